@@ -1,0 +1,405 @@
+"""The policy: which keys may change which refs, and who may change the policy.
+
+``Policy`` is what one version of the text says; ``policy_text`` reads and writes the text. A
+``Policy`` is only a reading: whether anybody signed it is the business of ``signed_policy``.
+
+Rules:
+
+- every ``Policy`` is consistent: construction checks what the grammar cannot (threshold above
+  half of the roots, pinned certificates, nothing both granted and revoked);
+- what a line does not clearly grant is refused: reserved refs, refs under a ``quorum`` line and
+  keys that only a web of trust vouches for get no from ``allows``;
+- lines that are sets (root, key, reel, revoke, void, epoch, a quorum's keys) are sorted and
+  unique; lines whose order has a meaning (auth, quorum, mirror) keep it.
+
+Must not know about push objects, the log or the merge rule.
+
+Source: docs/protocol/trust.md, Policy.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from gittorrent.ids import OBJECT_FORMATS, PushId, RefName, RepositoryId, format_of, is_sha256
+from gittorrent.trust.errors import PolicyError
+from gittorrent.trust.keys import KeyKind, KeyRef
+from gittorrent.trust.openpgp import certificate_digest, certificate_fingerprint
+from gittorrent.trust.refpattern import RefPattern, is_ref_name, is_reserved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+GENESIS_SIZE = 16
+"""Random bytes in a first policy: 128 bits keep two repositories' ids apart."""
+
+MAX_VERSION = 2**31 - 1
+"""The last version number; one a second would last 68 years."""
+
+MAX_NAME = 100
+"""Characters in a repository's name; it becomes a directory name."""
+
+MAX_URL = 2048
+"""Characters in a mirror's URL; longer ones fail in proxies and servers."""
+
+MAX_DEPTH = 5
+"""Steps in a web of trust; gpg's own limit."""
+
+MAX_NEEDS = 100
+"""Certifications a web-of-trust line can ask for."""
+
+MIRROR_SCHEMES = ("git", "gittorrent", "http", "https", "ssh")
+"""Transports a policy can point at; others, such as ``ext::``, could run programs."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_URL = re.compile(r"([a-z]+)://(?:[A-Za-z0-9_.~-]+@)?[A-Za-z0-9\[][\x21-\x7e]*\Z")
+
+
+class Change(Enum):
+    """What an update does to a ref: make it, move it forward, move it otherwise, remove it."""
+
+    CREATE = "create"
+    FORWARD = "forward"
+    REWIND = "rewind"
+    DELETE = "delete"
+
+
+class Grant(Enum):
+    """How much an ``auth`` line gives; the value is the word at the end of the line."""
+
+    PLAIN = ""
+    CREATE = "create"
+    FORCE = "force"
+
+    def covers(self, change: Change) -> bool:
+        """Tell whether this much is enough for ``change``."""
+        if self is Grant.FORCE:
+            return True
+        if self is Grant.CREATE:
+            return change is Change.CREATE
+        return change in (Change.CREATE, Change.FORWARD)
+
+
+@dataclass(frozen=True, slots=True)
+class WebOfTrust:
+    """Any OpenPGP key certified from the roots' keys: within ``depth`` steps, ``needs`` times."""
+
+    depth: int
+    needs: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.depth <= MAX_DEPTH or not 1 <= self.needs <= MAX_NEEDS:
+            raise PolicyError(
+                f"web-of-trust depth {self.depth} needs {self.needs} is out of range",
+                hint=f"depth is 1 to {MAX_DEPTH}, needs 1 to {MAX_NEEDS}",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One ``auth`` line: who may do what to which refs."""
+
+    pattern: RefPattern
+    who: KeyRef | WebOfTrust
+    grant: Grant = Grant.PLAIN
+
+    def __post_init__(self) -> None:
+        if isinstance(self.who, WebOfTrust) and self.grant is not Grant.PLAIN:
+            raise PolicyError("a web-of-trust line cannot give create or force")
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """One ``quorum`` line: refs that change only when ``needs`` of ``keys`` sign the same."""
+
+    pattern: RefPattern
+    needs: int
+    keys: tuple[KeyRef, ...]
+
+    def __post_init__(self) -> None:
+        _require_sorted("the keys of a quorum line", self.keys)
+        if not 1 <= self.needs <= len(self.keys):
+            raise PolicyError(f"quorum for {self.pattern} needs {self.needs} of {len(self.keys)}")
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedKey:
+    """One ``key`` line: the certificate (``sha256:<hex>``) that counts for an OpenPGP key."""
+
+    key: KeyRef
+    digest: str
+
+    def __post_init__(self) -> None:
+        if self.key.kind is not KeyKind.OPENPGP:
+            raise PolicyError(f"key lines pin OpenPGP certificates; {self.key} has none")
+        require_digest(self.digest, "certificate")
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One ``revoke`` line: of ``key``'s entries only ``since`` and those before it count."""
+
+    key: KeyRef
+    since: PushId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One version of a repository's policy, checked for consistency but not for signatures.
+
+    Version 1 has ``genesis`` (16 random bytes); later ones have ``previous`` (``sha256:<hex>``
+    of the text before) and ``parent`` (the log head it builds on). Raises ``PolicyError`` when
+    the parts contradict each other. Source: docs/protocol/trust.md, Policy.
+    """
+
+    name: str
+    version: int
+    genesis: bytes | None = None
+    previous: str | None = None
+    parent: PushId | None = None
+    threshold: int
+    roots: tuple[KeyRef, ...]
+    keys: tuple[PinnedKey, ...] = ()
+    head: RefName
+    rules: tuple[Rule, ...] = ()
+    quorums: tuple[Quorum, ...] = ()
+    reels: tuple[KeyRef, ...] = ()
+    mirrors: tuple[str, ...] = ()
+    revoked: tuple[Revocation, ...] = ()
+    void: tuple[PushId, ...] = ()
+    epochs: tuple[PushId, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_descent(self)
+        _check_sets(self)
+        _check_roots(self)
+        _check_keys(self)
+        for mirror in self.mirrors:
+            _check_mirror(mirror)
+        if not is_ref_name(self.head) or not self.head.startswith(b"refs/heads/"):
+            raise PolicyError(f"head must be a branch below refs/heads/, not {self.head[:80]!r}")
+
+    @classmethod
+    def first(
+        cls,
+        name: str,
+        genesis: bytes,
+        root: KeyRef | Sequence[KeyRef],
+        head: RefName = RefName(b"refs/heads/main"),  # noqa: B008 - immutable
+        *,
+        threshold: int | None = None,
+        certificates: Iterable[bytes] = (),
+        rules: Sequence[Rule] | None = None,
+        reels: Sequence[KeyRef] | None = None,
+        mirrors: Sequence[str] = (),
+    ) -> Policy:
+        """Draw up version 1 for a new repository.
+
+        ``genesis`` is 16 random bytes, ``root`` one key or several, ``certificates`` those of
+        every OpenPGP key named. Unless told otherwise the threshold is the smallest majority,
+        every root may do everything to every ref, and every root may sign reels.
+        Raises ``PolicyError``. Source: docs/protocol/trust.md, Policy.
+        """
+        roots = tuple(sorted({root} if isinstance(root, KeyRef) else set(root)))
+        if rules is None:
+            rules = [Rule(RefPattern(b"refs/*"), key, Grant.FORCE) for key in roots]
+        return cls(
+            name=name,
+            version=1,
+            genesis=genesis,
+            threshold=len(roots) // 2 + 1 if threshold is None else threshold,
+            roots=roots,
+            keys=pin(certificates),
+            head=head,
+            rules=tuple(rules),
+            reels=roots if reels is None else tuple(sorted(set(reels))),
+            mirrors=tuple(mirrors),
+        )
+
+    def next_version(self, parent: PushId, **changes: Any) -> Policy:
+        """Draw up the version after this one.
+
+        ``parent`` is the log head it builds on, ``changes`` the fields that become different.
+        Raises ``PolicyError``.
+        """
+        return replace(
+            self,
+            version=self.version + 1,
+            genesis=None,
+            previous=self.digest,
+            parent=parent,
+            **changes,
+        )
+
+    @classmethod
+    def parse(cls, text: bytes) -> Policy:
+        """Read the text of a policy; raises ``PolicyError`` unless it is in canonical form."""
+        from gittorrent.trust.policy_text import parse_policy
+
+        return parse_policy(text)
+
+    def text(self) -> bytes:
+        """Write the policy down, in its only form; this is what the roots sign."""
+        from gittorrent.trust.policy_text import policy_text
+
+        return policy_text(self)
+
+    @property
+    def digest(self) -> str:
+        """``sha256:<hex>`` of the text, by which the next version names this one."""
+        return "sha256:" + hashlib.sha256(self.text()).hexdigest()
+
+    def quorum_for(self, ref: bytes) -> Quorum | None:
+        """Return the first ``quorum`` line that speaks of ``ref``, or None."""
+        return next((quorum for quorum in self.quorums if quorum.pattern.matches(ref)), None)
+
+    def allows(self, ref: bytes, key: KeyRef, change: Change) -> bool:
+        """Tell whether ``key`` alone may make ``change`` to ``ref``.
+
+        A ``quorum`` line for the ref excludes every ``auth`` line. Reserved and malformed names
+        are never allowed. What needs a web of trust or several signers gets False.
+        Source: docs/protocol/trust.md, Policy.
+        """
+        if is_reserved(ref) or not is_ref_name(ref) or self.quorum_for(ref) is not None:
+            return False
+        return any(
+            rule.who == key and rule.grant.covers(change) and rule.pattern.matches(ref)
+            for rule in self.rules
+        )
+
+    def may_sign_reels(self, key: KeyRef) -> bool:
+        """Tell whether ``key`` may sign manifests, checkpoints and freshness statements."""
+        return key in self.reels
+
+
+def repository_id(text: bytes) -> RepositoryId:
+    """Compute a repository's id from the text of its first policy, signatures not included.
+
+    Raises ``PolicyError`` when ``text`` is not a policy of version 1.
+    Source: docs/protocol/trust.md, Repository id.
+    """
+    if Policy.parse(text).version != 1:
+        raise PolicyError("a repository is named after version 1 of its policy, not a later one")
+    digest = base64.b32encode(hashlib.sha256(text).digest())
+    return RepositoryId(digest.decode("ascii").rstrip("=").lower())
+
+
+def pin(certificates: Iterable[bytes]) -> tuple[PinnedKey, ...]:
+    """Make the ``key`` lines for these OpenPGP certificates; raises ``BadKey``."""
+    pins = {PinnedKey(certificate_fingerprint(c), certificate_digest(c)) for c in certificates}
+    return tuple(sorted(pins, key=lambda pinned: pinned.key))
+
+
+def require_digest(text: str, what: str) -> None:
+    """Raise ``PolicyError`` unless ``text`` is ``sha256:`` and 64 hexadecimal digits."""
+    if not text.startswith("sha256:") or not is_sha256(text.removeprefix("sha256:")):
+        raise PolicyError(f"not a {what} digest (sha256:<64 hex digits>): {text[:80]!r}")
+
+
+def _check_name(name: str) -> None:
+    if (
+        len(name) > MAX_NAME
+        or _NAME.match(name) is None
+        or name.lower().endswith((".git", ".lock"))
+        or ".." in name
+    ):
+        raise PolicyError(
+            f"not a repository name: {name[:120]!r}",
+            hint=f"up to {MAX_NAME} letters, digits, '.', '_' and '-'; starts with a letter or "
+            "digit, has no '..' and does not end in .git or .lock",
+        )
+
+
+def _check_descent(policy: Policy) -> None:
+    """A first version starts from random bits, every other from the one before it."""
+    if not 1 <= policy.version <= MAX_VERSION:
+        raise PolicyError(f"policy version {policy.version} is out of range")
+    if policy.version == 1:
+        if policy.genesis is None or len(policy.genesis) != GENESIS_SIZE:
+            raise PolicyError(f"version 1 of a policy needs {GENESIS_SIZE} genesis bytes")
+        if policy.previous is not None or policy.parent is not None:
+            raise PolicyError("version 1 of a policy has nothing before it")
+        return
+    if policy.genesis is not None or policy.previous is None or policy.parent is None:
+        raise PolicyError("a later policy version has previous and parent, and no genesis")
+    require_digest(policy.previous, "policy")
+
+
+def _check_sets(policy: Policy) -> None:
+    """Sets have one order, ids are whole and of one object format, no line is there twice."""
+    _require_sorted("root lines", policy.roots)
+    _require_sorted("key lines", [pinned.key for pinned in policy.keys])
+    _require_sorted("reel lines", policy.reels)
+    _require_sorted("revoke lines", [entry.key for entry in policy.revoked])
+    _require_sorted("void lines", policy.void)
+    _require_sorted("epoch lines", policy.epochs)
+    for what, items in (
+        ("auth lines for one pattern and signer", [(r.pattern, r.who) for r in policy.rules]),
+        ("quorum lines for one pattern", [quorum.pattern for quorum in policy.quorums]),
+        ("mirror lines", list(policy.mirrors)),
+    ):
+        if len(set(items)) != len(items):
+            raise PolicyError(f"a policy repeats itself: {what}")
+    ids = [*policy.void, *policy.epochs, *(entry.since for entry in policy.revoked)]
+    if policy.parent is not None:
+        ids.append(policy.parent)
+    formats = {format_of(push_id) for push_id in ids}
+    if None in formats or len(formats) > 1:
+        sizes = " or ".join(str(known.hex_size) for known in OBJECT_FORMATS.values())
+        raise PolicyError(
+            f"push ids in a policy are {sizes} lower-case hexadecimal digits, all of one length"
+        )
+
+
+def _check_roots(policy: Policy) -> None:
+    count = len(policy.roots)
+    if count == 0:
+        raise PolicyError("a policy needs at least one root key")
+    if not count < 2 * policy.threshold <= 2 * count:
+        raise PolicyError(
+            f"threshold {policy.threshold} does not suit {count} root keys",
+            hint=f"it must be {count // 2 + 1} to {count}: more than half, or two halves could "
+            "each make a policy of their own",
+        )
+
+
+def _check_keys(policy: Policy) -> None:
+    """Every OpenPGP key with a right is pinned; nobody is both trusted and revoked."""
+    named = {*policy.roots, *policy.reels}
+    named.update(rule.who for rule in policy.rules if isinstance(rule.who, KeyRef))
+    for quorum in policy.quorums:
+        named.update(quorum.keys)
+    pinned = {entry.key for entry in policy.keys}
+    for key in sorted(named):
+        if key.kind is KeyKind.OPENPGP and key not in pinned:
+            raise PolicyError(
+                f"{key} has rights but no key line",
+                hint="pin its certificate: key <key> sha256:<digest of gpg --export>",
+            )
+    for entry in policy.revoked:
+        if entry.key in named:
+            raise PolicyError(
+                f"{entry.key} is revoked and still has rights",
+                hint="remove its root, auth, quorum and reel lines in the same version",
+            )
+
+
+def _check_mirror(url: str) -> None:
+    match = _URL.match(url)
+    if len(url) > MAX_URL or match is None or match.group(1) not in MIRROR_SCHEMES:
+        raise PolicyError(
+            f"not a mirror URL: {url[:120]!r}",
+            hint="use " + ", ".join(f"{scheme}://" for scheme in MIRROR_SCHEMES),
+        )
+
+
+def _require_sorted(what: str, items: Sequence[Any]) -> None:
+    if any(not before < after for before, after in pairwise(items)):
+        raise PolicyError(f"{what} must be sorted, and none twice")

@@ -1,0 +1,79 @@
+"""Patterns of ref names, and the names nobody can be given.
+
+Tracks nothing; pure. A pattern is a full ref name, or the beginning of one followed by ``*``,
+which matches any bytes, slashes included. Ref names are bytes: git promises no encoding, so
+bytes of 0x80 and above are taken as they are.
+
+Rules: names are held to ``git check-ref-format``; ``*`` only at the end; the namespaces this
+program keeps its own records in, git's replace refs, and HEAD are out of reach of every pattern.
+The comparison with those ignores ASCII case, for disks that fold it.
+
+Source: git-check-ref-format(1); docs/protocol/trust.md, Ref patterns.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gittorrent.trust.errors import PolicyError
+
+MAX_REF = 1024
+"""Bytes in a ref name; git's own tools and file systems give up not far beyond."""
+
+RESERVED = (b"refs/gittorrent", b"refs/conflicts", b"refs/replace")
+"""Namespaces that no policy can grant."""
+
+_FORBIDDEN = re.compile(rb"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
+
+
+@dataclass(frozen=True, slots=True)
+class RefPattern:
+    """Which ref names a line of a policy speaks of; raises ``PolicyError`` for a bad pattern."""
+
+    text: bytes
+
+    def __post_init__(self) -> None:
+        literal = self.text.removesuffix(b"*")
+        # A made-up last component stands for what "*" may match, so that "refs/heads/*" and
+        # "refs/heads/v1.*" pass and "refs/heads/..*" does not.
+        sample = literal + b"x" if literal != self.text else literal
+        if not is_ref_name(sample):
+            raise PolicyError(
+                f"not a ref pattern: {self.text[:80]!r}",
+                hint="give a full name such as refs/heads/main, or end it with * "
+                "as in refs/heads/*",
+            )
+        if is_reserved(literal):
+            raise PolicyError(
+                f"{self.text[:80]!r} cannot be granted: the namespace is reserved",
+                hint="refs/gittorrent/, refs/conflicts/ and refs/replace/ belong to nobody",
+            )
+
+    def __str__(self) -> str:
+        return self.text.decode("utf-8", "backslashreplace")
+
+    def matches(self, ref: bytes) -> bool:
+        """Tell whether the pattern speaks of ``ref``; never for reserved names."""
+        if is_reserved(ref):
+            return False
+        if self.text.endswith(b"*"):
+            return ref.startswith(self.text[:-1])
+        return ref == self.text
+
+
+def is_reserved(ref: bytes) -> bool:
+    """Tell whether ``ref`` can be changed by nobody: HEAD, outside refs/, or kept for records."""
+    folded = ref.lower()
+    if not folded.startswith(b"refs/"):
+        return True
+    return any(folded == name or folded.startswith(name + b"/") for name in RESERVED)
+
+
+def is_ref_name(ref: bytes) -> bool:
+    """Tell whether ``ref`` is a full, well-formed ref name below ``refs/``."""
+    if len(ref) > MAX_REF or not ref.startswith(b"refs/") or _FORBIDDEN.search(ref) is not None:
+        return False
+    if ref.endswith((b"/", b".")):
+        return False
+    return not any(part.startswith(b".") or part.endswith(b".lock") for part in ref.split(b"/"))

@@ -1,0 +1,183 @@
+"""A policy together with the signatures that make it binding.
+
+``SignedPolicy`` is what travels: text, signatures, certificates, none of it believed yet.
+``VerifiedPolicy`` is what the rest of the program works with; only ``verify_first`` and
+``verify_next`` make one, so holding one means the signatures were checked.
+
+Rules:
+
+- version 1 is signed by at least ``threshold`` of its own roots; every later one by at least
+  ``threshold`` of the roots of the version before, whose hash it names;
+- a signature that does not hold is passed over and a root counts once, so that nobody can spoil
+  a good policy by adding something to it;
+- exactly the certificates that the ``key`` lines pin are carried, each matching its digest.
+
+Must not know where the bytes came from, nor what the log says about the policy's parent.
+
+Source: docs/protocol/trust.md, Policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import InitVar, dataclass
+
+from gittorrent.errors import IdentityError
+from gittorrent.ids import RepositoryId
+from gittorrent.trust.errors import BadKey, PolicyError, PolicyUnproven
+from gittorrent.trust.keys import KeyRef
+from gittorrent.trust.openpgp import certificate_digest
+from gittorrent.trust.policy import Policy, repository_id
+from gittorrent.trust.signature import (
+    BadSignature,
+    ExpiredKey,
+    KeyRing,
+    RevokedKey,
+    Signature,
+    UnknownKey,
+    WeakSignature,
+    verify,
+)
+
+MAX_SIGNATURES = 256
+"""Signatures on one policy; more would only burn the verifier's time."""
+
+MAX_CERTIFICATES = 4096
+"""Certificates carried with one policy; less than half a policy's lines."""
+
+MAX_CERTIFICATES_SIZE = 16 * 1024 * 1024
+"""Bytes of all certificates together; about 1 KiB each in practice."""
+
+_NOT_COUNTED = (BadSignature, ExpiredKey, RevokedKey, UnknownKey, WeakSignature, BadKey)
+_GATE = object()
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPolicy:
+    """A policy as it travels; nothing about it has been checked but its size.
+
+    ``text`` is what the signatures are over; ``certificates`` are binary OpenPGP certificates.
+    Raises ``PolicyError`` when there are more parts than any policy needs.
+    """
+
+    text: bytes
+    signatures: tuple[Signature, ...]
+    certificates: tuple[bytes, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.signatures) > MAX_SIGNATURES:
+            raise PolicyError(
+                f"policy has {len(self.signatures)} signatures; {MAX_SIGNATURES} are allowed"
+            )
+        size = sum(len(certificate) for certificate in self.certificates)
+        if len(self.certificates) > MAX_CERTIFICATES or size > MAX_CERTIFICATES_SIZE:
+            raise PolicyError(
+                f"policy carries {len(self.certificates)} certificates in {size} bytes; "
+                f"{MAX_CERTIFICATES} in {MAX_CERTIFICATES_SIZE} are allowed"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedPolicy:
+    """A policy whose signatures and certificates have been checked.
+
+    Made by ``verify_first`` and ``verify_next`` only. ``repository`` is the id that the whole
+    chain of versions leads back to, ``keyring`` holds the pinned certificates, ``signers`` the
+    roots that signed, ``signed`` what it was made from.
+    """
+
+    repository: RepositoryId
+    policy: Policy
+    keyring: KeyRing
+    signers: frozenset[KeyRef]
+    signed: SignedPolicy
+    gate: InitVar[object] = None
+
+    def __post_init__(self, gate: object) -> None:
+        if gate is not _GATE:
+            raise TypeError("a VerifiedPolicy is made by verify_first or verify_next only")
+
+
+def verify_first(signed: SignedPolicy, *, repository: RepositoryId | None = None) -> VerifiedPolicy:
+    """Check version 1 of a policy: signed by a majority of its own roots, as it demands.
+
+    ``repository`` is the id that was asked for, if any. Raises ``PolicyError``,
+    ``PolicyUnproven``, ``BadKey``, or ``IdentityError`` when it belongs to another repository.
+    Source: docs/protocol/trust.md, Policy.
+    """
+    policy = Policy.parse(signed.text)
+    name = repository_id(signed.text)
+    if repository is not None and repository != name:
+        raise IdentityError(
+            f"asked for repository {repository}, but this policy makes it {name}",
+            hint="the mirror carries another repository, or somebody is in between; "
+            "use the id its owners published",
+        )
+    keyring = _pinned_certificates(signed, policy)
+    signers = _require_roots(signed, policy, keyring)
+    return VerifiedPolicy(name, policy, keyring, signers, signed, _GATE)
+
+
+def verify_next(signed: SignedPolicy, previous: VerifiedPolicy) -> VerifiedPolicy:
+    """Check a later version against the one before: named by hash, signed by its roots.
+
+    Raises ``PolicyError``, ``PolicyUnproven`` or ``BadKey``.
+    Source: docs/protocol/trust.md, Policy.
+    """
+    policy = Policy.parse(signed.text)
+    if policy.version != previous.policy.version + 1:
+        raise PolicyError(
+            f"policy version {policy.version} cannot follow version {previous.policy.version}"
+        )
+    if policy.previous != previous.policy.digest:
+        raise PolicyError(
+            f"policy version {policy.version} follows another version {policy.version - 1}: "
+            f"{policy.previous}, not {previous.policy.digest}"
+        )
+    keyring = _pinned_certificates(signed, policy)
+    signers = _require_roots(signed, previous.policy, previous.keyring)
+    return VerifiedPolicy(previous.repository, policy, keyring, signers, signed, _GATE)
+
+
+def _pinned_certificates(signed: SignedPolicy, policy: Policy) -> KeyRing:
+    """Match the certificates carried with the digests pinned, one to one."""
+    keyring = KeyRing(signed.certificates)
+    pinned = {entry.key: entry.digest for entry in policy.keys}
+    missing = sorted(pinned.keys() - keyring.keys())
+    if missing:
+        raise PolicyUnproven(
+            f"policy pins {missing[0]} but does not carry its certificate",
+            hint="get the policy from another mirror",
+        )
+    for key, certificate in keyring.items():
+        if key not in pinned:
+            raise PolicyUnproven(f"policy carries a certificate it does not pin: {key}")
+        if certificate_digest(certificate) != pinned[key]:
+            raise PolicyUnproven(
+                f"the certificate carried for {key} is not the one the policy pins",
+                hint="get the policy from another mirror",
+            )
+    return keyring
+
+
+def _require_roots(signed: SignedPolicy, judge: Policy, keyring: KeyRing) -> frozenset[KeyRef]:
+    """Return the roots of ``judge`` that signed, if they reach its threshold."""
+    signers: set[KeyRef] = set()
+    reasons: list[str] = []
+    for signature in signed.signatures:
+        try:
+            key = verify(signature, signed.text, keyring).key
+        except _NOT_COUNTED as error:
+            reasons.append(str(error))
+            continue
+        if key in judge.roots:
+            signers.add(key)
+        else:
+            reasons.append(f"{key} is not a root")
+    if len(signers) < judge.threshold:
+        detail = f" ({'; '.join(reasons[:3])})" if reasons else ""
+        raise PolicyUnproven(
+            f"policy is signed by {len(signers)} of the {judge.threshold} root keys it needs"
+            f"{detail}",
+            hint="ask the other root keys' owners to sign it",
+        )
+    return frozenset(signers)

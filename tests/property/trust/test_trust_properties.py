@@ -1,0 +1,155 @@
+"""Laws of the policy text, key names and armor, over generated values."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gittorrent.errors import TrustError
+from gittorrent.ids import PushId, RefName
+from gittorrent.trust.armor import Armor, unwrap, wrap
+from gittorrent.trust.errors import BadSignature, PolicyError
+from gittorrent.trust.keys import KeyKind, KeyRef
+from gittorrent.trust.policy import (
+    Change,
+    Grant,
+    PinnedKey,
+    Policy,
+    Quorum,
+    Revocation,
+    Rule,
+    WebOfTrust,
+    repository_id,
+)
+from gittorrent.trust.refpattern import RefPattern, is_ref_name, is_reserved
+from gittorrent.trust.signature import split_signed
+
+HEX = "0123456789abcdef"
+
+
+def _ssh(digest: bytes) -> KeyRef:
+    return KeyRef(KeyKind.SSH, "SHA256:" + base64.b64encode(digest).decode().rstrip("="))
+
+
+openpgp_keys = st.one_of(
+    st.text(HEX, min_size=40, max_size=40), st.text(HEX, min_size=64, max_size=64)
+).map(lambda text: KeyRef(KeyKind.OPENPGP, text))
+keys = st.one_of(st.binary(min_size=32, max_size=32).map(_ssh), openpgp_keys)
+push_ids = st.text(HEX, min_size=40, max_size=40).map(PushId)
+components = st.binary(min_size=1, max_size=8).filter(lambda part: is_ref_name(b"refs/" + part))
+refs = st.lists(components, min_size=1, max_size=3).map(lambda parts: b"refs/" + b"/".join(parts))
+granted = refs.filter(lambda ref: is_ref_name(ref) and not is_reserved(ref))
+patterns = st.one_of(granted, granted.map(lambda ref: ref + b"*")).map(RefPattern)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    """Any consistent policy."""
+    known = sorted(draw(st.sets(keys, min_size=1, max_size=6)))
+    some = st.sampled_from(known)
+    roots = tuple(sorted(draw(st.sets(some, min_size=1, max_size=len(known)))))
+    members = st.sets(some, min_size=1, max_size=len(known)).map(lambda found: tuple(sorted(found)))
+    who = st.one_of(some, st.builds(WebOfTrust, st.integers(1, 5), st.integers(1, 100)))
+    lines = draw(st.lists(st.tuples(patterns, who), max_size=5, unique=True))
+    rules = tuple(
+        Rule(pattern, by, draw(st.sampled_from(Grant)) if isinstance(by, KeyRef) else Grant.PLAIN)
+        for pattern, by in lines
+    )
+    quorum_patterns = draw(st.lists(patterns, max_size=2, unique=True))
+    pinned = [key for key in known if key.kind is KeyKind.OPENPGP]
+    first = Policy(
+        name=draw(st.from_regex(r"[a-z0-9][a-zA-Z0-9_-]{0,20}", fullmatch=True)),
+        version=1,
+        genesis=draw(st.binary(min_size=16, max_size=16)),
+        threshold=draw(st.integers(len(roots) // 2 + 1, len(roots))),
+        roots=roots,
+        keys=tuple(PinnedKey(key, "sha256:" + "0" * 64) for key in pinned),
+        head=RefName(b"refs/heads/" + draw(components)),
+        rules=rules,
+        quorums=tuple(
+            Quorum(pattern, draw(st.integers(1, len(group))), group)
+            for pattern in quorum_patterns
+            for group in [draw(members)]
+        ),
+        reels=tuple(sorted(draw(st.sets(some, max_size=3)))),
+        revoked=tuple(
+            Revocation(key, draw(push_ids))
+            for key in sorted(draw(st.sets(keys, max_size=2)) - set(known))
+        ),
+        void=tuple(sorted(draw(st.sets(push_ids, max_size=2)))),
+        epochs=tuple(sorted(draw(st.sets(push_ids, max_size=2)))),
+    )
+    return draw(st.sampled_from([first, replace(first).next_version(draw(push_ids))]))
+
+
+@given(policies())
+def test_writing_then_reading_gives_the_same_policy(policy: Policy) -> None:
+    text = policy.text()
+    again = Policy.parse(text)
+    assert again == policy
+    assert again.text() == text
+
+
+@given(policies(), st.data())
+def test_a_changed_text_is_refused_or_is_another_policy(
+    policy: Policy, data: st.DataObject
+) -> None:
+    text = policy.text()
+    at = data.draw(st.integers(0, len(text) - 1))
+    changed = text[:at] + data.draw(st.binary(max_size=2)) + text[at + 1 :]
+    try:
+        other = Policy.parse(changed)
+    except PolicyError:
+        return
+    assert other.text() == changed
+    assert (other == policy) == (changed == text)
+    if other.version == policy.version == 1 and changed != text:
+        assert repository_id(changed) != repository_id(text)
+
+
+@given(policies(), st.one_of(refs, st.binary(max_size=30)), keys)
+def test_only_what_a_line_grants_is_allowed(policy: Policy, ref: bytes, stranger: KeyRef) -> None:
+    named = {rule.who for rule in policy.rules if isinstance(rule.who, KeyRef)}
+    for key in {stranger, *policy.roots, *policy.reels, *named}:
+        for change in Change:
+            if not policy.allows(ref, key, change):
+                continue
+            assert key in named
+            assert is_ref_name(ref)
+            assert not is_reserved(ref)
+            assert policy.quorum_for(ref) is None
+            if change in (Change.REWIND, Change.DELETE):
+                assert policy.allows(ref, key, Change.FORWARD)
+            assert policy.allows(ref, key, Change.CREATE)
+
+
+@given(keys)
+def test_key_names_read_back(key: KeyRef) -> None:
+    assert KeyRef.parse(str(key)) == key
+
+
+@given(st.text(max_size=80))
+def test_a_text_is_a_key_name_in_one_spelling_only(text: str) -> None:
+    try:
+        key = KeyRef.parse(text)
+    except TrustError:
+        return
+    assert str(key) == text
+
+
+@given(st.binary(min_size=1, max_size=300), st.sampled_from(Armor), st.integers(1, 80))
+def test_armor_unwraps_to_what_was_wrapped(raw: bytes, kind: Armor, width: int) -> None:
+    assert unwrap(wrap(raw, kind, width), kind, BadSignature) == raw
+
+
+@given(st.binary(max_size=200), st.sampled_from([Armor.SSH_SIGNATURE, Armor.PGP_SIGNATURE]))
+def test_split_loses_nothing(payload: bytes, kind: Armor) -> None:
+    text = payload + b"\n" + wrap(b"anything", kind)
+    if b"-----BEGIN" in payload:
+        return
+    found, signature = split_signed(text)
+    assert found == payload + b"\n"
+    assert found + signature.data == text

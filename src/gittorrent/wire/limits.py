@@ -1,0 +1,131 @@
+"""Every bound the wire protocol puts on what a peer may send, in one place.
+
+For all of ``wire``; pure. Each constant states what it bounds and why it has that value. A peer
+that exceeds one breaks the protocol (docs/protocol/mirrorsync.md, Limits).
+
+Rules: sizes are in bytes, times in seconds; a reader checks the bound before it allocates.
+"""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+DAY = 24 * 3600
+
+# Frames and lines
+
+MAX_PKT_LINE = 65520
+"""Bytes in one pkt-line with its four length digits: git's own LARGE_PACKET_MAX."""
+
+MAX_PKT_PAYLOAD = MAX_PKT_LINE - 4
+"""Bytes of payload in one pkt-line."""
+
+MAX_REASON = 200
+"""Characters of a peer's ``ERR`` or ``bye`` reason that are shown: about two terminal lines."""
+
+MAX_KEY = 200
+"""Characters in a key's name such as ``openpgp:<fingerprint>``; the longest today has 72."""
+
+MAX_NODE_ID = 128
+"""Characters in a node id: room for a hexadecimal SHA-512."""
+
+# Service requests
+
+MAX_PATH = 4096
+"""Bytes in a requested path: PATH_MAX, beyond which no file system could hold it."""
+
+MAX_HOST = 300
+"""Bytes in the ``host=`` parameter: a DNS name of 253, brackets and a port fit."""
+
+MAX_SERVICE = 64
+"""Characters in a service's name; the longest known has 18."""
+
+MAX_EXTRA = 16
+"""Extra parameters after the host; git sends one (``version=2``)."""
+
+MAX_EXTRA_BYTES = 256
+"""Bytes in one extra parameter, since it ends up in an environment variable."""
+
+# Mirror lists and notices
+
+MAX_TRY_LINES = 200
+"""Mirrors in one list: far more than anyone contacts, few enough not to flood an address book."""
+
+MAX_AUTH_LINES = 1000
+"""``auth`` lines in one list; they inform people, and the signed policy is what counts."""
+
+MAX_LIST_LINES = 4000
+"""Lines in one list or notice, unknown ones too: room to grow, yet a bounded read."""
+
+MAX_LIST_BYTES = 1 * MIB
+"""Bytes in the text form of a list or notice: all lines at their usual length fit ten times."""
+
+MAX_REF_PATTERN = 1024
+"""Bytes in an ``auth`` line's ref pattern."""
+
+MAX_URL = 2048
+"""Bytes in a URL: the customary bound of web servers and proxies."""
+
+MAX_HOST_NAME = 253
+"""Characters in a DNS name (RFC 1035 2.3.4, without the final dot)."""
+
+MAX_LABEL = 63
+"""Characters in one label of a DNS name (RFC 1035 2.3.4)."""
+
+MAX_VALID_SECONDS = 30 * DAY
+"""How long an address may claim to be valid; old addresses belong to somebody else."""
+
+MAX_BUSY_SECONDS = 3600
+"""How long a peer may tell us to wait; one that wants more rest can hang up."""
+
+# Packs and parts
+
+MAX_PUSH_BYTES = 32 * MIB
+"""Bytes in one push object: a certificate for 200,000 refs fits."""
+
+MAX_MANIFEST_BYTES = 64 * MIB
+"""Bytes in one manifest: some 900,000 parts at 72 bytes each."""
+
+MAX_PART_BYTES = 16 * MIB
+"""Bytes in one part: what is held in memory unverified for one answer."""
+
+MAX_PACK_BYTES = 2**50
+"""Bytes in one pack: a pebibyte, so that sums stay far inside 64 bits."""
+
+MAX_PARTS = 2**22
+"""Parts in one pack: four tebibytes in parts of one mebibyte."""
+
+MAX_BITMAP_DIGITS = 64_000
+"""Hexadecimal digits in a part bitmap: what fits one pkt-line beside the names before it."""
+
+MAX_BITMAP_PARTS = 4 * MAX_BITMAP_DIGITS
+"""Parts a bitmap on a line can speak of; of larger packs only whole copies are announced."""
+
+MAX_PARTS_PER_REQUEST = 256
+"""Parts one request may name: runs save most of the cost, and cancelling stays fine-grained."""
+
+# Conversation
+
+MAX_PIPELINED = 64
+"""Requests an end keeps open at once: at one part each, 64 MiB in flight fill any real link."""
+
+MAX_INCOMING = 2 * MAX_PIPELINED
+"""Open requests tolerated from a peer: twice its due, as the ends count a crossing differently."""
+
+MAX_LATE_ANSWERS = MAX_PIPELINED * MAX_PARTS_PER_REQUEST
+"""Withdrawn questions whose answers are still let in: all that could be open at one moment."""
+
+MAX_LOG_ENTRIES = 2**20
+"""Push objects sent for the ``fetch log`` requests open together: a push a minute for two years."""
+
+FIRST_PAYLOAD_BUFFER = 4 * MIB
+"""Bytes set aside when a payload is announced; larger ones grow as their bytes truly arrive."""
+
+KEEPALIVE_SECONDS = 60.0
+"""Silence of ours after which an ``alive`` line is due: below the two minutes of common NATs."""
+
+IDLE_SECONDS = 180.0
+"""Silence of the peer after which it is given up: three missed ``alive`` lines."""
+
+MESSAGE_SECONDS = 1800.0
+"""Time one message with its payload may take: the largest manifest at 300 kbit/s."""

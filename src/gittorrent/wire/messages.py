@@ -1,0 +1,344 @@
+"""The messages of ``mirror-sync``, each a frozen dataclass that can write and read itself.
+
+For ``session`` and the node; pure. Each message is one pkt-line; ``encode`` gives its payload with
+LF. ``Receive*`` messages announce raw bytes, which follow their packet directly.
+
+Rules: parts are numbered from 0 in this program; ``parts`` converts. Unknown lines become
+``Unknown`` and are skipped; a known line that breaks grammar or limits is a MessageError. Must not
+know what was asked before: that is the session's. Source: docs/protocol/mirrorsync.md, mirror-sync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from gittorrent.ids import ManifestId, PushId
+from gittorrent.wire.fields import MessageError, Words, clean_reason, encode_words
+from gittorrent.wire.limits import (
+    MAX_BUSY_SECONDS,
+    MAX_MANIFEST_BYTES,
+    MAX_PACK_BYTES,
+    MAX_PUSH_BYTES,
+)
+from gittorrent.wire.mirrorlist import MirrorEntry
+from gittorrent.wire.parts import CancelParts as CancelParts
+from gittorrent.wire.parts import FetchParts as FetchParts
+from gittorrent.wire.parts import MissingParts as MissingParts
+from gittorrent.wire.parts import PartRun as PartRun
+from gittorrent.wire.parts import ReceivePart as ReceivePart
+from gittorrent.wire.parts import parse_receive_part, parse_run
+from gittorrent.wire.reelname import ReelName, parse_bitmap_word
+
+VERSION = 1
+"""The version of mirror-sync this program speaks."""
+
+MAX_VERSION = 9999
+"""The highest version number that is still read, so that it can be named when refused."""
+
+ALIVE_LINE = b"alive\n"
+"""Says only that the sender is there; readers skip it like any keyword they do not know."""
+
+
+class Held(Enum):
+    """Stands in for a bitmap when nothing is missing."""
+
+    ALL = "all"
+
+
+ALL = Held.ALL
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A line whose keyword this program does not know; to be skipped."""
+
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Opens the conversation: the version spoken, and who speaks (an opaque id)."""
+
+    version: int
+    node_id: str
+
+    def encode(self) -> bytes:
+        return encode_words("mirror-sync ready", self.version, self.node_id)
+
+
+@dataclass(frozen=True, slots=True)
+class HavePush:
+    """Tells that the sender's log holds ``push``, made by ``key`` if that is known."""
+
+    push: PushId
+    key: str | None = None
+
+    def encode(self) -> bytes:
+        return encode_words(
+            "have push", self.push, *(() if self.key is None else ("auth", self.key))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPush:
+    """Asks for one push object; answered by ReceivePush or MissingPush."""
+
+    push: PushId
+
+    def encode(self) -> bytes:
+        return encode_words("fetch push", self.push)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivePush:
+    """Announces a push object of ``size`` raw bytes."""
+
+    push: PushId
+    size: int
+
+    def encode(self) -> bytes:
+        return encode_words("receive push", self.push, "size", self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLog:
+    """Asks for the entries in the past of ``head`` that are not in the past of ``base``.
+
+    Both count as part of their own past. Answered, oldest first, by a ReceivePush for each entry
+    and then EndLog; or by MissingLog.
+    """
+
+    head: PushId
+    base: PushId | None = None
+
+    def encode(self) -> bytes:
+        return encode_words(
+            "fetch log", self.head, *(() if self.base is None else ("from", self.base))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EndLog:
+    """Ends the answer to FetchLog."""
+
+    head: PushId
+
+    def encode(self) -> bytes:
+        return encode_words("end log", self.head)
+
+
+@dataclass(frozen=True, slots=True)
+class WantBundle:
+    """Asks who has a reel; answered by any number of HaveBundle and then EndWant."""
+
+    reel: ReelName
+
+    def encode(self) -> bytes:
+        return encode_words("want bundle", self.reel)
+
+
+@dataclass(frozen=True, slots=True)
+class HaveBundle:
+    """Tells which parts of a reel's pack the sender has; asked for or not.
+
+    ``pack_size``: bytes. ``parts``: ALL, or a packed bitmap whose fit to the number of parts is
+    still to be checked with ``reelname.check_bitmap`` once the manifest is known.
+    """
+
+    reel: ReelName
+    manifest: ManifestId
+    pack_size: int
+    parts: Held | bytes
+
+    def encode(self) -> bytes:
+        held = self.parts.value if isinstance(self.parts, Held) else self.parts.hex()
+        return encode_words("have bundle", self.reel, self.manifest, self.pack_size, held)
+
+
+@dataclass(frozen=True, slots=True)
+class EndWant:
+    """Ends the answer to WantBundle."""
+
+    reel: ReelName
+
+    def encode(self) -> bytes:
+        return encode_words("end want", self.reel)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchManifest:
+    """Asks for a manifest; answered by ReceiveManifest or MissingManifest."""
+
+    manifest: ManifestId
+
+    def encode(self) -> bytes:
+        return encode_words("fetch manifest", self.manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveManifest:
+    """Announces a manifest of ``size`` raw bytes, signature included."""
+
+    manifest: ManifestId
+    size: int
+
+    def encode(self) -> bytes:
+        return encode_words("receive manifest", self.manifest, "size", self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class MissingPush:
+    """Answers FetchPush: it is not here; no offence."""
+
+    push: PushId
+
+    def encode(self) -> bytes:
+        return encode_words("missing push", self.push)
+
+
+@dataclass(frozen=True, slots=True)
+class MissingLog:
+    """Answers FetchLog: its head is not here; no offence. Entries sent before stay valid."""
+
+    head: PushId
+
+    def encode(self) -> bytes:
+        return encode_words("missing log", self.head)
+
+
+@dataclass(frozen=True, slots=True)
+class MissingManifest:
+    """Answers FetchManifest: it is not here; no offence."""
+
+    manifest: ManifestId
+
+    def encode(self) -> bytes:
+        return encode_words("missing manifest", self.manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Tells of another mirror (peer exchange)."""
+
+    entry: MirrorEntry
+
+    def encode(self) -> bytes:
+        return self.entry.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Asks for nothing new to be asked for ``seconds``; what was asked before still stands."""
+
+    seconds: int
+
+    def encode(self) -> bytes:
+        return encode_words("busy", self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """Ends the conversation; ``reason`` is for people and may be empty."""
+
+    reason: str = ""
+
+    def encode(self) -> bytes:
+        """Write the line, with the reason made safe."""
+        return encode_words("bye", *filter(None, [clean_reason(self.reason)]))
+
+
+Question = FetchPush | FetchLog | WantBundle | FetchManifest | FetchParts
+"""Messages that call for an answer."""
+
+Answer = (
+    ReceivePush | EndLog | EndWant | ReceiveManifest | ReceivePart
+    | MissingPush | MissingLog | MissingManifest | MissingParts
+)  # fmt: skip
+"""Messages that are an offence unless they were asked for."""
+
+Announcement = ReceivePush | ReceiveManifest | ReceivePart
+"""Messages that raw bytes follow."""
+
+Missing = MissingPush | MissingLog | MissingManifest | MissingParts
+"""Answers that say no."""
+
+Message = Ready | HavePush | HaveBundle | CancelParts | Try | Busy | Bye | Question | Answer
+
+
+def _have_push(words: Words) -> HavePush:
+    return HavePush(words.push_id(), words.key() if words.optional("auth") else None)
+
+
+def _have_bundle(words: Words) -> HaveBundle:
+    reel = ReelName.parse(words.take("reel"))
+    manifest = words.manifest_id()
+    size = words.number("pack size", 1, MAX_PACK_BYTES)
+    held = words.take("part bitmap")
+    return HaveBundle(reel, manifest, size, ALL if held == ALL.value else parse_bitmap_word(held))
+
+
+def _fetch_log(words: Words) -> FetchLog:
+    head = words.push_id()
+    base = words.push_id() if words.optional("from") else None
+    if base is not None and len(base) != len(head):
+        raise MessageError("log between ids of unlike formats")
+    return FetchLog(head, base)
+
+
+def _ready(words: Words) -> Ready:
+    return Ready(words.number("version", 1, MAX_VERSION), words.node_id())
+
+
+def _reel(words: Words) -> ReelName:
+    return ReelName.parse(words.take("reel"))
+
+
+_PARSERS: dict[tuple[str, str], Callable[[Words], Message]] = {
+    ("mirror-sync", "ready"): _ready,
+    ("have", "push"): _have_push,
+    ("have", "bundle"): _have_bundle,
+    ("want", "bundle"): lambda w: WantBundle(_reel(w)),
+    ("end", "want"): lambda w: EndWant(_reel(w)),
+    ("end", "log"): lambda w: EndLog(w.push_id()),
+    ("fetch", "push"): lambda w: FetchPush(w.push_id()),
+    ("fetch", "log"): _fetch_log,
+    ("fetch", "manifest"): lambda w: FetchManifest(w.manifest_id()),
+    ("fetch", "bundle"): lambda w: FetchParts(*parse_run(w)),
+    ("cancel", "bundle"): lambda w: CancelParts(*parse_run(w)),
+    ("receive", "push"): lambda w: ReceivePush(w.push_id(), w.size(MAX_PUSH_BYTES)),
+    ("receive", "manifest"): lambda w: ReceiveManifest(w.manifest_id(), w.size(MAX_MANIFEST_BYTES)),
+    ("receive", "bundle"): parse_receive_part,
+    ("missing", "push"): lambda w: MissingPush(w.push_id()),
+    ("missing", "log"): lambda w: MissingLog(w.push_id()),
+    ("missing", "manifest"): lambda w: MissingManifest(w.manifest_id()),
+    ("missing", "bundle"): lambda w: MissingParts(*parse_run(w)),
+}
+
+_SINGLE_PARSERS: dict[str, Callable[[Words], Message]] = {
+    "try": lambda w: Try(MirrorEntry.parse(w)),
+    "busy": lambda w: Busy(w.number("seconds", 0, MAX_BUSY_SECONDS)),
+    "bye": lambda w: Bye(clean_reason(w.rest())),
+}
+
+
+def parse_message(line: bytes) -> Message | Unknown:
+    """Read one line of the conversation.
+
+    ``line``: the payload of one pkt-line, with or without LF. Raises MessageError when a known
+    line breaks grammar or limits. Source: docs/protocol/mirrorsync.md, mirror-sync.
+    """
+    words = Words(line)
+    keyword = words.peek()
+    if not keyword:
+        return Unknown(line)
+    words.take("keyword")
+    single = _SINGLE_PARSERS.get(keyword)
+    if single is not None:
+        return single(words)
+    parser = _PARSERS.get((keyword, words.peek() or ""))
+    if parser is None:
+        return Unknown(line)
+    words.take("noun")
+    return parser(words)

@@ -1,0 +1,365 @@
+"""The conversation of ``mirror-sync`` as a machine: bytes and time in, events and bytes out.
+
+For the node, which moves the bytes; pure. The same class serves both ends, since both may ask.
+Tracks the unread bytes of at most one packet, the payload being received, the open questions of
+either end (``ledger``), and when each end was last heard.
+
+States: *opening* until the first known message of the peer, which for the caller must be
+``ready``; *open*; *closed* after a ``bye`` either way, an ``ERR``, a fault or a timeout. What
+arrives when closed is dropped.
+
+Rules: an announced payload is let in only if it was asked for, and its size is checked before
+memory is set aside; then it is received straight into its own buffer. A fault raises SessionError,
+whose text is fit for ``bye``. Time comes by ``tick``; silence is reckoned from the first tick after
+the last byte. Must not know sockets, repositories, or whether a payload is true.
+Source: docs/protocol/mirrorsync.md, mirror-sync.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gittorrent.errors import GitTorrentError, ProtocolError
+from gittorrent.wire import limits, pktline
+from gittorrent.wire.fields import (
+    MessageError,
+    RemoteRefusal,
+    clean_reason,
+    raise_if_refused,
+)
+from gittorrent.wire.intake import Event as Event
+from gittorrent.wire.intake import IdleTimeout as IdleTimeout
+from gittorrent.wire.intake import KeepAliveDue as KeepAliveDue
+from gittorrent.wire.intake import MessageReceived as MessageReceived
+from gittorrent.wire.intake import MessageTimeout as MessageTimeout
+from gittorrent.wire.intake import Payload
+from gittorrent.wire.intake import Receiving as Receiving
+from gittorrent.wire.intake import Refused as Refused
+from gittorrent.wire.ledger import Ledger, LedgerError
+from gittorrent.wire.messages import (
+    ALIVE_LINE,
+    VERSION,
+    Announcement,
+    Answer,
+    Bye,
+    CancelParts,
+    FetchParts,
+    Message,
+    Question,
+    Ready,
+    Unknown,
+    parse_message,
+)
+from gittorrent.wire.reelname import PackShape
+
+
+class Role(Enum):
+    """Which end this is: the one that connected, or the one that answers with ``ready``."""
+
+    CALLER = "caller"
+    ANSWERER = "answerer"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long each kind of waiting may last, in seconds."""
+
+    keepalive: float = limits.KEEPALIVE_SECONDS
+    idle: float = limits.IDLE_SECONDS
+    message: float = limits.MESSAGE_SECONDS
+
+
+class SessionError(ProtocolError):
+    """The peer broke the protocol; ``str()`` is fit for ``bye``, ``events`` came before it."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(clean_reason(message), hint=hint)
+        self.events: tuple[Event, ...] = ()
+
+
+class SessionMisuse(GitTorrentError):
+    """This end tried to say what the protocol does not allow: a mistake of this program."""
+
+
+class Session:
+    """One end of a ``mirror-sync`` conversation, from after the service request on.
+
+    ``role``: which end this is. ``now``: seconds on any steady clock, the one ``tick`` gets too.
+    """
+
+    def __init__(self, role: Role, now: float, timeouts: Timeouts | None = None) -> None:
+        self.role = role
+        self._timeouts = timeouts or Timeouts()
+        self._asked = Ledger(limits.MAX_PIPELINED)
+        self._to_answer = Ledger(limits.MAX_INCOMING)
+        self._buffer = bytearray(limits.MAX_PKT_LINE)
+        self._start = 0
+        self._end = 0
+        self._payload: Payload | None = None
+        self._spoke_first = False
+        self._heard_first = False
+        self._closed = False
+        self._heard_at = self._sent_at = now
+        self._heard = self._sent = False
+        self._message_since: float | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether the conversation is over."""
+        return self._closed
+
+    @property
+    def pending_requests(self) -> int:
+        """How many of our questions are open."""
+        return self._asked.open
+
+    @property
+    def room(self) -> int:
+        """How many more questions ``send`` would take now."""
+        return self._asked.room
+
+    @property
+    def unanswered(self) -> int:
+        """How many of the peer's questions are open."""
+        return self._to_answer.open
+
+    @property
+    def receiving(self) -> Receiving | None:
+        """The payload on its way, for measuring a slow but flowing peer."""
+        payload = self._payload
+        return None if payload is None else Receiving(payload.message, payload.received)
+
+    # Intake
+
+    def writable(self) -> memoryview:
+        """Return where to receive the next bytes; never empty, valid until ``received``.
+
+        Within a payload it is the rest of that payload's own buffer, so nothing is copied.
+        """
+        if self._payload is not None:
+            return self._payload.writable()
+        if self._closed or self._start == self._end:
+            self._start = self._end = 0
+        elif self._start and self._end > len(self._buffer) // 2:
+            size = self._end - self._start
+            self._buffer[:size] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, size
+        return memoryview(self._buffer)[self._end :]
+
+    def received(self, n: int) -> list[Event]:
+        """Take note that ``n`` bytes were put into ``writable()``, and return what they mean.
+
+        Raises SessionError when the peer broke the protocol, with the events before that in its
+        ``events``; ValueError for an ``n`` that did not fit. Source: docs/protocol/mirrorsync.md.
+        """
+        if not 0 <= n <= len(self.writable()):
+            raise ValueError(f"{n} bytes do not fit where they were to be received")
+        if self._closed or not n:
+            return []
+        self._heard = True
+        events: list[Event] = []
+        try:
+            if self._payload is not None:
+                self._payload.received += n
+                self._finish_payload(events)
+            else:
+                self._end += n
+            while self._payload is None and not self._closed:
+                line = self._next_line()
+                if line is None:
+                    break
+                self._handle(line, events)
+        except (pktline.PktLineError, MessageError, LedgerError) as error:
+            raise self._fault(str(error), events) from error
+        return events
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Event]:
+        """Take in bytes that were received elsewhere; like ``received``, but copies them."""
+        events: list[Event] = []
+        view = memoryview(data)
+        while len(view) and not self._closed:
+            room = self.writable()
+            n = min(len(room), len(view))
+            room[:n] = view[:n]
+            view = view[n:]
+            try:
+                events += self.received(n)
+            except SessionError as error:
+                error.events = (*events, *error.events)
+                raise
+        return events
+
+    def end_of_stream(self) -> None:
+        """Take note that the peer closed; raises SessionError if that cut a message short."""
+        if not self._closed and self._mid_message:
+            raise self._fault("connection ended in the middle of a message", [])
+        self._closed = True
+
+    @property
+    def _mid_message(self) -> bool:
+        return self._payload is not None or self._end > self._start
+
+    def _fault(self, reason: str, events: list[Event]) -> SessionError:
+        self._close()
+        error = SessionError(reason, hint="the peer is broken or hostile; another mirror may do")
+        error.events = tuple(events)
+        return error
+
+    def _close(self) -> None:
+        self._closed = True
+        self._payload = None
+
+    def _next_line(self) -> bytes | None:
+        """Take the next whole packet out of the buffer; None if there is none yet."""
+        if self._end - self._start < pktline.HEADER_SIZE:
+            return None
+        body = self._start + pktline.HEADER_SIZE
+        size = pktline.parse_length(self._buffer[self._start : body])
+        if isinstance(size, pktline.Special):
+            raise MessageError(f"a {size.name.lower()} packet has no meaning in mirror-sync")
+        if self._end < body + size:
+            return None
+        line = bytes(self._buffer[body : body + size])
+        self._start = body + size
+        self._message_since = None
+        return line
+
+    def _handle(self, line: bytes, events: list[Event]) -> None:
+        try:
+            raise_if_refused(line)
+        except RemoteRefusal as refusal:
+            self._close()
+            events.append(Refused(refusal.reason))
+            return
+        message = parse_message(line)
+        if isinstance(message, Unknown):
+            return
+        self._check_order(message)
+        if isinstance(message, Question):
+            self._to_answer.ask(message)
+        elif isinstance(message, CancelParts):
+            self._to_answer.cancel(message)
+        elif isinstance(message, Answer):
+            self._asked.answer(message)
+        if isinstance(message, Announcement):
+            self._begin_payload(message, events)
+            return
+        if isinstance(message, Bye):
+            self._close()
+        events.append(MessageReceived(message))
+
+    def _check_order(self, message: Message) -> None:
+        """See to it that ``ready`` comes first, or not at all, and speaks our version."""
+        first, self._heard_first = not self._heard_first, True
+        if isinstance(message, Ready):
+            if not first:
+                raise MessageError("ready came again, or after other messages")
+            if message.version != VERSION:
+                raise MessageError(f"mirror-sync version {message.version}; we speak {VERSION}")
+        elif first and self.role is Role.CALLER and not isinstance(message, Bye):
+            raise MessageError("the answering end did not begin with ready")
+
+    def _begin_payload(self, message: Announcement, events: list[Event]) -> None:
+        """Set up the payload's buffer and move in what arrived together with its announcement."""
+        self._payload = Payload(message)
+        while self._start < self._end and not self._payload.complete:
+            room = self._payload.writable()
+            n = min(len(room), self._end - self._start)
+            room[:n] = memoryview(self._buffer)[self._start : self._start + n]
+            self._start += n
+            self._payload.received += n
+        self._finish_payload(events)
+
+    def _finish_payload(self, events: list[Event]) -> None:
+        if self._payload is not None and self._payload.complete:
+            events.append(self._payload.event())
+            self._payload = None
+            self._message_since = None
+
+    # Output
+
+    def send(self, message: Message, *, shape: PackShape | None = None) -> bytes:
+        """Record that we say ``message`` and return its packet, to be written in this order.
+
+        ``shape``: needed with FetchParts, how the pack is cut by its verified manifest; parts of
+        another size are then refused on arrival. After a Receive* packet the caller writes exactly
+        ``message.size`` raw bytes. Raises SessionMisuse for what the peer would have to refuse:
+        unasked answers, more than MAX_PIPELINED open questions, malformed or unordered messages.
+        """
+        if self._closed:
+            raise SessionMisuse(f"the session is closed; cannot send {message!r}")
+        line = message.encode()
+        try:
+            if parse_message(line) != message:
+                raise SessionMisuse(f"the wire cannot carry {message!r}")
+            self._check_own_order(message)
+            if isinstance(message, Question):
+                if isinstance(message, FetchParts) and shape is None:
+                    raise SessionMisuse("parts are asked for without the shape of their pack")
+                self._asked.ask(message, shape)
+            elif isinstance(message, CancelParts):
+                self._asked.cancel(message)
+            elif isinstance(message, Answer):
+                self._to_answer.answer(message)
+        except (MessageError, LedgerError) as error:
+            raise SessionMisuse(f"cannot send {message!r}: {error}") from error
+        self._spoke_first = self._sent = True
+        if isinstance(message, Bye):
+            self._close()
+        return pktline.encode(line)
+
+    def _check_own_order(self, message: Message) -> None:
+        if isinstance(message, Ready):
+            if self._spoke_first or message.version != VERSION:
+                raise SessionMisuse(f"ready version {VERSION} is said once and first")
+        elif self.role is Role.ANSWERER and not self._spoke_first and not isinstance(message, Bye):
+            raise SessionMisuse("the answering end begins with ready")
+
+    def bye(self, reason: str = "") -> bytes:
+        """Close the conversation and return the packet that says so; b"" if it is closed.
+
+        After a SessionError use ``farewell`` with the error's text instead.
+        """
+        return b"" if self._closed else self.send(Bye(clean_reason(reason)))
+
+    # Time
+
+    def next_deadline(self) -> float | None:
+        """Return when ``tick`` is due at the latest; None when the session is closed."""
+        if self._closed:
+            return None
+        deadlines = [
+            self._heard_at + self._timeouts.idle,
+            self._sent_at + self._timeouts.keepalive,
+        ]
+        if self._message_since is not None:
+            deadlines.append(self._message_since + self._timeouts.message)
+        return min(deadlines)
+
+    def tick(self, now: float) -> list[Event]:
+        """Take note of the time and return what is due; more calls make reckoning finer."""
+        if self._closed:
+            return []
+        if self._heard:
+            self._heard_at, self._heard = now, False
+        if self._sent:
+            self._sent_at, self._sent = now, False
+        if self._mid_message and self._message_since is None:
+            self._message_since = now
+        if now - self._heard_at >= self._timeouts.idle:
+            self._close()
+            return [IdleTimeout(now - self._heard_at)]
+        since = self._message_since
+        if since is not None and now - since >= self._timeouts.message:
+            self._close()
+            return [MessageTimeout(now - since)]
+        if now - self._sent_at >= self._timeouts.keepalive:
+            self._sent_at = now
+            return [KeepAliveDue(pktline.encode(ALIVE_LINE))]
+        return []
+
+
+def farewell(reason: str) -> bytes:
+    """Return the packet that tells a peer why its session was ended after a fault or timeout."""
+    return pktline.encode(Bye(reason).encode())

@@ -1,0 +1,216 @@
+"""The lines of mirror-sync: their exact spelling, growth, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from gittorrent.ids import ManifestId, PushId
+from gittorrent.wire.fields import MessageError
+from gittorrent.wire.messages import (
+    ALIVE_LINE,
+    ALL,
+    Busy,
+    Bye,
+    CancelParts,
+    EndLog,
+    EndWant,
+    FetchLog,
+    FetchManifest,
+    FetchParts,
+    FetchPush,
+    HaveBundle,
+    HavePush,
+    Message,
+    MissingLog,
+    MissingManifest,
+    MissingParts,
+    MissingPush,
+    Ready,
+    ReceiveManifest,
+    ReceivePart,
+    ReceivePush,
+    Try,
+    Unknown,
+    WantBundle,
+    parse_message,
+)
+from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
+from gittorrent.wire.reelname import (
+    PackShape,
+    ReelName,
+    check_bitmap,
+    encode_bitmap,
+    parse_bitmap,
+)
+
+A, B = "aa" * 20, "bb" * 20
+LONG = "cc" * 32
+M = "dd" * 32
+REEL = ReelName(None, PushId(A))
+SPAN = ReelName(PushId(A), PushId(B))
+MANIFEST = ManifestId(M)
+
+SPELLING: list[tuple[str, Message]] = [
+    ("mirror-sync ready 1 node.1", Ready(1, "node.1")),
+    (f"have push {A}", HavePush(PushId(A))),
+    (f"have push {LONG} auth ssh:SHA256:x", HavePush(PushId(LONG), "ssh:SHA256:x")),
+    (f"fetch push {LONG}", FetchPush(PushId(LONG))),
+    (f"receive push {A} size 1234", ReceivePush(PushId(A), 1234)),
+    (f"fetch log {A}", FetchLog(PushId(A))),
+    (f"fetch log {A} from {B}", FetchLog(PushId(A), PushId(B))),
+    (f"end log {A}", EndLog(PushId(A))),
+    (f"want bundle :{A}", WantBundle(REEL)),
+    (f"have bundle :{A} {M} 999 all", HaveBundle(REEL, MANIFEST, 999, ALL)),
+    (f"have bundle {A}:{B} {M} 999 a0", HaveBundle(SPAN, MANIFEST, 999, b"\xa0")),
+    (f"end want {A}:{B}", EndWant(SPAN)),
+    (f"fetch manifest {M}", FetchManifest(MANIFEST)),
+    (f"receive manifest {M} size 7", ReceiveManifest(MANIFEST, 7)),
+    (f"fetch bundle :{A} {M} parts 17-24/32", FetchParts(REEL, MANIFEST, 16, 23, 32)),
+    (f"fetch bundle :{A} {M} part 17/32", FetchParts(REEL, MANIFEST, 16, 16, 32)),
+    (
+        f"receive bundle :{A} {M} part 17/32 size 1048576",
+        ReceivePart(REEL, MANIFEST, 16, 32, 1048576),
+    ),
+    (f"cancel bundle :{A} {M} parts 19-24/32", CancelParts(REEL, MANIFEST, 18, 23, 32)),
+    (f"missing bundle :{A} {M} part 1/1", MissingParts(REEL, MANIFEST, 0, 0, 1)),
+    (f"missing push {A}", MissingPush(PushId(A))),
+    (f"missing log {A}", MissingLog(PushId(A))),
+    (f"missing manifest {M}", MissingManifest(MANIFEST)),
+    (
+        "try git://198.51.100.7/linux.git 3600 partial",
+        Try(MirrorEntry("git://198.51.100.7/linux.git", 3600, MirrorState.PARTIAL)),
+    ),
+    ("busy 5", Busy(5)),
+    ("bye so long", Bye("so long")),
+    ("bye", Bye()),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), SPELLING, ids=lambda value: str(value)[:30])
+def test_spelling(line: str, message: Message) -> None:
+    assert message.encode() == line.encode() + b"\n"
+    assert parse_message(line.encode()) == message
+    assert parse_message(line.encode() + b"\n") == message
+
+
+@pytest.mark.parametrize(("line", "message"), SPELLING, ids=lambda value: str(value)[:30])
+def test_trailing_words_are_skipped(line: str, message: Message) -> None:
+    if not isinstance(message, Bye):
+        assert parse_message(line.encode() + b" and more  1") == message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        ALIVE_LINE,
+        b"frobnicate 1 2\n",
+        b"fetch\n",
+        b"fetch moon :x\n",
+        b"HAVE push x",
+        b"fetch  push x",
+    ],
+)
+def test_unknown_lines_are_set_aside(line: bytes) -> None:
+    assert parse_message(line) == Unknown(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff",
+        b"mirror-sync ready one node",
+        b"mirror-sync ready 1",
+        b"mirror-sync ready 1 \x1b",
+        b"have push abc",
+        f"have push {A[:-1]}",
+        f"have push {A.upper()}",
+        f"have push {A} auth",
+        f"have push {A} auth nokey",
+        f"fetch push  {A}",
+        f"fetch log {A} from",
+        f"fetch log {A} from {LONG}",
+        f"receive push {A}",
+        f"receive push {A} size",
+        f"receive push {A} size 0",
+        f"receive push {A} size -1",
+        f"receive push {A} size 01",
+        f"receive push {A} size {32 * 2**20 + 1}",
+        f"receive push {A} size " + "9" * 5000,
+        f"receive manifest {M} size {64 * 2**20 + 1}",
+        f"receive manifest {A} size 1",
+        f"want bundle {A}",
+        f"want bundle {A}:",
+        f"want bundle {A}:{A}",
+        f"want bundle {A}:{LONG}",
+        f"want bundle :{A}:{B}",
+        f"have bundle :{A} {M} 0 all",
+        f"have bundle :{A} {M} {2**50 + 1} all",
+        f"have bundle :{A} {M} 9 ALL",
+        f"have bundle :{A} {M} 9 a",
+        f"have bundle :{A} {M} 9 A0",
+        f"have bundle :{A} {M} 9 " + "00" * 32001,
+        f"have bundle :{A} {M} 9",
+        f"fetch bundle :{A} {M} parts 24-17/32",
+        f"fetch bundle :{A} {M} parts 17/32",
+        f"fetch bundle :{A} {M} part 17-18/32",
+        f"fetch bundle :{A} {M} part 0/32",
+        f"fetch bundle :{A} {M} part 33/32",
+        f"fetch bundle :{A} {M} part 1",
+        f"fetch bundle :{A} {M} part 1/",
+        f"fetch bundle :{A} {M} part 1/1/1",
+        f"fetch bundle :{A} {M} parts 1-2-3/9",
+        f"fetch bundle :{A} {M} parts 1-257/300",
+        f"fetch bundle :{A} {M} part 1/{2**22 + 1}",
+        f"receive bundle :{A} {M} part 1/2 size {16 * 2**20 + 1}",
+        f"receive bundle :{A} {M} parts 1-2/2 size 1",
+        "busy 3601",
+        "busy",
+        "try git://h/x 60",
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_refuses(line: bytes | str) -> None:
+    with pytest.raises(MessageError):
+        parse_message(line if isinstance(line, bytes) else line.encode())
+
+
+def test_the_longest_run_is_allowed() -> None:
+    parsed = parse_message(f"fetch bundle :{A} {M} parts 45-300/300".encode())
+    assert isinstance(parsed, FetchParts)
+    assert len(parsed.indices) == 256
+
+
+def test_a_reason_is_made_safe_both_ways() -> None:
+    assert Bye("a\nfetch push x\x07").encode() == b"bye a fetch push x?\n"
+    assert parse_message("bye \x1b[2J\u202e".encode()) == Bye("?[2J?")
+
+
+def test_bitmap_begins_with_the_first_part() -> None:
+    assert encode_bitmap([True] + [False] * 8) == "8000"
+    assert parse_bitmap("8000", 9) == b"\x80\x00"
+    assert encode_bitmap([True] * 9) == "ff80"
+
+
+@pytest.mark.parametrize(("text", "total"), [("80", 9), ("8000", 8), ("8040", 9), ("0x", 8)])
+def test_bitmap_fits_its_parts_exactly(text: str, total: int) -> None:
+    with pytest.raises(MessageError):
+        parse_bitmap(text, total)
+
+
+def test_check_bitmap_refuses_an_empty_one() -> None:
+    with pytest.raises(MessageError):
+        check_bitmap(b"", 1)
+
+
+def test_pack_shape() -> None:
+    shape = PackShape(10, 4)
+    assert [shape.size_of(part) for part in range(shape.parts)] == [4, 4, 2]
+    assert PackShape(8, 4).size_of(1) == 4
+    for part in (-1, 3):
+        with pytest.raises(IndexError):
+            shape.size_of(part)
+    for pack_size, part_size in ((0, 4), (4, 0), (2**51, 2**20), (4, 2**25), (2**23, 1)):
+        with pytest.raises(ValueError, match="pack of"):
+            PackShape(pack_size, part_size)

@@ -1,0 +1,443 @@
+"""The conversation: order, questions and answers, payloads, limits and time."""
+
+from __future__ import annotations
+
+import pytest
+
+from gittorrent.ids import ManifestId, PushId
+from gittorrent.wire import limits
+from gittorrent.wire.messages import (
+    ALL,
+    Answer,
+    Busy,
+    Bye,
+    CancelParts,
+    EndLog,
+    EndWant,
+    FetchLog,
+    FetchManifest,
+    FetchParts,
+    FetchPush,
+    HaveBundle,
+    HavePush,
+    Message,
+    MissingLog,
+    MissingManifest,
+    MissingParts,
+    MissingPush,
+    Question,
+    Ready,
+    ReceiveManifest,
+    ReceivePart,
+    ReceivePush,
+    WantBundle,
+)
+from gittorrent.wire.pktline import encode
+from gittorrent.wire.reelname import PackShape, ReelName
+from gittorrent.wire.session import (
+    IdleTimeout,
+    KeepAliveDue,
+    MessageReceived,
+    MessageTimeout,
+    Receiving,
+    Refused,
+    Role,
+    Session,
+    SessionError,
+    SessionMisuse,
+    Timeouts,
+    farewell,
+)
+
+P, Q = PushId("aa" * 20), PushId("bb" * 20)
+M = ManifestId("cc" * 32)
+REEL = ReelName(None, P)
+SHAPE = PackShape(10, 4)
+READY = Ready(1, "node")
+
+
+def _line(message: Message) -> bytes:
+    return encode(message.encode())
+
+
+def _fetch(first: int, last: int) -> FetchParts:
+    return FetchParts(REEL, M, first, last, 3)
+
+
+def _part(part: int, size: int) -> ReceivePart:
+    return ReceivePart(REEL, M, part, 3, size)
+
+
+def _caller() -> Session:
+    session = Session(Role.CALLER, 0.0)
+    session.feed(_line(READY))
+    return session
+
+
+def _pair() -> tuple[Session, Session]:
+    """Two ends that have introduced themselves."""
+    caller, answerer = Session(Role.CALLER, 0.0), Session(Role.ANSWERER, 0.0)
+    assert caller.feed(answerer.send(READY)) == [MessageReceived(READY)]
+    return caller, answerer
+
+
+def _ask(session: Session, question: Question) -> bytes:
+    return session.send(question, shape=SHAPE if isinstance(question, FetchParts) else None)
+
+
+def test_both_ends_ask_and_answer() -> None:
+    caller, answerer = _pair()
+    for one, other in ((caller, answerer), (answerer, caller)):
+        question = FetchPush(P)
+        assert other.feed(one.send(question)) == [MessageReceived(question)]
+        assert (one.pending_requests, other.unanswered) == (1, 1)
+        answer = ReceivePush(P, 5)
+        events = one.feed(other.send(answer) + b"hello" + other.send(Busy(5)))
+        assert events == [
+            MessageReceived(answer, bytearray(b"hello")),
+            MessageReceived(Busy(5)),
+        ]
+        assert (one.pending_requests, other.unanswered) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("question", "answers"),
+    [
+        (FetchPush(P), [MissingPush(P)]),
+        (FetchManifest(M), [ReceiveManifest(M, 1)]),
+        (FetchManifest(M), [MissingManifest(M)]),
+        (FetchLog(P, Q), [ReceivePush(Q, 1), ReceivePush(P, 1), EndLog(P)]),
+        (FetchLog(P), [EndLog(P)]),
+        (FetchLog(P), [MissingLog(P)]),
+        (WantBundle(REEL), [HaveBundle(REEL, M, 10, ALL), EndWant(REEL)]),
+        (_fetch(0, 2), [_part(2, 2), _part(0, 4), _part(1, 4)]),
+        (_fetch(0, 2), [_part(0, 4), MissingParts(REEL, M, 1, 2, 3)]),
+    ],
+)
+def test_answers_close_their_question_once(question: Question, answers: list[Message]) -> None:
+    caller, answerer = _pair()
+    answerer.feed(_ask(caller, question))
+    for answer in answers:
+        assert caller.pending_requests == answerer.unanswered == 1
+        size = getattr(answer, "size", 0)
+        events = caller.feed(answerer.send(answer) + b"x" * size)
+        assert [e.message for e in events if isinstance(e, MessageReceived)] == [answer]
+    assert caller.pending_requests == answerer.unanswered == 0
+    again = answers[-1]
+    assert isinstance(again, Answer)
+    with pytest.raises(SessionMisuse):
+        answerer.send(again)
+    with pytest.raises(SessionError):
+        caller.feed(_line(again))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ReceivePush(P, 1),
+        ReceiveManifest(M, 1),
+        _part(0, 4),
+        EndLog(P),
+        EndWant(REEL),
+        MissingPush(P),
+        MissingLog(P),
+        MissingManifest(M),
+        MissingParts(REEL, M, 0, 0, 3),
+    ],
+)
+def test_unasked_answer_is_an_offence(answer: Message) -> None:
+    session = _caller()
+    with pytest.raises(SessionError, match="not asked"):
+        session.feed(_line(answer))
+    assert session.closed
+    assert session.receiving is None
+    assert session.feed(_line(READY)) == []
+
+
+def test_part_of_the_wrong_size_or_total_is_an_offence() -> None:
+    for wrong in (_part(0, 3), _part(2, 4), ReceivePart(REEL, M, 0, 4, 4)):
+        session = _caller()
+        session.send(_fetch(0, 2), shape=SHAPE)
+        with pytest.raises(SessionError):
+            session.feed(_line(wrong))
+
+
+def test_events_before_a_fault_are_not_lost() -> None:
+    session = _caller()
+    with pytest.raises(SessionError) as caught:
+        session.feed(_line(HavePush(P)) + b"zzzz")
+    assert caught.value.events == (MessageReceived(HavePush(P)),)
+    assert farewell(str(caught.value)).startswith(b"00")
+
+
+def test_cancelled_parts_may_still_arrive_once() -> None:
+    caller, answerer = _pair()
+    answerer.feed(caller.send(_fetch(0, 2), shape=SHAPE))
+    cancel = CancelParts(REEL, M, 1, 2, 3)
+    assert answerer.feed(caller.send(cancel)) == [MessageReceived(cancel)]
+    assert caller.pending_requests == 1
+    caller.feed(answerer.send(_part(0, 4)) + b"1234")
+    assert caller.pending_requests == answerer.unanswered == 0
+    assert caller.feed(answerer.send(_part(1, 4)) + b"5678")
+    with pytest.raises(SessionError):
+        caller.feed(_line(_part(1, 4)))
+
+
+def test_a_late_part_must_have_its_size_too() -> None:
+    session = _caller()
+    session.send(_fetch(0, 0), shape=SHAPE)
+    session.send(CancelParts(REEL, M, 0, 0, 3))
+    with pytest.raises(SessionError, match="instead of 4"):
+        session.feed(_line(_part(0, 3)))
+
+
+def test_asking_again_after_cancel_lets_both_answers_in() -> None:
+    session = _caller()
+    session.send(_fetch(0, 0), shape=SHAPE)
+    session.send(CancelParts(REEL, M, 0, 0, 3))
+    session.send(_fetch(0, 0), shape=SHAPE)
+    packet = _line(_part(0, 4)) + b"1234"
+    assert len(session.feed(packet * 2)) == 2
+    with pytest.raises(SessionError):
+        session.feed(packet)
+
+
+def test_a_push_in_a_log_does_not_use_up_its_own_question() -> None:
+    session = _caller()
+    session.send(FetchPush(P))
+    session.send(FetchLog(Q))
+    packet = _line(ReceivePush(P, 1)) + b"x"
+    assert len(session.feed(packet + _line(EndLog(Q)) + packet)) == 3
+    with pytest.raises(SessionError):
+        session.feed(packet)
+
+
+def test_a_log_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gittorrent.wire.ledger.MAX_LOG_ENTRIES", 2)
+    session = _caller()
+    session.send(FetchLog(P))
+    packet = _line(ReceivePush(Q, 1)) + b"x"
+    session.feed(packet * 2)
+    with pytest.raises(SessionError, match="log of more than 2"):
+        session.feed(packet)
+
+
+def test_late_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gittorrent.wire.ledger.MAX_LATE_ANSWERS", 1)
+    session = _caller()
+    session.send(_fetch(0, 1), shape=SHAPE)
+    session.send(CancelParts(REEL, M, 0, 1, 3))
+    assert session.feed(_line(_part(1, 4)) + b"1234")
+    with pytest.raises(SessionError):
+        session.feed(_line(_part(0, 4)))
+
+
+def test_pipelining_is_bounded_on_both_ends() -> None:
+    session = _caller()
+    for _ in range(limits.MAX_PIPELINED):
+        session.send(FetchPush(P))
+    assert session.room == 0
+    with pytest.raises(SessionMisuse, match="at once"):
+        session.send(FetchPush(P))
+    question = _line(FetchPush(P))
+    session.feed(question * limits.MAX_INCOMING)
+    with pytest.raises(SessionError, match="at once"):
+        session.feed(question)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"0000",
+        b"0001",
+        b"0003",
+        b"zzzz",
+        encode(b"\xff"),
+        encode(b"busy soon"),
+        _line(READY),
+    ],
+)
+def test_broken_grammar_ends_the_session(data: bytes) -> None:
+    session = _caller()
+    with pytest.raises(SessionError):
+        session.feed(data)
+    assert session.next_deadline() is None
+
+
+def test_the_answering_end_begins_with_ready_of_our_version() -> None:
+    for first in (HavePush(P), Ready(2, "node")):
+        with pytest.raises(SessionError):
+            Session(Role.CALLER, 0.0).feed(_line(first))
+    assert Session(Role.CALLER, 0.0).feed(_line(Bye("full"))) == [MessageReceived(Bye("full"))]
+    with pytest.raises(SessionMisuse):
+        Session(Role.ANSWERER, 0.0).send(HavePush(P))
+    session = Session(Role.ANSWERER, 0.0)
+    assert session.feed(_line(READY) + _line(HavePush(P)))
+    with pytest.raises(SessionError):
+        session.feed(_line(READY))
+
+
+def test_unknown_lines_are_skipped_even_before_ready() -> None:
+    session = Session(Role.CALLER, 0.0)
+    lines = encode(b"alive\n") + encode(b"fetch moon\n") + encode(b"")
+    assert session.feed(lines + _line(READY) + lines) == [MessageReceived(READY)]
+
+
+def test_refusal_closes() -> None:
+    session = Session(Role.CALLER, 0.0)
+    assert session.feed(encode(b"ERR no \x07such") + b"zzzz") == [Refused("no ?such")]
+    assert session.closed
+
+
+def test_bye_closes_either_way() -> None:
+    session = _caller()
+    assert session.feed(_line(Bye("done")) + b"zzzz") == [MessageReceived(Bye("done"))]
+    assert session.closed
+    assert session.bye() == b""
+    other = _caller()
+    assert other.bye("a\nb") == encode(b"bye a b\n")
+    assert other.feed(b"zzzz") == []
+    with pytest.raises(SessionMisuse, match="closed"):
+        other.send(Busy(1))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        READY,
+        Busy(-1),
+        Busy(9999),
+        HavePush(PushId("short")),
+        HavePush(P, "key:with space"),
+        HavePush(P, "key:x\nfetch"),
+        HaveBundle(REEL, M, 10, b""),
+        ReceivePush(P, 1),
+        CancelParts(REEL, M, 2, 1, 3),
+        Bye("a\nb"),
+    ],
+)
+def test_what_the_peer_would_refuse_is_not_sent(message: Message) -> None:
+    caller = _caller()
+    caller.send(Busy(1))
+    with pytest.raises(SessionMisuse):
+        caller.send(message)
+    assert not caller.closed
+
+
+def test_parts_are_asked_for_with_a_fitting_shape() -> None:
+    session = _caller()
+    with pytest.raises(SessionMisuse, match="shape"):
+        session.send(_fetch(0, 1))
+    with pytest.raises(SessionMisuse, match="does not fit"):
+        session.send(_fetch(0, 1), shape=PackShape(100, 4))
+    assert session.pending_requests == 0
+
+
+def test_payload_is_received_into_its_own_buffer() -> None:
+    session = _caller()
+    session.send(FetchManifest(M))
+    session.feed(_line(ReceiveManifest(M, 6)) + b"ab")
+    assert session.receiving == Receiving(ReceiveManifest(M, 6), 2)
+    room = session.writable()
+    assert len(room) == 4
+    room[:4] = b"cdef"
+    (event,) = session.received(4)
+    assert isinstance(event, MessageReceived)
+    assert event.payload == b"abcdef"
+    assert room.obj is event.payload
+    assert session.receiving is None
+
+
+def test_memory_follows_what_arrived_not_what_was_announced() -> None:
+    session = _caller()
+    session.send(FetchManifest(M))
+    size = limits.MAX_MANIFEST_BYTES
+    session.feed(_line(ReceiveManifest(M, size)))
+    assert len(session.writable()) == limits.FIRST_PAYLOAD_BUFFER
+    filled = 0
+    events = []
+    while not events:
+        held = session.writable()
+        filled += len(held)
+        assert filled <= size
+        events = session.received(len(held))
+    assert filled == size
+
+
+def test_received_refuses_an_impossible_count() -> None:
+    session = _caller()
+    for n in (-1, len(session.writable()) + 1):
+        with pytest.raises(ValueError, match="do not fit"):
+            session.received(n)
+    assert session.received(0) == []
+
+
+def test_end_of_stream_in_the_middle_is_an_offence() -> None:
+    session = _caller()
+    session.end_of_stream()
+    assert session.closed
+    for begun in (b"00", b"0009he"):
+        session = _caller()
+        session.feed(begun)
+        with pytest.raises(SessionError, match="middle"):
+            session.end_of_stream()
+
+
+TIMES = Timeouts(keepalive=10, idle=30, message=100)
+
+
+def test_silence_of_ours_calls_for_alive() -> None:
+    session = Session(Role.CALLER, 0.0, TIMES)
+    assert session.next_deadline() == 10
+    assert session.tick(9.9) == []
+    (due,) = session.tick(10)
+    assert due == KeepAliveDue(encode(b"alive\n"))
+    assert session.next_deadline() == 20
+    session.send(HavePush(P))
+    assert session.tick(20) == []
+    assert session.next_deadline() == 30
+
+
+def test_silence_of_the_peer_ends_the_session() -> None:
+    session = Session(Role.CALLER, 0.0, TIMES)
+    session.feed(_line(READY))
+    session.tick(5)
+    assert not any(isinstance(e, IdleTimeout) for t in (15, 25, 34.9) for e in session.tick(t))
+    assert session.tick(35) == [IdleTimeout(30)]
+    assert session.closed
+    assert session.tick(1000) == []
+
+
+def test_a_trickle_does_not_keep_a_message_going_for_ever() -> None:
+    session = Session(Role.ANSWERER, 0.0, TIMES)
+    session.send(READY)
+    session.send(FetchPush(P))
+    session.feed(_line(ReceivePush(P, 1000)))
+    events = []
+    now = 0.0
+    while now < 200 and not session.closed:
+        now += 5
+        session.feed(b"x")
+        events += [e for e in session.tick(now) if not isinstance(e, KeepAliveDue)]
+    assert events == [MessageTimeout(100)]
+
+
+def test_finished_messages_start_the_clock_anew() -> None:
+    session = Session(Role.ANSWERER, 0.0, TIMES)
+    for now in range(0, 500, 20):
+        session.feed(_line(HavePush(P)) + b"00")
+        assert not session.closed
+        session.tick(now)
+        assert not session.closed
+        session.feed(_line(HavePush(P))[2:])
+
+
+@pytest.mark.parametrize("step", [1000, 50_000, 65_519, 300_000])
+def test_long_lines_cross_the_end_of_the_buffer(step: int) -> None:
+    session = _caller()
+    said = [HaveBundle(REEL, M, size, bytes([size]) * 32_000) for size in range(1, 5)]
+    stream = b"".join(map(_line, said))
+    events = []
+    for at in range(0, len(stream), step):
+        events += session.feed(stream[at : at + step])
+    assert events == [MessageReceived(message) for message in said]

@@ -1,0 +1,1 @@
+"""Which part of a pack next, from whom, and how deep: scheduling without sockets or clocks."""

@@ -1,0 +1,173 @@
+"""Everything that can be said to and by a download: its events and its effects.
+
+For the shells that move bytes and for the scheduler between them. An event tells what happened;
+an effect asks the shell to do something. Parts are numbered from 0, runs of parts are inclusive
+at both ends, sizes are bytes, times are seconds.
+
+Rules: values only, frozen. A peer is named by a ``PeerKey`` that the shell picks and never gives
+to another peer while the download lives.
+Must not know: sockets, addresses, digests, or how parts are chosen.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NewType
+
+if TYPE_CHECKING:
+    from gittorrent.swarm.bitmap import PartSet
+
+PeerKey = NewType("PeerKey", int)
+"""The shell's number for one connection to one mirror."""
+
+
+class PeerKind(enum.Enum):
+    """How a peer is asked, which decides what a request costs."""
+
+    SESSION = "session"  # a mirror-sync conversation: requests are pipelined, cheap, cancellable
+    HTTP = "http"  # a static file server: each run is one ranged request
+
+
+@dataclass(frozen=True, slots=True)
+class PeerJoined:
+    """A peer can be asked from now on; ``have`` is what it claims, None for everything."""
+
+    peer: PeerKey
+    have: PartSet | None
+    cost: PeerKind = PeerKind.SESSION
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHas:
+    """A peer told anew which parts it has (the whole set, not the difference)."""
+
+    peer: PeerKey
+    have: PartSet | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartProgress:
+    """``received`` bytes of a part have come so far; sent now and then while a part flows."""
+
+    peer: PeerKey
+    part: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartArrived:
+    """All ``size`` bytes of a part have come and are now being verified."""
+
+    peer: PeerKey
+    part: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartVerified:
+    """A part that came from ``peer`` has the right digest and is stored."""
+
+    peer: PeerKey
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartWrong:
+    """A part that came from ``peer`` has the wrong digest and was thrown away."""
+
+    peer: PeerKey
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartMissing:
+    """A peer says that it lacks these parts, whatever it claimed before."""
+
+    peer: PeerKey
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerBusy:
+    """A peer refused what it was asked for and wants to be left alone for so many seconds."""
+
+    peer: PeerKey
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLost:
+    """The connection ended; what was asked of it will not come."""
+
+    peer: PeerKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartFromElsewhere:
+    """A part is stored and verified by somebody else, such as another process."""
+
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing but time passed; due when ``next_deadline()`` is reached."""
+
+
+Event = (
+    PeerJoined
+    | PeerHas
+    | PartProgress
+    | PartArrived
+    | PartVerified
+    | PartWrong
+    | PartMissing
+    | PeerBusy
+    | PeerLost
+    | PartFromElsewhere
+    | Tick
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Request the run of parts ``first`` to ``last`` from a peer."""
+
+    peer: PeerKey
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Tell a peer that these parts, asked for earlier, are no longer wanted from it."""
+
+    peer: PeerKey
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """Have nothing more to do with a peer; whatever it was asked for is asked elsewhere."""
+
+    peer: PeerKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Every part is here and verified; the last effect there will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Starved:
+    """Nothing that is missing can be had from any peer present; said once until that changes."""
+
+    reason: str
+
+
+Effect = Ask | Cancel | Ban | Finished | Starved

@@ -1,0 +1,84 @@
+"""What a git process may see of the world around it.
+
+Git is steered by dozens of variables and three layers of configuration; any of them can change
+bytes, run hooks or reach other repositories. So every process starts from an explicit list:
+what it needs to find programs and talk to people, nothing of ``GIT_*`` that the caller's git
+(hooks, remote helpers) may have set, no replace refs and no lazy fetching.
+
+Two kinds: `trusted` for work on the user's own behalf, where the user's configuration (proxies,
+ssh command, credentials) counts; `sealed` for reels and for anything a peer had a hand in,
+where it must not.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PASSED_ON = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+    "XDG_CONFIG_HOME",
+    "XDG_RUNTIME_DIR",
+    "SSH_AUTH_SOCK",
+    "SSH_ASKPASS",
+    "GNUPGHOME",
+    "GPG_TTY",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "TERM",
+    "LD_LIBRARY_PATH",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+)
+_PASSED_ON_GIT = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_PROXY_COMMAND")
+
+_ALWAYS = {
+    "LC_ALL": "C",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ADVICE": "0",
+}
+
+
+def trusted(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for git acting for the user, who may have configured it.
+
+    ``GIT_TERMINAL_PROMPT`` stays as the user set it, since credentials may be asked for.
+    """
+    environ = _base(_PASSED_ON + _PASSED_ON_GIT)
+    if "GIT_TERMINAL_PROMPT" in os.environ:
+        environ["GIT_TERMINAL_PROMPT"] = os.environ["GIT_TERMINAL_PROMPT"]
+    environ.update(extra or {})
+    return environ
+
+
+def sealed(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for git that must not read anybody's configuration."""
+    environ = _base(_PASSED_ON)
+    environ["GIT_CONFIG_NOSYSTEM"] = "1"
+    environ["GIT_CONFIG_SYSTEM"] = os.devnull
+    environ["GIT_CONFIG_GLOBAL"] = os.devnull
+    environ["GIT_ATTR_NOSYSTEM"] = "1"
+    # core.attributesFile and core.excludesFile default to files below these.
+    environ["HOME"] = os.devnull
+    environ["XDG_CONFIG_HOME"] = os.devnull
+    environ.update(extra or {})
+    return environ
+
+
+def _base(names: tuple[str, ...]) -> dict[str, str]:
+    environ = {name: os.environ[name] for name in names if name in os.environ}
+    environ.setdefault("PATH", os.defpath)
+    environ.update(_ALWAYS)
+    return environ

@@ -1,0 +1,243 @@
+"""Commits, trees and tags as git walks them: listings, sizes, types and ancestry.
+
+All functions take the `Git` to ask. Ids go in and out in full; listings are streamed, because
+histories of ten million objects exist.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from gittorrent.errors import LocalError
+from gittorrent.git.runner import GitError
+from gittorrent.ids import Oid
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gittorrent.git.runner import Git
+
+
+class MissingObjectError(LocalError):
+    """The repository lacks an object that its own history needs."""
+
+    def __init__(self, oid: str, where: str) -> None:
+        super().__init__(
+            f"object {oid} is missing in {where}",
+            hint="run 'git fsck' there; shallow and partial repositories cannot be used",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WalkedCommit:
+    """A commit as ``git rev-list --parents --timestamp`` prints it."""
+
+    oid: Oid
+    time: int
+    parents: tuple[Oid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """Type (``commit``, ``tree``, ``blob``, ``tag``) and uncompressed size of an object."""
+
+    oid: Oid
+    kind: str
+    size: int
+
+
+def commits_between(git: Git, start: Iterable[Oid], end: Iterable[Oid]) -> list[WalkedCommit]:
+    """Return the commits reachable from ``end`` and not from ``start``, in no special order.
+
+    Tags are peeled; what is no commit is passed over.
+    """
+    asked = _lines(end) + _lines(f"^{oid}" for oid in start)
+    out = git.run("rev-list", "--parents", "--timestamp", "--stdin", stdin=asked)
+    commits = []
+    for line in out.decode("ascii").splitlines():
+        time, oid, *parents = line.split(" ")
+        commits.append(WalkedCommit(Oid(oid), int(time), tuple(Oid(p) for p in parents)))
+    return commits
+
+
+def reachable_objects(git: Git, tips: Iterable[Oid]) -> Iterator[Oid]:
+    """Yield every object that ``tips`` reach, each once, in git's order."""
+    with _reading(git, ["rev-list", "--objects", "--stdin"], _lines(tips)) as lines:
+        for line in lines:
+            yield Oid(line[: _id_length(line)].decode("ascii"))
+
+
+@contextmanager
+def listed_in_commit_order(
+    git: Git, commits: Iterable[Oid], boundary: Iterable[Oid]
+) -> Iterator[IO[bytes]]:
+    """Open the stream of lines that lists each commit with the objects it is first to reach.
+
+    Args:
+        git: where to list.
+        commits: in the order wanted.
+        boundary: commits whose trees' contents are left out.
+    """
+    asked = _lines(commits) + _lines(f"^{oid}" for oid in boundary)
+    words = ["rev-list", "--objects", "--no-walk=unsorted", "--in-commit-order", "--stdin"]
+    with _reading(git, words, asked) as lines:
+        yield lines
+
+
+def is_ancestor(git: Git, old: Oid, new: Oid) -> bool:
+    """Tell whether ``new`` descends from ``old``; false too when ``old`` is not present."""
+    return git.attempt("merge-base", "--is-ancestor", old, new).returncode == 0
+
+
+def describe(git: Git, oids: Iterable[Oid]) -> list[ObjectInfo | None]:
+    """Return type and size of each object, None for those that are not present."""
+    asked = list(oids)
+    if not asked:
+        return []
+    out = git.run("cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)",
+                  "--buffer", stdin=_lines(asked))
+    found: list[ObjectInfo | None] = []
+    for line in out.decode("ascii").splitlines():
+        oid, kind, *size = line.split(" ")
+        found.append(ObjectInfo(Oid(oid), kind, int(size[0])) if size else None)
+    return found
+
+
+def read_objects(git: Git, oids: Iterable[Oid]) -> list[bytes]:
+    """Return the contents of objects that fit in memory, such as tags.
+
+    Raises:
+        MissingObjectError: one is not present.
+    """
+    out = git.run("cat-file", "--batch", "--buffer", stdin=_lines(oids))
+    contents = []
+    position = 0
+    while position < len(out):
+        end = out.index(b"\n", position)
+        words = out[position:end].decode("ascii").split(" ")
+        if len(words) != 3:
+            raise MissingObjectError(words[0], str(git.directory))
+        size = int(words[2])
+        contents.append(out[end + 1 : end + 1 + size])
+        position = end + 1 + size + 1
+    return contents
+
+
+def tagged_object(content: bytes) -> Oid:
+    """Return the object that a tag object's content names in its first line."""
+    line = content.split(b"\n", 1)[0]
+    keyword, _, oid = line.partition(b" ")
+    if keyword != b"object":
+        raise LocalError(f"a tag object begins {line[:60]!r}")
+    return Oid(oid.decode("ascii"))
+
+
+class SizeCounter:
+    """Asks git for the sizes of a long stream of objects while the stream is still produced."""
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
+        self._process = git.start("cat-file", "--batch-check=%(objectsize)", "--buffer")
+        self._sizes: list[int] = []
+        self._missing: str | None = None
+        self._reader = threading.Thread(target=self._read, name="object-sizes", daemon=True)
+        self._reader.start()
+
+    def add(self, oid: bytes) -> None:
+        """Ask for the size of ``oid`` (hexadecimal)."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(oid + b"\n")
+
+    def finish(self) -> list[int]:
+        """Return the uncompressed sizes in the order asked.
+
+        Raises:
+            MissingObjectError: one of the objects is not present.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._reader.join()
+        _finish(self._process, ["cat-file"], self._git)
+        if self._missing is not None:
+            raise MissingObjectError(self._missing, str(self._git.objects or self._git.directory))
+        return self._sizes
+
+    def abandon(self) -> None:
+        """Stop asking; for use when the stream broke."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.endswith(b" missing\n"):
+                self._missing = line[:-9].decode("ascii")
+            else:
+                self._sizes.append(int(line))
+
+
+def is_connected(git: Git, tips: Iterable[Oid], known: Iterable[Oid] = ()) -> bool:
+    """Tell whether everything ``tips`` reach is present, taking ``known`` for granted.
+
+    Walks what is reachable from the tips and not from the known ones, blobs included.
+    """
+    asked = _lines(tips) + _lines(f"^{oid}" for oid in known)
+    done = git.attempt("rev-list", "--objects", "--quiet", "--stdin", stdin=asked)
+    return done.returncode == 0
+
+
+def is_connected_to_refs(git: Git, tips: Iterable[Oid]) -> bool:
+    """Tell whether everything ``tips`` reach is present, taking the repository's refs' word."""
+    asked = _lines(tips) + b"--not\n--all\n"
+    done = git.attempt("rev-list", "--objects", "--quiet", "--stdin", stdin=asked)
+    return done.returncode == 0
+
+
+@contextmanager
+def _reading(git: Git, words: list[str], stdin: bytes) -> Iterator[IO[bytes]]:
+    process = git.start(*words)
+    feeder = threading.Thread(target=_feeding(process, stdin), name="git-feeder", daemon=True)
+    feeder.start()
+    try:
+        assert process.stdout is not None
+        yield process.stdout
+        feeder.join()
+        _finish(process, words, git)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+        feeder.join()
+
+
+def _feeding(process: subprocess.Popen[bytes], stdin: bytes) -> Callable[[], None]:
+    def feed() -> None:
+        assert process.stdin is not None
+        try:
+            process.stdin.write(stdin)
+            process.stdin.close()
+        except BrokenPipeError:
+            return  # the process ended early; its exit status tells why
+        finally:
+            process.stdin = None
+
+    return feed
+
+
+def _finish(process: subprocess.Popen[bytes], words: list[str], git: Git) -> None:
+    stderr = process.stderr.read() if process.stderr is not None else b""
+    if process.wait() != 0:
+        raise GitError(words, process.returncode, stderr, str(git.objects or git.directory))
+
+
+def _id_length(line: bytes) -> int:
+    space = line.find(b" ")
+    return space if space >= 0 else len(line.rstrip(b"\n"))
+
+
+def _lines(words: Iterable[str]) -> bytes:
+    return "".join(f"{word}\n" for word in words).encode("ascii")

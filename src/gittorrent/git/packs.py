@@ -1,0 +1,165 @@
+"""Packs: indexing what arrives, moving finished packs into a repository, housekeeping."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from gittorrent.git.runner import Git, GitError
+from gittorrent.durable import sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SUFFIXES = ("rev", "pack", "idx")
+"""In the order to move them: git looks for an index, so the pack has to be there first."""
+
+
+class IndexingProcess:
+    """A running ``git index-pack --stdin`` in a scratch repository.
+
+    Args:
+        scratch: receives the pack; its alternates provide bases when the pack is thin.
+        thin: whether bases may be missing from the pack.
+        check_connected: whether git is to check that the pack refers to nothing outside itself.
+    """
+
+    def __init__(self, scratch: Git, *, thin: bool, check_connected: bool) -> None:
+        words = ["index-pack", "--stdin", "--rev-index"]
+        if thin:
+            words.append("--fix-thin")
+        if check_connected:
+            words.append("--check-self-contained-and-connected")
+        self._words = words
+        self._scratch = scratch
+        self._process = scratch.start(*words)
+        self._check_connected = check_connected
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """Where the pack's bytes go."""
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    def finish(self) -> tuple[Path, bool]:
+        """Wait for the index and return the pack's path and whether it proved self-contained.
+
+        Raises:
+            GitError: the pack is broken.
+        """
+        with contextlib.suppress(BrokenPipeError):
+            self.stdin.close()
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        out = self._process.stdout.read()
+        said = self._process.stderr.read()
+        status = self._process.wait()
+        self._process.stdout.close()
+        self._process.stderr.close()
+        words = out.decode("ascii", errors="replace").split()
+        if status not in (0, 1) or len(words) != 2 or (status == 1 and not self._check_connected):
+            raise GitError(self._words, status, said, str(self._scratch.directory))
+        pack = self._scratch.directory / "objects" / "pack" / f"pack-{words[1]}.pack"
+        return pack, self._check_connected and status == 0
+
+    def abandon(self) -> None:
+        """Stop it and wait until it is gone."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def index_file(scratch: Git, pack: Path, *, thin: bool) -> Path:
+    """Index a pack file in a scratch repository and return the path of the indexed pack.
+
+    Args:
+        scratch: where to work; a thin pack is completed there from its alternates.
+        pack: the pack, which stays where it is unless it had to be completed.
+        thin: whether bases may be missing from it.
+
+    Raises:
+        GitError: the pack is broken.
+    """
+    if not thin:
+        scratch.run("index-pack", "--rev-index", str(pack))
+        return pack
+    process = IndexingProcess(scratch, thin=True, check_connected=False)
+    try:
+        with pack.open("rb") as source:
+            while chunk := source.read(1 << 20):
+                process.stdin.write(chunk)
+    except BrokenPipeError:
+        pass  # git's own words in finish() say why it stopped reading
+    return process.finish()[0]
+
+
+def unpack_file(git: Git, pack: Path) -> None:
+    """Store a pack's objects loose in ``git``'s repository.
+
+    Raises:
+        GitError: the pack is broken.
+    """
+    with pack.open("rb") as source:
+        git.run("unpack-objects", "-q", stdin=source)
+
+
+def adopt_pack(pack: Path, target: Path, *, keep: str = "") -> None:
+    """Move an indexed pack into a repository under a new name.
+
+    Args:
+        pack: path of the ``.pack``, with its ``.idx`` and perhaps ``.rev`` beside it.
+        target: path the ``.pack`` shall have, on the same file system.
+        keep: reason to put into a ``.keep`` file; without one the pack may be repacked.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if keep:
+        target.with_suffix(".keep").write_text(f"{keep}\n", encoding="utf-8")
+    present = [suffix for suffix in _SUFFIXES if pack.with_suffix(f".{suffix}").exists()]
+    for suffix in present:
+        descriptor = os.open(pack.with_suffix(f".{suffix}"), os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    for suffix in present:
+        pack.with_suffix(f".{suffix}").rename(target.with_suffix(f".{suffix}"))
+    sync_directory(target.parent)
+
+
+def tidy(git: Git, preferred: Path | None) -> None:
+    """Drop packs that kept ones make redundant and refresh the bitmap; loses nothing.
+
+    Args:
+        git: a bare repository.
+        preferred: the pack bitmaps should take objects from.
+    """
+    git.run("repack", "--cruft", "-d", "-l", "-q")
+    words = ["multi-pack-index", "write", "--bitmap", "--no-progress"]
+    if preferred is not None:
+        words.append(f"--preferred-pack={preferred.name}")
+    git.run(*words)
+
+
+def count_loose(git: Git) -> tuple[int, int]:
+    """Return the number of loose objects and of packs without ``.keep``."""
+    figures = {}
+    for line in git.run("count-objects", "-v").decode().splitlines():
+        name, _, value = line.partition(": ")
+        figures[name] = int(value) if value.isdigit() else 0
+    kept = sum(1 for _ in (git.directory / "objects" / "pack").glob("pack-*.keep"))
+    return figures["count"], figures["packs"] - kept
+
+
+def copy_refs_from(git: Git, source: Path, patterns: Sequence[str]) -> None:
+    """Make ``git``'s repository mirror the refs of a local one that ``patterns`` match.
+
+    Args:
+        git: a bare repository.
+        source: git directory to copy from.
+        patterns: such as ``refs/heads/*``.
+    """
+    specs = [f"+{pattern}:{pattern}" for pattern in patterns]
+    git.run(
+        "fetch", "--quiet", "--prune", "--no-auto-maintenance", "--update-head-ok",
+        "--no-write-fetch-head", "--no-tags", str(source), *specs,
+    )
+

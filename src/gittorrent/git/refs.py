@@ -1,0 +1,76 @@
+"""Refs of a repository: reading, updating in one go, HEAD.
+
+Names are bytes and were checked before they come here; values are full ids.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gittorrent.ids import Oid, RefName
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gittorrent.git.runner import Git
+    from gittorrent.ids import ObjectFormat, Refs
+
+
+def read_refs(git: Git, *prefixes: str) -> Refs:
+    """Return the refs below ``prefixes`` (or matching such patterns) and what they point at."""
+    out = git.run("for-each-ref", "--format=%(objectname) %(refname)", *prefixes)
+    refs: Refs = {}
+    for line in out.splitlines():
+        oid, _, name = line.partition(b" ")
+        refs[RefName(name)] = Oid(oid.decode("ascii"))
+    return refs
+
+
+def read_ref(git: Git, name: str) -> Oid | None:
+    """Return what one ref points at, None when there is no such ref."""
+    done = git.attempt("rev-parse", "--verify", "--quiet", "--end-of-options", name)
+    return Oid(done.stdout.decode("ascii").strip()) if done.returncode == 0 else None
+
+
+def head_target(git: Git) -> RefName | None:
+    """Return the branch that HEAD names, None when it is detached."""
+    done = git.attempt("symbolic-ref", "--quiet", "HEAD")
+    return RefName(done.stdout.rstrip(b"\n")) if done.returncode == 0 else None
+
+
+def set_head(git: Git, branch: RefName) -> None:
+    """Make HEAD name ``branch``."""
+    git.run("symbolic-ref", "HEAD", branch.decode("utf-8", "surrogateescape"))
+
+
+def apply_changes(
+    git: Git,
+    changes: Sequence[tuple[RefName, Oid | None, Oid | None]],
+    object_format: ObjectFormat,
+) -> None:
+    """Make refs what they should be, deletions first so that ``a`` can give way to ``a/b``.
+
+    Args:
+        git: the repository.
+        changes: (name, old value, new value); None stands for "no such ref".
+        object_format: of the repository.
+
+    Raises:
+        GitError: a ref changed meanwhile, or its object is missing.
+    """
+    gone = [(name, old) for name, old, new in changes if new is None and old is not None]
+    if gone:
+        _transaction(git, [b"delete " + n + b"\0" + o.encode("ascii") for n, o in gone])
+    zero = object_format.zero
+    updates = [
+        b"update " + name + b"\0" + new.encode("ascii") + b"\0" + (old or zero).encode("ascii")
+        for name, old, new in changes
+        if new is not None
+    ]
+    if updates:
+        _transaction(git, updates)
+
+
+def _transaction(git: Git, commands: list[bytes]) -> None:
+    body = b"".join(command + b"\0" for command in [b"start", *commands, b"prepare", b"commit"])
+    git.run("update-ref", "--no-deref", "-z", "--stdin", stdin=body)

@@ -1,0 +1,124 @@
+"""What kind of repository a directory holds, and a few facts and settings of it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import UsageError
+from gittorrent.git import environment
+from gittorrent.git.runner import Git, executable
+from gittorrent.ids import OBJECT_FORMATS, ObjectFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class NotARepositoryError(UsageError):
+    """There is no git repository where one was named."""
+
+
+class UnsuitableRepositoryError(UsageError):
+    """The repository is incomplete by design and cannot be published or served."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRepository:
+    """A repository found on disk.
+
+    Args:
+        git_dir: its git directory, absolute.
+        is_bare: whether it has no work tree.
+        object_format: SHA-1 or SHA-256.
+    """
+
+    git_dir: Path
+    is_bare: bool
+    object_format: ObjectFormat
+
+
+def find_repository(path: Path) -> FoundRepository:
+    """Return the repository at ``path``: a bare one, or a work tree's top.
+
+    Raises:
+        NotARepositoryError: there is none, or git does not trust its owner.
+    """
+    words = [executable(), "-C", str(path), "rev-parse", "--absolute-git-dir", "--git-common-dir",
+             "--is-bare-repository", "--show-object-format"]
+    try:
+        done = subprocess.run(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment.trusted(), check=False,
+        )
+    except OSError as error:
+        raise NotARepositoryError(f"cannot look into {path}: {error}") from error
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ")
+        raise NotARepositoryError(
+            f"no git repository at {path}: {said}",
+            hint="name a bare repository or the top directory of a clone",
+        )
+    own, common, bare, name = done.stdout.decode("utf-8", "surrogateescape").splitlines()
+    git_dir = Path(own)
+    common_dir = Path(path, common).resolve()
+    if common_dir != git_dir.resolve():
+        git_dir = common_dir
+    return FoundRepository(git_dir.resolve(), bare == "true", OBJECT_FORMATS[name])
+
+
+def require_complete(git: Git) -> None:
+    """Refuse shallow, partial and grafted repositories.
+
+    Raises:
+        UnsuitableRepositoryError: with the reason.
+    """
+    where = git.directory
+    if (where / "shallow").exists():
+        raise UnsuitableRepositoryError(
+            f"{where} is shallow: part of its history is missing",
+            hint="complete it with 'git fetch --unshallow' first",
+        )
+    promisors = git.attempt(
+        "config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$"
+    )
+    # A .promisor file alone proves nothing: copies of partial clones that were completed keep it.
+    if promisors.stdout.strip():
+        raise UnsuitableRepositoryError(
+            f"{where} is a partial clone: some of its objects are missing",
+            hint="make a full clone and publish that",
+        )
+    if (where / "info" / "grafts").exists():
+        raise UnsuitableRepositoryError(
+            f"{where} has grafts, which show another history than the objects",
+            hint="remove info/grafts, or make the change real with git filter-branch",
+        )
+
+
+def read_config(directory: Path, *, sealed: bool = False) -> dict[str, str]:
+    """Return the settings git sees in ``directory``; the last value of each key counts."""
+    done = Git(directory, sealed=sealed).attempt("config", "--null", "--list")
+    settings = {}
+    for item in done.stdout.decode("utf-8", "surrogateescape").split("\0"):
+        key, _, value = item.partition("\n")
+        if key:
+            settings[key] = value
+    return settings
+
+
+def set_config(git: Git, settings: Mapping[str, str]) -> None:
+    """Write settings into the repository's own configuration, where they differ."""
+    present = read_config(git.directory, sealed=True)
+    for key, value in settings.items():
+        if present.get(key.lower()) != value:
+            git.run("config", "--local", key, value)
+
+
+def create_bare(path: Path, object_format: ObjectFormat) -> Git:
+    """Make an empty bare repository and return git for it."""
+    path.mkdir(parents=True, exist_ok=True)
+    command = [executable(), "init", "--quiet", "--bare", "--template=",
+               f"--object-format={object_format.name}", str(path)]
+    subprocess.run(command, env=environment.sealed(), check=True, stdout=subprocess.DEVNULL)
+    return Git(path)

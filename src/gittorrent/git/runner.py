@@ -1,0 +1,150 @@
+"""Starts git and turns its failures into errors that say what to do.
+
+A `Git` is a repository together with the way to run git in it: which executable, which object
+directory, which environment. It keeps no process and no state; methods block, and callers that
+must not block run them in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, field, replace
+from typing import IO, TYPE_CHECKING
+
+from gittorrent.errors import LocalError
+from gittorrent.git import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+EXECUTABLE_VARIABLE = "GITTORRENT_GIT"
+"""Environment variable that names the git to use instead of the first on the PATH."""
+
+
+class GitMissingError(LocalError):
+    """There is no git to run."""
+
+
+class GitError(LocalError):
+    """A git command failed; holds what it said on standard error."""
+
+    def __init__(self, command: Sequence[str], status: int, stderr: bytes, where: str) -> None:
+        said = stderr.decode(errors="replace").strip()
+        name = " ".join(command[:2])
+        shown = said or f"exit status {status}"
+        super().__init__(f"git {name} failed in {where}: {shown}")
+        self.status = status
+        self.stderr = said
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """A way to run git in one repository.
+
+    Args:
+        directory: the repository's git directory.
+        sealed: when true, nobody's configuration but the repository's own is read.
+        objects: object directory to use instead of the repository's own.
+        config: ``key=value`` settings for every command, as with ``git -c``.
+        variables: further environment variables.
+    """
+
+    directory: Path
+    sealed: bool = True
+    objects: Path | None = None
+    config: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def with_config(self, *settings: str) -> Git:
+        """Return the same with further ``key=value`` settings."""
+        return replace(self, config=self.config + settings)
+
+    def environ(self) -> dict[str, str]:
+        """Return the environment that commands get."""
+        extra = dict(self.variables)
+        if self.objects is not None:
+            extra["GIT_OBJECT_DIRECTORY"] = str(self.objects)
+        return environment.sealed(extra) if self.sealed else environment.trusted(extra)
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the whole command line for ``arguments``."""
+        words = [executable(), f"--git-dir={self.directory}"]
+        for setting in self.config:
+            words += ["-c", setting]
+        return [*words, *arguments]
+
+    def run(self, *arguments: str, stdin: bytes | IO[bytes] | None = None) -> bytes:
+        """Run a command to its end and return its standard output.
+
+        Raises:
+            GitError: it ended with a status other than 0.
+        """
+        done = self.attempt(*arguments, stdin=stdin)
+        if done.returncode != 0:
+            raise GitError(arguments, done.returncode, done.stderr, str(self.directory))
+        return done.stdout
+
+    def attempt(
+        self, *arguments: str, stdin: bytes | IO[bytes] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command whose failure is an answer; returns status, output and errors."""
+        data: bytes | None
+        source: int | IO[bytes] | None
+        data, source = (stdin, None) if isinstance(stdin, bytes) else (None, stdin)
+        if data is None and source is None:
+            source = subprocess.DEVNULL
+        try:
+            return subprocess.run(
+                self.command(*arguments),
+                input=data,
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self.environ(),
+                cwd=self.directory,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise _missing(error, self.directory) from error
+
+    def start(
+        self,
+        *arguments: str,
+        stdin: int | IO[bytes] | None = subprocess.PIPE,
+        stdout: int | IO[bytes] | None = subprocess.PIPE,
+        stderr: int | IO[bytes] | None = subprocess.PIPE,
+    ) -> subprocess.Popen[bytes]:
+        """Start a command and hand its process over; the caller feeds, reads and waits."""
+        try:
+            return subprocess.Popen(
+                self.command(*arguments),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=self.environ(),
+                cwd=self.directory,
+            )
+        except FileNotFoundError as error:
+            raise _missing(error, self.directory) from error
+
+
+def executable() -> str:
+    """Return the git to run.
+
+    Raises:
+        GitMissingError: there is none.
+    """
+    wanted = os.environ.get(EXECUTABLE_VARIABLE) or "git"
+    found = shutil.which(wanted)
+    if found is None:
+        raise GitMissingError(f"cannot find {wanted} to run", hint="install git 2.39 or newer")
+    return found
+
+
+def _missing(error: FileNotFoundError, directory: Path) -> LocalError:
+    if not directory.is_dir():
+        return LocalError(f"{directory} is not there (any more): {error.strerror}")
+    return GitMissingError(f"cannot run git: {error}", hint="install git 2.39 or newer")

@@ -1,0 +1,81 @@
+"""Empty repositories in which reels are planned and encoded.
+
+Whatever a repository carries besides objects can change what git prints or packs: its refs (the
+write order follows ``refs/tags``), its configuration, attributes, grafts, shallow file and
+commit-graph. So the work happens in a repository that has none of these and borrows only the
+objects (docs/protocol/reels.md, "Where planning and encoding run").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gittorrent.git.runner import Git
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gittorrent.ids import ObjectFormat
+
+_CONFIG = """\
+[core]
+\trepositoryformatversion = 1
+\tbare = true
+\tcommitGraph = false
+\tmultiPackIndex = true
+[extensions]
+\tobjectFormat = {format}
+"""
+
+
+def make(directory: Path, object_format: ObjectFormat) -> None:
+    """Write an empty bare repository: unborn HEAD, no refs, the fixed configuration."""
+    (directory / "objects" / "pack").mkdir(parents=True)
+    (directory / "objects" / "info").mkdir()
+    (directory / "refs").mkdir()
+    (directory / "HEAD").write_text("ref: refs/heads/unborn\n")
+    (directory / "config").write_text(_CONFIG.format(format=object_format.name))
+
+
+@contextlib.contextmanager
+def borrowing(objects: Path, object_format: ObjectFormat) -> Iterator[Git]:
+    """Yield a sealed git in a scratch repository that reads objects from ``objects``.
+
+    Args:
+        objects: object directory of the repository to read.
+        object_format: its object format.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="gittorrent-scratch-"))
+    try:
+        make(directory, object_format)
+        yield Git(directory, objects=objects.resolve())
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def receiving(
+    parent: Path, object_format: ObjectFormat, alternates: tuple[Path, ...] = ()
+) -> Iterator[Git]:
+    """Yield a sealed git in a scratch repository for objects that are not believed yet.
+
+    Args:
+        parent: directory to make it in; the same file system as where objects end up, so that
+            finished packs can be renamed into place.
+        object_format: format of the objects.
+        alternates: object directories whose objects deltas may build on.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix="incoming-", dir=parent))
+    try:
+        make(directory, object_format)
+        if alternates:
+            lines = "".join(f"{path.resolve()}\n" for path in alternates)
+            (directory / "objects" / "info" / "alternates").write_text(lines)
+        yield Git(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

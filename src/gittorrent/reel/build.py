@@ -1,0 +1,467 @@
+"""Builds a reel: plans it, encodes its segments side by side and joins them.
+
+The definition is in the pure modules beside this one; here it is carried out with git in a
+scratch repository, so that nothing but the objects and the two sets of ids counts. Listings go
+through a spool file, since histories with ten million objects do not belong in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.git import history, scratch
+from gittorrent.git.runner import GitError
+from gittorrent.git.version import git_version
+from gittorrent.reel import segments as cutting
+from gittorrent.reel.encoder import ENCODER_VERSION, pack_objects_command
+from gittorrent.reel.manifest import Manifest, Segment
+from gittorrent.reel.order import Commit, canonical_order
+from gittorrent.reel.pack import HEADER_SIZE, pack_header, parse_pack_header
+from gittorrent.reel.parts import PART_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from gittorrent.git.runner import Git
+    from gittorrent.ids import ObjectFormat, Oid, PushId, RepositoryId
+
+Progress = "Callable[[str, int, int], None]"
+"""Called as progress(phase, done, total) with counts of objects."""
+
+_COPY = 1 << 20
+_GIT_PROGRESS = re.compile(rb"(Compressing|Writing) objects:\s+\d+% \((\d+)/(\d+)\)")
+
+
+class ReelError(GitTorrentError):
+    """Git did not produce what the definition says; nothing was kept."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What goes into a reel, ready for encoding.
+
+    Args:
+        directory: holds one ``<n>.in`` file a segment, the input of pack-objects.
+        segments: per segment its objects, raw size and frontier.
+        target: raw bytes at which segments were cut.
+    """
+
+    directory: Path
+    segments: list[PlannedSegment]
+    target: int
+
+    @property
+    def objects(self) -> int:
+        """Objects in the reel."""
+        return sum(segment.objects for segment in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSegment:
+    """One segment before encoding."""
+
+    objects: int
+    raw_size: int
+    frontier: tuple[Oid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReelPack:
+    """An encoded reel: the joined pack on disk and what its manifest says about it."""
+
+    path: Path
+    target: int
+    objects: int
+    size: int
+    checksum: str
+    segments: tuple[Segment, ...]
+    parts: tuple[str, ...]
+
+    def manifest(
+        self,
+        repository: RepositoryId,
+        object_format: ObjectFormat,
+        start: PushId | None,
+        end: PushId,
+    ) -> Manifest:
+        """Return the manifest of this pack as the reel between two pushes."""
+        return Manifest(
+            repository=repository,
+            object_format=object_format,
+            start=start,
+            end=end,
+            encoder=ENCODER_VERSION,
+            target=self.target,
+            part_size=PART_SIZE,
+            objects=self.objects,
+            pack_size=self.size,
+            pack_checksum=self.checksum,
+            segments=self.segments,
+            parts=self.parts,
+        )
+
+
+def build_reel(
+    objects: Path,
+    object_format: ObjectFormat,
+    start: Iterable[Oid],
+    end: Iterable[Oid],
+    work: Path,
+    *,
+    processes: int | None = None,
+    progress: Callable[[str, int, int], None] = lambda _phase, _done, _total: None,
+    smallest_target: int = cutting.SMALLEST_TARGET,
+) -> ReelPack | None:
+    """Build the reel between two sets of ids.
+
+    Args:
+        objects: object directory to read.
+        object_format: of the repository.
+        start: what the refs of the start push point to; empty from the beginning of history.
+        end: what the refs of the end push point to.
+        work: empty directory for intermediate files and the pack, which stays there.
+        processes: segments encoded at the same time; the number of cores by default.
+        progress: told how far it is.
+        smallest_target: for tests only, see `gittorrent.reel.segments.choose_target`.
+
+    Returns:
+        The pack, or None when there is nothing between the two.
+
+    Raises:
+        MissingObjectError: the repository is incomplete.
+        ReelError: git's output contradicts the plan.
+    """
+    with scratch.borrowing(objects, object_format) as git:
+        plan = plan_reel(git, start, end, work, progress=progress, smallest_target=smallest_target)
+        if plan is None:
+            return None
+        workers = min(processes or os.cpu_count() or 1, len(plan.segments))
+        meter = _Meter(plan, progress)
+        with ThreadPoolExecutor(workers) as pool:
+            jobs = range(len(plan.segments))
+            packs = list(pool.map(lambda n: _encode(git, plan, n, meter), jobs))
+    progress("joining", 0, plan.objects)
+    return _join(plan, packs, object_format, work / "reel.pack")
+
+
+def plan_reel(
+    git: Git,
+    start: Iterable[Oid],
+    end: Iterable[Oid],
+    work: Path,
+    *,
+    progress: Callable[[str, int, int], None] = lambda _phase, _done, _total: None,
+    smallest_target: int = cutting.SMALLEST_TARGET,
+) -> Plan | None:
+    """Write down what pack-objects is to be fed for each segment of a reel.
+
+    Args:
+        git: a scratch repository that borrows the objects.
+        start: what the refs of the start push point to.
+        end: what the refs of the end push point to.
+        work: empty directory that receives ``<n>.in`` for each segment.
+        progress: told how far it is.
+        smallest_target: for tests only, see `gittorrent.reel.segments.choose_target`.
+
+    Returns:
+        The plan, or None when there is nothing between the two.
+
+    Raises:
+        MissingObjectError: the repository is incomplete.
+        ReelError: git listed something else than it was asked for.
+    """
+    before, after = sorted(set(start)), sorted(set(end))
+    walked = history.commits_between(git, before, after)
+    commits = canonical_order([Commit(c.oid, c.time, c.parents) for c in walked])
+    progress("planning", 0, len(commits))
+    listing = _list_objects(git, commits, bool(before), work / "objects", progress)
+    trailing = _trailing_objects(git, before, after, listing)
+    if not commits and not trailing:
+        return None
+    trailing_size = sum(info.size for info in trailing)
+    target = cutting.choose_target(sum(listing.sizes) + trailing_size, smallest_target)
+    cuts = cutting.cut(listing.sizes, target)
+    planned = []
+    with listing.path.open("rb") as spool:
+        for number, piece in enumerate(cuts):
+            members = commits[piece.first : piece.last]
+            tail = trailing if number == len(cuts) - 1 else []
+            with (work / f"{number}.in").open("wb") as out:
+                for edge in cutting.edges(members):
+                    out.write(f"-{edge}\n".encode("ascii"))
+                _copy(spool, out, listing.starts[piece.last] - listing.starts[piece.first])
+                out.writelines(f"{info.oid}\n".encode("ascii") for info in tail)
+            counted = sum(listing.counts[piece.first : piece.last]) + len(tail)
+            raw = sum(listing.sizes[piece.first : piece.last]) + sum(info.size for info in tail)
+            planned.append(PlannedSegment(counted, raw, cutting.frontier(members)))
+    listing.path.unlink()
+    return Plan(work, planned, target)
+
+
+@dataclass(slots=True)
+class _Listing:
+    """Which objects each commit is first to reach: the spooled lines and where they begin."""
+
+    path: Path
+    counts: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=lambda: [0])
+
+    def contains(self, wanted: set[bytes]) -> set[bytes]:
+        """Return those of ``wanted`` (hexadecimal ids) that are listed."""
+        found = set()
+        with self.path.open("rb") as spool:
+            for line in spool:
+                oid = line.split(b" ", 1)[0].rstrip(b"\n")
+                if oid in wanted:
+                    found.add(oid)
+        return found
+
+
+def _list_objects(
+    git: Git,
+    commits: list[Commit],
+    has_start: bool,
+    spool_path: Path,
+    progress: Callable[[str, int, int], None],
+) -> _Listing:
+    """Spool the objects commit by commit and count what each brings."""
+    listing = _Listing(spool_path)
+    spool_path.touch()
+    if not commits:
+        return listing
+    members = {commit.oid for commit in commits}
+    outside = {p for commit in commits for p in commit.parents if p not in members}
+    boundary = sorted(outside) if has_start else []
+    counter = history.SizeCounter(git)
+    try:
+        _spool(git, commits, boundary, listing, counter, progress)
+    except BaseException:
+        counter.abandon()
+        raise
+    sizes = counter.finish()
+    position = 0
+    for count in listing.counts:
+        listing.sizes.append(sum(sizes[position : position + count]))
+        position += count
+    return listing
+
+
+def _spool(
+    git: Git,
+    commits: list[Commit],
+    boundary: list[Oid],
+    listing: _Listing,
+    counter: history.SizeCounter,
+    progress: Callable[[str, int, int], None],
+) -> None:
+    expected = [commit.oid.encode("ascii") + b"\n" for commit in commits]
+    expected.append(b"")
+    hex_size = len(commits[0].oid)
+    at = count = position = 0
+    ordered = (commit.oid for commit in commits)
+    with (
+        listing.path.open("wb") as spool,
+        history.listed_in_commit_order(git, ordered, boundary) as lines,
+    ):
+        for line in lines:
+            if line == expected[at]:
+                if at:
+                    listing.counts.append(count)
+                    listing.starts.append(position)
+                at += 1
+                count = 0
+                if at % 4096 == 0:
+                    progress("planning", at, len(commits))
+            spool.write(line)
+            position += len(line)
+            count += 1
+            counter.add(line[:hex_size])
+    listing.counts.append(count)
+    listing.starts.append(position)
+    if at != len(commits):
+        raise ReelError(f"git listed {at} of {len(commits)} commits in the order asked")
+
+
+def _trailing_objects(
+    git: Git, start: list[Oid], end: list[Oid], listing: _Listing
+) -> list[history.ObjectInfo]:
+    """Return what ``end`` names besides commits and ``start`` does not reach, sorted by id."""
+    named_before = _named(git, start)
+    named = {oid: kind for oid, kind in _named(git, end).items() if oid not in named_before}
+    tags = {oid for oid, kind in named.items() if kind == "tag"}
+    roots = sorted(oid for oid, kind in named.items() if kind in ("tree", "blob"))
+    reached: set[Oid] = set()
+    if roots:
+        reached = set(history.reachable_objects(git, roots))
+        if start:
+            reached.difference_update(history.reachable_objects(git, start))
+        listed = listing.contains({oid.encode("ascii") for oid in reached})
+        reached = {oid for oid in reached if oid.encode("ascii") not in listed}
+    found = []
+    oids = sorted(tags | reached)
+    for oid, info in zip(oids, history.describe(git, oids), strict=True):
+        if info is None:
+            raise history.MissingObjectError(oid, str(git.objects))
+        found.append(info)
+    return found
+
+
+def _named(git: Git, oids: Iterable[Oid]) -> dict[Oid, str]:
+    """Return what ``oids`` name directly or through tags, with the type of each."""
+    named: dict[Oid, str] = {}
+    waiting = list(oids)
+    while waiting:
+        tags = []
+        for oid, info in zip(waiting, history.describe(git, waiting), strict=True):
+            if info is None:
+                raise history.MissingObjectError(oid, str(git.objects))
+            named[oid] = info.kind
+            if info.kind == "tag":
+                tags.append(oid)
+        contents = history.read_objects(git, tags) if tags else []
+        targets = {history.tagged_object(content) for content in contents}
+        waiting = sorted(target for target in targets if target not in named)
+    return named
+
+
+class _Meter:
+    """Adds up what the encoders of all segments say about their progress."""
+
+    def __init__(self, plan: Plan, progress: Callable[[str, int, int], None]) -> None:
+        self._lock = threading.Lock()
+        self._done = [0.0] * len(plan.segments)
+        self._plan = plan
+        self._progress = progress
+
+    def update(self, segment: int, share: float) -> None:
+        """Note that ``share`` (0 to 1) of a segment is encoded."""
+        with self._lock:
+            self._done[segment] = share
+            planned = self._plan.segments
+            done = sum(s.objects * d for s, d in zip(planned, self._done, strict=True))
+            self._progress("encoding", int(done), self._plan.objects)
+
+
+def _encode(git: Git, plan: Plan, number: int, meter: _Meter) -> Path:
+    """Encode one segment into its own pack file and return the path."""
+    words = pack_objects_command(git_version())
+    source, target = plan.directory / f"{number}.in", plan.directory / f"{number}.pack"
+    with source.open("rb") as stdin, target.open("wb") as stdout:
+        process = git.start(*words, "--progress", stdin=stdin, stdout=stdout)
+        assert process.stderr is not None
+        said = b""
+        while chunk := process.stderr.read1(4096):  # type: ignore[attr-defined]
+            said = (said + chunk)[-4096:]
+            if shown := _GIT_PROGRESS.findall(said):
+                phase, done, total = shown[-1]
+                share = int(done) / max(1, int(total))
+                meter.update(number, 0.8 * share if phase == b"Compressing" else 0.8 + 0.2 * share)
+        process.stderr.close()
+        if process.wait() != 0:
+            raise GitError(["pack-objects"], process.returncode, said, str(git.objects))
+    meter.update(number, 1.0)
+    source.unlink()
+    return target
+
+
+def _join(plan: Plan, packs: list[Path], object_format: ObjectFormat, path: Path) -> ReelPack:
+    """Write the reel pack from its segments' packs, hashing parts on the way."""
+    segments = []
+    with path.open("wb") as file:
+        out = _PartWriter(file, object_format)
+        out.write(pack_header(plan.objects))
+        for planned, pack in zip(plan.segments, packs, strict=True):
+            segments.append(
+                Segment(out.position, planned.objects, planned.raw_size, planned.frontier)
+            )
+            _append_entries(pack, planned.objects, object_format, out)
+            pack.unlink()
+        out.finish()
+        file.flush()
+        os.fsync(file.fileno())
+    return ReelPack(
+        path=path,
+        target=plan.target,
+        objects=plan.objects,
+        size=out.position,
+        checksum=out.checksum,
+        segments=tuple(segments),
+        parts=tuple(out.digests),
+    )
+
+
+def _append_entries(
+    pack: Path, objects: int, object_format: ObjectFormat, out: _PartWriter
+) -> None:
+    with pack.open("rb") as source:
+        counted = parse_pack_header(source.read(HEADER_SIZE))
+        if counted != objects:
+            raise ReelError(f"git packed {counted} objects of a segment of {objects}")
+        left = pack.stat().st_size - HEADER_SIZE - object_format.raw_size
+        while left:
+            chunk = source.read(min(_COPY, left))
+            out.write(chunk)
+            left -= len(chunk)
+
+
+class _PartWriter:
+    """Writes a pack while it takes the digests of parts and of the whole."""
+
+    def __init__(self, file: IO[bytes], object_format: ObjectFormat) -> None:
+        self.position = 0
+        self.digests: list[str] = []
+        self.checksum = ""
+        self._file = file
+        self._whole = object_format.new_hash()
+        self._part = hashlib.sha256()
+        self._filled = 0
+
+    def write(self, data: bytes) -> None:
+        """Append bytes of the pack before its trailer."""
+        self._whole.update(data)
+        self._append(data)
+
+    def finish(self) -> None:
+        """Append the trailer and close the last part."""
+        self._append(self._whole.digest())
+        self.checksum = self._whole.hexdigest()
+        if self._filled:
+            self.digests.append(self._part.hexdigest())
+
+    def _append(self, data: bytes) -> None:
+        self._file.write(data)
+        self.position += len(data)
+        view = memoryview(data)
+        while len(view):
+            taken = view[: PART_SIZE - self._filled]
+            self._part.update(taken)
+            self._filled += len(taken)
+            view = view[len(taken) :]
+            if self._filled == PART_SIZE:
+                self.digests.append(self._part.hexdigest())
+                self._part = hashlib.sha256()
+                self._filled = 0
+
+
+def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
+    while count:
+        chunk = source.read(min(_COPY, count))
+        if not chunk:
+            raise ReelError("the spooled object listing is shorter than it was written")
+        target.write(chunk)
+        count -= len(chunk)
+
+
+def discard(work: Path) -> None:
+    """Remove a build's directory with all that is left in it."""
+    shutil.rmtree(work, ignore_errors=True)

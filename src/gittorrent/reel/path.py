@@ -1,0 +1,77 @@
+"""Which reels lead from what one has to what one wants.
+
+Pure. Reels are edges between pushes; a newcomer starts before the first push. The best way
+reaches the newest push it can and costs the fewest bytes on the way.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from gittorrent.ids import ManifestId, PushId
+
+
+@dataclass(frozen=True, slots=True)
+class ReelOffer:
+    """A reel that somebody has.
+
+    Args:
+        manifest: id of its manifest.
+        start: push it starts after, None for the beginning of history.
+        end: push it completes.
+        pack_size: bytes.
+    """
+
+    manifest: ManifestId
+    start: PushId | None
+    end: PushId
+    pack_size: int
+
+
+def best_path(
+    offers: Collection[ReelOffer], have: Collection[PushId], log: Sequence[PushId]
+) -> list[ReelOffer]:
+    """Return the reels to take, in order.
+
+    Args:
+        offers: what can be had.
+        have: pushes whose objects are here already.
+        log: ids of the log's entries, oldest first.
+
+    Returns:
+        The cheapest chain from the beginning, or from a push in ``have``, to the newest push
+        that any chain reaches; empty when nothing leads beyond what is here.
+    """
+    rank = {push: number for number, push in enumerate(log)}
+    onward: dict[PushId | None, list[ReelOffer]] = {}
+    for offer in offers:
+        begins = offer.start is None or offer.start in rank
+        if begins and offer.end in rank:
+            onward.setdefault(offer.start, []).append(offer)
+    starts: list[PushId | None] = [None, *(push for push in have if push in rank)]
+    cost: dict[PushId | None, int] = dict.fromkeys(starts, 0)
+    came: dict[PushId | None, ReelOffer] = {}
+    queue = [(0, -1 if push is None else rank[push], push) for push in starts]
+    heapq.heapify(queue)
+    while queue:
+        spent, _, push = heapq.heappop(queue)
+        if spent > cost[push]:
+            continue
+        for offer in sorted(onward.get(push, []), key=lambda o: (o.pack_size, o.manifest)):
+            total = spent + offer.pack_size
+            if offer.end not in cost or total < cost[offer.end]:
+                cost[offer.end] = total
+                came[offer.end] = offer
+                heapq.heappush(queue, (total, rank[offer.end], offer.end))
+    newest = max((push for push in cost if push is not None), key=rank.__getitem__, default=None)
+    chain = []
+    at: PushId | None = newest
+    while at is not None and at in came:
+        chain.append(came[at])
+        at = came[at].start
+    return chain[::-1]

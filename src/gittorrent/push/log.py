@@ -1,0 +1,257 @@
+"""The push log: verified entries and the state that follows from them.
+
+Pure. A `VerifiedLog` only ever holds entries that were judged against their own past: grammar,
+signature, the policy in force there, and each change against the state there. It starts empty
+and grows by `admit`; there is no other way in. Ids are computed by git and handed in
+(docs/protocol/trust.md, "The push log").
+
+What an entry's past cannot tell — whether a new value descends from the old one — needs the
+objects, which arrive later: such questions are handed out as `Descent` and must be answered
+before refs are shown.
+
+Logs in which entries were made side by side need the merge rule, which this version of the
+program does not carry out: it stops there and says so, it never guesses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError, TrustError
+from gittorrent.push.object import PushKind
+from gittorrent.push.reftag import parse_references_tag
+from gittorrent.trust.policy import Change, Policy
+from gittorrent.trust.signature import verify
+from gittorrent.trust.signed_policy import SignedPolicy, verify_first, verify_next
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gittorrent.ids import ObjectFormat, Oid, PushId, RefName, Refs, RepositoryId
+    from gittorrent.push.object import PushObject
+    from gittorrent.push.reftag import ReferencesTag
+    from gittorrent.trust.keys import KeyRef
+    from gittorrent.trust.signed_policy import VerifiedPolicy
+
+
+class EntryError(TrustError):
+    """A log entry contradicts its own past."""
+
+
+class NotAllowedError(EntryError):
+    """The policy does not let this key make this change."""
+
+
+class ConcurrentEntriesError(GitTorrentError):
+    """The log forks, or holds a kind of entry that this version cannot judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descent:
+    """A promise to check once the objects are here: ``new`` must descend from ``old``."""
+
+    ref: RefName
+    old: Oid
+    new: Oid
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A verified log entry.
+
+    Args:
+        id: its push id.
+        parent: the head it builds on, None for the first policy.
+        push: the push object.
+        key: who signed it; None for policies.
+        refs: the state of all refs after it.
+        changed: the refs it changes.
+    """
+
+    id: PushId
+    parent: PushId | None
+    push: PushObject
+    key: KeyRef | None
+    refs: Refs
+    changed: tuple[RefName, ...]
+
+
+class VerifiedLog:
+    """The ids of entries that hold, oldest first, and the state they lead to.
+
+    Args:
+        object_format: of the repository.
+    """
+
+    def __init__(self, object_format: ObjectFormat) -> None:
+        self.object_format = object_format
+        self.refs: Refs = {}
+        self.descents: list[Descent] = []
+        self._ids: dict[PushId, None] = {}
+        self._policy: VerifiedPolicy | None = None
+
+    @classmethod
+    def recall(
+        cls, object_format: ObjectFormat, ids: Sequence[PushId], pushes: Mapping[PushId, PushObject]
+    ) -> VerifiedLog:
+        """Return a log that was verified before and kept on this machine.
+
+        Args:
+            object_format: of the repository.
+            ids: of all entries, oldest first.
+            pushes: its policies and its newest references tag, which are judged again.
+
+        Raises:
+            TrustError: one of ``pushes`` does not hold.
+        """
+        log = cls(object_format)
+        for push_id in ids:
+            push = pushes.get(push_id)
+            if push is not None and push.kind is PushKind.POLICY:
+                log.admit(push, push_id)
+            elif push is not None:
+                tag = parse_references_tag(push.text, object_format)
+                log._check_references(push, tag, push_id)
+                log.refs = tag.refs
+            log._ids[push_id] = None
+        return log
+
+    @property
+    def ids(self) -> list[PushId]:
+        """The ids of all entries, oldest first."""
+        return list(self._ids)
+
+    @property
+    def head(self) -> PushId | None:
+        """The newest entry's id; None while the log is empty."""
+        return next(reversed(self._ids), None)
+
+    def __contains__(self, push: PushId) -> bool:
+        return push in self._ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def policy(self) -> VerifiedPolicy:
+        """The policy in force."""
+        if self._policy is None:
+            raise EntryError("an empty log has no policy")
+        return self._policy
+
+    @property
+    def repository(self) -> RepositoryId:
+        """The repository id, which the first policy's text decides."""
+        return self.policy.repository
+
+    def admit(
+        self, push: PushObject, push_id: PushId, expected: RepositoryId | None = None
+    ) -> Entry:
+        """Judge ``push`` against the log so far and append it.
+
+        Args:
+            push: the push object.
+            push_id: id of its commit, computed by git from this very object and this head.
+            expected: the repository id that the first policy must have, when it is known.
+
+        Raises:
+            IdentityError: the first policy is another repository's.
+            TrustError: the entry does not hold.
+            ConcurrentEntriesError: it needs the merge rule.
+        """
+        if push.join:
+            raise _concurrent(push_id)
+        if push.kind is PushKind.POLICY:
+            entry = self._policy_entry(push, push_id, expected)
+        elif push.kind is PushKind.REFERENCES:
+            entry = self._references_entry(push, push_id)
+        else:
+            raise ConcurrentEntriesError(
+                f"push {push_id} is a push certificate, which this version cannot judge",
+                hint="install a newer gittorrent",
+            )
+        self.refs = entry.refs
+        self._ids[push_id] = None
+        return entry
+
+    def _policy_entry(
+        self, push: PushObject, push_id: PushId, expected: RepositoryId | None
+    ) -> Entry:
+        signed = SignedPolicy(push.text, push.signatures, push.pinned)
+        if self._policy is None:
+            policy = verify_first(signed, repository=expected)
+        else:
+            self._check_parent(Policy.parse(push.text).parent, push_id)
+            policy = verify_next(signed, self.policy)
+        self._policy = policy
+        return Entry(push_id, self.head, push, None, self.refs, ())
+
+    def _references_entry(self, push: PushObject, push_id: PushId) -> Entry:
+        tag = parse_references_tag(push.text, self.object_format)
+        key = self._check_references(push, tag, push_id)
+        changed = self._judge_changes(tag.refs, key, push_id)
+        return Entry(push_id, self.head, push, key, tag.refs, changed)
+
+    def _check_references(
+        self, push: PushObject, tag: ReferencesTag, push_id: PushId
+    ) -> KeyRef:
+        """Check whose tag it is, what it builds on and who signed it; return the key."""
+        if tag.repository != self.repository:
+            raise EntryError(f"push {push_id} is for repository {tag.repository}")
+        self._check_parent(tag.parent, push_id)
+        signer = verify(push.signatures[0], push.text, self.policy.keyring)
+        if signer.key != push.signer:
+            raise EntryError(f"push {push_id} names signer {push.signer}, signed by {signer.key}")
+        return signer.key
+
+    def _check_parent(self, parent: str | None, push_id: PushId) -> None:
+        if parent == self.head:
+            return
+        if parent in self._ids:
+            raise _concurrent(push_id)
+        raise EntryError(f"push {push_id} builds on {parent}, which is not in this log")
+
+    def _judge_changes(self, refs: Refs, key: KeyRef, push_id: PushId) -> tuple[RefName, ...]:
+        changed = changes_between(self.refs, refs)
+        rules = self.policy.policy
+        descents: list[Descent] = []
+        for name, old, new in changed:
+            if old is None:
+                allowed = rules.allows(name, key, Change.CREATE)
+            elif new is None:
+                allowed = rules.allows(name, key, Change.DELETE)
+            elif rules.allows(name, key, Change.REWIND):
+                allowed = True
+            else:
+                allowed = rules.allows(name, key, Change.FORWARD)
+                descents.append(Descent(name, old, new))
+            if not allowed:
+                shown = name.decode(errors="backslashreplace")
+                raise NotAllowedError(
+                    f"push {push_id}: the policy does not let {key} change {shown}"
+                )
+        if not changed and not (rules.may_sign_reels(key) or self._may_change_something(key)):
+            raise NotAllowedError(f"push {push_id}: the policy does not know {key}")
+        # Only now: a refused entry must leave no trace.
+        self.descents += descents
+        return tuple(name for name, _, _ in changed)
+
+    def _may_change_something(self, key: KeyRef) -> bool:
+        return any(rule.who == key for rule in self.policy.policy.rules)
+
+
+def changes_between(old: Refs, new: Refs) -> list[tuple[RefName, Oid | None, Oid | None]]:
+    """Return (name, old value, new value) of each ref that differs, sorted by name."""
+    found = []
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            found.append((name, old.get(name), new.get(name)))
+    return found
+
+
+def _concurrent(push_id: PushId) -> ConcurrentEntriesError:
+    return ConcurrentEntriesError(
+        f"push {push_id} was made side by side with another one",
+        hint="this version follows logs without forks only; install a newer gittorrent",
+    )

@@ -1,0 +1,172 @@
+"""The push object: one signed text with what is needed to judge it, as it travels and is kept.
+
+Pure. Its file form begins with a header of lines, ended by an empty line, followed by the raw
+bytes the header announces, in that order (docs/protocol/trust.md, "Push objects")::
+
+    gittorrent push 1
+    kind policy | references | certificate
+    signer <key>                 absent for a policy, which may have several
+    join <id> <id>...            only when the parent is a join: its parents
+    text <bytes>
+    signature <bytes>            one or more
+    pinned <bytes>               none or more: OpenPGP certificates
+
+Only the text and the signer have a part in the push id: signatures can be re-encoded by anyone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gittorrent.errors import TrustError
+from gittorrent.ids import Oid, format_of
+from gittorrent.trust.keys import KeyRef
+from gittorrent.trust.signature import Signature, detect
+
+MAX_TEXT = 32 << 20
+"""Bytes of the signed text; a references tag with a quarter of a million refs fits."""
+
+MAX_SIGNATURES = 64
+"""No policy has more roots than this."""
+
+MAX_PINNED = 256
+"""Certificates carried beside a policy."""
+
+MAX_PINNED_SIZE = 1 << 20
+"""Bytes of one certificate."""
+
+MAX_SIGNATURE_SIZE = 64 << 10
+"""Bytes of one armored signature."""
+
+MAX_JOIN = 4096
+"""Parents of a join; wider joins than the log can ever need."""
+
+MAX_SIZE = MAX_TEXT + MAX_SIGNATURES * MAX_SIGNATURE_SIZE + (4 << 20)
+"""Bytes of a whole push object as it travels."""
+
+_FIRST_LINE = b"gittorrent push 1"
+
+
+class PushObjectError(TrustError):
+    """A push object's file form breaks the grammar or a limit."""
+
+
+class PushKind(Enum):
+    """What kind of signed text a push object holds."""
+
+    POLICY = "policy"
+    REFERENCES = "references"
+    CERTIFICATE = "certificate"
+
+
+@dataclass(frozen=True, slots=True)
+class PushObject:
+    """A signed text, not verified.
+
+    Args:
+        kind: what the text is.
+        text: the signed bytes.
+        signatures: over the text; one, except for policies.
+        signer: the key that signed; None for policies.
+        pinned: OpenPGP certificates that a policy pins.
+        join: the parents of the join that the text builds on, if it builds on one.
+    """
+
+    kind: PushKind
+    text: bytes
+    signatures: tuple[Signature, ...]
+    signer: KeyRef | None = None
+    pinned: tuple[bytes, ...] = ()
+    join: tuple[Oid, ...] = ()
+
+    def encode(self) -> bytes:
+        """Return the file form."""
+        lines = [_FIRST_LINE, b"kind " + self.kind.value.encode("ascii")]
+        if self.signer is not None:
+            lines.append(f"signer {self.signer}".encode("ascii"))
+        if self.join:
+            lines.append(b"join " + " ".join(self.join).encode("ascii"))
+        lines.append(b"text %d" % len(self.text))
+        lines += [b"signature %d" % len(signature.data) for signature in self.signatures]
+        lines += [b"pinned %d" % len(certificate) for certificate in self.pinned]
+        bodies = [self.text, *(s.data for s in self.signatures), *self.pinned]
+        return b"\n".join(lines) + b"\n\n" + b"".join(bodies)
+
+
+def parse_push_object(data: bytes) -> PushObject:
+    """Read a push object's file form.
+
+    Raises:
+        PushObjectError: it breaks the grammar or a limit.
+    """
+    if len(data) > MAX_SIZE:
+        raise PushObjectError(f"push object of {len(data)} bytes is longer than {MAX_SIZE}")
+    head, separator, body = data.partition(b"\n\n")
+    lines = head.split(b"\n")
+    if not separator or lines[0] != _FIRST_LINE:
+        raise PushObjectError(f"push object begins {data[:40]!r}")
+    fields = [_field(line) for line in lines[1:]]
+    sizes = {"text": MAX_TEXT, "signature": MAX_SIGNATURE_SIZE, "pinned": MAX_PINNED_SIZE}
+    bodies: dict[str, list[bytes]] = {name: [] for name in sizes}
+    position = 0
+    for name, value in fields:
+        if name in sizes:
+            size = _size(name, value, sizes[name])
+            bodies[name].append(body[position : position + size])
+            position += size
+    if position != len(body):
+        raise PushObjectError(f"push object announces {position} bytes and has {len(body)}")
+    push = _assemble(dict(fields), bodies)
+    if push.encode() != data:
+        raise PushObjectError("push object is not in its canonical form")
+    return push
+
+
+def _assemble(fields: dict[str, str], bodies: dict[str, list[bytes]]) -> PushObject:
+    kinds = {kind.value: kind for kind in PushKind}
+    kind = kinds.get(fields.get("kind", ""))
+    if kind is None:
+        raise PushObjectError(f"unknown kind of push object {fields.get('kind', '')[:40]!r}")
+    if len(bodies["text"]) != 1 or not 1 <= len(bodies["signature"]) <= MAX_SIGNATURES:
+        raise PushObjectError("a push object has one text and at least one signature")
+    if len(bodies["pinned"]) > MAX_PINNED:
+        raise PushObjectError(f"push object carries more than {MAX_PINNED} certificates")
+    signer = fields.get("signer")
+    is_policy = kind is PushKind.POLICY
+    if is_policy != (signer is None) or (not is_policy and len(bodies["signature"]) != 1):
+        raise PushObjectError("a push has one signer who is named, a policy names none")
+    return PushObject(
+        kind=kind,
+        text=bodies["text"][0],
+        signatures=tuple(detect(data) for data in bodies["signature"]),
+        signer=None if signer is None else KeyRef.parse(signer),
+        pinned=tuple(bodies["pinned"]),
+        join=_join(fields.get("join")),
+    )
+
+
+def _join(value: str | None) -> tuple[Oid, ...]:
+    if value is None:
+        return ()
+    words = value.split(" ")
+    if not 2 <= len(words) <= MAX_JOIN or words != sorted(set(words)):
+        raise PushObjectError("the parents of a join are at least two, sorted and distinct")
+    if any(format_of(word) is None for word in words):
+        raise PushObjectError("a parent of a join is no object id")
+    return tuple(Oid(word) for word in words)
+
+
+def _field(line: bytes) -> tuple[str, str]:
+    if not line.isascii():
+        raise PushObjectError(f"push object header has the line {line[:80]!r}")
+    name, _, value = line.decode("ascii").partition(" ")
+    if name not in ("kind", "signer", "join", "text", "signature", "pinned") or not value:
+        raise PushObjectError(f"push object header has the line {line[:80]!r}")
+    return name, value
+
+
+def _size(name: str, value: str, limit: int) -> int:
+    if not value.isdigit() or len(value) > 9 or int(value) > limit:
+        raise PushObjectError(f"push object announces a {name} of {value[:20]} bytes, over {limit}")
+    return int(value)

@@ -1,0 +1,62 @@
+"""Which ref names may be published.
+
+Pure. The rules for ref names of `gittorrent.trust.refpattern`, plus what a name could do on the
+machines it travels to: components too long for a file name, names where one is a directory of
+another.
+A hostile name never reaches a git command line or a file system
+(docs/protocol/trust.md, "Ref names").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import TrustError
+from gittorrent.trust.refpattern import is_ref_name, is_reserved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_COMPONENT = 250
+"""Bytes; a component and ``.lock`` must fit the usual limit for file names."""
+
+
+class RefNameError(TrustError):
+    """A ref has a name that must not be published or accepted."""
+
+
+def check_ref_name(name: bytes) -> None:
+    """Raise `RefNameError` unless ``name`` may be published as a ref.
+
+    Args:
+        name: full name, such as ``b"refs/heads/main"``.
+    """
+    reason = _fault(name)
+    if reason:
+        shown = name[:100].decode(errors="backslashreplace")
+        raise RefNameError(f"ref name {shown!r} {reason}")
+
+
+def check_no_directory_conflict(names: Iterable[bytes]) -> None:
+    """Raise `RefNameError` when one name is a directory of another, such as ``a`` and ``a/b``."""
+    present = set(names)
+    for name in sorted(present):
+        position = name.find(b"/", len(b"refs/"))
+        while position >= 0:
+            if name[:position] in present:
+                outer = name[:position].decode(errors="backslashreplace")
+                shown = name.decode(errors="backslashreplace")
+                raise RefNameError(f"refs {outer!r} and {shown!r} cannot exist together")
+            position = name.find(b"/", position + 1)
+
+
+def _fault(name: bytes) -> str:
+    if not is_ref_name(name):
+        return "is not one that git allows"
+    if name.count(b"/") < 2:
+        return "is not of the form refs/<kind>/<name>"
+    if any(len(component) > MAX_COMPONENT for component in name.split(b"/")):
+        return f"has a component longer than {MAX_COMPONENT} bytes"
+    if is_reserved(name):
+        return "is in a name space reserved for this program or for git"
+    return ""

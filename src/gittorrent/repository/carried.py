@@ -1,0 +1,184 @@
+"""A repository this node carries: its log, its reels, and the git repository they speak of.
+
+Opening it repairs what a crash left half-done: the list of log entries is the truth, the log ref
+and (on mirrors) the refs follow it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.durable import locked, write_atomically
+from gittorrent.errors import LocalError, UsageError
+from gittorrent.git import refs as git_refs
+from gittorrent.git.repository import find_repository, read_config, set_config
+from gittorrent.git.runner import Git
+from gittorrent.ids import OBJECT_FORMATS, RepositoryId
+from gittorrent.push.log import changes_between
+from gittorrent.repository.layout import LOG_REF, Layout
+from gittorrent.repository.logstore import LogStore
+from gittorrent.repository.reelstore import ReelStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gittorrent.ids import ObjectFormat, PushId, Refs
+    from gittorrent.push.log import VerifiedLog
+
+ORIGIN = "origin"
+"""Role of a repository whose refs belong to its owner, who publishes them."""
+
+MIRROR = "mirror"
+"""Role of a repository whose refs follow the log."""
+
+PUBLISHED = ("refs/heads/*", "refs/tags/*")
+"""Patterns of refs that are always published."""
+
+
+class NotCarriedError(UsageError):
+    """The repository was never published or mirrored here."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a repository is to the node.
+
+    Args:
+        repository_id: its id.
+        name: it is served at ``/<name>.git``.
+        role: `ORIGIN` or `MIRROR`.
+        patterns: patterns of the refs that are published.
+        source: for mirrors, the URL they were made from.
+    """
+
+    repository_id: RepositoryId
+    name: str
+    role: str
+    patterns: tuple[str, ...] = PUBLISHED
+    source: str = ""
+
+
+class Carried:
+    """A carried repository, open.
+
+    Args:
+        git_dir: its git directory.
+        object_format: of the repository.
+    """
+
+    def __init__(self, git_dir: Path, object_format: ObjectFormat) -> None:
+        self.layout = Layout(git_dir)
+        self.object_format = object_format
+        self.git = Git(git_dir)
+        self.log_store = LogStore(self.layout, object_format)
+        self.reels = ReelStore(self.layout)
+
+    @property
+    def about(self) -> About:
+        """What it is to the node.
+
+        Raises:
+            NotCarriedError: nothing says so.
+        """
+        try:
+            values = json.loads(self.layout.about.read_text(encoding="utf-8"))
+            values["patterns"] = tuple(values["patterns"])
+            return About(**values)
+        except FileNotFoundError:
+            raise NotCarriedError(
+                f"{self.layout.git_dir} is not published or mirrored here",
+                hint="run 'gittorrent publish' on it first",
+            ) from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise LocalError(f"{self.layout.about} is damaged: {error}") from error
+
+    @property
+    def is_carried(self) -> bool:
+        """Tell whether it was published or mirrored here."""
+        return self.layout.about.exists()
+
+    def set_about(self, about: About) -> None:
+        """Record what it is to the node."""
+        values = asdict(about)
+        write_atomically(self.layout.about, json.dumps(values, indent=1).encode("utf-8"))
+
+    def log(self) -> VerifiedLog:
+        """Return its log."""
+        return self.log_store.open()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the repository's lock; clears what a crashed writer left behind."""
+        with locked(self.layout.lock):
+            if self.layout.incoming.is_dir():
+                for litter in self.layout.incoming.iterdir():
+                    shutil.rmtree(litter, ignore_errors=True)
+            if self.is_carried and self.log_store.ids():
+                self._repair()
+            yield
+
+    def _repair(self) -> None:
+        head = self.log_store.ids()[-1]
+        if str(git_refs.read_ref(self.git, LOG_REF)) != str(head):
+            self.follow_log(self.log())
+
+    def commit(self, log: VerifiedLog) -> None:
+        """Make ``log`` this repository's log and let the refs follow."""
+        self.log_store.commit(log)
+        self.follow_log(log)
+
+    def follow_log(self, log: VerifiedLog) -> None:
+        """Make the log ref, and on mirrors all refs and HEAD, what ``log`` says.
+
+        The log ref moves last, so that it tells whether the others are done.
+        """
+        assert log.head is not None
+        if self.about.role == MIRROR:
+            present = git_refs.read_refs(self.git)
+            own = {n: o for n, o in present.items() if not n.startswith(b"refs/gittorrent/")}
+            git_refs.apply_changes(
+                self.git, changes_between(own, log.refs), self.object_format
+            )
+            git_refs.set_head(self.git, log.policy.policy.head)
+            self.git.run("pack-refs", "--all")
+        self.git.run("update-ref", LOG_REF, log.head)
+
+    def published_refs(self) -> Refs:
+        """Return the repository's refs that its patterns select."""
+        prefixes = [pattern.removesuffix("/*") for pattern in self.about.patterns]
+        return git_refs.read_refs(self.git, *prefixes)
+
+    def prepare_settings(self) -> None:
+        """Set what keeps reel packs whole; the owner's other settings are left alone."""
+        set_config(
+            self.git,
+            {"repack.packKeptObjects": "false", "repack.writeBitmaps": "false"},
+        )
+
+    def reel_ends(self) -> set[PushId]:
+        """Return the pushes that available reels complete."""
+        return {reel.manifest.end for reel in self.reels.all() if reel.is_available}
+
+
+def open_carried(path: Path) -> Carried:
+    """Open the repository at ``path`` (a git directory or a work tree).
+
+    Raises:
+        NotARepositoryError: there is none.
+        NotCarriedError: it was never published or mirrored here.
+    """
+    found = find_repository(path)
+    carried = Carried(found.git_dir, found.object_format)
+    _ = carried.about
+    return carried
+
+
+def object_format_of(git_dir: Path) -> ObjectFormat:
+    """Return the object format of a git directory by its own configuration."""
+    name = read_config(git_dir, sealed=True).get("extensions.objectformat", "sha1")
+    return OBJECT_FORMATS[name]

@@ -1,0 +1,118 @@
+"""Indexing a pack while it still arrives: the port, and git's own indexer behind it.
+
+An `Indexer` is told how much of the pack file's beginning is verified, works through it in its own
+time, and ends in a pack with its index in a scratch repository. Nothing is visible before.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gittorrent.git.packs import IndexingProcess
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gittorrent.git.runner import Git
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedPack:
+    """A pack with its index in a scratch repository.
+
+    Args:
+        path: of the ``.pack``; the index lies beside it.
+        self_contained: whether everything its objects refer to is known to be in it.
+    """
+
+    path: Path
+    self_contained: bool
+
+
+class Indexer(Protocol):
+    """Indexes one pack."""
+
+    def advance(self, prefix: int) -> None:
+        """Note that the first ``prefix`` bytes of the pack file are verified; never blocks."""
+        ...
+
+    def finish(self) -> IndexedPack:
+        """Wait for the index; the whole pack must be there.
+
+        Raises:
+            GitError: the pack is broken.
+        """
+        ...
+
+    def abandon(self) -> None:
+        """Stop and leave nothing running."""
+        ...
+
+
+class GitIndexer:
+    """``git index-pack``, fed by a thread as the pack grows.
+
+    Args:
+        scratch: repository to index into.
+        pack: the growing pack file.
+        size: bytes it will have.
+        thin: whether bases may be missing from it.
+    """
+
+    def __init__(self, scratch: Git, pack: Path, size: int, *, thin: bool) -> None:
+        self._process = IndexingProcess(scratch, thin=thin, check_connected=not thin)
+        self._pack = pack
+        self._size = size
+        self._prefix = 0
+        self._stopped = False
+        self._grown = threading.Condition()
+        self._feeder = threading.Thread(target=self._feed, name="index-feeder", daemon=True)
+        self._feeder.start()
+
+    def advance(self, prefix: int) -> None:
+        """Note that the first ``prefix`` bytes are verified."""
+        with self._grown:
+            self._prefix = max(self._prefix, prefix)
+            self._grown.notify()
+
+    def finish(self) -> IndexedPack:
+        """Wait for the index.
+
+        Raises:
+            GitError: the pack is broken.
+        """
+        self.advance(self._size)
+        self._feeder.join()
+        pack, connected = self._process.finish()
+        return IndexedPack(pack, connected)
+
+    def abandon(self) -> None:
+        """Stop and leave nothing running."""
+        with self._grown:
+            self._stopped = True
+            self._grown.notify()
+        self._process.abandon()
+        self._feeder.join()
+
+    def _feed(self) -> None:
+        position = 0
+        with self._pack.open("rb") as source:
+            while position < self._size:
+                with self._grown:
+                    self._grown.wait_for(lambda: self._stopped or self._prefix > position)
+                    if self._stopped:
+                        return
+                    limit = self._prefix
+                while position < limit:
+                    data = source.read(min(_CHUNK, limit - position))
+                    try:
+                        self._process.stdin.write(data)
+                    except (BrokenPipeError, ValueError):
+                        return  # finish() reports what git said
+                    position += len(data)
+
+

@@ -1,0 +1,91 @@
+"""Where this program keeps things inside a git directory.
+
+::
+
+    gittorrent/repository.json   what this repository is to the node
+    gittorrent/log               ids of the log's entries, oldest first: the commit point
+    gittorrent/pushes/<push id>  push objects
+    gittorrent/reels/<manifest id>.manifest   text and signature
+    gittorrent/reels/<manifest id>.pack       wire form of a small reel
+    gittorrent/incoming/         what is received and not believed yet
+    gittorrent/lock              held by whoever changes the repository
+    objects/pack/pack-<checksum>.pack         a large reel, also git's object store
+
+Foreign files in ``objects/pack`` would be garbage in git's eyes, so there are none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gittorrent.ids import ManifestId, PushId
+
+LOG_REF = "refs/gittorrent/log"
+"""Points at the log's head in carried repositories."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths in one git directory."""
+
+    git_dir: Path
+
+    @property
+    def own(self) -> Path:
+        """This program's directory."""
+        return self.git_dir / "gittorrent"
+
+    @property
+    def about(self) -> Path:
+        """What this repository is to the node."""
+        return self.own / "repository.json"
+
+    @property
+    def log(self) -> Path:
+        """Ids of the log's entries."""
+        return self.own / "log"
+
+    @property
+    def lock(self) -> Path:
+        """Lock file of writers."""
+        return self.own / "lock"
+
+    @property
+    def incoming(self) -> Path:
+        """Scratch space on the same file system."""
+        return self.own / "incoming"
+
+    @property
+    def pushes(self) -> Path:
+        """Push objects."""
+        return self.own / "pushes"
+
+    @property
+    def reels(self) -> Path:
+        """Manifests and small reels."""
+        return self.own / "reels"
+
+    @property
+    def objects(self) -> Path:
+        """Git's object directory."""
+        return self.git_dir / "objects"
+
+    def push(self, push: PushId) -> Path:
+        """The file of a push object."""
+        return self.pushes / push
+
+    def manifest(self, manifest: ManifestId) -> Path:
+        """The file of a manifest."""
+        return self.reels / f"{manifest}.manifest"
+
+    def small_pack(self, manifest: ManifestId) -> Path:
+        """The wire form of a small reel."""
+        return self.reels / f"{manifest}.pack"
+
+    def pack(self, checksum: str, suffix: str = "pack") -> Path:
+        """A large reel's pack in git's store, or a file beside it."""
+        return self.objects / "pack" / f"pack-{checksum}.{suffix}"

@@ -1,0 +1,259 @@
+"""Publishing: the owner's refs become a signed push, and the objects it brings a reel.
+
+Everything is made and checked before anything counts: the references tag is signed and admitted
+to a copy of the log, the reel is built, its manifest signed and its pack put in place; the log's
+new list of entries comes last. A crash before that leaves the repository as it was.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import TrustError, UsageError
+from gittorrent.git import packs, scratch
+from gittorrent.git.refs import head_target
+from gittorrent.git.repository import require_complete
+from gittorrent.ids import RefName
+from gittorrent.push.log import VerifiedLog, changes_between
+from gittorrent.push.object import PushKind, PushObject
+from gittorrent.push.refnames import check_no_directory_conflict, check_ref_name
+from gittorrent.push.reftag import ReferencesTag
+from gittorrent.reel.build import build_reel
+from gittorrent.repository.carried import ORIGIN, PUBLISHED, About
+from gittorrent.repository.logstore import identify
+from gittorrent.repository.receive import KEEP_REASON
+from gittorrent.trust.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.ids import PushId, Refs, RepositoryId
+    from gittorrent.reel.build import ReelPack
+    from gittorrent.repository.carried import Carried
+    from gittorrent.repository.reelstore import StoredReel
+    from gittorrent.signing.keys import Signer
+
+class NothingPublishableError(UsageError):
+    """The repository's refs cannot be published as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What publishing came to.
+
+    Args:
+        repository_id: the repository.
+        name: it is served at ``/<name>.git``.
+        push_id: the log's head.
+        changed: number of refs this push changed; 0 when there was nothing new.
+        reels: reels that were made.
+        is_new: whether the repository was published for the first time.
+    """
+
+    repository_id: RepositoryId
+    name: str
+    push_id: PushId
+    changed: int
+    reels: tuple[StoredReel, ...]
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Whose name goes into references tags, and the clock to date them by."""
+
+    person: bytes
+    clock: Callable[[], float] = time.time
+
+
+class Publisher:
+    """Publishes one repository.
+
+    Args:
+        carried: the bare repository, whose refs are its owner's.
+        signer: the key to sign with.
+        author: goes into the references tag, which everybody can read.
+        progress: told how far building a reel is.
+    """
+
+    def __init__(
+        self,
+        carried: Carried,
+        signer: Signer,
+        author: Author,
+        progress: Callable[[str, int, int], None] = lambda _phase, _done, _total: None,
+    ) -> None:
+        self._carried = carried
+        self._signer = signer
+        self._author = author
+        self._progress = progress
+
+    def publish(self, name: str | None, patterns: tuple[str, ...] = ()) -> Published:
+        """Publish the refs as they are now.
+
+        Args:
+            name: for a repository that has no policy yet.
+            patterns: of further refs to publish from now on, such as ``refs/notes/*``.
+
+        Raises:
+            UnsuitableRepositoryError: shallow, partial or grafted.
+            NothingPublishableError: its refs cannot be published.
+            TrustError: the policy does not let the key do this.
+        """
+        carried = self._carried
+        require_complete(carried.git)
+        with carried.writing():
+            log = carried.log()
+            is_new = log.head is None
+            pending: list[tuple[PushId, PushObject]] = []
+            if is_new:
+                pending.append(self._first_policy(log, name or "repository"))
+            elif name is not None and name != log.policy.policy.name:
+                raise UsageError(
+                    f"{carried.layout.git_dir} is published as {log.policy.policy.name}",
+                    hint="leave --name away; renaming means a new version of the policy",
+                )
+            self._set_about(log, patterns)
+            refs = self._refs(patterns)
+            changed = changes_between(log.refs, refs)
+            if changed or is_new:
+                pending.append(self._references(log, refs))
+            reels = self._finish(log, pending)
+        assert log.head is not None
+        return Published(
+            log.repository, log.policy.policy.name, log.head, len(changed), reels, is_new
+        )
+
+    def _first_policy(self, log: VerifiedLog, name: str) -> tuple[PushId, PushObject]:
+        certificate = self._signer.certificate
+        pinned = () if certificate is None else (certificate,)
+        policy = Policy.first(
+            name,
+            secrets.token_bytes(16),
+            self._signer.key,
+            head_target(self._carried.git) or RefName(b"refs/heads/main"),
+            certificates=pinned,
+        )
+        text = policy.text()
+        push = PushObject(PushKind.POLICY, text, (self._signer.sign(text),), pinned=pinned)
+        return self._admit(log, push)
+
+    def _references(self, log: VerifiedLog, refs: Refs) -> tuple[PushId, PushObject]:
+        assert log.head is not None
+        tag = ReferencesTag(
+            object_format=self._carried.object_format,
+            repository=log.repository,
+            parent=log.head,
+            refs=refs,
+            tagger=self._author.person,
+            time=int(self._author.clock()),
+        )
+        text = tag.text()
+        signature = self._signer.sign(text)
+        push = PushObject(PushKind.REFERENCES, text, (signature,), signer=self._signer.key)
+        return self._admit(log, push)
+
+    def _admit(self, log: VerifiedLog, push: PushObject) -> tuple[PushId, PushObject]:
+        carried = self._carried
+        (push_id,) = identify(carried.git, [push], carried.object_format, write=True)
+        log.admit(push, push_id)
+        return push_id, push
+
+    def _set_about(self, log: VerifiedLog, patterns: tuple[str, ...]) -> None:
+        carried = self._carried
+        if carried.is_carried:
+            about = carried.about
+            if about.role != ORIGIN:
+                raise UsageError(
+                    f"{carried.layout.git_dir} is a mirror of {about.source}: its refs follow"
+                    " the log",
+                    hint="publish the repository you work in",
+                )
+        else:
+            about = About(log.repository, log.policy.policy.name, ORIGIN)
+            carried.layout.own.mkdir(exist_ok=True)
+        merged = tuple(dict.fromkeys([*PUBLISHED, *about.patterns, *patterns]))
+        carried.set_about(replace(about, patterns=merged))
+
+    def _refs(self, patterns: tuple[str, ...]) -> Refs:
+        for pattern in patterns:
+            if not pattern.startswith("refs/"):
+                raise NothingPublishableError(
+                    f"{pattern!r} is no pattern of refs", hint="write it as refs/notes/*"
+                )
+        refs = self._carried.published_refs()
+        try:
+            for name in refs:
+                check_ref_name(name)
+            check_no_directory_conflict(refs)
+        except TrustError as error:
+            raise NothingPublishableError(
+                f"cannot publish {self._carried.layout.git_dir}: {error}",
+                hint="rename or delete that ref",
+            ) from error
+        return refs
+
+    def _finish(
+        self, log: VerifiedLog, pending: list[tuple[PushId, PushObject]]
+    ) -> tuple[StoredReel, ...]:
+        """Build what reels are missing, then let the log count."""
+        carried = self._carried
+        for push_id, push in pending:
+            carried.log_store.store_push(push_id, push)
+        reels = self._missing_reels(log)
+        if pending:
+            carried.prepare_settings()
+            carried.commit(log)
+        return reels
+
+    def _missing_reels(self, log: VerifiedLog) -> tuple[StoredReel, ...]:
+        carried = self._carried
+        assert log.head is not None
+        ends = carried.reel_ends()
+        if log.head in ends:
+            return ()
+        start = next((push for push in reversed(log.ids) if push in ends), None)
+        before = carried.log_store.refs_at(start).values() if start is not None else ()
+        carried.layout.incoming.mkdir(parents=True, exist_ok=True)
+        with scratch.receiving(carried.layout.incoming, carried.object_format) as room:
+            work = room.directory / "reel"
+            work.mkdir()
+            pack = build_reel(
+                carried.layout.objects,
+                carried.object_format,
+                before,
+                log.refs.values(),
+                work,
+                progress=self._progress,
+            )
+            if pack is None:
+                return ()
+            return (self._adopt(log, pack, start, log.head),)
+
+    def _adopt(
+        self, log: VerifiedLog, pack: ReelPack, start: PushId | None, end: PushId
+    ) -> StoredReel:
+        """Sign the manifest of a built pack and put both into the store."""
+        carried = self._carried
+        manifest = pack.manifest(log.repository, carried.object_format, start, end)
+        if not log.policy.policy.may_sign_reels(self._signer.key):
+            raise TrustError(f"the policy does not let {self._signer.key} sign reels")
+        signature = self._signer.sign(manifest.text())
+        if carried.reels.is_small(manifest):
+            carried.reels.adopt_wire_file(manifest, pack.path)
+        else:
+            self._progress("indexing", 0, manifest.objects)
+            thin = start is not None
+            bases = (carried.layout.objects,) if thin else ()
+            with scratch.receiving(
+                carried.layout.incoming, carried.object_format, bases
+            ) as room:
+                indexed = packs.index_file(room, pack.path, thin=thin)
+                packs.adopt_pack(
+                    indexed, carried.reels.pack_path(manifest), keep=KEEP_REASON
+                )
+            self._progress("indexing", manifest.objects, manifest.objects)
+        return carried.reels.store_manifest(manifest, signature)

@@ -1,0 +1,223 @@
+"""Takes reels into a repository: nothing is visible before everything holds together.
+
+Packs of a whole chain of reels gather in one scratch repository that borrows the real one's
+objects. When what the log's head needs is proved present, packs and loose objects are moved into
+the real object store in one go, manifests after them. A crash or a lie before that leaves litter
+in ``gittorrent/incoming`` and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.durable import sync_directory
+from gittorrent.errors import TrustError
+from gittorrent.git import history, packs, scratch
+from gittorrent.git.runner import GitError
+from gittorrent.reel.manifest import ManifestError
+from gittorrent.repository.indexing import GitIndexer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from gittorrent.git.runner import Git
+    from gittorrent.ids import ObjectFormat, Oid
+    from gittorrent.push.log import Descent, VerifiedLog
+    from gittorrent.reel.manifest import Manifest
+    from gittorrent.repository.indexing import IndexedPack, Indexer
+    from gittorrent.repository.layout import Layout
+    from gittorrent.repository.reelstore import ReelStore
+    from gittorrent.trust.keys import KeyRef
+    from gittorrent.trust.signature import Signature
+
+KEEP_REASON = "gittorrent reel"
+"""Content of the .keep file beside a reel's pack."""
+
+
+class LyingReelError(TrustError):
+    """A reel's parts match its signed manifest, but the objects are not what the push needs.
+
+    ``key`` is whoever signed the manifest.
+    """
+
+    def __init__(self, message: str, key: KeyRef) -> None:
+        super().__init__(
+            message, hint="the key that signed it is not believed here any more; fetching instead"
+        )
+        self.key = key
+
+
+class NotDescendedError(TrustError):
+    """A push claimed to move a ref forward and does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedManifest:
+    """A manifest whose signature was verified: only `Receiver.verified` should make one."""
+
+    manifest: Manifest
+    signature: Signature
+    key: KeyRef
+
+    @property
+    def file(self) -> bytes:
+        """Text and signature as they travel."""
+        return self.manifest.text() + self.signature.data
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    signed: SignedManifest
+    pack: Path | None
+    wire: Path
+
+
+class Receiver:
+    """Receives reels into one repository; use `receiving`.
+
+    Args:
+        layout: of the repository.
+        object_format: of the repository.
+        reels: where manifests and small reels are kept.
+        room: the scratch repository.
+        indexer: makes the indexer for a pack.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        object_format: ObjectFormat,
+        reels: ReelStore,
+        room: Git,
+        indexer: Callable[..., Indexer] = GitIndexer,
+    ) -> None:
+        self._layout = layout
+        self._format = object_format
+        self._reels = reels
+        self._room = room
+        self._indexer = indexer
+        self._taken: list[_Taken] = []
+        self._proved: set[Oid] = set()
+
+    def begin(self, signed: SignedManifest, wire: Path) -> Indexer:
+        """Start to index the wire form of a reel while it arrives at ``wire``."""
+        manifest = signed.manifest
+        thin = manifest.start is not None
+        return self._indexer(self._room, wire, manifest.pack_size, thin=thin)
+
+    def is_small(self, manifest: Manifest) -> bool:
+        """Tell whether a reel's objects are kept loose, so that it needs no indexer."""
+        return self._reels.is_small(manifest)
+
+    def take_indexed(
+        self, signed: SignedManifest, wire: Path, pack: IndexedPack, tips: Iterable[Oid]
+    ) -> None:
+        """Note that a reel is complete and indexed.
+
+        Args:
+            signed: its manifest.
+            wire: the wire form.
+            pack: what the indexer made of it.
+            tips: what the refs of its end push point at.
+        """
+        self._taken.append(_Taken(signed, pack.path, wire))
+        if pack.self_contained and signed.manifest.start is None:
+            present = history.describe(self._room, tips)
+            if all(info is not None for info in present):
+                self._proved.update(tips)
+
+    def take_small(self, signed: SignedManifest, wire: Path) -> None:
+        """Unpack a small reel that is complete.
+
+        Raises:
+            LyingReelError: its objects cannot be unpacked.
+        """
+        try:
+            packs.unpack_file(self._room, wire)
+        except GitError as error:
+            raise LyingReelError(f"reel {signed.manifest.id} is broken: {error}", signed.key) from (
+                error
+            )
+        self._taken.append(_Taken(signed, None, wire))
+
+    def check(self, log: VerifiedLog, tips: Sequence[Oid], known: Iterable[Oid]) -> None:
+        """Prove that everything ``tips`` reach is there.
+
+        Args:
+            log: what it is checked for; its open questions of descent are answered too.
+            tips: what refs shall point at.
+            known: ids whose whole past was present before.
+
+        Raises:
+            LyingReelError: something is missing though the reels should have brought it.
+            NotDescendedError: a push moved a ref to where it may not go.
+        """
+        proved = self._proved.union(known)
+        wanted = [tip for tip in dict.fromkeys(tips) if tip not in proved]
+        if wanted and not history.is_connected(self._room, wanted, sorted(proved)):
+            raise LyingReelError("the reels lack objects that the push needs", self._last_key())
+        check_descents(self._room, log.descents)
+
+    def install(self, *, keep: bool) -> None:
+        """Move everything received into the repository.
+
+        Args:
+            keep: whether the packs are to survive repacking, as on mirrors.
+        """
+        for taken in self._taken:
+            if taken.pack is not None:
+                target = self._layout.pack(taken.signed.manifest.pack_checksum)
+                packs.adopt_pack(taken.pack, target, keep=KEEP_REASON if keep else "")
+        _move_loose(self._room.directory / "objects", self._layout.objects)
+        for taken in self._taken:
+            manifest = taken.signed.manifest
+            if self._reels.is_small(manifest):
+                self._reels.adopt_copy(manifest, taken.wire)
+            self._reels.store_manifest(manifest, taken.signed.signature)
+
+    def _last_key(self) -> KeyRef:
+        if not self._taken:
+            raise ManifestError("nothing was received")
+        return self._taken[-1].signed.key
+
+
+def check_descents(git: Git, descents: Iterable[Descent]) -> None:
+    """Answer what the log left open until the objects were here.
+
+    Raises:
+        NotDescendedError: a ref was moved to where it may not go.
+    """
+    for descent in descents:
+        if not history.is_ancestor(git, descent.old, descent.new):
+            name = descent.ref.decode(errors="backslashreplace")
+            raise NotDescendedError(
+                f"a push moved {name} from {descent.old} to {descent.new}, which does not"
+                " descend from it, with a key that may not do that"
+            )
+
+
+@contextlib.contextmanager
+def receiving(
+    layout: Layout, object_format: ObjectFormat, reels: ReelStore
+) -> Iterator[Receiver]:
+    """Yield a receiver for one repository; its scratch space is gone afterwards."""
+    has_objects = any(layout.objects.glob("pack/*.idx")) or any(layout.objects.glob("??"))
+    alternates = (layout.objects,) if has_objects else ()
+    with scratch.receiving(layout.incoming, object_format, alternates) as room:
+        yield Receiver(layout, object_format, reels, room)
+
+
+def _move_loose(source: Path, target: Path) -> None:
+    for folder in sorted(source.glob("[0-9a-f][0-9a-f]")):
+        into = target / folder.name
+        into.mkdir(exist_ok=True)
+        for file in folder.iterdir():
+            descriptor = os.open(file, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+            file.rename(into / file.name)
+        sync_directory(into)

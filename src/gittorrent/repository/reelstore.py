@@ -1,0 +1,156 @@
+"""Keeps the reels of one repository: manifests with their signatures, and where packs are.
+
+Large reels are packs in git's own store, completed by git when they are thin; small ones (below
+`SMALL_OBJECTS`) are wire files, since completing a push of a few objects as a pack would drag
+whole trees along. Either way the wire form can be served from the file in place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.ids import ManifestId, is_sha256
+from gittorrent.reel.manifest import parse_manifest
+from gittorrent.reel.pack import WireView
+from gittorrent.durable import sync_directory, write_atomically
+from gittorrent.trust.signature import split_signed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gittorrent.reel.manifest import Manifest
+    from gittorrent.repository.layout import Layout
+    from gittorrent.trust.signature import Signature
+
+SMALL_OBJECTS = 100
+"""Reels below this many objects are kept as wire files and their objects unpacked."""
+
+
+class ReelStoreError(GitTorrentError):
+    """A reel kept on disk is damaged or missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReel:
+    """A reel in the store.
+
+    Args:
+        id: of the manifest.
+        manifest: what it consists of.
+        signature: over the manifest's text.
+        pack: the file to serve it from.
+    """
+
+    id: ManifestId
+    manifest: Manifest
+    signature: Signature
+    pack: Path
+
+    @property
+    def is_available(self) -> bool:
+        """Tell whether the pack is there to be served."""
+        return self.pack.exists()
+
+    @property
+    def manifest_file(self) -> bytes:
+        """Text and signature, as they travel."""
+        return self.manifest.text() + self.signature.data
+
+    @property
+    def view(self) -> WireView:
+        """How the wire form lies in the pack file."""
+        manifest = self.manifest
+        return WireView(
+            manifest.object_format, manifest.objects, manifest.pack_size, manifest.pack_checksum
+        )
+
+
+class ReelStore:
+    """The reels of one repository.
+
+    Args:
+        layout: where they are.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._parsed: dict[ManifestId, StoredReel] = {}
+
+    def all(self) -> list[StoredReel]:
+        """Return every reel whose manifest is in the store, in order of manifest id."""
+        found = []
+        if self._layout.reels.is_dir():
+            for path in sorted(self._layout.reels.glob("*.manifest")):
+                reel = self.get(ManifestId(path.name.removesuffix(".manifest")))
+                if reel is not None:
+                    found.append(reel)
+        return found
+
+    def get(self, manifest: ManifestId) -> StoredReel | None:
+        """Return one reel, None when it is not in the store.
+
+        Raises:
+            ReelStoreError: its manifest is damaged.
+        """
+        if manifest in self._parsed:
+            return self._parsed[manifest]
+        if not is_sha256(manifest):
+            return None
+        try:
+            data = self._layout.manifest(manifest).read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            text, signature = split_signed(data)
+            reel = self._stored(parse_manifest(text), signature)
+        except GitTorrentError as error:
+            raise self._damaged(manifest, str(error)) from error
+        if reel.id != manifest:
+            raise self._damaged(manifest, f"its id is {reel.id}")
+        self._parsed[manifest] = reel
+        return reel
+
+    def store_manifest(self, manifest: Manifest, signature: Signature) -> StoredReel:
+        """Keep a verified manifest; call it when the pack is in place."""
+        reel = self._stored(manifest, signature)
+        write_atomically(self._layout.manifest(reel.id), reel.manifest_file)
+        self._parsed[reel.id] = reel
+        return reel
+
+    def is_small(self, manifest: Manifest) -> bool:
+        """Tell whether a reel is kept as a wire file."""
+        return manifest.objects < SMALL_OBJECTS and manifest.start is not None
+
+    def pack_path(self, manifest: Manifest) -> Path:
+        """Return where a reel's pack belongs."""
+        if self.is_small(manifest):
+            return self._layout.small_pack(manifest.id)
+        return self._layout.pack(manifest.pack_checksum)
+
+    def adopt_wire_file(self, manifest: Manifest, wire: Path) -> None:
+        """Move the wire form of a small reel into the store."""
+        target = self._layout.small_pack(manifest.id)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        wire.rename(target)
+        sync_directory(target.parent)
+
+    def adopt_copy(self, manifest: Manifest, wire: Path) -> None:
+        """Put a copy of the wire form of a small reel into the store."""
+        write_atomically(self._layout.small_pack(manifest.id), wire.read_bytes())
+
+    def drop(self, reel: StoredReel) -> None:
+        """Forget a reel that cannot be served any more."""
+        self._layout.manifest(reel.id).unlink(missing_ok=True)
+        self._layout.small_pack(reel.id).unlink(missing_ok=True)
+        self._parsed.pop(reel.id, None)
+
+    def _stored(self, manifest: Manifest, signature: Signature) -> StoredReel:
+        return StoredReel(manifest.id, manifest, signature, self.pack_path(manifest))
+
+    def _damaged(self, manifest: ManifestId, why: str) -> ReelStoreError:
+        return ReelStoreError(
+            f"{self._layout.manifest(manifest)} is damaged: {why}",
+            hint="delete the file and publish or mirror again",
+        )

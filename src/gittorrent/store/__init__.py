@@ -1,0 +1,1 @@
+"""What a node keeps outside repositories: its home, its database and partial downloads."""

@@ -1,0 +1,199 @@
+"""The node's database: what it carries, whom it knows, how far it has seen each log.
+
+SQLite in WAL mode, so that commands, helpers and the daemon can use it at the same time. The
+schema grows by numbered migrations; a database made by a newer program is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import LocalError, UsageError
+from gittorrent.ids import PushId, RepositoryId
+from gittorrent.wire.mirrorlist import MirrorState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BUSY_SECONDS = 30.0
+"""How long to wait for another process's write."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedRow:
+    """A repository this node carries.
+
+    Args:
+        name: it is served at ``/<name>.git``.
+        repository_id: its id.
+        path: its git directory.
+        role: ``origin`` where its owner publishes, ``mirror`` where it follows others.
+        source: for mirrors, the URL they were made from.
+    """
+
+    name: str
+    repository_id: RepositoryId
+    path: str
+    role: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorRow:
+    """A mirror that announced itself and answered when it was called back."""
+
+    url: str
+    state: MirrorState
+    source: str
+    verified: int
+    expires: int
+    renewals: int
+
+
+class Database:
+    """An open database; use it in one thread and close it."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._migrate(path)
+        except sqlite3.DatabaseError as error:
+            raise LocalError(
+                f"{path} cannot be used as database: {error}",
+                hint="move it away; what repositories hold is not lost with it",
+            ) from error
+
+    def close(self) -> None:
+        """Close it."""
+        self._db.close()
+
+    def _migrate(self, path: Path) -> None:
+        folder = resources.files("gittorrent.store") / "migrations"
+        scripts = sorted(
+            (entry for entry in folder.iterdir() if entry.name.endswith(".sql")),
+            key=lambda entry: entry.name,
+        )
+        with self._writing():
+            (done,) = self._db.execute("PRAGMA user_version").fetchone()
+            if done > len(scripts):
+                raise LocalError(f"{path} was written by a newer gittorrent")
+            for number, script in enumerate(scripts[done:], start=done + 1):
+                for statement in script.read_text(encoding="utf-8").split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {number}")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def carry(self, row: CarriedRow) -> None:
+        """Record that this node carries a repository.
+
+        Raises:
+            UsageError: the name is taken by another repository.
+        """
+        with self._writing():
+            taken = self._db.execute(
+                "SELECT repository_id, path FROM repositories WHERE name = ?", (row.name,)
+            ).fetchone()
+            if taken is not None and taken != (row.repository_id, row.path):
+                raise UsageError(
+                    f"the name {row.name} is taken by the repository in {taken[1]}",
+                    hint="choose another with --name",
+                )
+            self._db.execute("DELETE FROM repositories WHERE path = ?", (row.path,))
+            self._db.execute(
+                "INSERT OR REPLACE INTO repositories VALUES (?, ?, ?, ?, ?)",
+                (row.name, row.repository_id, row.path, row.role, row.source),
+            )
+
+    def carried(self) -> list[CarriedRow]:
+        """Return all repositories this node carries, by name."""
+        rows = self._db.execute(
+            "SELECT name, repository_id, path, role, source FROM repositories ORDER BY name"
+        )
+        return [CarriedRow(n, RepositoryId(i), p, r, s) for n, i, p, r, s in rows]
+
+    def known_url(self, url: str) -> RepositoryId | None:
+        """Return the id that was found at ``url`` at first contact."""
+        row = self._db.execute(
+            "SELECT repository_id FROM known_urls WHERE url = ?", (url,)
+        ).fetchone()
+        return None if row is None else RepositoryId(row[0])
+
+    def remember_url(self, url: str, repository: RepositoryId, now: int) -> None:
+        """Remember the id found at ``url``; what was remembered before stays."""
+        with self._writing():
+            self._db.execute(
+                "INSERT OR IGNORE INTO known_urls VALUES (?, ?, ?)", (url, repository, now)
+            )
+
+    def forget_url(self, url: str) -> bool:
+        """Forget what was found at ``url``; tells whether anything was."""
+        with self._writing():
+            done = self._db.execute("DELETE FROM known_urls WHERE url = ?", (url,))
+        return done.rowcount > 0
+
+    def seen_head(self, repository: RepositoryId) -> tuple[PushId, int] | None:
+        """Return the newest log head verified of a repository and the log's length there."""
+        row = self._db.execute(
+            "SELECT head, length FROM heads WHERE repository_id = ?", (repository,)
+        ).fetchone()
+        return None if row is None else (PushId(row[0]), int(row[1]))
+
+    def saw_head(self, repository: RepositoryId, head: PushId, length: int, now: int) -> None:
+        """Record a verified log head; a shorter log never replaces a longer one."""
+        with self._writing():
+            self._db.execute(
+                "INSERT INTO heads VALUES (?, ?, ?, ?) ON CONFLICT (repository_id) DO UPDATE"
+                " SET head = excluded.head, length = excluded.length, seen = excluded.seen"
+                " WHERE excluded.length >= heads.length",
+                (repository, head, length, now),
+            )
+
+    def list_mirror(self, repository: RepositoryId, row: MirrorRow) -> None:
+        """Add or renew a mirror."""
+        with self._writing():
+            self._db.execute(
+                "INSERT OR REPLACE INTO mirrors VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    repository,
+                    row.url,
+                    row.state.value,
+                    row.source,
+                    row.verified,
+                    row.expires,
+                    row.renewals,
+                ),
+            )
+
+    def drop_mirror(self, repository: RepositoryId, url: str) -> None:
+        """Remove a mirror that does not answer any more."""
+        with self._writing():
+            self._db.execute(
+                "DELETE FROM mirrors WHERE repository_id = ? AND url = ?", (repository, url)
+            )
+
+    def mirrors(self, repository: RepositoryId, now: int) -> list[MirrorRow]:
+        """Return the mirrors whose time has not run out, most recently verified first."""
+        rows = self._db.execute(
+            "SELECT url, state, source, verified, expires, renewals FROM mirrors"
+            " WHERE repository_id = ? AND expires > ? ORDER BY verified DESC",
+            (repository, now),
+        )
+        return [MirrorRow(u, MirrorState(s), o, v, e, r) for u, s, o, v, e, r in rows]

@@ -1,0 +1,82 @@
+"""The node's home: the one directory that holds everything which is not in a repository.
+
+``GITTORRENT_HOME`` names it; without it, it is ``gittorrent`` in the user's data directory
+(XDG). Layout::
+
+    node.sqlite            what the node carries and whom it knows
+    node-id                random name of this node
+    repositories/<name>.git
+    keys/                  signing keys made on request
+    partial/<manifest id>/ downloads that are not finished
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from gittorrent.errors import LocalError
+
+VARIABLE = "GITTORRENT_HOME"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The home directory and where things are in it."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.root / "node.sqlite"
+
+    @property
+    def repositories(self) -> Path:
+        """Bare repositories the node made itself."""
+        return self.root / "repositories"
+
+    @property
+    def keys(self) -> Path:
+        """Signing keys made on request."""
+        return self.root / "keys"
+
+    @property
+    def partial(self) -> Path:
+        """Unfinished downloads."""
+        return self.root / "partial"
+
+    def node_id(self) -> str:
+        """Return this node's name, 40 hexadecimal digits, made at first use."""
+        path = self.root / "node-id"
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            made = secrets.token_hex(20)
+        try:
+            with path.open("x", encoding="ascii") as file:
+                file.write(f"{made}\n")
+        except FileExistsError:
+            return path.read_text(encoding="ascii").strip()
+        return made
+
+
+def open_home() -> Home:
+    """Return the home that the environment names, made if it was not there.
+
+    Raises:
+        LocalError: it cannot be made.
+    """
+    named = os.environ.get(VARIABLE)
+    root = Path(named).expanduser() if named else Path(platformdirs.user_data_dir("gittorrent"))
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LocalError(
+            f"cannot make {root}: {error.strerror}", hint=f"set {VARIABLE} to a writable directory"
+        ) from error
+    return Home(root.resolve())

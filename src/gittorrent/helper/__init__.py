@@ -1,0 +1,1 @@
+"""``git-remote-gittorrent``: what git runs for ``gittorrent://`` URLs."""

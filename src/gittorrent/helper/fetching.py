@@ -1,0 +1,246 @@
+"""What the helper does for git: list the verified refs, bring the objects.
+
+Refs are listed only after the whole log behind them was verified. Objects come by reels where
+they can, by an ordinary fetch where no reel covers them or less than everything is wanted; they
+become visible together, when everything the refs need is proved present.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gittorrent.durable import locked
+from gittorrent.errors import UnreachableError
+from gittorrent.git import history
+from gittorrent.git.fetching import FetchFailedError, fetch_over_http, fetch_pack
+from gittorrent.git.repository import read_config, set_config
+from gittorrent.git.runner import Git
+from gittorrent.ids import format_of
+from gittorrent.repository.layout import Layout
+from gittorrent.repository.logstore import LogStore
+from gittorrent.repository.receive import LyingReelError, check_descents, receiving
+from gittorrent.repository.reelstore import ReelStore
+from gittorrent.transfer.acquire import Acquisition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gittorrent.helper.commands import Options, Wanted
+    from gittorrent.helper.progress import TerminalReporter
+    from gittorrent.ids import ObjectFormat, Oid, PushId, Refs
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.receive import Receiver
+    from gittorrent.transfer.acquire import Context
+    from gittorrent.transfer.location import Location
+
+CANDIDATES = 32
+"""Newest pushes looked at for what the repository has already."""
+
+
+class Fetcher:
+    """Lists and fetches for one run of the helper.
+
+    Args:
+        remote: name of git's remote.
+        url: as git gave it.
+        location: the mirror to begin with.
+        git_dir: git directory to keep the log and to fetch into.
+        context: of the world around it.
+        reporter: tells the user.
+    """
+
+    def __init__(
+        self,
+        remote: str,
+        url: str,
+        location: Location,
+        git_dir: Path,
+        context: Context,
+        reporter: TerminalReporter,
+    ) -> None:
+        self._remote = remote
+        self._url = url
+        self._location = location
+        self._layout = Layout(git_dir)
+        self._reporter = reporter
+        self._context = context
+        self._acquisition = Acquisition(location, context)
+        self._log: VerifiedLog | None = None
+        self._store: LogStore | None = None
+
+    async def open(self) -> None:
+        """Reach the first mirror and learn who it carries.
+
+        Raises:
+            GitTorrentError: the reasons `Acquisition.open` has.
+        """
+        await self._acquisition.open()
+
+    async def close(self) -> None:
+        """End all conversations."""
+        await self._acquisition.__aexit__()
+
+    async def list_refs(self) -> tuple[ObjectFormat, Refs, bytes]:
+        """Return the object format, the verified refs, and the branch HEAD names."""
+        latest = self._acquisition.mirror_list.latest
+        object_format = format_of(latest) if latest is not None else None
+        if object_format is None:
+            raise UnreachableError(f"{self._location.url} has no push to clone yet")
+        self._store = LogStore(self._layout, object_format)
+        self._log = await self._acquisition.fetch_log(self._store, object_format)
+        if self._acquisition.first_contact:
+            self._reporter.note(
+                f"first contact with {self._location.url}: it is repository"
+                f" {self._log.repository}; remembered"
+            )
+        return object_format, self._log.refs, bytes(self._log.policy.policy.head)
+
+    async def fetch(self, wants: Sequence[Wanted], options: Options) -> bool:
+        """Bring the objects that git wants.
+
+        Returns:
+            Whether everything is proved present, so that git need not check.
+
+        Raises:
+            GitTorrentError: they cannot be had, or do not hold together.
+        """
+        if self._log is None:
+            await self.list_refs()
+        assert self._log is not None
+        self._acquisition.gather(self._log)
+        oids = list(dict.fromkeys(want.oid for want in wants))
+        verified = set(self._log.refs.values())
+        in_log = all(oid in verified for oid in oids)
+        with locked(self._layout.lock):
+            plain = self._is_incomplete() or options.for_fetch().limits_history
+            if plain or not in_log:
+                await self._fetch_plainly(wants, options)
+                proved = False
+            else:
+                proved = await self._fetch_reels(wants, oids, options)
+            await asyncio.to_thread(self._commit, plain)
+        return proved
+
+    def _is_incomplete(self) -> bool:
+        config = read_config(self._layout.git_dir, sealed=True)
+        partial = any(
+            key == "extensions.partialclone" or key.endswith(".promisor") for key in config
+        )
+        return partial or (self._layout.git_dir / "shallow").exists()
+
+    def _commit(self, incomplete: bool) -> None:
+        """Remember what was verified, and pin the remote's URL to the repository."""
+        assert self._log is not None
+        assert self._store is not None
+        if not incomplete:
+            check_descents(self._git(), self._log.descents)
+        self._store.commit(self._log)
+        key = f"remote.{self._remote}.url"
+        config = read_config(self._layout.git_dir, sealed=True)
+        pinned = self._location.pinned_url(self._log.repository)
+        if self._location.expected is None and config.get(key) == self._url != pinned:
+            set_config(self._git(), {key: pinned})
+            self._reporter.note(f"{self._remote} is now {pinned}")
+
+    def _git(self) -> Git:
+        return Git(self._layout.git_dir)
+
+    async def _fetch_reels(
+        self, wants: Sequence[Wanted], oids: Sequence[Oid], options: Options
+    ) -> bool:
+        """Bring objects by reels, and what they leave by an ordinary fetch."""
+        log, store = self._log, self._store
+        assert log is not None
+        assert store is not None
+        have = await asyncio.to_thread(self._pushes_present, store, log)
+        if await asyncio.to_thread(self._has_refs) and not have:
+            # A repository with its own history and no push we know: git negotiates best.
+            await self._fetch_plainly(wants, options)
+            return False
+        known = [oid for push in have for oid in store.refs_at_in(log, push).values()]
+        try:
+            reached = await self._download_chain(log, store, have)
+        except LyingReelError as error:
+            self._reporter.note(str(error))
+            reached = None
+        tips = known if reached is None else list(store.refs_at_in(log, reached).values())
+        left = [want for want in wants if want.oid not in set(tips)]
+        if left:
+            left = [w for w in left if not await asyncio.to_thread(self._has, w.oid)]
+        if left:
+            await self._fetch_plainly(left, options)
+            return False
+        return reached is not None or not oids
+
+    async def _download_chain(
+        self, log: VerifiedLog, store: LogStore, have: Sequence[PushId]
+    ) -> PushId | None:
+        """Download, check and install the reels that help; return the push they reach."""
+        chain = await self._acquisition.plan(log, have)
+        if not chain:
+            return None
+        reels = ReelStore(self._layout)
+        with receiving(self._layout, log.object_format, reels) as receiver:
+            for offer, signed in chain:
+                tips = list(store.refs_at_in(log, offer.end).values())
+                await self._acquisition.download(offer, signed, receiver, tips)
+            end = chain[-1][0].end
+            await asyncio.to_thread(self._check_and_install, receiver, log, store, have, end)
+        self._acquisition.discard_partial()
+        return end
+
+    def _check_and_install(
+        self,
+        receiver: Receiver,
+        log: VerifiedLog,
+        store: LogStore,
+        have: Sequence[PushId],
+        end: PushId,
+    ) -> None:
+        self._reporter.phase("checking connectivity")
+        tips = list(store.refs_at_in(log, end).values())
+        known = [oid for push in have for oid in store.refs_at_in(log, push).values()]
+        receiver.check(log, tips, known)
+        receiver.install(keep=False)
+
+    def _pushes_present(self, store: LogStore, log: VerifiedLog) -> list[PushId]:
+        """Return the newest push whose objects are all here, if there is one."""
+        git = self._git()
+        for push in list(reversed(log.ids))[:CANDIDATES]:
+            tips = list(dict.fromkeys(store.refs_at_in(log, push).values()))
+            if not tips or any(info is None for info in history.describe(git, tips)):
+                continue
+            if history.is_connected_to_refs(git, tips):
+                return [push]
+        return []
+
+    def _has_refs(self) -> bool:
+        return bool(self._git().run("for-each-ref", "--count=1"))
+
+    def _has(self, oid: Oid) -> bool:
+        return history.describe(self._git(), [oid])[0] is not None
+
+    async def _fetch_plainly(self, wants: Sequence[Wanted], options: Options) -> None:
+        """Fetch from the first mirror's upload-pack, or another's when it fails."""
+        self._reporter.close()
+        failures = []
+        for url in self._acquisition.mirror_urls():
+            try:
+                if url.startswith("git:"):
+                    oids = [want.oid for want in wants]
+                    await asyncio.to_thread(
+                        fetch_pack, self._layout.git_dir, url, oids, options.for_fetch()
+                    )
+                else:
+                    pairs = [(want.oid, want.name) for want in wants]
+                    await asyncio.to_thread(
+                        fetch_over_http, self._layout.git_dir, url, pairs, options.for_fetch()
+                    )
+            except FetchFailedError as error:
+                failures.append(str(error))
+            else:
+                return
+        raise FetchFailedError("; ".join(failures) or "no mirror to fetch from")
+

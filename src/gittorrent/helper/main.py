@@ -1,0 +1,248 @@
+"""The remote helper's main loop: ``git-remote-gittorrent REMOTE URL``.
+
+Imports little before it knows what git wants, since git runs it for every fetch. Standard output
+belongs to the protocol. If git goes away, so does the helper: nobody would hear it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from gittorrent.errors import GitTorrentError, UnverifiedError
+from gittorrent.git.repository import read_config
+from gittorrent.git.runner import Git
+from gittorrent.git.scratch import make
+from gittorrent.helper.commands import CAPABILITIES, Options, Wanted, parse_fetch
+from gittorrent.helper.fetching import Fetcher
+from gittorrent.helper.progress import TerminalReporter
+from gittorrent.helper.relay import relay
+from gittorrent.ids import SHA1
+from gittorrent.store.database import Database
+from gittorrent.store.home import open_home
+from gittorrent.transfer.acquire import Context
+from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from gittorrent.transfer.location import Location
+    from gittorrent.transfer.settings import Settings
+
+STATUS_VARIABLE = "GITTORRENT_STATUS_FILE"
+"""Names a file that gets the exit code, which git does not pass on."""
+
+_ORPHAN_SECONDS = 0.5
+
+
+class Helper:
+    """One run of the helper.
+
+    Args:
+        remote: name of git's remote, or the URL when it has none.
+        location: the mirror to begin with.
+        settings: what the user configured.
+        fetcher: does the work.
+        reporter: tells the user.
+        loop: runs what is asynchronous.
+    """
+
+    def __init__(
+        self,
+        location: Location,
+        settings: Settings,
+        fetcher: Fetcher,
+        reporter: TerminalReporter,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._location = location
+        self._settings = settings
+        self._fetcher = fetcher
+        self._reporter = reporter
+        self._loop = loop
+        self._options = Options()
+        self._opened = False
+        self._parent = os.getppid()
+
+    def serve(self) -> None:
+        """Answer git's commands until it has no more."""
+        while (line := _read_line()) not in (None, ""):
+            assert line is not None
+            command, _, rest = line.partition(" ")
+            if command == "capabilities":
+                _say(*CAPABILITIES, "")
+            elif command == "option":
+                _say("ok" if self._set_option(rest) else "unsupported")
+            elif command == "connect":
+                if self._connect(rest):
+                    return
+            elif command == "list":
+                self._list()
+            elif command == "fetch":
+                self._fetch(line)
+            else:
+                raise GitTorrentError(f"git asked for {line[:100]!r}, which is not supported")
+
+    def _set_option(self, text: str) -> bool:
+        known = self._options.set(text)
+        self._reporter.progress = self._options.progress
+        self._reporter.quiet = self._options.verbosity < 1
+        return known
+
+    def _connect(self, service: str) -> bool:
+        """Connect git to a service for real; otherwise let it fall back to our own commands."""
+        if service == "git-receive-pack":
+            self._run(relay(self._location.endpoint, service, _connected))
+            return True
+        try:
+            self._open()
+        except UnverifiedError as error:
+            if not self._settings.allow_unverified:
+                raise
+            self._reporter.note(f"{error}; going on without verification, as configured")
+            self._run(relay(self._location.endpoint, service, _connected))
+            return True
+        _say("fallback")
+        return False
+
+    def _open(self) -> None:
+        if not self._opened:
+            self._run(self._fetcher.open())
+            self._opened = True
+
+    def _list(self) -> None:
+        self._open()
+        object_format, refs, head = self._run(self._fetcher.list_refs())
+        lines = [f":object-format {object_format.name}".encode()]
+        lines += [oid.encode("ascii") + b" " + name for name, oid in sorted(refs.items())]
+        if head in refs:
+            lines.append(b"@" + head + b" HEAD")
+        _say_bytes(b"\n".join(lines) + b"\n\n")
+
+    def _fetch(self, first: str) -> None:
+        wants: list[Wanted] = [parse_fetch(first)]
+        while (line := _read_line()) not in (None, ""):
+            assert line is not None
+            wants.append(parse_fetch(line))
+        self._open()
+        proved = self._run(self._fetcher.fetch(wants, self._options))
+        self._reporter.close()
+        if proved and self._options.check_connectivity:
+            _say("connectivity-ok")
+        _say("")
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._loop.run_until_complete(self._while_git_lives(work))
+
+    async def _while_git_lives(self, work: Coroutine[Any, Any, Any]) -> Any:
+        task = self._loop.create_task(work)
+        while not task.done():
+            await asyncio.wait([task], timeout=_ORPHAN_SECONDS)
+            if self._is_orphan():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                raise KeyboardInterrupt
+        return task.result()
+
+    def _is_orphan(self) -> bool:
+        if os.getppid() != self._parent:
+            return True
+        poll = select.poll()
+        poll.register(0, 0)
+        return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+def main() -> NoReturn:
+    """Run as git's remote helper."""
+    if len(sys.argv) != 3:
+        sys.stderr.write(
+            "usage: git-remote-gittorrent REMOTE URL\n"
+            "git runs this for gittorrent:// URLs; try: git clone gittorrent://HOST/NAME.git\n"
+        )
+        sys.exit(2)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    status = 0
+    reporter = TerminalReporter()
+    try:
+        _run_helper(sys.argv[1], sys.argv[2], reporter)
+    except GitTorrentError as error:
+        status = error.exit_code
+        _complain(reporter, error)
+    except BrokenPipeError:
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+        reporter.close()
+    if status and (path := os.environ.get(STATUS_VARIABLE)):
+        Path(path).write_text(str(status), encoding="ascii")
+    sys.exit(status)
+
+
+def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
+    location = parse_location(url)
+    home = open_home()
+    named = os.environ.get("GIT_DIR")
+    with tempfile.TemporaryDirectory(prefix="gittorrent-list-") as room:
+        # git ls-remote works without any repository; the log is kept nowhere then.
+        git_dir = Path(named).resolve() if named else Path(room)
+        if not named:
+            make(git_dir, SHA1)
+        settings = read_settings(read_config(git_dir))
+        database = Database(home.database)
+        loop = asyncio.new_event_loop()
+        context = Context(
+            database, home.partial, Git(git_dir), reporter, max_bytes=settings.max_bytes
+        )
+        fetcher = Fetcher(remote, url, location, git_dir, context, reporter)
+        try:
+            Helper(location, settings, fetcher, reporter, loop).serve()
+        finally:
+            reporter.close()
+            loop.run_until_complete(fetcher.close())
+            loop.close()
+            database.close()
+
+
+def _complain(reporter: TerminalReporter, error: GitTorrentError) -> None:
+    reporter.close()
+    sys.stderr.write(f"gittorrent: {error}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {error.hint}\n")
+
+
+def _read_line() -> str | None:
+    """Read one line of git's, byte by byte so that a later connection finds the rest."""
+    data = bytearray()
+    while True:
+        byte = os.read(0, 1)
+        if not byte:
+            return None if not data else data.decode("utf-8", "surrogateescape")
+        if byte == b"\n":
+            return data.decode("utf-8", "surrogateescape")
+        data += byte
+
+
+def _say(*lines: str) -> None:
+    _say_bytes("".join(f"{line}\n" for line in lines).encode())
+
+
+def _say_bytes(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]
+
+
+def _connected() -> None:
+    _say("")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Progress in git's own style, on standard error: one line that is rewritten, then ended.
+
+Shown only when git asks for progress; notes worth a line of their own are shown unless git is
+quiet. Nothing here ever writes to standard output, which belongs to the protocol.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from gittorrent.transfer.pack_download import DownloadFigures, MirrorFigures
+
+_INTERVAL = 0.2
+
+
+class TerminalReporter:
+    """Writes notes and progress.
+
+    Args:
+        progress: whether to show progress.
+        quiet: whether to leave notes out.
+        stream: where to write.
+    """
+
+    def __init__(
+        self, *, progress: bool = False, quiet: bool = False, stream: TextIO | None = None
+    ) -> None:
+        self.progress = progress
+        self.quiet = quiet
+        self._stream = stream or sys.stderr
+        self._line_length = 0
+        self._shown_at = 0.0
+        self._name = ""
+        self._faults: set[str] = set()
+        self._final: DownloadFigures | None = None
+
+    def note(self, text: str) -> None:
+        """Say something worth a line."""
+        if not self.quiet:
+            self._end_line()
+            self._write(f"gittorrent: {text}\n")
+
+    def downloading(self, name: str, figures: DownloadFigures) -> None:
+        """Show how far the download of a reel is."""
+        if name != self._name:
+            self._end_line()
+            self._name, self._faults = name, set()
+        for mirror in figures.mirrors:
+            if mirror.fault and mirror.url not in self._faults:
+                self._faults.add(mirror.url)
+                self.note(f"{mirror.url} is out: {mirror.fault}")
+        complete = figures.parts == figures.total
+        now = time.monotonic()
+        if self.progress and (complete or now - self._shown_at >= _INTERVAL):
+            self._shown_at = now
+            self._rewrite(_download_line(figures))
+        if complete:
+            self._end_line()
+            self._summary(figures)
+
+    def phase(self, text: str) -> None:
+        """Show what is done now."""
+        if self.progress:
+            self._end_line()
+            self._rewrite(f"{text.capitalize()} ...")
+
+    def close(self) -> None:
+        """End the line that is being rewritten."""
+        self._end_line()
+
+    def _summary(self, figures: DownloadFigures) -> None:
+        shares = [m for m in figures.mirrors if m.parts]
+        if self.progress and shares and not self.quiet:
+            parts = ", ".join(f"{m.parts} from {m.url}" for m in shares)
+            self._write(f"Parts: {parts}\n")
+
+    def _rewrite(self, text: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        text = text[: max(width, 20)]
+        padding = " " * max(0, self._line_length - len(text))
+        self._write(f"\r{text}{padding}")
+        self._line_length = len(text)
+
+    def _end_line(self) -> None:
+        if self._line_length:
+            self._write("\n")
+            self._line_length = 0
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            self.progress, self.quiet = False, True  # nobody reads it any more
+
+
+def _download_line(figures: DownloadFigures) -> str:
+    share = 100 * figures.parts // max(1, figures.total)
+    rate = sum(mirror.rate for mirror in figures.mirrors)
+    line = f"Receiving parts: {share:3d}% ({figures.parts}/{figures.total}), "
+    line += f"{show_bytes(figures.received)} | {show_bytes(rate)}/s"
+    if figures.parts == figures.total:
+        return line + ", done."
+    if rate > 0:
+        left = (figures.total - figures.parts) / max(1, figures.total) * figures.size / rate
+        line += f" | {_duration(left)} left"
+    return line + _rates(figures.mirrors)
+
+
+def _rates(mirrors: tuple[MirrorFigures, ...]) -> str:
+    active = [m for m in mirrors if not m.fault and m.rate > 0]
+    if not active:
+        return ""
+    shown = ", ".join(
+        f"{m.url.split('/')[2]} {show_bytes(m.rate)}/s"
+        for m in sorted(active, key=lambda m: -m.rate)
+    )
+    return f" | {shown}"
+
+
+def show_bytes(count: float) -> str:
+    """Return a size in the units git uses, such as ``3.41 MiB``."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{int(count)} bytes"
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds + 0.5)
+    if whole >= 3600:
+        return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+    return f"{whole // 60}:{whole % 60:02d}"

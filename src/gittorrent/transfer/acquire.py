@@ -1,0 +1,389 @@
+"""Getting a repository from its mirrors: identity, log, reels.
+
+`Acquisition` begins at one mirror, verifies who the repository is and what its refs are, gathers
+the other mirrors, and downloads the reels that lead from what is here to the newest push any reel
+reaches. What no reel covers is left to an ordinary fetch, which the caller does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gittorrent.errors import GitTorrentError, IdentityError, TrustError
+from gittorrent.ids import PushId
+from gittorrent.push.object import parse_push_object
+from gittorrent.reel.manifest import parse_manifest
+from gittorrent.reel.path import ReelOffer, best_path
+from gittorrent.repository.logstore import identify
+from gittorrent.repository.receive import SignedManifest
+from gittorrent.store.partial import PartialPack, expire
+from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.mirror import MirrorLostError, NotThereError, WantedPack
+from gittorrent.transfer.opening import ask_list, open_mirror
+from gittorrent.transfer.pack_download import PackDownload
+from gittorrent.transfer.shelf import EmptyShelf
+from gittorrent.trust.signature import split_signed, verify
+from gittorrent.wire.mirrorlist import MirrorState
+from gittorrent.wire.reelname import PackShape, ReelName
+from gittorrent.wire.urls import parse_learned_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
+
+    from gittorrent.git.runner import Git
+    from gittorrent.ids import ManifestId, ObjectFormat, RepositoryId
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.logstore import LogStore
+    from gittorrent.repository.receive import Receiver
+    from gittorrent.store.database import Database
+    from gittorrent.transfer.location import Location
+    from gittorrent.transfer.mirror import Mirror
+    from gittorrent.transfer.pack_download import DownloadFigures
+    from gittorrent.wire.mirrorlist import MirrorList
+    from gittorrent.wire.urls import AddressClass
+
+MAX_MIRRORS = 16
+"""Mirrors one download talks to; more add little speed and much chatter."""
+
+MAX_REPOSITORY_BYTES = 1 << 40
+"""Pack bytes taken for one repository, unless the user allows more."""
+
+
+class WrongIdentityError(IdentityError):
+    """The mirror carries another repository than the one asked for."""
+
+
+class ChangedIdentityError(IdentityError):
+    """A known URL leads to another repository than before."""
+
+
+class Reporter(Protocol):
+    """Tells the user what happens; every method may do nothing."""
+
+    def note(self, text: str) -> None:
+        """Say something worth a line."""
+        ...
+
+    def downloading(self, name: str, figures: DownloadFigures) -> None:
+        """Show how far the download of a reel is."""
+        ...
+
+    def phase(self, text: str) -> None:
+        """Say what is done now that parts do not arrive."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an acquisition needs of the world around it.
+
+    Args:
+        database: of the node.
+        partial: directory of partial downloads.
+        git: where to hash log entries.
+        reporter: tells the user.
+        clock: seconds since 1970.
+        max_bytes: of pack data to take.
+    """
+
+    database: Database
+    partial: Path
+    git: Git
+    reporter: Reporter
+    clock: Callable[[], float] = time.time
+    max_bytes: int = MAX_REPOSITORY_BYTES
+
+
+class Acquisition:
+    """Gets one repository; use it as an asynchronous context manager.
+
+    Args:
+        location: the mirror to begin with.
+        context: of the world around it.
+    """
+
+    def __init__(self, location: Location, context: Context) -> None:
+        self._location = location
+        self._context = context
+        self._mirrors: list[Mirror] = []
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._list: MirrorList | None = None
+        self._from: AddressClass | None = None
+        self._download: PackDownload | None = None
+        self._kept: list[PartialPack] = []
+        self.first_contact = False
+
+    async def __aenter__(self) -> Acquisition:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._connecting:
+            task.cancel()
+        await asyncio.gather(*self._connecting, return_exceptions=True)
+        await asyncio.gather(*(m.close() for m in self._mirrors), return_exceptions=True)
+        for partial in self._kept:
+            partial.close()
+        self._kept.clear()
+
+    @property
+    def mirror_list(self) -> MirrorList:
+        """The list the first mirror answered with."""
+        assert self._list is not None
+        return self._list
+
+    def mirror_urls(self) -> list[str]:
+        """Return the URLs of the mirrors that answered, the first one first."""
+        return [self._location.endpoint.url, *(m.url for m in self._mirrors[1:])]
+
+    async def open(self) -> RepositoryId:
+        """Ask the first mirror who it carries and begin a conversation with it.
+
+        Returns:
+            The repository id it claims, which the log will have to prove.
+
+        Raises:
+            CannotConnectError, NotAMirrorError, RemoteRefusal: it cannot be used.
+            WrongIdentityError, ChangedIdentityError: it carries another repository.
+        """
+        self._list, self._from = await ask_list(self._location.endpoint)
+        claimed = self._list.repository_id
+        self._check_identity(claimed)
+        mirror = await open_mirror(self._location.endpoint, EmptyShelf(), Limiter(None))
+        self._mirrors.append(mirror)
+        return claimed
+
+    def _check_identity(self, claimed: RepositoryId) -> None:
+        url = self._location.url
+        expected = self._location.expected
+        if expected is not None and claimed != expected:
+            raise WrongIdentityError(
+                f"{url} carries repository {claimed}, not {expected}",
+                hint="check the URL; the id names the repository and cannot be changed by a mirror",
+            )
+        known = self._context.database.known_url(url)
+        if expected is None and known is not None and known != claimed:
+            raise ChangedIdentityError(
+                f"{url} carried repository {known} before and now says {claimed}",
+                hint="somebody may be in between. If its owners did start anew, run"
+                f" 'gittorrent forget {url}' and try again",
+            )
+        self.first_contact = expected is None and known is None
+
+    async def fetch_log(self, store: LogStore, object_format: ObjectFormat) -> VerifiedLog:
+        """Bring the log up to date with the first mirror's, verified entry by entry.
+
+        Args:
+            store: where the log is kept; what is new is added to it, the log not yet committed.
+            object_format: of the repository.
+
+        Raises:
+            IdentityError: the log belongs to another repository.
+            TrustError: an entry does not hold.
+            MirrorLostError: the mirror stopped answering.
+        """
+        log = store.open()
+        latest = self.mirror_list.latest
+        if latest is None or latest in log:
+            if log.head is None:
+                raise NotThereError(f"{self._location.url} has no push yet")
+            if latest != log.head:
+                self._context.reporter.note(
+                    f"{self._location.url} is behind: it does not have push {log.head} yet"
+                )
+        else:
+            await self._extend(log, latest, store, object_format)
+        self._confirm(log)
+        return log
+
+    async def _extend(
+        self, log: VerifiedLog, latest: PushId, store: LogStore, object_format: ObjectFormat
+    ) -> None:
+        entries = await self._mirrors[0].fetch_log(latest, log.head)
+        pushes = [parse_push_object(data) for _, data in entries]
+        ids = await asyncio.to_thread(
+            identify, self._context.git, pushes, object_format, write=False
+        )
+        expected = self.mirror_list.repository_id
+        for (announced, _), push_id, push in zip(entries, ids, pushes, strict=True):
+            if announced != push_id:
+                raise TrustError(
+                    f"{self._location.url} sent push {push_id} under the name {announced}"
+                )
+            log.admit(push, push_id, expected)
+        if log.head != latest:
+            raise TrustError(f"{self._location.url} announced push {latest} and did not send it")
+        for push_id, push in zip(ids, pushes, strict=True):
+            store.store_push(push_id, push)
+
+    def _confirm(self, log: VerifiedLog) -> None:
+        """Now that the log proves who it is: remember it, and notice a mirror that lags."""
+        database, url, now = self._context.database, self._location.url, int(self._context.clock())
+        assert log.head is not None
+        if self._location.expected is None:
+            database.remember_url(url, log.repository, now)
+        seen = database.seen_head(log.repository)
+        if seen is not None and seen[0] not in log and seen[1] > len(log):
+            self._context.reporter.note(
+                f"{url} is behind or withholds something: this machine has verified push"
+                f" {seen[0]}, which it does not have"
+            )
+        database.saw_head(log.repository, log.head, len(log), now)
+
+    def gather(self, log: VerifiedLog) -> None:
+        """Begin to connect to the other mirrors; they join downloads as they answer."""
+        urls = [entry.url for entry in self.mirror_list.mirrors
+                if entry.state is not MirrorState.STALE]
+        urls += [u for u in log.policy.policy.mirrors if u.startswith(("git:", "http"))]
+        own = self._location.endpoint.url
+        for url in list(dict.fromkeys(urls))[: MAX_MIRRORS * 2]:
+            if url != own and len(self._connecting) < MAX_MIRRORS - 1:
+                self._connecting.add(asyncio.get_running_loop().create_task(self._join(url)))
+
+    async def _join(self, url: str) -> None:
+        try:
+            endpoint = parse_learned_url(url)
+            mirror = await open_mirror(endpoint, EmptyShelf(), Limiter(None), self._from)
+        except GitTorrentError as error:
+            self._context.reporter.note(f"{url} is left out: {error}")
+            return
+        self._mirrors.append(mirror)
+        if self._download is not None:
+            await self._offer_help(mirror, self._download)
+
+    async def _offer_help(self, mirror: Mirror, download: PackDownload) -> None:
+        """Let a mirror take part in a running download if it has the whole pack."""
+        wanted = download.wanted
+        try:
+            offers = await mirror.offers(wanted.reel)
+        except GitTorrentError as error:
+            self._context.reporter.note(f"{mirror.url} is left out: {error}")
+            return
+        for offer in offers:
+            if offer.manifest == wanted.manifest and not isinstance(offer.parts, bytes):
+                download.add(mirror)
+                return
+
+    async def plan(
+        self, log: VerifiedLog, have: Collection[PushId]
+    ) -> list[tuple[ReelOffer, SignedManifest]]:
+        """Find the reels that lead from ``have`` towards the log's head.
+
+        Returns:
+            The reels to take in order, each with its verified manifest; empty when none helps.
+        """
+        assert log.head is not None
+        ranked = [push for push in log.ids if push in have]
+        name = ReelName(ranked[-1] if ranked and ranked[-1] != log.head else None, log.head)
+        offers: dict[ManifestId, ReelOffer] = {}
+        for mirror in list(self._mirrors):
+            for found in await mirror.offers(name):
+                offers[found.manifest] = ReelOffer(
+                    found.manifest, found.reel.start, found.reel.end, found.pack_size
+                )
+        chain = best_path(list(offers.values()), have, log.ids)
+        planned = []
+        total = 0
+        for offer in chain:
+            signed = await self._manifest(log, offer)
+            total += signed.manifest.pack_size
+            if total > self._context.max_bytes:
+                raise TrustError(
+                    f"the repository's packs exceed {self._context.max_bytes >> 30} GiB",
+                    hint="raise gittorrent.maxSize if that is right",
+                )
+            planned.append((offer, signed))
+        return planned
+
+    async def _manifest(self, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:
+        reason: GitTorrentError | None = None
+        for mirror in list(self._mirrors):
+            try:
+                data = await mirror.fetch_manifest(offer.manifest)
+                return verify_manifest(data, log, offer)
+            except (NotThereError, MirrorLostError, TrustError) as error:
+                reason = error
+        raise reason or NotThereError(f"no mirror has manifest {offer.manifest}")
+
+    async def download(self, offer: ReelOffer, signed: SignedManifest, receiver: Receiver,
+                       tips: Sequence[object]) -> None:
+        """Download one reel and hand it to the receiver.
+
+        Args:
+            offer: the reel.
+            signed: its verified manifest.
+            receiver: takes it into the repository.
+            tips: what the refs of the reel's end point at.
+
+        Raises:
+            NoSourceError: nobody has what is missing; verified parts are kept.
+        """
+        manifest = signed.manifest
+        expire(self._context.partial)
+        partial = await asyncio.to_thread(
+            PartialPack, self._context.partial, manifest, signed.file
+        )
+        self._kept.append(partial)
+        small = receiver.is_small(manifest)
+        indexer = None if small else receiver.begin(signed, partial.pack)
+        wanted = WantedPack(
+            ReelName(offer.start, offer.end),
+            manifest.id,
+            PackShape(manifest.pack_size, manifest.part_size),
+            len(manifest.parts),
+        )
+        reporter = self._context.reporter
+        try:
+            self._download = PackDownload(
+                wanted,
+                partial,
+                (lambda _prefix: None) if indexer is None else indexer.advance,
+                lambda figures: reporter.downloading(manifest.id, figures),
+                lambda: any(not task.done() for task in self._connecting),
+            )
+            for mirror in self._mirrors:
+                help_task = self._offer_help(mirror, self._download)
+                self._connecting.add(asyncio.get_running_loop().create_task(help_task))
+            await self._download.run()
+            self._download = None
+            reporter.phase("indexing")
+            if indexer is None:
+                await asyncio.to_thread(receiver.take_small, signed, partial.pack)
+            else:
+                indexed = await asyncio.to_thread(indexer.finish)
+                await asyncio.to_thread(
+                    receiver.take_indexed, signed, partial.pack, indexed, tips  # type: ignore[arg-type]
+                )
+                indexer = None
+        finally:
+            self._download = None
+            if indexer is not None:
+                await asyncio.to_thread(indexer.abandon)
+
+    def discard_partial(self) -> None:
+        """Remove the downloads of this acquisition: what they held is in the repository."""
+        for partial in self._kept:
+            partial.remove()
+        self._kept.clear()
+
+
+def verify_manifest(data: bytes, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:
+    """Read a manifest and check who signed it and what it is for.
+
+    Raises:
+        TrustError: it is not the manifest of that reel, or nobody entitled signed it.
+    """
+    text, signature = split_signed(data)
+    manifest = parse_manifest(text)
+    if manifest.id != offer.manifest:
+        raise TrustError(f"manifest {offer.manifest} has the id {manifest.id}")
+    wanted = (log.repository, offer.start, offer.end, log.object_format)
+    if (manifest.repository, manifest.start, manifest.end, manifest.object_format) != wanted:
+        raise TrustError(f"manifest {manifest.id} is for another reel")
+    key = verify(signature, text, log.policy.keyring).key
+    if not log.policy.policy.may_sign_reels(key):
+        raise TrustError(f"manifest {manifest.id} is signed by {key}, which may not sign reels")
+    return SignedManifest(manifest, signature, key)

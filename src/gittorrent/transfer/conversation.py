@@ -1,0 +1,243 @@
+"""Runs a mirror-sync session over a socket, for either end.
+
+One task reads, one writes, one watches the clock. Small messages overtake bulk: an answer's parts
+are produced one at a time as the socket takes them, so memory stays bounded whatever a peer asks.
+Bytes of packs go from the file to the socket by sendfile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import UnreachableError
+from gittorrent.reel.pack import FilePiece
+from gittorrent.transfer.answering import Answer
+from gittorrent.wire.messages import Bye, CancelParts, Message, Question
+from gittorrent.wire.session import (
+    IdleTimeout,
+    KeepAliveDue,
+    MessageReceived,
+    MessageTimeout,
+    Refused,
+    Session,
+    SessionError,
+    farewell,
+)
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from gittorrent.transfer.answering import Step
+    from gittorrent.transfer.limiter import Limiter
+    from gittorrent.transfer.shelf import Shelf
+    from gittorrent.wire.reelname import PackShape
+    from gittorrent.wire.session import Event
+
+STALLED_SECONDS = 120.0
+"""Time the peer may take to accept one chunk of what it asked for."""
+
+TICK_SECONDS = 1.0
+"""How often deadlines are looked at."""
+
+
+class ConversationEndedError(UnreachableError):
+    """The conversation is over; says why."""
+
+
+class Conversation:
+    """A session on a connected, non-blocking socket.
+
+    Args:
+        sock: the socket; closed when the conversation ends.
+        session: the protocol machine, from after the service request on.
+        shelf: what the peer may have.
+        limiter: of this node's sending.
+        on_message: called with each message and payload that is not a question.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        session: Session,
+        shelf: Shelf,
+        limiter: Limiter,
+        on_message: Callable[[MessageReceived], None] = lambda _event: None,
+    ) -> None:
+        self.session = session
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.ended = ""
+        self._socket = sock
+        self._shelf = shelf
+        self._limiter = limiter
+        self._on_message = on_message
+        self._loop = asyncio.get_running_loop()
+        self._urgent: deque[bytes] = deque()
+        self._answers: deque[Answer] = deque()
+        self._to_write = asyncio.Event()
+        self._file: tuple[Path, BinaryIO] | None = None
+        self._last_words = b""
+
+    def say(self, message: Message, shape: PackShape | None = None) -> None:
+        """Send a message before any bulk that waits.
+
+        Raises:
+            ConversationEndedError: the conversation is over.
+            SessionMisuse: the protocol does not allow it now.
+        """
+        if self.session.closed:
+            raise ConversationEndedError(self.ended or "the conversation is over")
+        self._urgent.append(self.session.send(message, shape=shape))
+        self._to_write.set()
+
+    async def run(self) -> None:
+        """Converse until either end is done; never raises for what the peer does.
+
+        ``ended`` tells why it ended.
+        """
+        tasks = [
+            self._loop.create_task(work)
+            for work in (self._read(), self._write(), self._watch())
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                self._note_end(task)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.session.bye()
+            await self._say_goodbye()
+            self._close()
+
+    def end(self, reason: str) -> None:
+        """End the conversation from this side, telling the peer why."""
+        if not self.session.closed:
+            self.ended = reason
+            self._last_words = self.session.bye(reason)
+            self._to_write.set()
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        error = task.exception()
+        if isinstance(error, SessionError):
+            self.ended = str(error)
+            self._last_words = farewell(str(error))
+        elif isinstance(error, (OSError, TimeoutError)):
+            self.ended = self.ended or f"connection lost: {error or 'timed out'}"
+        elif error is not None:
+            raise error
+
+    async def _read(self) -> None:
+        while not self.session.closed:
+            count = await self._loop.sock_recv_into(self._socket, self.session.writable())
+            if count == 0:
+                self.ended = self.ended or "the peer closed the connection"
+                self.session.end_of_stream()
+                return
+            self.bytes_received += count
+            self._handle(self.session.received(count))
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, MessageReceived):
+                message = event.message
+                if isinstance(message, Question):
+                    self._answers.append(Answer(message, self._shelf))
+                    self._to_write.set()
+                elif isinstance(message, CancelParts):
+                    for answer in self._answers:
+                        answer.cancel(message)
+                elif isinstance(message, Bye):
+                    self.ended = message.reason or "the peer said goodbye"
+                else:
+                    self._on_message(event)
+            elif isinstance(event, Refused):
+                self.ended = f"refused: {event.reason}"
+            elif isinstance(event, KeepAliveDue):
+                self._urgent.append(event.data)
+                self._to_write.set()
+            elif isinstance(event, (IdleTimeout, MessageTimeout)):
+                self.ended = f"silent for {event.seconds:.0f} seconds"
+
+    async def _watch(self) -> None:
+        while not self.session.closed:
+            await asyncio.sleep(TICK_SECONDS)
+            self._handle(self.session.tick(self._loop.time()))
+
+    async def _write(self) -> None:
+        while True:
+            if self._urgent:
+                data = b"".join(self._urgent)
+                self._urgent.clear()
+                await self._send(data)
+            elif self.session.closed:
+                return
+            elif self._answers:
+                step = self._answers[0].next_step()
+                if step is None:
+                    self._answers.popleft()
+                else:
+                    await self._perform(step)
+            else:
+                self._to_write.clear()
+                await self._to_write.wait()
+
+    async def _perform(self, step: Step) -> None:
+        await self._send(self.session.send(step.message) + step.payload)
+        if step.path is not None:
+            for piece in step.pieces:
+                if isinstance(piece, FilePiece):
+                    await self._send_file(step.path, piece.offset, piece.count)
+                else:
+                    await self._send(piece)
+
+    async def _send(self, data: bytes) -> None:
+        chunk = self._limiter.chunk
+        for position in range(0, len(data), chunk):
+            piece = memoryview(data)[position : position + chunk]
+            await self._limiter.take(len(piece))
+            async with asyncio.timeout(STALLED_SECONDS):
+                await self._loop.sock_sendall(self._socket, piece)
+            self.bytes_sent += len(piece)
+
+    async def _send_file(self, path: Path, offset: int, count: int) -> None:
+        file = self._open(path)
+        while count:
+            size = min(count, self._limiter.chunk)
+            await self._limiter.take(size)
+            async with asyncio.timeout(STALLED_SECONDS):
+                sent = await self._loop.sock_sendfile(self._socket, file, offset, size)
+            if sent == 0:
+                raise OSError(f"{path} is shorter than its manifest says")
+            offset += sent
+            count -= sent
+            self.bytes_sent += sent
+
+    def _open(self, path: Path) -> BinaryIO:
+        if self._file is None or self._file[0] != path:
+            if self._file is not None:
+                self._file[1].close()
+            self._file = (path, path.open("rb"))
+        return self._file[1]
+
+    async def _say_goodbye(self) -> None:
+        """Try to get last words out; a peer that does not take them misses them."""
+        data = b"".join(self._urgent) + self._last_words
+        if data:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._loop.sock_sendall(self._socket, data)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file[1].close()
+        self._socket.close()
+        self.ended = self.ended or "done"
+

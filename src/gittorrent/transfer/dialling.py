@@ -1,0 +1,160 @@
+"""Connecting to a mirror: names, addresses, the first request, and the list it answers with.
+
+Addresses are judged before they are contacted: the mirror a user named may be anywhere, the ones
+learned from it only where a stranger may send us (`gittorrent.wire.urls`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+from gittorrent.errors import UnreachableError, UnverifiedError
+from gittorrent.wire import pktline
+from gittorrent.wire.limits import MAX_LIST_LINES, MAX_PKT_LINE
+from gittorrent.wire.mirrorlist import MirrorList, parse_lines
+from gittorrent.wire.service import MIRROR_LIST, ServiceRequest, encode_request
+from gittorrent.wire.urls import AddressClass, UrlError, address_class, may_contact
+
+if TYPE_CHECKING:
+    from gittorrent.wire.urls import Endpoint
+
+CONNECT_SECONDS = 10.0
+"""Time one address gets to accept a connection."""
+
+ANSWER_SECONDS = 20.0
+"""Time a mirror gets to answer a small question."""
+
+
+class CannotConnectError(UnreachableError):
+    """A mirror's host does not resolve or does not accept connections."""
+
+
+class NotAMirrorError(UnverifiedError):
+    """Something answers there, but it does not speak MirrorSync."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """A connected socket and what kind of address it leads to."""
+
+    sock: socket.socket
+    address: str
+    kind: AddressClass
+
+
+async def connect(endpoint: Endpoint, trusted: AddressClass | None = None) -> Dialled:
+    """Connect to a mirror.
+
+    Args:
+        endpoint: where to.
+        trusted: for a learned endpoint, the kind of address it was learned from; None for one
+            that the user named.
+
+    Raises:
+        CannotConnectError: with the reason of the last address tried.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            found = await loop.getaddrinfo(
+                endpoint.host, endpoint.port, type=socket.SOCK_STREAM
+            )
+    except (OSError, TimeoutError) as error:
+        raise CannotConnectError(f"cannot find host {endpoint.host}: {error}") from error
+    reason = "it has no address"
+    for family, kind, protocol, _, address in found:
+        judged = address_class(str(address[0]))
+        if trusted is not None and not may_contact(judged, trusted):
+            reason = f"{address[0]} is an address that strangers may not send us to"
+            continue
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await loop.sock_connect(sock, address)
+        except (OSError, TimeoutError) as error:
+            sock.close()
+            reason = str(error) or "no answer"
+            continue
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Dialled(sock, str(address[0]), judged)
+    raise CannotConnectError(f"cannot connect to {endpoint.host} port {endpoint.port}: {reason}")
+
+
+def service_request(service: str, endpoint: Endpoint) -> bytes:
+    """Return the first packet for ``service`` of the repository at ``endpoint``."""
+    host = endpoint.host
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host).version == 6:
+            host = f"[{host}]"
+    shown = f"{host}:{endpoint.port}".encode("ascii", "replace")
+    path = unquote_to_bytes(endpoint.path)
+    return pktline.encode(encode_request(ServiceRequest(service, path, shown)))
+
+
+async def ask_for_list(
+    endpoint: Endpoint, trusted: AddressClass | None = None
+) -> tuple[MirrorList, AddressClass]:
+    """Ask the mirror at a git:// endpoint for its list.
+
+    Returns:
+        The list and the kind of address it came from.
+
+    Raises:
+        CannotConnectError: nobody answers.
+        NotAMirrorError: it does not speak MirrorSync.
+        RemoteRefusal: it does not carry the repository.
+        ProtocolError: it breaks the protocol.
+    """
+    dialled = await connect(endpoint, trusted)
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await loop.sock_sendall(dialled.sock, service_request(MIRROR_LIST, endpoint))
+            lines = await _read_lines(dialled.sock, endpoint)
+    except TimeoutError as error:
+        raise CannotConnectError(f"{endpoint.url} does not answer") from error
+    except OSError as error:
+        raise _not_a_mirror(endpoint, str(error)) from error
+    finally:
+        dialled.sock.close()
+    return parse_lines(lines), dialled.kind
+
+
+_HINT = (
+    "if it is a plain git server and you accept an unverified clone, set"
+    " gittorrent.allowUnverified=true (git clone -c gittorrent.allowUnverified=true ...)"
+)
+
+
+def _not_a_mirror(endpoint: Endpoint, why: str, hint: str = _HINT) -> NotAMirrorError:
+    return NotAMirrorError(f"{endpoint.url} does not speak MirrorSync ({why})", hint=hint)
+
+
+async def _read_lines(sock: socket.socket, endpoint: Endpoint) -> list[bytes]:
+    """Read packets up to the flush that ends a list."""
+    loop = asyncio.get_running_loop()
+    reader = pktline.PktReader()
+    lines: list[bytes] = []
+    while True:
+        data = await loop.sock_recv(sock, MAX_PKT_LINE)
+        if not data:
+            if lines:
+                return lines
+            raise _not_a_mirror(endpoint, "it closed the connection")
+        if not lines and data.startswith(b"HTTP/"):
+            web = f"gittorrent::http://{endpoint.host}:{endpoint.port}{endpoint.path}"
+            raise _not_a_mirror(endpoint, "it is a web server", f"clone {web} instead")
+        for packet in reader.feed(data):
+            if packet is pktline.Special.FLUSH:
+                return lines
+            if isinstance(packet, bytes):
+                lines.append(packet)
+            if len(lines) > MAX_LIST_LINES:
+                raise UrlError(f"{endpoint.url} sends an endless list")

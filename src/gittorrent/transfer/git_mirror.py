@@ -1,0 +1,274 @@
+"""A mirror reached by mirror-sync over git://."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING, TypeVar
+
+from gittorrent.swarm.events import PeerKind
+from gittorrent.transfer.conversation import Conversation, ConversationEndedError
+from gittorrent.transfer.dialling import ANSWER_SECONDS, connect, service_request
+from gittorrent.transfer.mirror import MirrorLostError, NotThereError
+from gittorrent.wire.messages import (
+    Busy,
+    CancelParts,
+    EndLog,
+    EndWant,
+    FetchLog,
+    FetchManifest,
+    FetchParts,
+    HaveBundle,
+    HavePush,
+    MissingLog,
+    MissingManifest,
+    MissingParts,
+    Ready,
+    ReceiveManifest,
+    ReceivePart,
+    ReceivePush,
+    WantBundle,
+)
+from gittorrent.wire.service import MIRROR_SYNC
+from gittorrent.wire.session import Role, Session
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from gittorrent.ids import ManifestId, PushId
+    from gittorrent.transfer.limiter import Limiter
+    from gittorrent.transfer.mirror import PartSink, WantedPack
+    from gittorrent.transfer.shelf import Shelf
+    from gittorrent.wire.reelname import ReelName
+    from gittorrent.wire.session import MessageReceived
+    from gittorrent.wire.urls import AddressClass, Endpoint
+
+T = TypeVar("T")
+
+LOG_SECONDS = 600.0
+"""Time a whole log may take; long logs over slow links are many megabytes."""
+
+
+class GitMirror:
+    """A conversation with a mirror; make it with `open_git_mirror`."""
+
+    kind = PeerKind.SESSION
+
+    def __init__(self, url: str, sock: socket.socket, shelf: Shelf, limiter: Limiter) -> None:
+        self._url = url
+        session = Session(Role.CALLER, asyncio.get_running_loop().time())
+        self._conversation = Conversation(sock, session, shelf, limiter, self._take)
+        self._ready = asyncio.get_running_loop().create_future()
+        self._heads: list[PushId] = []
+        self._log: tuple[list[tuple[PushId, bytes]], asyncio.Future[None]] | None = None
+        self._offers: dict[ReelName, tuple[list[HaveBundle], asyncio.Future[None]]] = {}
+        self._manifests: dict[ManifestId, asyncio.Future[bytes]] = {}
+        self._pack: WantedPack | None = None
+        self._sink: PartSink | None = None
+        self._waiting: deque[tuple[int, int]] = deque()
+        self._task = asyncio.get_running_loop().create_task(self._converse())
+
+    @property
+    def url(self) -> str:
+        """Its URL."""
+        return self._url
+
+    @property
+    def heads(self) -> Sequence[PushId]:
+        """Log heads it announced."""
+        return self._heads
+
+    async def ready(self) -> None:
+        """Wait for the mirror's first words.
+
+        Raises:
+            MirrorLostError: it has none.
+        """
+        await self._within(ANSWER_SECONDS, self._ready)
+
+    async def fetch_log(self, head: PushId, base: PushId | None) -> list[tuple[PushId, bytes]]:
+        """Return the push objects in ``head``'s past and not in ``base``'s, oldest first.
+
+        Raises:
+            NotThereError: the mirror does not have that head.
+            MirrorLostError: the conversation ended.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._log = ([], future)
+        self._conversation.say(FetchLog(head, base))
+        await self._within(LOG_SECONDS, future)
+        return self._log[0]
+
+    async def offers(self, reel: ReelName) -> list[HaveBundle]:
+        """Return the reels the mirror has that help to complete ``reel``."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._offers[reel] = ([], future)
+        self._conversation.say(WantBundle(reel))
+        await self._within(ANSWER_SECONDS, future)
+        return self._offers.pop(reel)[0]
+
+    async def fetch_manifest(self, manifest: ManifestId) -> bytes:
+        """Return a manifest with its signature.
+
+        Raises:
+            NotThereError: the mirror does not have it.
+            MirrorLostError: the conversation ended.
+        """
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._manifests[manifest] = future
+        self._conversation.say(FetchManifest(manifest))
+        return await self._within(LOG_SECONDS, future)
+
+    def begin(self, pack: WantedPack, sink: PartSink) -> None:
+        """Send what arrives of ``pack`` to ``sink`` from now on."""
+        self._pack = pack
+        self._sink = sink
+        self._waiting.clear()
+
+    def ask(self, first: int, last: int) -> None:
+        """Ask for a run of parts, at once or when the pipeline has room."""
+        self._waiting.append((first, last))
+        self._send_waiting()
+
+    def cancel(self, first: int, last: int) -> None:
+        """Withdraw a run of parts."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove((first, last))
+            return
+        pack = self._pack
+        if pack is not None and not self._conversation.session.closed:
+            self._conversation.say(
+                CancelParts(pack.reel, pack.manifest, first, last, pack.total)
+            )
+
+    def flowing(self) -> tuple[int, int] | None:
+        """Return the part on its way and how many of its bytes are here."""
+        receiving = self._conversation.session.receiving
+        if receiving is None or not isinstance(receiving.message, ReceivePart):
+            return None
+        return receiving.message.part, receiving.received
+
+    async def close(self) -> None:
+        """Say goodbye and wait for the conversation's end."""
+        self._sink = None
+        self._conversation.end("done")
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _converse(self) -> None:
+        await self._conversation.run()
+        reason = self._conversation.ended
+        error = MirrorLostError(f"{self._url}: {reason}")
+        waiting: list[asyncio.Future[None] | asyncio.Future[bytes]] = [self._ready]
+        waiting += [future for _, future in self._offers.values()]
+        waiting += list(self._manifests.values())
+        waiting += [] if self._log is None else [self._log[1]]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # nobody may be waiting for it
+        if self._sink is not None:
+            self._sink.mirror_lost(self, reason)
+
+    async def _within(self, seconds: float, future: asyncio.Future[T]) -> T:
+        try:
+            async with asyncio.timeout(seconds):
+                return await future
+        except TimeoutError as error:
+            raise MirrorLostError(f"{self._url} does not answer") from error
+
+    def _send_waiting(self) -> None:
+        pack = self._pack
+        while self._waiting and pack is not None and not self._conversation.session.closed:
+            if self._conversation.session.room == 0:
+                return
+            first, last = self._waiting.popleft()
+            message = FetchParts(pack.reel, pack.manifest, first, last, pack.total)
+            with contextlib.suppress(ConversationEndedError):
+                self._conversation.say(message, pack.shape)
+
+    def _take(self, event: MessageReceived) -> None:
+        message, payload = event.message, event.payload
+        if isinstance(message, ReceivePart):
+            if self._is_current(message.manifest) and self._sink is not None:
+                self._sink.part_arrived(self, message.part, payload or b"")
+            self._send_waiting()
+        elif isinstance(message, MissingParts):
+            if self._is_current(message.manifest) and self._sink is not None:
+                self._sink.parts_missing(self, message.first, message.last)
+            self._send_waiting()
+        elif isinstance(message, Busy):
+            if self._sink is not None:
+                self._sink.mirror_busy(self, message.seconds)
+        else:
+            self._take_small(event)
+
+    def _is_current(self, manifest: ManifestId) -> bool:
+        return self._pack is not None and self._pack.manifest == manifest
+
+    def _take_small(self, event: MessageReceived) -> None:
+        message, payload = event.message, event.payload
+        if isinstance(message, Ready):
+            if not self._ready.done():
+                self._ready.set_result(None)
+        elif isinstance(message, HavePush):
+            self._heads.append(message.push)
+        elif isinstance(message, HaveBundle):
+            for found, _ in self._offers.values():
+                found.append(message)
+        elif isinstance(message, EndWant):
+            if message.reel in self._offers:
+                _settle(self._offers[message.reel][1], None)
+        elif isinstance(message, ReceiveManifest):
+            future = self._manifests.pop(message.manifest, None)
+            if future is not None:
+                _settle(future, bytes(payload or b""))
+        elif isinstance(message, MissingManifest):
+            missing = self._manifests.pop(message.manifest, None)
+            if missing is not None and not missing.done():
+                missing.set_exception(NotThereError(f"{self._url} has no such manifest"))
+        elif self._log is not None:
+            found_log, ended = self._log
+            if isinstance(message, ReceivePush):
+                found_log.append((message.push, bytes(payload or b"")))
+            elif isinstance(message, EndLog):
+                _settle(ended, None)
+            elif isinstance(message, MissingLog) and not ended.done():
+                ended.set_exception(NotThereError(f"{self._url} does not have {message.head}"))
+
+
+async def open_git_mirror(
+    endpoint: Endpoint, shelf: Shelf, limiter: Limiter, trusted: AddressClass | None = None
+) -> GitMirror:
+    """Connect to a mirror and begin a conversation.
+
+    Args:
+        endpoint: a git:// one.
+        shelf: what the mirror may ask of us.
+        limiter: of what we send.
+        trusted: kind of address the endpoint was learned from; None if the user named it.
+
+    Raises:
+        CannotConnectError: nobody answers.
+        MirrorLostError: it answers, but not in this protocol.
+    """
+    dialled = await connect(endpoint, trusted)
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.sock_sendall(dialled.sock, service_request(MIRROR_SYNC, endpoint))
+    except OSError as error:
+        dialled.sock.close()
+        raise MirrorLostError(f"{endpoint.url}: {error}") from error
+    mirror = GitMirror(endpoint.url, dialled.sock, shelf, limiter)
+    try:
+        await mirror.ready()
+    except BaseException:
+        await mirror.close()
+        raise
+    return mirror
+
+
+def _settle(future: asyncio.Future[T], value: T) -> None:
+    if not future.done():
+        future.set_result(value)

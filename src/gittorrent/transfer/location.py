@@ -1,0 +1,86 @@
+"""Where a repository is to be had: the URLs users give.
+
+Unlike URLs learned from others these are followed wherever they point; they are still taken
+apart strictly. Forms: ``gittorrent://[REPOSITORY_ID@]HOST[:PORT]/PATH``, which speaks to a
+MirrorSync node on its git port, and ``git://``, ``http://`` and ``https://`` URLs of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from gittorrent.errors import UsageError
+from gittorrent.ids import RepositoryId, is_repository_id
+from gittorrent.wire.urls import DEFAULT_PORTS, Endpoint
+
+SCHEME = "gittorrent"
+_FORMS = "gittorrent://[REPOSITORY_ID@]HOST[:PORT]/PATH"
+
+
+class LocationError(UsageError):
+    """A URL cannot be used to find a repository."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A mirror to begin with.
+
+    Args:
+        endpoint: where to connect.
+        expected: the repository id the user asked for, None on trust at first use.
+    """
+
+    endpoint: Endpoint
+    expected: RepositoryId | None
+
+    @property
+    def url(self) -> str:
+        """The mirror's URL without any id: what is remembered and shown."""
+        return self.endpoint.url
+
+    def pinned_url(self, repository: RepositoryId) -> str:
+        """Return the ``gittorrent`` URL that names the repository for good."""
+        if self.endpoint.scheme != "git":
+            return f"{SCHEME}::{self.endpoint.url}"
+        rest = self.endpoint.url.removeprefix("git://")
+        return f"{SCHEME}://{repository}@{rest}"
+
+
+def parse_location(url: str) -> Location:
+    """Take a user's URL apart.
+
+    Raises:
+        LocationError: it has none of the forms.
+    """
+    plain = url.removeprefix(f"{SCHEME}::")
+    try:
+        parts = urlsplit(plain)
+        port = parts.port
+    except ValueError as error:
+        raise LocationError(f"{url!r} is no URL: {error}", hint=f"write {_FORMS}") from error
+    schemes = {SCHEME: "git", "git": "git", "http": "http", "https": "https"}
+    scheme = schemes.get(parts.scheme)
+    if scheme is None or any(ord(c) < 0x21 or ord(c) == 0x7F for c in plain):
+        raise LocationError(f"{url!r} is no gittorrent URL", hint=f"write {_FORMS}")
+    if parts.query or parts.fragment or parts.password is not None:
+        raise LocationError(f"{url!r} has parts that a gittorrent URL cannot have")
+    expected = parts.username
+    host = parts.hostname or ""
+    if parts.scheme == SCHEME and is_repository_id(host) and not parts.path.strip("/"):
+        raise LocationError(
+            f"{url!r} names a repository and no mirror to ask for it",
+            hint=f"name one that carries it: gittorrent://{host}@HOST[:PORT]/PATH",
+        )
+    if not host or host.startswith("-"):
+        raise LocationError(f"{url!r} names no host", hint=f"write {_FORMS}")
+    if expected is not None and not is_repository_id(expected):
+        raise LocationError(
+            f"{expected[:60]!r} in {url!r} is no repository id",
+            hint="a repository id has 52 letters a-z and digits 2-7",
+        )
+    if parts.path in ("", "/"):
+        raise LocationError(f"{url!r} names no repository", hint=f"write {_FORMS}")
+    path = quote(parts.path, safe="/%!$&'()*+,;=:@~")
+    endpoint = Endpoint(scheme, host, port or DEFAULT_PORTS[scheme], path)
+    return Location(endpoint, None if expected is None else RepositoryId(expected))

@@ -1,0 +1,116 @@
+"""A mirror as the client sees it, whichever way it is reached.
+
+`Mirror` is the port; `git_mirror` speaks mirror-sync, `http_mirror` reads static resources. Small
+things (log, manifests, offers) are awaited; parts are asked for and arrive at a `PartSink`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gittorrent.errors import UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gittorrent.ids import ManifestId, PushId
+    from gittorrent.swarm.events import PeerKind
+    from gittorrent.wire.messages import HaveBundle
+    from gittorrent.wire.reelname import PackShape, ReelName
+
+
+class MirrorLostError(UnreachableError):
+    """A mirror stopped answering."""
+
+
+class NotThereError(UnreachableError):
+    """A mirror does not have what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPack:
+    """A pack whose parts are asked for.
+
+    Args:
+        reel: its name.
+        manifest: id of its verified manifest.
+        shape: how it is cut.
+        total: number of parts.
+    """
+
+    reel: ReelName
+    manifest: ManifestId
+    shape: PackShape
+    total: int
+
+
+class PartSink(Protocol):
+    """Takes what mirrors send of the pack being downloaded."""
+
+    def part_arrived(self, mirror: Mirror, part: int, data: bytearray | bytes) -> None:
+        """Take the bytes of a part, not verified."""
+        ...
+
+    def parts_missing(self, mirror: Mirror, first: int, last: int) -> None:
+        """Note that a mirror lacks a run of parts."""
+        ...
+
+    def mirror_busy(self, mirror: Mirror, seconds: float) -> None:
+        """Note that a mirror wants to be left alone for a while."""
+        ...
+
+    def mirror_lost(self, mirror: Mirror, reason: str) -> None:
+        """Note that nothing more will come from a mirror."""
+        ...
+
+
+class Mirror(Protocol):
+    """A mirror that answered."""
+
+    @property
+    def url(self) -> str:
+        """Its URL, for people."""
+        ...
+
+    @property
+    def kind(self) -> PeerKind:
+        """How it is asked, for the scheduler."""
+        ...
+
+    @property
+    def heads(self) -> Sequence[PushId]:
+        """Log heads it announced."""
+        ...
+
+    async def fetch_log(self, head: PushId, base: PushId | None) -> list[tuple[PushId, bytes]]:
+        """Return the push objects between two heads, oldest first."""
+        ...
+
+    async def offers(self, reel: ReelName) -> list[HaveBundle]:
+        """Return the reels it has that help to complete ``reel``."""
+        ...
+
+    async def fetch_manifest(self, manifest: ManifestId) -> bytes:
+        """Return a manifest with its signature."""
+        ...
+
+    def begin(self, pack: WantedPack, sink: PartSink) -> None:
+        """Send what arrives of ``pack`` to ``sink`` from now on."""
+        ...
+
+    def ask(self, first: int, last: int) -> None:
+        """Ask for a run of parts."""
+        ...
+
+    def cancel(self, first: int, last: int) -> None:
+        """Withdraw a run of parts."""
+        ...
+
+    def flowing(self) -> tuple[int, int] | None:
+        """Return the part on its way and how many of its bytes are here."""
+        ...
+
+    async def close(self) -> None:
+        """End the conversation."""
+        ...

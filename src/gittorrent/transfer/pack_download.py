@@ -1,0 +1,349 @@
+"""Downloads one pack from many mirrors at once.
+
+Carries out what the scheduler in `swarm` decides: asks mirrors, verifies and stores parts in
+threads, tells the indexer how far the pack's beginning has grown. Whatever mirrors do, the result
+is either the whole pack, every part of it verified, or an error that names what happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import LocalError, UnreachableError
+from gittorrent.swarm.bitmap import PartSet
+from gittorrent.swarm.download import Download
+from gittorrent.swarm.events import (
+    Ask,
+    Ban,
+    Cancel,
+    Finished,
+    PartArrived,
+    PartFromElsewhere,
+    PartMissing,
+    PartProgress,
+    PartVerified,
+    PartWrong,
+    PeerBusy,
+    PeerJoined,
+    PeerKey,
+    PeerLost,
+    Starved,
+    Tick,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.store.partial import PartialPack
+    from gittorrent.swarm.events import Effect, Event
+    from gittorrent.transfer.mirror import Mirror, WantedPack
+
+TICK_SECONDS = 0.25
+"""How often progress is sampled and deadlines are looked at."""
+
+STARVED_SECONDS = 20.0
+"""Time to wait for a mirror to turn up when none that is left has what is missing."""
+
+SYNC_BYTES = 256 << 20
+"""Bytes verified between two syncs to disk."""
+
+
+class NoSourceError(UnreachableError):
+    """No mirror is left that has the missing parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorFigures:
+    """What came from one mirror.
+
+    Args:
+        url: of the mirror.
+        rate: bytes per second, now.
+        parts: delivered.
+        bytes: delivered.
+        fault: why it is not asked any more; empty while it is.
+    """
+
+    url: str
+    rate: float
+    parts: int
+    bytes: int
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadFigures:
+    """How far a download is.
+
+    Args:
+        parts: verified so far.
+        total: of all.
+        size: bytes of the pack.
+        received: bytes verified in this run.
+        mirrors: what came from whom.
+    """
+
+    parts: int
+    total: int
+    size: int
+    received: int
+    mirrors: tuple[MirrorFigures, ...]
+
+
+class PackDownload:
+    """The download of one pack; a `PartSink` for its mirrors.
+
+    Args:
+        wanted: the pack.
+        partial: where it is stored.
+        on_prefix: told how many bytes of the pack's beginning are verified.
+        on_progress: told how far it is, a few times a second.
+        expecting: tells whether further mirrors may still join.
+    """
+
+    def __init__(
+        self,
+        wanted: WantedPack,
+        partial: PartialPack,
+        on_prefix: Callable[[int], None],
+        on_progress: Callable[[DownloadFigures], None],
+        expecting: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.wanted = wanted
+        self._partial = partial
+        self._on_prefix = on_prefix
+        self._on_progress = on_progress
+        self._expecting = expecting
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="parts")
+        self._keys = itertools.count(1)
+        self._mirrors: dict[PeerKey, Mirror] = {}
+        self._names: dict[PeerKey, str] = {}
+        self._faults: dict[PeerKey, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._storing: set[int] = set()
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._starved_since: float | None = None
+        self._starved_reason = "no mirror has it"
+        self._received = 0
+        self._unsynced = 0
+        self._machine: Download | None = None
+
+    async def run(self) -> None:
+        """Download until every part is verified.
+
+        Raises:
+            NoSourceError: nobody left has what is missing.
+            DiskFullError: there is no room for it.
+        """
+        recovered = await asyncio.to_thread(lambda: list(self._partial.recover()))
+        shape = self.wanted.shape
+        self._machine = Download(
+            self.wanted.total,
+            shape.part_size,
+            shape.pack_size,
+            _part_set(self.wanted.total, recovered),
+            random.SystemRandom().randrange,
+        )
+        for key, mirror in list(self._mirrors.items()):
+            self._welcome(key, mirror)
+        self._handle(Tick())
+        self._report_prefix()
+        watcher = self._loop.create_task(self._watch())
+        try:
+            await self._done
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, *self._tasks, return_exceptions=True)
+            self._threads.shutdown(wait=True)
+        await asyncio.to_thread(self._partial.sync)
+        self._on_progress(self.figures())
+
+    def add(self, mirror: Mirror) -> None:
+        """Let a mirror that has the whole pack take part, now or later."""
+        key = PeerKey(next(self._keys))
+        self._mirrors[key] = mirror
+        self._names[key] = mirror.url
+        if self._machine is not None:
+            self._welcome(key, mirror)
+
+    def _welcome(self, key: PeerKey, mirror: Mirror) -> None:
+        mirror.begin(self.wanted, self)
+        self._handle(PeerJoined(key, None, mirror.kind))
+
+    def figures(self) -> DownloadFigures:
+        """Return how far the download is."""
+        machine = self._machine
+        if machine is None:
+            return DownloadFigures(0, self.wanted.total, self.wanted.shape.pack_size, 0, ())
+        mirrors = tuple(
+            MirrorFigures(
+                self._names[report.peer],
+                report.rate,
+                report.delivered_parts,
+                report.delivered_bytes,
+                report.banned or self._faults.get(report.peer, ""),
+            )
+            for report in machine.report(self._loop.time())
+        )
+        return DownloadFigures(
+            len(machine.have),
+            self.wanted.total,
+            self.wanted.shape.pack_size,
+            self._received,
+            mirrors,
+        )
+
+    def part_arrived(self, mirror: Mirror, part: int, data: bytearray | bytes) -> None:
+        """Take the bytes of a part: verify and store them in a thread."""
+        key = self._key(mirror)
+        if key is None or self._machine is None or self._done.done():
+            return
+        needed = self._machine.wants(part)
+        self._handle(PartArrived(key, part, len(data)))
+        if needed:
+            task = self._loop.create_task(self._store(key, part, data))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def parts_missing(self, mirror: Mirror, first: int, last: int) -> None:
+        """Note that a mirror lacks parts it claimed to have."""
+        self._tell(mirror, lambda key: PartMissing(key, first, last))
+
+    def mirror_busy(self, mirror: Mirror, seconds: float) -> None:
+        """Leave a mirror alone for a while."""
+        self._tell(mirror, lambda key: PeerBusy(key, seconds))
+
+    def mirror_lost(self, mirror: Mirror, reason: str) -> None:
+        """Go on without a mirror."""
+        key = self._key(mirror)
+        if key is not None:
+            self._faults[key] = reason
+            self._tell(mirror, lambda key: PeerLost(key, reason))
+            self._mirrors.pop(key, None)
+
+    def _tell(self, mirror: Mirror, event_of: Callable[[PeerKey], Event]) -> None:
+        key = self._key(mirror)
+        if key is not None and self._machine is not None and not self._done.done():
+            self._handle(event_of(key))
+
+    def _key(self, mirror: Mirror) -> PeerKey | None:
+        return next((key for key, known in self._mirrors.items() if known is mirror), None)
+
+    async def _store(self, key: PeerKey, part: int, data: bytearray | bytes) -> None:
+        self._storing.add(part)
+        try:
+            good = await self._loop.run_in_executor(
+                self._threads, self._partial.store, part, data
+            )
+        except (LocalError, OSError) as error:
+            if not self._done.done():
+                self._done.set_exception(error)
+            return
+        finally:
+            self._storing.discard(part)
+        if self._done.done():
+            return
+        if not good:
+            self._handle(PartWrong(key, part))
+            return
+        self._received += len(data)
+        self._unsynced += len(data)
+        self._handle(PartVerified(key, part))
+        self._report_prefix()
+        if self._unsynced >= SYNC_BYTES:
+            self._unsynced = 0
+            await self._loop.run_in_executor(self._threads, self._partial.sync)
+
+    def _report_prefix(self) -> None:
+        assert self._machine is not None
+        shape = self.wanted.shape
+        self._on_prefix(min(self._machine.prefix * shape.part_size, shape.pack_size))
+
+    async def _watch(self) -> None:
+        """Look at the clock, at parts on their way and at what other processes stored."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            assert self._machine is not None
+            for key, mirror in list(self._mirrors.items()):
+                flowing = mirror.flowing()
+                if flowing is not None:
+                    self._handle(PartProgress(key, *flowing))
+            await self._adopt_from_elsewhere()
+            self._handle(Tick())
+            self._on_progress(self.figures())
+            self._check_starved()
+
+    async def _adopt_from_elsewhere(self) -> None:
+        machine = self._machine
+        assert machine is not None
+        for part in range(self.wanted.total):
+            if (
+                self._partial.marked(part)
+                and part not in machine.have
+                and part not in self._storing
+                and await self._loop.run_in_executor(self._threads, self._partial.holds, part)
+            ):
+                self._handle(PartFromElsewhere(part))
+                self._report_prefix()
+
+    def _check_starved(self) -> None:
+        since = self._starved_since
+        if since is not None and self._loop.time() - since > STARVED_SECONDS:
+            self._fail(self._starved_reason)
+        elif not self._mirrors and not self._expecting():
+            self._fail("no mirror is left")
+
+    def _fail(self, reason: str) -> None:
+        if not self._done.done():
+            faults = "; ".join(f"{self._names[k]}: {why}" for k, why in self._faults.items())
+            self._done.set_exception(
+                NoSourceError(
+                    f"the download stopped at part {len(self._machine.have) if self._machine else 0}"
+                    f" of {self.wanted.total}: {reason}" + (f" ({faults})" if faults else ""),
+                    hint="try again later; verified parts are kept and need no second download",
+                )
+            )
+
+    def _handle(self, event: Event) -> None:
+        assert self._machine is not None
+        if self._done.done():
+            return
+        for effect in self._machine.handle(self._loop.time(), event):
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, Ask):
+            self._starved_since = None
+            mirror = self._mirrors.get(effect.peer)
+            if mirror is not None:
+                mirror.ask(effect.first, effect.last)
+        elif isinstance(effect, Cancel):
+            mirror = self._mirrors.get(effect.peer)
+            if mirror is not None:
+                mirror.cancel(effect.first, effect.last)
+        elif isinstance(effect, Ban):
+            mirror = self._mirrors.pop(effect.peer, None)
+            self._faults[effect.peer] = effect.reason
+            if mirror is not None:
+                task = self._loop.create_task(mirror.close())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        elif isinstance(effect, Finished):
+            if not self._done.done():
+                self._done.set_result(None)
+        elif isinstance(effect, Starved):
+            self._starved_since = self._starved_since or self._loop.time()
+            self._starved_reason = effect.reason
+
+
+def _part_set(total: int, parts: list[int]) -> PartSet:
+    found = PartSet(total)
+    for part in parts:
+        found.add(part)
+    return found

@@ -1,0 +1,137 @@
+"""Tells the nodes that mirrored repositories came from that they are served here too.
+
+Tracks for each mirrored repository when to announce it next and what was announced. A notice is
+renewed before the time granted runs out, and at once when the log has grown. Failures are tried
+again, ever more rarely.
+
+Rules: only mirrors announce themselves, only where they came from, and only an address that
+others can use. Source: docs/protocol/mirrorsync.md, mirror-notify.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.node.callback import send_notice
+from gittorrent.repository.carried import MIRROR
+from gittorrent.transfer.location import parse_location
+from gittorrent.wire.notify import Notify
+from gittorrent.wire.urls import AddressClass, address_class, parse_learned_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gittorrent.ids import PushId
+    from gittorrent.node.catalogue import Served
+    from gittorrent.node.services import Reachable
+
+ASKED_TTL = 24 * 3600
+"""Seconds of listing that are asked for."""
+
+LOOK_SECONDS = 5.0
+"""How often it is looked whether something is to be announced."""
+
+FIRST_RETRY = 30.0
+"""Seconds after which a failed announcement is tried again; doubled each time."""
+
+LAST_RETRY = 3600.0
+"""Longest wait between failed announcements."""
+
+AT_ONCE = 4
+"""Announcements under way at once."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Announced:
+    """How it stands with one repository: what was said, when to say it again, how it failed."""
+
+    latest: PushId | None = None
+    due: float = 0.0
+    retry: float = FIRST_RETRY
+
+
+class Announcer:
+    """Announces a node's mirrored repositories.
+
+    Args:
+        catalogue: what the node serves.
+        reachable: where it can be reached.
+    """
+
+    def __init__(self, catalogue: Iterable[Served], reachable: Reachable) -> None:
+        self._catalogue = catalogue
+        self._reachable = reachable
+        self._state: dict[str, _Announced] = {}
+
+    async def run(self) -> None:
+        """Announce and renew until cancelled."""
+        while True:
+            try:
+                await self.announce_due()
+            except Exception:
+                # A mistake with one repository must not end announcing for good.
+                _log.exception("announcing failed")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def announce_due(self) -> None:
+        """Announce what is new or about to run out, and wait for the answers."""
+        now = asyncio.get_running_loop().time()
+        due = [served for served in self._catalogue if self._is_due(served, now)]
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(served: Served) -> None:
+            async with slots:
+                await self._announce(served)
+
+        await asyncio.gather(*map(one, due))
+
+    def _is_due(self, served: Served, now: float) -> bool:
+        about = served.about
+        if about.role != MIRROR or not about.source or served.shelf.latest() is None:
+            return False
+        state = self._state.setdefault(about.name, _Announced())
+        return now >= state.due or (
+            state.latest is not None and state.latest != served.shelf.latest()
+        )
+
+    async def _announce(self, served: Served) -> None:
+        state = self._state[served.about.name]
+        latest = served.shelf.latest()
+        urls = self._reachable.urls(served)
+        now = asyncio.get_running_loop().time()
+        if latest is None or not urls:
+            state.due = now + LAST_RETRY
+            _log.info("%s is not announced: this node has no address of its own", served.path)
+            return
+        try:
+            location = parse_location(served.about.source)
+            notice = Notify(urls[0], latest, ASKED_TTL)
+            granted = await send_notice(location.endpoint, notice, self._own_address(urls[0]))
+        except GitTorrentError as error:
+            state.latest = None
+            state.due = now + state.retry
+            state.retry = min(LAST_RETRY, 2 * state.retry)
+            _log.warning("%s was not announced to %s: %s", urls[0], served.about.source, error)
+            return
+        state.latest = latest
+        state.retry = FIRST_RETRY
+        state.due = now + max(LOOK_SECONDS, 0.7 * granted)
+        _log.info("announced %s to %s for %d s", urls[0], served.about.source, granted)
+
+    def _own_address(self, url: str) -> str | None:
+        """Return the address to announce from: the one announced, if it is one of ours."""
+        if self._reachable.public:
+            return None
+        host = parse_learned_url(url).host
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return None
+        return None if address_class(str(address)) is AddressClass.RESERVED else str(address)

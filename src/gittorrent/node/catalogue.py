@@ -1,0 +1,237 @@
+"""Which repositories a node serves, and under which paths.
+
+Tracks a table from request path to repository, made from names and repository ids alone. A
+request is looked up in it by exact bytes: no path of the file system is ever built from what a
+caller sent, so there is nothing for ``..``, symbolic links or odd encodings to reach.
+
+Rules: every repository answers at ``/NAME.git``, ``/NAME``, ``/ID/NAME.git``, ``/ID/NAME`` and
+``/ID``; two repositories of one name are an error. Must not know sockets.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError, UsageError
+from gittorrent.git.repository import NotARepositoryError, find_repository
+from gittorrent.node.shelf import RepositoryShelf
+from gittorrent.repository.carried import Carried, NotCarriedError, object_format_of, open_carried
+from gittorrent.repository.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gittorrent.ids import RepositoryId
+    from gittorrent.repository.carried import About
+    from gittorrent.store.database import CarriedRow, Database
+
+MAX_DEPTH = 3
+"""How far below a directory given repositories are looked for: ``group/user/name.git``."""
+
+RELOAD_SECONDS = 1.0
+"""Unknown paths make the node look for new repositories at most this often."""
+
+_log = logging.getLogger(__name__)
+
+
+class NameTakenError(UsageError):
+    """Two repositories to be served have one name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A repository that is served.
+
+    Args:
+        about: what it is to the node.
+        carried: the repository.
+        shelf: what can be had of it.
+    """
+
+    about: About
+    carried: Carried
+    shelf: RepositoryShelf
+
+    @property
+    def path(self) -> str:
+        """The path under which it is announced."""
+        return f"/{self.about.name}.git"
+
+
+class Catalogue:
+    """The repositories a node serves.
+
+    Args:
+        repositories: those known at the start.
+        database: whom the node knows of other mirrors; None for nobody.
+        reload: names what is carried now, asked when a path is unknown; None if that is fixed.
+        clock: seconds that never run backwards.
+
+    Raises:
+        NameTakenError: two have one name.
+    """
+
+    def __init__(
+        self,
+        repositories: Iterable[Carried],
+        database: Database | None = None,
+        reload: Callable[[set[Path]], list[Carried]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._reload = reload
+        self._clock = clock
+        self._next_reload = clock() + RELOAD_SECONDS
+        self._served: dict[str, Served] = {}
+        self._paths: dict[bytes, Served] = {}
+        for carried in repositories:
+            self.add(carried)
+
+    def __iter__(self) -> Iterator[Served]:
+        self._look_for_new()
+        return iter(list(self._served.values()))
+
+    def __len__(self) -> int:
+        return len(self._served)
+
+    def add(self, carried: Carried) -> None:
+        """Serve one more repository.
+
+        Raises:
+            NameTakenError: another one has its name.
+        """
+        about = carried.about
+        other = self._served.get(about.name)
+        if other is not None:
+            here, there = carried.layout.git_dir, other.carried.layout.git_dir
+            if here == there:
+                return
+            raise NameTakenError(
+                f"{there} and {here} are both published as {about.name}",
+                hint="serve one of them, or give them nodes of their own",
+            )
+        served = Served(about, carried, RepositoryShelf(carried, self._database))
+        self._served[about.name] = served
+        for path in _paths_of(about.repository_id, about.name):
+            self._paths.setdefault(path, served)
+
+    def find(self, path: bytes) -> Served | None:
+        """Return the repository served at ``path``, byte for byte; None when there is none."""
+        found = self._paths.get(path)
+        if found is None and self._look_for_new():
+            found = self._paths.get(path)
+        return found
+
+    def _look_for_new(self) -> bool:
+        """Add what is carried since the last look, if that was long enough ago to look again."""
+        if self._reload is None or self._clock() < self._next_reload:
+            return False
+        self._next_reload = self._clock() + RELOAD_SECONDS
+        known = {served.carried.layout.git_dir for served in self._served.values()}
+        for carried in self._reload(known):
+            try:
+                self.add(carried)
+            except GitTorrentError as error:
+                _log.warning("not served: %s", error)
+        return True
+
+
+def _paths_of(repository: RepositoryId, name: str) -> list[bytes]:
+    paths = [f"/{name}.git", f"/{name}", f"/{repository}"]
+    paths += [f"/{repository}/{name}.git", f"/{repository}/{name}"]
+    return [path.encode("ascii") for path in paths]
+
+
+def catalogue_of_database(
+    database: Database, clock: Callable[[], float] = time.monotonic
+) -> Catalogue:
+    """Return all that the node carries, and what it will carry later."""
+
+    unusable: set[str] = set()
+
+    def load(known: set[Path]) -> list[Carried]:
+        found = []
+        for row in database.carried():
+            if Path(row.path) in known:
+                continue
+            carried = _open_row(row, complain=row.path not in unusable)
+            if carried is None:
+                unusable.add(row.path)
+            else:
+                found.append(carried)
+        return found
+
+    return Catalogue(load(set()), database, load, clock)
+
+
+def _open_row(row: CarriedRow, *, complain: bool) -> Carried | None:
+    """Open what the database lists; what is gone or damaged must not keep others from serving."""
+    path = Path(row.path)
+    try:
+        if not path.is_dir():
+            raise NotCarriedError(f"{path} is not there any more")
+        carried = Carried(path, object_format_of(path))
+        _ = carried.about
+    except (GitTorrentError, KeyError) as error:
+        _log.log(
+            logging.WARNING if complain else logging.DEBUG, "%s is not served: %s", row.name, error
+        )
+        return None
+    return carried
+
+
+def catalogue_of_paths(paths: Iterable[Path], database: Database | None = None) -> Catalogue:
+    """Return the repositories named, and those below directories named.
+
+    Raises:
+        NotCarriedError: a repository was never published or mirrored, or a directory has none.
+        NameTakenError: two have one name.
+    """
+    found: dict[Path, Carried] = {}
+    for path in paths:
+        if _is_repository(path):
+            carried = open_carried(path)
+            found.setdefault(carried.layout.git_dir, carried)
+            continue
+        below = list(_carried_below(path, MAX_DEPTH, set()))
+        if not below:
+            raise NotCarriedError(
+                f"there is no published or mirrored repository in {path}",
+                hint="run 'gittorrent publish' on one first",
+            )
+        for carried in below:
+            found.setdefault(carried.layout.git_dir, carried)
+    return Catalogue(found.values(), database)
+
+
+def _is_repository(path: Path) -> bool:
+    """Tell whether ``path`` itself is a repository; one that merely contains it does not count."""
+    bare = (path / "HEAD").is_file() and (path / "objects").is_dir()
+    return bare or (path / ".git").exists()
+
+
+def _carried_below(directory: Path, depth: int, seen: set[Path]) -> Iterator[Carried]:
+    """Yield carried repositories below ``directory``, each once however links lead to it."""
+    try:
+        entries = sorted(entry for entry in directory.iterdir() if entry.is_dir())
+    except OSError as error:
+        raise NotCarriedError(f"cannot look into {directory}: {error.strerror}") from error
+    for entry in entries:
+        real = entry.resolve()
+        if real in seen:
+            continue
+        seen.add(real)
+        if _is_repository(entry):
+            try:
+                found = find_repository(entry)
+            except NotARepositoryError as error:
+                _log.warning("not served: %s", error)
+                continue
+            if Layout(found.git_dir).about.exists():
+                yield Carried(found.git_dir, found.object_format)
+        elif depth > 1:
+            yield from _carried_below(entry, depth - 1, seen)

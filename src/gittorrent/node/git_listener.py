@@ -1,0 +1,323 @@
+"""Serves callers on git://: git's upload-pack, and the MirrorSync services.
+
+Tracks the conversations under way. A caller's first packet is read to its last byte and no
+further, so that the socket can be handed to git as it is; then nothing of a clone passes through
+this process, unless sending is limited.
+
+Rules: the first packet comes within a time limit; what is asked for is looked up in the catalogue
+by exact bytes; every refusal for a path reads the same; callers learn of no file-system path.
+Source: gitprotocol-pack(5), Git Transport; docs/protocol/mirrorsync.md, Services.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError, ProtocolError
+from gittorrent.node import upload_pack
+from gittorrent.transfer.conversation import Conversation
+from gittorrent.wire import notify, pktline
+from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
+from gittorrent.wire.messages import VERSION, Ready, Try
+from gittorrent.wire.service import (
+    MIRROR_LIST,
+    MIRROR_NOTIFY,
+    MIRROR_SYNC,
+    RECEIVE_PACK,
+    UPLOAD_ARCHIVE,
+    UPLOAD_PACK,
+    parse_request,
+)
+from gittorrent.wire.session import Role, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gittorrent.git.runner import Git
+    from gittorrent.node.catalogue import Catalogue, Served
+    from gittorrent.node.children import Children
+    from gittorrent.node.notices import Notices
+    from gittorrent.node.services import Lists
+    from gittorrent.transfer.limiter import Limiter
+    from gittorrent.wire.service import ServiceRequest
+
+REQUEST_SECONDS = 30.0
+"""Time for the first packet; git clients send it at once."""
+
+NOTICE_SECONDS = 30.0
+"""Time for the lines of a notice."""
+
+SEND_SECONDS = 120.0
+"""Time a caller may take to accept one chunk of an answer."""
+
+MAX_REQUEST = MAX_PATH + MAX_HOST + MAX_EXTRA * (MAX_EXTRA_BYTES + 1) + 128
+"""Bytes of the first packet: all its fields at their longest."""
+
+MAX_NOTICE_BYTES = 64 << 10
+"""Bytes of a notice: it has three lines."""
+
+RELAY_CHUNK = 64 << 10
+"""Bytes taken at a time from upload-pack when sending is limited."""
+
+NOT_SERVED = "no such repository here"
+"""The one answer to every path that is not served, so that it tells nothing."""
+
+OUR_FAULT = "this mirror has a problem of its own; try another"
+"""What callers are told of errors that are for the operator to read."""
+
+NO_PUSH = (
+    "this mirror does not take pushes yet; push to the repository's home"
+    " and run 'gittorrent publish' there"
+)
+
+NO_ARCHIVE = "archives are not made here; clone the repository and run 'git archive' on it"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A caller whose request can be served: connection, address, repository, and the request."""
+
+    sock: socket.socket
+    address: str
+    served: Served
+    request: ServiceRequest
+
+
+class GitListener:
+    """Serves one caller after another; ``serve`` is run in a task for each.
+
+    Args:
+        catalogue: what is served.
+        lists: answers mirror-list.
+        notices: answers mirror-notify.
+        children: runs git.
+        limiter: of all sending.
+        node_id: how this node calls itself in conversations.
+        request_seconds: time for the first packet.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        lists: Lists,
+        notices: Notices,
+        children: Children,
+        limiter: Limiter,
+        node_id: str,
+        request_seconds: float = REQUEST_SECONDS,
+    ) -> None:
+        self._catalogue = catalogue
+        self._lists = lists
+        self._notices = notices
+        self._children = children
+        self._limiter = limiter
+        self._node_id = node_id
+        self._request_seconds = request_seconds
+        self._conversations: set[Conversation] = set()
+        self._services: dict[str, Callable[[Call], Awaitable[None]]] = {
+            UPLOAD_PACK: self._upload_pack,
+            MIRROR_LIST: self._mirror_list,
+            MIRROR_NOTIFY: self._mirror_notify,
+            MIRROR_SYNC: self._mirror_sync,
+        }
+
+    def goodbye(self, reason: str) -> None:
+        """End all conversations, telling the other ends why."""
+        for conversation in self._conversations:
+            conversation.end(reason)
+
+    async def serve(self, sock: socket.socket, address: str) -> None:
+        """Serve one caller.
+
+        Args:
+            sock: its connection, not blocking; the caller of this closes it.
+            address: where it comes from.
+        """
+        try:
+            async with asyncio.timeout(self._request_seconds):
+                request = parse_request(await read_packet(sock, MAX_REQUEST))
+        except TimeoutError:
+            _log.info("dropped %s: no request within %.0f s", address, self._request_seconds)
+            return
+        except ProtocolError as error:
+            _log.info("refused %s: %s", address, error)
+            await refuse(sock, "this is a git:// port, and that was no request for it")
+            return
+        await self._dispatch(sock, address, request)
+
+    async def _dispatch(self, sock: socket.socket, address: str, request: ServiceRequest) -> None:
+        served = self._catalogue.find(request.path)
+        service = self._services.get(request.service)
+        refusal = None
+        if service is None:
+            texts = {RECEIVE_PACK: NO_PUSH, UPLOAD_ARCHIVE: NO_ARCHIVE}
+            refusal = texts.get(request.service, f"no service {request.service} here")
+        elif served is None:
+            refusal = NOT_SERVED
+        if service is None or served is None:
+            _log.info("refused %s: %s %r: %s", address, request.service, request.path, refusal)
+            await refuse(sock, refusal or NOT_SERVED)
+            return
+        try:
+            await service(Call(sock, address, served, request))
+        except GitTorrentError as error:
+            _log.error("cannot serve %s: %s", served.about.name, error)
+            await refuse(sock, OUR_FAULT)
+
+    async def _upload_pack(self, call: Call) -> None:
+        git = upload_pack.git_for(call.served, upload_pack.protocol_of(call.request.extra))
+        words = upload_pack.arguments(call.served)
+        if self._limiter.rate is not None:
+            sent: int | None = await self._relayed(call, git, words)
+        else:
+            # Git does blocking reads and writes; from here on the socket is git's alone.
+            call.sock.setblocking(True)
+            fileno = call.sock.fileno()
+            process = self._children.start(git, *words, stdin=fileno, stdout=fileno)
+            await self._children.wait(process)
+            sent = bytes_acknowledged(call.sock)
+        _log.info("upload-pack %s to %s: %s bytes", call.served.about.name, call.address, sent)
+
+    async def _relayed(self, call: Call, git: Git, words: tuple[str, ...]) -> int:
+        """Run upload-pack with its output passing through the limiter; returns the bytes sent."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with ours:
+            with theirs:
+                process = self._children.start(
+                    git, *words, stdin=call.sock.fileno(), stdout=theirs.fileno()
+                )
+            try:
+                return await self._pump(ours, call.sock)
+            finally:
+                # Without its reader git gets SIGPIPE; asking it to end is faster.
+                self._children.terminate(process)
+                await self._children.wait(process)
+
+    async def _pump(self, source: socket.socket, target: socket.socket) -> int:
+        loop = asyncio.get_running_loop()
+        sent = 0
+        while data := await loop.sock_recv(source, min(RELAY_CHUNK, self._limiter.chunk)):
+            await self._limiter.take(len(data))
+            async with asyncio.timeout(SEND_SECONDS):
+                await loop.sock_sendall(target, data)
+            sent += len(data)
+        return sent
+
+    async def _mirror_list(self, call: Call) -> None:
+        await send(call.sock, self._lists.answer(call.served).encode_packets())
+        _log.info("mirror-list %s to %s", call.served.about.name, call.address)
+
+    async def _mirror_notify(self, call: Call) -> None:
+        try:
+            async with asyncio.timeout(NOTICE_SECONDS):
+                notice = notify.parse_lines(await _read_lines(call.sock))
+        except TimeoutError:
+            await refuse(call.sock, "the notice did not come in time")
+            return
+        except ProtocolError as error:
+            await refuse(call.sock, str(error))
+            return
+        answer = await self._notices.receive(call.served, notice, call.address)
+        await send(call.sock, pktline.encode(answer.encode()))
+
+    async def _mirror_sync(self, call: Call) -> None:
+        session = Session(Role.ANSWERER, asyncio.get_running_loop().time())
+        shelf = call.served.shelf
+        conversation = Conversation(call.sock, session, shelf, self._limiter)
+        conversation.say(Ready(VERSION, self._node_id))
+        for head in shelf.heads():
+            conversation.say(head)
+        for entry in shelf.mirrors():
+            conversation.say(Try(entry))
+        self._conversations.add(conversation)
+        try:
+            await conversation.run()
+        finally:
+            self._conversations.discard(conversation)
+        _log.info(
+            "mirror-sync %s with %s: sent %d, received %d bytes; %s",
+            call.served.about.name,
+            call.address,
+            conversation.bytes_sent,
+            conversation.bytes_received,
+            conversation.ended,
+        )
+
+
+async def read_packet(sock: socket.socket, limit: int) -> bytes:
+    """Read exactly one packet of at most ``limit`` bytes from a socket, and nothing after it.
+
+    Raises:
+        ProtocolError: it is none, is too long, or the stream ends.
+    """
+    size = pktline.parse_length(await _read_exactly(sock, pktline.HEADER_SIZE))
+    if isinstance(size, pktline.Special):
+        raise pktline.PktLineError(f"a {size.name.lower()} packet where a request belongs")
+    if size > limit:
+        raise pktline.PktLineError(f"request of {size} bytes; at most {limit} are allowed")
+    return await _read_exactly(sock, size)
+
+
+async def _read_lines(sock: socket.socket) -> list[bytes]:
+    """Read packets up to a flush."""
+    lines: list[bytes] = []
+    total = 0
+    while total <= MAX_NOTICE_BYTES and len(lines) <= MAX_LIST_LINES:
+        size = pktline.parse_length(await _read_exactly(sock, pktline.HEADER_SIZE))
+        if size is pktline.FLUSH:
+            return lines
+        if isinstance(size, int):
+            total += size + pktline.HEADER_SIZE
+            lines.append(await _read_exactly(sock, size))
+    raise pktline.PktLineError("the notice does not end")
+
+
+async def _read_exactly(sock: socket.socket, size: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    data = bytearray()
+    while len(data) < size:
+        more = await loop.sock_recv(sock, size - len(data))
+        if not more:
+            raise pktline.PktLineError("the connection ended in the middle of a packet")
+        data += more
+    return bytes(data)
+
+
+async def send(sock: socket.socket, data: bytes) -> None:
+    """Send a short answer, or give up on a caller that does not take it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SEND_SECONDS):
+            await asyncio.get_running_loop().sock_sendall(sock, data)
+
+
+async def refuse(sock: socket.socket, reason: str) -> None:
+    """Send an ``ERR`` line, which git clients show to their users."""
+    await send(sock, pktline.encode(notify.encode_refusal(reason)))
+    # Closing with unread bytes would reset the connection and could eat the answer.
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(1.0):
+            for _ in range(16):
+                if not await asyncio.get_running_loop().sock_recv(sock, 65536):
+                    return
+
+
+def bytes_acknowledged(sock: socket.socket) -> int | None:
+    """Return how many bytes the other end has acknowledged, where the kernel tells (tcp(7))."""
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
+        # struct tcp_info: 8 bytes, 24 numbers of 32 bits, two pacing rates, tcpi_bytes_acked.
+        (acknowledged,) = struct.unpack_from("=Q", info, 120)
+    except (AttributeError, OSError, struct.error):
+        return None
+    return int(acknowledged)

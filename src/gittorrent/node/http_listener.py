@@ -1,0 +1,313 @@
+"""Serves callers over HTTP: static resources, mirror-list, mirror-notify, and git fetches.
+
+Tracks the HTTP server's connections. What is asked for is taken apart here: repository (by exact
+bytes, in the catalogue) and resource; everything else is refused with the same words.
+
+Rules: the request's path is decoded once, as the lookup's key, and never becomes a path on disk;
+encoded slashes, doubled slashes and control bytes are refused; there are no listings but the
+indexes below; a connection that sends no request is dropped.
+Source: docs/protocol/mirrorsync.md, HTTP resources.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote_to_bytes
+
+from aiohttp import web
+
+from gittorrent.errors import GitTorrentError, ProtocolError
+from gittorrent.ids import ManifestId, PushId, format_of, is_sha256
+from gittorrent.node.connections import plain_address
+from gittorrent.node.git_listener import (
+    MAX_NOTICE_BYTES,
+    NO_PUSH,
+    NOT_SERVED,
+    NOTICE_SECONDS,
+    OUR_FAULT,
+)
+from gittorrent.node.http_smart import SmartHttp
+from gittorrent.node.http_static import REVALIDATE, Resource, resource_of_bytes, send_resource
+from gittorrent.wire import notify
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable
+
+    from gittorrent.node.catalogue import Catalogue, Served
+    from gittorrent.node.children import Children
+    from gittorrent.node.notices import Notices
+    from gittorrent.node.services import Lists
+    from gittorrent.transfer.limiter import Limiter
+
+REQUEST_SECONDS = 30.0
+"""Time for a connection's first request, and between requests."""
+
+STOP_SECONDS = 1.0
+"""Time requests under way get when the node stops; the HTTP server takes it up to twice."""
+
+MAX_PATH = 8190
+"""Bytes of a request's first line that the HTTP parser takes."""
+
+NO_DUMB = "only git's smart HTTP protocol is served; use git 1.6.6 or newer"
+
+_PATH = re.compile(
+    rb"(?P<repository>/[^\x00-\x1f\x7f]+?)/(?P<rest>"
+    rb"info/refs|git-upload-pack|git-receive-pack|mirror-list|mirror-notify"
+    rb"|pushes/[a-z0-9]+|reels/[a-z0-9]+(?:\.[a-z]+)?)\Z"
+)
+_FORBIDDEN = re.compile(rb"%2f|%5c|//|%00", re.IGNORECASE)
+_TEXT = "text/plain; charset=utf-8"
+
+_log = logging.getLogger(__name__)
+
+
+class _Watched(web.RequestHandler):
+    """A connection that can be waited for."""
+
+    __slots__ = ("asked", "gone")
+
+    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=REQUEST_SECONDS,
+            access_log=None,  # type: ignore[arg-type]
+            max_line_size=MAX_PATH,
+        )
+        self.asked = False
+        self.gone = asyncio.Event()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Note the end."""
+        super().connection_lost(exc)
+        self.gone.set()
+
+
+class HttpListener:
+    """Serves one connection after another; ``serve`` is run in a task for each.
+
+    Args:
+        catalogue: what is served.
+        lists: answers mirror-list.
+        notices: answers mirror-notify.
+        children: runs git.
+        limiter: of all sending.
+        request_seconds: time for a connection's first request.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        lists: Lists,
+        notices: Notices,
+        children: Children,
+        limiter: Limiter,
+        request_seconds: float = REQUEST_SECONDS,
+    ) -> None:
+        self._catalogue = catalogue
+        self._lists = lists
+        self._notices = notices
+        self._limiter = limiter
+        self._request_seconds = request_seconds
+        self._smart = SmartHttp(children, limiter)
+        self._server: web.Server | None = None
+        self._plain: dict[str, Callable[[web.BaseRequest, Served], Awaitable[web.StreamResponse]]]
+        self._plain = {
+            "GET info/refs": self._info_refs,
+            "POST git-upload-pack": self._smart.upload_pack,
+            "POST mirror-notify": self._mirror_notify,
+            "GET mirror-list": self._mirror_list,
+        }
+
+    async def stop(self) -> None:
+        """End all connections."""
+        if self._server is not None:
+            await self._server.shutdown(STOP_SECONDS)
+
+    async def serve(self, sock: socket.socket, address: str) -> None:
+        """Serve one connection until it ends.
+
+        Args:
+            sock: the connection, not blocking.
+            address: where it comes from.
+        """
+        loop = asyncio.get_running_loop()
+        server = self._server or web.Server(self._handle, handler_cancellation=True)
+        self._server = server
+        transport, connection = await loop.connect_accepted_socket(
+            lambda: _Watched(server, loop), sock
+        )
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._request_seconds):
+                    await connection.gone.wait()
+            if not connection.asked:
+                _log.info("dropped %s: no request within %.0f s", address, self._request_seconds)
+                return
+            await connection.gone.wait()
+        finally:
+            transport.abort()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        if isinstance(connection, _Watched):
+            connection.asked = True
+        try:
+            response = await self._route(request)
+        except asyncio.CancelledError:
+            _log.info(
+                "%s %r to %s: cut short", request.method, request.raw_path[:200], request.remote
+            )
+            raise
+        except (OSError, TimeoutError) as error:
+            _log.info("lost %s: %s", request.remote, error or "it takes nothing")
+            request.protocol.force_close()
+            raise ConnectionResetError(str(error)) from error
+        except GitTorrentError as error:
+            _log.error("cannot serve %r: %s", request.raw_path[:200], error)
+            response = _text(OUR_FAULT, 500)
+        # What sendfile sent is not in body_length, so the length announced goes first.
+        size = 0 if request.method == "HEAD" else response.content_length or response.body_length
+        _log.info(
+            "%s %r to %s: %d, %d bytes",
+            request.method,
+            request.raw_path[:200],
+            request.remote,
+            response.status,
+            size,
+        )
+        return response
+
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw, _, query = request.raw_path.partition("?")
+        if raw == "/" and request.method in ("GET", "HEAD"):
+            return _text(self._front_page())
+        served, rest = self._find(raw)
+        if served is None:
+            return _text(NOT_SERVED, 404)
+        service = parse_qs(query).get("service", [""])[0]
+        if rest == "git-receive-pack" or service == "git-receive-pack":
+            return _text(NO_PUSH, 403)
+        method = "GET" if request.method == "HEAD" else request.method
+        answer = self._plain.get(f"{method} {rest}")
+        if answer is not None:
+            await _expect(request)
+            return await answer(request, served)
+        if rest.startswith(("pushes/", "reels/")) and method == "GET":
+            resource = self._resource(served, rest)
+            if resource is not None:
+                return await send_resource(request, resource, self._limiter)
+            return _text("not here", 404)
+        return _text(f"{request.method} means nothing here", 405)
+
+    def _find(self, raw: str) -> tuple[Served | None, str]:
+        """Return the repository a path speaks of, and the rest of the path."""
+        encoded = raw.encode("utf-8", "surrogateescape")
+        if _FORBIDDEN.search(encoded):
+            return None, ""
+        found = _PATH.match(unquote_to_bytes(encoded))
+        if found is None:
+            return None, ""
+        return self._catalogue.find(found["repository"]), found["rest"].decode("ascii")
+
+    def _front_page(self) -> str:
+        names = [served.path for served in self._catalogue]
+        lines = ["This is a GitTorrent node. It serves git repositories:", "", *names]
+        return "\n".join(lines)
+
+    async def _info_refs(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
+        query = parse_qs(request.raw_path.partition("?")[2])
+        if query.get("service") != ["git-upload-pack"] or request.method != "GET":
+            return _text(NO_DUMB, 403)
+        return await self._smart.info_refs(request, served)
+
+    async def _mirror_list(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
+        del request
+        return _text_bytes(self._lists.answer(served).encode_text())
+
+    async def _mirror_notify(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(NOTICE_SECONDS):
+                notice = notify.parse_text(await _body(request))
+        except ProtocolError as error:
+            return _text_bytes(notify.encode_refusal(str(error)), 400)
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the caller has gone")
+        address = plain_address(str(transport.get_extra_info("peername")[0]))
+        answer = await self._notices.receive(served, notice, address)
+        return _text_bytes(answer.encode(), 403 if answer.refusal else 200)
+
+    def _resource(self, served: Served, rest: str) -> Resource | None:
+        """Return a static resource by the words after the repository's path."""
+        kind, _, name = rest.partition("/")
+        if name == "index":
+            return self._index(served, kind)
+        if kind == "pushes":
+            data = served.shelf.push(PushId(name)) if format_of(name) is not None else None
+            if data is None:
+                return None
+            return resource_of_bytes(data, name, "application/x-gittorrent-push")
+        stem, _, suffix = name.partition(".")
+        return self._reel(served, ManifestId(stem), suffix) if is_sha256(stem) else None
+
+    def _index(self, served: Served, kind: str) -> Resource:
+        if kind == "pushes":
+            ids = served.shelf.ids()
+            text = "".join(f"{push}\n" for push in ids).encode("ascii")
+            tag = ids[-1] if ids else "empty"
+        else:
+            offers = served.shelf.all_offers()
+            text = b"".join(offer.encode() for offer in offers)
+            tag = f"{offers[0].manifest}-{len(offers)}" if offers else "empty"
+        return resource_of_bytes(text, f"index-{tag}", _TEXT, REVALIDATE)
+
+    def _reel(self, served: Served, manifest: ManifestId, suffix: str) -> Resource | None:
+        data = served.shelf.manifest(manifest)
+        pack = served.shelf.pack(manifest)
+        if data is None or pack is None:
+            return None
+        if suffix == "manifest":
+            return resource_of_bytes(
+                data, f"{manifest}.manifest", "application/x-gittorrent-manifest"
+            )
+        if suffix == "have":
+            # Whoever has only some of the parts serves a bitmap here, and that changes.
+            return resource_of_bytes(b"all\n", f"{manifest}.all", _TEXT, REVALIDATE)
+        if suffix == "pack":
+            return Resource(manifest, pack.view.size, pack.view.pieces, pack.path)
+        return None
+
+
+def _text(text: str, status: int = 200) -> web.Response:
+    return _text_bytes(f"{text}\n".encode(), status)
+
+
+def _text_bytes(data: bytes, status: int = 200) -> web.Response:
+    headers = {
+        "Content-Type": _TEXT,
+        "Cache-Control": REVALIDATE,
+        "X-Content-Type-Options": "nosniff",
+    }
+    return web.Response(body=data, status=status, headers=headers)
+
+
+async def _expect(request: web.BaseRequest) -> None:
+    """Tell a caller that waits for it to go on with the body (RFC 9110, 10.1.1)."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """Read a short body."""
+    data = bytearray()
+    async for chunk in request.content.iter_chunked(4096):
+        data += chunk
+        if len(data) > MAX_NOTICE_BYTES:
+            raise ProtocolError(f"notice of more than {MAX_NOTICE_BYTES} bytes")
+    return bytes(data)

@@ -1,0 +1,180 @@
+"""Sends resources that never change over HTTP: whole or one range, by sendfile where files go out.
+
+Rules: strong ETags made of ids, so that a part asked of two mirrors is the same part; one range
+is honoured, several are answered with the whole, as RFC 9110 allows; a caller that does not take
+what it asked for is cut off. Must not know repositories. Source: RFC 9110, sections 13 and 14;
+docs/protocol/mirrorsync.md, HTTP resources.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from gittorrent.reel.pack import FilePiece
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from io import FileIO
+    from pathlib import Path
+
+    from gittorrent.transfer.limiter import Limiter
+
+STALLED_SECONDS = 120.0
+"""Time a caller may take to accept one chunk."""
+
+FILE_CHUNK = 1 << 20
+"""Bytes handed to one sendfile when there is no limit on sending."""
+
+IMMUTABLE = "public, max-age=31536000, immutable"
+"""Cache-Control of what is named by a digest of itself: a year, and never asked again."""
+
+REVALIDATE = "no-cache"
+"""Cache-Control of what grows: kept, but asked about each time."""
+
+_RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something that can be sent whole or in part.
+
+    Args:
+        etag: strong entity tag, without quotes.
+        size: bytes.
+        pieces: gives what makes up bytes ``offset`` to ``offset + count``.
+        path: the file that pieces of a file are taken from.
+        content_type: of the whole.
+        cache: Cache-Control.
+    """
+
+    etag: str
+    size: int
+    pieces: Callable[[int, int], Iterable[bytes | FilePiece]]
+    path: Path | None = None
+    content_type: str = "application/octet-stream"
+    cache: str = IMMUTABLE
+
+
+def resource_of_bytes(
+    data: bytes, etag: str, content_type: str, cache: str = IMMUTABLE
+) -> Resource:
+    """Return a resource for bytes in memory."""
+    return Resource(
+        etag,
+        len(data),
+        lambda offset, count: [data[offset : offset + count]],
+        content_type=content_type,
+        cache=cache,
+    )
+
+
+class RangeNotSatisfiable(Exception):
+    """A range begins beyond the end."""
+
+
+def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Return offset and count of the one range asked for; None to send the whole.
+
+    Raises:
+        RangeNotSatisfiable: nothing of the range is there.
+    """
+    found = None if header is None else _RANGE.match(header.replace(" ", ""))
+    if found is None or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        count = min(int(found[2]), size)
+        if count == 0:
+            raise RangeNotSatisfiable
+        return size - count, count
+    first = int(found[1])
+    last = min(int(found[2]), size - 1) if found[2] else size - 1
+    if first >= size:
+        raise RangeNotSatisfiable
+    if found[2] and int(found[2]) < first:
+        return None
+    return first, last - first + 1
+
+
+async def send_resource(
+    request: web.BaseRequest, resource: Resource, limiter: Limiter
+) -> web.StreamResponse:
+    """Answer GET or HEAD for a resource."""
+    etag = f'"{resource.etag}"'
+    headers = {
+        "ETag": etag,
+        "Cache-Control": resource.cache,
+        "Accept-Ranges": "bytes",
+        "Content-Type": resource.content_type,
+    }
+    if _names_tag(request.headers.get("If-None-Match"), etag):
+        return web.Response(status=304, headers=headers)
+    asked = request.headers.get("Range") if request.method == "GET" else None
+    if request.headers.get("If-Range", etag) != etag:
+        asked = None
+    try:
+        part = parse_range(asked, resource.size)
+    except RangeNotSatisfiable:
+        headers["Content-Range"] = f"bytes */{resource.size}"
+        return web.Response(status=416, headers=headers)
+    offset, count = part or (0, resource.size)
+    if part is not None:
+        headers["Content-Range"] = f"bytes {offset}-{offset + count - 1}/{resource.size}"
+    response = web.StreamResponse(status=200 if part is None else 206, headers=headers)
+    response.content_length = count
+    if request.method == "HEAD":
+        return response
+    # Opened before the headers go out, so that a vanished file is an error and not a short answer.
+    opened = None if resource.path is None else resource.path.open("rb", buffering=0)
+    try:
+        await response.prepare(request)
+        for piece in resource.pieces(offset, count):
+            if isinstance(piece, bytes):
+                await send_bytes(response, piece, limiter)
+            elif opened is not None:
+                await _send_file(request, opened, piece, limiter)
+    finally:
+        if opened is not None:
+            opened.close()
+    await response.write_eof()
+    return response
+
+
+def _names_tag(header: str | None, etag: str) -> bool:
+    if header is None:
+        return False
+    tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
+    return "*" in tags or etag in tags
+
+
+async def send_bytes(response: web.StreamResponse, data: bytes, limiter: Limiter) -> None:
+    """Send bytes at the pace of the limiter."""
+    chunk = limiter.chunk
+    for at in range(0, len(data), chunk):
+        piece = data[at : at + chunk]
+        await limiter.take(len(piece))
+        async with asyncio.timeout(STALLED_SECONDS):
+            await response.write(piece)
+
+
+async def _send_file(
+    request: web.BaseRequest, opened: FileIO, piece: FilePiece, limiter: Limiter
+) -> None:
+    loop = asyncio.get_running_loop()
+    offset, left = piece.offset, piece.count
+    while left:
+        count = min(left, FILE_CHUNK if limiter.rate is None else limiter.chunk)
+        await limiter.take(count)
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the caller has gone")
+        async with asyncio.timeout(STALLED_SECONDS):
+            sent = await loop.sendfile(transport, opened, offset, count)
+        if sent == 0:
+            raise OSError(f"{opened.name} is shorter than its manifest says")
+        offset += sent
+        left -= sent

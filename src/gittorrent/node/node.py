@@ -1,0 +1,192 @@
+"""The running node: its listeners, what they share, and its orderly end.
+
+Tracks listening sockets, callers being served, git processes, and announcements. Rules: one
+limiter paces everything that is sent; stopping takes bounded time and leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.node.announce import Announcer
+from gittorrent.node.children import Children
+from gittorrent.node.connections import (
+    Gate,
+    accept_forever,
+    is_loopback,
+    is_wildcard,
+    open_listeners,
+    show_address,
+)
+from gittorrent.node.git_listener import GitListener
+from gittorrent.node.http_listener import HttpListener
+from gittorrent.node.notices import Notices
+from gittorrent.node.services import Lists, Reachable
+from gittorrent.transfer.limiter import Limiter
+from gittorrent.wire.urls import UrlError, parse_learned_url
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable
+
+    from gittorrent.node.catalogue import Catalogue
+    from gittorrent.store.database import Database
+    from gittorrent.store.home import Home
+
+STOP_SECONDS = 5.0
+"""Time callers get to be told goodbye before their connections are cut."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a node runs.
+
+    Args:
+        git: hosts and ports to listen at for git://; port 0 takes a free one.
+        http: the same for HTTP.
+        url: base URL under which others reach this node, such as ``git://mirror.example.org``.
+        up_limit: bytes per second of all sending together; None for no limit.
+        lan: whether mirrors at private addresses may be listed.
+        announce: whether mirrored repositories are announced to where they came from.
+    """
+
+    git: tuple[tuple[str, int], ...] = ()
+    http: tuple[tuple[str, int], ...] = ()
+    url: str | None = None
+    up_limit: int | None = None
+    lan: bool = False
+    announce: bool = True
+
+
+class Node:
+    """A node; make it inside a running event loop.
+
+    Args:
+        catalogue: what it serves.
+        database: whom it knows; None lists no mirrors.
+        home: where its name is kept.
+        options: how it runs.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, database: Database | None, home: Home, options: Options
+    ) -> None:
+        self._options = options
+        self._reachable = Reachable(options.url)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: list[asyncio.Task[None]] = []
+        self._listeners: list[tuple[str, socket.socket]] = []
+        self._gate = Gate()
+        self._children = Children()
+        self.limiter = Limiter(options.up_limit)
+        lists = Lists(self._reachable)
+        notices = Notices(database, self._is_local)
+        self._git = GitListener(
+            catalogue, lists, notices, self._children, self.limiter, home.node_id()
+        )
+        self._http = HttpListener(catalogue, lists, notices, self._children, self.limiter)
+        self._announcer = Announcer(catalogue, self._reachable)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, with real ports, such as ``git://127.0.0.1:40123``."""
+        return [_base(scheme, sock) for scheme, sock in self._listeners]
+
+    async def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            CannotListenError: at one of the addresses; nothing listens then.
+        """
+        try:
+            for scheme, places in (("git", self._options.git), ("http", self._options.http)):
+                for host, port in places:
+                    for sock in await open_listeners(host, port):
+                        self._listeners.append((scheme, sock))
+        except BaseException:
+            self._close_listeners()
+            raise
+        self._reachable.listening = [
+            _base(scheme, sock)
+            for scheme, sock in self._listeners
+            if not is_wildcard(str(sock.getsockname()[0]))
+        ]
+        serve: dict[str, Callable[[socket.socket, str], Awaitable[None]]] = {
+            "git": self._git.serve,
+            "http": self._http.serve,
+        }
+        loop = asyncio.get_running_loop()
+        for scheme, sock in self._listeners:
+            work = accept_forever(sock, self._gate, serve[scheme], self._tasks)
+            self._accepting.append(loop.create_task(work))
+        if self._options.announce:
+            self._accepting.append(loop.create_task(self._announcer.run()))
+        for address in self.addresses:
+            _log.info("listening at %s", address)
+
+    async def stop(self) -> None:
+        """Stop listening, say goodbye, end git processes; takes a few seconds at most."""
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        self._accepting.clear()
+        self._close_listeners()
+        self._git.goodbye("the node is shutting down")
+        await asyncio.gather(self._children.stop(), self._http.stop())
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
+        for served in list(self._tasks):
+            served.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._children.stop()
+        _log.info("stopped")
+
+    async def run_until_signalled(self) -> None:
+        """Serve until SIGTERM or SIGINT, then stop."""
+        loop = asyncio.get_running_loop()
+        signalled = asyncio.Event()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, signalled.set)
+        try:
+            await signalled.wait()
+            _log.info("stopping")
+            await self.stop()
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    def _is_local(self) -> bool:
+        """Tell whether callers at loopback and private addresses are what this node is for.
+
+        A node at loopback with a public URL sits behind a proxy, through which strangers come.
+        """
+        if self._options.lan:
+            return True
+        if self._options.url is not None and not _is_at_loopback(self._options.url):
+            return False
+        hosts = [str(sock.getsockname()[0]) for _, sock in self._listeners]
+        return all(map(is_loopback, hosts))
+
+    def _close_listeners(self) -> None:
+        for _, sock in self._listeners:
+            sock.close()
+        self._listeners.clear()
+
+
+def _is_at_loopback(url: str) -> bool:
+    try:
+        return is_loopback(parse_learned_url(url).host)
+    except (UrlError, ValueError):
+        return False
+
+
+def _base(scheme: str, sock: socket.socket) -> str:
+    name = sock.getsockname()
+    return f"{scheme}://{show_address(str(name[0]), int(name[1]))}"

@@ -1,0 +1,207 @@
+"""mirror-notify from the receiving side: who may be listed as a mirror, and for how long.
+
+Tracks how many notices each address sent lately, and how many call-backs are under way. The
+mirrors themselves are in the database.
+
+Rules: a mirror is listed only after it was called back and answered for this very repository. The
+call goes to the address the notice came from and to no other, whatever the URL's name resolves
+to, so nobody can make this node contact third parties; loopback and private addresses only if the
+node itself is local. New mirrors are listed for minutes; each renewal doubles that.
+Source: docs/protocol/mirrorsync.md, mirror-notify.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.node.callback import ask_back, resolves_to
+from gittorrent.node.connections import caller_group
+from gittorrent.store.database import MirrorRow
+from gittorrent.wire import notify
+from gittorrent.wire.mirrorlist import MirrorState
+from gittorrent.wire.urls import AddressClass, UrlError, address_class, parse_learned_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.node.catalogue import Served
+    from gittorrent.store.database import Database
+    from gittorrent.wire.mirrorlist import MirrorList
+    from gittorrent.wire.urls import Endpoint
+
+FIRST_TTL = 600
+"""Seconds a new mirror is listed at most: ten minutes show whether it stays."""
+
+LONGEST_TTL = 24 * 3600
+"""Seconds any mirror is listed at most without renewing."""
+
+MAX_PER_SOURCE = 16
+"""Mirrors of one repository listed on the word of one address."""
+
+MAX_PER_REPOSITORY = 1000
+"""Mirrors of one repository that are remembered."""
+
+MAX_NOTICES = 120
+"""Notices one address may send in WINDOW_SECONDS: a mirror of many repositories, no flood."""
+
+WINDOW_SECONDS = 60.0
+"""Time over which notices are counted."""
+
+MAX_CALLBACKS = 16
+"""Call-backs under way at once."""
+
+MAX_SOURCES = 10_000
+"""Addresses whose notices are counted at once; beyond that newcomers have to wait."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a notice is answered with: the seconds granted, or why not."""
+
+    granted: int = 0
+    refusal: str = ""
+
+    def encode(self) -> bytes:
+        """Write the answer as one line."""
+        if self.refusal:
+            return notify.encode_refusal(self.refusal)
+        return notify.encode_answer(self.granted)
+
+
+class RefusedNotice(GitTorrentError):
+    """A notice cannot be believed; the text is the answer to it."""
+
+
+class Notices:
+    """Receives the notices of a node.
+
+    Args:
+        database: where mirrors are listed; None refuses all notices.
+        is_local: tells whether loopback and private addresses may be called back.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        database: Database | None,
+        is_local: Callable[[], bool],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._is_local = is_local
+        self._clock = clock
+        self._recent: dict[str, deque[float]] = {}
+        self._calls = asyncio.Semaphore(MAX_CALLBACKS)
+
+    async def receive(self, served: Served, notice: notify.Notify, address: str) -> Answer:
+        """Judge a notice, and list the mirror if it answers.
+
+        Args:
+            served: the repository it is about.
+            notice: the claim.
+            address: IP address it came from.
+        """
+        try:
+            granted = await self._receive(served, notice, address)
+        except RefusedNotice as error:
+            _log.info("notice for %s from %s refused: %s", served.about.name, address, error)
+            return Answer(refusal=str(error))
+        _log.info("mirror of %s at %s listed for %d s", served.about.name, notice.url, granted)
+        return Answer(granted=granted)
+
+    async def _receive(self, served: Served, notice: notify.Notify, address: str) -> int:
+        database = self._database
+        if database is None:
+            raise RefusedNotice("this node lists no mirrors")
+        self._count(caller_group(address))
+        endpoint = await self._endpoint(notice.url, address)
+        if self._calls.locked():
+            raise RefusedNotice("too many notices at once; try again later")
+        async with self._calls:
+            found = await ask_back(endpoint, address)
+        if isinstance(found, str):
+            raise RefusedNotice(found)
+        state = _state(served, found)
+        return self._list(database, served, endpoint, caller_group(address), state, notice.ttl)
+
+    def _count(self, group: str) -> None:
+        """Refuse callers that send too many notices."""
+        now = self._clock()
+        if len(self._recent) >= MAX_SOURCES:
+            self._recent = {
+                name: times
+                for name, times in self._recent.items()
+                if times and now - times[-1] < WINDOW_SECONDS
+            }
+        if group not in self._recent and len(self._recent) >= MAX_SOURCES:
+            raise RefusedNotice("too many notices; try again later")
+        times = self._recent.setdefault(group, deque(maxlen=MAX_NOTICES))
+        if len(times) == MAX_NOTICES and now - times[0] < WINDOW_SECONDS:
+            raise RefusedNotice("too many notices from your address; try again later")
+        times.append(now)
+
+    async def _endpoint(self, url: str, address: str) -> Endpoint:
+        """Return where to call back, if that is where the notice came from."""
+        try:
+            endpoint = parse_learned_url(url)
+        except UrlError as error:
+            raise RefusedNotice(str(error)) from error
+        kind = address_class(address)
+        if kind is AddressClass.RESERVED:
+            raise RefusedNotice("your address is of a kind that is never called back")
+        if kind is not AddressClass.PUBLIC and not self._is_local():
+            raise RefusedNotice(f"{kind.value} addresses are not called back from here")
+        if not await resolves_to(endpoint, address):
+            raise RefusedNotice(f"{endpoint.host} is not the address this notice came from")
+        return endpoint
+
+    def _list(
+        self,
+        database: Database,
+        served: Served,
+        endpoint: Endpoint,
+        source: str,
+        state: MirrorState,
+        asked: int,
+    ) -> int:
+        """Put a mirror that answered into the database; returns the seconds it is listed for."""
+        now = int(self._clock())
+        repository = served.about.repository_id
+        rows = database.mirrors(repository, -1)
+        for row in rows:
+            if row.expires <= now and row.url != endpoint.url:
+                database.drop_mirror(repository, row.url)
+        rows = [row for row in rows if row.expires > now]
+        known = next((row for row in rows if row.url == endpoint.url), None)
+        if known is None:
+            if sum(row.source == source for row in rows) >= MAX_PER_SOURCE:
+                raise RefusedNotice(f"{MAX_PER_SOURCE} mirrors of your address are listed already")
+            if len(rows) >= MAX_PER_REPOSITORY:
+                raise RefusedNotice("the list of mirrors is full; try again later")
+        renewals = 0 if known is None else known.renewals + 1
+        granted = min(asked, granted_at_most(renewals))
+        row = MirrorRow(endpoint.url, state, source, now, now + granted, renewals)
+        database.list_mirror(repository, row)
+        return granted
+
+
+def granted_at_most(renewals: int) -> int:
+    """Return the longest listing, in seconds, for a mirror that renewed so many times."""
+    return min(LONGEST_TTL, FIRST_TTL << min(renewals, 16))
+
+
+def _state(served: Served, found: MirrorList) -> MirrorState:
+    """Compare what a mirror says of itself with what is here."""
+    if found.repository_id != served.about.repository_id:
+        raise RefusedNotice("another repository is served at that URL")
+    if found.latest is None:
+        return MirrorState.PARTIAL
+    return MirrorState.CURRENT if found.latest == served.shelf.latest() else MirrorState.STALE

@@ -1,0 +1,101 @@
+"""What the node says of a repository: the answer to mirror-list, and where it can be reached.
+
+For both listeners. Tracks for each repository the ``auth`` lines of its policy, read again when
+the log has changed. Must not know transports.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.trust.keys import KeyRef
+from gittorrent.wire.limits import MAX_AUTH_LINES, MAX_TRY_LINES
+from gittorrent.wire.mirrorlist import AuthLine, MirrorEntry, MirrorList, MirrorState
+from gittorrent.wire.urls import UrlError, parse_learned_url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gittorrent.ids import PushId
+    from gittorrent.node.catalogue import Served
+
+OWN_VALID_SECONDS = 24 * 3600
+"""For how long a node says its own address stays good."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Reachable:
+    """Where this node can be reached: bases such as ``git://host:9418``, the best one first.
+
+    Args:
+        public: the base the operator gave, or None.
+        listening: bases of listeners at definite addresses, git:// before http://.
+    """
+
+    public: str | None = None
+    listening: Sequence[str] = ()
+
+    def bases(self) -> list[str]:
+        """Return the bases to tell of; the operator's word replaces our own guess."""
+        return [self.public.rstrip("/")] if self.public else list(self.listening)
+
+    def urls(self, served: Served) -> list[str]:
+        """Return the URLs of one repository, in the one form that URLs are compared in."""
+        urls = []
+        for base in self.bases():
+            try:
+                urls.append(parse_learned_url(base + served.path).url)
+            except UrlError as error:
+                _log.warning("%s%s is not told to others: %s", base, served.path, error)
+        return urls
+
+
+class Lists:
+    """Makes the answers to mirror-list.
+
+    Args:
+        reachable: where this node is.
+    """
+
+    def __init__(self, reachable: Reachable) -> None:
+        self._reachable = reachable
+        self._auth: dict[str, tuple[PushId, tuple[AuthLine, ...]]] = {}
+
+    def answer(self, served: Served) -> MirrorList:
+        """Return what this node knows of one repository."""
+        shelf = served.shelf
+        own = self._reachable.urls(served)
+        entries = [MirrorEntry(url, OWN_VALID_SECONDS, MirrorState.CURRENT) for url in own]
+        entries += [entry for entry in shelf.mirrors() if entry.url not in own]
+        return MirrorList(
+            served.about.repository_id,
+            self._auth_lines(served),
+            shelf.latest(),
+            tuple(entries[:MAX_TRY_LINES]),
+        )
+
+    def _auth_lines(self, served: Served) -> tuple[AuthLine, ...]:
+        latest = served.shelf.latest()
+        if latest is None:
+            return ()
+        known = self._auth.get(served.about.name)
+        if known is None or known[0] != latest:
+            known = (latest, _read_auth(served))
+            self._auth[served.about.name] = known
+        return known[1]
+
+
+def _read_auth(served: Served) -> tuple[AuthLine, ...]:
+    """Return the policy's rules for single keys, for people to read; nothing if it is damaged."""
+    try:
+        rules = served.carried.log().policy.policy.rules
+    except (GitTorrentError, OSError) as error:
+        _log.warning("cannot read the policy of %s: %s", served.about.name, error)
+        return ()
+    keyed = [rule for rule in rules if isinstance(rule.who, KeyRef)]
+    return tuple(AuthLine(r.pattern.text, str(r.who)) for r in keyed[:MAX_AUTH_LINES])

@@ -1,0 +1,174 @@
+"""Published repositories and running nodes for tests.
+
+A node runs in a thread of its own with its own event loop, so that tests can use blocking clients:
+git, plain sockets, and ``http.client``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gittorrent.ids import OBJECT_FORMATS
+from gittorrent.node.catalogue import Catalogue
+from gittorrent.node.node import Node, Options
+from gittorrent.repository.carried import MIRROR, Carried
+from gittorrent.repository.publish import Author, Publisher
+from gittorrent.signing.keys import Signer, make_ssh_key
+from gittorrent.store.database import Database
+from gittorrent.store.home import Home
+from gittorrent.wire import pktline
+from support import gitcmd
+from support.repositories import noise
+
+LOOPBACK = Options(git=(("127.0.0.1", 0),), http=(("127.0.0.1", 0),), announce=False)
+"""A node on free ports of this machine."""
+
+AUTHOR = Author(b"A U Thor <author@example.org>", clock=lambda: 1_000_000_000.0)
+
+
+def signer(folder: Path) -> Signer:
+    """Return a new key."""
+    return make_ssh_key(folder / "key", "test")
+
+
+def add_commit(git_dir: Path, ref: str, name: str, data: bytes) -> str:
+    """Commit one file to a ref of a bare repository and return the commit's id."""
+    blob = gitcmd.text(git_dir, "hash-object", "-w", "--stdin", stdin=data)
+    entry = f"100644 blob {blob}\t{name}\n".encode()
+    tree = gitcmd.text(git_dir, "mktree", stdin=entry)
+    present = gitcmd.refs(git_dir).get(ref.encode())
+    parents = [] if present is None else ["-p", present]
+    commit = gitcmd.text(git_dir, "commit-tree", *parents, "-m", f"add {name}", tree)
+    gitcmd.git(git_dir, "update-ref", ref, commit)
+    return commit
+
+
+def make_repository(git_dir: Path, size: int = 1000, object_format: str = "sha1") -> Path:
+    """Make a repository with two branches, a tag, and a ref that is not published."""
+    gitcmd.init(git_dir, object_format)
+    add_commit(git_dir, "refs/heads/main", "first", b"first\n")
+    add_commit(git_dir, "refs/heads/main", "large", noise(git_dir.name, size))
+    add_commit(git_dir, "refs/heads/topic", "other", b"other\n")
+    gitcmd.git(git_dir, "tag", "-a", "-m", "one", "v1", "refs/heads/main")
+    add_commit(git_dir, "refs/private/secret", "secret", b"secret\n")
+    return git_dir
+
+
+def publish(git_dir: Path, key: Signer, name: str | None) -> Carried:
+    """Publish a repository as it is now."""
+    object_format = gitcmd.text(git_dir, "rev-parse", "--show-object-format")
+    carried = Carried(git_dir, OBJECT_FORMATS[object_format])
+    Publisher(carried, key, AUTHOR).publish(name)
+    return carried
+
+
+def copy_as_mirror(carried: Carried, target: Path, source: str) -> Carried:
+    """Return a copy of a carried repository that says it mirrors ``source``."""
+    shutil.copytree(carried.layout.git_dir, target)
+    copy = Carried(target, carried.object_format)
+    copy.set_about(replace(carried.about, role=MIRROR, source=source))
+    return copy
+
+
+def make_home(root: Path) -> Home:
+    """Return an empty home."""
+    root.mkdir(parents=True, exist_ok=True)
+    return Home(root)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A node that runs: where it listens, and the loop it runs in."""
+
+    node: Node
+    loop: asyncio.AbstractEventLoop
+    git: str
+    http: str
+
+    @property
+    def git_address(self) -> tuple[str, int]:
+        return _address(self.git)
+
+    @property
+    def http_address(self) -> tuple[str, int]:
+        return _address(self.http)
+
+
+def _address(base: str) -> tuple[str, int]:
+    host, _, port = base.partition("://")[2].rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+@contextmanager
+def serving(
+    *repositories: Carried,
+    home: Home,
+    options: Options = LOOPBACK,
+    with_database: bool = True,
+    catalogue: Callable[..., Catalogue] = Catalogue,
+) -> Iterator[Served]:
+    """Run a node while the block runs; ``catalogue`` makes what it looks repositories up in."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> tuple[Node, Database | None]:
+        database = Database(home.database) if with_database else None
+        node = Node(catalogue(repositories, database), database, home, options)
+        await node.start()
+        return node, database
+
+    database = None
+    try:
+        node, database = asyncio.run_coroutine_threadsafe(start(), loop).result(20)
+        bases = {base.partition("://")[0]: base for base in node.addresses}
+        yield Served(node, loop, bases.get("git", ""), bases.get("http", ""))
+        asyncio.run_coroutine_threadsafe(node.stop(), loop).result(20)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(20)
+        loop.close()
+        if database is not None:
+            database.close()
+
+
+def call(address: tuple[str, int], data: bytes, *, end: bool = False) -> bytes:
+    """Send bytes and return everything that comes back until the other end closes."""
+    with socket.create_connection(address, timeout=20) as sock:
+        sock.sendall(data)
+        if end:
+            sock.shutdown(socket.SHUT_WR)
+        received = b""
+        while more := sock.recv(65536):
+            received += more
+    return received
+
+
+def request(service: str, path: bytes, *extra: bytes) -> bytes:
+    """Return the first packet of a git:// connection, unchecked."""
+    line = service.encode() + b" " + path + b"\0host=localhost\0"
+    if extra:
+        line += b"\0" + b"".join(word + b"\0" for word in extra)
+    return pktline.encode(line)
+
+
+def fetch(
+    address: tuple[str, int], method: str, path: str, body: bytes = b"", **headers: str
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """Do one HTTP request; underscores in header names stand for dashes."""
+    connection = http.client.HTTPConnection(*address, timeout=20)
+    try:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body or None, given)
+        response = connection.getresponse()
+        return response, response.read()
+    finally:
+        connection.close()

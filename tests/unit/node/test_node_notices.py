@@ -1,0 +1,344 @@
+"""mirror-notify: who is called back, who is listed, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from gittorrent.node.announce import Announcer
+from gittorrent.node.callback import send_notice
+from gittorrent.node.catalogue import Catalogue, Served
+from gittorrent.node.notices import (
+    FIRST_TTL,
+    LONGEST_TTL,
+    MAX_NOTICES,
+    MAX_PER_SOURCE,
+    WINDOW_SECONDS,
+    Answer,
+    Notices,
+    granted_at_most,
+)
+from gittorrent.node.services import Reachable
+from gittorrent.repository.carried import Carried
+from gittorrent.store.database import Database, MirrorRow
+from gittorrent.wire import notify, pktline
+from gittorrent.wire.fields import RemoteRefusal
+from gittorrent.wire.mirrorlist import MirrorState, parse_text
+from gittorrent.wire.notify import Notify
+from gittorrent.wire.urls import parse_learned_url
+from support import nodes
+from support.nodes import call, fetch, request
+
+T = TypeVar("T")
+
+
+@dataclass
+class Clock:
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    async def bounded() -> T:
+        async with asyncio.timeout(30):
+            return await work
+
+    return asyncio.run(bounded())
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(tmp_path / "db")
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def mirror_of(carried: Carried, tmp_path: Path) -> Iterator[nodes.Served]:
+    """A node that serves a copy of a repository."""
+    copy = nodes.copy_as_mirror(carried, tmp_path / "copy.git", "git://192.0.2.1/project.git")
+    with nodes.serving(copy, home=nodes.make_home(tmp_path / "mirror")) as served:
+        yield served
+
+
+def entry(carried: Carried, database: Database | None = None) -> Served:
+    (served,) = Catalogue([carried], database)
+    return served
+
+
+def notice(carried: Carried, url: str, ttl: int = 3600) -> Notify:
+    return Notify(url, carried.log_store.ids()[-1], ttl)
+
+
+@pytest.mark.parametrize("scheme", ["git", "http"])
+def test_a_mirror_that_answers_is_listed(
+    carried: Carried, database: Database, tmp_path: Path, scheme: str
+) -> None:
+    clock = Clock()
+    notices = Notices(database, lambda: True, clock)
+    with mirror_of(carried, tmp_path) as mirror:
+        url = f"{getattr(mirror, scheme)}/project.git"
+        said = notice(carried, url)
+        assert run(notices.receive(entry(carried), said, "127.0.0.1")) == Answer(FIRST_TTL)
+        (row,) = database.mirrors(carried.about.repository_id, int(clock.now))
+        assert (row.url, row.state, row.source) == (url, MirrorState.CURRENT, "127.0.0.1")
+        granted = [
+            run(notices.receive(entry(carried), said, "127.0.0.1")).granted for _ in range(3)
+        ]
+        assert granted == [1200, 2400, 3600]
+        clock.now += 4000
+        again = run(notices.receive(entry(carried), said, "127.0.0.1"))
+        assert again.granted == FIRST_TTL
+
+
+def test_times_grow_to_a_day() -> None:
+    times = [granted_at_most(renewals) for renewals in range(20)]
+    assert times[0] == FIRST_TTL
+    assert times == sorted(times)
+    assert times[-1] == LONGEST_TTL
+
+
+def test_a_mirror_that_is_behind_is_listed_as_stale(
+    carried: Carried, database: Database, tmp_path: Path, key: Any
+) -> None:
+    repository = nodes.make_repository(tmp_path / "r.git")
+    own = nodes.publish(repository, key, "project")
+    with mirror_of(own, tmp_path) as mirror:
+        nodes.add_commit(repository, "refs/heads/main", "more", b"more\n")
+        nodes.publish(repository, key, None)
+        said = notice(own, f"{mirror.git}/project.git")
+        run(Notices(database, lambda: True).receive(entry(own), said, "127.0.0.1"))
+        (row,) = database.mirrors(own.about.repository_id, 0)
+        assert row.state is MirrorState.STALE
+
+
+def test_nobody_but_the_announcing_address_is_contacted(
+    carried: Carried, database: Database
+) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as third_party:
+        third_party.setblocking(False)
+        port = third_party.getsockname()[1]
+        for scheme in ("git", "http"):
+            said = notice(carried, f"{scheme}://127.0.0.2:{port}/project.git")
+            notices = Notices(database, lambda: True)
+            answer = run(notices.receive(entry(carried), said, "127.0.0.1"))
+            assert "not the address" in answer.refusal
+        with pytest.raises(BlockingIOError):
+            third_party.accept()
+    assert database.mirrors(carried.about.repository_id, 0) == []
+
+
+def test_a_name_is_fine_when_it_resolves_to_the_caller(
+    carried: Carried, database: Database, tmp_path: Path
+) -> None:
+    with mirror_of(carried, tmp_path) as mirror:
+        port = mirror.git_address[1]
+        said = notice(carried, f"git://localhost:{port}/project.git")
+        answer = run(Notices(database, lambda: True).receive(entry(carried), said, "127.0.0.1"))
+        assert answer.granted == FIRST_TTL
+        answer = run(Notices(database, lambda: True).receive(entry(carried), said, "127.0.0.9"))
+        assert "not the address" in answer.refusal
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.1.2.3", "fe80::1", "169.254.169.254"])
+def test_local_addresses_are_not_called_back_from_public_nodes(
+    carried: Carried, database: Database, address: str
+) -> None:
+    host = f"[{address}]" if ":" in address else address
+    said = notice(carried, f"git://{host}/project.git")
+    answer = run(Notices(database, lambda: False).receive(entry(carried), said, address))
+    assert "not called back from here" in answer.refusal
+
+
+def test_reserved_addresses_are_never_called_back(carried: Carried, database: Database) -> None:
+    said = notice(carried, "git://192.0.2.7/project.git")
+    answer = run(Notices(database, lambda: True).receive(entry(carried), said, "192.0.2.7"))
+    assert "never called back" in answer.refusal
+
+
+def test_another_repository_is_refused(
+    carried: Carried, other: Carried, database: Database, tmp_path: Path
+) -> None:
+    with mirror_of(other, tmp_path) as mirror:
+        said = notice(carried, f"{mirror.git}/other.git")
+        answer = run(Notices(database, lambda: True).receive(entry(carried), said, "127.0.0.1"))
+        assert "another repository" in answer.refusal
+        said = notice(carried, f"{mirror.http}/absent.git")
+        answer = run(Notices(database, lambda: True).receive(entry(carried), said, "127.0.0.1"))
+        assert "cannot be reached" in answer.refusal
+
+
+def test_who_cannot_be_reached_is_refused(carried: Carried, database: Database) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for scheme in ("git", "http"):
+        said = notice(carried, f"{scheme}://127.0.0.1:{port}/project.git")
+        answer = run(Notices(database, lambda: True).receive(entry(carried), said, "127.0.0.1"))
+        assert "cannot be reached" in answer.refusal
+
+
+@pytest.mark.parametrize(
+    "url", ["ssh://127.0.0.1/x", "git://u@127.0.0.1/x", "git://127.0.0.1/../x"]
+)
+def test_odd_urls_are_refused(carried: Carried, database: Database, url: str) -> None:
+    said = notice(carried, url)
+    assert run(Notices(database, lambda: True).receive(entry(carried), said, "127.0.0.1")).refusal
+
+
+def test_one_source_has_a_share_of_the_list(
+    carried: Carried, database: Database, tmp_path: Path
+) -> None:
+    repository = carried.about.repository_id
+    clock = Clock()
+    now = int(clock.now)
+    for number in range(MAX_PER_SOURCE):
+        made = MirrorRow(
+            f"git://127.0.0.1:{number + 1}/x", MirrorState.CURRENT, "127.0.0.1", now, now + 50, 0
+        )
+        database.list_mirror(repository, made)
+    notices = Notices(database, lambda: True, clock)
+    with mirror_of(carried, tmp_path) as mirror:
+        said = notice(carried, f"{mirror.git}/project.git")
+        assert "listed already" in run(notices.receive(entry(carried), said, "127.0.0.1")).refusal
+        clock.now += 60
+        assert run(notices.receive(entry(carried), said, "127.0.0.1")).granted == FIRST_TTL
+    assert len(database.mirrors(repository, -1)) == 1
+
+
+def test_floods_are_refused_until_the_window_has_passed(
+    carried: Carried, database: Database
+) -> None:
+    clock = Clock()
+    notices = Notices(database, lambda: False, clock)
+    said = notice(carried, "git://10.0.0.1/x")
+
+    def refusal(address: str) -> str:
+        return run(notices.receive(entry(carried), said, address)).refusal
+
+    assert not any("too many" in refusal("10.0.0.1") for _ in range(MAX_NOTICES))
+    assert "too many" in refusal("10.0.0.1")
+    assert "too many" not in refusal("10.0.0.2")
+    clock.now += WINDOW_SECONDS
+    assert "too many" not in refusal("10.0.0.1")
+
+
+# --- through the listeners -----------------------------------------------------------------------
+
+
+def test_notices_over_both_transports(carried: Carried, tmp_path: Path) -> None:
+    with (
+        nodes.serving(carried, home=nodes.make_home(tmp_path / "origin")) as origin,
+        mirror_of(carried, tmp_path) as mirror,
+    ):
+        for base, url in ((origin.git, mirror.http), (origin.http, mirror.git)):
+            endpoint = parse_learned_url(f"{base}/project.git")
+            said = notice(carried, f"{url}/project.git")
+            assert run(send_notice(endpoint, said, "127.0.0.1")) == FIRST_TTL
+            bad = replace(said, url="git://127.0.0.2:1/project.git")
+            with pytest.raises(RemoteRefusal, match="not the address"):
+                run(send_notice(endpoint, bad, None))
+        _, text = fetch(origin.http_address, "GET", "/project.git/mirror-list")
+        listed = {found.url for found in parse_text(text).mirrors}
+        assert {f"{mirror.git}/project.git", f"{mirror.http}/project.git"} < listed
+
+
+def test_malformed_notices_are_refused_over_both_transports(
+    carried: Carried, tmp_path: Path
+) -> None:
+    with nodes.serving(carried, home=nodes.make_home(tmp_path)) as origin:
+        lines = pktline.encode_lines([b"at nowhere\n"])
+        answer = call(origin.git_address, request("mirror-notify", b"/project.git") + lines)
+        assert answer[4:8] == b"ERR "
+        endless = pktline.encode(b"x" * 60000) * 3
+        answer = call(origin.git_address, request("mirror-notify", b"/project.git") + endless)
+        assert b"does not end" in answer
+        path = "/project.git/mirror-notify"
+        for body in (b"at nowhere\n", b"x" * 100_000):
+            response, text = fetch(origin.http_address, "POST", path, body)
+            assert response.status == 400
+            with pytest.raises(RemoteRefusal):
+                notify.parse_answer(text)
+
+
+def test_a_node_behind_a_proxy_does_not_call_back_itself(carried: Carried, tmp_path: Path) -> None:
+    options = replace(nodes.LOOPBACK, url="https://mirror.example.org")
+    with nodes.serving(carried, home=nodes.make_home(tmp_path), options=options) as origin:
+        said = notice(carried, f"{origin.http}/project.git").encode_text()
+        response, text = fetch(origin.http_address, "POST", "/project.git/mirror-notify", said)
+        assert response.status == 403
+        assert b"not called back" in text
+        _, listed = fetch(origin.http_address, "GET", "/project.git/mirror-list")
+        assert b"try https://mirror.example.org/project.git 86400 current\n" in listed
+
+
+# --- announcing ----------------------------------------------------------------------------------
+
+
+def test_mirrors_announce_themselves_where_they_came_from(carried: Carried, tmp_path: Path) -> None:
+    with nodes.serving(carried, home=nodes.make_home(tmp_path / "origin")) as origin:
+        pinned = f"{carried.about.repository_id}@{origin.git.removeprefix('git://')}"
+        source = f"gittorrent://{pinned}/project.git"
+        copy = nodes.copy_as_mirror(carried, tmp_path / "copy.git", source)
+        with nodes.serving(copy, home=nodes.make_home(tmp_path / "mirror")) as mirror:
+            reachable = Reachable(listening=[mirror.git, mirror.http])
+            announcer = Announcer(Catalogue([copy]), reachable)
+            run(announcer.announce_due())
+            _, text = fetch(origin.http_address, "GET", "/project.git/mirror-list")
+            assert f"{mirror.git}/project.git" in {m.url for m in parse_text(text).mirrors}
+
+
+def test_a_mirror_node_announces_itself_when_it_starts(carried: Carried, tmp_path: Path) -> None:
+    options = replace(nodes.LOOPBACK, announce=True)
+    with nodes.serving(carried, home=nodes.make_home(tmp_path / "origin")) as origin:
+        copy = nodes.copy_as_mirror(carried, tmp_path / "c.git", f"{origin.git}/project.git")
+        home = nodes.make_home(tmp_path / "mirror")
+        with nodes.serving(copy, home=home, options=options) as mirror:
+            for _ in range(1000):
+                _, text = fetch(origin.http_address, "GET", "/project.git/mirror-list")
+                if mirror.git in text.decode():
+                    break
+            assert f"try {mirror.git}/project.git 600 current\n" in text.decode()
+
+
+def test_origins_and_nodes_without_address_announce_nothing(
+    carried: Carried, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as source:
+        source.setblocking(False)
+        url = f"git://127.0.0.1:{source.getsockname()[1]}/project.git"
+        copy = nodes.copy_as_mirror(carried, tmp_path / "copy.git", url)
+        reachable = Reachable(listening=["git://127.0.0.1:1"])
+        run(Announcer(Catalogue([carried]), reachable).announce_due())
+        run(Announcer(Catalogue([copy]), Reachable()).announce_due())
+        with pytest.raises(BlockingIOError):
+            source.accept()
+
+
+def test_failed_announcements_wait_ever_longer(carried: Carried, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    copy = nodes.copy_as_mirror(carried, tmp_path / "c.git", f"git://127.0.0.1:{port}/project.git")
+    announcer = Announcer(Catalogue([copy]), Reachable(listening=["git://127.0.0.1:1"]))
+
+    async def work() -> tuple[float, float]:
+        await announcer.announce_due()
+        state = announcer._state["project"]
+        first = state.retry
+        await announcer.announce_due()
+        unchanged = state.retry
+        assert unchanged == first
+        state.due = 0.0
+        await announcer.announce_due()
+        return first, state.retry
+
+    first, second = run(work())
+    assert second == 2 * first

@@ -1,0 +1,102 @@
+"""What a shelf finds on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gittorrent.ids import ManifestId, PushId
+from gittorrent.node.shelf import MAX_MIRRORS, RepositoryShelf
+from gittorrent.repository.carried import Carried
+from gittorrent.signing.keys import Signer
+from gittorrent.store.database import Database, MirrorRow
+from gittorrent.wire.messages import ALL
+from gittorrent.wire.mirrorlist import MirrorState
+from gittorrent.wire.reelname import ReelName
+from support import nodes
+
+UNKNOWN = PushId("0" * 40)
+
+
+@pytest.fixture
+def grown(tmp_path: Path, key: Signer) -> Carried:
+    """A repository published three times: policy and three pushes, three reels."""
+    repository = nodes.make_repository(tmp_path / "r.git")
+    carried = nodes.publish(repository, key, "grown")
+    for number in range(2):
+        nodes.add_commit(repository, "refs/heads/main", f"file{number}", b"x\n")
+        nodes.publish(repository, key, None)
+    return carried
+
+
+def test_log_between(grown: Carried) -> None:
+    shelf, ids = RepositoryShelf(grown), grown.log_store.ids()
+    assert len(ids) == 4
+    assert shelf.log_between(ids[-1], None) == ids
+    assert shelf.log_between(ids[2], ids[0]) == ids[1:3]
+    assert shelf.log_between(ids[-1], UNKNOWN) == ids
+    assert shelf.log_between(ids[0], ids[2]) == []
+    assert shelf.log_between(UNKNOWN, None) is None
+
+
+def test_offers_lie_between_the_ends_asked_for(grown: Carried) -> None:
+    shelf, ids = RepositoryShelf(grown), grown.log_store.ids()
+
+    def ends(start: PushId | None, end: PushId) -> list[tuple[PushId | None, PushId]]:
+        offers = shelf.offers(ReelName(start, end))
+        assert all(offer.parts is ALL for offer in offers)
+        return [(offer.reel.start, offer.reel.end) for offer in offers]
+
+    steps = [(ids[2], ids[3]), (ids[1], ids[2]), (None, ids[1])]
+    assert ends(None, ids[3]) == steps
+    assert ends(None, ids[2]) == steps[1:]
+    assert ends(ids[1], ids[3]) == steps[:2]
+    assert ends(UNKNOWN, ids[3]) == []
+    assert ends(None, UNKNOWN) == []
+
+
+def test_a_reel_without_its_pack_is_not_offered(grown: Carried) -> None:
+    shelf, ids = RepositoryShelf(grown), grown.log_store.ids()
+    last = next(reel for reel in shelf.reels() if reel.manifest.end == ids[-1])
+    last.pack.unlink()
+    assert len(shelf.all_offers()) == 2
+    assert shelf.manifest(last.id) is None
+    assert shelf.pack(last.id) is None
+
+
+def test_a_damaged_manifest_hides_only_itself(grown: Carried) -> None:
+    first = grown.reels.all()[0]
+    grown.layout.manifest(first.id).write_bytes(b"damaged\n")
+    shelf = RepositoryShelf(Carried(grown.layout.git_dir, grown.object_format))
+    assert len(shelf.all_offers()) == 2
+    assert shelf.manifest(first.id) is None
+
+
+def test_only_pushes_of_the_log_are_given(grown: Carried) -> None:
+    shelf = RepositoryShelf(grown)
+    stray = PushId("1" * 40)
+    grown.layout.push(stray).write_bytes(b"not admitted")
+    assert shelf.push(stray) is None
+    assert shelf.push(PushId("../../config")) is None
+    assert shelf.manifest(ManifestId("../../config")) is None
+
+
+def test_mirrors_are_capped_and_shuffled_with_the_recent_first(
+    carried: Carried, tmp_path: Path
+) -> None:
+    database = Database(tmp_path / "db")
+    repository = carried.about.repository_id
+    for number in range(MAX_MIRRORS + 10):
+        url = f"git://192.0.2.{number}/project.git"
+        made = MirrorRow(url, MirrorState.CURRENT, "192.0.2.1", number, 1000 + number, 0)
+        database.list_mirror(repository, made)
+    expired = MirrorRow("git://192.0.2.99/x", MirrorState.CURRENT, "192.0.2.1", 999, 10, 0)
+    database.list_mirror(repository, expired)
+    shelf = RepositoryShelf(carried, database, lambda: 500.0, lambda rows: rows.reverse())
+    urls = [entry.url for entry in shelf.mirrors()]
+    # Verified 59 to 10, in halves, each reversed by the stand-in for chance.
+    expected = [*range(35, 60), *range(10, 35)]
+    assert urls == [f"git://192.0.2.{number}/project.git" for number in expected]
+    assert shelf.mirrors()[0].valid == 1035 - 500
+    database.close()

@@ -39,7 +39,13 @@ _PASSED_ON = (
     "no_proxy",
     "all_proxy",
 )
-_PASSED_ON_GIT = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_PROXY_COMMAND")
+_PASSED_ON_GIT = (
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_SSH_VARIANT",
+    "GIT_ASKPASS",
+    "GIT_PROXY_COMMAND",
+)
 
 _ALWAYS = {
     "LC_ALL": "C",

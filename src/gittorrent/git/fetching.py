@@ -120,8 +120,10 @@ def fetch_over_http(
     """
     scheme = url.partition(":")[0]
     words = [executable(), "-c", "protocol.version=0", f"remote-{scheme}", url, url]
-    lines = [f"option progress {'true' if options.progress else 'false'}",
-             f"option verbosity {options.verbosity}"]
+    lines = [
+        f"option progress {'true' if options.progress else 'false'}",
+        f"option verbosity {options.verbosity}",
+    ]
     if options.cloning:
         lines.append("option cloning true")
     for name, values in options.settings.items():
@@ -148,4 +150,3 @@ def _drop_locks(output: bytes) -> None:
     for line in output.splitlines():
         if line.startswith(b"lock ") and line.endswith(b".keep"):
             Path(line[5:].decode("utf-8", "surrogateescape")).unlink(missing_ok=True)
-

@@ -37,7 +37,12 @@ def hash_objects(git: Git, kind: str, contents: Sequence[bytes], *, write: bool)
             path.write_bytes(content)
             paths.append(f"{path}\n")
         out = git.run(
-            "hash-object", "-t", kind, *options, "--no-filters", "--stdin-paths",
+            "hash-object",
+            "-t",
+            kind,
+            *options,
+            "--no-filters",
+            "--stdin-paths",
             stdin="".join(paths).encode(),
         )
     return [Oid(line) for line in out.decode("ascii").split()]

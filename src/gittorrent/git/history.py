@@ -6,6 +6,7 @@ histories of ten million objects exist.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from gittorrent.git.runner import Git
 
 
+LATEST = 2**64 - 1
+"""The largest committer time; git keeps times in 64 bits, and larger ones count as this one."""
+
+
 class MissingObjectError(LocalError):
     """The repository lacks an object that its own history needs."""
 
@@ -34,7 +39,7 @@ class MissingObjectError(LocalError):
 
 @dataclass(frozen=True, slots=True)
 class WalkedCommit:
-    """A commit as ``git rev-list --parents --timestamp`` prints it."""
+    """A commit with its parents and its committer time in seconds (0 to `LATEST`)."""
 
     oid: Oid
     time: int
@@ -56,12 +61,22 @@ def commits_between(git: Git, start: Iterable[Oid], end: Iterable[Oid]) -> list[
     Tags are peeled; what is no commit is passed over.
     """
     asked = _lines(end) + _lines(f"^{oid}" for oid in start)
-    out = git.run("rev-list", "--parents", "--timestamp", "--stdin", stdin=asked)
+    # Not --timestamp: gits before and after 2.41 read malformed committer lines differently
+    # there. Without --encoding=none, a commit could have itself converted before it is read.
+    words = ["rev-list", "--no-commit-header", "--encoding=none", "--format=%ct %H %P", "--stdin"]
     commits = []
-    for line in out.decode("ascii").splitlines():
-        time, oid, *parents = line.split(" ")
-        commits.append(WalkedCommit(Oid(oid), int(time), tuple(Oid(p) for p in parents)))
+    for line in git.run(*words, stdin=asked).decode("ascii").splitlines():
+        time, oid, *parents = line.rstrip(" ").split(" ")
+        commits.append(WalkedCommit(Oid(oid), _seconds(time), tuple(Oid(p) for p in parents)))
     return commits
+
+
+def _seconds(digits: str) -> int:
+    """Read a committer time: nothing (git saw no number) is 0, too large a number `LATEST`."""
+    significant = digits.lstrip("0")
+    if len(significant) > len(str(LATEST)):
+        return LATEST
+    return min(int(significant or "0"), LATEST)
 
 
 def reachable_objects(git: Git, tips: Iterable[Oid]) -> Iterator[Oid]:
@@ -98,8 +113,12 @@ def describe(git: Git, oids: Iterable[Oid]) -> list[ObjectInfo | None]:
     asked = list(oids)
     if not asked:
         return []
-    out = git.run("cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)",
-                  "--buffer", stdin=_lines(asked))
+    out = git.run(
+        "cat-file",
+        "--batch-check=%(objectname) %(objecttype) %(objectsize)",
+        "--buffer",
+        stdin=_lines(asked),
+    )
     found: list[ObjectInfo | None] = []
     for line in out.decode("ascii").splitlines():
         oid, kind, *size = line.split(" ")
@@ -159,7 +178,8 @@ class SizeCounter:
             MissingObjectError: one of the objects is not present.
         """
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._reader.join()
         _finish(self._process, ["cat-file"], self._git)
         if self._missing is not None:
@@ -169,6 +189,7 @@ class SizeCounter:
     def abandon(self) -> None:
         """Stop asking; for use when the stream broke."""
         self._process.kill()
+        self._reader.join()  # it reads the same pipe, to the end
         self._process.communicate()
 
     def _read(self) -> None:
@@ -230,7 +251,11 @@ def _feeding(process: subprocess.Popen[bytes], stdin: bytes) -> Callable[[], Non
 
 def _finish(process: subprocess.Popen[bytes], words: list[str], git: Git) -> None:
     stderr = process.stderr.read() if process.stderr is not None else b""
-    if process.wait() != 0:
+    status = process.wait()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    if status != 0:
         raise GitError(words, process.returncode, stderr, str(git.objects or git.directory))
 
 

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from gittorrent.git.runner import Git, GitError
 from gittorrent.durable import sync_directory
+from gittorrent.git.runner import Git, GitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,8 +100,10 @@ def unpack_file(git: Git, pack: Path) -> None:
     Raises:
         GitError: the pack is broken.
     """
+    # Git does not sync loose objects by itself, yet what follows takes them for safely stored.
+    durable = git.with_config("core.fsync=committed", "core.fsyncMethod=batch")
     with pack.open("rb") as source:
-        git.run("unpack-objects", "-q", stdin=source)
+        durable.run("unpack-objects", "-q", stdin=source)
 
 
 def adopt_pack(pack: Path, target: Path, *, keep: str = "") -> None:
@@ -159,7 +161,13 @@ def copy_refs_from(git: Git, source: Path, patterns: Sequence[str]) -> None:
     """
     specs = [f"+{pattern}:{pattern}" for pattern in patterns]
     git.run(
-        "fetch", "--quiet", "--prune", "--no-auto-maintenance", "--update-head-ok",
-        "--no-write-fetch-head", "--no-tags", str(source), *specs,
+        "fetch",
+        "--quiet",
+        "--prune",
+        "--no-auto-maintenance",
+        "--update-head-ok",
+        "--no-write-fetch-head",
+        "--no-tags",
+        str(source),
+        *specs,
     )
-

@@ -45,12 +45,22 @@ def find_repository(path: Path) -> FoundRepository:
     Raises:
         NotARepositoryError: there is none, or git does not trust its owner.
     """
-    words = [executable(), "-C", str(path), "rev-parse", "--absolute-git-dir", "--git-common-dir",
-             "--is-bare-repository", "--show-object-format"]
+    words = [
+        executable(),
+        "-C",
+        str(path),
+        "rev-parse",
+        "--absolute-git-dir",
+        "--git-common-dir",
+        "--is-bare-repository",
+        "--show-object-format",
+    ]
     try:
         done = subprocess.run(
-            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=environment.trusted(), check=False,
+            words,
+            capture_output=True,
+            env=environment.trusted(),
+            check=False,
         )
     except OSError as error:
         raise NotARepositoryError(f"cannot look into {path}: {error}") from error
@@ -115,10 +125,30 @@ def set_config(git: Git, settings: Mapping[str, str]) -> None:
             git.run("config", "--local", key, value)
 
 
+def committer(git_dir: Path) -> bytes | None:
+    """Return the person git takes the user for, as ``Name <email>``; None where it knows none."""
+    done = subprocess.run(
+        [executable(), f"--git-dir={git_dir}", "var", "GIT_COMMITTER_IDENT"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment.trusted(),
+        check=False,
+    )
+    person, close, _ = done.stdout.rpartition(b"> ")
+    return person + b">" if done.returncode == 0 and close else None
+
+
 def create_bare(path: Path, object_format: ObjectFormat) -> Git:
     """Make an empty bare repository and return git for it."""
     path.mkdir(parents=True, exist_ok=True)
-    command = [executable(), "init", "--quiet", "--bare", "--template=",
-               f"--object-format={object_format.name}", str(path)]
+    command = [
+        executable(),
+        "init",
+        "--quiet",
+        "--bare",
+        "--template=",
+        f"--object-format={object_format.name}",
+        str(path),
+    ]
     subprocess.run(command, env=environment.sealed(), check=True, stdout=subprocess.DEVNULL)
     return Git(path)

@@ -8,6 +8,7 @@ become visible together, when everything the refs need is proved present.
 from __future__ import annotations
 
 import asyncio
+import shutil
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import locked
@@ -19,19 +20,18 @@ from gittorrent.git.runner import Git
 from gittorrent.ids import format_of
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore
-from gittorrent.repository.receive import LyingReelError, check_descents, receiving
-from gittorrent.repository.reelstore import ReelStore
+from gittorrent.repository.receive import LyingReelError, check_descents
 from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.bring import bring_reels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from gittorrent.helper.commands import Options, Wanted
-    from gittorrent.helper.progress import TerminalReporter
     from gittorrent.ids import ObjectFormat, Oid, PushId, Refs
     from gittorrent.push.log import VerifiedLog
-    from gittorrent.repository.receive import Receiver
+    from gittorrent.terminal import TerminalReporter
     from gittorrent.transfer.acquire import Context
     from gittorrent.transfer.location import Location
 
@@ -39,8 +39,14 @@ CANDIDATES = 32
 """Newest pushes looked at for what the repository has already."""
 
 
+CLONE_KEEP = "gittorrent is fetching"
+"""Content of a .keep file that protects a new pack until git's refs point into it."""
+
+
 class Fetcher:
     """Lists and fetches for one run of the helper.
+
+    ``locked`` is the .keep file of a pack that proved self-contained, for git to delete.
 
     Args:
         remote: name of git's remote.
@@ -69,6 +75,7 @@ class Fetcher:
         self._acquisition = Acquisition(location, context)
         self._log: VerifiedLog | None = None
         self._store: LogStore | None = None
+        self.locked: Path | None = None
 
     async def open(self) -> None:
         """Reach the first mirror and learn who it carries.
@@ -114,6 +121,7 @@ class Fetcher:
         verified = set(self._log.refs.values())
         in_log = all(oid in verified for oid in oids)
         with locked(self._layout.lock):
+            self._remove_litter()
             plain = self._is_incomplete() or options.for_fetch().limits_history
             if plain or not in_log:
                 await self._fetch_plainly(wants, options)
@@ -122,6 +130,14 @@ class Fetcher:
                 proved = await self._fetch_reels(wants, oids, options)
             await asyncio.to_thread(self._commit, plain)
         return proved
+
+    def _remove_litter(self) -> None:
+        """Remove what a run that was killed left behind."""
+        for room in self._layout.incoming.glob("*"):
+            shutil.rmtree(room, ignore_errors=True)
+        for keep in (self._layout.objects / "pack").glob("pack-*.keep"):
+            if keep.read_bytes() == f"{CLONE_KEEP}\n".encode():
+                keep.unlink()
 
     def _is_incomplete(self) -> bool:
         config = read_config(self._layout.git_dir, sealed=True)
@@ -135,7 +151,7 @@ class Fetcher:
         assert self._log is not None
         assert self._store is not None
         if not incomplete:
-            check_descents(self._git(), self._log.descents)
+            self._log.descents = check_descents(self._git(), self._log.descents)
         self._store.commit(self._log)
         key = f"remote.{self._remote}.url"
         config = read_config(self._layout.git_dir, sealed=True)
@@ -161,49 +177,23 @@ class Fetcher:
             return False
         known = [oid for push in have for oid in store.refs_at_in(log, push).values()]
         try:
-            reached = await self._download_chain(log, store, have)
+            brought = await bring_reels(
+                self._acquisition, self._layout, log, store, have, self._reporter, keep=False
+            )
         except LyingReelError as error:
-            self._reporter.note(str(error))
-            reached = None
-        tips = known if reached is None else list(store.refs_at_in(log, reached).values())
+            self._acquisition.distrust(log, error)
+            brought = None
+        tips = known if brought is None else list(store.refs_at_in(log, brought.push).values())
         left = [want for want in wants if want.oid not in set(tips)]
         if left:
             left = [w for w in left if not await asyncio.to_thread(self._has, w.oid)]
         if left:
             await self._fetch_plainly(left, options)
             return False
-        return reached is not None or not oids
-
-    async def _download_chain(
-        self, log: VerifiedLog, store: LogStore, have: Sequence[PushId]
-    ) -> PushId | None:
-        """Download, check and install the reels that help; return the push they reach."""
-        chain = await self._acquisition.plan(log, have)
-        if not chain:
-            return None
-        reels = ReelStore(self._layout)
-        with receiving(self._layout, log.object_format, reels) as receiver:
-            for offer, signed in chain:
-                tips = list(store.refs_at_in(log, offer.end).values())
-                await self._acquisition.download(offer, signed, receiver, tips)
-            end = chain[-1][0].end
-            await asyncio.to_thread(self._check_and_install, receiver, log, store, have, end)
-        self._acquisition.discard_partial()
-        return end
-
-    def _check_and_install(
-        self,
-        receiver: Receiver,
-        log: VerifiedLog,
-        store: LogStore,
-        have: Sequence[PushId],
-        end: PushId,
-    ) -> None:
-        self._reporter.phase("checking connectivity")
-        tips = list(store.refs_at_in(log, end).values())
-        known = [oid for push in have for oid in store.refs_at_in(log, push).values()]
-        receiver.check(log, tips, known)
-        receiver.install(keep=False)
+        if brought is not None and brought.pack is not None:
+            self.locked = brought.pack.with_suffix(".keep")
+            self.locked.write_text(f"{CLONE_KEEP}\n", encoding="ascii")
+        return brought is not None or not oids
 
     def _pushes_present(self, store: LogStore, log: VerifiedLog) -> list[PushId]:
         """Return the newest push whose objects are all here, if there is one."""
@@ -243,4 +233,3 @@ class Fetcher:
             else:
                 return
         raise FetchFailedError("; ".join(failures) or "no mirror to fetch from")
-

@@ -21,11 +21,11 @@ from gittorrent.git.runner import Git
 from gittorrent.git.scratch import make
 from gittorrent.helper.commands import CAPABILITIES, Options, Wanted, parse_fetch
 from gittorrent.helper.fetching import Fetcher
-from gittorrent.helper.progress import TerminalReporter
 from gittorrent.helper.relay import relay
 from gittorrent.ids import SHA1
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
+from gittorrent.terminal import STATUS_VARIABLE, TerminalReporter
 from gittorrent.transfer.acquire import Context
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.settings import read_settings
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.settings import Settings
-
-STATUS_VARIABLE = "GITTORRENT_STATUS_FILE"
-"""Names a file that gets the exit code, which git does not pass on."""
 
 _ORPHAN_SECONDS = 0.5
 
@@ -135,6 +132,9 @@ class Helper:
         self._open()
         proved = self._run(self._fetcher.fetch(wants, self._options))
         self._reporter.close()
+        if proved and self._fetcher.locked is not None:
+            # Knowing the pack, git looks for the tips in it instead of walking the history again.
+            _say(f"lock {self._fetcher.locked}")
         if proved and self._options.check_connectivity:
             _say("connectivity-ok")
         _say("")

@@ -49,7 +49,12 @@ class ConcurrentEntriesError(GitTorrentError):
 
 @dataclass(frozen=True, slots=True)
 class Descent:
-    """A promise to check once the objects are here: ``new`` must descend from ``old``."""
+    """A promise to check once the objects are here: ``new`` must descend from ``old``.
+
+    When a later entry may set the ref to anything, what came before no longer matters for the
+    state, and its promises are dropped; so ``old`` is in the past of the ref's value, or the
+    promise was broken.
+    """
 
     ref: RefName
     old: Oid
@@ -161,12 +166,14 @@ class VerifiedLog:
             ConcurrentEntriesError: it needs the merge rule.
         """
         if push.join:
+            self._check_signature(push, push_id)
             raise _concurrent(push_id)
         if push.kind is PushKind.POLICY:
             entry = self._policy_entry(push, push_id, expected)
         elif push.kind is PushKind.REFERENCES:
             entry = self._references_entry(push, push_id)
         else:
+            self._check_signature(push, push_id)
             raise ConcurrentEntriesError(
                 f"push {push_id} is a push certificate, which this version cannot judge",
                 hint="install a newer gittorrent",
@@ -182,8 +189,9 @@ class VerifiedLog:
         if self._policy is None:
             policy = verify_first(signed, repository=expected)
         else:
-            self._check_parent(Policy.parse(push.text).parent, push_id)
             policy = verify_next(signed, self.policy)
+            self._check_parent(policy.policy.parent, push_id)
+            _refuse_exclusions(policy.policy, push_id)
         self._policy = policy
         return Entry(push_id, self.head, push, None, self.refs, ())
 
@@ -193,16 +201,21 @@ class VerifiedLog:
         changed = self._judge_changes(tag.refs, key, push_id)
         return Entry(push_id, self.head, push, key, tag.refs, changed)
 
-    def _check_references(
-        self, push: PushObject, tag: ReferencesTag, push_id: PushId
-    ) -> KeyRef:
+    def _check_references(self, push: PushObject, tag: ReferencesTag, push_id: PushId) -> KeyRef:
         """Check whose tag it is, what it builds on and who signed it; return the key."""
         if tag.repository != self.repository:
             raise EntryError(f"push {push_id} is for repository {tag.repository}")
+        key = self._check_signature(push, push_id)
         self._check_parent(tag.parent, push_id)
+        return key
+
+    def _check_signature(self, push: PushObject, push_id: PushId) -> KeyRef:
+        """Check who signed an entry; comes first, so that only the known can stop a log."""
         signer = verify(push.signatures[0], push.text, self.policy.keyring)
         if signer.key != push.signer:
             raise EntryError(f"push {push_id} names signer {push.signer}, signed by {signer.key}")
+        if not self._is_known(signer.key):
+            raise NotAllowedError(f"push {push_id}: the policy does not know {signer.key}")
         return signer.key
 
     def _check_parent(self, parent: str | None, push_id: PushId) -> None:
@@ -215,8 +228,10 @@ class VerifiedLog:
     def _judge_changes(self, refs: Refs, key: KeyRef, push_id: PushId) -> tuple[RefName, ...]:
         changed = changes_between(self.refs, refs)
         rules = self.policy.policy
-        descents: list[Descent] = []
+        descents = list(self.descents)
         for name, old, new in changed:
+            if old is None or new is None or rules.allows(name, key, Change.REWIND):
+                descents = [descent for descent in descents if descent.ref != name]
             if old is None:
                 allowed = rules.allows(name, key, Change.CREATE)
             elif new is None:
@@ -231,14 +246,18 @@ class VerifiedLog:
                 raise NotAllowedError(
                     f"push {push_id}: the policy does not let {key} change {shown}"
                 )
-        if not changed and not (rules.may_sign_reels(key) or self._may_change_something(key)):
-            raise NotAllowedError(f"push {push_id}: the policy does not know {key}")
         # Only now: a refused entry must leave no trace.
-        self.descents += descents
+        self.descents = descents
         return tuple(name for name, _, _ in changed)
 
-    def _may_change_something(self, key: KeyRef) -> bool:
-        return any(rule.who == key for rule in self.policy.policy.rules)
+    def _is_known(self, key: KeyRef) -> bool:
+        rules = self.policy.policy
+        return (
+            key in rules.roots
+            or rules.may_sign_reels(key)
+            or any(rule.who == key for rule in rules.rules)
+            or any(key in quorum.keys for quorum in rules.quorums)
+        )
 
 
 def changes_between(old: Refs, new: Refs) -> list[tuple[RefName, Oid | None, Oid | None]]:
@@ -248,6 +267,15 @@ def changes_between(old: Refs, new: Refs) -> list[tuple[RefName, Oid | None, Oid
         if old.get(name) != new.get(name):
             found.append((name, old.get(name), new.get(name)))
     return found
+
+
+def _refuse_exclusions(policy: Policy, push_id: PushId) -> None:
+    """Stop at a policy that takes effect from recorded entries, which needs the merge rule."""
+    if policy.revoked or policy.void or policy.epochs:
+        raise ConcurrentEntriesError(
+            f"policy {push_id} takes earlier pushes back, which this version cannot carry out",
+            hint="install a newer gittorrent",
+        )
 
 
 def _concurrent(push_id: PushId) -> ConcurrentEntriesError:

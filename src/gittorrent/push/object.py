@@ -22,28 +22,24 @@ from enum import Enum
 from gittorrent.errors import TrustError
 from gittorrent.ids import Oid, format_of
 from gittorrent.trust.keys import KeyRef
-from gittorrent.trust.signature import Signature, detect
+from gittorrent.trust.signature import MAX_SIGNATURE, Signature, detect
+from gittorrent.trust.signed_policy import (
+    MAX_CERTIFICATES,
+    MAX_CERTIFICATES_SIZE,
+    MAX_SIGNATURES,
+)
 
 MAX_TEXT = 32 << 20
 """Bytes of the signed text; a references tag with a quarter of a million refs fits."""
 
-MAX_SIGNATURES = 64
-"""No policy has more roots than this."""
-
-MAX_PINNED = 256
-"""Certificates carried beside a policy."""
-
-MAX_PINNED_SIZE = 1 << 20
-"""Bytes of one certificate."""
-
-MAX_SIGNATURE_SIZE = 64 << 10
-"""Bytes of one armored signature."""
+MAX_PINNED_SIZE = MAX_CERTIFICATES_SIZE
+"""Bytes of one certificate: all of a policy's together may have no more."""
 
 MAX_JOIN = 4096
 """Parents of a join; wider joins than the log can ever need."""
 
-MAX_SIZE = MAX_TEXT + MAX_SIGNATURES * MAX_SIGNATURE_SIZE + (4 << 20)
-"""Bytes of a whole push object as it travels."""
+MAX_SIZE = 64 << 20
+"""Bytes of a whole push object as it travels: text, signatures and certificates at their most."""
 
 _FIRST_LINE = b"gittorrent push 1"
 
@@ -107,7 +103,7 @@ def parse_push_object(data: bytes) -> PushObject:
     if not separator or lines[0] != _FIRST_LINE:
         raise PushObjectError(f"push object begins {data[:40]!r}")
     fields = [_field(line) for line in lines[1:]]
-    sizes = {"text": MAX_TEXT, "signature": MAX_SIGNATURE_SIZE, "pinned": MAX_PINNED_SIZE}
+    sizes = {"text": MAX_TEXT, "signature": MAX_SIGNATURE, "pinned": MAX_PINNED_SIZE}
     bodies: dict[str, list[bytes]] = {name: [] for name in sizes}
     position = 0
     for name, value in fields:
@@ -130,10 +126,12 @@ def _assemble(fields: dict[str, str], bodies: dict[str, list[bytes]]) -> PushObj
         raise PushObjectError(f"unknown kind of push object {fields.get('kind', '')[:40]!r}")
     if len(bodies["text"]) != 1 or not 1 <= len(bodies["signature"]) <= MAX_SIGNATURES:
         raise PushObjectError("a push object has one text and at least one signature")
-    if len(bodies["pinned"]) > MAX_PINNED:
-        raise PushObjectError(f"push object carries more than {MAX_PINNED} certificates")
+    if len(bodies["pinned"]) > MAX_CERTIFICATES:
+        raise PushObjectError(f"push object carries more than {MAX_CERTIFICATES} certificates")
     signer = fields.get("signer")
     is_policy = kind is PushKind.POLICY
+    if bodies["pinned"] and not is_policy:
+        raise PushObjectError("only policies carry certificates")
     if is_policy != (signer is None) or (not is_policy and len(bodies["signature"]) != 1):
         raise PushObjectError("a push has one signer who is named, a policy names none")
     return PushObject(

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from gittorrent.durable import locked, write_atomically
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.git import refs as git_refs
+from gittorrent.git.history import describe
 from gittorrent.git.repository import find_repository, read_config, set_config
 from gittorrent.git.runner import Git
-from gittorrent.ids import OBJECT_FORMATS, RepositoryId
+from gittorrent.ids import OBJECT_FORMATS, Oid, RepositoryId
 from gittorrent.push.log import changes_between
 from gittorrent.repository.layout import LOG_REF, Layout
-from gittorrent.repository.logstore import LogStore
+from gittorrent.repository.logstore import LogStore, identify
 from gittorrent.repository.reelstore import ReelStore
 
 if TYPE_CHECKING:
@@ -123,9 +124,21 @@ class Carried:
             yield
 
     def _repair(self) -> None:
-        head = self.log_store.ids()[-1]
-        if str(git_refs.read_ref(self.git, LOG_REF)) != str(head):
-            self.follow_log(self.log())
+        ids = self.log_store.ids()
+        head = Oid(ids[-1])
+        is_here = describe(self.git, [head]) != [None]
+        if is_here and git_refs.read_ref(self.git, LOG_REF) == head:
+            return
+        # Git does not sync loose objects, so a power cut may have taken the entries' commits.
+        pushes = [self.log_store.push(push) for push in ids]
+        identify(self.git, pushes, self.object_format, write=True)
+        self.follow_log(self.log())
+
+    def store_entries(self, log: VerifiedLog) -> None:
+        """Write the commits of entries that came from elsewhere into the repository."""
+        known = set(self.log_store.ids())
+        pushes = [self.log_store.push(i) for i in log.ids if i not in known]
+        identify(self.git, pushes, self.object_format, write=True)
 
     def commit(self, log: VerifiedLog) -> None:
         """Make ``log`` this repository's log and let the refs follow."""
@@ -141,16 +154,15 @@ class Carried:
         if self.about.role == MIRROR:
             present = git_refs.read_refs(self.git)
             own = {n: o for n, o in present.items() if not n.startswith(b"refs/gittorrent/")}
-            git_refs.apply_changes(
-                self.git, changes_between(own, log.refs), self.object_format
-            )
+            git_refs.apply_changes(self.git, changes_between(own, log.refs), self.object_format)
             git_refs.set_head(self.git, log.policy.policy.head)
             self.git.run("pack-refs", "--all")
         self.git.run("update-ref", LOG_REF, log.head)
 
-    def published_refs(self) -> Refs:
-        """Return the repository's refs that its patterns select."""
-        prefixes = [pattern.removesuffix("/*") for pattern in self.about.patterns]
+    def published_refs(self, patterns: tuple[str, ...] | None = None) -> Refs:
+        """Return the repository's refs that ``patterns``, or those recorded, select."""
+        chosen = self.about.patterns if patterns is None else patterns
+        prefixes = [pattern.removesuffix("/*") for pattern in chosen]
         return git_refs.read_refs(self.git, *prefixes)
 
     def prepare_settings(self) -> None:

@@ -102,11 +102,9 @@ class GitIndexer:
         position = 0
         with self._pack.open("rb") as source:
             while position < self._size:
-                with self._grown:
-                    self._grown.wait_for(lambda: self._stopped or self._prefix > position)
-                    if self._stopped:
-                        return
-                    limit = self._prefix
+                limit = self._wait_beyond(position)
+                if limit is None:
+                    return
                 while position < limit:
                     data = source.read(min(_CHUNK, limit - position))
                     try:
@@ -115,4 +113,8 @@ class GitIndexer:
                         return  # finish() reports what git said
                     position += len(data)
 
-
+    def _wait_beyond(self, position: int) -> int | None:
+        """Wait until more than ``position`` bytes are verified; None when stopped."""
+        with self._grown:
+            self._grown.wait_for(lambda: self._stopped or self._prefix > position)
+            return None if self._stopped else self._prefix

@@ -4,6 +4,7 @@
 
     gittorrent/repository.json   what this repository is to the node
     gittorrent/log               ids of the log's entries, oldest first: the commit point
+    gittorrent/descents          promises of the log that wait for objects to be checked
     gittorrent/pushes/<push id>  push objects
     gittorrent/reels/<manifest id>.manifest   text and signature
     gittorrent/reels/<manifest id>.pack       wire form of a small reel
@@ -48,6 +49,11 @@ class Layout:
     def log(self) -> Path:
         """Ids of the log's entries."""
         return self.own / "log"
+
+    @property
+    def descents(self) -> Path:
+        """What the log promises about objects that are not here."""
+        return self.own / "descents"
 
     @property
     def lock(self) -> Path:

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gittorrent.durable import write_atomically
 from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.git.hashing import hash_objects, tree_content
-from gittorrent.ids import PushId
+from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.commit import entry_commit, entry_files
-from gittorrent.push.log import VerifiedLog
+from gittorrent.push.log import Descent, VerifiedLog
 from gittorrent.push.object import PushKind, PushObject, parse_push_object
 from gittorrent.push.parent import parent_of
 from gittorrent.push.reftag import parse_references_tag
-from gittorrent.durable import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,13 +130,15 @@ class LogStore:
         """Return the log as recorded: policies and the newest references verified again."""
         ids = self.ids()
         kinds = self._kinds()
-        policies = [i for i in ids if kinds[i] is PushKind.POLICY]
-        references = next((i for i in reversed(ids) if kinds[i] is PushKind.REFERENCES), None)
-        return VerifiedLog.recall(
+        policies = [i for i in ids if kinds.get(i) is PushKind.POLICY]
+        references = next((i for i in reversed(ids) if kinds.get(i) is PushKind.REFERENCES), None)
+        log = VerifiedLog.recall(
             self._format,
             ids,
             {i: self.push(i) for i in [*policies, *([references] if references else [])]},
         )
+        log.descents = self._open_questions()
+        return log
 
     def replay(self, git: Git) -> VerifiedLog:
         """Verify the whole log from its first entry, ids included, and return it.
@@ -165,7 +167,25 @@ class LogStore:
         for push_id in log.ids:
             kind = kinds.get(push_id) or self.push(push_id).kind
             lines.append(f"{push_id} {kind.value}\n")
+        self._keep_open_questions(log.descents)
         write_atomically(self._layout.log, "".join(lines).encode("ascii"))
+
+    def _open_questions(self) -> list[Descent]:
+        """Return what could not be checked when the log was recorded, for want of objects."""
+        try:
+            lines = self._layout.descents.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            old, new, name = line.split(b" ", 2)
+            found.append(Descent(RefName(name), Oid(old.decode()), Oid(new.decode())))
+        return found
+
+    def _keep_open_questions(self, descents: Sequence[Descent]) -> None:
+        if descents or self._layout.descents.exists():
+            lines = [f"{d.old} {d.new} ".encode("ascii") + d.ref + b"\n" for d in descents]
+            write_atomically(self._layout.descents, b"".join(lines))
 
     def _kinds(self) -> dict[PushId, PushKind]:
         try:

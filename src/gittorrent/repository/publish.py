@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError, UsageError
 from gittorrent.git import packs, scratch
+from gittorrent.git.history import describe
 from gittorrent.git.refs import head_target
 from gittorrent.git.repository import require_complete
 from gittorrent.ids import RefName
@@ -30,11 +31,12 @@ from gittorrent.trust.policy import Policy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gittorrent.ids import PushId, Refs, RepositoryId
+    from gittorrent.ids import Oid, PushId, Refs, RepositoryId
     from gittorrent.reel.build import ReelPack
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.signing.keys import Signer
+
 
 class NothingPublishableError(UsageError):
     """The repository's refs cannot be published as they are."""
@@ -110,18 +112,18 @@ class Publisher:
             is_new = log.head is None
             pending: list[tuple[PushId, PushObject]] = []
             if is_new:
-                pending.append(self._first_policy(log, name or "repository"))
+                pending.append(self._first_policy(log, name or self._former_name()))
             elif name is not None and name != log.policy.policy.name:
                 raise UsageError(
                     f"{carried.layout.git_dir} is published as {log.policy.policy.name}",
                     hint="leave --name away; renaming means a new version of the policy",
                 )
-            self._set_about(log, patterns)
-            refs = self._refs(patterns)
+            about = self._about(log, patterns)
+            refs = self._refs(about)
             changed = changes_between(log.refs, refs)
             if changed or is_new:
                 pending.append(self._references(log, refs))
-            reels = self._finish(log, pending)
+            reels = self._finish(log, about, pending)
         assert log.head is not None
         return Published(
             log.repository, log.policy.policy.name, log.head, len(changed), reels, is_new
@@ -162,29 +164,33 @@ class Publisher:
         log.admit(push, push_id)
         return push_id, push
 
-    def _set_about(self, log: VerifiedLog, patterns: tuple[str, ...]) -> None:
+    def _former_name(self) -> str:
+        """Return the name of a first publication that a crash cut short, or a plain one."""
+        return self._carried.about.name if self._carried.is_carried else "repository"
+
+    def _about(self, log: VerifiedLog, patterns: tuple[str, ...]) -> About:
+        """Return what the repository will be to the node once this push counts."""
         carried = self._carried
+        former: tuple[str, ...] = ()
         if carried.is_carried:
             about = carried.about
+            former = about.patterns
             if about.role != ORIGIN:
                 raise UsageError(
                     f"{carried.layout.git_dir} is a mirror of {about.source}: its refs follow"
                     " the log",
                     hint="publish the repository you work in",
                 )
-        else:
-            about = About(log.repository, log.policy.policy.name, ORIGIN)
-            carried.layout.own.mkdir(exist_ok=True)
-        merged = tuple(dict.fromkeys([*PUBLISHED, *about.patterns, *patterns]))
-        carried.set_about(replace(about, patterns=merged))
+        merged = tuple(dict.fromkeys([*PUBLISHED, *former, *patterns]))
+        return About(log.repository, log.policy.policy.name, ORIGIN, merged)
 
-    def _refs(self, patterns: tuple[str, ...]) -> Refs:
-        for pattern in patterns:
+    def _refs(self, about: About) -> Refs:
+        for pattern in about.patterns:
             if not pattern.startswith("refs/"):
                 raise NothingPublishableError(
                     f"{pattern!r} is no pattern of refs", hint="write it as refs/notes/*"
                 )
-        refs = self._carried.published_refs()
+        refs = self._carried.published_refs(about.patterns)
         try:
             for name in refs:
                 check_ref_name(name)
@@ -197,26 +203,47 @@ class Publisher:
         return refs
 
     def _finish(
-        self, log: VerifiedLog, pending: list[tuple[PushId, PushObject]]
+        self, log: VerifiedLog, about: About, pending: list[tuple[PushId, PushObject]]
     ) -> tuple[StoredReel, ...]:
         """Build what reels are missing, then let the log count."""
         carried = self._carried
         for push_id, push in pending:
             carried.log_store.store_push(push_id, push)
+        self._drop_litter(log)
         reels = self._missing_reels(log)
+        if not carried.is_carried or carried.about != about:
+            carried.set_about(about)
         if pending:
             carried.prepare_settings()
             carried.commit(log)
         return reels
 
+    def _drop_litter(self, log: VerifiedLog) -> None:
+        """Forget reels of pushes that a crash kept from counting."""
+        for reel in self._carried.reels.all():
+            if reel.manifest.end not in log:
+                self._carried.reels.drop(reel)
+
+    def _start(self, log: VerifiedLog) -> tuple[PushId | None, list[Oid]]:
+        """Return the newest push to begin a reel after, and what its refs pointed to.
+
+        A push whose objects are gone (rewound and pruned since) is no start any more.
+        """
+        carried = self._carried
+        ends = carried.reel_ends()
+        for push in reversed(log.ids):
+            if push in ends:
+                values = sorted(set(carried.log_store.refs_at(push).values()))
+                if None not in describe(carried.git, values):
+                    return push, values
+        return None, []
+
     def _missing_reels(self, log: VerifiedLog) -> tuple[StoredReel, ...]:
         carried = self._carried
         assert log.head is not None
-        ends = carried.reel_ends()
-        if log.head in ends:
+        if log.head in carried.reel_ends():
             return ()
-        start = next((push for push in reversed(log.ids) if push in ends), None)
-        before = carried.log_store.refs_at(start).values() if start is not None else ()
+        start, before = self._start(log)
         carried.layout.incoming.mkdir(parents=True, exist_ok=True)
         with scratch.receiving(carried.layout.incoming, carried.object_format) as room:
             work = room.directory / "reel"
@@ -248,12 +275,8 @@ class Publisher:
             self._progress("indexing", 0, manifest.objects)
             thin = start is not None
             bases = (carried.layout.objects,) if thin else ()
-            with scratch.receiving(
-                carried.layout.incoming, carried.object_format, bases
-            ) as room:
+            with scratch.receiving(carried.layout.incoming, carried.object_format, bases) as room:
                 indexed = packs.index_file(room, pack.path, thin=thin)
-                packs.adopt_pack(
-                    indexed, carried.reels.pack_path(manifest), keep=KEEP_REASON
-                )
+                packs.adopt_pack(indexed, carried.reels.pack_path(manifest), keep=KEEP_REASON)
             self._progress("indexing", manifest.objects, manifest.objects)
         return carried.reels.store_manifest(manifest, signature)

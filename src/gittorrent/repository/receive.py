@@ -18,6 +18,7 @@ from gittorrent.errors import TrustError
 from gittorrent.git import history, packs, scratch
 from gittorrent.git.runner import GitError
 from gittorrent.reel.manifest import ManifestError
+from gittorrent.reel.pack import HEADER_SIZE, pack_header
 from gittorrent.repository.indexing import GitIndexer
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat, Oid
-    from gittorrent.push.log import Descent, VerifiedLog
+    from gittorrent.push.log import Descent
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.indexing import IndexedPack, Indexer
     from gittorrent.repository.layout import Layout
@@ -102,6 +103,8 @@ class Receiver:
         self._indexer = indexer
         self._taken: list[_Taken] = []
         self._proved: set[Oid] = set()
+        self._self_contained: Path | None = None
+        self.self_contained_pack: Path | None = None
 
     def begin(self, signed: SignedManifest, wire: Path) -> Indexer:
         """Start to index the wire form of a reel while it arrives at ``wire``."""
@@ -124,11 +127,14 @@ class Receiver:
             pack: what the indexer made of it.
             tips: what the refs of its end push point at.
         """
+        self._check_wire_form(signed, wire)
         self._taken.append(_Taken(signed, pack.path, wire))
-        if pack.self_contained and signed.manifest.start is None:
+        borrows = (self._room.directory / "objects" / "info" / "alternates").exists()
+        if pack.self_contained and signed.manifest.start is None and not borrows:
             present = history.describe(self._room, tips)
             if all(info is not None for info in present):
                 self._proved.update(tips)
+                self._self_contained = pack.path
 
     def take_small(self, signed: SignedManifest, wire: Path) -> None:
         """Unpack a small reel that is complete.
@@ -136,6 +142,7 @@ class Receiver:
         Raises:
             LyingReelError: its objects cannot be unpacked.
         """
+        self._check_wire_form(signed, wire)
         try:
             packs.unpack_file(self._room, wire)
         except GitError as error:
@@ -144,23 +151,20 @@ class Receiver:
             )
         self._taken.append(_Taken(signed, None, wire))
 
-    def check(self, log: VerifiedLog, tips: Sequence[Oid], known: Iterable[Oid]) -> None:
+    def check(self, tips: Sequence[Oid], known: Iterable[Oid]) -> None:
         """Prove that everything ``tips`` reach is there.
 
         Args:
-            log: what it is checked for; its open questions of descent are answered too.
             tips: what refs shall point at.
             known: ids whose whole past was present before.
 
         Raises:
             LyingReelError: something is missing though the reels should have brought it.
-            NotDescendedError: a push moved a ref to where it may not go.
         """
         proved = self._proved.union(known)
         wanted = [tip for tip in dict.fromkeys(tips) if tip not in proved]
         if wanted and not history.is_connected(self._room, wanted, sorted(proved)):
             raise LyingReelError("the reels lack objects that the push needs", self._last_key())
-        check_descents(self._room, log.descents)
 
     def install(self, *, keep: bool) -> None:
         """Move everything received into the repository.
@@ -171,6 +175,8 @@ class Receiver:
         for taken in self._taken:
             if taken.pack is not None:
                 target = self._layout.pack(taken.signed.manifest.pack_checksum)
+                if taken.pack == self._self_contained:
+                    self.self_contained_pack = target
                 packs.adopt_pack(taken.pack, target, keep=KEEP_REASON if keep else "")
         _move_loose(self._room.directory / "objects", self._layout.objects)
         for taken in self._taken:
@@ -179,31 +185,49 @@ class Receiver:
                 self._reels.adopt_copy(manifest, taken.wire)
             self._reels.store_manifest(manifest, taken.signed.signature)
 
+    def _check_wire_form(self, signed: SignedManifest, wire: Path) -> None:
+        """Compare the pack's own count and checksum with what the manifest says of them."""
+        manifest = signed.manifest
+        with wire.open("rb") as file:
+            header = file.read(HEADER_SIZE)
+            file.seek(manifest.pack_size - self._format.raw_size)
+            trailer = file.read()
+        if header != pack_header(manifest.objects) or trailer.hex() != manifest.pack_checksum:
+            raise LyingReelError(
+                f"the pack of reel {manifest.id} is not the one its manifest describes", signed.key
+            )
+
     def _last_key(self) -> KeyRef:
         if not self._taken:
             raise ManifestError("nothing was received")
         return self._taken[-1].signed.key
 
 
-def check_descents(git: Git, descents: Iterable[Descent]) -> None:
+def check_descents(git: Git, descents: Sequence[Descent]) -> list[Descent]:
     """Answer what the log left open until the objects were here.
+
+    Returns:
+        What cannot be answered yet because the new value is not here, as in a clone of one branch.
 
     Raises:
         NotDescendedError: a ref was moved to where it may not go.
     """
-    for descent in descents:
-        if not history.is_ancestor(git, descent.old, descent.new):
+    present = history.describe(git, [descent.new for descent in descents])
+    open_questions = []
+    for descent, found in zip(descents, present, strict=True):
+        if found is None:
+            open_questions.append(descent)
+        elif not history.is_ancestor(git, descent.old, descent.new):
             name = descent.ref.decode(errors="backslashreplace")
             raise NotDescendedError(
                 f"a push moved {name} from {descent.old} to {descent.new}, which does not"
                 " descend from it, with a key that may not do that"
             )
+    return open_questions
 
 
 @contextlib.contextmanager
-def receiving(
-    layout: Layout, object_format: ObjectFormat, reels: ReelStore
-) -> Iterator[Receiver]:
+def receiving(layout: Layout, object_format: ObjectFormat, reels: ReelStore) -> Iterator[Receiver]:
     """Yield a receiver for one repository; its scratch space is gone afterwards."""
     has_objects = any(layout.objects.glob("pack/*.idx")) or any(layout.objects.glob("??"))
     alternates = (layout.objects,) if has_objects else ()

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gittorrent.durable import sync_directory, write_atomically
 from gittorrent.errors import GitTorrentError
 from gittorrent.ids import ManifestId, is_sha256
 from gittorrent.reel.manifest import parse_manifest
 from gittorrent.reel.pack import WireView
-from gittorrent.durable import sync_directory, write_atomically
 from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
@@ -141,10 +141,12 @@ class ReelStore:
         write_atomically(self._layout.small_pack(manifest.id), wire.read_bytes())
 
     def drop(self, reel: StoredReel) -> None:
-        """Forget a reel that cannot be served any more."""
+        """Forget a reel that cannot be served any more; git may repack its objects then."""
         self._layout.manifest(reel.id).unlink(missing_ok=True)
         self._layout.small_pack(reel.id).unlink(missing_ok=True)
         self._parsed.pop(reel.id, None)
+        if all(other.pack != reel.pack for other in self.all()):
+            reel.pack.with_suffix(".keep").unlink(missing_ok=True)
 
     def _stored(self, manifest: Manifest, signature: Signature) -> StoredReel:
         return StoredReel(manifest.id, manifest, signature, self.pack_path(manifest))

@@ -166,6 +166,21 @@ class Database:
                 (repository, head, length, now),
             )
 
+    def distrust(self, repository: RepositoryId, key: str, reason: str, now: int) -> None:
+        """Believe no manifest of ``key`` any more for a repository."""
+        with self._writing():
+            self._db.execute(
+                "INSERT OR IGNORE INTO distrusted VALUES (?, ?, ?, ?)",
+                (repository, key, reason, now),
+            )
+
+    def distrusted(self, repository: RepositoryId, key: str) -> str | None:
+        """Return why manifests of ``key`` are not believed, None when they are."""
+        row = self._db.execute(
+            "SELECT reason FROM distrusted WHERE repository_id = ? AND key = ?", (repository, key)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
     def list_mirror(self, repository: RepositoryId, row: MirrorRow) -> None:
         """Add or renew a mirror."""
         with self._writing():

@@ -20,9 +20,9 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Self
 
+from gittorrent.durable import write_atomically
 from gittorrent.errors import LocalError
 from gittorrent.reel.parts import part_range
-from gittorrent.durable import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 EXPIRY_SECONDS = 14 * 24 * 3600
 """Age at which a download nobody goes on with is removed."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DiskFullError(LocalError):
@@ -72,14 +74,34 @@ class PartialPack:
         if not (self.directory / "manifest").exists():
             write_atomically(self.directory / "manifest", manifest_file)
         self._pack = os.open(self.pack, os.O_RDWR | os.O_CREAT, 0o644)
-        if os.fstat(self._pack).st_size != self.manifest.pack_size:
-            os.truncate(self._pack, self.manifest.pack_size)
-        parts = os.open(self.directory / "parts", os.O_RDWR | os.O_CREAT, 0o644)
-        if os.fstat(parts).st_size != len(self.manifest.parts):
-            os.truncate(parts, len(self.manifest.parts))
-        self._marks = mmap.mmap(parts, len(self.manifest.parts))
-        os.close(parts)
+        try:
+            if os.fstat(self._pack).st_size != self.manifest.pack_size:
+                os.truncate(self._pack, self.manifest.pack_size)
+            self._marks = self._open_marks()
+        except OSError as error:
+            os.close(self._pack)
+            if error.errno in _FULL:
+                raise self._full() from error
+            raise
         os.utime(self.directory)
+
+    def _open_marks(self) -> mmap.mmap:
+        count = len(self.manifest.parts)
+        parts = os.open(self.directory / "parts", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if os.fstat(parts).st_size != count:
+                os.truncate(parts, count)
+            # Writing a mark into a hole of a full disk would kill the process.
+            os.posix_fallocate(parts, 0, count)
+            return mmap.mmap(parts, count)
+        finally:
+            os.close(parts)
+
+    def _full(self) -> DiskFullError:
+        return DiskFullError(
+            f"no space left for {self.pack}",
+            hint="make room and try again; verified parts are kept",
+        )
 
     def _check_room(self) -> None:
         free = shutil.disk_usage(self.directory).free
@@ -145,11 +167,8 @@ class PartialPack:
             try:
                 written += os.pwrite(self._pack, view[written:], offset + written)
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise DiskFullError(
-                        f"no space left for {self.pack}",
-                        hint="make room and try again; verified parts are kept",
-                    ) from error
+                if error.errno in _FULL:
+                    raise self._full() from error
                 raise
         self._marks[index] = 1
         return True

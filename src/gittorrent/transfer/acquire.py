@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from gittorrent.errors import GitTorrentError, IdentityError, TrustError
+from gittorrent.git.runner import GitError
 from gittorrent.ids import PushId
 from gittorrent.push.object import parse_push_object
+from gittorrent.push.parent import parent_of
 from gittorrent.reel.manifest import parse_manifest
 from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.repository.logstore import identify
-from gittorrent.repository.receive import SignedManifest
+from gittorrent.repository.receive import LyingReelError, SignedManifest
 from gittorrent.store.partial import PartialPack, expire
 from gittorrent.transfer.limiter import Limiter
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError, WantedPack
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from gittorrent.git.runner import Git
     from gittorrent.ids import ManifestId, ObjectFormat, RepositoryId
     from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.indexing import IndexedPack, Indexer
     from gittorrent.repository.logstore import LogStore
     from gittorrent.repository.receive import Receiver
     from gittorrent.store.database import Database
@@ -204,6 +207,12 @@ class Acquisition:
     ) -> None:
         entries = await self._mirrors[0].fetch_log(latest, log.head)
         pushes = [parse_push_object(data) for _, data in entries]
+        if pushes and parent_of(pushes[0], object_format) != log.head:
+            raise TrustError(
+                f"{self._location.url} has a log that does not continue the one verified before,"
+                f" whose head is {log.head}",
+                hint="it withholds pushes, or its repository was made anew under the same id",
+            )
         ids = await asyncio.to_thread(
             identify, self._context.git, pushes, object_format, write=False
         )
@@ -235,8 +244,9 @@ class Acquisition:
 
     def gather(self, log: VerifiedLog) -> None:
         """Begin to connect to the other mirrors; they join downloads as they answer."""
-        urls = [entry.url for entry in self.mirror_list.mirrors
-                if entry.state is not MirrorState.STALE]
+        urls = [
+            entry.url for entry in self.mirror_list.mirrors if entry.state is not MirrorState.STALE
+        ]
         urls += [u for u in log.policy.policy.mirrors if u.startswith(("git:", "http"))]
         own = self._location.endpoint.url
         for url in list(dict.fromkeys(urls))[: MAX_MIRRORS * 2]:
@@ -303,13 +313,18 @@ class Acquisition:
         for mirror in list(self._mirrors):
             try:
                 data = await mirror.fetch_manifest(offer.manifest)
-                return verify_manifest(data, log, offer)
+                signed = verify_manifest(data, log, offer)
+                reason_not = self._context.database.distrusted(log.repository, str(signed.key))
+                if reason_not is None:
+                    return signed
+                reason = TrustError(f"{signed.key} is not believed here: {reason_not}")
             except (NotThereError, MirrorLostError, TrustError) as error:
                 reason = error
         raise reason or NotThereError(f"no mirror has manifest {offer.manifest}")
 
-    async def download(self, offer: ReelOffer, signed: SignedManifest, receiver: Receiver,
-                       tips: Sequence[object]) -> None:
+    async def download(
+        self, offer: ReelOffer, signed: SignedManifest, receiver: Receiver, tips: Sequence[object]
+    ) -> None:
         """Download one reel and hand it to the receiver.
 
         Args:
@@ -323,9 +338,7 @@ class Acquisition:
         """
         manifest = signed.manifest
         expire(self._context.partial)
-        partial = await asyncio.to_thread(
-            PartialPack, self._context.partial, manifest, signed.file
-        )
+        partial = await asyncio.to_thread(PartialPack, self._context.partial, manifest, signed.file)
         self._kept.append(partial)
         small = receiver.is_small(manifest)
         indexer = None if small else receiver.begin(signed, partial.pack)
@@ -353,9 +366,13 @@ class Acquisition:
             if indexer is None:
                 await asyncio.to_thread(receiver.take_small, signed, partial.pack)
             else:
-                indexed = await asyncio.to_thread(indexer.finish)
+                indexed = await asyncio.to_thread(_finish, indexer, signed)
                 await asyncio.to_thread(
-                    receiver.take_indexed, signed, partial.pack, indexed, tips  # type: ignore[arg-type]
+                    receiver.take_indexed,
+                    signed,
+                    partial.pack,
+                    indexed,
+                    tips,  # type: ignore[arg-type]
                 )
                 indexer = None
         finally:
@@ -363,11 +380,28 @@ class Acquisition:
             if indexer is not None:
                 await asyncio.to_thread(indexer.abandon)
 
+    def distrust(self, log: VerifiedLog, error: LyingReelError) -> None:
+        """Believe a key no more that signed a manifest for the wrong objects; drop the pack."""
+        self._context.reporter.note(str(error))
+        self._context.database.distrust(
+            log.repository, str(error.key), str(error), int(self._context.clock())
+        )
+        self.discard_partial()
+
     def discard_partial(self) -> None:
         """Remove the downloads of this acquisition: what they held is in the repository."""
         for partial in self._kept:
             partial.remove()
         self._kept.clear()
+
+
+def _finish(indexer: Indexer, signed: SignedManifest) -> IndexedPack:
+    try:
+        return indexer.finish()
+    except GitError as error:
+        raise LyingReelError(
+            f"the pack of reel {signed.manifest.id} is broken: {error}", signed.key
+        ) from error
 
 
 def verify_manifest(data: bytes, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:

@@ -83,6 +83,7 @@ class Conversation:
         self._to_write = asyncio.Event()
         self._file: tuple[Path, BinaryIO] | None = None
         self._last_words = b""
+        self._mid_payload = False
 
     def say(self, message: Message, shape: PackShape | None = None) -> None:
         """Send a message before any bulk that waits.
@@ -102,8 +103,7 @@ class Conversation:
         ``ended`` tells why it ended.
         """
         tasks = [
-            self._loop.create_task(work)
-            for work in (self._read(), self._write(), self._watch())
+            self._loop.create_task(work) for work in (self._read(), self._write(), self._watch())
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -190,6 +190,7 @@ class Conversation:
                 await self._to_write.wait()
 
     async def _perform(self, step: Step) -> None:
+        self._mid_payload = True
         await self._send(self.session.send(step.message) + step.payload)
         if step.path is not None:
             for piece in step.pieces:
@@ -197,6 +198,7 @@ class Conversation:
                     await self._send_file(step.path, piece.offset, piece.count)
                 else:
                     await self._send(piece)
+        self._mid_payload = False
 
     async def _send(self, data: bytes) -> None:
         chunk = self._limiter.chunk
@@ -228,7 +230,12 @@ class Conversation:
         return self._file[1]
 
     async def _say_goodbye(self) -> None:
-        """Try to get last words out; a peer that does not take them misses them."""
+        """Try to get last words out; a peer that does not take them misses them.
+
+        Within a payload they would be taken for its bytes, so there they stay unsaid.
+        """
+        if self._mid_payload:
+            return
         data = b"".join(self._urgent) + self._last_words
         if data:
             with contextlib.suppress(OSError, TimeoutError):
@@ -240,4 +247,3 @@ class Conversation:
             self._file[1].close()
         self._socket.close()
         self.ended = self.ended or "done"
-

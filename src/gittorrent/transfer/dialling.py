@@ -62,9 +62,7 @@ async def connect(endpoint: Endpoint, trusted: AddressClass | None = None) -> Di
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            found = await loop.getaddrinfo(
-                endpoint.host, endpoint.port, type=socket.SOCK_STREAM
-            )
+            found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError) as error:
         raise CannotConnectError(f"cannot find host {endpoint.host}: {error}") from error
     reason = "it has no address"

@@ -139,9 +139,7 @@ class GitMirror:
             return
         pack = self._pack
         if pack is not None and not self._conversation.session.closed:
-            self._conversation.say(
-                CancelParts(pack.reel, pack.manifest, first, last, pack.total)
-            )
+            self._conversation.say(CancelParts(pack.reel, pack.manifest, first, last, pack.total))
 
     def flowing(self) -> tuple[int, int] | None:
         """Return the part on its way and how many of its bytes are here."""

@@ -56,7 +56,11 @@ class _JudgingResolver(AbstractResolver):
             if self._trusted is None or may_contact(address_class(text), self._trusted):
                 results.append(
                     ResolveResult(
-                        hostname=host, host=text, port=port, family=kind, proto=protocol,
+                        hostname=host,
+                        host=text,
+                        port=port,
+                        family=kind,
+                        proto=protocol,
                         flags=socket.AI_NUMERICHOST,
                     )
                 )

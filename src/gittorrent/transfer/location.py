@@ -41,10 +41,10 @@ class Location:
 
     def pinned_url(self, repository: RepositoryId) -> str:
         """Return the ``gittorrent`` URL that names the repository for good."""
-        if self.endpoint.scheme != "git":
-            return f"{SCHEME}::{self.endpoint.url}"
-        rest = self.endpoint.url.removeprefix("git://")
-        return f"{SCHEME}://{repository}@{rest}"
+        scheme, _, rest = self.endpoint.url.partition("://")
+        if scheme == "git":
+            return f"{SCHEME}://{repository}@{rest}"
+        return f"{SCHEME}::{scheme}://{repository}@{rest}"
 
 
 def parse_location(url: str) -> Location:

@@ -238,9 +238,7 @@ class PackDownload:
     async def _store(self, key: PeerKey, part: int, data: bytearray | bytes) -> None:
         self._storing.add(part)
         try:
-            good = await self._loop.run_in_executor(
-                self._threads, self._partial.store, part, data
-            )
+            good = await self._loop.run_in_executor(self._threads, self._partial.store, part, data)
         except (LocalError, OSError) as error:
             if not self._done.done():
                 self._done.set_exception(error)
@@ -300,15 +298,17 @@ class PackDownload:
             self._fail("no mirror is left")
 
     def _fail(self, reason: str) -> None:
-        if not self._done.done():
-            faults = "; ".join(f"{self._names[k]}: {why}" for k, why in self._faults.items())
-            self._done.set_exception(
-                NoSourceError(
-                    f"the download stopped at part {len(self._machine.have) if self._machine else 0}"
-                    f" of {self.wanted.total}: {reason}" + (f" ({faults})" if faults else ""),
-                    hint="try again later; verified parts are kept and need no second download",
-                )
+        if self._done.done():
+            return
+        here = 0 if self._machine is None else len(self._machine.have)
+        faults = "; ".join(f"{self._names[k]}: {why}" for k, why in self._faults.items())
+        details = f" ({faults})" if faults else ""
+        self._done.set_exception(
+            NoSourceError(
+                f"the download stopped with {here} of {self.wanted.total} parts: {reason}{details}",
+                hint="try again later; verified parts are kept and need no second download",
             )
+        )
 
     def _handle(self, event: Event) -> None:
         assert self._machine is not None

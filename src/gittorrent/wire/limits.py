@@ -80,8 +80,8 @@ MAX_BUSY_SECONDS = 3600
 
 # Packs and parts
 
-MAX_PUSH_BYTES = 32 * MIB
-"""Bytes in one push object: a certificate for 200,000 refs fits."""
+MAX_PUSH_BYTES = 64 * MIB
+"""Bytes in one push object: a references tag for 200,000 refs with all it may carry fits."""
 
 MAX_MANIFEST_BYTES = 64 * MIB
 """Bytes in one manifest: some 900,000 parts at 72 bytes each."""

@@ -33,3 +33,12 @@ CREATE TABLE heads (
     length INTEGER NOT NULL,
     seen INTEGER NOT NULL
 ) STRICT;
+
+-- Keys that signed manifests for the wrong objects.
+CREATE TABLE distrusted (
+    repository_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (repository_id, key)
+) STRICT;

@@ -1,7 +1,9 @@
-"""Progress in git's own style, on standard error: one line that is rewritten, then ended.
+"""What the command line and the remote helper share: progress, notes, and how a helper ended.
 
-Shown only when git asks for progress; notes worth a line of their own are shown unless git is
-quiet. Nothing here ever writes to standard output, which belongs to the protocol.
+Progress is in git's own style, on standard error: one line that is rewritten, then ended. It is
+shown only when it is asked for; notes worth a line of their own are shown unless all is to be
+quiet. Nothing here ever writes to standard output, which belongs to the helper's protocol or to
+the program that reads a command's result.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from gittorrent.transfer.pack_download import DownloadFigures, MirrorFigures
+
+STATUS_VARIABLE = "GITTORRENT_STATUS_FILE"
+"""Names a file to which a helper writes its exit code, since git does not pass it on."""
 
 _INTERVAL = 0.2
 

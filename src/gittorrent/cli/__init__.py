@@ -1,0 +1,1 @@
+"""The ``gittorrent`` command: one file per subcommand."""

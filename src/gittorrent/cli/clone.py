@@ -1,0 +1,103 @@
+"""``gittorrent clone``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from gittorrent.git.runner import executable
+from gittorrent.terminal import STATUS_VARIABLE
+from gittorrent.transfer.location import SCHEME, parse_location
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--allow-unverified",
+    is_flag=True,
+    help="Clone from a plain git server too, where nothing can be verified.",
+)
+@click.argument("url")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DIR] [GIT OPTIONS]...")
+def clone(allow_unverified: bool, url: str, arguments: tuple[str, ...]) -> None:
+    """Clone from all mirrors of a repository at once; the same as 'git clone URL'.
+
+    Options that git clone knows are passed on. An interrupted clone keeps the parts it has
+    verified: run the same command again and it goes on from there. Unlike git, this command
+    ends with an exit code that tells what was wrong.
+
+    \b
+    Examples:
+      gittorrent clone gittorrent://mirror.example.org/project.git
+      gittorrent clone gittorrent://mirror.example.org/project.git dir --branch next
+    """
+    parse_location(url)
+    if url.partition("://")[0] in ("git", "http", "https"):
+        url = f"{SCHEME}::{url}"
+    words = [executable(), "clone"]
+    if allow_unverified:
+        words += ["-c", "gittorrent.allowUnverified=true"]
+    with tempfile.TemporaryDirectory(prefix="gittorrent-clone-") as room:
+        status = Path(room, "status")
+        environ = {**os.environ, STATUS_VARIABLE: str(status), "PATH": _path()}
+        # Options of git's may stand anywhere, so they go before the end of options.
+        options, places = _sort_out(arguments)
+        done = subprocess.run([*words, *options, "--", url, *places], env=environ, check=False)
+        if done.returncode < 0:
+            sys.exit(128 - done.returncode)
+        if done.returncode and status.exists():
+            sys.exit(int(status.read_text(encoding="ascii")))
+    sys.exit(1 if done.returncode else 0)
+
+
+_VALUED = frozenset(
+    [
+        "-b",
+        "--branch",
+        "-c",
+        "--config",
+        "-o",
+        "--origin",
+        "-j",
+        "--jobs",
+        "--depth",
+        "--filter",
+        "--shallow-since",
+        "--shallow-exclude",
+        "--reference",
+        "--reference-if-able",
+        "--separate-git-dir",
+        "--template",
+        "--ref-format",
+        "--server-option",
+        "-u",
+        "--upload-pack",
+        "--bundle-uri",
+    ]
+)
+"""Options of git clone's that take the next word as their value."""
+
+
+def _sort_out(arguments: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Part git's options, with their values, from the directory."""
+    options: list[str] = []
+    places: list[str] = []
+    waiting = False
+    for word in arguments:
+        if waiting or word.startswith("-"):
+            options.append(word)
+            waiting = not waiting and word in _VALUED
+        else:
+            places.append(word)
+    return options, places
+
+
+def _path() -> str:
+    """Return a PATH on which git finds our remote helper, wherever this program is installed."""
+    own = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", os.defpath)
+    return path if own in path.split(os.pathsep) else f"{path}{os.pathsep}{own}"

@@ -1,0 +1,102 @@
+"""The ``gittorrent`` command and how it ends.
+
+Subcommands live in modules of their own and are imported when they are used, so that none pays
+for another's imports. Errors become one line on standard error, a hint below it, and the exit
+code of their root (`gittorrent.errors`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+from gittorrent import __version__
+from gittorrent.errors import GitTorrentError
+
+COMMANDS = {
+    "publish": ("publish", "publish", "Sign a repository's refs and make its objects a reel."),
+    "serve": ("serve", "serve", "Serve published and mirrored repositories."),
+    "clone": ("clone", "clone", "Clone from all mirrors at once; same as git clone."),
+    "mirror": ("mirror", "mirror", "Carry a repository: download, verify, keep current."),
+    "mirrors": ("mirrors", "mirrors", "List the mirrors of a repository."),
+    "status": ("status", "status", "Show what this node carries."),
+    "log": ("log", "log", "Show a repository's push log."),
+    "verify": ("verify", "verify", "Check everything a carried repository holds."),
+    "reel": ("reel", "reel", "Look at reels."),
+    "forget": ("forget", "forget", "Forget which repository a URL led to."),
+    "completion": ("completion", "completion", "Print a shell's completion script."),
+    "tidy": ("tidy", "tidy", "Repack a carried repository now."),
+}
+"""Name: (module, function, help in one line)."""
+
+EPILOG = """\
+\b
+Examples:
+  gittorrent publish ~/src/project.git
+  gittorrent serve --git 0.0.0.0:9418
+  git clone gittorrent://mirror.example.org/project.git
+
+\b
+Exit codes: 0 done, 1 a check failed, 2 bad request, 3 nobody reachable,
+4 another repository, 5 not trustworthy, 6 only unverified, 7 this machine,
+8 a peer broke the protocol, 130 interrupted.
+"""
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of `COMMANDS`."""
+        del ctx
+        return [name for name in COMMANDS if name != "tidy"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one subcommand."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, function, _ = COMMANDS[cmd_name]
+        loaded = importlib.import_module(f"gittorrent.cli.{module}")
+        command = getattr(loaded, function)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gittorrent")
+def gittorrent() -> None:
+    """Distribute git repositories from peer to peer, over git's own protocol."""
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    try:
+        gittorrent.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has enough; that is no failure of ours.
+        sys.stderr.close()
+        sys.exit(0)
+    except GitTorrentError as error:
+        click.echo(f"gittorrent: {error}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(0)

@@ -1,0 +1,114 @@
+"""``gittorrent mirror``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from gittorrent.cli.output import json_option, print_json, quiet_option
+from gittorrent.errors import GitTorrentError
+from gittorrent.repository import housekeeping
+from gittorrent.repository.carried import Carried, object_format_of
+from gittorrent.store.database import Database
+from gittorrent.store.home import open_home
+from gittorrent.terminal import TerminalReporter
+from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.mirroring import Mirroring
+
+if TYPE_CHECKING:
+    from gittorrent.transfer.mirroring import Mirrored
+
+
+@click.command()
+@click.argument("url")
+@click.option("--once", is_flag=True, help="Bring it up to date and end.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    help="Seconds between looks at the source, without --once.",
+)
+@click.option("--name", help="Name to carry it under; the policy's by default.")
+@quiet_option
+@json_option
+def mirror(
+    url: str, once: bool, interval: float, name: str | None, quiet: bool, as_json: bool
+) -> None:
+    """Carry a repository: download it from its mirrors, verify everything, keep it current.
+
+    The mirror lives in the node's home and is served by 'gittorrent serve', which also tells
+    the source that this mirror exists.
+
+    \b
+    Examples:
+      gittorrent mirror gittorrent://origin.example.org/project.git --once
+      gittorrent mirror gittorrent://REPOSITORY_ID@origin.example.org/project.git
+    """
+    home = open_home()
+    location = parse_location(url)
+    database = Database(home.database)
+    show = not quiet and not as_json
+    reporter = TerminalReporter(progress=show and sys.stderr.isatty(), quiet=not show)
+    mirroring = Mirroring(location, home, database, reporter)
+    try:
+        asyncio.run(_mirror(mirroring, reporter, name, once, interval, quiet, as_json))
+    finally:
+        reporter.close()
+        database.close()
+
+
+async def _mirror(
+    mirroring: Mirroring,
+    reporter: TerminalReporter,
+    name: str | None,
+    once: bool,
+    interval: float,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    first = True
+    while True:
+        try:
+            done = await mirroring.update(name)
+        except GitTorrentError as error:
+            if once or first:
+                raise
+            reporter.note(f"{error}; trying again in {interval:.0f} seconds")
+        else:
+            reporter.close()
+            if first or done.changed:
+                _report(done, quiet=quiet, as_json=as_json)
+            _tidy(done, wait=once)
+        if once:
+            return
+        first = False
+        await asyncio.sleep(interval)
+
+
+def _tidy(done: Mirrored, *, wait: bool) -> None:
+    carried = Carried(done.path, object_format_of(done.path))
+    if done.changed and housekeeping.is_due(carried, first=False):
+        if wait:
+            housekeeping.tidy_up(carried)
+        else:
+            housekeeping.start_in_background(carried)
+
+
+def _report(done: Mirrored, *, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "repository_id": done.repository_id,
+                "push_id": done.push_id,
+                "name": done.name,
+                "path": str(done.path),
+                "changed": done.changed,
+            }
+        )
+    elif not quiet:
+        state = "is up to date" if not done.changed else "updated"
+        click.echo(f"{done.name} {state}: push {done.push_id} of {done.repository_id}")

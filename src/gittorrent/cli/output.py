@@ -1,0 +1,69 @@
+"""What subcommands share in speaking: JSON, tables, and progress that stays out of pipes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns as wide as they need to be."""
+    table = [list(head), *[list(row) for row in rows]]
+    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    for row in table:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo(line.rstrip())
+
+
+class StepProgress:
+    """Shows phases that count something, on one line that is rewritten; only on terminals.
+
+    Args:
+        quiet: whether to show nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._shown = not quiet and sys.stderr.isatty()
+        self._phase = ""
+        self._last = -1
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` are done in ``phase``."""
+        if not self._shown:
+            return
+        share = 100 * done // total if total else 0
+        if phase == self._phase and share == self._last:
+            return
+        if self._phase and phase != self._phase:
+            click.echo("", err=True)
+        self._phase, self._last = phase, share
+        click.echo(f"\r{phase.capitalize()}: {share:3d}% ({done}/{total})", err=True, nl=False)
+
+    def close(self) -> None:
+        """End the line."""
+        if self._phase:
+            click.echo("", err=True)
+            self._phase = ""
+
+
+def with_progress(quiet: bool, work: Callable[[StepProgress], Any]) -> Any:
+    """Run ``work`` with a progress display that ends with it."""
+    progress = StepProgress(quiet=quiet)
+    try:
+        return work(progress)
+    finally:
+        progress.close()

@@ -1,0 +1,217 @@
+"""``gittorrent publish``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
+from gittorrent.git.packs import copy_refs_from
+from gittorrent.git.refs import head_target, set_head
+from gittorrent.git.repository import (
+    committer,
+    create_bare,
+    find_repository,
+    read_config,
+    require_complete,
+)
+from gittorrent.git.runner import Git
+from gittorrent.repository import housekeeping
+from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried
+from gittorrent.repository.publish import Author, Publisher
+from gittorrent.signing.keys import NoSigningKey, make_ssh_key, resolve_signer
+from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.home import Home, open_home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.git.repository import FoundRepository
+    from gittorrent.repository.publish import Published
+    from gittorrent.signing.keys import Signer
+
+
+@click.command()
+@click.argument("repository", type=click.Path(path_type=Path), default=".")
+@click.option("--name", help="Name to serve it under; the directory's by default.")
+@click.option("--key", help="SSH key file, or OpenPGP fingerprint; git's signing key by default.")
+@click.option("--new-key", is_flag=True, help="Make an SSH key for signing if there is none.")
+@click.option(
+    "--refs",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Publish refs like refs/notes/* too, now and from now on.",
+)
+@click.option("--wait", is_flag=True, help="Do the repacking before returning.")
+@quiet_option
+@json_option
+def publish(
+    repository: Path,
+    name: str | None,
+    key: str | None,
+    new_key: bool,
+    patterns: tuple[str, ...],
+    wait: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Sign a repository's refs and make its objects a reel that any mirror can carry.
+
+    REPOSITORY is a bare repository, which is published in place, or a clone you work in, which
+    is published through a bare copy in the node's home. Publish again after new commits: only
+    what is new is worked on.
+
+    \b
+    What becomes public with it: branches and tags, your key's fingerprint, and the name and
+    email address git uses for you.
+
+    \b
+    Examples:
+      gittorrent publish /srv/git/project.git --key ~/.ssh/id_ed25519
+      gittorrent publish . --name project --new-key
+    """
+    home = open_home()
+    database = Database(home.database)
+    say = _silent if quiet or as_json else _say
+    try:
+        found = find_repository(repository)
+        require_complete(Git(found.git_dir))
+        carried = _bare_copy(found, home, name, patterns, say)
+        config = read_config(found.git_dir)
+        signer = _signer(key, new_key, config, home, say)
+        progress = StepProgress(quiet=quiet or as_json)
+        try:
+            publisher = Publisher(carried, signer, _author(found.git_dir), progress)
+            done = publisher.publish(_name(carried, found, name), patterns)
+        finally:
+            progress.close()
+        git_dir = carried.layout.git_dir
+        database.carry(CarriedRow(done.name, done.repository_id, str(git_dir), ORIGIN))
+        if not found.is_bare:
+            _add_remote(found, carried, say)
+    finally:
+        database.close()
+    _report(carried, done, quiet=quiet, as_json=as_json)
+    if done.reels and housekeeping.is_due(carried, first=done.is_new):
+        if wait:
+            housekeeping.tidy_up(carried)
+        else:
+            housekeeping.start_in_background(carried)
+
+
+def _bare_copy(
+    found: FoundRepository,
+    home: Home,
+    name: str | None,
+    patterns: tuple[str, ...],
+    say: Callable[[str], None],
+) -> Carried:
+    """Return the bare repository to publish, brought up to date if it is a copy."""
+    if found.is_bare:
+        return Carried(found.git_dir, found.object_format)
+    chosen = name or _directory_name(found.git_dir)
+    path = home.repositories / f"{chosen}.git"
+    recorded = Git(found.git_dir).attempt("config", "--get", "gittorrent.copy")
+    if recorded.returncode == 0:
+        path = Path(recorded.stdout.decode("utf-8", "surrogateescape").strip())
+    carried = Carried(path, found.object_format)
+    if not path.is_dir():
+        create_bare(path, found.object_format)
+        say(f"{found.git_dir.parent} is published through the bare copy {path}")
+    wanted = (*PUBLISHED, *(carried.about.patterns if carried.is_carried else ()), *patterns)
+    copy_refs_from(Git(path), found.git_dir, list(dict.fromkeys(wanted)))
+    branch = head_target(Git(found.git_dir))
+    if branch is not None and not carried.is_carried:
+        set_head(Git(path), branch)
+    return carried
+
+
+def _add_remote(found: FoundRepository, carried: Carried, say: Callable[[str], None]) -> None:
+    """Let the clone push to its bare copy by name, and find it again."""
+    git = Git(found.git_dir)
+    path = str(carried.layout.git_dir)
+    git.run("config", "--local", "gittorrent.copy", path)
+    if git.attempt("config", "--get", "remote.gittorrent.url").returncode != 0:
+        git.run("remote", "add", "gittorrent", path)
+        say(f"added the remote 'gittorrent' for {path}")
+
+
+def _signer(
+    key: str | None, new_key: bool, config: dict[str, str], home: Home, say: Callable[[str], None]
+) -> Signer:
+    own = home.keys / "publish"
+    try:
+        if key is None and own.exists() and "user.signingkey" not in config:
+            return resolve_signer(str(own), config)
+        return resolve_signer(key, config)
+    except NoSigningKey as error:
+        if key is not None or not new_key:
+            if not error.hint:
+                error.hint = "name one with --key, or let --new-key make an SSH key for this"
+            raise
+    own.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not own.exists():
+        make_ssh_key(own, "gittorrent")
+        say(f"made the signing key {own}; keep a copy of it, nobody can replace it")
+    return resolve_signer(str(own), config)
+
+
+def _author(git_dir: Path) -> Author:
+    """Return the person git takes the user for, or a neutral one where git knows none."""
+    person = committer(git_dir)
+    return Author(b"gittorrent <gittorrent@localhost>" if person is None else person)
+
+
+def _name(carried: Carried, found: FoundRepository, name: str | None) -> str | None:
+    if name is not None or carried.is_carried:
+        return name
+    return _directory_name(found.git_dir)
+
+
+def _directory_name(git_dir: Path) -> str:
+    folder = git_dir.parent if git_dir.name == ".git" else git_dir
+    return folder.name.removesuffix(".git") or "repository"
+
+
+def _report(carried: Carried, done: Published, *, quiet: bool, as_json: bool) -> None:
+    url = f"gittorrent://{done.repository_id}@localhost/{done.name}.git"
+    if as_json:
+        print_json(
+            {
+                "repository_id": done.repository_id,
+                "push_id": done.push_id,
+                "url": url,
+                "name": done.name,
+                "path": str(carried.layout.git_dir),
+                "changed_refs": done.changed,
+                "reels": [reel.id for reel in done.reels],
+            }
+        )
+        return
+    if quiet:
+        return
+    if done.changed or done.is_new:
+        size = sum(reel.manifest.pack_size for reel in done.reels)
+        click.echo(f"published {done.name}: {done.changed} refs changed, {size} bytes of reels")
+    else:
+        click.echo(f"{done.name} is published as it is: nothing new")
+    click.echo(f"repository  {done.repository_id}")
+    click.echo(f"push        {done.push_id}")
+    click.echo(url)
+    if done.is_new:
+        click.echo(
+            "Serve it with 'gittorrent serve'; in the URL, put this machine's name for"
+            " localhost, and the port if it is not 9418.",
+            err=True,
+        )
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _silent(text: str) -> None:
+    del text

@@ -1,0 +1,133 @@
+"""``gittorrent serve``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+import click
+
+from gittorrent.cli.output import json_option
+from gittorrent.errors import UsageError
+from gittorrent.git.repository import find_repository
+from gittorrent.git.runner import Git, GitError
+from gittorrent.node.catalogue import Catalogue, catalogue_of_database, catalogue_of_paths
+from gittorrent.node.node import Node, Options
+from gittorrent.store.database import Database
+from gittorrent.store.home import Home, open_home
+from gittorrent.transfer.limiter import parse_rate
+
+DEFAULT_GIT = ("127.0.0.1:9418",)
+
+
+@click.command()
+@click.argument("places", nargs=-1, metavar="[DIR_OR_REPO]...", type=click.Path(path_type=Path))
+@click.option(
+    "--git",
+    "git_places",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Listen for git://; port 0 takes a free one. Default 127.0.0.1:9418.",
+)
+@click.option(
+    "--http",
+    "http_places",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Listen for HTTP; port 0 takes a free one.",
+)
+@click.option("--url", help="Base URL under which others reach this node.")
+@click.option("--up-limit", metavar="RATE", help="Send at most so many bytes a second: 500K, 2M.")
+@click.option("--lan", is_flag=True, help="List mirrors at private addresses too.")
+@click.option("--no-announce", is_flag=True, help="Do not tell origins that we mirror them.")
+@click.option("-v", "--verbose", is_flag=True, help="Log each connection.")
+@json_option
+def serve(
+    places: tuple[Path, ...],
+    git_places: tuple[str, ...],
+    http_places: tuple[str, ...],
+    url: str | None,
+    up_limit: str | None,
+    lan: bool,
+    no_announce: bool,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Serve published and mirrored repositories to git, to mirrors and to web clients.
+
+    Without arguments everything this node carries is served, otherwise only the repositories
+    given, or found in the directories given. A repository published as NAME answers at
+    /NAME.git. Ends cleanly on SIGTERM and Ctrl-C.
+
+    \b
+    Examples:
+      gittorrent serve
+      gittorrent serve --git 0.0.0.0:9418 --http 0.0.0.0:8417 --url git://mirror.example.org
+      gittorrent serve /srv/git --up-limit 10M
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    git = [_place(text) for text in git_places or (() if http_places else DEFAULT_GIT)]
+    options = Options(
+        git=tuple(git),
+        http=tuple(_place(text) for text in http_places),
+        url=url,
+        up_limit=None if up_limit is None else parse_rate(up_limit),
+        lan=lan,
+        announce=not no_announce,
+    )
+    home = open_home()
+    database = Database(home.database)
+    try:
+        if places:
+            catalogue = catalogue_of_paths([_published_copy(p) for p in places], database)
+        else:
+            catalogue = catalogue_of_database(database)
+        asyncio.run(_serve(catalogue, database, home, options, as_json=as_json))
+    finally:
+        database.close()
+
+
+async def _serve(
+    catalogue: Catalogue, database: Database, home: Home, options: Options, *, as_json: bool
+) -> None:
+    node = Node(catalogue, database, home, options)
+    await node.start()
+    served = [(entry.path, entry.carried.about.repository_id) for entry in catalogue]
+    if as_json:
+        value = {
+            "listening": node.addresses,
+            "repositories": [{"path": p, "repository_id": i} for p, i in served],
+        }
+        click.echo(json.dumps(value))
+    else:
+        for address in node.addresses:
+            click.echo(f"listening at {address}")
+        for path, repository in served:
+            click.echo(f"serving {path}  {repository}")
+        if not served:
+            click.echo("nothing to serve yet: publish or mirror a repository", err=True)
+    await node.run_until_signalled()
+
+
+def _published_copy(place: Path) -> Path:
+    """Return the bare copy a working clone is published through, or the place itself."""
+    if not (place / ".git").exists():
+        return place
+    found = find_repository(place)
+    try:
+        recorded = Git(found.git_dir).run("config", "--get", "gittorrent.copy")
+    except GitError:
+        return place
+    return Path(recorded.decode("utf-8", "surrogateescape").strip())
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535 or not host:
+        raise UsageError(f"{text!r} is no HOST:PORT", hint="write 0.0.0.0:9418 or [::]:9418")
+    return host.removeprefix("[").removesuffix("]"), int(port)

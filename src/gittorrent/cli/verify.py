@@ -1,0 +1,54 @@
+"""``gittorrent verify``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
+from gittorrent.repository.carried import open_carried
+from gittorrent.repository.verify import Verifier
+
+
+@click.command()
+@click.argument("repository", type=click.Path(path_type=Path), default=".")
+@quiet_option
+@json_option
+def verify(repository: Path, quiet: bool, as_json: bool) -> None:
+    """Check everything a carried repository holds: signatures, log, reels, parts, objects.
+
+    Ends with 1 when anything does not hold.
+
+    \b
+    Example:
+      gittorrent verify /srv/git/project.git
+    """
+    carried = open_carried(repository)
+    progress = StepProgress(quiet=quiet or as_json)
+    try:
+        result = Verifier(carried, progress).run()
+    finally:
+        progress.close()
+    if as_json:
+        print_json(
+            {
+                "ok": not result.findings,
+                "entries": result.entries,
+                "reels": result.reels,
+                "parts": result.parts,
+                "refs": result.refs,
+                "findings": [{"subject": f.subject, "problem": f.problem} for f in result.findings],
+            }
+        )
+    else:
+        for finding in result.findings:
+            click.echo(f"{finding.subject}: {finding.problem}", err=True)
+        if not quiet:
+            verdict = "all is well" if not result.findings else f"{len(result.findings)} findings"
+            click.echo(
+                f"{verdict}: {result.entries} log entries, {result.refs} refs,"
+                f" {result.reels} reels, {result.parts} parts"
+            )
+    sys.exit(1 if result.findings else 0)

@@ -1,0 +1,194 @@
+"""Checks everything a carried repository holds, from signatures to digests to objects.
+
+Nothing recorded is taken on trust: the log is replayed from its first policy, every manifest's
+signature and every part's digest are checked, git checks objects with collision-detecting hashes,
+and what the refs need is walked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.git import history
+from gittorrent.git.refs import read_ref
+from gittorrent.push.log import changes_between
+from gittorrent.reel.pack import FilePiece
+from gittorrent.reel.parts import part_range
+from gittorrent.repository.carried import MIRROR
+from gittorrent.repository.layout import LOG_REF
+from gittorrent.trust.signature import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.carried import Carried
+    from gittorrent.repository.reelstore import StoredReel
+
+_CONTENT = re.compile(r"error in (?:blob|tree|commit|tag) [0-9a-f]{40,64}: ")
+"""How fsck speaks of objects whose content git would not make today; they are whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that does not hold.
+
+    Args:
+        subject: what was checked, such as ``log`` or ``reel <id>``.
+        problem: what is wrong with it.
+    """
+
+    subject: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What verifying came to.
+
+    Args:
+        entries: log entries checked.
+        reels: reels checked.
+        parts: parts whose digests were checked.
+        refs: refs checked.
+        findings: what does not hold; empty when all is well.
+    """
+
+    entries: int
+    reels: int
+    parts: int
+    refs: int
+    findings: tuple[Finding, ...]
+
+
+class Verifier:
+    """Verifies one carried repository.
+
+    Args:
+        carried: the repository.
+        progress: told (phase, done, total).
+    """
+
+    def __init__(
+        self,
+        carried: Carried,
+        progress: Callable[[str, int, int], None] = lambda _phase, _done, _total: None,
+    ) -> None:
+        self._carried = carried
+        self._progress = progress
+        self._findings: list[Finding] = []
+        self._parts = 0
+
+    def run(self) -> Verification:
+        """Check everything; never stops at the first finding."""
+        log = self._check_log()
+        reels = self._reels()
+        if log is not None:
+            for number, reel in enumerate(reels):
+                self._progress("reels", number, len(reels))
+                self._check_reel(log, reel)
+            self._progress("objects", 0, 1)
+            self._check_refs(log)
+        self._check_objects()
+        self._progress("objects", 1, 1)
+        return Verification(
+            entries=0 if log is None else len(log),
+            reels=len(reels),
+            parts=self._parts,
+            refs=0 if log is None else len(log.refs),
+            findings=tuple(self._findings),
+        )
+
+    def _find(self, subject: str, problem: object) -> None:
+        self._findings.append(Finding(subject, str(problem)))
+
+    def _check_log(self) -> VerifiedLog | None:
+        carried = self._carried
+        self._progress("log", 0, 1)
+        try:
+            log = carried.log_store.replay(carried.git)
+            if log.head is None:
+                self._find("log", "it is empty")
+                return None
+            if log.repository != carried.about.repository_id:
+                self._find("log", f"it belongs to repository {log.repository}")
+        except GitTorrentError as error:
+            self._find("log", error)
+            return None
+        found = read_ref(carried.git, LOG_REF)
+        if str(found) != str(log.head):
+            self._find(LOG_REF, f"it is at {found}, the log's head is {log.head}")
+        return log
+
+    def _reels(self) -> list[StoredReel]:
+        try:
+            return self._carried.reels.all()
+        except GitTorrentError as error:
+            self._find("reels", error)
+            return []
+
+    def _check_reel(self, log: VerifiedLog, reel: StoredReel) -> None:
+        subject = f"reel {reel.id}"
+        manifest = reel.manifest
+        try:
+            key = verify(reel.signature, manifest.text(), log.policy.keyring).key
+        except GitTorrentError as error:
+            self._find(subject, error)
+            return
+        if not log.policy.policy.may_sign_reels(key):
+            self._find(subject, f"it is signed by {key}, which may not sign reels")
+        if manifest.repository != log.repository or manifest.end not in log:
+            self._find(subject, "it belongs to another log")
+        if not reel.is_available:
+            self._find(subject, f"its pack {reel.pack} is missing")
+            return
+        self._check_parts(subject, reel)
+
+    def _check_parts(self, subject: str, reel: StoredReel) -> None:
+        manifest = reel.manifest
+        with reel.pack.open("rb") as file:
+            for index, expected in enumerate(manifest.parts):
+                offset, count = part_range(index, manifest.pack_size, manifest.part_size)
+                digest = hashlib.sha256()
+                for piece in reel.view.pieces(offset, count):
+                    if isinstance(piece, FilePiece):
+                        file.seek(piece.offset)
+                        digest.update(file.read(piece.count))
+                    else:
+                        digest.update(piece)
+                self._parts += 1
+                if digest.hexdigest() != expected:
+                    self._find(subject, f"part {index + 1} of {len(manifest.parts)} is damaged")
+
+    def _check_refs(self, log: VerifiedLog) -> None:
+        carried = self._carried
+        tips = sorted(set(log.refs.values()))
+        if not history.is_connected(carried.git, tips):
+            self._find("refs", "objects that the log's refs need are missing")
+        if carried.about.role == MIRROR:
+            present = carried.published_refs()
+            for name, _old, _new in changes_between(present, log.refs):
+                shown = name.decode(errors="backslashreplace")
+                self._find(shown, "it is not what the log says")
+
+    def _check_objects(self) -> None:
+        done = self._carried.git.attempt(
+            "fsck", "--full", "--no-dangling", "--no-progress", "--no-reflogs"
+        )
+        # fsck's status is a set of flags; 1 alone means faulty content, which some old
+        # histories have, and which is theirs to keep.
+        said = done.stderr.decode(errors="replace").splitlines()
+        said += done.stdout.decode(errors="replace").splitlines()
+        for line in said:
+            is_fault = line.startswith(("error: ", "fatal: ", "missing ", "broken link"))
+            if is_fault and not _is_about_content(line):
+                self._find("objects", line)
+
+
+def _is_about_content(line: str) -> bool:
+    """Tell whether fsck complains about what a well-stored object says."""
+    return _CONTENT.match(line) is not None

@@ -1,0 +1,190 @@
+"""Makes and updates mirrors: the whole of a repository, verified, ready to be served.
+
+A mirror's refs follow the log. Nothing of an update is visible before all of it is proved; an
+update that is interrupted costs nothing but the parts that had not arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import LocalError, UnreachableError
+from gittorrent.git.fetching import FetchOptions, fetch_over_http, fetch_pack
+from gittorrent.git.repository import create_bare
+from gittorrent.git.runner import Git
+from gittorrent.ids import format_of
+from gittorrent.repository.carried import MIRROR, About, Carried, object_format_of
+from gittorrent.repository.receive import LyingReelError, check_descents
+from gittorrent.store.database import CarriedRow
+from gittorrent.transfer.acquire import Acquisition, Context
+from gittorrent.transfer.bring import bring_reels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gittorrent.ids import ObjectFormat, PushId, RepositoryId
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.store.database import Database
+    from gittorrent.store.home import Home
+    from gittorrent.transfer.acquire import Reporter
+    from gittorrent.transfer.location import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """What an update of a mirror came to.
+
+    Args:
+        repository_id: the repository.
+        name: it is served at ``/<name>.git``.
+        path: of the mirror.
+        push_id: the log's head.
+        changed: whether anything was new.
+    """
+
+    repository_id: RepositoryId
+    name: str
+    path: Path
+    push_id: PushId
+    changed: bool
+
+
+class Mirroring:
+    """Mirrors one repository.
+
+    Args:
+        location: the mirror it comes from.
+        home: of the node.
+        database: of the node.
+        reporter: tells the user.
+    """
+
+    def __init__(
+        self, location: Location, home: Home, database: Database, reporter: Reporter
+    ) -> None:
+        self._location = location
+        self._home = home
+        self._database = database
+        self._reporter = reporter
+
+    async def update(self, name: str | None = None) -> Mirrored:
+        """Make the mirror, or bring it up to date.
+
+        Args:
+            name: to carry it under; the policy's by default.
+
+        Raises:
+            GitTorrentError: the reasons acquiring has.
+        """
+        home = self._home
+        home.repositories.mkdir(parents=True, exist_ok=True)
+        context = Context(self._database, home.partial, Git(home.root), self._reporter)
+        async with Acquisition(self._location, context) as acquisition:
+            claimed = await acquisition.open()
+            latest = acquisition.mirror_list.latest
+            object_format = format_of(latest) if latest is not None else None
+            if object_format is None:
+                raise UnreachableError(f"{self._location.url} has no push yet")
+            path = self._path_of(claimed)
+            is_new = path is None
+            if path is None:
+                path = home.repositories / f".new-{claimed}.git"
+                create_bare(path, object_format)
+            carried = Carried(path, object_format_of(path))
+            with carried.writing():
+                log, changed = await self._bring(acquisition, carried, object_format, is_new, name)
+        path = self._settle(carried, log, name) if is_new else carried.layout.git_dir
+        assert log.head is not None
+        return Mirrored(
+            log.repository, Carried(path, object_format).about.name, path, log.head, changed
+        )
+
+    def _path_of(self, repository: RepositoryId) -> Path | None:
+        for row in self._database.carried():
+            if row.repository_id == repository:
+                from pathlib import Path
+
+                path = Path(row.path)
+                if row.role != MIRROR:
+                    raise LocalError(
+                        f"{path} is where {row.name} is published from; it cannot follow a mirror"
+                    )
+                if path.is_dir():
+                    return path
+        return None
+
+    async def _bring(
+        self,
+        acquisition: Acquisition,
+        carried: Carried,
+        object_format: ObjectFormat,
+        is_new: bool,
+        name: str | None,
+    ) -> tuple[VerifiedLog, bool]:
+        store = carried.log_store
+        before = store.ids()
+        log = await acquisition.fetch_log(store, object_format)
+        assert log.head is not None
+        if is_new:
+            carried.set_about(
+                About(
+                    log.repository,
+                    name or log.policy.policy.name,
+                    MIRROR,
+                    source=self._location.pinned_url(log.repository),
+                )
+            )
+        if before and before[-1] == log.head:
+            return log, False
+        acquisition.gather(log)
+        have = before[-1:]
+        try:
+            brought = await bring_reels(
+                acquisition, carried.layout, log, store, have, self._reporter, keep=True
+            )
+        except LyingReelError as error:
+            acquisition.distrust(log, error)
+            brought = None
+        if brought is None or brought.push != log.head:
+            await self._fetch_rest(acquisition, carried, log)
+        await asyncio.to_thread(self._commit, carried, log)
+        return log, True
+
+    async def _fetch_rest(
+        self, acquisition: Acquisition, carried: Carried, log: VerifiedLog
+    ) -> None:
+        """Fetch what no reel covers from the first mirror's upload-pack."""
+        wants = sorted(set(log.refs.values()))
+        url = acquisition.mirror_urls()[0]
+        git_dir = carried.layout.git_dir
+        if not wants:
+            return
+        if url.startswith("git:"):
+            await asyncio.to_thread(fetch_pack, git_dir, url, wants, FetchOptions())
+        else:
+            pairs = [(oid, ref.decode("utf-8", "surrogateescape")) for ref, oid in log.refs.items()]
+            await asyncio.to_thread(fetch_over_http, git_dir, url, pairs, FetchOptions())
+
+    def _commit(self, carried: Carried, log: VerifiedLog) -> None:
+        log.descents = check_descents(carried.git, log.descents)
+        carried.store_entries(log)
+        carried.prepare_settings()
+        carried.commit(log)
+
+    def _settle(self, carried: Carried, log: VerifiedLog, name: str | None) -> Path:
+        """Give a new mirror its name and let the node carry it."""
+        chosen = name or log.policy.policy.name
+        path = self._home.repositories / f"{chosen}.git"
+        if path.exists():
+            path = self._home.repositories / f"{chosen}-{log.repository[:8]}.git"
+        row = CarriedRow(
+            chosen, log.repository, str(path), MIRROR, self._location.pinned_url(log.repository)
+        )
+        self._database.carry(row)
+        if path.exists():
+            shutil.rmtree(path)
+        carried.layout.git_dir.rename(path)
+        return path

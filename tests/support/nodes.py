@@ -127,12 +127,14 @@ def serving(
         return node, database
 
     database = None
+    node = None
     try:
         node, database = asyncio.run_coroutine_threadsafe(start(), loop).result(20)
         bases = {base.partition("://")[0]: base for base in node.addresses}
         yield Served(node, loop, bases.get("git", ""), bases.get("http", ""))
-        asyncio.run_coroutine_threadsafe(node.stop(), loop).result(20)
     finally:
+        if node is not None:
+            asyncio.run_coroutine_threadsafe(node.stop(), loop).result(20)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(20)
         loop.close()

@@ -34,7 +34,8 @@ def log(repository: Path, as_json: bool) -> None:
         return
     for entry in entries[::-1]:
         click.echo(f"push {entry['push_id']}")
-        click.echo(f"  {entry['kind']} by {entry['signer'] or 'the roots'}, {entry['date']}")
+        when = "" if entry["date"] is None else f", {entry['date']}"
+        click.echo(f"  {entry['kind']} by {entry['signer'] or 'the roots'}{when}")
         for change in entry["changes"]:
             old, new = ((change[k] or "-")[:10] for k in ("old", "new"))
             click.echo(f"  {old:10} -> {new:10} {change['ref']}")
@@ -53,7 +54,7 @@ def _entries(carried: Carried) -> list[dict[str, Any]]:
                 "push_id": push_id,
                 "kind": push.kind.value,
                 "signer": None if entry.key is None else str(entry.key),
-                "date": "-" if push.kind is PushKind.POLICY else date.isoformat(),
+                "date": None if push.kind is PushKind.POLICY else date.isoformat(),
                 "changes": [
                     {"ref": name.decode(errors="backslashreplace"), "old": old, "new": new}
                     for name, old, new in changes_between(before, entry.refs)

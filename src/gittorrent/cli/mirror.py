@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 @click.option(
     "--interval",
     type=click.FloatRange(min=1),
+    metavar="SECONDS",
     default=60.0,
     show_default=True,
     help="Seconds between looks at the source, without --once.",
 )
-@click.option("--name", help="Name to carry it under; the policy's by default.")
+@click.option("--name", metavar="NAME", help="Name to carry it under; the policy's by default.")
 @quiet_option
 @json_option
 def mirror(

@@ -29,6 +29,12 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo(line.rstrip())
 
 
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as ``1 ref`` or ``2 refs``."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("try") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
+
+
 class StepProgress:
     """Shows phases that count something, on one line that is rewritten; only on terminals.
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
+from gittorrent.cli.output import StepProgress, count, json_option, print_json, quiet_option
+from gittorrent.errors import UsageError
 from gittorrent.git.packs import copy_refs_from
 from gittorrent.git.refs import head_target, set_head
 from gittorrent.git.repository import (
@@ -19,7 +20,7 @@ from gittorrent.git.repository import (
 )
 from gittorrent.git.runner import Git
 from gittorrent.repository import housekeeping
-from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried
+from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried, require_name
 from gittorrent.repository.publish import Author, Publisher
 from gittorrent.signing.keys import NoSigningKey, make_ssh_key, resolve_signer
 from gittorrent.store.database import CarriedRow, Database
@@ -35,8 +36,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("repository", type=click.Path(path_type=Path), default=".")
-@click.option("--name", help="Name to serve it under; the directory's by default.")
-@click.option("--key", help="SSH key file, or OpenPGP fingerprint; git's signing key by default.")
+@click.option("--name", metavar="NAME", help="Name to serve it under; the directory's by default.")
+@click.option(
+    "--key",
+    metavar="KEY",
+    help="SSH key file, or OpenPGP fingerprint; git's signing key by default.",
+)
 @click.option("--new-key", is_flag=True, help="Make an SSH key for signing if there is none.")
 @click.option(
     "--refs",
@@ -79,7 +84,10 @@ def publish(
     try:
         found = find_repository(repository)
         require_complete(Git(found.git_dir))
-        carried = _bare_copy(found, home, name, patterns, say)
+        carried = _bare_copy(found, home, database, name, patterns, say)
+        if not carried.is_carried:
+            chosen = require_name(_name(carried, found, name) or "")
+            database.require_free(chosen, str(carried.layout.git_dir))
         config = read_config(found.git_dir)
         signer = _signer(key, new_key, config, home, say)
         progress = StepProgress(quiet=quiet or as_json)
@@ -105,6 +113,7 @@ def publish(
 def _bare_copy(
     found: FoundRepository,
     home: Home,
+    database: Database,
     name: str | None,
     patterns: tuple[str, ...],
     say: Callable[[str], None],
@@ -112,12 +121,20 @@ def _bare_copy(
     """Return the bare repository to publish, brought up to date if it is a copy."""
     if found.is_bare:
         return Carried(found.git_dir, found.object_format)
-    chosen = name or _directory_name(found.git_dir)
-    path = home.repositories / f"{chosen}.git"
     recorded = Git(found.git_dir).attempt("config", "--get", "gittorrent.copy")
     if recorded.returncode == 0:
         path = Path(recorded.stdout.decode("utf-8", "surrogateescape").strip())
-    carried = Carried(path, found.object_format)
+        carried = Carried(path, found.object_format)
+    else:
+        chosen = require_name(_directory_name(found.git_dir) if name is None else name)
+        path = home.repositories / f"{chosen}.git"
+        carried = Carried(path, found.object_format)
+        database.require_free(chosen, "")
+        if carried.is_carried:
+            raise UsageError(
+                f"{path} holds another repository of the name {chosen}",
+                hint="choose another with --name",
+            )
     if not path.is_dir():
         create_bare(path, found.object_format)
         say(f"{found.git_dir.parent} is published through the bare copy {path}")
@@ -195,7 +212,9 @@ def _report(carried: Carried, done: Published, *, quiet: bool, as_json: bool) ->
         return
     if done.changed or done.is_new:
         size = sum(reel.manifest.pack_size for reel in done.reels)
-        click.echo(f"published {done.name}: {done.changed} refs changed, {size} bytes of reels")
+        click.echo(
+            f"published {done.name}: {count(done.changed, 'ref')} changed, {size} bytes of reels"
+        )
     else:
         click.echo(f"{done.name} is published as it is: nothing new")
     click.echo(f"repository  {done.repository_id}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gittorrent.cli.output import json_option, print_json
+from gittorrent.cli.output import count, json_option, print_json
 from gittorrent.repository.carried import open_carried
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def show(repository: Path, as_json: bool) -> None:
         click.echo(f"reel {manifest.start or ''}:{manifest.end}")
         click.echo(f"  manifest {stored.id}")
         click.echo(
-            f"  {manifest.objects} objects, {manifest.pack_size} bytes packed,"
-            f" {manifest.raw_size} raw, {len(manifest.segments)} segments,"
-            f" {len(manifest.parts)} parts of {manifest.part_size}"
+            f"  {count(manifest.objects, 'object')}, {manifest.pack_size} bytes packed,"
+            f" {manifest.raw_size} raw, {count(len(manifest.segments), 'segment')},"
+            f" {count(len(manifest.parts), 'part')} of {manifest.part_size}"
         )
         state = "" if stored.is_available else "  (missing)"
         click.echo(f"  {stored.pack}{state}")

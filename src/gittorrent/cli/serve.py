@@ -38,7 +38,7 @@ DEFAULT_GIT = ("127.0.0.1:9418",)
     metavar="HOST:PORT",
     help="Listen for HTTP; port 0 takes a free one.",
 )
-@click.option("--url", help="Base URL under which others reach this node.")
+@click.option("--url", metavar="URL", help="Base URL under which others reach this node.")
 @click.option("--up-limit", metavar="RATE", help="Send at most so many bytes a second: 500K, 2M.")
 @click.option("--lan", is_flag=True, help="List mirrors at private addresses too.")
 @click.option("--no-announce", is_flag=True, help="Do not tell origins that we mirror them.")

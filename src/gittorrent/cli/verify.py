@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
+from gittorrent.cli.output import StepProgress, count, json_option, print_json, quiet_option
 from gittorrent.repository.carried import open_carried
 from gittorrent.repository.verify import Verifier
 
@@ -46,9 +46,11 @@ def verify(repository: Path, quiet: bool, as_json: bool) -> None:
         for finding in result.findings:
             click.echo(f"{finding.subject}: {finding.problem}", err=True)
         if not quiet:
-            verdict = "all is well" if not result.findings else f"{len(result.findings)} findings"
+            verdict = (
+                "all is well" if not result.findings else count(len(result.findings), "finding")
+            )
             click.echo(
-                f"{verdict}: {result.entries} log entries, {result.refs} refs,"
-                f" {result.reels} reels, {result.parts} parts"
+                f"{verdict}: {count(result.entries, 'log entry')}, {count(result.refs, 'ref')},"
+                f" {count(result.reels, 'reel')}, {count(result.parts, 'part')}"
             )
     sys.exit(1 if result.findings else 0)

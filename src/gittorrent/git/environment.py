@@ -57,6 +57,13 @@ _ALWAYS = {
 }
 
 
+def one_off_settings() -> dict[str, str]:
+    """Return the variables by which ``git -c`` hands settings to what it starts."""
+    names = ("GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT")
+    prefixes = ("GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_")
+    return {n: v for n, v in os.environ.items() if n in names or n.startswith(prefixes)}
+
+
 def trusted(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for git acting for the user, who may have configured it.
 

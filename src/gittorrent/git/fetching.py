@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import UnreachableError
 from gittorrent.git import environment
-from gittorrent.git.runner import executable
+from gittorrent.git.runner import Child, executable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +62,13 @@ _SWITCHES = {
 }
 
 
-def fetch_pack(git_dir: Path, url: str, wants: Iterable[Oid], options: FetchOptions) -> bool:
+def fetch_pack(
+    git_dir: Path,
+    url: str,
+    wants: Iterable[Oid],
+    options: FetchOptions,
+    child: Child | None = None,
+) -> bool:
     """Fetch objects over git:// into a repository.
 
     Args:
@@ -70,6 +76,7 @@ def fetch_pack(git_dir: Path, url: str, wants: Iterable[Oid], options: FetchOpti
         url: of the mirror.
         wants: ids to fetch with all they reach.
         options: how.
+        child: lets another thread stop it.
 
     Returns:
         Whether git proved that everything the wants reach is there now.
@@ -90,13 +97,11 @@ def fetch_pack(git_dir: Path, url: str, wants: Iterable[Oid], options: FetchOpti
         if options.settings.get(name, ["false"])[-1] == "true":
             words.append(switch)
     words.append(url)
-    done = subprocess.run(
+    done = (child or Child()).run(
         words,
-        input="".join(f"{want}\n" for want in wants).encode("ascii"),
-        stdout=subprocess.PIPE,
+        "".join(f"{want}\n" for want in wants).encode("ascii"),
+        environment.trusted(environment.one_off_settings()),
         stderr=None if options.progress else subprocess.PIPE,
-        env=environment.trusted(),
-        check=False,
     )
     if done.returncode != 0:
         said = (done.stderr or b"").decode(errors="replace").strip()
@@ -105,7 +110,11 @@ def fetch_pack(git_dir: Path, url: str, wants: Iterable[Oid], options: FetchOpti
 
 
 def fetch_over_http(
-    git_dir: Path, url: str, wants: Iterable[tuple[Oid, str]], options: FetchOptions
+    git_dir: Path,
+    url: str,
+    wants: Iterable[tuple[Oid, str]],
+    options: FetchOptions,
+    child: Child | None = None,
 ) -> None:
     """Fetch objects over HTTP into a repository, by git's own helper.
 
@@ -114,6 +123,7 @@ def fetch_over_http(
         url: of the mirror.
         wants: id and name of each ref to fetch.
         options: how.
+        child: lets another thread stop it.
 
     Raises:
         FetchFailedError: the mirror did not give them.
@@ -131,13 +141,11 @@ def fetch_over_http(
     lines.append("list")
     lines += [f"fetch {oid} {name}" for oid, name in wants]
     body = "".join(f"{line}\n" for line in lines) + "\n\n"
-    done = subprocess.run(
+    done = (child or Child()).run(
         words,
-        input=body.encode(),
-        stdout=subprocess.PIPE,
+        body.encode("utf-8", "surrogateescape"),
+        environment.trusted({**environment.one_off_settings(), "GIT_DIR": str(git_dir)}),
         stderr=None if options.progress else subprocess.PIPE,
-        env=environment.trusted({"GIT_DIR": str(git_dir)}),
-        check=False,
     )
     if done.returncode != 0:
         said = (done.stderr or b"").decode(errors="replace").strip()

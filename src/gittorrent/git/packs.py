@@ -36,6 +36,7 @@ class IndexingProcess:
         self._scratch = scratch
         self._process = scratch.start(*words)
         self._check_connected = check_connected
+        self._finishing = False
 
     @property
     def stdin(self) -> IO[bytes]:
@@ -49,6 +50,7 @@ class IndexingProcess:
         Raises:
             GitError: the pack is broken.
         """
+        self._finishing = True
         with contextlib.suppress(BrokenPipeError):
             self.stdin.close()
         assert self._process.stdout is not None
@@ -65,9 +67,14 @@ class IndexingProcess:
         return pack, self._check_connected and status == 0
 
     def abandon(self) -> None:
-        """Stop it and wait until it is gone."""
+        """Stop it and wait until it is gone; after `finish` there is nothing to stop."""
+        if self._process.returncode is not None:
+            return
         self._process.kill()
-        self._process.communicate()
+        if self._finishing:
+            self._process.wait()  # whoever is in finish() reads the pipes to their end
+        else:
+            self._process.communicate()
 
 
 def index_file(scratch: Git, pack: Path, *, thin: bool) -> Path:
@@ -135,6 +142,8 @@ def tidy(git: Git, preferred: Path | None) -> None:
         preferred: the pack bitmaps should take objects from.
     """
     git.run("repack", "--cruft", "-d", "-l", "-q")
+    if not any((git.directory / "objects" / "pack").glob("pack-*.idx")):
+        return  # nothing to index, which git takes for an error
     words = ["multi-pack-index", "write", "--bitmap", "--no-progress"]
     if preferred is not None:
         words.append(f"--preferred-pack={preferred.name}")
@@ -170,4 +179,5 @@ def copy_refs_from(git: Git, source: Path, patterns: Sequence[str]) -> None:
         "--no-tags",
         str(source),
         *specs,
+        "^refs/gittorrent/*",
     )

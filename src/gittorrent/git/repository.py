@@ -108,7 +108,8 @@ def require_complete(git: Git) -> None:
 
 def read_config(directory: Path, *, sealed: bool = False) -> dict[str, str]:
     """Return the settings git sees in ``directory``; the last value of each key counts."""
-    done = Git(directory, sealed=sealed).attempt("config", "--null", "--list")
+    once = {} if sealed else environment.one_off_settings()
+    done = Git(directory, sealed=sealed, variables=once).attempt("config", "--null", "--list")
     settings = {}
     for item in done.stdout.decode("utf-8", "surrogateescape").split("\0"):
         key, _, value = item.partition("\n")

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import threading
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING
 
@@ -22,6 +24,20 @@ if TYPE_CHECKING:
 
 EXECUTABLE_VARIABLE = "GITTORRENT_GIT"
 """Environment variable that names the git to use instead of the first on the PATH."""
+
+
+_OWN_TROUBLE = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "Read-only file system",
+    "Permission denied",
+    "Input/output error",
+    "Too many open files",
+    "Cannot allocate memory",
+    "ut of memory",
+)
+"""What git says (in the C locale) when it failed for reasons of this machine."""
 
 
 class GitMissingError(LocalError):
@@ -38,6 +54,11 @@ class GitError(LocalError):
         super().__init__(f"git {name} failed in {where}: {shown}")
         self.status = status
         self.stderr = said
+
+    @property
+    def is_own_trouble(self) -> bool:
+        """Tell whether this machine let git down, whatever git was given to work on."""
+        return self.status < 0 or any(words in self.stderr for words in _OWN_TROUBLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +149,35 @@ class Git:
             )
         except FileNotFoundError as error:
             raise _missing(error, self.directory) from error
+
+
+class Child:
+    """One command that runs in a thread and can be stopped from another."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def run(
+        self, words: Sequence[str], stdin: bytes, environ: Mapping[str, str], *, stderr: int | None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command to its end, as ``subprocess.run`` does with its output captured."""
+        with self._guard:
+            if self._stopped:
+                return subprocess.CompletedProcess(words, -signal.SIGTERM, b"", b"")
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environ
+            )
+        out, said = self._process.communicate(stdin)
+        return subprocess.CompletedProcess(words, self._process.returncode, out, said)
+
+    def stop(self) -> None:
+        """End the command, or keep it from starting."""
+        with self._guard:
+            self._stopped = True
+            if self._process is not None:
+                self._process.terminate()
 
 
 def executable() -> str:

@@ -8,6 +8,7 @@ become visible together, when everything the refs need is proved present.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from gittorrent.errors import UnreachableError
 from gittorrent.git import history
 from gittorrent.git.fetching import FetchFailedError, fetch_over_http, fetch_pack
 from gittorrent.git.repository import read_config, set_config
-from gittorrent.git.runner import Git
+from gittorrent.git.runner import Child, Git
 from gittorrent.ids import format_of
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore
@@ -25,7 +26,7 @@ from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.bring import bring_reels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from gittorrent.helper.commands import Options, Wanted
@@ -41,6 +42,9 @@ CANDIDATES = 32
 
 CLONE_KEEP = "gittorrent is fetching"
 """Content of a .keep file that protects a new pack until git's refs point into it."""
+
+_LOCK_SECONDS = 0.1
+"""How often to look whether another fetch into the same repository is done."""
 
 
 class Fetcher:
@@ -120,7 +124,7 @@ class Fetcher:
         oids = list(dict.fromkeys(want.oid for want in wants))
         verified = set(self._log.refs.values())
         in_log = all(oid in verified for oid in oids)
-        with locked(self._layout.lock):
+        async with _locked(self._layout.lock):
             self._remove_litter()
             plain = self._is_incomplete() or options.for_fetch().limits_history
             if plain or not in_log:
@@ -220,12 +224,12 @@ class Fetcher:
             try:
                 if url.startswith("git:"):
                     oids = [want.oid for want in wants]
-                    await asyncio.to_thread(
+                    await _in_thread(
                         fetch_pack, self._layout.git_dir, url, oids, options.for_fetch()
                     )
                 else:
                     pairs = [(want.oid, want.name) for want in wants]
-                    await asyncio.to_thread(
+                    await _in_thread(
                         fetch_over_http, self._layout.git_dir, url, pairs, options.for_fetch()
                     )
             except FetchFailedError as error:
@@ -233,3 +237,26 @@ class Fetcher:
             else:
                 return
         raise FetchFailedError("; ".join(failures) or "no mirror to fetch from")
+
+
+async def _in_thread(fetch: Callable[..., object], *arguments: object) -> None:
+    """Fetch in a thread; the git that does it ends when this is cancelled."""
+    child = Child()
+    try:
+        await asyncio.to_thread(fetch, *arguments, child)
+    except asyncio.CancelledError:
+        child.stop()
+        raise
+
+
+@contextlib.asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    """Hold a lock, waiting in a way that can be interrupted."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(path, wait=False))
+                break
+            except BlockingIOError:
+                await asyncio.sleep(_LOCK_SECONDS)
+        yield

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.settings import Settings
 
 _ORPHAN_SECONDS = 0.5
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Helper:
@@ -97,7 +98,7 @@ class Helper:
     def _connect(self, service: str) -> bool:
         """Connect git to a service for real; otherwise let it fall back to our own commands."""
         if service == "git-receive-pack":
-            self._run(relay(self._location.endpoint, service, _connected))
+            self._run(relay(self._location.endpoint, service, _connected), hears_end=True)
             return True
         try:
             self._open()
@@ -105,7 +106,7 @@ class Helper:
             if not self._settings.allow_unverified:
                 raise
             self._reporter.note(f"{error}; going on without verification, as configured")
-            self._run(relay(self._location.endpoint, service, _connected))
+            self._run(relay(self._location.endpoint, service, _connected), hears_end=True)
             return True
         _say("fallback")
         return False
@@ -139,25 +140,35 @@ class Helper:
             _say("connectivity-ok")
         _say("")
 
-    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self._loop.run_until_complete(self._while_git_lives(work))
+    def _run(self, work: Coroutine[Any, Any, Any], *, hears_end: bool = False) -> Any:
+        return self._loop.run_until_complete(self._while_git_lives(work, hears_end))
 
-    async def _while_git_lives(self, work: Coroutine[Any, Any, Any]) -> Any:
+    async def _while_git_lives(self, work: Coroutine[Any, Any, Any], hears_end: bool) -> Any:
+        """Do ``work`` until it is done, git goes away, or somebody interrupts it.
+
+        With ``hears_end`` the work reads git's pipe itself, so its end means nothing here. An
+        interruption cancels the work, which then stops what it started and cleans up.
+        """
         task = self._loop.create_task(work)
-        while not task.done():
-            await asyncio.wait([task], timeout=_ORPHAN_SECONDS)
-            if self._is_orphan():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        for number in _INTERRUPTIONS:
+            self._loop.add_signal_handler(number, task.cancel)
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=_ORPHAN_SECONDS)
+                # Asked once only: a second time would cancel the cleaning up.
+                alone = self._is_orphan() or (not hears_end and _pipe_is_closed())
+                if alone and not task.done() and not task.cancelling():
+                    task.cancel()
+            if task.cancelled():
                 raise KeyboardInterrupt
-        return task.result()
+            return task.result()
+        finally:
+            for number in _INTERRUPTIONS:
+                self._loop.remove_signal_handler(number)
+                signal.signal(number, signal.default_int_handler)
 
     def _is_orphan(self) -> bool:
-        if os.getppid() != self._parent:
-            return True
-        poll = select.poll()
-        poll.register(0, 0)
-        return any(event & select.POLLHUP for _, event in poll.poll(0))
+        return os.getppid() != self._parent
 
 
 def main() -> NoReturn:
@@ -199,7 +210,12 @@ def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
         database = Database(home.database)
         loop = asyncio.new_event_loop()
         context = Context(
-            database, home.partial, Git(git_dir), reporter, max_bytes=settings.max_bytes
+            database,
+            home.partial,
+            Git(git_dir),
+            reporter,
+            settings.sharing,
+            max_bytes=settings.max_bytes,
         )
         fetcher = Fetcher(remote, url, location, git_dir, context, reporter)
         try:
@@ -216,6 +232,13 @@ def _complain(reporter: TerminalReporter, error: GitTorrentError) -> None:
     sys.stderr.write(f"gittorrent: {error}\n")
     if error.hint:
         sys.stderr.write(f"hint: {error.hint}\n")
+
+
+def _pipe_is_closed() -> bool:
+    """Tell whether git closed its end: it does so last of all, or when it dies."""
+    poll = select.poll()
+    poll.register(0, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def _read_line() -> str | None:

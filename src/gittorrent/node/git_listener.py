@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.node import upload_pack
+from gittorrent.node.swarming import Swarms
 from gittorrent.transfer.conversation import Conversation
+from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
 from gittorrent.wire.messages import VERSION, Ready, Try
@@ -122,6 +124,8 @@ class GitListener:
         self._node_id = node_id
         self._request_seconds = request_seconds
         self._conversations: set[Conversation] = set()
+        self._swarms = Swarms()
+        self._slots = SlotQueue()
         self._services: dict[str, Callable[[Call], Awaitable[None]]] = {
             UPLOAD_PACK: self._upload_pack,
             MIRROR_LIST: self._mirror_list,
@@ -232,7 +236,11 @@ class GitListener:
     async def _mirror_sync(self, call: Call) -> None:
         session = Session(Role.ANSWERER, asyncio.get_running_loop().time())
         shelf = call.served.shelf
-        conversation = Conversation(call.sock, session, shelf, self._limiter)
+        part = self._swarms.enter(call.served.about.repository_id, shelf, call.address)
+        conversation = Conversation(
+            call.sock, session, part, self._limiter, part.on_message, self._slots, part.on_sent
+        )
+        part.begin(conversation.say)
         conversation.say(Ready(VERSION, self._node_id))
         for head in shelf.heads():
             conversation.say(head)
@@ -242,6 +250,7 @@ class GitListener:
         try:
             await conversation.run()
         finally:
+            part.leave()
             self._conversations.discard(conversation)
         _log.info(
             "mirror-sync %s with %s: sent %d, received %d bytes; %s",

@@ -23,6 +23,9 @@ from gittorrent.push.log import changes_between
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore, identify
 from gittorrent.repository.reelstore import ReelStore
+from gittorrent.trust.errors import PolicyError
+from gittorrent.trust.policy import check_name
+from gittorrent.trust.refpattern import is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +96,7 @@ class Carried:
         except FileNotFoundError:
             raise NotCarriedError(
                 f"{self.layout.git_dir} is not published or mirrored here",
-                hint="run 'gittorrent publish' on it first",
+                hint="run 'gittorrent publish' on it first, or name one from 'gittorrent status'",
             ) from None
         except (ValueError, TypeError, KeyError) as error:
             raise LocalError(f"{self.layout.about} is damaged: {error}") from error
@@ -163,7 +166,8 @@ class Carried:
         """Return the repository's refs that ``patterns``, or those recorded, select."""
         chosen = self.about.patterns if patterns is None else patterns
         prefixes = [pattern.removesuffix("/*") for pattern in chosen]
-        return git_refs.read_refs(self.git, *prefixes)
+        found = git_refs.read_refs(self.git, *prefixes)
+        return {name: oid for name, oid in found.items() if not is_reserved(name)}
 
     def prepare_settings(self) -> None:
         """Set what keeps reel packs whole; the owner's other settings are left alone."""
@@ -188,6 +192,19 @@ def open_carried(path: Path) -> Carried:
     carried = Carried(found.git_dir, found.object_format)
     _ = carried.about
     return carried
+
+
+def require_name(name: str) -> str:
+    """Return ``name`` if a repository may have it.
+
+    Raises:
+        UsageError: it may not; names become directories and parts of URLs.
+    """
+    try:
+        check_name(name)
+    except PolicyError as error:
+        raise UsageError(str(error), hint=f"choose one with --name: {error.hint}") from error
+    return name
 
 
 def object_format_of(git_dir: Path) -> ObjectFormat:

@@ -71,18 +71,12 @@ class LogStore:
         self._format = object_format
 
     def ids(self) -> list[PushId]:
-        """Return the ids of the entries, oldest first."""
-        try:
-            lines = self._layout.log.read_text(encoding="ascii").splitlines()
-        except FileNotFoundError:
-            return []
-        for line in lines:
-            if not self._format.is_oid(line.split(" ")[0]):
-                raise LogStoreError(
-                    f"{self._layout.log} is damaged: {line[:60]!r} is no push id",
-                    hint="remove the repository's gittorrent directory and mirror it again",
-                )
-        return [PushId(line.split(" ")[0]) for line in lines]
+        """Return the ids of the entries, oldest first.
+
+        Raises:
+            LogStoreError: the list is damaged.
+        """
+        return list(self._kinds())
 
     def push_file(self, push: PushId) -> bytes | None:
         """Return a push object's file form, None when it is not in the store."""
@@ -188,11 +182,26 @@ class LogStore:
             write_atomically(self._layout.descents, b"".join(lines))
 
     def _kinds(self) -> dict[PushId, PushKind]:
+        """Read the list of entries, oldest first, and what kind each is."""
         try:
             lines = self._layout.log.read_text(encoding="ascii").splitlines()
         except FileNotFoundError:
             return {}
-        try:
-            return {PushId(i): PushKind(k) for i, k in (line.split(" ") for line in lines)}
-        except ValueError as error:
-            raise LogStoreError(f"{self._layout.log} is damaged: {error}") from error
+        except UnicodeDecodeError as error:
+            raise self._damaged(str(error)) from error
+        kinds = {}
+        for line in lines:
+            push, _, kind = line.partition(" ")
+            if not self._format.is_oid(push):
+                raise self._damaged(f"{line[:60]!r} begins with no push id")
+            try:
+                kinds[PushId(push)] = PushKind(kind)
+            except ValueError as error:
+                raise self._damaged(str(error)) from error
+        return kinds
+
+    def _damaged(self, why: str) -> LogStoreError:
+        return LogStoreError(
+            f"{self._layout.log} is damaged: {why}",
+            hint="remove the repository's gittorrent directory and mirror it again",
+        )

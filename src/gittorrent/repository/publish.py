@@ -26,7 +26,9 @@ from gittorrent.reel.build import build_reel
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, About
 from gittorrent.repository.logstore import identify
 from gittorrent.repository.receive import KEEP_REASON
+from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import Policy
+from gittorrent.trust.refpattern import RefPattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,10 +188,12 @@ class Publisher:
 
     def _refs(self, about: About) -> Refs:
         for pattern in about.patterns:
-            if not pattern.startswith("refs/"):
+            try:
+                RefPattern(pattern.encode("utf-8", "surrogateescape"))
+            except PolicyError as error:
                 raise NothingPublishableError(
-                    f"{pattern!r} is no pattern of refs", hint="write it as refs/notes/*"
-                )
+                    f"cannot publish {pattern!r}: {error}", hint="write it as refs/notes/*"
+                ) from error
         refs = self._carried.published_refs(about.patterns)
         try:
             for name in refs:

@@ -146,6 +146,8 @@ class Receiver:
         try:
             packs.unpack_file(self._room, wire)
         except GitError as error:
+            if error.is_own_trouble:
+                raise
             raise LyingReelError(f"reel {signed.manifest.id} is broken: {error}", signed.key) from (
                 error
             )

@@ -11,11 +11,13 @@ Source: ssh-keygen(1); docs/protocol/trust.md, SSH signatures.
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from gittorrent.errors import TrustError
+from gittorrent.signing.plain import PlainSigner, make_plain_key, plain_signer
 from gittorrent.signing.programs import NoSigningKey, SigningFailed, complaint, run
 from gittorrent.trust.errors import BadKey
 from gittorrent.trust.keys import KeyKind, KeyRef
@@ -104,10 +106,12 @@ def literal_signer(spec: str, program: str = SSH_KEYGEN) -> SshSigner:
     return SshSigner(public.key, literal=public.line, program=program)
 
 
-def file_signer(path: Path, program: str = SSH_KEYGEN) -> SshSigner:
+def file_signer(path: Path, program: str = SSH_KEYGEN) -> SshSigner | PlainSigner:
     """Make a signer for a private or public key file; raises ``NoSigningKey``."""
     if not path.is_file():
         raise NoSigningKey(f"there is no key file {path}")
+    if shutil.which(SSH_KEYGEN) is None:
+        return plain_signer(path)
     # Asking for the fingerprint needs no passphrase, not even for an encrypted private key.
     done = run([SSH_KEYGEN, "-l", "-E", "sha256", "-f", str(path)])
     found = _LISTED.match(done.stdout.decode("ascii", "replace"))
@@ -120,7 +124,7 @@ def file_signer(path: Path, program: str = SSH_KEYGEN) -> SshSigner:
     return SshSigner(key, path=path, program=program)
 
 
-def make_ssh_key(path: Path, comment: str) -> SshSigner:
+def make_ssh_key(path: Path, comment: str) -> SshSigner | PlainSigner:
     """Make a new ed25519 key without passphrase at ``path`` (mode 0600), and ``path``.pub.
 
     Never overwrites: raises ``NoSigningKey`` when either file exists or cannot be made.
@@ -136,6 +140,9 @@ def make_ssh_key(path: Path, comment: str) -> SshSigner:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise NoSigningKey(f"cannot make {path.parent}: {error.strerror}") from error
+    if shutil.which(SSH_KEYGEN) is None:
+        make_plain_key(path, comment)
+        return plain_signer(path)
     command = [SSH_KEYGEN, "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
     done = run(command)
     if done.returncode != 0:

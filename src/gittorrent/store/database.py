@@ -108,19 +108,33 @@ class Database:
             UsageError: the name is taken by another repository.
         """
         with self._writing():
-            taken = self._db.execute(
-                "SELECT repository_id, path FROM repositories WHERE name = ?", (row.name,)
-            ).fetchone()
-            if taken is not None and taken != (row.repository_id, row.path):
-                raise UsageError(
-                    f"the name {row.name} is taken by the repository in {taken[1]}",
-                    hint="choose another with --name",
-                )
+            self.require_free(row.name, row.path, row.repository_id)
             self._db.execute("DELETE FROM repositories WHERE path = ?", (row.path,))
             self._db.execute(
                 "INSERT OR REPLACE INTO repositories VALUES (?, ?, ?, ?, ?)",
                 (row.name, row.repository_id, row.path, row.role, row.source),
             )
+
+    def require_free(self, name: str, path: str, repository: RepositoryId | None = None) -> None:
+        """Make sure that a repository may be carried under a name.
+
+        Args:
+            name: the name.
+            path: of its git directory.
+            repository: its id, None if it has none yet.
+
+        Raises:
+            UsageError: the name is taken by another repository.
+        """
+        taken = self._db.execute(
+            "SELECT repository_id, path FROM repositories WHERE name = ?", (name,)
+        ).fetchone()
+        if taken is None or (taken[1] == path and repository in (None, taken[0])):
+            return
+        raise UsageError(
+            f"the name {name} is taken by the repository in {taken[1]}",
+            hint="choose another with --name",
+        )
 
     def carried(self) -> list[CarriedRow]:
         """Return all repositories this node carries, by name."""

@@ -128,10 +128,11 @@ class PartialPack:
         self.close()
 
     def close(self) -> None:
-        """Let go of the directory, which stays for whoever goes on."""
-        self._marks.close()
-        os.close(self._pack)
-        os.close(self._lock)
+        """Let go of the directory, which stays for whoever goes on; once is enough."""
+        if not self._marks.closed:
+            self._marks.close()
+            os.close(self._pack)
+            os.close(self._lock)
 
     def marked(self, index: int) -> bool:
         """Tell whether part ``index`` (from 0) is marked as verified, by anybody."""
@@ -180,10 +181,8 @@ class PartialPack:
 
     def remove(self) -> None:
         """Close and delete the download, unless another process works on it."""
-        self._marks.close()
-        os.close(self._pack)
         _remove_unused(self.directory, self._lock)
-        os.close(self._lock)
+        self.close()
 
 
 def expire(root: Path, now: float | None = None) -> None:
@@ -191,7 +190,7 @@ def expire(root: Path, now: float | None = None) -> None:
     limit = (time.time() if now is None else now) - EXPIRY_SECONDS
     for directory in root.iterdir() if root.is_dir() else ():
         try:
-            if directory.stat().st_mtime < limit:
+            if directory.is_dir() and directory.stat().st_mtime < limit:
                 lock = _lock_shared(directory)
                 _remove_unused(directory, lock)
                 os.close(lock)

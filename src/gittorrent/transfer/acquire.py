@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from gittorrent.errors import GitTorrentError, IdentityError, TrustError
@@ -22,15 +22,13 @@ from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.repository.logstore import identify
 from gittorrent.repository.receive import LyingReelError, SignedManifest
 from gittorrent.store.partial import PartialPack, expire
-from gittorrent.transfer.limiter import Limiter
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError, WantedPack
-from gittorrent.transfer.opening import ask_list, open_mirror
+from gittorrent.transfer.neighbours import Neighbours, Sharing
+from gittorrent.transfer.opening import ask_list
 from gittorrent.transfer.pack_download import PackDownload
-from gittorrent.transfer.shelf import EmptyShelf
 from gittorrent.trust.signature import split_signed, verify
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.reelname import PackShape, ReelName
-from gittorrent.wire.urls import parse_learned_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -43,11 +41,11 @@ if TYPE_CHECKING:
     from gittorrent.repository.logstore import LogStore
     from gittorrent.repository.receive import Receiver
     from gittorrent.store.database import Database
+    from gittorrent.swarm.bitmap import PartSet
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.pack_download import DownloadFigures
     from gittorrent.wire.mirrorlist import MirrorList
-    from gittorrent.wire.urls import AddressClass
 
 MAX_MIRRORS = 16
 """Mirrors one download talks to; more add little speed and much chatter."""
@@ -89,6 +87,7 @@ class Context:
         partial: directory of partial downloads.
         git: where to hash log entries.
         reporter: tells the user.
+        sharing: how to share what arrives with others.
         clock: seconds since 1970.
         max_bytes: of pack data to take.
     """
@@ -97,6 +96,7 @@ class Context:
     partial: Path
     git: Git
     reporter: Reporter
+    sharing: Sharing = field(default_factory=Sharing)
     clock: Callable[[], float] = time.time
     max_bytes: int = MAX_REPOSITORY_BYTES
 
@@ -112,11 +112,8 @@ class Acquisition:
     def __init__(self, location: Location, context: Context) -> None:
         self._location = location
         self._context = context
-        self._mirrors: list[Mirror] = []
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._neighbours = Neighbours(context.reporter.note, context.sharing)
         self._list: MirrorList | None = None
-        self._from: AddressClass | None = None
-        self._download: PackDownload | None = None
         self._kept: list[PartialPack] = []
         self.first_contact = False
 
@@ -124,10 +121,7 @@ class Acquisition:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._connecting:
-            task.cancel()
-        await asyncio.gather(*self._connecting, return_exceptions=True)
-        await asyncio.gather(*(m.close() for m in self._mirrors), return_exceptions=True)
+        await self._neighbours.close()
         for partial in self._kept:
             partial.close()
         self._kept.clear()
@@ -140,7 +134,13 @@ class Acquisition:
 
     def mirror_urls(self) -> list[str]:
         """Return the URLs of the mirrors that answered, the first one first."""
-        return [self._location.endpoint.url, *(m.url for m in self._mirrors[1:])]
+        others = [mirror.url for mirror in self._mirrors[1:]]
+        urls = [url for url in others if not url.startswith("peer:")]
+        return [self._location.endpoint.url, *urls]
+
+    @property
+    def _mirrors(self) -> list[Mirror]:
+        return self._neighbours.mirrors
 
     async def open(self) -> RepositoryId:
         """Ask the first mirror who it carries and begin a conversation with it.
@@ -149,14 +149,13 @@ class Acquisition:
             The repository id it claims, which the log will have to prove.
 
         Raises:
-            CannotConnectError, NotAMirrorError, RemoteRefusal: it cannot be used.
+            CannotConnectError, NotAMirrorError, NotCarriedThereError: it cannot be used.
             WrongIdentityError, ChangedIdentityError: it carries another repository.
         """
-        self._list, self._from = await ask_list(self._location.endpoint)
+        self._list, kind = await ask_list(self._location.endpoint)
         claimed = self._list.repository_id
         self._check_identity(claimed)
-        mirror = await open_mirror(self._location.endpoint, EmptyShelf(), Limiter(None))
-        self._mirrors.append(mirror)
+        await self._neighbours.open_first(self._location.endpoint, kind)
         return claimed
 
     def _check_identity(self, claimed: RepositoryId) -> None:
@@ -200,6 +199,7 @@ class Acquisition:
         else:
             await self._extend(log, latest, store, object_format)
         self._confirm(log)
+        self._neighbours.shelf.know(log, store)
         return log
 
     async def _extend(
@@ -248,34 +248,7 @@ class Acquisition:
             entry.url for entry in self.mirror_list.mirrors if entry.state is not MirrorState.STALE
         ]
         urls += [u for u in log.policy.policy.mirrors if u.startswith(("git:", "http"))]
-        own = self._location.endpoint.url
-        for url in list(dict.fromkeys(urls))[: MAX_MIRRORS * 2]:
-            if url != own and len(self._connecting) < MAX_MIRRORS - 1:
-                self._connecting.add(asyncio.get_running_loop().create_task(self._join(url)))
-
-    async def _join(self, url: str) -> None:
-        try:
-            endpoint = parse_learned_url(url)
-            mirror = await open_mirror(endpoint, EmptyShelf(), Limiter(None), self._from)
-        except GitTorrentError as error:
-            self._context.reporter.note(f"{url} is left out: {error}")
-            return
-        self._mirrors.append(mirror)
-        if self._download is not None:
-            await self._offer_help(mirror, self._download)
-
-    async def _offer_help(self, mirror: Mirror, download: PackDownload) -> None:
-        """Let a mirror take part in a running download if it has the whole pack."""
-        wanted = download.wanted
-        try:
-            offers = await mirror.offers(wanted.reel)
-        except GitTorrentError as error:
-            self._context.reporter.note(f"{mirror.url} is left out: {error}")
-            return
-        for offer in offers:
-            if offer.manifest == wanted.manifest and not isinstance(offer.parts, bytes):
-                download.add(mirror)
-                return
+        self._neighbours.gather(list(dict.fromkeys(urls))[:MAX_MIRRORS])
 
     async def plan(
         self, log: VerifiedLog, have: Collection[PushId]
@@ -289,8 +262,15 @@ class Acquisition:
         ranked = [push for push in log.ids if push in have]
         name = ReelName(ranked[-1] if ranked and ranked[-1] != log.head else None, log.head)
         offers: dict[ManifestId, ReelOffer] = {}
-        for mirror in list(self._mirrors):
-            for found in await mirror.offers(name):
+        for number, mirror in enumerate(list(self._mirrors)):
+            try:
+                answer = await mirror.offers(name)
+            except GitTorrentError as error:
+                if number == 0:
+                    raise
+                self._context.reporter.note(f"{mirror.url} is left out: {error}")
+                continue
+            for found in answer:
                 offers[found.manifest] = ReelOffer(
                     found.manifest, found.reel.start, found.reel.end, found.pack_size
                 )
@@ -350,18 +330,7 @@ class Acquisition:
         )
         reporter = self._context.reporter
         try:
-            self._download = PackDownload(
-                wanted,
-                partial,
-                (lambda _prefix: None) if indexer is None else indexer.advance,
-                lambda figures: reporter.downloading(manifest.id, figures),
-                lambda: any(not task.done() for task in self._connecting),
-            )
-            for mirror in self._mirrors:
-                help_task = self._offer_help(mirror, self._download)
-                self._connecting.add(asyncio.get_running_loop().create_task(help_task))
-            await self._download.run()
-            self._download = None
+            await self._download_parts(wanted, signed, partial, indexer)
             reporter.phase("indexing")
             if indexer is None:
                 await asyncio.to_thread(receiver.take_small, signed, partial.pack)
@@ -376,9 +345,37 @@ class Acquisition:
                 )
                 indexer = None
         finally:
-            self._download = None
             if indexer is not None:
                 await asyncio.to_thread(indexer.abandon)
+
+    async def _download_parts(
+        self,
+        wanted: WantedPack,
+        signed: SignedManifest,
+        partial: PartialPack,
+        indexer: Indexer | None,
+    ) -> None:
+        """Download a pack together with everybody there is, sharing what arrives."""
+        neighbours = self._neighbours
+        reporter = self._context.reporter
+
+        def share(have: PartSet) -> None:
+            neighbours.shelf.begin(wanted, signed, partial, have)
+            neighbours.announce(download)
+
+        download = PackDownload(
+            wanted,
+            partial,
+            (lambda _prefix: None) if indexer is None else indexer.advance,
+            lambda figures: reporter.downloading(wanted.manifest, figures),
+            neighbours.is_growing,
+            share,
+        )
+        neighbours.help_with(download, signed.manifest.repository)
+        try:
+            await download.run()
+        finally:
+            neighbours.rest()
 
     def distrust(self, log: VerifiedLog, error: LyingReelError) -> None:
         """Believe a key no more that signed a manifest for the wrong objects; drop the pack."""
@@ -390,6 +387,7 @@ class Acquisition:
 
     def discard_partial(self) -> None:
         """Remove the downloads of this acquisition: what they held is in the repository."""
+        self._neighbours.shelf.end()
         for partial in self._kept:
             partial.remove()
         self._kept.clear()
@@ -399,6 +397,8 @@ def _finish(indexer: Indexer, signed: SignedManifest) -> IndexedPack:
     try:
         return indexer.finish()
     except GitError as error:
+        if error.is_own_trouble:
+            raise
         raise LyingReelError(
             f"the pack of reel {signed.manifest.id} is broken: {error}", signed.key
         ) from error

@@ -111,6 +111,10 @@ class Answer:
                     )
                 )
                 return
+            if pack.has is not None and not pack.has(index):
+                run = (question.reel, question.manifest, index, index, question.total)
+                yield Step(MissingParts(*run))
+                continue
             yield part_step(pack, question.manifest, index)
 
 

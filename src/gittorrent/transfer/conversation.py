@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections import deque
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import UnreachableError
 from gittorrent.reel.pack import FilePiece
+from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer
-from gittorrent.wire.messages import Bye, CancelParts, Message, Question
+from gittorrent.wire.messages import Bye, CancelParts, Message, Question, ReceivePart
 from gittorrent.wire.session import (
     IdleTimeout,
     KeepAliveDue,
@@ -36,8 +38,11 @@ if TYPE_CHECKING:
     from gittorrent.transfer.answering import Step
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.shelf import Shelf
+    from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.reelname import PackShape
     from gittorrent.wire.session import Event
+
+_KEYS = itertools.count(1)
 
 STALLED_SECONDS = 120.0
 """Time the peer may take to accept one chunk of what it asked for."""
@@ -59,6 +64,8 @@ class Conversation:
         shelf: what the peer may have.
         limiter: of this node's sending.
         on_message: called with each message and payload that is not a question.
+        slots: upload slots to wait for before each part; None to send at once.
+        on_sent: called with each part that was sent.
     """
 
     def __init__(
@@ -68,6 +75,8 @@ class Conversation:
         shelf: Shelf,
         limiter: Limiter,
         on_message: Callable[[MessageReceived], None] = lambda _event: None,
+        slots: SlotQueue | None = None,
+        on_sent: Callable[[ReceivePart], None] = lambda _message: None,
     ) -> None:
         self.session = session
         self.bytes_sent = 0
@@ -77,6 +86,9 @@ class Conversation:
         self._shelf = shelf
         self._limiter = limiter
         self._on_message = on_message
+        self._slots = slots
+        self._on_sent = on_sent
+        self._key = PeerKey(next(_KEYS))
         self._loop = asyncio.get_running_loop()
         self._urgent: deque[bytes] = deque()
         self._answers: deque[Answer] = deque()
@@ -183,11 +195,23 @@ class Conversation:
                 step = self._answers[0].next_step()
                 if step is None:
                     self._answers.popleft()
-                else:
+                elif self._slots is None or not isinstance(step.message, ReceivePart):
                     await self._perform(step)
+                else:
+                    await self._perform_in_turn(step, step.message, self._slots)
             else:
                 self._to_write.clear()
                 await self._to_write.wait()
+
+    async def _perform_in_turn(self, step: Step, message: ReceivePart, slots: SlotQueue) -> None:
+        """Send a part when it is this peer's turn, and let the next one have it after that."""
+        await slots.turn(self._key)
+        try:
+            await self._perform(step)
+        finally:
+            slots.sent(message.size)
+            slots.done(self._key)
+        self._on_sent(message)
 
     async def _perform(self, step: Step) -> None:
         self._mid_payload = True

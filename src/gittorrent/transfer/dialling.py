@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from gittorrent.errors import UnreachableError, UnverifiedError
 from gittorrent.wire import pktline
+from gittorrent.wire.fields import RemoteRefusal
 from gittorrent.wire.limits import MAX_LIST_LINES, MAX_PKT_LINE
 from gittorrent.wire.mirrorlist import MirrorList, parse_lines
 from gittorrent.wire.service import MIRROR_LIST, ServiceRequest, encode_request
@@ -37,6 +39,17 @@ class CannotConnectError(UnreachableError):
 
 class NotAMirrorError(UnverifiedError):
     """Something answers there, but it does not speak MirrorSync."""
+
+
+class NotCarriedThereError(UnreachableError):
+    """A mirror answers, but does not carry the repository."""
+
+    def __init__(self, endpoint: Endpoint, reason: str) -> None:
+        said = f": {reason}" if reason else ""
+        super().__init__(
+            f"{endpoint.url} does not serve this repository{said}",
+            hint="check the path, or ask another mirror",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +91,19 @@ async def connect(endpoint: Endpoint, trusted: AddressClass | None = None) -> Di
                 await loop.sock_connect(sock, address)
         except (OSError, TimeoutError) as error:
             sock.close()
-            reason = str(error) or "no answer"
+            reason = _why(error)
             continue
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Dialled(sock, str(address[0]), judged)
-    raise CannotConnectError(f"cannot connect to {endpoint.host} port {endpoint.port}: {reason}")
+    raise CannotConnectError(
+        f"cannot connect to {endpoint.host} port {endpoint.port}: {reason}",
+        hint="check host and port, or try another mirror",
+    )
+
+
+def _why(error: OSError) -> str:
+    """Say in plain words why connecting failed; asyncio repeats the address instead."""
+    return os.strerror(error.errno).lower() if error.errno else "no answer"
 
 
 def service_request(service: str, endpoint: Endpoint) -> bytes:
@@ -107,7 +128,7 @@ async def ask_for_list(
     Raises:
         CannotConnectError: nobody answers.
         NotAMirrorError: it does not speak MirrorSync.
-        RemoteRefusal: it does not carry the repository.
+        NotCarriedThereError: it does not carry the repository.
         ProtocolError: it breaks the protocol.
     """
     dialled = await connect(endpoint, trusted)
@@ -122,7 +143,10 @@ async def ask_for_list(
         raise _not_a_mirror(endpoint, str(error)) from error
     finally:
         dialled.sock.close()
-    return parse_lines(lines), dialled.kind
+    try:
+        return parse_lines(lines), dialled.kind
+    except RemoteRefusal as error:
+        raise NotCarriedThereError(endpoint, error.reason) from error
 
 
 _HINT = (

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.conversation import Conversation, ConversationEndedError
 from gittorrent.transfer.dialling import ANSWER_SECONDS, connect, service_request
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
 from gittorrent.wire.messages import (
+    VERSION,
     Busy,
     CancelParts,
     EndLog,
@@ -28,24 +31,30 @@ from gittorrent.wire.messages import (
     ReceiveManifest,
     ReceivePart,
     ReceivePush,
+    Try,
     WantBundle,
 )
+from gittorrent.wire.reelname import check_bitmap
 from gittorrent.wire.service import MIRROR_SYNC
 from gittorrent.wire.session import Role, Session
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.mirror import PartSink, WantedPack
     from gittorrent.transfer.shelf import Shelf
+    from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.session import MessageReceived
     from gittorrent.wire.urls import AddressClass, Endpoint
 
 T = TypeVar("T")
+
+MAX_CLAIMS = 64
+"""Packs remembered that the other end told of before they were asked for."""
 
 LOG_SECONDS = 600.0
 """Time a whole log may take; long logs over slow links are many megabytes."""
@@ -56,19 +65,39 @@ class GitMirror:
 
     kind = PeerKind.SESSION
 
-    def __init__(self, url: str, sock: socket.socket, shelf: Shelf, limiter: Limiter) -> None:
+    def __init__(
+        self, url: str, sock: socket.socket, exchange: Exchange, role: Role = Role.CALLER
+    ) -> None:
         self._url = url
-        session = Session(Role.CALLER, asyncio.get_running_loop().time())
-        self._conversation = Conversation(sock, session, shelf, limiter, self._take)
+        self._exchange = exchange
+        session = Session(role, asyncio.get_running_loop().time())
+        self._own_address = str(sock.getsockname()[0])
+        self._conversation = Conversation(
+            sock, session, exchange.shelf, exchange.limiter, self._take, exchange.slots
+        )
         self._ready = asyncio.get_running_loop().create_future()
         self._heads: list[PushId] = []
         self._log: tuple[list[tuple[PushId, bytes]], asyncio.Future[None]] | None = None
         self._offers: dict[ReelName, tuple[list[HaveBundle], asyncio.Future[None]]] = {}
         self._manifests: dict[ManifestId, asyncio.Future[bytes]] = {}
+        self._claims: dict[ManifestId, HaveBundle] = {}
         self._pack: WantedPack | None = None
         self._sink: PartSink | None = None
         self._waiting: deque[tuple[int, int]] = deque()
+        if role is Role.ANSWERER:
+            self._conversation.say(Ready(VERSION, exchange.node_id))
+            self._ready.set_result(None)
         self._task = asyncio.get_running_loop().create_task(self._converse())
+
+    @property
+    def own_address(self) -> str:
+        """Our own address as this conversation uses it."""
+        return self._own_address
+
+    def tell(self, message: HaveBundle | Try) -> None:
+        """Say something that asks for nothing; lost if the conversation is over."""
+        if not self._conversation.session.closed:
+            self._conversation.say(message)
 
     @property
     def url(self) -> str:
@@ -126,6 +155,10 @@ class GitMirror:
         self._pack = pack
         self._sink = sink
         self._waiting.clear()
+        claim = self._claims.pop(pack.manifest, None)
+        if claim is not None:
+            # Soon, not now: the scheduler has to know us before it hears what we have.
+            asyncio.get_running_loop().call_soon(self._take_claim, claim)
 
     def ask(self, first: int, last: int) -> None:
         """Ask for a run of parts, at once or when the pipeline has room."""
@@ -202,19 +235,33 @@ class GitMirror:
         else:
             self._take_small(event)
 
+    def _take_claim(self, message: HaveBundle) -> None:
+        """Pass on what the other end says it has of the pack being downloaded."""
+        pack = self._pack
+        if pack is None or message.manifest != pack.manifest or self._sink is None:
+            if len(self._claims) < MAX_CLAIMS:
+                self._claims[message.manifest] = message
+        elif message.pack_size == pack.shape.pack_size:
+            self._sink.mirror_has(self, claimed_parts(message, pack.total))
+
     def _is_current(self, manifest: ManifestId) -> bool:
         return self._pack is not None and self._pack.manifest == manifest
 
     def _take_small(self, event: MessageReceived) -> None:
         message, payload = event.message, event.payload
         if isinstance(message, Ready):
-            if not self._ready.done():
+            if message.node_id == self._exchange.node_id:
+                self._conversation.end("that is myself")
+            elif not self._ready.done():
                 self._ready.set_result(None)
+        elif isinstance(message, Try):
+            self._exchange.on_try(message)
         elif isinstance(message, HavePush):
             self._heads.append(message.push)
         elif isinstance(message, HaveBundle):
             for found, _ in self._offers.values():
                 found.append(message)
+            self._take_claim(message)
         elif isinstance(message, EndWant):
             if message.reel in self._offers:
                 _settle(self._offers[message.reel][1], None)
@@ -236,15 +283,44 @@ class GitMirror:
                 ended.set_exception(NotThereError(f"{self._url} does not have {message.head}"))
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What all conversations of one acquisition share.
+
+    Args:
+        node_id: how this run calls itself; a mirror of that name is this run itself.
+        shelf: what others may have.
+        limiter: of what is sent.
+        slots: upload slots; None where nothing is given.
+        on_try: called when another end tells of a mirror.
+    """
+
+    node_id: str
+    shelf: Shelf
+    limiter: Limiter
+    slots: SlotQueue | None = None
+    on_try: Callable[[Try], None] = lambda _message: None
+
+
+def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:
+    """Return the parts a ``have bundle`` speaks of, None for all.
+
+    Raises:
+        MessageError: its bitmap does not fit a pack of ``total`` parts.
+    """
+    if not isinstance(message.parts, bytes):
+        return None
+    return PartSet(total, check_bitmap(message.parts, total))
+
+
 async def open_git_mirror(
-    endpoint: Endpoint, shelf: Shelf, limiter: Limiter, trusted: AddressClass | None = None
+    endpoint: Endpoint, exchange: Exchange, trusted: AddressClass | None = None
 ) -> GitMirror:
     """Connect to a mirror and begin a conversation.
 
     Args:
         endpoint: a git:// one.
-        shelf: what the mirror may ask of us.
-        limiter: of what we send.
+        exchange: what conversations share.
         trusted: kind of address the endpoint was learned from; None if the user named it.
 
     Raises:
@@ -258,7 +334,7 @@ async def open_git_mirror(
     except OSError as error:
         dialled.sock.close()
         raise MirrorLostError(f"{endpoint.url}: {error}") from error
-    mirror = GitMirror(endpoint.url, dialled.sock, shelf, limiter)
+    mirror = GitMirror(endpoint.url, dialled.sock, exchange)
     try:
         await mirror.ready()
     except BaseException:

@@ -16,11 +16,15 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gittorrent.errors import ProtocolError
 from gittorrent.swarm.events import PeerKind
-from gittorrent.transfer.dialling import ANSWER_SECONDS, CannotConnectError, NotAMirrorError
+from gittorrent.transfer.dialling import (
+    ANSWER_SECONDS,
+    CannotConnectError,
+    NotAMirrorError,
+    NotCarriedThereError,
+)
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
-from gittorrent.wire.fields import RemoteRefusal
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_MANIFEST_BYTES, MAX_PUSH_BYTES
-from gittorrent.wire.messages import HaveBundle, parse_message
+from gittorrent.wire.messages import HaveBundle, Try, parse_message
 from gittorrent.wire.mirrorlist import MirrorList, parse_text
 from gittorrent.wire.urls import AddressClass, address_class, may_contact
 
@@ -145,6 +149,10 @@ class HttpMirror:
             if first <= begin and end <= last:
                 task.cancel()
 
+    def tell(self, message: HaveBundle | Try) -> None:
+        """Say nothing: a web server does not listen."""
+        del message
+
     def flowing(self) -> tuple[int, int] | None:
         """Return the part on its way and how many of its bytes are here."""
         return self._flowing
@@ -244,13 +252,13 @@ async def fetch_list(client: aiohttp.ClientSession, endpoint: Endpoint) -> Mirro
 
     Raises:
         CannotConnectError: nobody answers.
-        RemoteRefusal, NotAMirrorError: it is no mirror of that repository.
+        NotCarriedThereError, NotAMirrorError: it is no mirror of that repository.
     """
     url = _resource(endpoint, "mirror-list")
     try:
         async with client.get(url, allow_redirects=False) as answer:
             if answer.status == 404:
-                raise RemoteRefusal(f"{url} is not there")
+                raise NotCarriedThereError(endpoint, "there is no mirror-list")
             if answer.status != 200:
                 raise NotAMirrorError(f"{url} answers {answer.status}")
             return parse_text(await _read_bounded(answer, MAX_LIST_BYTES))

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gittorrent.ids import ManifestId, PushId
+    from gittorrent.swarm.bitmap import PartSet
     from gittorrent.swarm.events import PeerKind
-    from gittorrent.wire.messages import HaveBundle
+    from gittorrent.wire.messages import HaveBundle, Try
     from gittorrent.wire.reelname import PackShape, ReelName
 
 
@@ -50,6 +51,10 @@ class PartSink(Protocol):
 
     def part_arrived(self, mirror: Mirror, part: int, data: bytearray | bytes) -> None:
         """Take the bytes of a part, not verified."""
+        ...
+
+    def mirror_has(self, mirror: Mirror, parts: PartSet | None) -> None:
+        """Note which parts a mirror says it has, None for all."""
         ...
 
     def parts_missing(self, mirror: Mirror, first: int, last: int) -> None:
@@ -105,6 +110,10 @@ class Mirror(Protocol):
 
     def cancel(self, first: int, last: int) -> None:
         """Withdraw a run of parts."""
+        ...
+
+    def tell(self, message: HaveBundle | Try) -> None:
+        """Say something that asks for nothing, where the mirror can be told."""
         ...
 
     def flowing(self) -> tuple[int, int] | None:

@@ -16,7 +16,7 @@ from gittorrent.git.fetching import FetchOptions, fetch_over_http, fetch_pack
 from gittorrent.git.repository import create_bare
 from gittorrent.git.runner import Git
 from gittorrent.ids import format_of
-from gittorrent.repository.carried import MIRROR, About, Carried, object_format_of
+from gittorrent.repository.carried import MIRROR, About, Carried, object_format_of, require_name
 from gittorrent.repository.receive import LyingReelError, check_descents
 from gittorrent.store.database import CarriedRow
 from gittorrent.transfer.acquire import Acquisition, Context
@@ -129,10 +129,12 @@ class Mirroring:
         log = await acquisition.fetch_log(store, object_format)
         assert log.head is not None
         if is_new:
+            chosen = log.policy.policy.name if name is None else require_name(name)
+            self._database.require_free(chosen, "")
             carried.set_about(
                 About(
                     log.repository,
-                    name or log.policy.policy.name,
+                    chosen,
                     MIRROR,
                     source=self._location.pinned_url(log.repository),
                 )
@@ -176,7 +178,7 @@ class Mirroring:
 
     def _settle(self, carried: Carried, log: VerifiedLog, name: str | None) -> Path:
         """Give a new mirror its name and let the node carry it."""
-        chosen = name or log.policy.policy.name
+        chosen = log.policy.policy.name if name is None else name
         path = self._home.repositories / f"{chosen}.git"
         if path.exists():
             path = self._home.repositories / f"{chosen}-{log.repository[:8]}.git"

@@ -8,9 +8,8 @@ from gittorrent.transfer.dialling import ask_for_list
 from gittorrent.transfer.git_mirror import open_git_mirror
 
 if TYPE_CHECKING:
-    from gittorrent.transfer.limiter import Limiter
+    from gittorrent.transfer.git_mirror import Exchange
     from gittorrent.transfer.mirror import Mirror
-    from gittorrent.transfer.shelf import Shelf
     from gittorrent.wire.mirrorlist import MirrorList
     from gittorrent.wire.urls import AddressClass, Endpoint
 
@@ -27,18 +26,17 @@ async def ask_list(
 
 
 async def open_mirror(
-    endpoint: Endpoint, shelf: Shelf, limiter: Limiter, trusted: AddressClass | None = None
+    endpoint: Endpoint, exchange: Exchange, trusted: AddressClass | None = None
 ) -> Mirror:
     """Begin to talk to a mirror.
 
     Args:
         endpoint: where it is.
-        shelf: what it may ask of us.
-        limiter: of what we send.
+        exchange: what conversations share.
         trusted: kind of address the endpoint was learned from; None if the user named it.
     """
     if endpoint.scheme == "git":
-        return await open_git_mirror(endpoint, shelf, limiter, trusted)
+        return await open_git_mirror(endpoint, exchange, trusted)
     from gittorrent.transfer.http_mirror import open_http_mirror
 
     return await open_http_mirror(endpoint, trusted)

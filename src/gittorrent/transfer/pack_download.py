@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import random
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import LocalError, UnreachableError
@@ -29,6 +29,7 @@ from gittorrent.swarm.events import (
     PartVerified,
     PartWrong,
     PeerBusy,
+    PeerHas,
     PeerJoined,
     PeerKey,
     PeerLost,
@@ -104,6 +105,7 @@ class PackDownload:
         on_prefix: told how many bytes of the pack's beginning are verified.
         on_progress: told how far it is, a few times a second.
         expecting: tells whether further mirrors may still join.
+        on_growth: called a few times a second when there are new verified parts.
     """
 
     def __init__(
@@ -113,18 +115,23 @@ class PackDownload:
         on_prefix: Callable[[int], None],
         on_progress: Callable[[DownloadFigures], None],
         expecting: Callable[[], bool] = lambda: False,
+        on_growth: Callable[[PartSet], None] = lambda _have: None,
     ) -> None:
         self.wanted = wanted
         self._partial = partial
         self._on_prefix = on_prefix
         self._on_progress = on_progress
         self._expecting = expecting
+        self._on_growth = on_growth
+        self._announced = 0
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="parts")
         self._keys = itertools.count(1)
         self._mirrors: dict[PeerKey, Mirror] = {}
         self._names: dict[PeerKey, str] = {}
+        self._claims: dict[PeerKey, PartSet | None] = {}
         self._faults: dict[PeerKey, str] = {}
+        self._gone: dict[PeerKey, MirrorFigures] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._storing: set[int] = set()
         self._done: asyncio.Future[None] = self._loop.create_future()
@@ -150,6 +157,7 @@ class PackDownload:
             _part_set(self.wanted.total, recovered),
             random.SystemRandom().randrange,
         )
+        self._on_growth(self._machine.have)
         for key, mirror in list(self._mirrors.items()):
             self._welcome(key, mirror)
         self._handle(Tick())
@@ -161,36 +169,44 @@ class PackDownload:
             watcher.cancel()
             await asyncio.gather(watcher, *self._tasks, return_exceptions=True)
             self._threads.shutdown(wait=True)
+        self._announce()
         await asyncio.to_thread(self._partial.sync)
         self._on_progress(self.figures())
 
-    def add(self, mirror: Mirror) -> None:
-        """Let a mirror that has the whole pack take part, now or later."""
+    def add(self, mirror: Mirror, have: PartSet | None) -> None:
+        """Let a mirror take part, now or later.
+
+        Args:
+            mirror: who.
+            have: the parts it has, None for all.
+        """
+        if self._key(mirror) is not None or self._done.done():
+            return
         key = PeerKey(next(self._keys))
         self._mirrors[key] = mirror
         self._names[key] = mirror.url
+        self._claims[key] = have
         if self._machine is not None:
             self._welcome(key, mirror)
 
+    def add_empty(self, mirror: Mirror) -> None:
+        """Let a mirror take part that has nothing yet and will tell when it has."""
+        self.add(mirror, PartSet(self.wanted.total))
+
     def _welcome(self, key: PeerKey, mirror: Mirror) -> None:
         mirror.begin(self.wanted, self)
-        self._handle(PeerJoined(key, None, mirror.kind))
+        self._handle(PeerJoined(key, self._claims.pop(key), mirror.kind))
+
+    def mirror_has(self, mirror: Mirror, parts: PartSet | None) -> None:
+        """Note which parts a mirror says it has."""
+        self._tell(mirror, lambda key: PeerHas(key, parts))
 
     def figures(self) -> DownloadFigures:
         """Return how far the download is."""
         machine = self._machine
         if machine is None:
             return DownloadFigures(0, self.wanted.total, self.wanted.shape.pack_size, 0, ())
-        mirrors = tuple(
-            MirrorFigures(
-                self._names[report.peer],
-                report.rate,
-                report.delivered_parts,
-                report.delivered_bytes,
-                report.banned or self._faults.get(report.peer, ""),
-            )
-            for report in machine.report(self._loop.time())
-        )
+        mirrors = (*self._figures_of(machine).values(), *self._gone.values())
         return DownloadFigures(
             len(machine.have),
             self.wanted.total,
@@ -198,6 +214,19 @@ class PackDownload:
             self._received,
             mirrors,
         )
+
+    def _figures_of(self, machine: Download) -> dict[PeerKey, MirrorFigures]:
+        """Return what came from each mirror that the scheduler still knows."""
+        return {
+            report.peer: MirrorFigures(
+                self._names[report.peer],
+                report.rate,
+                report.delivered_parts,
+                report.delivered_bytes,
+                report.banned or self._faults.get(report.peer, ""),
+            )
+            for report in machine.report(self._loop.time())
+        }
 
     def part_arrived(self, mirror: Mirror, part: int, data: bytearray | bytes) -> None:
         """Take the bytes of a part: verify and store them in a thread."""
@@ -224,8 +253,16 @@ class PackDownload:
         key = self._key(mirror)
         if key is not None:
             self._faults[key] = reason
+            self._remember(key, reason)
             self._tell(mirror, lambda key: PeerLost(key, reason))
             self._mirrors.pop(key, None)
+
+    def _remember(self, key: PeerKey, reason: str) -> None:
+        """Keep the figures of a mirror that the scheduler is about to forget."""
+        if self._machine is not None and not self._done.done():
+            known = self._figures_of(self._machine).get(key)
+            if known is not None:
+                self._gone[key] = replace(known, rate=0.0, fault=known.fault or reason)
 
     def _tell(self, mirror: Mirror, event_of: Callable[[PeerKey], Event]) -> None:
         key = self._key(mirror)
@@ -274,8 +311,15 @@ class PackDownload:
                     self._handle(PartProgress(key, *flowing))
             await self._adopt_from_elsewhere()
             self._handle(Tick())
+            self._announce()
             self._on_progress(self.figures())
             self._check_starved()
+
+    def _announce(self) -> None:
+        assert self._machine is not None
+        if len(self._machine.have) > self._announced:
+            self._announced = len(self._machine.have)
+            self._on_growth(self._machine.have)
 
     async def _adopt_from_elsewhere(self) -> None:
         machine = self._machine

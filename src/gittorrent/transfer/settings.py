@@ -3,6 +3,9 @@
 ==============================  ====================================================================
 ``gittorrent.allowUnverified``  clone from a plain git server, where nothing can be verified
 ``gittorrent.maxSize``          pack bytes to take for one repository; with K, M or G
+``gittorrent.listen``           port on which other downloaders reach this one: ``auto`` takes a
+                                free one (the default), ``off`` listens nowhere
+``gittorrent.upLimit``          bytes per second to give to others; with K, M or G
 ==============================  ====================================================================
 """
 
@@ -11,8 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gittorrent.errors import UsageError
 from gittorrent.transfer.acquire import MAX_REPOSITORY_BYTES
 from gittorrent.transfer.limiter import parse_rate
+from gittorrent.transfer.neighbours import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +31,7 @@ class Settings:
 
     allow_unverified: bool
     max_bytes: int
+    sharing: Sharing
 
 
 def read_settings(config: Mapping[str, str]) -> Settings:
@@ -38,4 +44,20 @@ def read_settings(config: Mapping[str, str]) -> Settings:
     return Settings(
         allow_unverified=config.get("gittorrent.allowunverified", "").lower() in _TRUE,
         max_bytes=MAX_REPOSITORY_BYTES if size is None else parse_rate(size),
+        sharing=Sharing(_port(config.get("gittorrent.listen", "auto")), _limit(config)),
     )
+
+
+def _port(text: str) -> int | None:
+    if text.lower() in ("auto", "true"):
+        return 0
+    if text.lower() in ("off", "false"):
+        return None
+    if not text.isdigit() or int(text) > 65535:
+        raise UsageError(f"gittorrent.listen is {text!r}", hint="write auto, off or a port")
+    return int(text)
+
+
+def _limit(config: Mapping[str, str]) -> int | None:
+    text = config.get("gittorrent.uplimit")
+    return None if text is None else parse_rate(text)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from gittorrent.ids import ManifestId, PushId
@@ -30,6 +30,7 @@ class ServedPack:
         view: how the wire form lies in it.
         part_size: bytes of a part.
         parts: number of parts.
+        has: tells whether a part may be served; None where all may.
     """
 
     reel: ReelName
@@ -37,6 +38,7 @@ class ServedPack:
     view: WireView
     part_size: int
     parts: int
+    has: Callable[[int], bool] | None = None
 
 
 class Shelf(Protocol):

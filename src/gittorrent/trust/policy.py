@@ -176,7 +176,7 @@ class Policy:
     epochs: tuple[PushId, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        check_name(self.name)
         _check_descent(self)
         _check_sets(self)
         _check_roots(self)
@@ -303,7 +303,8 @@ def require_digest(text: str, what: str) -> None:
         raise PolicyError(f"not a {what} digest (sha256:<64 hex digits>): {text[:80]!r}")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise ``PolicyError`` unless a repository may be called ``name``."""
     if (
         len(name) > MAX_NAME
         or _NAME.match(name) is None

@@ -136,7 +136,7 @@ def test_unknown_lines_are_set_aside(line: bytes) -> None:
         f"receive push {A} size 0",
         f"receive push {A} size -1",
         f"receive push {A} size 01",
-        f"receive push {A} size {32 * 2**20 + 1}",
+        f"receive push {A} size {64 * 2**20 + 1}",
         f"receive push {A} size " + "9" * 5000,
         f"receive manifest {M} size {64 * 2**20 + 1}",
         f"receive manifest {A} size 1",

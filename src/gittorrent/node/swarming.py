@@ -1,0 +1,232 @@
+"""What a node does for those who download from it at the same time: brings them together.
+
+For each repository it introduces downloaders to each other, and for each pack that several of
+them want it shows parts as `gittorrent.swarm.reveal` decides, so that the swarm multiplies what
+the node sends. A single downloader notices nothing of this.
+
+Tracks the participants of each repository. Rules: an address is passed on only if it is the one
+the participant calls from; what participants claim is bounded and only steers what is shown.
+Source: docs/protocol/mirrorsync.md, Super-seeding and Peer exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.swarm.bitmap import PartSet
+from gittorrent.swarm.events import PeerKey
+from gittorrent.swarm.introductions import Introductions
+from gittorrent.swarm.reveal import Revealer
+from gittorrent.transfer.git_mirror import claimed_parts
+from gittorrent.wire.messages import HaveBundle, Try
+from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
+from gittorrent.wire.urls import parse_learned_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gittorrent.ids import ManifestId, PushId, RepositoryId
+    from gittorrent.transfer.shelf import ServedPack, Shelf
+    from gittorrent.wire.messages import HavePush, Message, ReceivePart
+    from gittorrent.wire.reelname import ReelName
+    from gittorrent.wire.session import MessageReceived
+
+SMALLEST_PACK = 16
+"""Parts below which a pack is gone before a swarm could form."""
+
+SHOW_SECONDS = 0.25
+"""How often participants are shown what they may ask for next."""
+
+DEAF_SECONDS = 1.0
+"""Time a participant gets to say where it listens before it counts as one that only dials."""
+
+_KEYS = itertools.count(1)
+_log = logging.getLogger(__name__)
+
+
+class Swarm:
+    """The participants of one repository."""
+
+    def __init__(self) -> None:
+        self.introductions = Introductions(random.SystemRandom().randrange)
+        self.revealers: dict[ManifestId, Revealer] = {}
+        self.participants: dict[PeerKey, Participant] = {}
+
+    def introduce(self, peer: PeerKey, url: str | None) -> None:
+        """Carry out what follows from a participant's word on where it listens."""
+        for made in self.introductions.listens(peer, url):
+            target = self.participants.get(made.to)
+            if target is not None:
+                target.say(Try(MirrorEntry(made.url, 3600, MirrorState.PARTIAL)))
+
+
+class Swarms:
+    """The swarms of a node, by repository."""
+
+    def __init__(self) -> None:
+        self._swarms: dict[RepositoryId, Swarm] = {}
+
+    def enter(self, repository: RepositoryId, shelf: Shelf, address: str) -> Participant:
+        """Let somebody who calls from ``address`` take part; `Participant.leave` must follow."""
+        swarm = self._swarms.setdefault(repository, Swarm())
+        return Participant(swarm, shelf, address)
+
+    def __len__(self) -> int:
+        return sum(len(swarm.participants) for swarm in self._swarms.values())
+
+
+class Participant:
+    """One conversation's part in a swarm; the shelf its questions are answered from.
+
+    Args:
+        swarm: it belongs to.
+        shelf: what the node has.
+        address: where the caller calls from.
+    """
+
+    def __init__(self, swarm: Swarm, shelf: Shelf, address: str) -> None:
+        self._swarm = swarm
+        self._shelf = shelf
+        self._address = address
+        self._key = PeerKey(next(_KEYS))
+        self._say: Callable[[Message], None] | None = None
+        self._packs: dict[ManifestId, HaveBundle] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._since: float | None = None
+        self._introduced = False
+
+    def begin(self, say: Callable[[Message], None]) -> None:
+        """Take part from now on; ``say`` sends a message."""
+        self._say = say
+        self._swarm.participants[self._key] = self
+
+    def leave(self) -> None:
+        """Take part no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._swarm.participants.pop(self._key, None)
+        self._swarm.introductions.left(self._key)
+        for manifest in self._packs:
+            revealer = self._swarm.revealers.get(manifest)
+            if revealer is not None:
+                revealer.left(self._key)
+                if not len(revealer):
+                    del self._swarm.revealers[manifest]
+
+    def say(self, message: Message) -> None:
+        """Send a message; lost if the conversation is over."""
+        if self._say is not None:
+            try:
+                self._say(message)
+            except GitTorrentError as error:
+                _log.debug("not said to %s: %s", self._address, error)
+
+    def on_message(self, event: MessageReceived) -> None:
+        """Take in what the caller says of itself."""
+        message = event.message
+        if isinstance(message, Try):
+            self._take_address(message.entry)
+        elif isinstance(message, HaveBundle):
+            self._take_claim(message)
+
+    def on_sent(self, message: ReceivePart) -> None:
+        """Note that a part was sent to the caller."""
+        revealer = self._swarm.revealers.get(message.manifest)
+        if revealer is not None:
+            revealer.sent(self._key, message.part)
+
+    def _take_address(self, entry: MirrorEntry) -> None:
+        try:
+            endpoint = parse_learned_url(entry.url)
+        except GitTorrentError:
+            return
+        if endpoint.host == self._address and entry.state is not MirrorState.STALE:
+            self._introduced = True
+            self._swarm.introduce(self._key, endpoint.url)
+
+    def _take_claim(self, message: HaveBundle) -> None:
+        revealer = self._swarm.revealers.get(message.manifest)
+        own = self._packs.get(message.manifest)
+        pack = self._shelf.pack(message.manifest)
+        if revealer is None or own is None or pack is None:
+            return
+        try:
+            claim = claimed_parts(message, pack.parts)
+        except GitTorrentError:
+            return
+        now = asyncio.get_running_loop().time()
+        whole = PartSet.full(pack.parts)
+        revealer.has(self._key, whole if claim is None else claim, now)
+        if claim is None:
+            self._packs.pop(message.manifest, None)
+
+    def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
+        """Return what the node has, as far as this caller is to be shown it now."""
+        return [self._shown(offer) for offer in self._shelf.offers(reel)]
+
+    def _shown(self, offer: HaveBundle) -> HaveBundle:
+        pack = self._shelf.pack(offer.manifest)
+        if pack is None or pack.parts < SMALLEST_PACK or self._say is None:
+            return offer
+        now = asyncio.get_running_loop().time()
+        revealer = self._swarm.revealers.setdefault(offer.manifest, Revealer(pack.parts))
+        revealer.joined(self._key, now)
+        self._packs[offer.manifest] = offer
+        if self._since is None:
+            self._since = now
+            self._tick()
+        changed = revealer.changed(self._key, now)
+        if isinstance(changed, PartSet):
+            return _cut(offer, changed)
+        shown = revealer.reveal(self._key, now)
+        return offer if shown is None else _cut(offer, shown)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(SHOW_SECONDS, self._tick)
+        now = loop.time()
+        if not self._introduced and self._since is not None and now - self._since > DEAF_SECONDS:
+            self._introduced = True
+            self._swarm.introduce(self._key, None)
+        for manifest, offer in list(self._packs.items()):
+            revealer = self._swarm.revealers.get(manifest)
+            changed = False if revealer is None else revealer.changed(self._key, now)
+            if changed is None:
+                self.say(offer)
+            elif isinstance(changed, PartSet):
+                self.say(_cut(offer, changed))
+
+    def heads(self) -> Sequence[HavePush]:
+        """Return the node's log heads."""
+        return self._shelf.heads()
+
+    def mirrors(self) -> Sequence[MirrorEntry]:
+        """Return the mirrors the node knows."""
+        return self._shelf.mirrors()
+
+    def push(self, push: PushId) -> bytes | None:
+        """Return a push object."""
+        return self._shelf.push(push)
+
+    def log_between(self, head: PushId, base: PushId | None) -> Sequence[PushId] | None:
+        """Return ids of the log."""
+        return self._shelf.log_between(head, base)
+
+    def manifest(self, manifest: ManifestId) -> bytes | None:
+        """Return a manifest."""
+        return self._shelf.manifest(manifest)
+
+    def pack(self, manifest: ManifestId) -> ServedPack | None:
+        """Return a pack; what was not shown is served all the same when it is asked for."""
+        return self._shelf.pack(manifest)
+
+
+def _cut(offer: HaveBundle, shown: PartSet) -> HaveBundle:
+    """Return an offer that speaks of some parts only."""
+    raw = shown.to_bytes()
+    return HaveBundle(offer.reel, offer.manifest, offer.pack_size, raw)

@@ -1,0 +1,95 @@
+"""Peer exchange at a meeting point: who is told of whom.
+
+For a node that many downloaders of one repository talk to. Each may tell where it listens; a
+newcomer is told of some who came before and dials them, which grows a sparse random graph in
+which nobody is dialled twice by the same peer. Whoever does not listen (behind NAT) is told of
+newcomers too, since it can only dial.
+
+Tracks the members present and where they listen. Entropy comes in. Rules: one address a member;
+what a member is told is bounded, so that nobody can be made to dial the world.
+Source: docs/protocol/mirrorsync.md, Peer exchange.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.swarm.events import PeerKey
+
+DEGREE = 8
+"""Neighbours a newcomer is told of: a random graph of this degree stays connected under churn."""
+
+MOST_TOLD = 40
+"""Addresses one member is told of in all."""
+
+
+@dataclass(slots=True)
+class _Member:
+    url: str | None = None
+    told: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """Tell ``to`` of the member that listens at ``url``."""
+
+    to: PeerKey
+    url: str
+
+
+class Introductions:
+    """Decides who is told of whom, for one repository.
+
+    Args:
+        random: returns 0 <= x < n for n > 0.
+    """
+
+    def __init__(self, random: Callable[[int], int]) -> None:
+        self._random = random
+        self._members: dict[PeerKey, _Member] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def joined(self, peer: PeerKey) -> None:
+        """Note a member that has not said whether it listens."""
+        self._members.setdefault(peer, _Member())
+
+    def left(self, peer: PeerKey) -> None:
+        """Forget a member; nobody is told of it any more."""
+        self._members.pop(peer, None)
+
+    def listens(self, peer: PeerKey, url: str | None) -> list[Introduction]:
+        """Note where a member listens, None for nowhere, and return who is told of whom."""
+        member = self._members.setdefault(peer, _Member())
+        first = member.url is None
+        member.url = url
+        others = [(k, m) for k, m in self._members.items() if k != peer and m.url is not None]
+        made = []
+        for key, other in self._sample(others, DEGREE):
+            del key
+            if member.told < MOST_TOLD and other.url is not None:
+                member.told += 1
+                made.append(Introduction(peer, other.url))
+        if url is not None and first:
+            deaf = [(k, m) for k, m in self._members.items() if k != peer and m.url is None]
+            for key, other in self._sample(deaf, DEGREE):
+                if other.told < MOST_TOLD:
+                    other.told += 1
+                    made.append(Introduction(key, url))
+        return made
+
+    def _sample(
+        self, members: list[tuple[PeerKey, _Member]], count: int
+    ) -> list[tuple[PeerKey, _Member]]:
+        pool = list(members)
+        chosen: list[tuple[PeerKey, _Member]] = []
+        while pool and len(chosen) < count:
+            at = self._random(len(pool))
+            pool[at], pool[-1] = pool[-1], pool[at]
+            chosen.append(pool.pop())
+        return chosen

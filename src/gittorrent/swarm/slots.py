@@ -1,0 +1,132 @@
+"""Upload slots: how many parts are sent side by side, and whose turn it is.
+
+For whoever sends to many. A part that travels alone is useful to the swarm sooner than many parts
+that travel together, so only a few peers are served at a time, one part each, in the order in
+which they became ready: fair rotation. A peer that reads slowly gives its slot up after a while
+and finishes its part without one, so it cannot hold the others up.
+
+How many slots pay depends on whose link is the narrow one: on our own, more would only make parts
+arrive later; on the peers', more add up. So while somebody waits a few more slots are tried now
+and then, and kept when more bytes leave in a second because of them.
+
+Tracks who holds a slot since when, who waits, and what the last trial brought. Time comes in.
+Must not know sockets.
+Source: docs/protocol/mirrorsync.md, Upload slots.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gittorrent.swarm.events import PeerKey
+
+SLOTS = 4
+"""Parts sent side by side: two keep a link full while others are between parts; twice that."""
+
+HOLD_SECONDS = 3.0
+"""Time a peer may hold a slot with one part while others wait."""
+
+
+TRIAL_SECONDS = 1.0
+"""Time over which bytes are counted before and after a change of the number of slots."""
+
+REST_TRIALS = 10
+"""Trials' time to wait after one that brought nothing."""
+
+WORTH = 1.1
+"""A trial pays when at least so many times the bytes leave."""
+
+MOST_SLOTS = 256
+"""Beyond this, parts arrive so late that the swarm stands still."""
+
+
+class Slots:
+    """Decides who may send its next part.
+
+    Args:
+        slots: how many at a time, at least.
+    """
+
+    def __init__(self, slots: int = SLOTS) -> None:
+        self._least = self._slots = slots
+        self._counted = 0
+        self._counting_since: float | None = None
+        self._rate_before: float | None = None
+        self._rest = 0
+        self._holders: dict[PeerKey, float] = {}
+        self._waiting: OrderedDict[PeerKey, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._holders)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot."""
+        return len(self._waiting)
+
+    @property
+    def limit(self) -> int:
+        """How many slots there are now."""
+        return self._slots
+
+    def sent(self, count: int, now: float) -> None:
+        """Note that ``count`` bytes left, and now and then judge the number of slots by that."""
+        self._counted += count
+        if self._counting_since is None:
+            self._counting_since = now
+        elapsed = now - self._counting_since
+        if elapsed < TRIAL_SECONDS:
+            return
+        rate = self._counted / elapsed
+        self._counted, self._counting_since = 0, now
+        self._judge(rate)
+
+    def _judge(self, rate: float) -> None:
+        if not self._waiting:
+            self._rate_before = None
+            return
+        if self._rate_before is not None and rate < self._rate_before * WORTH:
+            self._slots = max(self._least, self._slots * 2 // 3)
+            self._rate_before = None
+            self._rest = REST_TRIALS
+        elif self._rest:
+            self._rest -= 1
+        elif self._slots < MOST_SLOTS:
+            self._rate_before = rate
+            self._slots += max(1, self._slots // 2)
+
+    def ask(self, peer: PeerKey, now: float) -> list[PeerKey]:
+        """Note that ``peer`` wants to be sent a part; return who may begin now."""
+        if peer not in self._holders:
+            self._waiting[peer] = None
+        return self._grant(now)
+
+    def done(self, peer: PeerKey, now: float) -> list[PeerKey]:
+        """Note that ``peer``'s part is sent or its connection gone; return who may begin now."""
+        self._holders.pop(peer, None)
+        self._waiting.pop(peer, None)
+        return self._grant(now)
+
+    def tick(self, now: float) -> list[PeerKey]:
+        """Take slots from those who hold them too long; return who may begin now."""
+        if self._waiting:
+            late = [p for p, since in self._holders.items() if now - since >= HOLD_SECONDS]
+            for peer in late:
+                del self._holders[peer]
+        return self._grant(now)
+
+    def next_deadline(self) -> float | None:
+        """Return when `tick` is due; None while nobody waits."""
+        if not self._waiting or not self._holders:
+            return None
+        return min(self._holders.values()) + HOLD_SECONDS
+
+    def _grant(self, now: float) -> list[PeerKey]:
+        begun = []
+        while self._waiting and len(self._holders) < self._slots:
+            peer, _ = self._waiting.popitem(last=False)
+            self._holders[peer] = now
+            begun.append(peer)
+        return begun

@@ -1,0 +1,128 @@
+"""Where other downloaders reach this one: a listening port and the conversations it brings.
+
+A clone that listens is told to others by the mirrors it talks to (peer exchange). Callers speak
+mirror-sync only, for one repository; anything else is hung up on. Both ends serve and ask over
+the same connection, so peers that cannot be reached still give.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.transfer.git_mirror import GitMirror
+from gittorrent.wire import pktline
+from gittorrent.wire.service import MIRROR_SYNC, parse_request
+from gittorrent.wire.session import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from gittorrent.ids import RepositoryId
+    from gittorrent.transfer.git_mirror import Exchange
+
+MAX_CALLERS = 40
+"""Conversations others may open with one clone."""
+
+REQUEST_SECONDS = 10.0
+"""Time a caller gets to say what it wants."""
+
+_MAX_REQUEST = 1024
+
+
+class PeerHub:
+    """Listens for other downloaders of one repository.
+
+    Args:
+        repository: its id; callers must ask for it.
+        exchange: what conversations are made with.
+        on_caller: given each caller, ready to be asked.
+    """
+
+    def __init__(
+        self,
+        repository: RepositoryId,
+        exchange: Exchange,
+        on_caller: Callable[[GitMirror], None],
+    ) -> None:
+        self._path = f"/{repository}".encode("ascii")
+        self._exchange = exchange
+        self._on_caller = on_caller
+        self._sockets: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    def start(self, port: int = 0) -> bool:
+        """Begin to listen on every address; tells whether that worked.
+
+        Args:
+            port: 0 takes a free one.
+        """
+        with contextlib.suppress(OSError):
+            sock = (
+                socket.create_server(
+                    ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64
+                )
+                if socket.has_dualstack_ipv6()
+                else socket.create_server(("", port), backlog=64)
+            )
+            sock.setblocking(False)
+            self._sockets.append(sock)
+            self.port = int(sock.getsockname()[1])
+            self._spawn(self._accept(sock))
+            return True
+        return False
+
+    async def close(self) -> None:
+        """Stop listening; conversations that were handed on stay."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for sock in self._sockets:
+            sock.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            caller, address = await loop.sock_accept(sock)
+            if len(self._tasks) > MAX_CALLERS:
+                caller.close()
+                continue
+            self._spawn(self._greet(caller, str(address[0])))
+
+    async def _greet(self, sock: socket.socket, address: str) -> None:
+        sock.setblocking(False)
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                request = parse_request(await _read_packet(sock))
+        except (GitTorrentError, OSError, EOFError):
+            sock.close()
+            return
+        if request.service != MIRROR_SYNC or request.path != self._path:
+            sock.close()
+            return
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        shown = address.removeprefix("::ffff:")
+        self._on_caller(GitMirror(f"peer://{shown}", sock, self._exchange, Role.ANSWERER))
+
+
+async def _read_packet(sock: socket.socket) -> bytes:
+    loop = asyncio.get_running_loop()
+    reader = pktline.PktReader()
+    for _ in range(_MAX_REQUEST):
+        data = await loop.sock_recv(sock, 1)
+        if not data:
+            raise EOFError
+        packets = reader.feed(data)
+        if packets and isinstance(packets[0], bytes):
+            return packets[0]
+    raise OSError("the request is too long")

@@ -1,0 +1,190 @@
+"""Whom an acquisition talks to: the first mirror, those it learns of, and peers that call.
+
+Keeps the conversations, dials what it is told of (within limits, and only where strangers may
+send us), listens for other downloaders, and lets everybody take part in the running download.
+What goes wrong with one neighbour is told to the user and never stops the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.transfer.git_mirror import Exchange, GitMirror, claimed_parts
+from gittorrent.transfer.hub import PeerHub
+from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.opening import open_mirror
+from gittorrent.transfer.partial_shelf import PartialShelf
+from gittorrent.transfer.slot_queue import SlotQueue
+from gittorrent.wire.messages import Try
+from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
+from gittorrent.wire.urls import parse_learned_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+    from typing import Any
+
+    from gittorrent.ids import RepositoryId
+    from gittorrent.transfer.mirror import Mirror
+    from gittorrent.transfer.pack_download import PackDownload
+    from gittorrent.wire.urls import AddressClass, Endpoint
+
+MAX_NEIGHBOURS = 40
+"""Conversations one acquisition keeps; enough for a well connected graph of any size."""
+
+LISTEN_SECONDS = 3600
+"""How long others may believe our address; it dies with this run anyway."""
+
+SMALLEST_SHARED = 4
+"""Parts below which a download is over before anybody else could profit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """How a downloader shares what it has.
+
+    Args:
+        listen: port to listen on; 0 takes a free one, None listens nowhere.
+        up_limit: bytes per second, None for no limit.
+    """
+
+    listen: int | None = 0
+    up_limit: int | None = None
+
+
+class Neighbours:
+    """The other ends of one acquisition.
+
+    Args:
+        note: tells the user something worth a line.
+        sharing: how to share.
+    """
+
+    def __init__(self, note: Callable[[str], None], sharing: Sharing) -> None:
+        self.shelf = PartialShelf()
+        self.mirrors: list[Mirror] = []
+        self._note = note
+        self._sharing = sharing
+        self._exchange = Exchange(
+            secrets.token_hex(20), self.shelf, Limiter(sharing.up_limit), SlotQueue(), self._learn
+        )
+        self._trusted: AddressClass | None = None
+        self._known: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._hub: PeerHub | None = None
+        self._repository: RepositoryId | None = None
+        self._download: PackDownload | None = None
+
+    async def open_first(self, endpoint: Endpoint, kind: AddressClass) -> None:
+        """Begin to talk to the mirror the user named.
+
+        Args:
+            endpoint: where it is.
+            kind: of its address; what it tells of is judged by it.
+        """
+        self._trusted = kind
+        self._known.add(endpoint.url)
+        self.mirrors.append(await open_mirror(endpoint, self._exchange))
+
+    def gather(self, urls: Iterable[str]) -> None:
+        """Begin to dial mirrors; they join downloads as they answer."""
+        for url in urls:
+            if url not in self._known and len(self._known) < MAX_NEIGHBOURS:
+                self._known.add(url)
+                self._spawn(self._join(url))
+
+    def is_growing(self) -> bool:
+        """Tell whether somebody who was dialled has not answered yet."""
+        return bool(self._tasks)
+
+    def help_with(self, download: PackDownload, repository: RepositoryId) -> None:
+        """Let everybody, now and later, take part in a download."""
+        self._repository = repository
+        self._download = download
+        for mirror in self.mirrors:
+            self._spawn(self._offer_help(mirror, download))
+        if download.wanted.total >= SMALLEST_SHARED:
+            self._listen(repository)
+
+    def rest(self) -> None:
+        """Note that no download is running."""
+        self._download = None
+
+    def announce(self, download: PackDownload) -> None:
+        """Tell everybody which parts there are now."""
+        message = self.shelf.announcement(download.wanted.manifest)
+        if message is not None:
+            for mirror in self.mirrors:
+                mirror.tell(message)
+
+    async def close(self) -> None:
+        """End all conversations."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._hub is not None:
+            await self._hub.close()
+        await asyncio.gather(*(m.close() for m in self.mirrors), return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _listen(self, repository: RepositoryId) -> None:
+        if self._hub is not None or self._sharing.listen is None:
+            return
+        self._hub = PeerHub(repository, self._exchange, self._take_caller)
+        if self._hub.start(self._sharing.listen):
+            for mirror in self.mirrors:
+                self._say_where(mirror)
+
+    def _say_where(self, mirror: Mirror) -> None:
+        """Tell a neighbour where others reach us, as it sees our address."""
+        if self._hub is None or not self._hub.port or not isinstance(mirror, GitMirror):
+            return
+        address = mirror.own_address.removeprefix("::ffff:")
+        host = f"[{address}]" if ":" in address else address
+        url = f"git://{host}:{self._hub.port}/{self._repository}"
+        mirror.tell(Try(MirrorEntry(url, LISTEN_SECONDS, MirrorState.PARTIAL)))
+
+    def _learn(self, message: Try) -> None:
+        if message.entry.state is not MirrorState.STALE:
+            self.gather([message.entry.url])
+
+    def _take_caller(self, caller: GitMirror) -> None:
+        if len(self.mirrors) >= 2 * MAX_NEIGHBOURS:
+            self._spawn(caller.close())
+            return
+        self.mirrors.append(caller)
+        if self._download is not None:
+            self._spawn(self._offer_help(caller, self._download))
+
+    async def _join(self, url: str) -> None:
+        try:
+            mirror = await open_mirror(parse_learned_url(url), self._exchange, self._trusted)
+        except GitTorrentError as error:
+            self._note(f"{url} is left out: {error}")
+            return
+        self.mirrors.append(mirror)
+        self._say_where(mirror)
+        if self._download is not None:
+            await self._offer_help(mirror, self._download)
+
+    async def _offer_help(self, mirror: Mirror, download: PackDownload) -> None:
+        """Let a mirror take part in a download with what it has of the pack."""
+        wanted = download.wanted
+        try:
+            for offer in await mirror.offers(wanted.reel):
+                if offer.manifest == wanted.manifest:
+                    download.add(mirror, claimed_parts(offer, wanted.total))
+                    return
+        except GitTorrentError as error:
+            self._note(f"{mirror.url} is left out: {error}")
+            return
+        if isinstance(mirror, GitMirror):
+            # It has nothing of it yet; a peer that downloads too soon will.
+            download.add_empty(mirror)

@@ -1,0 +1,66 @@
+"""Waits for upload slots: the asyncio side of `gittorrent.swarm.slots`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gittorrent.swarm.slots import SLOTS, Slots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gittorrent.swarm.events import PeerKey
+
+
+class SlotQueue:
+    """Lets a few conversations send parts at a time, in fair turns.
+
+    Args:
+        slots: how many at a time.
+    """
+
+    def __init__(self, slots: int = SLOTS) -> None:
+        self._machine = Slots(slots)
+        self._waiting: dict[PeerKey, asyncio.Future[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def turn(self, peer: PeerKey) -> None:
+        """Wait until ``peer`` may be sent a part; `done` must follow."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._waiting[peer] = future
+        self._wake(self._machine.ask(peer, loop.time()))
+        try:
+            await future
+        except asyncio.CancelledError:
+            self.done(peer)
+            raise
+
+    def done(self, peer: PeerKey) -> None:
+        """Note that ``peer``'s part is sent, or that it is gone."""
+        self._waiting.pop(peer, None)
+        self._wake(self._machine.done(peer, asyncio.get_running_loop().time()))
+
+    def sent(self, count: int) -> None:
+        """Note that ``count`` bytes left: the number of slots follows what they bring."""
+        self._machine.sent(count, asyncio.get_running_loop().time())
+
+    def _wake(self, peers: Iterable[PeerKey]) -> None:
+        for peer in peers:
+            future = self._waiting.pop(peer, None)
+            if future is not None and not future.done():
+                future.set_result(None)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._machine.next_deadline()
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._wake(self._machine.tick(asyncio.get_running_loop().time()))

@@ -1,0 +1,45 @@
+"""Puts ``tests/`` on the import path for ``support``, and holds what all tests may ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from support.repositories import Made, make
+
+# How long an example takes says more of the machine's load than of the code. On CI, hypothesis
+# has a profile of its own that says the same, and that tries the same examples each time.
+settings.register_profile("patient", deadline=None, print_blob=True)
+if "CI" not in os.environ:
+    settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    """Return the generated repository of a recipe, made once; nobody may change it."""
+    found: dict[str, Made] = {}
+
+    def get(recipe: str) -> Made:
+        if recipe not in found:
+            found[recipe] = make(recipe, tmp_path_factory.mktemp("made") / f"{recipe}.git")
+        return found[recipe]
+
+    return get
+
+
+@pytest.fixture
+def copied(made: Callable[[str], Made], tmp_path: Path) -> Callable[[str], Made]:
+    """Return a copy of a generated repository that the test may change."""
+    import shutil
+
+    def get(recipe: str) -> Made:
+        original = made(recipe)
+        target = tmp_path / f"{recipe}-copy.git"
+        shutil.copytree(original.git_dir, target)
+        return Made(target, original.object_format, original.states)
+
+    return get

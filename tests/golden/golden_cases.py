@@ -1,0 +1,117 @@
+"""The golden reels: which ones there are, and how one is built and written down.
+
+Repository and push ids are made up and fixed, so that manifest ids can be compared. Every recipe
+gives ``:P`` in one piece; those with several states also give the reels between them, and
+those with commits to cut also give reels in many segments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RepositoryId
+from gittorrent.reel.build import build_reel
+from gittorrent.reel.manifest import Manifest
+from gittorrent.reel.segments import SMALLEST_TARGET
+from support import gitcmd
+from support.repositories import Made
+
+EXPECTED = Path(__file__).parent / "expected.json"
+REPOSITORY = RepositoryId("golden2" * 7 + "abc")
+SMALL_TARGET = 1 << 12
+"""With it, small repositories come in up to 16 segments."""
+
+CUT = ("linear", "merges", "times", "big", "pushes", "pushes-sha256")
+"""Recipes whose reels are also built in many segments."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One reel: of which recipe, between which states, cut at which target."""
+
+    recipe: str
+    start: int | None
+    end: int
+    smallest_target: int = SMALLEST_TARGET
+
+    @property
+    def name(self) -> str:
+        start = "" if self.start is None else str(self.start)
+        cut = "" if self.smallest_target == SMALLEST_TARGET else "/cut"
+        return f"{self.recipe} {start}:{self.end}{cut}"
+
+
+def cases(recipe: str, states: int) -> Iterator[Case]:
+    """Yield the reels of a recipe with so many states."""
+    spans: list[tuple[int | None, int]] = [(None, states - 1)]
+    spans += [(n - 1, n) for n in range(1, states)]
+    if states > 2:
+        spans.append((0, states - 1))
+    for start, end in spans:
+        yield Case(recipe, start, end)
+        if recipe in CUT:
+            yield Case(recipe, start, end, SMALL_TARGET)
+
+
+def build(case: Case, made: Made, objects: Path | None = None, processes: int = 1) -> Any:
+    """Build the reel of ``case`` and return what `expected` holds of it."""
+    start = [] if case.start is None else made.states[case.start]
+    object_format = OBJECT_FORMATS[made.object_format]
+    with tempfile.TemporaryDirectory(prefix="golden-") as work:
+        pack = build_reel(
+            objects or made.objects,
+            object_format,
+            [Oid(oid) for oid in start],
+            [Oid(oid) for oid in made.states[case.end]],
+            Path(work),
+            processes=processes,
+            smallest_target=case.smallest_target,
+        )
+    if pack is None:
+        return None
+    pushes = [PushId(f"{n + 1:0{object_format.hex_size}x}") for n in (case.start or 0, case.end)]
+    manifest = pack.manifest(
+        REPOSITORY, object_format, None if case.start is None else pushes[0], pushes[1]
+    )
+    return _written(manifest)
+
+
+def _written(manifest: Manifest) -> dict[str, Any]:
+    """Say in JSON what must not change; many parts are given by one digest of their lines."""
+    return {
+        "manifest": manifest.id,
+        "target": manifest.target,
+        "objects": manifest.objects,
+        "pack_size": manifest.pack_size,
+        "pack_checksum": manifest.pack_checksum,
+        "segments": json.loads(json.dumps([asdict(segment) for segment in manifest.segments])),
+        "parts": list(manifest.parts),
+    }
+
+
+def plan_of(reel: Any) -> Any:
+    """Return the part of `_written` that does not depend on git's zlib."""
+    if reel is None:
+        return None
+    segments = [{k: v for k, v in s.items() if k != "offset"} for s in reel["segments"]]
+    return {"target": reel["target"], "objects": reel["objects"], "segments": segments}
+
+
+def deflate_probe(directory: Path) -> str:
+    """Tell how the git in use compresses: a digest of a loose object with a fixed content."""
+    git_dir = gitcmd.init(directory)
+    content = b"".join(hashlib.sha256(b"%d" % (n % 40)).digest()[: n % 30] for n in range(4000))
+    oid = gitcmd.text(git_dir, "hash-object", "-w", "--stdin", stdin=content)
+    return hashlib.sha256((git_dir / "objects" / oid[:2] / oid[2:]).read_bytes()).hexdigest()
+
+
+def expected() -> dict[str, Any]:
+    """Read the committed expectations."""
+    value: dict[str, Any] = json.loads(EXPECTED.read_text())
+    return value

@@ -1,0 +1,89 @@
+"""Repositories to publish, publishers for them, and what publishing left behind, to compare."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from gittorrent.git.repository import find_repository
+from gittorrent.git.runner import Git
+from gittorrent.repository.carried import Carried
+from gittorrent.repository.layout import LOG_REF
+from gittorrent.repository.publish import Author, Published, Publisher
+from gittorrent.repository.verify import Verifier
+from support import gitcmd
+from support.repositories import Builder, prose
+from support.signing import TestSigner
+
+PERSON = b"P Usher <push@example.org>"
+
+
+def builder(directory: Path, object_format: str = "sha1") -> Builder:
+    """Make an empty bare repository with a builder for its history."""
+    return Builder(gitcmd.init(directory, object_format), object_format)
+
+
+def grow(b: Builder, commits: int, branch: str = "main", name: str = "f") -> None:
+    """Add commits on top of a branch, each a new version of one file."""
+    ref = f"refs/heads/{branch}"
+    for number in range(commits):
+        parent = gitcmd.refs(b.git_dir).get(ref.encode())
+        lines = prose(name, 30).splitlines(keepends=True)
+        lines[number % 30] = f"{name} {number} {parent}\n".encode()
+        content = b"".join(lines)
+        blob = gitcmd.text(b.git_dir, "hash-object", "-w", "--stdin", stdin=content)
+        listing = gitcmd.git(b.git_dir, "ls-tree", parent) if parent else b""
+        kept = [line for line in listing.splitlines() if not line.endswith(b"\t" + name.encode())]
+        listing = b"\n".join([*kept, f"100644 blob {blob}\t{name}".encode()])
+        tree = gitcmd.text(b.git_dir, "mktree", stdin=listing + b"\n")
+        words = ["commit-tree", tree, "-m", f"{name} {number}", *(["-p", parent] if parent else [])]
+        gitcmd.git(b.git_dir, "update-ref", ref, gitcmd.text(b.git_dir, *words))
+
+
+def carried(git_dir: Path) -> Carried:
+    found = find_repository(git_dir)
+    return Carried(found.git_dir, found.object_format)
+
+
+def publish(
+    git_dir: Path,
+    *,
+    name: str | None = None,
+    patterns: tuple[str, ...] = (),
+    now: int = 1_700_000_000,
+    signer: TestSigner | None = None,
+) -> Published:
+    """Publish as the command does, with a made-up key and clock."""
+    author = Author(PERSON, clock=lambda: float(now))
+    return Publisher(carried(git_dir), signer or TestSigner(), author).publish(name, patterns)
+
+
+def outcome(git_dir: Path) -> dict[str, Any]:
+    """Return what matters of a published repository, without ids that chance decides."""
+    this = carried(git_dir)
+    log = this.log()
+    places = {push: number for number, push in enumerate(log.ids)}
+    reels = [
+        (
+            -1 if reel.manifest.start is None else places[reel.manifest.start],
+            places[reel.manifest.end],
+            reel.manifest.pack_checksum,
+            reel.is_available,
+        )
+        for reel in this.reels.all()
+    ]
+    kept = (this.layout.objects / "pack").glob("*.keep")
+    return {
+        "refs": {os.fsdecode(name): oid for name, oid in log.refs.items()},
+        "kinds": [this.log_store.push(push).kind.value for push in log.ids],
+        "reels": sorted(reels),
+        "kept": sorted(path.stem for path in kept),
+        "name": this.about.name,
+        "patterns": list(this.about.patterns),
+        "is its own": this.about.repository_id == log.repository,
+        "log ref": gitcmd.text(git_dir, "rev-parse", LOG_REF) == log.head,
+        "incoming": [path.name for path in this.layout.incoming.glob("*")],
+        "findings": [f"{f.subject}: {f.problem}" for f in Verifier(this).run().findings],
+        "replayed": this.log_store.replay(Git(git_dir)).refs == log.refs,
+    }

@@ -1,0 +1,157 @@
+"""The log on disk: what opening reads, what replaying checks, what damage looks like."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gittorrent.errors import TrustError
+from gittorrent.git.runner import Git
+from gittorrent.ids import OBJECT_FORMATS, SHA1, PushId
+from gittorrent.push.log import VerifiedLog
+from gittorrent.repository.layout import Layout
+from gittorrent.repository.logstore import LogStore, LogStoreError, identify
+from support import gitcmd
+from support.logs import MAIN, Writer, oid
+from support.signing import TestSigner
+
+
+def stored(writer: Writer, directory: Path) -> LogStore:
+    """Keep a written log on disk."""
+    git_dir = gitcmd.init(directory, writer.object_format.name)
+    store = LogStore(Layout(git_dir), writer.object_format)
+    for push_id, push in writer.pushes:
+        store.store_push(push_id, push)
+    store.commit(writer.log())
+    return store
+
+
+def lengthen(writer: Writer, entries: int) -> Writer:
+    for number in range(entries):
+        refs = {
+            MAIN: oid(number + 1, writer.object_format),
+            b"refs/heads/b%d" % (number % 7): oid(1),
+        }
+        if writer.object_format is not SHA1:
+            refs = {MAIN: oid(number + 1, writer.object_format)}
+        writer.append(writer.references(refs))
+    return writer
+
+
+def test_long_logs_open_with_few_reads(tmp_path: Path) -> None:
+    """Opening reads the policies and the newest references, whatever the log's length."""
+    writer = lengthen(Writer(), 100)
+    policy = writer.next_policy(name="renamed")
+    writer.append(policy)
+    lengthen(writer, 100)
+    store = stored(writer, tmp_path / "long.git")
+    with ReadCounter(tmp_path / "long.git" / "gittorrent" / "pushes") as reads:
+        opened = store.open()
+    assert len(opened) == 202
+    assert reads.count == 3
+    log = writer.log()
+    assert opened.ids == log.ids
+    assert opened.refs == log.refs
+    assert opened.policy.policy == log.policy.policy
+    replayed = store.replay(Git(tmp_path / "long.git"))
+    assert (replayed.ids, replayed.refs) == (log.ids, log.refs)
+    with ReadCounter(tmp_path / "long.git" / "gittorrent" / "pushes") as reads:
+        store.commit(opened)
+    assert reads.count == 0, "what the log lists already is not read to list it again"
+
+
+@pytest.mark.parametrize("name", ["sha1", "sha256"])
+def test_git_hashes_entries_as_the_protocol_says(name: str, tmp_path: Path) -> None:
+    writer = lengthen(Writer(object_format=OBJECT_FORMATS[name]), 3)
+    git = Git(gitcmd.init(tmp_path / "x.git", name))
+    pushes = [push for _, push in writer.pushes]
+    ids = [push_id for push_id, _ in writer.pushes]
+    assert identify(git, pushes, writer.object_format, write=False) == ids
+    assert gitcmd.text(git.directory, "count-objects").startswith("0 objects")
+    assert identify(git, pushes, writer.object_format, write=True) == ids
+    gitcmd.git(git.directory, "update-ref", "refs/gittorrent/log", ids[-1])
+    listed = gitcmd.text(git.directory, "rev-list", "--first-parent", "refs/gittorrent/log")
+    assert listed.split() == ids[::-1]
+    gitcmd.git(git.directory, "fsck", "--full", "--strict")
+    assert identify(git, [], writer.object_format, write=True) == []
+
+
+def test_refs_at_every_entry(tmp_path: Path) -> None:
+    writer = lengthen(Writer(), 4)
+    store = stored(writer, tmp_path / "x.git")
+    log = VerifiedLog(SHA1)
+    for push_id, push in writer.pushes:
+        entry = log.admit(push, push_id)
+        assert store.refs_at(push_id) == entry.refs
+    with pytest.raises(LogStoreError, match="is not in the log"):
+        store.refs_at(PushId("ab" * 20))
+
+
+def test_an_empty_store(tmp_path: Path) -> None:
+    store = LogStore(Layout(tmp_path), SHA1)
+    assert store.ids() == []
+    assert store.open().head is None
+    assert store.push_file(PushId("ab" * 20)) is None
+
+
+def test_replaying_finds_a_misplaced_entry(tmp_path: Path) -> None:
+    writer = lengthen(Writer(), 3)
+    store = stored(writer, tmp_path / "x.git")
+    older, newer = writer.pushes[1], writer.pushes[2]
+    store.store_push(newer[0], older[1])
+    with pytest.raises(TrustError, match="its id is"):
+        store.replay(Git(tmp_path / "x.git"))
+
+
+def test_replaying_finds_another_signature(tmp_path: Path) -> None:
+    writer = lengthen(Writer(), 3)
+    store = stored(writer, tmp_path / "x.git")
+    push_id, push = writer.pushes[1]
+    stolen = replace(push, signatures=(TestSigner(9).sign(push.text),))
+    store.store_push(push_id, stolen)
+    with pytest.raises(TrustError, match="names signer"):
+        store.replay(Git(tmp_path / "x.git"))
+    assert store.open().ids == writer.log().ids, "opening takes recorded entries as they are"
+
+
+@pytest.mark.parametrize("line", ["x references", "ab references", "", "\u0661 policy"])
+def test_a_damaged_list(line: str, tmp_path: Path) -> None:
+    writer = lengthen(Writer(), 1)
+    store = stored(writer, tmp_path / "x.git")
+    path = tmp_path / "x.git" / "gittorrent" / "log"
+    path.write_text(path.read_text() + f"{line}\n")
+    with pytest.raises(LogStoreError, match="is damaged"):
+        store.ids()
+    with pytest.raises(LogStoreError, match="is damaged"):
+        store.open()
+
+
+class ReadCounter:
+    """Counts the files below a folder that are opened while it is active."""
+
+    active: ReadCounter | None = None
+    installed = False
+
+    def __init__(self, folder: Path) -> None:
+        self.count = 0
+        self._folder = str(folder)
+
+    def __enter__(self) -> ReadCounter:
+        if not ReadCounter.installed:
+            sys.addaudithook(ReadCounter._heard)
+            ReadCounter.installed = True
+        ReadCounter.active = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ReadCounter.active = None
+
+    @staticmethod
+    def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+        counter = ReadCounter.active
+        if counter and event == "open" and str(arguments[0]).startswith(counter._folder):
+            counter.count += 1

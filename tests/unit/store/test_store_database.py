@@ -1,0 +1,203 @@
+"""The node's database and home: what is remembered, by several processes at the same time."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gittorrent.errors import LocalError, UsageError
+from gittorrent.ids import PushId, RepositoryId
+from gittorrent.store.database import CarriedRow, Database, MirrorRow
+from gittorrent.store.home import VARIABLE, Home, open_home
+from gittorrent.wire.mirrorlist import MirrorState
+
+A, B = RepositoryId("a" * 52), RepositoryId("b" * 52)
+HEAD, OTHER = PushId("12" * 20), PushId("34" * 20)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "node.sqlite"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    opened = Database(path)
+    yield opened
+    opened.close()
+
+
+def test_carried_repositories(database: Database) -> None:
+    assert database.carried() == []
+    b = CarriedRow("b", B, "/b.git", "mirror", "git://x/b")
+    a = CarriedRow("a", A, "/a.git", "origin")
+    database.carry(b)
+    database.carry(a)
+    database.carry(a)
+    assert database.carried() == [a, b]
+    renamed = CarriedRow("c", A, "/a.git", "origin")
+    database.carry(renamed)
+    assert database.carried() == [b, renamed]
+
+
+def test_a_name_that_is_taken(database: Database) -> None:
+    database.carry(CarriedRow("a", A, "/a.git", "origin"))
+    with pytest.raises(UsageError, match=r"taken by the repository in /a\.git") as caught:
+        database.carry(CarriedRow("a", B, "/b.git", "mirror"))
+    assert "--name" in caught.value.hint
+    assert len(database.carried()) == 1
+
+
+def test_known_urls(database: Database) -> None:
+    assert database.known_url("git://x/y") is None
+    database.remember_url("git://x/y", A, 1)
+    database.remember_url("git://x/y", B, 2)
+    assert database.known_url("git://x/y") == A, "first contact counts"
+    assert database.forget_url("git://x/y")
+    assert not database.forget_url("git://x/y")
+    assert database.known_url("git://x/y") is None
+
+
+def test_heads_never_go_back(database: Database) -> None:
+    assert database.seen_head(A) is None
+    database.saw_head(A, HEAD, 5, 1)
+    database.saw_head(A, OTHER, 4, 2)
+    assert database.seen_head(A) == (HEAD, 5)
+    database.saw_head(A, OTHER, 6, 3)
+    assert database.seen_head(A) == (OTHER, 6)
+    assert database.seen_head(B) is None
+
+
+def test_mirrors(database: Database) -> None:
+    def row(url: str, verified: int, expires: int) -> MirrorRow:
+        return MirrorRow(url, MirrorState.CURRENT, "peer", verified, expires, 0)
+
+    rows = [row("git://a/x", 1, 100), row("git://b/x", 3, 100), row("git://c/x", 2, 50)]
+    for mirror in rows:
+        database.list_mirror(A, mirror)
+    assert database.mirrors(A, 49) == [rows[1], rows[2], rows[0]]
+    assert database.mirrors(A, 50) == [rows[1], rows[0]]
+    assert database.mirrors(B, 0) == []
+    database.list_mirror(A, row("git://a/x", 9, 200))
+    assert database.mirrors(A, 100) == [row("git://a/x", 9, 200)]
+    database.drop_mirror(A, "git://a/x")
+    assert database.mirrors(A, 100) == []
+
+
+def test_what_is_written_stays(path: Path) -> None:
+    first = Database(path)
+    first.remember_url("git://x/y", A, 1)
+    first.close()
+    second = Database(path)
+    assert second.known_url("git://x/y") == A
+    second.close()
+
+
+def test_a_newer_database_is_left_alone(path: Path) -> None:
+    Database(path).close()
+    raw = sqlite3.connect(path)
+    raw.execute("PRAGMA user_version = 99")
+    raw.close()
+    with pytest.raises(LocalError, match="newer gittorrent"):
+        Database(path)
+
+
+def test_what_is_no_database(path: Path, tmp_path: Path) -> None:
+    path.write_bytes(b"this is no database" * 1000)
+    with pytest.raises(LocalError, match="cannot be used"):
+        Database(path)
+    with pytest.raises(LocalError, match="cannot be used"):
+        Database(tmp_path / "nowhere" / "node.sqlite")
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
+    raw = sqlite3.connect(path)
+    raw.execute("CREATE TABLE mirrors (x)")
+    raw.close()
+    with pytest.raises(LocalError, match="cannot be used"):
+        Database(path)
+    raw = sqlite3.connect(path)
+    tables = raw.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    assert tables == [("mirrors",)]
+    assert raw.execute("PRAGMA user_version").fetchone() == (0,)
+    raw.close()
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from gittorrent.store.database import Database
+from gittorrent.ids import RepositoryId
+number = int(sys.argv[2])
+sys.stdin.readline()
+for turn in range(20):
+    database = Database(Path(sys.argv[1]))
+    database.remember_url(f"git://{number}/{turn}", RepositoryId("a" * 52), turn)
+    database.saw_head(RepositoryId("a" * 52), "12" * 20, number * 100 + turn, 1)
+    database.close()
+"""
+
+
+def test_processes_share_a_database_from_its_very_first_moment(path: Path) -> None:
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(path), str(number)],
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for number in range(4)
+    ]  # fmt: skip
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        _, said = writer.communicate()
+        assert writer.returncode == 0, said.decode()
+    database = Database(path)
+    for number in range(4):
+        for turn in range(20):
+            assert database.known_url(f"git://{number}/{turn}") == A
+    assert database.seen_head(A) == (HEAD, 319)
+    database.close()
+
+
+# --- home ----------------------------------------------------------------------------------------
+
+
+def test_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "deep" / "home"))
+    home = open_home()
+    assert home.root == (tmp_path / "deep" / "home").resolve()
+    assert home.root.stat().st_mode & 0o777 == 0o700
+    places = {home.database, home.repositories, home.keys, home.partial}
+    assert {place.parent for place in places} == {home.root}
+    assert len(places) == 4
+    assert open_home() == home
+
+
+def test_home_without_a_name_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert open_home().root == (tmp_path / "data" / "gittorrent").resolve()
+
+
+def test_a_home_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "file" / "home"))
+    with pytest.raises(LocalError, match="cannot make") as caught:
+        open_home()
+    assert VARIABLE in caught.value.hint
+
+
+def test_the_nodes_name_stays(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    name = home.node_id()
+    assert len(bytes.fromhex(name)) == 20
+    assert Home(tmp_path).node_id() == name
+    assert Home(tmp_path).node_id() == (tmp_path / "node-id").read_text().strip()
+    assert [path.name for path in tmp_path.iterdir()] == ["node-id"]

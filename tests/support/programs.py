@@ -167,7 +167,7 @@ def somebody(root: Path, git_program: str = "git") -> Person:
 
 def _coverage() -> dict[str, str]:
     """Let coverage follow into processes when it is told to."""
-    names = ("COVERAGE_PROCESS_START", "COVERAGE_FILE")
+    names = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START", "COVERAGE_FILE")
     return {name: os.environ[name] for name in names if name in os.environ}
 
 

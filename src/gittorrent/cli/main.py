@@ -20,6 +20,7 @@ COMMANDS = {
     "publish": ("publish", "publish", "Sign a repository's refs and make its objects a reel."),
     "serve": ("serve", "serve", "Serve published and mirrored repositories."),
     "clone": ("clone", "clone", "Clone from all mirrors at once; same as git clone."),
+    "seed": ("seed", "seed", "Turn a clone you have into a seed, without a download."),
     "mirror": ("mirror", "mirror", "Carry a repository: download, verify, keep current."),
     "mirrors": ("mirrors", "mirrors", "List the mirrors of a repository."),
     "status": ("status", "status", "Show what this node carries."),

@@ -80,6 +80,7 @@ class Fetcher:
         self._log: VerifiedLog | None = None
         self._store: LogStore | None = None
         self.locked: Path | None = None
+        self.has_reels = False
 
     async def open(self) -> None:
         """Reach the first mirror and learn who it carries.
@@ -194,6 +195,7 @@ class Fetcher:
         if left:
             await self._fetch_plainly(left, options)
             return False
+        self.has_reels = brought is not None
         if brought is not None and brought.pack is not None:
             self.locked = brought.pack.with_suffix(".keep")
             self.locked.write_text(f"{CLONE_KEEP}\n", encoding="ascii")

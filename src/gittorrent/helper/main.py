@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from gittorrent import background
 from gittorrent.errors import GitTorrentError, UnverifiedError
 from gittorrent.git.repository import read_config
 from gittorrent.git.runner import Git
@@ -220,11 +221,21 @@ def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
         fetcher = Fetcher(remote, url, location, git_dir, context, reporter)
         try:
             Helper(location, settings, fetcher, reporter, loop).serve()
+            if settings.seed_seconds and fetcher.has_reels:
+                _go_on_seeding(git_dir, location, settings)
         finally:
             reporter.close()
             loop.run_until_complete(fetcher.close())
             loop.close()
             database.close()
+
+
+def _go_on_seeding(git_dir: Path, location: Location, settings: Settings) -> None:
+    """Let a process of its own give to others what was fetched, for as long as configured."""
+    words = ["seed", str(git_dir), location.url, "--quiet", "--for", str(settings.seed_seconds)]
+    if settings.sharing.up_limit is not None:
+        words += ["--up-limit", str(settings.sharing.up_limit)]
+    background.start(words)
 
 
 def _complain(reporter: TerminalReporter, error: GitTorrentError) -> None:

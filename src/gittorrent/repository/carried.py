@@ -40,6 +40,9 @@ ORIGIN = "origin"
 MIRROR = "mirror"
 """Role of a repository whose refs follow the log."""
 
+CLONE = "clone"
+"""Role of somebody's clone: its refs are its user's, its reels can be served to others."""
+
 PUBLISHED = ("refs/heads/*", "refs/tags/*")
 """Patterns of refs that are always published."""
 
@@ -55,7 +58,7 @@ class About:
     Args:
         repository_id: its id.
         name: it is served at ``/<name>.git``.
-        role: `ORIGIN` or `MIRROR`.
+        role: `ORIGIN`, `MIRROR` or `CLONE`.
         patterns: patterns of the refs that are published.
         source: for mirrors, the URL they were made from.
     """

@@ -7,11 +7,10 @@ publishing, one at a time per repository, as git's own maintenance does.
 from __future__ import annotations
 
 import fcntl
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
-from gittorrent.git import environment, packs
+from gittorrent import background
+from gittorrent.git import packs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,15 +50,7 @@ def start_in_background(carried: Carried) -> None:
     """Start the housekeeping in a process of its own, which writes its words to a log file."""
     log = carried.layout.own / "housekeeping.log"
     with log.open("ab") as out:
-        subprocess.Popen(
-            [sys.executable, "-m", "gittorrent", "tidy", str(carried.layout.git_dir)],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            env=environment.trusted(),
-            cwd="/",
-            start_new_session=True,
-        )
+        background.start(["tidy", str(carried.layout.git_dir)], out)
 
 
 def _largest_reel(carried: Carried) -> Path | None:

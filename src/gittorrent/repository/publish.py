@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError, UsageError
-from gittorrent.git import packs, scratch
+from gittorrent.git import scratch
 from gittorrent.git.history import describe
 from gittorrent.git.refs import head_target
 from gittorrent.git.repository import require_complete
@@ -25,7 +25,7 @@ from gittorrent.push.reftag import ReferencesTag
 from gittorrent.reel.build import build_reel
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, About
 from gittorrent.repository.logstore import identify
-from gittorrent.repository.receive import KEEP_REASON
+from gittorrent.repository.rebuild import store_built
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import Policy
 from gittorrent.trust.refpattern import RefPattern
@@ -273,14 +273,7 @@ class Publisher:
         if not log.policy.policy.may_sign_reels(self._signer.key):
             raise TrustError(f"the policy does not let {self._signer.key} sign reels")
         signature = self._signer.sign(manifest.text())
-        if carried.reels.is_small(manifest):
-            carried.reels.adopt_wire_file(manifest, pack.path)
-        else:
-            self._progress("indexing", 0, manifest.objects)
-            thin = start is not None
-            bases = (carried.layout.objects,) if thin else ()
-            with scratch.receiving(carried.layout.incoming, carried.object_format, bases) as room:
-                indexed = packs.index_file(room, pack.path, thin=thin)
-                packs.adopt_pack(indexed, carried.reels.pack_path(manifest), keep=KEEP_REASON)
-            self._progress("indexing", manifest.objects, manifest.objects)
-        return carried.reels.store_manifest(manifest, signature)
+        store_built(carried, pack, manifest, signature, self._progress)
+        reel = carried.reels.get(manifest.id)
+        assert reel is not None
+        return reel

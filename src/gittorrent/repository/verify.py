@@ -18,7 +18,7 @@ from gittorrent.git.refs import read_ref
 from gittorrent.push.log import changes_between
 from gittorrent.reel.pack import FilePiece
 from gittorrent.reel.parts import part_range
-from gittorrent.repository.carried import MIRROR
+from gittorrent.repository.carried import CLONE, MIRROR
 from gittorrent.repository.layout import LOG_REF
 from gittorrent.trust.signature import verify
 
@@ -120,7 +120,7 @@ class Verifier:
             self._find("log", error)
             return None
         found = read_ref(carried.git, LOG_REF)
-        if str(found) != str(log.head):
+        if carried.about.role != CLONE and str(found) != str(log.head):
             self._find(LOG_REF, f"it is at {found}, the log's head is {log.head}")
         return log
 

@@ -1,49 +1,67 @@
 """Super-seeding: what a lone origin shows to whom, so that it sends about one copy in all.
 
 For the end that has a whole pack while several others download it. Each part is shown to one
-downloader first; the swarm multiplies it. A part is shown again when nobody present has it any
-more, or to a downloader that gets nothing from the others (it cannot reach them, or they have
-nothing for it).
+downloader; the swarm multiplies it. A part is shown again when whoever got it left before others
+had it, when it was shown in vain, or to a downloader that has had nothing new for a while (it does
+not reach the others, or they have nothing for it).
 
-Tracks, for one pack: who downloads it, what each was shown, has, and got from us. Rules: a single
-downloader sees everything at once; whoever the swarm does not feed sees everything too; what was
-shown for a second time is bounded in time. Time comes in. Must not know connections or bytes.
+Tracks, for one pack: who downloads it; what each was shown, has, and got from us; how many hold
+each part; how many parts we send in a second. Rules: fewer than ``CROWD`` downloaders see
+everything at once. What is shown and not yet taken is bounded in all, at about what we send in two
+seconds, so that parts never seen yet are not kept waiting behind others; while there is demand it
+never runs dry, so a crowd whose members cannot reach each other is served at full speed. Claims
+are hearsay: they decide what is repeated, never whether a part is shown for the first time. Time
+comes in; it may be the same in many calls. Must not know connections or bytes.
 Source: docs/protocol/mirrorsync.md, Super-seeding.
 """
 
 from __future__ import annotations
 
+import heapq
+import math
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gittorrent.swarm.bitmap import PartSet
+from gittorrent.swarm.picker import Picker
 
 if TYPE_CHECKING:
     from gittorrent.swarm.events import PeerKey
 
-LEAD = 6
-"""Parts shown and not yet had: enough to keep a link of 100 ms and 500 Mbit/s busy."""
-
 CROWD = 3
 """Downloaders from which super-seeding pays; two gain little from each other."""
 
+LEAST_WINDOW = 8
+"""Parts shown and not yet taken, in all, at least: enough for 100 ms and 500 Mbit/s."""
+
 STALL_SECONDS = 1.5
-"""Time without a new part after which a downloader is shown parts that others have too."""
+"""Time without a new part after which a downloader is shown what others have, at least."""
+
+STALL_PARTS = 3.0
+"""The same in times that we need for a part: on slow lines everything takes longer."""
 
 PATIENCE_SECONDS = 6.0
-"""Time after which a downloader that got nothing from the swarm is left to draw from us alone."""
+"""Time after which a downloader that got nothing from others is one that does not reach them."""
+
+VAIN_SECONDS = 10.0
+"""Time in which a part must be taken, at least, or it is shown to somebody else."""
+
+RATE_SECONDS = 1.0
+"""Over how long parts sent are counted."""
 
 
 @dataclass(slots=True)
 class _Downloader:
     shown: PartSet
-    has: PartSet
-    sent: int
     joined: float
     grew: float
+    has: int = 0  # a mask, as the picker uses them
+    sent: int = 0
     from_others: bool = False
-    alone: bool = False
-    told: PartSet | None = field(default=None)
+    idle: bool = False  # did not take what it was shown
+    told: PartSet | None = None
+    open: dict[int, float] = field(default_factory=dict)  # shown and not yet taken: since when
 
 
 class Revealer:
@@ -55,9 +73,15 @@ class Revealer:
 
     def __init__(self, parts: int) -> None:
         self._parts = parts
-        self._downloaders: dict[PeerKey, _Downloader] = {}
-        self._times_shown = [0] * parts
-        self._next_fresh = 0
+        self._downloaders: OrderedDict[PeerKey, _Downloader] = OrderedDict()  # next one first
+        self._counts = Picker(PartSet(parts), lambda _n: 0)
+        self._keepers = [0] * parts  # downloaders that it was shown or sent to
+        self._fresh = list(range(parts))  # a heap; entries are checked when they come up
+        self._open = 0
+        self._sent: deque[float] = deque()
+        self._now = -math.inf
+        self._pass_at = -math.inf
+        self._cursor = 0
 
     def __len__(self) -> int:
         return len(self._downloaders)
@@ -67,70 +91,72 @@ class Revealer:
         """Tell whether super-seeding is on."""
         return len(self._downloaders) >= CROWD
 
+    @property
+    def window(self) -> int:
+        """How many parts may be shown and not yet taken, in all."""
+        return max(LEAST_WINDOW, 2 * len(self._sent))
+
     def joined(self, peer: PeerKey, now: float) -> None:
         """Note that ``peer`` begins to download the pack."""
+        self._tick(now)
         if peer not in self._downloaders:
-            self._downloaders[peer] = _Downloader(
-                PartSet(self._parts), PartSet(self._parts), 0, now, now
-            )
+            self._downloaders[peer] = _Downloader(PartSet(self._parts), now, now)
 
     def left(self, peer: PeerKey) -> None:
         """Note that ``peer`` is gone; what only it had becomes fresh again."""
         gone = self._downloaders.pop(peer, None)
         if gone is None:
             return
+        self._counts.remove_holder(gone.has)
+        self._open -= len(gone.open)
         for part in gone.shown:
-            if not any(part in d.has or part in d.shown for d in self._downloaders.values()):
-                self._times_shown[part] = 0
-                self._next_fresh = min(self._next_fresh, part)
+            self._let_go(part)
+        self._again()
 
     def has(self, peer: PeerKey, parts: PartSet, now: float) -> None:
         """Note which parts ``peer`` says it has.
 
         Whoever has everything downloads no more, and is forgotten as a downloader.
         """
+        self._tick(now)
         downloader = self._downloaders.get(peer)
         if downloader is None:
             return
-        if len(parts) > len(downloader.has):
+        before, after = downloader.has, parts.to_mask()
+        if after & ~before:
             downloader.grew = now
+        self._counts.remove_holder(before & ~after)
+        self._counts.add_holder(after & ~before)
+        downloader.has = after
         if len(parts) > downloader.sent:
             downloader.from_others = True
-        downloader.has = parts
+        for part in [part for part in downloader.open if part in parts]:
+            self._taken(downloader, part)
         if len(parts) == self._parts:
-            del self._downloaders[peer]
+            self.left(peer)
 
     def sent(self, peer: PeerKey, part: int) -> None:
         """Note that a part was sent to ``peer``."""
+        self._sent.append(self._now)
         downloader = self._downloaders.get(peer)
-        if downloader is not None:
-            downloader.sent += 1
-            if part not in downloader.shown:
-                downloader.shown.add(part)
-                self._times_shown[part] += 1
+        if downloader is None:
+            return
+        downloader.sent += 1
+        downloader.idle = False
+        if part not in downloader.shown:
+            self._keep(downloader, part)
+        self._taken(downloader, part)
 
     def reveal(self, peer: PeerKey, now: float) -> PartSet | None:
         """Return all that ``peer`` may ask us for from now on; None stands for everything."""
+        self._tick(now)
         downloader = self._downloaders.get(peer)
-        if downloader is None or not self.is_crowded or downloader.alone:
+        if downloader is None or not self.is_crowded:
             return None
-        if not downloader.from_others and now - downloader.joined > PATIENCE_SECONDS:
-            downloader.alone = True
-            return None
-        missing = sum(1 for part in downloader.shown if part not in downloader.has)
-        while missing < LEAD:
-            part = self._fresh()
-            if part is None:
-                break
-            self._show(downloader, part)
-            missing += 1
-        if missing == 0 and now - downloader.grew > STALL_SECONDS:
-            for part in self._rarest(downloader):
-                self._show(downloader, part)
-            downloader.grew = now
+        self._show_more(now)
         return downloader.shown
 
-    def changed(self, peer: PeerKey, now: float) -> PartSet | bool | None:
+    def changed(self, peer: PeerKey, now: float) -> PartSet | None | bool:
         """Return what to tell ``peer`` when that differs from what it was told, else False."""
         downloader = self._downloaders.get(peer)
         if downloader is None:
@@ -146,25 +172,96 @@ class Revealer:
         downloader.told = shown.copy()
         return downloader.told
 
-    def _show(self, downloader: _Downloader, part: int) -> None:
+    def _tick(self, now: float) -> None:
+        self._now = max(self._now, now)
+        while self._sent and self._sent[0] < self._now - RATE_SECONDS:
+            self._sent.popleft()
+
+    def _again(self) -> None:
+        """Something changed: look once more whom to show something."""
+        self._pass_at = -math.inf
+
+    def _show_more(self, now: float) -> None:
+        """Fill the window, as far as there are takers."""
+        if now <= self._pass_at:
+            return
+        while self._open < self.window:
+            if not (self._show_fresh(now) or self._show_again(now)):
+                break
+        self._pass_at = now
+        self._withdraw(now)
+
+    def _show_fresh(self, now: float) -> bool:
+        part = self._next_fresh()
+        if part is None:
+            return False
+        most = -(-self.window // len(self._downloaders))
+        bit = self._counts.bit(part)
+        for peer, downloader in self._downloaders.items():
+            if downloader.idle or len(downloader.open) >= most or downloader.has & bit:
+                continue
+            self._show(peer, downloader, part, now)
+            return True
+        return False
+
+    def _show_again(self, now: float) -> bool:
+        """Show a rare part to somebody who gets nothing from the others."""
+        stall = max(STALL_SECONDS, STALL_PARTS * RATE_SECONDS / max(len(self._sent), 1))
+        for peer, downloader in self._downloaders.items():
+            if downloader.idle or downloader.open:
+                continue
+            apart = not downloader.from_others and now - downloader.joined > PATIENCE_SECONDS
+            if not apart and now - downloader.grew <= stall:
+                continue
+            lacking = self._counts.everything & ~downloader.has
+            rare = self._counts.rarest(lacking)
+            part = self._counts.first_from(rare, self._cursor)
+            if part is None:
+                part = self._counts.first_from(rare, 0)
+            if part is not None:
+                self._cursor = part + 1
+                self._show(peer, downloader, part, now)
+                return True
+        return False
+
+    def _show(self, peer: PeerKey, downloader: _Downloader, part: int, now: float) -> None:
+        if part not in downloader.shown:
+            self._keep(downloader, part)
+        downloader.open[part] = now
+        self._open += 1
+        self._downloaders.move_to_end(peer)
+
+    def _keep(self, downloader: _Downloader, part: int) -> None:
         downloader.shown.add(part)
-        self._times_shown[part] += 1
+        self._keepers[part] += 1
 
-    def _fresh(self) -> int | None:
-        """Return the lowest part that was shown to nobody."""
-        while self._next_fresh < self._parts:
-            if self._times_shown[self._next_fresh] == 0:
-                return self._next_fresh
-            self._next_fresh += 1
+    def _taken(self, downloader: _Downloader, part: int) -> None:
+        if downloader.open.pop(part, None) is not None:
+            self._open -= 1
+            self._again()
+
+    def _let_go(self, part: int) -> None:
+        """One keeper of a part less; without any it is fresh, unless others got it meanwhile."""
+        self._keepers[part] -= 1
+        if self._keepers[part] == 0 and self._counts.holders(part) == 0:
+            heapq.heappush(self._fresh, part)
+
+    def _withdraw(self, now: float) -> None:
+        """Take back what was shown in vain."""
+        patience = max(VAIN_SECONDS, 4.0 * RATE_SECONDS * self._open / max(len(self._sent), 1))
+        for downloader in self._downloaders.values():
+            for part, since in list(downloader.open.items()):
+                if now - since > patience:
+                    downloader.idle = True
+                    self._taken(downloader, part)
+                    downloader.shown.discard(part)
+                    self._let_go(part)
+
+    def _next_fresh(self) -> int | None:
+        """Return the lowest part that nobody was shown."""
+        while self._fresh:
+            part = self._fresh[0]
+            if self._keepers[part] == 0:
+                return part
+            heapq.heappop(self._fresh)
         return None
-
-    def _rarest(self, downloader: _Downloader) -> list[int]:
-        """Return a few parts that the downloader lacks and fewest others have."""
-        lacking = [p for p in range(self._parts) if p not in downloader.has]
-        holders = {
-            part: sum(1 for other in self._downloaders.values() if part in other.has)
-            for part in lacking
-        }
-        return sorted(lacking, key=lambda part: (holders[part], self._times_shown[part], part))[
-            : LEAD // 2
-        ]

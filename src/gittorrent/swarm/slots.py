@@ -2,8 +2,8 @@
 
 For whoever sends to many. A part that travels alone is useful to the swarm sooner than many parts
 that travel together, so only a few peers are served at a time, one part each, in the order in
-which they became ready: fair rotation. A peer that reads slowly gives its slot up after a while
-and finishes its part without one, so it cannot hold the others up.
+which they became ready: fair rotation. A peer that reads much more slowly than others gives its
+slot up and finishes its part without one, so it cannot hold the others up.
 
 How many slots pay depends on whose link is the narrow one: on our own, more would only make parts
 arrive later; on the peers', more add up. So while somebody waits a few more slots are tried now
@@ -26,11 +26,22 @@ SLOTS = 4
 """Parts sent side by side: two keep a link full while others are between parts; twice that."""
 
 HOLD_SECONDS = 3.0
-"""Time a peer may hold a slot with one part while others wait."""
+"""Time a peer may hold a slot with one part while others wait, at least."""
 
+HOLD_TIMES = 3.0
+"""The same in times that a part usually takes: on a slow line all parts take long."""
+
+FIRST_HOLD_SECONDS = 15.0
+"""The same before any part was sent in full."""
+
+LONGEST_HOLD_SECONDS = 120.0
+"""The same in any case."""
 
 TRIAL_SECONDS = 1.0
-"""Time over which bytes are counted before and after a change of the number of slots."""
+"""Time over which bytes are counted before and after a change of the number of slots, at least."""
+
+TRIAL_PARTS = 4
+"""Parts for each slot over which bytes are counted, at least: a few parts tell nothing."""
 
 REST_TRIALS = 10
 """Trials' time to wait after one that brought nothing."""
@@ -52,10 +63,14 @@ class Slots:
     def __init__(self, slots: int = SLOTS) -> None:
         self._least = self._slots = slots
         self._counted = 0
+        self._counted_parts = 0
         self._counting_since: float | None = None
         self._rate_before: float | None = None
+        self._slots_before = slots
         self._rest = 0
+        self._typical: float | None = None  # seconds that a part takes
         self._holders: dict[PeerKey, float] = {}
+        self._overdue: dict[PeerKey, float] = {}  # sends its part without a slot
         self._waiting: OrderedDict[PeerKey, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -72,15 +87,17 @@ class Slots:
         return self._slots
 
     def sent(self, count: int, now: float) -> None:
-        """Note that ``count`` bytes left, and now and then judge the number of slots by that."""
-        self._counted += count
+        """Note that a part of ``count`` bytes left; now and then judge the number of slots."""
         if self._counting_since is None:
             self._counting_since = now
+            return
+        self._counted += count
+        self._counted_parts += 1
         elapsed = now - self._counting_since
-        if elapsed < TRIAL_SECONDS:
+        if elapsed < TRIAL_SECONDS or self._counted_parts < TRIAL_PARTS * self._slots:
             return
         rate = self._counted / elapsed
-        self._counted, self._counting_since = 0, now
+        self._counted, self._counted_parts, self._counting_since = 0, 0, now
         self._judge(rate)
 
     def _judge(self, rate: float) -> None:
@@ -88,40 +105,52 @@ class Slots:
             self._rate_before = None
             return
         if self._rate_before is not None and rate < self._rate_before * WORTH:
-            self._slots = max(self._least, self._slots * 2 // 3)
+            self._slots = self._slots_before
             self._rate_before = None
             self._rest = REST_TRIALS
         elif self._rest:
             self._rest -= 1
         elif self._slots < MOST_SLOTS:
             self._rate_before = rate
-            self._slots += max(1, self._slots // 2)
+            self._slots_before = self._slots
+            self._slots = min(2 * self._slots, MOST_SLOTS)
 
     def ask(self, peer: PeerKey, now: float) -> list[PeerKey]:
         """Note that ``peer`` wants to be sent a part; return who may begin now."""
-        if peer not in self._holders:
+        if peer not in self._holders and peer not in self._overdue:
             self._waiting[peer] = None
         return self._grant(now)
 
     def done(self, peer: PeerKey, now: float) -> list[PeerKey]:
         """Note that ``peer``'s part is sent or its connection gone; return who may begin now."""
-        self._holders.pop(peer, None)
+        began = self._holders.pop(peer, None)
+        if began is None:
+            began = self._overdue.pop(peer, None)
+        if began is not None:
+            took = now - began
+            known = self._typical
+            self._typical = took if known is None else 0.75 * known + 0.25 * took
         self._waiting.pop(peer, None)
         return self._grant(now)
 
     def tick(self, now: float) -> list[PeerKey]:
         """Take slots from those who hold them too long; return who may begin now."""
         if self._waiting:
-            late = [p for p, since in self._holders.items() if now - since >= HOLD_SECONDS]
-            for peer in late:
-                del self._holders[peer]
+            hold = self._hold()
+            for peer in [p for p, since in self._holders.items() if since + hold <= now]:
+                self._overdue[peer] = self._holders.pop(peer)
         return self._grant(now)
 
     def next_deadline(self) -> float | None:
         """Return when `tick` is due; None while nobody waits."""
         if not self._waiting or not self._holders:
             return None
-        return min(self._holders.values()) + HOLD_SECONDS
+        return min(self._holders.values()) + self._hold()
+
+    def _hold(self) -> float:
+        if self._typical is None:
+            return FIRST_HOLD_SECONDS
+        return min(max(HOLD_SECONDS, HOLD_TIMES * self._typical), LONGEST_HOLD_SECONDS)
 
     def _grant(self, now: float) -> list[PeerKey]:
         begun = []

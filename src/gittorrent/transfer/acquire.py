@@ -18,7 +18,7 @@ from gittorrent.ids import PushId
 from gittorrent.push.object import parse_push_object
 from gittorrent.push.parent import parent_of
 from gittorrent.reel.manifest import parse_manifest
-from gittorrent.reel.path import ReelOffer, best_path
+from gittorrent.reel.path import ReelOffer
 from gittorrent.repository.logstore import identify
 from gittorrent.repository.receive import LyingReelError, SignedManifest
 from gittorrent.store.partial import PartialPack, expire
@@ -26,6 +26,7 @@ from gittorrent.transfer.mirror import MirrorLostError, NotThereError, WantedPac
 from gittorrent.transfer.neighbours import Neighbours, Sharing
 from gittorrent.transfer.opening import ask_list
 from gittorrent.transfer.pack_download import PackDownload
+from gittorrent.transfer.planning import Planner
 from gittorrent.trust.signature import split_signed, verify
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.reelname import PackShape, ReelName
@@ -258,49 +259,25 @@ class Acquisition:
         Returns:
             The reels to take in order, each with its verified manifest; empty when none helps.
         """
-        assert log.head is not None
-        ranked = [push for push in log.ids if push in have]
-        name = ReelName(ranked[-1] if ranked and ranked[-1] != log.head else None, log.head)
-        offers: dict[ManifestId, ReelOffer] = {}
-        for number, mirror in enumerate(list(self._mirrors)):
-            try:
-                answer = await mirror.offers(name)
-            except GitTorrentError as error:
-                if number == 0:
-                    raise
-                self._context.reporter.note(f"{mirror.url} is left out: {error}")
-                continue
-            for found in answer:
-                offers[found.manifest] = ReelOffer(
-                    found.manifest, found.reel.start, found.reel.end, found.pack_size
-                )
-        chain = best_path(list(offers.values()), have, log.ids)
-        planned = []
-        total = 0
-        for offer in chain:
-            signed = await self._manifest(log, offer)
-            total += signed.manifest.pack_size
-            if total > self._context.max_bytes:
-                raise TrustError(
-                    f"the repository's packs exceed {self._context.max_bytes >> 30} GiB",
-                    hint="raise gittorrent.maxSize if that is right",
-                )
-            planned.append((offer, signed))
+        note = self._context.reporter.note
+        planner = Planner(self._neighbours, log, lambda d, o: self._accept(log, d, o), note)
+        planned = await planner.plan(have)
+        total = sum(signed.manifest.pack_size for _, signed in planned)
+        if total > self._context.max_bytes:
+            raise TrustError(
+                f"the repository's packs come to {total >> 20} MiB, more than the"
+                f" {self._context.max_bytes >> 20} MiB allowed",
+                hint="raise gittorrent.maxSize if that is right",
+            )
         return planned
 
-    async def _manifest(self, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:
-        reason: GitTorrentError | None = None
-        for mirror in list(self._mirrors):
-            try:
-                data = await mirror.fetch_manifest(offer.manifest)
-                signed = verify_manifest(data, log, offer)
-                reason_not = self._context.database.distrusted(log.repository, str(signed.key))
-                if reason_not is None:
-                    return signed
-                reason = TrustError(f"{signed.key} is not believed here: {reason_not}")
-            except (NotThereError, MirrorLostError, TrustError) as error:
-                reason = error
-        raise reason or NotThereError(f"no mirror has manifest {offer.manifest}")
+    def _accept(self, log: VerifiedLog, data: bytes, offer: ReelOffer) -> SignedManifest:
+        """Verify a manifest, and that its signer is still believed here."""
+        signed = verify_manifest(data, log, offer)
+        reason_not = self._context.database.distrusted(log.repository, str(signed.key))
+        if reason_not is not None:
+            raise TrustError(f"{signed.key} is not believed here: {reason_not}")
+        return signed
 
     async def download(
         self, offer: ReelOffer, signed: SignedManifest, receiver: Receiver, tips: Sequence[object]

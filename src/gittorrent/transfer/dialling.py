@@ -173,7 +173,11 @@ async def _read_lines(sock: socket.socket, endpoint: Endpoint) -> list[bytes]:
         if not lines and data.startswith(b"HTTP/"):
             web = f"gittorrent::http://{endpoint.host}:{endpoint.port}{endpoint.path}"
             raise _not_a_mirror(endpoint, "it is a web server", f"clone {web} instead")
-        for packet in reader.feed(data):
+        try:
+            packets = reader.feed(data)
+        except pktline.PktLineError as error:
+            raise _not_a_mirror(endpoint, str(error)) from error
+        for packet in packets:
             if packet is pktline.Special.FLUSH:
                 return lines
             if isinstance(packet, bytes):

@@ -181,6 +181,10 @@ class GitMirror:
             return None
         return receiving.message.part, receiving.received
 
+    async def wait_closed(self) -> None:
+        """Wait until the conversation is over, whoever ends it."""
+        await asyncio.wait([self._task])
+
     async def close(self) -> None:
         """Say goodbye and wait for the conversation's end."""
         self._sink = None

@@ -100,6 +100,17 @@ class Neighbours:
         """Tell whether somebody who was dialled has not answered yet."""
         return bool(self._tasks)
 
+    async def grown(self, seconds: float) -> bool:
+        """Wait for somebody who was dialled to answer; tells whether anybody did in time."""
+        before = len(self.mirrors)
+        limit = asyncio.get_running_loop().time() + seconds
+        while self._tasks and len(self.mirrors) == before:
+            left = limit - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        return len(self.mirrors) > before
+
     def help_with(self, download: PackDownload, repository: RepositoryId) -> None:
         """Let everybody, now and later, take part in a download."""
         self._repository = repository

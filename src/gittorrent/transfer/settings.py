@@ -5,6 +5,7 @@
 ``gittorrent.maxSize``          pack bytes to take for one repository; with K, M or G
 ``gittorrent.listen``           port on which other downloaders reach this one: ``auto`` takes a
                                 free one (the default), ``off`` listens nowhere
+``gittorrent.seedTime``         seconds to go on giving a fetched repository to others; 0 by default
 ``gittorrent.upLimit``          bytes per second to give to others; with K, M or G
 ==============================  ====================================================================
 """
@@ -32,6 +33,7 @@ class Settings:
     allow_unverified: bool
     max_bytes: int
     sharing: Sharing
+    seed_seconds: int
 
 
 def read_settings(config: Mapping[str, str]) -> Settings:
@@ -44,6 +46,7 @@ def read_settings(config: Mapping[str, str]) -> Settings:
     return Settings(
         allow_unverified=config.get("gittorrent.allowunverified", "").lower() in _TRUE,
         max_bytes=MAX_REPOSITORY_BYTES if size is None else parse_rate(size),
+        seed_seconds=_seconds(config.get("gittorrent.seedtime", "0")),
         sharing=Sharing(_port(config.get("gittorrent.listen", "auto")), _limit(config)),
     )
 
@@ -55,6 +58,12 @@ def _port(text: str) -> int | None:
         return None
     if not text.isdigit() or int(text) > 65535:
         raise UsageError(f"gittorrent.listen is {text!r}", hint="write auto, off or a port")
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    if not text.isdigit():
+        raise UsageError(f"gittorrent.seedTime is {text!r}", hint="write seconds")
     return int(text)
 
 

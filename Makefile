@@ -1,0 +1,83 @@
+# Everything a developer, a newcomer and CI type. `make help` lists it.
+#
+# All work happens in a virtual environment of its own, made at first use and made again when the
+# dependencies in pyproject.toml change. Nothing outside this directory is written to.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# Paths that tests and tools look at.
+SOURCES := src tests tools bench
+
+# Extra words for a tool, such as: make test ARGS="-k reel -x"
+ARGS ?=
+
+# Processes that run tests side by side; many tests wait for sockets more than they compute.
+JOBS ?= 4
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench fuzz format clean
+
+help:
+	@echo 'make demo    publish, mirror and clone on this machine, with a dying and a lying mirror'
+	@echo 'make test    all tests, as CI runs them            ARGS="-k reel -x" goes to pytest'
+	@echo 'make check   formatting, lint, types, import contracts, tests with branch coverage'
+	@echo 'make bench   against stock git                     REPO=/path/to/repo.git  QUICK=1'
+	@echo 'make fuzz    each fuzz target for SECONDS (30); needs atheris, see CONTRIBUTING.md'
+	@echo 'make format  format and fix what can be fixed'
+	@echo 'make clean   remove what the above made, the virtual environment included'
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo 'the venv module is missing (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
+	@echo 'installing into $(VENV) ...'
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python tools/demo.py $(ARGS)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -q -n $(JOBS) $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+# Benchmarks compare with stock git in the same run and write bench/RESULTS.md.
+BENCHES := publish clone serve_cost
+bench: $(STAMP)
+	@test -n '$(REPO)' || { echo 'name a repository: make bench REPO=/path/to/repo.git' >&2; exit 2; }
+	@set -e; for each in $(BENCHES); do \
+	  $(BIN)/python bench/$$each.py '$(REPO)' $(if $(QUICK),--quick) $(ARGS); done
+
+SECONDS ?= 30
+fuzz: $(STAMP)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || { \
+	  echo 'atheris is not installed: $(BIN)/pip install atheris' >&2; \
+	  echo 'without it the same targets run on fixed seeds: make test ARGS=tests/fuzz' >&2; exit 1; }
+	@set -e; for target in tests/fuzz/fuzz_*.py; do echo "== $$target"; \
+	  $(BIN)/python $$target -max_total_time=$(SECONDS); done
+
+format: $(STAMP)
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+clean:
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* src/*.egg-info \
+	  .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

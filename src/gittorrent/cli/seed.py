@@ -1,0 +1,100 @@
+"""``gittorrent seed``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+
+import click
+
+from gittorrent.cli.output import StepProgress, quiet_option
+from gittorrent.errors import UsageError
+from gittorrent.git.repository import find_repository, read_config, require_complete
+from gittorrent.git.runner import Git
+from gittorrent.node.shelf import RepositoryShelf
+from gittorrent.repository.carried import Carried
+from gittorrent.store.database import Database
+from gittorrent.store.home import open_home
+from gittorrent.terminal import TerminalReporter
+from gittorrent.transfer.acquire import Context
+from gittorrent.transfer.limiter import Limiter, parse_rate
+from gittorrent.transfer.location import Location, parse_location
+from gittorrent.transfer.seeding import prepare
+from gittorrent.transfer.seeding import seed as seed_clone
+
+
+@click.command()
+@click.argument("clone", type=click.Path(path_type=Path))
+@click.argument("url", required=False)
+@click.option(
+    "--for",
+    "seconds",
+    type=click.IntRange(min=0),
+    metavar="SECONDS",
+    help="End after so long; without it, on Ctrl-C.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on.")
+@click.option("--up-limit", metavar="RATE", help="Send at most so many bytes a second: 500K, 2M.")
+@quiet_option
+def seed(
+    clone: Path,
+    url: str | None,
+    seconds: int | None,
+    port: int,
+    up_limit: str | None,
+    quiet: bool,
+) -> None:
+    """Turn a clone you have into a seed of the repository at URL, without a download.
+
+    The clone may come from anywhere: reels are built from its objects and compared with the
+    signed manifests. URL is the remote 'origin' of the clone by default.
+
+    \b
+    Examples:
+      gittorrent seed ~/src/project gittorrent://mirror.example.org/project.git
+      gittorrent seed . --for 3600 --up-limit 1M
+    """
+    found = find_repository(clone)
+    require_complete(Git(found.git_dir))
+    location = parse_location(url or _origin(found.git_dir))
+    carried = Carried(found.git_dir, found.object_format)
+    limiter = Limiter(None if up_limit is None else parse_rate(up_limit))
+    home = open_home()
+    database = Database(home.database)
+    reporter = TerminalReporter(quiet=quiet)
+    progress = StepProgress(quiet=quiet)
+    context = Context(database, home.partial, Git(found.git_dir), reporter)
+    try:
+        done = asyncio.run(prepare(carried, location, context, progress))
+        progress.close()
+        if not quiet:
+            click.echo(
+                f"seeding {carried.about.name}: {done.held} reels held, {done.built} built,"
+                f" {done.failed} not possible here"
+            )
+        asyncio.run(_seed(carried, location, limiter, port, seconds))
+    finally:
+        progress.close()
+        database.close()
+
+
+async def _seed(
+    carried: Carried, location: Location, limiter: Limiter, port: int, seconds: int | None
+) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+        async with asyncio.timeout(seconds):
+            await seed_clone(RepositoryShelf(carried), carried, location, limiter, port)
+
+
+def _origin(git_dir: Path) -> str:
+    url = read_config(git_dir).get("remote.origin.url")
+    if url is None:
+        raise UsageError(f"{git_dir} has no remote 'origin'", hint="name the URL of a mirror")
+    return url

@@ -1,0 +1,170 @@
+"""Turns a clone into a seed: gives the reels it holds, or can build, to whoever asks.
+
+Nothing is downloaded but the log and the manifests. The seed listens on a port of its own, tells
+the mirror it names where that is, and is introduced by it to downloaders; those that cannot be
+reached are served over the seed's own connection to the mirror's introductions all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.durable import locked
+from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.git.history import MissingObjectError
+from gittorrent.ids import format_of
+from gittorrent.repository.carried import CLONE, About
+from gittorrent.repository.rebuild import rebuild_reel
+from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.git_mirror import Exchange, GitMirror, open_git_mirror
+from gittorrent.transfer.hub import PeerHub
+from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.slot_queue import SlotQueue
+from gittorrent.wire.messages import Try
+from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
+from gittorrent.wire.reelname import ReelName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.carried import Carried
+    from gittorrent.repository.receive import SignedManifest
+    from gittorrent.transfer.acquire import Context
+    from gittorrent.transfer.location import Location
+    from gittorrent.transfer.shelf import Shelf
+
+ANNOUNCED_SECONDS = 3600
+"""How long others may believe our address; it is told anew with each connection."""
+
+RETRY_SECONDS = 30.0
+"""Time between attempts to reach the mirror again."""
+
+
+class NothingToSeedError(GitTorrentError):
+    """The clone holds no whole reel, and none can be built from its objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a clone can give.
+
+    Args:
+        held: reels whose packs were there.
+        built: reels whose packs were built from objects, without a download.
+        failed: reels that could not be built here.
+    """
+
+    held: int
+    built: int
+    failed: int
+
+
+async def prepare(
+    carried: Carried,
+    location: Location,
+    context: Context,
+    progress: Callable[[str, int, int], None],
+) -> Prepared:
+    """Make sure that a clone has the log and every reel it can give.
+
+    Args:
+        carried: the clone.
+        location: a mirror of its repository.
+        context: of the world around it.
+        progress: told how far building is.
+
+    Raises:
+        NothingToSeedError: there is nothing to give.
+        GitTorrentError: the reasons acquiring has.
+    """
+    async with Acquisition(location, context) as acquisition:
+        await acquisition.open()
+        latest = acquisition.mirror_list.latest
+        object_format = format_of(latest) if latest is not None else None
+        if object_format is None:
+            raise UnreachableError(f"{location.url} has no push yet")
+        with locked(carried.layout.lock):
+            log = await acquisition.fetch_log(carried.log_store, object_format)
+            chain = [signed for _, signed in await acquisition.plan(log, ())]
+            result = await asyncio.to_thread(_build_missing, carried, log, chain, progress)
+            if not result.held + result.built:
+                raise NothingToSeedError(
+                    f"{carried.layout.git_dir} holds no reel of {log.policy.policy.name}",
+                    hint="fetch in it first: a seed needs all branches and tags of a push",
+                )
+            carried.log_store.commit(log)
+            name = log.policy.policy.name
+            carried.set_about(
+                About(log.repository, name, CLONE, source=location.pinned_url(log.repository))
+            )
+    return result
+
+
+def _build_missing(
+    carried: Carried,
+    log: VerifiedLog,
+    chain: list[SignedManifest],
+    progress: Callable[[str, int, int], None],
+) -> Prepared:
+    held = built = failed = 0
+    store = carried.log_store
+    for signed in chain:
+        manifest = signed.manifest
+        stored = carried.reels.get(manifest.id)
+        if stored is not None and stored.is_available:
+            held += 1
+            continue
+        start = () if manifest.start is None else store.refs_at_in(log, manifest.start).values()
+        end = store.refs_at_in(log, manifest.end).values()
+        try:
+            done = rebuild_reel(carried, signed, start, end, progress)
+        except MissingObjectError:
+            done = False
+        built += done
+        failed += not done
+    return Prepared(held, built, failed)
+
+
+async def seed(
+    shelf: Shelf, carried: Carried, location: Location, limiter: Limiter, port: int = 0
+) -> None:
+    """Serve a prepared clone until cancelled.
+
+    Args:
+        shelf: gives what the clone holds.
+        carried: the clone.
+        location: the mirror to be introduced by.
+        limiter: of what is sent.
+        port: to listen on; 0 takes a free one.
+    """
+    about = carried.about
+    callers: list[GitMirror] = []
+    exchange = Exchange(secrets.token_hex(20), shelf, limiter, SlotQueue())
+    hub = PeerHub(about.repository_id, exchange, callers.append)
+    hub.start(port)
+    try:
+        while True:
+            try:
+                mirror = await open_git_mirror(location.endpoint, exchange)
+            except GitTorrentError:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            _announce(mirror, shelf, carried, hub.port)
+            await mirror.wait_closed()
+    finally:
+        await hub.close()
+        await asyncio.gather(*(c.close() for c in callers), return_exceptions=True)
+
+
+def _announce(mirror: GitMirror, shelf: Shelf, carried: Carried, port: int) -> None:
+    address = mirror.own_address.removeprefix("::ffff:")
+    host = f"[{address}]" if ":" in address else address
+    url = f"git://{host}:{port}/{carried.about.repository_id}"
+    mirror.tell(Try(MirrorEntry(url, ANNOUNCED_SECONDS, MirrorState.PARTIAL)))
+    head = carried.log_store.ids()[-1]
+    for offer in shelf.offers(ReelName(None, head)):
+        mirror.tell(offer)

@@ -94,6 +94,10 @@ class Fetcher:
         """End all conversations."""
         await self._acquisition.__aexit__()
 
+    def is_known(self) -> bool:
+        """Tell whether this URL led to a verified repository before."""
+        return self._context.database.known_url(self._location.url) is not None
+
     async def list_refs(self) -> tuple[ObjectFormat, Refs, bytes]:
         """Return the object format, the verified refs, and the branch HEAD names."""
         latest = self._acquisition.mirror_list.latest

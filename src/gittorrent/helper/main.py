@@ -104,13 +104,17 @@ class Helper:
         try:
             self._open()
         except UnverifiedError as error:
-            if not self._settings.allow_unverified:
+            if not self._settings.allow_unverified or self._must_verify():
                 raise
             self._reporter.note(f"{error}; going on without verification, as configured")
             self._run(relay(self._location.endpoint, service, _connected), hears_end=True)
             return True
         _say("fallback")
         return False
+
+    def _must_verify(self) -> bool:
+        """Tell whether the repository was named or known, so that nothing less will do."""
+        return self._location.expected is not None or self._fetcher.is_known()
 
     def _open(self) -> None:
         if not self._opened:

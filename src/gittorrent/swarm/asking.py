@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from gittorrent.swarm.books import Books
     from gittorrent.swarm.peers import Peer
 
+import os
+CAP = int(os.environ.get("CAP", "600"))
 LATE_LOOKED_AT = 32
 """Of the parts owed, how many of the latest an idle peer considers repeating."""
 
@@ -83,6 +85,8 @@ class Asker:
         effects: list[Effect] = []
         for peer in peers:
             room = peer.room(scene.now, self._part_size, self.settings)
+            if scene.mode is Mode.RAREST:
+                room = min(room, CAP - scene.owed)
             while room > 0:
                 run = self._choose(scene, peer, room)
                 if run is None:
@@ -135,7 +139,7 @@ class Asker:
         if (head := self._late_head(scene, peer)) is not None:
             return head
         left = candidates.bit_count()
-        if left <= TAIL:
+        if left <= TAIL and (scene.mode is Mode.IN_ORDER or os.environ.get('TAILON')):
             if self._others_sooner(scene, peer, candidates, left):
                 self.idle = True
                 return None

@@ -55,7 +55,7 @@ class Books:
         self.peers: dict[PeerKey, Peer] = {}
         self.partial_peers = 0
         self.askers: dict[int, list[Peer]] = {}
-        self.verifying: dict[int, set[PeerKey]] = {}
+        self.verifying: dict[int, PeerKey] = {}
         self.wasted_bytes = 0
 
     def add_peer(self, peer: Peer) -> None:
@@ -134,26 +134,25 @@ class Books:
         return owing
 
     def arrive(self, part: int, key: PeerKey) -> bool:
-        """The bytes of a part came from a peer; tell whether they were still wanted."""
+        """The bytes of a part came from a peer; tell whether they were still wanted.
+
+        A copy that comes while another is being verified is dropped by the shell; should the
+        first prove wrong, the part has to be asked for again.
+        """
         if part in self.have or part in self.verifying:
             self.wasted_bytes += self.layout.size(part)
-            if part in self.verifying:
-                self.verifying[part].add(key)
             return False
-        self.verifying[part] = {key}
+        self.verifying[part] = key
         self.picker.take(part, part)
         return True
 
     def reject(self, part: int, key: PeerKey) -> None:
-        """The bytes that came from a peer were wrong; the part is idle unless others sent it."""
-        senders = self.verifying.get(part)
-        if senders is None or key not in senders:
+        """The bytes that came from a peer were wrong; the part is idle again."""
+        if self.verifying.get(part) != key:
             return
-        senders.discard(key)
-        if not senders:
-            del self.verifying[part]
-            if part not in self.askers:
-                self.picker.give_back(part)
+        del self.verifying[part]
+        if part not in self.askers:
+            self.picker.give_back(part)
 
     def complete(self, part: int) -> None:
         """The part is verified and stored."""

@@ -71,7 +71,7 @@ class Slots:
         self._typical: float | None = None  # seconds that a part takes
         self._holders: dict[PeerKey, float] = {}
         self._overdue: dict[PeerKey, float] = {}  # sends its part without a slot
-        self._waiting: OrderedDict[PeerKey, None] = OrderedDict()
+        self._waiting: OrderedDict[PeerKey, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._holders)
@@ -115,10 +115,13 @@ class Slots:
             self._slots_before = self._slots
             self._slots = min(2 * self._slots, MOST_SLOTS)
 
-    def ask(self, peer: PeerKey, now: float) -> list[PeerKey]:
-        """Note that ``peer`` wants to be sent a part; return who may begin now."""
+    def ask(self, peer: PeerKey, now: float, copies: int = 0) -> list[PeerKey]:
+        """Note that ``peer`` wants to be sent a part; return who may begin now.
+
+        ``copies``: how many others are known to have that part. The rarest is sent first.
+        """
         if peer not in self._holders and peer not in self._overdue:
-            self._waiting[peer] = None
+            self._waiting[peer] = copies
         return self._grant(now)
 
     def done(self, peer: PeerKey, now: float) -> list[PeerKey]:
@@ -155,7 +158,8 @@ class Slots:
     def _grant(self, now: float) -> list[PeerKey]:
         begun = []
         while self._waiting and len(self._holders) < self._slots:
-            peer, _ = self._waiting.popitem(last=False)
+            peer = min(self._waiting, key=self._waiting.__getitem__)
+            del self._waiting[peer]
             self._holders[peer] = now
             begun.append(peer)
         return begun

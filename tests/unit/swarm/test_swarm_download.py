@@ -279,3 +279,20 @@ def test_events_of_strangers_are_ignored() -> None:
     ):
         assert work.handle(1, event) == []
     assert work.next_deadline() is None
+
+
+def test_dropped_copy_is_asked_again_when_the_first_proves_wrong() -> None:
+    """An honest copy that came while a liar's was being verified must not be waited for."""
+    size = 1 << 10
+    have = PartSet(1)
+    machine = Download(1, size, size, have, lambda n: 0)
+    liar, honest = ev.PeerKey(1), ev.PeerKey(2)
+    machine.handle(0.0, ev.PeerJoined(liar, None))
+    machine.handle(0.0, ev.PeerJoined(honest, None))
+    assert machine.wants(0)
+    machine.handle(1.0, ev.PartArrived(liar, 0, size))
+    assert not machine.wants(0)
+    machine.handle(1.0, ev.PartArrived(honest, 0, size))
+    effects = machine.handle(1.1, ev.PartWrong(liar, 0))
+    effects += machine.handle(2.0, ev.Tick())
+    assert ev.Ask(honest, 0, 0) in effects

@@ -90,11 +90,14 @@ def fetch_pack(
     if options.verbosity < 1:
         words.append("--quiet")
     if options.cloning:
-        words += ["--cloning", "--check-self-contained-and-connected"]
+        words.append("--cloning")
+    if options.cloning and not options.limits_history:
+        words.append("--check-self-contained-and-connected")
     for name, form in _FLAGS.items():
         words += [form.format(value) for value in options.settings.get(name, [])]
     for name, switch in _SWITCHES.items():
-        if options.settings.get(name, ["false"])[-1] == "true":
+        # Git says "true" for some switches and "1" for others.
+        if options.settings.get(name, ["false"])[-1] in ("true", "1"):
             words.append(switch)
     words.append(url)
     done = (child or Child()).run(

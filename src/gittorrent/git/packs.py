@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -132,6 +133,22 @@ def adopt_pack(pack: Path, target: Path, *, keep: str = "") -> None:
     for suffix in present:
         pack.with_suffix(f".{suffix}").rename(target.with_suffix(f".{suffix}"))
     sync_directory(target.parent)
+
+
+def link_pack(source: Path, target: Path) -> None:
+    """Make an indexed pack appear under another name too, without a copy where disks allow.
+
+    Args:
+        source: path of the ``.pack``, with its ``.idx`` beside it.
+        target: path the ``.pack`` shall have.
+    """
+    for suffix in _SUFFIXES:
+        part = source.with_suffix(f".{suffix}")
+        if part.exists():
+            try:
+                target.with_suffix(f".{suffix}").hardlink_to(part)
+            except OSError:
+                shutil.copyfile(part, target.with_suffix(f".{suffix}"))
 
 
 def tidy(git: Git, preferred: Path | None) -> None:

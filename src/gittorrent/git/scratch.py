@@ -42,6 +42,17 @@ def make(directory: Path, object_format: ObjectFormat) -> None:
 
 
 @contextlib.contextmanager
+def blank(object_format: ObjectFormat) -> Iterator[Git]:
+    """Yield a sealed git in an empty scratch repository."""
+    directory = Path(tempfile.mkdtemp(prefix="gittorrent-scratch-"))
+    try:
+        make(directory, object_format)
+        yield Git(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def borrowing(objects: Path, object_format: ObjectFormat) -> Iterator[Git]:
     """Yield a sealed git in a scratch repository that reads objects from ``objects``.
 

@@ -7,6 +7,7 @@ belongs to the protocol. If git goes away, so does the helper: nobody would hear
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import signal
@@ -198,7 +199,8 @@ def main() -> NoReturn:
         status = 130
         reporter.close()
     if status and (path := os.environ.get(STATUS_VARIABLE)):
-        Path(path).write_text(str(status), encoding="ascii")
+        with contextlib.suppress(OSError):  # whoever wanted to know may be gone
+            Path(path).write_text(str(status), encoding="ascii")
     sys.exit(status)
 
 

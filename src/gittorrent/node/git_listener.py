@@ -123,7 +123,7 @@ class GitListener:
         self._limiter = limiter
         self._node_id = node_id
         self._request_seconds = request_seconds
-        self._conversations: set[Conversation] = set()
+        self._conversations: dict[Conversation, tuple[Call, float]] = {}
         self._swarms = Swarms()
         self._slots = SlotQueue()
         self._services: dict[str, Callable[[Call], Awaitable[None]]] = {
@@ -137,6 +137,21 @@ class GitListener:
         """End all conversations, telling the other ends why."""
         for conversation in self._conversations:
             conversation.end(reason)
+
+    def report(self) -> list[dict[str, object]]:
+        """Return what each conversation came to so far, for people and programs."""
+        now = asyncio.get_running_loop().time()
+        return [
+            {
+                "peer": call.address,
+                "repository": call.served.about.name,
+                "seconds": round(now - since, 1),
+                "sent": conversation.bytes_sent,
+                "received": conversation.bytes_received,
+                "waiting": conversation.waiting,
+            }
+            for conversation, (call, since) in self._conversations.items()
+        ]
 
     async def serve(self, sock: socket.socket, address: str) -> None:
         """Serve one caller.
@@ -246,12 +261,12 @@ class GitListener:
             conversation.say(head)
         for entry in shelf.mirrors():
             conversation.say(Try(entry))
-        self._conversations.add(conversation)
+        self._conversations[conversation] = (call, asyncio.get_running_loop().time())
         try:
             await conversation.run()
         finally:
             part.leave()
-            self._conversations.discard(conversation)
+            del self._conversations[conversation]
         _log.info(
             "mirror-sync %s with %s: sent %d, received %d bytes; %s",
             call.served.about.name,

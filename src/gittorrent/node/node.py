@@ -26,6 +26,7 @@ from gittorrent.node.git_listener import GitListener
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
 from gittorrent.node.services import Lists, Reachable
+from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
 from gittorrent.transfer.limiter import Limiter
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
@@ -91,6 +92,7 @@ class Node:
             catalogue, lists, notices, self._children, self.limiter, home.node_id()
         )
         self._http = HttpListener(catalogue, lists, notices, self._children, self.limiter)
+        self._snapshot = Snapshot(home.run, "node")
         self._announcer = Announcer(catalogue, self._reachable)
 
     @property
@@ -125,6 +127,7 @@ class Node:
         for scheme, sock in self._listeners:
             work = accept_forever(sock, self._gate, serve[scheme], self._tasks)
             self._accepting.append(loop.create_task(work))
+        self._accepting.append(loop.create_task(self._report()))
         if self._options.announce:
             self._accepting.append(loop.create_task(self._announcer.run()))
         for address in self.addresses:
@@ -146,6 +149,17 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._children.stop()
         _log.info("stopped")
+
+    async def _report(self) -> None:
+        """Write down once a second what the node is doing, for ``gittorrent status``."""
+        try:
+            while True:
+                self._snapshot.write(
+                    {"listening": self.addresses, "conversations": self._git.report()}
+                )
+                await asyncio.sleep(INTERVAL_SECONDS)
+        finally:
+            self._snapshot.remove()
 
     async def run_until_signalled(self) -> None:
         """Serve until SIGTERM or SIGINT, then stop."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.durable import write_atomically
 from gittorrent.errors import GitTorrentError, TrustError
+from gittorrent.git import scratch
 from gittorrent.git.hashing import hash_objects, tree_content
 from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.commit import entry_commit, entry_files
@@ -41,11 +42,21 @@ def identify(
     """Return the push ids of push objects, hashed by git in three processes for all.
 
     Args:
-        git: where to hash.
+        git: where to store the commits.
         pushes: the push objects; their parents are what their texts say.
         object_format: of the repository.
-        write: whether to store the commits in git's repository.
+        write: whether to store them. If not, ``git`` is left alone: it may be a repository that
+            does not know its object format yet, as in the middle of a clone.
     """
+    if write:
+        return _identify(git, pushes, object_format, write=True)
+    with scratch.blank(object_format) as room:
+        return _identify(room, pushes, object_format, write=False)
+
+
+def _identify(
+    git: Git, pushes: Sequence[PushObject], object_format: ObjectFormat, *, write: bool
+) -> list[PushId]:
     files = [entry_files(push).listed() for push in pushes]
     contents = [content for listed in files for _, content in listed]
     blobs = iter(hash_objects(git, "blob", contents, write=write))

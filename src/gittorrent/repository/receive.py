@@ -136,6 +136,26 @@ class Receiver:
                 self._proved.update(tips)
                 self._self_contained = pack.path
 
+    def take_local(self, signed: SignedManifest, stored: Path, tips: Iterable[Oid]) -> None:
+        """Take a reel from a repository this node carries: by hard link, where disks allow.
+
+        Args:
+            signed: its manifest.
+            stored: the pack there, or the wire file of a small reel.
+            tips: what the refs of its end push point at.
+        """
+        if self._reels.is_small(signed.manifest):
+            self.take_small(signed, stored)
+            return
+        target = self._room.directory / "objects" / "pack" / stored.name
+        packs.link_pack(stored, target)
+        self._taken.append(_Taken(signed, target, stored))
+        borrows = (self._room.directory / "objects" / "info" / "alternates").exists()
+        if signed.manifest.start is None and not borrows:
+            # It was proved self-contained when this node took it.
+            self._proved.update(tips)
+            self._self_contained = target
+
     def take_small(self, signed: SignedManifest, wire: Path) -> None:
         """Unpack a small reel that is complete.
 

@@ -8,6 +8,7 @@
     repositories/<name>.git
     keys/                  signing keys made on request
     partial/<manifest id>/ downloads that are not finished
+    run/                   what running processes are doing
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ class Home:
     def partial(self) -> Path:
         """Unfinished downloads."""
         return self.root / "partial"
+
+    @property
+    def run(self) -> Path:
+        """What running processes are doing."""
+        return self.root / "run"
 
     def node_id(self) -> str:
         """Return this node's name, 40 hexadecimal digits, made at first use."""

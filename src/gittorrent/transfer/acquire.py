@@ -12,8 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from gittorrent.errors import GitTorrentError, IdentityError, TrustError
-from gittorrent.git.runner import GitError
+from gittorrent.errors import IdentityError, TrustError
 from gittorrent.ids import PushId
 from gittorrent.push.object import parse_push_object
 from gittorrent.push.parent import parent_of
@@ -21,28 +20,24 @@ from gittorrent.reel.manifest import parse_manifest
 from gittorrent.reel.path import ReelOffer
 from gittorrent.repository.logstore import identify
 from gittorrent.repository.receive import LyingReelError, SignedManifest
-from gittorrent.store.partial import PartialPack, expire
-from gittorrent.transfer.mirror import MirrorLostError, NotThereError, WantedPack
+from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.neighbours import Neighbours, Sharing
 from gittorrent.transfer.opening import ask_list
-from gittorrent.transfer.pack_download import PackDownload
 from gittorrent.transfer.planning import Planner
+from gittorrent.transfer.taking import Taker
 from gittorrent.trust.signature import split_signed, verify
 from gittorrent.wire.mirrorlist import MirrorState
-from gittorrent.wire.reelname import PackShape, ReelName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from gittorrent.git.runner import Git
-    from gittorrent.ids import ManifestId, ObjectFormat, RepositoryId
+    from gittorrent.ids import ObjectFormat, Oid, RepositoryId
     from gittorrent.push.log import VerifiedLog
-    from gittorrent.repository.indexing import IndexedPack, Indexer
     from gittorrent.repository.logstore import LogStore
     from gittorrent.repository.receive import Receiver
     from gittorrent.store.database import Database
-    from gittorrent.swarm.bitmap import PartSet
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.pack_download import DownloadFigures
@@ -114,8 +109,8 @@ class Acquisition:
         self._location = location
         self._context = context
         self._neighbours = Neighbours(context.reporter.note, context.sharing)
+        self._taker = Taker(self._neighbours, context)
         self._list: MirrorList | None = None
-        self._kept: list[PartialPack] = []
         self.first_contact = False
 
     async def __aenter__(self) -> Acquisition:
@@ -123,9 +118,7 @@ class Acquisition:
 
     async def __aexit__(self, *_: object) -> None:
         await self._neighbours.close()
-        for partial in self._kept:
-            partial.close()
-        self._kept.clear()
+        self._taker.close()
 
     @property
     def mirror_list(self) -> MirrorList:
@@ -280,79 +273,10 @@ class Acquisition:
         return signed
 
     async def download(
-        self, offer: ReelOffer, signed: SignedManifest, receiver: Receiver, tips: Sequence[object]
+        self, offer: ReelOffer, signed: SignedManifest, receiver: Receiver, tips: Sequence[Oid]
     ) -> None:
-        """Download one reel and hand it to the receiver.
-
-        Args:
-            offer: the reel.
-            signed: its verified manifest.
-            receiver: takes it into the repository.
-            tips: what the refs of the reel's end point at.
-
-        Raises:
-            NoSourceError: nobody has what is missing; verified parts are kept.
-        """
-        manifest = signed.manifest
-        expire(self._context.partial)
-        partial = await asyncio.to_thread(PartialPack, self._context.partial, manifest, signed.file)
-        self._kept.append(partial)
-        small = receiver.is_small(manifest)
-        indexer = None if small else receiver.begin(signed, partial.pack)
-        wanted = WantedPack(
-            ReelName(offer.start, offer.end),
-            manifest.id,
-            PackShape(manifest.pack_size, manifest.part_size),
-            len(manifest.parts),
-        )
-        reporter = self._context.reporter
-        try:
-            await self._download_parts(wanted, signed, partial, indexer)
-            reporter.phase("indexing")
-            if indexer is None:
-                await asyncio.to_thread(receiver.take_small, signed, partial.pack)
-            else:
-                indexed = await asyncio.to_thread(_finish, indexer, signed)
-                await asyncio.to_thread(
-                    receiver.take_indexed,
-                    signed,
-                    partial.pack,
-                    indexed,
-                    tips,  # type: ignore[arg-type]
-                )
-                indexer = None
-        finally:
-            if indexer is not None:
-                await asyncio.to_thread(indexer.abandon)
-
-    async def _download_parts(
-        self,
-        wanted: WantedPack,
-        signed: SignedManifest,
-        partial: PartialPack,
-        indexer: Indexer | None,
-    ) -> None:
-        """Download a pack together with everybody there is, sharing what arrives."""
-        neighbours = self._neighbours
-        reporter = self._context.reporter
-
-        def share(have: PartSet) -> None:
-            neighbours.shelf.begin(wanted, signed, partial, have)
-            neighbours.announce(download)
-
-        download = PackDownload(
-            wanted,
-            partial,
-            (lambda _prefix: None) if indexer is None else indexer.advance,
-            lambda figures: reporter.downloading(wanted.manifest, figures),
-            neighbours.is_growing,
-            share,
-        )
-        neighbours.help_with(download, signed.manifest.repository)
-        try:
-            await download.run()
-        finally:
-            neighbours.rest()
+        """Bring one reel to the receiver; see `gittorrent.transfer.taking`."""
+        await self._taker.take(offer, signed, receiver, tips)
 
     def distrust(self, log: VerifiedLog, error: LyingReelError) -> None:
         """Believe a key no more that signed a manifest for the wrong objects; drop the pack."""
@@ -364,21 +288,7 @@ class Acquisition:
 
     def discard_partial(self) -> None:
         """Remove the downloads of this acquisition: what they held is in the repository."""
-        self._neighbours.shelf.end()
-        for partial in self._kept:
-            partial.remove()
-        self._kept.clear()
-
-
-def _finish(indexer: Indexer, signed: SignedManifest) -> IndexedPack:
-    try:
-        return indexer.finish()
-    except GitError as error:
-        if error.is_own_trouble:
-            raise
-        raise LyingReelError(
-            f"the pack of reel {signed.manifest.id} is broken: {error}", signed.key
-        ) from error
+        self._taker.discard()
 
 
 def verify_manifest(data: bytes, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:

@@ -66,6 +66,7 @@ class Conversation:
         on_message: called with each message and payload that is not a question.
         slots: upload slots to wait for before each part; None to send at once.
         on_sent: called with each part that was sent.
+        intake: limits what is received.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Conversation:
         on_message: Callable[[MessageReceived], None] = lambda _event: None,
         slots: SlotQueue | None = None,
         on_sent: Callable[[ReceivePart], None] = lambda _message: None,
+        intake: Limiter | None = None,
     ) -> None:
         self.session = session
         self.bytes_sent = 0
@@ -88,6 +90,7 @@ class Conversation:
         self._on_message = on_message
         self._slots = slots
         self._on_sent = on_sent
+        self._intake = intake
         self._key = PeerKey(next(_KEYS))
         self._loop = asyncio.get_running_loop()
         self._urgent: deque[bytes] = deque()
@@ -96,6 +99,11 @@ class Conversation:
         self._file: tuple[Path, BinaryIO] | None = None
         self._last_words = b""
         self._mid_payload = False
+
+    @property
+    def waiting(self) -> int:
+        """How many questions of the peer wait for their answers."""
+        return len(self._answers)
 
     def say(self, message: Message, shape: PackShape | None = None) -> None:
         """Send a message before any bulk that waits.
@@ -148,12 +156,17 @@ class Conversation:
 
     async def _read(self) -> None:
         while not self.session.closed:
-            count = await self._loop.sock_recv_into(self._socket, self.session.writable())
+            space = self.session.writable()
+            if self._intake is not None and self._intake.rate is not None:
+                space = space[: self._intake.chunk]
+            count = await self._loop.sock_recv_into(self._socket, space)
             if count == 0:
                 self.ended = self.ended or "the peer closed the connection"
                 self.session.end_of_stream()
                 return
             self.bytes_received += count
+            if self._intake is not None:
+                await self._intake.take(count)
             self._handle(self.session.received(count))
 
     def _handle(self, events: list[Event]) -> None:

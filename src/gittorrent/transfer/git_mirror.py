@@ -73,7 +73,13 @@ class GitMirror:
         session = Session(role, asyncio.get_running_loop().time())
         self._own_address = str(sock.getsockname()[0])
         self._conversation = Conversation(
-            sock, session, exchange.shelf, exchange.limiter, self._take, exchange.slots
+            sock,
+            session,
+            exchange.shelf,
+            exchange.limiter,
+            self._take,
+            exchange.slots,
+            intake=exchange.intake,
         )
         self._ready = asyncio.get_running_loop().create_future()
         self._heads: list[PushId] = []
@@ -297,6 +303,7 @@ class Exchange:
         limiter: of what is sent.
         slots: upload slots; None where nothing is given.
         on_try: called when another end tells of a mirror.
+        intake: limits what is received.
     """
 
     node_id: str
@@ -304,6 +311,7 @@ class Exchange:
     limiter: Limiter
     slots: SlotQueue | None = None
     on_try: Callable[[Try], None] = lambda _message: None
+    intake: Limiter | None = None
 
 
 def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:

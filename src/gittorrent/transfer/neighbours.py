@@ -48,11 +48,13 @@ class Sharing:
 
     Args:
         listen: port to listen on; 0 takes a free one, None listens nowhere.
-        up_limit: bytes per second, None for no limit.
+        up_limit: bytes per second to give, None for no limit.
+        down_limit: bytes per second to take, None for no limit.
     """
 
     listen: int | None = 0
     up_limit: int | None = None
+    down_limit: int | None = None
 
 
 class Neighbours:
@@ -69,7 +71,12 @@ class Neighbours:
         self._note = note
         self._sharing = sharing
         self._exchange = Exchange(
-            secrets.token_hex(20), self.shelf, Limiter(sharing.up_limit), SlotQueue(), self._learn
+            secrets.token_hex(20),
+            self.shelf,
+            Limiter(sharing.up_limit),
+            SlotQueue(),
+            self._learn,
+            Limiter(sharing.down_limit),
         )
         self._trusted: AddressClass | None = None
         self._known: set[str] = set()

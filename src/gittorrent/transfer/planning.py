@@ -17,7 +17,8 @@ from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
+    from typing import Any
 
     from gittorrent.ids import PushId
     from gittorrent.push.log import VerifiedLog
@@ -185,7 +186,8 @@ class Planner:
                 del self._offers[offer]
 
 
-async def _cancel(tasks: Collection[asyncio.Future[object]]) -> None:  # type: ignore[misc]
-    for task in tasks:
+async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    given_up = list(tasks)
+    for task in given_up:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*given_up, return_exceptions=True)

@@ -6,6 +6,7 @@
 ``gittorrent.listen``           port on which other downloaders reach this one: ``auto`` takes a
                                 free one (the default), ``off`` listens nowhere
 ``gittorrent.seedTime``         seconds to go on giving a fetched repository to others; 0 by default
+``gittorrent.downLimit``        bytes per second to take from others; with K, M or G
 ``gittorrent.upLimit``          bytes per second to give to others; with K, M or G
 ==============================  ====================================================================
 """
@@ -47,7 +48,11 @@ def read_settings(config: Mapping[str, str]) -> Settings:
         allow_unverified=config.get("gittorrent.allowunverified", "").lower() in _TRUE,
         max_bytes=MAX_REPOSITORY_BYTES if size is None else parse_rate(size),
         seed_seconds=_seconds(config.get("gittorrent.seedtime", "0")),
-        sharing=Sharing(_port(config.get("gittorrent.listen", "auto")), _limit(config)),
+        sharing=Sharing(
+            _port(config.get("gittorrent.listen", "auto")),
+            _limit(config.get("gittorrent.uplimit")),
+            _limit(config.get("gittorrent.downlimit")),
+        ),
     )
 
 
@@ -67,6 +72,5 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
-def _limit(config: Mapping[str, str]) -> int | None:
-    text = config.get("gittorrent.uplimit")
+def _limit(text: str | None) -> int | None:
     return None if text is None else parse_rate(text)

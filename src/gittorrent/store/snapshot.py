@@ -1,0 +1,67 @@
+"""What running processes of this node are doing, for ``gittorrent status``.
+
+Each process that transfers writes a small JSON file about itself into ``GITTORRENT_HOME/run``,
+about once a second, and removes it at its end. A file nobody has renewed for a while belongs to a
+process that died, and is ignored and removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INTERVAL_SECONDS = 1.0
+"""How often a process writes about itself."""
+
+STALE_SECONDS = 10.0
+"""Age at which a file says nothing about the present any more."""
+
+
+class Snapshot:
+    """The file of this process.
+
+    Args:
+        directory: ``GITTORRENT_HOME/run``.
+        kind: what the process does, such as ``node`` or ``download``.
+    """
+
+    def __init__(self, directory: Path, kind: str) -> None:
+        self._path = directory / f"{kind}-{os.getpid()}.json"
+        self._kind = kind
+        self._written = 0.0
+
+    def write(self, content: dict[str, Any]) -> None:
+        """Write what the process does now, unless that was done less than a second ago."""
+        now = time.monotonic()
+        if now - self._written < INTERVAL_SECONDS:
+            return
+        self._written = now
+        self._path.parent.mkdir(exist_ok=True)
+        beside = self._path.with_suffix(".new")
+        value = {"kind": self._kind, "pid": os.getpid(), "time": time.time(), **content}
+        beside.write_text(json.dumps(value), encoding="utf-8")
+        beside.replace(self._path)
+
+    def remove(self) -> None:
+        """Remove the file: the process ends."""
+        self._path.unlink(missing_ok=True)
+
+
+def read_snapshots(directory: Path) -> list[dict[str, Any]]:
+    """Return what running processes say they do, removing what dead ones left."""
+    found = []
+    for path in sorted(directory.glob("*.json")) if directory.is_dir() else ():
+        with contextlib.suppress(OSError, ValueError):
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()
+                continue
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(value, dict):
+                found.append(value)
+    return found

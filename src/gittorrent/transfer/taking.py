@@ -1,0 +1,165 @@
+"""Brings one reel: from a repository this node carries, or from all mirrors at once.
+
+What is downloaded is shared with whoever asks from the first verified part on, and indexed while
+the rest arrives. Partial downloads are kept until `Taker.discard` says that they are of no use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gittorrent.git.runner import GitError
+from gittorrent.repository.layout import Layout
+from gittorrent.repository.receive import LyingReelError
+from gittorrent.repository.reelstore import ReelStore
+from gittorrent.store.partial import PartialPack, expire
+from gittorrent.store.snapshot import Snapshot
+from gittorrent.transfer.mirror import WantedPack
+from gittorrent.transfer.pack_download import PackDownload
+from gittorrent.wire.reelname import PackShape, ReelName
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gittorrent.ids import Oid
+    from gittorrent.reel.manifest import Manifest
+    from gittorrent.reel.path import ReelOffer
+    from gittorrent.repository.indexing import IndexedPack, Indexer
+    from gittorrent.repository.receive import Receiver, SignedManifest
+    from gittorrent.swarm.bitmap import PartSet
+    from gittorrent.transfer.acquire import Context
+    from gittorrent.transfer.neighbours import Neighbours
+    from gittorrent.transfer.pack_download import DownloadFigures
+
+
+class Taker:
+    """Brings reels for one acquisition.
+
+    Args:
+        neighbours: whom to download from and share with.
+        context: of the world around it.
+    """
+
+    def __init__(self, neighbours: Neighbours, context: Context) -> None:
+        self._neighbours = neighbours
+        self._context = context
+        self._kept: list[PartialPack] = []
+
+    def close(self) -> None:
+        """Let go of what was downloaded; it stays for whoever goes on."""
+        for partial in self._kept:
+            partial.close()
+        self._kept.clear()
+
+    def discard(self) -> None:
+        """Remove what was downloaded: it is in the repository, or worth nothing."""
+        self._neighbours.shelf.end()
+        for partial in self._kept:
+            partial.remove()
+        self._kept.clear()
+
+    async def take(
+        self, offer: ReelOffer, signed: SignedManifest, receiver: Receiver, tips: Sequence[Oid]
+    ) -> None:
+        """Bring one reel to the receiver, from this machine or from the mirrors.
+
+        Args:
+            offer: the reel.
+            signed: its verified manifest.
+            receiver: takes it into the repository.
+            tips: what the refs of the reel's end point at.
+
+        Raises:
+            NoSourceError: nobody has what is missing; verified parts are kept.
+        """
+        manifest = signed.manifest
+        stored = await asyncio.to_thread(self._local_copy, manifest)
+        if stored is not None:
+            self._context.reporter.note(f"taking {manifest.pack_size} bytes from {stored}")
+            await asyncio.to_thread(receiver.take_local, signed, stored, tips)
+            return
+        expire(self._context.partial)
+        partial = await asyncio.to_thread(PartialPack, self._context.partial, manifest, signed.file)
+        self._kept.append(partial)
+        small = receiver.is_small(manifest)
+        indexer = None if small else receiver.begin(signed, partial.pack)
+        wanted = WantedPack(
+            ReelName(offer.start, offer.end),
+            manifest.id,
+            PackShape(manifest.pack_size, manifest.part_size),
+            len(manifest.parts),
+        )
+        reporter = self._context.reporter
+        try:
+            await self._download_parts(wanted, signed, partial, indexer)
+            reporter.phase("indexing")
+            if indexer is None:
+                await asyncio.to_thread(receiver.take_small, signed, partial.pack)
+            else:
+                indexed = await asyncio.to_thread(_finish, indexer, signed)
+                await asyncio.to_thread(receiver.take_indexed, signed, partial.pack, indexed, tips)
+                indexer = None
+        finally:
+            if indexer is not None:
+                await asyncio.to_thread(indexer.abandon)
+
+    def _local_copy(self, manifest: Manifest) -> Path | None:
+        """Return the pack of a reel that this node carries already."""
+        for row in self._context.database.carried():
+            path = Path(row.path)
+            if row.repository_id == manifest.repository and path.is_dir():
+                found = ReelStore(Layout(path)).get(manifest.id)
+                if found is not None and found.is_available:
+                    return found.pack
+        return None
+
+    async def _download_parts(
+        self,
+        wanted: WantedPack,
+        signed: SignedManifest,
+        partial: PartialPack,
+        indexer: Indexer | None,
+    ) -> None:
+        """Download a pack together with everybody there is, sharing what arrives."""
+        neighbours = self._neighbours
+        reporter = self._context.reporter
+        snapshot = Snapshot(self._context.partial.parent / "run", "download")
+
+        def show(figures: DownloadFigures) -> None:
+            reporter.downloading(wanted.manifest, figures)
+            snapshot.write(
+                {"repository_id": signed.manifest.repository, "download": asdict(figures)}
+            )
+
+        def share(have: PartSet) -> None:
+            neighbours.shelf.begin(wanted, signed, partial, have)
+            neighbours.announce(download)
+
+        download = PackDownload(
+            wanted,
+            partial,
+            (lambda _prefix: None) if indexer is None else indexer.advance,
+            show,
+            neighbours.is_growing,
+            share,
+        )
+        neighbours.help_with(download, signed.manifest.repository)
+        try:
+            await download.run()
+        finally:
+            neighbours.rest()
+            snapshot.remove()
+
+
+def _finish(indexer: Indexer, signed: SignedManifest) -> IndexedPack:
+    try:
+        return indexer.finish()
+    except GitError as error:
+        if error.is_own_trouble:
+            raise
+        raise LyingReelError(
+            f"the pack of reel {signed.manifest.id} is broken: {error}", signed.key
+        ) from error

@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+NATIVE := $(VENV)/.native
 
 # Paths that tests and tools look at.
 SOURCES := src tests tools bench
@@ -42,13 +43,25 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP)
+# The compiled indexer is optional: without cargo, or with one too old, git index-pack is used.
+$(NATIVE): $(STAMP) $(wildcard native/*.toml native/Cargo.lock native/src/*.rs native/core/src/*.rs)
+	@if ! command -v cargo >/dev/null; then \
+	  echo 'indexer: git index-pack (cargo is not installed)'; \
+	elif echo 'building the compiled indexer ...' && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check ./native 2>$(VENV)/native.log; then \
+	  echo 'indexer: gittorrent-native'; \
+	else \
+	  echo 'indexer: git index-pack (building gittorrent-native failed, see $(VENV)/native.log)'; \
+	fi
+	@touch $@
+
+demo: $(NATIVE)
 	@$(BIN)/python tools/demo.py $(ARGS)
 
-test: $(STAMP)
+test: $(NATIVE)
 	@$(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
 
-check: $(STAMP)
+check: $(NATIVE)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
@@ -60,7 +73,7 @@ check: $(STAMP)
 
 # Benchmarks compare with stock git in the same run and write bench/RESULTS.md.
 BENCHES := publish clone serve_cost
-bench: $(STAMP)
+bench: $(NATIVE)
 	@test -n '$(REPO)' || { echo 'name a repository: make bench REPO=/path/to/repo.git' >&2; exit 2; }
 	@set -e; for each in $(BENCHES); do \
 	  $(BIN)/python bench/$$each.py '$(REPO)' $(if $(QUICK),--quick) $(ARGS); done

@@ -8,7 +8,7 @@ from support import gitcmd
 from support.repositories import Builder, noise, prose
 
 COMMITS = 45
-"""Commits of the large repository; with their trees and blobs more than a reel is kept loose for."""
+"""Commits of the large repository: with trees and blobs more objects than are kept loose."""
 
 BLOB = 256 << 10
 """Bytes each of its commits adds, which do not compress: some eleven parts in all."""

@@ -25,14 +25,19 @@ class IndexingProcess:
         scratch: receives the pack; its alternates provide bases when the pack is thin.
         thin: whether bases may be missing from the pack.
         check_connected: whether git is to check that the pack refers to nothing outside itself.
+        fsck: whether objects must keep to fsck's rules.
     """
 
-    def __init__(self, scratch: Git, *, thin: bool, check_connected: bool) -> None:
+    def __init__(
+        self, scratch: Git, *, thin: bool, check_connected: bool, fsck: bool = False
+    ) -> None:
         words = ["index-pack", "--stdin", "--rev-index"]
         if thin:
             words.append("--fix-thin")
         if check_connected:
             words.append("--check-self-contained-and-connected")
+        if fsck:
+            words.append("--strict")
         self._words = words
         self._scratch = scratch
         self._process = scratch.start(*words)
@@ -102,8 +107,13 @@ def index_file(scratch: Git, pack: Path, *, thin: bool) -> Path:
     return process.finish()[0]
 
 
-def unpack_file(git: Git, pack: Path) -> None:
+def unpack_file(git: Git, pack: Path, *, fsck: bool = False) -> None:
     """Store a pack's objects loose in ``git``'s repository.
+
+    Args:
+        git: the repository.
+        pack: the pack file.
+        fsck: whether objects must keep to fsck's rules.
 
     Raises:
         GitError: the pack is broken.
@@ -111,7 +121,8 @@ def unpack_file(git: Git, pack: Path) -> None:
     # Git does not sync loose objects by itself, yet what follows takes them for safely stored.
     durable = git.with_config("core.fsync=committed", "core.fsyncMethod=batch")
     with pack.open("rb") as source:
-        durable.run("unpack-objects", "-q", stdin=source)
+        options = ["--strict"] if fsck else []
+        durable.run("unpack-objects", "-q", *options, stdin=source)
 
 
 def adopt_pack(pack: Path, target: Path, *, keep: str = "") -> None:
@@ -131,6 +142,7 @@ def adopt_pack(pack: Path, target: Path, *, keep: str = "") -> None:
         os.fsync(descriptor)
         os.close(descriptor)
     for suffix in present:
+        pack.with_suffix(f".{suffix}").chmod(0o444)
         pack.with_suffix(f".{suffix}").rename(target.with_suffix(f".{suffix}"))
     sync_directory(target.parent)
 
@@ -145,10 +157,15 @@ def link_pack(source: Path, target: Path) -> None:
     for suffix in _SUFFIXES:
         part = source.with_suffix(f".{suffix}")
         if part.exists():
-            try:
-                target.with_suffix(f".{suffix}").hardlink_to(part)
-            except OSError:
-                shutil.copyfile(part, target.with_suffix(f".{suffix}"))
+            link_pack_file(part, target.with_suffix(f".{suffix}"))
+
+
+def link_pack_file(source: Path, target: Path) -> None:
+    """Make one file appear under another name too; a copy, where disks do not allow that."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def tidy(git: Git, preferred: Path | None) -> None:

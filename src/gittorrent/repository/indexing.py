@@ -10,7 +10,9 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from gittorrent.errors import TrustError
 from gittorrent.git.packs import IndexingProcess
+from gittorrent.git.runner import GitError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from gittorrent.git.runner import Git
 
 _CHUNK = 1 << 20
+
+
+class PackBrokenError(TrustError):
+    """A pack whose every part was as announced is no pack, or not the one announced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,8 @@ class Indexer(Protocol):
         """Wait for the index; the whole pack must be there.
 
         Raises:
-            GitError: the pack is broken.
+            PackBrokenError: the pack is broken.
+            LocalError: this machine could not do it.
         """
         ...
 
@@ -61,10 +68,13 @@ class GitIndexer:
         pack: the growing pack file.
         size: bytes it will have.
         thin: whether bases may be missing from it.
+        fsck: whether objects must keep to fsck's rules.
     """
 
-    def __init__(self, scratch: Git, pack: Path, size: int, *, thin: bool) -> None:
-        self._process = IndexingProcess(scratch, thin=thin, check_connected=not thin)
+    def __init__(
+        self, scratch: Git, pack: Path, size: int, *, thin: bool, fsck: bool = False
+    ) -> None:
+        self._process = IndexingProcess(scratch, thin=thin, check_connected=not thin, fsck=fsck)
         self._pack = pack
         self._size = size
         self._prefix = 0
@@ -83,11 +93,17 @@ class GitIndexer:
         """Wait for the index.
 
         Raises:
-            GitError: the pack is broken.
+            PackBrokenError: the pack is broken.
+            GitError: this machine let git down.
         """
         self.advance(self._size)
         self._feeder.join()
-        pack, connected = self._process.finish()
+        try:
+            pack, connected = self._process.finish()
+        except GitError as error:
+            if error.is_own_trouble:
+                raise
+            raise PackBrokenError(str(error)) from error
         return IndexedPack(pack, connected)
 
     def abandon(self) -> None:

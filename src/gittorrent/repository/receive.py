@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from gittorrent.durable import sync_directory
 from gittorrent.errors import TrustError
 from gittorrent.git import history, packs, scratch
+from gittorrent.git.repository import fsck_is_wanted
 from gittorrent.git.runner import GitError
 from gittorrent.reel.manifest import ManifestError
 from gittorrent.reel.pack import HEADER_SIZE, pack_header
-from gittorrent.repository.indexing import GitIndexer
+from gittorrent.repository.native_indexing import choose_indexer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from gittorrent.git.runner import Git
@@ -85,7 +86,7 @@ class Receiver:
         object_format: of the repository.
         reels: where manifests and small reels are kept.
         room: the scratch repository.
-        indexer: makes the indexer for a pack.
+        fsck: whether objects must keep to fsck's rules.
     """
 
     def __init__(
@@ -94,13 +95,14 @@ class Receiver:
         object_format: ObjectFormat,
         reels: ReelStore,
         room: Git,
-        indexer: Callable[..., Indexer] = GitIndexer,
+        *,
+        fsck: bool = False,
     ) -> None:
         self._layout = layout
         self._format = object_format
         self._reels = reels
         self._room = room
-        self._indexer = indexer
+        self._fsck = fsck
         self._taken: list[_Taken] = []
         self._proved: set[Oid] = set()
         self._self_contained: Path | None = None
@@ -109,8 +111,7 @@ class Receiver:
     def begin(self, signed: SignedManifest, wire: Path) -> Indexer:
         """Start to index the wire form of a reel while it arrives at ``wire``."""
         manifest = signed.manifest
-        thin = manifest.start is not None
-        return self._indexer(self._room, wire, manifest.pack_size, thin=thin)
+        return choose_indexer(self._room, wire, manifest, fsck=self._fsck)
 
     def is_small(self, manifest: Manifest) -> bool:
         """Tell whether a reel's objects are kept loose, so that it needs no indexer."""
@@ -164,7 +165,7 @@ class Receiver:
         """
         self._check_wire_form(signed, wire)
         try:
-            packs.unpack_file(self._room, wire)
+            packs.unpack_file(self._room, wire, fsck=self._fsck)
         except GitError as error:
             if error.is_own_trouble:
                 raise
@@ -250,11 +251,15 @@ def check_descents(git: Git, descents: Sequence[Descent]) -> list[Descent]:
 
 @contextlib.contextmanager
 def receiving(layout: Layout, object_format: ObjectFormat, reels: ReelStore) -> Iterator[Receiver]:
-    """Yield a receiver for one repository; its scratch space is gone afterwards."""
+    """Yield a receiver for one repository; its scratch space is gone afterwards.
+
+    Objects are held to fsck's rules where git's configuration asks for that on fetching.
+    """
     has_objects = any(layout.objects.glob("pack/*.idx")) or any(layout.objects.glob("??"))
     alternates = (layout.objects,) if has_objects else ()
     with scratch.receiving(layout.incoming, object_format, alternates) as room:
-        yield Receiver(layout, object_format, reels, room)
+        fsck = fsck_is_wanted(layout.git_dir)
+        yield Receiver(layout, object_format, reels, room, fsck=fsck)
 
 
 def _move_loose(source: Path, target: Path) -> None:

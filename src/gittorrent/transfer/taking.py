@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gittorrent.git.runner import GitError
+from gittorrent.repository.indexing import PackBrokenError
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.receive import LyingReelError
 from gittorrent.repository.reelstore import ReelStore
@@ -157,9 +157,7 @@ class Taker:
 def _finish(indexer: Indexer, signed: SignedManifest) -> IndexedPack:
     try:
         return indexer.finish()
-    except GitError as error:
-        if error.is_own_trouble:
-            raise
+    except PackBrokenError as error:
         raise LyingReelError(
             f"the pack of reel {signed.manifest.id} is broken: {error}", signed.key
         ) from error

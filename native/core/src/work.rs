@@ -1,0 +1,308 @@
+//! Who does what next: the queue that the workers share.
+//!
+//! Tracks which segments are being scanned and how far each could be, which objects may have
+//! deltas to resolve, and how many workers are busy. Rules:
+//!
+//! 1. Scanning comes first. A base resolved when all its deltas are known is made once and dropped;
+//!    resolved earlier, it has to be kept, or made again, for those that come later. So as long
+//!    as there are bytes, find entries; when they have to be waited for, resolve.
+//! 2. The pack's own checksum follows the scan closely, while the bytes are still in memory.
+//! 3. Deltas that a worker shared come before new roots: their bases are in the cache.
+
+use crate::names::lock;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Condvar, Mutex};
+
+/// The checksum may fall this far behind the scan, so that it still finds the bytes in memory.
+const CHECKSUM_LAG: u64 = 4 << 20;
+/// With less than this to hash, a worker rather waits for more.
+const CHECKSUM_LEAST: u64 = 256 << 10;
+/// Roots taken at once; most have no deltas.
+const ROOTS: usize = 64;
+
+/// What a worker is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Scan a batch of the segment with this number.
+    Scan(usize),
+    /// Hash the pack from the first of these offsets to the second.
+    Checksum(u64, u64),
+    /// Resolve these deltas, whose bases are resolved, and what is based on them.
+    Deltas(Vec<u32>),
+    /// Resolve what is based on these whole objects.
+    Roots(Vec<u32>),
+}
+
+/// How the scan of one segment stands.
+#[derive(Clone, Copy)]
+struct Place {
+    /// A worker is at it.
+    busy: bool,
+    /// Complete.
+    done: bool,
+    /// How far the scan is.
+    at: u64,
+    /// How far it has been tried to read.
+    tried: u64,
+    /// How far it may be read.
+    limit: u64,
+}
+
+/// The shared state.
+pub struct Queue {
+    state: Mutex<State>,
+    work: Condvar,
+    quiet: Condvar,
+    /// Whether a worker waits for something to do.
+    hungry: AtomicBool,
+    /// Whether every segment has been scanned.
+    scanned: AtomicBool,
+}
+
+struct State {
+    deltas: Vec<u32>,
+    roots: VecDeque<u32>,
+    places: Vec<Place>,
+    /// All before this is there.
+    contiguous: u64,
+    /// Where the checksum stands, whether a worker is at it, and where it ends.
+    hashed: u64,
+    hashing: bool,
+    hash_end: u64,
+    busy: usize,
+    waiting: usize,
+    workers: usize,
+    stop: bool,
+}
+
+impl Queue {
+    /// A queue for segments that begin at these offsets with so many entries, and a checksum
+    /// that ends at `hash_end`.
+    pub fn new(segments: &[(u64, u32)], hash_end: u64, workers: usize) -> Self {
+        let place = |&(at, count): &(u64, u32)| Place {
+            busy: false,
+            done: count == 0,
+            at,
+            tried: at,
+            limit: at,
+        };
+        let state = State {
+            deltas: Vec::new(),
+            roots: VecDeque::new(),
+            places: segments.iter().map(place).collect(),
+            contiguous: 0,
+            hashed: 0,
+            hashing: false,
+            hash_end,
+            busy: 0,
+            waiting: 0,
+            workers,
+            stop: false,
+        };
+        let scanned = AtomicBool::new(state.places.iter().all(|place| place.done));
+        Queue {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            quiet: Condvar::new(),
+            hungry: AtomicBool::new(false),
+            scanned,
+        }
+    }
+
+    /// Takes notice of bytes that arrived: how far each segment and the whole may be read.
+    pub fn arrived(&self, limits: impl Iterator<Item = u64>, contiguous: u64) {
+        let mut state = lock(&self.state);
+        for (place, limit) in state.places.iter_mut().zip(limits) {
+            place.limit = place.limit.max(limit);
+        }
+        state.contiguous = state.contiguous.max(contiguous);
+        drop(state);
+        self.work.notify_all();
+    }
+
+    /// Sends the workers home.
+    pub fn stop(&self) {
+        lock(&self.state).stop = true;
+        self.work.notify_all();
+        self.quiet.notify_all();
+    }
+
+    /// Waits for something to do; `None` when it is time to go home.
+    pub fn next(&self) -> Option<Job> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.stop {
+                return None;
+            }
+            if let Some(job) = state.take() {
+                state.busy += 1;
+                return Some(job);
+            }
+            if state.busy == 0 {
+                self.quiet.notify_all();
+            }
+            state.waiting += 1;
+            self.hungry.store(true, Relaxed);
+            state = self.work.wait(state).unwrap_or_else(|poison| poison.into_inner());
+            state.waiting -= 1;
+            self.hungry.store(state.waiting > 0, Relaxed);
+        }
+    }
+
+    /// A job is over.
+    pub fn finished(&self) {
+        let mut state = lock(&self.state);
+        state.busy -= 1;
+        if state.busy == 0 {
+            self.quiet.notify_all();
+        }
+    }
+
+    /// A scan has left its segment at `at`, having read all up to `tried` if that was too little.
+    pub fn left(&self, segment: usize, at: u64, tried: Option<u64>, done: bool) {
+        let mut state = lock(&self.state);
+        let place = &mut state.places[segment];
+        place.busy = false;
+        place.at = at;
+        place.tried = tried.unwrap_or(place.tried);
+        place.done = done;
+        if state.places.iter().all(|place| place.done) {
+            self.scanned.store(true, Relaxed);
+        }
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Whether no more entries will be found, so that every delta by offset is known.
+    ///
+    /// A batch may still be under way to the table when this becomes true; a delta in it then
+    /// finds its base closed, which costs time and nothing else.
+    pub fn is_scanned(&self) -> bool {
+        self.scanned.load(Relaxed)
+    }
+
+    /// The checksum stands here now.
+    pub fn hashed(&self, at: u64) {
+        let mut state = lock(&self.state);
+        state.hashed = at;
+        state.hashing = false;
+    }
+
+    /// Adds whole objects that may have deltas, and deltas whose bases are resolved.
+    pub fn add(&self, roots: &[u32], deltas: &[u32]) {
+        if roots.is_empty() && deltas.is_empty() {
+            return;
+        }
+        let mut state = lock(&self.state);
+        state.roots.extend(roots);
+        state.deltas.extend_from_slice(deltas);
+        drop(state);
+        self.work.notify_all();
+    }
+
+    /// Whether a worker waits for something to do.
+    pub fn is_hungry(&self) -> bool {
+        self.hungry.load(Relaxed)
+    }
+
+    /// Waits until there is nothing to do with the bytes that have arrived.
+    pub fn wait_quiet(&self) {
+        let mut state = lock(&self.state);
+        while !(state.stop || (state.busy == 0 && !state.has_work())) {
+            state = self.quiet.wait(state).unwrap_or_else(|poison| poison.into_inner());
+        }
+    }
+
+    /// Whether all segments are scanned and the checksum is at its end.
+    pub fn is_complete(&self) -> bool {
+        let state = lock(&self.state);
+        state.hashed == state.hash_end && state.places.iter().all(|place| place.done)
+    }
+}
+
+impl State {
+    fn has_work(&self) -> bool {
+        !self.deltas.is_empty()
+            || !self.roots.is_empty()
+            || self.next_scan().is_some()
+            || self.checksum(CHECKSUM_LEAST).is_some()
+    }
+
+    fn take(&mut self) -> Option<Job> {
+        let position =
+            self.places.iter().find(|place| !place.done).map_or(self.hash_end, |place| place.at);
+        let due = position.min(self.contiguous).saturating_sub(self.hashed) > CHECKSUM_LAG;
+        if let Some((from, to)) = self.checksum(CHECKSUM_LEAST).filter(|_| due) {
+            self.hashing = true;
+            return Some(Job::Checksum(from, to.min(from + CHECKSUM_LAG)));
+        }
+        if let Some(segment) = self.next_scan() {
+            self.places[segment].busy = true;
+            return Some(Job::Scan(segment));
+        }
+        if !self.deltas.is_empty() {
+            // Leave the others their share.
+            let keep = self.deltas.len() - self.deltas.len().div_ceil(self.workers.max(1));
+            return Some(Job::Deltas(self.deltas.split_off(keep)));
+        }
+        if !self.roots.is_empty() {
+            let count = self.roots.len().min(ROOTS);
+            return Some(Job::Roots(self.roots.drain(..count).collect()));
+        }
+        let (from, to) = self.checksum(CHECKSUM_LEAST)?;
+        self.hashing = true;
+        Some(Job::Checksum(from, to))
+    }
+
+    fn next_scan(&self) -> Option<usize> {
+        self.places.iter().position(|place| !place.done && !place.busy && place.limit > place.tried)
+    }
+
+    fn checksum(&self, least: u64) -> Option<(u64, u64)> {
+        let to = self.contiguous.min(self.hash_end);
+        let enough =
+            to.saturating_sub(self.hashed) >= least || (to == self.hash_end && to > self.hashed);
+        (enough && !self.hashing).then_some((self.hashed, to))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scanning_comes_before_resolving() {
+        let queue = Queue::new(&[(12, 5), (1000, 5)], 2000, 2);
+        queue.add(&[1], &[2, 3]);
+        queue.arrived([500, 1000].into_iter(), 500);
+        assert_eq!(queue.next(), Some(Job::Scan(0)));
+        assert_eq!(queue.next(), Some(Job::Deltas(vec![3])));
+        queue.left(0, 450, Some(500), false);
+        assert_eq!(queue.next(), Some(Job::Deltas(vec![2])));
+        queue.arrived([1000, 2000].into_iter(), 2000);
+        assert_eq!(queue.next(), Some(Job::Scan(0)));
+        assert_eq!(queue.next(), Some(Job::Scan(1)));
+        queue.left(0, 1000, None, true);
+        queue.left(1, 2000, None, true);
+        assert!(queue.is_scanned() && !queue.is_complete());
+        assert_eq!(queue.next(), Some(Job::Roots(vec![1])));
+        assert_eq!(queue.next(), Some(Job::Checksum(0, 2000)));
+        queue.hashed(2000);
+        (0..7).for_each(|_| queue.finished());
+        queue.wait_quiet();
+        assert!(queue.is_complete());
+        queue.stop();
+        assert_eq!(queue.next(), None);
+    }
+
+    #[test]
+    fn the_checksum_does_not_fall_behind() {
+        let queue = Queue::new(&[(12, 5)], 100 << 20, 2);
+        queue.arrived([60 << 20].into_iter(), 60 << 20);
+        assert_eq!(queue.next(), Some(Job::Scan(0)));
+        queue.left(0, 30 << 20, None, false);
+        assert_eq!(queue.next(), Some(Job::Checksum(0, CHECKSUM_LAG)));
+        assert_eq!(queue.next(), Some(Job::Scan(0)));
+    }
+}

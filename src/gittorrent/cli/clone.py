@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,12 +47,28 @@ def clone(allow_unverified: bool, url: str, arguments: tuple[str, ...]) -> None:
         environ = {**os.environ, STATUS_VARIABLE: str(status), "PATH": _path()}
         # Options of git's may stand anywhere, so they go before the end of options.
         options, places = _sort_out(arguments)
-        done = subprocess.run([*words, *options, "--", url, *places], env=environ, check=False)
-        if done.returncode < 0:
-            sys.exit(128 - done.returncode)
-        if done.returncode and status.exists():
+        ended = _run([*words, *options, "--", url, *places], environ)
+        if ended < 0:
+            sys.exit(128 - ended)
+        if ended and status.exists():
             sys.exit(int(status.read_text(encoding="ascii")))
-    sys.exit(1 if done.returncode else 0)
+    sys.exit(1 if ended else 0)
+
+
+def _run(words: list[str], environ: dict[str, str]) -> int:
+    """Run git to its end, even when interrupted: it removes what it made, which takes a moment."""
+    with subprocess.Popen(words, env=environ) as process:
+
+        def pass_on(number: int, _frame: object) -> None:
+            if number == signal.SIGTERM:  # Ctrl-C reaches git by itself
+                process.terminate()
+
+        former = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return process.wait()
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
 
 
 _VALUED = frozenset(

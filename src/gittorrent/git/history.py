@@ -207,14 +207,26 @@ def is_connected(git: Git, tips: Iterable[Oid], known: Iterable[Oid] = ()) -> bo
     Walks what is reachable from the tips and not from the known ones, blobs included.
     """
     asked = _lines(tips) + _lines(f"^{oid}" for oid in known)
-    done = git.attempt("rev-list", "--objects", "--quiet", "--stdin", stdin=asked)
-    return done.returncode == 0
+    return _walks(git, asked)
 
 
 def is_connected_to_refs(git: Git, tips: Iterable[Oid]) -> bool:
     """Tell whether everything ``tips`` reach is present, taking the repository's refs' word."""
-    asked = _lines(tips) + b"--not\n--all\n"
-    done = git.attempt("rev-list", "--objects", "--quiet", "--stdin", stdin=asked)
+    return _walks(git, _lines(tips) + b"--not\n--all\n")
+
+
+def _walks(git: Git, asked: bytes) -> bool:
+    """Tell whether git finds every object on a walk.
+
+    Raises:
+        GitError: git was killed or ran out of something, which says nothing about the objects.
+    """
+    words = ["rev-list", "--objects", "--quiet", "--stdin"]
+    done = git.attempt(*words, stdin=asked)
+    if done.returncode:
+        error = GitError(words, done.returncode, done.stderr, str(git.directory))
+        if error.is_own_trouble:
+            raise error
     return done.returncode == 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from gittorrent.durable import sync_directory
+from gittorrent.errors import LocalError
 from gittorrent.git.runner import Git, GitError
 
 if TYPE_CHECKING:
@@ -161,11 +162,22 @@ def link_pack(source: Path, target: Path) -> None:
 
 
 def link_pack_file(source: Path, target: Path) -> None:
-    """Make one file appear under another name too; a copy, where disks do not allow that."""
+    """Make one file appear under another name too; a copy, where disks do not allow that.
+
+    Raises:
+        LocalError: there is no room for a copy.
+    """
     try:
         target.hardlink_to(source)
     except OSError:
-        shutil.copyfile(source, target)
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            target.unlink(missing_ok=True)
+            raise LocalError(
+                f"cannot copy {source} to {target}: {error.strerror}",
+                hint="make room and try again; verified parts are kept",
+            ) from error
 
 
 def tidy(git: Git, preferred: Path | None) -> None:

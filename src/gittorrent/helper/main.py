@@ -126,9 +126,9 @@ class Helper:
         self._open()
         object_format, refs, head = self._run(self._fetcher.list_refs())
         lines = [f":object-format {object_format.name}".encode()]
-        lines += [oid.encode("ascii") + b" " + name for name, oid in sorted(refs.items())]
         if head in refs:
             lines.append(b"@" + head + b" HEAD")
+        lines += [oid.encode("ascii") + b" " + name for name, oid in sorted(refs.items())]
         _say_bytes(b"\n".join(lines) + b"\n\n")
 
     def _fetch(self, first: str) -> None:

@@ -41,8 +41,15 @@ class Reachable:
     listening: Sequence[str] = ()
 
     def bases(self) -> list[str]:
-        """Return the bases to tell of; the operator's word replaces our own guess."""
-        return [self.public.rstrip("/")] if self.public else list(self.listening)
+        """Return the bases to tell of; the operator's word replaces our own guess.
+
+        HTTP is told of only where there is no git://: two addresses of one node would pass for
+        two mirrors and share one link.
+        """
+        if self.public:
+            return [self.public.rstrip("/")]
+        git = [base for base in self.listening if base.startswith("git:")]
+        return git or list(self.listening)
 
     def urls(self, served: Served) -> list[str]:
         """Return the URLs of one repository, in the one form that URLs are compared in."""

@@ -1,0 +1,442 @@
+"""What users are told when something is wrong, and the exit code programs get."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from gittorrent.push.object import PushKind, PushObject
+from gittorrent.push.reftag import ReferencesTag
+from gittorrent.repository.carried import Carried
+from gittorrent.repository.logstore import identify
+from gittorrent.signing.keys import Signer
+from support import bulk, gitcmd, nodes
+from support.nodes import Served
+from support.programs import Person, wait_until
+
+OTHER_ID = "a" * 52
+
+
+def url_of(served: Served, name: str = "project") -> str:
+    return f"gittorrent://{served.git.removeprefix('git://')}/{name}.git"
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def clone(person: Person, url: str, status: int, *fragments: str) -> str:
+    """Clone in both ways: 'gittorrent clone' ends with ``status``, git with its own 128."""
+    done = person.gittorrent("clone", url, "one").failed(status, *fragments)
+    assert not (person.root / "one").exists()
+    person.git("clone", url, "two").failed(128, *fragments)
+    assert not (person.root / "two").exists()
+    return done.err
+
+
+# --- where nothing is to be had ------------------------------------------------------------------
+
+
+def test_nobody_listens(person: Person) -> None:
+    port = closed_port()
+    clone(person, f"gittorrent://127.0.0.1:{port}/project.git", 3, "cannot connect", str(port))
+    url = f"gittorrent::http://127.0.0.1:{port}/project.git"
+    clone(person, url, 3, "cannot reach", str(port))
+
+
+def test_unknown_host(person: Person) -> None:
+    url = "gittorrent://no-such-host.invalid/project.git"
+    clone(person, url, 3, "cannot find host no-such-host.invalid")
+    clone(person, "gittorrent::http://no-such-host.invalid/p.git", 3, "no-such-host.invalid")
+
+
+def test_repository_not_carried(project_node: Served, person: Person) -> None:
+    said = clone(person, url_of(project_node, "absent"), 3, "absent.git", "does not serve")
+    assert "mirror" in said
+    url = f"gittorrent::{project_node.http}/absent.git"
+    clone(person, url, 3, "absent.git")
+
+
+@pytest.mark.parametrize(
+    ("url", "fragment"),
+    [
+        ("gittorrent://", "names no host"),
+        ("gittorrent://host", "names no repository"),
+        ("gittorrent://host/", "names no repository"),
+        ("gittorrent://host:99999/p.git", "Port out of range"),
+        ("gittorrent://nobody@host/p.git", "is no repository id"),
+        (f"gittorrent://{OTHER_ID}", "no mirror to ask"),
+        ("gittorrent://host/p.git?x=1", "cannot have"),
+        ("gittorrent://user:secret@host/p.git", "cannot have"),
+        ("ftp://host/p.git", "no gittorrent URL"),
+        ("gittorrent://-host/p.git", "names no host"),
+    ],
+)
+def test_bad_url(person: Person, url: str, fragment: str) -> None:
+    person.gittorrent("clone", url, "c").failed(2, fragment)
+    if url.startswith("gittorrent:") and fragment != "names no host":
+        person.git("clone", url, "c").failed(128, fragment)
+
+
+# --- who it is -----------------------------------------------------------------------------------
+
+
+def test_wrong_repository_id(project_node: Served, project: Carried, person: Person) -> None:
+    url = url_of(project_node).replace("//", f"//{OTHER_ID}@", 1)
+    clone(person, url, 4, str(project.about.repository_id), OTHER_ID)
+
+
+def test_changed_identity_and_forget(
+    project: Carried, tmp_path: Path, person: Person, owner_key: Signer
+) -> None:
+    other = nodes.publish(nodes.make_repository(tmp_path / "other.git"), owner_key, "project")
+    with nodes.serving(project, home=nodes.make_home(tmp_path / "h1")) as served:
+        url, options = url_of(served), served.git_address
+        first = person.git("clone", url, "c").ok()
+        assert f"first contact with {served.git}/project.git" in first.err
+        assert str(project.about.repository_id) in first.err
+        second = person.git("clone", url, "d").ok()
+        assert "first contact" not in second.err
+    place = nodes.Options(git=(options,), announce=False)
+    with nodes.serving(other, home=nodes.make_home(tmp_path / "h2"), options=place):
+        said = clone(
+            person, url, 4, str(project.about.repository_id), str(other.about.repository_id)
+        )
+        # The hint can be followed as it stands.
+        hint = said.partition("'gittorrent forget ")[2].partition("'")[0]
+        person.git("fetch", cwd=person.root / "c").failed(128, "not " + project.about.repository_id)
+        person.gittorrent("forget", hint).ok()
+        person.gittorrent("forget", hint).failed(2, "nothing is known")
+        assert "first contact" in person.git("clone", url, "e").ok().err
+
+
+# --- what is not signed as it must be -------------------------------------------------------------
+
+
+def damaged(project: Carried, target: Path) -> Carried:
+    shutil.copytree(project.layout.git_dir, target)
+    return Carried(target, project.object_format)
+
+
+def test_log_that_does_not_verify(project: Carried, tmp_path: Path, person: Person) -> None:
+    carried = damaged(project, tmp_path / "r.git")
+    for number, push_id in enumerate(carried.log_store.ids()):
+        path = next(p for p in carried.layout.own.rglob(f"*{push_id}*") if p.is_file())
+        data = path.read_bytes()
+        name, other = (b"refs/heads/old", b"refs/heads/odl") if number else (b"project", b"tcejorp")
+        assert name in data
+        path.chmod(0o644)
+        path.write_bytes(data.replace(name, other, 1))
+        with nodes.serving(carried, home=nodes.make_home(tmp_path / f"h{number}")) as served:
+            clone(person, url_of(served), 5)
+        path.write_bytes(data)
+
+
+def test_refs_signed_by_somebody_else(
+    project: Carried, tmp_path: Path, person: Person, owner_key: Signer
+) -> None:
+    """A mirror adds a push of its own key: the policy does not know it."""
+    (tmp_path / "k").mkdir()
+    stranger = nodes.signer(tmp_path / "k")
+    carried = damaged(project, tmp_path / "r.git")
+    forge_push(carried, stranger)
+    with nodes.serving(carried, home=nodes.make_home(tmp_path / "h")) as served:
+        said = clone(person, url_of(served), 5)
+        assert str(stranger.key) in said
+
+
+def forge_push(carried: Carried, key: Signer) -> None:
+    """Add a push to the log as a mirror would that checks nothing."""
+    log = carried.log()
+    assert log.head is not None
+    refs = dict(log.refs)
+    name = next(name for name in refs if name.endswith(b"old"))
+    refs[name] = refs[next(n for n in refs if n.endswith(b"main"))]
+    text = ReferencesTag(
+        object_format=carried.object_format,
+        repository=log.repository,
+        parent=log.head,
+        refs=refs,
+        tagger=b"M <m@example.org>",
+        time=1_000_000_100,
+    ).text()
+    push = PushObject(PushKind.REFERENCES, text, (key.sign(text),), signer=key.key)
+    (push_id,) = identify(carried.git, [push], carried.object_format, write=True)
+    carried.log_store.store_push(push_id, push)
+    with carried.layout.log.open("ab") as file:
+        file.write(f"{push_id} {push.kind.value}\n".encode())
+
+
+def test_mirror_withholds_the_newest_push(
+    large: Carried, tmp_path: Path, person: Person, owner_key: Signer
+) -> None:
+    """A mirror that lags is used, and the user hears that it lags."""
+    old = damaged(large, tmp_path / "old.git")
+    new = damaged(large, tmp_path / "new.git")
+    nodes.add_commit(new.layout.git_dir, "refs/heads/main", "new", b"new\n")
+    nodes.publish(new.layout.git_dir, owner_key, None)
+    with ExitStack() as stack:
+        ahead = stack.enter_context(nodes.serving(new, home=nodes.make_home(tmp_path / "h1")))
+        behind = stack.enter_context(nodes.serving(old, home=nodes.make_home(tmp_path / "h2")))
+        person.git("clone", "-q", url_of(ahead), "c").ok()
+        done = person.git("clone", url_of(behind), "d").ok()
+        assert "behind" in done.err
+        # A clone that has seen more never goes back.
+        clone_dir = person.root / "c"
+        person.git("remote", "set-url", "origin", url_of(behind), cwd=clone_dir).ok()
+        before = gitcmd.refs(clone_dir)
+        assert "behind" in person.git("fetch", cwd=clone_dir).ok().err
+        assert gitcmd.refs(clone_dir) == before
+
+
+# --- plain git servers ---------------------------------------------------------------------------
+
+
+@contextmanager
+def git_daemon(base: Path) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    words = ["git", "daemon", "--export-all", f"--base-path={base}", "--listen=127.0.0.1"]
+    process = subprocess.Popen(
+        [*words, f"--port={port}", "--reuseaddr", str(base)],
+        stderr=subprocess.DEVNULL, env=gitcmd.ENVIRONMENT, start_new_session=True,
+    )  # fmt: skip
+
+    def listens() -> bool:
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_until(listens, "git daemon listens")
+        yield f"127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(20)
+
+
+def test_plain_git_server(tmp_path: Path, person: Person) -> None:
+    bulk.make_small(tmp_path / "served" / "project.git")
+    with git_daemon(tmp_path / "served") as place:
+        url = f"gittorrent://{place}/project.git"
+        clone(person, url, 6, "does not speak MirrorSync", "gittorrent.allowUnverified")
+        allow = ("-c", "gittorrent.allowUnverified=true")
+        done = person.git("clone", *allow, url, "c").ok()
+        assert "without verification" in done.err
+        origin = gitcmd.refs(tmp_path / "served" / "project.git")
+        cloned = gitcmd.refs(person.root / "c")
+        assert cloned[b"refs/remotes/origin/main"] == origin[b"refs/heads/main"]
+        # 'clone -c' is remembered in the clone, so fetching goes on as it was allowed.
+        main = nodes.add_commit(
+            tmp_path / "served" / "project.git", "refs/heads/main", "more", b"more\n"
+        )
+        person.git("fetch", cwd=person.root / "c").ok()
+        assert gitcmd.refs(person.root / "c")[b"refs/remotes/origin/main"] == main
+        person.gittorrent("clone", "--allow-unverified", url, "d").ok()
+        person.git(*allow, "clone", "--depth", "1", url, "e").ok()
+
+
+def test_web_server_on_the_git_port(project_node: Served, person: Person) -> None:
+    url = f"gittorrent://{project_node.http.removeprefix('http://')}/project.git"
+    said = clone(person, url, 6, "it is a web server")
+    hint = next(word for word in said.split() if word.startswith("gittorrent::http"))
+    person.git("clone", hint, "c").ok()
+
+
+def test_pinned_url_is_never_unverified(tmp_path: Path, person: Person) -> None:
+    bulk.make_small(tmp_path / "served" / "project.git")
+    with git_daemon(tmp_path / "served") as place:
+        url = f"gittorrent://{OTHER_ID}@{place}/project.git"
+        allow = ("-c", "gittorrent.allowUnverified=true")
+        person.git(*allow, "clone", url, "c").failed(128, "does not speak MirrorSync")
+
+
+# --- publishing ----------------------------------------------------------------------------------
+
+
+def test_nothing_to_publish(person: Person, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    person.gittorrent("publish", empty, "--new-key").failed(2, "no git repository", str(empty))
+    person.gittorrent("publish", tmp_path / "absent").failed(2, "absent")
+    person.gittorrent("verify", empty).failed(2, "no git repository")
+    bulk.make_small(tmp_path / "r.git")
+    person.gittorrent("verify", tmp_path / "r.git").failed(2, "not published", "gittorrent publish")
+    person.gittorrent("serve", tmp_path / "r.git").failed(2, "not published", "gittorrent publish")
+    person.gittorrent("serve", empty).failed(2, "no published or mirrored repository")
+
+
+def test_incomplete_repositories_are_refused(person: Person, tmp_path: Path) -> None:
+    origin = bulk.make_small(tmp_path / "r.git")
+    gitcmd.git(origin, "config", "uploadpack.allowFilter", "true")
+    url = f"file://{origin}"
+    for options, fragments in (
+        (["--depth=1"], ("is shallow", "--unshallow")),
+        (["--filter=blob:none"], ("is a partial clone",)),
+    ):
+        target = tmp_path / options[0]
+        person.git("clone", "-q", "--bare", *options, url, target).ok()
+        person.gittorrent("publish", target, "--new-key").failed(2, *fragments)
+        assert not (target / "gittorrent" / "log").exists()
+
+
+def test_no_signing_key(person: Person, tmp_path: Path) -> None:
+    origin = bulk.make_small(tmp_path / "r.git")
+    person.gittorrent("publish", origin).failed(7, "--new-key")
+    person.gittorrent("publish", origin, "--key", tmp_path / "absent").failed(7, "absent")
+    assert not (origin / "gittorrent" / "log").exists()
+    person.gittorrent("publish", origin, "--new-key").ok()
+
+
+def test_name_taken(person: Person, tmp_path: Path) -> None:
+    first, second = bulk.make_small(tmp_path / "1.git"), bulk.make_small(tmp_path / "2.git")
+    person.gittorrent("publish", first, "--name", "project", "--new-key", "--wait").ok()
+    done = person.gittorrent("publish", second, "--name", "project")
+    done.failed(2, "project is taken", str(first), "--name")
+    # Refused before anything was made, so another name can be chosen.
+    person.gittorrent("publish", second, "--name", "other", "--wait").ok()
+    done = person.gittorrent("publish", first, "--name", "renamed")
+    done.failed(2, "is published as project")
+
+
+def test_unfit_names_and_patterns(person: Person, tmp_path: Path) -> None:
+    origin = bulk.make_small(tmp_path / "r.git")
+    for name in ("a/b", "..", "", "-x", "sp ace", "x" * 300):
+        done = person.gittorrent("publish", origin, "--new-key", f"--name={name}")
+        done.failed(done.status)
+        assert done.status in (2, 5), (name, done)
+    done = person.gittorrent("publish", origin, "--new-key", "--refs", "notes")
+    done.failed(2, "'notes'", "refs/notes/*")
+    done = person.gittorrent("publish", origin, "--new-key", "--refs", "refs/gittorrent/*")
+    done.failed(2)
+
+
+def test_rates_and_places(person: Person) -> None:
+    for rate in ("fast", "0", "-1", "1T", "10 M B"):
+        person.gittorrent("serve", f"--up-limit={rate}").failed(2, "is no rate", "500K")
+    for place in ("localhost", "host:port", ":9418", "host:70000"):
+        person.gittorrent("serve", "--git", place).failed(2, "HOST:PORT")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        done = person.gittorrent("serve", "--git", f"127.0.0.1:{port}")
+        done.failed(7, str(port))
+
+
+def test_publishing_a_mirror(project_node: Served, person: Person) -> None:
+    person.gittorrent("mirror", url_of(project_node), "--once").ok()
+    mirror = person.node / "repositories" / "project.git"
+    person.gittorrent("publish", mirror, "--new-key").failed(2, "is a mirror of")
+
+
+# --- this machine --------------------------------------------------------------------------------
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[None]:
+    path.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
+    done = subprocess.run(mount, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cannot mount a small disk: {done.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def test_disk_full_under_partial(large: Carried, tmp_path: Path, person: Person) -> None:
+    with nodes.serving(large, home=nodes.make_home(tmp_path / "h")) as served:
+        with small_disk(person.node, "4m"):
+            clone(person, url_of(served), 7, "MiB are free", "GITTORRENT_HOME")
+
+
+def test_disk_full_under_the_clone(large: Carried, tmp_path: Path, person: Person) -> None:
+    with nodes.serving(large, home=nodes.make_home(tmp_path / "h")) as served:
+        disk = tmp_path / "disk"
+        with small_disk(disk, "5m"):
+            done = person.gittorrent("clone", url_of(served), disk / "c")
+            done.failed(7, "No space left")
+            assert not (disk / "c").exists()
+        # The parts are kept: with room the clone needs no second download.
+        assert len(person.partial) == 1
+        done = person.gittorrent("clone", url_of(served), "c", "--progress").ok()
+        assert "0 bytes | " in done.err
+
+
+def test_home_that_cannot_be_made(person: Person, project_node: Served) -> None:
+    person.node.parent.joinpath("node").write_text("a file\n")
+    clone(person, url_of(project_node), 7, "cannot make", "GITTORRENT_HOME")
+
+
+def test_damaged_database(person: Person, project_node: Served) -> None:
+    person.node.mkdir()
+    (person.node / "node.sqlite").write_bytes(b"not a database" * 1000)
+    clone(person, url_of(project_node), 7, "node.sqlite")
+    person.gittorrent("status").failed(7, "node.sqlite")
+
+
+def test_no_git(person: Person, project_node: Served) -> None:
+    without = Person(person.root, "git", {"GITTORRENT_GIT": "/nonexistent/git"})
+    without.gittorrent("clone", url_of(project_node), "c").failed(7, "cannot find", "install git")
+
+
+# --- what is said and what is not -----------------------------------------------------------------
+
+
+def test_quiet_is_silent(project_node: Served, person: Person) -> None:
+    done = person.git("clone", "-q", url_of(project_node), "c").ok()
+    assert (done.out, done.err) == ("", "")
+    done = person.gittorrent("clone", url_of(project_node), "d", "--quiet").ok()
+    assert (done.out, done.err) == ("", "")
+    done = person.git("fetch", "-q", cwd=person.root / "c").ok()
+    assert (done.out, done.err) == ("", "")
+
+
+def test_pipes_get_notes_and_no_progress(project_node: Served, person: Person) -> None:
+    done = person.git("clone", url_of(project_node), "c").ok()
+    assert "\r" not in done.err
+    assert all(
+        line.startswith(("Cloning into", "gittorrent: first contact", "gittorrent: origin is now"))
+        for line in done.err.splitlines()
+    ), done.err
+    shown = person.git("clone", "--progress", url_of(project_node), "d").ok()
+    assert "Receiving parts: 100% (1/1)" in shown.err
+
+
+def test_errors_are_heard_in_quiet_too(person: Person) -> None:
+    url = f"gittorrent://127.0.0.1:{closed_port()}/project.git"
+    person.git("clone", "-q", url, "c").failed(128, "cannot connect")
+
+
+# --- pushing -------------------------------------------------------------------------------------
+
+
+def test_push_is_refused_with_reasons_by_a_node(project_node: Served, person: Person) -> None:
+    person.git("clone", "-q", url_of(project_node), "c").ok()
+    clone_dir = person.root / "c"
+    person.git("commit", "-q", "--allow-empty", "-m", "mine", cwd=clone_dir).ok()
+    done = person.git("push", cwd=clone_dir)
+    assert done.status != 0
+    assert "push" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_push_goes_through_to_a_plain_git_server(tmp_path: Path, person: Person) -> None:
+    """What the helper does for a push is to connect git with the other end's receive-pack."""
+    git_dir = bulk.make_small(tmp_path / "served" / "project.git")
+    gitcmd.git(git_dir, "config", "daemon.receivepack", "true")
+    with git_daemon(tmp_path / "served") as place:
+        url = f"gittorrent://{place}/project.git"
+        person.git("clone", "-q", "-c", "gittorrent.allowUnverified=true", url, "c").ok()
+        clone_dir = person.root / "c"
+        for number in range(5):
+            person.git("commit", "-q", "--allow-empty", "-m", f"{number}", cwd=clone_dir).ok()
+            person.git("push", "origin", "main", cwd=clone_dir).ok()
+    assert gitcmd.refs(git_dir)[b"refs/heads/main"] == gitcmd.text(clone_dir, "rev-parse", "HEAD")

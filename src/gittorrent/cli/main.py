@@ -8,8 +8,9 @@ code of their root (`gittorrent.errors`).
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -27,6 +28,7 @@ COMMANDS = {
     "log": ("log", "log", "Show a repository's push log."),
     "verify": ("verify", "verify", "Check everything a carried repository holds."),
     "reel": ("reel", "reel", "Look at reels."),
+    "gtp": ("gtp", "gtp", "Speak GTP/0.1, the protocol of 2006 to 2008."),
     "forget": ("forget", "forget", "Forget which repository a URL led to."),
     "completion": ("completion", "completion", "Print a shell's completion script."),
     "tidy": ("tidy", "tidy", "Repack a carried repository now."),
@@ -47,6 +49,10 @@ Exit codes: 0 done, 1 a check failed, 2 bad request, 3 nobody reachable,
 """
 
 
+class _ReaderGone(Exception):
+    """Whoever read our output has enough."""
+
+
 class LazyGroup(click.Group):
     """Imports a subcommand when it is asked for."""
 
@@ -65,6 +71,13 @@ class LazyGroup(click.Group):
         command = getattr(loaded, function)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; click itself would take a closed pipe for a failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderGone from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands without importing any."""
@@ -91,9 +104,9 @@ def main() -> NoReturn:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has enough; that is no failure of ours.
-        sys.stderr.close()
+    except (_ReaderGone, BrokenPipeError):
+        # No failure of ours. What is still buffered must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except GitTorrentError as error:
         click.echo(f"gittorrent: {error}", err=True)

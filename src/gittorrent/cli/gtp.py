@@ -1,0 +1,334 @@
+"""``gittorrent gtp``: the protocol of 2006 to 2008."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gittorrent.cli.gtp_metainfo import author_of, file_argument, metainfo, read_metainfo
+from gittorrent.cli.output import json_option, quiet_option, with_progress
+from gittorrent.durable import write_atomically
+from gittorrent.errors import UnverifiedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from gittorrent.cli.output import StepProgress
+    from gittorrent.gtp.metainfo import Metainfo
+    from gittorrent.gtp.node.daemon import GtpNode
+
+DEFAULT_LISTEN = "0.0.0.0:9417"
+
+wanted_profile_option = click.option(
+    "--profile",
+    type=click.Choice(["rfc", "perl-2008"]),
+    help="Dialect of the swarm, if not the one the file says.",
+)
+peer_option = click.option(
+    "--peer", "peers", multiple=True, metavar="HOST:PORT", help="A peer to begin with."
+)
+listen_option = click.option(
+    "--listen",
+    default=DEFAULT_LISTEN,
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where peers can reach us; port 0 takes a free one.",
+)
+limit_option = click.option(
+    "--up-limit", metavar="RATE", help="Send at most so many bytes a second: 500K, 2M."
+)
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Log each connection.")
+
+
+@click.group()
+def gtp() -> None:
+    """Speak GTP/0.1, the GitTorrent protocol of 2006 to 2008.
+
+    \b
+    Examples:
+      gittorrent gtp metainfo create ~/src/project.git project.gittorrent --key KEY
+      gittorrent gtp serve project.gittorrent ~/src/project.git
+      gittorrent gtp clone project.gittorrent project
+      gittorrent gtp tracker --http 0.0.0.0:8418
+    """
+
+
+gtp.add_command(metainfo)
+
+
+@gtp.command()
+@file_argument
+@click.argument("repo", type=click.Path(path_type=Path, exists=True))
+@click.option("--sign", is_flag=True, help="List refs that changed in a new reference object.")
+@click.option("--key", help="OpenPGP key for --sign; default as git does.")
+@wanted_profile_option
+@listen_option
+@peer_option
+@limit_option
+@verbose_option
+@json_option
+def serve(
+    file: Path,
+    repo: Path,
+    sign: bool,
+    profile: str | None,
+    key: str | None,
+    listen: str,
+    peers: tuple[str, ...],
+    up_limit: str | None,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Give the repository REPO to the swarm of the metainfo FILE.
+
+    REPO may be published by the main protocol too, or be a clone made by 'gittorrent gtp clone'.
+    With --sign its refs are looked at first, and a new reference object is made if they changed.
+
+    \b
+    Examples:
+      gittorrent gtp serve project.gittorrent ~/src/project.git
+      gittorrent gtp serve project.gittorrent . --sign --listen 0.0.0.0:9417
+    """
+    _log_to_stderr(verbose)
+    info = read_metainfo(file, profile)
+    if sign:
+        from gittorrent.gtp.node.authoring import update_reference
+
+        update_reference(repo, info, author_of(repo, key, signs=bool(info.pubkey)))
+    asyncio.run(_serve(info, repo, _place(listen), peers, up_limit, as_json=as_json))
+
+
+async def _serve(
+    info: Metainfo,
+    repo: Path,
+    listen: tuple[str, int],
+    peers: tuple[str, ...],
+    up_limit: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    from gittorrent.gtp.node.session import open_seed
+
+    node = _node(listen, up_limit, _is_local(info, peers))
+    swarm = open_seed(node, info, repo)
+    node.add(swarm, tuple(map(_place, peers)))
+    try:
+        await node.start()
+        _say_listening(node, info, as_json=as_json)
+        await _until_signalled()
+    finally:
+        await node.stop()
+        if swarm.holding is not None:
+            swarm.holding.close()
+
+
+@gtp.command()
+@file_argument
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--bare", is_flag=True, help="Mirror the refs into a bare repository.")
+@click.option("--seed", is_flag=True, help="Go on giving when the clone is complete.")
+@click.option("--block-size", default="0", metavar="SIZE", help="Such as 64K, 1M; default by size.")
+@click.option("--allow-unverified", is_flag=True, help="Believe unsigned reference objects.")
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds without progress.")
+@click.option("--listen", default=None, metavar="HOST:PORT", help="Let peers reach us too.")
+@wanted_profile_option
+@peer_option
+@limit_option
+@quiet_option
+@verbose_option
+def clone(
+    file: Path,
+    directory: Path,
+    bare: bool,
+    seed: bool,
+    block_size: str,
+    allow_unverified: bool,
+    timeout: float,
+    listen: str | None,
+    profile: str | None,
+    peers: tuple[str, ...],
+    up_limit: str | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Clone the repository of the metainfo FILE from its swarm into DIRECTORY.
+
+    Refs appear when everything they reach is here and was proved to be what the key signed. An
+    interrupted clone goes on where it stopped when the same command is run again.
+
+    \b
+    Examples:
+      gittorrent gtp clone project.gittorrent project
+      gittorrent gtp clone project.gittorrent mirror.git --bare --seed --listen 0.0.0.0:9417
+    """
+    from gittorrent.gtp.node.session import CloneOptions
+    from gittorrent.transfer.limiter import parse_rate
+
+    _log_to_stderr(verbose)
+    info = read_metainfo(file, profile)
+    if not info.pubkey and not info.references and not allow_unverified:
+        raise UnverifiedError(
+            f"{file} has neither a key nor reference objects: nothing could be verified",
+            hint="pass --allow-unverified if you trust the peers and the network",
+        )
+    size = 0 if block_size == "0" else parse_rate(block_size)
+    options = CloneOptions(bare, size, allow_unverified, timeout)
+    place = None if listen is None else _place(listen)
+
+    def work(progress: StepProgress) -> None:
+        node = _node(place, up_limit, _is_local(info, peers))
+        asyncio.run(_clone(node, info, directory, options, peers, progress, seed=seed))
+
+    with_progress(quiet, work)
+
+
+async def _clone(
+    node: GtpNode,
+    info: Metainfo,
+    directory: Path,
+    options: object,
+    peers: tuple[str, ...],
+    progress: StepProgress,
+    *,
+    seed: bool,
+) -> None:
+    from gittorrent.gtp.node.session import Clone, CloneOptions
+
+    assert isinstance(options, CloneOptions)
+    clone_ = Clone(node, info, directory, options)
+    node.add(clone_.swarm, tuple(map(_place, peers)))
+    try:
+        await node.start()
+        reference = await clone_.run(progress)
+        click.echo(f"{directory}: {len(reference.refs)} refs of {reference.id.hex()}")
+        if seed:
+            _say_listening(node, info, as_json=False)
+            await _until_signalled()
+    finally:
+        await node.stop()
+        clone_.close()
+
+
+@gtp.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--http", "places", multiple=True, metavar="HOST:PORT", help="Where to listen.")
+@click.option("--database", type=click.Path(path_type=Path), help="Where peers are remembered.")
+@click.option("--behind-proxy", is_flag=True, help="Believe X-Forwarded-For.")
+@click.option(
+    "--static", type=click.Path(path_type=Path), help="Write a tracker file and end; needs --peer."
+)
+@peer_option
+@verbose_option
+@json_option
+def tracker(
+    files: tuple[Path, ...],
+    places: tuple[str, ...],
+    database: Path | None,
+    behind_proxy: bool,
+    static: Path | None,
+    peers: tuple[str, ...],
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Introduce peers to each other, over HTTP.
+
+    With metainfo FILES only their repositories are tracked, and their reference objects are handed
+    out; without, any that somebody announces.
+
+    \b
+    Examples:
+      gittorrent gtp tracker --http 0.0.0.0:8418
+      gittorrent gtp tracker project.gittorrent --static tracker.txt --peer seed.example.org:9417
+    """
+    _log_to_stderr(verbose)
+    infos = [read_metainfo(file) for file in files]
+    if static is not None:
+        from gittorrent.gtp.node.tracker_server import static_answer
+
+        if len(infos) != 1 or not peers:
+            raise UsageError("--static needs one metainfo file and at least one --peer")
+        write_atomically(static, static_answer(infos[0], [_place(peer) for peer in peers]))
+        click.echo(f"wrote {static}: serve it with any web server")
+        return
+    if not places:
+        raise UsageError("where to listen? name it with --http HOST:PORT")
+    asyncio.run(_track(infos, [_place(p) for p in places], database, behind_proxy, as_json=as_json))
+
+
+async def _track(
+    infos: list[Metainfo],
+    places: list[tuple[str, int]],
+    database: Path | None,
+    behind_proxy: bool,
+    *,
+    as_json: bool,
+) -> None:
+    from gittorrent.gtp.node.tracker_server import TrackerServer
+    from gittorrent.gtp.node.tracker_store import TrackerStore
+    from gittorrent.store.home import open_home
+
+    store = TrackerStore(database or open_home().root / "gtp-tracker.sqlite")
+    server = TrackerServer(store, infos, behind_proxy=behind_proxy)
+    try:
+        await server.start(places)
+        if as_json:
+            click.echo(json.dumps({"listening": server.addresses}))
+        for address in [] if as_json else server.addresses:
+            click.echo(f"tracker at {address}")
+        await _until_signalled()
+    finally:
+        await server.stop()
+        store.close()
+
+
+def _node(listen: tuple[str, int] | None, up_limit: str | None, local: bool) -> GtpNode:
+    from gittorrent.gtp.node.daemon import GtpNode
+    from gittorrent.transfer.limiter import Limiter, parse_rate
+
+    limiter = Limiter(None if up_limit is None else parse_rate(up_limit))
+    return GtpNode(listen, limiter, dial_loopback=local)
+
+
+def _is_local(info: Metainfo, peers: tuple[str, ...]) -> bool:
+    """Tell whether the user named this machine, so that others may name it too."""
+    from urllib.parse import urlsplit
+
+    hosts = [_place(peer)[0] for peer in peers]
+    hosts += [urlsplit(url).hostname or "" for url in info.trackers]
+    return any(host in ("localhost", "::1") or host.startswith("127.") for host in hosts)
+
+
+def _say_listening(node: GtpNode, info: Metainfo, *, as_json: bool) -> None:
+    if as_json:
+        value = {"host": node.address, "port": node.port, "repo_hash": info.repo_hash.hex()}
+        click.echo(json.dumps(value))
+    elif node.port:
+        click.echo(f"serving {info.repo_hash.hex()} at {node.address}:{node.port}")
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535 or not host:
+        raise UsageError(f"{text!r} is no HOST:PORT", hint="write 127.0.0.1:9417 or [::1]:9417")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _log_to_stderr(verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+async def _until_signalled() -> None:
+    loop, signalled = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled.set)
+    waiting: Awaitable[bool] = signalled.wait()
+    await waiting

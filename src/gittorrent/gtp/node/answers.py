@@ -1,0 +1,141 @@
+"""What to answer a peer's question: from what is complete, else from a download under way.
+
+Blocking; run in threads. Silence (None) is an answer too: where there is nothing to offer an empty
+message would be a question. Source: docs/protocol/gtp01.md, Messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.gtp.blocks import COMMITS, block_count
+from gittorrent.gtp.errors import MessageError
+from gittorrent.gtp.messages import (
+    UNKNOWN_OFFSET,
+    BlocksRequest,
+    BlocksStatus,
+    Message,
+    ObjectsAnswer,
+    ObjectsRequest,
+    PlayAnswer,
+    PlayRequest,
+    ReelOffer,
+    Reels,
+    ReferenceEntry,
+    References,
+    ScanAnswer,
+    ScanRequest,
+    bitmap_of,
+)
+
+if TYPE_CHECKING:
+    from gittorrent.gtp.exchange import Exchange
+    from gittorrent.gtp.node.holding import Holding
+    from gittorrent.gtp.node.target import Target
+    from gittorrent.gtp.profile import Profile
+
+MOST_BODIES = 8
+"""Reference objects in one answer, the newest ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers for one swarm.
+
+    Args:
+        profile: dialect.
+        exchange: knows the download under way.
+        holding: what is complete; None for nothing.
+        target: where blocks of the download are; None at a node that only gives.
+    """
+
+    profile: Profile
+    exchange: Exchange
+    holding: Holding | None
+    target: Target | None
+
+    def answer(self, question: Message) -> Message | None:
+        """Return the answer, None for silence."""
+        match question:
+            case References():
+                return self._references()
+            case Reels():
+                return self._reels()
+            case BlocksRequest():
+                return self._status(question)
+            case PlayRequest():
+                return self._play(question)
+            case ScanRequest():
+                return self._scan(question)
+            case ObjectsRequest():
+                return self._objects(question)
+            case _:
+                return None
+
+    def partial_offers(self) -> tuple[ReelOffer, ...]:
+        """Return the reels that are being downloaded, where the dialect shares them."""
+        if not self.profile.shares_partial:
+            return ()
+        return tuple(ReelOffer(fetch.reel, fetch.size) for fetch in self.exchange.path)
+
+    def _references(self) -> Message | None:
+        newest = self.exchange.book.newest_first()
+        if not self.profile.shares_partial:
+            newest = [r for r in newest if self.holding and r in self.holding.references()]
+        bodies = tuple(ReferenceEntry(r.id, r.body) for r in newest[:MOST_BODIES])
+        return References(bodies) if bodies else None
+
+    def _reels(self) -> Message | None:
+        offers = [] if self.holding is None else self.holding.offers()
+        whole = {offer.reel for offer in offers}
+        offers += [offer for offer in self.partial_offers() if offer.reel not in whole]
+        return Reels(tuple(offers)) if offers else None
+
+    def _status(self, question: BlocksRequest) -> Message | None:
+        reel, size = question.reel, question.block_size
+        if self.holding is not None:
+            try:
+                count = self.holding.count(reel, size)
+            except MessageError:
+                pass
+            else:
+                return BlocksStatus(reel, size, count, bitmap_of(set(range(count)), count))
+        for fetch in self.exchange.path:
+            if self.target is None or fetch.reel != reel or size == COMMITS:
+                continue
+            count = block_count(fetch.size, size)
+            here = {n for n in self.target.store.have(reel, size) if n < count}
+            return BlocksStatus(reel, size, count, bitmap_of(here, count))
+        return None
+
+    def _play(self, question: PlayRequest) -> Message | None:
+        block = question.block
+        found: tuple[int, bytes] | None = None
+        if self.holding is not None:
+            try:
+                found = self.holding.play(block)
+            except MessageError:
+                found = None
+        if found is None and self.target is not None and self.profile.shares_partial:
+            found = self.target.store.get(block)
+        if found is not None:
+            return PlayAnswer(block, *found)
+        # The peer of 2008 has no word for "not here".
+        return None if self.profile.blocks_are_commits else PlayAnswer(block, UNKNOWN_OFFSET, b"")
+
+    def _scan(self, question: ScanRequest) -> Message | None:
+        if self.holding is not None:
+            try:
+                return ScanAnswer(question.block, *self.holding.scan(question.block))
+            except MessageError:
+                pass
+        return ScanAnswer(question.block, UNKNOWN_OFFSET, ())
+
+    def _objects(self, question: ObjectsRequest) -> Message | None:
+        if self.holding is not None:
+            try:
+                return ObjectsAnswer(self.holding.objects(question))
+            except MessageError:
+                pass
+        return ObjectsAnswer(b"")

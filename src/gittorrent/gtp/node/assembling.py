@@ -1,0 +1,166 @@
+"""Puts the blocks of a download together and proves that nothing is missing.
+
+Tracks a scratch repository that borrows the target's objects. Packs of blocks in their order are
+one pack when their headers and trailers are dropped, so git indexes them in one go; only when that
+fails is each indexed alone. Nothing is visible in the target before `install`.
+Source: docs/protocol/gtp01.md, Verification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.git import history, packs
+from gittorrent.git.runner import GitError
+from gittorrent.gtp.messages import BlockName, ReelName
+from gittorrent.gtp.node.blockstore import check_pack
+from gittorrent.ids import Oid
+from gittorrent.reel.pack import HEADER_SIZE, pack_header
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from pathlib import Path
+
+    from gittorrent.git.runner import Git
+    from gittorrent.gtp.node.blockstore import BlockStore
+
+_TRAILER = 20
+_MOST_MISSING = 1_000_000
+"""Missing objects that are listed; more than that is no repair but a download."""
+
+
+@dataclass(slots=True)
+class Assembler:
+    """Works in one scratch repository.
+
+    Args:
+        room: a scratch repository whose alternates are the target's objects.
+        store: the blocks.
+        folder: for intermediate files, on the same file system.
+    """
+
+    room: Git
+    store: BlockStore
+    folder: Path
+
+    def missing(self, oids: Sequence[Oid]) -> list[Oid]:
+        """Return those of ``oids`` that are not here."""
+        found = history.describe(self.room, oids)
+        return [oid for oid, info in zip(oids, found, strict=True) if info is None]
+
+    def take_objects(self, pack: bytes, oids: Sequence[Oid]) -> None:
+        """Index a pack of objects that were asked for by id.
+
+        Raises:
+            MessageError: it is no pack.
+            GitError: it is broken.
+            GitTorrentError: it has not all of what was asked.
+        """
+        if check_pack(pack):
+            self._index([pack])
+        missing = self.missing(oids)
+        if missing:
+            raise GitTorrentError(f"{len(missing)} of {len(oids)} objects asked for did not come")
+
+    def take_reel(self, reel: ReelName, block_size: int) -> None:
+        """Index all stored blocks of a reel, in order.
+
+        Raises:
+            GitError: some are broken.
+        """
+        names = [
+            BlockName(reel, index, block_size)
+            for index in sorted(self.store.have(reel, block_size))
+        ]
+        try:
+            self._index(self._pack(name) for name in names)
+        except GitError:
+            # Objects that come twice confuse git within one pack, and do no harm in several.
+            for name in names:
+                self._index([self._pack(name)])
+
+    def empty(self) -> None:
+        """Forget everything that was indexed."""
+        for file in (self.room.directory / "objects" / "pack").iterdir():
+            file.unlink()
+
+    def splice(self, reel: ReelName) -> None:
+        """Index what there is of a reel that is given up, and forget its blocks.
+
+        Deltas whose bases are in blocks that never came are lost; everything else is used.
+        """
+        for size in self.store.sizes(reel):
+            for index in sorted(self.store.have(reel, size)):
+                pack = self._pack(BlockName(reel, index, size))
+                if pack:
+                    self.room.attempt("unpack-objects", "-q", "-r", stdin=pack)
+        self._pack_loose()
+        self.store.remove_reel(reel)
+
+    def _pack_loose(self) -> None:
+        objects = self.room.directory / "objects"
+        loose = [
+            file for folder in objects.glob("[0-9a-f][0-9a-f]") for file in sorted(folder.iterdir())
+        ]
+        if not loose:
+            return
+        ids = "".join(f"{file.parent.name}{file.name}\n" for file in loose)
+        target = str(objects / "pack" / "pack")
+        self.room.run("pack-objects", "-q", target, stdin=ids.encode("ascii"))
+        for file in loose:
+            file.unlink()
+
+    def lacking(self, tips: Collection[Oid], known: Collection[Oid]) -> list[Oid]:
+        """Return what ``tips`` reach and is not here; ``known`` is taken for granted."""
+        absent = self.missing(sorted(tips))
+        if absent:
+            return absent
+        if history.is_connected(self.room, sorted(tips), sorted(known)):
+            return []
+        asked = "".join(f"{oid}\n" for oid in sorted(tips))
+        asked += "".join(f"^{oid}\n" for oid in sorted(known))
+        words = ["rev-list", "--objects", "--missing=print", "--stdin"]
+        done = self.room.attempt(*words, stdin=asked.encode("ascii"))
+        lines = [line for line in done.stdout.splitlines() if line.startswith(b"?")]
+        return [Oid(line[1:41].decode("ascii")) for line in lines[:_MOST_MISSING]]
+
+    def install(self, target: Git) -> None:
+        """Move everything that was indexed into the target's object store."""
+        for pack in sorted((self.room.directory / "objects" / "pack").glob("pack-*.pack")):
+            packs.adopt_pack(pack, target.directory / "objects" / "pack" / pack.name)
+
+    def _pack(self, name: BlockName) -> bytes:
+        found = self.store.get(name)
+        return b"" if found is None else found[1]
+
+    def _index(self, parts: Iterable[bytes]) -> None:
+        """Join packs and let git index the result."""
+        joined = self.folder / "joined"
+        joined.mkdir(parents=True, exist_ok=True)
+        path = joined / "pack"
+        objects = 0
+        with path.open("wb") as out:
+            out.write(pack_header(0))
+            for part in parts:
+                if part:
+                    objects += check_pack(part)
+                    out.write(part[HEADER_SIZE:-_TRAILER])
+            out.seek(0)
+            out.write(pack_header(objects))
+        if not objects:
+            return
+        _append_checksum(path)
+        packs.index_file(self.room, path, thin=True)
+        path.unlink()
+
+
+def _append_checksum(path: Path) -> None:
+    digest = hashlib.sha1(usedforsecurity=False)
+    with path.open("rb") as source:
+        while chunk := source.read(1 << 20):
+            digest.update(chunk)
+    with path.open("ab") as out:
+        out.write(digest.digest())

@@ -1,0 +1,260 @@
+"""A GTP node: listens, calls peers and trackers, and runs the swarms of several repositories.
+
+Tracks one swarm a repo hash. One listening socket serves all of them, whatever their dialect, since
+a handshake names the swarm. Ends cleanly: nothing is cut off in the middle of a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.gtp import limits
+from gittorrent.gtp.machine import Event, Opened, PeerMachine, Side
+from gittorrent.gtp.messages import PeerAddress, ReferenceEntry, References
+from gittorrent.gtp.node.addresses import Addresses
+from gittorrent.gtp.node.link import Link
+from gittorrent.gtp.node.tracker_client import TrackerClient
+from gittorrent.gtp.reference import reference_id
+from gittorrent.node.connections import Gate, accept_forever, is_loopback, open_listeners
+from gittorrent.transfer.limiter import Limiter
+
+if TYPE_CHECKING:
+    from gittorrent.gtp.node.swarm import Swarm
+    from gittorrent.gtp.profile import Profile
+    from gittorrent.gtp.tracker_messages import TrackerAnswer
+
+_log = logging.getLogger(__name__)
+
+PEER_ID_PREFIX = b"-GT0100-"
+CONNECT_SECONDS = 10.0
+DIAL_SECONDS = 0.5
+MOST_DIALLING = 16
+"""Connections being opened at once for one swarm."""
+
+
+def new_peer_id() -> bytes:
+    """Return a new peer id: who we are, and a random rest."""
+    return PEER_ID_PREFIX + secrets.token_bytes(20 - len(PEER_ID_PREFIX))
+
+
+@dataclass(slots=True)
+class _Member:
+    """A swarm with what finds peers for it."""
+
+    swarm: Swarm
+    addresses: Addresses = field(default_factory=Addresses)
+    trackers: list[TrackerClient] = field(default_factory=list)
+
+
+class GtpNode:
+    """See the module.
+
+    Args:
+        listen: host and port to listen at; port 0 takes a free one; None not to listen.
+        limiter: paces what is sent to peers.
+        dial_loopback: whether strangers' addresses may lead to this machine.
+    """
+
+    def __init__(
+        self,
+        listen: tuple[str, int] | None,
+        limiter: Limiter | None = None,
+        *,
+        dial_loopback: bool = True,
+    ) -> None:
+        self.peer_id = new_peer_id()
+        self.port = 0
+        self.address = ""
+        self._listen = listen
+        self._limiter = limiter or Limiter(None)
+        self._dial_loopback = dial_loopback
+        self._members: dict[bytes, _Member] = {}
+        self._gate = Gate(limits.MAX_CONNECTIONS, limits.MAX_PER_ADDRESS)
+        self._listeners: list[socket.socket] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._links: set[asyncio.Task[None]] = set()
+        self._next_key = 0
+        # Only patience is drawn from this, nothing that anybody must not guess.
+        self._random = random.Random()  # noqa: S311
+
+    def add(self, swarm: Swarm, peers: tuple[tuple[str, int], ...] = ()) -> None:
+        """Take part in a swarm; before `start`.
+
+        Args:
+            swarm: of a repository.
+            peers: addresses the user gave.
+        """
+        member = _Member(swarm)
+        for host, port in peers:
+            member.addresses.add(host, port, by_user=True)
+        self._members[swarm.metainfo.repo_hash] = member
+
+    def meet(self, repo_hash: bytes, peers: tuple[PeerAddress, ...]) -> None:
+        """Note peers that a tracker or a peer named."""
+        member = self._members.get(repo_hash)
+        for peer in peers if member is not None else ():
+            if peer.peer_id == self.peer_id or not self._may_dial(peer.host):
+                continue
+            assert member is not None
+            member.addresses.add(peer.host, peer.port)
+
+    async def start(self) -> None:
+        """Begin to listen, call and announce.
+
+        Raises:
+            CannotListenError: the address cannot be listened at.
+        """
+        if self._listen is not None:
+            self._listeners = await open_listeners(*self._listen)
+            name = self._listeners[0].getsockname()
+            self.address, self.port = str(name[0]), int(name[1])
+        for listener in self._listeners:
+            self._start(accept_forever(listener, self._gate, self._serve, self._links))
+        for member in self._members.values():
+            member.swarm.start()
+            self._start(self._dial_forever(member))
+            for url in member.swarm.metainfo.trackers:
+                client = TrackerClient(url, member.swarm, self.peer_id, self.port, self._told)
+                member.trackers.append(client)
+                self._start(client.run())
+
+    async def stop(self) -> None:
+        """Leave all swarms; takes a few seconds at most."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for listener in self._listeners:
+            listener.close()
+        farewells = [t.leave() for m in self._members.values() for t in m.trackers]
+        await asyncio.gather(*farewells, return_exceptions=True)
+        for member in self._members.values():
+            for link in list(member.swarm.links.values()):
+                link.close()
+        if self._links:
+            await asyncio.wait(self._links, timeout=5.0)
+        for task in list(self._links):
+            task.cancel()
+        await asyncio.gather(*self._links, return_exceptions=True)
+        for member in self._members.values():
+            await member.swarm.stop()
+
+    def _start(self, work: object) -> None:
+        assert asyncio.iscoroutine(work)
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+    # --- connections -------------------------------------------------------------------------
+
+    async def _serve(self, sock: socket.socket, address: str) -> None:
+        reader, writer = await asyncio.open_connection(sock=sock)
+        await self._speak(reader, writer, address, Side.LISTENING, None, None)
+
+    async def _dial_forever(self, member: _Member) -> None:
+        loop = asyncio.get_running_loop()
+        dialling: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                room = min(
+                    MOST_DIALLING - len(dialling),
+                    limits.MAX_CONNECTIONS - len(member.swarm.links),
+                )
+                for address in member.addresses.due(time.monotonic(), room):
+                    task = loop.create_task(self._dial(member, address))
+                    dialling.add(task)
+                    self._links.add(task)
+                    task.add_done_callback(dialling.discard)
+                    task.add_done_callback(self._links.discard)
+                await asyncio.sleep(DIAL_SECONDS)
+        finally:
+            for task in dialling:
+                if not any(task is link for link in self._links):
+                    task.cancel()
+
+    async def _dial(self, member: _Member, address: tuple[str, int]) -> None:
+        try:
+            opening = asyncio.open_connection(*address)
+            reader, writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
+            peer = str(writer.get_extra_info("peername")[0])
+            sock = writer.get_extra_info("socket")
+            # The dialect of 2008 has no keep-alives of its own.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            await self._speak(reader, writer, peer, Side.CONNECTING, member, address)
+        except (OSError, TimeoutError) as error:
+            _log.info("cannot reach %s:%d: %s", *address, error)
+        finally:
+            member.addresses.ended(time.monotonic(), address, self._random.random())
+
+    async def _speak(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        address: str,
+        side: Side,
+        member: _Member | None,
+        dialled: tuple[str, int] | None,
+    ) -> None:
+        machine = PeerMachine(
+            side=side,
+            peer_id=self.peer_id,
+            identify=self._identify,
+            admit=self._admit,
+            now=time.monotonic(),
+            repo_hash=member.swarm.metainfo.repo_hash if member is not None else b"",
+        )
+        self._next_key += 1
+        link = Link(self._next_key, machine, reader, writer, address, self._limiter)
+        link.port = dialled[1] if dialled is not None else None
+
+        def happen(link: Link, event: Event) -> None:
+            swarm = self._members[link.machine.repo_hash].swarm
+            if isinstance(event, Opened) and member is not None and dialled is not None:
+                member.addresses.succeeded(dialled)
+            swarm.happen(link, event)
+
+        async def answer(link: Link, message: object) -> None:
+            await self._members[link.machine.repo_hash].swarm.answer(link, message)  # type: ignore[arg-type]
+
+        reason = "broken off"
+        try:
+            reason = await link.run(happen, answer)
+        finally:
+            found = self._members.get(machine.repo_hash)
+            if found is not None:
+                found.swarm.ended(link, reason)
+            if machine.remote_id == b"" and member is not None and dialled is not None:
+                _log.info("%s:%d: %s", *dialled, reason)
+
+    def _identify(self, repo_hash: bytes) -> Profile | None:
+        member = self._members.get(repo_hash)
+        return None if member is None else member.swarm.metainfo.profile
+
+    def _admit(self, repo_hash: bytes, peer_id: bytes) -> bool:
+        member = self._members[repo_hash]
+        swarm = member.swarm
+        known = swarm.has_peer(peer_id) or peer_id in swarm.banned
+        return peer_id != self.peer_id and not known
+
+    # --- trackers ----------------------------------------------------------------------------
+
+    def _told(self, swarm: Swarm, answer: TrackerAnswer) -> None:
+        self.meet(swarm.metainfo.repo_hash, answer.peers)
+        bodies = tuple(ReferenceEntry(reference_id(b), b) for b in answer.references)
+        if bodies:
+            with contextlib.suppress(GitTorrentError):
+                swarm.learned(References(bodies))
+
+    def _may_dial(self, host: str) -> bool:
+        if self._dial_loopback:
+            return True
+        try:
+            return not is_loopback(host)
+        except ValueError:
+            return True  # a DNS name

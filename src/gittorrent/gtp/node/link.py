@@ -1,0 +1,202 @@
+"""One connection to a peer: bytes between the socket and the machine, answers one after another.
+
+Tracks what waits to be answered. Answers go out one at a time and wait for the socket, so a peer
+that does not read costs one answer; everything asked for goes through one bounded queue.
+Source: docs/protocol/gtp01.md, Ending a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.gtp.errors import MessageError
+from gittorrent.gtp.machine import Opened
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gittorrent.gtp.machine import Event, PeerMachine
+    from gittorrent.gtp.messages import Message, ReelName
+    from gittorrent.transfer.limiter import Limiter
+
+_log = logging.getLogger(__name__)
+
+READ_SIZE = 256 << 10
+DRAIN_SECONDS = 10.0
+"""How long a peer may go on sending after we ended our side."""
+
+MOST_QUEUED = 4096
+"""Questions that wait for their answers, each a few bytes; more are a flood. A peer of 2008 asks
+for all commits of a reel at once, so for it the machine's own bound counts."""
+
+
+class Link:
+    """A connection; see the module.
+
+    Args:
+        key: its number.
+        machine: speaks for us.
+        reader: of the socket.
+        writer: of the socket.
+        address: IP address of the peer.
+        limiter: paces what is sent.
+    """
+
+    def __init__(
+        self,
+        key: int,
+        machine: PeerMachine,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        address: str,
+        limiter: Limiter,
+    ) -> None:
+        self.key = key
+        self.machine = machine
+        self.address = address
+        self.port: int | None = None
+        self.watching: set[tuple[ReelName, int]] = set()
+        self.received = 0
+        self.sent = 0
+        self._reader = reader
+        self._writer = writer
+        self._limiter = limiter
+        self._questions: asyncio.Queue[Message] = asyncio.Queue()
+        self._ending = False
+        self._unsent = bytearray()
+        self._pacing = False
+        self._listening: asyncio.Task[str] | None = None
+
+    async def run(
+        self,
+        happen: Callable[[Link, Event], None],
+        answer: Callable[[Link, Message], Awaitable[None]],
+    ) -> str:
+        """Speak until the connection ends; returns why it did.
+
+        Args:
+            happen: told each event.
+            answer: answers one question; called one at a time.
+        """
+        worker = asyncio.create_task(self._answer_all(answer))
+        self._listening = asyncio.create_task(self._listen(happen))
+        try:
+            self.flush()
+            await asyncio.wait([self._listening])
+            if self._listening.cancelled():
+                return "closed here"
+            return self._listening.result()
+        except (GitTorrentError, OSError) as error:
+            return str(error) or type(error).__name__
+        finally:
+            for task in (self._listening, worker):
+                task.cancel()
+            await asyncio.gather(self._listening, worker, return_exceptions=True)
+            await self._end()
+
+    def say(self, message: Message) -> None:
+        """Send a message now."""
+        if not self._ending:
+            self.machine.send(time.monotonic(), message)
+            self.flush()
+
+    def ask(self, message: Message) -> None:
+        """Put a question of the peer's into the queue.
+
+        Raises:
+            MessageError: it asks too much.
+        """
+        profile = self.machine.profile
+        commits = profile is not None and profile.blocks_are_commits
+        if self._questions.qsize() >= MOST_QUEUED and not commits:
+            raise MessageError("it asks faster than anybody could answer")
+        self._questions.put_nowait(message)
+
+    def flush(self) -> None:
+        """Write what the machine has to say, unless a long message is under way."""
+        if self._pacing:
+            return
+        data = self.machine.output()
+        if data and not self._writer.is_closing():
+            self.sent += len(data)
+            self._writer.write(data)
+
+    async def pace(self, message: Message) -> None:
+        """Send a large message within the limit, and wait until the socket takes it."""
+        if self._ending:
+            return
+        self.machine.send(time.monotonic(), message)
+        self._unsent += self.machine.output()
+        self._pacing = True
+        try:
+            while self._unsent and not self._writer.is_closing():
+                piece = bytes(self._unsent[: self._limiter.chunk])
+                await self._limiter.take(len(piece))
+                del self._unsent[: len(piece)]
+                self._writer.write(piece)
+                self.sent += len(piece)
+                await self._writer.drain()
+        finally:
+            self._pacing = False
+        self.flush()
+
+    def close(self) -> None:
+        """End the connection soon; `run` returns then."""
+        self._ending = True
+        if self._listening is not None:
+            self._listening.cancel()
+
+    async def _listen(self, happen: Callable[[Link, Event], None]) -> str:
+        while not self._ending:
+            wait = self.machine.next_deadline() - time.monotonic()
+            try:
+                reading = self._reader.read(READ_SIZE)
+                data = await asyncio.wait_for(reading, None if wait == float("inf") else wait)
+            except TimeoutError:
+                self.machine.tick(time.monotonic())
+                self.flush()
+                continue
+            if not data:
+                return "closed"
+            self.received += len(data)
+            for event in self.machine.receive(time.monotonic(), data):
+                if isinstance(event, Opened):
+                    self.flush()
+                happen(self, event)
+                if self._ending:
+                    break
+            self.flush()
+        return "closed here"
+
+    async def _answer_all(self, answer: Callable[[Link, Message], Awaitable[None]]) -> None:
+        while True:
+            question = await self._questions.get()
+            try:
+                await answer(self, question)
+            except (GitTorrentError, OSError) as error:
+                _log.info("cannot answer %s: %s", self.address, error)
+                self.close()
+                return
+
+    async def _end(self) -> None:
+        """Close so that the peer sees whole messages and a clean end."""
+        self.flush()
+        self._ending = True
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            profile = self.machine.profile
+            if profile is not None and profile.drains and self._writer.can_write_eof():
+                # The peer of 2008 crashes when the connection breaks under its hands.
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    self._writer.write(bytes(self._unsent))
+                    await self._writer.drain()
+                    self._writer.write_eof()
+                    while await self._reader.read(READ_SIZE):
+                        pass
+        self._writer.close()
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._writer.wait_closed(), DRAIN_SECONDS)

@@ -1,0 +1,195 @@
+"""Taking part in a swarm: to give a repository, or to clone one.
+
+Puts exchange, holding, target and swarm together for one repository. Cloning ends when the newest
+believed reference that anybody leads to is complete; giving goes on until it is stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.git.repository import find_repository
+from gittorrent.gtp.believed import ReferenceBook
+from gittorrent.gtp.exchange import Exchange
+from gittorrent.gtp.node.holding import Holding
+from gittorrent.gtp.node.swarm import Swarm
+from gittorrent.gtp.node.target import (
+    Target,
+    check_out,
+    load_references,
+    prepare_directory,
+    save_reference,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gittorrent.gtp.metainfo import Metainfo
+    from gittorrent.gtp.node.daemon import GtpNode
+    from gittorrent.gtp.reference import Reference
+
+_log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 2.0
+"""How long to wait for a way to a newer reference, once an older one is complete."""
+
+POLL_SECONDS = 0.1
+
+
+def open_seed(node: GtpNode, metainfo: Metainfo, path: Path) -> Swarm:
+    """Return a swarm in which this node gives the repository at ``path``.
+
+    Raises:
+        UsageError: it cannot be served, or lacks what every reference names.
+    """
+    book = ReferenceBook(metainfo)
+    git_dir = find_repository(path).git_dir
+    load_references(git_dir, metainfo.repo_hash, book)
+    holding = Holding(path, metainfo.profile, book)
+    have = holding.refresh()
+    if not have:
+        holding.close()
+        raise UnreachableError(
+            f"{path} lacks what the references of this metainfo file name",
+            hint="name the repository it was made from, or update it",
+        )
+    exchange = _GivingExchange(metainfo.profile, book, have)
+    return Swarm(
+        metainfo=metainfo,
+        exchange=exchange,
+        holding=holding,
+        target=None,
+        open_holding=lambda: holding,
+        meet=lambda peers: node.meet(metainfo.repo_hash, peers),
+        remember=lambda _reference: None,
+    )
+
+
+class _GivingExchange(Exchange):
+    """An exchange at a node that only gives: it takes no path, whatever it hears of."""
+
+    def _reconsider(self, now: float, *, gone: bool = False) -> None:
+        del now, gone
+
+
+@dataclass(frozen=True, slots=True)
+class CloneOptions:
+    """How to clone.
+
+    Args:
+        bare: whether refs are mirrored into a bare repository.
+        block_size: to ask for; 0 for the usual one.
+        allow_unverified: whether unsigned references are believed.
+        patience: seconds without any progress after which to give up.
+    """
+
+    bare: bool = False
+    block_size: int = 0
+    allow_unverified: bool = False
+    patience: float = 300.0
+
+
+class Clone:
+    """A clone under way.
+
+    Args:
+        node: takes part in the swarm.
+        metainfo: of the repository.
+        path: where it goes.
+        options: how.
+    """
+
+    def __init__(
+        self, node: GtpNode, metainfo: Metainfo, path: Path, options: CloneOptions
+    ) -> None:
+        self._options = options
+        self._path = path
+        self._metainfo = metainfo
+        self.book = ReferenceBook(metainfo, allow_unverified=options.allow_unverified)
+        self._git = prepare_directory(path, bare=options.bare)
+        load_references(self._git.directory, metainfo.repo_hash, self.book)
+        self.target = Target(self._git, metainfo, self.book, mirror=options.bare)
+        self.exchange = Exchange(
+            metainfo.profile,
+            self.book,
+            block_size=options.block_size,
+            seed=random.getrandbits(32),
+            stored=self.target.store.have,
+        )
+        self.swarm = Swarm(
+            metainfo=metainfo,
+            exchange=self.exchange,
+            holding=None,
+            target=self.target,
+            open_holding=self._open_holding,
+            meet=lambda peers: node.meet(metainfo.repo_hash, peers),
+            remember=self._remember,
+        )
+
+    async def run(self, progress: Callable[[str, int, int], None]) -> Reference:
+        """Wait until the clone is complete and return the reference it has.
+
+        Args:
+            progress: told of blocks.
+
+        Raises:
+            UnreachableError: nothing came for too long.
+        """
+        swarm, settled = self.swarm, 0.0
+        swarm.last_progress = time.monotonic()
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            if swarm.failure is not None:
+                raise swarm.failure
+            progress("blocks", *self.exchange.progress())
+            now = time.monotonic()
+            if self.exchange.is_idle and self.exchange.have:
+                settled = settled or now
+                if self.exchange.has_newest or now - settled > SETTLE_SECONDS:
+                    break
+            else:
+                settled = 0.0
+            if now - swarm.last_progress > self._options.patience:
+                raise self._stuck()
+        return await asyncio.to_thread(self._finish)
+
+    def close(self) -> None:
+        """Remove scratch space; blocks stay for the next attempt."""
+        self.target.close()
+        if self.swarm.holding is not None:
+            self.swarm.holding.close()
+
+    def _finish(self) -> Reference:
+        complete = [r for r in self.book.newest_first() if r.id in self.exchange.have]
+        if not self._options.bare:
+            check_out(self._git, self._path, complete[0])
+        return complete[0]
+
+    def _stuck(self) -> GitTorrentError:
+        peers = len(self.swarm.links)
+        if not self.book.newest_first():
+            why = "nobody gave a reference object that is to be believed"
+        elif self.exchange.is_idle:
+            why = "nobody has reels that lead to it"
+        else:
+            done, total = self.exchange.progress()
+            why = f"{total - done} of {total} blocks are missing and nobody has them"
+        return UnreachableError(
+            f"cannot clone {self._metainfo.repo_hash.hex()} from {peers} peers: {why}",
+            hint="what was received is kept; run the same command again when more peers are there",
+        )
+
+    def _open_holding(self) -> Holding | None:
+        return Holding(self._path, self._metainfo.profile, self.book)
+
+    def _remember(self, reference: bytes) -> None:
+        found = self.book.get(reference)
+        if found is not None:
+            save_reference(self._git.directory, self._metainfo.repo_hash, found.body)

@@ -1,0 +1,140 @@
+"""Asks one tracker for peers, again and again, and says goodbye.
+
+Rules: a tracker is asked when its answer expires, not before; one that fails or says it is busy
+(HTTP 503) is left alone for longer each time; an answer that never expires is a file, which is read
+again now and then. Source: docs/protocol/gtp01.md, Tracker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from gittorrent.gtp.errors import TrackerError
+from gittorrent.gtp.limits import MAX_TRACKER_ANSWER
+from gittorrent.gtp.tracker_messages import (
+    TrackerAnswer,
+    TrackerEvent,
+    TrackerRequest,
+    parse_answer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.gtp.node.swarm import Swarm
+
+_log = logging.getLogger(__name__)
+
+FILE_SECONDS = 3600.0
+"""How often a tracker that is a file is read."""
+
+SHORTEST_WAIT = 20.0
+"""Seconds between two requests, whatever the tracker says."""
+
+FIRST_RETRY = 10.0
+LONGEST_RETRY = 1800.0
+ANSWER_SECONDS = 30.0
+
+
+class BusyTrackerError(TrackerError):
+    """The tracker asks to be left alone for ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the tracker is busy for {seconds:.0f} seconds")
+        self.seconds = seconds
+
+
+class TrackerClient:
+    """One tracker of one swarm.
+
+    Args:
+        url: of the tracker.
+        swarm: whose peers are wanted.
+        peer_id: ours.
+        port: at which we listen; 0 not at all, and then we are not listed for long.
+        told: given each answer.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        swarm: Swarm,
+        peer_id: bytes,
+        port: int,
+        told: Callable[[Swarm, TrackerAnswer], None],
+    ) -> None:
+        self.url = url
+        self._swarm = swarm
+        self._peer_id = peer_id
+        self._port = port
+        self._told = told
+        self._started = False
+
+    async def run(self) -> None:
+        """Ask for ever."""
+        failures = 0
+        while True:
+            try:
+                event = TrackerEvent.NONE if self._started else TrackerEvent.STARTED
+                answer = await self._ask(event)
+                self._started, failures = True, 0
+                self._told(self._swarm, answer)
+                # A little early, so that the listing never lapses.
+                wait = answer.expires * 0.8 if answer.expires else FILE_SECONDS
+            except BusyTrackerError as error:
+                wait = error.seconds
+            except (TrackerError, OSError, TimeoutError) as error:
+                _log.warning("tracker %s: %s", self.url, error)
+                failures += 1
+                wait = min(FIRST_RETRY * 2 ** (failures - 1), LONGEST_RETRY)
+            # Patience is no secret.
+            await asyncio.sleep(max(wait, SHORTEST_WAIT) * random.uniform(0.9, 1.1))  # noqa: S311
+
+    async def leave(self) -> None:
+        """Say that we are going, if the tracker knows us."""
+        if self._started:
+            await asyncio.wait_for(self._ask(TrackerEvent.STOPPED), 3.0)
+
+    def _request(self, event: TrackerEvent) -> TrackerRequest:
+        return TrackerRequest(
+            repo_hash=self._swarm.metainfo.repo_hash,
+            peer_id=self._peer_id,
+            # Port 9 (discard) stands for "does not listen": the field must not be empty.
+            port=self._port or 9,
+            uploaded=self._swarm.sent,
+            downloaded=self._swarm.received,
+            completed=self._swarm.holding is not None,
+            event=event,
+            valid=0 if self._port else 60,
+        )
+
+    async def _ask(self, event: TrackerEvent) -> TrackerAnswer:
+        import aiohttp
+
+        separator = "&" if "?" in self.url else "?"
+        from yarl import URL
+
+        url = URL(self.url + separator + self._request(event).query(), encoded=True)
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as session:
+                async with session.get(url, allow_redirects=False) as response:
+                    if response.status in (429, 503):
+                        raise BusyTrackerError(_seconds(response.headers.get("Retry-After")))
+                    if response.status != 200:
+                        raise TrackerError(f"HTTP status {response.status}")
+                    data = await response.content.read(MAX_TRACKER_ANSWER + 1)
+                    while not response.content.at_eof() and len(data) <= MAX_TRACKER_ANSWER:
+                        data += await response.content.read(MAX_TRACKER_ANSWER + 1 - len(data))
+        except (aiohttp.ClientError, ValueError) as error:
+            raise TrackerError(str(error) or type(error).__name__) from error
+        return parse_answer(data)
+
+
+def _seconds(value: str | None) -> float:
+    if value is not None and value.isdigit():
+        return min(float(value), LONGEST_RETRY)
+    return 60.0

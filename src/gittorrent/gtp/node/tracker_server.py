@@ -1,0 +1,149 @@
+"""The tracker: one HTTP resource in front of a `TrackerTable`, kept in a `TrackerStore`.
+
+Refusals are bencoded failures with status 200, as clients of 2008 expect them; an address that asks
+too often gets 503 and when to come back. Source: docs/protocol/gtp01.md, Tracker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from gittorrent.gtp.believed import ReferenceBook
+from gittorrent.gtp.errors import TrackerError
+from gittorrent.gtp.limits import MAX_QUERY, MAX_TRACKER_REFERENCES
+from gittorrent.gtp.messages import PeerAddress
+from gittorrent.gtp.tracker_messages import (
+    NOBODY,
+    TrackerAnswer,
+    encode_failure,
+    parse_request,
+)
+from gittorrent.gtp.tracker_table import TooManyRequestsError, TrackerTable
+from gittorrent.node.connections import caller_group, open_listeners, plain_address, show_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gittorrent.gtp.metainfo import Metainfo
+    from gittorrent.gtp.node.tracker_store import TrackerStore
+
+_log = logging.getLogger(__name__)
+
+EXPIRE_SECONDS = 60.0
+
+
+class TrackerServer:
+    """A running tracker.
+
+    Args:
+        store: keeps the table over restarts.
+        metainfos: repositories to track; none for any that is announced.
+        clock: seconds since 1970.
+        behind_proxy: whether the first address of X-Forwarded-For counts as the client's.
+    """
+
+    def __init__(
+        self,
+        store: TrackerStore,
+        metainfos: Sequence[Metainfo] = (),
+        clock: Callable[[], float] = time.time,
+        *,
+        behind_proxy: bool = False,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._behind_proxy = behind_proxy
+        known = frozenset(info.repo_hash for info in metainfos) or None
+        self.table = TrackerTable(secrets.randbelow, known)
+        for info in metainfos:
+            self.table.references[info.repo_hash] = newest_bodies(info)
+        for entry in store.load(clock()):
+            self.table.restore(entry)
+        self._runner: web.AppRunner | None = None
+        self._expiring: asyncio.Task[None] | None = None
+        self.addresses: list[str] = []
+
+    async def start(self, places: Sequence[tuple[str, int]]) -> None:
+        """Begin to listen.
+
+        Raises:
+            CannotListenError: at one of the places.
+        """
+        app = web.Application(client_max_size=MAX_QUERY)
+        app.router.add_get("/{path:.*}", self._announce)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        for host, port in places:
+            for sock in await open_listeners(host, port):
+                await web.SockSite(self._runner, sock).start()
+                name = sock.getsockname()
+                self.addresses.append(f"http://{show_address(str(name[0]), int(name[1]))}/")
+        self._expiring = asyncio.create_task(self._expire_forever())
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._expiring is not None:
+            self._expiring.cancel()
+            await asyncio.gather(self._expiring, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _announce(self, request: web.Request) -> web.Response:
+        now, source = self._clock(), self._source(request)
+        try:
+            self.table.admit(now, caller_group(source))
+            wanted = parse_request(request.rel_url.raw_query_string)
+            answer, entry = self.table.announce(now, wanted, source)
+        except TooManyRequestsError as error:
+            headers = {"Retry-After": str(error.seconds)}
+            return web.Response(status=503, headers=headers, body=encode_failure(str(error)))
+        except TrackerError as error:
+            return _plain(encode_failure(str(error)))
+        if entry is None:
+            self._store.remove(wanted.repo_hash, wanted.peer_id)
+        else:
+            self._store.put(entry)
+        return _plain(answer.encode())
+
+    def _source(self, request: web.Request) -> str:
+        address = request.remote or "127.0.0.1"
+        if self._behind_proxy:
+            address = request.headers.get("X-Forwarded-For", address).split(",")[0].strip()
+        try:
+            return plain_address(address)
+        except ValueError:
+            return "127.0.0.1"
+
+    async def _expire_forever(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_SECONDS)
+            now = self._clock()
+            for repo_hash in self.table.swarms():
+                for gone in self.table.expire(now, repo_hash):
+                    self._store.remove(repo_hash, gone.peer.peer_id)
+
+
+def newest_bodies(info: Metainfo) -> tuple[bytes, ...]:
+    """Return the reference objects of a metainfo file, newest first."""
+    return tuple(r.body for r in ReferenceBook(info).newest_first()[:MAX_TRACKER_REFERENCES])
+
+
+def static_answer(info: Metainfo, peers: Sequence[tuple[str, int]]) -> bytes:
+    """Return the content of a file that any web server can serve as a tracker.
+
+    Args:
+        info: of the repository.
+        peers: that are always there.
+    """
+    known = tuple(PeerAddress(NOBODY, host, port) for host, port in peers)
+    return TrackerAnswer(0, known, newest_bodies(info)).encode()
+
+
+def _plain(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="text/plain")

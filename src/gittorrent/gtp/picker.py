@@ -1,0 +1,135 @@
+"""Which block of a reel to ask a peer for.
+
+Pure. Tracks, for one reel, which blocks are here, who has which, and who was asked for which.
+Rarest first; among equally rare ones a seed decides, so that nodes begin at different places. When
+all that is missing has been asked for, the last ones are asked of a second peer too.
+
+String art for tests: see `Picker.picture`.
+Source: docs/protocol/gtp01.md, Downloading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
+MAX_ASKED_TWICE = 2
+"""Peers that may be asked for one block at the same time, near the end."""
+
+
+class Picker:
+    """The books of one reel's download.
+
+    Args:
+        count: number of blocks.
+        seed: decides between equally rare blocks.
+    """
+
+    def __init__(self, count: int, seed: int = 0) -> None:
+        self.count = count
+        self.have: set[int] = set()
+        self._seed = seed
+        self._offered: dict[Hashable, set[int]] = {}
+        self._asked: dict[int, set[Hashable]] = {}
+        self._copies: Counter[int] = Counter()
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether every block is here."""
+        return len(self.have) == self.count
+
+    @property
+    def missing(self) -> set[int]:
+        """The blocks that are not here."""
+        return set(range(self.count)) - self.have
+
+    def offer(self, peer: Hashable, blocks: Iterable[int]) -> None:
+        """Note which blocks a peer has now; replaces what was noted before."""
+        offered = {block for block in blocks if 0 <= block < self.count}
+        self._copies.subtract(self._offered.get(peer, ()))
+        self._copies.update(offered)
+        self._offered[peer] = offered
+
+    def forget(self, peer: Hashable) -> None:
+        """Forget a peer that went away, with what it was asked."""
+        self._copies.subtract(self._offered.pop(peer, ()))
+        self.unask(peer)
+
+    def unask(self, peer: Hashable, block: int | None = None) -> None:
+        """Note that a peer will not answer for a block, or for any."""
+        for index in [block] if block is not None else list(self._asked):
+            asked = self._asked.get(index, set())
+            asked.discard(peer)
+            if not asked:
+                self._asked.pop(index, None)
+
+    def refuse(self, peer: Hashable, block: int) -> None:
+        """Note that a peer does not have a block after all."""
+        self.unask(peer, block)
+        if block in self._offered.get(peer, ()):
+            self._offered[peer].discard(block)
+            self._copies[block] -= 1
+
+    def asked(self, block: int) -> set[Hashable]:
+        """Return who was asked for a block."""
+        return set(self._asked.get(block, ()))
+
+    def add(self, block: int) -> set[Hashable]:
+        """Note that a block is here; returns who else was asked for it."""
+        self.have.add(block)
+        return self._asked.pop(block, set())
+
+    def remove(self, block: int) -> None:
+        """Note that a block was bad and is wanted again."""
+        self.have.discard(block)
+
+    def interesting(self, peer: Hashable) -> bool:
+        """Tell whether a peer has something that is missing."""
+        return bool(self._offered.get(peer, set()) - self.have)
+
+    def unavailable(self) -> set[int]:
+        """Return the missing blocks that nobody has."""
+        return {block for block in self.missing if self._copies[block] <= 0}
+
+    def pick(self, peer: Hashable, limit: int) -> list[int]:
+        """Choose up to ``limit`` blocks to ask ``peer`` for, and note that it is asked."""
+        open_blocks = self._offered.get(peer, set()) - self.have
+        fresh = [block for block in open_blocks if block not in self._asked]
+        chosen = sorted(fresh, key=self._rank)[:limit]
+        if not chosen and len(self._asked) >= self.count - len(self.have):
+            again = [b for b in open_blocks if self._may_ask_again(b, peer)]
+            chosen = sorted(again, key=self._rank)[:1]
+        for block in chosen:
+            self._asked.setdefault(block, set()).add(peer)
+        return chosen
+
+    def _may_ask_again(self, block: int, peer: Hashable) -> bool:
+        asked = self._asked.get(block, set())
+        return peer not in asked and len(asked) < MAX_ASKED_TWICE
+
+    def _rank(self, block: int) -> tuple[int, bytes]:
+        mixed = hashlib.blake2b(b"%d %d" % (self._seed, block), digest_size=8).digest()
+        return self._copies[block], mixed
+
+    def picture(self) -> str:
+        """Return one character a block: ``#`` here, ``?`` asked, a digit for copies, ``.`` none."""
+        return "".join(
+            "#"
+            if block in self.have
+            else "?"
+            if block in self._asked
+            else "."
+            if self._copies[block] <= 0
+            else str(min(self._copies[block], 9))
+            for block in range(self.count)
+        )
+
+    def check_invariant(self) -> None:
+        """Raise AssertionError when the books contradict themselves."""
+        assert +self._copies == Counter(b for blocks in self._offered.values() for b in blocks)
+        assert not self.have & set(self._asked)
+        assert all(self._asked.values())

@@ -1,0 +1,132 @@
+"""The tracker over HTTP: answers, refusals, back-off, files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from gittorrent.gtp.errors import TrackerError
+from gittorrent.gtp.messages import PeerAddress
+from gittorrent.gtp.metainfo import MetainfoSpec, parse_metainfo, write_metainfo
+from gittorrent.gtp.node.daemon import GtpNode
+from gittorrent.gtp.node.session import open_seed
+from gittorrent.gtp.node.tracker_client import TrackerClient
+from gittorrent.gtp.node.tracker_server import TrackerServer, static_answer
+from gittorrent.gtp.node.tracker_store import TrackerStore
+from gittorrent.gtp.tracker_messages import TrackerEvent, TrackerRequest, parse_answer
+from gittorrent.gtp.tracker_table import BURST
+from support import gtp, nodes
+from support.repositories import Made
+
+HASH = b"h" * 20
+
+
+async def get(server: TrackerServer, query: str) -> tuple[int, bytes, str | None]:
+    parts = urlsplit(server.addresses[0])
+    address = (str(parts.hostname), int(parts.port or 0))
+    response, body = await asyncio.to_thread(nodes.fetch, address, "GET", f"/?{query}")
+    return response.status, body, response.getheader("Retry-After")
+
+
+def request(number: int, event: TrackerEvent = TrackerEvent.NONE) -> str:
+    return TrackerRequest(HASH, bytes([number]) * 20, 1000 + number, event=event).query()
+
+
+def test_peers_find_each_other_and_a_restart_keeps_them(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = TrackerStore(tmp_path / "t.sqlite")
+        server = TrackerServer(store)
+        await server.start([("127.0.0.1", 0)])
+        await get(server, request(1, TrackerEvent.STARTED))
+        _, body, _ = await get(server, request(2, TrackerEvent.STARTED))
+        assert parse_answer(body).peers == (PeerAddress(b"\1" * 20, "127.0.0.1", 1001),)
+        await server.stop()
+        store.close()
+        store = TrackerStore(tmp_path / "t.sqlite")
+        server = TrackerServer(store)
+        await server.start([("127.0.0.1", 0)])
+        _, body, _ = await get(server, request(3))
+        assert {p.port for p in parse_answer(body).peers} == {1001, 1002}
+        await get(server, request(1, TrackerEvent.STOPPED))
+        _, body, _ = await get(server, request(3))
+        assert {p.port for p in parse_answer(body).peers} == {1002}
+        await server.stop()
+        store.close()
+
+    gtp.run(scenario())
+
+
+def test_refusals_are_failures_and_floods_get_503(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = TrackerStore(tmp_path / "t.sqlite")
+        server = TrackerServer(store, clock=lambda: 1000.0)
+        await server.start([("127.0.0.1", 0)])
+        status, body, _ = await get(server, "port=1")
+        assert status == 200
+        assert b"failure reason" in body
+        for _ in range(BURST - 1):
+            await get(server, request(1))
+        status, body, retry = await get(server, request(1))
+        assert status == 503
+        assert retry is not None
+        assert int(retry) > 0
+        assert b"failure reason" in body
+        await server.stop()
+        store.close()
+
+    gtp.run(scenario())
+
+
+def test_a_file_is_a_tracker() -> None:
+    info = parse_metainfo(write_metainfo(MetainfoSpec(b"", ())))
+    answer = parse_answer(static_answer(info, [("seed.example.org", 9417), ("::1", 1)]))
+    assert answer.expires == 0
+    assert [(p.host, p.port) for p in answer.peers] == [("seed.example.org", 9417), ("::1", 1)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", "7 seconds"),
+        (b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n", "60 seconds"),
+        (b"HTTP/1.1 404 None\r\nContent-Length: 0\r\n\r\n", "status 404"),
+        (b"HTTP/1.1 302 Away\r\nLocation: http://localhost/\r\nContent-Length: 0\r\n\r\n", "302"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nle", "no dictionary"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\nd14:failure reason1:xe", "refused: x"),
+        (b"nonsense\r\n\r\n", "."),
+    ],
+    ids=["busy", "slow", "missing", "moved", "list", "failure", "nonsense"],
+)
+def test_clients_understand_trackers_that_fail(
+    answer: bytes, expected: str, copied: Callable[[str], Made]
+) -> None:
+    source = copied("one").git_dir
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(respond, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        info = gtp.metainfo_for(source, gtp.PERL_2008)
+        node = GtpNode(None)
+        swarm = open_seed(node, info, source)
+        client = TrackerClient(
+            f"http://127.0.0.1:{port}/announce?key=1", swarm, node.peer_id, 0, lambda *_: None
+        )
+        with pytest.raises(TrackerError, match=expected):
+            await client._ask(TrackerEvent.STARTED)
+        await client.leave()
+        assert swarm.holding is not None
+        swarm.holding.close()
+        server.close()
+        await server.wait_closed()
+
+    gtp.run(scenario())

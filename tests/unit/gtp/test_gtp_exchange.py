@@ -1,0 +1,393 @@
+"""What is asked of whom: pickers, paths, and the exchange without any I/O."""
+
+from __future__ import annotations
+
+import pytest
+
+from gittorrent.gtp.believed import ReferenceBook
+from gittorrent.gtp.blocks import ReelIndex, ReelObject, check_block_size, usual_block_size
+from gittorrent.gtp.books import STATUS_SECONDS, Phase
+from gittorrent.gtp.choking import Candidate, unchoked
+from gittorrent.gtp.effects import Assemble, Compare, Discard, Drop, Effect, Keep, Say, Splice
+from gittorrent.gtp.errors import BadReferenceError, MessageError
+from gittorrent.gtp.exchange import SETTLE_SECONDS, Exchange
+from gittorrent.gtp.limits import MAX_BLOCKS, PIPELINE, REQUEST_SECONDS
+from gittorrent.gtp.messages import (
+    BEGINNING,
+    BlockName,
+    BlocksRequest,
+    BlocksStatus,
+    Choke,
+    Interested,
+    Kind,
+    Message,
+    ObjectsRequest,
+    Peers,
+    PlayAnswer,
+    PlayRequest,
+    ReelName,
+    ReelOffer,
+    Reels,
+    ReferenceEntry,
+    References,
+    ScanAnswer,
+    ScanEntry,
+    ScanRequest,
+    Stop,
+    Unchoke,
+    Uninterested,
+    bitmap_of,
+)
+from gittorrent.gtp.metainfo import MetainfoSpec, parse_metainfo, write_metainfo
+from gittorrent.gtp.path import Way, best_path
+from gittorrent.gtp.picker import Picker
+from gittorrent.gtp.profile import PERL_2008, RFC
+from gittorrent.gtp.reference import Tagger, reference_id, write_reference
+from gittorrent.ids import Oid, RefName
+
+SIZE = 4096
+
+
+def place(name: str) -> bytes:
+    return name.encode().ljust(20, b".")
+
+
+def way(start: str, end: str, size: int, copies: int = 1) -> Way:
+    first = place(start) if start else BEGINNING
+    return Way(ReelName(first, place(end)), size, copies)
+
+
+def names(path: list[Way] | None) -> list[str]:
+    assert path is not None
+    return [w.reel.end.rstrip(b".").decode() for w in path]
+
+
+def test_the_cheapest_chain_of_reels_is_taken() -> None:
+    ways = [way("", "c", 100), way("", "a", 20), way("a", "b", 20), way("b", "c", 20)]
+    assert names(best_path(ways, (), place("c"))) == ["a", "b", "c"]
+    assert names(best_path(ways, [place("b")], place("c"))) == ["c"]
+    assert best_path(ways, [place("c")], place("c")) == []
+    assert best_path(ways, (), place("d")) is None
+
+
+def test_circles_and_reels_that_nobody_has_lead_nowhere() -> None:
+    ways = [way("a", "b", 0), way("b", "a", 0), way("a", "a", 0), way("", "b", 5, copies=0)]
+    assert best_path(ways, (), place("b")) is None
+
+
+def test_of_equal_paths_the_better_copied_is_taken() -> None:
+    ways = [way("", "x", 9), way("x", "z", 10), way("", "y", 9, 5), way("y", "z", 10, 5)]
+    assert names(best_path(ways, (), place("z"))) == ["y", "z"]
+
+
+def test_rarest_first_and_twice_near_the_end() -> None:
+    picker = Picker(5)
+    picker.offer("a", range(5))
+    picker.offer("b", [0, 1, 2])
+    picker.offer("c", [0])
+    assert picker.picture() == "32211"
+    assert set(picker.pick("a", 2)) == {3, 4}
+    assert picker.pick("c", 2) == [0]
+    assert picker.picture() == "?22??"
+    assert set(picker.pick("b", 9)) == {1, 2}
+    assert picker.pick("b", 9) == [0]
+    assert picker.add(0) == {"b", "c"}
+    assert picker.picture() == "#????"
+    picker.forget("a")
+    assert picker.picture() == "#??.."
+    assert picker.unavailable() == {3, 4}
+    picker.check_invariant()
+
+
+def test_places_go_to_givers_and_one_goes_round() -> None:
+    everybody = [Candidate(n, True, 100 - n) for n in range(10)] + [Candidate(99, False, 999)]
+    first, second = unchoked(everybody, 0, 4), unchoked(everybody, 1, 4)
+    assert {0, 1, 2} <= first & second
+    assert first != second
+    assert 99 not in first
+    assert unchoked(everybody[:3], 7, 4) == {0, 1, 2}
+
+
+def test_block_sizes_are_bounded() -> None:
+    with pytest.raises(MessageError):
+        check_block_size(1, 4095)
+    with pytest.raises(MessageError):
+        check_block_size(4096 * (MAX_BLOCKS + 1), 4096)
+    assert usual_block_size(0) == usual_block_size(2**20)
+    assert usual_block_size(2**44) * MAX_BLOCKS >= 2**44
+
+
+def test_a_large_object_leaves_empty_blocks_behind() -> None:
+    index = ReelIndex()
+    for number, size in enumerate([10, 3 * SIZE, 20, 0]):
+        index.add([ReelObject(Oid(f"{number:040x}"), Kind.BLOB, size)])
+    counts = [len(index.block(n, SIZE).objects) for n in range(index.count(SIZE))]
+    assert counts == [2, 0, 0, 2]
+    assert index.block(3, SIZE).offset == 10
+    with pytest.raises(MessageError):
+        index.block(4, SIZE)
+
+
+# --- the exchange ------------------------------------------------------------------------------
+
+OID = Oid("ab" * 20)
+BODY = write_reference({RefName(b"refs/heads/main"): OID}, OID, None, Tagger(b"A <a@b>", 5), b" ")
+END = reference_id(BODY)
+REEL = ReelName(BEGINNING, END)
+OLD = place("old")
+
+
+class Unsigned(ReferenceBook):
+    """A book for the draft's dialect that believes everything."""
+
+    def _believe(self, reference: object) -> None:
+        pass
+
+
+def exchange() -> Exchange:
+    info = parse_metainfo(write_metainfo(MetainfoSpec(b"key", ())))
+    return Exchange(RFC, Unsigned(info), block_size=SIZE)
+
+
+def tabbed() -> References:
+    body = BODY.replace(b" refs/", b"\trefs/")
+    return References((ReferenceEntry(reference_id(body), body),))
+
+
+NEW = tabbed().entries[0].reference
+DIRECT = ReelName(BEGINNING, NEW)
+
+
+def said(effects: list[Effect], peer: int) -> list[Message]:
+    return [e.message for e in effects if isinstance(e, Say) and e.peer == peer]
+
+
+def connect(x: Exchange, peer: int, *offers: ReelOffer, have: set[int], now: float = 0) -> None:
+    """Let a peer join, offer reels, say which blocks it has, and unchoke us."""
+    assert said(x.joined(now, peer), peer) == [Reels(), References(), Peers()]
+    x.heard(now, peer, tabbed())
+    effects = x.heard(now, peer, Reels(offers))
+    for message in said(effects, peer):
+        if isinstance(message, BlocksRequest):
+            status(x, peer, message.reel, have, now)
+
+
+def status(x: Exchange, peer: int, reel: ReelName, have: set[int], now: float = 0) -> None:
+    fetch = next(f for f in x.path if f.reel == reel)
+    assert fetch.picker is not None
+    count = fetch.picker.count
+    bitmap = bitmap_of({b for b in have if b < count}, count)
+    x.heard(now, peer, BlocksStatus(reel, SIZE, len(bitmap) * 8, bitmap))
+
+
+def played(effects: list[Effect], peer: int) -> set[int]:
+    return {m.block.index for m in said(effects, peer) if isinstance(m, PlayRequest)}
+
+
+def test_a_download_from_two_peers_to_the_end() -> None:
+    x = exchange()
+    connect(x, 1, ReelOffer(DIRECT, 4 * SIZE), have={0, 1, 2, 3})
+    connect(x, 2, ReelOffer(DIRECT, 4 * SIZE), have={0, 1})
+    assert x.phase is Phase.FETCHING
+    second = played(x.heard(1, 2, Unchoke()), 2)
+    assert second == {0, 1}
+    first = played(x.heard(1, 1, Unchoke()), 1)
+    assert first == {2, 3}
+    effects: list[Effect] = []
+    for peer, index in ((2, 0), (2, 1), (1, 2), (1, 3)):
+        block = BlockName(DIRECT, index, SIZE)
+        (keep,) = (
+            e for e in x.heard(2, peer, PlayAnswer(block, 0, b"PACK")) if isinstance(e, Keep)
+        )
+        assert keep == Keep(peer, block, 0, b"PACK")
+        effects = x.kept(2, peer, block)
+    (assemble,) = (e for e in effects if isinstance(e, Assemble))
+    assert assemble.wanted == NEW
+    assert [f.reel for f in assemble.path] == [DIRECT]
+    done = x.assembled(3)
+    assert Uninterested() in said(done, 1)
+    assert x.is_idle
+    assert x.has_newest
+    assert NEW in x.have
+
+
+def test_interest_is_said_once_and_choked_peers_are_not_asked() -> None:
+    x = exchange()
+    x.joined(0, 1)
+    x.heard(0, 1, tabbed())
+    effects = x.heard(0, 1, Reels((ReelOffer(DIRECT, SIZE),)))
+    assert said(effects, 1) == [BlocksRequest(DIRECT, SIZE), Interested()]
+    bitmap = BlocksStatus(DIRECT, SIZE, 8, b"\1")
+    assert said(x.heard(0, 1, bitmap), 1) == []
+    assert said(x.heard(0, 1, Unchoke()), 1) == [PlayRequest(BlockName(DIRECT, 0, SIZE))]
+
+
+def test_no_more_than_the_pipeline_is_open_and_choking_reopens() -> None:
+    x = exchange()
+    connect(x, 1, ReelOffer(DIRECT, 40 * SIZE), have=set(range(40)))
+    connect(x, 2, ReelOffer(DIRECT, 40 * SIZE), have=set(range(40)))
+    asked = played(x.heard(1, 1, Unchoke()), 1)
+    assert len(asked) == PIPELINE
+    x.heard(1, 1, Choke())
+    picker = x.path[0].picker
+    assert picker is not None
+    assert all(not picker.asked(block) for block in asked)
+
+
+def test_a_status_of_another_length_is_a_lie() -> None:
+    x = exchange()
+    connect(x, 1, ReelOffer(DIRECT, 4 * SIZE), have={0})
+    effects = x.heard(1, 1, BlocksStatus(DIRECT, SIZE, 16, b"\1\0"))
+    assert any(isinstance(e, Drop) for e in effects)
+
+
+def test_a_false_reference_ends_the_connection() -> None:
+    x = exchange()
+    x.joined(0, 1)
+    effects = x.heard(0, 1, References((ReferenceEntry(b"x" * 20, BODY),)))
+    (drop,) = (e for e in effects if isinstance(e, Drop))
+    assert "another id" in drop.reason
+    assert x.heard(0, 1, Unchoke()) == []
+
+
+def test_an_announced_reference_is_asked_for() -> None:
+    x = exchange()
+    x.joined(0, 1)
+    announced = References((ReferenceEntry(NEW),))
+    assert said(x.heard(0, 1, announced), 1) == [References(), Reels()]
+    x.heard(0, 1, tabbed())
+    assert said(x.heard(0, 1, announced), 1) == []
+
+
+def test_when_a_peer_vanishes_another_path_is_scanned_and_completed() -> None:
+    x = exchange()
+    steps = ReelName(BEGINNING, OLD), ReelName(OLD, NEW)
+    connect(x, 1, ReelOffer(DIRECT, 2 * SIZE), have={0, 1})
+    connect(x, 2, ReelOffer(steps[0], 3 * SIZE), ReelOffer(steps[1], SIZE), have={0, 1, 2})
+    assert [f.reel for f in x.path] == [DIRECT]
+    x.heard(1, 1, Unchoke())
+    x.heard(1, 2, Unchoke())
+    block = BlockName(DIRECT, 0, SIZE)
+    x.heard(1, 1, PlayAnswer(block, 0, b"PACK"))
+    x.kept(1, 1, block)
+    effects = x.left(2, 1)
+    assert [e.reels for e in effects if isinstance(e, Splice)] == [(DIRECT,)]
+    assert [f.reel for f in x.path] == list(steps)
+    asked = [m for m in said(effects, 2) if isinstance(m, BlocksRequest)]
+    assert [m.reel for m in asked] == list(steps)
+    effects = x.heard(3, 2, BlocksStatus(steps[0], SIZE, 8, b"\7"))
+    scans = [m for m in said(effects, 2) if isinstance(m, ScanRequest)]
+    assert {m.block.index for m in scans} == {0, 1, 2}
+    entries = tuple(ScanEntry(bytes([n]) * 20, Kind.BLOB, 5) for n in range(4))
+    for scan in scans:
+        (compare,) = (
+            e for e in x.heard(3, 2, ScanAnswer(scan.block, 0, entries)) if isinstance(e, Compare)
+        )
+        assert compare.entries == entries
+    whole, few, many = (scan.block for scan in scans)
+    assert said(x.compared(4, 2, whole, 4, []), 2) == []
+    missing = [Oid("03" * 20)]
+    assert said(x.compared(4, 2, few, 4, missing), 2) == [ObjectsRequest((b"\3" * 20,))]
+    assert said(x.compared(4, 2, many, 4, missing * 3), 2) == [PlayRequest(many)]
+
+
+def test_the_other_of_two_that_were_asked_is_told_to_stop() -> None:
+    x = exchange()
+    connect(x, 1, ReelOffer(DIRECT, SIZE), have={0})
+    connect(x, 2, ReelOffer(DIRECT, SIZE), have={0})
+    block = BlockName(DIRECT, 0, SIZE)
+    assert played(x.heard(1, 1, Unchoke()), 1) == {0}
+    assert played(x.heard(1, 2, Unchoke()), 2) == {0}
+    x.heard(2, 1, PlayAnswer(block, 0, b"PACK"))
+    assert Stop(block) in said(x.kept(2, 1, block), 2)
+
+
+def both_gave(x: Exchange) -> None:
+    for peer in (1, 2):
+        connect(x, peer, ReelOffer(DIRECT, 2 * SIZE), have={0, 1})
+    asked = {peer: played(x.heard(1, peer, Unchoke()), peer) for peer in (1, 2)}
+    assert asked[1] == {0, 1}
+    for peer, index in ((1, 0), (2, 1)):
+        block = BlockName(DIRECT, index, SIZE)
+        x.heard(2, peer, PlayAnswer(block, 0, b"PACK"))
+        x.kept(2, peer, block)
+
+
+def test_after_a_lie_peers_are_tested_one_at_a_time() -> None:
+    x = exchange()
+    both_gave(x)
+    assert x.phase is Phase.ASSEMBLING
+    effects = x.broken(3)
+    assert any(isinstance(e, Discard) for e in effects)
+    assert not any(isinstance(e, Drop) for e in effects)
+    assert played(effects, 1) == {0, 1}
+    assert played(effects, 2) == set()
+    for index in (0, 1):
+        block = BlockName(DIRECT, index, SIZE)
+        x.heard(4, 1, PlayAnswer(block, 0, b"PACK"))
+        x.kept(4, 1, block)
+    effects = x.broken(5)
+    assert [e.peer for e in effects if isinstance(e, Drop)] == [1]
+    assert played(effects, 2) == {0, 1}
+
+
+def test_missing_objects_are_asked_for_by_id() -> None:
+    x = exchange()
+    both_gave(x)
+    effects = x.lacking(3, [Oid("07" * 20)])
+    wanted = ObjectsRequest((b"\7" * 20,))
+    assert sum(wanted in said(effects, peer) for peer in (1, 2)) == 1
+    assert x.phase is Phase.REPAIRING
+
+
+def test_who_does_not_answer_is_dropped_but_may_return() -> None:
+    x = exchange()
+    connect(x, 1, ReelOffer(DIRECT, SIZE), have={0})
+    x.heard(1, 1, Unchoke())
+    assert not any(isinstance(e, Drop) for e in x.tick(REQUEST_SECONDS))
+    (drop,) = (e for e in x.tick(REQUEST_SECONDS + 2) if isinstance(e, Drop))
+    assert not drop.ban
+
+
+def test_slow_is_not_dead() -> None:
+    x = exchange()
+    connect(x, 1, ReelOffer(DIRECT, SIZE), have={0})
+    x.heard(1, 1, Unchoke())
+    x.receiving(REQUEST_SECONDS, 1)
+    assert not any(isinstance(e, Drop) for e in x.tick(REQUEST_SECONDS + 2))
+
+
+def test_nobody_may_send_more_than_a_reel_can_hold() -> None:
+    x = exchange()
+    connect(x, 1, ReelOffer(DIRECT, SIZE), have={0})
+    x.heard(1, 1, Unchoke())
+    much = PlayAnswer(BlockName(DIRECT, 0, SIZE), 0, bytes(3 * 2**20))
+    effects = x.heard(2, 1, much)
+    assert [e.reason for e in effects if isinstance(e, Drop)] == [
+        "it sends more than the reel can hold"
+    ]
+    assert not any(isinstance(e, Keep) for e in effects)
+
+
+def test_a_peer_that_never_tells_its_blocks_does_not_hold_up_another_path() -> None:
+    x = exchange()
+    x.joined(0, 1)
+    x.heard(0, 1, tabbed())
+    x.heard(0, 1, Reels((ReelOffer(DIRECT, SIZE),)))
+    connect(x, 2, ReelOffer(ReelName(BEGINNING, OLD), SIZE), ReelOffer(ReelName(OLD, NEW), SIZE),
+            have={0})  # fmt: skip
+    x.tick(SETTLE_SECONDS + 1)
+    assert [f.reel for f in x.path] == [DIRECT]
+    x.tick(STATUS_SECONDS + 1)
+    assert len(x.path) == 2
+
+
+def test_unsigned_references_need_the_users_word() -> None:
+    info = parse_metainfo(b"d10:referenceslee")
+    assert info.profile is PERL_2008
+    book = ReferenceBook(info)
+    with pytest.raises(BadReferenceError, match="signed by nobody"):
+        book.add(END, BODY)
+    assert ReferenceBook(info, allow_unverified=True).add(END, BODY)
+    listed = parse_metainfo(write_metainfo(MetainfoSpec(b"", (BODY,), profile=PERL_2008)))
+    assert END in ReferenceBook(listed)

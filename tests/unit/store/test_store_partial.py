@@ -184,7 +184,8 @@ def _limited(code: str, tmp_path: Path, limit: int) -> str:
     )
     here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, "-c", setup + code, str(tmp_path), str(here), str(here.parents[1])],
+        # -B: a limit on file sizes would cut short the byte code written for everybody.
+        [sys.executable, "-B", "-c", setup + code, str(tmp_path), str(here), str(here.parents[1])],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         capture_output=True, text=True, check=False,
     )  # fmt: skip

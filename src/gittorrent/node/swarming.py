@@ -6,7 +6,7 @@ the node sends. A single downloader notices nothing of this.
 
 Tracks the participants of each repository. Rules: an address is passed on only if it is the one
 the participant calls from; what participants claim is bounded and only steers what is shown.
-Source: docs/protocol/mirrorsync.md, Super-seeding; docs/protocol/mirrorsync.md, Peer exchange.
+Source: docs/protocol/mirrorsync.md, "Super-seeding" and "Peer exchange".
 """
 
 from __future__ import annotations

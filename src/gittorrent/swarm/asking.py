@@ -7,7 +7,8 @@ For ``Download``, which calls ``fill`` whenever a peer may have room. The rules:
   fetches one part the others get through so many; a slow peer therefore starts that far ahead
   and never holds up the part that the indexer needs next.
 - *Rarest first*, when incomplete peers are the majority.
-- *Tail*: of the last few parts, a peer gets none that the others would all finish before it.
+- *Tail*, in order: of the last few parts, a peer gets none that the others would all finish
+  before it. (Among incomplete peers few parts can be had at a time anyway, and nobody waits.)
 - *Endgame*: once nothing is idle, a peer without work repeats what is expected last, if it is
   clearly faster than whoever owes it. How often is bounded, unless it saves seconds.
 - *Late head*: the same for the part the indexer waits for, once the others are far ahead.
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from gittorrent.swarm.books import Books
     from gittorrent.swarm.peers import Peer
 
-import os
-CAP = int(os.environ.get("CAP", "600"))
 LATE_LOOKED_AT = 32
 """Of the parts owed, how many of the latest an idle peer considers repeating."""
 
@@ -63,15 +62,23 @@ class Asker:
         self._window = max(8, settings.window // self._part_size)
 
     def mode(self) -> Mode:
-        """Return the order in force: in order unless most peers are incomplete."""
+        """Return the order in force: in order while complete peers are many enough.
+
+        With one of them at most, whatever nobody else has comes through that one: rarest first.
+        """
         if self.settings.mode is not None:
             return self.settings.mode
         partial = self.books.partial_peers
-        return Mode.RAREST if 2 * partial > len(self.books.peers) else Mode.IN_ORDER
+        complete = len(self.books.peers) - partial
+        swarming = partial > complete or (partial > 0 and complete <= 1)
+        return Mode.RAREST if swarming else Mode.IN_ORDER
 
     def fill(self, now: float, peers: Iterable[Peer]) -> list[Effect]:
         """Ask peers that have room for what they are best asked for; return the requests."""
         self.idle = False
+        peers = [peer for peer in peers if peer.room(now, self._part_size, self.settings)]
+        if not peers:
+            return []
         scene = self._scene(now)
         chosen = sorted(peers, key=lambda peer: self._rank(scene, peer))
         effects = self._fill_each(scene, chosen)
@@ -85,8 +92,6 @@ class Asker:
         effects: list[Effect] = []
         for peer in peers:
             room = peer.room(scene.now, self._part_size, self.settings)
-            if scene.mode is Mode.RAREST:
-                room = min(room, CAP - scene.owed)
             while room > 0:
                 run = self._choose(scene, peer, room)
                 if run is None:
@@ -139,7 +144,7 @@ class Asker:
         if (head := self._late_head(scene, peer)) is not None:
             return head
         left = candidates.bit_count()
-        if left <= TAIL and (scene.mode is Mode.IN_ORDER or os.environ.get('TAILON')):
+        if left <= TAIL and scene.mode is Mode.IN_ORDER:
             if self._others_sooner(scene, peer, candidates, left):
                 self.idle = True
                 return None
@@ -235,7 +240,10 @@ class Asker:
         own = peer.finish_after(scene.now, self.books.layout.size(part), scene.assumed_rate)
         if own - scene.now > CLEARLY * (expected - scene.now):
             return False
-        if expected - own > self.settings.patience:
+        patience = self.settings.patience
+        if scene.mode is Mode.RAREST:
+            patience = self.settings.line_patience
+        if expected - own > patience:
             return True
         live = sum(not other.snubbed for other in owing)
         share = self.settings.duplicate_share * self.books.layout.parts

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from gittorrent.swarm.events import PeerKey
 
 
+UNKNOWN_WAIT = 10.0
+"""Seconds that incomplete peers are taken to need for a part while nothing is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How a pack is cut: ``parts`` parts of ``part_size`` bytes, the last one shorter."""
@@ -57,6 +61,7 @@ class Books:
         self.askers: dict[int, list[Peer]] = {}
         self.verifying: dict[int, PeerKey] = {}
         self.wasted_bytes = 0
+        self.usual = UNKNOWN_WAIT  # seconds that a part asked of an incomplete peer takes
 
     def add_peer(self, peer: Peer) -> None:
         """Begin to count a peer and its claim."""
@@ -107,6 +112,11 @@ class Books:
         for part in range(first, last + 1):
             peer.fly(now, part, self.layout.size(part))
             self.askers.setdefault(part, []).append(peer)
+
+    def note_wait(self, peer: Peer, seconds: float) -> None:
+        """Note how long it took until a part came that was asked for."""
+        if peer.claim is not None:
+            self.usual += 0.2 * (seconds - self.usual)
 
     def release(self, peer: Peer, part: int) -> Flight:
         """A peer no longer owes a part; if nobody live owes it, it may be asked for again."""

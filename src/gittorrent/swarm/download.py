@@ -226,7 +226,9 @@ class Download:
 
     def _delivered(self, peer: Peer, part: int) -> None:
         if part in peer.flights:
-            peer.receive(self._now, part, peer.flights[part].size, complete=True)
+            flight = peer.flights[part]
+            self._books.note_wait(peer, self._now - flight.asked)
+            peer.receive(self._now, part, flight.size, complete=True)
             self._books.release(peer, part)
         if peer.snubbed:
             peer.snubbed = False
@@ -313,8 +315,12 @@ class Download:
 
     def _watch(self, peer: Peer) -> None:
         """See that the deadline is not missed at which a peer counts as stalled."""
-        stalls = peer.stalls_at(self._books.layout.part_size, self._settings)
+        stalls = self._stalls_at(peer)
         self._wake = min(self._wake, stalls)
+
+    def _stalls_at(self, peer: Peer) -> float:
+        part_size = self._books.layout.part_size
+        return peer.stalls_at(part_size, self._settings, self._books.usual)
 
     def _rest(self, peer: Peer) -> None:
         """Leave a stalled peer alone for a while, ever longer."""
@@ -335,12 +341,11 @@ class Download:
 
     def _expire(self) -> None:
         """Do what is due, and find out when the next thing is."""
-        part_size = self._books.layout.part_size
         wake = math.inf
         for peer in self._books.peers.values():
-            if peer.stalls_at(part_size, self._settings) <= self._now:
+            if self._stalls_at(peer) <= self._now:
                 self._snub(peer)
-            wake = min(wake, peer.stalls_at(part_size, self._settings))
+            wake = min(wake, self._stalls_at(peer))
             if peer.quiet_until > self._now:
                 wake = min(wake, peer.quiet_until)
         self._wake = wake

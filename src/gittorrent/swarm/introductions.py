@@ -66,29 +66,32 @@ class Introductions:
     def listens(self, peer: PeerKey, url: str | None) -> list[Introduction]:
         """Note where a member listens, None for nowhere, and return who is told of whom."""
         member = self._members.setdefault(peer, _Member())
-        first = member.url is None
+        news = url is not None and member.url is None
         member.url = url
-        others = [(k, m) for k, m in self._members.items() if k != peer and m.url is not None]
         made = []
-        for key, other in self._sample(others, DEGREE):
-            del key
-            if member.told < MOST_TOLD and other.url is not None:
-                member.told += 1
-                made.append(Introduction(peer, other.url))
-        if url is not None and first:
-            deaf = [(k, m) for k, m in self._members.items() if k != peer and m.url is None]
-            for key, other in self._sample(deaf, DEGREE):
-                if other.told < MOST_TOLD:
-                    other.told += 1
-                    made.append(Introduction(key, url))
+        if member.told < MOST_TOLD:
+            for other in self._sample(peer, listening=True):
+                known = self._members[other].url
+                if known is not None:
+                    member.told += 1
+                    made.append(Introduction(peer, known))
+        if news and url is not None:
+            for other in self._sample(peer, listening=False):
+                deaf = self._members[other]
+                if deaf.told < MOST_TOLD:
+                    deaf.told += 1
+                    made.append(Introduction(other, url))
         return made
 
-    def _sample(
-        self, members: list[tuple[PeerKey, _Member]], count: int
-    ) -> list[tuple[PeerKey, _Member]]:
-        pool = list(members)
-        chosen: list[tuple[PeerKey, _Member]] = []
-        while pool and len(chosen) < count:
+    def _sample(self, peer: PeerKey, *, listening: bool) -> list[PeerKey]:
+        """Return up to DEGREE other members at random, of those who listen or of the others."""
+        pool = [
+            key
+            for key, member in self._members.items()
+            if key != peer and (member.url is not None) == listening
+        ]
+        chosen: list[PeerKey] = []
+        while pool and len(chosen) < DEGREE:
             at = self._random(len(pool))
             pool[at], pool[-1] = pool[-1], pool[at]
             chosen.append(pool.pop())

@@ -24,6 +24,9 @@ RATE_MEMORY = 3.0
 ASSUMED_ROUND_TRIP = 0.1
 """Seconds to the first byte while unmeasured."""
 
+WAITS = 3.0
+"""How many times the usual wait in line at an incomplete peer is too long."""
+
 MIN_SAMPLE = 1e-4
 """Shortest time, in seconds, a delivery is taken to last: bursts must not look infinitely fast."""
 
@@ -96,7 +99,7 @@ class Meter:
         self.round_trip = sample if known is None else 0.75 * known + 0.25 * sample
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Peer:
     """One peer of one download. ``claim`` is a picker mask, None when it has everything."""
 
@@ -186,8 +189,11 @@ class Peer:
         due = self.meter.mark + owed / rate
         return due if due >= now else now + (now - due)
 
-    def stalls_at(self, part_size: int, settings: Settings) -> float:
-        """Return when the peer counts as stalled if nothing comes; never, if nothing is due."""
+    def stalls_at(self, part_size: int, settings: Settings, usual: float = 0.0) -> float:
+        """Return when the peer counts as stalled if nothing comes; never, if nothing is due.
+
+        ``usual``: seconds that a part asked of an incomplete peer usually takes.
+        """
         if not self.flights or all(flight.shared for flight in self.flights.values()):
             return math.inf
         rate = self.meter.rate
@@ -197,7 +203,6 @@ class Peer:
         if rate is not None and self.delivered_parts == 0:
             patience = max(patience, settings.first_patience)
         if self.claim is not None:
-            import os
-            patience = max(patience, float(os.environ.get("PAT", "10")))
+            patience = max(patience, settings.line_patience, WAITS * usual)
         patience = min(patience * 2.0 ** min(self.snubs, 8), settings.longest_patience)
         return self.meter.mark + patience

@@ -6,12 +6,14 @@ had it, when it was shown in vain, or to a downloader that has had nothing new f
 not reach the others, or they have nothing for it).
 
 Tracks, for one pack: who downloads it; what each was shown, has, and got from us; how many hold
-each part; how many parts we send in a second. Rules: fewer than ``CROWD`` downloaders see
-everything at once. What is shown and not yet taken is bounded in all, at about what we send in two
-seconds, so that parts never seen yet are not kept waiting behind others; while there is demand it
-never runs dry, so a crowd whose members cannot reach each other is served at full speed. Claims
-are hearsay: they decide what is repeated, never whether a part is shown for the first time. Time
-comes in; it may be the same in many calls. Must not know connections or bytes.
+each part; how many parts we send in a second, and how long one takes.
+
+Rules: fewer than ``CROWD`` downloaders see everything at once. What is shown and not yet taken is
+bounded in all, at about what we send in two seconds, so that parts never seen yet are not kept
+waiting behind others; while there is demand it never runs dry, so a crowd whose members cannot
+reach each other is served at full speed. Claims are hearsay: they decide what is repeated, never
+whether a part is shown for the first time. Time comes in; it may be the same in many calls. Must
+not know connections or bytes.
 Source: docs/protocol/mirrorsync.md, Super-seeding.
 """
 
@@ -42,10 +44,16 @@ STALL_PARTS = 3.0
 """The same in times that we need for a part: on slow lines everything takes longer."""
 
 PATIENCE_SECONDS = 6.0
-"""Time after which a downloader that got nothing from others is one that does not reach them."""
+"""Time after which who got nothing from others is taken not to reach them, at least."""
+
+PATIENCE_PARTS = 16.0
+"""The same in times that we need for a part: two windows full, one to send and one to pass on."""
 
 VAIN_SECONDS = 10.0
 """Time in which a part must be taken, at least, or it is shown to somebody else."""
+
+VAIN_WINDOWS = 4.0
+"""The same in times that we need for all that is shown and not yet taken."""
 
 RATE_SECONDS = 1.0
 """Over how long parts sent are counted."""
@@ -59,7 +67,7 @@ class _Downloader:
     has: int = 0  # a mask, as the picker uses them
     sent: int = 0
     from_others: bool = False
-    idle: bool = False  # did not take what it was shown
+    rests_until: float = -math.inf  # since it did not take what it was shown
     told: PartSet | None = None
     open: dict[int, float] = field(default_factory=dict)  # shown and not yet taken: since when
 
@@ -79,6 +87,8 @@ class Revealer:
         self._fresh = list(range(parts))  # a heap; entries are checked when they come up
         self._open = 0
         self._sent: deque[float] = deque()
+        self._sent_at: float | None = None  # when a part was sent that others waited behind
+        self._gap: float | None = None  # seconds from one part sent to the next
         self._now = -math.inf
         self._pass_at = -math.inf
         self._cursor = 0
@@ -137,15 +147,22 @@ class Revealer:
 
     def sent(self, peer: PeerKey, part: int) -> None:
         """Note that a part was sent to ``peer``."""
-        self._sent.append(self._now)
+        self._count_sent()
         downloader = self._downloaders.get(peer)
         if downloader is None:
             return
         downloader.sent += 1
-        downloader.idle = False
+        downloader.rests_until = -math.inf
         if part not in downloader.shown:
             self._keep(downloader, part)
         self._taken(downloader, part)
+
+    def _count_sent(self) -> None:
+        self._sent.append(self._now)
+        if self._sent_at is not None:
+            gap = self._now - self._sent_at
+            self._gap = gap if self._gap is None else 0.8 * self._gap + 0.2 * gap
+        self._sent_at = self._now if self._open > 1 else None
 
     def reveal(self, peer: PeerKey, now: float) -> PartSet | None:
         """Return all that ``peer`` may ask us for from now on; None stands for everything."""
@@ -156,7 +173,7 @@ class Revealer:
         self._show_more(now)
         return downloader.shown
 
-    def changed(self, peer: PeerKey, now: float) -> PartSet | None | bool:
+    def changed(self, peer: PeerKey, now: float) -> PartSet | bool | None:
         """Return what to tell ``peer`` when that differs from what it was told, else False."""
         downloader = self._downloaders.get(peer)
         if downloader is None:
@@ -185,11 +202,11 @@ class Revealer:
         """Fill the window, as far as there are takers."""
         if now <= self._pass_at:
             return
+        self._withdraw(now)
         while self._open < self.window:
             if not (self._show_fresh(now) or self._show_again(now)):
                 break
         self._pass_at = now
-        self._withdraw(now)
 
     def _show_fresh(self, now: float) -> bool:
         part = self._next_fresh()
@@ -198,7 +215,7 @@ class Revealer:
         most = -(-self.window // len(self._downloaders))
         bit = self._counts.bit(part)
         for peer, downloader in self._downloaders.items():
-            if downloader.idle or len(downloader.open) >= most or downloader.has & bit:
+            if now < downloader.rests_until or len(downloader.open) >= most or downloader.has & bit:
                 continue
             self._show(peer, downloader, part, now)
             return True
@@ -206,11 +223,14 @@ class Revealer:
 
     def _show_again(self, now: float) -> bool:
         """Show a rare part to somebody who gets nothing from the others."""
-        stall = max(STALL_SECONDS, STALL_PARTS * RATE_SECONDS / max(len(self._sent), 1))
+        if self._gap is None:
+            return False  # we do not know yet what is long
+        stall = max(STALL_SECONDS, STALL_PARTS * self._gap)
+        patience = max(PATIENCE_SECONDS, PATIENCE_PARTS * self._gap)
         for peer, downloader in self._downloaders.items():
-            if downloader.idle or downloader.open:
+            if now < downloader.rests_until or downloader.open:
                 continue
-            apart = not downloader.from_others and now - downloader.joined > PATIENCE_SECONDS
+            apart = not downloader.from_others and now - downloader.joined > patience
             if not apart and now - downloader.grew <= stall:
                 continue
             lacking = self._counts.everything & ~downloader.has
@@ -248,11 +268,12 @@ class Revealer:
 
     def _withdraw(self, now: float) -> None:
         """Take back what was shown in vain."""
-        patience = max(VAIN_SECONDS, 4.0 * RATE_SECONDS * self._open / max(len(self._sent), 1))
+        gap = VAIN_SECONDS if self._gap is None else self._gap
+        patience = max(VAIN_SECONDS, VAIN_WINDOWS * gap * self._open)
         for downloader in self._downloaders.values():
             for part, since in list(downloader.open.items()):
                 if now - since > patience:
-                    downloader.idle = True
+                    downloader.rests_until = now + patience
                     self._taken(downloader, part)
                     downloader.shown.discard(part)
                     self._let_go(part)

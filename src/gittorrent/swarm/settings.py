@@ -57,6 +57,8 @@ class Settings:
     ``patience``: shortest silence, in seconds, before a peer counts as stalled;
     ``first_patience``: the same before its first part; ``stall_factor``: how many times the
     expected time of a part it may be silent; ``longest_patience``: what silence is never worth.
+    ``line_patience``: shortest silence of an incomplete peer before it counts as stalled, since
+    others wait in line there too; and the seconds that asking twice must save among such peers.
     ``window``: bytes ahead of the indexer at which a late part it waits for is asked again.
     ``duplicate_share``: fraction of parts that may be asked twice merely to end sooner.
     ``recheck``: seconds between reviews while a peer idles.
@@ -69,6 +71,7 @@ class Settings:
     first_patience: float = 5.0
     stall_factor: float = 4.0
     longest_patience: float = 120.0
+    line_patience: float = 10.0
     window: int = 64 << 20
     duplicate_share: float = 0.02
     recheck: float = 0.25

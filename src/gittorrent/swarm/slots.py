@@ -6,8 +6,8 @@ which they became ready: fair rotation. A peer that reads much more slowly than 
 slot up and finishes its part without one, so it cannot hold the others up.
 
 How many slots pay depends on whose link is the narrow one: on our own, more would only make parts
-arrive later; on the peers', more add up. So while somebody waits a few more slots are tried now
-and then, and kept when more bytes leave in a second because of them.
+arrive later; on the peers', more add up. So while somebody waits twice the slots are tried now and
+then, and kept when more bytes leave in a second because of them; or half, if no fewer leave.
 
 Tracks who holds a slot since when, who waits, and what the last trial brought. Time comes in.
 Must not know sockets.
@@ -67,11 +67,12 @@ class Slots:
         self._counting_since: float | None = None
         self._rate_before: float | None = None
         self._slots_before = slots
+        self._upwards = True
         self._rest = 0
         self._typical: float | None = None  # seconds that a part takes
         self._holders: dict[PeerKey, float] = {}
         self._overdue: dict[PeerKey, float] = {}  # sends its part without a slot
-        self._waiting: OrderedDict[PeerKey, int] = OrderedDict()
+        self._waiting: OrderedDict[PeerKey, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._holders)
@@ -80,6 +81,11 @@ class Slots:
     def waiting(self) -> int:
         """How many wait for a slot."""
         return len(self._waiting)
+
+    @property
+    def line(self) -> set[PeerKey]:
+        """Who is being sent a part or waits for it."""
+        return {*self._holders, *self._overdue, *self._waiting}
 
     @property
     def limit(self) -> int:
@@ -101,27 +107,40 @@ class Slots:
         self._judge(rate)
 
     def _judge(self, rate: float) -> None:
+        """End a trial, or begin one: upwards while that pays, then downwards, and so on."""
         if not self._waiting:
             self._rate_before = None
             return
-        if self._rate_before is not None and rate < self._rate_before * WORTH:
-            self._slots = self._slots_before
-            self._rate_before = None
-            self._rest = REST_TRIALS
-        elif self._rest:
-            self._rest -= 1
-        elif self._slots < MOST_SLOTS:
-            self._rate_before = rate
-            self._slots_before = self._slots
-            self._slots = min(2 * self._slots, MOST_SLOTS)
+        before = self._rate_before
+        if before is None:
+            if self._rest:
+                self._rest -= 1
+            else:
+                self._try_others(rate)
+            return
+        needed = before * WORTH if self._upwards else before / WORTH
+        if rate >= needed:
+            self._try_others(rate)
+            return
+        self._slots = self._slots_before
+        self._upwards = not self._upwards
+        self._rate_before = None
+        self._rest = REST_TRIALS
 
-    def ask(self, peer: PeerKey, now: float, copies: int = 0) -> list[PeerKey]:
-        """Note that ``peer`` wants to be sent a part; return who may begin now.
+    def _try_others(self, rate: float) -> None:
+        if not self._upwards and self._slots <= self._least:
+            self._upwards = True
+        if self._upwards:
+            others = min(2 * self._slots, MOST_SLOTS)
+        else:
+            others = max(self._slots // 2, self._least)
+        self._rate_before = None if others == self._slots else rate
+        self._slots_before, self._slots = self._slots, others
 
-        ``copies``: how many others are known to have that part. The rarest is sent first.
-        """
+    def ask(self, peer: PeerKey, now: float) -> list[PeerKey]:
+        """Note that ``peer`` wants to be sent a part; return who may begin now."""
         if peer not in self._holders and peer not in self._overdue:
-            self._waiting[peer] = copies
+            self._waiting[peer] = None
         return self._grant(now)
 
     def done(self, peer: PeerKey, now: float) -> list[PeerKey]:
@@ -158,8 +177,7 @@ class Slots:
     def _grant(self, now: float) -> list[PeerKey]:
         begun = []
         while self._waiting and len(self._holders) < self._slots:
-            peer = min(self._waiting, key=self._waiting.__getitem__)
-            del self._waiting[peer]
+            peer, _ = self._waiting.popitem(last=False)
             self._holders[peer] = now
             begun.append(peer)
         return begun

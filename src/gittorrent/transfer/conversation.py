@@ -101,6 +101,11 @@ class Conversation:
         self._mid_payload = False
 
     @property
+    def key(self) -> PeerKey:
+        """What this conversation is called among those that wait for upload slots."""
+        return self._key
+
+    @property
     def waiting(self) -> int:
         """How many questions of the peer wait for their answers."""
         return len(self._answers)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.swarm.bitmap import PartSet
-from gittorrent.swarm.events import PeerKind
+from gittorrent.swarm.events import PeerKey, PeerKind
 from gittorrent.transfer.conversation import Conversation, ConversationEndedError
 from gittorrent.transfer.dialling import ANSWER_SECONDS, connect, service_request
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
@@ -94,6 +94,11 @@ class GitMirror:
             self._conversation.say(Ready(VERSION, exchange.node_id))
             self._ready.set_result(None)
         self._task = asyncio.get_running_loop().create_task(self._converse())
+
+    @property
+    def key(self) -> PeerKey:
+        """What this conversation is called among those that wait for upload slots."""
+        return self._conversation.key
 
     @property
     def own_address(self) -> str:

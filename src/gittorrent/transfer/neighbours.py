@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.swarm.bitmap import PartSet
+from gittorrent.swarm.telling import Telling
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, claimed_parts
 from gittorrent.transfer.hub import PeerHub
 from gittorrent.transfer.limiter import Limiter
@@ -70,11 +72,12 @@ class Neighbours:
         self.mirrors: list[Mirror] = []
         self._note = note
         self._sharing = sharing
+        self._slots = SlotQueue()
         self._exchange = Exchange(
             secrets.token_hex(20),
             self.shelf,
             Limiter(sharing.up_limit),
-            SlotQueue(),
+            self._slots,
             self._learn,
             Limiter(sharing.down_limit),
         )
@@ -84,6 +87,8 @@ class Neighbours:
         self._hub: PeerHub | None = None
         self._repository: RepositoryId | None = None
         self._download: PackDownload | None = None
+        self._telling = Telling()
+        self._told_first = 0
 
     async def open_first(self, endpoint: Endpoint, kind: AddressClass) -> None:
         """Begin to talk to the mirror the user named.
@@ -122,6 +127,8 @@ class Neighbours:
         """Let everybody, now and later, take part in a download."""
         self._repository = repository
         self._download = download
+        self._telling = Telling()
+        self._told_first = 0
         for mirror in self.mirrors:
             self._spawn(self._offer_help(mirror, download))
         if download.wanted.total >= SMALLEST_SHARED:
@@ -131,12 +138,27 @@ class Neighbours:
         """Note that no download is running."""
         self._download = None
 
-    def announce(self, download: PackDownload) -> None:
-        """Tell everybody which parts there are now."""
+    def announce(self, download: PackDownload, have: PartSet) -> None:
+        """Tell those whose turn it is which parts there are now, and always the first mirror."""
         message = self.shelf.announcement(download.wanted.manifest)
-        if message is not None:
-            for mirror in self.mirrors:
-                mirror.tell(message)
+        if message is None:
+            return
+        if len(have) > self._told_first:
+            self._told_first = len(have)
+            self.mirrors[0].tell(message)
+        peers = {mirror.key: mirror for mirror in self.mirrors[1:] if isinstance(mirror, GitMirror)}
+        line = self._slots.line & peers.keys()
+        for key in self._telling.due(have, line, asyncio.get_running_loop().time()):
+            if key in peers:
+                peers[key].tell(message)
+            else:
+                self._telling.left(key)
+
+    def take_claim(self, mirror: Mirror, parts: PartSet | None) -> None:
+        """Note what a neighbour says it has, so that it is not told of that."""
+        if isinstance(mirror, GitMirror) and self._download is not None:
+            total = self._download.wanted.total
+            self._telling.has(mirror.key, PartSet.full(total) if parts is None else parts)
 
     async def close(self) -> None:
         """End all conversations."""
@@ -195,6 +217,9 @@ class Neighbours:
     async def _offer_help(self, mirror: Mirror, download: PackDownload) -> None:
         """Let a mirror take part in a download with what it has of the pack."""
         wanted = download.wanted
+        if isinstance(mirror, GitMirror) and mirror is not self.mirrors[0]:
+            now = asyncio.get_running_loop().time()
+            self._telling.joined(mirror.key, PartSet(wanted.total), now)
         try:
             for offer in await mirror.offers(wanted.reel):
                 if offer.manifest == wanted.manifest:

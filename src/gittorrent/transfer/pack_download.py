@@ -105,7 +105,8 @@ class PackDownload:
         on_prefix: told how many bytes of the pack's beginning are verified.
         on_progress: told how far it is, a few times a second.
         expecting: tells whether further mirrors may still join.
-        on_growth: called a few times a second when there are new verified parts.
+        on_growth: called a few times a second with the verified parts.
+        on_claim: called when a mirror says which parts it has, None for all.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class PackDownload:
         on_progress: Callable[[DownloadFigures], None],
         expecting: Callable[[], bool] = lambda: False,
         on_growth: Callable[[PartSet], None] = lambda _have: None,
+        on_claim: Callable[[Mirror, PartSet | None], None] = lambda _mirror, _parts: None,
     ) -> None:
         self.wanted = wanted
         self._partial = partial
@@ -123,7 +125,7 @@ class PackDownload:
         self._on_progress = on_progress
         self._expecting = expecting
         self._on_growth = on_growth
-        self._announced = 0
+        self._on_claim = on_claim
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="parts")
         self._keys = itertools.count(1)
@@ -199,6 +201,7 @@ class PackDownload:
 
     def mirror_has(self, mirror: Mirror, parts: PartSet | None) -> None:
         """Note which parts a mirror says it has."""
+        self._on_claim(mirror, parts)
         self._tell(mirror, lambda key: PeerHas(key, parts))
 
     def figures(self) -> DownloadFigures:
@@ -317,9 +320,7 @@ class PackDownload:
 
     def _announce(self) -> None:
         assert self._machine is not None
-        if len(self._machine.have) > self._announced:
-            self._announced = len(self._machine.have)
-            self._on_growth(self._machine.have)
+        self._on_growth(self._machine.have)
 
     async def _adopt_from_elsewhere(self) -> None:
         machine = self._machine

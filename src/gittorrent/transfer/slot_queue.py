@@ -25,6 +25,11 @@ class SlotQueue:
         self._waiting: dict[PeerKey, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def line(self) -> set[PeerKey]:
+        """Who is being sent a part or waits for that."""
+        return self._machine.line
+
     async def turn(self, peer: PeerKey) -> None:
         """Wait until ``peer`` may be sent a part; `done` must follow."""
         loop = asyncio.get_running_loop()

@@ -136,7 +136,7 @@ class Taker:
 
         def share(have: PartSet) -> None:
             neighbours.shelf.begin(wanted, signed, partial, have)
-            neighbours.announce(download)
+            neighbours.announce(download, have)
 
         download = PackDownload(
             wanted,
@@ -145,6 +145,7 @@ class Taker:
             show,
             neighbours.is_growing,
             share,
+            neighbours.take_claim,
         )
         neighbours.help_with(download, signed.manifest.repository)
         try:

@@ -248,7 +248,7 @@ def test_order_follows_the_share_of_complete_peers() -> None:
     work.handle(0, joined(A))
     assert work.mode is Mode.IN_ORDER
     work.handle(0, joined(B, "#......."))
-    assert work.mode is Mode.IN_ORDER
+    assert work.mode is Mode.RAREST, "what the lone seed sends, the two should share"
     work.handle(0, joined(C, "##......"))
     assert work.mode is Mode.RAREST
     work.handle(0, ev.PeerHas(C, PartSet.full(8)))

@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gittorrent.swarm.bitmap import PartSet
     from gittorrent.swarm.events import PeerKey
 
-import os
-RARE = int(os.environ.get("RARE", "1"))
-LINE = int(os.environ.get("LINE", "6"))
-"""Neighbours that may be sent something or wait for it: those who hold a slot and as many again."""
+LINE = 8
+"""Neighbours that may be sent something or wait for it: those with a slot and as many again."""
 
-ANSWER_SECONDS = float(os.environ.get("ANS", "0.5"))
+ANSWER_SECONDS = 0.5
 """Time in which somebody who was told is expected to ask."""
 
-LONGEST_SECONDS = float(os.environ.get("LONGEST", "10"))
+LONGEST_SECONDS = 10.0
 """Time after which news are told however long the line is."""
 
 
@@ -37,10 +37,10 @@ LONGEST_SECONDS = float(os.environ.get("LONGEST", "10"))
 class _Neighbour:
     has: int = 0
     told: int = 0
-    when: float | None = None
+    since: float = 0.0  # it was last told something, or came
 
 
-class Announcer:
+class Telling:
     """Decides who is told of the parts of one pack."""
 
     def __init__(self) -> None:
@@ -51,7 +51,8 @@ class Announcer:
 
     def joined(self, peer: PeerKey, told: PartSet, now: float) -> None:
         """Note a neighbour and what it was told as it came."""
-        self._neighbours[peer] = _Neighbour(told=told.to_mask(), when=now)
+        since = now if len(told) else now - ANSWER_SECONDS  # it has nothing yet to ask for
+        self._neighbours[peer] = _Neighbour(told=told.to_mask(), since=since)
 
     def left(self, peer: PeerKey) -> None:
         """Forget a neighbour."""
@@ -63,43 +64,29 @@ class Announcer:
         if neighbour is not None:
             neighbour.has = parts.to_mask()
 
-    def due(self, have: PartSet, line: int, now: float) -> list[PeerKey]:
+    def due(self, have: PartSet, line: Collection[PeerKey], now: float) -> list[PeerKey]:
         """Return who is to be told now of all that we ``have``; they count as told.
 
-        ``line``: how many neighbours are being sent something or wait for it.
+        ``line``: the neighbours that are being sent something or wait for it.
         """
         mask = have.to_mask()
         answering = 0
         waiting: list[tuple[float, int, PeerKey]] = []
         for key, neighbour in self._neighbours.items():
-            news = (mask & ~neighbour.told & ~neighbour.has).bit_count()
-            since = now if neighbour.when is None else neighbour.when
-            if now - since < ANSWER_SECONDS:
+            if key in line:
+                continue
+            if now - neighbour.since < ANSWER_SECONDS:
                 answering += 1
-            elif news:
-                waiting.append((since, -news, key))
-        room = LINE - line - answering
+            news = (mask & ~neighbour.told & ~neighbour.has).bit_count()
+            if news:
+                waiting.append((neighbour.since, -news, key))
+        room = LINE - len(line) - answering
         told = []
-        rare = self._rare(mask) if RARE else 0
         for since, _, key in sorted(waiting):
             neighbour = self._neighbours[key]
-            if rare & ~neighbour.told:
-                rare &= neighbour.told
-            elif room <= 0 and now - since < LONGEST_SECONDS:
+            if room <= 0 and now - since < LONGEST_SECONDS:
                 continue
             room -= 1
-            neighbour.told, neighbour.when = mask, now
+            neighbour.told, neighbour.since = mask, now
             told.append(key)
         return told
-
-    def _rare(self, mask: int) -> int:
-        """Return those of our parts that no neighbour has and at most one was told of."""
-        once = twice = 0
-        for neighbour in self._neighbours.values():
-            mask &= ~neighbour.has
-            twice |= once & neighbour.told
-            once |= neighbour.told
-        return mask & ~twice
-
-    def copies(self, part_bit: int) -> int:
-        return sum(1 for n in self._neighbours.values() if n.has & part_bit)

@@ -1,0 +1,180 @@
+"""Super-seeding: what a lone origin shows to whom."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from gittorrent.swarm.bitmap import PartSet
+from gittorrent.swarm.events import PeerKey
+from gittorrent.swarm.reveal import (
+    CROWD,
+    LEAST_WINDOW,
+    PATIENCE_SECONDS,
+    STALL_SECONDS,
+    VAIN_SECONDS,
+    Revealer,
+)
+
+PARTS = 64
+
+
+def peers(count: int) -> list[PeerKey]:
+    return [PeerKey(n) for n in range(count)]
+
+
+def crowd(count: int, parts: int = PARTS) -> Revealer:
+    revealer = Revealer(parts)
+    for peer in peers(count):
+        revealer.joined(peer, 0.0)
+    return revealer
+
+
+def having(*parts: int) -> PartSet:
+    made = PartSet(PARTS)
+    for part in parts:
+        made.add(part)
+    return made
+
+
+def shown(revealer: Revealer, peer: int, now: float) -> set[int]:
+    found = revealer.reveal(PeerKey(peer), now)
+    assert found is not None
+    return set(found)
+
+
+def test_few_see_everything() -> None:
+    revealer = crowd(CROWD - 1)
+    assert not revealer.is_crowded
+    assert revealer.reveal(PeerKey(0), 0.0) is None
+    assert revealer.changed(PeerKey(0), 0.0) is False
+
+
+def test_a_crowd_is_shown_different_parts() -> None:
+    revealer = crowd(4)
+    seen: Counter[int] = Counter()
+    for peer in peers(4):
+        found = revealer.changed(peer, 0.0)
+        assert isinstance(found, PartSet)
+        seen.update(found)
+    assert seen == Counter(range(LEAST_WINDOW))
+    assert revealer.changed(PeerKey(0), 0.1) is False
+
+
+def test_a_newcomer_is_told_to_see_everything_no_more() -> None:
+    revealer = crowd(2)
+    assert revealer.changed(PeerKey(0), 0.0) is False
+    revealer.joined(PeerKey(2), 0.1)
+    assert isinstance(revealer.changed(PeerKey(0), 0.2), PartSet)
+    revealer.left(PeerKey(2))
+    assert revealer.changed(PeerKey(0), 0.3) is None
+
+
+def test_what_is_sent_makes_room_for_more() -> None:
+    revealer = crowd(4)
+    first = shown(revealer, 0, 0.0)
+    revealer.sent(PeerKey(0), min(first))
+    assert len(set().union(*(shown(revealer, n, 0.1) for n in range(4)))) > LEAST_WINDOW
+
+
+def test_the_window_follows_the_rate() -> None:
+    revealer = crowd(4, 1000)
+    for part in range(100):
+        revealer.sent(PeerKey(part % 4), part)
+    assert revealer.window == 200
+    revealer.reveal(PeerKey(0), 10.0)
+    assert revealer.window == LEAST_WINDOW
+
+
+def copy_out(revealer: Revealer, count: int, gap: float, *, spread: bool) -> tuple[int, float]:
+    """Send what is shown, one part each ``gap``; return how many were sent until all have all."""
+    have = {peer: set[int]() for peer in peers(count)}
+    sent, now = 0, 0.0
+    while any(len(parts) < PARTS for parts in have.values()) and now < 200 * PARTS * gap + 100:
+        now += gap
+        for peer, parts in have.items():
+            found = revealer.reveal(peer, now)
+            missing = [p for p in (range(PARTS) if found is None else found) if p not in parts]
+            if len(parts) < PARTS and missing:
+                parts.add(missing[0])
+                sent += 1
+                revealer.sent(peer, missing[0])
+                break
+        if spread:
+            everything = set().union(*have.values())
+            for parts in have.values():
+                parts |= everything
+        for peer, parts in have.items():
+            revealer.has(peer, having(*parts), now)
+    return sent, now
+
+
+def test_a_swarm_that_multiplies_costs_one_copy() -> None:
+    for gap in (0.01, 0.4, 30.0):
+        sent, _ = copy_out(crowd(10), 10, gap, spread=True)
+        assert sent == PARTS, f"with {gap} s for a part"
+
+
+def test_a_crowd_that_does_not_reach_each_other_is_served_all_the_same() -> None:
+    gap = 0.4
+    sent, took = copy_out(crowd(4), 4, gap, spread=False)
+    assert sent == 4 * PARTS
+    assert took <= 4 * PARTS * gap + PATIENCE_SECONDS + 20 * gap + 10 * STALL_SECONDS
+
+
+def test_what_only_a_leaver_had_is_shown_again() -> None:
+    revealer = crowd(4)
+    lost = shown(revealer, 0, 0.0)
+    for part in lost:
+        revealer.sent(PeerKey(0), part)
+    revealer.left(PeerKey(0))
+    again = set().union(*(shown(revealer, n, 0.1) for n in (1, 2, 3)))
+    assert lost <= again
+
+
+def test_what_others_have_is_not_shown_again_when_somebody_leaves() -> None:
+    revealer = crowd(4)
+    kept = shown(revealer, 0, 0.0)
+    for part in kept:
+        revealer.sent(PeerKey(0), part)
+    revealer.has(PeerKey(1), having(*kept), 0.1)
+    revealer.left(PeerKey(0))
+    assert not kept & set().union(*(shown(revealer, n, 0.2) for n in (1, 2, 3)))
+
+
+def test_who_takes_nothing_does_not_keep_parts_from_others() -> None:
+    revealer = crowd(4)
+    silent = shown(revealer, 0, 0.0)
+    for n in (1, 2, 3):
+        for part in shown(revealer, n, 0.0):
+            revealer.sent(PeerKey(n), part)
+    later = 4 * 10 * VAIN_SECONDS
+    revealer.reveal(PeerKey(1), later)
+    again = set().union(*(shown(revealer, n, later + 0.1) for n in (1, 2, 3)))
+    assert silent <= again
+    assert not shown(revealer, 0, later + 0.2) & silent
+
+
+def test_whoever_has_everything_is_no_downloader() -> None:
+    revealer = crowd(4)
+    revealer.has(PeerKey(0), PartSet.full(PARTS), 0.1)
+    assert len(revealer) == 3
+    assert revealer.changed(PeerKey(0), 0.2) is False
+    assert revealer.reveal(PeerKey(0), 0.2) is None
+
+
+def test_claims_do_not_hide_a_part_that_nobody_got() -> None:
+    revealer = crowd(5)
+    revealer.has(PeerKey(4), having(*range(PARTS - 1)), 0.0)  # a liar
+    for now in range(40):
+        for n in range(4):
+            for part in shown(revealer, n, now):
+                revealer.sent(PeerKey(n), part)
+    assert set().union(*(shown(revealer, n, 41.0) for n in range(4))) == set(range(PARTS))
+
+
+def test_strangers_are_ignored() -> None:
+    revealer = crowd(3)
+    revealer.left(PeerKey(99))
+    revealer.has(PeerKey(99), having(1), 0.0)
+    revealer.sent(PeerKey(99), 1)
+    assert len(revealer) == 3

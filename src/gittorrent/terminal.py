@@ -41,7 +41,6 @@ class TerminalReporter:
         self._shown_at = 0.0
         self._name = ""
         self._faults: set[str] = set()
-        self._final: DownloadFigures | None = None
 
     def note(self, text: str) -> None:
         """Say something worth a line."""

@@ -130,12 +130,10 @@ class Receiver:
         """
         self._check_wire_form(signed, wire)
         self._taken.append(_Taken(signed, pack.path, wire))
-        borrows = (self._room.directory / "objects" / "info" / "alternates").exists()
-        if pack.self_contained and signed.manifest.start is None and not borrows:
+        if pack.self_contained:
             present = history.describe(self._room, tips)
             if all(info is not None for info in present):
-                self._proved.update(tips)
-                self._self_contained = pack.path
+                self._note_proof(signed, pack.path, tips)
 
     def take_local(self, signed: SignedManifest, stored: Path, tips: Iterable[Oid]) -> None:
         """Take a reel from a repository this node carries: by hard link, where disks allow.
@@ -151,11 +149,8 @@ class Receiver:
         target = self._room.directory / "objects" / "pack" / stored.name
         packs.link_pack(stored, target)
         self._taken.append(_Taken(signed, target, stored))
-        borrows = (self._room.directory / "objects" / "info" / "alternates").exists()
-        if signed.manifest.start is None and not borrows:
-            # It was proved self-contained when this node took it.
-            self._proved.update(tips)
-            self._self_contained = target
+        # It was proved self-contained when this node took it.
+        self._note_proof(signed, target, tips)
 
     def take_small(self, signed: SignedManifest, wire: Path) -> None:
         """Unpack a small reel that is complete.
@@ -207,6 +202,16 @@ class Receiver:
             if self._reels.is_small(manifest):
                 self._reels.adopt_copy(manifest, taken.wire)
             self._reels.store_manifest(manifest, taken.signed.signature)
+
+    def _note_proof(self, signed: SignedManifest, pack: Path, tips: Iterable[Oid]) -> None:
+        """Note that a whole history refers to nothing outside its pack.
+
+        Says nothing where objects are borrowed: a tip may be there and not in the pack.
+        """
+        borrows = (self._room.directory / "objects" / "info" / "alternates").exists()
+        if signed.manifest.start is None and not borrows:
+            self._proved.update(tips)
+            self._self_contained = pack
 
     def _check_wire_form(self, signed: SignedManifest, wire: Path) -> None:
         """Compare the pack's own count and checksum with what the manifest says of them."""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import GitTorrentError
 from gittorrent.transfer.git_mirror import GitMirror
 from gittorrent.wire import pktline
+from gittorrent.wire.messages import Try
+from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.service import MIRROR_SYNC, parse_request
 from gittorrent.wire.session import Role
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 MAX_CALLERS = 40
 """Conversations others may open with one clone."""
+
+INVITATION_SECONDS = 3600
+"""How long others may believe our address; it dies with this run anyway."""
 
 REQUEST_SECONDS = 10.0
 """Time a caller gets to say what it wants."""
@@ -76,6 +81,17 @@ class PeerHub:
             self._spawn(self._accept(sock))
             return True
         return False
+
+    def invitation(self, own_address: str) -> Try:
+        """Return what tells others where to reach us.
+
+        Args:
+            own_address: ours, as the conversation to say it in uses it.
+        """
+        address = own_address.removeprefix("::ffff:")
+        host = f"[{address}]" if ":" in address else address
+        url = f"git://{host}:{self.port}{self._path.decode('ascii')}"
+        return Try(MirrorEntry(url, INVITATION_SECONDS, MirrorState.PARTIAL))
 
     async def close(self) -> None:
         """Stop listening; conversations that were handed on stay."""

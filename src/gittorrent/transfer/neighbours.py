@@ -22,7 +22,7 @@ from gittorrent.transfer.opening import open_mirror
 from gittorrent.transfer.partial_shelf import PartialShelf
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.messages import Try
-from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
+from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import parse_learned_url
 
 if TYPE_CHECKING:
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 MAX_NEIGHBOURS = 40
 """Conversations one acquisition keeps; enough for a well connected graph of any size."""
-
-LISTEN_SECONDS = 3600
-"""How long others may believe our address; it dies with this run anyway."""
 
 SMALLEST_SHARED = 4
 """Parts below which a download is over before anybody else could profit."""
@@ -186,10 +183,7 @@ class Neighbours:
         """Tell a neighbour where others reach us, as it sees our address."""
         if self._hub is None or not self._hub.port or not isinstance(mirror, GitMirror):
             return
-        address = mirror.own_address.removeprefix("::ffff:")
-        host = f"[{address}]" if ":" in address else address
-        url = f"git://{host}:{self._hub.port}/{self._repository}"
-        mirror.tell(Try(MirrorEntry(url, LISTEN_SECONDS, MirrorState.PARTIAL)))
+        mirror.tell(self._hub.invitation(mirror.own_address))
 
     def _learn(self, message: Try) -> None:
         if message.entry.state is not MirrorState.STALE:

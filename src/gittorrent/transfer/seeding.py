@@ -23,8 +23,6 @@ from gittorrent.transfer.git_mirror import Exchange, GitMirror, open_git_mirror
 from gittorrent.transfer.hub import PeerHub
 from gittorrent.transfer.limiter import Limiter
 from gittorrent.transfer.slot_queue import SlotQueue
-from gittorrent.wire.messages import Try
-from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
@@ -36,9 +34,6 @@ if TYPE_CHECKING:
     from gittorrent.transfer.acquire import Context
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.shelf import Shelf
-
-ANNOUNCED_SECONDS = 3600
-"""How long others may believe our address; it is told anew with each connection."""
 
 RETRY_SECONDS = 30.0
 """Time between attempts to reach the mirror again."""
@@ -153,18 +148,15 @@ async def seed(
             except GitTorrentError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            _announce(mirror, shelf, carried, hub.port)
+            _announce(mirror, shelf, carried, hub)
             await mirror.wait_closed()
     finally:
         await hub.close()
         await asyncio.gather(*(c.close() for c in callers), return_exceptions=True)
 
 
-def _announce(mirror: GitMirror, shelf: Shelf, carried: Carried, port: int) -> None:
-    address = mirror.own_address.removeprefix("::ffff:")
-    host = f"[{address}]" if ":" in address else address
-    url = f"git://{host}:{port}/{carried.about.repository_id}"
-    mirror.tell(Try(MirrorEntry(url, ANNOUNCED_SECONDS, MirrorState.PARTIAL)))
+def _announce(mirror: GitMirror, shelf: Shelf, carried: Carried, hub: PeerHub) -> None:
+    mirror.tell(hub.invitation(mirror.own_address))
     head = carried.log_store.ids()[-1]
     for offer in shelf.offers(ReelName(None, head)):
         mirror.tell(offer)

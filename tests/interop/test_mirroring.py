@@ -186,8 +186,8 @@ def test_only_mirror_dies_and_comes_back(large: Carried, people: Callable[[str],
     with serve(people("again"), large.layout.git_dir) as mirror:
         url = mirror.url("project", str(large.about.repository_id))
         done = reader.git("clone", "--progress", "--mirror", url, "c").ok()
-    total = large.reels.all()[0].manifest.pack_size
-    assert received(done.err) < total - (2 << 20)
+    manifest = large.reels.all()[0].manifest
+    assert received(done.err) <= manifest.pack_size - 2 * manifest.part_size
     assert_whole(reader.root / "c", large)
     assert not reader.partial
 
@@ -205,7 +205,7 @@ def received(said: str) -> float:
 @pytest.mark.parametrize(
     ("shelf", "named"),
     [
-        (hostile.LacksEverything, True),
+        (hostile.LacksEverything, False),  # may never be asked often enough to be called a liar
         (hostile.WrongBytes, True),
         (hostile.ClosesMidPart, True),
         (hostile.HugeManifest, False),
@@ -317,4 +317,5 @@ def test_damaged_mirror_on_disk(
         done.failed(3, "verified parts are kept")
     found = reader.gittorrent("verify", copy.layout.git_dir)
     assert found.status == 1
-    assert "part 6 of 12 is damaged" in found.err
+    total = len(stored.manifest.parts)
+    assert f"part 6 of {total} is damaged" in found.err

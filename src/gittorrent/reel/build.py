@@ -25,7 +25,7 @@ from gittorrent.reel.encoder import ENCODER_VERSION, pack_objects_command
 from gittorrent.reel.manifest import Manifest, Segment
 from gittorrent.reel.order import Commit, canonical_order
 from gittorrent.reel.pack import HEADER_SIZE, pack_header, parse_pack_header
-from gittorrent.reel.parts import PART_SIZE
+from gittorrent.reel.parts import choose_part_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -84,6 +84,7 @@ class ReelPack:
     size: int
     checksum: str
     segments: tuple[Segment, ...]
+    part_size: int
     parts: tuple[str, ...]
 
     def manifest(
@@ -101,7 +102,7 @@ class ReelPack:
             end=end,
             encoder=ENCODER_VERSION,
             target=self.target,
-            part_size=PART_SIZE,
+            part_size=self.part_size,
             objects=self.objects,
             pack_size=self.size,
             pack_checksum=self.checksum,
@@ -377,8 +378,11 @@ def _encode(git: Git, plan: Plan, number: int, meter: _Meter) -> Path:
 def _join(plan: Plan, packs: list[Path], object_format: ObjectFormat, path: Path) -> ReelPack:
     """Write the reel pack from its segments' packs, hashing parts on the way."""
     segments = []
+    around = HEADER_SIZE + object_format.raw_size
+    pack_size = around + sum(pack.stat().st_size - around for pack in packs)
+    part_size = choose_part_size(pack_size)
     with path.open("wb") as file:
-        out = _PartWriter(file, object_format)
+        out = _PartWriter(file, object_format, part_size)
         out.write(pack_header(plan.objects))
         for planned, pack in zip(plan.segments, packs, strict=True):
             segments.append(
@@ -396,6 +400,7 @@ def _join(plan: Plan, packs: list[Path], object_format: ObjectFormat, path: Path
         size=out.position,
         checksum=out.checksum,
         segments=tuple(segments),
+        part_size=part_size,
         parts=tuple(out.digests),
     )
 
@@ -417,8 +422,9 @@ def _append_entries(
 class _PartWriter:
     """Writes a pack while it takes the digests of parts and of the whole."""
 
-    def __init__(self, file: IO[bytes], object_format: ObjectFormat) -> None:
+    def __init__(self, file: IO[bytes], object_format: ObjectFormat, part_size: int) -> None:
         self.position = 0
+        self._part_size = part_size
         self.digests: list[str] = []
         self.checksum = ""
         self._file = file
@@ -443,11 +449,11 @@ class _PartWriter:
         self.position += len(data)
         view = memoryview(data)
         while len(view):
-            taken = view[: PART_SIZE - self._filled]
+            taken = view[: self._part_size - self._filled]
             self._part.update(taken)
             self._filled += len(taken)
             view = view[len(taken) :]
-            if self._filled == PART_SIZE:
+            if self._filled == self._part_size:
                 self.digests.append(self._part.hexdigest())
                 self._part = hashlib.sha256()
                 self._filled = 0

@@ -21,6 +21,7 @@ from gittorrent.git.runner import GitError
 from gittorrent.reel.manifest import ManifestError
 from gittorrent.reel.pack import HEADER_SIZE, pack_header
 from gittorrent.repository.native_indexing import choose_indexer
+from gittorrent.repository.niceness import start_yielding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -110,8 +111,8 @@ class Receiver:
 
     def begin(self, signed: SignedManifest, wire: Path) -> Indexer:
         """Start to index the wire form of a reel while it arrives at ``wire``."""
-        manifest = signed.manifest
-        return choose_indexer(self._room, wire, manifest, fsck=self._fsck)
+        room, manifest, fsck = self._room, signed.manifest, self._fsck
+        return start_yielding(lambda: choose_indexer(room, wire, manifest, fsck=fsck))
 
     def is_small(self, manifest: Manifest) -> bool:
         """Tell whether a reel's objects are kept loose, so that it needs no indexer."""

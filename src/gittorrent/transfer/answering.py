@@ -64,6 +64,10 @@ class Answer:
         if isinstance(question, FetchParts) and question.manifest == message.manifest:
             self._cancelled.update(message.indices)
 
+    def leaves_out(self, part: int) -> bool:
+        """Tell whether a part was cancelled, perhaps after its step was taken."""
+        return part in self._cancelled
+
     def _make(self, shelf: Shelf) -> Iterator[Step]:
         question = self.question
         if isinstance(question, FetchPush):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from gittorrent.errors import UnreachableError
 from gittorrent.reel.pack import FilePiece
 from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer
+from gittorrent.transfer.appetite import Appetite
 from gittorrent.wire.messages import Bye, CancelParts, Message, Question, ReceivePart
 from gittorrent.wire.session import (
     IdleTimeout,
@@ -30,7 +32,6 @@ from gittorrent.wire.session import (
 )
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
     from pathlib import Path
     from typing import BinaryIO
@@ -49,6 +50,10 @@ STALLED_SECONDS = 120.0
 
 TICK_SECONDS = 1.0
 """How often deadlines are looked at."""
+
+UNSENT_BYTES = 128 << 10
+"""Bytes the kernel may hold that have not left yet: what is said waits behind no more than
+that, and a part counts as sent when it is. (What is under way to a distant peer comes on top.)"""
 
 
 class ConversationEndedError(UnreachableError):
@@ -99,6 +104,10 @@ class Conversation:
         self._file: tuple[Path, BinaryIO] | None = None
         self._last_words = b""
         self._mid_payload = False
+        self._appetite = Appetite(self._loop.time())
+        self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
+        if self._is_tcp:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
     @property
     def key(self) -> PeerKey:
@@ -164,15 +173,25 @@ class Conversation:
             space = self.session.writable()
             if self._intake is not None and self._intake.rate is not None:
                 space = space[: self._intake.chunk]
+            self._let_gather(len(space))
             count = await self._loop.sock_recv_into(self._socket, space)
             if count == 0:
                 self.ended = self.ended or "the peer closed the connection"
                 self.session.end_of_stream()
                 return
             self.bytes_received += count
+            self._appetite.ate(count, self._loop.time())
             if self._intake is not None:
                 await self._intake.take(count)
             self._handle(self.session.received(count))
+
+    def _let_gather(self, space: int) -> None:
+        """Within a payload, ask to be woken only when enough of it is there to be worth it."""
+        within = self.session.receiving
+        remaining = 0 if within is None else min(space, within.message.size - within.received)
+        if self._is_tcp and self._appetite.choose(remaining):
+            least = self._appetite.least
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
@@ -204,32 +223,60 @@ class Conversation:
     async def _write(self) -> None:
         while True:
             if self._urgent:
-                data = b"".join(self._urgent)
-                self._urgent.clear()
-                await self._send(data)
+                await self._send_urgent()
             elif self.session.closed:
                 return
             elif self._answers:
-                step = self._answers[0].next_step()
-                if step is None:
-                    self._answers.popleft()
-                elif self._slots is None or not isinstance(step.message, ReceivePart):
-                    await self._perform(step)
-                else:
-                    await self._perform_in_turn(step, step.message, self._slots)
+                await self._answer(self._answers[0])
             else:
                 self._to_write.clear()
                 await self._to_write.wait()
 
-    async def _perform_in_turn(self, step: Step, message: ReceivePart, slots: SlotQueue) -> None:
-        """Send a part when it is this peer's turn, and let the next one have it after that."""
-        await slots.turn(self._key)
-        try:
+    async def _send_urgent(self) -> None:
+        data = b"".join(self._urgent)
+        self._urgent.clear()
+        await self._send(data)
+
+    async def _answer(self, answer: Answer) -> None:
+        """Carry out the next step of the answer that is first in line."""
+        step = answer.next_step()
+        if step is None:
+            self._answers.popleft()
+        elif self._slots is None or not isinstance(step.message, ReceivePart):
             await self._perform(step)
-        finally:
+        else:
+            await self._perform_in_turn(step, step.message, answer, self._slots)
+
+    async def _perform_in_turn(
+        self, step: Step, message: ReceivePart, answer: Answer, slots: SlotQueue
+    ) -> None:
+        """Send a part when it is this peer's turn, and let the next one have it after that."""
+        try:
+            await self._await_turn(slots)
+            if self.session.closed or answer.leaves_out(message.part):
+                return
+            await self._perform(step)
             slots.sent(message.size)
+        finally:
             slots.done(self._key)
         self._on_sent(message)
+
+    async def _await_turn(self, slots: SlotQueue) -> None:
+        """Wait for an upload slot; what is to be said meanwhile is said."""
+        turn = self._loop.create_task(slots.turn(self._key))
+        try:
+            while not (turn.done() or self.session.closed):
+                if self._urgent:
+                    await self._send_urgent()
+                    continue
+                self._to_write.clear()
+                something = self._loop.create_task(self._to_write.wait())
+                await asyncio.wait((turn, something), return_when=asyncio.FIRST_COMPLETED)
+                something.cancel()
+        finally:
+            if not turn.done():
+                turn.cancel()
+                await asyncio.gather(turn, return_exceptions=True)
 
     async def _perform(self, step: Step) -> None:
         self._mid_payload = True

@@ -12,11 +12,11 @@ import os
 import select
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from gittorrent import background
+from gittorrent.durable import room
 from gittorrent.errors import GitTorrentError, UnverifiedError
 from gittorrent.git.repository import read_config
 from gittorrent.git.runner import Git
@@ -208,9 +208,8 @@ def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
     location = parse_location(url)
     home = open_home()
     named = os.environ.get("GIT_DIR")
-    with tempfile.TemporaryDirectory(prefix="gittorrent-list-") as room:
-        # git ls-remote works without any repository; the log is kept nowhere then.
-        git_dir = Path(named).resolve() if named else Path(room)
+    # git ls-remote works without any repository; the log is kept nowhere then.
+    with contextlib.nullcontext(Path(named).resolve()) if named else room("list") as git_dir:
         if not named:
             make(git_dir, SHA1)
         settings = read_settings(read_config(git_dir))

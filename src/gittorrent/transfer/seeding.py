@@ -17,6 +17,7 @@ from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.git.history import MissingObjectError
 from gittorrent.ids import format_of
 from gittorrent.repository.carried import CLONE, About
+from gittorrent.repository.litter import clear_litter
 from gittorrent.repository.rebuild import rebuild_reel
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, open_git_mirror
@@ -83,6 +84,7 @@ async def prepare(
         if object_format is None:
             raise UnreachableError(f"{location.url} has no push yet")
         with locked(carried.layout.lock):
+            clear_litter(carried.layout, carried.log_store.ids())
             log = await acquisition.fetch_log(carried.log_store, object_format)
             chain = [signed for _, signed in await acquisition.plan(log, ())]
             result = await asyncio.to_thread(_build_missing, carried, log, chain, progress)

@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import LocalError, UsageError
@@ -18,8 +19,6 @@ from gittorrent.wire.mirrorlist import MirrorState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
 BUSY_SECONDS = 30.0
 """How long to wait for another process's write."""
 
@@ -131,6 +130,8 @@ class Database:
         ).fetchone()
         if taken is None or (taken[1] == path and repository in (None, taken[0])):
             return
+        if taken[0] == repository and not Path(taken[1]).is_dir():
+            return  # what is left of one that is gone
         raise UsageError(
             f"the name {name} is taken by the repository in {taken[1]}",
             hint="choose another with --name",

@@ -73,7 +73,7 @@ class PartialPack:
         self._check_room()
         if not (self.directory / "manifest").exists():
             write_atomically(self.directory / "manifest", manifest_file)
-        self._pack = os.open(self.pack, os.O_RDWR | os.O_CREAT, 0o644)
+        self._pack = self._open_pack()
         try:
             if os.fstat(self._pack).st_size != self.manifest.pack_size:
                 os.truncate(self._pack, self.manifest.pack_size)
@@ -84,6 +84,23 @@ class PartialPack:
                 raise self._full() from error
             raise
         os.utime(self.directory)
+
+    def _open_pack(self) -> int:
+        try:
+            return os.open(self.pack, os.O_RDWR | os.O_CREAT, 0o644)
+        except PermissionError:
+            # Complete, moved into a repository under a second name, made read-only there, and then
+            # whoever did that was killed. The repository's file is not ours to write to.
+            beside = self.directory / f"pack.{os.getpid()}.new"
+            try:
+                shutil.copyfile(self.pack, beside)
+                beside.rename(self.pack)
+            except OSError as error:
+                beside.unlink(missing_ok=True)
+                if error.errno in _FULL:
+                    raise self._full() from error
+                raise
+            return os.open(self.pack, os.O_RDWR)
 
     def _open_marks(self) -> mmap.mmap:
         count = len(self.manifest.parts)

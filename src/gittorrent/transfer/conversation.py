@@ -17,7 +17,8 @@ from gittorrent.errors import UnreachableError
 from gittorrent.reel.pack import FilePiece
 from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer
-from gittorrent.wire.messages import Bye, CancelParts, Message, Question, ReceivePart
+from gittorrent.transfer.flood import Flood
+from gittorrent.wire.messages import Bye, CancelParts, HaveBundle, Message, Question, ReceivePart
 from gittorrent.wire.session import (
     IdleTimeout,
     KeepAliveDue,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from gittorrent.ids import ManifestId
     from gittorrent.transfer.answering import Step
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.shelf import Shelf
@@ -49,6 +51,10 @@ STALLED_SECONDS = 120.0
 
 TICK_SECONDS = 1.0
 """How often deadlines are looked at."""
+
+
+MAX_UNREAD = 4 << 20
+"""Bytes of small messages that wait for a peer to read; an honest one is never so far behind."""
 
 
 class ConversationEndedError(UnreachableError):
@@ -94,11 +100,14 @@ class Conversation:
         self._key = PeerKey(next(_KEYS))
         self._loop = asyncio.get_running_loop()
         self._urgent: deque[bytes] = deque()
+        self._claims: dict[ManifestId, bytes] = {}
         self._answers: deque[Answer] = deque()
         self._to_write = asyncio.Event()
         self._file: tuple[Path, BinaryIO] | None = None
         self._last_words = b""
         self._mid_payload = False
+        self.is_at_fault = False
+        self._flood = Flood(self._loop.time())
 
     @property
     def key(self) -> PeerKey:
@@ -119,7 +128,14 @@ class Conversation:
         """
         if self.session.closed:
             raise ConversationEndedError(self.ended or "the conversation is over")
-        self._urgent.append(self.session.send(message, shape=shape))
+        if sum(map(len, self._urgent)) > MAX_UNREAD:
+            self.end("it does not read what it is told")
+            raise ConversationEndedError(self.ended)
+        data = self.session.send(message, shape=shape)
+        if isinstance(message, HaveBundle):
+            self._claims[message.manifest] = data  # in place of an older one that nobody read
+        else:
+            self._urgent.append(data)
         self._to_write.set()
 
     async def run(self) -> None:
@@ -149,10 +165,16 @@ class Conversation:
             self._last_words = self.session.bye(reason)
             self._to_write.set()
 
+    def fail(self, reason: str) -> None:
+        """End the conversation because the peer broke a rule that its session does not know."""
+        self.is_at_fault = True
+        self.end(reason)
+
     def _note_end(self, task: asyncio.Task[None]) -> None:
         error = task.exception()
         if isinstance(error, SessionError):
             self.ended = str(error)
+            self.is_at_fault = True
             self._last_words = farewell(str(error))
         elif isinstance(error, (OSError, TimeoutError)):
             self.ended = self.ended or f"connection lost: {error or 'timed out'}"
@@ -173,6 +195,10 @@ class Conversation:
             if self._intake is not None:
                 await self._intake.take(count)
             self._handle(self.session.received(count))
+            if self._flood.is_over(self.session.unasked, self._loop.time()):
+                raise SessionError("that many lines nobody asked for are a flood")
+            # A socket that always has more would never let anybody else have a turn.
+            await asyncio.sleep(0)
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
@@ -203,10 +229,8 @@ class Conversation:
 
     async def _write(self) -> None:
         while True:
-            if self._urgent:
-                data = b"".join(self._urgent)
-                self._urgent.clear()
-                await self._send(data)
+            if self._urgent or self._claims:
+                await self._send_urgent()
             elif self.session.closed:
                 return
             elif self._answers:
@@ -220,6 +244,13 @@ class Conversation:
             else:
                 self._to_write.clear()
                 await self._to_write.wait()
+
+    async def _send_urgent(self) -> None:
+        data = b"".join([*self._urgent, *self._claims.values()])
+        self._urgent.clear()
+        self._claims.clear()
+        if data:
+            await self._send(data)
 
     async def _perform_in_turn(self, step: Step, message: ReceivePart, slots: SlotQueue) -> None:
         """Send a part when it is this peer's turn, and let the next one have it after that."""

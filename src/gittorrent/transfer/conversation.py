@@ -253,8 +253,23 @@ class Conversation:
             await self._send(data)
 
     async def _perform_in_turn(self, step: Step, message: ReceivePart, slots: SlotQueue) -> None:
-        """Send a part when it is this peer's turn, and let the next one have it after that."""
-        await slots.turn(self._key)
+        """Send a part when it is this peer's turn, and let the next one have it after that.
+
+        Small messages do not wait with it: our own questions, news, signs of life.
+        """
+        turn = self._loop.create_task(slots.turn(self._key))
+        try:
+            while not turn.done():
+                await self._send_urgent()
+                self._to_write.clear()
+                more = self._loop.create_task(self._to_write.wait())
+                await asyncio.wait([turn, more], return_when=asyncio.FIRST_COMPLETED)
+                more.cancel()
+        except BaseException:
+            turn.cancel()
+            slots.done(self._key)
+            raise
+        await turn
         try:
             await self._perform(step)
         finally:

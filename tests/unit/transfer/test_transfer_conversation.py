@@ -11,6 +11,7 @@ import pytest
 
 from gittorrent.ids import SHA1, ManifestId, PushId
 from gittorrent.reel.pack import WireView
+from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer
 from gittorrent.transfer.conversation import MAX_UNREAD, Conversation, ConversationEndedError
 from gittorrent.transfer.limiter import Limiter
@@ -78,6 +79,43 @@ def play(
             ends.theirs.close()
 
     asyncio.run(run())
+
+
+def test_news_do_not_wait_for_an_upload_slot(tmp_path: Path) -> None:
+    """Nor do questions of ours: who has to wait in line for a part would starve of them."""
+    slots = SlotQueue(1)
+    other = PeerKey(-1)
+
+    async def work(ends: Ends) -> None:
+        await slots.turn(other)
+        await ends.say(FetchParts(REEL, MANIFEST, 0, 0, PARTS).encode())
+        while len(slots.line) < 2:
+            await asyncio.sleep(0)
+        for number in range(3):
+            news = HaveBundle(REEL, MANIFEST, 4096 * PARTS, bytes([16 << number]))
+            ends.conversation.say(news)
+            await ends.hear(news.encode())
+        assert b"receive bundle" not in ends.heard
+        slots.done(other)
+        await ends.hear(b"receive bundle")
+
+    play(tmp_path, work, slots)
+
+
+def test_whoever_leaves_the_line_makes_room(tmp_path: Path) -> None:
+    slots = SlotQueue(1)
+    other = PeerKey(-1)
+
+    async def work(ends: Ends) -> None:
+        await slots.turn(other)
+        await ends.say(FetchParts(REEL, MANIFEST, 0, 0, PARTS).encode())
+        while len(slots.line) < 2:
+            await asyncio.sleep(0)
+        ends.theirs.shutdown(socket.SHUT_RDWR)
+        await asyncio.wait([ends.running])
+        assert slots.line == {other}
+
+    play(tmp_path, work, slots)
 
 
 def test_what_a_peer_does_not_read_is_bounded(tmp_path: Path) -> None:

@@ -270,6 +270,9 @@ class Conversation:
             slots.done(self._key)
             raise
         await turn
+        if self.session.closed:
+            slots.done(self._key)
+            return
         try:
             await self._perform(step)
         finally:

@@ -20,6 +20,7 @@ from gittorrent.repository.carried import CLONE, About
 from gittorrent.repository.litter import clear_litter
 from gittorrent.repository.rebuild import rebuild_reel
 from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.callers import Callers
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, open_git_mirror
 from gittorrent.transfer.hub import PeerHub
 from gittorrent.transfer.limiter import Limiter
@@ -139,9 +140,9 @@ async def seed(
         port: to listen on; 0 takes a free one.
     """
     about = carried.about
-    callers: list[GitMirror] = []
+    callers: set[GitMirror] = set()
     exchange = Exchange(secrets.token_hex(20), shelf, limiter, SlotQueue())
-    hub = PeerHub(about.repository_id, exchange, callers.append)
+    hub = PeerHub(about.repository_id, exchange, callers.add, Callers(), callers.discard)
     hub.start(port)
     try:
         while True:

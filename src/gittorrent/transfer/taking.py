@@ -146,6 +146,7 @@ class Taker:
             neighbours.is_growing,
             share,
             neighbours.take_claim,
+            neighbours.banned,
         )
         neighbours.help_with(download, signed.manifest.repository)
         try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gittorrent import background
 from gittorrent.durable import room
-from gittorrent.errors import GitTorrentError, UnverifiedError
+from gittorrent.errors import GitTorrentError, UnverifiedError, own_trouble
 from gittorrent.git.repository import read_config
 from gittorrent.git.runner import Git
 from gittorrent.git.scratch import make
@@ -195,6 +195,12 @@ def main() -> NoReturn:
         _complain(reporter, error)
     except BrokenPipeError:
         status = 1
+    except OSError as error:
+        trouble = own_trouble(error)
+        if trouble is None:
+            raise
+        status = trouble.exit_code
+        _complain(reporter, trouble)
     except KeyboardInterrupt:
         status = 130
         reporter.close()

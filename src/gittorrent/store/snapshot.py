@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gittorrent.durable import sweep
+from gittorrent.errors import FULL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,19 +41,27 @@ class Snapshot:
         self._swept = False
 
     def write(self, content: dict[str, Any]) -> None:
-        """Write what the process does now, unless that was done less than a second ago."""
+        """Write what the process does now, unless that was done less than a second ago.
+
+        Where there is no room for it nobody learns of it, which is no reason to stop doing it.
+        """
         now = time.monotonic()
         if now - self._written < INTERVAL_SECONDS:
             return
         self._written = now
-        self._path.parent.mkdir(exist_ok=True)
-        if not self._swept:
-            self._swept = True
-            remove_stale(self._path.parent)
-        beside = self._path.with_suffix(".new")
         value = {"kind": self._kind, "pid": os.getpid(), "time": time.time(), **content}
-        beside.write_text(json.dumps(value), encoding="utf-8")
-        beside.replace(self._path)
+        beside = self._path.with_suffix(".new")
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            if not self._swept:
+                self._swept = True
+                remove_stale(self._path.parent)
+            beside.write_text(json.dumps(value), encoding="utf-8")
+            beside.replace(self._path)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            beside.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the file: the process ends."""

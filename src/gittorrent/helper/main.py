@@ -224,6 +224,7 @@ def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
         context = Context(
             database,
             home.partial,
+            home.run,
             Git(git_dir),
             reporter,
             settings.sharing,

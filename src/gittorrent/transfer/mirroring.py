@@ -82,7 +82,7 @@ class Mirroring:
         """
         home = self._home
         home.repositories.mkdir(parents=True, exist_ok=True)
-        context = Context(self._database, home.partial, Git(home.root), self._reporter)
+        context = Context(self._database, home.partial, home.run, Git(home.root), self._reporter)
         async with Acquisition(self._location, context) as acquisition:
             claimed = await acquisition.open()
             latest = acquisition.mirror_list.latest

@@ -126,7 +126,7 @@ class Taker:
         """Download a pack together with everybody there is, sharing what arrives."""
         neighbours = self._neighbours
         reporter = self._context.reporter
-        snapshot = Snapshot(self._context.partial.parent / "run", "download")
+        snapshot = Snapshot(self._context.run, "download")
 
         def show(figures: DownloadFigures) -> None:
             reporter.downloading(wanted.manifest, figures)

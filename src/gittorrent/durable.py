@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
+import stat
+import tempfile
 import threading
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterator
+
+LOCK_SECONDS = 0.1
+"""How often to look whether whoever holds a lock is done."""
+
+STALE_SECONDS = 24 * 3600
+"""Age at which a file that was being written belongs to nobody any more; writing takes seconds."""
+
+ROOM_SECONDS = 14 * 24 * 3600
+"""Age at which a temporary room is somebody's who died; git waits as long with its own."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -49,3 +63,66 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+
+
+@contextlib.contextmanager
+def locked_directory(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a directory that exists, waiting for whoever has it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.asynccontextmanager
+async def locked_patiently(path: Path) -> AsyncIterator[None]:
+    """Hold an exclusive lock on ``path``, waiting in a way that can be interrupted."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(path, wait=False))
+                break
+            except BlockingIOError:
+                await asyncio.sleep(LOCK_SECONDS)
+        yield
+
+
+def sweep(directory: Path, pattern: str, age: float = STALE_SECONDS) -> None:
+    """Remove what died before it was finished: what matches and was not touched for long.
+
+    Args:
+        directory: where to look; need not exist.
+        pattern: of names, as `Path.glob` takes it.
+        age: in seconds.
+    """
+    limit = time.time() - age
+    for path in directory.glob(pattern):
+        # Somebody else may sweep here too, or have been about to rename it after all.
+        with contextlib.suppress(FileNotFoundError):
+            found = path.lstat()
+            if found.st_mtime >= limit or found.st_uid != os.geteuid():
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+@contextlib.contextmanager
+def room(name: str) -> Iterator[Path]:
+    """Make a directory for temporary files that is gone afterwards.
+
+    One that is left by a process that was killed goes when somebody makes another, much later.
+
+    Args:
+        name: what it is for, a word; ``gittorrent-<name>-`` begins its own.
+    """
+    prefix = f"gittorrent-{name}-"
+    sweep(Path(tempfile.gettempdir()), f"{prefix}????????", ROOM_SECONDS)
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

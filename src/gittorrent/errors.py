@@ -22,6 +22,8 @@ root                 exit code  whose fault
 
 from __future__ import annotations
 
+import errno
+
 
 class GitTorrentError(Exception):
     """Root of all; ``str()`` gives what and where, ``hint`` what to do about it."""
@@ -67,6 +69,22 @@ class LocalError(GitTorrentError):
     """Something on this machine is missing or failed: git, disk space, a signing key."""
 
     exit_code = 7
+
+
+FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+"""What the system says when there is no room."""
+
+_OWN = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE}
+"""What it says when something else is wrong with this machine, and not with the program."""
+
+
+def own_trouble(error: OSError) -> LocalError | None:
+    """Return what to tell a user of a failure of this machine; None if it is not plainly one."""
+    if error.errno not in _OWN:
+        return None
+    where = f" ({error.filename})" if error.filename else ""
+    hint = "make room and try again; what was there is as it was" if error.errno in FULL else ""
+    return LocalError(f"{error.strerror}{where}", hint=hint)
 
 
 class ProtocolError(GitTorrentError):

@@ -18,6 +18,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.repository.logstore import identify
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
+from support.disks import small_disk
 from support.nodes import Served
 from support.programs import Person, wait_until
 
@@ -336,19 +337,6 @@ def test_publishing_a_mirror(project_node: Served, person: Person) -> None:
 
 
 # --- this machine --------------------------------------------------------------------------------
-
-
-@contextmanager
-def small_disk(path: Path, size: str) -> Iterator[None]:
-    path.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
-    done = subprocess.run(mount, capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot mount a small disk: {done.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 def test_disk_full_under_partial(large: Carried, tmp_path: Path, person: Person) -> None:

@@ -319,3 +319,87 @@ def test_damaged_mirror_on_disk(
     assert found.status == 1
     total = len(stored.manifest.parts)
     assert f"part 6 of {total} is damaged" in found.err
+
+
+# --- what was left by others ---------------------------------------------------------------------
+
+
+def assert_followed(mirror: Path, carried: Carried) -> None:
+    refs = bulk.published(gitcmd.refs(mirror))
+    assert refs == bulk.published(gitcmd.refs(carried.layout.git_dir))
+    gitcmd.git(mirror, "fsck", "--strict")
+
+
+def repositories(person: Person) -> list[str]:
+    return sorted(path.name for path in (person.node / "repositories").iterdir())
+
+
+def test_a_mirror_is_found_again_without_the_database(project_node: Served, person: Person) -> None:
+    person.gittorrent("mirror", url_of(project_node), "--once").ok()
+    for path in person.node.glob("node.sqlite*"):
+        path.unlink()
+    said = person.gittorrent("mirror", url_of(project_node), "--once").ok()
+    assert "is up to date" in said.out
+    assert repositories(person) == ["project.git"]
+    assert "project" in person.gittorrent("status").ok().out
+
+
+def test_a_mirror_that_is_gone_is_made_again(project_node: Served, person: Person) -> None:
+    """Killed between giving it its name and recording it, in either order; or deleted by hand."""
+    person.gittorrent("mirror", url_of(project_node), "--once").ok()
+    made = person.node / "repositories" / "project.git"
+    made.rename(made.with_name("elsewhere"))
+    person.gittorrent("mirror", url_of(project_node), "--once").ok()
+    assert repositories(person) == ["elsewhere", "project.git"]
+
+
+def test_a_new_mirror_gives_way_to_whatever_is_there(
+    project_node: Served, project: Carried, person: Person
+) -> None:
+    suffix = project.about.repository_id[:8]
+    folder = person.node / "repositories"
+    for name in ("project.git", f"project-{suffix}.git"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "precious").write_text("mine")
+    person.gittorrent("mirror", url_of(project_node), "--once").ok()
+    assert repositories(person) == [
+        f"project-{suffix}-2.git", f"project-{suffix}.git", "project.git"
+    ]  # fmt: skip
+    assert len(list(folder.glob("*/precious"))) == 2
+    assert_followed(folder / f"project-{suffix}-2.git", project)
+
+
+def test_two_that_mirror_the_same_make_one(large: Carried, tmp_path: Path, person: Person) -> None:
+    with nodes.serving(large, home=nodes.make_home(tmp_path / "h")) as served:
+        words = ["gittorrent", "mirror", url_of(served), "--once"]
+        both = [person.start(*words) for _ in range(2)]
+        try:
+            for running in both:
+                assert running.wait() == 0, running.err
+        finally:
+            for running in both:
+                running.stop()
+    assert repositories(person) == ["project.git"]
+    assert_followed(person.node / "repositories" / "project.git", large)
+
+
+@pytest.fixture
+def work(person: Person, project: Carried) -> Path:
+    """A clone with a work tree and a key to sign with."""
+    person.git("clone", "-q", project.layout.git_dir, "work").ok()
+    return person.root / "work"
+
+
+def test_publishing_goes_on_with_a_bare_copy_that_was_begun(person: Person, work: Path) -> None:
+    copy = person.node / "repositories" / "work.git"
+    (copy / "objects").mkdir(parents=True)
+    person.gittorrent("publish", work, "--new-key", "--wait").ok()
+    assert repositories(person) == ["work.git"]
+
+
+def test_a_bare_copy_is_remembered_before_anything_is_published(person: Person, work: Path) -> None:
+    """Else whoever went on after a crash would take it for somebody else's of the same name."""
+    person.gittorrent("publish", work, "--key", "/nonexistent/key").failed(7, "nonexistent")
+    copy = person.node / "repositories" / "work.git"
+    assert gitcmd.text(work, "config", "gittorrent.copy") == str(copy)
+    person.gittorrent("publish", work, "--new-key", "--wait").ok()

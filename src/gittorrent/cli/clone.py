@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import click
 
+from gittorrent.durable import room
 from gittorrent.git.runner import executable
 from gittorrent.terminal import STATUS_VARIABLE
 from gittorrent.transfer.location import SCHEME, parse_location
@@ -42,8 +42,8 @@ def clone(allow_unverified: bool, url: str, arguments: tuple[str, ...]) -> None:
     words = [executable(), "clone"]
     if allow_unverified:
         words += ["-c", "gittorrent.allowUnverified=true"]
-    with tempfile.TemporaryDirectory(prefix="gittorrent-clone-") as room:
-        status = Path(room, "status")
+    with room("clone") as folder:
+        status = folder / "status"
         environ = {**os.environ, STATUS_VARIABLE: str(status), "PATH": _path()}
         # Options of git's may stand anywhere, so they go before the end of options.
         options, places = _sort_out(arguments)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from gittorrent import __version__
-from gittorrent.errors import GitTorrentError
+from gittorrent.errors import GitTorrentError, own_trouble
 
 COMMANDS = {
     "publish": ("publish", "publish", "Sign a repository's refs and make its objects a reel."),
@@ -109,8 +109,17 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except GitTorrentError as error:
-        click.echo(f"gittorrent: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except OSError as error:
+        trouble = own_trouble(error)
+        if trouble is None:
+            raise
+        _fail(trouble)
     sys.exit(0)
+
+
+def _fail(error: GitTorrentError) -> NoReturn:
+    click.echo(f"gittorrent: {error}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    sys.exit(error.exit_code)

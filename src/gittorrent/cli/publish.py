@@ -135,8 +135,13 @@ def _bare_copy(
                 f"{path} holds another repository of the name {chosen}",
                 hint="choose another with --name",
             )
-    if not path.is_dir():
-        create_bare(path, found.object_format)
+    is_new = not path.is_dir()
+    # Harmless where it is whole, and completes one whose making was cut short.
+    create_bare(path, found.object_format)
+    if recorded.returncode != 0:
+        # Before anything is published, so that whoever goes on after a crash finds it again.
+        Git(found.git_dir).run("config", "--local", "gittorrent.copy", str(path))
+    if is_new:
         say(f"{found.git_dir.parent} is published through the bare copy {path}")
     wanted = (*PUBLISHED, *(carried.about.patterns if carried.is_carried else ()), *patterns)
     copy_refs_from(Git(path), found.git_dir, list(dict.fromkeys(wanted)))
@@ -147,10 +152,9 @@ def _bare_copy(
 
 
 def _add_remote(found: FoundRepository, carried: Carried, say: Callable[[str], None]) -> None:
-    """Let the clone push to its bare copy by name, and find it again."""
+    """Let the clone push to its bare copy by name."""
     git = Git(found.git_dir)
     path = str(carried.layout.git_dir)
-    git.run("config", "--local", "gittorrent.copy", path)
     if git.attempt("config", "--get", "remote.gittorrent.url").returncode != 0:
         git.run("remote", "add", "gittorrent", path)
         say(f"added the remote 'gittorrent' for {path}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import resource
 from pathlib import Path
 
 import click
@@ -14,10 +15,14 @@ from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository
 from gittorrent.git.runner import Git, GitError
 from gittorrent.node.catalogue import Catalogue, catalogue_of_database, catalogue_of_paths
+from gittorrent.node.connections import MAX_CONNECTIONS
 from gittorrent.node.node import Node, Options
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.transfer.limiter import parse_rate
+
+FILES = 8 * MAX_CONNECTIONS
+"""Files a node may have open: a caller has its socket, a pack, and perhaps a git with its pipes."""
 
 DEFAULT_GIT = ("127.0.0.1:9418",)
 
@@ -82,6 +87,7 @@ def serve(
     )
     home = open_home()
     database = Database(home.database)
+    _allow_files()
     try:
         if places:
             catalogue = catalogue_of_paths([_published_copy(p) for p in places], database)
@@ -112,6 +118,14 @@ async def _serve(
         if not served:
             click.echo("nothing to serve yet: publish or mirror a repository", err=True)
     await node.run_until_signalled()
+
+
+def _allow_files() -> None:
+    """Let this process have as many files open as all its callers need, where it may say so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _published_copy(place: Path) -> Path:

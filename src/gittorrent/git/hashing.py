@@ -6,10 +6,9 @@ git. Many objects are hashed by one process.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gittorrent.durable import room
 from gittorrent.ids import Oid
 
 if TYPE_CHECKING:
@@ -30,10 +29,10 @@ def hash_objects(git: Git, kind: str, contents: Sequence[bytes], *, write: bool)
     if not contents:
         return []
     options = ["-w"] if write else []
-    with tempfile.TemporaryDirectory(prefix="gittorrent-hash-") as folder:
+    with room("hash") as folder:
         paths = []
         for number, content in enumerate(contents):
-            path = Path(folder, str(number))
+            path = folder / str(number)
             path.write_bytes(content)
             paths.append(f"{path}\n")
         out = git.run(

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from gittorrent.durable import sync_directory
+from gittorrent.durable import sweep, sync_directory
 from gittorrent.errors import LocalError
 from gittorrent.git.runner import Git, GitError
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _SUFFIXES = ("rev", "pack", "idx")
 """In the order to move them: git looks for an index, so the pack has to be there first."""
+
+
+_UNFINISHED = (".tmp-*", "tmp_*")
+"""Packs that a repack was writing when it was killed; git removes them only when it prunes."""
 
 
 class IndexingProcess:
@@ -187,8 +191,11 @@ def tidy(git: Git, preferred: Path | None) -> None:
         git: a bare repository.
         preferred: the pack bitmaps should take objects from.
     """
+    folder = git.directory / "objects" / "pack"
+    for pattern in _UNFINISHED:
+        sweep(folder, pattern)
     git.run("repack", "--cruft", "-d", "-l", "-q")
-    if not any((git.directory / "objects" / "pack").glob("pack-*.idx")):
+    if not any(folder.glob("pack-*.idx")):
         return  # nothing to index, which git takes for an error
     words = ["multi-pack-index", "write", "--bitmap", "--no-progress"]
     if preferred is not None:

@@ -28,6 +28,7 @@ EXECUTABLE_VARIABLE = "GITTORRENT_GIT"
 
 _OWN_TROUBLE = (
     "No space left on device",
+    "ut of diskspace",
     "Disk quota exceeded",
     "File too large",
     "Read-only file system",
@@ -40,6 +41,13 @@ _OWN_TROUBLE = (
 """What git says (in the C locale) when it failed for reasons of this machine."""
 
 
+def _failure_in(said: str) -> str:
+    """Return what is said of a failure, without the progress before it."""
+    lines = [line.strip() for line in said.splitlines()]
+    found = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    return "\n".join(found) or said
+
+
 class GitMissingError(LocalError):
     """There is no git to run."""
 
@@ -48,7 +56,7 @@ class GitError(LocalError):
     """A git command failed; holds what it said on standard error."""
 
     def __init__(self, command: Sequence[str], status: int, stderr: bytes, where: str) -> None:
-        said = stderr.decode(errors="replace").strip()
+        said = _failure_in(stderr.decode(errors="replace").strip())
         name = " ".join(command[:2])
         shown = said or f"exit status {status}"
         super().__init__(f"git {name} failed in {where}: {shown}")

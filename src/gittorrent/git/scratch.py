@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gittorrent.durable import room
 from gittorrent.git.runner import Git
 
 if TYPE_CHECKING:
@@ -44,12 +45,9 @@ def make(directory: Path, object_format: ObjectFormat) -> None:
 @contextlib.contextmanager
 def blank(object_format: ObjectFormat) -> Iterator[Git]:
     """Yield a sealed git in an empty scratch repository."""
-    directory = Path(tempfile.mkdtemp(prefix="gittorrent-scratch-"))
-    try:
+    with room("scratch") as directory:
         make(directory, object_format)
         yield Git(directory)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -60,12 +58,9 @@ def borrowing(objects: Path, object_format: ObjectFormat) -> Iterator[Git]:
         objects: object directory of the repository to read.
         object_format: its object format.
     """
-    directory = Path(tempfile.mkdtemp(prefix="gittorrent-scratch-"))
-    try:
+    with room("scratch") as directory:
         make(directory, object_format)
         yield Git(directory, objects=objects.resolve())
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -8,11 +8,9 @@ become visible together, when everything the refs need is proved present.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import locked
+from gittorrent.durable import locked_patiently
 from gittorrent.errors import UnreachableError
 from gittorrent.git import history
 from gittorrent.git.fetching import FetchFailedError, fetch_over_http, fetch_pack
@@ -20,13 +18,14 @@ from gittorrent.git.repository import read_config, set_config
 from gittorrent.git.runner import Child, Git
 from gittorrent.ids import format_of
 from gittorrent.repository.layout import Layout
+from gittorrent.repository.litter import clear_litter
 from gittorrent.repository.logstore import LogStore
 from gittorrent.repository.receive import LyingReelError, check_descents
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.bring import bring_reels
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from gittorrent.helper.commands import Options, Wanted
@@ -42,9 +41,6 @@ CANDIDATES = 32
 
 CLONE_KEEP = "gittorrent is fetching"
 """Content of a .keep file that protects a new pack until git's refs point into it."""
-
-_LOCK_SECONDS = 0.1
-"""How often to look whether another fetch into the same repository is done."""
 
 
 class Fetcher:
@@ -129,7 +125,7 @@ class Fetcher:
         oids = list(dict.fromkeys(want.oid for want in wants))
         verified = set(self._log.refs.values())
         in_log = all(oid in verified for oid in oids)
-        async with _locked(self._layout.lock):
+        async with locked_patiently(self._layout.lock):
             self._remove_litter()
             plain = self._is_incomplete() or options.for_fetch().limits_history
             if plain or not in_log:
@@ -142,8 +138,9 @@ class Fetcher:
 
     def _remove_litter(self) -> None:
         """Remove what a run that was killed left behind."""
-        for room in self._layout.incoming.glob("*"):
-            shutil.rmtree(room, ignore_errors=True)
+        assert self._log is not None
+        assert self._store is not None
+        clear_litter(self._layout, [*self._store.ids(), *self._log.ids])
         for keep in (self._layout.objects / "pack").glob("pack-*.keep"):
             if keep.read_bytes() == f"{CLONE_KEEP}\n".encode():
                 keep.unlink()
@@ -253,16 +250,3 @@ async def _in_thread(fetch: Callable[..., object], *arguments: object) -> None:
     except asyncio.CancelledError:
         child.stop()
         raise
-
-
-@contextlib.asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
-    """Hold a lock, waiting in a way that can be interrupted."""
-    with contextlib.ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(locked(path, wait=False))
-                break
-            except BlockingIOError:
-                await asyncio.sleep(_LOCK_SECONDS)
-        yield

@@ -12,12 +12,12 @@ import os
 import select
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from gittorrent import background
-from gittorrent.errors import GitTorrentError, UnverifiedError
+from gittorrent.durable import room
+from gittorrent.errors import GitTorrentError, UnverifiedError, own_trouble
 from gittorrent.git.repository import read_config
 from gittorrent.git.runner import Git
 from gittorrent.git.scratch import make
@@ -195,6 +195,12 @@ def main() -> NoReturn:
         _complain(reporter, error)
     except BrokenPipeError:
         status = 1
+    except OSError as error:
+        trouble = own_trouble(error)
+        if trouble is None:
+            raise
+        status = trouble.exit_code
+        _complain(reporter, trouble)
     except KeyboardInterrupt:
         status = 130
         reporter.close()
@@ -208,9 +214,8 @@ def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
     location = parse_location(url)
     home = open_home()
     named = os.environ.get("GIT_DIR")
-    with tempfile.TemporaryDirectory(prefix="gittorrent-list-") as room:
-        # git ls-remote works without any repository; the log is kept nowhere then.
-        git_dir = Path(named).resolve() if named else Path(room)
+    # git ls-remote works without any repository; the log is kept nowhere then.
+    with contextlib.nullcontext(Path(named).resolve()) if named else room("list") as git_dir:
         if not named:
             make(git_dir, SHA1)
         settings = read_settings(read_config(git_dir))
@@ -219,6 +224,7 @@ def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
         context = Context(
             database,
             home.partial,
+            home.run,
             Git(git_dir),
             reporter,
             settings.sharing,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from gittorrent.git.runner import Git
 from gittorrent.ids import OBJECT_FORMATS, Oid, RepositoryId
 from gittorrent.push.log import changes_between
 from gittorrent.repository.layout import LOG_REF, Layout
+from gittorrent.repository.litter import clear_litter
 from gittorrent.repository.logstore import LogStore, identify
 from gittorrent.repository.reelstore import ReelStore
 from gittorrent.trust.errors import PolicyError
@@ -122,10 +122,9 @@ class Carried:
     def writing(self) -> Iterator[None]:
         """Hold the repository's lock; clears what a crashed writer left behind."""
         with locked(self.layout.lock):
-            if self.layout.incoming.is_dir():
-                for litter in self.layout.incoming.iterdir():
-                    shutil.rmtree(litter, ignore_errors=True)
-            if self.is_carried and self.log_store.ids():
+            ids = self.log_store.ids()
+            clear_litter(self.layout, ids)
+            if self.is_carried and ids:
                 self._repair()
             yield
 

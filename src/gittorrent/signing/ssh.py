@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from gittorrent.durable import room
 from gittorrent.errors import TrustError
 from gittorrent.signing.plain import PlainSigner, make_plain_key, plain_signer
 from gittorrent.signing.programs import NoSigningKey, SigningFailed, complaint, run
@@ -53,8 +53,8 @@ class SshSigner:
         if self.path is not None:
             data = self._sign(message, ["-f", str(self.path)])
         else:
-            with tempfile.TemporaryDirectory(prefix="gittorrent-") as folder:
-                public = Path(folder) / "key.pub"
+            with room("sign") as folder:
+                public = folder / "key.pub"
                 public.write_text(f"{self.literal}\n", encoding="utf-8")
                 data = self._sign(message, ["-U", "-f", str(public)])
         return checked(data, message, self)

@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import LocalError, UsageError
@@ -18,8 +19,6 @@ from gittorrent.wire.mirrorlist import MirrorState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
 BUSY_SECONDS = 30.0
 """How long to wait for another process's write."""
 
@@ -59,6 +58,7 @@ class Database:
     """An open database; use it in one thread and close it."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -82,7 +82,7 @@ class Database:
             (entry for entry in folder.iterdir() if entry.name.endswith(".sql")),
             key=lambda entry: entry.name,
         )
-        with self._writing():
+        with self._transaction():
             (done,) = self._db.execute("PRAGMA user_version").fetchone()
             if done > len(scripts):
                 raise LocalError(f"{path} was written by a newer gittorrent")
@@ -92,14 +92,25 @@ class Database:
                 self._db.execute(f"PRAGMA user_version = {number}")
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite ends it by itself when the disk is full
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with self._transaction():
+                yield
+        except sqlite3.OperationalError as error:
+            raise LocalError(
+                f"cannot write to {self._path}: {error}", hint="make room and try again"
+            ) from error
 
     def carry(self, row: CarriedRow) -> None:
         """Record that this node carries a repository.
@@ -131,6 +142,8 @@ class Database:
         ).fetchone()
         if taken is None or (taken[1] == path and repository in (None, taken[0])):
             return
+        if taken[0] == repository and not Path(taken[1]).is_dir():
+            return  # what is left of one that is gone
         raise UsageError(
             f"the name {name} is taken by the repository in {taken[1]}",
             hint="choose another with --name",

@@ -20,7 +20,9 @@ from pathlib import Path
 
 import platformdirs
 
+from gittorrent.durable import locked_directory, write_atomically
 from gittorrent.errors import LocalError
+from gittorrent.ids import SHA1
 
 VARIABLE = "GITTORRENT_HOME"
 
@@ -59,16 +61,24 @@ class Home:
     def node_id(self) -> str:
         """Return this node's name, 40 hexadecimal digits, made at first use."""
         path = self.root / "node-id"
-        try:
-            return path.read_text(encoding="ascii").strip()
-        except FileNotFoundError:
-            made = secrets.token_hex(20)
-        try:
-            with path.open("x", encoding="ascii") as file:
-                file.write(f"{made}\n")
-        except FileExistsError:
-            return path.read_text(encoding="ascii").strip()
-        return made
+        found = _read_id(path)
+        if found is None:
+            # Two processes may do this at once; both then go by what one of them wrote.
+            with locked_directory(self.root):
+                found = _read_id(path)
+                if found is None:
+                    found = secrets.token_hex(20)
+                    write_atomically(path, f"{found}\n".encode("ascii"))
+        return found
+
+
+def _read_id(path: Path) -> str | None:
+    """Return the name in a file; None if there is none, or one that a crash cut short."""
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return None
+    return text if SHA1.is_oid(text) else None
 
 
 def open_home() -> Home:

@@ -11,7 +11,6 @@ else. Unused directories expire.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import mmap
@@ -21,7 +20,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from gittorrent.durable import write_atomically
-from gittorrent.errors import LocalError
+from gittorrent.errors import FULL, LocalError
 from gittorrent.reel.parts import part_range
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 EXPIRY_SECONDS = 14 * 24 * 3600
 """Age at which a download nobody goes on with is removed."""
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DiskFullError(LocalError):
@@ -73,17 +70,34 @@ class PartialPack:
         self._check_room()
         if not (self.directory / "manifest").exists():
             write_atomically(self.directory / "manifest", manifest_file)
-        self._pack = os.open(self.pack, os.O_RDWR | os.O_CREAT, 0o644)
+        self._pack = self._open_pack()
         try:
             if os.fstat(self._pack).st_size != self.manifest.pack_size:
                 os.truncate(self._pack, self.manifest.pack_size)
             self._marks = self._open_marks()
         except OSError as error:
             os.close(self._pack)
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 raise self._full() from error
             raise
         os.utime(self.directory)
+
+    def _open_pack(self) -> int:
+        try:
+            return os.open(self.pack, os.O_RDWR | os.O_CREAT, 0o644)
+        except PermissionError:
+            # Complete, moved into a repository under a second name, made read-only there, and then
+            # whoever did that was killed. The repository's file is not ours to write to.
+            beside = self.directory / f"pack.{os.getpid()}.new"
+            try:
+                shutil.copyfile(self.pack, beside)
+                beside.rename(self.pack)
+            except OSError as error:
+                beside.unlink(missing_ok=True)
+                if error.errno in FULL:
+                    raise self._full() from error
+                raise
+            return os.open(self.pack, os.O_RDWR)
 
     def _open_marks(self) -> mmap.mmap:
         count = len(self.manifest.parts)
@@ -168,7 +182,7 @@ class PartialPack:
             try:
                 written += os.pwrite(self._pack, view[written:], offset + written)
             except OSError as error:
-                if error.errno in _FULL:
+                if error.errno in FULL:
                     raise self._full() from error
                 raise
         self._marks[index] = 1

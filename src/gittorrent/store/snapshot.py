@@ -13,6 +13,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from gittorrent.durable import sweep
+from gittorrent.errors import FULL
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -35,32 +38,48 @@ class Snapshot:
         self._path = directory / f"{kind}-{os.getpid()}.json"
         self._kind = kind
         self._written = 0.0
+        self._swept = False
 
     def write(self, content: dict[str, Any]) -> None:
-        """Write what the process does now, unless that was done less than a second ago."""
+        """Write what the process does now, unless that was done less than a second ago.
+
+        Where there is no room for it nobody learns of it, which is no reason to stop doing it.
+        """
         now = time.monotonic()
         if now - self._written < INTERVAL_SECONDS:
             return
         self._written = now
-        self._path.parent.mkdir(exist_ok=True)
-        beside = self._path.with_suffix(".new")
         value = {"kind": self._kind, "pid": os.getpid(), "time": time.time(), **content}
-        beside.write_text(json.dumps(value), encoding="utf-8")
-        beside.replace(self._path)
+        beside = self._path.with_suffix(".new")
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            if not self._swept:
+                self._swept = True
+                remove_stale(self._path.parent)
+            beside.write_text(json.dumps(value), encoding="utf-8")
+            beside.replace(self._path)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            beside.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the file: the process ends."""
         self._path.unlink(missing_ok=True)
 
 
+def remove_stale(directory: Path) -> None:
+    """Remove what processes left that were killed."""
+    sweep(directory, "*.json", STALE_SECONDS)
+    sweep(directory, "*.new", STALE_SECONDS)
+
+
 def read_snapshots(directory: Path) -> list[dict[str, Any]]:
     """Return what running processes say they do, removing what dead ones left."""
     found = []
-    for path in sorted(directory.glob("*.json")) if directory.is_dir() else ():
+    remove_stale(directory)
+    for path in sorted(directory.glob("*.json")):
         with contextlib.suppress(OSError, ValueError):
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink()
-                continue
             value = json.loads(path.read_text(encoding="utf-8"))
             if isinstance(value, dict):
                 found.append(value)

@@ -222,6 +222,8 @@ class Download:
         if peer is not None:
             self._delivered(peer, part)
         if self._books.arrive(part, key):
+            if peer is not None:
+                peer.unjudged += 1
             self._cancel_all(part)
 
     def _delivered(self, peer: Peer, part: int) -> None:
@@ -241,6 +243,9 @@ class Download:
         if self._no_such_part(event.peer, event.part, event.part):
             return
         peer = self._books.peers.get(event.peer)
+        if peer is not None:
+            peer.unjudged = max(0, peer.unjudged - 1)
+            self._hungry[peer.key] = None
         if peer is not None and event.part not in self._books.have:
             peer.delivered_parts += 1
             peer.delivered_bytes += self._books.layout.size(event.part)

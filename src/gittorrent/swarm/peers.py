@@ -109,6 +109,7 @@ class Peer:
     meter: Meter = field(default_factory=Meter)
     flights: dict[int, Flight] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
+    unjudged: int = 0  # parts that came from it and are being verified
     snubbed: bool = False
     snubs: int = 0
     quiet_until: float = -math.inf
@@ -122,7 +123,8 @@ class Peer:
         if self.unreliable:
             return 1  # what it says cannot be relied on; what it sends is still welcome
         rate = self.meter.rate
-        if rate is None:
+        if rate is None or self.delivered_parts == 0:
+            # However fast it sends, nothing of it is verified: it may be rubbish.
             return 2
         round_trip = self.round_trip
         wanted = max(2, math.ceil(rate * (2 * round_trip + settings.slack) / part_size))
@@ -137,6 +139,8 @@ class Peer:
             return 0
         depth = self.depth(part_size, settings)
         room = depth - len(self.flights)
+        if self.delivered_parts == 0:
+            room -= self.unjudged
         return min(room, MAX_RUN) if room >= max(1, depth // 2) else 0
 
     @property

@@ -81,6 +81,7 @@ class Context:
     Args:
         database: of the node.
         partial: directory of partial downloads.
+        run: directory in which processes say what they do.
         git: where to hash log entries.
         reporter: tells the user.
         sharing: how to share what arrives with others.
@@ -90,6 +91,7 @@ class Context:
 
     database: Database
     partial: Path
+    run: Path
     git: Git
     reporter: Reporter
     sharing: Sharing = field(default_factory=Sharing)

@@ -54,6 +54,11 @@ class Answer:
         self._cancelled: set[int] = set()
         self._steps = self._make(shelf)
 
+    @property
+    def cancelled(self) -> set[int]:
+        """The parts that are left out."""
+        return self._cancelled
+
     def next_step(self) -> Step | None:
         """Return the next step, None when the question is answered."""
         return next(self._steps, None)
@@ -62,7 +67,9 @@ class Answer:
         """Leave out the parts named, as far as they are not under way."""
         question = self.question
         if isinstance(question, FetchParts) and question.manifest == message.manifest:
-            self._cancelled.update(message.indices)
+            # Only what was asked for: a peer could name parts without end.
+            asked = range(question.first, question.last + 1)
+            self._cancelled.update(part for part in message.indices if part in asked)
 
     def leaves_out(self, part: int) -> bool:
         """Tell whether a part was cancelled, perhaps after its step was taken."""

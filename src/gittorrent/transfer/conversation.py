@@ -19,7 +19,8 @@ from gittorrent.reel.pack import FilePiece
 from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer
 from gittorrent.transfer.appetite import Appetite
-from gittorrent.wire.messages import Bye, CancelParts, Message, Question, ReceivePart
+from gittorrent.transfer.flood import Flood
+from gittorrent.wire.messages import Bye, CancelParts, HaveBundle, Message, Question, ReceivePart
 from gittorrent.wire.session import (
     IdleTimeout,
     KeepAliveDue,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from gittorrent.ids import ManifestId
     from gittorrent.transfer.answering import Step
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.shelf import Shelf
@@ -54,6 +56,9 @@ TICK_SECONDS = 1.0
 UNSENT_BYTES = 128 << 10
 """Bytes the kernel may hold that have not left yet: what is said waits behind no more than
 that, and a part counts as sent when it is. (What is under way to a distant peer comes on top.)"""
+
+MAX_UNREAD = 4 << 20
+"""Bytes of small messages that wait for a peer to read; an honest one is never so far behind."""
 
 
 class ConversationEndedError(UnreachableError):
@@ -99,11 +104,14 @@ class Conversation:
         self._key = PeerKey(next(_KEYS))
         self._loop = asyncio.get_running_loop()
         self._urgent: deque[bytes] = deque()
+        self._claims: dict[ManifestId, bytes] = {}
         self._answers: deque[Answer] = deque()
         self._to_write = asyncio.Event()
         self._file: tuple[Path, BinaryIO] | None = None
         self._last_words = b""
         self._mid_payload = False
+        self.is_at_fault = False
+        self._flood = Flood(self._loop.time())
         self._appetite = Appetite(self._loop.time())
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
@@ -128,7 +136,14 @@ class Conversation:
         """
         if self.session.closed:
             raise ConversationEndedError(self.ended or "the conversation is over")
-        self._urgent.append(self.session.send(message, shape=shape))
+        if sum(map(len, self._urgent)) > MAX_UNREAD:
+            self.end("it does not read what it is told")
+            raise ConversationEndedError(self.ended)
+        data = self.session.send(message, shape=shape)
+        if isinstance(message, HaveBundle):
+            self._claims[message.manifest] = data  # in place of an older one that nobody read
+        else:
+            self._urgent.append(data)
         self._to_write.set()
 
     async def run(self) -> None:
@@ -158,10 +173,16 @@ class Conversation:
             self._last_words = self.session.bye(reason)
             self._to_write.set()
 
+    def fail(self, reason: str) -> None:
+        """End the conversation because the peer broke a rule that its session does not know."""
+        self.is_at_fault = True
+        self.end(reason)
+
     def _note_end(self, task: asyncio.Task[None]) -> None:
         error = task.exception()
         if isinstance(error, SessionError):
             self.ended = str(error)
+            self.is_at_fault = True
             self._last_words = farewell(str(error))
         elif isinstance(error, (OSError, TimeoutError)):
             self.ended = self.ended or f"connection lost: {error or 'timed out'}"
@@ -184,6 +205,10 @@ class Conversation:
             if self._intake is not None:
                 await self._intake.take(count)
             self._handle(self.session.received(count))
+            if self._flood.is_over(self.session.unasked, self._loop.time()):
+                raise SessionError("that many lines nobody asked for are a flood")
+            # A socket that always has more would never let anybody else have a turn.
+            await asyncio.sleep(0)
 
     def _let_gather(self, space: int) -> None:
         """Within a payload, ask to be woken only when enough of it is there to be worth it."""
@@ -222,7 +247,7 @@ class Conversation:
 
     async def _write(self) -> None:
         while True:
-            if self._urgent:
+            if self._urgent or self._claims:
                 await self._send_urgent()
             elif self.session.closed:
                 return
@@ -233,9 +258,11 @@ class Conversation:
                 await self._to_write.wait()
 
     async def _send_urgent(self) -> None:
-        data = b"".join(self._urgent)
+        data = b"".join([*self._urgent, *self._claims.values()])
         self._urgent.clear()
-        await self._send(data)
+        self._claims.clear()
+        if data:
+            await self._send(data)
 
     async def _answer(self, answer: Answer) -> None:
         """Carry out the next step of the answer that is first in line."""
@@ -262,14 +289,15 @@ class Conversation:
         self._on_sent(message)
 
     async def _await_turn(self, slots: SlotQueue) -> None:
-        """Wait for an upload slot; what is to be said meanwhile is said."""
+        """Wait for an upload slot.
+
+        Small messages do not wait with it: our own questions, news, signs of life.
+        """
         turn = self._loop.create_task(slots.turn(self._key))
         try:
             while not (turn.done() or self.session.closed):
-                if self._urgent:
-                    await self._send_urgent()
-                    continue
                 self._to_write.clear()
+                await self._send_urgent()
                 something = self._loop.create_task(self._to_write.wait())
                 await asyncio.wait((turn, something), return_when=asyncio.FIRST_COMPLETED)
                 something.cancel()

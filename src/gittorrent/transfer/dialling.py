@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 from gittorrent.errors import UnreachableError, UnverifiedError
 from gittorrent.wire import pktline
 from gittorrent.wire.fields import RemoteRefusal
-from gittorrent.wire.limits import MAX_LIST_LINES, MAX_PKT_LINE
+from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_LIST_LINES, MAX_PKT_LINE
 from gittorrent.wire.mirrorlist import MirrorList, parse_lines
 from gittorrent.wire.service import MIRROR_LIST, ServiceRequest, encode_request
 from gittorrent.wire.urls import AddressClass, UrlError, address_class, may_contact
@@ -164,8 +164,10 @@ async def _read_lines(sock: socket.socket, endpoint: Endpoint) -> list[bytes]:
     loop = asyncio.get_running_loop()
     reader = pktline.PktReader()
     lines: list[bytes] = []
+    total = 0
     while True:
         data = await loop.sock_recv(sock, MAX_PKT_LINE)
+        total += len(data)
         if not data:
             if lines:
                 return lines
@@ -182,5 +184,5 @@ async def _read_lines(sock: socket.socket, endpoint: Endpoint) -> list[bytes]:
                 return lines
             if isinstance(packet, bytes):
                 lines.append(packet)
-            if len(lines) > MAX_LIST_LINES:
+            if len(lines) > MAX_LIST_LINES or total > MAX_LIST_BYTES:
                 raise UrlError(f"{endpoint.url} sends an endless list")

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKey, PeerKind
+from gittorrent.transfer.callers import plain_address
 from gittorrent.transfer.conversation import Conversation, ConversationEndedError
 from gittorrent.transfer.dialling import ANSWER_SECONDS, connect, service_request
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
+from gittorrent.wire.fields import MessageError
 from gittorrent.wire.messages import (
     VERSION,
     Busy,
@@ -53,6 +55,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_HEADS = 64
+"""Log heads remembered that one end announced."""
+
+MAX_OFFERS = 4000
+"""Reels one end may offer in answer to one question: four times what this program does."""
+
+MAX_LOG_BYTES = 1 << 30
+"""Bytes of push objects in the answer to one question, which are held until all are verified."""
+
 MAX_CLAIMS = 64
 """Packs remembered that the other end told of before they were asked for."""
 
@@ -72,6 +83,7 @@ class GitMirror:
         self._exchange = exchange
         session = Session(role, asyncio.get_running_loop().time())
         self._own_address = str(sock.getsockname()[0])
+        self._address = _peer_address(sock)
         self._conversation = Conversation(
             sock,
             session,
@@ -84,6 +96,7 @@ class GitMirror:
         self._ready = asyncio.get_running_loop().create_future()
         self._heads: list[PushId] = []
         self._log: tuple[list[tuple[PushId, bytes]], asyncio.Future[None]] | None = None
+        self._log_bytes = 0
         self._offers: dict[ReelName, tuple[list[HaveBundle], asyncio.Future[None]]] = {}
         self._manifests: dict[ManifestId, asyncio.Future[bytes]] = {}
         self._claims: dict[ManifestId, HaveBundle] = {}
@@ -105,9 +118,24 @@ class GitMirror:
         """Our own address as this conversation uses it."""
         return self._own_address
 
+    @property
+    def address(self) -> str:
+        """The other end's address; empty if it was gone before we looked."""
+        return self._address
+
+    @property
+    def is_caller(self) -> bool:
+        """Whether the other end called us."""
+        return self._conversation.session.role is Role.ANSWERER
+
+    @property
+    def is_at_fault(self) -> bool:
+        """Whether the other end broke the protocol."""
+        return self._conversation.is_at_fault
+
     def tell(self, message: HaveBundle | Try) -> None:
         """Say something that asks for nothing; lost if the conversation is over."""
-        if not self._conversation.session.closed:
+        with contextlib.suppress(ConversationEndedError):
             self._conversation.say(message)
 
     @property
@@ -136,7 +164,7 @@ class GitMirror:
             MirrorLostError: the conversation ended.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._log = ([], future)
+        self._log, self._log_bytes = ([], future), 0
         self._conversation.say(FetchLog(head, base))
         await self._within(LOG_SECONDS, future)
         return self._log[0]
@@ -203,8 +231,13 @@ class GitMirror:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _converse(self) -> None:
-        await self._conversation.run()
-        reason = self._conversation.ended
+        try:
+            await self._conversation.run()
+        finally:
+            self._let_go(self._conversation.ended)
+
+    def _let_go(self, reason: str) -> None:
+        """Tell everybody who waits for this end that nothing more will come."""
         error = MirrorLostError(f"{self._url}: {reason}")
         waiting: list[asyncio.Future[None] | asyncio.Future[bytes]] = [self._ready]
         waiting += [future for _, future in self._offers.values()]
@@ -257,7 +290,12 @@ class GitMirror:
             if len(self._claims) < MAX_CLAIMS:
                 self._claims[message.manifest] = message
         elif message.pack_size == pack.shape.pack_size:
-            self._sink.mirror_has(self, claimed_parts(message, pack.total))
+            try:
+                parts = claimed_parts(message, pack.total)
+            except MessageError as error:
+                self._conversation.fail(str(error))
+                return
+            self._sink.mirror_has(self, parts)
 
     def _is_current(self, manifest: ManifestId) -> bool:
         return self._pack is not None and self._pack.manifest == manifest
@@ -270,12 +308,15 @@ class GitMirror:
             elif not self._ready.done():
                 self._ready.set_result(None)
         elif isinstance(message, Try):
-            self._exchange.on_try(message)
+            self._exchange.on_try(self, message)
         elif isinstance(message, HavePush):
             self._heads.append(message.push)
+            del self._heads[:-MAX_HEADS]
         elif isinstance(message, HaveBundle):
             for found, _ in self._offers.values():
                 found.append(message)
+                if len(found) > MAX_OFFERS:
+                    self._conversation.fail("it offers reels without end")
             self._take_claim(message)
         elif isinstance(message, EndWant):
             if message.reel in self._offers:
@@ -292,6 +333,9 @@ class GitMirror:
             found_log, ended = self._log
             if isinstance(message, ReceivePush):
                 found_log.append((message.push, bytes(payload or b"")))
+                self._log_bytes += len(payload or b"")
+                if self._log_bytes > MAX_LOG_BYTES:
+                    self._conversation.fail("its log does not end")
             elif isinstance(message, EndLog):
                 _settle(ended, None)
             elif isinstance(message, MissingLog) and not ended.done():
@@ -307,7 +351,7 @@ class Exchange:
         shelf: what others may have.
         limiter: of what is sent.
         slots: upload slots; None where nothing is given.
-        on_try: called when another end tells of a mirror.
+        on_try: called when another end, the one given, tells of a mirror.
         intake: limits what is received.
     """
 
@@ -315,7 +359,7 @@ class Exchange:
     shelf: Shelf
     limiter: Limiter
     slots: SlotQueue | None = None
-    on_try: Callable[[Try], None] = lambda _message: None
+    on_try: Callable[[GitMirror, Try], None] = lambda _mirror, _message: None
     intake: Limiter | None = None
 
 
@@ -358,6 +402,12 @@ async def open_git_mirror(
         await mirror.close()
         raise
     return mirror
+
+
+def _peer_address(sock: socket.socket) -> str:
+    with contextlib.suppress(OSError):
+        return plain_address(str(sock.getpeername()[0]))
+    return ""
 
 
 def _settle(future: asyncio.Future[T], value: T) -> None:

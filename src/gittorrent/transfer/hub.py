@@ -12,7 +12,7 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING
 
-from gittorrent.errors import GitTorrentError
+from gittorrent.transfer.callers import plain_address
 from gittorrent.transfer.git_mirror import GitMirror
 from gittorrent.wire import pktline
 from gittorrent.wire.messages import Try
@@ -25,10 +25,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gittorrent.ids import RepositoryId
+    from gittorrent.transfer.callers import Callers
     from gittorrent.transfer.git_mirror import Exchange
+    from gittorrent.wire.service import ServiceRequest
 
-MAX_CALLERS = 40
-"""Conversations others may open with one clone."""
+MAX_WAITING = 16
+"""Callers that have not said what they want; beyond that the one that is silent longest goes."""
+
+PAUSE_SECONDS = 0.5
+"""Wait after the system ran out of sockets, so that accepting does not spin."""
 
 INVITATION_SECONDS = 3600
 """How long others may believe our address; it dies with this run anyway."""
@@ -46,6 +51,8 @@ class PeerHub:
         repository: its id; callers must ask for it.
         exchange: what conversations are made with.
         on_caller: given each caller, ready to be asked.
+        callers: who may call.
+        on_gone: given each caller that is done.
     """
 
     def __init__(
@@ -53,10 +60,15 @@ class PeerHub:
         repository: RepositoryId,
         exchange: Exchange,
         on_caller: Callable[[GitMirror], None],
+        callers: Callers,
+        on_gone: Callable[[GitMirror], None],
     ) -> None:
         self._path = f"/{repository}".encode("ascii")
         self._exchange = exchange
         self._on_caller = on_caller
+        self._callers = callers
+        self._on_gone = on_gone
+        self._waiting: dict[asyncio.Task[ServiceRequest], None] = {}
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -109,26 +121,59 @@ class PeerHub:
     async def _accept(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            caller, address = await loop.sock_accept(sock)
-            if len(self._tasks) > MAX_CALLERS:
-                caller.close()
+            try:
+                caller, peer = await loop.sock_accept(sock)
+            except ConnectionError:
+                continue  # it gave up while it waited to be accepted
+            except OSError:
+                await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            self._spawn(self._greet(caller, str(address[0])))
+            address = plain_address(str(peer[0]))
+            if self._callers.enter(address):
+                self._spawn(self._attend(caller, address))
+            else:
+                caller.close()
 
-    async def _greet(self, sock: socket.socket, address: str) -> None:
-        sock.setblocking(False)
+    async def _attend(self, sock: socket.socket, address: str) -> None:
+        """Talk to one caller until either end is done."""
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
-                request = parse_request(await _read_packet(sock))
-        except (GitTorrentError, OSError, EOFError):
+            if not await self._is_for_us(sock):
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # The conversation closes it; until then we do, whatever happens.
+            own = socket.socket(fileno=sock.detach())
+            own.setblocking(False)
+            caller = GitMirror(f"peer://{address}", own, self._exchange, Role.ANSWERER)
+            self._on_caller(caller)
+            await caller.wait_closed()
+            self._on_gone(caller)
+            if caller.is_at_fault:
+                self._callers.blame(address)
+        finally:
             sock.close()
-            return
-        if request.service != MIRROR_SYNC or request.path != self._path:
-            sock.close()
-            return
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        shown = address.removeprefix("::ffff:")
-        self._on_caller(GitMirror(f"peer://{shown}", sock, self._exchange, Role.ANSWERER))
+            self._callers.leave(address)
+
+    async def _is_for_us(self, sock: socket.socket) -> bool:
+        """Read what a caller wants; while many say nothing the one that waits longest is let go."""
+        sock.setblocking(False)
+        task = asyncio.get_running_loop().create_task(_read_request(sock))
+        self._waiting[task] = None
+        if len(self._waiting) > MAX_WAITING:
+            next(iter(self._waiting)).cancel()
+        try:
+            await asyncio.wait([task])
+            if task.cancelled() or task.exception() is not None:
+                return False
+            request = task.result()
+            return request.service == MIRROR_SYNC and request.path == self._path
+        finally:
+            task.cancel()
+            self._waiting.pop(task, None)
+
+
+async def _read_request(sock: socket.socket) -> ServiceRequest:
+    async with asyncio.timeout(REQUEST_SECONDS):
+        return parse_request(await _read_packet(sock))
 
 
 async def _read_packet(sock: socket.socket) -> bytes:

@@ -7,10 +7,13 @@ update that is interrupted costs nothing but the parts that had not arrived.
 from __future__ import annotations
 
 import asyncio
-import shutil
+import itertools
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gittorrent.durable import locked_patiently, sync_directory
 from gittorrent.errors import LocalError, UnreachableError
 from gittorrent.git.fetching import FetchOptions, fetch_over_http, fetch_pack
 from gittorrent.git.repository import create_bare
@@ -23,8 +26,6 @@ from gittorrent.transfer.acquire import Acquisition, Context
 from gittorrent.transfer.bring import bring_reels
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gittorrent.ids import ObjectFormat, PushId, RepositoryId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.store.database import Database
@@ -81,22 +82,26 @@ class Mirroring:
         """
         home = self._home
         home.repositories.mkdir(parents=True, exist_ok=True)
-        context = Context(self._database, home.partial, Git(home.root), self._reporter)
+        context = Context(self._database, home.partial, home.run, Git(home.root), self._reporter)
         async with Acquisition(self._location, context) as acquisition:
             claimed = await acquisition.open()
             latest = acquisition.mirror_list.latest
             object_format = format_of(latest) if latest is not None else None
             if object_format is None:
                 raise UnreachableError(f"{self._location.url} has no push yet")
-            path = self._path_of(claimed)
-            is_new = path is None
-            if path is None:
-                path = home.repositories / f".new-{claimed}.git"
-                create_bare(path, object_format)
-            carried = Carried(path, object_format_of(path))
-            with carried.writing():
-                log, changed = await self._bring(acquisition, carried, object_format, is_new, name)
-        path = self._settle(carried, log, name) if is_new else carried.layout.git_dir
+            # One at a time, or two that find nothing would make the same repository.
+            async with locked_patiently(home.run / f"mirror-{claimed}.lock"):
+                path = self._path_of(claimed) or self._found_again(claimed)
+                is_new = path is None
+                if path is None:
+                    path = home.repositories / f".new-{claimed}.git"
+                    create_bare(path, object_format)
+                carried = Carried(path, object_format_of(path))
+                with carried.writing():
+                    log, changed = await self._bring(
+                        acquisition, carried, object_format, is_new, name
+                    )
+                path = self._settle(carried, log) if is_new else carried.layout.git_dir
         assert log.head is not None
         return Mirrored(
             log.repository, Carried(path, object_format).about.name, path, log.head, changed
@@ -105,8 +110,6 @@ class Mirroring:
     def _path_of(self, repository: RepositoryId) -> Path | None:
         for row in self._database.carried():
             if row.repository_id == repository:
-                from pathlib import Path
-
                 path = Path(row.path)
                 if row.role != MIRROR:
                     raise LocalError(
@@ -115,6 +118,28 @@ class Mirroring:
                 if path.is_dir():
                     return path
         return None
+
+    def _found_again(self, repository: RepositoryId) -> Path | None:
+        """Return the mirror of a repository that the database does not know of (any more).
+
+        Whoever was killed after giving a mirror its name had no time to record it; and the database
+        may be lost while the repositories are not.
+        """
+        for path in sorted(self._home.repositories.glob("[!.]*.git")):
+            carried = Carried(path, object_format_of(path))
+            if not carried.is_carried or not carried.log_store.ids():
+                continue
+            about = carried.about
+            if about.repository_id == repository and about.role == MIRROR:
+                self._record(path, about)
+                return path
+        return None
+
+    def _record(self, path: Path, about: About) -> None:
+        """Let the node carry a mirror."""
+        self._database.carry(
+            CarriedRow(about.name, about.repository_id, str(path), MIRROR, about.source)
+        )
 
     async def _bring(
         self,
@@ -130,7 +155,7 @@ class Mirroring:
         assert log.head is not None
         if is_new:
             chosen = log.policy.policy.name if name is None else require_name(name)
-            self._database.require_free(chosen, "")
+            self._database.require_free(chosen, "", log.repository)
             carried.set_about(
                 About(
                     log.repository,
@@ -176,17 +201,17 @@ class Mirroring:
         carried.prepare_settings()
         carried.commit(log)
 
-    def _settle(self, carried: Carried, log: VerifiedLog, name: str | None) -> Path:
-        """Give a new mirror its name and let the node carry it."""
-        chosen = log.policy.policy.name if name is None else name
-        path = self._home.repositories / f"{chosen}.git"
-        if path.exists():
-            path = self._home.repositories / f"{chosen}-{log.repository[:8]}.git"
-        row = CarriedRow(
-            chosen, log.repository, str(path), MIRROR, self._location.pinned_url(log.repository)
-        )
-        self._database.carry(row)
-        if path.exists():
-            shutil.rmtree(path)
+    def _settle(self, carried: Carried, log: VerifiedLog) -> Path:
+        """Give a new mirror its name and let the node carry it; nothing gives way to it."""
+        about = carried.about
+        folder = self._home.repositories
+        path = folder / f"{about.name}.git"
+        for number in itertools.count(1):
+            if not os.path.lexists(path):
+                break
+            suffix = log.repository[:8] if number == 1 else f"{log.repository[:8]}-{number}"
+            path = folder / f"{about.name}-{suffix}.git"
         carried.layout.git_dir.rename(path)
+        sync_directory(folder)
+        self._record(path, about)
         return path

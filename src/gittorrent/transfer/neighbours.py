@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.telling import Telling
+from gittorrent.transfer.callers import Callers, plain_address
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, claimed_parts
 from gittorrent.transfer.hub import PeerHub
 from gittorrent.transfer.limiter import Limiter
@@ -23,19 +25,23 @@ from gittorrent.transfer.partial_shelf import PartialShelf
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.messages import Try
 from gittorrent.wire.mirrorlist import MirrorState
-from gittorrent.wire.urls import parse_learned_url
+from gittorrent.wire.urls import address_class, less_trusted, parse_learned_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
     from typing import Any
 
     from gittorrent.ids import RepositoryId
+    from gittorrent.swarm.events import PeerKey
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.pack_download import PackDownload
     from gittorrent.wire.urls import AddressClass, Endpoint
 
 MAX_NEIGHBOURS = 40
 """Conversations one acquisition keeps; enough for a well connected graph of any size."""
+
+MAX_LEARNED = 8
+"""Addresses taken from one of those we dialled; only the first mirror may tell more."""
 
 SMALLEST_SHARED = 4
 """Parts below which a download is over before anybody else could profit."""
@@ -86,6 +92,8 @@ class Neighbours:
         self._download: PackDownload | None = None
         self._telling = Telling()
         self._told_first = 0
+        self._callers = Callers()
+        self._learned: Counter[PeerKey] = Counter()
 
     async def open_first(self, endpoint: Endpoint, kind: AddressClass) -> None:
         """Begin to talk to the mirror the user named.
@@ -101,9 +109,20 @@ class Neighbours:
     def gather(self, urls: Iterable[str]) -> None:
         """Begin to dial mirrors; they join downloads as they answer."""
         for url in urls:
-            if url not in self._known and len(self._known) < MAX_NEIGHBOURS:
-                self._known.add(url)
-                self._spawn(self._join(url))
+            self._dial(url, self._trusted)
+
+    def _dial(self, url: str, trusted: AddressClass | None) -> bool:
+        """Begin to dial somebody we were told of; tells whether that was news."""
+        try:
+            endpoint = parse_learned_url(url)
+        except GitTorrentError as error:
+            self._note(f"{url} is left out: {error}")
+            return False
+        if endpoint.url in self._known or len(self._known) >= MAX_NEIGHBOURS:
+            return False
+        self._known.add(endpoint.url)
+        self._spawn(self._join(endpoint, trusted))
+        return True
 
     def is_growing(self) -> bool:
         """Tell whether somebody who was dialled has not answered yet."""
@@ -174,7 +193,9 @@ class Neighbours:
     def _listen(self, repository: RepositoryId) -> None:
         if self._hub is not None or self._sharing.listen is None:
             return
-        self._hub = PeerHub(repository, self._exchange, self._take_caller)
+        self._hub = PeerHub(
+            repository, self._exchange, self._take_caller, self._callers, self._forget
+        )
         if self._hub.start(self._sharing.listen):
             for mirror in self.mirrors:
                 self._say_where(mirror)
@@ -185,23 +206,47 @@ class Neighbours:
             return
         mirror.tell(self._hub.invitation(mirror.own_address))
 
-    def _learn(self, message: Try) -> None:
-        if message.entry.state is not MirrorState.STALE:
-            self.gather([message.entry.url])
+    def _learn(self, teller: GitMirror, message: Try) -> None:
+        """Take in an address, as far as whoever tells of it may send us anywhere.
+
+        Source: docs/protocol/mirrorsync.md, Peer exchange.
+        """
+        if message.entry.state is MirrorState.STALE or self._trusted is None:
+            return
+        trusted = self._trusted
+        if self.mirrors and teller is not self.mirrors[0]:
+            if self._learned[teller.key] >= MAX_LEARNED or not teller.address:
+                return
+            trusted = less_trusted(trusted, address_class(teller.address))
+            if teller.is_caller and not _leads_to(message.entry.url, teller.address):
+                return
+            self._learned[teller.key] += 1
+        self._dial(message.entry.url, trusted)
+
+    def banned(self, mirror: Mirror) -> None:
+        """Note that somebody sent a wrong part or lied, and is not asked any more."""
+        if isinstance(mirror, GitMirror) and mirror.address:
+            self._callers.blame(mirror.address)
+
+    def _forget(self, caller: GitMirror) -> None:
+        """Note that a caller is gone: others may come in its place."""
+        self.mirrors = [mirror for mirror in self.mirrors if mirror is not caller]
+        self._telling.left(caller.key)
+        self._learned.pop(caller.key, None)
 
     def _take_caller(self, caller: GitMirror) -> None:
-        if len(self.mirrors) >= 2 * MAX_NEIGHBOURS:
-            self._spawn(caller.close())
-            return
         self.mirrors.append(caller)
         if self._download is not None:
             self._spawn(self._offer_help(caller, self._download))
 
-    async def _join(self, url: str) -> None:
+    async def _join(self, endpoint: Endpoint, trusted: AddressClass | None) -> None:
         try:
-            mirror = await open_mirror(parse_learned_url(url), self._exchange, self._trusted)
+            mirror = await open_mirror(endpoint, self._exchange, trusted)
         except GitTorrentError as error:
-            self._note(f"{url} is left out: {error}")
+            self._note(f"{endpoint.url} is left out: {error}")
+            return
+        if isinstance(mirror, GitMirror) and self._callers.is_banned(mirror.address):
+            await mirror.close()
             return
         self.mirrors.append(mirror)
         self._say_where(mirror)
@@ -225,3 +270,11 @@ class Neighbours:
         if isinstance(mirror, GitMirror):
             # It has nothing of it yet; a peer that downloads too soon will.
             download.add_empty(mirror)
+
+
+def _leads_to(url: str, address: str) -> bool:
+    """Tell whether a URL names an address by its number."""
+    try:
+        return plain_address(parse_learned_url(url).host) == address
+    except (GitTorrentError, ValueError):
+        return False

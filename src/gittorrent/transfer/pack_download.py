@@ -107,6 +107,7 @@ class PackDownload:
         expecting: tells whether further mirrors may still join.
         on_growth: called a few times a second with the verified parts.
         on_claim: called when a mirror says which parts it has, None for all.
+        on_ban: called with a mirror that lied or sent a wrong part.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class PackDownload:
         expecting: Callable[[], bool] = lambda: False,
         on_growth: Callable[[PartSet], None] = lambda _have: None,
         on_claim: Callable[[Mirror, PartSet | None], None] = lambda _mirror, _parts: None,
+        on_ban: Callable[[Mirror], None] = lambda _mirror: None,
     ) -> None:
         self.wanted = wanted
         self._partial = partial
@@ -126,6 +128,7 @@ class PackDownload:
         self._expecting = expecting
         self._on_growth = on_growth
         self._on_claim = on_claim
+        self._on_ban = on_ban
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="parts")
         self._keys = itertools.count(1)
@@ -165,6 +168,7 @@ class PackDownload:
         self._handle(Tick())
         self._report_prefix()
         watcher = self._loop.create_task(self._watch())
+        watcher.add_done_callback(self._note_failure)
         try:
             await self._done
         finally:
@@ -303,6 +307,13 @@ class PackDownload:
         shape = self.wanted.shape
         self._on_prefix(min(self._machine.prefix * shape.part_size, shape.pack_size))
 
+    def _note_failure(self, watcher: asyncio.Task[None]) -> None:
+        """Let the download fail if nobody watches over it any more: it could wait for ever."""
+        if not watcher.cancelled() and not self._done.done():
+            error = watcher.exception()
+            if error is not None:
+                self._done.set_exception(error)
+
     async def _watch(self) -> None:
         """Look at the clock, at parts on their way and at what other processes stored."""
         while True:
@@ -376,6 +387,7 @@ class PackDownload:
             mirror = self._mirrors.pop(effect.peer, None)
             self._faults[effect.peer] = effect.reason
             if mirror is not None:
+                self._on_ban(mirror)
                 task = self._loop.create_task(mirror.close())
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)

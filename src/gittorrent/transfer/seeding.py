@@ -17,8 +17,10 @@ from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.git.history import MissingObjectError
 from gittorrent.ids import format_of
 from gittorrent.repository.carried import CLONE, About
+from gittorrent.repository.litter import clear_litter
 from gittorrent.repository.rebuild import rebuild_reel
 from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.callers import Callers
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, open_git_mirror
 from gittorrent.transfer.hub import PeerHub
 from gittorrent.transfer.limiter import Limiter
@@ -83,6 +85,7 @@ async def prepare(
         if object_format is None:
             raise UnreachableError(f"{location.url} has no push yet")
         with locked(carried.layout.lock):
+            clear_litter(carried.layout, carried.log_store.ids())
             log = await acquisition.fetch_log(carried.log_store, object_format)
             chain = [signed for _, signed in await acquisition.plan(log, ())]
             result = await asyncio.to_thread(_build_missing, carried, log, chain, progress)
@@ -137,9 +140,9 @@ async def seed(
         port: to listen on; 0 takes a free one.
     """
     about = carried.about
-    callers: list[GitMirror] = []
+    callers: set[GitMirror] = set()
     exchange = Exchange(secrets.token_hex(20), shelf, limiter, SlotQueue())
-    hub = PeerHub(about.repository_id, exchange, callers.append)
+    hub = PeerHub(about.repository_id, exchange, callers.add, Callers(), callers.discard)
     hub.start(port)
     try:
         while True:

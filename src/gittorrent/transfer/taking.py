@@ -126,7 +126,7 @@ class Taker:
         """Download a pack together with everybody there is, sharing what arrives."""
         neighbours = self._neighbours
         reporter = self._context.reporter
-        snapshot = Snapshot(self._context.partial.parent / "run", "download")
+        snapshot = Snapshot(self._context.run, "download")
 
         def show(figures: DownloadFigures) -> None:
             reporter.downloading(wanted.manifest, figures)
@@ -146,6 +146,7 @@ class Taker:
             neighbours.is_growing,
             share,
             neighbours.take_claim,
+            neighbours.banned,
         )
         neighbours.help_with(download, signed.manifest.repository)
         try:

@@ -26,6 +26,7 @@ from gittorrent.wire.messages import (
     FetchManifest,
     FetchParts,
     FetchPush,
+    HaveBundle,
     MissingLog,
     MissingManifest,
     MissingParts,
@@ -111,6 +112,13 @@ class Ledger:
     def open(self) -> int:
         """How many questions are open."""
         return self._open
+
+    def expects(self, message: object) -> bool:
+        """Tell whether a message is what a question calls for: an answer, or an offer."""
+        return isinstance(message, Answer) or (
+            isinstance(message, HaveBundle)
+            and any(isinstance(question, WantBundle) for question in self._single)
+        )
 
     @property
     def room(self) -> int:

@@ -58,7 +58,7 @@ MAX_LIST_LINES = 4000
 """Lines in one list or notice, unknown ones too: room to grow, yet a bounded read."""
 
 MAX_LIST_BYTES = 1 * MIB
-"""Bytes in the text form of a list or notice: all lines at their usual length fit ten times."""
+"""Bytes in a list or notice: all lines at their usual length fit ten times."""
 
 MAX_REF_PATTERN = 1024
 """Bytes in an ``auth`` line's ref pattern."""
@@ -114,6 +114,9 @@ MAX_INCOMING = 2 * MAX_PIPELINED
 
 MAX_LATE_ANSWERS = MAX_PIPELINED * MAX_PARTS_PER_REQUEST
 """Withdrawn questions whose answers are still let in: all that could be open at one moment."""
+
+LONG_LINE = 1 * KIB
+"""Bytes of a line that count as one more when lines are counted that nobody asked for."""
 
 MAX_LOG_ENTRIES = 2**20
 """Push objects sent for the ``fetch log`` requests open together: a push a minute for two years."""

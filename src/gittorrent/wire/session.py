@@ -100,6 +100,7 @@ class Session:
         self._spoke_first = False
         self._heard_first = False
         self._closed = False
+        self._unasked = 0
         self._heard_at = self._sent_at = now
         self._heard = self._sent = False
         self._message_since: float | None = None
@@ -123,6 +124,14 @@ class Session:
     def unanswered(self) -> int:
         """How many of the peer's questions are open."""
         return self._to_answer.open
+
+    @property
+    def unasked(self) -> int:
+        """How many lines came that answer no question of ours, unknown ones included.
+
+        Long ones count as many.
+        """
+        return self._unasked
 
     @property
     def receiving(self) -> Receiving | None:
@@ -233,6 +242,8 @@ class Session:
             events.append(Refused(refusal.reason))
             return
         message = parse_message(line)
+        if not self._asked.expects(message):
+            self._unasked += 1 + len(line) // limits.LONG_LINE
         if isinstance(message, Unknown):
             return
         self._check_order(message)

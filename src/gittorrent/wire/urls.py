@@ -230,6 +230,14 @@ def _class_v6(address: ipaddress.IPv6Address) -> AddressClass:
     return AddressClass.PUBLIC
 
 
+_TRUST = (AddressClass.RESERVED, AddressClass.PUBLIC, AddressClass.PRIVATE, AddressClass.LOOPBACK)
+
+
+def less_trusted(one: AddressClass, other: AddressClass) -> AddressClass:
+    """Return which of two kinds of address may send us to fewer others."""
+    return min(one, other, key=_TRUST.index)
+
+
 def may_contact(learned: AddressClass, trusted: AddressClass) -> bool:
     """Tell whether a learned address may be contacted.
 

@@ -89,10 +89,23 @@ def test_a_wrong_digest_bans_at_once_and_everything_is_reissued() -> None:
     work.handle(1, ev.PartArrived(A, 0, MIB))
     effects = work.handle(1, ev.PartWrong(A, 0))
     assert effects == [ev.Ban(A, "part 0 from it has the wrong digest")]
-    assert asked(work.handle(1, ev.PartArrived(B, 2, MIB)), B) == [0, 1]
+    assert asked(work.handle(1, ev.PartArrived(B, 2, MIB)), B) == [0]
+    assert asked(work.handle(1, ev.PartVerified(B, 2)), B) == [1]
     assert work.handle(2, joined(A)) == []  # banned for good
     assert work.handle(2, ev.PartArrived(A, 1, MIB)) == []
     assert [r.banned for r in work.report(2)] == ["", "part 0 from it has the wrong digest"]
+    work.check_invariant()
+
+
+def test_a_fast_stranger_is_asked_for_no_more_until_a_part_of_it_is_verified() -> None:
+    """Who sends rubbish at full speed gets two parts of it in, whatever verifying takes."""
+    work = download(parts=30)
+    assert asked(work.handle(0, joined(A)), A) == [0, 1]
+    assert work.handle(0.001, ev.PartProgress(A, 0, MIB // 2)) == []
+    assert work.handle(0.002, ev.PartArrived(A, 0, MIB)) == []
+    assert work.handle(0.004, ev.PartArrived(A, 1, MIB)) == []
+    assert work.handle(0.3, ev.Tick()) == []
+    assert asked(work.handle(0.4, ev.PartVerified(A, 0)), A)
     work.check_invariant()
 
 

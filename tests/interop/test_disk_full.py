@@ -1,0 +1,151 @@
+"""Full disks: said clearly, nothing half done stays behind, and with room it goes on.
+
+Clones are in test_errors; the disk under partial downloads is in test_store_partial as well.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gittorrent.repository.carried import Carried
+from support import bulk, gitcmd, killing, nodes
+from support.disks import small_disk
+from support.nodes import Served
+from support.programs import Person, serve, wait_until
+
+FULL = 7
+"""Exit code for what this machine cannot do."""
+
+
+def url_of(served: Served) -> str:
+    return f"gittorrent://{served.git.removeprefix('git://')}/project.git"
+
+
+def says_full(said: str) -> bool:
+    """Tell whether a user would know what is wrong; git has words of its own for it."""
+    return "o space left" in said or "ut of diskspace" in said
+
+
+def assert_no_litter(person: Person, *repositories: Path) -> None:
+    """Nothing is left but verified parts and files that locks are on."""
+    left = killing.litter(person, *repositories)
+    assert not [path for path in left if "/partial" not in str(path)], left
+
+
+@pytest.mark.parametrize("size", ["13m", "24m"])
+def test_publishing(tmp_path: Path, person: Person, size: str) -> None:
+    """There is room for the repository, and for none or not all of its reel."""
+    made = bulk.make_large(tmp_path / "project.git")
+    gitcmd.git(made, "repack", "-adq")
+    with small_disk(tmp_path / "disk", size) as disk:
+        repository = disk.path / "project.git"
+        shutil.copytree(made, repository)
+        words = ["gittorrent", "publish", repository, "--new-key", "--wait"]
+        done = person.run(*words).failed(FULL)
+        assert says_full(done.err), done.err
+        assert not (repository / "gittorrent" / "log").exists()
+        assert_no_litter(person, repository)
+        killing.fsck(repository)
+        disk.grow("80m")
+        person.run(*words).ok()
+        killing.examine(person, repository, settled=True)
+        # The next one fails before it counts, too: the log is as it was.
+        nodes.add_commit(repository, "refs/heads/main", "more", b"more")
+        log = (repository / "gittorrent" / "log").read_bytes()
+        filler = disk.fill()
+        person.run(*words).failed(FULL)
+        assert (repository / "gittorrent" / "log").read_bytes() == log
+        filler.unlink()
+        person.run(*words).ok()
+        killing.examine(person, repository, settled=True)
+
+
+@pytest.mark.parametrize("size", ["6m", "14m", "20m"])
+def test_mirroring(large: Carried, tmp_path: Path, person: Person, size: str) -> None:
+    """No room for the parts; for the parts and not for the index; for hardly more."""
+    with nodes.serving(large, home=nodes.make_home(tmp_path / "h")) as served:
+        with small_disk(person.node, size) as disk:
+            words = ["gittorrent", "mirror", url_of(served), "--once"]
+            done = person.run(*words)
+            if done.status:
+                done.failed(FULL)
+                assert_no_litter(person)
+                assert not list((person.node / "repositories").glob("[!.]*.git"))
+                disk.grow("80m")
+                person.run(*words).ok()
+            else:
+                assert size != "6m", done.err
+            mirror = person.node / "repositories" / "project.git"
+            killing.assert_equal(mirror, large)
+            killing.examine(person, mirror, settled=True)
+            assert not person.partial
+
+
+def test_a_node_goes_on_serving(large: Carried, tmp_path: Path, person: Person) -> None:
+    """What it writes down about itself and others is not what it is there for."""
+    owner = Person(tmp_path / "owner")
+    owner.root.mkdir()
+    with small_disk(owner.node, "2m") as disk:
+        with serve(owner, large.layout.git_dir) as daemon:
+            disk.fill()
+            person.git("clone", "-q", "--mirror", daemon.url(), "c").ok()
+            person.gittorrent("mirror", daemon.url(), "--once").ok()
+            assert daemon.running.process.poll() is None
+        assert "Traceback" not in daemon.running.err
+    killing.assert_equal(person.root / "c", large)
+
+
+def test_a_home_that_is_full_from_the_beginning(large: Carried, tmp_path: Path) -> None:
+    owner = Person(tmp_path / "owner")
+    owner.root.mkdir()
+    with small_disk(owner.node, "64k") as disk:
+        filler = disk.fill()
+        done = owner.gittorrent("serve", large.layout.git_dir, "--git", "127.0.0.1:0")
+        done.failed(FULL)
+        filler.unlink()
+        disk.grow("2m")
+        with serve(owner, large.layout.git_dir) as daemon:
+            owner.git("ls-remote", daemon.url()).ok()
+
+
+def test_seeding(large: Carried, tmp_path: Path, person: Person) -> None:
+    with nodes.serving(large, home=nodes.make_home(tmp_path / "h")) as served:
+        with small_disk(tmp_path / "disk", "18m") as disk:
+            clone = disk.path / "c"
+            person.git("clone", "-q", "--mirror", f"{served.git}/project.git", clone).ok()
+            words = ["gittorrent", "seed", clone, url_of(served), "--for", "0"]
+            done = person.run(*words).failed(FULL)
+            assert says_full(done.err), done.err
+            assert_no_litter(person, clone)
+            disk.grow("80m")
+            person.run(*words).ok()
+            killing.examine(person, clone)
+
+
+def test_a_clone_whose_home_fills_up_on_the_way(
+    large: Carried, tmp_path: Path, person: Person
+) -> None:
+    """What it says of itself for 'status' has no room; that is no reason to fail."""
+    total = large.reels.all()[0].manifest.pack_size
+    options = nodes.Options(git=(("127.0.0.1", 0),), up_limit=6 << 20, announce=False)
+    home = nodes.make_home(tmp_path / "h")
+    with nodes.serving(large, home=home, options=options) as served:
+        with small_disk(person.node, f"{total + (1 << 20)}") as disk:
+            running = person.start("git", "clone", "-q", "--mirror", url_of(served), "c")
+            try:
+                wait_until(lambda: bool(person.partial), "parts come")
+                wait_until(lambda: (person.partial[0] / "parts").exists(), "parts come")
+                disk.fill()
+                running.wait()
+            finally:
+                running.stop()
+            assert "Traceback" not in running.err, running.err
+            if running.process.returncode:
+                assert says_full(running.err), running.err
+                (disk.path / "filler").unlink()
+                shutil.rmtree(person.root / "c", ignore_errors=True)
+                person.git("clone", "-q", "--mirror", url_of(served), "c").ok()
+    killing.assert_equal(person.root / "c", large)

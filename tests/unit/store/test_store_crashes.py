@@ -1,0 +1,104 @@
+"""What a crash leaves in the node's home, and how the next process gets along with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_store_partial import FILE, MANIFEST, PARTS
+
+from gittorrent.ids import RepositoryId
+from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.home import Home
+from gittorrent.store.partial import PartialPack
+from gittorrent.store.snapshot import STALE_SECONDS, Snapshot
+
+ID = RepositoryId("a" * 52)
+
+
+@pytest.mark.parametrize("left", ["", "0123", "\n", "ab" * 19 + "zz\n"])
+def test_a_node_id_that_was_cut_short_is_made_anew(tmp_path: Path, left: str) -> None:
+    """The file was there and empty: every conversation would have begun with no name at all."""
+    (tmp_path / "node-id").write_text(left)
+    made = Home(tmp_path).node_id()
+    assert len(bytes.fromhex(made)) == 20
+    assert Home(tmp_path).node_id() == made
+
+
+def test_processes_that_begin_together_have_one_node_id(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from gittorrent.store.home import Home;"
+        "print(Home(Path(sys.argv[1])).node_id())"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    running = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(6)]
+    assert len({one.communicate()[0] for one in running}) == 1
+
+
+def test_snapshots_of_the_dead_are_removed_by_the_living(tmp_path: Path) -> None:
+    names = ("download-1.json", "download-1.new", "node-2.json")
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    then = time.time() - STALE_SECONDS - 1
+    for name in names[:2]:
+        os.utime(tmp_path / name, (then, then))
+    snapshot = Snapshot(tmp_path, "download")
+    snapshot.write({})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"download-{os.getpid()}.json", "node-2.json"
+    ]  # fmt: skip
+    assert json.loads((tmp_path / f"download-{os.getpid()}.json").read_text())["kind"] == "download"
+
+
+def test_a_row_whose_repository_is_gone_gives_its_name_up(tmp_path: Path) -> None:
+    database = Database(tmp_path / "node.sqlite")
+    database.carry(CarriedRow("project", ID, str(tmp_path / "gone.git"), "mirror"))
+    row = CarriedRow("project", ID, str(tmp_path / "here.git"), "mirror")
+    database.carry(row)
+    assert database.carried() == [row]
+    database.close()
+
+
+def test_a_pack_that_a_repository_has_already_can_still_be_gone_on_with(tmp_path: Path) -> None:
+    """Killed after the pack got its second, read-only name in a repository and before the end."""
+    with PartialPack(tmp_path, MANIFEST, FILE) as partial:
+        for index, part in enumerate(PARTS[:-1]):
+            assert partial.store(index, part)
+        pack = partial.pack
+    installed = tmp_path / "pack-installed.pack"
+    installed.hardlink_to(pack)
+    installed.chmod(0o444)
+    assert _as_ordinary_user(tmp_path) == 0
+    assert stat.S_IMODE(installed.stat().st_mode) == 0o444
+    assert installed.stat().st_nlink == 1
+    with PartialPack(tmp_path, MANIFEST, FILE) as partial:
+        assert list(partial.recover()) == list(range(len(PARTS)))
+
+
+COMPLETE = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[1], sys.argv[2]]
+from test_store_partial import FILE, MANIFEST, PARTS
+from gittorrent.store.partial import PartialPack
+if os.geteuid() == 0:
+    for path in [Path(), *Path().rglob("*")]:
+        os.chown(path, 65534, 65534)
+    os.setegid(65534)
+    os.seteuid(65534)
+with PartialPack(Path(), MANIFEST, FILE) as partial:
+    sys.exit(0 if partial.store(len(PARTS) - 1, PARTS[-1]) else 2)
+"""
+
+
+def _as_ordinary_user(root: Path) -> int:
+    """Complete the download in a process that file modes apply to; it begins below ``root``."""
+    here = Path(__file__).parent
+    words = [sys.executable, "-c", COMPLETE, str(here), str(here.parents[1])]
+    return subprocess.run(words, cwd=root, check=False).returncode

@@ -1,0 +1,193 @@
+"""Who may call a clone, and how those are told apart that ought not to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from gittorrent.ids import RepositoryId
+from gittorrent.transfer.callers import (
+    MAX_BLAMED,
+    MAX_CALLERS,
+    MAX_PER_ADDRESS,
+    MAX_STRIKES,
+    Callers,
+    group_of,
+)
+from gittorrent.transfer.git_mirror import Exchange, GitMirror
+from gittorrent.transfer.hub import MAX_WAITING, PeerHub
+from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.shelf import EmptyShelf
+from gittorrent.wire import pktline
+
+REPOSITORY = RepositoryId("a" * 52)
+HELLO = pktline.encode(f"mirror-sync /{REPOSITORY}\0host=x\0".encode())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("198.51.100.7", "::ffff:198.51.100.7"),
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9%eth0"),
+    ],
+)
+def test_addresses_that_count_as_one(one: str, other: str) -> None:
+    assert group_of(one) == group_of(other)
+
+
+def test_addresses_that_do_not() -> None:
+    different = ["198.51.100.7", "198.51.100.8", "2001:db8:1:2::1", "2001:db8:1:3::1", "::1"]
+    assert len({group_of(address) for address in different}) == len(different)
+
+
+def test_one_address_does_not_take_all_places() -> None:
+    callers = Callers()
+    assert [callers.enter("198.51.100.7") for _ in range(MAX_PER_ADDRESS + 1)] == (
+        [True] * MAX_PER_ADDRESS + [False]
+    )
+    others = [f"198.51.100.{8 + number}" for number in range(MAX_CALLERS)]
+    assert sum(callers.enter(address) for address in others) == MAX_CALLERS - MAX_PER_ADDRESS
+    callers.leave("198.51.100.7")
+    assert callers.enter("203.0.113.1")
+    assert len(callers) == MAX_CALLERS
+
+
+def test_wrong_parts_cost_an_address_its_places() -> None:
+    """A new port or a new identity does not help; neighbours behind one router still get in."""
+    callers = Callers()
+    evil, innocent = "198.51.100.7", "198.51.100.8"
+    callers.blame(evil)
+    assert callers.enter(evil)
+    assert not callers.enter(evil)
+    callers.leave(evil)
+    for _ in range(MAX_STRIKES - 1):
+        assert not callers.is_banned(evil)
+        callers.blame(evil)
+    assert callers.is_banned(evil)
+    assert not callers.enter(evil)
+    assert callers.is_banned(f"::ffff:{evil}")
+    assert callers.enter(innocent)
+    # Everybody on this machine shares an address.
+    for _ in range(MAX_STRIKES):
+        callers.blame("127.0.0.1")
+    assert callers.enter("127.0.0.1")
+    for number in range(MAX_BLAMED):
+        callers.blame(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+    assert not callers.is_banned(evil)
+
+
+class Blaming(Callers):
+    """Remembers whom it was told to blame."""
+
+    def __init__(self) -> None:
+        super().__init__(total=MAX_WAITING + 4)
+        self.blamed: list[str] = []
+
+    def blame(self, address: str) -> None:
+        self.blamed.append(address)
+
+
+class Hub:
+    """A hub on a port of this machine, with what it made of its callers."""
+
+    def __init__(self) -> None:
+        self.here: list[GitMirror] = []
+        self.gone: list[GitMirror] = []
+        self.callers = Blaming()
+        exchange = Exchange("id", EmptyShelf(), Limiter(None))
+        self.hub = PeerHub(REPOSITORY, exchange, self.here.append, self.callers, self.gone.append)
+
+    async def call(self, data: bytes) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket()
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", self.hub.port))
+        await loop.sock_sendall(sock, data)
+        return sock
+
+
+def with_hub(work: Callable[[Hub], Awaitable[None]]) -> None:
+    async def run() -> None:
+        made = Hub()
+        assert made.hub.start()
+        try:
+            async with asyncio.timeout(20):
+                await work(made)
+        finally:
+            await made.hub.close()
+            await asyncio.gather(*(caller.close() for caller in made.here))
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def test_callers_come_and_go() -> None:
+    """Far more than may be there at once come one after the other; each makes room for the next."""
+
+    async def work(made: Hub) -> None:
+        for number in range(3 * MAX_WAITING):
+            sock = await made.call(HELLO)
+            await until(lambda n=number: len(made.here) == n + 1)  # type: ignore[misc]
+            sock.close()
+            await until(lambda n=number: len(made.gone) == n + 1)  # type: ignore[misc]
+        await until(lambda: len(made.callers) == 0)
+
+    with_hub(work)
+
+
+def test_silent_callers_do_not_keep_others_out() -> None:
+    """Slowloris: connections that say nothing, or little, are the first to go."""
+
+    async def work(made: Hub) -> None:
+        silent = [await made.call(HELLO[:number]) for number in range(MAX_WAITING)]
+        await until(lambda: len(made.callers) == MAX_WAITING)
+        honest = await made.call(HELLO)
+        await until(lambda: len(made.here) == 1)
+        assert await asyncio.get_running_loop().sock_recv(silent[0], 1) == b""
+        for sock in [*silent, honest]:
+            sock.close()
+
+    with_hub(work)
+
+
+def test_who_breaks_the_protocol_is_blamed() -> None:
+    async def work(made: Hub) -> None:
+        sock = await made.call(HELLO + pktline.encode(b"end log " + b"ab" * 20))
+        await until(lambda: len(made.gone) == 1)
+        await until(lambda: bool(made.callers.blamed))
+        assert made.callers.blamed == ["127.0.0.1"]
+        sock.close()
+
+    with_hub(work)
+
+
+def test_a_flooding_caller_lets_others_have_their_turn() -> None:
+    """Its socket has always more to read; the loop must not read only that."""
+
+    async def work(made: Hub) -> None:
+        flood = pktline.encode(b"hello") * 100_000
+        sock = await made.call(HELLO)
+        await until(lambda: len(made.here) == 1)
+        sending = asyncio.get_running_loop().create_task(
+            asyncio.get_running_loop().sock_sendall(sock, flood)
+        )
+        other = await made.call(HELLO)
+        await until(lambda: len(made.here) == 2 or len(made.gone) == 1)
+        assert len(made.here) == 2, "the flood was over before the other was heard"
+        await until(lambda: len(made.gone) == 1)
+        assert made.gone[0].is_at_fault
+        sending.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+            await sending
+        sock.close()
+        other.close()
+
+    with_hub(work)

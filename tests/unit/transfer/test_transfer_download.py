@@ -1,0 +1,51 @@
+"""A download that can no longer be watched over fails; it does not wait for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from gittorrent.ids import SHA1, PushId, RepositoryId
+from gittorrent.reel.manifest import Manifest, Segment
+from gittorrent.store.partial import PartialPack
+from gittorrent.transfer.mirror import WantedPack
+from gittorrent.transfer.pack_download import DownloadFigures, PackDownload
+from gittorrent.wire.reelname import PackShape, ReelName
+from support.repositories import noise
+
+PART = 1 << 12
+PARTS = [noise(f"part {number}", PART) for number in range(3)]
+MANIFEST = Manifest(
+    repository=RepositoryId("a" * 52),
+    object_format=SHA1,
+    start=None,
+    end=PushId("ab" * 20),
+    encoder=1,
+    target=1 << 30,
+    part_size=PART,
+    objects=3,
+    pack_size=3 * PART,
+    pack_checksum="cd" * 20,
+    segments=(Segment(12, 3, 100, ()),),
+    parts=tuple(hashlib.sha256(part).hexdigest() for part in PARTS),
+)
+
+
+def test_a_failure_to_report_ends_the_download(tmp_path: Path) -> None:
+    def fails(figures: DownloadFigures) -> None:
+        raise OSError(errno.EIO, f"after {figures.parts} parts")
+
+    async def work() -> None:
+        shape = PackShape(MANIFEST.pack_size, PART)
+        wanted = WantedPack(ReelName(None, MANIFEST.end), MANIFEST.id, shape, 3)
+        with PartialPack(tmp_path, MANIFEST, MANIFEST.text() + b"signature") as partial:
+            download = PackDownload(wanted, partial, lambda _prefix: None, fails, lambda: True)
+            async with asyncio.timeout(20):
+                await download.run()
+
+    with pytest.raises(OSError, match="after 0 parts"):
+        asyncio.run(work())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from gittorrent.cli.limits import peer_up_limit_option, up_limit_option
 from gittorrent.cli.output import StepProgress, quiet_option
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository, read_config, require_complete
@@ -19,7 +20,7 @@ from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.terminal import TerminalReporter
 from gittorrent.transfer.acquire import Context
-from gittorrent.transfer.limiter import Limiter, parse_rate
+from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.location import Location, parse_location
 from gittorrent.transfer.seeding import prepare
 from gittorrent.transfer.seeding import seed as seed_clone
@@ -36,14 +37,16 @@ from gittorrent.transfer.seeding import seed as seed_clone
     help="End after so long; without it, on Ctrl-C.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on.")
-@click.option("--up-limit", metavar="RATE", help="Send at most so many bytes a second: 500K, 2M.")
+@up_limit_option
+@peer_up_limit_option
 @quiet_option
 def seed(
     clone: Path,
     url: str | None,
     seconds: int | None,
     port: int,
-    up_limit: str | None,
+    up_limit: int | None,
+    peer_up_limit: int | None,
     quiet: bool,
 ) -> None:
     """Turn a clone you have into a seed of the repository at URL, without a download.
@@ -60,7 +63,7 @@ def seed(
     require_complete(Git(found.git_dir))
     location = parse_location(url or _origin(found.git_dir))
     carried = Carried(found.git_dir, found.object_format)
-    limiter = Limiter(None if up_limit is None else parse_rate(up_limit))
+    limits = Limits(up_limit, peer_up=peer_up_limit)
     home = open_home()
     database = Database(home.database)
     reporter = TerminalReporter(quiet=quiet)
@@ -74,14 +77,14 @@ def seed(
                 f"seeding {carried.about.name}: {done.held} reels held, {done.built} built,"
                 f" {done.failed} not possible here"
             )
-        asyncio.run(_seed(carried, location, limiter, port, seconds))
+        asyncio.run(_seed(carried, location, limits, port, seconds))
     finally:
         progress.close()
         database.close()
 
 
 async def _seed(
-    carried: Carried, location: Location, limiter: Limiter, port: int, seconds: int | None
+    carried: Carried, location: Location, limits: Limits, port: int, seconds: int | None
 ) -> None:
     task = asyncio.current_task()
     assert task is not None
@@ -90,7 +93,7 @@ async def _seed(
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError, TimeoutError):
         async with asyncio.timeout(seconds):
-            await seed_clone(RepositoryShelf(carried), carried, location, limiter, port)
+            await seed_clone(RepositoryShelf(carried), carried, location, limits, port)
 
 
 def _origin(git_dir: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from gittorrent.cli.limits import peer_up_limit_option, up_limit_option
 from gittorrent.cli.output import json_option
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository
@@ -17,7 +18,6 @@ from gittorrent.node.catalogue import Catalogue, catalogue_of_database, catalogu
 from gittorrent.node.node import Node, Options
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
-from gittorrent.transfer.limiter import parse_rate
 
 DEFAULT_GIT = ("127.0.0.1:9418",)
 
@@ -39,7 +39,8 @@ DEFAULT_GIT = ("127.0.0.1:9418",)
     help="Listen for HTTP; port 0 takes a free one.",
 )
 @click.option("--url", metavar="URL", help="Base URL under which others reach this node.")
-@click.option("--up-limit", metavar="RATE", help="Send at most so many bytes a second: 500K, 2M.")
+@up_limit_option
+@peer_up_limit_option
 @click.option("--lan", is_flag=True, help="List mirrors at private addresses too.")
 @click.option("--no-announce", is_flag=True, help="Do not tell origins that we mirror them.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each connection.")
@@ -49,7 +50,8 @@ def serve(
     git_places: tuple[str, ...],
     http_places: tuple[str, ...],
     url: str | None,
-    up_limit: str | None,
+    up_limit: int | None,
+    peer_up_limit: int | None,
     lan: bool,
     no_announce: bool,
     verbose: bool,
@@ -76,7 +78,8 @@ def serve(
         git=tuple(git),
         http=tuple(_place(text) for text in http_places),
         url=url,
-        up_limit=None if up_limit is None else parse_rate(up_limit),
+        up_limit=up_limit,
+        peer_up_limit=peer_up_limit,
         lan=lan,
         announce=not no_announce,
     )

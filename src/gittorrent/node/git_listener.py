@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gittorrent.node.children import Children
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
-    from gittorrent.transfer.limiter import Limiter
+    from gittorrent.transfer.limiter import Limiter, Limits
     from gittorrent.wire.service import ServiceRequest
 
 REQUEST_SECONDS = 30.0
@@ -101,7 +101,7 @@ class GitListener:
         lists: answers mirror-list.
         notices: answers mirror-notify.
         children: runs git.
-        limiter: of all sending.
+        limits: of all sending, and of sending to each caller.
         node_id: how this node calls itself in conversations.
         request_seconds: time for the first packet.
     """
@@ -112,7 +112,7 @@ class GitListener:
         lists: Lists,
         notices: Notices,
         children: Children,
-        limiter: Limiter,
+        limits: Limits,
         node_id: str,
         request_seconds: float = REQUEST_SECONDS,
     ) -> None:
@@ -120,7 +120,7 @@ class GitListener:
         self._lists = lists
         self._notices = notices
         self._children = children
-        self._limiter = limiter
+        self._limits = limits
         self._node_id = node_id
         self._request_seconds = request_seconds
         self._conversations: dict[Conversation, tuple[Call, float]] = {}
@@ -194,8 +194,9 @@ class GitListener:
     async def _upload_pack(self, call: Call) -> None:
         git = upload_pack.git_for(call.served, upload_pack.protocol_of(call.request.extra))
         words = upload_pack.arguments(call.served)
-        if self._limiter.rate is not None:
-            sent: int | None = await self._relayed(call, git, words)
+        limiter = self._limits.sending_to(call.address)
+        if limiter.rate is not None:
+            sent: int | None = await self._relayed(call, git, words, limiter)
         else:
             # Git does blocking reads and writes; from here on the socket is git's alone.
             call.sock.setblocking(True)
@@ -205,7 +206,7 @@ class GitListener:
             sent = bytes_acknowledged(call.sock)
         _log.info("upload-pack %s to %s: %s bytes", call.served.about.name, call.address, sent)
 
-    async def _relayed(self, call: Call, git: Git, words: tuple[str, ...]) -> int:
+    async def _relayed(self, call: Call, git: Git, words: tuple[str, ...], limiter: Limiter) -> int:
         """Run upload-pack with its output passing through the limiter; returns the bytes sent."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -215,21 +216,11 @@ class GitListener:
                     git, *words, stdin=call.sock.fileno(), stdout=theirs.fileno()
                 )
             try:
-                return await self._pump(ours, call.sock)
+                return await _pump(ours, call.sock, limiter)
             finally:
                 # Without its reader git gets SIGPIPE; asking it to end is faster.
                 self._children.terminate(process)
                 await self._children.wait(process)
-
-    async def _pump(self, source: socket.socket, target: socket.socket) -> int:
-        loop = asyncio.get_running_loop()
-        sent = 0
-        while data := await loop.sock_recv(source, min(RELAY_CHUNK, self._limiter.chunk)):
-            await self._limiter.take(len(data))
-            async with asyncio.timeout(SEND_SECONDS):
-                await loop.sock_sendall(target, data)
-            sent += len(data)
-        return sent
 
     async def _mirror_list(self, call: Call) -> None:
         await send(call.sock, self._lists.answer(call.served).encode_packets())
@@ -252,8 +243,9 @@ class GitListener:
         session = Session(Role.ANSWERER, asyncio.get_running_loop().time())
         shelf = call.served.shelf
         part = self._swarms.enter(call.served.about.repository_id, shelf, call.address)
+        limiter = self._limits.sending_to(call.address)
         conversation = Conversation(
-            call.sock, session, part, self._limiter, part.on_message, self._slots, part.on_sent
+            call.sock, session, part, limiter, part.on_message, self._slots, part.on_sent
         )
         part.begin(conversation.say)
         conversation.say(Ready(VERSION, self._node_id))
@@ -275,6 +267,18 @@ class GitListener:
             conversation.bytes_received,
             conversation.ended,
         )
+
+
+async def _pump(source: socket.socket, target: socket.socket, limiter: Limiter) -> int:
+    """Pass bytes on at the pace of a limiter until there are no more; returns how many."""
+    loop = asyncio.get_running_loop()
+    sent = 0
+    while data := await loop.sock_recv(source, min(RELAY_CHUNK, limiter.chunk)):
+        await limiter.take(len(data))
+        async with asyncio.timeout(SEND_SECONDS):
+            await loop.sock_sendall(target, data)
+        sent += len(data)
+    return sent
 
 
 async def read_packet(sock: socket.socket, limit: int) -> bytes:

@@ -22,7 +22,6 @@ from aiohttp import web
 
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.ids import ManifestId, PushId, format_of, is_sha256
-from gittorrent.node.connections import plain_address
 from gittorrent.node.git_listener import (
     MAX_NOTICE_BYTES,
     NO_PUSH,
@@ -31,7 +30,13 @@ from gittorrent.node.git_listener import (
     OUR_FAULT,
 )
 from gittorrent.node.http_smart import SmartHttp
-from gittorrent.node.http_static import REVALIDATE, Resource, resource_of_bytes, send_resource
+from gittorrent.node.http_static import (
+    REVALIDATE,
+    Resource,
+    caller_of,
+    resource_of_bytes,
+    send_resource,
+)
 from gittorrent.wire import notify
 
 if TYPE_CHECKING:
@@ -42,7 +47,7 @@ if TYPE_CHECKING:
     from gittorrent.node.children import Children
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
-    from gittorrent.transfer.limiter import Limiter
+    from gittorrent.transfer.limiter import Limits
 
 REQUEST_SECONDS = 30.0
 """Time for a connection's first request, and between requests."""
@@ -96,7 +101,7 @@ class HttpListener:
         lists: answers mirror-list.
         notices: answers mirror-notify.
         children: runs git.
-        limiter: of all sending.
+        limits: of all sending, and of sending to each caller.
         request_seconds: time for a connection's first request.
     """
 
@@ -106,15 +111,15 @@ class HttpListener:
         lists: Lists,
         notices: Notices,
         children: Children,
-        limiter: Limiter,
+        limits: Limits,
         request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         self._catalogue = catalogue
         self._lists = lists
         self._notices = notices
-        self._limiter = limiter
+        self._limits = limits
         self._request_seconds = request_seconds
-        self._smart = SmartHttp(children, limiter)
+        self._smart = SmartHttp(children, limits)
         self._server: web.Server | None = None
         self._plain: dict[str, Callable[[web.BaseRequest, Served], Awaitable[web.StreamResponse]]]
         self._plain = {
@@ -201,7 +206,8 @@ class HttpListener:
         if rest.startswith(("pushes/", "reels/")) and method == "GET":
             resource = self._resource(served, rest)
             if resource is not None:
-                return await send_resource(request, resource, self._limiter)
+                limiter = self._limits.sending_to(caller_of(request))
+                return await send_resource(request, resource, limiter)
             return _text("not here", 404)
         return _text(f"{request.method} means nothing here", 405)
 
@@ -236,11 +242,7 @@ class HttpListener:
                 notice = notify.parse_text(await _body(request))
         except ProtocolError as error:
             return _text_bytes(notify.encode_refusal(str(error)), 400)
-        transport = request.transport
-        if transport is None:
-            raise ConnectionResetError("the caller has gone")
-        address = plain_address(str(transport.get_extra_info("peername")[0]))
-        answer = await self._notices.receive(served, notice, address)
+        answer = await self._notices.receive(served, notice, caller_of(request))
         return _text_bytes(answer.encode(), 403 if answer.refusal else 200)
 
     def _resource(self, served: Served, rest: str) -> Resource | None:

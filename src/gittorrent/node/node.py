@@ -1,7 +1,8 @@
 """The running node: its listeners, what they share, and its orderly end.
 
 Tracks listening sockets, callers being served, git processes, and announcements. Rules: one
-limiter paces everything that is sent; stopping takes bounded time and leaves no process behind.
+set of limits paces everything that is sent; stopping takes bounded time and leaves no process
+behind.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gittorrent.node.children import Children
 from gittorrent.node.connections import (
     Gate,
     accept_forever,
+    caller_group,
     is_loopback,
     is_wildcard,
     open_listeners,
@@ -27,7 +29,7 @@ from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
 from gittorrent.node.services import Lists, Reachable
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
-from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.limiter import Limits
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Options:
         http: the same for HTTP.
         url: base URL under which others reach this node, such as ``git://mirror.example.org``.
         up_limit: bytes per second of all sending together; None for no limit.
+        peer_up_limit: bytes per second that one caller gets; None for no limit.
         lan: whether mirrors at private addresses may be listed.
         announce: whether mirrored repositories are announced to where they came from.
     """
@@ -61,6 +64,7 @@ class Options:
     http: tuple[tuple[str, int], ...] = ()
     url: str | None = None
     up_limit: int | None = None
+    peer_up_limit: int | None = None
     lan: bool = False
     announce: bool = True
 
@@ -85,13 +89,13 @@ class Node:
         self._listeners: list[tuple[str, socket.socket]] = []
         self._gate = Gate()
         self._children = Children()
-        self.limiter = Limiter(options.up_limit)
+        self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit, peer_of=caller_group)
         lists = Lists(self._reachable)
         notices = Notices(database, self._is_local)
         self._git = GitListener(
-            catalogue, lists, notices, self._children, self.limiter, home.node_id()
+            catalogue, lists, notices, self._children, self.limits, home.node_id()
         )
-        self._http = HttpListener(catalogue, lists, notices, self._children, self.limiter)
+        self._http = HttpListener(catalogue, lists, notices, self._children, self.limits)
         self._snapshot = Snapshot(home.run, "node")
         self._announcer = Announcer(catalogue, self._reachable)
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gittorrent.ids import ManifestId, PushId
-    from gittorrent.transfer.limiter import Limiter
+    from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.mirror import PartSink, WantedPack
     from gittorrent.transfer.shelf import Shelf
     from gittorrent.transfer.slot_queue import SlotQueue
@@ -76,10 +76,10 @@ class GitMirror:
             sock,
             session,
             exchange.shelf,
-            exchange.limiter,
+            exchange.limits.sending_to(_peer_address(sock)),
             self._take,
             exchange.slots,
-            intake=exchange.intake,
+            intake=exchange.limits.down,
         )
         self._ready = asyncio.get_running_loop().create_future()
         self._heads: list[PushId] = []
@@ -305,18 +305,24 @@ class Exchange:
     Args:
         node_id: how this run calls itself; a mirror of that name is this run itself.
         shelf: what others may have.
-        limiter: of what is sent.
+        limits: of what is sent and taken.
         slots: upload slots; None where nothing is given.
         on_try: called when another end tells of a mirror.
-        intake: limits what is received.
     """
 
     node_id: str
     shelf: Shelf
-    limiter: Limiter
+    limits: Limits
     slots: SlotQueue | None = None
     on_try: Callable[[Try], None] = lambda _message: None
-    intake: Limiter | None = None
+
+
+def _peer_address(sock: socket.socket) -> str:
+    """Return the other end's address; nothing if it has gone, which the first read will tell."""
+    try:
+        return str(sock.getpeername()[0])
+    except OSError:
+        return ""
 
 
 def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gittorrent.ids import ManifestId, PushId
+    from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.mirror import PartSink, WantedPack
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.urls import Endpoint
@@ -81,8 +82,9 @@ class HttpMirror:
 
     kind = PeerKind.HTTP
 
-    def __init__(self, endpoint: Endpoint, trusted: AddressClass | None) -> None:
+    def __init__(self, endpoint: Endpoint, trusted: AddressClass | None, intake: Limiter) -> None:
         self._endpoint = endpoint
+        self._intake = intake
         self._trusted = trusted
         self._client = _client(trusted)
         self._heads: list[PushId] = []
@@ -193,7 +195,9 @@ class HttpMirror:
                 data = bytearray()
                 wanted = pack.shape.size_of(part)
                 while len(data) < wanted:
-                    data += await answer.content.readexactly(min(1 << 16, wanted - len(data)))
+                    count = min(1 << 16, self._intake.chunk, wanted - len(data))
+                    await self._intake.take(count)
+                    data += await answer.content.readexactly(count)
                     self._flowing = (part, len(data))
                 self._flowing = None
                 if self._sink is not None and self._pack is pack:
@@ -210,10 +214,18 @@ class HttpMirror:
             raise MirrorLostError(f"{url}: {error}") from error
 
 
-async def open_http_mirror(endpoint: Endpoint, trusted: AddressClass | None) -> HttpMirror:
-    """Make sure a mirror answers at an HTTP endpoint and return it."""
+async def open_http_mirror(
+    endpoint: Endpoint, trusted: AddressClass | None, intake: Limiter
+) -> HttpMirror:
+    """Make sure a mirror answers at an HTTP endpoint and return it.
+
+    Args:
+        endpoint: where it is.
+        trusted: kind of address the endpoint was learned from; None if the user named it.
+        intake: limits how fast parts are taken.
+    """
     _judge_literal(endpoint, trusted)
-    mirror = HttpMirror(endpoint, trusted)
+    mirror = HttpMirror(endpoint, trusted, intake)
     try:
         await mirror.begin_talking()
     except BaseException:

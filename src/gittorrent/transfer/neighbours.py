@@ -17,7 +17,7 @@ from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.telling import Telling
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, claimed_parts
 from gittorrent.transfer.hub import PeerHub
-from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.opening import open_mirror
 from gittorrent.transfer.partial_shelf import PartialShelf
 from gittorrent.transfer.slot_queue import SlotQueue
@@ -49,11 +49,13 @@ class Sharing:
         listen: port to listen on; 0 takes a free one, None listens nowhere.
         up_limit: bytes per second to give, None for no limit.
         down_limit: bytes per second to take, None for no limit.
+        peer_up_limit: bytes per second to give to one peer, None for no limit.
     """
 
     listen: int | None = 0
     up_limit: int | None = None
     down_limit: int | None = None
+    peer_up_limit: int | None = None
 
 
 class Neighbours:
@@ -62,9 +64,12 @@ class Neighbours:
     Args:
         note: tells the user something worth a line.
         sharing: how to share.
+        limits: what is sent and taken counts here too; made from ``sharing`` by default.
     """
 
-    def __init__(self, note: Callable[[str], None], sharing: Sharing) -> None:
+    def __init__(
+        self, note: Callable[[str], None], sharing: Sharing, limits: Limits | None = None
+    ) -> None:
         self.shelf = PartialShelf()
         self.mirrors: list[Mirror] = []
         self._note = note
@@ -73,10 +78,9 @@ class Neighbours:
         self._exchange = Exchange(
             secrets.token_hex(20),
             self.shelf,
-            Limiter(sharing.up_limit),
+            limits or Limits(sharing.up_limit, sharing.down_limit, sharing.peer_up_limit),
             self._slots,
             self._learn,
-            Limiter(sharing.down_limit),
         )
         self._trusted: AddressClass | None = None
         self._known: set[str] = set()

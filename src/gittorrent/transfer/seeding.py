@@ -21,7 +21,7 @@ from gittorrent.repository.rebuild import rebuild_reel
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, open_git_mirror
 from gittorrent.transfer.hub import PeerHub
-from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.reelname import ReelName
 
@@ -125,7 +125,12 @@ def _build_missing(
 
 
 async def seed(
-    shelf: Shelf, carried: Carried, location: Location, limiter: Limiter, port: int = 0
+    shelf: Shelf,
+    carried: Carried,
+    location: Location,
+    limits: Limits,
+    port: int = 0,
+    slots: SlotQueue | None = None,
 ) -> None:
     """Serve a prepared clone until cancelled.
 
@@ -133,12 +138,13 @@ async def seed(
         shelf: gives what the clone holds.
         carried: the clone.
         location: the mirror to be introduced by.
-        limiter: of what is sent.
+        limits: of what is sent.
         port: to listen on; 0 takes a free one.
+        slots: upload slots, if they are shared with other conversations of this process.
     """
     about = carried.about
     callers: list[GitMirror] = []
-    exchange = Exchange(secrets.token_hex(20), shelf, limiter, SlotQueue())
+    exchange = Exchange(secrets.token_hex(20), shelf, limits, slots or SlotQueue())
     hub = PeerHub(about.repository_id, exchange, callers.append)
     hub.start(port)
     try:

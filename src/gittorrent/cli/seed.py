@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from pathlib import Path
 
@@ -11,19 +12,21 @@ import click
 
 from gittorrent.cli.limits import peer_up_limit_option, up_limit_option
 from gittorrent.cli.output import StepProgress, quiet_option
-from gittorrent.errors import UsageError
+from gittorrent.errors import UnreachableError, UsageError
 from gittorrent.git.repository import find_repository, read_config, require_complete
 from gittorrent.git.runner import Git
 from gittorrent.node.shelf import RepositoryShelf
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database
-from gittorrent.store.home import open_home
+from gittorrent.store.home import Home, open_home
 from gittorrent.terminal import TerminalReporter
 from gittorrent.transfer.acquire import Context
 from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import Location, parse_location
 from gittorrent.transfer.seeding import prepare
 from gittorrent.transfer.seeding import seed as seed_clone
+from gittorrent.wire.control import Keep
 
 
 @click.command()
@@ -39,6 +42,11 @@ from gittorrent.transfer.seeding import seed as seed_clone
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on.")
 @up_limit_option
 @peer_up_limit_option
+@click.option(
+    "--hand-over",
+    is_flag=True,
+    help="Let the node that runs on this machine do it, and end at once.",
+)
 @quiet_option
 def seed(
     clone: Path,
@@ -47,6 +55,7 @@ def seed(
     port: int,
     up_limit: int | None,
     peer_up_limit: int | None,
+    hand_over: bool,
     quiet: bool,
 ) -> None:
     """Turn a clone you have into a seed of the repository at URL, without a download.
@@ -58,6 +67,7 @@ def seed(
     Examples:
       gittorrent seed ~/src/project gittorrent://mirror.example.org/project.git
       gittorrent seed . --for 3600 --up-limit 1M
+      gittorrent seed . --for 86400 --hand-over
     """
     found = find_repository(clone)
     require_complete(Git(found.git_dir))
@@ -72,6 +82,11 @@ def seed(
     try:
         done = asyncio.run(prepare(carried, location, context, progress))
         progress.close()
+        if hand_over:
+            granted = asyncio.run(_hand_over(carried, location, home, reporter, seconds or 0))
+            if not quiet:
+                click.echo(f"the node seeds {carried.about.name} for {granted} s")
+            return
         if not quiet:
             click.echo(
                 f"seeding {carried.about.name}: {done.held} reels held, {done.built} built,"
@@ -81,6 +96,21 @@ def seed(
     finally:
         progress.close()
         database.close()
+
+
+async def _hand_over(
+    carried: Carried, location: Location, home: Home, reporter: TerminalReporter, seconds: int
+) -> int:
+    repository = carried.about.repository_id
+    url = location.pinned_url(repository)
+    request = Keep(seconds, repository, url, os.fsencode(carried.layout.git_dir))
+    granted = await LocalNode(home.control, reporter).keep(request)
+    if granted is None:
+        raise UnreachableError(
+            "no node of yours runs on this machine, or it keeps nothing for clones",
+            hint="run 'gittorrent serve', or leave --hand-over out",
+        )
+    return granted
 
 
 async def _seed(

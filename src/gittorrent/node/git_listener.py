@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import struct
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.node import upload_pack
+from gittorrent.node.events import EventLog
 from gittorrent.node.swarming import Swarms
 from gittorrent.transfer.conversation import Conversation
-from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
 from gittorrent.wire.messages import VERSION, Ready, Try
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
     from gittorrent.transfer.limiter import Limiter, Limits
+    from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.service import ServiceRequest
 
 REQUEST_SECONDS = 30.0
@@ -73,6 +73,9 @@ NOT_SERVED = "no such repository here"
 OUR_FAULT = "this mirror has a problem of its own; try another"
 """What callers are told of errors that are for the operator to read."""
 
+CACHED_SERVICES = (MIRROR_LIST, MIRROR_SYNC)
+"""What is answered for a repository in the cache: it has no refs that git's clients could fetch."""
+
 NO_PUSH = (
     "this mirror does not take pushes yet; push to the repository's home"
     " and run 'gittorrent publish' there"
@@ -80,7 +83,7 @@ NO_PUSH = (
 
 NO_ARCHIVE = "archives are not made here; clone the repository and run 'git archive' on it"
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class GitListener:
         children: runs git.
         limits: of all sending, and of sending to each caller.
         node_id: how this node calls itself in conversations.
+        slots: upload slots of the node.
         request_seconds: time for the first packet.
     """
 
@@ -114,6 +118,7 @@ class GitListener:
         children: Children,
         limits: Limits,
         node_id: str,
+        slots: SlotQueue,
         request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         self._catalogue = catalogue
@@ -125,7 +130,7 @@ class GitListener:
         self._request_seconds = request_seconds
         self._conversations: dict[Conversation, tuple[Call, float]] = {}
         self._swarms = Swarms()
-        self._slots = SlotQueue()
+        self._slots = slots
         self._services: dict[str, Callable[[Call], Awaitable[None]]] = {
             UPLOAD_PACK: self._upload_pack,
             MIRROR_LIST: self._mirror_list,
@@ -164,10 +169,12 @@ class GitListener:
             async with asyncio.timeout(self._request_seconds):
                 request = parse_request(await read_packet(sock, MAX_REQUEST))
         except TimeoutError:
-            _log.info("dropped %s: no request within %.0f s", address, self._request_seconds)
+            _log.info(
+                "dropped", "dropped {peer}: {reason}", peer=address, reason="it sent no request"
+            )
             return
         except ProtocolError as error:
-            _log.info("refused %s: %s", address, error)
+            _log.info("refused", "refused {peer}: {reason}", peer=address, reason=error)
             await refuse(sock, "this is a git:// port, and that was no request for it")
             return
         await self._dispatch(sock, address, request)
@@ -179,16 +186,29 @@ class GitListener:
         if service is None:
             texts = {RECEIVE_PACK: NO_PUSH, UPLOAD_ARCHIVE: NO_ARCHIVE}
             refusal = texts.get(request.service, f"no service {request.service} here")
-        elif served is None:
+        elif served is None or (served.is_cached and request.service not in CACHED_SERVICES):
             refusal = NOT_SERVED
+            served = None
         if service is None or served is None:
-            _log.info("refused %s: %s %r: %s", address, request.service, request.path, refusal)
+            _log.info(
+                "refused",
+                "refused {peer}: {service} {path}: {reason}",
+                peer=address,
+                service=request.service,
+                path=request.path,
+                reason=refusal,
+            )
             await refuse(sock, refusal or NOT_SERVED)
             return
         try:
             await service(Call(sock, address, served, request))
         except GitTorrentError as error:
-            _log.error("cannot serve %s: %s", served.about.name, error)
+            _log.error(
+                "damaged",
+                "cannot serve {repository}: {reason}",
+                repository=served.about.name,
+                reason=error,
+            )
             await refuse(sock, OUR_FAULT)
 
     async def _upload_pack(self, call: Call) -> None:
@@ -204,7 +224,13 @@ class GitListener:
             process = self._children.start(git, *words, stdin=fileno, stdout=fileno)
             await self._children.wait(process)
             sent = bytes_acknowledged(call.sock)
-        _log.info("upload-pack %s to %s: %s bytes", call.served.about.name, call.address, sent)
+        _log.info(
+            "upload-pack",
+            "upload-pack {repository} to {peer}: {sent} bytes",
+            repository=call.served.about.name,
+            peer=call.address,
+            sent=sent,
+        )
 
     async def _relayed(self, call: Call, git: Git, words: tuple[str, ...], limiter: Limiter) -> int:
         """Run upload-pack with its output passing through the limiter; returns the bytes sent."""
@@ -224,7 +250,12 @@ class GitListener:
 
     async def _mirror_list(self, call: Call) -> None:
         await send(call.sock, self._lists.answer(call.served).encode_packets())
-        _log.info("mirror-list %s to %s", call.served.about.name, call.address)
+        _log.info(
+            "mirror-list",
+            "mirror-list {repository} to {peer}",
+            repository=call.served.about.name,
+            peer=call.address,
+        )
 
     async def _mirror_notify(self, call: Call) -> None:
         try:
@@ -242,7 +273,8 @@ class GitListener:
     async def _mirror_sync(self, call: Call) -> None:
         session = Session(Role.ANSWERER, asyncio.get_running_loop().time())
         shelf = call.served.shelf
-        part = self._swarms.enter(call.served.about.repository_id, shelf, call.address)
+        about = call.served.about
+        part = self._swarms.enter(about.repository_id, about.name, shelf, call.address)
         limiter = self._limits.sending_to(call.address)
         conversation = Conversation(
             call.sock, session, part, limiter, part.on_message, self._slots, part.on_sent
@@ -253,19 +285,29 @@ class GitListener:
             conversation.say(head)
         for entry in shelf.mirrors():
             conversation.say(Try(entry))
-        self._conversations[conversation] = (call, asyncio.get_running_loop().time())
+        begun = asyncio.get_running_loop().time()
+        self._conversations[conversation] = (call, begun)
+        _log.info(
+            "conversation-begun",
+            "mirror-sync {repository} with {peer}",
+            repository=call.served.about.name,
+            peer=call.address,
+        )
         try:
             await conversation.run()
         finally:
             part.leave()
             del self._conversations[conversation]
         _log.info(
-            "mirror-sync %s with %s: sent %d, received %d bytes; %s",
-            call.served.about.name,
-            call.address,
-            conversation.bytes_sent,
-            conversation.bytes_received,
-            conversation.ended,
+            "conversation-ended",
+            "mirror-sync {repository} with {peer} ended after {seconds} s: sent {sent},"
+            " received {received} bytes; {reason}",
+            repository=call.served.about.name,
+            peer=call.address,
+            sent=conversation.bytes_sent,
+            received=conversation.bytes_received,
+            seconds=round(asyncio.get_running_loop().time() - begun, 1),
+            reason=conversation.ended,
         )
 
 

@@ -8,12 +8,12 @@ behind.
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gittorrent.node.announce import Announcer
+from gittorrent.node.caching import Caching, KeepOptions
 from gittorrent.node.children import Children
 from gittorrent.node.connections import (
     Gate,
@@ -24,12 +24,15 @@ from gittorrent.node.connections import (
     open_listeners,
     show_address,
 )
+from gittorrent.node.control import ControlSocket
+from gittorrent.node.events import EventLog
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
 from gittorrent.node.services import Lists, Reachable
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
 from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
 STOP_SECONDS = 5.0
 """Time callers get to be told goodbye before their connections are cut."""
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Options:
         peer_up_limit: bytes per second that one caller gets; None for no limit.
         lan: whether mirrors at private addresses may be listed.
         announce: whether mirrored repositories are announced to where they came from.
+        keep: what is kept for clones of this machine.
     """
 
     git: tuple[tuple[str, int], ...] = ()
@@ -67,6 +71,7 @@ class Options:
     peer_up_limit: int | None = None
     lan: bool = False
     announce: bool = True
+    keep: KeepOptions = field(default_factory=KeepOptions)
 
 
 class Node:
@@ -90,14 +95,17 @@ class Node:
         self._gate = Gate()
         self._children = Children()
         self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit, peer_of=caller_group)
+        slots = SlotQueue()
         lists = Lists(self._reachable)
         notices = Notices(database, self._is_local)
         self._git = GitListener(
-            catalogue, lists, notices, self._children, self.limits, home.node_id()
+            catalogue, lists, notices, self._children, self.limits, home.node_id(), slots
         )
         self._http = HttpListener(catalogue, lists, notices, self._children, self.limits)
         self._snapshot = Snapshot(home.run, "node")
         self._announcer = Announcer(catalogue, self._reachable)
+        self._caching = Caching(home, database, catalogue, options.keep, self.limits, slots)
+        self._control = ControlSocket(home.control, self._caching)
 
     @property
     def addresses(self) -> list[str]:
@@ -134,11 +142,14 @@ class Node:
         self._accepting.append(loop.create_task(self._report()))
         if self._options.announce:
             self._accepting.append(loop.create_task(self._announcer.run()))
+        if await self._control.start():
+            self._accepting.append(loop.create_task(self._caching.run()))
         for address in self.addresses:
-            _log.info("listening at %s", address)
+            _log.info("listening", "listening at {address}", address=address)
 
     async def stop(self) -> None:
         """Stop listening, say goodbye, end git processes; takes a few seconds at most."""
+        await self._control.stop()
         for task in self._accepting:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
@@ -152,14 +163,18 @@ class Node:
             served.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._children.stop()
-        _log.info("stopped")
+        _log.info("stopped", "stopped")
 
     async def _report(self) -> None:
         """Write down once a second what the node is doing, for ``gittorrent status``."""
         try:
             while True:
                 self._snapshot.write(
-                    {"listening": self.addresses, "conversations": self._git.report()}
+                    {
+                        "listening": self.addresses,
+                        "conversations": self._git.report(),
+                        "cache": self._caching.report(),
+                    }
                 )
                 await asyncio.sleep(INTERVAL_SECONDS)
         finally:
@@ -174,7 +189,7 @@ class Node:
             loop.add_signal_handler(number, signalled.set)
         try:
             await signalled.wait()
-            _log.info("stopping")
+            _log.info("stopping", "stopping")
             await self.stop()
         finally:
             for number in signals:

@@ -13,7 +13,6 @@ Source: docs/protocol/mirrorsync.md, mirror-notify.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.callback import ask_back, resolves_to
 from gittorrent.node.connections import caller_group
+from gittorrent.node.events import EventLog
 from gittorrent.store.database import MirrorRow
 from gittorrent.wire import notify
 from gittorrent.wire.mirrorlist import MirrorState
@@ -59,7 +59,7 @@ MAX_CALLBACKS = 16
 MAX_SOURCES = 10_000
 """Addresses whose notices are counted at once; beyond that newcomers have to wait."""
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +110,31 @@ class Notices:
             address: IP address it came from.
         """
         try:
-            granted = await self._receive(served, notice, address)
+            granted, state = await self._receive(served, notice, address)
         except RefusedNotice as error:
-            _log.info("notice for %s from %s refused: %s", served.about.name, address, error)
+            _log.info(
+                "notice-refused",
+                "notice for {repository} from {peer} refused: {reason}",
+                repository=served.about.name,
+                peer=address,
+                url=notice.url,
+                reason=error,
+            )
             return Answer(refusal=str(error))
-        _log.info("mirror of %s at %s listed for %d s", served.about.name, notice.url, granted)
+        _log.info(
+            "notice-accepted",
+            "{state} mirror of {repository} at {url} listed for {seconds} s",
+            repository=served.about.name,
+            peer=address,
+            url=notice.url,
+            state=state.value,
+            seconds=granted,
+        )
         return Answer(granted=granted)
 
-    async def _receive(self, served: Served, notice: notify.Notify, address: str) -> int:
+    async def _receive(
+        self, served: Served, notice: notify.Notify, address: str
+    ) -> tuple[int, MirrorState]:
         database = self._database
         if database is None:
             raise RefusedNotice("this node lists no mirrors")
@@ -130,7 +147,8 @@ class Notices:
         if isinstance(found, str):
             raise RefusedNotice(found)
         state = _state(served, found)
-        return self._list(database, served, endpoint, caller_group(address), state, notice.ttl)
+        source = caller_group(address)
+        return self._list(database, served, endpoint, source, state, notice.ttl), state
 
     def _count(self, group: str) -> None:
         """Refuse callers that send too many notices."""

@@ -9,12 +9,12 @@ Must not know who asks, or over which transport.
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.node.events import EventLog
 from gittorrent.push.object import parse_push_object
 from gittorrent.transfer.shelf import ServedPack
 from gittorrent.wire.messages import ALL, HaveBundle, HavePush
@@ -39,7 +39,7 @@ MAX_MIRRORS = 50
 SETTLED_SECONDS = 2.0
 """Age below which a file's time cannot tell two changes apart, so that it is read again."""
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ class RepositoryShelf:
         try:
             signer = parse_push_object(data).signer
         except GitTorrentError as error:
-            _log.warning("push %s is damaged: %s", latest, error)
+            _log.warning("damaged", "push {push} is damaged: {reason}", push=latest, reason=error)
             return ()
         return (HavePush(latest, None if signer is None else str(signer)),)
 
@@ -225,5 +225,5 @@ def _guarded(read: Callable[[], T], instead: T) -> T:
     try:
         return read()
     except (GitTorrentError, OSError) as error:
-        _log.warning("cannot serve a damaged file: %s", error)
+        _log.warning("damaged", "cannot serve a damaged file: {reason}", reason=error)
         return instead

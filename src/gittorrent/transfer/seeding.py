@@ -39,6 +39,10 @@ RETRY_SECONDS = 30.0
 """Time between attempts to reach the mirror again."""
 
 
+MAX_CALLERS = 80
+"""Conversations that others may have with a seed."""
+
+
 class NothingToSeedError(GitTorrentError):
     """The clone holds no whole reel, and none can be built from its objects."""
 
@@ -142,23 +146,61 @@ async def seed(
         port: to listen on; 0 takes a free one.
         slots: upload slots, if they are shared with other conversations of this process.
     """
-    about = carried.about
-    callers: list[GitMirror] = []
+    callers = _Callers()
     exchange = Exchange(secrets.token_hex(20), shelf, limits, slots or SlotQueue())
-    hub = PeerHub(about.repository_id, exchange, callers.append)
+    hub = PeerHub(carried.about.repository_id, exchange, callers.add)
     hub.start(port)
     try:
         while True:
-            try:
-                mirror = await open_git_mirror(location.endpoint, exchange)
-            except GitTorrentError:
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            _announce(mirror, shelf, carried, hub)
-            await mirror.wait_closed()
+            await _be_introduced(shelf, carried, location, exchange, hub)
+            await asyncio.sleep(RETRY_SECONDS)
     finally:
         await hub.close()
-        await asyncio.gather(*(c.close() for c in callers), return_exceptions=True)
+        await callers.close()
+
+
+async def _be_introduced(
+    shelf: Shelf, carried: Carried, location: Location, exchange: Exchange, hub: PeerHub
+) -> None:
+    """Talk to the mirror that introduces us to others, as long as that goes well."""
+    if location.endpoint.scheme != "git":
+        return  # a web server introduces nobody
+    try:
+        mirror = await open_git_mirror(location.endpoint, exchange)
+    except GitTorrentError:
+        return
+    try:
+        _announce(mirror, shelf, carried, hub)
+        await mirror.wait_closed()
+    finally:
+        await mirror.close()
+
+
+class _Callers:
+    """The conversations that others opened with a seed."""
+
+    def __init__(self) -> None:
+        self._callers: dict[GitMirror, asyncio.Task[None]] = {}
+
+    def add(self, caller: GitMirror) -> None:
+        """Serve one more, for whom there is room."""
+        work = self._see_off(caller, at_once=len(self._callers) >= MAX_CALLERS)
+        self._callers[caller] = asyncio.get_running_loop().create_task(work)
+
+    async def _see_off(self, caller: GitMirror, *, at_once: bool) -> None:
+        try:
+            if not at_once:
+                await caller.wait_closed()
+        finally:
+            await caller.close()
+            self._callers.pop(caller, None)
+
+    async def close(self) -> None:
+        """End all conversations."""
+        tasks = list(self._callers.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _announce(mirror: GitMirror, shelf: Shelf, carried: Carried, hub: PeerHub) -> None:

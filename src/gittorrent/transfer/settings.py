@@ -40,6 +40,14 @@ class Settings:
     seed_seconds: int
     use_node: bool
 
+    @property
+    def node_may_act(self) -> bool:
+        """Tell whether the node of this machine may download and seed in our place.
+
+        It goes by its own limits and listens, so not where this fetch is to do otherwise.
+        """
+        return self.use_node and self.sharing == Sharing(self.sharing.listen or 0)
+
 
 def read_settings(config: Mapping[str, str]) -> Settings:
     """Read the settings out of git's configuration (keys in lower case).

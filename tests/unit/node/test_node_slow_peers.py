@@ -19,6 +19,7 @@ from gittorrent.node.shelf import RepositoryShelf
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.limiter import Limiter, Limits
+from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire import pktline
 from gittorrent.wire.limits import MAX_INCOMING
 from gittorrent.wire.messages import VERSION, FetchPush, Ready
@@ -30,7 +31,7 @@ Serve = Callable[[socket.socket, str], Awaitable[None]]
 def listeners(carried: Carried, seconds: float) -> dict[str, Serve]:
     catalogue, lists = Catalogue([carried]), Lists(Reachable())
     notices, children, limits = Notices(None, lambda: True), Children(), Limits()
-    git = GitListener(catalogue, lists, notices, children, limits, "node", seconds)
+    git = GitListener(catalogue, lists, notices, children, limits, "node", SlotQueue(), seconds)
     return {
         "git": git.serve,
         "http": HttpListener(catalogue, lists, notices, children, limits, seconds).serve,

@@ -58,6 +58,9 @@ class ConversationEndedError(UnreachableError):
 class Conversation:
     """A session on a connected, non-blocking socket.
 
+    ``is_unwelcome`` tells afterwards that there is no use in another one: the peer refused, or
+    broke the protocol.
+
     Args:
         sock: the socket; closed when the conversation ends.
         session: the protocol machine, from after the service request on.
@@ -84,6 +87,7 @@ class Conversation:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.ended = ""
+        self.is_unwelcome = False
         self._socket = sock
         self._shelf = shelf
         self._limiter = limiter
@@ -152,6 +156,8 @@ class Conversation:
     def _note_end(self, task: asyncio.Task[None]) -> None:
         error = task.exception()
         if isinstance(error, SessionError):
+            # Cut off in the middle is against the protocol too, and nobody's intention.
+            self.is_unwelcome = not self.ended
             self.ended = str(error)
             self._last_words = farewell(str(error))
         elif isinstance(error, (OSError, TimeoutError)):
@@ -190,6 +196,7 @@ class Conversation:
                     self._on_message(event)
             elif isinstance(event, Refused):
                 self.ended = f"refused: {event.reason}"
+                self.is_unwelcome = True
             elif isinstance(event, KeepAliveDue):
                 self._urgent.append(event.data)
                 self._to_write.set()

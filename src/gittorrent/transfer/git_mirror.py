@@ -56,6 +56,9 @@ T = TypeVar("T")
 MAX_CLAIMS = 64
 """Packs remembered that the other end told of before they were asked for."""
 
+FAREWELL = "done"
+"""The reason of a goodbye by somebody who is content, and does not want to be called again."""
+
 LOG_SECONDS = 600.0
 """Time a whole log may take; long logs over slow links are many megabytes."""
 
@@ -90,6 +93,7 @@ class GitMirror:
         self._pack: WantedPack | None = None
         self._sink: PartSink | None = None
         self._waiting: deque[tuple[int, int]] = deque()
+        self._closing = False
         if role is Role.ANSWERER:
             self._conversation.say(Ready(VERSION, exchange.node_id))
             self._ready.set_result(None)
@@ -196,10 +200,17 @@ class GitMirror:
         """Wait until the conversation is over, whoever ends it."""
         await asyncio.wait([self._task])
 
+    @property
+    def may_return(self) -> bool:
+        """Tell, of a conversation that is over, whether it ended against everybody's will."""
+        conversation = self._conversation
+        return not (self._closing or conversation.is_unwelcome or conversation.ended == FAREWELL)
+
     async def close(self) -> None:
         """Say goodbye and wait for the conversation's end."""
         self._sink = None
-        self._conversation.end("done")
+        self._closing = True
+        self._conversation.end(FAREWELL)
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _converse(self) -> None:
@@ -266,6 +277,7 @@ class GitMirror:
         message, payload = event.message, event.payload
         if isinstance(message, Ready):
             if message.node_id == self._exchange.node_id:
+                self._closing = True
                 self._conversation.end("that is myself")
             elif not self._ready.done():
                 self._ready.set_result(None)

@@ -93,6 +93,8 @@ class HttpMirror:
         self._flowing: tuple[int, int] | None = None
         self._slots = asyncio.Semaphore(_RANGES_AT_ONCE)
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._ended = asyncio.Event()
+        self.may_return = False
 
     @property
     def url(self) -> str:
@@ -159,9 +161,14 @@ class HttpMirror:
         """Return the part on its way and how many of its bytes are here."""
         return self._flowing
 
+    async def wait_closed(self) -> None:
+        """Wait until it is of no use any more."""
+        await self._ended.wait()
+
     async def close(self) -> None:
         """Stop all requests."""
         self._sink = None
+        self._ended.set()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -177,6 +184,8 @@ class HttpMirror:
         except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError) as error:
             if sink is not None and sink is self._sink:
                 sink.mirror_lost(self, f"{type(error).__name__}: {error}")
+                self.may_return = True
+                self._ended.set()
         except NotThereError:
             if sink is not None and sink is self._sink:
                 sink.parts_missing(self, first, last)

@@ -2,7 +2,8 @@
 
 Keeps the conversations, dials what it is told of (within limits, and only where strangers may
 send us), listens for other downloaders, and lets everybody take part in the running download.
-What goes wrong with one neighbour is told to the user and never stops the others.
+What goes wrong with one neighbour is told to the user and never stops the others. One that is lost
+while a download runs is dialled again, as `gittorrent.swarm.redial` says.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.swarm.bitmap import PartSet
+from gittorrent.swarm.redial import Redial
 from gittorrent.swarm.telling import Telling
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, claimed_parts
 from gittorrent.transfer.hub import PeerHub
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 MAX_NEIGHBOURS = 40
 """Conversations one acquisition keeps; enough for a well connected graph of any size."""
+
+LOOK_SECONDS = 0.5
+"""How often it is looked whether somebody who was lost is due to be dialled again."""
 
 SMALLEST_SHARED = 4
 """Parts below which a download is over before anybody else could profit."""
@@ -83,6 +88,7 @@ class Neighbours:
             self._learn,
         )
         self._trusted: AddressClass | None = None
+        self._first: Endpoint | None = None
         self._known: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._hub: PeerHub | None = None
@@ -90,6 +96,9 @@ class Neighbours:
         self._download: PackDownload | None = None
         self._telling = Telling()
         self._told_first = 0
+        self._redial = Redial(secrets.randbelow)
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._redialling: asyncio.Task[None] | None = None
 
     async def open_first(self, endpoint: Endpoint, kind: AddressClass) -> None:
         """Begin to talk to the mirror the user named.
@@ -100,7 +109,8 @@ class Neighbours:
         """
         self._trusted = kind
         self._known.add(endpoint.url)
-        self.mirrors.append(await open_mirror(endpoint, self._exchange))
+        self._first = endpoint
+        self._keep(await open_mirror(endpoint, self._exchange), endpoint.url)
 
     def gather(self, urls: Iterable[str]) -> None:
         """Begin to dial mirrors; they join downloads as they answer."""
@@ -110,8 +120,8 @@ class Neighbours:
                 self._spawn(self._join(url))
 
     def is_growing(self) -> bool:
-        """Tell whether somebody who was dialled has not answered yet."""
-        return bool(self._tasks)
+        """Tell whether somebody who was dialled, or will be again, has not answered yet."""
+        return bool(self._tasks) or self._redial.next_deadline() is not None
 
     async def grown(self, seconds: float) -> bool:
         """Wait for somebody who was dialled to answer; tells whether anybody did in time."""
@@ -134,6 +144,8 @@ class Neighbours:
             self._spawn(self._offer_help(mirror, download))
         if download.wanted.total >= SMALLEST_SHARED:
             self._listen(repository)
+        if self._redial.next_deadline() is not None:
+            self._wake_redialling()
 
     def rest(self) -> None:
         """Note that no download is running."""
@@ -163,9 +175,11 @@ class Neighbours:
 
     async def close(self) -> None:
         """End all conversations."""
-        for task in list(self._tasks):
+        redialling = () if self._redialling is None else (self._redialling,)
+        tasks = [*self._watchers, *redialling, *self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._hub is not None:
             await self._hub.close()
         await asyncio.gather(*(m.close() for m in self.mirrors), return_exceptions=True)
@@ -174,6 +188,47 @@ class Neighbours:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _keep(self, mirror: Mirror, url: str) -> None:
+        """Count a mirror that answered among the neighbours, in the place of its former self."""
+        before = [at for at, known in enumerate(self.mirrors) if known.url == url]
+        if before:
+            self.mirrors[before[0]] = mirror
+        else:
+            self.mirrors.append(mirror)
+        task = asyncio.get_running_loop().create_task(self._watch(mirror, url))
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    async def _watch(self, mirror: Mirror, url: str) -> None:
+        """Wait for a mirror's end, and see to it that it is dialled again if that may help."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await mirror.wait_closed()
+        if not mirror.may_return or self._download is None:
+            self._redial.forget(url)
+            return
+        await mirror.close()
+        now = loop.time()
+        if self._redial.lost(url, now, now - begun):
+            self._wake_redialling()
+
+    def _wake_redialling(self) -> None:
+        if self._redialling is None or self._redialling.done():
+            work = self._redial_due()
+            self._redialling = asyncio.get_running_loop().create_task(work)
+
+    async def _redial_due(self) -> None:
+        """Dial those who are due, until nobody waits or no download is running."""
+        loop = asyncio.get_running_loop()
+        while self._download is not None:
+            deadline = self._redial.next_deadline()
+            if deadline is None:
+                return
+            # Others may be lost, and due, before whoever is due first now.
+            await asyncio.sleep(min(LOOK_SECONDS, max(0.0, deadline - loop.time())))
+            for url in self._redial.due(loop.time()):
+                self._spawn(self._join(url, again=True))
 
     def _listen(self, repository: RepositoryId) -> None:
         if self._hub is not None or self._sharing.listen is None:
@@ -201,13 +256,23 @@ class Neighbours:
         if self._download is not None:
             self._spawn(self._offer_help(caller, self._download))
 
-    async def _join(self, url: str) -> None:
+    async def _join(self, url: str, *, again: bool = False) -> None:
+        """Dial a mirror; it takes part in what is downloaded from then on."""
         try:
-            mirror = await open_mirror(parse_learned_url(url), self._exchange, self._trusted)
+            if self._first is not None and url == self._first.url:
+                # The one that the user named may be anywhere, also the second time.
+                mirror = await open_mirror(self._first, self._exchange)
+            else:
+                mirror = await open_mirror(parse_learned_url(url), self._exchange, self._trusted)
         except GitTorrentError as error:
-            self._note(f"{url} is left out: {error}")
+            if again and self._redial.failed(url, asyncio.get_running_loop().time()):
+                self._wake_redialling()
+            else:
+                self._note(f"{url} is left out: {error}")
             return
-        self.mirrors.append(mirror)
+        if again:
+            self._note(f"{url} is back")
+        self._keep(mirror, url)
         self._say_where(mirror)
         if self._download is not None:
             await self._offer_help(mirror, self._download)

@@ -22,6 +22,7 @@ from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.node import upload_pack
 from gittorrent.node.events import EventLog
 from gittorrent.node.swarming import Swarms
+from gittorrent.node.talks import Talks
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
@@ -45,8 +46,10 @@ if TYPE_CHECKING:
     from gittorrent.node.children import Children
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
+    from gittorrent.node.swarming import Participant
     from gittorrent.transfer.limiter import Limiter, Limits
     from gittorrent.transfer.slot_queue import SlotQueue
+    from gittorrent.wire.messages import ReceivePart
     from gittorrent.wire.service import ServiceRequest
 
 REQUEST_SECONDS = 30.0
@@ -128,7 +131,8 @@ class GitListener:
         self._limits = limits
         self._node_id = node_id
         self._request_seconds = request_seconds
-        self._conversations: dict[Conversation, tuple[Call, float]] = {}
+        self._conversations: set[Conversation] = set()
+        self._talks = Talks()
         self._swarms = Swarms()
         self._slots = slots
         self._services: dict[str, Callable[[Call], Awaitable[None]]] = {
@@ -143,20 +147,13 @@ class GitListener:
         for conversation in self._conversations:
             conversation.end(reason)
 
-    def report(self) -> list[dict[str, object]]:
-        """Return what each conversation came to so far, for people and programs."""
+    def report(self) -> dict[str, object]:
+        """Return what conversations come to and came to, for people and programs."""
         now = asyncio.get_running_loop().time()
-        return [
-            {
-                "peer": call.address,
-                "repository": call.served.about.name,
-                "seconds": round(now - since, 1),
-                "sent": conversation.bytes_sent,
-                "received": conversation.bytes_received,
-                "waiting": conversation.waiting,
-            }
-            for conversation, (call, since) in self._conversations.items()
-        ]
+        return {
+            "conversations": self._talks.report(now, self._slots.waiting),
+            "ended": self._talks.ended(now),
+        }
 
     async def serve(self, sock: socket.socket, address: str) -> None:
         """Serve one caller.
@@ -275,9 +272,14 @@ class GitListener:
         shelf = call.served.shelf
         about = call.served.about
         part = self._swarms.enter(about.repository_id, about.name, shelf, call.address)
-        limiter = self._limits.sending_to(call.address)
         conversation = Conversation(
-            call.sock, session, part, limiter, part.on_message, self._slots, part.on_sent
+            call.sock,
+            session,
+            part,
+            self._limits.sending_to(call.address),
+            part.on_message,
+            self._slots,
+            lambda message: self._sent(conversation, part, message),
         )
         part.begin(conversation.say)
         conversation.say(Ready(VERSION, self._node_id))
@@ -285,30 +287,31 @@ class GitListener:
             conversation.say(head)
         for entry in shelf.mirrors():
             conversation.say(Try(entry))
-        begun = asyncio.get_running_loop().time()
-        self._conversations[conversation] = (call, begun)
-        _log.info(
-            "conversation-begun",
-            "mirror-sync {repository} with {peer}",
-            repository=call.served.about.name,
-            peer=call.address,
-        )
+        loop = asyncio.get_running_loop()
+        names = {"repository": about.name, "peer": call.address}
+        _log.info("conversation-begun", "mirror-sync {repository} with {peer}", **names)
+        self._talks.begin(conversation, call.address, about.name, loop.time())
+        self._conversations.add(conversation)
         try:
             await conversation.run()
         finally:
             part.leave()
-            del self._conversations[conversation]
+            self._conversations.discard(conversation)
+            seconds = self._talks.end(conversation.key, loop.time())
         _log.info(
             "conversation-ended",
             "mirror-sync {repository} with {peer} ended after {seconds} s: sent {sent},"
             " received {received} bytes; {reason}",
-            repository=call.served.about.name,
-            peer=call.address,
+            **names,
             sent=conversation.bytes_sent,
             received=conversation.bytes_received,
-            seconds=round(asyncio.get_running_loop().time() - begun, 1),
+            seconds=round(seconds, 1),
             reason=conversation.ended,
         )
+
+    def _sent(self, conversation: Conversation, part: Participant, message: ReceivePart) -> None:
+        part.on_sent(message)
+        self._talks.sent_part(conversation.key)
 
 
 async def _pump(source: socket.socket, target: socket.socket, limiter: Limiter) -> int:

@@ -172,7 +172,8 @@ class Node:
                 self._snapshot.write(
                     {
                         "listening": self.addresses,
-                        "conversations": self._git.report(),
+                        "callers": self._gate.open,
+                        **self._git.report(),
                         "cache": self._caching.report(),
                     }
                 )

@@ -105,6 +105,11 @@ class GitMirror:
         return self._conversation.key
 
     @property
+    def bytes_sent(self) -> int:
+        """Bytes that were given to the other end."""
+        return self._conversation.bytes_sent
+
+    @property
     def own_address(self) -> str:
         """Our own address as this conversation uses it."""
         return self._own_address

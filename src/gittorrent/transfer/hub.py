@@ -113,9 +113,9 @@ class PeerHub:
             if len(self._tasks) > MAX_CALLERS:
                 caller.close()
                 continue
-            self._spawn(self._greet(caller, str(address[0])))
+            self._spawn(self._greet(caller, str(address[0]), int(address[1])))
 
-    async def _greet(self, sock: socket.socket, address: str) -> None:
+    async def _greet(self, sock: socket.socket, address: str, port: int) -> None:
         sock.setblocking(False)
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
@@ -127,7 +127,8 @@ class PeerHub:
             sock.close()
             return
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        shown = address.removeprefix("::ffff:")
+        host = address.removeprefix("::ffff:")
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._on_caller(GitMirror(f"peer://{shown}", sock, self._exchange, Role.ANSWERER))
 
 

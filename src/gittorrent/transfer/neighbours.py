@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 MAX_NEIGHBOURS = 40
 """Conversations one acquisition keeps; enough for a well connected graph of any size."""
 
+SHOWN_BYTES = 64 << 10
+"""Bytes from which on it is worth a word that somebody got something: questions are fewer."""
+
 LOOK_SECONDS = 0.5
 """How often it is looked whether somebody who was lost is due to be dialled again."""
 
@@ -166,6 +169,15 @@ class Neighbours:
                 peers[key].tell(message)
             else:
                 self._telling.left(key)
+
+    def giving(self) -> list[dict[str, object]]:
+        """Return what was given to whom so far, and who waits for its turn."""
+        waiting = self._slots.waiting
+        return [
+            {"peer": mirror.url, "sent": mirror.bytes_sent, "choked": mirror.key in waiting}
+            for mirror in self.mirrors
+            if isinstance(mirror, GitMirror) and mirror.bytes_sent >= SHOWN_BYTES
+        ]
 
     def take_claim(self, mirror: Mirror, parts: PartSet | None) -> None:
         """Note what a neighbour says it has, so that it is not told of that."""

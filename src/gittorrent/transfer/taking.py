@@ -165,7 +165,11 @@ class Taker:
         def show(figures: DownloadFigures) -> None:
             reporter.downloading(wanted.manifest, figures)
             snapshot.write(
-                {"repository_id": signed.manifest.repository, "download": asdict(figures)}
+                {
+                    "repository_id": signed.manifest.repository,
+                    "download": asdict(figures),
+                    "giving": neighbours.giving(),
+                }
             )
 
         def share(have: PartSet) -> None:

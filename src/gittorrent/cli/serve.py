@@ -16,6 +16,7 @@ from gittorrent.git.runner import Git, GitError
 from gittorrent.node import events
 from gittorrent.node.caching import KEEP_SECONDS, KeepOptions
 from gittorrent.node.catalogue import Catalogue, catalogue_of_database, catalogue_of_paths
+from gittorrent.node.connections import allow_open_files
 from gittorrent.node.node import Node, Options
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
@@ -118,6 +119,7 @@ def serve(
         announce=not no_announce,
         keep=KeepOptions(keep_for, keep_size),
     )
+    allow_open_files()
     home = open_home()
     database = Database(home.database)
     try:

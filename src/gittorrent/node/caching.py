@@ -81,7 +81,9 @@ class KeepOptions:
 class _Download:
     """A download for clones of this machine; the reporter of its acquisition."""
 
+    repository: RepositoryId
     task: asyncio.Task[None] | None = None
+    out: set[str] = field(default_factory=set)
     waiting: set[Callable[[Answer], None]] = field(default_factory=set)
 
     def note(self, text: str) -> None:
@@ -91,6 +93,15 @@ class _Download:
     def downloading(self, name: str, figures: DownloadFigures) -> None:
         """Pass on how far it is."""
         for mirror in figures.mirrors:
+            if mirror.fault and mirror.url not in self.out:
+                self.out.add(mirror.url)
+                _log.warning(
+                    "mirror-out",
+                    "{url} is out of the download of {repository}: {reason}",
+                    repository=self.repository,
+                    url=mirror.url,
+                    reason=mirror.fault,
+                )
             if "://" in mirror.url:
                 rate = int(mirror.rate)
                 self._tell(MirrorLine(rate, mirror.parts, mirror.bytes, mirror.url, mirror.fault))
@@ -249,7 +260,7 @@ class Caching:
             return found
         if len(self._downloads) >= MAX_DOWNLOADS:
             raise NotKeptError("too many downloads at once")
-        made = _Download()
+        made = _Download(request.repository)
         self._downloads[request.repository] = made
         made.task = asyncio.get_running_loop().create_task(self._bring(request, made))
         made.task.add_done_callback(lambda task: self._ended(request.repository, task))

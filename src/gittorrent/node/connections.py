@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import resource
 import socket
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -35,6 +36,10 @@ PAUSE_SECONDS = 0.5
 """Wait after the system ran out of sockets, so that accepting does not spin."""
 
 _log = EventLog(__name__)
+
+
+OPEN_FILES = 8192
+"""Open files that a full node may have: for each caller a socket, a pack, a process's pipe."""
 
 
 class CannotListenError(LocalError):
@@ -76,6 +81,17 @@ class Gate:
         self._open[group] -= 1
         if self._open[group] <= 0:
             del self._open[group]
+
+
+def allow_open_files() -> None:
+    """Let this process open the files that a full node needs, as far as the system lets it.
+
+    Many systems allow 1,024 until a program asks for more.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def plain_address(address: str) -> str:

@@ -48,7 +48,11 @@ STALLED_SECONDS = 120.0
 """Time the peer may take to accept one chunk of what it asked for."""
 
 TICK_SECONDS = 1.0
-"""How often deadlines are looked at."""
+"""How often deadlines are looked at while something is sent or received."""
+
+QUIET_TICK_SECONDS = 10.0
+"""The same while nothing is: a thousand idle conversations are to cost nothing, and no deadline is
+shorter than a minute."""
 
 
 class ConversationEndedError(UnreachableError):
@@ -205,7 +209,8 @@ class Conversation:
 
     async def _watch(self) -> None:
         while not self.session.closed:
-            await asyncio.sleep(TICK_SECONDS)
+            is_quiet = not self._answers and self.session.receiving is None
+            await asyncio.sleep(QUIET_TICK_SECONDS if is_quiet else TICK_SECONDS)
             self._handle(self.session.tick(self._loop.time()))
 
     async def _write(self) -> None:

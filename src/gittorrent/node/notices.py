@@ -47,6 +47,15 @@ MAX_PER_SOURCE = 16
 MAX_PER_REPOSITORY = 1000
 """Mirrors of one repository that are remembered."""
 
+PARTIAL_TTL = 600
+"""Seconds a partial peer is listed at most: it may go at any time, and renews."""
+
+MAX_PARTIAL_PER_SOURCE = 4
+"""Partial peers of one repository listed on the word of one address."""
+
+MAX_PARTIAL = 100
+"""Partial peers of one repository that are remembered; mirrors have places of their own."""
+
 MAX_NOTICES = 120
 """Notices one address may send in WINDOW_SECONDS: a mirror of many repositories, no flood."""
 
@@ -198,14 +207,19 @@ class Notices:
             if row.expires <= now and row.url != endpoint.url:
                 database.drop_mirror(repository, row.url)
         rows = [row for row in rows if row.expires > now]
+        partial = state is MirrorState.PARTIAL
         known = next((row for row in rows if row.url == endpoint.url), None)
-        if known is None:
-            if sum(row.source == source for row in rows) >= MAX_PER_SOURCE:
-                raise RefusedNotice(f"{MAX_PER_SOURCE} mirrors of your address are listed already")
-            if len(rows) >= MAX_PER_REPOSITORY:
+        if known is None or (known.state is MirrorState.PARTIAL) != partial:
+            # Mirrors and partial peers have places of their own, so neither crowds the other out.
+            known = None
+            like = [row for row in rows if (row.state is MirrorState.PARTIAL) == partial]
+            here = sum(row.source == source for row in like)
+            if here >= (MAX_PARTIAL_PER_SOURCE if partial else MAX_PER_SOURCE):
+                raise RefusedNotice(f"{here} mirrors of your address are listed already")
+            if len(like) >= (MAX_PARTIAL if partial else MAX_PER_REPOSITORY):
                 raise RefusedNotice("the list of mirrors is full; try again later")
         renewals = 0 if known is None else known.renewals + 1
-        granted = min(asked, granted_at_most(renewals))
+        granted = min(asked, PARTIAL_TTL if partial else granted_at_most(renewals))
         row = MirrorRow(endpoint.url, state, source, now, now + granted, renewals)
         database.list_mirror(repository, row)
         return granted

@@ -18,7 +18,7 @@ from gittorrent.node.events import EventLog
 from gittorrent.push.object import parse_push_object
 from gittorrent.transfer.shelf import ServedPack
 from gittorrent.wire.messages import ALL, HaveBundle, HavePush
-from gittorrent.wire.mirrorlist import MirrorEntry
+from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ MAX_OFFERS = 1000
 
 MAX_MIRRORS = 50
 """Mirrors told to one caller: far more than it will contact."""
+
+MAX_PARTIAL = 8
+"""Partial peers among them, after all others: they come and go."""
 
 SETTLED_SECONDS = 2.0
 """Age below which a file's time cannot tell two changes apart, so that it is read again."""
@@ -123,13 +126,16 @@ class RepositoryShelf:
             return ()
         now = int(self._clock())
         rows = self._database.mirrors(self._repository, now)
+        whole = [row for row in rows if row.state is not MirrorState.PARTIAL]
+        partial = [row for row in rows if row.state is MirrorState.PARTIAL]
         # Beyond the cap age decides; within it chance does, so that nobody is always asked first.
-        rows = rows[:MAX_MIRRORS]
-        half = len(rows) // 2
-        recent, older = rows[:half], rows[half:]
-        self._shuffle(recent)
-        self._shuffle(older)
-        return [MirrorEntry(r.url, max(1, r.expires - now), r.state) for r in [*recent, *older]]
+        whole = whole[: MAX_MIRRORS - min(len(partial), MAX_PARTIAL)]
+        half = len(whole) // 2
+        recent, older, partial = whole[:half], whole[half:], partial[:MAX_PARTIAL]
+        for group in (recent, older, partial):
+            self._shuffle(group)
+        chosen = [*recent, *older, *partial]
+        return [MirrorEntry(r.url, max(1, r.expires - now), r.state) for r in chosen]
 
     def push(self, push: PushId) -> bytes | None:
         """Return a push object that the log lists."""

@@ -1,8 +1,8 @@
 """Where other downloaders reach this one: a listening port and the conversations it brings.
 
 A clone that listens is told to others by the mirrors it talks to (peer exchange). Callers speak
-mirror-sync only, for one repository; anything else is hung up on. Both ends serve and ask over
-the same connection, so peers that cannot be reached still give.
+mirror-sync, for one repository, or ask for its list, which is short; anything else is hung up on.
+Both ends serve and ask over the same connection, so peers that cannot be reached still give.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.transfer.git_mirror import GitMirror
 from gittorrent.wire import pktline
 from gittorrent.wire.messages import Try
-from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
-from gittorrent.wire.service import MIRROR_SYNC, parse_request
+from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList, MirrorState
+from gittorrent.wire.service import MIRROR_LIST, MIRROR_SYNC, parse_request
 from gittorrent.wire.session import Role
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class PeerHub:
         exchange: Exchange,
         on_caller: Callable[[GitMirror], None],
     ) -> None:
+        self._repository = repository
         self._path = f"/{repository}".encode("ascii")
         self._exchange = exchange
         self._on_caller = on_caller
@@ -88,10 +89,14 @@ class PeerHub:
         Args:
             own_address: ours, as the conversation to say it in uses it.
         """
+        url = self.url_at(own_address)
+        return Try(MirrorEntry(url, INVITATION_SECONDS, MirrorState.PARTIAL))
+
+    def url_at(self, own_address: str) -> str:
+        """Return where to reach us, by one of our addresses."""
         address = own_address.removeprefix("::ffff:")
         host = f"[{address}]" if ":" in address else address
-        url = f"git://{host}:{self.port}{self._path.decode('ascii')}"
-        return Try(MirrorEntry(url, INVITATION_SECONDS, MirrorState.PARTIAL))
+        return f"git://{host}:{self.port}{self._path.decode('ascii')}"
 
     async def close(self) -> None:
         """Stop listening; conversations that were handed on stay."""
@@ -123,13 +128,25 @@ class PeerHub:
         except (GitTorrentError, OSError, EOFError):
             sock.close()
             return
-        if request.service != MIRROR_SYNC or request.path != self._path:
+        if request.path == self._path and request.service == MIRROR_LIST:
+            await self._list(sock)
+        if request.path != self._path or request.service != MIRROR_SYNC:
             sock.close()
             return
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         host = address.removeprefix("::ffff:")
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._on_caller(GitMirror(f"peer://{shown}", sock, self._exchange, Role.ANSWERER))
+
+    async def _list(self, sock: socket.socket) -> None:
+        """Answer mirror-list with the repository alone: for mirrors that call back.
+
+        Without a push we are taken for what we are: a peer that has something, for a while.
+        """
+        answer = MirrorList(self._repository, (), None, ()).encode_packets()
+        with contextlib.suppress(OSError, TimeoutError):  # whoever asked has gone
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await asyncio.get_running_loop().sock_sendall(sock, answer)
 
 
 async def _read_packet(sock: socket.socket) -> bytes:

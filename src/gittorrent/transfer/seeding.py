@@ -1,8 +1,8 @@
 """Turns a clone into a seed: gives the reels it holds, or can build, to whoever asks.
 
 Nothing is downloaded but the log and the manifests. The seed listens on a port of its own, tells
-the mirror it names where that is, and is introduced by it to downloaders; those that cannot be
-reached are served over the seed's own connection to the mirror's introductions all the same.
+the mirror it names where that is, and is introduced by it to downloaders. By notices that mirror
+and those it lists tell of the seed in their lists too, for some minutes at a time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gittorrent.ids import format_of
 from gittorrent.repository.carried import CLONE, About
 from gittorrent.repository.rebuild import rebuild_reel
 from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.announcing import announce_for_long
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, open_git_mirror
 from gittorrent.transfer.hub import PeerHub
 from gittorrent.transfer.limiter import Limits
@@ -28,6 +29,7 @@ from gittorrent.wire.reelname import ReelName
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gittorrent.ids import PushId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.receive import SignedManifest
@@ -149,14 +151,26 @@ async def seed(
     callers = _Callers()
     exchange = Exchange(secrets.token_hex(20), shelf, limits, slots or SlotQueue())
     hub = PeerHub(carried.about.repository_id, exchange, callers.add)
-    hub.start(port)
+    announcing = None
+    if hub.start(port) and location.endpoint.scheme == "git":
+        work = announce_for_long(location.endpoint, hub.url_at, lambda: _latest(carried))
+        announcing = asyncio.get_running_loop().create_task(work)
     try:
         while True:
             await _be_introduced(shelf, carried, location, exchange, hub)
             await asyncio.sleep(RETRY_SECONDS)
     finally:
+        if announcing is not None:
+            announcing.cancel()
+            await asyncio.gather(announcing, return_exceptions=True)
         await hub.close()
         await callers.close()
+
+
+def _latest(carried: Carried) -> PushId | None:
+    """Return the newest push of a log; none if the repository has just been removed."""
+    ids = carried.log_store.ids()
+    return ids[-1] if ids else None
 
 
 async def _be_introduced(

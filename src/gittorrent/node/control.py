@@ -54,11 +54,17 @@ class ControlSocket:
 
     async def start(self) -> bool:
         """Begin to listen; tells whether this is the node that does."""
-        self._place = control_socket.take_place(self._path)
-        if self._place is None:
-            _log.info("no-control", "another node with this home takes the requests of clones")
+        try:
+            self._place = control_socket.take_place(self._path)
+            if self._place is None:
+                reason = "another node with this home does"
+                _log.info("no-control", "takes no requests of clones: {reason}", reason=reason)
+                return False
+            sock = control_socket.listen(self._path)
+        except OSError as error:
+            # Serving does not depend on it.
+            _log.warning("no-control", "takes no requests of clones: {reason}", reason=error)
             return False
-        sock = control_socket.listen(self._path)
         self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=MAX_LINE)
         return True
 

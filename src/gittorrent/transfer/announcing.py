@@ -10,6 +10,7 @@ Source: docs/protocol/mirrorsync.md, mirror-notify.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, UnreachableError
@@ -17,12 +18,13 @@ from gittorrent.transfer.dialling import ask_for_list, connect, service_request
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.service import MIRROR_NOTIFY
-from gittorrent.wire.urls import parse_learned_url
+from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gittorrent.ids import PushId
+    from gittorrent.wire.mirrorlist import MirrorList
     from gittorrent.wire.urls import AddressClass, Endpoint
 
 ASKED_TTL = 600
@@ -63,9 +65,8 @@ async def _announce(first: Endpoint, url_at: Callable[[str], str], latest: PushI
         found, kind = await ask_for_list(first)
     except GitTorrentError:
         return 0
-    others = [parse_learned_url(e.url) for e in found.mirrors if _is_worth_telling(e.url, e.state)]
     told: list[tuple[Endpoint, AddressClass | None]] = [(first, None)]
-    told += [(other, kind) for other in others if other.url != first.url]
+    told += [(other, kind) for other in _others(found) if other.url != first.url]
     work = [send_notice(each, trusted, url_at, latest) for each, trusted in told[:MAX_TOLD]]
     answers = await asyncio.gather(*work, return_exceptions=True)
     for answer in answers:
@@ -75,8 +76,12 @@ async def _announce(first: Endpoint, url_at: Callable[[str], str], latest: PushI
     return min((answer for answer in answers if isinstance(answer, int) and answer), default=0)
 
 
-def _is_worth_telling(url: str, state: MirrorState) -> bool:
-    return state is not MirrorState.PARTIAL and url.startswith("git://")
+def _others(found: MirrorList) -> Iterator[Endpoint]:
+    """Yield the full mirrors of a list that can be told by git://; odd URLs are nobody's."""
+    for entry in found.mirrors:
+        if entry.state is not MirrorState.PARTIAL and entry.url.startswith("git://"):
+            with contextlib.suppress(UrlError):
+                yield parse_learned_url(entry.url)
 
 
 async def send_notice(

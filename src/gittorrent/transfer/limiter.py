@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 CHUNK = 256 << 10
 """Bytes sent between two looks at the limit, when there is none or it is high."""
+
+RECENT_PEERS = 256
+"""Peers whose limits are remembered though nothing is sent to them just now."""
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)([KMG]?)\Z", re.IGNORECASE)
 _FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -119,6 +123,8 @@ class Limits:
         self._clock = clock
         self._peer_of = peer_of
         self._peers: WeakValueDictionary[str, Limiter] = WeakValueDictionary()
+        # Whoever comes back at once, as with every request over HTTP, finds its bucket as it was.
+        self._recent: deque[Limiter] = deque(maxlen=RECENT_PEERS)
 
     def sending_to(self, address: str) -> Limiter:
         """Return what paces sending to one address; keep it as long as anything is sent there."""
@@ -129,4 +135,5 @@ class Limits:
         if limiter is None:
             limiter = Limiter(self._peer_up, self._clock, self.up)
             self._peers[peer] = limiter
+            self._recent.append(limiter)
         return limiter

@@ -14,7 +14,14 @@ import pytest
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.reel.pack import FilePiece
 from gittorrent.transfer.conversation import Conversation
-from gittorrent.transfer.limiter import CHUNK, Limiter, Limits, RateError, parse_rate
+from gittorrent.transfer.limiter import (
+    CHUNK,
+    RECENT_PEERS,
+    Limiter,
+    Limits,
+    RateError,
+    parse_rate,
+)
 from gittorrent.transfer.shelf import EmptyShelf, ServedPack
 from gittorrent.wire.messages import VERSION, FetchParts, Ready
 from gittorrent.wire.reelname import PackShape, ReelName
@@ -93,10 +100,18 @@ def test_a_peer_has_one_limit_whatever_its_connections() -> None:
 def test_limits_of_peers_that_left_are_forgotten() -> None:
     limits = Limits(peer_up=1000, clock=Clock())
     kept = limits.sending_to("192.0.2.1")
-    for number in range(1000):
+    for number in range(3 * RECENT_PEERS):
         limits.sending_to(f"198.51.100.{number}")
     gc.collect()
-    assert list(limits._peers.values()) == [kept]
+    assert limits.sending_to("192.0.2.1") is kept
+    assert len(limits._peers) == RECENT_PEERS + 1
+
+
+def test_whoever_comes_back_at_once_has_no_new_allowance() -> None:
+    limits = Limits(peer_up=1000, clock=Clock())
+    assert limits.sending_to("192.0.2.1").reserve(1000) == 0.0
+    gc.collect()
+    assert limits.sending_to("192.0.2.1").reserve(1000) == 1.0
 
 
 def test_without_a_limit_for_peers_all_share_one() -> None:

@@ -72,7 +72,7 @@ check: $(NATIVE)
 	$(BIN)/coverage report
 
 # Benchmarks compare with stock git in the same run and write bench/RESULTS.md.
-BENCHES := publish clone serve_cost index
+BENCHES := publish clone serve_cost idle index
 bench: $(NATIVE)
 	@test -n '$(REPO)' || { echo 'name a repository: make bench REPO=/path/to/repo.git' >&2; exit 2; }
 	@set -e; for each in $(BENCHES); do \

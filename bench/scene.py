@@ -153,7 +153,7 @@ class Scene:
             yield Server(ServerMeter(process.pid), ports["git"], ports.get("http", 0))
 
     @contextlib.contextmanager
-    def daemon(self, repository: Path) -> Iterator[Server]:
+    def daemon(self, repository: Path, *options: str) -> Iterator[Server]:
         """Serve a repository with git daemon, at ``/<its directory's name>``."""
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
@@ -167,6 +167,7 @@ class Scene:
                 "--export-all",
                 "--reuseaddr",
                 "--log-destination=none",
+                *options,
             ],
             stdin=subprocess.DEVNULL,
             env=self.environ,

@@ -111,7 +111,7 @@ def _download_line(figures: DownloadFigures) -> str:
         return line + ", done."
     if rate > 0:
         left = (figures.total - figures.parts) / max(1, figures.total) * figures.size / rate
-        line += f" | {_duration(left)} left"
+        line += f" | {show_duration(left)} left"
     return line + _rates(figures.mirrors)
 
 
@@ -134,7 +134,8 @@ def show_bytes(count: float) -> str:
     return f"{int(count)} bytes"
 
 
-def _duration(seconds: float) -> str:
+def show_duration(seconds: float) -> str:
+    """Return a time such as ``0:07`` or ``1:02:03``."""
     whole = int(seconds + 0.5)
     if whole >= 3600:
         return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.node.events import fields_of
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
@@ -207,12 +208,10 @@ def traffic(caplog: pytest.LogCaptureFixture) -> tuple[int, int]:
     """Return the bytes sent by mirror-sync and HTTP, and the number of upload-packs."""
     sent = uploads = 0
     for record in caplog.records:
-        said = record.getMessage()
-        if said.startswith("mirror-sync"):
-            sent += int(said.partition(": sent ")[2].partition(",")[0])
-        elif said.startswith("GET "):
-            sent += int(said.rpartition(", ")[2].removesuffix(" bytes"))
-        elif said.startswith("upload-pack"):
+        event, fields = fields_of(record)
+        if event in ("conversation-ended", "http"):
+            sent += int(str(fields["sent"]))
+        elif event == "upload-pack":
             uploads += 1
     return sent, uploads
 

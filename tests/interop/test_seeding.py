@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from gittorrent.repository.carried import Carried
+from gittorrent.store.database import Database, MirrorRow
+from gittorrent.wire.mirrorlist import MirrorState
 from support import bulk, gitcmd, nodes
 from support.nodes import Served
-from support.programs import Person, somebody
+from support.programs import Person, somebody, wait_until
 
 
 def url_of(served: Served) -> str:
@@ -31,8 +36,42 @@ def test_clone_takes_what_its_node_carries(large: Carried, tmp_path: Path) -> No
     with nodes.serving(large, home=nodes.make_home(tmp_path / "node")) as served:
         user.gittorrent("mirror", url_of(served), "--once").ok()
         said = user.git("clone", "--mirror", url_of(served), "c").ok().err
-    assert "taking" in said
+    assert "without a download" in said
     (reel,) = large.reels.all()
     pack = user.root / "c" / "objects" / "pack" / reel.pack.name
     assert pack.stat().st_nlink == 2
     assert gitcmd.refs(user.root / "c") == bulk.published(gitcmd.refs(large.layout.git_dir))
+
+
+def test_a_seed_is_listed_by_all_mirrors_and_gives(
+    large: Carried, tmp_path: Path, people: Callable[[str], Person]
+) -> None:
+    """A seed that talks to the origin is told of by a mirror too."""
+    user, other = people("user"), people("other")
+    copy = nodes.copy_as_mirror(large, tmp_path / "copy.git", "git://192.0.2.1/project.git")
+    with (
+        nodes.serving(large, home=nodes.make_home(tmp_path / "o")) as origin,
+        nodes.serving(copy, home=nodes.make_home(tmp_path / "m")) as mirror,
+    ):
+        now = int(time.time())
+        database = Database(tmp_path / "o" / "node.sqlite")
+        row = MirrorRow(f"{mirror.git}/project.git", MirrorState.CURRENT, "x", now, now + 500, 0)
+        database.list_mirror(large.about.repository_id, row)
+        database.close()
+        user.git("clone", "--mirror", f"{origin.git}/project.git", "c").ok()
+        seed = user.start("gittorrent", "seed", "c", url_of(origin))
+        try:
+
+            def listed(by: Served) -> list[str]:
+                words = ("mirrors", f"{by.git}/project.git", "--json")
+                found = json.loads(other.gittorrent(*words).ok().out)["mirrors"]
+                return [each["url"] for each in found if each["state"] == "partial"]
+
+            wait_until(lambda: bool(listed(origin) and listed(mirror)), "both list the seed")
+            assert listed(origin) == listed(mirror)
+            place = listed(mirror)[0]
+            said = other.git("clone", "--progress", "--mirror", url_of(mirror), "d").ok().err
+        finally:
+            seed.stop()
+    parts = [line for line in said.splitlines() if line.startswith("Parts: ")]
+    assert place in parts[-1]

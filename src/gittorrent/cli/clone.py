@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
 from gittorrent.durable import room
 from gittorrent.git.runner import executable
 from gittorrent.terminal import STATUS_VARIABLE
@@ -22,9 +23,19 @@ from gittorrent.transfer.location import SCHEME, parse_location
     is_flag=True,
     help="Clone from a plain git server too, where nothing can be verified.",
 )
+@down_limit_option
+@up_limit_option
+@peer_up_limit_option
 @click.argument("url")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DIR] [GIT OPTIONS]...")
-def clone(allow_unverified: bool, url: str, arguments: tuple[str, ...]) -> None:
+def clone(
+    allow_unverified: bool,
+    down_limit: int | None,
+    up_limit: int | None,
+    peer_up_limit: int | None,
+    url: str,
+    arguments: tuple[str, ...],
+) -> None:
     """Clone from all mirrors of a repository at once; the same as 'git clone URL'.
 
     Options that git clone knows are passed on. An interrupted clone keeps the parts it has
@@ -35,11 +46,14 @@ def clone(allow_unverified: bool, url: str, arguments: tuple[str, ...]) -> None:
     Examples:
       gittorrent clone gittorrent://mirror.example.org/project.git
       gittorrent clone gittorrent://mirror.example.org/project.git dir --branch next
+      gittorrent clone gittorrent://mirror.example.org/project.git --down-limit 500K
     """
     parse_location(url)
     if url.partition("://")[0] in ("git", "http", "https"):
         url = f"{SCHEME}::{url}"
-    words = [executable(), "clone"]
+    limits = {"downLimit": down_limit, "upLimit": up_limit, "peerUpLimit": peer_up_limit}
+    once = [f"gittorrent.{name}={rate}" for name, rate in limits.items() if rate is not None]
+    words = [executable(), *(word for each in once for word in ("-c", each)), "clone"]
     if allow_unverified:
         words += ["-c", "gittorrent.allowUnverified=true"]
     with room("clone") as folder:

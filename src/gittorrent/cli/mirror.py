@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
 from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.errors import GitTorrentError
 from gittorrent.repository import housekeeping
@@ -17,6 +18,7 @@ from gittorrent.store.home import open_home
 from gittorrent.terminal import TerminalReporter
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.mirroring import Mirroring
+from gittorrent.transfer.neighbours import Sharing
 
 if TYPE_CHECKING:
     from gittorrent.transfer.mirroring import Mirrored
@@ -34,10 +36,21 @@ if TYPE_CHECKING:
     help="Seconds between looks at the source, without --once.",
 )
 @click.option("--name", metavar="NAME", help="Name to carry it under; the policy's by default.")
+@down_limit_option
+@up_limit_option
+@peer_up_limit_option
 @quiet_option
 @json_option
 def mirror(
-    url: str, once: bool, interval: float, name: str | None, quiet: bool, as_json: bool
+    url: str,
+    once: bool,
+    interval: float,
+    name: str | None,
+    down_limit: int | None,
+    up_limit: int | None,
+    peer_up_limit: int | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Carry a repository: download it from its mirrors, verify everything, keep it current.
 
@@ -47,14 +60,15 @@ def mirror(
     \b
     Examples:
       gittorrent mirror gittorrent://origin.example.org/project.git --once
-      gittorrent mirror gittorrent://REPOSITORY_ID@origin.example.org/project.git
+      gittorrent mirror gittorrent://REPOSITORY_ID@origin.example.org/project.git --down-limit 5M
     """
     home = open_home()
     location = parse_location(url)
     database = Database(home.database)
     show = not quiet and not as_json
     reporter = TerminalReporter(progress=show and sys.stderr.isatty(), quiet=not show)
-    mirroring = Mirroring(location, home, database, reporter)
+    sharing = Sharing(up_limit=up_limit, down_limit=down_limit, peer_up_limit=peer_up_limit)
+    mirroring = Mirroring(location, home, database, reporter, sharing)
     try:
         asyncio.run(_mirror(mirroring, reporter, name, once, interval, quiet, as_json))
     finally:

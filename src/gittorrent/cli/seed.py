@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from pathlib import Path
 
 import click
 
+from gittorrent.cli.limits import peer_up_limit_option, up_limit_option
 from gittorrent.cli.output import StepProgress, quiet_option
-from gittorrent.errors import UsageError
+from gittorrent.errors import UnreachableError, UsageError
 from gittorrent.git.repository import find_repository, read_config, require_complete
 from gittorrent.git.runner import Git
 from gittorrent.node.shelf import RepositoryShelf
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database
-from gittorrent.store.home import open_home
+from gittorrent.store.home import Home, open_home
 from gittorrent.terminal import TerminalReporter
 from gittorrent.transfer.acquire import Context
-from gittorrent.transfer.limiter import Limiter, parse_rate
+from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import Location, parse_location
 from gittorrent.transfer.seeding import prepare
 from gittorrent.transfer.seeding import seed as seed_clone
+from gittorrent.wire.control import Keep
 
 
 @click.command()
@@ -36,14 +40,22 @@ from gittorrent.transfer.seeding import seed as seed_clone
     help="End after so long; without it, on Ctrl-C.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on.")
-@click.option("--up-limit", metavar="RATE", help="Send at most so many bytes a second: 500K, 2M.")
+@up_limit_option
+@peer_up_limit_option
+@click.option(
+    "--hand-over",
+    is_flag=True,
+    help="Let the node that runs on this machine do it, and end at once.",
+)
 @quiet_option
 def seed(
     clone: Path,
     url: str | None,
     seconds: int | None,
     port: int,
-    up_limit: str | None,
+    up_limit: int | None,
+    peer_up_limit: int | None,
+    hand_over: bool,
     quiet: bool,
 ) -> None:
     """Turn a clone you have into a seed of the repository at URL, without a download.
@@ -55,12 +67,13 @@ def seed(
     Examples:
       gittorrent seed ~/src/project gittorrent://mirror.example.org/project.git
       gittorrent seed . --for 3600 --up-limit 1M
+      gittorrent seed . --for 86400 --hand-over
     """
     found = find_repository(clone)
     require_complete(Git(found.git_dir))
     location = parse_location(url or _origin(found.git_dir))
     carried = Carried(found.git_dir, found.object_format)
-    limiter = Limiter(None if up_limit is None else parse_rate(up_limit))
+    limits = Limits(up_limit, peer_up=peer_up_limit)
     home = open_home()
     database = Database(home.database)
     reporter = TerminalReporter(quiet=quiet)
@@ -69,19 +82,39 @@ def seed(
     try:
         done = asyncio.run(prepare(carried, location, context, progress))
         progress.close()
+        if hand_over:
+            granted = asyncio.run(_hand_over(carried, location, home, reporter, seconds or 0))
+            if not quiet:
+                click.echo(f"the node seeds {carried.about.name} for {granted} s")
+            return
         if not quiet:
             click.echo(
                 f"seeding {carried.about.name}: {done.held} reels held, {done.built} built,"
                 f" {done.failed} not possible here"
             )
-        asyncio.run(_seed(carried, location, limiter, port, seconds))
+        asyncio.run(_seed(carried, location, limits, port, seconds))
     finally:
         progress.close()
         database.close()
 
 
+async def _hand_over(
+    carried: Carried, location: Location, home: Home, reporter: TerminalReporter, seconds: int
+) -> int:
+    repository = carried.about.repository_id
+    url = location.pinned_url(repository)
+    request = Keep(seconds, repository, url, os.fsencode(carried.layout.git_dir))
+    granted = await LocalNode(home.control, reporter).keep(request)
+    if granted is None:
+        raise UnreachableError(
+            "no node of yours runs on this machine, or it keeps nothing for clones",
+            hint="run 'gittorrent serve', or leave --hand-over out",
+        )
+    return granted
+
+
 async def _seed(
-    carried: Carried, location: Location, limiter: Limiter, port: int, seconds: int | None
+    carried: Carried, location: Location, limits: Limits, port: int, seconds: int | None
 ) -> None:
     task = asyncio.current_task()
     assert task is not None
@@ -90,7 +123,7 @@ async def _seed(
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError, TimeoutError):
         async with asyncio.timeout(seconds):
-            await seed_clone(RepositoryShelf(carried), carried, location, limiter, port)
+            await seed_clone(RepositoryShelf(carried), carried, location, limits, port)
 
 
 def _origin(git_dir: Path) -> str:

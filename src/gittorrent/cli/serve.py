@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import resource
 from pathlib import Path
 
 import click
 
+from gittorrent.cli.limits import peer_up_limit_option, up_limit_option
 from gittorrent.cli.output import json_option
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository
 from gittorrent.git.runner import Git, GitError
+from gittorrent.node import events
+from gittorrent.node.caching import KEEP_SECONDS, KeepOptions
 from gittorrent.node.catalogue import Catalogue, catalogue_of_database, catalogue_of_paths
-from gittorrent.node.connections import MAX_CONNECTIONS
+from gittorrent.node.connections import allow_open_files
 from gittorrent.node.node import Node, Options
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.transfer.limiter import parse_rate
-
-FILES = 8 * MAX_CONNECTIONS
-"""Files a node may have open: a caller has its socket, a pack, and perhaps a git with its pipes."""
+from gittorrent.wire.control import MAX_KEEP_SECONDS
 
 DEFAULT_GIT = ("127.0.0.1:9418",)
 
@@ -44,20 +43,56 @@ DEFAULT_GIT = ("127.0.0.1:9418",)
     help="Listen for HTTP; port 0 takes a free one.",
 )
 @click.option("--url", metavar="URL", help="Base URL under which others reach this node.")
-@click.option("--up-limit", metavar="RATE", help="Send at most so many bytes a second: 500K, 2M.")
+@up_limit_option
+@peer_up_limit_option
+@click.option(
+    "--keep-for",
+    type=click.IntRange(0, MAX_KEEP_SECONDS),
+    metavar="SECONDS",
+    default=KEEP_SECONDS,
+    show_default=True,
+    help="Keep what clones of this machine use so long after its last use; 0 keeps nothing.",
+)
+@click.option(
+    "--keep-size",
+    metavar="SIZE",
+    default="10G",
+    show_default=True,
+    callback=lambda _ctx, _param, value: parse_rate(value),
+    help="Keep at most so many bytes for clones of this machine.",
+)
 @click.option("--lan", is_flag=True, help="List mirrors at private addresses too.")
 @click.option("--no-announce", is_flag=True, help="Do not tell origins that we mirror them.")
-@click.option("-v", "--verbose", is_flag=True, help="Log each connection.")
+@click.option("-v", "--verbose", is_flag=True, help="Log each connection; --log-level info.")
+@click.option(
+    "--log-level",
+    type=click.Choice(events.LEVELS),
+    metavar="LEVEL",
+    help="Log what matters as much: debug, info, warning (default) or error.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(events.FORMATS),
+    metavar="FORMAT",
+    default="text",
+    show_default=True,
+    help="Write the log as text, or as json: an object a line.",
+)
 @json_option
 def serve(
     places: tuple[Path, ...],
     git_places: tuple[str, ...],
     http_places: tuple[str, ...],
     url: str | None,
-    up_limit: str | None,
+    up_limit: int | None,
+    peer_up_limit: int | None,
+    keep_for: int,
+    keep_size: int,
     lan: bool,
     no_announce: bool,
     verbose: bool,
+    log_level: str | None,
+    log_format: str,
     as_json: bool,
 ) -> None:
     """Serve published and mirrored repositories to git, to mirrors and to web clients.
@@ -72,22 +107,21 @@ def serve(
       gittorrent serve --git 0.0.0.0:9418 --http 0.0.0.0:8417 --url git://mirror.example.org
       gittorrent serve /srv/git --up-limit 10M
     """
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    events.configure(log_format, log_level or ("info" if verbose else "warning"))
     git = [_place(text) for text in git_places or (() if http_places else DEFAULT_GIT)]
     options = Options(
         git=tuple(git),
         http=tuple(_place(text) for text in http_places),
         url=url,
-        up_limit=None if up_limit is None else parse_rate(up_limit),
+        up_limit=up_limit,
+        peer_up_limit=peer_up_limit,
         lan=lan,
         announce=not no_announce,
+        keep=KeepOptions(keep_for, keep_size),
     )
+    allow_open_files()
     home = open_home()
     database = Database(home.database)
-    _allow_files()
     try:
         if places:
             catalogue = catalogue_of_paths([_published_copy(p) for p in places], database)
@@ -118,14 +152,6 @@ async def _serve(
         if not served:
             click.echo("nothing to serve yet: publish or mirror a repository", err=True)
     await node.run_until_signalled()
-
-
-def _allow_files() -> None:
-    """Let this process have as many files open as all its callers need, where it may say so."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _published_copy(place: Path) -> Path:

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from gittorrent.cli.output import json_option, print_json, print_table
+from gittorrent.cli.output import count, json_option, print_json, print_table
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.store.snapshot import read_snapshots
-from gittorrent.terminal import show_bytes
+from gittorrent.terminal import show_bytes, show_duration
 
 
 @click.command()
@@ -76,42 +76,103 @@ def _show(found: dict[str, Any]) -> None:
 
 def _show_node(process: dict[str, Any]) -> None:
     talks = process["conversations"]
-    click.echo(f"node {process['pid']} at {', '.join(process['listening'])}")
+    rate = sum(talk["rate"] for talk in talks)
+    click.echo(
+        f"node {process['pid']} at {', '.join(process['listening'])}:"
+        f" {count(process['callers'], 'caller')}, sending {show_bytes(rate)}/s"
+    )
     if talks:
+        click.echo("")
         print_table(
-            ("PEER", "REPOSITORY", "SENT", "RECEIVED", "SECONDS", "WAITING"),
+            ("PEER", "REPOSITORY", "SENT", "RATE", "PARTS", "FOR", "STATE"),
             [
                 (
                     talk["peer"],
                     talk["repository"],
                     show_bytes(talk["sent"]),
-                    show_bytes(talk["received"]),
-                    str(talk["seconds"]),
-                    str(talk["waiting"]),
+                    f"{show_bytes(talk['rate'])}/s",
+                    str(talk["parts"]),
+                    show_duration(talk["seconds"]),
+                    _state(talk),
                 )
                 for talk in talks
             ],
         )
+    if process["ended"]:
+        click.echo("\nended in the last minute")
+        print_table(
+            ("PEER", "REPOSITORY", "SENT", "PARTS", "REASON"),
+            [
+                (
+                    talk["peer"],
+                    talk["repository"],
+                    show_bytes(talk["sent"]),
+                    str(talk["parts"]),
+                    f"at fault: {talk['reason']}" if talk["at_fault"] else talk["reason"],
+                )
+                for talk in process["ended"]
+            ],
+        )
+    if process["cache"]:
+        click.echo("\nkept for clones of this machine")
+        print_table(
+            ("NAME", "SIZE", "GOES IN", "REPOSITORY"),
+            [
+                (
+                    kept["name"],
+                    show_bytes(kept["bytes"]),
+                    show_duration(kept["seconds_left"]),
+                    kept["repository_id"],
+                )
+                for kept in process["cache"]
+            ],
+        )
+
+
+def _state(talk: dict[str, Any]) -> str:
+    """Say what a conversation does: who asks for parts is sent one, or waits for its turn."""
+    if talk["choked"]:
+        return "waits for its turn"
+    return "is sent parts" if talk["waiting"] else "asks for nothing"
 
 
 def _show_download(process: dict[str, Any]) -> None:
     figures = process["download"]
+    share = 100 * figures["parts"] // max(1, figures["total"])
+    rate = sum(mirror["rate"] for mirror in figures["mirrors"])
     click.echo(
         f"download {process['pid']} of {process['repository_id']}:"
-        f" {figures['parts']} of {figures['total']} parts"
+        f" {figures['parts']} of {figures['total']} parts, {share}%, {show_bytes(rate)}/s"
     )
+    click.echo("")
+    given = {peer["peer"]: peer for peer in process["giving"]}
     print_table(
-        ("MIRROR", "PARTS", "RATE", "STATE"),
+        ("PEER", "PARTS", "RATE", "GIVEN", "STATE"),
         [
             (
-                mirror["url"],
+                _short(mirror["url"], process["repository_id"]),
                 str(mirror["parts"]),
                 f"{show_bytes(mirror['rate'])}/s",
-                mirror["fault"] or "taking part",
+                show_bytes(given.get(mirror["url"], {"sent": 0})["sent"]),
+                _peer_state(mirror, given.get(mirror["url"])),
             )
             for mirror in figures["mirrors"]
         ],
     )
+
+
+def _short(url: str, repository: str) -> str:
+    """Return a peer's place, without what all of them have in common; a mirror's URL as it is."""
+    if url.startswith("peer://"):
+        return f"{url.removeprefix('peer://')} (called)"
+    place = url.removesuffix(f"/{repository}")
+    return place if place == url else place.partition("://")[2]
+
+
+def _peer_state(mirror: dict[str, Any], given: dict[str, Any] | None) -> str:
+    if mirror["fault"]:
+        return f"out: {mirror['fault']}"
+    return "takes part; waits for its turn" if given and given["choked"] else "takes part"
 
 
 def _look(row: CarriedRow, database: Database) -> dict[str, object]:

@@ -15,6 +15,8 @@ from gittorrent.git.runner import Git, GitError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gittorrent.ids import ObjectFormat
+
 _SUFFIXES = ("rev", "pack", "idx")
 """In the order to move them: git looks for an index, so the pack has to be there first."""
 
@@ -163,6 +165,17 @@ def link_pack(source: Path, target: Path) -> None:
         part = source.with_suffix(f".{suffix}")
         if part.exists():
             link_pack_file(part, target.with_suffix(f".{suffix}"))
+
+
+def index_is_sound(pack: Path, object_format: ObjectFormat) -> bool:
+    """Tell whether an index is whole and belongs to the pack beside it (gitformat-pack(5))."""
+    size = object_format.raw_size
+    with pack.open("rb") as file:
+        file.seek(-size, os.SEEK_END)
+        trailer = file.read()
+    index = pack.with_suffix(".idx").read_bytes()
+    content, own = index[:-size], index[-size:]
+    return content.endswith(trailer) and object_format.new_hash(content).digest() == own
 
 
 def link_pack_file(source: Path, target: Path) -> None:

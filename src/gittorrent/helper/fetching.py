@@ -8,6 +8,7 @@ become visible together, when everything the refs need is proved present.
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import locked_patiently
@@ -23,6 +24,7 @@ from gittorrent.repository.logstore import LogStore
 from gittorrent.repository.receive import LyingReelError, check_descents
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.bring import bring_reels
+from gittorrent.wire.control import Fetch, Keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from gittorrent.push.log import VerifiedLog
     from gittorrent.terminal import TerminalReporter
     from gittorrent.transfer.acquire import Context
+    from gittorrent.transfer.local_node import LocalNode
     from gittorrent.transfer.location import Location
 
 CANDIDATES = 32
@@ -55,6 +58,7 @@ class Fetcher:
         git_dir: git directory to keep the log and to fetch into.
         context: of the world around it.
         reporter: tells the user.
+        node: of this machine, to download in our place; None to leave it alone.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Fetcher:
         git_dir: Path,
         context: Context,
         reporter: TerminalReporter,
+        node: LocalNode | None = None,
     ) -> None:
         self._remote = remote
         self._url = url
@@ -72,6 +77,7 @@ class Fetcher:
         self._layout = Layout(git_dir)
         self._reporter = reporter
         self._context = context
+        self._node = node
         self._acquisition = Acquisition(location, context)
         self._log: VerifiedLog | None = None
         self._store: LogStore | None = None
@@ -121,7 +127,6 @@ class Fetcher:
         if self._log is None:
             await self.list_refs()
         assert self._log is not None
-        self._acquisition.gather(self._log)
         oids = list(dict.fromkeys(want.oid for want in wants))
         verified = set(self._log.refs.values())
         in_log = all(oid in verified for oid in oids)
@@ -129,6 +134,7 @@ class Fetcher:
             self._remove_litter()
             plain = self._is_incomplete() or options.for_fetch().limits_history
             if plain or not in_log:
+                self._acquisition.gather(self._log)
                 await self._fetch_plainly(wants, options)
                 proved = False
             else:
@@ -178,9 +184,13 @@ class Fetcher:
         assert store is not None
         have = await asyncio.to_thread(self._pushes_present, store, log)
         if await asyncio.to_thread(self._has_refs) and not have:
+            self._acquisition.gather(log)
             # A repository with its own history and no push we know: git negotiates best.
             await self._fetch_plainly(wants, options)
             return False
+        await self._ask_node(log, have)
+        # Only now: mirrors would count us among those who download.
+        self._acquisition.gather(log)
         known = [oid for push in have for oid in store.refs_at_in(log, push).values()]
         try:
             brought = await bring_reels(
@@ -201,6 +211,24 @@ class Fetcher:
             self.locked = brought.pack.with_suffix(".keep")
             self.locked.write_text(f"{CLONE_KEEP}\n", encoding="ascii")
         return brought is not None or not oids
+
+    async def _ask_node(self, log: VerifiedLog, have: Sequence[PushId]) -> None:
+        """Let the node of this machine download, for us and whoever else wants the same."""
+        head = log.head
+        if self._node is None or head is None or head in have:
+            return
+        base = have[-1] if have else None
+        request = Fetch(log.repository, head, base, self._location.pinned_url(log.repository))
+        self._acquisition.look_in(await self._node.fetch(request))
+
+    async def hand_over(self, seconds: int) -> bool:
+        """Let the node of this machine give what was fetched to others; tells whether it does."""
+        if self._node is None or self._log is None:
+            return False
+        repository = self._log.repository
+        url = self._location.pinned_url(repository)
+        where = os.fsencode(self._layout.git_dir)
+        return await self._node.keep(Keep(seconds, repository, url, where)) is not None
 
     def _pushes_present(self, store: LogStore, log: VerifiedLog) -> list[PushId]:
         """Return the newest push whose objects are all here, if there is one."""

@@ -29,6 +29,7 @@ from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.terminal import STATUS_VARIABLE, TerminalReporter
 from gittorrent.transfer.acquire import Context
+from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.settings import read_settings
 
@@ -229,11 +230,17 @@ def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
             reporter,
             settings.sharing,
             max_bytes=settings.max_bytes,
+            take_local=settings.use_node,
         )
-        fetcher = Fetcher(remote, url, location, git_dir, context, reporter)
+        node = LocalNode(home.control, reporter) if settings.node_may_act else None
+        fetcher = Fetcher(remote, url, location, git_dir, context, reporter, node)
         try:
             Helper(location, settings, fetcher, reporter, loop).serve()
-            if settings.seed_seconds and fetcher.has_reels:
+            if (
+                settings.seed_seconds
+                and fetcher.has_reels
+                and not loop.run_until_complete(fetcher.hand_over(settings.seed_seconds))
+            ):
                 _go_on_seeding(git_dir, location, settings)
         finally:
             reporter.close()
@@ -247,6 +254,8 @@ def _go_on_seeding(git_dir: Path, location: Location, settings: Settings) -> Non
     words = ["seed", str(git_dir), location.url, "--quiet", "--for", str(settings.seed_seconds)]
     if settings.sharing.up_limit is not None:
         words += ["--up-limit", str(settings.sharing.up_limit)]
+    if settings.sharing.peer_up_limit is not None:
+        words += ["--peer-up-limit", str(settings.sharing.peer_up_limit)]
     background.start(words)
 
 

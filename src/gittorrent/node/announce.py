@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.callback import send_notice
+from gittorrent.node.events import EventLog
 from gittorrent.repository.carried import MIRROR
 from gittorrent.transfer.location import parse_location
 from gittorrent.wire.notify import Notify
@@ -45,7 +45,7 @@ LAST_RETRY = 3600.0
 AT_ONCE = 4
 """Announcements under way at once."""
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class Announcer:
                 await self.announce_due()
             except Exception:
                 # A mistake with one repository must not end announcing for good.
-                _log.exception("announcing failed")
+                _log.exception("failed", "announcing failed")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def announce_due(self) -> None:
@@ -108,7 +108,12 @@ class Announcer:
         now = asyncio.get_running_loop().time()
         if latest is None or not urls:
             state.due = now + LAST_RETRY
-            _log.info("%s is not announced: this node has no address of its own", served.path)
+            _log.info(
+                "not-announced",
+                "{repository} is not announced: {reason}",
+                repository=served.about.name,
+                reason="this node has no address of its own",
+            )
             return
         try:
             location = parse_location(served.about.source)
@@ -118,12 +123,26 @@ class Announcer:
             state.latest = None
             state.due = now + state.retry
             state.retry = min(LAST_RETRY, 2 * state.retry)
-            _log.warning("%s was not announced to %s: %s", urls[0], served.about.source, error)
+            _log.warning(
+                "not-announced",
+                "{url} was not announced to {source}: {reason}",
+                repository=served.about.name,
+                url=urls[0],
+                source=served.about.source,
+                reason=error,
+            )
             return
         state.latest = latest
         state.retry = FIRST_RETRY
         state.due = now + max(LOOK_SECONDS, 0.7 * granted)
-        _log.info("announced %s to %s for %d s", urls[0], served.about.source, granted)
+        _log.info(
+            "announced",
+            "announced {url} to {source} for {seconds} s",
+            repository=served.about.name,
+            url=urls[0],
+            source=served.about.source,
+            seconds=granted,
+        )
 
     def _own_address(self, url: str) -> str | None:
         """Return the address to announce from: the one announced, if it is one of ours."""

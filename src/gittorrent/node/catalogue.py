@@ -5,12 +5,12 @@ request is looked up in it by exact bytes: no path of the file system is ever bu
 caller sent, so there is nothing for ``..``, symbolic links or odd encodings to reach.
 
 Rules: every repository answers at ``/NAME.git``, ``/NAME``, ``/ID/NAME.git``, ``/ID/NAME`` and
-``/ID``; two repositories of one name are an error. Must not know sockets.
+``/ID``; two repositories of one name are an error. What is in the cache answers at ``/ID`` alone
+and gives way to what is carried. Must not know sockets.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,15 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.git.repository import NotARepositoryError, find_repository
+from gittorrent.node.events import EventLog
 from gittorrent.node.shelf import RepositoryShelf
-from gittorrent.repository.carried import Carried, NotCarriedError, object_format_of, open_carried
+from gittorrent.repository.carried import (
+    CACHE,
+    Carried,
+    NotCarriedError,
+    object_format_of,
+    open_carried,
+)
 from gittorrent.repository.layout import Layout
 
 if TYPE_CHECKING:
@@ -35,7 +42,7 @@ MAX_DEPTH = 3
 RELOAD_SECONDS = 1.0
 """Unknown paths make the node look for new repositories at most this often."""
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 
 class NameTakenError(UsageError):
@@ -57,8 +64,15 @@ class Served:
     shelf: RepositoryShelf
 
     @property
+    def is_cached(self) -> bool:
+        """Tell whether it is kept for a while only, and not for git's own clients."""
+        return self.about.role == CACHE
+
+    @property
     def path(self) -> str:
         """The path under which it is announced."""
+        if self.is_cached:
+            return f"/{self.about.repository_id}"
         return f"/{self.about.name}.git"
 
 
@@ -88,6 +102,7 @@ class Catalogue:
         self._next_reload = clock() + RELOAD_SECONDS
         self._served: dict[str, Served] = {}
         self._paths: dict[bytes, Served] = {}
+        self._cached: dict[bytes, Served] = {}
         for carried in repositories:
             self.add(carried)
 
@@ -124,7 +139,22 @@ class Catalogue:
         found = self._paths.get(path)
         if found is None and self._look_for_new():
             found = self._paths.get(path)
-        return found
+        return self._cached.get(path) if found is None else found
+
+    def carried(self, repository: RepositoryId) -> Served | None:
+        """Return a repository that the node's operator named; None when there is none."""
+        self._look_for_new()
+        return self._paths.get(f"/{repository}".encode("ascii"))
+
+    def add_cached(self, carried: Carried) -> Served:
+        """Serve a repository of the cache too, under its id and to MirrorSync only."""
+        served = Served(carried.about, carried, RepositoryShelf(carried, self._database))
+        self._cached[served.path.encode("ascii")] = served
+        return served
+
+    def drop_cached(self, repository: RepositoryId) -> None:
+        """Serve a repository of the cache no more."""
+        self._cached.pop(f"/{repository}".encode("ascii"), None)
 
     def _look_for_new(self) -> bool:
         """Add what is carried since the last look, if that was long enough ago to look again."""
@@ -136,7 +166,7 @@ class Catalogue:
             try:
                 self.add(carried)
             except GitTorrentError as error:
-                _log.warning("not served: %s", error)
+                _log.warning("not-served", "not served: {reason}", reason=error)
         return True
 
 
@@ -177,9 +207,9 @@ def _open_row(row: CarriedRow, *, complain: bool) -> Carried | None:
         carried = Carried(path, object_format_of(path))
         _ = carried.about
     except (GitTorrentError, KeyError) as error:
-        _log.log(
-            logging.WARNING if complain else logging.DEBUG, "%s is not served: %s", row.name, error
-        )
+        note = _log.warning if complain else _log.debug
+        text = "{repository} is not served: {reason}"
+        note("not-served", text, repository=row.name, reason=error)
         return None
     return carried
 
@@ -229,7 +259,7 @@ def _carried_below(directory: Path, depth: int, seen: set[Path]) -> Iterator[Car
             try:
                 found = find_repository(entry)
             except NotARepositoryError as error:
-                _log.warning("not served: %s", error)
+                _log.warning("not-served", "not served: {reason}", reason=error)
                 continue
             if Layout(found.git_dir).about.exists():
                 yield Carried(found.git_dir, found.object_format)

@@ -12,12 +12,13 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
-import logging
+import resource
 import socket
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import LocalError
+from gittorrent.node.events import EventLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +35,11 @@ BACKLOG = 256
 PAUSE_SECONDS = 0.5
 """Wait after the system ran out of sockets, so that accepting does not spin."""
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
+
+
+OPEN_FILES = 8192
+"""Open files that a full node may have: for each caller a socket, a pack, a process's pipe."""
 
 
 class CannotListenError(LocalError):
@@ -76,6 +81,17 @@ class Gate:
         self._open[group] -= 1
         if self._open[group] <= 0:
             del self._open[group]
+
+
+def allow_open_files() -> None:
+    """Let this process open the files that a full node needs, as far as the system lets it.
+
+    Many systems allow 1,024 until a program asks for more.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def plain_address(address: str) -> str:
@@ -191,12 +207,17 @@ async def accept_forever(
         except ConnectionError:
             continue  # the caller gave up while it waited to be accepted
         except OSError as error:
-            _log.warning("cannot accept: %s", error.strerror)
+            _log.warning("cannot-accept", "cannot accept: {reason}", reason=error.strerror)
             await asyncio.sleep(PAUSE_SECONDS)
             continue
         address = plain_address(str(peer[0]))
         if not gate.enter(address):
-            _log.info("turned away %s: too many connections", address)
+            _log.info(
+                "turned-away",
+                "turned away {peer}: {reason}",
+                peer=address,
+                reason="too many connections",
+            )
             sock.close()
             continue
         task = loop.create_task(_serve_one(sock, address, gate, serve))
@@ -216,9 +237,9 @@ async def _serve_one(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         await serve(sock, address)
     except OSError as error:
-        _log.info("lost %s: %s", address, error)
+        _log.info("lost", "lost {peer}: {reason}", peer=address, reason=error)
     except Exception:
-        _log.exception("serving %s failed", address)
+        _log.exception("failed", "serving {peer} failed", peer=address)
     finally:
         sock.close()
         gate.leave(address)

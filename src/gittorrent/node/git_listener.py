@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import struct
 from dataclasses import dataclass
@@ -21,9 +20,10 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.node import upload_pack
+from gittorrent.node.events import EventLog
 from gittorrent.node.swarming import Swarms
+from gittorrent.node.talks import Talks
 from gittorrent.transfer.conversation import Conversation
-from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
 from gittorrent.wire.messages import VERSION, Ready, Try
@@ -46,7 +46,10 @@ if TYPE_CHECKING:
     from gittorrent.node.children import Children
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
-    from gittorrent.transfer.limiter import Limiter
+    from gittorrent.node.swarming import Participant
+    from gittorrent.transfer.limiter import Limiter, Limits
+    from gittorrent.transfer.slot_queue import SlotQueue
+    from gittorrent.wire.messages import ReceivePart
     from gittorrent.wire.service import ServiceRequest
 
 REQUEST_SECONDS = 30.0
@@ -73,6 +76,9 @@ NOT_SERVED = "no such repository here"
 OUR_FAULT = "this mirror has a problem of its own; try another"
 """What callers are told of errors that are for the operator to read."""
 
+CACHED_SERVICES = (MIRROR_LIST, MIRROR_SYNC)
+"""What is answered for a repository in the cache: it has no refs that git's clients could fetch."""
+
 NO_PUSH = (
     "this mirror does not take pushes yet; push to the repository's home"
     " and run 'gittorrent publish' there"
@@ -80,7 +86,7 @@ NO_PUSH = (
 
 NO_ARCHIVE = "archives are not made here; clone the repository and run 'git archive' on it"
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,9 @@ class GitListener:
         lists: answers mirror-list.
         notices: answers mirror-notify.
         children: runs git.
-        limiter: of all sending.
+        limits: of all sending, and of sending to each caller.
         node_id: how this node calls itself in conversations.
+        slots: upload slots of the node.
         request_seconds: time for the first packet.
     """
 
@@ -112,20 +119,22 @@ class GitListener:
         lists: Lists,
         notices: Notices,
         children: Children,
-        limiter: Limiter,
+        limits: Limits,
         node_id: str,
+        slots: SlotQueue,
         request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         self._catalogue = catalogue
         self._lists = lists
         self._notices = notices
         self._children = children
-        self._limiter = limiter
+        self._limits = limits
         self._node_id = node_id
         self._request_seconds = request_seconds
-        self._conversations: dict[Conversation, tuple[Call, float]] = {}
+        self._conversations: set[Conversation] = set()
+        self._talks = Talks()
         self._swarms = Swarms()
-        self._slots = SlotQueue()
+        self._slots = slots
         self._services: dict[str, Callable[[Call], Awaitable[None]]] = {
             UPLOAD_PACK: self._upload_pack,
             MIRROR_LIST: self._mirror_list,
@@ -138,20 +147,13 @@ class GitListener:
         for conversation in self._conversations:
             conversation.end(reason)
 
-    def report(self) -> list[dict[str, object]]:
-        """Return what each conversation came to so far, for people and programs."""
+    def report(self) -> dict[str, object]:
+        """Return what conversations come to and came to, for people and programs."""
         now = asyncio.get_running_loop().time()
-        return [
-            {
-                "peer": call.address,
-                "repository": call.served.about.name,
-                "seconds": round(now - since, 1),
-                "sent": conversation.bytes_sent,
-                "received": conversation.bytes_received,
-                "waiting": conversation.waiting,
-            }
-            for conversation, (call, since) in self._conversations.items()
-        ]
+        return {
+            "conversations": self._talks.report(now, self._slots.waiting),
+            "ended": self._talks.ended(now),
+        }
 
     async def serve(self, sock: socket.socket, address: str) -> None:
         """Serve one caller.
@@ -164,10 +166,12 @@ class GitListener:
             async with asyncio.timeout(self._request_seconds):
                 request = parse_request(await read_packet(sock, MAX_REQUEST))
         except TimeoutError:
-            _log.info("dropped %s: no request within %.0f s", address, self._request_seconds)
+            _log.info(
+                "dropped", "dropped {peer}: {reason}", peer=address, reason="it sent no request"
+            )
             return
         except ProtocolError as error:
-            _log.info("refused %s: %s", address, error)
+            _log.info("refused", "refused {peer}: {reason}", peer=address, reason=error)
             await refuse(sock, "this is a git:// port, and that was no request for it")
             return
         await self._dispatch(sock, address, request)
@@ -179,23 +183,37 @@ class GitListener:
         if service is None:
             texts = {RECEIVE_PACK: NO_PUSH, UPLOAD_ARCHIVE: NO_ARCHIVE}
             refusal = texts.get(request.service, f"no service {request.service} here")
-        elif served is None:
+        elif served is None or (served.is_cached and request.service not in CACHED_SERVICES):
             refusal = NOT_SERVED
+            served = None
         if service is None or served is None:
-            _log.info("refused %s: %s %r: %s", address, request.service, request.path, refusal)
+            _log.info(
+                "refused",
+                "refused {peer}: {service} {path}: {reason}",
+                peer=address,
+                service=request.service,
+                path=request.path,
+                reason=refusal,
+            )
             await refuse(sock, refusal or NOT_SERVED)
             return
         try:
             await service(Call(sock, address, served, request))
         except GitTorrentError as error:
-            _log.error("cannot serve %s: %s", served.about.name, error)
+            _log.error(
+                "damaged",
+                "cannot serve {repository}: {reason}",
+                repository=served.about.name,
+                reason=error,
+            )
             await refuse(sock, OUR_FAULT)
 
     async def _upload_pack(self, call: Call) -> None:
         git = upload_pack.git_for(call.served, upload_pack.protocol_of(call.request.extra))
         words = upload_pack.arguments(call.served)
-        if self._limiter.rate is not None:
-            sent: int | None = await self._relayed(call, git, words)
+        limiter = self._limits.sending_to(call.address)
+        if limiter.rate is not None:
+            sent: int | None = await self._relayed(call, git, words, limiter)
         else:
             # Git does blocking reads and writes; from here on the socket is git's alone.
             call.sock.setblocking(True)
@@ -203,9 +221,15 @@ class GitListener:
             process = self._children.start(git, *words, stdin=fileno, stdout=fileno)
             await self._children.wait(process)
             sent = bytes_acknowledged(call.sock)
-        _log.info("upload-pack %s to %s: %s bytes", call.served.about.name, call.address, sent)
+        _log.info(
+            "upload-pack",
+            "upload-pack {repository} to {peer}: {sent} bytes",
+            repository=call.served.about.name,
+            peer=call.address,
+            sent=sent,
+        )
 
-    async def _relayed(self, call: Call, git: Git, words: tuple[str, ...]) -> int:
+    async def _relayed(self, call: Call, git: Git, words: tuple[str, ...], limiter: Limiter) -> int:
         """Run upload-pack with its output passing through the limiter; returns the bytes sent."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -215,25 +239,20 @@ class GitListener:
                     git, *words, stdin=call.sock.fileno(), stdout=theirs.fileno()
                 )
             try:
-                return await self._pump(ours, call.sock)
+                return await _pump(ours, call.sock, limiter)
             finally:
                 # Without its reader git gets SIGPIPE; asking it to end is faster.
                 self._children.terminate(process)
                 await self._children.wait(process)
 
-    async def _pump(self, source: socket.socket, target: socket.socket) -> int:
-        loop = asyncio.get_running_loop()
-        sent = 0
-        while data := await loop.sock_recv(source, min(RELAY_CHUNK, self._limiter.chunk)):
-            await self._limiter.take(len(data))
-            async with asyncio.timeout(SEND_SECONDS):
-                await loop.sock_sendall(target, data)
-            sent += len(data)
-        return sent
-
     async def _mirror_list(self, call: Call) -> None:
         await send(call.sock, self._lists.answer(call.served).encode_packets())
-        _log.info("mirror-list %s to %s", call.served.about.name, call.address)
+        _log.info(
+            "mirror-list",
+            "mirror-list {repository} to {peer}",
+            repository=call.served.about.name,
+            peer=call.address,
+        )
 
     async def _mirror_notify(self, call: Call) -> None:
         try:
@@ -251,9 +270,16 @@ class GitListener:
     async def _mirror_sync(self, call: Call) -> None:
         session = Session(Role.ANSWERER, asyncio.get_running_loop().time())
         shelf = call.served.shelf
-        part = self._swarms.enter(call.served.about.repository_id, shelf, call.address)
+        about = call.served.about
+        part = self._swarms.enter(about.repository_id, about.name, shelf, call.address)
         conversation = Conversation(
-            call.sock, session, part, self._limiter, part.on_message, self._slots, part.on_sent
+            call.sock,
+            session,
+            part,
+            self._limits.sending_to(call.address),
+            part.on_message,
+            self._slots,
+            lambda message: self._sent(conversation, part, message),
         )
         part.begin(conversation.say)
         conversation.say(Ready(VERSION, self._node_id))
@@ -261,20 +287,43 @@ class GitListener:
             conversation.say(head)
         for entry in shelf.mirrors():
             conversation.say(Try(entry))
-        self._conversations[conversation] = (call, asyncio.get_running_loop().time())
+        loop = asyncio.get_running_loop()
+        names = {"repository": about.name, "peer": call.address}
+        _log.info("conversation-begun", "mirror-sync {repository} with {peer}", **names)
+        self._talks.begin(conversation, call.address, about.name, loop.time())
+        self._conversations.add(conversation)
         try:
             await conversation.run()
         finally:
             part.leave()
-            del self._conversations[conversation]
+            self._conversations.discard(conversation)
+            seconds = self._talks.end(conversation.key, loop.time())
         _log.info(
-            "mirror-sync %s with %s: sent %d, received %d bytes; %s",
-            call.served.about.name,
-            call.address,
-            conversation.bytes_sent,
-            conversation.bytes_received,
-            conversation.ended,
+            "conversation-ended",
+            "mirror-sync {repository} with {peer} ended after {seconds} s: sent {sent},"
+            " received {received} bytes; {reason}",
+            **names,
+            sent=conversation.bytes_sent,
+            received=conversation.bytes_received,
+            seconds=round(seconds, 1),
+            reason=conversation.ended,
         )
+
+    def _sent(self, conversation: Conversation, part: Participant, message: ReceivePart) -> None:
+        part.on_sent(message)
+        self._talks.sent_part(conversation.key)
+
+
+async def _pump(source: socket.socket, target: socket.socket, limiter: Limiter) -> int:
+    """Pass bytes on at the pace of a limiter until there are no more; returns how many."""
+    loop = asyncio.get_running_loop()
+    sent = 0
+    while data := await loop.sock_recv(source, min(RELAY_CHUNK, limiter.chunk)):
+        await limiter.take(len(data))
+        async with asyncio.timeout(SEND_SECONDS):
+            await loop.sock_sendall(target, data)
+        sent += len(data)
+    return sent
 
 
 async def read_packet(sock: socket.socket, limit: int) -> bytes:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote_to_bytes
@@ -22,7 +21,7 @@ from aiohttp import web
 
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.ids import ManifestId, PushId, format_of, is_sha256
-from gittorrent.node.connections import plain_address
+from gittorrent.node.events import EventLog
 from gittorrent.node.git_listener import (
     MAX_NOTICE_BYTES,
     NO_PUSH,
@@ -31,7 +30,13 @@ from gittorrent.node.git_listener import (
     OUR_FAULT,
 )
 from gittorrent.node.http_smart import SmartHttp
-from gittorrent.node.http_static import REVALIDATE, Resource, resource_of_bytes, send_resource
+from gittorrent.node.http_static import (
+    REVALIDATE,
+    Resource,
+    caller_of,
+    resource_of_bytes,
+    send_resource,
+)
 from gittorrent.wire import notify
 
 if TYPE_CHECKING:
@@ -42,7 +47,7 @@ if TYPE_CHECKING:
     from gittorrent.node.children import Children
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
-    from gittorrent.transfer.limiter import Limiter
+    from gittorrent.transfer.limiter import Limits
 
 REQUEST_SECONDS = 30.0
 """Time for a connection's first request, and between requests."""
@@ -61,9 +66,12 @@ _PATH = re.compile(
     rb"|pushes/[a-z0-9]+|reels/[a-z0-9]+(?:\.[a-z]+)?)\Z"
 )
 _FORBIDDEN = re.compile(rb"%2f|%5c|//|%00", re.IGNORECASE)
+CACHED_RESOURCES = ("mirror-list", "pushes/", "reels/")
+"""What is there of a repository in the cache: it has no refs that git's clients could fetch."""
+
 _TEXT = "text/plain; charset=utf-8"
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 
 class _Watched(web.RequestHandler):
@@ -96,7 +104,7 @@ class HttpListener:
         lists: answers mirror-list.
         notices: answers mirror-notify.
         children: runs git.
-        limiter: of all sending.
+        limits: of all sending, and of sending to each caller.
         request_seconds: time for a connection's first request.
     """
 
@@ -106,15 +114,15 @@ class HttpListener:
         lists: Lists,
         notices: Notices,
         children: Children,
-        limiter: Limiter,
+        limits: Limits,
         request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         self._catalogue = catalogue
         self._lists = lists
         self._notices = notices
-        self._limiter = limiter
+        self._limits = limits
         self._request_seconds = request_seconds
-        self._smart = SmartHttp(children, limiter)
+        self._smart = SmartHttp(children, limits)
         self._server: web.Server | None = None
         self._plain: dict[str, Callable[[web.BaseRequest, Served], Awaitable[web.StreamResponse]]]
         self._plain = {
@@ -147,7 +155,9 @@ class HttpListener:
                 async with asyncio.timeout(self._request_seconds):
                     await connection.gone.wait()
             if not connection.asked:
-                _log.info("dropped %s: no request within %.0f s", address, self._request_seconds)
+                _log.info(
+                    "dropped", "dropped {peer}: {reason}", peer=address, reason="it sent no request"
+                )
                 return
             await connection.gone.wait()
         finally:
@@ -161,25 +171,40 @@ class HttpListener:
             response = await self._route(request)
         except asyncio.CancelledError:
             _log.info(
-                "%s %r to %s: cut short", request.method, request.raw_path[:200], request.remote
+                "http-cut-short",
+                "{method} {path} to {peer}: cut short",
+                method=request.method,
+                path=request.raw_path[:200],
+                peer=request.remote,
             )
             raise
         except (OSError, TimeoutError) as error:
-            _log.info("lost %s: %s", request.remote, error or "it takes nothing")
+            _log.info(
+                "lost",
+                "lost {peer}: {reason}",
+                peer=request.remote,
+                reason=error or "it takes nothing",
+            )
             request.protocol.force_close()
             raise ConnectionResetError(str(error)) from error
         except GitTorrentError as error:
-            _log.error("cannot serve %r: %s", request.raw_path[:200], error)
+            _log.error(
+                "damaged",
+                "cannot serve {path}: {reason}",
+                path=request.raw_path[:200],
+                reason=error,
+            )
             response = _text(OUR_FAULT, 500)
         # What sendfile sent is not in body_length, so the length announced goes first.
         size = 0 if request.method == "HEAD" else response.content_length or response.body_length
         _log.info(
-            "%s %r to %s: %d, %d bytes",
-            request.method,
-            request.raw_path[:200],
-            request.remote,
-            response.status,
-            size,
+            "http",
+            "{method} {path} to {peer}: {status}, {sent} bytes",
+            method=request.method,
+            path=request.raw_path[:200],
+            peer=request.remote,
+            status=response.status,
+            sent=size,
         )
         return response
 
@@ -188,7 +213,7 @@ class HttpListener:
         if raw == "/" and request.method in ("GET", "HEAD"):
             return _text(self._front_page())
         served, rest = self._find(raw)
-        if served is None:
+        if served is None or (served.is_cached and not rest.startswith(CACHED_RESOURCES)):
             return _text(NOT_SERVED, 404)
         service = parse_qs(query).get("service", [""])[0]
         if rest == "git-receive-pack" or service == "git-receive-pack":
@@ -201,7 +226,8 @@ class HttpListener:
         if rest.startswith(("pushes/", "reels/")) and method == "GET":
             resource = self._resource(served, rest)
             if resource is not None:
-                return await send_resource(request, resource, self._limiter)
+                limiter = self._limits.sending_to(caller_of(request))
+                return await send_resource(request, resource, limiter)
             return _text("not here", 404)
         return _text(f"{request.method} means nothing here", 405)
 
@@ -236,11 +262,7 @@ class HttpListener:
                 notice = notify.parse_text(await _body(request))
         except ProtocolError as error:
             return _text_bytes(notify.encode_refusal(str(error)), 400)
-        transport = request.transport
-        if transport is None:
-            raise ConnectionResetError("the caller has gone")
-        address = plain_address(str(transport.get_extra_info("peername")[0]))
-        answer = await self._notices.receive(served, notice, address)
+        answer = await self._notices.receive(served, notice, caller_of(request))
         return _text_bytes(answer.encode(), 403 if answer.refusal else 200)
 
     def _resource(self, served: Served, rest: str) -> Resource | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gittorrent.node import upload_pack
-from gittorrent.node.http_static import STALLED_SECONDS, send_bytes
+from gittorrent.node.http_static import STALLED_SECONDS, caller_of, send_bytes
 from gittorrent.wire import pktline
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gittorrent.node.catalogue import Served
     from gittorrent.node.children import Children
-    from gittorrent.transfer.limiter import Limiter
+    from gittorrent.transfer.limiter import Limiter, Limits
 
 CHUNK = 64 << 10
 """Bytes taken from git at a time."""
@@ -46,12 +46,12 @@ class SmartHttp:
 
     Args:
         children: runs git.
-        limiter: of all sending.
+        limits: of all sending, and of sending to each caller.
     """
 
-    def __init__(self, children: Children, limiter: Limiter) -> None:
+    def __init__(self, children: Children, limits: Limits) -> None:
         self._children = children
-        self._limiter = limiter
+        self._limits = limits
 
     async def info_refs(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         """Answer ``GET info/refs?service=git-upload-pack``."""
@@ -94,23 +94,25 @@ class SmartHttp:
                 )
             feeding = asyncio.get_running_loop().create_task(_feed(request, ours))
             try:
+                limiter = self._limits.sending_to(caller_of(request))
                 await response.prepare(request)
-                await send_bytes(response, prelude, self._limiter)
-                await self._pass_on(ours, response)
+                await send_bytes(response, prelude, limiter)
+                await _pass_on(ours, response, limiter)
                 await response.write_eof()
             finally:
                 feeding.cancel()
                 await asyncio.gather(feeding, return_exceptions=True)
                 await self._end(process)
 
-    async def _pass_on(self, ours: socket.socket, response: web.StreamResponse) -> None:
-        loop = asyncio.get_running_loop()
-        while data := await loop.sock_recv(ours, CHUNK):
-            await send_bytes(response, data, self._limiter)
-
     async def _end(self, process: subprocess.Popen[bytes]) -> None:
         self._children.terminate(process)
         await self._children.wait(process)
+
+
+async def _pass_on(ours: socket.socket, response: web.StreamResponse, limiter: Limiter) -> None:
+    loop = asyncio.get_running_loop()
+    while data := await loop.sock_recv(ours, CHUNK):
+        await send_bytes(response, data, limiter)
 
 
 async def _feed(request: web.BaseRequest, ours: socket.socket) -> None:

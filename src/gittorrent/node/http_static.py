@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from gittorrent.node.connections import plain_address
 from gittorrent.reel.pack import FilePiece
 
 if TYPE_CHECKING:
@@ -98,6 +99,17 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     if found[2] and int(found[2]) < first:
         return None
     return first, last - first + 1
+
+
+def caller_of(request: web.BaseRequest) -> str:
+    """Return the address a request comes from.
+
+    Raises:
+        ConnectionResetError: the caller has gone.
+    """
+    if request.transport is None:
+        raise ConnectionResetError("the caller has gone")
+    return plain_address(str(request.transport.get_extra_info("peername")[0]))
 
 
 async def send_resource(

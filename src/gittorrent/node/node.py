@@ -1,33 +1,38 @@
 """The running node: its listeners, what they share, and its orderly end.
 
 Tracks listening sockets, callers being served, git processes, and announcements. Rules: one
-limiter paces everything that is sent; stopping takes bounded time and leaves no process behind.
+set of limits paces everything that is sent; stopping takes bounded time and leaves no process
+behind.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gittorrent.node.announce import Announcer
+from gittorrent.node.caching import Caching, KeepOptions
 from gittorrent.node.children import Children
 from gittorrent.node.connections import (
     Gate,
     accept_forever,
+    caller_group,
     is_loopback,
     is_wildcard,
     open_listeners,
     show_address,
 )
+from gittorrent.node.control import ControlSocket
+from gittorrent.node.events import EventLog
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
 from gittorrent.node.services import Lists, Reachable
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
-from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
 STOP_SECONDS = 5.0
 """Time callers get to be told goodbye before their connections are cut."""
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +58,20 @@ class Options:
         http: the same for HTTP.
         url: base URL under which others reach this node, such as ``git://mirror.example.org``.
         up_limit: bytes per second of all sending together; None for no limit.
+        peer_up_limit: bytes per second that one caller gets; None for no limit.
         lan: whether mirrors at private addresses may be listed.
         announce: whether mirrored repositories are announced to where they came from.
+        keep: what is kept for clones of this machine.
     """
 
     git: tuple[tuple[str, int], ...] = ()
     http: tuple[tuple[str, int], ...] = ()
     url: str | None = None
     up_limit: int | None = None
+    peer_up_limit: int | None = None
     lan: bool = False
     announce: bool = True
+    keep: KeepOptions = field(default_factory=KeepOptions)
 
 
 class Node:
@@ -85,15 +94,18 @@ class Node:
         self._listeners: list[tuple[str, socket.socket]] = []
         self._gate = Gate()
         self._children = Children()
-        self.limiter = Limiter(options.up_limit)
+        self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit, peer_of=caller_group)
+        slots = SlotQueue()
         lists = Lists(self._reachable)
         notices = Notices(database, self._is_local)
         self._git = GitListener(
-            catalogue, lists, notices, self._children, self.limiter, home.node_id()
+            catalogue, lists, notices, self._children, self.limits, home.node_id(), slots
         )
-        self._http = HttpListener(catalogue, lists, notices, self._children, self.limiter)
+        self._http = HttpListener(catalogue, lists, notices, self._children, self.limits)
         self._snapshot = Snapshot(home.run, "node")
         self._announcer = Announcer(catalogue, self._reachable)
+        self._caching = Caching(home, database, catalogue, options.keep, self.limits, slots)
+        self._control = ControlSocket(home.control, self._caching)
 
     @property
     def addresses(self) -> list[str]:
@@ -130,11 +142,14 @@ class Node:
         self._accepting.append(loop.create_task(self._report()))
         if self._options.announce:
             self._accepting.append(loop.create_task(self._announcer.run()))
+        if await self._control.start():
+            self._accepting.append(loop.create_task(self._caching.run()))
         for address in self.addresses:
-            _log.info("listening at %s", address)
+            _log.info("listening", "listening at {address}", address=address)
 
     async def stop(self) -> None:
         """Stop listening, say goodbye, end git processes; takes a few seconds at most."""
+        await self._control.stop()
         for task in self._accepting:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
@@ -148,14 +163,19 @@ class Node:
             served.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._children.stop()
-        _log.info("stopped")
+        _log.info("stopped", "stopped")
 
     async def _report(self) -> None:
         """Write down once a second what the node is doing, for ``gittorrent status``."""
         try:
             while True:
                 self._snapshot.write(
-                    {"listening": self.addresses, "conversations": self._git.report()}
+                    {
+                        "listening": self.addresses,
+                        "callers": self._gate.open,
+                        **self._git.report(),
+                        "cache": self._caching.report(),
+                    }
                 )
                 await asyncio.sleep(INTERVAL_SECONDS)
         finally:
@@ -170,7 +190,7 @@ class Node:
             loop.add_signal_handler(number, signalled.set)
         try:
             await signalled.wait()
-            _log.info("stopping")
+            _log.info("stopping", "stopping")
             await self.stop()
         finally:
             for number in signals:

@@ -13,7 +13,6 @@ Source: docs/protocol/mirrorsync.md, mirror-notify.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.callback import ask_back, resolves_to
 from gittorrent.node.connections import caller_group
+from gittorrent.node.events import EventLog
 from gittorrent.store.database import MirrorRow
 from gittorrent.wire import notify
 from gittorrent.wire.mirrorlist import MirrorState
@@ -47,6 +47,15 @@ MAX_PER_SOURCE = 16
 MAX_PER_REPOSITORY = 1000
 """Mirrors of one repository that are remembered."""
 
+PARTIAL_TTL = 600
+"""Seconds a partial peer is listed at most: it may go at any time, and renews."""
+
+MAX_PARTIAL_PER_SOURCE = 4
+"""Partial peers of one repository listed on the word of one address."""
+
+MAX_PARTIAL = 100
+"""Partial peers of one repository that are remembered; mirrors have places of their own."""
+
 MAX_NOTICES = 120
 """Notices one address may send in WINDOW_SECONDS: a mirror of many repositories, no flood."""
 
@@ -59,7 +68,7 @@ MAX_CALLBACKS = 16
 MAX_SOURCES = 10_000
 """Addresses whose notices are counted at once; beyond that newcomers have to wait."""
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +119,31 @@ class Notices:
             address: IP address it came from.
         """
         try:
-            granted = await self._receive(served, notice, address)
+            granted, state = await self._receive(served, notice, address)
         except RefusedNotice as error:
-            _log.info("notice for %s from %s refused: %s", served.about.name, address, error)
+            _log.info(
+                "notice-refused",
+                "notice for {repository} from {peer} refused: {reason}",
+                repository=served.about.name,
+                peer=address,
+                url=notice.url,
+                reason=error,
+            )
             return Answer(refusal=str(error))
-        _log.info("mirror of %s at %s listed for %d s", served.about.name, notice.url, granted)
+        _log.info(
+            "notice-accepted",
+            "{state} mirror of {repository} at {url} listed for {seconds} s",
+            repository=served.about.name,
+            peer=address,
+            url=notice.url,
+            state=state.value,
+            seconds=granted,
+        )
         return Answer(granted=granted)
 
-    async def _receive(self, served: Served, notice: notify.Notify, address: str) -> int:
+    async def _receive(
+        self, served: Served, notice: notify.Notify, address: str
+    ) -> tuple[int, MirrorState]:
         database = self._database
         if database is None:
             raise RefusedNotice("this node lists no mirrors")
@@ -130,7 +156,8 @@ class Notices:
         if isinstance(found, str):
             raise RefusedNotice(found)
         state = _state(served, found)
-        return self._list(database, served, endpoint, caller_group(address), state, notice.ttl)
+        source = caller_group(address)
+        return self._list(database, served, endpoint, source, state, notice.ttl), state
 
     def _count(self, group: str) -> None:
         """Refuse callers that send too many notices."""
@@ -180,14 +207,19 @@ class Notices:
             if row.expires <= now and row.url != endpoint.url:
                 database.drop_mirror(repository, row.url)
         rows = [row for row in rows if row.expires > now]
+        partial = state is MirrorState.PARTIAL
         known = next((row for row in rows if row.url == endpoint.url), None)
-        if known is None:
-            if sum(row.source == source for row in rows) >= MAX_PER_SOURCE:
-                raise RefusedNotice(f"{MAX_PER_SOURCE} mirrors of your address are listed already")
-            if len(rows) >= MAX_PER_REPOSITORY:
+        if known is None or (known.state is MirrorState.PARTIAL) != partial:
+            # Mirrors and partial peers have places of their own, so neither crowds the other out.
+            known = None
+            like = [row for row in rows if (row.state is MirrorState.PARTIAL) == partial]
+            here = sum(row.source == source for row in like)
+            if here >= (MAX_PARTIAL_PER_SOURCE if partial else MAX_PER_SOURCE):
+                raise RefusedNotice(f"{here} mirrors of your address are listed already")
+            if len(like) >= (MAX_PARTIAL if partial else MAX_PER_REPOSITORY):
                 raise RefusedNotice("the list of mirrors is full; try again later")
         renewals = 0 if known is None else known.renewals + 1
-        granted = min(asked, granted_at_most(renewals))
+        granted = min(asked, PARTIAL_TTL if partial else granted_at_most(renewals))
         row = MirrorRow(endpoint.url, state, source, now, now + granted, renewals)
         database.list_mirror(repository, row)
         return granted

@@ -6,11 +6,11 @@ the log has changed. Must not know transports.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.node.events import EventLog
 from gittorrent.trust.keys import KeyRef
 from gittorrent.wire.limits import MAX_AUTH_LINES, MAX_TRY_LINES
 from gittorrent.wire.mirrorlist import AuthLine, MirrorEntry, MirrorList, MirrorState
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OWN_VALID_SECONDS = 24 * 3600
 """For how long a node says its own address stays good."""
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 
 @dataclass(slots=True)
@@ -58,7 +58,12 @@ class Reachable:
             try:
                 urls.append(parse_learned_url(base + served.path).url)
             except UrlError as error:
-                _log.warning("%s%s is not told to others: %s", base, served.path, error)
+                _log.warning(
+                    "unusable-url",
+                    "{url} is not told to others: {reason}",
+                    url=base + served.path,
+                    reason=error,
+                )
         return urls
 
 
@@ -76,6 +81,9 @@ class Lists:
     def answer(self, served: Served) -> MirrorList:
         """Return what this node knows of one repository."""
         shelf = served.shelf
+        if served.is_cached:
+            # Without a push it is taken for what it is: a peer that has reels, for a while.
+            return MirrorList(served.about.repository_id, (), None, ())
         own = self._reachable.urls(served)
         entries = [MirrorEntry(url, OWN_VALID_SECONDS, MirrorState.CURRENT) for url in own]
         entries += [entry for entry in shelf.mirrors() if entry.url not in own]
@@ -102,7 +110,12 @@ def _read_auth(served: Served) -> tuple[AuthLine, ...]:
     try:
         rules = served.carried.log().policy.policy.rules
     except (GitTorrentError, OSError) as error:
-        _log.warning("cannot read the policy of %s: %s", served.about.name, error)
+        _log.warning(
+            "damaged",
+            "cannot read the policy of {repository}: {reason}",
+            repository=served.about.name,
+            reason=error,
+        )
         return ()
     keyed = [rule for rule in rules if isinstance(rule.who, KeyRef)]
     return tuple(AuthLine(r.pattern.text, str(r.who)) for r in keyed[:MAX_AUTH_LINES])

@@ -9,16 +9,16 @@ Must not know who asks, or over which transport.
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.node.events import EventLog
 from gittorrent.push.object import parse_push_object
 from gittorrent.transfer.shelf import ServedPack
 from gittorrent.wire.messages import ALL, HaveBundle, HavePush
-from gittorrent.wire.mirrorlist import MirrorEntry
+from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
@@ -36,10 +36,13 @@ MAX_OFFERS = 1000
 MAX_MIRRORS = 50
 """Mirrors told to one caller: far more than it will contact."""
 
+MAX_PARTIAL = 8
+"""Partial peers among them, after all others: they come and go."""
+
 SETTLED_SECONDS = 2.0
 """Age below which a file's time cannot tell two changes apart, so that it is read again."""
 
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 T = TypeVar("T")
 
@@ -113,7 +116,7 @@ class RepositoryShelf:
         try:
             signer = parse_push_object(data).signer
         except GitTorrentError as error:
-            _log.warning("push %s is damaged: %s", latest, error)
+            _log.warning("damaged", "push {push} is damaged: {reason}", push=latest, reason=error)
             return ()
         return (HavePush(latest, None if signer is None else str(signer)),)
 
@@ -123,13 +126,16 @@ class RepositoryShelf:
             return ()
         now = int(self._clock())
         rows = self._database.mirrors(self._repository, now)
+        whole = [row for row in rows if row.state is not MirrorState.PARTIAL]
+        partial = [row for row in rows if row.state is MirrorState.PARTIAL]
         # Beyond the cap age decides; within it chance does, so that nobody is always asked first.
-        rows = rows[:MAX_MIRRORS]
-        half = len(rows) // 2
-        recent, older = rows[:half], rows[half:]
-        self._shuffle(recent)
-        self._shuffle(older)
-        return [MirrorEntry(r.url, max(1, r.expires - now), r.state) for r in [*recent, *older]]
+        whole = whole[: MAX_MIRRORS - min(len(partial), MAX_PARTIAL)]
+        half = len(whole) // 2
+        recent, older, partial = whole[:half], whole[half:], partial[:MAX_PARTIAL]
+        for group in (recent, older, partial):
+            self._shuffle(group)
+        chosen = [*recent, *older, *partial]
+        return [MirrorEntry(r.url, max(1, r.expires - now), r.state) for r in chosen]
 
     def push(self, push: PushId) -> bytes | None:
         """Return a push object that the log lists."""
@@ -225,5 +231,5 @@ def _guarded(read: Callable[[], T], instead: T) -> T:
     try:
         return read()
     except (GitTorrentError, OSError) as error:
-        _log.warning("cannot serve a damaged file: %s", error)
+        _log.warning("damaged", "cannot serve a damaged file: {reason}", reason=error)
         return instead

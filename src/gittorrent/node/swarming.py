@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import random
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.node.events import EventLog
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKey
 from gittorrent.swarm.introductions import Introductions
@@ -46,13 +46,14 @@ DEAF_SECONDS = 1.0
 """Time a participant gets to say where it listens before it counts as one that only dials."""
 
 _KEYS = itertools.count(1)
-_log = logging.getLogger(__name__)
+_log = EventLog(__name__)
 
 
 class Swarm:
-    """The participants of one repository."""
+    """The participants of one repository; ``name`` is what logs call it."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.introductions = Introductions(random.SystemRandom().randrange)
         self.revealers: dict[ManifestId, Revealer] = {}
         self.participants: dict[PeerKey, Participant] = {}
@@ -71,9 +72,9 @@ class Swarms:
     def __init__(self) -> None:
         self._swarms: dict[RepositoryId, Swarm] = {}
 
-    def enter(self, repository: RepositoryId, shelf: Shelf, address: str) -> Participant:
+    def enter(self, repository: RepositoryId, name: str, shelf: Shelf, address: str) -> Participant:
         """Let somebody who calls from ``address`` take part; `Participant.leave` must follow."""
-        swarm = self._swarms.setdefault(repository, Swarm())
+        swarm = self._swarms.setdefault(repository, Swarm(name))
         return Participant(swarm, shelf, address)
 
     def __len__(self) -> int:
@@ -124,7 +125,9 @@ class Participant:
             try:
                 self._say(message)
             except GitTorrentError as error:
-                _log.debug("not said to %s: %s", self._address, error)
+                _log.debug(
+                    "not-said", "not said to {peer}: {reason}", peer=self._address, reason=error
+                )
 
     def on_message(self, event: MessageReceived) -> None:
         """Take in what the caller says of itself."""
@@ -147,6 +150,13 @@ class Participant:
             return
         if endpoint.host == self._address and entry.state is not MirrorState.STALE:
             self._introduced = True
+            _log.info(
+                "swarm-joined",
+                "{peer} downloads {repository} and listens at {url}",
+                peer=self._address,
+                repository=self._swarm.name,
+                url=endpoint.url,
+            )
             self._swarm.introduce(self._key, endpoint.url)
 
     def _take_claim(self, message: HaveBundle) -> None:

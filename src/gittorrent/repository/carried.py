@@ -43,6 +43,9 @@ MIRROR = "mirror"
 CLONE = "clone"
 """Role of somebody's clone: its refs are its user's, its reels can be served to others."""
 
+CACHE = "cache"
+"""Role of what a node keeps for a while for the clones of its machine: reels, and no refs."""
+
 PUBLISHED = ("refs/heads/*", "refs/tags/*")
 """Patterns of refs that are always published."""
 
@@ -58,7 +61,7 @@ class About:
     Args:
         repository_id: its id.
         name: it is served at ``/<name>.git``.
-        role: `ORIGIN`, `MIRROR` or `CLONE`.
+        role: `ORIGIN`, `MIRROR`, `CLONE` or `CACHE`.
         patterns: patterns of the refs that are published.
         source: for mirrors, the URL they were made from.
     """

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import sync_directory
-from gittorrent.errors import TrustError
+from gittorrent.errors import LocalError, TrustError
 from gittorrent.git import history, packs, scratch
 from gittorrent.git.repository import fsck_is_wanted
 from gittorrent.git.runner import GitError
@@ -22,6 +22,7 @@ from gittorrent.reel.manifest import ManifestError
 from gittorrent.reel.pack import HEADER_SIZE, pack_header
 from gittorrent.repository.native_indexing import choose_indexer
 from gittorrent.repository.niceness import start_yielding
+from gittorrent.repository.reelstore import check_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.indexing import IndexedPack, Indexer
     from gittorrent.repository.layout import Layout
-    from gittorrent.repository.reelstore import ReelStore
+    from gittorrent.repository.reelstore import ReelStore, StoredReel
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.signature import Signature
 
@@ -136,20 +137,30 @@ class Receiver:
             if all(info is not None for info in present):
                 self._note_proof(signed, pack.path, tips)
 
-    def take_local(self, signed: SignedManifest, stored: Path, tips: Iterable[Oid]) -> None:
-        """Take a reel from a repository this node carries: by hard link, where disks allow.
+    def take_local(self, signed: SignedManifest, stored: StoredReel, tips: Iterable[Oid]) -> None:
+        """Take a reel from another repository of this machine: by hard link, where disks allow.
 
         Args:
             signed: its manifest.
-            stored: the pack there, or the wire file of a small reel.
+            stored: the reel there.
             tips: what the refs of its end push point at.
+
+        Raises:
+            LocalError: it is damaged or gone, or there is no room; nothing of it was taken.
         """
-        if self._reels.is_small(signed.manifest):
-            self.take_small(signed, stored)
+        small = self._reels.is_small(signed.manifest)
+        check_copy(stored, needs_index=not small)
+        if small:
+            self.take_small(signed, stored.pack)
             return
-        target = self._room.directory / "objects" / "pack" / stored.name
-        packs.link_pack(stored, target)
-        self._taken.append(_Taken(signed, target, stored))
+        target = self._room.directory / "objects" / "pack" / stored.pack.name
+        try:
+            packs.link_pack(stored.pack, target)
+        except LocalError:
+            for part in target.parent.glob(f"{target.stem}.*"):
+                part.unlink()
+            raise
+        self._taken.append(_Taken(signed, target, stored.pack))
         # It was proved self-contained when this node took it.
         self._note_proof(signed, target, tips)
 

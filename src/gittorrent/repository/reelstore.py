@@ -7,17 +7,21 @@ whole trees along. Either way the wire form can be served from the file in place
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import sync_directory, write_atomically
-from gittorrent.errors import GitTorrentError
+from gittorrent.errors import GitTorrentError, LocalError
+from gittorrent.git import packs
 from gittorrent.ids import ManifestId, is_sha256
 from gittorrent.reel.manifest import parse_manifest
-from gittorrent.reel.pack import WireView
+from gittorrent.reel.pack import FilePiece, WireView
+from gittorrent.reel.parts import part_range
 from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from gittorrent.reel.manifest import Manifest
@@ -30,6 +34,10 @@ SMALL_OBJECTS = 100
 
 class ReelStoreError(GitTorrentError):
     """A reel kept on disk is damaged or missing."""
+
+
+class DamagedCopyError(LocalError):
+    """A pack on this machine is not what its manifest says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,22 @@ class StoredReel:
         return WireView(
             manifest.object_format, manifest.objects, manifest.pack_size, manifest.pack_checksum
         )
+
+    def damaged_parts(self) -> Iterator[int]:
+        """Read the pack and yield each part, counted from 0, that is not what the manifest says."""
+        manifest, view = self.manifest, self.view
+        with self.pack.open("rb") as file:
+            for index, expected in enumerate(manifest.parts):
+                offset, count = part_range(index, manifest.pack_size, manifest.part_size)
+                digest = hashlib.sha256()
+                for piece in view.pieces(offset, count):
+                    if isinstance(piece, FilePiece):
+                        file.seek(piece.offset)
+                        digest.update(file.read(piece.count))
+                    else:
+                        digest.update(piece)
+                if digest.hexdigest() != expected:
+                    yield index
 
 
 class ReelStore:
@@ -156,3 +180,25 @@ class ReelStore:
             f"{self._layout.manifest(manifest)} is damaged: {why}",
             hint="delete the file and publish or mirror again",
         )
+
+
+def check_copy(reel: StoredReel, *, needs_index: bool) -> None:
+    """Make sure that a reel's pack on this machine is whole: each part, and the index.
+
+    Args:
+        reel: in whatever repository.
+        needs_index: whether its index is to be used too.
+
+    Raises:
+        DamagedCopyError: it is not, or it has vanished.
+    """
+    try:
+        for part in reel.damaged_parts():
+            raise DamagedCopyError(
+                f"part {part + 1} of {reel.pack} is damaged",
+                hint="run 'gittorrent verify' on that repository",
+            )
+        if needs_index and not packs.index_is_sound(reel.pack, reel.manifest.object_format):
+            raise DamagedCopyError(f"the index of {reel.pack} is damaged")
+    except OSError as error:
+        raise DamagedCopyError(f"cannot read {reel.pack}: {error.strerror}") from error

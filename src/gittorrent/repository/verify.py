@@ -7,7 +7,6 @@ and what the refs need is walked.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,8 +15,6 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.git import history
 from gittorrent.git.refs import read_ref
 from gittorrent.push.log import changes_between
-from gittorrent.reel.pack import FilePiece
-from gittorrent.reel.parts import part_range
 from gittorrent.repository.carried import CLONE, MIRROR
 from gittorrent.repository.layout import LOG_REF
 from gittorrent.trust.signature import verify
@@ -149,20 +146,10 @@ class Verifier:
         self._check_parts(subject, reel)
 
     def _check_parts(self, subject: str, reel: StoredReel) -> None:
-        manifest = reel.manifest
-        with reel.pack.open("rb") as file:
-            for index, expected in enumerate(manifest.parts):
-                offset, count = part_range(index, manifest.pack_size, manifest.part_size)
-                digest = hashlib.sha256()
-                for piece in reel.view.pieces(offset, count):
-                    if isinstance(piece, FilePiece):
-                        file.seek(piece.offset)
-                        digest.update(file.read(piece.count))
-                    else:
-                        digest.update(piece)
-                self._parts += 1
-                if digest.hexdigest() != expected:
-                    self._find(subject, f"part {index + 1} of {len(manifest.parts)} is damaged")
+        total = len(reel.manifest.parts)
+        for index in reel.damaged_parts():
+            self._find(subject, f"part {index + 1} of {total} is damaged")
+        self._parts += total
 
     def _check_refs(self, log: VerifiedLog) -> None:
         carried = self._carried

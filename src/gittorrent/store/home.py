@@ -8,7 +8,8 @@
     repositories/<name>.git
     keys/                  signing keys made on request
     partial/<manifest id>/ downloads that are not finished
-    run/                   what running processes are doing
+    cache/<repository id>.git  what the node keeps for clones of this machine, for a while
+    run/                   what running processes are doing; the node's control socket
 """
 
 from __future__ import annotations
@@ -52,6 +53,16 @@ class Home:
     def partial(self) -> Path:
         """Unfinished downloads."""
         return self.root / "partial"
+
+    @property
+    def cache(self) -> Path:
+        """What the running node keeps for the clones of this machine."""
+        return self.root / "cache"
+
+    @property
+    def control(self) -> Path:
+        """The socket at which the running node takes requests of this user's programs."""
+        return self.run / "control"
 
     @property
     def run(self) -> Path:

@@ -8,6 +8,7 @@ process that died, and is ignored and removed.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import time
@@ -26,6 +27,9 @@ STALE_SECONDS = 10.0
 """Age at which a file says nothing about the present any more."""
 
 
+_NUMBERS = itertools.count(1)
+
+
 class Snapshot:
     """The file of this process.
 
@@ -35,7 +39,8 @@ class Snapshot:
     """
 
     def __init__(self, directory: Path, kind: str) -> None:
-        self._path = directory / f"{kind}-{os.getpid()}.json"
+        # A node may have several downloads at once.
+        self._path = directory / f"{kind}-{os.getpid()}-{next(_NUMBERS)}.json"
         self._kind = kind
         self._written = 0.0
         self._swept = False

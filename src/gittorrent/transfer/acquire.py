@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gittorrent.repository.logstore import LogStore
     from gittorrent.repository.receive import Receiver
     from gittorrent.store.database import Database
+    from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.pack_download import DownloadFigures
@@ -87,6 +88,8 @@ class Context:
         sharing: how to share what arrives with others.
         clock: seconds since 1970.
         max_bytes: of pack data to take.
+        limits: what is sent and taken counts here too; None to go by ``sharing`` alone.
+        take_local: whether reels may be taken from repositories of this machine.
     """
 
     database: Database
@@ -97,6 +100,8 @@ class Context:
     sharing: Sharing = field(default_factory=Sharing)
     clock: Callable[[], float] = time.time
     max_bytes: int = MAX_REPOSITORY_BYTES
+    limits: Limits | None = None
+    take_local: bool = True
 
 
 class Acquisition:
@@ -110,7 +115,7 @@ class Acquisition:
     def __init__(self, location: Location, context: Context) -> None:
         self._location = location
         self._context = context
-        self._neighbours = Neighbours(context.reporter.note, context.sharing)
+        self._neighbours = Neighbours(context.reporter.note, context.sharing, context.limits)
         self._taker = Taker(self._neighbours, context)
         self._list: MirrorList | None = None
         self.first_contact = False
@@ -279,6 +284,10 @@ class Acquisition:
     ) -> None:
         """Bring one reel to the receiver; see `gittorrent.transfer.taking`."""
         await self._taker.take(offer, signed, receiver, tips)
+
+    def look_in(self, nearby: Sequence[Path]) -> None:
+        """Look for reels in these repositories of this machine before they are downloaded."""
+        self._taker.nearby = nearby
 
     def distrust(self, log: VerifiedLog, error: LyingReelError) -> None:
         """Believe a key no more that signed a manifest for the wrong objects; drop the pack."""

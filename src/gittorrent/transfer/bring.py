@@ -10,7 +10,7 @@ from gittorrent.repository.receive import receiving
 from gittorrent.repository.reelstore import ReelStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from gittorrent.ids import PushId
@@ -43,6 +43,7 @@ async def bring_reels(
     reporter: Reporter,
     *,
     keep: bool,
+    admit: Callable[[int], None] = lambda _size: None,
 ) -> Brought | None:
     """Download, prove and install the reels that lead from ``have`` towards the log's head.
 
@@ -54,6 +55,7 @@ async def bring_reels(
         have: pushes whose objects are all here.
         reporter: tells the user.
         keep: whether packs are to survive repacking, as on mirrors.
+        admit: told how many bytes the packs have; may refuse them by an error.
 
     Returns:
         What came; None if no reel helps.
@@ -65,6 +67,7 @@ async def bring_reels(
     chain = await acquisition.plan(log, have)
     if not chain:
         return None
+    admit(sum(signed.manifest.pack_size for _, signed in chain))
     with receiving(layout, log.object_format, ReelStore(layout)) as receiver:
         for offer, signed in chain:
             tips = list(store.refs_at_in(log, offer.end).values())

@@ -51,7 +51,11 @@ STALLED_SECONDS = 120.0
 """Time the peer may take to accept one chunk of what it asked for."""
 
 TICK_SECONDS = 1.0
-"""How often deadlines are looked at."""
+"""How often deadlines are looked at while something is sent or received."""
+
+QUIET_TICK_SECONDS = 10.0
+"""The same while nothing is: a thousand idle conversations are to cost nothing, and no deadline is
+shorter than a minute."""
 
 UNSENT_BYTES = 128 << 10
 """Bytes the kernel may hold that have not left yet: what is said waits behind no more than
@@ -67,6 +71,9 @@ class ConversationEndedError(UnreachableError):
 
 class Conversation:
     """A session on a connected, non-blocking socket.
+
+    ``is_unwelcome`` tells afterwards that there is no use in another one: the peer refused, or
+    broke the protocol.
 
     Args:
         sock: the socket; closed when the conversation ends.
@@ -94,6 +101,7 @@ class Conversation:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.ended = ""
+        self.is_unwelcome = False
         self._socket = sock
         self._shelf = shelf
         self._limiter = limiter
@@ -181,6 +189,8 @@ class Conversation:
     def _note_end(self, task: asyncio.Task[None]) -> None:
         error = task.exception()
         if isinstance(error, SessionError):
+            # Cut off in the middle is against the protocol too, and nobody's intention.
+            self.is_unwelcome = not self.ended
             self.ended = str(error)
             self.is_at_fault = True
             self._last_words = farewell(str(error))
@@ -234,6 +244,7 @@ class Conversation:
                     self._on_message(event)
             elif isinstance(event, Refused):
                 self.ended = f"refused: {event.reason}"
+                self.is_unwelcome = True
             elif isinstance(event, KeepAliveDue):
                 self._urgent.append(event.data)
                 self._to_write.set()
@@ -242,7 +253,8 @@ class Conversation:
 
     async def _watch(self) -> None:
         while not self.session.closed:
-            await asyncio.sleep(TICK_SECONDS)
+            is_quiet = not self._answers and self.session.receiving is None
+            await asyncio.sleep(QUIET_TICK_SECONDS if is_quiet else TICK_SECONDS)
             self._handle(self.session.tick(self._loop.time()))
 
     async def _write(self) -> None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gittorrent.ids import ManifestId, PushId
-    from gittorrent.transfer.limiter import Limiter
+    from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.mirror import PartSink, WantedPack
     from gittorrent.transfer.shelf import Shelf
     from gittorrent.transfer.slot_queue import SlotQueue
@@ -66,6 +66,9 @@ MAX_LOG_BYTES = 1 << 30
 
 MAX_CLAIMS = 64
 """Packs remembered that the other end told of before they were asked for."""
+
+FAREWELL = "done"
+"""The reason of a goodbye by somebody who is content, and does not want to be called again."""
 
 LOG_SECONDS = 600.0
 """Time a whole log may take; long logs over slow links are many megabytes."""
@@ -88,10 +91,10 @@ class GitMirror:
             sock,
             session,
             exchange.shelf,
-            exchange.limiter,
+            exchange.limits.sending_to(self._address),
             self._take,
             exchange.slots,
-            intake=exchange.intake,
+            intake=exchange.limits.down,
         )
         self._ready = asyncio.get_running_loop().create_future()
         self._heads: list[PushId] = []
@@ -103,6 +106,7 @@ class GitMirror:
         self._pack: WantedPack | None = None
         self._sink: PartSink | None = None
         self._waiting: deque[tuple[int, int]] = deque()
+        self._closing = False
         if role is Role.ANSWERER:
             self._conversation.say(Ready(VERSION, exchange.node_id))
             self._ready.set_result(None)
@@ -112,6 +116,11 @@ class GitMirror:
     def key(self) -> PeerKey:
         """What this conversation is called among those that wait for upload slots."""
         return self._conversation.key
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that were given to the other end."""
+        return self._conversation.bytes_sent
 
     @property
     def own_address(self) -> str:
@@ -224,10 +233,17 @@ class GitMirror:
         """Wait until the conversation is over, whoever ends it."""
         await asyncio.wait([self._task])
 
+    @property
+    def may_return(self) -> bool:
+        """Tell, of a conversation that is over, whether it ended against everybody's will."""
+        conversation = self._conversation
+        return not (self._closing or conversation.is_unwelcome or conversation.ended == FAREWELL)
+
     async def close(self) -> None:
         """Say goodbye and wait for the conversation's end."""
         self._sink = None
-        self._conversation.end("done")
+        self._closing = True
+        self._conversation.end(FAREWELL)
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _converse(self) -> None:
@@ -304,6 +320,7 @@ class GitMirror:
         message, payload = event.message, event.payload
         if isinstance(message, Ready):
             if message.node_id == self._exchange.node_id:
+                self._closing = True
                 self._conversation.end("that is myself")
             elif not self._ready.done():
                 self._ready.set_result(None)
@@ -349,18 +366,16 @@ class Exchange:
     Args:
         node_id: how this run calls itself; a mirror of that name is this run itself.
         shelf: what others may have.
-        limiter: of what is sent.
+        limits: of what is sent and taken.
         slots: upload slots; None where nothing is given.
         on_try: called when another end, the one given, tells of a mirror.
-        intake: limits what is received.
     """
 
     node_id: str
     shelf: Shelf
-    limiter: Limiter
+    limits: Limits
     slots: SlotQueue | None = None
     on_try: Callable[[GitMirror, Try], None] = lambda _mirror, _message: None
-    intake: Limiter | None = None
 
 
 def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gittorrent.ids import ManifestId, PushId
+    from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.mirror import PartSink, WantedPack
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.urls import Endpoint
@@ -81,8 +82,9 @@ class HttpMirror:
 
     kind = PeerKind.HTTP
 
-    def __init__(self, endpoint: Endpoint, trusted: AddressClass | None) -> None:
+    def __init__(self, endpoint: Endpoint, trusted: AddressClass | None, intake: Limiter) -> None:
         self._endpoint = endpoint
+        self._intake = intake
         self._trusted = trusted
         self._client = _client(trusted)
         self._heads: list[PushId] = []
@@ -91,6 +93,8 @@ class HttpMirror:
         self._flowing: tuple[int, int] | None = None
         self._slots = asyncio.Semaphore(_RANGES_AT_ONCE)
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._ended = asyncio.Event()
+        self.may_return = False
 
     @property
     def url(self) -> str:
@@ -157,9 +161,14 @@ class HttpMirror:
         """Return the part on its way and how many of its bytes are here."""
         return self._flowing
 
+    async def wait_closed(self) -> None:
+        """Wait until it is of no use any more."""
+        await self._ended.wait()
+
     async def close(self) -> None:
         """Stop all requests."""
         self._sink = None
+        self._ended.set()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -175,6 +184,8 @@ class HttpMirror:
         except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError) as error:
             if sink is not None and sink is self._sink:
                 sink.mirror_lost(self, f"{type(error).__name__}: {error}")
+                self.may_return = True
+                self._ended.set()
         except NotThereError:
             if sink is not None and sink is self._sink:
                 sink.parts_missing(self, first, last)
@@ -193,7 +204,9 @@ class HttpMirror:
                 data = bytearray()
                 wanted = pack.shape.size_of(part)
                 while len(data) < wanted:
-                    data += await answer.content.readexactly(min(1 << 16, wanted - len(data)))
+                    count = min(1 << 16, self._intake.chunk, wanted - len(data))
+                    await self._intake.take(count)
+                    data += await answer.content.readexactly(count)
                     self._flowing = (part, len(data))
                 self._flowing = None
                 if self._sink is not None and self._pack is pack:
@@ -210,10 +223,18 @@ class HttpMirror:
             raise MirrorLostError(f"{url}: {error}") from error
 
 
-async def open_http_mirror(endpoint: Endpoint, trusted: AddressClass | None) -> HttpMirror:
-    """Make sure a mirror answers at an HTTP endpoint and return it."""
+async def open_http_mirror(
+    endpoint: Endpoint, trusted: AddressClass | None, intake: Limiter
+) -> HttpMirror:
+    """Make sure a mirror answers at an HTTP endpoint and return it.
+
+    Args:
+        endpoint: where it is.
+        trusted: kind of address the endpoint was learned from; None if the user named it.
+        intake: limits how fast parts are taken.
+    """
     _judge_literal(endpoint, trusted)
-    mirror = HttpMirror(endpoint, trusted)
+    mirror = HttpMirror(endpoint, trusted, intake)
     try:
         await mirror.begin_talking()
     except BaseException:

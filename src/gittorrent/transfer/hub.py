@@ -1,8 +1,8 @@
 """Where other downloaders reach this one: a listening port and the conversations it brings.
 
 A clone that listens is told to others by the mirrors it talks to (peer exchange). Callers speak
-mirror-sync only, for one repository; anything else is hung up on. Both ends serve and ask over
-the same connection, so peers that cannot be reached still give.
+mirror-sync, for one repository, or ask for its list, which is short; anything else is hung up on.
+Both ends serve and ask over the same connection, so peers that cannot be reached still give.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from gittorrent.transfer.callers import plain_address
 from gittorrent.transfer.git_mirror import GitMirror
 from gittorrent.wire import pktline
 from gittorrent.wire.messages import Try
-from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
-from gittorrent.wire.service import MIRROR_SYNC, parse_request
+from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList, MirrorState
+from gittorrent.wire.service import MIRROR_LIST, MIRROR_SYNC, parse_request
 from gittorrent.wire.session import Role
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class PeerHub:
         callers: Callers,
         on_gone: Callable[[GitMirror], None],
     ) -> None:
+        self._repository = repository
         self._path = f"/{repository}".encode("ascii")
         self._exchange = exchange
         self._on_caller = on_caller
@@ -100,10 +101,14 @@ class PeerHub:
         Args:
             own_address: ours, as the conversation to say it in uses it.
         """
+        url = self.url_at(own_address)
+        return Try(MirrorEntry(url, INVITATION_SECONDS, MirrorState.PARTIAL))
+
+    def url_at(self, own_address: str) -> str:
+        """Return where to reach us, by one of our addresses."""
         address = own_address.removeprefix("::ffff:")
         host = f"[{address}]" if ":" in address else address
-        url = f"git://{host}:{self.port}{self._path.decode('ascii')}"
-        return Try(MirrorEntry(url, INVITATION_SECONDS, MirrorState.PARTIAL))
+        return f"git://{host}:{self.port}{self._path.decode('ascii')}"
 
     async def close(self) -> None:
         """Stop listening; conversations that were handed on stay."""
@@ -130,20 +135,26 @@ class PeerHub:
                 continue
             address = plain_address(str(peer[0]))
             if self._callers.enter(address):
-                self._spawn(self._attend(caller, address))
+                self._spawn(self._attend(caller, address, int(peer[1])))
             else:
                 caller.close()
 
-    async def _attend(self, sock: socket.socket, address: str) -> None:
+    async def _attend(self, sock: socket.socket, address: str, port: int) -> None:
         """Talk to one caller until either end is done."""
         try:
-            if not await self._is_for_us(sock):
+            request = await self._request_of(sock)
+            if request is None or request.path != self._path:
+                return
+            if request.service == MIRROR_LIST:
+                await self._list(sock)
+            if request.service != MIRROR_SYNC:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # The conversation closes it; until then we do, whatever happens.
             own = socket.socket(fileno=sock.detach())
             own.setblocking(False)
-            caller = GitMirror(f"peer://{address}", own, self._exchange, Role.ANSWERER)
+            shown = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+            caller = GitMirror(f"peer://{shown}", own, self._exchange, Role.ANSWERER)
             self._on_caller(caller)
             await caller.wait_closed()
             self._on_gone(caller)
@@ -153,7 +164,7 @@ class PeerHub:
             sock.close()
             self._callers.leave(address)
 
-    async def _is_for_us(self, sock: socket.socket) -> bool:
+    async def _request_of(self, sock: socket.socket) -> ServiceRequest | None:
         """Read what a caller wants; while many say nothing the one that waits longest is let go."""
         sock.setblocking(False)
         task = asyncio.get_running_loop().create_task(_read_request(sock))
@@ -163,12 +174,21 @@ class PeerHub:
         try:
             await asyncio.wait([task])
             if task.cancelled() or task.exception() is not None:
-                return False
-            request = task.result()
-            return request.service == MIRROR_SYNC and request.path == self._path
+                return None
+            return task.result()
         finally:
             task.cancel()
             self._waiting.pop(task, None)
+
+    async def _list(self, sock: socket.socket) -> None:
+        """Answer mirror-list with the repository alone: for mirrors that call back.
+
+        Without a push we are taken for what we are: a peer that has something, for a while.
+        """
+        answer = MirrorList(self._repository, (), None, ()).encode_packets()
+        with contextlib.suppress(OSError, TimeoutError):  # whoever asked has gone
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await asyncio.get_running_loop().sock_sendall(sock, answer)
 
 
 async def _read_request(sock: socket.socket) -> ServiceRequest:

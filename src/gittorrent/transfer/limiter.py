@@ -1,6 +1,7 @@
-"""How fast this node may send: a token bucket shared by everything that does.
+"""How fast this process may send and take: token buckets, for all together and for each peer.
 
 A limit is in bytes per second; without one nothing waits. Waiting is fair in the order of asking.
+What goes to one peer passes that peer's bucket and the common one, and waits for the later of them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import deque
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from gittorrent.errors import UsageError
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 CHUNK = 256 << 10
 """Bytes sent between two looks at the limit, when there is none or it is high."""
+
+RECENT_PEERS = 256
+"""Peers whose limits are remembered though nothing is sent to them just now."""
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)([KMG]?)\Z", re.IGNORECASE)
 _FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -47,26 +53,87 @@ class Limiter:
     Args:
         rate: bytes per second, None for no limit.
         clock: seconds that never run backwards.
+        within: a limiter that counts the same bytes too; None if there is none.
     """
 
-    def __init__(self, rate: int | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.rate = rate
+    def __init__(
+        self,
+        rate: int | None,
+        clock: Callable[[], float] = time.monotonic,
+        within: Limiter | None = None,
+    ) -> None:
+        self._rate = rate
         self._clock = clock
+        self._within = within
         self._free_at = clock()
+
+    @property
+    def rate(self) -> int | None:
+        """The most that can get through here: bytes per second, None for no limit."""
+        rates = [self._rate, None if self._within is None else self._within.rate]
+        return min((rate for rate in rates if rate is not None), default=None)
 
     @property
     def chunk(self) -> int:
         """Bytes to ask for at a time: a tenth of a second's worth, within bounds."""
-        if self.rate is None:
+        rate = self.rate
+        if rate is None:
             return CHUNK
-        return max(4096, min(CHUNK, self.rate // 10))
+        return max(4096, min(CHUNK, rate // 10))
 
-    async def take(self, count: int) -> None:
-        """Wait until ``count`` bytes may be sent."""
-        if self.rate is None:
-            return
+    def reserve(self, count: int) -> float:
+        """Count ``count`` bytes, and return the seconds to wait before they may pass."""
+        wait = 0.0 if self._within is None else self._within.reserve(count)
+        if self._rate is None:
+            return wait
         now = self._clock()
         begin = max(now, self._free_at)
-        self._free_at = begin + count / self.rate
-        if begin > now:
-            await asyncio.sleep(begin - now)
+        self._free_at = begin + count / self._rate
+        return max(wait, begin - now)
+
+    async def take(self, count: int) -> None:
+        """Wait until ``count`` bytes may pass."""
+        wait = self.reserve(count)
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+
+class Limits:
+    """The limits of one process: what it sends, what it takes, and what one peer gets.
+
+    Args:
+        up: bytes per second of all sending together; None for no limit.
+        down: bytes per second of all that is taken; None for no limit.
+        peer_up: bytes per second that one peer gets, however many connections it has.
+        clock: seconds that never run backwards.
+        peer_of: says which addresses count as one peer.
+    """
+
+    def __init__(
+        self,
+        up: int | None = None,
+        down: int | None = None,
+        peer_up: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        peer_of: Callable[[str], str] = str,
+    ) -> None:
+        self.up = Limiter(up, clock)
+        self.down = Limiter(down, clock)
+        self._peer_up = peer_up
+        self._clock = clock
+        self._peer_of = peer_of
+        self._peers: WeakValueDictionary[str, Limiter] = WeakValueDictionary()
+        # Whoever comes back at once, as with every request over HTTP, finds its bucket as it was.
+        self._recent: deque[Limiter] = deque(maxlen=RECENT_PEERS)
+
+    def sending_to(self, address: str) -> Limiter:
+        """Return what paces sending to one address; keep it as long as anything is sent there."""
+        if self._peer_up is None:
+            return self.up
+        peer = self._peer_of(address)
+        limiter = self._peers.get(peer)
+        if limiter is None:
+            limiter = Limiter(self._peer_up, self._clock, self.up)
+            self._peers[peer] = limiter
+            self._recent.append(limiter)
+        return limiter

@@ -120,6 +120,15 @@ class Mirror(Protocol):
         """Return the part on its way and how many of its bytes are here."""
         ...
 
+    async def wait_closed(self) -> None:
+        """Wait until nothing comes from it any more, whoever ended that."""
+        ...
+
+    @property
+    def may_return(self) -> bool:
+        """Tell, when nothing comes from it any more, whether dialling again may help."""
+        ...
+
     async def close(self) -> None:
         """End the conversation."""
         ...

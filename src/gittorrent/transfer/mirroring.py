@@ -24,6 +24,7 @@ from gittorrent.repository.receive import LyingReelError, check_descents
 from gittorrent.store.database import CarriedRow
 from gittorrent.transfer.acquire import Acquisition, Context
 from gittorrent.transfer.bring import bring_reels
+from gittorrent.transfer.neighbours import Sharing
 
 if TYPE_CHECKING:
     from gittorrent.ids import ObjectFormat, PushId, RepositoryId
@@ -61,15 +62,22 @@ class Mirroring:
         home: of the node.
         database: of the node.
         reporter: tells the user.
+        sharing: how to share what arrives, and how fast to take it.
     """
 
     def __init__(
-        self, location: Location, home: Home, database: Database, reporter: Reporter
+        self,
+        location: Location,
+        home: Home,
+        database: Database,
+        reporter: Reporter,
+        sharing: Sharing | None = None,
     ) -> None:
         self._location = location
         self._home = home
         self._database = database
         self._reporter = reporter
+        self._sharing = sharing or Sharing()
 
     async def update(self, name: str | None = None) -> Mirrored:
         """Make the mirror, or bring it up to date.
@@ -82,7 +90,9 @@ class Mirroring:
         """
         home = self._home
         home.repositories.mkdir(parents=True, exist_ok=True)
-        context = Context(self._database, home.partial, home.run, Git(home.root), self._reporter)
+        context = Context(
+            self._database, home.partial, home.run, Git(home.root), self._reporter, self._sharing
+        )
         async with Acquisition(self._location, context) as acquisition:
             claimed = await acquisition.open()
             latest = acquisition.mirror_list.latest

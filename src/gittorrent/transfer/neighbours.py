@@ -2,7 +2,8 @@
 
 Keeps the conversations, dials what it is told of (within limits, and only where strangers may
 send us), listens for other downloaders, and lets everybody take part in the running download.
-What goes wrong with one neighbour is told to the user and never stops the others.
+What goes wrong with one neighbour is told to the user and never stops the others. One that is lost
+while a download runs is dialled again, as `gittorrent.swarm.redial` says.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.swarm.bitmap import PartSet
+from gittorrent.swarm.redial import Redial
 from gittorrent.swarm.telling import Telling
 from gittorrent.transfer.callers import Callers, plain_address
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, claimed_parts
 from gittorrent.transfer.hub import PeerHub
-from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.opening import open_mirror
 from gittorrent.transfer.partial_shelf import PartialShelf
 from gittorrent.transfer.slot_queue import SlotQueue
@@ -43,6 +45,12 @@ MAX_NEIGHBOURS = 40
 MAX_LEARNED = 8
 """Addresses taken from one of those we dialled; only the first mirror may tell more."""
 
+SHOWN_BYTES = 64 << 10
+"""Bytes from which on it is worth a word that somebody got something: questions are fewer."""
+
+LOOK_SECONDS = 0.5
+"""How often it is looked whether somebody who was lost is due to be dialled again."""
+
 SMALLEST_SHARED = 4
 """Parts below which a download is over before anybody else could profit."""
 
@@ -55,11 +63,13 @@ class Sharing:
         listen: port to listen on; 0 takes a free one, None listens nowhere.
         up_limit: bytes per second to give, None for no limit.
         down_limit: bytes per second to take, None for no limit.
+        peer_up_limit: bytes per second to give to one peer, None for no limit.
     """
 
     listen: int | None = 0
     up_limit: int | None = None
     down_limit: int | None = None
+    peer_up_limit: int | None = None
 
 
 class Neighbours:
@@ -68,9 +78,12 @@ class Neighbours:
     Args:
         note: tells the user something worth a line.
         sharing: how to share.
+        limits: what is sent and taken counts here too; made from ``sharing`` by default.
     """
 
-    def __init__(self, note: Callable[[str], None], sharing: Sharing) -> None:
+    def __init__(
+        self, note: Callable[[str], None], sharing: Sharing, limits: Limits | None = None
+    ) -> None:
         self.shelf = PartialShelf()
         self.mirrors: list[Mirror] = []
         self._note = note
@@ -79,13 +92,12 @@ class Neighbours:
         self._exchange = Exchange(
             secrets.token_hex(20),
             self.shelf,
-            Limiter(sharing.up_limit),
+            limits or Limits(sharing.up_limit, sharing.down_limit, sharing.peer_up_limit),
             self._slots,
             self._learn,
-            Limiter(sharing.down_limit),
         )
         self._trusted: AddressClass | None = None
-        self._known: set[str] = set()
+        self._known: dict[str, tuple[Endpoint, AddressClass | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._hub: PeerHub | None = None
         self._repository: RepositoryId | None = None
@@ -94,6 +106,9 @@ class Neighbours:
         self._told_first = 0
         self._callers = Callers()
         self._learned: Counter[PeerKey] = Counter()
+        self._redial = Redial(secrets.randbelow)
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._redialling: asyncio.Task[None] | None = None
 
     async def open_first(self, endpoint: Endpoint, kind: AddressClass) -> None:
         """Begin to talk to the mirror the user named.
@@ -103,8 +118,8 @@ class Neighbours:
             kind: of its address; what it tells of is judged by it.
         """
         self._trusted = kind
-        self._known.add(endpoint.url)
-        self.mirrors.append(await open_mirror(endpoint, self._exchange))
+        self._known[endpoint.url] = (endpoint, None)  # the user may name any address
+        self._keep(await open_mirror(endpoint, self._exchange), endpoint.url)
 
     def gather(self, urls: Iterable[str]) -> None:
         """Begin to dial mirrors; they join downloads as they answer."""
@@ -120,13 +135,13 @@ class Neighbours:
             return False
         if endpoint.url in self._known or len(self._known) >= MAX_NEIGHBOURS:
             return False
-        self._known.add(endpoint.url)
+        self._known[endpoint.url] = (endpoint, trusted)
         self._spawn(self._join(endpoint, trusted))
         return True
 
     def is_growing(self) -> bool:
-        """Tell whether somebody who was dialled has not answered yet."""
-        return bool(self._tasks)
+        """Tell whether somebody who was dialled, or will be again, has not answered yet."""
+        return bool(self._tasks) or self._redial.next_deadline() is not None
 
     async def grown(self, seconds: float) -> bool:
         """Wait for somebody who was dialled to answer; tells whether anybody did in time."""
@@ -149,6 +164,8 @@ class Neighbours:
             self._spawn(self._offer_help(mirror, download))
         if download.wanted.total >= SMALLEST_SHARED:
             self._listen(repository)
+        if self._redial.next_deadline() is not None:
+            self._wake_redialling()
 
     def rest(self) -> None:
         """Note that no download is running."""
@@ -170,6 +187,15 @@ class Neighbours:
             else:
                 self._telling.left(key)
 
+    def giving(self) -> list[dict[str, object]]:
+        """Return what was given to whom so far, and who waits for its turn."""
+        waiting = self._slots.waiting
+        return [
+            {"peer": mirror.url, "sent": mirror.bytes_sent, "choked": mirror.key in waiting}
+            for mirror in self.mirrors
+            if isinstance(mirror, GitMirror) and mirror.bytes_sent >= SHOWN_BYTES
+        ]
+
     def take_claim(self, mirror: Mirror, parts: PartSet | None) -> None:
         """Note what a neighbour says it has, so that it is not told of that."""
         if isinstance(mirror, GitMirror) and self._download is not None:
@@ -178,9 +204,11 @@ class Neighbours:
 
     async def close(self) -> None:
         """End all conversations."""
-        for task in list(self._tasks):
+        redialling = () if self._redialling is None else (self._redialling,)
+        tasks = [*self._watchers, *redialling, *self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._hub is not None:
             await self._hub.close()
         await asyncio.gather(*(m.close() for m in self.mirrors), return_exceptions=True)
@@ -189,6 +217,47 @@ class Neighbours:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _keep(self, mirror: Mirror, url: str) -> None:
+        """Count a mirror that answered among the neighbours, in the place of its former self."""
+        before = [at for at, known in enumerate(self.mirrors) if known.url == url]
+        if before:
+            self.mirrors[before[0]] = mirror
+        else:
+            self.mirrors.append(mirror)
+        task = asyncio.get_running_loop().create_task(self._watch(mirror, url))
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    async def _watch(self, mirror: Mirror, url: str) -> None:
+        """Wait for a mirror's end, and see to it that it is dialled again if that may help."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await mirror.wait_closed()
+        if not mirror.may_return or self._download is None:
+            self._redial.forget(url)
+            return
+        await mirror.close()
+        now = loop.time()
+        if self._redial.lost(url, now, now - begun):
+            self._wake_redialling()
+
+    def _wake_redialling(self) -> None:
+        if self._redialling is None or self._redialling.done():
+            work = self._redial_due()
+            self._redialling = asyncio.get_running_loop().create_task(work)
+
+    async def _redial_due(self) -> None:
+        """Dial those who are due, until nobody waits or no download is running."""
+        loop = asyncio.get_running_loop()
+        while self._download is not None:
+            deadline = self._redial.next_deadline()
+            if deadline is None:
+                return
+            # Others may be lost, and due, before whoever is due first now.
+            await asyncio.sleep(min(LOOK_SECONDS, max(0.0, deadline - loop.time())))
+            for url in self._redial.due(loop.time()):
+                self._spawn(self._join(*self._known[url], again=True))
 
     def _listen(self, repository: RepositoryId) -> None:
         if self._hub is not None or self._sharing.listen is None:
@@ -239,16 +308,25 @@ class Neighbours:
         if self._download is not None:
             self._spawn(self._offer_help(caller, self._download))
 
-    async def _join(self, endpoint: Endpoint, trusted: AddressClass | None) -> None:
+    async def _join(
+        self, endpoint: Endpoint, trusted: AddressClass | None, *, again: bool = False
+    ) -> None:
+        """Dial a mirror; it takes part in what is downloaded from then on."""
+        url = endpoint.url
         try:
             mirror = await open_mirror(endpoint, self._exchange, trusted)
         except GitTorrentError as error:
-            self._note(f"{endpoint.url} is left out: {error}")
+            if again and self._redial.failed(url, asyncio.get_running_loop().time()):
+                self._wake_redialling()
+            else:
+                self._note(f"{url} is left out: {error}")
             return
         if isinstance(mirror, GitMirror) and self._callers.is_banned(mirror.address):
             await mirror.close()
             return
-        self.mirrors.append(mirror)
+        if again:
+            self._note(f"{url} is back")
+        self._keep(mirror, url)
         self._say_where(mirror)
         if self._download is not None:
             await self._offer_help(mirror, self._download)

@@ -39,4 +39,4 @@ async def open_mirror(
         return await open_git_mirror(endpoint, exchange, trusted)
     from gittorrent.transfer.http_mirror import open_http_mirror
 
-    return await open_http_mirror(endpoint, trusted)
+    return await open_http_mirror(endpoint, trusted, exchange.limits.down)

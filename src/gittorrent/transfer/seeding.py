@@ -1,8 +1,8 @@
 """Turns a clone into a seed: gives the reels it holds, or can build, to whoever asks.
 
 Nothing is downloaded but the log and the manifests. The seed listens on a port of its own, tells
-the mirror it names where that is, and is introduced by it to downloaders; those that cannot be
-reached are served over the seed's own connection to the mirror's introductions all the same.
+the mirror it names where that is, and is introduced by it to downloaders. By notices that mirror
+and those it lists tell of the seed in their lists too, for some minutes at a time.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from gittorrent.repository.carried import CLONE, About
 from gittorrent.repository.litter import clear_litter
 from gittorrent.repository.rebuild import rebuild_reel
 from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.announcing import announce_for_long
 from gittorrent.transfer.callers import Callers
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, open_git_mirror
 from gittorrent.transfer.hub import PeerHub
-from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gittorrent.ids import PushId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.receive import SignedManifest
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS = 30.0
 """Time between attempts to reach the mirror again."""
+
+
+MAX_CALLERS = 80
+"""Conversations that others may have with a seed."""
 
 
 class NothingToSeedError(GitTorrentError):
@@ -128,7 +134,12 @@ def _build_missing(
 
 
 async def seed(
-    shelf: Shelf, carried: Carried, location: Location, limiter: Limiter, port: int = 0
+    shelf: Shelf,
+    carried: Carried,
+    location: Location,
+    limits: Limits,
+    port: int = 0,
+    slots: SlotQueue | None = None,
 ) -> None:
     """Serve a prepared clone until cancelled.
 
@@ -136,26 +147,52 @@ async def seed(
         shelf: gives what the clone holds.
         carried: the clone.
         location: the mirror to be introduced by.
-        limiter: of what is sent.
+        limits: of what is sent.
         port: to listen on; 0 takes a free one.
+        slots: upload slots, if they are shared with other conversations of this process.
     """
-    about = carried.about
     callers: set[GitMirror] = set()
-    exchange = Exchange(secrets.token_hex(20), shelf, limiter, SlotQueue())
-    hub = PeerHub(about.repository_id, exchange, callers.add, Callers(), callers.discard)
-    hub.start(port)
+    exchange = Exchange(secrets.token_hex(20), shelf, limits, slots or SlotQueue())
+    hub = PeerHub(
+        carried.about.repository_id, exchange, callers.add, Callers(MAX_CALLERS), callers.discard
+    )
+    announcing = None
+    if hub.start(port) and location.endpoint.scheme == "git":
+        work = announce_for_long(location.endpoint, hub.url_at, lambda: _latest(carried))
+        announcing = asyncio.get_running_loop().create_task(work)
     try:
         while True:
-            try:
-                mirror = await open_git_mirror(location.endpoint, exchange)
-            except GitTorrentError:
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            _announce(mirror, shelf, carried, hub)
-            await mirror.wait_closed()
+            await _be_introduced(shelf, carried, location, exchange, hub)
+            await asyncio.sleep(RETRY_SECONDS)
     finally:
+        if announcing is not None:
+            announcing.cancel()
+            await asyncio.gather(announcing, return_exceptions=True)
         await hub.close()
-        await asyncio.gather(*(c.close() for c in callers), return_exceptions=True)
+        await asyncio.gather(*(c.close() for c in list(callers)), return_exceptions=True)
+
+
+def _latest(carried: Carried) -> PushId | None:
+    """Return the newest push of a log; none if the repository has just been removed."""
+    ids = carried.log_store.ids()
+    return ids[-1] if ids else None
+
+
+async def _be_introduced(
+    shelf: Shelf, carried: Carried, location: Location, exchange: Exchange, hub: PeerHub
+) -> None:
+    """Talk to the mirror that introduces us to others, as long as that goes well."""
+    if location.endpoint.scheme != "git":
+        return  # a web server introduces nobody
+    try:
+        mirror = await open_git_mirror(location.endpoint, exchange)
+    except GitTorrentError:
+        return
+    try:
+        _announce(mirror, shelf, carried, hub)
+        await mirror.wait_closed()
+    finally:
+        await mirror.close()
 
 
 def _announce(mirror: GitMirror, shelf: Shelf, carried: Carried, hub: PeerHub) -> None:

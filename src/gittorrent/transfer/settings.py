@@ -8,6 +8,8 @@
 ``gittorrent.seedTime``         seconds to go on giving a fetched repository to others; 0 by default
 ``gittorrent.downLimit``        bytes per second to take from others; with K, M or G
 ``gittorrent.upLimit``          bytes per second to give to others; with K, M or G
+``gittorrent.peerUpLimit``      bytes per second to give to one of them; with K, M or G
+``gittorrent.useNode``          whether a node that runs on this machine may help; true by default
 ==============================  ====================================================================
 """
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,15 @@ class Settings:
     max_bytes: int
     sharing: Sharing
     seed_seconds: int
+    use_node: bool
+
+    @property
+    def node_may_act(self) -> bool:
+        """Tell whether the node of this machine may download and seed in our place.
+
+        It goes by its own limits and listens, so not where this fetch is to do otherwise.
+        """
+        return self.use_node and self.sharing == Sharing(self.sharing.listen or 0)
 
 
 def read_settings(config: Mapping[str, str]) -> Settings:
@@ -52,7 +64,9 @@ def read_settings(config: Mapping[str, str]) -> Settings:
             _port(config.get("gittorrent.listen", "auto")),
             _limit(config.get("gittorrent.uplimit")),
             _limit(config.get("gittorrent.downlimit")),
+            _limit(config.get("gittorrent.peeruplimit")),
         ),
+        use_node=config.get("gittorrent.usenode", "").lower() not in _FALSE,
     )
 
 

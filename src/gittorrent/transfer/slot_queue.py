@@ -30,6 +30,11 @@ class SlotQueue:
         """Who is being sent a part or waits for that."""
         return self._machine.line
 
+    @property
+    def waiting(self) -> set[PeerKey]:
+        """Who waits for its turn."""
+        return set(self._waiting)
+
     async def turn(self, peer: PeerKey) -> None:
         """Wait until ``peer`` may be sent a part; `done` must follow."""
         loop = asyncio.get_running_loop()

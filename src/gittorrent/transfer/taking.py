@@ -7,14 +7,18 @@ the rest arrives. Partial downloads are kept until `Taker.discard` says that the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gittorrent.errors import LocalError
+from gittorrent.repository.cache import sweep_unattended
 from gittorrent.repository.indexing import PackBrokenError
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.receive import LyingReelError
-from gittorrent.repository.reelstore import ReelStore
+from gittorrent.repository.reelstore import ReelStore, ReelStoreError
+from gittorrent.store.home import Home
 from gittorrent.store.partial import PartialPack, expire
 from gittorrent.store.snapshot import Snapshot
 from gittorrent.transfer.mirror import WantedPack
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from gittorrent.reel.path import ReelOffer
     from gittorrent.repository.indexing import IndexedPack, Indexer
     from gittorrent.repository.receive import Receiver, SignedManifest
+    from gittorrent.repository.reelstore import StoredReel
     from gittorrent.swarm.bitmap import PartSet
     from gittorrent.transfer.acquire import Context
     from gittorrent.transfer.neighbours import Neighbours
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
 
 class Taker:
     """Brings reels for one acquisition.
+
+    ``nearby`` names further repositories of this machine that may have them.
 
     Args:
         neighbours: whom to download from and share with.
@@ -47,6 +54,7 @@ class Taker:
         self._neighbours = neighbours
         self._context = context
         self._kept: list[PartialPack] = []
+        self.nearby: Sequence[Path] = ()
 
     def close(self) -> None:
         """Let go of what was downloaded; it stays for whoever goes on."""
@@ -76,12 +84,11 @@ class Taker:
             NoSourceError: nobody has what is missing; verified parts are kept.
         """
         manifest = signed.manifest
-        stored = await asyncio.to_thread(self._local_copy, manifest)
-        if stored is not None:
-            self._context.reporter.note(f"taking {manifest.pack_size} bytes from {stored}")
-            await asyncio.to_thread(receiver.take_local, signed, stored, tips)
+        if await self._take_local(signed, receiver, tips):
             return
-        expire(self._context.partial)
+        home = Home(self._context.partial.parent)
+        expire(home.partial)
+        sweep_unattended(home.cache, home.control, self._context.clock())
         partial = await asyncio.to_thread(PartialPack, self._context.partial, manifest, signed.file)
         self._kept.append(partial)
         small = receiver.is_small(manifest)
@@ -106,15 +113,42 @@ class Taker:
             if indexer is not None:
                 await asyncio.to_thread(indexer.abandon)
 
-    def _local_copy(self, manifest: Manifest) -> Path | None:
-        """Return the pack of a reel that this node carries already."""
-        for row in self._context.database.carried():
-            path = Path(row.path)
-            if row.repository_id == manifest.repository and path.is_dir():
-                found = ReelStore(Layout(path)).get(manifest.id)
-                if found is not None and found.is_available:
-                    return found.pack
+    async def _take_local(
+        self, signed: SignedManifest, receiver: Receiver, tips: Sequence[Oid]
+    ) -> bool:
+        """Take a reel from this machine if it is there and whole; tells whether it was."""
+        reporter = self._context.reporter
+        stored = await asyncio.to_thread(self._local_copy, signed.manifest)
+        if stored is None:
+            return False
+        try:
+            await asyncio.to_thread(receiver.take_local, signed, stored, tips)
+        except LocalError as error:
+            reporter.note(f"{error}; downloading instead")
+            return False
+        size = signed.manifest.pack_size / (1 << 20)
+        reporter.note(f"took {size:.2f} MiB from {stored.pack}, without a download")
+        return True
+
+    def _local_copy(self, manifest: Manifest) -> StoredReel | None:
+        """Return a reel that a repository of this machine has already."""
+        for path in self._nearby(manifest):
+            if path.is_dir():
+                with contextlib.suppress(ReelStoreError):
+                    found = ReelStore(Layout(path)).get(manifest.id)
+                    if found is not None and found.is_available:
+                        return found
         return None
+
+    def _nearby(self, manifest: Manifest) -> list[Path]:
+        """Return the repositories to look into."""
+        if not self._context.take_local:
+            return []
+        rows = self._context.database.carried()
+        return [
+            *self.nearby,
+            *(Path(row.path) for row in rows if row.repository_id == manifest.repository),
+        ]
 
     async def _download_parts(
         self,
@@ -131,7 +165,11 @@ class Taker:
         def show(figures: DownloadFigures) -> None:
             reporter.downloading(wanted.manifest, figures)
             snapshot.write(
-                {"repository_id": signed.manifest.repository, "download": asdict(figures)}
+                {
+                    "repository_id": signed.manifest.repository,
+                    "download": asdict(figures),
+                    "giving": neighbours.giving(),
+                }
             )
 
         def share(have: PartSet) -> None:

@@ -121,6 +121,9 @@ LONG_LINE = 1 * KIB
 MAX_LOG_ENTRIES = 2**20
 """Push objects sent for the ``fetch log`` requests open together: a push a minute for two years."""
 
+FIRST_LINE_BUFFER = 4096
+"""Bytes set aside for lines in each conversation, idle ones too; most lines have some hundred."""
+
 FIRST_PAYLOAD_BUFFER = 4 * MIB
 """Bytes set aside when a payload is announced; larger ones grow as their bytes truly arrive."""
 

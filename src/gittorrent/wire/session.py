@@ -93,7 +93,7 @@ class Session:
         self._timeouts = timeouts or Timeouts()
         self._asked = Ledger(limits.MAX_PIPELINED)
         self._to_answer = Ledger(limits.MAX_INCOMING)
-        self._buffer = bytearray(limits.MAX_PKT_LINE)
+        self._buffer = bytearray(limits.FIRST_LINE_BUFFER)
         self._start = 0
         self._end = 0
         self._payload: Payload | None = None
@@ -150,10 +150,17 @@ class Session:
             return self._payload.writable()
         if self._closed or self._start == self._end:
             self._start = self._end = 0
+            if len(self._buffer) > limits.FIRST_LINE_BUFFER:
+                self._buffer = bytearray(limits.FIRST_LINE_BUFFER)
         elif self._start and self._end > len(self._buffer) // 2:
             size = self._end - self._start
             self._buffer[:size] = self._buffer[self._start : self._end]
             self._start, self._end = 0, size
+        elif self._end == len(self._buffer):
+            # A long line; the old buffer cannot be resized while a view of it is in use.
+            larger = bytearray(limits.MAX_PKT_LINE)
+            larger[: self._end] = self._buffer
+            self._buffer = larger
         return memoryview(self._buffer)[self._end :]
 
     def received(self, n: int) -> list[Event]:

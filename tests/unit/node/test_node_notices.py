@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,15 +20,22 @@ from gittorrent.node.notices import (
     FIRST_TTL,
     LONGEST_TTL,
     MAX_NOTICES,
+    MAX_PARTIAL_PER_SOURCE,
     MAX_PER_SOURCE,
+    PARTIAL_TTL,
     WINDOW_SECONDS,
     Answer,
     Notices,
     granted_at_most,
 )
 from gittorrent.node.services import Reachable
+from gittorrent.node.shelf import MAX_MIRRORS, MAX_PARTIAL, RepositoryShelf
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database, MirrorRow
+from gittorrent.transfer.git_mirror import Exchange
+from gittorrent.transfer.hub import PeerHub
+from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.shelf import EmptyShelf
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.fields import RemoteRefusal
 from gittorrent.wire.mirrorlist import MirrorState, parse_text
@@ -119,6 +127,80 @@ def test_a_mirror_that_is_behind_is_listed_as_stale(
         run(Notices(database, lambda: True).receive(entry(own), said, "127.0.0.1"))
         (row,) = database.mirrors(own.about.repository_id, 0)
         assert row.state is MirrorState.STALE
+
+
+@contextmanager
+def peer_of(carried: Carried) -> Iterator[int]:
+    """A peer that listens as downloaders and seeds do; yields its port."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def begin() -> PeerHub:
+        exchange = Exchange("peer", EmptyShelf(), Limits())
+        hub = PeerHub(carried.about.repository_id, exchange, lambda _caller: None)
+        assert hub.start()
+        return hub
+
+    hub = asyncio.run_coroutine_threadsafe(begin(), loop).result(20)
+    try:
+        yield hub.port
+    finally:
+        asyncio.run_coroutine_threadsafe(hub.close(), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(20)
+        loop.close()
+
+
+def test_a_peer_is_listed_as_partial_and_for_minutes_only(
+    carried: Carried, database: Database
+) -> None:
+    clock = Clock()
+    notices = Notices(database, lambda: True, clock)
+    repository = carried.about.repository_id
+    with peer_of(carried) as port:
+        said = notice(carried, f"git://127.0.0.1:{port}/{repository}", ttl=86400)
+        for _ in range(4):  # renewing does not make it last longer
+            granted = run(notices.receive(entry(carried), said, "127.0.0.1")).granted
+            assert granted == PARTIAL_TTL
+        other = notice(carried, f"git://127.0.0.1:{port}/{'a' * 52}")
+        assert run(notices.receive(entry(carried), other, "127.0.0.1")).refusal
+    (row,) = database.mirrors(repository, int(clock.now))
+    assert row.state is MirrorState.PARTIAL
+    (told,) = RepositoryShelf(carried, database, clock).mirrors()
+    assert (told.state, told.valid) == (MirrorState.PARTIAL, PARTIAL_TTL)
+    clock.now += PARTIAL_TTL
+    assert RepositoryShelf(carried, database, clock).mirrors() == []
+
+
+def test_partial_peers_do_not_crowd_out_mirrors(
+    carried: Carried, database: Database, tmp_path: Path
+) -> None:
+    clock = Clock()
+    now, repository = int(clock.now), carried.about.repository_id
+
+    def add(number: int, state: MirrorState, source: str) -> None:
+        url = f"git://{source}:{number}/x"
+        database.list_mirror(repository, MirrorRow(url, state, source, now, now + 500, 0))
+
+    for number in range(1, 200):
+        add(number, MirrorState.PARTIAL, f"198.51.100.{number}")
+    for number in range(MAX_PARTIAL_PER_SOURCE):
+        add(number + 1, MirrorState.PARTIAL, "127.0.0.1")
+    for number in range(1, 60):
+        add(number, MirrorState.CURRENT, f"203.0.113.{number}")
+    told = RepositoryShelf(carried, database, clock).mirrors()
+    states = [entry.state for entry in told]
+    assert len(told) == MAX_MIRRORS
+    assert states.count(MirrorState.PARTIAL) == MAX_PARTIAL
+    assert set(states[-MAX_PARTIAL:]) == {MirrorState.PARTIAL}
+    notices = Notices(database, lambda: True, clock)
+    with peer_of(carried) as port:
+        said = notice(carried, f"git://127.0.0.1:{port}/{repository}")
+        assert "listed already" in run(notices.receive(entry(carried), said, "127.0.0.1")).refusal
+    with mirror_of(carried, tmp_path) as mirror:
+        said = notice(carried, f"{mirror.git}/project.git")
+        assert run(notices.receive(entry(carried), said, "127.0.0.1")).granted == FIRST_TTL
 
 
 def test_nobody_but_the_announcing_address_is_contacted(

@@ -18,7 +18,8 @@ from gittorrent.node.services import Lists, Reachable
 from gittorrent.node.shelf import RepositoryShelf
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.conversation import Conversation
-from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.limiter import Limiter, Limits
+from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire import pktline
 from gittorrent.wire.limits import MAX_INCOMING
 from gittorrent.wire.messages import VERSION, FetchPush, Ready
@@ -29,11 +30,11 @@ Serve = Callable[[socket.socket, str], Awaitable[None]]
 
 def listeners(carried: Carried, seconds: float) -> dict[str, Serve]:
     catalogue, lists = Catalogue([carried]), Lists(Reachable())
-    notices, children, limiter = Notices(None, lambda: True), Children(), Limiter(None)
-    git = GitListener(catalogue, lists, notices, children, limiter, "node", seconds)
+    notices, children, limits = Notices(None, lambda: True), Children(), Limits()
+    git = GitListener(catalogue, lists, notices, children, limits, "node", SlotQueue(), seconds)
     return {
         "git": git.serve,
-        "http": HttpListener(catalogue, lists, notices, children, limiter, seconds).serve,
+        "http": HttpListener(catalogue, lists, notices, children, limits, seconds).serve,
     }
 
 

@@ -1,0 +1,157 @@
+"""Fills the cache: from mirrors, as a mirror is made; or from a clone of this machine.
+
+Either way the log is verified from its first policy on, manifests by their signatures, and packs by
+their manifests. What is interrupted or does not hold never gets a time until which it is kept, and
+goes with the next sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import TYPE_CHECKING
+
+from gittorrent.durable import locked
+from gittorrent.errors import IdentityError, TrustError
+from gittorrent.reel.path import ReelOffer
+from gittorrent.repository.cache import adopt
+from gittorrent.repository.carried import CACHE, About, Carried, object_format_of
+from gittorrent.repository.receive import LyingReelError, check_descents
+from gittorrent.transfer.acquire import Acquisition, verify_manifest
+from gittorrent.transfer.bring import bring_reels
+from gittorrent.transfer.mirror import NotThereError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gittorrent.ids import PushId
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.receive import SignedManifest
+    from gittorrent.repository.reelstore import StoredReel
+    from gittorrent.store.database import Database
+    from gittorrent.transfer.acquire import Context
+    from gittorrent.transfer.location import Location
+
+
+async def fill_from_mirrors(
+    target: Carried, location: Location, context: Context, admit: Callable[[int], None]
+) -> None:
+    """Download what the mirrors have as reels, up to the newest push that any of them reaches.
+
+    Args:
+        target: repository of the cache.
+        location: the mirror to begin with, and the repository.
+        context: of the world around it.
+        admit: told how many bytes will come; may refuse them by an error.
+
+    Raises:
+        GitTorrentError: the reasons acquiring has.
+    """
+    async with Acquisition(location, context) as acquisition:
+        await acquisition.open()
+        with locked(target.layout.lock, wait=False):
+            _clear(target)
+            log = await acquisition.fetch_log(target.log_store, target.object_format)
+            acquisition.gather(log)
+            have = _completed(target, log)
+            try:
+                await bring_reels(
+                    acquisition,
+                    target.layout,
+                    log,
+                    target.log_store,
+                    have,
+                    context.reporter,
+                    keep=True,
+                    admit=admit,
+                )
+            except LyingReelError as error:
+                acquisition.distrust(log, error)
+                raise
+            await asyncio.to_thread(_commit, target, log, location)
+
+
+def fill_from_clone(
+    target: Carried,
+    source: Path,
+    location: Location,
+    database: Database,
+    admit: Callable[[int], None],
+) -> None:
+    """Take the reels of a clone on this machine, as far as they hold.
+
+    Args:
+        target: repository of the cache.
+        source: git directory of the clone.
+        location: a mirror, and the repository.
+        database: says which keys are not believed here.
+        admit: told how many bytes will come; may refuse them by an error.
+
+    Raises:
+        GitTorrentError: the clone's log does not hold, or none of its reels does.
+    """
+    clone = Carried(source, object_format_of(source))
+    log = clone.log_store.replay(clone.git)
+    if log.head is None or log.repository != location.expected:
+        raise IdentityError(f"{source} is not a clone of {location.expected}")
+    with locked(target.layout.lock, wait=False):
+        _clear(target)
+        found = []
+        for reel in clone.reels.all():
+            if reel.is_available and not _has(target, reel):
+                found.append((reel, _verify(reel, log, database)))
+        admit(sum(reel.manifest.pack_size for reel, _ in found))
+        for reel, signed in found:
+            adopt(target, reel, signed)
+        known = target.log_store.ids()
+        if log.head not in known:
+            if not set(known).issubset(log.ids):
+                raise TrustError(f"the log of {source} does not continue the one known here")
+            for push in log.ids:
+                target.log_store.store_push(push, clone.log_store.push(push))
+            _commit(target, log, location)
+
+
+def _clear(target: Carried) -> None:
+    """Remove what an interrupted run left behind."""
+    for litter in target.layout.incoming.glob("*"):
+        shutil.rmtree(litter, ignore_errors=True)
+
+
+def _has(target: Carried, reel: StoredReel) -> bool:
+    present = target.reels.get(reel.id)
+    return present is not None and present.is_available
+
+
+def _verify(reel: StoredReel, log: VerifiedLog, database: Database) -> SignedManifest:
+    manifest = reel.manifest
+    offer = ReelOffer(reel.id, manifest.start, manifest.end, manifest.pack_size)
+    signed = verify_manifest(reel.manifest_file, log, offer)
+    reason_not = database.distrusted(log.repository, str(signed.key))
+    if reason_not is not None:
+        raise TrustError(f"{signed.key} is not believed here: {reason_not}")
+    return signed
+
+
+def _completed(target: Carried, log: VerifiedLog) -> list[PushId]:
+    """Return the newest push that the reels in the cache lead to, from the beginning on."""
+    places: dict[PushId | None, int] = {push: at for at, push in enumerate(log.ids)}
+    there: set[PushId | None] = {None}
+    reels = [reel.manifest for reel in target.reels.all() if reel.is_available]
+    for manifest in sorted(reels, key=lambda found: places.get(found.end, -1)):
+        if manifest.start in there and manifest.end in places:
+            there.add(manifest.end)
+    newest = [push for push in log.ids if push in there]
+    return newest[-1:]
+
+
+def _commit(target: Carried, log: VerifiedLog, location: Location) -> None:
+    """Make a log the one of a repository in the cache, if there is a reel to go with it."""
+    if not any(reel.is_available for reel in target.reels.all()):
+        raise NotThereError(f"{location.url} has no reel")
+    log.descents = check_descents(target.git, log.descents)
+    name = log.policy.policy.name
+    source = location.pinned_url(log.repository)
+    target.set_about(About(log.repository, name, CACHE, source=source))
+    target.log_store.commit(log)

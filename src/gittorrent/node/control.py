@@ -1,0 +1,140 @@
+"""The node's control socket: takes the requests of this user's programs on this machine.
+
+Each connection brings one request; whoever hangs up has no use for the answer any more, and what is
+done for nobody else stops. Must not know how requests are carried out (`gittorrent.node.caching`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.node.events import EventLog
+from gittorrent.store import control_socket
+from gittorrent.wire.control import MAX_LINE, Alive, Fetch, Greeting, No, parse_request
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    from gittorrent.node.caching import Caching
+    from gittorrent.wire.control import Answer, Request
+
+MAX_HELPERS = 256
+"""Requests under way at once: a build farm on one machine."""
+
+REQUEST_SECONDS = 10.0
+"""Time for the request."""
+
+ALIVE_SECONDS = 5.0
+"""How often a helper that waits hears that the node is there."""
+
+MAX_UNREAD = 64 << 10
+"""Bytes a helper may leave unread before it is told no more of the progress."""
+
+_log = EventLog(__name__)
+
+
+class ControlSocket:
+    """Listens at the control socket, unless another node of this user does.
+
+    Args:
+        path: of the socket.
+        caching: carries requests out.
+    """
+
+    def __init__(self, path: Path, caching: Caching) -> None:
+        self._path = path
+        self._caching = caching
+        self._place: int | None = None
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> bool:
+        """Begin to listen; tells whether this is the node that does."""
+        try:
+            self._place = control_socket.take_place(self._path)
+            if self._place is None:
+                reason = "another node with this home does"
+                _log.info("no-control", "takes no requests of clones: {reason}", reason=reason)
+                return False
+            sock = control_socket.listen(self._path)
+        except OSError as error:
+            # Serving does not depend on it.
+            _log.warning("no-control", "takes no requests of clones: {reason}", reason=error)
+            return False
+        self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=MAX_LINE)
+        return True
+
+    async def stop(self) -> None:
+        """Stop listening, and hang up on everybody."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._place is not None:
+            os.close(self._place)
+            self._place = None
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sock: socket.socket = writer.get_extra_info("socket")
+        try:
+            if not control_socket.is_own(sock):
+                return
+            writer.write(Greeting().encode())
+            if len(self._tasks) > MAX_HELPERS:
+                writer.write(No("too many ask at once").encode())
+                return
+            async with asyncio.timeout(REQUEST_SECONDS):
+                request = parse_request(await reader.readline())
+            await self._answer(request, reader, writer)
+        except (GitTorrentError, ValueError, TimeoutError) as error:
+            _log.info(
+                "request-refused",
+                "refused a request of this machine: {reason}",
+                reason=error or "it did not come",
+            )
+            writer.write(No(str(error)).encode())
+        except OSError as error:
+            _log.debug("lost", "a helper went away: {reason}", reason=error)
+        finally:
+            writer.close()
+
+    async def _answer(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Carry a request out while its sender stays."""
+
+        def tell(answer: Answer) -> None:
+            # Progress is for whoever reads it; what a helper misses of it is no loss.
+            if writer.transport.get_write_buffer_size() < MAX_UNREAD:
+                writer.write(answer.encode())
+
+        loop = asyncio.get_running_loop()
+        if isinstance(request, Fetch):
+            work = loop.create_task(self._caching.fetch(request, tell))
+        else:
+            work = loop.create_task(self._caching.keep(request))
+        gone = loop.create_task(reader.read(1))
+        try:
+            while not work.done() and not gone.done():
+                await asyncio.wait(
+                    {work, gone}, timeout=ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                tell(Alive())
+            if work.done():
+                writer.write(b"".join(answer.encode() for answer in work.result()))
+                await writer.drain()
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)

@@ -1,0 +1,116 @@
+"""What a node's conversations come to, for ``gittorrent status``: uploads, turns, and endings.
+
+Tracks each conversation under way with its rate since the last look, and the last few that ended
+with the reason. Must not know sockets.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gittorrent.swarm.events import PeerKey
+
+MAX_ENDED = 10
+"""Ended conversations that are remembered."""
+
+ENDED_SECONDS = 60.0
+"""How long they are shown."""
+
+SMOOTHING = 0.5
+"""Share of the newest look in the rate that is shown."""
+
+
+class Talk(Protocol):
+    """A conversation, as far as it is reported."""
+
+    bytes_sent: int
+    bytes_received: int
+    ended: str
+    is_unwelcome: bool
+
+    @property
+    def key(self) -> PeerKey:
+        """What it is called among those that wait for upload slots."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait for their answers."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    talk: Talk
+    peer: str
+    repository: str
+    since: float
+    parts: int = 0
+    rate: float = 0.0
+    looked: float = 0.0
+    sent_before: int = 0
+
+
+class Talks:
+    """The conversations of a node."""
+
+    def __init__(self) -> None:
+        self._rows: dict[PeerKey, _Row] = {}
+        self._ended: deque[tuple[float, dict[str, object]]] = deque(maxlen=MAX_ENDED)
+
+    def begin(self, talk: Talk, peer: str, repository: str, now: float) -> None:
+        """Count a conversation."""
+        self._rows[talk.key] = _Row(talk, peer, repository, now, looked=now)
+
+    def sent_part(self, key: PeerKey) -> None:
+        """Count a part that was sent."""
+        self._rows[key].parts += 1
+
+    def end(self, key: PeerKey, now: float) -> float:
+        """Note that a conversation is over; returns the seconds it lasted."""
+        row = self._rows.pop(key)
+        shown = {
+            "peer": row.peer,
+            "repository": row.repository,
+            "sent": row.talk.bytes_sent,
+            "received": row.talk.bytes_received,
+            "parts": row.parts,
+            "reason": row.talk.ended,
+            "at_fault": row.talk.is_unwelcome,
+        }
+        self._ended.append((now, shown))
+        return now - row.since
+
+    def report(self, now: float, waiting: set[PeerKey]) -> list[dict[str, object]]:
+        """Return what each conversation came to so far.
+
+        Args:
+            now: seconds.
+            waiting: conversations whose next part waits for an upload slot.
+        """
+        return [self._look(row, now, row.talk.key in waiting) for row in self._rows.values()]
+
+    def ended(self, now: float) -> list[dict[str, object]]:
+        """Return the conversations that ended lately, the last one first."""
+        lately = [shown for at, shown in self._ended if now - at <= ENDED_SECONDS]
+        return lately[::-1]
+
+    def _look(self, row: _Row, now: float, waits: bool) -> dict[str, object]:
+        if now > row.looked:
+            newest = (row.talk.bytes_sent - row.sent_before) / (now - row.looked)
+            row.rate += SMOOTHING * (newest - row.rate)
+            row.looked, row.sent_before = now, row.talk.bytes_sent
+        return {
+            "peer": row.peer,
+            "repository": row.repository,
+            "seconds": round(now - row.since, 1),
+            "sent": row.talk.bytes_sent,
+            "received": row.talk.bytes_received,
+            "rate": round(row.rate),
+            "parts": row.parts,
+            "waiting": row.talk.waiting,
+            "choked": waits,
+        }

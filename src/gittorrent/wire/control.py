@@ -1,0 +1,281 @@
+"""What helpers and the node of one machine say to each other over the node's control socket.
+
+For the node and for those who ask it; pure. One request for each connection, one line each way at
+a time::
+
+    node    gittorrent-control 1
+    helper  fetch <repository id> <head> <base, or -> <url>
+    node    phase <text> | note <text>
+    node    mirror <rate> <parts> <bytes> <url> [<fault>]
+    node    progress <manifest id> <parts> <total> <size> <received>
+    node    alive
+    node    at <directory>                                         any number of times
+    node    done <seconds>
+    helper  keep <seconds, or 0> <repository id> <url> <directory>
+    node    no <reason>
+
+``mirror`` lines speak of the ``progress`` line that follows. Texts, faults and reasons run to the
+end of the line; directories are percent-encoded, so that any name fits. Words, numbers and ids are
+as in MirrorSync (docs/protocol/mirrorsync.md, Lines).
+
+Rules: a line has at most `MAX_LINE` bytes with its LF; a line that is known and malformed is an
+error, an unknown answer is skipped, an unknown request refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from gittorrent.ids import ManifestId, PushId, RepositoryId, is_repository_id
+from gittorrent.wire.fields import MessageError, Words, clean_reason, encode_words, shown
+from gittorrent.wire.limits import MAX_PACK_BYTES, MAX_PARTS
+
+VERSION = 1
+"""Of this protocol; an end that hears another number uses itself, or nobody."""
+
+MAX_LINE = 16 << 10
+"""Bytes of a line: the longest path, all of it percent-encoded, and the words before it."""
+
+MAX_DIRECTORY = 4096
+"""Bytes of a directory's name, as the kernel has it."""
+
+MAX_KEEP_SECONDS = 366 * 24 * 3600
+"""Longest time anybody can ask something to be kept for."""
+
+_NOTHING = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """The node's first line: it is there and speaks this version."""
+
+    version: int = VERSION
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("gittorrent-control", self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Asks the node to have what leads a repository from ``base`` to ``head``.
+
+    Args:
+        repository: its id.
+        head: log head that the asker has verified.
+        base: newest push whose objects the asker has; None for nothing.
+        url: a ``gittorrent`` URL of the mirror to begin with.
+    """
+
+    repository: RepositoryId
+    head: PushId
+    base: PushId | None
+    url: str
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("fetch", self.repository, self.head, self.base or _NOTHING, self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Hands the reels of a clone over to the node.
+
+    Args:
+        seconds: to keep them; 0 for as long as the node keeps things.
+        repository: its id.
+        url: a ``gittorrent`` URL of the mirror it came from.
+        directory: git directory of the clone, as the kernel names it.
+    """
+
+    seconds: int
+    repository: RepositoryId
+    url: str
+    directory: bytes
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        where = quote_from_bytes(self.directory)
+        return encode_words("keep", self.seconds, self.repository, self.url, where)
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorLine:
+    """What came from one mirror, as part of the next `Progress`."""
+
+    rate: int
+    parts: int
+    received: int
+    url: str
+    fault: str = ""
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        fault = [clean_reason(self.fault)] if self.fault else []
+        return encode_words("mirror", self.rate, self.parts, self.received, self.url, *fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the download of a reel is: its manifest, parts, bytes of the pack and received."""
+
+    manifest: ManifestId
+    parts: int
+    total: int
+    size: int
+    received: int
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        words = (self.manifest, self.parts, self.total, self.size, self.received)
+        return encode_words("progress", *words)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What is done now that parts do not arrive."""
+
+    text: str
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("phase", clean_reason(self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something worth a line to the user."""
+
+    text: str
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("note", clean_reason(self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Nothing; only to be heard."""
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("alive")
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A git directory in which the node has reels of the repository."""
+
+    directory: bytes
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("at", quote_from_bytes(self.directory))
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The request is fulfilled, and what it brought is kept for so many seconds."""
+
+    seconds: int
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("done", self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class No:
+    """The node does not do it."""
+
+    reason: str
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("no", clean_reason(self.reason))
+
+
+Request = Fetch | Keep
+Answer = Greeting | MirrorLine | Progress | Phase | Note | Alive | At | Done | No
+
+
+def parse_request(line: bytes) -> Request:
+    """Read a helper's line.
+
+    Raises:
+        MessageError: it is none, or malformed.
+    """
+    words = Words(_bounded(line))
+    keyword = words.take("request")
+    if keyword == "fetch":
+        repository, head = _repository(words), words.push_id("head")
+        base = None if words.optional(_NOTHING) else words.push_id("base")
+        return Fetch(repository, head, base, words.url())
+    if keyword == "keep":
+        seconds = words.number("seconds", 0, MAX_KEEP_SECONDS)
+        return Keep(seconds, _repository(words), words.url(), _directory(words))
+    raise MessageError(f"unknown request {shown(keyword)}")
+
+
+def parse_answer(line: bytes) -> Answer | None:
+    """Read a node's line; None if it says something that is not known here.
+
+    Raises:
+        MessageError: it is malformed.
+    """
+    words = Words(_bounded(line))
+    keyword = words.take("answer")
+    if keyword == "gittorrent-control":
+        return Greeting(words.number("version", 1, 1 << 31))
+    if keyword == "mirror":
+        rate = words.number("rate", 0, MAX_PACK_BYTES)
+        parts = words.number("number of parts", 0, MAX_PARTS)
+        received = words.number("bytes", 0, MAX_PACK_BYTES)
+        return MirrorLine(rate, parts, received, words.url(), clean_reason(words.rest()))
+    if keyword == "progress":
+        return _progress(words)
+    if keyword == "at":
+        return At(_directory(words))
+    if keyword == "done":
+        return Done(words.number("seconds", 0, MAX_KEEP_SECONDS))
+    text = clean_reason(words.rest())
+    texts: dict[str, Answer] = {
+        "phase": Phase(text),
+        "note": Note(text),
+        "no": No(text),
+        "alive": Alive(),
+    }
+    return texts.get(keyword)
+
+
+def _progress(words: Words) -> Progress:
+    manifest = words.manifest_id()
+    parts = words.number("number of parts", 0, MAX_PARTS)
+    total = words.number("number of all parts", max(1, parts), MAX_PARTS)
+    size = words.number("size of the pack", 1, MAX_PACK_BYTES)
+    return Progress(manifest, parts, total, size, words.number("bytes", 0, MAX_PACK_BYTES))
+
+
+def _bounded(line: bytes) -> bytes:
+    if len(line) > MAX_LINE or b"\0" in line or b"\r" in line or b"\n" in line[:-1]:
+        raise MessageError(f"not one line of at most {MAX_LINE} bytes: {shown(line)}")
+    return line
+
+
+def _repository(words: Words) -> RepositoryId:
+    text = words.take("repository id")
+    if not is_repository_id(text):
+        raise MessageError(f"not a repository id: {shown(text)}")
+    return RepositoryId(text)
+
+
+def _directory(words: Words) -> bytes:
+    """Take a directory; absolute, and written in the one way that we write it."""
+    text = words.take("directory")
+    found = unquote_to_bytes(text)
+    if not found.startswith(b"/") or b"\0" in found or len(found) > MAX_DIRECTORY:
+        raise MessageError(f"not an absolute directory: {shown(text)}")
+    if quote_from_bytes(found) != text:
+        raise MessageError(f"directory is not percent-encoded as it should be: {shown(text)}")
+    return found

@@ -98,6 +98,8 @@ def _show_node(process: dict[str, Any]) -> None:
                 for talk in talks
             ],
         )
+    if process["talks"] > len(talks):
+        click.echo(f"... and {process['talks'] - len(talks)} more")
     if process["ended"]:
         click.echo("\nended in the last minute")
         print_table(

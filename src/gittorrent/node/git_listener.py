@@ -152,6 +152,7 @@ class GitListener:
         now = asyncio.get_running_loop().time()
         return {
             "conversations": self._talks.report(now, self._slots.waiting),
+            "talks": len(self._talks),
             "ended": self._talks.ended(now),
         }
 

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from gittorrent.swarm.events import PeerKey
 
+MAX_SHOWN = 100
+"""Conversations that are reported."""
+
 MAX_ENDED = 10
 """Ended conversations that are remembered."""
 
@@ -55,11 +58,14 @@ class _Row:
 
 
 class Talks:
-    """The conversations of a node."""
+    """The conversations of a node; its length is their number."""
 
     def __init__(self) -> None:
         self._rows: dict[PeerKey, _Row] = {}
         self._ended: deque[tuple[float, dict[str, object]]] = deque(maxlen=MAX_ENDED)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def begin(self, talk: Talk, peer: str, repository: str, now: float) -> None:
         """Count a conversation."""
@@ -85,13 +91,16 @@ class Talks:
         return now - row.since
 
     def report(self, now: float, waiting: set[PeerKey]) -> list[dict[str, object]]:
-        """Return what each conversation came to so far.
+        """Return what each conversation came to so far, those that move before those that do not.
+
+        Of many only `MAX_SHOWN`: this is asked for once a second, and most may be idle for hours.
 
         Args:
             now: seconds.
             waiting: conversations whose next part waits for an upload slot.
         """
-        return [self._look(row, now, row.talk.key in waiting) for row in self._rows.values()]
+        rows = sorted(self._rows.values(), key=lambda row: row.talk.bytes_sent == row.sent_before)
+        return [self._look(row, now, row.talk.key in waiting) for row in rows[:MAX_SHOWN]]
 
     def ended(self, now: float) -> list[dict[str, object]]:
         """Return the conversations that ended lately, the last one first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gittorrent.node.talks import ENDED_SECONDS, MAX_ENDED, Talks
+from gittorrent.node.talks import ENDED_SECONDS, MAX_ENDED, MAX_SHOWN, Talks
 from gittorrent.swarm.events import PeerKey
 
 
@@ -30,6 +30,17 @@ def test_rates_parts_and_turns() -> None:
     (second,) = talks.report(103.0, {PeerKey(1)})
     assert second["choked"]
     assert second["rate"] == 500  # nothing came in the last second
+
+
+def test_of_many_those_that_move_are_shown() -> None:
+    talks = Talks()
+    made = [FakeTalk(PeerKey(number)) for number in range(10 * MAX_SHOWN)]
+    for talk in made:
+        talks.begin(talk, "192.0.2.1", f"r{talk.key}", 0.0)
+    made[-1].bytes_sent = 5000
+    shown = talks.report(1.0, set())
+    assert (len(shown), len(talks)) == (MAX_SHOWN, len(made))
+    assert shown[0]["repository"] == f"r{made[-1].key}"
 
 
 def test_endings_are_shown_for_a_while_with_their_reasons() -> None:

@@ -32,6 +32,7 @@ from gittorrent.node.services import Reachable
 from gittorrent.node.shelf import MAX_MIRRORS, MAX_PARTIAL, RepositoryShelf
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database, MirrorRow
+from gittorrent.transfer.callers import Callers
 from gittorrent.transfer.git_mirror import Exchange
 from gittorrent.transfer.hub import PeerHub
 from gittorrent.transfer.limiter import Limits
@@ -138,7 +139,9 @@ def peer_of(carried: Carried) -> Iterator[int]:
 
     async def begin() -> PeerHub:
         exchange = Exchange("peer", EmptyShelf(), Limits())
-        hub = PeerHub(carried.about.repository_id, exchange, lambda _caller: None)
+        hub = PeerHub(
+            carried.about.repository_id, exchange, lambda _: None, Callers(), lambda _: None
+        )
         assert hub.start()
         return hub
 

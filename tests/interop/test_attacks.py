@@ -13,7 +13,8 @@ Which attack of docs/protocol/trust.md's world is shown to fail where:
 | poisoned `try` lines, one source filling the table | here, test_transfer_neighbours |
 | slow and silent callers of the node and of a clone | test_node_attacks, here |
 | huge manifests, endless lists | test_mirroring |
-| two manifests, objects that are not the reel's | test_repository_receive, test_errors |
+| manifests of wrong objects, of strangers, two for one reel | test_manifest_attacks |
+| redirects | test_manifest_attacks |
 """
 
 from __future__ import annotations
@@ -197,15 +198,15 @@ def _bad_bitmap(pack: Pack, wire: Wire, trap: Trap, asked: FetchParts) -> None:
 
 Answer = Callable[[Pack, Wire, Trap, FetchParts], None]
 
-LIES: list[tuple[Answer, str]] = [
+LIES = [
     (_wrong_bytes, "wrong digest"),
-    (_other_reel, "not asked"),
     (_wrong_size, "announced with"),
     (_never_asked, "not asked"),
     (_bad_bitmap, "bitmap"),
-    (_all_missing, "lied about its bitmap"),
     (_stalling, ""),
     (_silent, ""),
+    pytest.param(_other_reel, "not asked", marks=pytest.mark.slow),
+    pytest.param(_all_missing, "lied about its bitmap", marks=pytest.mark.slow),
 ]
 
 
@@ -295,9 +296,14 @@ def _floods(pack: Pack) -> dict[str, bytes]:
     }
 
 
-FLOODS = (
-    "have push", "have bundle", "have others", "try", "alive", "unknown", "want", "busy", "cancel",
-)  # fmt: skip
+QUICK = ("have push", "have others", "unknown")
+FLOODS = [
+    *QUICK,
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("have bundle", "try", "alive", "want", "busy", "cancel")
+    ),
+]
 
 
 @pytest.mark.parametrize("name", FLOODS)

@@ -35,7 +35,7 @@ def assert_no_litter(person: Person, *repositories: Path) -> None:
     assert not [path for path in left if "/partial" not in str(path)], left
 
 
-@pytest.mark.parametrize("size", ["13m", "24m"])
+@pytest.mark.parametrize("size", ["13m", pytest.param("24m", marks=pytest.mark.slow)])
 def test_publishing(tmp_path: Path, person: Person, size: str) -> None:
     """There is room for the repository, and for none or not all of its reel."""
     made = bulk.make_large(tmp_path / "project.git")
@@ -63,9 +63,9 @@ def test_publishing(tmp_path: Path, person: Person, size: str) -> None:
         killing.examine(person, repository, settled=True)
 
 
-@pytest.mark.parametrize("size", ["6m", "14m", "20m"])
+@pytest.mark.parametrize("size", ["6m", pytest.param("14m", marks=pytest.mark.slow)])
 def test_mirroring(large: Carried, tmp_path: Path, person: Person, size: str) -> None:
-    """No room for the parts; for the parts and not for the index; for hardly more."""
+    """No room for the parts; for the parts and perhaps not for the index."""
     with nodes.serving(large, home=nodes.make_home(tmp_path / "h")) as served:
         with small_disk(person.node, size) as disk:
             words = ["gittorrent", "mirror", url_of(served), "--once"]

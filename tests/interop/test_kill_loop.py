@@ -14,7 +14,7 @@ from support.kill_scenarios import SCENARIOS, Stage
 from support.nodes import Served
 
 SEED = 4
-QUICK = ("clone", "mirror", "publish-clone")
+QUICK = ("clone",)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,24 +14,11 @@ import pytest
 
 from gittorrent.node.shelf import RepositoryShelf
 from gittorrent.repository.carried import Carried
-from gittorrent.store.database import Database, MirrorRow
 from gittorrent.store.home import Home
 from gittorrent.wire import pktline
-from gittorrent.wire.mirrorlist import MirrorState
 from support import bulk, gitcmd, hostile, nodes
-from support.nodes import Served
+from support.nodes import Served, list_mirrors
 from support.programs import Person, serve, wait_until
-
-
-def list_mirrors(home: Home, carried: Carried, *urls: str) -> None:
-    """Make the node at ``home`` tell of further mirrors."""
-    database = Database(home.database)
-    now = int(time.time())
-    for number, url in enumerate(urls):
-        row = MirrorRow(url, MirrorState.CURRENT, f"10.0.0.{number}", now, now + 3600, 1)
-        database.list_mirror(carried.about.repository_id, row)
-    database.close()
-
 
 First = tuple[Served, Home]
 """The mirror a clone begins with, and the home of its node."""

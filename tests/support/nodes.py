@@ -11,6 +11,7 @@ import http.client
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,9 +23,10 @@ from gittorrent.node.node import Node, Options
 from gittorrent.repository.carried import MIRROR, Carried
 from gittorrent.repository.publish import Author, Publisher
 from gittorrent.signing.keys import Signer, make_ssh_key
-from gittorrent.store.database import Database
+from gittorrent.store.database import Database, MirrorRow
 from gittorrent.store.home import Home
 from gittorrent.wire import pktline
+from gittorrent.wire.mirrorlist import MirrorState
 from support import gitcmd
 from support.repositories import noise
 
@@ -76,6 +78,16 @@ def copy_as_mirror(carried: Carried, target: Path, source: str) -> Carried:
     copy = Carried(target, carried.object_format)
     copy.set_about(replace(carried.about, role=MIRROR, source=source))
     return copy
+
+
+def list_mirrors(home: Home, carried: Carried, *urls: str) -> None:
+    """Make the node at ``home`` tell of further mirrors."""
+    database = Database(home.database)
+    now = int(time.time())
+    for number, url in enumerate(urls):
+        row = MirrorRow(url, MirrorState.CURRENT, f"10.0.0.{number}", now, now + 3600, 1)
+        database.list_mirror(carried.about.repository_id, row)
+    database.close()
 
 
 def make_home(root: Path) -> Home:

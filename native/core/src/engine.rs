@@ -19,7 +19,7 @@ use std::os::unix::fs::FileExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 /// Hashed at a time for the pack's checksum.
@@ -41,6 +41,8 @@ pub struct Engine<const W: usize> {
     pub(crate) config: Config,
     pub(crate) budget: Budget,
     pub(crate) file: File,
+    /// The copy in which a thin pack is completed, if it is not completed in place.
+    pub(crate) completed: OnceLock<File>,
     pub(crate) table: Table<W>,
     pub(crate) names: Names<W>,
     pub(crate) cache: Cache,
@@ -87,6 +89,7 @@ impl<const W: usize> Engine<W> {
         Ok(Engine {
             budget,
             file,
+            completed: OnceLock::new(),
             table,
             names: Names::default(),
             cache: Cache::new(budget.cache),

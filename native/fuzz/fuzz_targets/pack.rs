@@ -35,7 +35,7 @@ fn index(path: &Path, pack: &[u8], step: usize, memory: usize) -> Result<Vec<u8>
         }
         engine.advance(pack.len() as u64)?;
         let idx = path.join("x.idx");
-        engine.finish(&Finish { idx: &idx, rev: None, tips: &[] }, None)?;
+        engine.finish(&Finish { idx: &idx, rev: None, completed: None, tips: &[] }, None)?;
         Ok(std::fs::read(&idx).unwrap())
     };
     let result = run();

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gittorrent.repository.indexing import PackBrokenError
+from gittorrent.repository.indexing import PackBrokenError, feeding
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.receive import LyingReelError
 from gittorrent.repository.reelstore import ReelStore
@@ -141,7 +141,7 @@ class Taker:
         download = PackDownload(
             wanted,
             partial,
-            (lambda _prefix: None) if indexer is None else indexer.advance,
+            (lambda _part: None) if indexer is None else feeding(indexer, signed.manifest),
             show,
             neighbours.is_growing,
             share,

@@ -36,8 +36,12 @@ pub trait Indexing: Send + Sync {
     fn segment_ready(&self, number: usize) -> Result<()>;
     fn progress(&self) -> Progress;
     fn cache_counts(&self) -> (u64, u64);
-    fn finish(&self, places: Places<'_>, callbacks: Option<&mut Callbacks>, tips: &[String])
-        -> Result<Finished>;
+    fn finish(
+        &self,
+        places: Places<'_>,
+        callbacks: Option<&mut Callbacks>,
+        tips: &[String],
+    ) -> Result<Finished>;
     fn cancel(&self);
 }
 

@@ -299,6 +299,15 @@ impl<const W: usize> Engine<W> {
         Ok(())
     }
 
+    /// Whether the whole segment of an entry is scanned, so that few more deltas can need it.
+    pub(crate) fn is_scanned_around(&self, number: u32) -> bool {
+        let after = self.segments.partition_point(|segment| segment.first <= number);
+        after.checked_sub(1).is_none_or(|at| {
+            let segment = &self.segments[at];
+            segment.scanned().end == segment.first + segment.count
+        })
+    }
+
     /// The entry at `offset`; or the delta `number` waits until that is scanned.
     pub(crate) fn find_base(&self, offset: u64, number: u32) -> Result<Option<u32>> {
         let missing = || {

@@ -143,7 +143,7 @@ impl<const W: usize> Engine<W> {
         woken.iter().for_each(|&child| {
             self.table.adopt(number, child);
         });
-        self.queue.add(&[], &woken);
+        self.queue.add(&woken);
         Ok(Some(end))
     }
 

@@ -1,14 +1,21 @@
-"""Cloning over loopback, against git clone from a perfectly packed git daemon.
+"""Cloning over loopback and over a slower link, against git clone from a perfectly packed daemon.
 
-The rival's repository is repacked into one pack with bitmaps; ours is published and tidied. The
-two clone by turns, each time into nothing and with nothing remembered. Bytes are counted in a
-run of their own, through a relay. Measured bare, which leaves out what is the same for both, and
-with a checkout.
+The rival's repository is repacked into one pack with bitmaps; ours is published and tidied. All
+clone by turns, each time into nothing and with nothing remembered: gittorrent with the compiled
+indexer where it is installed, gittorrent with git's, and git. Bytes are counted in a run of their
+own, through a relay. Measured bare, which leaves out what is the same for all, and with a checkout.
+
+The slower link is one on which receiving takes about as long as indexing does: its rate follows
+from the time the compiled indexer takes here, and is the same for both.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frame import (
@@ -23,14 +30,19 @@ from frame import (
     say,
 )
 from measure import MIB, Relay, Usage, run
-from scene import Published, Scene, Server, prepare_perfectly, remove, staged
+from scene import Published, Scene, Server, prepare_perfectly, program, remove, staged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-WALL_LIMIT = 1.05
-"""Of git clone's wall time, both with git's own index-pack."""
+GIT_WALL_LIMIT = 1.05
+"""Of git clone's wall time, with git's own index-pack on both sides."""
+
+NATIVE_WALL_LIMIT = 0.4
+"""Of git clone's wall time, with the compiled indexer on ours."""
+
+PEAK_LIMIT = 300.0
+"""MiB of the largest process of a clone with the compiled indexer."""
 
 BYTES_LIMIT = 1.0
 """Of git clone's bytes on the wire."""
@@ -38,13 +50,38 @@ BYTES_LIMIT = 1.0
 SERVER_LIMIT = 0.25
 """Of git daemon's CPU time."""
 
+PACED_LIMIT = 1.15
+"""Of the longer of receiving and indexing, on a link where they take about the same."""
+
+HAVE_NATIVE = importlib.util.find_spec("gittorrent_native") is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Cloned:
     """What one clone cost: the client, and the server's CPU seconds."""
 
     client: Usage
-    server: float
+    server: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cloner:
+    """One way to clone.
+
+    Args:
+        name: as shown.
+        switch: value of ``GITTORRENT_NATIVE``; None for stock git.
+        wall_limit: of stock git's wall time.
+    """
+
+    name: str
+    switch: str | None
+    wall_limit: float | None = None
+
+
+NATIVE = Cloner("gittorrent, native", "1", NATIVE_WALL_LIMIT)
+PLAIN = Cloner("gittorrent, git index-pack", "0", GIT_WALL_LIMIT)
+STOCK = Cloner("git", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +89,33 @@ class Contest:
     """Two servers of the same history, and the scene they are in."""
 
     scene: Scene
+    home: Path
     published: Published
     packed: Path
 
-    def our_url(self, port: int) -> str:
-        """Return the URL of our repository, which names it for good."""
+    def url(self, cloner: Cloner, port: int) -> str:
+        """Return the URL somebody clones from; ours names the repository for good."""
         ours = self.published
+        if cloner.switch is None:
+            return f"git://127.0.0.1:{port}/{self.packed.name}"
         return f"gittorrent://{ours.repository_id}@127.0.0.1:{port}/{ours.name}.git"
 
-    def their_url(self, port: int) -> str:
-        """Return the URL of git daemon's repository."""
-        return f"git://127.0.0.1:{port}/{self.packed.name}"
-
-    def clone(self, url: str, options: Sequence[str]) -> Usage:
-        """Clone a URL into an empty directory, with an empty home."""
+    def clone(self, cloner: Cloner, port: int, options: Sequence[str] = ("--bare",)) -> Usage:
+        """Clone from a port into an empty directory, with an empty home."""
         home, target = self.scene.room(), self.scene.room()
         remove(home, target)
-        words: list[str | Path] = ["git", "clone", "-q", *options, url, target]
-        used = run(words, self.scene.with_home(home))
+        words: list[str | Path] = ["git", "clone", "-q", *options, self.url(cloner, port), target]
+        switch = {"GITTORRENT_NATIVE": cloner.switch or "0"}
+        used = run(words, self.scene.with_home(home) | switch)
         remove(home, target)
         return used
 
 
 def measure(arguments: Arguments) -> Report:
-    """Prepare both servers and let the two clone by turns."""
-    kinds: list[tuple[str, list[str]]] = [("bare", ["--bare"])]
+    """Prepare both servers and let all clone by turns."""
+    kinds: list[tuple[str, tuple[str, ...]]] = [("bare", ("--bare",))]
     if not arguments.quick:
-        kinds.append(("with checkout", []))
+        kinds.append(("with checkout", ()))
     contestants: list[Contestant] = []
     comparisons: list[Comparison] = []
     with staged(arguments.work) as scene:
@@ -86,36 +123,55 @@ def measure(arguments: Arguments) -> Report:
         copy = scene.copy_bare(arguments.repository)
         home = scene.room()
         published, _ = scene.publish(scene.linked_copy(copy), home, "--wait")
-        contest = Contest(scene, published, prepare_perfectly(scene, copy))
+        contest = Contest(scene, home, published, prepare_perfectly(scene, copy))
         say("counting bytes")
-        counted = _count_bytes(contest, home)
+        counted = _count_bytes(contest)
         with scene.node(published, home) as node, scene.daemon(contest.packed) as daemon:
             # A node imports what it serves with when it is first asked.
             scene.take("parts", f"git://127.0.0.1:{node.git}/{published.name}.git")
             for kind, options in kinds:
-                runs = _by_turns(contest, node, daemon, kind, options, arguments.runs)
-                ours = _contestant(f"gittorrent, {kind}", runs[0])
-                theirs = _contestant(f"git, {kind}", runs[1])
-                contestants += [ours, theirs]
-                comparisons += _compared(kind, ours, theirs)
+                found = _by_turns(contest, node, daemon, kind, options, arguments.runs)
+                contestants += found.values()
+                comparisons += _compared(kind, found)
+        if HAVE_NATIVE:
+            more = _on_a_slower_link(contest, arguments.runs)
+            contestants += more[0]
+            comparisons += more[1]
     contestants += counted
     comparisons.append(ratio("bare", "bytes", *counted, BYTES_LIMIT))
     method = (
         "Client: the clone command and its children, peak of the largest process. Bytes: both",
         "directions, counted at a relay in one bare clone. The rival's repository is packed by",
-        "`git repack -adfb`.",
+        "`git repack -adfb`. Paced: bare, through a relay that passes so many bytes a second.",
+        "The rate is such that the pack takes as long to arrive as to index with the compiled",
+        "indexer when all of it is there (without the start of Python). Receiving: a client that",
+        "takes all parts through the same relay and does nothing with them.",
     )
     return Report("clone", method, tuple(contestants), tuple(comparisons))
 
 
-def _compared(kind: str, ours: Contestant, theirs: Contestant) -> list[Comparison]:
-    limits = {
-        "wall s": WALL_LIMIT,
-        "user s": None,
-        "CPU s": None,
-        "server CPU s": SERVER_LIMIT,
-    }
-    return [ratio(kind, metric, ours, theirs, limit) for metric, limit in limits.items()]
+def _cloners() -> list[Cloner]:
+    return [NATIVE, PLAIN, STOCK] if HAVE_NATIVE else [PLAIN, STOCK]
+
+
+def _compared(kind: str, found: dict[str, Contestant]) -> list[Comparison]:
+    comparisons = []
+    stock = found[STOCK.name]
+    for cloner in _cloners()[:-1]:
+        ours = found[cloner.name]
+        limits = {
+            "wall s": cloner.wall_limit if kind == "bare" else None,
+            "CPU s": None,
+            "server CPU s": SERVER_LIMIT,
+        }
+        what = f"{kind}: {cloner.name} / git"
+        comparisons += [ratio(what, metric, ours, stock, limits[metric]) for metric in limits]
+        if cloner is NATIVE:
+            peak = max(next(f.values for f in ours.figures if f.metric == "peak MiB"))
+            comparisons.append(
+                Comparison(f"{kind}: {cloner.name}: highest peak", peak, PEAK_LIMIT, " MiB")
+            )
+    return comparisons
 
 
 def _by_turns(
@@ -125,25 +181,71 @@ def _by_turns(
     kind: str,
     options: Sequence[str],
     runs: int,
-) -> tuple[list[Cloned], list[Cloned]]:
-    """Clone from both by turns; who begins changes too."""
-    ours: list[Cloned] = []
-    theirs: list[Cloned] = []
-    turns = [
-        (ours, node, contest.our_url(node.git)),
-        (theirs, daemon, contest.their_url(daemon.git)),
-    ]
+) -> dict[str, Contestant]:
+    """Let all clone by turns, who begins changing too; the contestants by cloner."""
+    cloners = _cloners()
+    done: dict[str, list[Cloned]] = {cloner.name: [] for cloner in cloners}
     for number in range(runs):
         say(f"{kind}: run {number + 1} of {runs}")
-        for runs_of, server, url in turns:
+        for cloner in cloners[number % len(cloners) :] + cloners[: number % len(cloners)]:
+            server = daemon if cloner.switch is None else node
             before = server.meter.cpu()
-            client = contest.clone(url, options)
-            runs_of.append(Cloned(client, server.meter.cpu() - before))
-        turns.reverse()
-    return ours, theirs
+            client = contest.clone(cloner, server.git, options)
+            done[cloner.name].append(Cloned(client, server.meter.cpu() - before))
+    return {name: _contestant(f"{name}, {kind}", made) for name, made in done.items()}
 
 
-def _count_bytes(contest: Contest, home: Path) -> tuple[Contestant, Contestant]:
+# --- the slower link -----------------------------------------------------------------------------
+
+
+def _on_a_slower_link(contest: Contest, runs: int) -> tuple[list[Contestant], list[Comparison]]:
+    """Clone where receiving takes about as long as indexing does."""
+    indexing = [_index(contest) for _ in range(max(runs, 2))]
+    alone = Contestant("indexing alone", (Figure("wall s", tuple(indexing)),))
+    size = max(path.stat().st_size for path in contest.published.path.glob("objects/pack/*.pack"))
+    rate = size / alone.median("wall s")
+    say(f"a link of {rate / 1e6:.1f} MB/s")
+    receiving: list[float] = []
+    ours: list[Cloned] = []
+    theirs: list[Cloned] = []
+    with Relay(rate=rate) as relay, Relay(rate=rate) as rival:
+        own = f"git://127.0.0.1:{relay.port}"
+        node_at = contest.scene.node(contest.published, contest.home, "--url", own)
+        with node_at as node, contest.scene.daemon(contest.packed) as daemon:
+            relay.target, rival.target = node.git, daemon.git
+            url = f"{own}/{contest.published.name}.git"
+            contest.scene.take("parts", url)
+            for number in range(runs):
+                say(f"slower link: run {number + 1} of {runs}")
+                began = time.perf_counter()
+                contest.scene.take("parts", url)
+                receiving.append(time.perf_counter() - began)
+                turns = [(NATIVE, relay, ours), (STOCK, rival, theirs)]
+                for cloner, link, done in turns if number % 2 else reversed(turns):
+                    done.append(Cloned(contest.clone(cloner, link.port)))
+    shown = f"paced to {rate / 1e6:.1f} MB/s"
+    received = Contestant(f"receiving alone, {shown}", (Figure("wall s", tuple(receiving)),))
+    native = _contestant(f"{NATIVE.name}, {shown}", ours)
+    stock = _contestant(f"git, {shown}", theirs)
+    return [alone, received, native, stock], [
+        ratio(f"paced: {NATIVE.name} / indexing alone", "wall s", native, alone, PACED_LIMIT),
+        ratio("paced: git / the same", "wall s", stock, alone),
+    ]
+
+
+def _index(contest: Contest) -> float:
+    """Index the reel's pack, which is there, and return seconds."""
+    reels, out = contest.scene.room(), contest.scene.room()
+    words = [*program(), "reel", "show", contest.published.path, "--json"]
+    reels.write_bytes(run(words, contest.scene.with_home(contest.home)).output)
+    out.mkdir()
+    once = Path(__file__).with_name("index_once.py")
+    used = run([sys.executable, once, reels, out, "plain"], contest.scene.environ)
+    remove(out)
+    return float(used.output.split()[0])
+
+
+def _count_bytes(contest: Contest) -> tuple[Contestant, Contestant]:
     """Clone once from each through a relay that counts; returns ours and the rival.
 
     The node says that it is reached at the relay, so that nothing goes around it. These runs
@@ -151,13 +253,13 @@ def _count_bytes(contest: Contest, home: Path) -> tuple[Contestant, Contestant]:
     """
     with Relay() as relay:
         own = f"git://127.0.0.1:{relay.port}"
-        with contest.scene.node(contest.published, home, "--url", own) as node:
+        with contest.scene.node(contest.published, contest.home, "--url", own) as node:
             relay.target = node.git
-            contest.clone(contest.our_url(relay.port), ["--bare"])
+            contest.clone(PLAIN, relay.port)
             ours = _counted("gittorrent", relay)
         with contest.scene.daemon(contest.packed) as daemon:
             relay.target = daemon.git
-            contest.clone(contest.their_url(relay.port), ["--bare"])
+            contest.clone(STOCK, relay.port)
             return ours, _counted("git", relay)
 
 
@@ -167,16 +269,15 @@ def _counted(name: str, relay: Relay) -> Contestant:
 
 
 def _contestant(name: str, runs: Sequence[Cloned]) -> Contestant:
-    return Contestant(
-        name,
-        (
-            Figure("wall s", tuple(one.client.wall for one in runs)),
-            Figure("user s", tuple(one.client.user for one in runs)),
-            Figure("CPU s", tuple(one.client.cpu for one in runs)),
-            Figure("peak MiB", tuple(one.client.peak / MIB for one in runs), 0),
-            Figure("server CPU s", tuple(one.server for one in runs), 3),
-        ),
-    )
+    figures = [
+        Figure("wall s", tuple(one.client.wall for one in runs)),
+        Figure("user s", tuple(one.client.user for one in runs)),
+        Figure("CPU s", tuple(one.client.cpu for one in runs)),
+        Figure("peak MiB", tuple(one.client.peak / MIB for one in runs), 0),
+    ]
+    if any(one.server for one in runs):
+        figures.append(Figure("server CPU s", tuple(one.server for one in runs), 3))
+    return Contestant(name, tuple(figures))
 
 
 if __name__ == "__main__":

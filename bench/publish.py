@@ -30,6 +30,8 @@ from frame import (
 from measure import MIB, Usage, children_of, run
 from scene import Published, Scene, pack_bytes, program, remove, staged
 
+from gittorrent.repository.native_indexing import is_available
+
 SIZE_LIMIT = 0.97
 """Of the pack that git repack -adf makes."""
 
@@ -113,8 +115,10 @@ def measure(arguments: Arguments) -> Report:
             Figure("CPU s", tuple(cpu for _, cpu in contest.tidying)),
         ),
     )
+    indexer = "gittorrent-native" if is_available() else "git index-pack"
     method = (
-        f"{objects} objects. Peak: largest process of each command. `git repack -adf` writes a",
+        f"{objects} objects. The reel's pack is indexed by {indexer}.",
+        "Peak: largest process of each command. `git repack -adf` writes a",
         "bitmap too, which publishing leaves to the tidying that follows it in the background.",
     )
     comparisons = (

@@ -111,6 +111,7 @@ class Indexer:
         idx_path: str | PathLike[str],
         rev_path: str | PathLike[str] | None = None,
         *,
+        completed_path: str | PathLike[str] | None = None,
         read_object: Callable[[str], tuple[str, bytes] | None] | None = None,
         deflate: Callable[[bytes], bytes] | None = None,
         tips: list[str] = ...,
@@ -119,9 +120,11 @@ class Indexer:
 
         Everything must have been announced. ``read_object(id)`` returns the kind and content of an
         object of the caller's repository, or None; it is called in this thread for the bases of
-        a thin pack, which is then completed in place, and for ``.gitmodules`` and
+        a thin pack, which is then completed, and for ``.gitmodules`` and
         ``.gitattributes`` that are not in the pack. ``deflate`` compresses appended bases,
-        ``zlib.compress`` at git's level by default. ``tips`` are ids that must be in the pack.
+        ``zlib.compress`` at git's level by default. A thin pack is completed at
+        ``completed_path``, from a copy; or in place without one. Nothing is written there for a pack
+        that lacks no base (``appended`` is empty then). ``tips`` are ids that must be in the pack.
 
         Files appear complete, synced and read-only, or not at all. Raises CorruptPack (or its
         subclass MissingBase), OSError, ValueError if bytes are outstanding, or what a callable

@@ -23,6 +23,13 @@ pub struct Finished {
     pub unchecked: Vec<(String, Special)>,
 }
 
+/// Where the files go that finishing writes; see [`Finish`].
+pub struct Places<'a> {
+    pub idx: &'a Path,
+    pub rev: Option<&'a Path>,
+    pub completed: Option<&'a Path>,
+}
+
 /// What the Python class needs of an engine.
 pub trait Indexing: Send + Sync {
     fn advance(&self, prefix: u64) -> Result<()>;
@@ -31,8 +38,7 @@ pub trait Indexing: Send + Sync {
     fn cache_counts(&self) -> (u64, u64);
     fn finish(
         &self,
-        idx: &Path,
-        rev: Option<&Path>,
+        places: Places<'_>,
         callbacks: Option<&mut Callbacks>,
         tips: &[String],
     ) -> Result<Finished>;
@@ -90,8 +96,7 @@ impl<const W: usize> Indexing for Handle<W> {
 
     fn finish(
         &self,
-        idx: &Path,
-        rev: Option<&Path>,
+        places: Places<'_>,
         callbacks: Option<&mut Callbacks>,
         tips: &[String],
     ) -> Result<Finished> {
@@ -100,7 +105,8 @@ impl<const W: usize> Indexing for Handle<W> {
             oid.ok_or_else(|| Error::usage(format!("{tip} is no object id of this format")))
         };
         let tips = tips.iter().map(parse).collect::<Result<Vec<Oid<W>>>>()?;
-        let finish = Finish { idx, rev, tips: &tips };
+        let Places { idx, rev, completed } = places;
+        let finish = Finish { idx, rev, completed, tips: &tips };
         let repository = callbacks.map(|callbacks| callbacks as &mut dyn Repository<W>);
         let summary = self.engine.finish(&finish, repository);
         if let Err(error) = &summary {

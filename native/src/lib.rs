@@ -9,7 +9,7 @@ mod handle;
 mod repository;
 
 use errors::to_python;
-use handle::{Handle, Indexing};
+use handle::{Handle, Indexing, Places};
 use pack_index::check::{Rules, Special};
 use pack_index::config::Config;
 use pack_index::hash::Algorithm;
@@ -107,20 +107,28 @@ impl Indexer {
         self.handle.cache_counts()
     }
 
-    #[pyo3(signature = (idx_path, rev_path = None, *, read_object = None, deflate = None, tips = Vec::new()))]
+    #[pyo3(signature = (
+        idx_path, rev_path = None, *, completed_path = None, read_object = None, deflate = None,
+        tips = Vec::new(),
+    ))]
+    #[allow(clippy::too_many_arguments)] // keywords in Python
     fn finish(
         &self,
         py: Python<'_>,
         idx_path: PathBuf,
         rev_path: Option<PathBuf>,
+        completed_path: Option<PathBuf>,
         read_object: Option<Py<PyAny>>,
         deflate: Option<Py<PyAny>>,
         tips: Vec<String>,
     ) -> PyResult<Summary> {
         let mut callbacks = read_object.map(|read_object| Callbacks::new(read_object, deflate));
-        let finished = py.detach(|| {
-            self.handle.finish(&idx_path, rev_path.as_deref(), callbacks.as_mut(), &tips)
-        });
+        let places = Places {
+            idx: &idx_path,
+            rev: rev_path.as_deref(),
+            completed: completed_path.as_deref(),
+        };
+        let finished = py.detach(|| self.handle.finish(places, callbacks.as_mut(), &tips));
         // An exception raised by a callback says more than the error it led to.
         match callbacks.and_then(Callbacks::into_exception) {
             Some(exception) => Err(exception),

@@ -23,7 +23,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import packing
-from judging import Verdict, by_git, by_native, empty_repository, git
+from judging import (
+    Verdict,
+    all_objects,
+    by_git,
+    by_git_thin,
+    by_native,
+    by_native_thin,
+    empty_repository,
+    git,
+)
 from packing import Entry, Pack
 
 Rng = random.Random
@@ -172,6 +181,7 @@ class Case:
     object_format: str
     segments: list[tuple[int, int]] | None
     what: str
+    thin: bool = False
 
 
 class Seeds:
@@ -181,6 +191,9 @@ class Seeds:
         """Make small repositories in both formats and pack them in several ways."""
         self.packs: list[tuple[str, bytes]] = []
         self.repositories = {}
+        self.thin: list[tuple[str, bytes]] = []
+        self.receivers = {}
+        self.received = {}
         for object_format in ("sha1", "sha256"):
             path = empty_repository(workspace / f"judge-{object_format}.git", object_format)
             self.repositories[object_format] = path
@@ -192,6 +205,22 @@ class Seeds:
             ):
                 pack = git("pack-objects", "-q", "--all", "--stdout", *options, repository=source)
                 self.packs.append((object_format, pack))
+            self._make_thin(workspace, object_format, source)
+
+    def _make_thin(self, workspace: Path, object_format: str, source: Path) -> None:
+        """Pack what is new since an older state, for a repository that has that."""
+        receiver = empty_repository(workspace / f"receiver-{object_format}.git", object_format)
+        git("update-ref", "refs/heads/old", "main~12", repository=source)
+        git("fetch", "-q", str(source), "refs/heads/old:refs/heads/old", repository=receiver)
+        self.receivers[object_format] = receiver
+        self.received[object_format] = all_objects(receiver)
+        for options in ((), ("--delta-base-offset",)):
+            pack = git(
+                *("pack-objects", "-q", "--thin", "--stdout", "--revs", *options),
+                repository=source,
+                stdin=b"refs/heads/main\n^main~12\n",
+            )
+            self.thin.append((object_format, pack))
 
 
 def make_source(path: Path, object_format: str) -> Path:
@@ -247,17 +276,19 @@ def _flip(rng: Rng, data: bytes) -> bytes:
 
 def mutate_bytes(rng: Rng, seeds: Seeds) -> Case:
     """Damage the bytes of a pack; mostly make its trailer right again."""
-    object_format, data = rng.choice(seeds.packs)
+    thin = rng.random() < 0.3
+    object_format, data = rng.choice(seeds.thin if thin else seeds.packs)
     size = 20 if object_format == "sha1" else 32
     body = _flip(rng, data[:-size]) + data[-size:]
     if rng.random() < 0.9:
         body = packing.resealed(body, object_format)
-    return Case(body, object_format, None, "bytes")
+    return Case(body, object_format, None, "bytes", thin)
 
 
 def mutate_payload(rng: Rng, seeds: Seeds) -> Case:
     """Damage what entries inflate to, what they are based on, or their number and order."""
-    object_format, data = rng.choice(seeds.packs)
+    thin = rng.random() < 0.4
+    object_format, data = rng.choice(seeds.thin if thin else seeds.packs)
     entries = packing.parse(data, object_format).entries
     for _ in range(rng.choice((1, 1, 2))):
         at = rng.randrange(len(entries))
@@ -285,7 +316,7 @@ def mutate_payload(rng: Rng, seeds: Seeds) -> Case:
             )
     pack = packing.write(entries, object_format)
     cuts = [rng.randrange(len(entries)) for _ in range(rng.randrange(4))]
-    return Case(pack.data, object_format, pack.segments(cuts), "payload")
+    return Case(pack.data, object_format, pack.segments(cuts), "payload", thin)
 
 
 def _objects(rng: Rng, object_format: str) -> list[tuple[str, bytes]]:
@@ -381,6 +412,10 @@ def one(seed: int, seeds: Seeds, workspace: Path) -> tuple[Case, Verdict]:
     case = rng.choice(MAKERS)(rng, seeds)
     pack = workspace / "case.pack"
     pack.write_bytes(case.data)
+    if case.thin:
+        want, got = _thin(rng, case, pack, seeds, workspace)
+        _require_same(seed, case, want, got)
+        return case, want
     want = by_git(pack, seeds.repositories[case.object_format])
     got = by_native(
         pack,
@@ -392,13 +427,32 @@ def one(seed: int, seeds: Seeds, workspace: Path) -> tuple[Case, Verdict]:
         memory_limit=rng.choice((0, 256 << 20)),
         detect_collisions=rng.random() < 0.5,
     )
-    if (want.idx, want.rev) != (got.idx, got.rev):
+    _require_same(seed, case, want, got)
+    return case, want
+
+
+def _thin(
+    rng: Rng, case: Case, pack: Path, seeds: Seeds, workspace: Path
+) -> tuple[Verdict, Verdict]:
+    """Have both complete a pack from what the same repository has."""
+    return by_git_thin(pack, seeds.receivers[case.object_format]), by_native_thin(
+        pack,
+        workspace,
+        seeds.received[case.object_format],
+        case.object_format,
+        segments=case.segments or [],
+        threads=rng.choice((1, 2)),
+        memory_limit=rng.choice((0, 256 << 20)),
+    )
+
+
+def _require_same(seed: int, case: Case, want: Verdict, got: Verdict) -> None:
+    if (want.idx, want.rev, want.pack) != (got.idx, got.rev, got.pack):
         raise Disagreement(
             f"seed {seed} ({case.what}): git {'accepts' if want.good else 'refuses'}, "
             f"native {'accepts' if got.good else 'refuses'}\n"
             f"git: {want.reason}\nnative: {got.reason}"
         )
-    return case, want
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import zlib
 from collections.abc import Callable
@@ -38,9 +39,16 @@ def thin_pack(source: Path, base: str) -> bytes:
     )
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("memory", [0, 256 << 20])
 @pytest.mark.parametrize("depth", [1, 5, 20])
 def test_completed_as_by_git(
-    depth: int, object_format: str, history: dict[str, Path], tmp_path: Path
+    depth: int,
+    memory: int,
+    elsewhere: bool,
+    object_format: str,
+    history: dict[str, Path],
+    tmp_path: Path,
 ) -> None:
     source = history[object_format]
     base = git("rev-parse", f"main~{depth}", repository=source).decode().strip()
@@ -49,23 +57,29 @@ def test_completed_as_by_git(
     git("fetch", "-q", str(source), f"{base}:refs/heads/old", repository=receiver)
     pack = tmp_path / "case.pack"
     pack.write_bytes(data)
-    indexer = open_native(pack, object_format, threads=2)
+    completed = tmp_path / "completed.pack" if elsewhere else pack
+    indexer = open_native(pack, object_format, threads=2, memory_limit=memory)
     indexer.advance(len(data))
     summary = indexer.finish(
-        tmp_path / "case.idx", tmp_path / "case.rev", read_object=reader(receiver)
+        completed.with_suffix(".idx"),
+        completed.with_suffix(".rev"),
+        completed_path=completed if elsewhere else None,
+        read_object=reader(receiver),
     )
+    if elsewhere:
+        assert pack.read_bytes() == data
+        assert completed.stat().st_mode & 0o777 == 0o444
     judge = tmp_path / "judge.git"
     shutil.copytree(receiver, judge)
     stdout = git("index-pack", "--strict", "--fix-thin", "--stdin", repository=judge, stdin=data)
     assert summary.checksum == stdout.decode().split()[1]
     made = judge / "objects" / "pack" / f"pack-{summary.checksum}.pack"
     for suffix in (".pack", ".idx", ".rev"):
-        assert pack.with_suffix(suffix).read_bytes() == made.with_suffix(suffix).read_bytes(), (
-            suffix
-        )
+        want = made.with_suffix(suffix).read_bytes()
+        assert completed.with_suffix(suffix).read_bytes() == want, suffix
     assert summary.appended
     assert summary.objects == int.from_bytes(data[8:12], "big") + len(summary.appended)
-    assert summary.size == pack.stat().st_size
+    assert summary.size == completed.stat().st_size
     assert base in [oid for oid, _ in summary.missing]
     for oid, kind in summary.missing:
         assert git("cat-file", "-t", oid, repository=receiver).decode().strip() == kind
@@ -96,6 +110,42 @@ def test_a_base_made_by_another_base_is_not_appended(tmp_path: Path) -> None:
     indexer.advance(pack.stat().st_size)
     summary = indexer.finish(tmp_path / "case.idx", read_object=read)
     assert asked == summary.appended == [names[0].hex()]
+
+
+def test_a_pack_that_lacks_no_base_is_not_copied(tmp_path: Path) -> None:
+    pack = tmp_path / "case.pack"
+    pack.write_bytes(packing.write([packing.whole("blob", b"x")]).data)
+    indexer = open_native(pack, "sha1")
+    indexer.advance(pack.stat().st_size)
+    summary = indexer.finish(
+        tmp_path / "case.idx", completed_path=tmp_path / "other.pack", read_object=lambda oid: None
+    )
+    assert summary.appended == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["case.idx", "case.pack"]
+
+
+def test_an_appended_base_is_read_again_from_the_copy(tmp_path: Path) -> None:
+    """With too little memory to keep it, or when it is larger than what is kept at all."""
+    noise = [random.Random(number).randbytes(400_000) for number in range(2)]
+    names = [packing.object_id("blob", data) for data in noise]
+    entries = [
+        Entry(REF_DELTA, packing.delta(data, data[: -1 - n]), name)
+        for n in range(3)
+        for data, name in zip(noise, names, strict=True)
+    ]
+    objects = {name.hex(): data for name, data in zip(names, noise, strict=True)}
+    pack = tmp_path / "case.pack"
+    pack.write_bytes(packing.write(entries).data)
+    indexer = open_native(pack, "sha1", memory_limit=0)
+    indexer.advance(pack.stat().st_size)
+    completed = tmp_path / "completed.pack"
+    summary = indexer.finish(
+        completed.with_suffix(".idx"),
+        completed_path=completed,
+        read_object=lambda oid: ("blob", objects[oid]),
+    )
+    assert summary.appended == [name.hex() for name in names]
+    git("index-pack", "--strict", str(completed), repository=empty_repository(tmp_path / "j.git"))
 
 
 @pytest.fixture
@@ -134,11 +184,18 @@ def test_failures_of_the_callbacks_come_through(thin: tuple[Path, bytes, bytes])
         (OSError, lambda oid: ("blob", first + b"corrupt"), None),
     ]
     for expected, read, deflate in cases:
-        indexer = open_native(pack, "sha1")
-        indexer.advance(len(data))
-        with pytest.raises(expected):
-            indexer.finish(pack.with_suffix(".idx"), read_object=read, deflate=deflate)
-        assert pack.read_bytes() == data
+        for completed in (None, pack.with_name("completed.pack")):
+            indexer = open_native(pack, "sha1")
+            indexer.advance(len(data))
+            with pytest.raises(expected):
+                indexer.finish(
+                    pack.with_suffix(".idx"),
+                    completed_path=completed,
+                    read_object=read,
+                    deflate=deflate,
+                )
+            assert pack.read_bytes() == data
+            assert list(pack.parent.iterdir()) == [pack]
 
 
 def test_the_callers_zlib_is_used(thin: tuple[Path, bytes, bytes]) -> None:

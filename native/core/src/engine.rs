@@ -19,7 +19,7 @@ use std::os::unix::fs::FileExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 /// Hashed at a time for the pack's checksum.
@@ -41,6 +41,8 @@ pub struct Engine<const W: usize> {
     pub(crate) config: Config,
     pub(crate) budget: Budget,
     pub(crate) file: File,
+    /// The copy in which a thin pack is completed, if it is not completed in place.
+    pub(crate) completed: OnceLock<File>,
     pub(crate) table: Table<W>,
     pub(crate) names: Names<W>,
     pub(crate) cache: Cache,
@@ -87,6 +89,7 @@ impl<const W: usize> Engine<W> {
         Ok(Engine {
             budget,
             file,
+            completed: OnceLock::new(),
             table,
             names: Names::default(),
             cache: Cache::new(budget.cache),
@@ -294,6 +297,15 @@ impl<const W: usize> Engine<W> {
             return wrong("has another number of objects than was announced");
         }
         Ok(())
+    }
+
+    /// Whether the whole segment of an entry is scanned, so that few more deltas can need it.
+    pub(crate) fn is_scanned_around(&self, number: u32) -> bool {
+        let after = self.segments.partition_point(|segment| segment.first <= number);
+        after.checked_sub(1).is_none_or(|at| {
+            let segment = &self.segments[at];
+            segment.scanned().end == segment.first + segment.count
+        })
     }
 
     /// The entry at `offset`; or the delta `number` waits until that is scanned.

@@ -44,6 +44,9 @@ pub struct Finish<'a, const W: usize> {
     pub idx: &'a Path,
     /// Path of the reverse index, if it is wanted.
     pub rev: Option<&'a Path>,
+    /// Where a thin pack is completed; in place, if nowhere else. Nothing appears there for a pack
+    /// that needs no base.
+    pub completed: Option<&'a Path>,
     /// Objects that must be in the pack; others are reported as missing.
     pub tips: &'a [Oid<W>],
 }
@@ -71,7 +74,8 @@ impl<const W: usize> Engine<W> {
             let Some(repository) = repository.as_deref_mut() else {
                 return Err(self.missing_base(*number, oid));
             };
-            (checksum, size, appended) = self.complete_thin(&waiting, repository)?;
+            (checksum, size, appended) =
+                self.complete_thin(&waiting, finish.completed, repository)?;
         }
         if let Some((offset, number)) = self.waits.unmet().first() {
             let what = format!("no entry begins at the delta's base offset {offset}");

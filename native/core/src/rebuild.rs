@@ -10,6 +10,7 @@ use crate::large::{spill, too_large, LargeSink};
 use crate::oid::Oid;
 use crate::resolve::Worker;
 use crate::table::NONE;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -127,19 +128,27 @@ impl<const W: usize> Engine<W> {
         }
     }
 
+    /// The file an entry is in: appended bases may be in a copy.
+    fn file_of(&self, number: u32) -> &File {
+        match self.completed.get() {
+            Some(copy) if number >= self.table.count() => copy,
+            _ => &self.file,
+        }
+    }
+
     /// Reads an entry of the pack again.
     fn reread(&self, worker: &mut Worker<W>, number: u32) -> Result<(Body<W>, Reread<'_>)> {
         let (at, end) = self.table.span(number);
         let length = end - at;
         let first = length.min(self.budget.large.max(LONGEST_HEADER as u64)) as usize;
         worker.input.resize(first, 0);
-        self.file
-            .read_exact_at(&mut worker.input, at)
+        let file = self.file_of(number);
+        file.read_exact_at(&mut worker.input, at)
             .map_err(|error| Error::io("reading the pack", &error))?;
         let changed = || Error::new(Fault::Io, "the pack changed while it was read");
         let header = entry::parse::<W>(&worker.input, at)?.ok_or_else(changed)?;
         if header.size > self.budget.large || length > first as u64 {
-            let reader = Box::new(InflateReader::new(&self.file, at + header.length as u64, end));
+            let reader = Box::new(InflateReader::new(file, at + header.length as u64, end));
             return Ok((header.body, Reread::Large(reader, header.size)));
         }
         let bytes = worker.inflater.whole(&worker.input[header.length..], header.size as usize)?;

@@ -86,7 +86,7 @@ impl<const W: usize> Engine<W> {
                 self.adopt(base, number, &mut deltas);
             }
         }
-        self.queue.add(&roots, &deltas);
+        self.queue.found(&roots, &deltas);
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl<const W: usize> Engine<W> {
                     self.resolve(worker, number)
                         .map_err(|error| error.at(self.table.offset(number)))?;
                 }
-                Step::Forget(number) if self.queue.is_scanned() => {
+                Step::Forget(number) if self.is_scanned_around(number) => {
                     if let Some(Ok(content)) = self.cache.remove(number).map(Arc::try_unwrap) {
                         worker.recycle(content);
                     }
@@ -159,7 +159,7 @@ impl<const W: usize> Engine<W> {
             }
             false
         });
-        self.queue.add(&[], &shared);
+        self.queue.add(&shared);
     }
 
     fn resolve(&self, worker: &mut Worker<W>, number: u32) -> Result<()> {

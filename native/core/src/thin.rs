@@ -2,7 +2,8 @@
 //!
 //! Each base that is not in the pack is appended, in the order in which the deltas that need one
 //! come in the pack; a delta that an earlier base has resolved needs none. Then the header's count
-//! and the trailer are rewritten. If it cannot be completed the file is left as it was.
+//! and the trailer are rewritten. That is done in place, and undone if it fails; or in a copy, where
+//! others may be reading the pack as it came.
 
 use crate::content::{Content, Data};
 use crate::engine::{trailer_algorithm, Engine};
@@ -13,7 +14,8 @@ use crate::hash::Hasher;
 use crate::oid::Oid;
 use crate::table::{Appended, Row};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Hashed at a time.
@@ -29,6 +31,46 @@ type Completed<const W: usize> = (Oid<W>, u64, Vec<Oid<W>>);
 impl<const W: usize> Engine<W> {
     /// Appends the bases that the deltas `waiting` need.
     pub(crate) fn complete_thin(
+        &self,
+        waiting: &[(u32, Oid<W>)],
+        elsewhere: Option<&Path>,
+        repository: &mut dyn Repository<W>,
+    ) -> Result<Completed<W>> {
+        match elsewhere {
+            Some(path) => self.complete_copy(path, waiting, repository),
+            None => self.complete_in_place(waiting, repository),
+        }
+    }
+
+    /// Completes a copy, which appears at `path` when it is whole.
+    fn complete_copy(
+        &self,
+        path: &Path,
+        waiting: &[(u32, Oid<W>)],
+        repository: &mut dyn Repository<W>,
+    ) -> Result<Completed<W>> {
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let mut copy = tempfile::Builder::new()
+            .prefix("tmp_pack_")
+            .tempfile_in(folder)
+            .map_err(write_error)?;
+        // Shares the blocks where the file system can. Nothing else moves the file's position.
+        let mut source = &self.file;
+        let copied = std::io::copy(&mut source, copy.as_file_mut()).map_err(write_error)?;
+        if copied != self.config.size {
+            return Err(Error::new(Fault::Io, "the pack changed its size while it was copied"));
+        }
+        let file = copy.as_file().try_clone().map_err(write_error)?;
+        let file = self.completed.get_or_init(|| file);
+        let completed = self.append_bases(file, waiting, repository)?;
+        let read_only = std::fs::Permissions::from_mode(0o444);
+        copy.as_file().set_permissions(read_only).map_err(write_error)?;
+        copy.persist(path).map_err(|error| write_error(error.error))?;
+        Ok(completed)
+    }
+
+    fn complete_in_place(
         &self,
         waiting: &[(u32, Oid<W>)],
         repository: &mut dyn Repository<W>,
@@ -101,7 +143,7 @@ impl<const W: usize> Engine<W> {
         woken.iter().for_each(|&child| {
             self.table.adopt(number, child);
         });
-        self.queue.add(&[], &woken);
+        self.queue.add(&woken);
         Ok(Some(end))
     }
 

@@ -6,6 +6,10 @@
 //! 1. Scanning comes first. A base resolved when all its deltas are known is made once and dropped;
 //!    resolved earlier, it has to be kept, or made again, for those that come later. So as long
 //!    as there are bytes, find entries; when they have to be waited for, resolve.
+//!    But the deltas of a base lie in its own segment, but for a few: a segment that is scanned can
+//!    be resolved for good. One that is not waits, unless it is a large part of the pack, which would
+//!    leave much for the end, or the workers have idled half of the time, so that making bases again
+//!    costs nobody anything.
 //! 2. The pack's own checksum follows the scan closely, while the bytes are still in memory.
 //! 3. Deltas that a worker shared come before new roots: their bases are in the cache.
 
@@ -13,11 +17,14 @@ use crate::names::lock;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 /// The checksum may fall this far behind the scan, so that it still finds the bytes in memory.
 const CHECKSUM_LAG: u64 = 4 << 20;
 /// With less than this to hash, a worker rather waits for more.
 const CHECKSUM_LEAST: u64 = 256 << 10;
+/// A segment of at most this part of the pack waits until it is scanned.
+const SMALL_PART: u64 = 4;
 /// Roots taken at once; most have no deltas.
 const ROOTS: usize = 64;
 
@@ -34,9 +41,16 @@ pub enum Job {
     Roots(Vec<u32>),
 }
 
-/// How the scan of one segment stands.
-#[derive(Clone, Copy)]
+/// How the scan of one segment stands, and what it left to do.
 struct Place {
+    /// The number of its first entry.
+    first: u32,
+    /// Whether it is so small a part of the pack that it can wait until it is scanned.
+    can_wait: bool,
+    /// Whole objects of it that may have deltas.
+    roots: VecDeque<u32>,
+    /// Deltas of it whose base had been dealt with before they turned up; others may be based on them.
+    late: Vec<u32>,
     /// A worker is at it.
     busy: bool,
     /// Complete.
@@ -62,7 +76,6 @@ pub struct Queue {
 
 struct State {
     deltas: Vec<u32>,
-    roots: VecDeque<u32>,
     places: Vec<Place>,
     /// All before this is there.
     contiguous: u64,
@@ -73,6 +86,9 @@ struct State {
     busy: usize,
     waiting: usize,
     workers: usize,
+    /// When the first bytes came, and how long workers have waited since, all together.
+    began: Option<Instant>,
+    idle: Duration,
     stop: bool,
 }
 
@@ -80,16 +96,25 @@ impl Queue {
     /// A queue for segments that begin at these offsets with so many entries, and a checksum
     /// that ends at `hash_end`.
     pub fn new(segments: &[(u64, u32)], hash_end: u64, workers: usize) -> Self {
-        let place = |&(at, count): &(u64, u32)| Place {
-            busy: false,
-            done: count == 0,
-            at,
-            tried: at,
-            limit: at,
+        let total: u64 = segments.iter().map(|segment| u64::from(segment.1)).sum();
+        let mut first = 0;
+        let place = |&(at, count): &(u64, u32)| {
+            let place = Place {
+                first,
+                can_wait: u64::from(count) <= total / SMALL_PART,
+                roots: VecDeque::new(),
+                late: Vec::new(),
+                busy: false,
+                done: count == 0,
+                at,
+                tried: at,
+                limit: at,
+            };
+            first += count;
+            place
         };
         let state = State {
             deltas: Vec::new(),
-            roots: VecDeque::new(),
             places: segments.iter().map(place).collect(),
             contiguous: 0,
             hashed: 0,
@@ -98,6 +123,8 @@ impl Queue {
             busy: 0,
             waiting: 0,
             workers,
+            began: None,
+            idle: Duration::ZERO,
             stop: false,
         };
         let scanned = AtomicBool::new(state.places.iter().all(|place| place.done));
@@ -113,6 +140,7 @@ impl Queue {
     /// Takes notice of bytes that arrived: how far each segment and the whole may be read.
     pub fn arrived(&self, limits: impl Iterator<Item = u64>, contiguous: u64) {
         let mut state = lock(&self.state);
+        state.began.get_or_insert_with(Instant::now);
         for (place, limit) in state.places.iter_mut().zip(limits) {
             place.limit = place.limit.max(limit);
         }
@@ -144,7 +172,9 @@ impl Queue {
             }
             state.waiting += 1;
             self.hungry.store(true, Relaxed);
+            let since = Instant::now();
             state = self.work.wait(state).unwrap_or_else(|poison| poison.into_inner());
+            state.waited(since);
             state.waiting -= 1;
             self.hungry.store(state.waiting > 0, Relaxed);
         }
@@ -171,7 +201,11 @@ impl Queue {
             self.scanned.store(true, Relaxed);
         }
         drop(state);
-        self.work.notify_one();
+        if done {
+            self.work.notify_all();
+        } else {
+            self.work.notify_one();
+        }
     }
 
     /// Whether no more entries will be found, so that every delta by offset is known.
@@ -189,15 +223,28 @@ impl Queue {
         state.hashing = false;
     }
 
-    /// Adds whole objects that may have deltas, and deltas whose bases are resolved.
-    pub fn add(&self, roots: &[u32], deltas: &[u32]) {
-        if roots.is_empty() && deltas.is_empty() {
+    /// Adds what a scan found: whole objects that may have deltas, and deltas whose bases are resolved.
+    pub fn found(&self, roots: &[u32], late: &[u32]) {
+        if roots.is_empty() && late.is_empty() {
             return;
         }
         let mut state = lock(&self.state);
-        state.roots.extend(roots);
-        state.deltas.extend_from_slice(deltas);
+        for &root in roots {
+            state.place_of(root).roots.push_back(root);
+        }
+        for &delta in late {
+            state.place_of(delta).late.push(delta);
+        }
         drop(state);
+        self.work.notify_all();
+    }
+
+    /// Adds deltas to resolve at once; their bases are resolved.
+    pub fn add(&self, deltas: &[u32]) {
+        if deltas.is_empty() {
+            return;
+        }
+        lock(&self.state).deltas.extend_from_slice(deltas);
         self.work.notify_all();
     }
 
@@ -221,10 +268,23 @@ impl Queue {
     }
 }
 
+impl Place {
+    /// Whether there is something to resolve, sooner or later.
+    fn has_left_something(&self) -> bool {
+        !(self.roots.is_empty() && self.late.is_empty())
+    }
+}
+
 impl State {
+    /// The segment of an entry.
+    fn place_of(&mut self, number: u32) -> &mut Place {
+        let after = self.places.partition_point(|place| place.first <= number);
+        &mut self.places[after.saturating_sub(1)]
+    }
+
     fn has_work(&self) -> bool {
         !self.deltas.is_empty()
-            || !self.roots.is_empty()
+            || self.places.iter().any(Place::has_left_something)
             || self.next_scan().is_some()
             || self.checksum(CHECKSUM_LEAST).is_some()
     }
@@ -246,13 +306,44 @@ impl State {
             let keep = self.deltas.len() - self.deltas.len().div_ceil(self.workers.max(1));
             return Some(Job::Deltas(self.deltas.split_off(keep)));
         }
-        if !self.roots.is_empty() {
-            let count = self.roots.len().min(ROOTS);
-            return Some(Job::Roots(self.roots.drain(..count).collect()));
+        if let Some(number) = self.next_place() {
+            let Place { roots, late, .. } = &mut self.places[number];
+            if !late.is_empty() {
+                return Some(Job::Deltas(late.split_off(late.len().saturating_sub(ROOTS))));
+            }
+            let count = roots.len().min(ROOTS);
+            return Some(Job::Roots(roots.drain(..count).collect()));
         }
         let (from, to) = self.checksum(CHECKSUM_LEAST)?;
         self.hashing = true;
         Some(Job::Checksum(from, to))
+    }
+
+    /// The first segment whose objects may be resolved now: one that is scanned if there is any.
+    fn next_place(&self) -> Option<usize> {
+        let places = self.places.iter().enumerate();
+        let mut early = None;
+        for (number, place) in places.filter(|(_, place)| place.has_left_something()) {
+            if place.done {
+                return Some(number);
+            }
+            if early.is_none() && (!place.can_wait || self.is_idle()) {
+                early = Some(number);
+            }
+        }
+        early
+    }
+
+    /// Whether the workers have waited for half of the time since the first bytes came, or longer.
+    fn is_idle(&self) -> bool {
+        self.began.is_none_or(|began| self.idle * 2 >= began.elapsed() * self.workers as u32)
+    }
+
+    /// A worker has waited since then.
+    fn waited(&mut self, since: Instant) {
+        if let Some(began) = self.began {
+            self.idle += since.max(began).elapsed();
+        }
     }
 
     fn next_scan(&self) -> Option<usize> {
@@ -274,7 +365,8 @@ mod tests {
     #[test]
     fn scanning_comes_before_resolving() {
         let queue = Queue::new(&[(12, 5), (1000, 5)], 2000, 2);
-        queue.add(&[1], &[2, 3]);
+        queue.found(&[1], &[]);
+        queue.add(&[2, 3]);
         queue.arrived([500, 1000].into_iter(), 500);
         assert_eq!(queue.next(), Some(Job::Scan(0)));
         assert_eq!(queue.next(), Some(Job::Deltas(vec![3])));
@@ -294,6 +386,37 @@ mod tests {
         assert!(queue.is_complete());
         queue.stop();
         assert_eq!(queue.next(), None);
+    }
+
+    #[test]
+    fn a_small_segment_waits_until_it_is_scanned_or_nobody_has_anything_to_do() {
+        let segments: Vec<(u64, u32)> = (0..5).map(|number| (12 + number * 1000, 5)).collect();
+        let queue = Queue::new(&segments, 6000, 2);
+        queue.arrived([1000].into_iter(), 1000);
+        assert_eq!(queue.next(), Some(Job::Scan(0)));
+        queue.found(&[2, 6], &[3]);
+        queue.left(0, 400, Some(1000), false);
+        {
+            let mut state = lock(&queue.state);
+            assert_eq!(state.next_place(), None);
+            state.idle = Duration::from_secs(3600);
+            assert_eq!(state.next_place(), Some(0));
+            state.idle = Duration::ZERO;
+        }
+        queue.left(1, 2000, None, true);
+        assert_eq!(queue.next(), Some(Job::Roots(vec![6])));
+        queue.left(0, 1000, None, true);
+        assert_eq!(queue.next(), Some(Job::Deltas(vec![3])));
+        assert_eq!(queue.next(), Some(Job::Roots(vec![2])));
+    }
+
+    #[test]
+    fn a_large_segment_does_not_wait() {
+        let queue = Queue::new(&[(12, 5), (1000, 5)], 2000, 2);
+        queue.arrived([500].into_iter(), 500);
+        assert_eq!(queue.next(), Some(Job::Scan(0)));
+        queue.found(&[2], &[]);
+        assert_eq!(queue.next(), Some(Job::Roots(vec![2])));
     }
 
     #[test]

@@ -118,13 +118,6 @@ def read_config(directory: Path, *, sealed: bool = False) -> dict[str, str]:
     return settings
 
 
-def fsck_is_wanted(directory: Path) -> bool:
-    """Tell whether the user wants fetched objects held to fsck's rules, as git would."""
-    config = read_config(directory)
-    value = config.get("fetch.fsckobjects", config.get("transfer.fsckobjects", "false"))
-    return value.lower() in ("true", "yes", "on", "1", "")
-
-
 def set_config(git: Git, settings: Mapping[str, str]) -> None:
     """Write settings into the repository's own configuration, where they differ."""
     present = read_config(git.directory, sealed=True)

@@ -1,7 +1,7 @@
 """Indexing a pack while it still arrives: the port, and git's own indexer behind it.
 
-An `Indexer` is told how much of the pack file's beginning is verified, works through it in its own
-time, and ends in a pack with its index in a scratch repository. Nothing is visible before.
+An `Indexer` is told what of the pack file is verified, works through it in its own time, and ends
+in a pack with its index in a scratch repository. Nothing is visible before.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 from gittorrent.errors import TrustError
 from gittorrent.git.packs import IndexingProcess
 from gittorrent.git.runner import GitError
+from gittorrent.reel.arrival import Arrival
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gittorrent.git.runner import Git
+    from gittorrent.reel.manifest import Manifest
 
 _CHUNK = 1 << 20
 
@@ -46,6 +49,13 @@ class Indexer(Protocol):
         """Note that the first ``prefix`` bytes of the pack file are verified; never blocks."""
         ...
 
+    def segment_ready(self, number: int) -> None:
+        """Note that all bytes of a segment are verified, whatever precedes it; never blocks.
+
+        The last segment has the pack's trailer with it.
+        """
+        ...
+
     def finish(self) -> IndexedPack:
         """Wait for the index; the whole pack must be there.
 
@@ -58,6 +68,26 @@ class Indexer(Protocol):
     def abandon(self) -> None:
         """Stop and leave nothing running."""
         ...
+
+
+def feeding(indexer: Indexer, manifest: Manifest) -> Callable[[int], None]:
+    """Return what tells an indexer of the pack's parts (from 0), in whatever order they come.
+
+    Args:
+        indexer: of the pack.
+        manifest: what the pack consists of.
+    """
+    arrival = Arrival(manifest)
+
+    def feed(part: int) -> None:
+        before = arrival.prefix
+        prefix, segments = arrival.add(part)
+        for number in segments:
+            indexer.segment_ready(number)
+        if prefix > before:
+            indexer.advance(prefix)
+
+    return feed
 
 
 class GitIndexer:
@@ -88,6 +118,9 @@ class GitIndexer:
         with self._grown:
             self._prefix = max(self._prefix, prefix)
             self._grown.notify()
+
+    def segment_ready(self, number: int) -> None:
+        """Wait for what precedes the segment: git reads a pack from its beginning only."""
 
     def finish(self) -> IndexedPack:
         """Wait for the index.

@@ -1,22 +1,27 @@
 """The compiled indexer, where it is installed: several times faster than ``git index-pack``.
 
 `gittorrent-native` works on the growing file itself, reads segments side by side because the
-manifest says where they begin, and checks connectivity in the same pass. It takes whole histories;
-thin packs, which are small, are git's, since completing one changes the file that others may be
-downloading at the same time. Like git it looks out for SHA-1 collision attacks, and like git it
-holds received objects to fsck's rules only where the user asked for that
-(docs/decisions/0013-compiled-indexer.md).
+manifest says where they begin, and follows the links of objects in the same pass. It never writes
+to the file, which others may be downloading from at the same time: a thin pack is completed in a
+copy. Like git it looks out for SHA-1 collision attacks, and like git it holds received objects to
+fsck's rules only where the user asked for that (docs/decisions/0013-compiled-indexer.md).
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gittorrent.errors import LocalError
-from gittorrent.git.packs import link_pack_file
+from gittorrent.git import history
+from gittorrent.git.packs import index_file, link_pack_file
+from gittorrent.git.reader import ObjectReader
+from gittorrent.ids import Oid
+from gittorrent.repository.index_settings import IndexSettings
 from gittorrent.repository.indexing import GitIndexer, IndexedPack, PackBrokenError
 
 if TYPE_CHECKING:
@@ -38,68 +43,147 @@ def is_available() -> bool:
 
 
 class NativeIndexer:
-    """Indexes the growing pack of a whole history.
+    """Indexes a pack while it grows.
 
     Args:
-        scratch: repository that gets the indexed pack.
-        pack: the growing file.
+        scratch: repository that gets the indexed pack; its alternates provide a thin pack's bases.
+        pack: the growing file, which is only read.
         manifest: what the pack consists of.
-        fsck: whether objects must keep to fsck's rules.
+        settings: how to index.
+
+    Raises:
+        PackBrokenError: there can be no such pack.
+        LocalError: this machine could not begin.
     """
 
-    def __init__(self, scratch: Git, pack: Path, manifest: Manifest, *, fsck: bool = False) -> None:
+    def __init__(
+        self, scratch: Git, pack: Path, manifest: Manifest, settings: IndexSettings
+    ) -> None:
         self._native = importlib.import_module(_MODULE)
         self._scratch = scratch
         self._pack = pack
         self._manifest = manifest
-        self._indexer: Any = self._native.Indexer(
-            pack,
-            size=manifest.pack_size,
-            objects=manifest.objects,
-            object_format=manifest.object_format.name,
-            checksum_hex=manifest.pack_checksum,
-            segments=[(segment.offset, segment.objects) for segment in manifest.segments],
-            detect_collisions=True,
-            fsck=fsck,
-        )
+        self._fsck = settings.fsck
+        try:
+            self._indexer: Any = self._native.Indexer(
+                pack,
+                size=manifest.pack_size,
+                objects=manifest.objects,
+                object_format=manifest.object_format.name,
+                checksum_hex=manifest.pack_checksum,
+                segments=[(segment.offset, segment.objects) for segment in manifest.segments],
+                memory_limit=settings.memory,
+                detect_collisions=True,
+                fsck=settings.fsck,
+            )
+        except ValueError as error:
+            raise PackBrokenError(f"{error}") from error
+        except OSError as error:
+            raise LocalError(f"cannot index {pack}: {error}") from error
 
     def advance(self, prefix: int) -> None:
         """Note that the first ``prefix`` bytes are verified."""
-        self._indexer.advance(prefix)
+        with self._leaving_faults_to_finish():
+            self._indexer.advance(prefix)
+
+    def segment_ready(self, number: int) -> None:
+        """Note that a segment is verified, whatever precedes it."""
+        with self._leaving_faults_to_finish():
+            self._indexer.segment_ready(number)
 
     def finish(self) -> IndexedPack:
         """Wait for the index.
 
         Raises:
-            PackBrokenError: the pack is broken.
+            PackBrokenError: the pack is broken, or refers to what is neither in it nor in the
+                scratch repository.
+            LocalError: this machine could not do it.
         """
         folder = self._scratch.directory / "objects" / "pack"
         target = folder / f"pack-{self._manifest.pack_checksum}.pack"
+        thin = self._manifest.start is not None
         try:
-            self._indexer.advance(self._manifest.pack_size)
-            summary = self._indexer.finish(target.with_suffix(".idx"), target.with_suffix(".rev"))
+            with ObjectReader(self._scratch) as reader:
+                self._indexer.advance(self._manifest.pack_size)
+                summary = self._indexer.finish(
+                    target.with_suffix(".idx"),
+                    target.with_suffix(".rev"),
+                    completed_path=target,
+                    read_object=reader.read if thin else None,
+                )
         except self._native.CorruptPack as error:
             raise PackBrokenError(f"{error}") from error
         except OSError as error:
             raise LocalError(f"indexing {self._pack} failed: {error}") from error
-        link_pack_file(self._pack, target)
-        return IndexedPack(target, not summary.missing)
+        if not summary.appended:
+            link_pack_file(self._pack, target)
+        if thin:
+            self._require(summary)
+        return IndexedPack(target, self_contained=not summary.missing)
 
     def abandon(self) -> None:
         """Stop and leave nothing running."""
         self._indexer.cancel()
 
+    def _leaving_faults_to_finish(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context without the indexer's faults: it keeps the first for `finish`."""
+        return contextlib.suppress(self._native.IndexerError, OSError)
 
-def choose_indexer(scratch: Git, pack: Path, manifest: Manifest, *, fsck: bool = False) -> Indexer:
-    """Return the indexer to use for a pack: the compiled one where it fits, git's otherwise.
+    def _require(self, summary: Any) -> None:
+        """Refuse a thin pack that refers to objects the repository does not have.
+
+        That they can be reached there is for whoever knows the refs to prove.
+        """
+        wanted = [(Oid(oid), kind) for oid, kind in summary.missing]
+        found = history.describe(self._scratch, (oid for oid, _ in wanted))
+        for (oid, kind), info in zip(wanted, found, strict=True):
+            if info is None or info.kind != kind:
+                there = "nowhere" if info is None else f"a {info.kind}"
+                raise PackBrokenError(f"the pack refers to {kind} {oid}, which is {there}")
+        if self._fsck and summary.unchecked:
+            oid, name = summary.unchecked[0]
+            raise PackBrokenError(f"{name} {oid} cannot be read")
+
+
+def choose_indexer(
+    scratch: Git, pack: Path, manifest: Manifest, settings: IndexSettings
+) -> Indexer:
+    """Return the indexer to use for a pack: the compiled one where it is installed, else git's.
 
     Args:
         scratch: repository to index into.
         pack: the growing pack file.
         manifest: signed and verified.
-        fsck: whether objects must keep to fsck's rules, as ``fetch.fsckObjects`` asks.
+        settings: how to index.
+
+    Raises:
+        PackBrokenError: there can be no such pack.
+        LocalError: this machine could not begin.
     """
-    thin = manifest.start is not None
-    if thin or not is_available():
-        return GitIndexer(scratch, pack, manifest.pack_size, thin=thin, fsck=fsck)
-    return NativeIndexer(scratch, pack, manifest, fsck=fsck)
+    if settings.paranoid or not is_available():
+        thin = manifest.start is not None
+        return GitIndexer(scratch, pack, manifest.pack_size, thin=thin, fsck=settings.fsck)
+    return NativeIndexer(scratch, pack, manifest, settings)
+
+
+def index_own_pack(scratch: Git, pack: Path, manifest: Manifest, settings: IndexSettings) -> Path:
+    """Index a pack that was made here, of objects that are here; return its indexed form's path.
+
+    Args:
+        scratch: where to work; its alternates provide a thin pack's bases.
+        pack: the whole pack.
+        manifest: what it consists of.
+        settings: how to index; objects of one's own are not held to fsck's rules.
+
+    Raises:
+        PackBrokenError: git made a pack that cannot be indexed.
+        LocalError: this machine could not do it.
+    """
+    if settings.paranoid or not is_available():
+        return index_file(scratch, pack, thin=manifest.start is not None)
+    indexer = NativeIndexer(scratch, pack, manifest, replace(settings, fsck=False))
+    try:
+        return indexer.finish().path
+    except BaseException:
+        indexer.abandon()
+        raise

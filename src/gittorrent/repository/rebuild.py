@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from gittorrent.git import packs, scratch
 from gittorrent.reel.build import build_reel
+from gittorrent.repository.index_settings import index_settings
+from gittorrent.repository.native_indexing import index_own_pack
 from gittorrent.repository.receive import KEEP_REASON
 
 if TYPE_CHECKING:
@@ -88,7 +90,8 @@ def store_built(
         thin = manifest.start is not None
         bases = (carried.layout.objects,) if thin else ()
         with scratch.receiving(carried.layout.incoming, carried.object_format, bases) as room:
-            indexed = packs.index_file(room, pack.path, thin=thin)
+            settings = index_settings(carried.layout.git_dir)
+            indexed = index_own_pack(room, pack.path, manifest, settings)
             packs.adopt_pack(indexed, carried.reels.pack_path(manifest), keep=KEEP_REASON)
         progress("indexing", manifest.objects, manifest.objects)
     carried.reels.store_manifest(manifest, signature)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from gittorrent.durable import sync_directory
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.git import history, packs, scratch
-from gittorrent.git.repository import fsck_is_wanted
 from gittorrent.git.runner import GitError
 from gittorrent.reel.manifest import ManifestError
 from gittorrent.reel.pack import HEADER_SIZE, pack_header
+from gittorrent.repository.index_settings import IndexSettings, index_settings
+from gittorrent.repository.indexing import PackBrokenError
 from gittorrent.repository.native_indexing import choose_indexer
 from gittorrent.repository.niceness import start_yielding
 from gittorrent.repository.reelstore import check_copy
@@ -88,7 +89,7 @@ class Receiver:
         object_format: of the repository.
         reels: where manifests and small reels are kept.
         room: the scratch repository.
-        fsck: whether objects must keep to fsck's rules.
+        settings: how to index.
     """
 
     def __init__(
@@ -97,23 +98,31 @@ class Receiver:
         object_format: ObjectFormat,
         reels: ReelStore,
         room: Git,
-        *,
-        fsck: bool = False,
+        settings: IndexSettings,
     ) -> None:
         self._layout = layout
         self._format = object_format
         self._reels = reels
         self._room = room
-        self._fsck = fsck
+        self._settings = settings
         self._taken: list[_Taken] = []
         self._proved: set[Oid] = set()
         self._self_contained: Path | None = None
         self.self_contained_pack: Path | None = None
 
     def begin(self, signed: SignedManifest, wire: Path) -> Indexer:
-        """Start to index the wire form of a reel while it arrives at ``wire``."""
-        room, manifest, fsck = self._room, signed.manifest, self._fsck
-        return start_yielding(lambda: choose_indexer(room, wire, manifest, fsck=fsck))
+        """Start to index the wire form of a reel while it arrives at ``wire``.
+
+        Raises:
+            LyingReelError: there can be no such pack.
+        """
+        room, manifest, settings = self._room, signed.manifest, self._settings
+        try:
+            return start_yielding(lambda: choose_indexer(room, wire, manifest, settings))
+        except PackBrokenError as error:
+            raise LyingReelError(
+                f"there can be no reel as {manifest.id} describes: {error}", signed.key
+            ) from error
 
     def is_small(self, manifest: Manifest) -> bool:
         """Tell whether a reel's objects are kept loose, so that it needs no indexer."""
@@ -172,7 +181,7 @@ class Receiver:
         """
         self._check_wire_form(signed, wire)
         try:
-            packs.unpack_file(self._room, wire, fsck=self._fsck)
+            packs.unpack_file(self._room, wire, fsck=self._settings.fsck)
         except GitError as error:
             if error.is_own_trouble:
                 raise
@@ -270,13 +279,12 @@ def check_descents(git: Git, descents: Sequence[Descent]) -> list[Descent]:
 def receiving(layout: Layout, object_format: ObjectFormat, reels: ReelStore) -> Iterator[Receiver]:
     """Yield a receiver for one repository; its scratch space is gone afterwards.
 
-    Objects are held to fsck's rules where git's configuration asks for that on fetching.
+    Git's configuration says how to index, and whether objects must keep to fsck's rules.
     """
     has_objects = any(layout.objects.glob("pack/*.idx")) or any(layout.objects.glob("??"))
     alternates = (layout.objects,) if has_objects else ()
     with scratch.receiving(layout.incoming, object_format, alternates) as room:
-        fsck = fsck_is_wanted(layout.git_dir)
-        yield Receiver(layout, object_format, reels, room, fsck=fsck)
+        yield Receiver(layout, object_format, reels, room, index_settings(layout.git_dir))
 
 
 def _move_loose(source: Path, target: Path) -> None:

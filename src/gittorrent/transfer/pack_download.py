@@ -1,7 +1,7 @@
 """Downloads one pack from many mirrors at once.
 
 Carries out what the scheduler in `swarm` decides: asks mirrors, verifies and stores parts in
-threads, tells the indexer how far the pack's beginning has grown. Whatever mirrors do, the result
+threads, tells of each that is there. Whatever mirrors do, the result
 is either the whole pack, every part of it verified, or an error that names what happened.
 """
 
@@ -102,7 +102,7 @@ class PackDownload:
     Args:
         wanted: the pack.
         partial: where it is stored.
-        on_prefix: told how many bytes of the pack's beginning are verified.
+        on_part: told of each verified part (from 0), those recovered from disk first.
         on_progress: told how far it is, a few times a second.
         expecting: tells whether further mirrors may still join.
         on_growth: called a few times a second with the verified parts.
@@ -114,7 +114,7 @@ class PackDownload:
         self,
         wanted: WantedPack,
         partial: PartialPack,
-        on_prefix: Callable[[int], None],
+        on_part: Callable[[int], None],
         on_progress: Callable[[DownloadFigures], None],
         expecting: Callable[[], bool] = lambda: False,
         on_growth: Callable[[PartSet], None] = lambda _have: None,
@@ -123,7 +123,7 @@ class PackDownload:
     ) -> None:
         self.wanted = wanted
         self._partial = partial
-        self._on_prefix = on_prefix
+        self._on_part = on_part
         self._on_progress = on_progress
         self._expecting = expecting
         self._on_growth = on_growth
@@ -166,7 +166,8 @@ class PackDownload:
         for key, mirror in list(self._mirrors.items()):
             self._welcome(key, mirror)
         self._handle(Tick())
-        self._report_prefix()
+        for part in recovered:
+            self._on_part(part)
         watcher = self._loop.create_task(self._watch())
         watcher.add_done_callback(self._note_failure)
         try:
@@ -297,15 +298,10 @@ class PackDownload:
         self._received += len(data)
         self._unsynced += len(data)
         self._handle(PartVerified(key, part))
-        self._report_prefix()
+        self._on_part(part)
         if self._unsynced >= SYNC_BYTES:
             self._unsynced = 0
             await self._loop.run_in_executor(self._threads, self._partial.sync)
-
-    def _report_prefix(self) -> None:
-        assert self._machine is not None
-        shape = self.wanted.shape
-        self._on_prefix(min(self._machine.prefix * shape.part_size, shape.pack_size))
 
     def _note_failure(self, watcher: asyncio.Task[None]) -> None:
         """Let the download fail if nobody watches over it any more: it could wait for ever."""
@@ -344,7 +340,7 @@ class PackDownload:
                 and await self._loop.run_in_executor(self._threads, self._partial.holds, part)
             ):
                 self._handle(PartFromElsewhere(part))
-                self._report_prefix()
+                self._on_part(part)
 
     def _check_starved(self) -> None:
         since = self._starved_since

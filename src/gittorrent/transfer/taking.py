@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import LocalError
 from gittorrent.repository.cache import sweep_unattended
-from gittorrent.repository.indexing import PackBrokenError
+from gittorrent.repository.indexing import PackBrokenError, feeding
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.receive import LyingReelError
 from gittorrent.repository.reelstore import ReelStore, ReelStoreError
@@ -179,7 +179,7 @@ class Taker:
         download = PackDownload(
             wanted,
             partial,
-            (lambda _prefix: None) if indexer is None else indexer.advance,
+            (lambda _part: None) if indexer is None else feeding(indexer, signed.manifest),
             show,
             neighbours.is_growing,
             share,

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gittorrent.ids import OBJECT_FORMATS, SHA1, ManifestId, Oid, PushId, RepositoryId
+from gittorrent.reel.arrival import Arrival
 from gittorrent.reel.manifest import Manifest, ManifestError, Segment, parse_manifest
 from gittorrent.reel.order import Commit, canonical_order
 from gittorrent.reel.pack import FilePiece, WireView, pack_header
@@ -212,3 +213,44 @@ def test_no_chain_is_newer_or_cheaper_than_the_best(
     assert all(a.end == b.start for a, b in pairwise(way))
     assert way[-1].end == max(costs, key=LOG.index)
     assert sum(offer.pack_size for offer in way) == costs[way[-1].end]
+
+
+@given(st.data())
+def test_every_segment_is_complete_exactly_when_its_bytes_are(data: st.DataObject) -> None:
+    size = data.draw(st.integers(40, 3000))
+    part_size = data.draw(st.integers(1, 700))
+    inside = data.draw(st.sets(st.integers(13, size - 1), max_size=8))
+    starts = [12, *sorted(inside)]
+    count = part_count(size, part_size)
+    segments = tuple(Segment(start, 1, 1, ()) for start in starts)
+    arrival = Arrival(
+        Manifest(
+            repository=RepositoryId("a2" * 26),
+            object_format=SHA1,
+            start=None,
+            end=PushId("cd" * 20),
+            encoder=1,
+            target=1,
+            part_size=part_size,
+            objects=len(starts),
+            pack_size=size,
+            pack_checksum="",
+            segments=segments,
+            parts=("",) * count,
+        )
+    )
+    there = bytearray(size)
+    complete: set[int] = set()
+    order = data.draw(st.lists(st.integers(0, count - 1), max_size=2 * count))
+    for part in [*order, *range(count)]:
+        offset, length = part_range(part, size, part_size)
+        there[offset : offset + length] = b"1" * length
+        prefix, fresh = arrival.add(part)
+        gap = there.find(0)
+        assert prefix == arrival.prefix == (size if gap < 0 else gap)
+        assert complete.isdisjoint(fresh)
+        complete.update(fresh)
+        ends = [*starts[1:], size]
+        spans = list(zip(starts, ends, strict=True))
+        assert complete == {n for n, (a, b) in enumerate(spans) if 0 not in there[a:b]}
+    assert complete == set(range(len(starts)))

@@ -22,9 +22,12 @@ from hypothesis import strategies as st
 
 from gittorrent.git import scratch
 from gittorrent.git.packs import index_file
+from gittorrent.git.runner import Git
 from gittorrent.reel.manifest import Manifest
 from gittorrent.repository.carried import Carried
-from gittorrent.repository.indexing import GitIndexer
+from gittorrent.repository.index_settings import IndexSettings
+from gittorrent.repository.indexing import GitIndexer, Indexer, feeding
+from gittorrent.repository.native_indexing import NativeIndexer, is_available
 from gittorrent.store.partial import PartialPack
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.mirror import PartSink, WantedPack
@@ -175,6 +178,13 @@ def room_in(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def make_indexer(room: Git, pack: Path, manifest: Manifest, draw: random.Random) -> Indexer:
+    """Return git's indexer or, where it is installed, perhaps the compiled one."""
+    if is_available() and draw.random() < 0.5:
+        return NativeIndexer(room, pack, manifest, IndexSettings())
+    return GitIndexer(room, pack, manifest.pack_size, thin=False)
+
+
 async def run(
     loaded: Loaded, root: Path, draw: random.Random, faults: list[str], stop_after: int | None
 ) -> tuple[bytes, bytes] | None:
@@ -184,10 +194,14 @@ async def run(
         PartialPack(root, loaded.manifest, b"manifest") as partial,
         scratch.receiving(root / "incoming", loaded.objects) as room,
     ):
-        indexer = GitIndexer(room, partial.pack, loaded.manifest.pack_size, thin=False)
+        indexer = make_indexer(room, partial.pack, loaded.manifest, draw)
         try:
             download = PackDownload(
-                loaded.wanted(), partial, indexer.advance, lambda _figures: None, lambda: False
+                loaded.wanted(),
+                partial,
+                feeding(indexer, loaded.manifest),
+                lambda _figures: None,
+                lambda: False,
             )
             for number, fault in enumerate(faults):
                 download.add(FakeMirror(number, loaded.data, exchange, fault), None)

@@ -12,6 +12,7 @@ import pytest
 from gittorrent.errors import LocalError
 from gittorrent.git import environment, history, packs, refs, scratch
 from gittorrent.git.hashing import hash_objects, tree_content
+from gittorrent.git.reader import ObjectReader
 from gittorrent.git.repository import (
     NotARepositoryError,
     UnsuitableRepositoryError,
@@ -25,7 +26,7 @@ from gittorrent.git.runner import EXECUTABLE_VARIABLE, Git, GitError, GitMissing
 from gittorrent.git.version import GitTooOldError, git_version
 from gittorrent.ids import OBJECT_FORMATS, SHA1, Oid, RefName
 from support import gitcmd, packings
-from support.repositories import Made
+from support.repositories import Made, noise
 
 MISSING = Oid("12" * 20)
 
@@ -184,6 +185,29 @@ def test_head(tags: Git) -> None:
     assert refs.head_target(tags) == "refs/heads/日本".encode()
     gitcmd.git(tags.directory, "update-ref", "--no-deref", "HEAD", name(tags, "main"))
     assert refs.head_target(tags) is None
+
+
+# --- objects one by one --------------------------------------------------------------------------
+
+
+def test_objects_are_read_one_by_one(tags: Git) -> None:
+    with ObjectReader(tags) as reader:
+        for what, kind in (("main", "commit"), ("main^{tree}", "tree"), ("light-blob", "blob")):
+            content = gitcmd.git(tags.directory, "cat-file", kind, name(tags, what))
+            assert reader.read(name(tags, what)) == (kind, content)
+            assert reader.read(MISSING) is None
+    with ObjectReader(tags):
+        pass  # nothing was asked, so no git was started
+
+
+def test_a_damaged_object_is_an_error_and_no_answer(tmp_path: Path) -> None:
+    git = create_bare(tmp_path / "damaged.git", SHA1)
+    oid = gitcmd.text(git.directory, "hash-object", "-w", "--stdin", stdin=noise("damaged", 5000))
+    path = git.directory / "objects" / oid[:2] / oid[2:]
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:2000])
+    with ObjectReader(git) as reader, pytest.raises(GitError, match="cat-file"):
+        reader.read(oid)
 
 
 # --- packs ---------------------------------------------------------------------------------------

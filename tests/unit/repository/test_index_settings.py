@@ -1,0 +1,55 @@
+"""How git's configuration says to index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gittorrent.errors import UsageError
+from gittorrent.repository.index_settings import (
+    DEFAULT_MEMORY,
+    IndexSettings,
+    index_settings,
+    read_index_settings,
+)
+from support import gitcmd
+
+
+def test_defaults() -> None:
+    assert read_index_settings({}) == IndexSettings(False, False, DEFAULT_MEMORY)
+
+
+@pytest.mark.parametrize(
+    ("config", "fsck", "paranoid"),
+    [
+        ({"transfer.fsckobjects": "true"}, True, False),
+        ({"transfer.fsckobjects": "true", "fetch.fsckobjects": "no"}, False, False),
+        ({"fetch.fsckobjects": ""}, True, False),
+        ({"gittorrent.paranoid": "Yes"}, True, True),
+        ({"gittorrent.paranoid": "1", "fetch.fsckobjects": "false"}, True, True),
+        ({"gittorrent.paranoid": "false", "fetch.fsckobjects": "on"}, True, False),
+    ],
+)
+def test_rules(config: dict[str, str], fsck: bool, paranoid: bool) -> None:
+    assert read_index_settings(config) == IndexSettings(fsck, paranoid)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("1000", 1000), ("64k", 64 << 10), ("128M", 128 << 20)]
+)
+def test_memory(text: str, size: int) -> None:
+    assert read_index_settings({"gittorrent.indexmemory": text}).memory == size
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5G", "1T", "much", "1" * 16])
+def test_malformed_memory(text: str) -> None:
+    with pytest.raises(UsageError, match=r"gittorrent\.indexMemory"):
+        read_index_settings({"gittorrent.indexmemory": text})
+
+
+def test_the_repository_s_own_configuration_counts(tmp_path: Path) -> None:
+    git_dir = gitcmd.init(tmp_path / "r.git", "sha1")
+    gitcmd.git(git_dir, "config", "gittorrent.indexMemory", "32M")
+    gitcmd.git(git_dir, "config", "gittorrent.paranoid", "true")
+    assert index_settings(git_dir) == IndexSettings(True, True, 32 << 20)

@@ -128,7 +128,9 @@ class Peer:
             return 2
         round_trip = self.round_trip
         wanted = max(2, math.ceil(rate * (2 * round_trip + settings.slack) / part_size))
-        return min(wanted, max(4, int(rate * settings.in_flight / part_size)), MAX_DEPTH)
+        most = max(4, int(rate * settings.in_flight / part_size))
+        # One part that came out of a buffer says little: what is owed at most doubles with each.
+        return min(wanted, most, 2 + 2 * self.delivered_parts, MAX_DEPTH)
 
     def room(self, now: float, part_size: int, settings: Settings) -> int:
         """Return how many parts to ask for now, 0 while the pipeline is full enough.

@@ -184,6 +184,7 @@ class Conversation:
     def fail(self, reason: str) -> None:
         """End the conversation because the peer broke a rule that its session does not know."""
         self.is_at_fault = True
+        self.is_unwelcome = True
         self.end(reason)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:

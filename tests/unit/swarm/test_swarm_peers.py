@@ -62,11 +62,23 @@ def test_an_idle_spell_does_not_count_against_the_rate() -> None:
 )
 def test_depth_follows_bandwidth_and_delay(rate: float, depth: int) -> None:
     peer = peer_at(rate)
+    peer.delivered_parts = 100
     assert peer.depth(MIB, SETTINGS) == pytest.approx(depth, abs=1)
+
+
+def test_what_is_owed_grows_with_what_was_delivered() -> None:
+    """The first part may come at once out of a buffer; the line behind it may be slow."""
+    peer = peer_at(1e9, parts=1)
+    found = []
+    for delivered in range(4):
+        peer.delivered_parts = delivered
+        found.append(peer.depth(MIB, SETTINGS))
+    assert found == [2, 4, 6, 8]
 
 
 def test_data_in_flight_is_bounded_on_a_long_line() -> None:
     peer = peer_at(10.0 * MIB, delay=5.0)
+    peer.delivered_parts = 100
     assert peer.depth(MIB, SETTINGS) == pytest.approx(20, abs=1)  # two seconds' worth
 
 

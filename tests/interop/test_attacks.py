@@ -260,13 +260,18 @@ def test_only_the_sender_of_rubbish_is_banned(scene: Scene, pack: Pack) -> None:
     assert trap.parts_sent <= 2 * 2 * len(people)
 
 
+def _play(act: Act, wire: Wire, trap: Trap) -> None:
+    with contextlib.suppress(OSError), wire:
+        act(wire, trap)
+
+
 def _call_all(scene: Scene, wire: Wire, trap: Trap, act: Act) -> None:
     """Call everybody the node tells of, as one more downloader would."""
     for url in wire.told(trap.url(scene.repository)):
         host, _, port = url.split("/")[2].rpartition(":")
-        with contextlib.suppress(ConnectionError):  # it may be done already
+        with contextlib.suppress(OSError):  # it may be done already
             caller = Wire.call((host, int(port)), scene.repository)
-            threading.Thread(target=act, args=(caller, trap), daemon=True).start()
+            threading.Thread(target=_play, args=(act, caller, trap), daemon=True).start()
 
 
 # --- floods ---------------------------------------------------------------------------------------

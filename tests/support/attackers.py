@@ -85,8 +85,8 @@ class Wire:
     def told(self, url: str) -> Iterator[str]:
         """Say where we listen, again and again, and yield each address that we are told of."""
         seen = set()
-        self.sock.settimeout(0.2)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
+            self.sock.settimeout(0.2)
             while True:
                 self.say(f"try {url} 3600 partial")
                 try:

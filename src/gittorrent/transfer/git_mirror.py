@@ -61,6 +61,9 @@ MAX_HEADS = 64
 MAX_OFFERS = 4000
 """Reels one end may offer in answer to one question: four times what this program does."""
 
+MAX_OFFER_BYTES = 8 << 20
+"""Bytes of bitmaps in these offers; complete reels, which most are, need none."""
+
 MAX_LOG_BYTES = 1 << 30
 """Bytes of push objects in the answer to one question, which are held until all are verified."""
 
@@ -100,6 +103,7 @@ class GitMirror:
         self._heads: list[PushId] = []
         self._log: tuple[list[tuple[PushId, bytes]], asyncio.Future[None]] | None = None
         self._log_bytes = 0
+        self._offered_bytes = 0
         self._offers: dict[ReelName, tuple[list[HaveBundle], asyncio.Future[None]]] = {}
         self._manifests: dict[ManifestId, asyncio.Future[bytes]] = {}
         self._claims: dict[ManifestId, HaveBundle] = {}
@@ -181,7 +185,7 @@ class GitMirror:
     async def offers(self, reel: ReelName) -> list[HaveBundle]:
         """Return the reels the mirror has that help to complete ``reel``."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._offers[reel] = ([], future)
+        self._offers[reel], self._offered_bytes = ([], future), 0
         self._conversation.say(WantBundle(reel))
         await self._within(ANSWER_SECONDS, future)
         return self._offers.pop(reel)[0]
@@ -332,7 +336,8 @@ class GitMirror:
         elif isinstance(message, HaveBundle):
             for found, _ in self._offers.values():
                 found.append(message)
-                if len(found) > MAX_OFFERS:
+                self._offered_bytes += len(message.parts) if isinstance(message.parts, bytes) else 0
+                if len(found) > MAX_OFFERS or self._offered_bytes > MAX_OFFER_BYTES:
                     self._conversation.fail("it offers reels without end")
             self._take_claim(message)
         elif isinstance(message, EndWant):

@@ -85,6 +85,13 @@ def kept(person: Person) -> list[dict[str, object]]:
     return [entry for node in nodes_shown for entry in node["cache"]]
 
 
+def kept_one(person: Person) -> dict[str, object]:
+    """Return the one thing that a person's node keeps, once it says so: it does once a second."""
+    wait_until(lambda: len(kept(person)) == 1, "the node says what it keeps")
+    (entry,) = kept(person)
+    return entry
+
+
 def wait_for_part(person: Person, running: Running) -> None:
     def begun() -> bool:
         for path in person.partial:
@@ -111,7 +118,7 @@ def test_two_clones_at_once_cost_one_download(
             finally:
                 for running in both:
                     running.stop()
-            (entry,) = kept(person)
+            entry = kept_one(person)
     assert sent.total < 1.1 * size_of(large)
     for name, words in zip(("a", "b"), said, strict=True):
         assert "without a download" in words
@@ -178,7 +185,7 @@ def test_a_node_killed_midway_leaves_the_clone_to_finish_by_itself(
         with serve(person) as daemon:
             running = person.start("git", "clone", "--progress", "--mirror", url_of(origin), "a")
             try:
-                wait_for_part(person, running)
+                wait_until(lambda: "Receiving parts" in running.err, "it is seen to work")
                 os.kill(daemon.pid, signal.SIGKILL)
                 assert running.wait() == 0, running.err
                 said = running.err
@@ -217,8 +224,8 @@ def test_what_a_clone_hands_over_is_seeded_after_its_end(
             seeding = ("-c", "gittorrent.seedTime=3600")
             user.git(*seeding, "clone", "--mirror", url_of(origin), "a").ok()
             shutil.rmtree(user.root / "a")
-            assert not seeds()
-            (entry,) = kept(user)
+            assert not seeds(user)
+            entry = kept_one(user)
             assert int(str(entry["seconds_left"])) > 3000
             before = sent.total
             said = other.git("clone", "--progress", "--mirror", url_of(origin), "b").ok().err
@@ -230,9 +237,10 @@ def test_what_a_clone_hands_over_is_seeded_after_its_end(
     assert sent.total - before < size_of(large) * 2
 
 
-def seeds() -> list[str]:
-    """Return the command lines of seeding processes."""
-    return [line for _, _, line in processes() if "gittorrent seed" in line]
+def seeds(person: Person) -> list[str]:
+    """Return the command lines of processes that seed a person's clones."""
+    root = str(person.root)
+    return [line for _, _, line in processes() if "gittorrent seed" in line and root in line]
 
 
 def test_seed_hands_over(large: Carried, tmp_path: Path, person: Person) -> None:
@@ -242,7 +250,7 @@ def test_seed_hands_over(large: Carried, tmp_path: Path, person: Person) -> None
         person.gittorrent(*words).failed(3, "no node of yours", "gittorrent serve")
         with serve(person) as daemon:
             assert "for 600 s" in person.gittorrent(*words).ok().out
-            (entry,) = kept(person)
+            entry = kept_one(person)
             assert 500 < int(str(entry["seconds_left"])) <= 600
             # Stock git finds nothing there: what is kept has no refs.
             person.git("ls-remote", f"{daemon.git}/{large.about.repository_id}").failed(
@@ -274,7 +282,7 @@ def test_a_damaged_copy_is_noticed_and_downloaded_instead(
 ) -> None:
     with nodes.serving(large, home=nodes.make_home(tmp_path / "o")) as origin, serve(person):
         person.git("clone", "--mirror", url_of(origin), "a").ok()
-        (entry,) = kept(person)
+        entry = kept_one(person)
         pack = pack_in(Path(str(entry["path"])), large)
         pack.chmod(0o644)
         with pack.open("r+b") as file:

@@ -49,7 +49,7 @@ from support.nodes import Served, call, fetch, request
 
 GITS = sorted({os.path.realpath(p) for p in (shutil.which("git"), "/usr/bin/git") if p})
 SIZE = 2_600_000
-"""Bytes of the large file: a pack of three parts."""
+"""Bytes of the large file: a pack of several parts."""
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen missing")
 
@@ -341,7 +341,7 @@ def test_ranges_of_the_pack_are_the_parts(served: Served, carried: Carried) -> N
     path = f"/project.git/reels/{manifest.id}"
     _, text = fetch(served.http_address, "GET", f"{path}.manifest")
     assert parse_manifest(split_signed(text)[0]) == manifest
-    assert len(manifest.parts) == 3
+    assert len(manifest.parts) > 2
     for index, digest in enumerate(manifest.parts):
         first = index * manifest.part_size
         wanted = f"bytes={first}-{first + manifest.part_size - 1}"
@@ -475,7 +475,8 @@ def test_up_limit_paces_everything(carried: Carried, tmp_path: Path, kind: str) 
             path = f"/project.git/reels/{stored_manifest(carried).id}.pack"
             fetch(served.http_address, "GET", path)
         elif kind == "sync":
-            assert len(converse(served.git_address, b"/project.git").parts) == 3
+            found = converse(served.git_address, b"/project.git")
+            assert len(found.parts) == len(found.manifest.parts)
         else:
             clone("git", f"{getattr(served, kind)}/project.git", tmp_path / "c")
         elapsed = time.monotonic() - begin

@@ -20,7 +20,7 @@ from gittorrent.transfer.callers import (
 )
 from gittorrent.transfer.git_mirror import Exchange, GitMirror
 from gittorrent.transfer.hub import MAX_WAITING, PeerHub
-from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.shelf import EmptyShelf
 from gittorrent.wire import pktline
 
@@ -98,7 +98,7 @@ class Hub:
         self.here: list[GitMirror] = []
         self.gone: list[GitMirror] = []
         self.callers = Blaming()
-        exchange = Exchange("id", EmptyShelf(), Limiter(None))
+        exchange = Exchange("id", EmptyShelf(), Limits())
         self.hub = PeerHub(REPOSITORY, exchange, self.here.append, self.callers, self.gone.append)
 
     async def call(self, data: bytes) -> socket.socket:

@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gittorrent.errors import GitTorrentError, ProtocolError, UnreachableError
-from gittorrent.node.connections import plain_address
+from gittorrent.transfer.addresses import plain_address
 from gittorrent.transfer.dialling import ask_for_list, service_request
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_LIST_BYTES

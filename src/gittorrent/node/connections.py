@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import resource
 import socket
 from collections import Counter
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import LocalError
 from gittorrent.node.events import EventLog
+from gittorrent.transfer.addresses import caller_group, is_loopback, plain_address
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -92,38 +92,6 @@ def allow_open_files() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def plain_address(address: str) -> str:
-    """Return an IP address without zone, and IPv4 as such where it came mapped into IPv6."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(found)
-
-
-def caller_group(address: str) -> str:
-    """Return what counts as one caller: an IPv4 address, or the /64 an IPv6 one comes from."""
-    found = ipaddress.ip_address(plain_address(address))
-    if isinstance(found, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((int(found), 64), strict=False))
-    return str(found)
-
-
-def is_loopback(address: str) -> bool:
-    """Tell whether an IP address is this machine's own."""
-    return ipaddress.ip_address(plain_address(address)).is_loopback
-
-
-def is_wildcard(address: str) -> bool:
-    """Tell whether an IP address stands for all of this machine's."""
-    return ipaddress.ip_address(plain_address(address)).is_unspecified
-
-
-def show_address(address: str, port: int) -> str:
-    """Return ``HOST:PORT`` as it stands in a URL."""
-    host = address.partition("%")[0]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def open_listeners(host: str, port: int) -> list[socket.socket]:

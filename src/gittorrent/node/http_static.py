@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from gittorrent.node.connections import plain_address
 from gittorrent.reel.pack import FilePiece
+from gittorrent.transfer.addresses import plain_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

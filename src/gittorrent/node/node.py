@@ -15,15 +15,7 @@ from typing import TYPE_CHECKING
 from gittorrent.node.announce import Announcer
 from gittorrent.node.caching import Caching, KeepOptions
 from gittorrent.node.children import Children
-from gittorrent.node.connections import (
-    Gate,
-    accept_forever,
-    caller_group,
-    is_loopback,
-    is_wildcard,
-    open_listeners,
-    show_address,
-)
+from gittorrent.node.connections import Gate, accept_forever, open_listeners
 from gittorrent.node.control import ControlSocket
 from gittorrent.node.events import EventLog
 from gittorrent.node.git_listener import GitListener
@@ -31,6 +23,7 @@ from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
 from gittorrent.node.services import Lists, Reachable
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
+from gittorrent.transfer.addresses import caller_group, is_loopback, is_wildcard, show_address
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.urls import UrlError, parse_learned_url

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.callback import ask_back, resolves_to
-from gittorrent.node.connections import caller_group
 from gittorrent.node.events import EventLog
 from gittorrent.store.database import MirrorRow
+from gittorrent.transfer.addresses import caller_group
 from gittorrent.wire import notify
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import AddressClass, UrlError, address_class, parse_learned_url

@@ -11,8 +11,9 @@ there. Of IPv6 addresses those of one /64 network count as one. Must not know so
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
+
+from gittorrent.transfer.addresses import caller_group, is_loopback
 
 MAX_CALLERS = 40
 """Conversations others may open with one clone or seed."""
@@ -46,50 +47,34 @@ class Callers:
 
     def enter(self, address: str) -> bool:
         """Let a caller in, or say that it may not."""
-        group = group_of(address)
-        if self._open.total() >= self._total or self._open[group] >= self._allowed(group):
+        group = caller_group(address)
+        if self._open.total() >= self._total or self._open[group] >= self._allowed(address):
             return False
         self._open[group] += 1
         return True
 
     def leave(self, address: str) -> None:
         """Note that a caller that was let in has gone."""
-        group = group_of(address)
+        group = caller_group(address)
         self._open[group] -= 1
         if self._open[group] <= 0:
             del self._open[group]
 
     def blame(self, address: str) -> None:
         """Note that somebody at an address sent what was wrong, or broke the protocol."""
-        group = group_of(address)
+        group = caller_group(address)
         self._strikes[group] = self._strikes.pop(group, 0) + 1
         while len(self._strikes) > MAX_BLAMED:
             del self._strikes[next(iter(self._strikes))]
 
     def is_banned(self, address: str) -> bool:
         """Tell whether nobody at an address is talked to any more."""
-        return self._allowed(group_of(address)) == 0
+        return self._allowed(address) == 0
 
-    def _allowed(self, group: str) -> int:
-        if ipaddress.ip_network(group).is_loopback:
+    def _allowed(self, address: str) -> int:
+        if is_loopback(address):
             return self._total
-        strikes = self._strikes.get(group, 0)
+        strikes = self._strikes.get(caller_group(address), 0)
         if strikes == 0:
             return self._per_address
         return 1 if strikes < MAX_STRIKES else 0
-
-
-def plain_address(address: str) -> str:
-    """Return an IP address without zone, and IPv4 as such where it came mapped into IPv6."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(found)
-
-
-def group_of(address: str) -> str:
-    """Return what counts as one caller: an IPv4 address, or the /64 an IPv6 one comes from."""
-    found = ipaddress.ip_address(plain_address(address))
-    if isinstance(found, ipaddress.IPv6Address) and not found.is_loopback:
-        return str(ipaddress.IPv6Network((int(found), 64), strict=False))
-    return str(ipaddress.ip_network(str(found)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKey, PeerKind
-from gittorrent.transfer.callers import plain_address
+from gittorrent.transfer.addresses import plain_address
 from gittorrent.transfer.conversation import Conversation, ConversationEndedError
 from gittorrent.transfer.dialling import ANSWER_SECONDS, connect, service_request
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError

@@ -12,7 +12,7 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING
 
-from gittorrent.transfer.callers import plain_address
+from gittorrent.transfer.addresses import plain_address, show_address
 from gittorrent.transfer.git_mirror import GitMirror
 from gittorrent.wire import pktline
 from gittorrent.wire.messages import Try
@@ -153,8 +153,8 @@ class PeerHub:
             # The conversation closes it; until then we do, whatever happens.
             own = socket.socket(fileno=sock.detach())
             own.setblocking(False)
-            shown = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-            caller = GitMirror(f"peer://{shown}", own, self._exchange, Role.ANSWERER)
+            url = f"peer://{show_address(address, port)}"
+            caller = GitMirror(url, own, self._exchange, Role.ANSWERER)
             self._on_caller(caller)
             await caller.wait_closed()
             self._on_gone(caller)

@@ -18,7 +18,8 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.redial import Redial
 from gittorrent.swarm.telling import Telling
-from gittorrent.transfer.callers import Callers, plain_address
+from gittorrent.transfer.addresses import plain_address
+from gittorrent.transfer.callers import Callers
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, claimed_parts
 from gittorrent.transfer.hub import PeerHub
 from gittorrent.transfer.limiter import Limits

@@ -8,18 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.node.connections import (
-    CannotListenError,
-    Gate,
-    caller_group,
-    is_wildcard,
-    open_listeners,
-    plain_address,
-    show_address,
-)
+from gittorrent.node.connections import CannotListenError, Gate, open_listeners
 from gittorrent.node.http_static import RangeNotSatisfiable, parse_range
 from gittorrent.node.upload_pack import hidden_refs, protocol_of
 from gittorrent.repository.carried import Carried
+from gittorrent.transfer.addresses import caller_group, is_wildcard, plain_address, show_address
 from support import nodes
 from support.nodes import call, request
 

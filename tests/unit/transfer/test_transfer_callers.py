@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from gittorrent.ids import RepositoryId
+from gittorrent.transfer.addresses import caller_group
 from gittorrent.transfer.callers import (
     MAX_BLAMED,
     MAX_CALLERS,
     MAX_PER_ADDRESS,
     MAX_STRIKES,
     Callers,
-    group_of,
 )
 from gittorrent.transfer.git_mirror import Exchange, GitMirror
 from gittorrent.transfer.hub import MAX_WAITING, PeerHub
@@ -36,12 +36,12 @@ HELLO = pktline.encode(f"mirror-sync /{REPOSITORY}\0host=x\0".encode())
     ],
 )
 def test_addresses_that_count_as_one(one: str, other: str) -> None:
-    assert group_of(one) == group_of(other)
+    assert caller_group(one) == caller_group(other)
 
 
 def test_addresses_that_do_not() -> None:
     different = ["198.51.100.7", "198.51.100.8", "2001:db8:1:2::1", "2001:db8:1:3::1", "::1"]
-    assert len({group_of(address) for address in different}) == len(different)
+    assert len({caller_group(address) for address in different}) == len(different)
 
 
 def test_one_address_does_not_take_all_places() -> None:

@@ -24,7 +24,8 @@ from gittorrent.gtp.node.addresses import Addresses
 from gittorrent.gtp.node.link import Link
 from gittorrent.gtp.node.tracker_client import TrackerClient
 from gittorrent.gtp.reference import reference_id
-from gittorrent.node.connections import Gate, accept_forever, is_loopback, open_listeners
+from gittorrent.node.connections import Gate, accept_forever, open_listeners
+from gittorrent.transfer.addresses import is_loopback
 from gittorrent.transfer.limiter import Limiter
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from gittorrent.gtp.tracker_messages import (
     parse_request,
 )
 from gittorrent.gtp.tracker_table import TooManyRequestsError, TrackerTable
-from gittorrent.node.connections import caller_group, open_listeners, plain_address, show_address
+from gittorrent.node.connections import open_listeners
+from gittorrent.transfer.addresses import caller_group, plain_address, show_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -78,7 +78,7 @@ def seed(
     database = Database(home.database)
     reporter = TerminalReporter(quiet=quiet)
     progress = StepProgress(quiet=quiet)
-    context = Context(database, home.partial, home.run, Git(found.git_dir), reporter)
+    context = Context(database, home, Git(found.git_dir), reporter)
     try:
         done = asyncio.run(prepare(carried, location, context, progress))
         progress.close()

@@ -224,8 +224,7 @@ def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
         loop = asyncio.new_event_loop()
         context = Context(
             database,
-            home.partial,
-            home.run,
+            home,
             Git(git_dir),
             reporter,
             settings.sharing,

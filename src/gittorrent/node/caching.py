@@ -283,8 +283,7 @@ class Caching:
             raise UnreachableError("no such push")
         context = Context(
             self._database,
-            self._home.partial,
-            self._home.run,
+            self._home,
             Git(self._home.root),
             download,
             Sharing(),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gittorrent.repository.logstore import LogStore
     from gittorrent.repository.receive import Receiver
     from gittorrent.store.database import Database
+    from gittorrent.store.home import Home
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.mirror import Mirror
@@ -81,8 +82,7 @@ class Context:
 
     Args:
         database: of the node.
-        partial: directory of partial downloads.
-        run: directory in which processes say what they do.
+        home: of the node; partial downloads lie there, and what processes say they do.
         git: where to hash log entries.
         reporter: tells the user.
         sharing: how to share what arrives with others.
@@ -93,8 +93,7 @@ class Context:
     """
 
     database: Database
-    partial: Path
-    run: Path
+    home: Home
     git: Git
     reporter: Reporter
     sharing: Sharing = field(default_factory=Sharing)

@@ -90,9 +90,7 @@ class Mirroring:
         """
         home = self._home
         home.repositories.mkdir(parents=True, exist_ok=True)
-        context = Context(
-            self._database, home.partial, home.run, Git(home.root), self._reporter, self._sharing
-        )
+        context = Context(self._database, home, Git(home.root), self._reporter, self._sharing)
         async with Acquisition(self._location, context) as acquisition:
             claimed = await acquisition.open()
             latest = acquisition.mirror_list.latest

@@ -18,7 +18,6 @@ from gittorrent.repository.indexing import PackBrokenError, feeding
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.receive import LyingReelError
 from gittorrent.repository.reelstore import ReelStore, ReelStoreError
-from gittorrent.store.home import Home
 from gittorrent.store.partial import PartialPack, expire
 from gittorrent.store.snapshot import Snapshot
 from gittorrent.transfer.mirror import WantedPack
@@ -86,10 +85,10 @@ class Taker:
         manifest = signed.manifest
         if await self._take_local(signed, receiver, tips):
             return
-        home = Home(self._context.partial.parent)
+        home = self._context.home
         expire(home.partial)
         sweep_unattended(home.cache, home.control, self._context.clock())
-        partial = await asyncio.to_thread(PartialPack, self._context.partial, manifest, signed.file)
+        partial = await asyncio.to_thread(PartialPack, home.partial, manifest, signed.file)
         self._kept.append(partial)
         small = receiver.is_small(manifest)
         indexer = None if small else receiver.begin(signed, partial.pack)
@@ -160,7 +159,7 @@ class Taker:
         """Download a pack together with everybody there is, sharing what arrives."""
         neighbours = self._neighbours
         reporter = self._context.reporter
-        snapshot = Snapshot(self._context.run, "download")
+        snapshot = Snapshot(self._context.home.run, "download")
 
         def show(figures: DownloadFigures) -> None:
             reporter.downloading(wanted.manifest, figures)

@@ -137,6 +137,11 @@ async def _serve(
 ) -> None:
     node = Node(catalogue, database, home, options)
     await node.start()
+    await node.run_until_signalled(lambda: _show(node, catalogue, as_json=as_json))
+
+
+def _show(node: Node, catalogue: Catalogue, *, as_json: bool) -> None:
+    """Print where the node listens and what it serves."""
     served = [(entry.path, entry.carried.about.repository_id) for entry in catalogue]
     if as_json:
         value = {
@@ -151,7 +156,6 @@ async def _serve(
             click.echo(f"serving {path}  {repository}")
         if not served:
             click.echo("nothing to serve yet: publish or mirror a repository", err=True)
-    await node.run_until_signalled()
 
 
 def _published_copy(place: Path) -> Path:

@@ -174,14 +174,19 @@ class Node:
         finally:
             self._snapshot.remove()
 
-    async def run_until_signalled(self) -> None:
-        """Serve until SIGTERM or SIGINT, then stop."""
+    async def run_until_signalled(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGTERM or SIGINT, then stop.
+
+        Args:
+            ready: called once signals are waited for; whoever hears of it may send one.
+        """
         loop = asyncio.get_running_loop()
         signalled = asyncio.Event()
         signals = (signal.SIGTERM, signal.SIGINT)
         for number in signals:
             loop.add_signal_handler(number, signalled.set)
         try:
+            ready()
             await signalled.wait()
             _log.info("stopping", "stopping")
             await self.stop()

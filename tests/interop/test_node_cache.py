@@ -198,7 +198,7 @@ def test_a_node_killed_midway_leaves_the_clone_to_finish_by_itself(
         person.git("clone", "--mirror", url_of(origin), "b").ok()
         with serve(person):
             person.git("clone", "--mirror", url_of(origin), "c").ok()
-            assert len(kept(person)) == 1
+            assert kept_one(person)
 
 
 def test_a_node_that_is_silent_is_not_waited_for(

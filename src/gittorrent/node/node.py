@@ -163,7 +163,7 @@ class Node:
         try:
             while True:
                 self._snapshot.write(
-                    {
+                    lambda: {
                         "listening": self.addresses,
                         "callers": self._gate.open,
                         **self._git.report(),

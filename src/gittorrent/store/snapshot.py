@@ -18,6 +18,7 @@ from gittorrent.durable import sweep
 from gittorrent.errors import FULL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 INTERVAL_SECONDS = 1.0
@@ -45,8 +46,10 @@ class Snapshot:
         self._written = 0.0
         self._swept = False
 
-    def write(self, content: dict[str, Any]) -> None:
+    def write(self, describe: Callable[[], dict[str, Any]]) -> None:
         """Write what the process does now, unless that was done less than a second ago.
+
+        ``describe`` says it, and is called only if it is to be written.
 
         Where there is no room for it nobody learns of it, which is no reason to stop doing it.
         """
@@ -54,7 +57,7 @@ class Snapshot:
         if now - self._written < INTERVAL_SECONDS:
             return
         self._written = now
-        value = {"kind": self._kind, "pid": os.getpid(), "time": time.time(), **content}
+        value = {"kind": self._kind, "pid": os.getpid(), "time": time.time(), **describe()}
         beside = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(exist_ok=True)

@@ -2,7 +2,7 @@
 
 On a line of some Mbit/s a packet comes every half millisecond, and a task that wakes for each of
 them costs many times what the packet is worth. So within a payload, whose bytes nobody can use
-before the last one, the kernel is asked to wake us only when a tenth of a second's worth
+before the last one, the kernel is asked to wake us only when a fifth of a second's worth
 is there.
 
 Tracks the rate at which bytes come. Time comes in. Must not know sockets.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-GATHER_SECONDS = 0.1
+GATHER_SECONDS = 0.2
 """Time in which bytes may gather: too short for anybody to be taken for silent."""
 
 MOST_BYTES = 128 << 10

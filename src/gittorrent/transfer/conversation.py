@@ -115,6 +115,7 @@ class Conversation:
         self._claims: dict[ManifestId, bytes] = {}
         self._answers: deque[Answer] = deque()
         self._to_write = asyncio.Event()
+        self._over: asyncio.Future[None] = self._loop.create_future()
         self._file: tuple[Path, BinaryIO] | None = None
         self._last_words = b""
         self._mid_payload = False
@@ -201,30 +202,62 @@ class Conversation:
             raise error
 
     async def _read(self) -> None:
-        while not self.session.closed:
-            space = self.session.writable()
-            if self._intake is not None and self._intake.rate is not None:
-                space = space[: self._intake.chunk]
-            self._let_gather(len(space))
-            count = await self._loop.sock_recv_into(self._socket, space)
-            if count == 0:
-                self.ended = self.ended or "the peer closed the connection"
-                self.session.end_of_stream()
-                return
-            self.bytes_received += count
-            self._appetite.ate(count, self._loop.time())
-            if self._intake is not None:
-                await self._intake.take(count)
-            self._handle(self.session.received(count))
-            if self._flood.is_over(self.session.unasked, self._loop.time()):
-                raise SessionError("that many lines nobody asked for are a flood")
-            # A socket that always has more would never let anybody else have a turn.
-            await asyncio.sleep(0)
+        """Take in what the peer says until the conversation is over.
 
-    def _let_gather(self, space: int) -> None:
+        The socket stays registered with the loop all the while: to ask anew for each of the some
+        hundred reads a second that a fast peer causes costs more than the reads.
+        """
+        self._loop.add_reader(self._socket, self._on_readable)
+        try:
+            await self._over
+        finally:
+            self._loop.remove_reader(self._socket)
+
+    def _on_readable(self) -> None:
+        """Read once; a socket that always has more does not keep others from their turn."""
+        if self._over.done():
+            return
+        try:
+            wait = self._read_once()
+        except Exception as error:
+            self._over.set_exception(error)
+            return
+        if self.session.closed:
+            self._over.set_result(None)
+        elif wait > 0:
+            self._loop.remove_reader(self._socket)
+            self._loop.call_later(wait, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._over.done():
+            self._loop.add_reader(self._socket, self._on_readable)
+
+    def _read_once(self) -> float:
+        """Take in what is there; returns the seconds for which nothing more may be read."""
+        space = self.session.writable()
+        if self._intake is not None and self._intake.rate is not None:
+            space = space[: self._intake.chunk]
+        try:
+            count = self._socket.recv_into(space)
+        except (BlockingIOError, InterruptedError):
+            return 0.0
+        if count == 0:
+            self.ended = self.ended or "the peer closed the connection"
+            self.session.end_of_stream()
+            return 0.0
+        self.bytes_received += count
+        self._appetite.ate(count, self._loop.time())
+        wait = 0.0 if self._intake is None else self._intake.reserve(count)
+        self._handle(self.session.received(count))
+        if self._flood.is_over(self.session.unasked, self._loop.time()):
+            raise SessionError("that many lines nobody asked for are a flood")
+        self._let_gather()
+        return wait
+
+    def _let_gather(self) -> None:
         """Within a payload, ask to be woken only when enough of it is there to be worth it."""
         within = self.session.receiving
-        remaining = 0 if within is None else min(space, within.message.size - within.received)
+        remaining = 0 if within is None else within.message.size - within.received
         if self._is_tcp and self._appetite.choose(remaining):
             least = self._appetite.least
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)

@@ -70,8 +70,10 @@ class Limiter:
     @property
     def rate(self) -> int | None:
         """The most that can get through here: bytes per second, None for no limit."""
-        rates = [self._rate, None if self._within is None else self._within.rate]
-        return min((rate for rate in rates if rate is not None), default=None)
+        within = None if self._within is None else self._within.rate
+        if self._rate is None or within is None:
+            return within if self._rate is None else self._rate
+        return min(self._rate, within)
 
     @property
     def chunk(self) -> int:

@@ -164,7 +164,7 @@ class Taker:
         def show(figures: DownloadFigures) -> None:
             reporter.downloading(wanted.manifest, figures)
             snapshot.write(
-                {
+                lambda: {
                     "repository_id": signed.manifest.repository,
                     "download": asdict(figures),
                     "giving": neighbours.giving(),

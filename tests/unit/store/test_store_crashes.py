@@ -49,7 +49,7 @@ def test_snapshots_of_the_dead_are_removed_by_the_living(tmp_path: Path) -> None
     for name in names[:2]:
         os.utime(tmp_path / name, (then, then))
     snapshot = Snapshot(tmp_path, "download")
-    snapshot.write({})
+    snapshot.write(dict)
     own, other = sorted(tmp_path.iterdir())
     assert own.name.startswith(f"download-{os.getpid()}-")
     assert other.name == "node-2.json"

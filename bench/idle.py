@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONNECTIONS = 1000
+END_SECONDS = 60.0
 """Idle connections; a node lets in 1,024."""
 
 QUIET_SECONDS = 30.0
@@ -96,10 +97,10 @@ class Course:
             before = _cpu(pid)
             time.sleep(quiet_seconds)
             self.cpu.append(1000 * (_cpu(pid) - before) / quiet_seconds)
-            self.processes.append(float(len(tree_of(pid))))
+            self.processes.append(float(len(_living(pid))))
         self.pss.append((more_pss - pss) / connections)
         self.private.append((more_private - private) / connections)
-        self.server.meter.settle()
+        _await_end_of_children(pid)
 
     def _connect(self, count: int) -> Iterator[socket.socket]:
         for _ in range(count):
@@ -126,10 +127,32 @@ class Course:
         )
 
 
+def _living(pid: int) -> list[int]:
+    """Return a server and its children, without those that ended and were not waited for yet.
+
+    git daemon looks for them when something happens, and may sleep on with the last ones.
+    """
+    found = []
+    for each in tree_of(pid):
+        with suppress(OSError):
+            state = Path(f"/proc/{each}/stat").read_text().rpartition(") ")[2][0]
+            if state != "Z":
+                found.append(each)
+    return found
+
+
+def _await_end_of_children(pid: int) -> None:
+    until = time.monotonic() + END_SECONDS
+    while len(_living(pid)) > 1:
+        if time.monotonic() > until:
+            raise BenchError(f"children of server {pid} do not end")
+        time.sleep(0.05)
+
+
 def _memory(pid: int) -> tuple[float, float]:
     """Return KiB of a server and its children: their share of what is shared, and their own."""
     pss = private = 0
-    for each in tree_of(pid):
+    for each in _living(pid):
         found = dict(_ROLLUP.findall(Path(f"/proc/{each}/smaps_rollup").read_text()))
         pss += int(found["Pss"])
         private += int(found["Private_Clean"]) + int(found["Private_Dirty"])
@@ -138,7 +161,7 @@ def _memory(pid: int) -> tuple[float, float]:
 
 def _cpu(pid: int) -> float:
     """Return CPU seconds that a server and its living children have used."""
-    return sum(time.clock_gettime((~each << 3) | 2) for each in tree_of(pid))
+    return sum(time.clock_gettime((~each << 3) | 2) for each in _living(pid))
 
 
 def measure(arguments: Arguments) -> Report:

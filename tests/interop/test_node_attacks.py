@@ -1,7 +1,7 @@
 """Attacks on a node: real processes, real sockets, its memory watched, and others served meanwhile.
 
 Callers at loopback have no share of their own, so what is shown here is what one flood or a crowd
-of idlers costs, not how an address is kept to its share (test_node_connections shows that).
+of idlers costs, not how an address is kept to its share (test_node_gate shows that).
 """
 
 from __future__ import annotations

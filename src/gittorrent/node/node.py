@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from gittorrent.node.announce import Announcer
 from gittorrent.node.caching import Caching, KeepOptions
 from gittorrent.node.children import Children
-from gittorrent.node.connections import Gate, accept_forever, open_listeners
+from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.node.control import ControlSocket
 from gittorrent.node.events import EventLog
+from gittorrent.node.gate import Gate
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
@@ -30,9 +31,10 @@ from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from gittorrent.node.catalogue import Catalogue
+    from gittorrent.node.connections import Serve
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
 
@@ -124,7 +126,7 @@ class Node:
             for scheme, sock in self._listeners
             if not is_wildcard(str(sock.getsockname()[0]))
         ]
-        serve: dict[str, Callable[[socket.socket, str], Awaitable[None]]] = {
+        serve: dict[str, Serve] = {
             "git": self._git.serve,
             "http": self._http.serve,
         }

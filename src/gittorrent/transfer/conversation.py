@@ -119,7 +119,8 @@ class Conversation:
         self._last_words = b""
         self._mid_payload = False
         self.is_at_fault = False
-        self._flood = Flood(self._loop.time())
+        self._asked_at = self._loop.time()
+        self._flood = Flood(self._asked_at)
         self._appetite = Appetite(self._loop.time())
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
@@ -129,6 +130,11 @@ class Conversation:
     def key(self) -> PeerKey:
         """What this conversation is called among those that wait for upload slots."""
         return self._key
+
+    @property
+    def silent_since(self) -> float | None:
+        """Since when the peer has asked for nothing; None while a question waits for its answer."""
+        return None if self._answers else self._asked_at
 
     @property
     def waiting(self) -> int:
@@ -234,6 +240,7 @@ class Conversation:
             if isinstance(event, MessageReceived):
                 message = event.message
                 if isinstance(message, Question):
+                    self._asked_at = self._loop.time()
                     self._answers.append(Answer(message, self._shelf))
                     self._to_write.set()
                 elif isinstance(message, CancelParts):

@@ -24,7 +24,7 @@ from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
 from gittorrent.node.services import Lists, Reachable
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
-from gittorrent.transfer.addresses import caller_group, is_loopback, is_wildcard, show_address
+from gittorrent.transfer.addresses import is_loopback, is_wildcard, show_address
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.urls import UrlError, parse_learned_url
@@ -89,7 +89,7 @@ class Node:
         self._listeners: list[tuple[str, socket.socket]] = []
         self._gate = Gate()
         self._children = Children()
-        self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit, peer_of=caller_group)
+        self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit)
         slots = SlotQueue()
         lists = Lists(self._reachable)
         notices = Notices(database, self._is_local)

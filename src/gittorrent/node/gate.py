@@ -12,7 +12,9 @@ that neither asks nor takes anything counts as silent too. Must not know what is
 
 from __future__ import annotations
 
+import math
 import struct
+from collections import deque
 from socket import IPPROTO_TCP, TCP_INFO
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,9 @@ MAX_CONNECTIONS = 1024
 
 MAX_PER_ADDRESS = 64
 """Callers from one address: a build farm behind one router, and no more."""
+
+LOOK_SECONDS = 0.25
+"""Least time between two looks at all callers, each of which takes milliseconds."""
 
 QUIET_SECONDS = 30.0
 """Time in which nothing comes or goes after which a caller that is being served counts as silent;
@@ -45,16 +50,20 @@ class Place:
     Args:
         address: where it comes from.
         now: seconds; it has asked for nothing yet.
+        on_wait: called when it asks for nothing any more, and at the beginning.
     """
 
-    def __init__(self, address: str, now: float) -> None:
+    def __init__(self, address: str, now: float, on_wait: Callable[[Place, float], None]) -> None:
         self.address = address
-        self.silent_since: Callable[[float], float | None] = lambda _now: now
+        self.silent_since: Callable[[float], float | None]
         self.give_way: Callable[[], None] = lambda: None
+        self._on_wait = on_wait
+        self.waits(now)
 
     def waits(self, now: float) -> None:
         """Note that everything it asked for is done, or that its request does not end."""
         self.silent_since = lambda _now: now
+        self._on_wait(self, now)
 
     def is_served(
         self, sock: socket.socket | None = None, quiet_seconds: float = QUIET_SECONDS
@@ -85,6 +94,8 @@ class Gate:
         self._total = total
         self._callers = Callers(total, per_address)
         self._places: dict[Place, None] = {}
+        self._silent: deque[tuple[float, Place]] = deque()  # the longest first; checked when due
+        self._looked = -math.inf
 
     @property
     def open(self) -> int:
@@ -97,7 +108,7 @@ class Gate:
             self._make_room(now)
         if not self._callers.enter(address):
             return None
-        place = Place(address, now)
+        place = Place(address, now, self._note)
         self._places[place] = None
         return place
 
@@ -107,17 +118,30 @@ class Gate:
             del self._places[place]
             self._callers.leave(place.address)
 
+    def _note(self, place: Place, now: float) -> None:
+        """Put somebody who asks for nothing from now on at the end of the line."""
+        if len(self._silent) > 2 * self._total:
+            self._look(now)
+        self._silent.append((now, place))
+
     def _make_room(self, now: float) -> None:
         """Let whoever has asked for nothing for the longest time give way, if there is one."""
-        silent = [
-            (since, number, place)
-            for number, place in enumerate(self._places)
-            if (since := place.silent_since(now)) is not None
-        ]
-        if silent:
-            *_, place = min(silent)
-            self.leave(place)
-            place.give_way()
+        if now - self._looked >= LOOK_SECONDS:
+            self._look(now)
+        while self._silent:
+            since, place = self._silent.popleft()
+            still = place.silent_since(now) if place in self._places else None
+            if still is not None and still <= since + LOOK_SECONDS:
+                self.leave(place)
+                place.give_way()
+                return
+
+    def _look(self, now: float) -> None:
+        """Line up everybody who asks for nothing, those too who did not say when that began."""
+        self._looked = now
+        found = [(place.silent_since(now), place) for place in self._places]
+        silent = [(since, place) for since, place in found if since is not None]
+        self._silent = deque(sorted(silent, key=lambda each: each[0]))
 
 
 def _quiet_since(sock: socket.socket, now: float, enough: float) -> float | None:

@@ -14,7 +14,7 @@ import pytest
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.children import Children
 from gittorrent.node.connections import Serve, accept_forever, allow_open_files, open_listeners
-from gittorrent.node.gate import MAX_CONNECTIONS, Gate, Place
+from gittorrent.node.gate import LOOK_SECONDS, MAX_CONNECTIONS, Gate, Place
 from gittorrent.node.git_listener import MAKE_ROOM, GitListener
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
@@ -105,7 +105,7 @@ def test_what_comes_and_goes_tells_whether_a_caller_is_silent() -> None:
         theirs = socket.create_connection(listener.getsockname())
         ours, _ = listener.accept()
     with ours, theirs:
-        place = Place("127.0.0.1", 0.0)
+        place = Place("127.0.0.1", 0.0, lambda _place, _now: None)
         for _ in range(2):
             for source, target in ((theirs, ours), (ours, theirs)):
                 source.sendall(b"x")
@@ -117,6 +117,43 @@ def test_what_comes_and_goes_tells_whether_a_caller_is_silent() -> None:
                     pass
                 assert 999.0 < since <= 999.98
     assert place.silent_since(1000.0) is None, "whose connection is closed leaves by itself"
+
+
+def test_a_served_caller_with_which_nothing_happens_gives_way() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    with ours, theirs:
+        theirs.sendall(b"x")
+        gate = Gate(total=2)
+        place = gate.enter("192.0.2.1", 0.0)
+        assert place is not None
+        place.is_served(ours, 0.05)
+        assert served(gate, "192.0.2.2")
+        gone: list[str] = []
+        place.give_way = lambda: gone.append("gone")
+        now = 1.0
+        while not gate.enter("192.0.2.3", now):
+            now += LOOK_SECONDS
+        assert gone == ["gone"]
+
+
+def test_many_waits_leave_no_long_line() -> None:
+    """Callers that ask often, one after the other, are not remembered for each time."""
+    gate = Gate(total=3)
+    places = [gate.enter("192.0.2.1", 0.0) for _ in range(3)]
+    for number in range(1000):
+        for place in places:
+            assert place is not None
+            place.is_served()
+            place.waits(float(number))
+    assert len(gate._silent) < 10
+    gone: list[int] = []
+    for at, place in enumerate(places):
+        assert place is not None
+        place.give_way = lambda at=at: gone.append(at)  # type: ignore[misc]
+    assert all(gate.enter("192.0.2.2", 2000.0) for _ in range(3))
+    assert gone == [0, 1, 2]
 
 
 class Running:
@@ -247,7 +284,7 @@ def test_callers_who_are_served_stay() -> None:
             await asyncio.sleep(0)
         assert await running.answer(b"") == b""
         assert running.gate.open == PLACES
-        began[1].waits(0.0)
+        began[1].waits(asyncio.get_running_loop().time())
         with await running.call(host="127.0.0.9"):
             assert await heard(busy[1]) == b""
             while len(began) == PLACES:

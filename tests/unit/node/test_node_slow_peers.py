@@ -11,7 +11,7 @@ from gittorrent.ids import ManifestId, PushId
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.children import Children
 from gittorrent.node.connections import Serve
-from gittorrent.node.gate import Place
+from gittorrent.node.gate import Gate
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
@@ -48,7 +48,9 @@ def test_a_request_that_does_not_end_is_dropped(carried: Carried, kind: str, beg
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(ours, begin)
             async with asyncio.timeout(10):
-                await listeners(carried, 0.05)[kind](theirs, Place("127.0.0.1", loop.time()))
+                place = Gate().enter("127.0.0.1", loop.time())
+                assert place is not None
+                await listeners(carried, 0.05)[kind](theirs, place)
             theirs.close()
             return await loop.sock_recv(ours, 1000)
 

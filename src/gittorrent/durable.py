@@ -23,6 +23,9 @@ LOCK_SECONDS = 0.1
 STALE_SECONDS = 24 * 3600
 """Age at which a file that was being written belongs to nobody any more; writing takes seconds."""
 
+ROOMS = ("clone", "hash", "list", "scratch", "sign")
+"""What temporary rooms are for; each name stands for what may be swept from a shared directory."""
+
 ROOM_SECONDS = 14 * 24 * 3600
 """Age at which a temporary room is somebody's who died; git waits as long with its own."""
 
@@ -114,14 +117,15 @@ def sweep(directory: Path, pattern: str, age: float = STALE_SECONDS) -> None:
 def room(name: str) -> Iterator[Path]:
     """Make a directory for temporary files that is gone afterwards.
 
-    One that is left by a process that was killed goes when somebody makes another, much later.
+    One that is left by a process that was killed goes when somebody makes another, much later,
+    whatever either of them is for.
 
     Args:
-        name: what it is for, a word; ``gittorrent-<name>-`` begins its own.
+        name: what it is for, one of `ROOMS`; ``gittorrent-<name>-`` begins its own.
     """
-    prefix = f"gittorrent-{name}-"
-    sweep(Path(tempfile.gettempdir()), f"{prefix}????????", ROOM_SECONDS)
-    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    for known in ROOMS:
+        sweep(Path(tempfile.gettempdir()), f"gittorrent-{known}-????????", ROOM_SECONDS)
+    directory = Path(tempfile.mkdtemp(prefix=f"gittorrent-{name}-"))
     try:
         yield directory
     finally:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +13,20 @@ from pathlib import Path
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.wire.mirrorlist import MirrorState
-from support import bulk, gitcmd, nodes
+from support import bulk, gitcmd, killing, nodes
+from support.killing import processes
 from support.nodes import Served
 from support.programs import Person, somebody, wait_until
 
 
 def url_of(served: Served) -> str:
     return f"gittorrent://{served.git.removeprefix('git://')}/project.git"
+
+
+def seeds(person: Person) -> list[int]:
+    """Return the processes that seed a person's clones."""
+    root = f"{person.root}/"
+    return [pid for pid, _, line in processes() if "gittorrent seed" in line and root in line]
 
 
 def test_any_clone_becomes_a_seed(large: Carried, tmp_path: Path, person: Person) -> None:
@@ -29,6 +39,50 @@ def test_any_clone_becomes_a_seed(large: Carried, tmp_path: Path, person: Person
     seeded = person.root / "c" / "objects" / "pack" / reel.pack.name
     assert seeded.read_bytes() == reel.pack.read_bytes()
     assert not person.partial
+
+
+def test_a_seed_listens_where_the_configuration_says(
+    large: Carried, tmp_path: Path, person: Person
+) -> None:
+    """Nowhere at all with ``off``, unless the command says otherwise this time."""
+    with nodes.serving(large, home=nodes.make_home(tmp_path / "node")) as served:
+        person.git("clone", "--mirror", f"{served.git}/project.git", "c").ok()
+        seed = ("seed", "c", url_of(served))
+        person.git("-C", "c", "config", "gittorrent.listen", "off").ok()
+        done = person.gittorrent(*seed)
+        assert done.status == 2
+        assert "gittorrent.listen is off" in done.err
+        person.gittorrent(*seed, "--port", "0", "--for", "0").ok()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        person.git("-C", "c", "config", "gittorrent.listen", str(port)).ok()
+        running = person.start("gittorrent", *seed)
+        try:
+
+            def listens() -> bool:
+                with socket.socket() as sock:
+                    return sock.connect_ex(("127.0.0.1", port)) == 0
+
+            wait_until(listens, "the seed listens there")
+        finally:
+            running.stop()
+
+
+def test_seed_time_starts_no_seed_that_may_not_listen(
+    large: Carried, tmp_path: Path, person: Person
+) -> None:
+    seeding = ("-c", "gittorrent.seedTime=30")
+    with nodes.serving(large, home=nodes.make_home(tmp_path / "node")) as served:
+        off = ("-c", "gittorrent.listen=off")
+        done = person.git(*seeding, *off, "clone", "--mirror", url_of(served), "a").ok()
+        assert "gittorrent.seedTime is left out, since gittorrent.listen is off" in done.err
+        assert not seeds(person)
+        done = person.git(*seeding, "clone", "--mirror", url_of(served), "b").ok()
+        assert "gittorrent.seedTime" not in done.err
+        (pid,) = seeds(person)
+        os.kill(pid, signal.SIGTERM)
+        killing.wait_for_background(person)
 
 
 def test_clone_takes_what_its_node_carries(large: Carried, tmp_path: Path) -> None:

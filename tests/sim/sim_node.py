@@ -26,7 +26,7 @@ from gittorrent.swarm import events as ev
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.download import Download
 from gittorrent.swarm.introductions import Introductions
-from gittorrent.swarm.reveal import Revealer
+from gittorrent.swarm.reveal import SMALLEST_PACK, Revealer
 from gittorrent.swarm.settings import Settings
 from gittorrent.swarm.slots import Slots
 from gittorrent.swarm.telling import Telling
@@ -119,7 +119,8 @@ class Node:
         self.telling = Telling()
         self._slots_at: float | None = None
         self.introductions = Introductions(draw.randrange) if introduces else None
-        self.revealer = Revealer(shape.parts) if introduces else None
+        shows_some = introduces and shape.parts >= SMALLEST_PACK
+        self.revealer = Revealer(shape.parts) if shows_some else None
         self.download: Download | None = None
         if not whole and conduct is Conduct.HONEST:
             self.download = Download(

@@ -26,6 +26,7 @@ from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import Location, parse_location
 from gittorrent.transfer.seeding import prepare
 from gittorrent.transfer.seeding import seed as seed_clone
+from gittorrent.transfer.settings import read_settings
 from gittorrent.wire.control import Keep
 
 
@@ -39,7 +40,11 @@ from gittorrent.wire.control import Keep
     metavar="SECONDS",
     help="End after so long; without it, on Ctrl-C.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on, whatever gittorrent.listen says; 0 takes a free one.",
+)
 @up_limit_option
 @peer_up_limit_option
 @click.option(
@@ -52,7 +57,7 @@ def seed(
     clone: Path,
     url: str | None,
     seconds: int | None,
-    port: int,
+    port: int | None,
     up_limit: int | None,
     peer_up_limit: int | None,
     hand_over: bool,
@@ -72,6 +77,8 @@ def seed(
     found = find_repository(clone)
     require_complete(Git(found.git_dir))
     location = parse_location(url or _origin(found.git_dir))
+    if port is None and not hand_over:
+        port = _configured_port(found.git_dir)
     carried = Carried(found.git_dir, found.object_format)
     limits = Limits(up_limit, peer_up=peer_up_limit)
     home = open_home()
@@ -92,7 +99,7 @@ def seed(
                 f"seeding {carried.about.name}: {done.held} reels held, {done.built} built,"
                 f" {done.failed} not possible here"
             )
-        asyncio.run(_seed(carried, location, limits, port, seconds))
+        asyncio.run(_seed(carried, location, limits, port or 0, seconds))
     finally:
         progress.close()
         database.close()
@@ -124,6 +131,16 @@ async def _seed(
     with contextlib.suppress(asyncio.CancelledError, TimeoutError):
         async with asyncio.timeout(seconds):
             await seed_clone(RepositoryShelf(carried), carried, location, limits, port)
+
+
+def _configured_port(git_dir: Path) -> int:
+    port = read_settings(read_config(git_dir)).sharing.listen
+    if port is None:
+        raise UsageError(
+            "gittorrent.listen is off, and a seed that listens nowhere gives nothing",
+            hint="say --port 0 to listen all the same, this time",
+        )
+    return port
 
 
 def _origin(git_dir: Path) -> str:

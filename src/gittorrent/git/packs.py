@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 from gittorrent.durable import sweep, sync_directory
 from gittorrent.errors import LocalError
 from gittorrent.git.runner import Git, GitError
+from gittorrent.ids import OBJECT_FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,6 +177,22 @@ def index_is_sound(pack: Path, object_format: ObjectFormat) -> bool:
     index = pack.with_suffix(".idx").read_bytes()
     content, own = index[:-size], index[-size:]
     return content.endswith(trailer) and object_format.new_hash(content).digest() == own
+
+
+def checksums_named(index: Path) -> list[str]:
+    """Return the pack's checksum that an index names, once for each length that ids may have.
+
+    One of them is right; the other is bytes from the middle of something, which name nothing.
+    """
+    found = []
+    with index.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        for object_format in OBJECT_FORMATS.values():
+            length = object_format.raw_size
+            if size >= 2 * length:
+                file.seek(size - 2 * length)
+                found.append(file.read(length).hex())
+    return found
 
 
 def link_pack_file(source: Path, target: Path) -> None:

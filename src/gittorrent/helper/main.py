@@ -233,24 +233,27 @@ def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
         )
         node = LocalNode(home.control, reporter) if settings.node_may_act else None
         fetcher = Fetcher(remote, url, location, git_dir, context, reporter, node)
+        is_left = False
         try:
             Helper(location, settings, fetcher, reporter, loop).serve()
-            if (
-                settings.seed_seconds
-                and fetcher.has_reels
-                and not loop.run_until_complete(fetcher.hand_over(settings.seed_seconds))
-            ):
-                _go_on_seeding(git_dir, location, settings)
+            if settings.seed_seconds and fetcher.has_reels:
+                is_left = not loop.run_until_complete(fetcher.hand_over(settings.seed_seconds))
+            if is_left and settings.sharing.listen is None:
+                reporter.note("gittorrent.seedTime is left out, since gittorrent.listen is off")
         finally:
             reporter.close()
             loop.run_until_complete(fetcher.close())
             loop.close()
             database.close()
+        # Only now is the port free that the seed may be told to take.
+        if is_left and settings.sharing.listen is not None:
+            _go_on_seeding(git_dir, location, settings, settings.sharing.listen)
 
 
-def _go_on_seeding(git_dir: Path, location: Location, settings: Settings) -> None:
+def _go_on_seeding(git_dir: Path, location: Location, settings: Settings, port: int) -> None:
     """Let a process of its own give to others what was fetched, for as long as configured."""
     words = ["seed", str(git_dir), location.url, "--quiet", "--for", str(settings.seed_seconds)]
+    words += ["--port", str(port)]
     if settings.sharing.up_limit is not None:
         words += ["--up-limit", str(settings.sharing.up_limit)]
     if settings.sharing.peer_up_limit is not None:

@@ -8,7 +8,6 @@ Source: docs/protocol/mirrorsync.md, Learned addresses.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,11 +17,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gittorrent.errors import GitTorrentError, ProtocolError, UnreachableError
 from gittorrent.transfer.addresses import plain_address
-from gittorrent.transfer.dialling import ask_for_list, service_request
-from gittorrent.wire import notify, pktline
+from gittorrent.transfer.announcing import ANSWER_SECONDS, send_git_notice
+from gittorrent.transfer.dialling import ask_for_list
+from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_LIST_BYTES
 from gittorrent.wire.mirrorlist import MirrorList, parse_text
-from gittorrent.wire.service import MIRROR_NOTIFY
 
 if TYPE_CHECKING:
     from gittorrent.wire.notify import Notify
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
 CALL_SECONDS = 15.0
 """Time for a whole call-back."""
-
-NOTIFY_SECONDS = 60.0
-"""Time for a notice: its receiver calls us back meanwhile."""
 
 RESOLVE_SECONDS = 5.0
 """Time to find the addresses of a name."""
@@ -131,10 +127,10 @@ async def send_notice(endpoint: Endpoint, notice: Notify, from_address: str | No
         ProtocolError: it answers with something else.
         UnreachableError: it does not answer.
     """
+    if endpoint.scheme == "git":
+        return await send_git_notice(endpoint, lambda _own: notice, from_address=from_address)
     try:
-        async with asyncio.timeout(NOTIFY_SECONDS):
-            if endpoint.scheme == "git":
-                return await _notify_git(endpoint, notice, from_address)
+        async with asyncio.timeout(ANSWER_SECONDS):
             return await _notify_http(endpoint, notice, from_address)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise UnreachableError(
@@ -142,33 +138,12 @@ async def send_notice(endpoint: Endpoint, notice: Notify, from_address: str | No
         ) from error
 
 
-async def _notify_git(endpoint: Endpoint, notice: Notify, from_address: str | None) -> int:
-    reader, writer = await asyncio.open_connection(
-        endpoint.host,
-        endpoint.port,
-        local_addr=None if from_address is None else (from_address, 0),
-    )
-    try:
-        writer.write(service_request(MIRROR_NOTIFY, endpoint) + notice.encode_packets())
-        await writer.drain()
-        size = pktline.parse_length(await reader.readexactly(pktline.HEADER_SIZE))
-        if isinstance(size, pktline.Special):
-            raise pktline.PktLineError("the notice was answered with nothing")
-        return notify.parse_answer(await reader.readexactly(size))
-    except EOFError as error:
-        raise OSError("the connection was closed") from error
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-
 async def _notify_http(endpoint: Endpoint, notice: Notify, from_address: str | None) -> int:
     url = f"{endpoint.url.rstrip('/')}/mirror-notify"
     connector = aiohttp.TCPConnector(
         force_close=True, local_addr=None if from_address is None else (from_address, 0)
     )
-    timeout = aiohttp.ClientTimeout(total=NOTIFY_SECONDS)
+    timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
         async with client.post(url, data=notice.encode_text(), allow_redirects=False) as response:
             return notify.parse_answer(await _read_bounded(response))

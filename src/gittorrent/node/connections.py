@@ -1,7 +1,7 @@
-"""Listening sockets, and how many callers they let in.
+"""Listening sockets, and a task for each caller that they let in.
 
-Tracks open connections, in all and for each address. A caller beyond its share is closed at once:
-that costs the least, and whoever opens dozens of connections knows why.
+A caller that `gittorrent.node.gate` does not let in is closed at once: that costs the least, and
+whoever opens dozens of connections knows why.
 
 Must not know what is spoken on a connection.
 """
@@ -13,22 +13,17 @@ import contextlib
 import errno
 import resource
 import socket
-from collections import Counter
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from gittorrent.errors import LocalError
 from gittorrent.node.events import EventLog
-from gittorrent.transfer.addresses import caller_group, is_loopback, plain_address
+from gittorrent.transfer.addresses import plain_address
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-MAX_CONNECTIONS = 1024
-"""Callers served at once: each costs a socket and perhaps a process, and both are bounded."""
-
-MAX_PER_ADDRESS = 64
-"""Callers from one address: a build farm behind one router, and no more."""
-
+    from gittorrent.node.gate import Gate, Place
 BACKLOG = 256
 """Connections that wait in the kernel to be accepted."""
 
@@ -37,6 +32,9 @@ PAUSE_SECONDS = 0.5
 
 _log = EventLog(__name__)
 
+Serve: TypeAlias = "Callable[[socket.socket, Place], Awaitable[None]]"
+"""Serves one caller on its connection."""
+
 
 OPEN_FILES = 8192
 """Open files that a full node may have: for each caller a socket, a pack, a process's pipe."""
@@ -44,43 +42,6 @@ OPEN_FILES = 8192
 
 class CannotListenError(LocalError):
     """An address cannot be listened at."""
-
-
-class Gate:
-    """Counts callers and says who may come in.
-
-    Args:
-        total: callers at once.
-        per_address: callers of one address at once; loopback has no such bound, because proxies
-            and tunnels come from there.
-    """
-
-    def __init__(self, total: int = MAX_CONNECTIONS, per_address: int = MAX_PER_ADDRESS) -> None:
-        self._total = total
-        self._per_address = per_address
-        self._open: Counter[str] = Counter()
-
-    @property
-    def open(self) -> int:
-        """How many callers are in."""
-        return self._open.total()
-
-    def enter(self, address: str) -> bool:
-        """Let a caller in, or say that it may not."""
-        group = caller_group(address)
-        if self._open.total() >= self._total:
-            return False
-        if self._open[group] >= self._per_address and not is_loopback(address):
-            return False
-        self._open[group] += 1
-        return True
-
-    def leave(self, address: str) -> None:
-        """Note that a caller that was let in has gone."""
-        group = caller_group(address)
-        self._open[group] -= 1
-        if self._open[group] <= 0:
-            del self._open[group]
 
 
 def allow_open_files() -> None:
@@ -157,7 +118,7 @@ def _listen(family: socket.AddressFamily, address: tuple[str | int, ...]) -> soc
 async def accept_forever(
     listener: socket.socket,
     gate: Gate,
-    serve: Callable[[socket.socket, str], Awaitable[None]],
+    serve: Serve,
     tasks: set[asyncio.Task[None]],
 ) -> None:
     """Accept callers and serve each in a task of its own, until cancelled.
@@ -165,7 +126,8 @@ async def accept_forever(
     Args:
         listener: a listening socket, not blocking.
         gate: says who may come in.
-        serve: owns the socket it is given, and closes it.
+        serve: owns the socket it is given, and closes it; is cancelled when the caller has to
+            make room, unless it arranges something else with the `Place`.
         tasks: holds the tasks under way.
     """
     loop = asyncio.get_running_loop()
@@ -179,7 +141,8 @@ async def accept_forever(
             await asyncio.sleep(PAUSE_SECONDS)
             continue
         address = plain_address(str(peer[0]))
-        if not gate.enter(address):
+        place = gate.enter(address, loop.time())
+        if place is None:
             _log.info(
                 "turned-away",
                 "turned away {peer}: {reason}",
@@ -188,26 +151,41 @@ async def accept_forever(
             )
             sock.close()
             continue
-        task = loop.create_task(_serve_one(sock, address, gate, serve))
+        task = loop.create_task(_serve_one(sock, place, serve))
+        place.give_way = partial(_give_way, place, task)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        task.add_done_callback(partial(_gone, sock, place, gate))
+        # A request that came with the connection is read before the next newcomer is let in.
+        await asyncio.sleep(0)
 
 
-async def _serve_one(
-    sock: socket.socket,
-    address: str,
-    gate: Gate,
-    serve: Callable[[socket.socket, str], Awaitable[None]],
-) -> None:
+def _gone(sock: socket.socket, place: Place, gate: Gate, _task: asyncio.Task[None]) -> None:
+    """Clean up after a caller, even one whose task was cancelled before it began."""
+    sock.close()
+    gate.leave(place)
+
+
+def _give_way(place: Place, task: asyncio.Task[None]) -> None:
+    _log.info(
+        "gave-way",
+        "dropped {peer}: {reason}",
+        peer=place.address,
+        reason="it was silent longest, and others want in",
+    )
+    task.cancel()
+
+
+async def _serve_one(sock: socket.socket, place: Place, serve: Serve) -> None:
+    address = place.address
     try:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        await serve(sock, address)
+        await serve(sock, place)
     except OSError as error:
         _log.info("lost", "lost {peer}: {reason}", peer=address, reason=error)
     except Exception:
         _log.exception("failed", "serving {peer} failed", peer=address)
     finally:
         sock.close()
-        gate.leave(address)

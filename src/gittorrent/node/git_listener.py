@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from gittorrent.git.runner import Git
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.children import Children
+    from gittorrent.node.gate import Place
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
     from gittorrent.node.swarming import Participant
@@ -76,6 +77,9 @@ NOT_SERVED = "no such repository here"
 OUR_FAULT = "this mirror has a problem of its own; try another"
 """What callers are told of errors that are for the operator to read."""
 
+MAKE_ROOM = "you ask for nothing, and others wait to be served; call again when you need something"
+"""What those in a conversation are told who have to make room for others."""
+
 CACHED_SERVICES = (MIRROR_LIST, MIRROR_SYNC)
 """What is answered for a repository in the cache: it has no refs that git's clients could fetch."""
 
@@ -91,12 +95,17 @@ _log = EventLog(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A caller whose request can be served: connection, address, repository, and the request."""
+    """A caller whose request can be served: connection, place, repository, and the request."""
 
     sock: socket.socket
-    address: str
+    place: Place
     served: Served
     request: ServiceRequest
+
+    @property
+    def address(self) -> str:
+        """Where it comes from."""
+        return self.place.address
 
 
 class GitListener:
@@ -156,13 +165,14 @@ class GitListener:
             "ended": self._talks.ended(now),
         }
 
-    async def serve(self, sock: socket.socket, address: str) -> None:
+    async def serve(self, sock: socket.socket, place: Place) -> None:
         """Serve one caller.
 
         Args:
             sock: its connection, not blocking; the caller of this closes it.
-            address: where it comes from.
+            place: the caller's; told when it is being served.
         """
+        address = place.address
         try:
             async with asyncio.timeout(self._request_seconds):
                 request = parse_request(await read_packet(sock, MAX_REQUEST))
@@ -175,9 +185,9 @@ class GitListener:
             _log.info("refused", "refused {peer}: {reason}", peer=address, reason=error)
             await refuse(sock, "this is a git:// port, and that was no request for it")
             return
-        await self._dispatch(sock, address, request)
+        await self._dispatch(sock, place, request)
 
-    async def _dispatch(self, sock: socket.socket, address: str, request: ServiceRequest) -> None:
+    async def _dispatch(self, sock: socket.socket, place: Place, request: ServiceRequest) -> None:
         served = self._catalogue.find(request.path)
         service = self._services.get(request.service)
         refusal = None
@@ -191,7 +201,7 @@ class GitListener:
             _log.info(
                 "refused",
                 "refused {peer}: {service} {path}: {reason}",
-                peer=address,
+                peer=place.address,
                 service=request.service,
                 path=request.path,
                 reason=refusal,
@@ -199,7 +209,7 @@ class GitListener:
             await refuse(sock, refusal or NOT_SERVED)
             return
         try:
-            await service(Call(sock, address, served, request))
+            await service(Call(sock, place, served, request))
         except GitTorrentError as error:
             _log.error(
                 "damaged",
@@ -210,6 +220,7 @@ class GitListener:
             await refuse(sock, OUR_FAULT)
 
     async def _upload_pack(self, call: Call) -> None:
+        call.place.is_served(call.sock)
         git = upload_pack.git_for(call.served, upload_pack.protocol_of(call.request.extra))
         words = upload_pack.arguments(call.served)
         limiter = self._limits.sending_to(call.address)
@@ -247,6 +258,7 @@ class GitListener:
                 await self._children.wait(process)
 
     async def _mirror_list(self, call: Call) -> None:
+        call.place.is_served(call.sock)
         await send(call.sock, self._lists.answer(call.served).encode_packets())
         _log.info(
             "mirror-list",
@@ -265,6 +277,7 @@ class GitListener:
         except ProtocolError as error:
             await refuse(call.sock, str(error))
             return
+        call.place.is_served(call.sock)
         answer = await self._notices.receive(call.served, notice, call.address)
         await send(call.sock, pktline.encode(answer.encode()))
 
@@ -282,6 +295,8 @@ class GitListener:
             self._slots,
             lambda message: self._sent(conversation, part, message),
         )
+        call.place.silent_since = lambda _now: conversation.silent_since
+        call.place.give_way = lambda: conversation.end(MAKE_ROOM)
         part.begin(conversation.say)
         conversation.say(Ready(VERSION, self._node_id))
         for head in shelf.heads():

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.children import Children
+    from gittorrent.node.gate import Place
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
     from gittorrent.transfer.limiter import Limits
@@ -77,9 +78,15 @@ _log = EventLog(__name__)
 class _Watched(web.RequestHandler):
     """A connection that can be waited for."""
 
-    __slots__ = ("asked", "gone")
+    __slots__ = ("asked", "gone", "place", "sock")
 
-    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        place: Place,
+    ) -> None:
         super().__init__(
             server,
             loop=loop,
@@ -89,6 +96,8 @@ class _Watched(web.RequestHandler):
         )
         self.asked = False
         self.gone = asyncio.Event()
+        self.sock = sock
+        self.place = place
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Note the end."""
@@ -137,18 +146,18 @@ class HttpListener:
         if self._server is not None:
             await self._server.shutdown(STOP_SECONDS)
 
-    async def serve(self, sock: socket.socket, address: str) -> None:
+    async def serve(self, sock: socket.socket, place: Place) -> None:
         """Serve one connection until it ends.
 
         Args:
             sock: the connection, not blocking.
-            address: where it comes from.
+            place: the caller's; told when it is being served.
         """
         loop = asyncio.get_running_loop()
         server = self._server or web.Server(self._handle, handler_cancellation=True)
         self._server = server
         transport, connection = await loop.connect_accepted_socket(
-            lambda: _Watched(server, loop), sock
+            lambda: _Watched(server, loop, sock, place), sock
         )
         try:
             with contextlib.suppress(TimeoutError):
@@ -156,7 +165,10 @@ class HttpListener:
                     await connection.gone.wait()
             if not connection.asked:
                 _log.info(
-                    "dropped", "dropped {peer}: {reason}", peer=address, reason="it sent no request"
+                    "dropped",
+                    "dropped {peer}: {reason}",
+                    peer=place.address,
+                    reason="it sent no request",
                 )
                 return
             await connection.gone.wait()
@@ -165,8 +177,9 @@ class HttpListener:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
-        if isinstance(connection, _Watched):
-            connection.asked = True
+        assert isinstance(connection, _Watched)
+        connection.asked = True
+        connection.place.is_served(connection.sock)
         try:
             response = await self._route(request)
         except asyncio.CancelledError:
@@ -195,6 +208,8 @@ class HttpListener:
                 reason=error,
             )
             response = _text(OUR_FAULT, 500)
+        finally:
+            connection.place.waits(asyncio.get_running_loop().time())
         # What sendfile sent is not in body_length, so the length announced goes first.
         size = 0 if request.method == "HEAD" else response.content_length or response.body_length
         _log.info(
@@ -257,11 +272,16 @@ class HttpListener:
         return _text_bytes(self._lists.answer(served).encode_text())
 
     async def _mirror_notify(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, _Watched)
+        # Until the notice is here whole its sender counts as one that asks for nothing.
+        connection.place.waits(asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(NOTICE_SECONDS):
                 notice = notify.parse_text(await _body(request))
         except ProtocolError as error:
             return _text_bytes(notify.encode_refusal(str(error)), 400)
+        connection.place.is_served(connection.sock)
         answer = await self._notices.receive(served, notice, caller_of(request))
         return _text_bytes(answer.encode(), 403 if answer.refusal else 200)
 

@@ -15,24 +15,26 @@ from typing import TYPE_CHECKING
 from gittorrent.node.announce import Announcer
 from gittorrent.node.caching import Caching, KeepOptions
 from gittorrent.node.children import Children
-from gittorrent.node.connections import Gate, accept_forever, open_listeners
+from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.node.control import ControlSocket
 from gittorrent.node.events import EventLog
+from gittorrent.node.gate import Gate
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
 from gittorrent.node.services import Lists, Reachable
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
-from gittorrent.transfer.addresses import caller_group, is_loopback, is_wildcard, show_address
+from gittorrent.transfer.addresses import is_loopback, is_wildcard, show_address
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from gittorrent.node.catalogue import Catalogue
+    from gittorrent.node.connections import Serve
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
 
@@ -87,7 +89,7 @@ class Node:
         self._listeners: list[tuple[str, socket.socket]] = []
         self._gate = Gate()
         self._children = Children()
-        self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit, peer_of=caller_group)
+        self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit)
         slots = SlotQueue()
         lists = Lists(self._reachable)
         notices = Notices(database, self._is_local)
@@ -124,7 +126,7 @@ class Node:
             for scheme, sock in self._listeners
             if not is_wildcard(str(sock.getsockname()[0]))
         ]
-        serve: dict[str, Callable[[socket.socket, str], Awaitable[None]]] = {
+        serve: dict[str, Serve] = {
             "git": self._git.serve,
             "http": self._http.serve,
         }

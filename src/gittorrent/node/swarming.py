@@ -21,7 +21,7 @@ from gittorrent.node.events import EventLog
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKey
 from gittorrent.swarm.introductions import Introductions
-from gittorrent.swarm.reveal import Revealer
+from gittorrent.swarm.reveal import SMALLEST_PACK, Revealer
 from gittorrent.transfer.git_mirror import claimed_parts
 from gittorrent.wire.messages import HaveBundle, Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from gittorrent.wire.messages import HavePush, Message, ReceivePart
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.session import MessageReceived
-
-SMALLEST_PACK = 16
-"""Parts below which a pack is gone before a swarm could form."""
 
 SHOW_SECONDS = 0.25
 """How often participants are shown what they may ask for next."""

@@ -32,7 +32,7 @@ class Talk(Protocol):
     bytes_sent: int
     bytes_received: int
     ended: str
-    is_unwelcome: bool
+    is_at_fault: bool
 
     @property
     def key(self) -> PeerKey:
@@ -85,7 +85,7 @@ class Talks:
             "received": row.talk.bytes_received,
             "parts": row.parts,
             "reason": row.talk.ended,
-            "at_fault": row.talk.is_unwelcome,
+            "at_fault": row.talk.is_at_fault,
         }
         self._ended.append((now, shown))
         return now - row.since

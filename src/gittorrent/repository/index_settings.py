@@ -11,12 +11,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import read_config
+from gittorrent.sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +27,6 @@ DEFAULT_MEMORY = 128 << 20
 slower. A clone, Python and all, then stays below 300 MiB up to about a million objects."""
 
 _TRUE = frozenset({"true", "yes", "on", "1", ""})
-_SIZE = re.compile(r"([0-9]{1,15})([kmg]?)", re.IGNORECASE)
-_SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +74,9 @@ def _is_true(text: str) -> bool:
 
 
 def _bytes(text: str) -> int:
-    found = _SIZE.fullmatch(text)
+    found = parse_size(text)
     if found is None:
         raise UsageError(
             f"gittorrent.indexMemory is {text!r}", hint="write bytes, as in 128M or 1G"
         )
-    return int(found[1]) << _SHIFTS[found[2].lower()]
+    return found

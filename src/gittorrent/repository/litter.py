@@ -1,9 +1,12 @@
 """Removes what writers left in a repository when they were killed.
 
-Three kinds, whoever the writer was: rooms in ``incoming``, which belong to whoever holds the lock;
-files about to be renamed into place; and push objects of pushes that never came to count. The last
-two may also be the work of somebody who does not hold the lock yet (a fetch lists before it locks),
-so only old ones go.
+Four kinds, whoever the writer was: rooms in ``incoming``, which belong to whoever holds the lock;
+packs that were moved from there to git's without their index; files about to be renamed into place;
+and push objects of pushes that never came to count. The last two may also be the work of somebody
+who does not hold the lock yet (a fetch lists before it locks), so only old ones go.
+
+A pack without index is nothing to git, but may be all that is left of somebody's work. So only
+those go whose index is still in the room that they came from.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import STALE_SECONDS, sweep
+from gittorrent.git.packs import checksums_named
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -34,10 +38,28 @@ def clear_litter(layout: Layout, log: Collection[PushId]) -> None:
         log: ids of the log's entries, whose push objects stay.
     """
     for room in layout.incoming.glob("*"):
+        for index in room.glob("objects/pack/*.idx"):
+            _withdraw(layout, index)
         shutil.rmtree(room, ignore_errors=True)
     for folder in (layout.own, layout.pushes, layout.reels):
         sweep(folder, _UNFINISHED)
     _sweep_pushes(layout, log)
+
+
+def _withdraw(layout: Layout, index: Path) -> None:
+    """Remove what was moved out of a room of a pack whose index was to follow.
+
+    Source: `gittorrent.git.packs.adopt_pack`, which moves the index last.
+    """
+    moved = not index.with_suffix(".pack").exists()
+    for checksum in checksums_named(index):
+        if layout.pack(checksum, "idx").exists():
+            continue
+        if moved:
+            layout.pack(checksum).unlink(missing_ok=True)
+        if not layout.pack(checksum).exists():
+            for suffix in ("rev", "keep"):
+                layout.pack(checksum, suffix).unlink(missing_ok=True)
 
 
 def _sweep_pushes(layout: Layout, log: Collection[PushId]) -> None:

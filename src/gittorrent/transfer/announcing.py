@@ -67,7 +67,11 @@ async def _announce(first: Endpoint, url_at: Callable[[str], str], latest: PushI
         return 0
     told: list[tuple[Endpoint, AddressClass | None]] = [(first, None)]
     told += [(other, kind) for other in _others(found) if other.url != first.url]
-    work = [send_notice(each, trusted, url_at, latest) for each, trusted in told[:MAX_TOLD]]
+
+    def notice_from(own_address: str) -> notify.Notify:
+        return notify.Notify(url_at(own_address), latest, ASKED_TTL)
+
+    work = [send_git_notice(each, notice_from, trusted) for each, trusted in told[:MAX_TOLD]]
     answers = await asyncio.gather(*work, return_exceptions=True)
     for answer in answers:
         # Who does not list us has its reasons; what is no such answer is a mistake of ours.
@@ -84,29 +88,28 @@ def _others(found: MirrorList) -> Iterator[Endpoint]:
                 yield parse_learned_url(entry.url)
 
 
-async def send_notice(
+async def send_git_notice(
     endpoint: Endpoint,
-    trusted: AddressClass | None,
-    url_at: Callable[[str], str],
-    latest: PushId,
+    notice_from: Callable[[str], notify.Notify],
+    trusted: AddressClass | None = None,
+    from_address: str | None = None,
 ) -> int:
     """Ask one mirror to list us, and return the seconds it granted.
 
     Args:
         endpoint: the mirror, at a git:// URL.
+        notice_from: returns what to say, given our address as the mirror sees it.
         trusted: kind of address the endpoint was learned from; None if the user named it.
-        url_at: returns our URL, given our address as the mirror sees it.
-        latest: newest push of the log we have.
+        from_address: IP address to call from, so that it is the one announced; None for any.
 
     Raises:
         RemoteRefusal: it does not list us, and says why.
         GitTorrentError: it cannot be reached, or answers with something else.
     """
-    dialled = await connect(endpoint, trusted)
+    dialled = await connect(endpoint, trusted, from_address)
     loop = asyncio.get_running_loop()
     with dialled.sock as sock:
-        url = url_at(str(sock.getsockname()[0]))
-        notice = notify.Notify(url, latest, ASKED_TTL)
+        notice = notice_from(str(sock.getsockname()[0]))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 request = service_request(MIRROR_NOTIFY, endpoint)

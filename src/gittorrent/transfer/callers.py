@@ -1,4 +1,4 @@
-"""Who may call a clone or a seed, and who is not believed any more.
+"""Who may call a node, a clone or a seed, and who is not believed any more.
 
 Tracks how many callers of each address are in, and what each address has done wrong. Whoever sent
 a wrong part comes back under another port or name in no time; an address is what it cannot change
@@ -47,11 +47,14 @@ class Callers:
 
     def enter(self, address: str) -> bool:
         """Let a caller in, or say that it may not."""
-        group = caller_group(address)
-        if self._open.total() >= self._total or self._open[group] >= self._allowed(address):
+        if self._open.total() >= self._total or not self.has_share(address):
             return False
-        self._open[group] += 1
+        self._open[caller_group(address)] += 1
         return True
+
+    def has_share(self, address: str) -> bool:
+        """Tell whether an address has fewer callers than it may have, if there is room at all."""
+        return is_loopback(address) or self._open[caller_group(address)] < self._allowed(address)
 
     def leave(self, address: str) -> None:
         """Note that a caller that was let in has gone."""

@@ -72,8 +72,8 @@ class ConversationEndedError(UnreachableError):
 class Conversation:
     """A session on a connected, non-blocking socket.
 
-    ``is_unwelcome`` tells afterwards that there is no use in another one: the peer refused, or
-    broke the protocol.
+    ``is_at_fault`` tells that the peer broke the protocol: a cut connection, wherever that
+    happens, is nobody's fault. ``has_refused`` tells that it does not want to converse.
 
     Args:
         sock: the socket; closed when the conversation ends.
@@ -101,7 +101,8 @@ class Conversation:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.ended = ""
-        self.is_unwelcome = False
+        self.is_at_fault = False
+        self.has_refused = False
         self._socket = sock
         self._shelf = shelf
         self._limiter = limiter
@@ -119,8 +120,8 @@ class Conversation:
         self._file: tuple[Path, BinaryIO] | None = None
         self._last_words = b""
         self._mid_payload = False
-        self.is_at_fault = False
-        self._flood = Flood(self._loop.time())
+        self._asked_at = self._loop.time()
+        self._flood = Flood(self._asked_at)
         self._appetite = Appetite(self._loop.time())
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
@@ -130,6 +131,11 @@ class Conversation:
     def key(self) -> PeerKey:
         """What this conversation is called among those that wait for upload slots."""
         return self._key
+
+    @property
+    def silent_since(self) -> float | None:
+        """Since when the peer has asked for nothing; None while a question waits for its answer."""
+        return None if self._answers else self._asked_at
 
     @property
     def waiting(self) -> int:
@@ -185,14 +191,11 @@ class Conversation:
     def fail(self, reason: str) -> None:
         """End the conversation because the peer broke a rule that its session does not know."""
         self.is_at_fault = True
-        self.is_unwelcome = True
         self.end(reason)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         error = task.exception()
         if isinstance(error, SessionError):
-            # Cut off in the middle is against the protocol too, and nobody's intention.
-            self.is_unwelcome = not self.ended
             self.ended = str(error)
             self.is_at_fault = True
             self._last_words = farewell(str(error))
@@ -242,8 +245,7 @@ class Conversation:
         except (BlockingIOError, InterruptedError):
             return 0.0
         if count == 0:
-            self.ended = self.ended or "the peer closed the connection"
-            self.session.end_of_stream()
+            self._note_close()
             return 0.0
         self.bytes_received += count
         self._appetite.ate(count, self._loop.time())
@@ -253,6 +255,14 @@ class Conversation:
             raise SessionError("that many lines nobody asked for are a flood")
         self._let_gather()
         return wait
+
+    def _note_close(self) -> None:
+        """Note that the peer sends no more: whether or not it was in the middle of something."""
+        try:
+            self.session.end_of_stream()
+        except SessionError as error:
+            self.ended = self.ended or str(error)
+        self.ended = self.ended or "the peer closed the connection"
 
     def _let_gather(self) -> None:
         """Within a payload, ask to be woken only when enough of it is there to be worth it."""
@@ -267,6 +277,7 @@ class Conversation:
             if isinstance(event, MessageReceived):
                 message = event.message
                 if isinstance(message, Question):
+                    self._asked_at = self._loop.time()
                     self._answers.append(Answer(message, self._shelf))
                     self._to_write.set()
                 elif isinstance(message, CancelParts):
@@ -278,7 +289,7 @@ class Conversation:
                     self._on_message(event)
             elif isinstance(event, Refused):
                 self.ended = f"refused: {event.reason}"
-                self.is_unwelcome = True
+                self.has_refused = True
             elif isinstance(event, KeepAliveDue):
                 self._urgent.append(event.data)
                 self._to_write.set()

@@ -61,13 +61,16 @@ class Dialled:
     kind: AddressClass
 
 
-async def connect(endpoint: Endpoint, trusted: AddressClass | None = None) -> Dialled:
+async def connect(
+    endpoint: Endpoint, trusted: AddressClass | None = None, from_address: str | None = None
+) -> Dialled:
     """Connect to a mirror.
 
     Args:
         endpoint: where to.
         trusted: for a learned endpoint, the kind of address it was learned from; None for one
             that the user named.
+        from_address: IP address of ours to connect from; None for any.
 
     Raises:
         CannotConnectError: with the reason of the last address tried.
@@ -87,6 +90,8 @@ async def connect(endpoint: Endpoint, trusted: AddressClass | None = None) -> Di
         sock = socket.socket(family, kind, protocol)
         sock.setblocking(False)
         try:
+            if from_address is not None:
+                sock.bind((from_address, 0))
             async with asyncio.timeout(CONNECT_SECONDS):
                 await loop.sock_connect(sock, address)
         except (OSError, TimeoutError) as error:

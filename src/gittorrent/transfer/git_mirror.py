@@ -143,7 +143,7 @@ class GitMirror:
 
     @property
     def is_at_fault(self) -> bool:
-        """Whether the other end broke the protocol."""
+        """Whether the other end broke the protocol; being cut off is no fault."""
         return self._conversation.is_at_fault
 
     def tell(self, message: HaveBundle | Try) -> None:
@@ -241,7 +241,8 @@ class GitMirror:
     def may_return(self) -> bool:
         """Tell, of a conversation that is over, whether it ended against everybody's will."""
         conversation = self._conversation
-        return not (self._closing or conversation.is_unwelcome or conversation.ended == FAREWELL)
+        is_final = conversation.has_refused or conversation.is_at_fault
+        return not (self._closing or is_final or conversation.ended == FAREWELL)
 
     async def close(self) -> None:
         """Say goodbye and wait for the conversation's end."""

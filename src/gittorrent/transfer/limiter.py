@@ -7,13 +7,14 @@ What goes to one peer passes that peer's bucket and the common one, and waits fo
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from gittorrent.errors import UsageError
+from gittorrent.sizes import parse_size
+from gittorrent.transfer.addresses import caller_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +24,6 @@ CHUNK = 256 << 10
 
 RECENT_PEERS = 256
 """Peers whose limits are remembered though nothing is sent to them just now."""
-
-_RATE = re.compile(r"(\d+(?:\.\d+)?)([KMG]?)\Z", re.IGNORECASE)
-_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 class RateError(UsageError):
@@ -38,9 +36,8 @@ def parse_rate(text: str) -> int:
     Raises:
         RateError: it is none, or zero.
     """
-    found = _RATE.match(text.strip())
-    rate = int(float(found[1]) * _FACTORS[found[2].lower()]) if found else 0
-    if rate < 1:
+    rate = parse_size(text)
+    if not rate:
         raise RateError(
             f"{text!r} is no rate", hint="write bytes per second, with K, M or G: 500K, 2M"
         )
@@ -103,12 +100,13 @@ class Limiter:
 class Limits:
     """The limits of one process: what it sends, what it takes, and what one peer gets.
 
+    Addresses that count as one caller count as one peer (`caller_group`).
+
     Args:
         up: bytes per second of all sending together; None for no limit.
         down: bytes per second of all that is taken; None for no limit.
         peer_up: bytes per second that one peer gets, however many connections it has.
         clock: seconds that never run backwards.
-        peer_of: says which addresses count as one peer.
     """
 
     def __init__(
@@ -117,22 +115,24 @@ class Limits:
         down: int | None = None,
         peer_up: int | None = None,
         clock: Callable[[], float] = time.monotonic,
-        peer_of: Callable[[str], str] = str,
     ) -> None:
         self.up = Limiter(up, clock)
         self.down = Limiter(down, clock)
         self._peer_up = peer_up
         self._clock = clock
-        self._peer_of = peer_of
         self._peers: WeakValueDictionary[str, Limiter] = WeakValueDictionary()
         # Whoever comes back at once, as with every request over HTTP, finds its bucket as it was.
         self._recent: deque[Limiter] = deque(maxlen=RECENT_PEERS)
 
     def sending_to(self, address: str) -> Limiter:
-        """Return what paces sending to one address; keep it as long as anything is sent there."""
+        """Return what paces sending to one address; keep it as long as anything is sent there.
+
+        Args:
+            address: an IP address; empty for somebody who is gone already.
+        """
         if self._peer_up is None:
             return self.up
-        peer = self._peer_of(address)
+        peer = caller_group(address) if address else ""
         limiter = self._peers.get(peer)
         if limiter is None:
             limiter = Limiter(self._peer_up, self._clock, self.up)

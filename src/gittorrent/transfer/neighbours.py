@@ -241,6 +241,7 @@ class Neighbours:
         await mirror.close()
         now = loop.time()
         if self._redial.lost(url, now, now - begun):
+            self._note(f"{url} was lost and is dialled again, a few times")
             self._wake_redialling()
 
     def _wake_redialling(self) -> None:

@@ -1,4 +1,4 @@
-"""Addresses, limits on callers, ranges of HTTP, and refs that are hidden."""
+"""Addresses, listeners, ranges of HTTP, and refs that are hidden."""
 
 from __future__ import annotations
 
@@ -8,30 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.node.connections import CannotListenError, Gate, open_listeners
+from gittorrent.node.connections import CannotListenError, open_listeners
 from gittorrent.node.http_static import RangeNotSatisfiable, parse_range
 from gittorrent.node.upload_pack import hidden_refs, protocol_of
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.addresses import caller_group, is_wildcard, plain_address, show_address
 from support import nodes
 from support.nodes import call, request
-
-
-def test_gate_counts_callers_of_one_address() -> None:
-    gate = Gate(total=5, per_address=2)
-    assert [gate.enter("192.0.2.1") for _ in range(3)] == [True, True, False]
-    assert [gate.enter("2001:db8::1"), gate.enter("2001:db8::2")] == [True, True]
-    assert not gate.enter("2001:db8::3")
-    assert gate.enter("192.0.2.9")
-    assert not gate.enter("192.0.2.10")
-    gate.leave("192.0.2.1")
-    assert gate.enter("192.0.2.1")
-    assert gate.open == 5
-
-
-def test_gate_does_not_bound_loopback_by_address() -> None:
-    gate = Gate(total=5, per_address=1)
-    assert [gate.enter("127.0.0.1") for _ in range(6)] == [True] * 5 + [False]
 
 
 def test_addresses() -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from gittorrent.errors import UnreachableError
 from gittorrent.node.announce import Announcer
 from gittorrent.node.callback import send_notice
 from gittorrent.node.catalogue import Catalogue, Served
@@ -331,6 +332,10 @@ def test_notices_over_both_transports(carried: Carried, tmp_path: Path) -> None:
             bad = replace(said, url="git://127.0.0.2:1/project.git")
             with pytest.raises(RemoteRefusal, match="not the address"):
                 run(send_notice(endpoint, bad, None))
+            with pytest.raises(RemoteRefusal, match="not the address"):
+                run(send_notice(endpoint, said, "127.0.0.5"))
+            with pytest.raises(UnreachableError):
+                run(send_notice(endpoint, said, "192.0.2.1"))  # not an address of ours
         _, text = fetch(origin.http_address, "GET", "/project.git/mirror-list")
         listed = {found.url for found in parse_text(text).mirrors}
         assert {f"{mirror.git}/project.git", f"{mirror.http}/project.git"} < listed

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.children import Children
+from gittorrent.node.connections import Serve
+from gittorrent.node.gate import Gate
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
@@ -24,8 +25,6 @@ from gittorrent.wire import pktline
 from gittorrent.wire.limits import MAX_INCOMING
 from gittorrent.wire.messages import VERSION, FetchPush, Ready
 from gittorrent.wire.session import Role, Session
-
-Serve = Callable[[socket.socket, str], Awaitable[None]]
 
 
 def listeners(carried: Carried, seconds: float) -> dict[str, Serve]:
@@ -49,7 +48,9 @@ def test_a_request_that_does_not_end_is_dropped(carried: Carried, kind: str, beg
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(ours, begin)
             async with asyncio.timeout(10):
-                await listeners(carried, 0.05)[kind](theirs, "127.0.0.1")
+                place = Gate().enter("127.0.0.1", loop.time())
+                assert place is not None
+                await listeners(carried, 0.05)[kind](theirs, place)
             theirs.close()
             return await loop.sock_recv(ours, 1000)
 

@@ -14,7 +14,7 @@ class FakeTalk:
     bytes_sent: int = 0
     bytes_received: int = 0
     ended: str = ""
-    is_unwelcome: bool = False
+    is_at_fault: bool = False
     waiting: int = 0
 
 
@@ -46,7 +46,7 @@ def test_of_many_those_that_move_are_shown() -> None:
 def test_endings_are_shown_for_a_while_with_their_reasons() -> None:
     talks = Talks()
     for number in range(2 * MAX_ENDED):
-        talk = FakeTalk(PeerKey(number), ended=f"reason {number}", is_unwelcome=number % 2 == 1)
+        talk = FakeTalk(PeerKey(number), ended=f"reason {number}", is_at_fault=number % 2 == 1)
         talks.begin(talk, "192.0.2.1", "project", 0.0)
         assert talks.end(talk.key, float(number)) == number
     shown = talks.ended(20.0)

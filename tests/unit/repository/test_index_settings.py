@@ -36,13 +36,14 @@ def test_rules(config: dict[str, str], fsck: bool, paranoid: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("0", 0), ("1000", 1000), ("64k", 64 << 10), ("128M", 128 << 20)]
+    ("text", "size"),
+    [("0", 0), ("1000", 1000), ("64k", 64 << 10), ("128M", 128 << 20), ("1.5G", 3 << 29)],
 )
 def test_memory(text: str, size: int) -> None:
     assert read_index_settings({"gittorrent.indexmemory": text}).memory == size
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5G", "1T", "much", "1" * 16])
+@pytest.mark.parametrize("text", ["", "-1", "1.5.5G", "1T", "much", "1" * 16])
 def test_malformed_memory(text: str) -> None:
     with pytest.raises(UsageError, match=r"gittorrent\.indexMemory"):
         read_index_settings({"gittorrent.indexmemory": text})

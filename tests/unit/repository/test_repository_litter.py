@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import shutil
+import sys
 import time
 from pathlib import Path
 
-from gittorrent.durable import ROOM_SECONDS, STALE_SECONDS, room, sweep
-from gittorrent.git.packs import tidy
+import pytest
+
+from gittorrent import durable
+from gittorrent.durable import ROOM_SECONDS, ROOMS, STALE_SECONDS, room, sweep
+from gittorrent.git.packs import adopt_pack, tidy
 from gittorrent.git.runner import Git
-from gittorrent.ids import PushId
+from gittorrent.git.scratch import receiving
+from gittorrent.ids import SHA1, SHA256, ObjectFormat, PushId
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.litter import clear_litter
 from support import gitcmd
@@ -52,18 +60,29 @@ def test_sweeping_takes_what_is_old(tmp_path: Path) -> None:
 
 
 def test_rooms_of_the_dead_go_when_another_is_made(tmp_path: Path) -> None:
-    kept: list[Path] = []
-    with room("test") as first:
-        made(first / "file", 0)
-        age(first, ROOM_SECONDS + 10)
-        mine = first.with_name("gittorrent-test-with-another-name")
-        mine.mkdir()
-        age(mine, ROOM_SECONDS + 10)
-        with room("test") as second:
-            kept = [first, mine, second]
-            assert [path.exists() for path in kept] == [False, True, True]
-    assert not second.exists()
-    mine.rmdir()
+    """Whatever they were for: who only fetches sweeps what publishing left, and vice versa."""
+    with contextlib.ExitStack() as stack:
+        dead = [stack.enter_context(room(name)) for name in ROOMS]
+        mine = dead[0].with_name("gittorrent-hash-with-another-name")
+        others = dead[0].with_name("gittorrent-notours-abcdefgh")
+        for path in (mine, others):
+            path.mkdir()
+        for path in (*dead, mine, others):
+            made(path / "file", 0)
+            age(path, ROOM_SECONDS + 10)
+        with room("hash") as living:
+            assert not [path for path in dead if path.exists()]
+            assert all(path.exists() for path in (living, mine, others))
+        for path in (mine, others):
+            shutil.rmtree(path)
+    assert not living.exists()
+
+
+def test_every_room_has_a_known_name() -> None:
+    used = set()
+    for path in Path(durable.__file__).parent.rglob("*.py"):
+        used |= set(re.findall(r"\broom\(\"(\w+)\"\)", path.read_text(encoding="utf-8")))
+    assert used == set(ROOMS)
 
 
 def test_litter_of_a_repository(tmp_path: Path) -> None:
@@ -85,6 +104,60 @@ def test_litter_of_a_repository(tmp_path: Path) -> None:
     clear_litter(layout, [LISTED])
     assert not [path for path in gone if path.exists()]
     assert all(path.exists() for path in stays)
+
+
+class Dies:
+    """Ends this process right before the n-th change of a name or mode."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def __call__(self, event: str, _arguments: tuple[object, ...]) -> None:
+        if event in ("os.rename", "os.chmod"):
+            self.left -= 1
+            if self.left < 0:
+                os._exit(9)
+
+
+@pytest.mark.parametrize("object_format", [SHA1, SHA256])
+def test_a_pack_without_its_index_goes_with_the_room_it_came_from(
+    tmp_path: Path, object_format: ObjectFormat
+) -> None:
+    """Adopting is killed at each step in turn; what is left is a whole pack or none."""
+    source = gitcmd.init(tmp_path / "source.git", object_format.name)
+    gitcmd.git(source, "hash-object", "-w", "--stdin", stdin=b"x")
+    gitcmd.git(source, "config", "pack.writeReverseIndex", "true")
+    blob = gitcmd.text(source, "hash-object", "--stdin", stdin=b"x")
+    base = source / "objects" / "pack" / "pack"
+    name = gitcmd.text(source, "pack-objects", "-q", str(base), stdin=f"{blob}\n".encode())
+    layout = Layout(tmp_path / "r.git")
+    folder = layout.objects / "pack"
+    gitcmd.init(layout.git_dir, object_format.name)
+    somebodys = made(folder / f"pack-{'ab' * object_format.raw_size}.pack", STALE_SECONDS + 10)
+    outcomes = []
+    for step in range(10):
+        pid = os.fork()
+        if pid == 0:
+            with receiving(layout.incoming, object_format) as room:
+                pack = room.directory / "objects" / "pack" / "x.pack"
+                for path in source.glob(f"objects/pack/pack-{name}.*"):
+                    shutil.copy(path, pack.with_suffix(path.suffix))
+                checksum = pack.read_bytes()[-object_format.raw_size :].hex()
+                sys.addaudithook(Dies(step))
+                adopt_pack(pack, layout.pack(checksum), keep="for a reason")
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        clear_litter(layout, [])
+        found = {path.suffix for path in folder.iterdir() if path != somebodys}
+        outcomes.append(found)
+        assert found in (set(), {".pack", ".idx", ".rev", ".keep"}), (step, found)
+        assert not list(layout.incoming.iterdir())
+        if os.waitstatus_to_exitcode(status) == 0:
+            break
+    assert len(outcomes) > 4
+    assert outcomes[-1]
+    assert not outcomes[-2]
+    assert somebodys.exists()
 
 
 def test_housekeeping_takes_packs_that_were_never_finished(tmp_path: Path) -> None:

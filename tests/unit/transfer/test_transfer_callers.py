@@ -169,6 +169,24 @@ def test_who_breaks_the_protocol_is_blamed() -> None:
     with_hub(work)
 
 
+def test_a_caller_that_is_cut_off_is_not_blamed() -> None:
+    """Three cuts in the middle of a message are a bad line, not three wrongs."""
+
+    async def work(made: Hub) -> None:
+        beginning = pktline.encode(f"have push {'ab' * 20}".encode())[:-9]
+        for number in range(MAX_STRIKES):
+            sock = await made.call(HELLO + beginning)
+            await until(lambda n=number: len(made.here) == n + 1)  # type: ignore[misc]
+            sock.close()
+            await until(lambda n=number: len(made.gone) == n + 1)  # type: ignore[misc]
+            assert not made.gone[number].is_at_fault
+            assert made.gone[number].may_return
+        await until(lambda: len(made.callers) == 0)
+        assert made.callers.blamed == []
+
+    with_hub(work)
+
+
 def test_a_flooding_caller_lets_others_have_their_turn() -> None:
     """Its socket has always more to read; the loop must not read only that."""
 

@@ -90,10 +90,15 @@ def test_a_peer_waits_for_its_own_limit_and_for_the_common_one() -> None:
 
 
 def test_a_peer_has_one_limit_whatever_its_connections() -> None:
-    limits = Limits(peer_up=1000, clock=Clock(), peer_of=lambda address: address.split(":")[0])
-    first = limits.sending_to("192.0.2.1:1")
-    assert limits.sending_to("192.0.2.1:2") is first
-    assert limits.sending_to("192.0.2.2:1") is not first
+    """All addresses of a /64 network of IPv6 are one peer, for clones as for nodes."""
+    limits = Limits(peer_up=1000, clock=Clock())
+    first = limits.sending_to("192.0.2.1")
+    assert limits.sending_to("::ffff:192.0.2.1") is first
+    assert limits.sending_to("192.0.2.2") is not first
+    network = limits.sending_to("2001:db8:1:2::1")
+    assert limits.sending_to("2001:db8:1:2:ffff::9") is network
+    assert limits.sending_to("2001:db8:1:3::1") is not network
+    assert limits.sending_to("") is limits.sending_to("")
     assert limits.up.rate is None
 
 
@@ -101,7 +106,7 @@ def test_limits_of_peers_that_left_are_forgotten() -> None:
     limits = Limits(peer_up=1000, clock=Clock())
     kept = limits.sending_to("192.0.2.1")
     for number in range(3 * RECENT_PEERS):
-        limits.sending_to(f"198.51.100.{number}")
+        limits.sending_to(f"198.51.{100 + number // 256}.{number % 256}")
     gc.collect()
     assert limits.sending_to("192.0.2.1") is kept
     assert len(limits._peers) == RECENT_PEERS + 1
@@ -119,7 +124,7 @@ def test_without_a_limit_for_peers_all_share_one() -> None:
     assert limits.sending_to("192.0.2.1") is limits.up is limits.sending_to("192.0.2.2")
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "1T", "fast", "1.2.3M"])
+@pytest.mark.parametrize("text", ["", "0", "-1", "1T", "fast", "1.2.3M", "٣M", "9" * 400])
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(RateError):
         parse_rate(text)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gittorrent.ids import RepositoryId
 from gittorrent.transfer.git_mirror import GitMirror
 from gittorrent.transfer.neighbours import MAX_LEARNED, MAX_NEIGHBOURS, Neighbours, Sharing
 from gittorrent.wire import pktline
 from gittorrent.wire.urls import AddressClass, Endpoint, less_trusted
 
+REPOSITORY = RepositoryId("a" * 52)
 CLOSED = "git://127.0.0.1:1/x"
 
 
@@ -53,11 +55,11 @@ async def say(sock: socket.socket, *lines: str) -> None:
     await asyncio.get_running_loop().sock_sendall(sock, data)
 
 
-def play(work: Callable[[Scene], Awaitable[None]]) -> Scene:
+def play(work: Callable[[Scene], Awaitable[None]], listen: int | None = None) -> Scene:
     notes: list[str] = []
 
     async def run() -> Scene:
-        scene = Scene(Neighbours(notes.append, Sharing(listen=None)), notes)
+        scene = Scene(Neighbours(notes.append, Sharing(listen)), notes)
         async with asyncio.timeout(30):
             await work(scene)
         await scene.neighbours.close()
@@ -169,6 +171,44 @@ def test_others_than_the_first_mirror_tell_of_a_few() -> None:
 
     scene = play(work)
     assert len(scene.notes) == MAX_LEARNED
+
+
+def test_callers_may_tell_only_of_their_own_address() -> None:
+    """Whoever may call could else send everybody it calls to whom it likes."""
+
+    async def work(scene: Scene) -> None:
+        first = await scene.first(AddressClass.LOOPBACK)
+        scene.neighbours._listen(REPOSITORY)
+        hub = scene.neighbours._hub
+        assert hub is not None
+        loop = asyncio.get_running_loop()
+        with socket.socket() as caller:
+            caller.setblocking(False)
+            caller.bind(("127.0.0.2", 0))
+            await loop.sock_connect(caller, ("127.0.0.1", hub.port))
+            hello = pktline.encode(f"mirror-sync /{REPOSITORY}\0host=x\0".encode())
+            await loop.sock_sendall(caller, hello)
+            elsewhere = [
+                "127.0.0.1",
+                "127.0.0.3",
+                "localhost",
+                "[::1]",
+                "10.0.0.1",
+                "127.0.0.2.x.org",
+            ]
+            await say(caller, *(f"try git://{host}:1/x 9 partial" for host in elsewhere))
+            await say(caller, "try git://127.0.0.2:1/x 9 partial", "have push " + "ef" * 20)
+            while len(scene.neighbours.mirrors) < 2:
+                await asyncio.sleep(0)
+            mirror = scene.neighbours.mirrors[1]
+            assert isinstance(mirror, GitMirror)
+            while not mirror.heads:
+                await asyncio.sleep(0)
+            await scene.settled()
+        first.close()
+
+    scene = play(work, listen=0)
+    assert scene.dialled() == {"git://127.0.0.2:1/x"}
 
 
 @pytest.mark.parametrize("kind", list(AddressClass))

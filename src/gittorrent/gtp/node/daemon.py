@@ -24,14 +24,18 @@ from gittorrent.gtp.node.addresses import Addresses
 from gittorrent.gtp.node.link import Link
 from gittorrent.gtp.node.tracker_client import TrackerClient
 from gittorrent.gtp.reference import reference_id
-from gittorrent.node.connections import Gate, accept_forever, open_listeners
+from gittorrent.node.connections import accept_forever, open_listeners
+from gittorrent.node.gate import Gate
 from gittorrent.transfer.addresses import is_loopback
 from gittorrent.transfer.limiter import Limiter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gittorrent.gtp.node.swarm import Swarm
     from gittorrent.gtp.profile import Profile
     from gittorrent.gtp.tracker_messages import TrackerAnswer
+    from gittorrent.node.gate import Place
 
 _log = logging.getLogger(__name__)
 
@@ -154,9 +158,12 @@ class GtpNode:
 
     # --- connections -------------------------------------------------------------------------
 
-    async def _serve(self, sock: socket.socket, address: str) -> None:
+    async def _serve(self, sock: socket.socket, place: Place) -> None:
         reader, writer = await asyncio.open_connection(sock=sock)
-        await self._speak(reader, writer, address, Side.LISTENING, None, None)
+        # Peers stay for long and may have nothing to say; who does not introduce itself is none.
+        await self._speak(
+            reader, writer, place.address, Side.LISTENING, None, None, place.is_served
+        )
 
     async def _dial_forever(self, member: _Member) -> None:
         loop = asyncio.get_running_loop()
@@ -201,6 +208,7 @@ class GtpNode:
         side: Side,
         member: _Member | None,
         dialled: tuple[str, int] | None,
+        opened: Callable[[], None] = lambda: None,
     ) -> None:
         machine = PeerMachine(
             side=side,
@@ -216,8 +224,10 @@ class GtpNode:
 
         def happen(link: Link, event: Event) -> None:
             swarm = self._members[link.machine.repo_hash].swarm
-            if isinstance(event, Opened) and member is not None and dialled is not None:
-                member.addresses.succeeded(dialled)
+            if isinstance(event, Opened):
+                opened()
+                if member is not None and dialled is not None:
+                    member.addresses.succeeded(dialled)
             swarm.happen(link, event)
 
         async def answer(link: Link, message: object) -> None:

@@ -1,0 +1,44 @@
+"""Whom a node's control socket listens to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import cast
+
+from gittorrent.node.caching import Caching
+from gittorrent.node.control import ControlSocket
+from gittorrent.wire.control import Greeting
+from support.users import SOMEBODY, as_root, being, open_folder
+
+
+async def first_words(path: Path, user: int) -> bytes:
+    """Return what a program of a user hears when it connects; whoever is told nothing may ask."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX) as sock:
+        with being(user):
+            sock.connect(str(path))
+        sock.setblocking(False)
+        return await loop.sock_recv(sock, 1000)
+
+
+@as_root
+def test_a_program_of_another_user_is_hung_up_on() -> None:
+    """Even if somebody opened the socket's mode and the folder's to everybody."""
+
+    async def work(path: Path) -> None:
+        # Nothing is asked, so nothing needs to be carried out.
+        control = ControlSocket(path, cast(Caching, None))
+        assert await control.start()
+        path.chmod(0o666)
+        path.parent.chmod(0o777)
+        try:
+            async with asyncio.timeout(20):
+                assert await first_words(path, 0) == Greeting().encode()
+                assert await first_words(path, SOMEBODY) == b""
+        finally:
+            await control.stop()
+
+    with open_folder() as folder:
+        asyncio.run(work(folder / "control"))

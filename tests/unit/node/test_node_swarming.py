@@ -1,0 +1,84 @@
+"""What a node passes on of what downloaders say of themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from gittorrent.ids import RepositoryId
+from gittorrent.node.swarming import Participant, Swarms
+from gittorrent.transfer.shelf import EmptyShelf
+from gittorrent.wire.messages import Message, Try
+from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
+from gittorrent.wire.session import MessageReceived
+
+REPOSITORY = RepositoryId("a" * 52)
+
+
+def takes_part(swarms: Swarms, address: str) -> tuple[Participant, list[Message]]:
+    said: list[Message] = []
+    participant = swarms.enter(REPOSITORY, "project", EmptyShelf(), address)
+    participant.begin(said.append)
+    return participant, said
+
+
+def listens(participant: Participant, url: str, state: MirrorState = MirrorState.PARTIAL) -> None:
+    participant.on_message(MessageReceived(Try(MirrorEntry(url, 60, state)), None))
+
+
+def told(said: list[Message]) -> list[str]:
+    return [message.entry.url for message in said if isinstance(message, Try)]
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("198.51.100.7", "git://198.51.100.8:9418/x"),
+        ("198.51.100.7", "git://127.0.0.1:9418/x"),
+        ("198.51.100.7", "git://victim.example.org:80/x"),
+        ("198.51.100.7", "http://169.254.169.254/x"),
+        ("198.51.100.7", "git://198.51.100.7.example.org/x"),
+        ("198.51.100.7", "git://198.51.100.7@198.51.100.8/x"),
+        ("2001:db8::1", "git://[2001:db8::2]/x"),
+    ],
+)
+def test_a_caller_may_tell_only_of_its_own_address(address: str, url: str) -> None:
+    """Or a node would send all its downloaders to whomever somebody names."""
+    swarms = Swarms()
+    liar, said = takes_part(swarms, address)
+    other, heard = takes_part(swarms, "198.51.100.9")
+    listens(other, "git://198.51.100.9:1/x")
+    listens(liar, url)
+    late, heard_late = takes_part(swarms, "198.51.100.10")
+    listens(late, "git://198.51.100.10:1/x")
+    assert told(heard_late) == ["git://198.51.100.9:1/x"]
+    assert url not in told(heard)
+    assert told(said) == [], "nor is it told of others for that"
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("198.51.100.7", "git://198.51.100.7:4711/x"),
+        ("2001:db8::1", "git://[2001:0db8:0::1]:4711/x"),
+    ],
+)
+def test_where_a_caller_listens_is_passed_on(address: str, url: str) -> None:
+    swarms = Swarms()
+    caller, _ = takes_part(swarms, address)
+    listens(caller, url)
+    other, heard = takes_part(swarms, "198.51.100.9")
+    listens(other, "git://198.51.100.9:1/x")
+    assert len(told(heard)) == 1
+    caller.leave()
+    late, heard_late = takes_part(swarms, "198.51.100.10")
+    listens(late, "git://198.51.100.10:1/x")
+    assert told(heard_late) == ["git://198.51.100.9:1/x"], "who left is not told of"
+
+
+def test_what_is_stale_is_not_passed_on() -> None:
+    swarms = Swarms()
+    caller, _ = takes_part(swarms, "198.51.100.7")
+    listens(caller, "git://198.51.100.7:1/x", MirrorState.STALE)
+    other, heard = takes_part(swarms, "198.51.100.9")
+    listens(other, "git://198.51.100.9:1/x")
+    assert told(heard) == []

@@ -53,7 +53,7 @@ STALLED_SECONDS = 120.0
 TICK_SECONDS = 1.0
 """How often deadlines are looked at while something is sent or received."""
 
-QUIET_TICK_SECONDS = 10.0
+QUIET_TICK_SECONDS = 20.0
 """The same while nothing is: a thousand idle conversations are to cost nothing, and no deadline is
 shorter than a minute."""
 

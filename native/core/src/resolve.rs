@@ -260,7 +260,9 @@ impl<const W: usize> Engine<W> {
             self.table.adopt(number, child);
         }
         match content {
-            Some(content) if self.is_base(number) => self.cache.put(number, Arc::new(content)),
+            Some(content) if self.is_base(number, kind) => {
+                self.cache.put(number, Arc::new(content))
+            }
             Some(content) => worker.recycle(content),
             None => {}
         }
@@ -268,8 +270,15 @@ impl<const W: usize> Engine<W> {
         Ok(())
     }
 
-    /// Whether an object is, or may yet turn out to be, the base of a delta.
-    fn is_base(&self, number: u32) -> bool {
-        self.table.has_children(number) || !self.queue.is_scanned()
+    /// Whether an object is, or may well turn out to be, the base of a delta.
+    ///
+    /// Deltas with a base in another segment are nearly all of blobs: files that were left alone for
+    /// long. A base that was not kept is made again.
+    fn is_base(&self, number: u32, kind: Kind) -> bool {
+        let may_become_one = || match kind {
+            Kind::Blob => !self.queue.is_scanned(),
+            _ => !self.is_scanned_around(number),
+        };
+        self.table.has_children(number) || may_become_one()
     }
 }

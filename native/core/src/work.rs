@@ -7,9 +7,8 @@
 //!    resolved earlier, it has to be kept, or made again, for those that come later. So as long
 //!    as there are bytes, find entries; when they have to be waited for, resolve.
 //!    But the deltas of a base lie in its own segment, but for a few: a segment that is scanned can
-//!    be resolved for good. One that is not waits, unless it is a large part of the pack, which would
-//!    leave much for the end, or the workers have idled half of the time, so that making bases again
-//!    costs nobody anything.
+//!    be resolved for good, and comes first. One that is not is resolved rather than nothing: what
+//!    that costs later is less than the time lost now, which a pack has no more of when it is there.
 //! 2. The pack's own checksum follows the scan closely, while the bytes are still in memory.
 //! 3. Deltas that a worker shared come before new roots: their bases are in the cache.
 
@@ -17,14 +16,11 @@ use crate::names::lock;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex};
-use std::time::{Duration, Instant};
 
 /// The checksum may fall this far behind the scan, so that it still finds the bytes in memory.
 const CHECKSUM_LAG: u64 = 4 << 20;
 /// With less than this to hash, a worker rather waits for more.
 const CHECKSUM_LEAST: u64 = 256 << 10;
-/// A segment of at most this part of the pack waits until it is scanned.
-const SMALL_PART: u64 = 4;
 /// Roots taken at once; most have no deltas.
 const ROOTS: usize = 64;
 
@@ -45,8 +41,6 @@ pub enum Job {
 struct Place {
     /// The number of its first entry.
     first: u32,
-    /// Whether it is so small a part of the pack that it can wait until it is scanned.
-    can_wait: bool,
     /// Whole objects of it that may have deltas.
     roots: VecDeque<u32>,
     /// Deltas of it whose base had been dealt with before they turned up; others may be based on them.
@@ -86,9 +80,6 @@ struct State {
     busy: usize,
     waiting: usize,
     workers: usize,
-    /// When the first bytes came, and how long workers have waited since, all together.
-    began: Option<Instant>,
-    idle: Duration,
     stop: bool,
 }
 
@@ -96,12 +87,10 @@ impl Queue {
     /// A queue for segments that begin at these offsets with so many entries, and a checksum
     /// that ends at `hash_end`.
     pub fn new(segments: &[(u64, u32)], hash_end: u64, workers: usize) -> Self {
-        let total: u64 = segments.iter().map(|segment| u64::from(segment.1)).sum();
         let mut first = 0;
         let place = |&(at, count): &(u64, u32)| {
             let place = Place {
                 first,
-                can_wait: u64::from(count) <= total / SMALL_PART,
                 roots: VecDeque::new(),
                 late: Vec::new(),
                 busy: false,
@@ -123,8 +112,6 @@ impl Queue {
             busy: 0,
             waiting: 0,
             workers,
-            began: None,
-            idle: Duration::ZERO,
             stop: false,
         };
         let scanned = AtomicBool::new(state.places.iter().all(|place| place.done));
@@ -140,7 +127,6 @@ impl Queue {
     /// Takes notice of bytes that arrived: how far each segment and the whole may be read.
     pub fn arrived(&self, limits: impl Iterator<Item = u64>, contiguous: u64) {
         let mut state = lock(&self.state);
-        state.began.get_or_insert_with(Instant::now);
         for (place, limit) in state.places.iter_mut().zip(limits) {
             place.limit = place.limit.max(limit);
         }
@@ -172,9 +158,7 @@ impl Queue {
             }
             state.waiting += 1;
             self.hungry.store(true, Relaxed);
-            let since = Instant::now();
             state = self.work.wait(state).unwrap_or_else(|poison| poison.into_inner());
-            state.waited(since);
             state.waiting -= 1;
             self.hungry.store(state.waiting > 0, Relaxed);
         }
@@ -319,31 +303,10 @@ impl State {
         Some(Job::Checksum(from, to))
     }
 
-    /// The first segment whose objects may be resolved now: one that is scanned if there is any.
+    /// The first segment with something to resolve: one that is scanned if there is any.
     fn next_place(&self) -> Option<usize> {
-        let places = self.places.iter().enumerate();
-        let mut early = None;
-        for (number, place) in places.filter(|(_, place)| place.has_left_something()) {
-            if place.done {
-                return Some(number);
-            }
-            if early.is_none() && (!place.can_wait || self.is_idle()) {
-                early = Some(number);
-            }
-        }
-        early
-    }
-
-    /// Whether the workers have waited for half of the time since the first bytes came, or longer.
-    fn is_idle(&self) -> bool {
-        self.began.is_none_or(|began| self.idle * 2 >= began.elapsed() * self.workers as u32)
-    }
-
-    /// A worker has waited since then.
-    fn waited(&mut self, since: Instant) {
-        if let Some(began) = self.began {
-            self.idle += since.max(began).elapsed();
-        }
+        let scanned = self.places.iter().position(|place| place.done && place.has_left_something());
+        scanned.or_else(|| self.places.iter().position(Place::has_left_something))
     }
 
     fn next_scan(&self) -> Option<usize> {
@@ -389,30 +352,23 @@ mod tests {
     }
 
     #[test]
-    fn a_small_segment_waits_until_it_is_scanned_or_nobody_has_anything_to_do() {
-        let segments: Vec<(u64, u32)> = (0..5).map(|number| (12 + number * 1000, 5)).collect();
-        let queue = Queue::new(&segments, 6000, 2);
-        queue.arrived([1000].into_iter(), 1000);
+    fn a_scanned_segment_is_resolved_before_one_that_is_not() {
+        let queue = Queue::new(&[(12, 5), (1012, 5)], 2000, 2);
+        queue.arrived([1000, 2000].into_iter(), 1000);
         assert_eq!(queue.next(), Some(Job::Scan(0)));
+        assert_eq!(queue.next(), Some(Job::Scan(1)));
         queue.found(&[2, 6], &[3]);
         queue.left(0, 400, Some(1000), false);
-        {
-            let mut state = lock(&queue.state);
-            assert_eq!(state.next_place(), None);
-            state.idle = Duration::from_secs(3600);
-            assert_eq!(state.next_place(), Some(0));
-            state.idle = Duration::ZERO;
-        }
         queue.left(1, 2000, None, true);
         assert_eq!(queue.next(), Some(Job::Roots(vec![6])));
-        queue.left(0, 1000, None, true);
         assert_eq!(queue.next(), Some(Job::Deltas(vec![3])));
         assert_eq!(queue.next(), Some(Job::Roots(vec![2])));
     }
 
     #[test]
-    fn a_large_segment_does_not_wait() {
-        let queue = Queue::new(&[(12, 5), (1000, 5)], 2000, 2);
+    fn nobody_waits_while_something_can_be_resolved() {
+        let segments: Vec<(u64, u32)> = (0..5).map(|number| (12 + number * 1000, 5)).collect();
+        let queue = Queue::new(&segments, 6000, 2);
         queue.arrived([500].into_iter(), 500);
         assert_eq!(queue.next(), Some(Job::Scan(0)));
         queue.found(&[2], &[]);

@@ -2,7 +2,8 @@
 
 A fast-import stream of commits that each change some lines in a few files, add one now and then,
 and merge a side branch now and then. Files lie in directories, more of them as the history grows,
-so that trees and files repeat as they do in real projects. Everything follows from the size.
+so that trees and files repeat as they do in real projects. Neither files nor directories grow in
+the long run: a longer history has more objects, not larger ones. Everything follows from the size.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import random
 from typing import IO
 
 _FILE_LINES = 120
+_DIRECTORY = 12
 _CHANGES = 3
 _NEW_EVERY = 8
 _MERGE_EVERY = 10
@@ -56,7 +58,7 @@ class Project:
 
     def _add(self) -> tuple[bytes, list[bytes]]:
         number = len(self._files)
-        path = b"src/%d/%d/file%d.c" % (number % 7, number // 40, number)
+        path = b"src/%sfile%d.c" % (_directory(number // _DIRECTORY), number)
         lines = [self._line() for _ in range(self._draw.randrange(20, 2 * _FILE_LINES))]
         self._files.append((path, lines))
         return path, lines
@@ -67,7 +69,8 @@ class Project:
         # Some files are changed far more often than others.
         path, lines = self._files[int(len(self._files) * self._draw.random() ** 2)]
         at = self._draw.randrange(len(lines))
-        lines[at : at + self._draw.randrange(3)] = [self._line()] * self._draw.randrange(1, 3)
+        # As many lines go as come, on the whole.
+        lines[at : at + self._draw.randrange(1, 3)] = [self._line()] * self._draw.randrange(1, 3)
         return path, lines
 
     def _blob(self, data: bytes) -> int:
@@ -88,3 +91,12 @@ class Project:
         changes = b"".join(b"M 100644 :%d %s\n" % (mark, path) for path, mark in files.items())
         self._out.write(head + changes + b"\n")
         return self._mark
+
+
+def _directory(number: int) -> bytes:
+    """Return where a directory lies, as ``3/0/7/``: none holds more than so many others."""
+    digits = []
+    while number:
+        number, digit = divmod(number, _DIRECTORY)
+        digits.append(b"%d/" % digit)
+    return b"".join(reversed(digits))

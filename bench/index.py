@@ -140,6 +140,7 @@ def _index_repository(
 def _index_grown(scene: Scene, arguments: Arguments) -> tuple[list[Contestant], list[Comparison]]:
     """Index two generated histories by turns, one ten times the other."""
     contests = [_grow(scene, COMMITS), _grow(scene, 10 * COMMITS)]
+    sizes = [_mean_size(scene, contest.pack.parents[2]) for contest in contests]
     for number in range(arguments.runs):
         say(f"generated histories: run {number + 1} of {arguments.runs}")
         for contest in contests:
@@ -156,6 +157,7 @@ def _index_grown(scene: Scene, arguments: Arguments) -> tuple[list[Contestant], 
         each.append([median(contest.inside) / objects, pair[1].median("wall s") / objects])
     (native, git), (native_ten, git_ten) = each
     return contestants, [
+        Comparison("ten times: bytes for each object", sizes[1] / sizes[0]),
         Comparison("ten times: native: wall for each object", native_ten / native, LINEAR_LIMIT),
         Comparison("ten times: git: wall for each object", git_ten / git),
         ratio("ten times: native / git", "wall s", contestants[2], contestants[3]),
@@ -176,7 +178,8 @@ def _grow(scene: Scene, commits: int) -> Contest:
     with importer:
         assert importer.stdin is not None
         Project(importer.stdin).write(commits)
-    scene.git("-C", home, "repack", "-adfq")
+    # The deltas have to be many, not the best.
+    scene.git("-C", home, "repack", "-adfq", "--window=5")
     pack = next((home / "objects" / "pack").glob("pack-*.pack"))
     data = pack.read_bytes()
     reels = home / "reels.json"
@@ -190,6 +193,13 @@ def _grow(scene: Scene, commits: int) -> Contest:
     }
     reels.write_text(json.dumps([reel]), encoding="utf-8")
     return Contest(scene, reels, pack)
+
+
+def _mean_size(scene: Scene, repository: Path) -> float:
+    """Return the size of an average object, not compressed, in bytes."""
+    words = ["cat-file", "--batch-all-objects", "--batch-check=%(objectsize)"]
+    found = scene.git("-C", repository, *words).split()
+    return sum(map(int, found)) / len(found)
 
 
 def _take_turns(contest: Contest, number: int) -> None:

@@ -13,6 +13,7 @@ each break one rule.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import shutil
 import sys
@@ -465,7 +466,8 @@ def main() -> int:
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 40) if options.seed is None else options.seed
     begin, tried, good, found = time.monotonic(), 0, 0, 0
-    with tempfile.TemporaryDirectory() as scratch:
+    # Stopped early, it still tells how far it got.
+    with tempfile.TemporaryDirectory() as scratch, contextlib.suppress(KeyboardInterrupt):
         workspace = Path(scratch)
         seeds = Seeds(workspace)
         print(f"first seed {seed}", flush=True)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +39,7 @@ _HEX = re.compile(r"[0-9a-f]+\Z")
 _REPOSITORY_ID = re.compile(r"[a-z2-7]{52}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectFormat:
+class ObjectFormat(Struct, frozen=True):
     """One of git's two object formats: how long ids are and how objects are hashed."""
 
     name: str

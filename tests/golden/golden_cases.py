@@ -11,9 +11,11 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import to_builtins
 
 from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RepositoryId
 from gittorrent.reel.build import build_reel
@@ -90,7 +92,7 @@ def _written(manifest: Manifest) -> dict[str, Any]:
         "objects": manifest.objects,
         "pack_size": manifest.pack_size,
         "pack_checksum": manifest.pack_checksum,
-        "segments": json.loads(json.dumps([asdict(segment) for segment in manifest.segments])),
+        "segments": json.loads(json.dumps(to_builtins(manifest.segments))),
         "parts": list(manifest.parts),
     }
 

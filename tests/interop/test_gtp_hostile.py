@@ -6,10 +6,10 @@ import asyncio
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.gtp.believed import ReferenceBook
 from gittorrent.gtp.errors import MessageError

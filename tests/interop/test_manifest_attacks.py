@@ -12,10 +12,10 @@ import shutil
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.reel.manifest import Manifest, Segment
 from gittorrent.repository.carried import Carried

@@ -13,10 +13,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.ids import ManifestId
 from gittorrent.node.git_listener import NO_PUSH, NOT_SERVED, OUR_FAULT

@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import packing
@@ -34,6 +33,8 @@ from judging import (
     empty_repository,
     git,
 )
+from msgspec import Struct
+from msgspec.structs import replace
 from packing import Entry, Pack
 
 Rng = random.Random
@@ -174,8 +175,7 @@ VALUES = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """A pack to judge, and how to feed it."""
 
     data: bytes

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 TYPES = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 NAMES = {number: name for name, number in TYPES.items()}
 OFS_DELTA, REF_DELTA = 6, 7
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One entry: a whole object, or a delta against another entry or against a name."""
 
     number: int
@@ -89,8 +89,7 @@ def _distance(value: int) -> bytes:
     return bytes(out)
 
 
-@dataclass(frozen=True, slots=True)
-class Pack:
+class Pack(Struct, frozen=True):
     """A written pack: its bytes and where each entry begins."""
 
     data: bytes
@@ -135,8 +134,7 @@ def resealed(data: bytes, object_format: str = "sha1") -> bytes:
     return body + hashlib.new(object_format, body).digest()
 
 
-@dataclass(slots=True)
-class Parsed:
+class Parsed(Struct):
     """A valid pack taken apart."""
 
     entries: list[Entry] = field(default_factory=list)

@@ -6,11 +6,12 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import packing
 import pytest
+from msgspec.structs import replace
 from packing import REF_DELTA, Entry
 
 from gittorrent.errors import LocalError

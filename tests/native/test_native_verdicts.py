@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import gittorrent_native as native
@@ -14,6 +13,7 @@ from differential import Seeds, one
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from judging import by_git, by_native, open_native
+from msgspec.structs import replace
 from packing import OFS_DELTA, REF_DELTA, Entry
 
 BLOB = packing.whole("blob", b"content of a blob")

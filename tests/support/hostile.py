@@ -9,8 +9,9 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from gittorrent.ids import ManifestId
 from gittorrent.node.catalogue import Catalogue

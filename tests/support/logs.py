@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from gittorrent.ids import SHA1, ObjectFormat, Oid, PushId, RefName, Refs, RepositoryId
 from gittorrent.push.commit import entry_commit, entry_files

@@ -14,8 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from gittorrent.ids import OBJECT_FORMATS
 from gittorrent.node.catalogue import Catalogue

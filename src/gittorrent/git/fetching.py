@@ -8,9 +8,10 @@ endpoints, so no option or transport can be smuggled in.
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from gittorrent.errors import UnreachableError
 from gittorrent.git import environment
@@ -26,8 +27,7 @@ class FetchFailedError(UnreachableError):
     """A mirror's upload-pack did not give what was asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class FetchOptions:
+class FetchOptions(Struct, frozen=True):
     """How to fetch, as the remote helper protocol names it.
 
     Args:

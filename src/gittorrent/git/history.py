@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import LocalError
 from gittorrent.git.runner import GitError
@@ -37,8 +38,7 @@ class MissingObjectError(LocalError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class WalkedCommit:
+class WalkedCommit(Struct, frozen=True):
     """A commit with its parents and its committer time in seconds (0 to `LATEST`)."""
 
     oid: Oid
@@ -46,8 +46,7 @@ class WalkedCommit:
     parents: tuple[Oid, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(Struct, frozen=True):
     """Type (``commit``, ``tree``, ``blob``, ``tag``) and uncompressed size of an object."""
 
     oid: Oid

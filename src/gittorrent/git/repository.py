@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import UsageError
 from gittorrent.git import environment
@@ -24,8 +25,7 @@ class UnsuitableRepositoryError(UsageError):
     """The repository is incomplete by design and cannot be published or served."""
 
 
-@dataclass(frozen=True, slots=True)
-class FoundRepository:
+class FoundRepository(Struct, frozen=True):
     """A repository found on disk.
 
     Args:

@@ -12,8 +12,10 @@ import shutil
 import signal
 import subprocess
 import threading
-from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gittorrent.errors import LocalError
 from gittorrent.git import environment
@@ -69,8 +71,7 @@ class GitError(LocalError):
         return self.status < 0 or any(words in self.stderr for words in _OWN_TROUBLE)
 
 
-@dataclass(frozen=True, slots=True)
-class Git:
+class Git(Struct, frozen=True):
     """A way to run git in one repository.
 
     Args:

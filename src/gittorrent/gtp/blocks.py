@@ -11,8 +11,9 @@ Tracks offsets, not contents. Source: docs/protocol/gtp01.md, Reels and blocks.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from gittorrent.gtp.errors import MessageError
 from gittorrent.gtp.limits import KIB, MAX_BLOCK_SIZE, MAX_BLOCKS, MIB, MIN_BLOCK_SIZE
@@ -29,8 +30,7 @@ COMMITS = 0
 _USUAL_BLOCKS = 512
 
 
-@dataclass(frozen=True, slots=True)
-class ReelObject:
+class ReelObject(Struct, frozen=True):
     """An object of a reel: id, type, uncompressed size, and a path that helps finding deltas."""
 
     oid: Oid
@@ -39,8 +39,7 @@ class ReelObject:
     path: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """What a block holds.
 
     Args:
@@ -54,8 +53,7 @@ class Block:
     bases: tuple[Oid, ...]
 
 
-@dataclass(slots=True)
-class ReelIndex:
+class ReelIndex(Struct):
     """The groups of one reel, in order; `add` them, then ask.
 
     Args:

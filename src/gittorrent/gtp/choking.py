@@ -6,8 +6,9 @@ so that newcomers get something to give. Source: docs/protocol/gtp01.md, Choking
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.gtp.limits import UPLOAD_SLOTS
 
@@ -18,8 +19,7 @@ ROTATE_SECONDS = 10.0
 """How often places are given anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A connected peer: its key, whether it is interested, and bytes it gave since last time."""
 
     peer: int

@@ -5,8 +5,9 @@ Pure values. Effects are carried out in order by a shell, which reports back to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from gittorrent.gtp.messages import BlockName, Message, PeerAddress, ReelName, ScanEntry
@@ -17,16 +18,14 @@ PeerKey: TypeAlias = int
 """A connection's number, never used twice."""
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(Struct, frozen=True):
     """Send a message to a peer."""
 
     peer: PeerKey
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """End a connection; ``reason`` says what the peer did wrong, ``ban`` that it may not return."""
 
     peer: PeerKey
@@ -34,22 +33,19 @@ class Drop:
     ban: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Believed:
+class Believed(Struct, frozen=True):
     """A reference object was verified; remember it."""
 
     reference: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Meet:
+class Meet(Struct, frozen=True):
     """A peer named others; connect if there is room."""
 
     peers: tuple[PeerAddress, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(Struct, frozen=True):
     """Check and store a block's pack, then report `Exchange.kept`."""
 
     peer: PeerKey
@@ -58,8 +54,7 @@ class Keep:
     pack: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class KeepObjects:
+class KeepObjects(Struct, frozen=True):
     """Store objects that were asked for by id, then report `Exchange.kept_objects`."""
 
     peer: PeerKey
@@ -67,8 +62,7 @@ class KeepObjects:
     pack: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(Struct, frozen=True):
     """Find which of a block's objects are not here, then report `Exchange.compared`."""
 
     peer: PeerKey
@@ -76,22 +70,19 @@ class Compare:
     entries: tuple[ScanEntry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Splice:
+class Splice(Struct, frozen=True):
     """The path changed: make the objects of these reels' blocks usable, and forget the blocks."""
 
     reels: tuple[ReelName, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Discard:
+class Discard(Struct, frozen=True):
     """Some of what was received is bad and nobody knows which: forget all of these reels."""
 
     reels: tuple[ReelName, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Assemble:
+class Assemble(Struct, frozen=True):
     """All blocks of the path are here: index, prove, report `Exchange.assembled` or a failure."""
 
     wanted: bytes
@@ -103,16 +94,14 @@ Effect: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectsJob:
+class ObjectsJob(Struct, frozen=True):
     """Objects asked for by id: those of a block, or (without one) what the proof found missing."""
 
     block: BlockName | None
     oids: tuple[Oid, ...]
 
 
-@dataclass(slots=True)
-class Fetch:
+class Fetch(Struct):
     """The download of one reel.
 
     Args:
@@ -136,8 +125,7 @@ class Fetch:
     received: int = 0
 
 
-@dataclass(slots=True)
-class PeerBook:
+class PeerBook(Struct):
     """What an exchange knows of one peer.
 
     Args:

@@ -7,7 +7,7 @@ Source: docs/protocol/gtp01.md, Handshake.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gittorrent.gtp.errors import HandshakeError
 
@@ -19,8 +19,7 @@ HASH_KNOWN_AFTER = SIZE - ID_SIZE
 """Bytes after which the repo hash is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
+class Handshake(Struct, frozen=True):
     """What a handshake says.
 
     Args:

@@ -17,9 +17,10 @@ Source: docs/protocol/gtp01.md, "Handshake" and "Choking".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct, field
 
 from gittorrent.gtp import handshake, limits
 from gittorrent.gtp.errors import ForbiddenMessageError, HandshakeError, MessageError
@@ -65,8 +66,7 @@ class Side(Enum):
     LISTENING = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """The handshake is complete."""
 
     repo_hash: bytes
@@ -74,15 +74,13 @@ class Opened:
     profile: Profile
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """A message that fits the state of the conversation."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Discarded:
+class Discarded(Struct, frozen=True):
     """Data requests of ours that the peer will not answer."""
 
     requests: tuple[DataRequest, ...]
@@ -91,8 +89,7 @@ class Discarded:
 Event: TypeAlias = Opened | Received | Discarded
 
 
-@dataclass(slots=True)
-class _State:
+class _State(Struct):
     """The four flags of a connection."""
 
     choked: bool = True
@@ -101,8 +98,7 @@ class _State:
     interesting: bool = False
 
 
-@dataclass(slots=True)
-class PeerMachine:
+class PeerMachine(Struct):
     """Speaks with one peer; see the module.
 
     Args:

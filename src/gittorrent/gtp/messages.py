@@ -9,9 +9,10 @@ Source: docs/protocol/gtp01.md, Messages.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from enum import IntEnum, unique
 from typing import TypeAlias
+
+from msgspec import Struct
 
 BEGINNING = hashlib.sha1(b"", usedforsecurity=False).digest()
 """Start of reels that begin with history: the SHA-1 of the empty string."""
@@ -48,8 +49,7 @@ class Kind(IntEnum):
     TAG = 4
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ReelName:
+class ReelName(Struct, frozen=True, order=True):
     """A reel: binary ids (20 bytes each) of the references it starts after and leads to."""
 
     start: bytes
@@ -60,33 +60,27 @@ class ReelName:
         return f"{first}:{self.end.hex()[:12]}"
 
 
-@dataclass(frozen=True, slots=True)
-class KeepAlive:
+class KeepAlive(Struct, frozen=True):
     """Nothing, to show that the sender lives."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choke:
+class Choke(Struct, frozen=True):
     """The receiver may send no data messages; what it asked for is discarded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unchoke:
+class Unchoke(Struct, frozen=True):
     """The receiver may send data messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Interested:
+class Interested(Struct, frozen=True):
     """The sender would ask for data if it were not choked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Uninterested:
+class Uninterested(Struct, frozen=True):
     """The sender wants nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerAddress:
+class PeerAddress(Struct, frozen=True):
     """Where a peer listens: its id (20 bytes), an IP address or DNS name, a port."""
 
     peer_id: bytes
@@ -94,53 +88,46 @@ class PeerAddress:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Peers:
+class Peers(Struct, frozen=True):
     """Peers the sender knows; without any, a request for them."""
 
     peers: tuple[PeerAddress, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReferenceEntry:
+class ReferenceEntry(Struct, frozen=True):
     """A reference object's id (20 bytes) and body; no body announces that it can be had."""
 
     reference: bytes
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class References:
+class References(Struct, frozen=True):
     """Reference objects; without any, a request for them."""
 
     entries: tuple[ReferenceEntry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReelOffer:
+class ReelOffer(Struct, frozen=True):
     """A reel that the sender has something of, and its uncompressed size."""
 
     reel: ReelName
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reels:
+class Reels(Struct, frozen=True):
     """Reels the sender has something of; without any, a request for them."""
 
     offers: tuple[ReelOffer, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BlocksRequest:
+class BlocksRequest(Struct, frozen=True):
     """A question which blocks the receiver has; ``block_size`` is 0 where blocks are commits."""
 
     reel: ReelName
     block_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class BlocksStatus:
+class BlocksStatus(Struct, frozen=True):
     """Which blocks the sender has.
 
     Args:
@@ -156,8 +143,7 @@ class BlocksStatus:
     bitmap: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BlockName:
+class BlockName(Struct, frozen=True):
     """A block: number ``index`` of the blocks of ``size`` bytes of a reel (0: of one commit)."""
 
     reel: ReelName
@@ -165,15 +151,13 @@ class BlockName:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class ScanRequest:
+class ScanRequest(Struct, frozen=True):
     """A question which objects a block holds."""
 
     block: BlockName
 
 
-@dataclass(frozen=True, slots=True)
-class ScanEntry:
+class ScanEntry(Struct, frozen=True):
     """An object in a block: binary id, type, uncompressed size."""
 
     oid: bytes
@@ -181,8 +165,7 @@ class ScanEntry:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class ScanAnswer:
+class ScanAnswer(Struct, frozen=True):
     """The objects of a block in order, and how far into it the first begins."""
 
     block: BlockName
@@ -190,23 +173,20 @@ class ScanAnswer:
     entries: tuple[ScanEntry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectsRequest:
+class ObjectsRequest(Struct, frozen=True):
     """Objects to send in a pack, which may build on what the given commits reach."""
 
     objects: tuple[bytes, ...]
     bases: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PlayRequest:
+class PlayRequest(Struct, frozen=True):
     """A request for a block's objects as a pack."""
 
     block: BlockName
 
 
-@dataclass(frozen=True, slots=True)
-class PlayAnswer:
+class PlayAnswer(Struct, frozen=True):
     """A block's pack, and how far into the block its first object begins.
 
     An empty block has an empty ``pack``; `UNKNOWN_OFFSET` with an empty pack is a refusal.
@@ -217,15 +197,13 @@ class PlayAnswer:
     pack: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectsAnswer:
+class ObjectsAnswer(Struct, frozen=True):
     """The pack that answers an `ObjectsRequest`; empty when the objects are not here."""
 
     pack: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """The sender does not want a block any more."""
 
     block: BlockName

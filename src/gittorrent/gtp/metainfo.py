@@ -9,7 +9,8 @@ Source: docs/protocol/gtp01.md, Metainfo.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gittorrent.gtp import bencode
 from gittorrent.gtp.errors import BencodeError, MetainfoError
@@ -20,8 +21,7 @@ from gittorrent.trust.openpgp import MAX_CERTIFICATE
 MIME_TYPE = "application/x-gittorrent"
 
 
-@dataclass(frozen=True, slots=True)
-class Metainfo:
+class Metainfo(Struct, frozen=True):
     """A metainfo file that was read.
 
     Args:
@@ -51,8 +51,7 @@ class Metainfo:
     creation_date: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MetainfoSpec:
+class MetainfoSpec(Struct, frozen=True):
     """What to write into a new metainfo file; see `Metainfo`."""
 
     pubkey: bytes

@@ -8,8 +8,9 @@ Source: docs/protocol/gtp01.md, Path evaluation.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.gtp.messages import BEGINNING
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from gittorrent.gtp.messages import ReelName
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """A reel that can be had: its size in uncompressed bytes, and how many peers have it."""
 
     reel: ReelName

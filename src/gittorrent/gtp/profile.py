@@ -6,8 +6,9 @@ implementation of 2008 speaks and survives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.gtp import perl2008
 from gittorrent.gtp.codec import Codec
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from gittorrent.gtp.messages import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """A dialect.
 
     Args:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import TrustError
 from gittorrent.gtp.errors import BadReferenceError
@@ -39,8 +40,7 @@ _HEADER = re.compile(
 _SIGNED = b"\n-----BEGIN PGP SIGNATURE-----\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """A reference object that was read, not yet believed.
 
     Args:
@@ -78,8 +78,7 @@ class Reference:
         return (self.time, self.id) > (other.time, other.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Tagger:
+class Tagger(Struct, frozen=True):
     """Who makes a reference object, as git writes people, and when in seconds."""
 
     person: bytes

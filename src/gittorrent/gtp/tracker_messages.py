@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from msgspec import Struct
 
 from gittorrent.gtp import bencode
 from gittorrent.gtp.errors import BencodeError, TrackerError
@@ -40,8 +41,7 @@ class TrackerEvent(Enum):
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True, slots=True)
-class TrackerRequest:
+class TrackerRequest(Struct, frozen=True):
     """What a client tells a tracker.
 
     Args:
@@ -92,8 +92,7 @@ class TrackerRequest:
         return "&".join(f"{name}={quote_from_bytes(value, safe='')}" for name, value in values)
 
 
-@dataclass(frozen=True, slots=True)
-class TrackerAnswer:
+class TrackerAnswer(Struct, frozen=True):
     """What a tracker tells a client.
 
     Args:

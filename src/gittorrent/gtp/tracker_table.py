@@ -9,8 +9,9 @@ Source: docs/protocol/gtp01.md, Tracker.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from gittorrent.gtp.errors import TrackerError
 from gittorrent.gtp.limits import MAX_TRACKER_PEERS, MAX_TRACKER_REFERENCES
@@ -58,8 +59,7 @@ class TooManyRequestsError(TrackerError):
         self.seconds = seconds
 
 
-@dataclass(frozen=True, slots=True)
-class ListedPeer:
+class ListedPeer(Struct, frozen=True):
     """A peer in a swarm.
 
     Args:
@@ -81,16 +81,14 @@ class ListedPeer:
     lifetime: int
 
 
-@dataclass(slots=True)
-class _Source:
+class _Source(Struct):
     """What an address may still do."""
 
     tokens: float
     counted: float
 
 
-@dataclass(slots=True)
-class TrackerTable:
+class TrackerTable(Struct):
     """The table; see the module.
 
     Args:

@@ -6,7 +6,7 @@ at a time; a batch (of ``fetch``) ends with an empty line.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.git.fetching import FetchOptions
@@ -24,8 +24,7 @@ class HelperProtocolError(GitTorrentError):
     """Git said something that the remote helper protocol does not have."""
 
 
-@dataclass(slots=True)
-class Options:
+class Options(Struct):
     """What git asked for with ``option``.
 
     Args:
@@ -70,8 +69,7 @@ class Options:
         return FetchOptions(self.progress, self.verbosity, self.cloning, self.settings)
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """One ``fetch`` command: an id and the name git knows it by."""
 
     oid: Oid

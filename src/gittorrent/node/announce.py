@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.callback import send_notice
@@ -48,8 +49,7 @@ AT_ONCE = 4
 _log = EventLog(__name__)
 
 
-@dataclass(slots=True)
-class _Announced:
+class _Announced(Struct):
     """How it stands with one repository: what was said, when to say it again, how it failed."""
 
     latest: PushId | None = None

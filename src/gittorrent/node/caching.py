@@ -14,10 +14,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.git.runner import Git
@@ -64,8 +66,7 @@ class NotKeptError(GitTorrentError):
     """The node does not do what a clone asks for; the text is the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeepOptions:
+class KeepOptions(Struct, frozen=True):
     """What a node keeps for clones of its machine.
 
     Args:
@@ -77,8 +78,7 @@ class KeepOptions:
     max_bytes: int = KEEP_BYTES
 
 
-@dataclass
-class _Download:
+class _Download(Struct):
     """A download for clones of this machine; the reporter of its acquisition."""
 
     repository: RepositoryId

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError, ProtocolError, UnreachableError
 from gittorrent.transfer.addresses import plain_address

@@ -12,9 +12,10 @@ and gives way to what is carried. Must not know sockets.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.git.repository import NotARepositoryError, find_repository
@@ -49,8 +50,7 @@ class NameTakenError(UsageError):
     """Two repositories to be served have one name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """A repository that is served.
 
     Args:

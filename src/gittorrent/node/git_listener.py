@@ -15,8 +15,9 @@ import asyncio
 import contextlib
 import socket
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.node import upload_pack
@@ -93,8 +94,7 @@ NO_ARCHIVE = "archives are not made here; clone the repository and run 'git arch
 _log = EventLog(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A caller whose request can be served: connection, place, repository, and the request."""
 
     sock: socket.socket

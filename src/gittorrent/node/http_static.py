@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from msgspec import Struct
 
 from gittorrent.reel.pack import FilePiece
 from gittorrent.transfer.addresses import plain_address
@@ -40,8 +40,7 @@ REVALIDATE = "no-cache"
 _RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})\Z", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(Struct, frozen=True):
     """Something that can be sent whole or in part.
 
     Args:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from gittorrent.node.announce import Announcer
 from gittorrent.node.caching import Caching, KeepOptions
@@ -44,8 +45,7 @@ STOP_SECONDS = 5.0
 _log = EventLog(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How a node runs.
 
     Args:

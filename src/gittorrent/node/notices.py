@@ -15,8 +15,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.callback import ask_back, resolves_to
@@ -71,8 +72,7 @@ MAX_SOURCES = 10_000
 _log = EventLog(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a notice is answered with: the seconds granted, or why not."""
 
     granted: int = 0

@@ -6,8 +6,9 @@ the log has changed. Must not know transports.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.events import EventLog
@@ -28,8 +29,7 @@ OWN_VALID_SECONDS = 24 * 3600
 _log = EventLog(__name__)
 
 
-@dataclass(slots=True)
-class Reachable:
+class Reachable(Struct):
     """Where this node can be reached: bases such as ``git://host:9418``, the best one first.
 
     Args:

@@ -7,8 +7,9 @@ with the reason. Must not know sockets.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from gittorrent.swarm.events import PeerKey
@@ -45,8 +46,7 @@ class Talk(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class _Row:
+class _Row(Struct, eq=False):
     talk: Talk
     peer: str
     repository: str

@@ -10,8 +10,9 @@ who knows an object's id can fetch it, as from any git server.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from gittorrent.git.runner import Git

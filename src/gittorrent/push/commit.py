@@ -8,8 +8,9 @@ text, fixed message (docs/protocol/trust.md, "Log entries").
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.push.object import PushKind
 
@@ -23,8 +24,7 @@ _CERTIFICATE_TIME = re.compile(rb"^pusher [^\n]* (\d{1,12}) [+-]\d{4}$", re.MULT
 _PATTERNS = {PushKind.REFERENCES: _REFERENCES_TIME, PushKind.CERTIFICATE: _CERTIFICATE_TIME}
 
 
-@dataclass(frozen=True, slots=True)
-class EntryFiles:
+class EntryFiles(Struct, frozen=True):
     """The files in an entry's tree, in git's order of names."""
 
     signer: bytes | None

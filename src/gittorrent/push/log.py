@@ -15,8 +15,9 @@ program does not carry out: it stops there and says so, it never guesses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.push.object import PushKind
@@ -47,8 +48,7 @@ class ConcurrentEntriesError(GitTorrentError):
     """The log forks, or holds a kind of entry that this version cannot judge."""
 
 
-@dataclass(frozen=True, slots=True)
-class Descent:
+class Descent(Struct, frozen=True):
     """A promise to check once the objects are here: ``new`` must descend from ``old``.
 
     When a later entry may set the ref to anything, what came before no longer matters for the
@@ -61,8 +61,7 @@ class Descent:
     new: Oid
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A verified log entry.
 
     Args:

@@ -16,8 +16,9 @@ Only the text and the signer have a part in the push id: signatures can be re-en
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from gittorrent.errors import TrustError
 from gittorrent.ids import Oid, format_of
@@ -56,8 +57,7 @@ class PushKind(Enum):
     CERTIFICATE = "certificate"
 
 
-@dataclass(frozen=True, slots=True)
-class PushObject:
+class PushObject(Struct, frozen=True):
     """A signed text, not verified.
 
     Args:

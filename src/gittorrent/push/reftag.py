@@ -8,8 +8,9 @@ same bytes again is refused (docs/protocol/trust.md, "References tag").
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import TrustError
 from gittorrent.ids import Oid, PushId, RefName, RepositoryId, is_repository_id
@@ -30,8 +31,7 @@ class ReferencesTagError(TrustError):
     """A references tag's text is not one that this protocol allows."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReferencesTag:
+class ReferencesTag(Struct, frozen=True):
     """What a references tag says.
 
     Args:

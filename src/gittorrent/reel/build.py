@@ -13,8 +13,9 @@ import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.git import history, scratch
@@ -45,8 +46,7 @@ class ReelError(GitTorrentError):
     """Git did not produce what the definition says; nothing was kept."""
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(Struct):
     """What goes into a reel, ready for encoding.
 
     Args:
@@ -65,8 +65,7 @@ class Plan:
         return sum(segment.objects for segment in self.segments)
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedSegment:
+class PlannedSegment(Struct, frozen=True):
     """One segment before encoding."""
 
     objects: int
@@ -74,8 +73,7 @@ class PlannedSegment:
     frontier: tuple[Oid, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ReelPack:
+class ReelPack(Struct, frozen=True):
     """An encoded reel: the joined pack on disk and what its manifest says about it."""
 
     path: Path
@@ -208,8 +206,7 @@ def plan_reel(
     return Plan(work, planned, target)
 
 
-@dataclass(slots=True)
-class _Listing:
+class _Listing(Struct):
     """Which objects each commit is first to reach: the spooled lines and where they begin."""
 
     path: Path

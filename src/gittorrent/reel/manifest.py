@@ -9,7 +9,8 @@ to the same bytes again is refused. Signatures are not judged here
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gittorrent.errors import TrustError
 from gittorrent.ids import (
@@ -48,8 +49,7 @@ class ManifestError(TrustError):
     """A manifest's text is not one that this protocol allows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """One segment of a reel pack.
 
     Args:
@@ -65,8 +65,7 @@ class Segment:
     frontier: tuple[Oid, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """What a reel pack consists of.
 
     Args:

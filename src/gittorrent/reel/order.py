@@ -8,8 +8,9 @@ nothing but the set and its commits (docs/protocol/reels.md, "Order").
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 
@@ -23,8 +24,7 @@ class OrderError(GitTorrentError):
     """The commits given cannot be ordered: an ancestor relation runs in a circle."""
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """What ordering needs of a commit.
 
     Args:

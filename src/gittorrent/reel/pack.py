@@ -12,8 +12,9 @@ A thin reel pack completed by git on disk has bases appended, hence another coun
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import ProtocolError
 
@@ -50,16 +51,14 @@ def parse_pack_header(header: bytes) -> int:
     return int(objects)
 
 
-@dataclass(frozen=True, slots=True)
-class FilePiece:
+class FilePiece(Struct, frozen=True):
     """Bytes to take from the stored pack file: ``count`` of them from ``offset``."""
 
     offset: int
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class WireView:
+class WireView(Struct, frozen=True):
     """The wire form of a reel pack, whatever git appended to it on disk.
 
     Args:

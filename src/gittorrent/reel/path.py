@@ -7,8 +7,9 @@ reaches the newest push it can and costs the fewest bytes on the way.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import ManifestId, PushId
 
 
-@dataclass(frozen=True, slots=True)
-class ReelOffer:
+class ReelOffer(Struct, frozen=True):
     """A reel that somebody has.
 
     Args:

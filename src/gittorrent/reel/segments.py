@@ -7,8 +7,9 @@ nothing; given the commits in canonical order and the raw size each brings, it r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +27,7 @@ MOST_EDGES = 10
 """As many bases as pack-objects' window looks at; more would cost time and change little."""
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentCut:
+class SegmentCut(Struct, frozen=True):
     """A run of commits: ``first`` to ``last`` (exclusive) in the canonical order."""
 
     first: int

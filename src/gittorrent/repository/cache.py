@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.durable import write_atomically
 from gittorrent.errors import GitTorrentError
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
     from gittorrent.repository.reelstore import StoredReel
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """Something in the cache.
 
     Args:

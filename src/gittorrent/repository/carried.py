@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from gittorrent.durable import locked, write_atomically
 from gittorrent.errors import LocalError, UsageError
@@ -54,8 +56,7 @@ class NotCarriedError(UsageError):
     """The repository was never published or mirrored here."""
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class About(Struct, frozen=True):
     """What a repository is to the node.
 
     Args:

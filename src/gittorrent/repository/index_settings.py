@@ -11,8 +11,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import read_config
@@ -29,8 +30,7 @@ slower. A clone, Python and all, then stays below 300 MiB up to about a million 
 _TRUE = frozenset({"true", "yes", "on", "1", ""})
 
 
-@dataclass(frozen=True, slots=True)
-class IndexSettings:
+class IndexSettings(Struct, frozen=True):
     """The settings, read.
 
     Args:

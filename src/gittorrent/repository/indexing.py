@@ -7,8 +7,9 @@ in a pack with its index in a scratch repository. Nothing is visible before.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from gittorrent.errors import TrustError
 from gittorrent.git.packs import IndexingProcess
@@ -29,8 +30,7 @@ class PackBrokenError(TrustError):
     """A pack whose every part was as announced is no pack, or not the one announced."""
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedPack:
+class IndexedPack(Struct, frozen=True):
     """A pack with its index in a scratch repository.
 
     Args:

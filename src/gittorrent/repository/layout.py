@@ -17,8 +17,9 @@ Foreign files in ``objects/pack`` would be garbage in git's eyes, so there are n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +30,7 @@ LOG_REF = "refs/gittorrent/log"
 """Points at the log's head in carried repositories."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """Paths in one git directory."""
 
     git_dir: Path

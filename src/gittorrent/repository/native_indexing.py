@@ -13,8 +13,9 @@ import contextlib
 import importlib
 import importlib.util
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from gittorrent.errors import LocalError
 from gittorrent.git import history

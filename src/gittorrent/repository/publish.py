@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import TrustError, UsageError
 from gittorrent.git import scratch
@@ -44,8 +45,7 @@ class NothingPublishableError(UsageError):
     """The repository's refs cannot be published as they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """What publishing came to.
 
     Args:
@@ -65,8 +65,7 @@ class Published:
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
+class Author(Struct, frozen=True):
     """Whose name goes into references tags, and the clock to date them by."""
 
     person: bytes

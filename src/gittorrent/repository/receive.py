@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.durable import sync_directory
 from gittorrent.errors import LocalError, TrustError
@@ -60,8 +61,7 @@ class NotDescendedError(TrustError):
     """A push claimed to move a ref forward and does not."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignedManifest:
+class SignedManifest(Struct, frozen=True):
     """A manifest whose signature was verified: only `Receiver.verified` should make one."""
 
     manifest: Manifest
@@ -74,8 +74,7 @@ class SignedManifest:
         return self.manifest.text() + self.signature.data
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
+class _Taken(Struct, frozen=True):
     signed: SignedManifest
     pack: Path | None
     wire: Path

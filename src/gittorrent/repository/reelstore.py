@@ -8,8 +8,9 @@ whole trees along. Either way the wire form can be served from the file in place
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.durable import sync_directory, write_atomically
 from gittorrent.errors import GitTorrentError, LocalError
@@ -40,8 +41,7 @@ class DamagedCopyError(LocalError):
     """A pack on this machine is not what its manifest says."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredReel:
+class StoredReel(Struct, frozen=True):
     """A reel in the store.
 
     Args:

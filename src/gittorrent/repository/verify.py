@@ -8,8 +8,9 @@ and what the refs need is walked.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.git import history
@@ -30,8 +31,7 @@ _CONTENT = re.compile(r"error in (?:blob|tree|commit|tag) [0-9a-f]{40,64}: ")
 """How fsck speaks of objects whose content git would not make today; they are whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something that does not hold.
 
     Args:
@@ -43,8 +43,7 @@ class Finding:
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Struct, frozen=True):
     """What verifying came to.
 
     Args:

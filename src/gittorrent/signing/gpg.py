@@ -9,7 +9,7 @@ Source: gpg(1), doc/DETAILS in GnuPG (colon listings); docs/protocol/trust.md, O
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gittorrent.errors import TrustError
 from gittorrent.signing.programs import (
@@ -29,8 +29,7 @@ _UNUSABLE = frozenset("idenr")
 """Validity letters of keys that cannot sign: invalid, disabled, expired, not valid, revoked."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenPgpSigner:
+class OpenPgpSigner(Struct, frozen=True):
     """Signs with one OpenPGP key.
 
     ``certificate`` is what to publish (binary, minimal); ``user`` is what gpg is told to sign

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_ssh_private_key,
 )
+from msgspec import Struct
 
 from gittorrent.signing.programs import NoSigningKey
 from gittorrent.trust.armor import Armor, wrap
@@ -40,8 +40,7 @@ _NAMESPACE = b"git"
 _VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class PlainSigner:
+class PlainSigner(Struct, frozen=True):
     """Signs with the private key at ``path``, whose name is ``key``."""
 
     key: KeyRef

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from gittorrent.durable import room
 from gittorrent.errors import TrustError
@@ -30,8 +31,7 @@ _LITERAL = re.compile(r"(?:key::\s*)?((?:ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ .*)\Z", 
 _LISTED = re.compile(r"\d+ (SHA256:[A-Za-z0-9+/]{43}) ")
 
 
-@dataclass(frozen=True, slots=True)
-class SshSigner:
+class SshSigner(Struct, frozen=True):
     """Signs with one SSH key.
 
     ``path`` is a private key, or a public key whose private half an agent holds; ``literal`` is

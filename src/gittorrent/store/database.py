@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
@@ -23,8 +24,7 @@ BUSY_SECONDS = 30.0
 """How long to wait for another process's write."""
 
 
-@dataclass(frozen=True, slots=True)
-class CarriedRow:
+class CarriedRow(Struct, frozen=True):
     """A repository this node carries.
 
     Args:
@@ -42,8 +42,7 @@ class CarriedRow:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorRow:
+class MirrorRow(Struct, frozen=True):
     """A mirror that announced itself and answered when it was called back."""
 
     url: str

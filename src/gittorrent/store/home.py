@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+from msgspec import Struct
 
 from gittorrent.durable import locked_directory, write_atomically
 from gittorrent.errors import LocalError
@@ -28,8 +28,7 @@ from gittorrent.ids import SHA1
 VARIABLE = "GITTORRENT_HOME"
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(Struct, frozen=True):
     """The home directory and where things are in it."""
 
     root: Path

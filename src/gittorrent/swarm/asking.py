@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.swarm.events import Ask, Effect, PeerKind
 from gittorrent.swarm.settings import CLEARLY, SMALL, TAIL, UNKNOWN_RATE, Mode, Settings
@@ -37,8 +38,7 @@ LATE_LOOKED_AT = 32
 """Of the parts owed, how many of the latest an idle peer considers repeating."""
 
 
-@dataclass(slots=True)
-class _Scene:
+class _Scene(Struct):
     """Figures common to all decisions of one call of ``fill``."""
 
     now: float

@@ -11,8 +11,9 @@ Must not know: in which order parts are asked for, or when a peer has stalled.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.swarm.events import Cancel, Effect
 from gittorrent.swarm.peers import Flight, Peer
@@ -29,8 +30,7 @@ UNKNOWN_WAIT = 10.0
 """Seconds that incomplete peers are taken to need for a part while nothing is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """How a pack is cut: ``parts`` parts of ``part_size`` bytes, the last one shorter."""
 
     parts: int

@@ -16,8 +16,9 @@ Must not know: sockets, digests, disks, the clock, or where entropy comes from.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.swarm import events as ev
 from gittorrent.swarm.asking import Asker
@@ -34,8 +35,7 @@ LONGEST_REST = 60.0
 """Seconds after which a stalled peer is tried again, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerReport:
+class PeerReport(Struct, frozen=True):
     """How one peer does: ``rate`` in bytes per second (0 while unknown), ``in_flight`` in parts.
 
     ``delivered_parts`` and ``delivered_bytes`` count verified parts; ``banned`` gives the reason,

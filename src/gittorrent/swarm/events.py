@@ -12,8 +12,9 @@ Must not know: sockets, addresses, digests, or how parts are chosen.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from gittorrent.swarm.bitmap import PartSet
@@ -29,8 +30,7 @@ class PeerKind(enum.Enum):
     HTTP = "http"  # a static file server: each run is one ranged request
 
 
-@dataclass(frozen=True, slots=True)
-class PeerJoined:
+class PeerJoined(Struct, frozen=True):
     """A peer can be asked from now on; ``have`` is what it claims, None for everything."""
 
     peer: PeerKey
@@ -38,16 +38,14 @@ class PeerJoined:
     cost: PeerKind = PeerKind.SESSION
 
 
-@dataclass(frozen=True, slots=True)
-class PeerHas:
+class PeerHas(Struct, frozen=True):
     """A peer told anew which parts it has (the whole set, not the difference)."""
 
     peer: PeerKey
     have: PartSet | None
 
 
-@dataclass(frozen=True, slots=True)
-class PartProgress:
+class PartProgress(Struct, frozen=True):
     """``received`` bytes of a part have come so far; sent now and then while a part flows."""
 
     peer: PeerKey
@@ -55,8 +53,7 @@ class PartProgress:
     received: int
 
 
-@dataclass(frozen=True, slots=True)
-class PartArrived:
+class PartArrived(Struct, frozen=True):
     """All ``size`` bytes of a part have come and are now being verified."""
 
     peer: PeerKey
@@ -64,24 +61,21 @@ class PartArrived:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class PartVerified:
+class PartVerified(Struct, frozen=True):
     """A part that came from ``peer`` has the right digest and is stored."""
 
     peer: PeerKey
     part: int
 
 
-@dataclass(frozen=True, slots=True)
-class PartWrong:
+class PartWrong(Struct, frozen=True):
     """A part that came from ``peer`` has the wrong digest and was thrown away."""
 
     peer: PeerKey
     part: int
 
 
-@dataclass(frozen=True, slots=True)
-class PartMissing:
+class PartMissing(Struct, frozen=True):
     """A peer says that it lacks these parts, whatever it claimed before."""
 
     peer: PeerKey
@@ -89,31 +83,27 @@ class PartMissing:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class PeerBusy:
+class PeerBusy(Struct, frozen=True):
     """A peer refused what it was asked for and wants to be left alone for so many seconds."""
 
     peer: PeerKey
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class PeerLost:
+class PeerLost(Struct, frozen=True):
     """The connection ended; what was asked of it will not come."""
 
     peer: PeerKey
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class PartFromElsewhere:
+class PartFromElsewhere(Struct, frozen=True):
     """A part is stored and verified by somebody else, such as another process."""
 
     part: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Nothing but time passed; due when ``next_deadline()`` is reached."""
 
 
@@ -132,8 +122,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """Request the run of parts ``first`` to ``last`` from a peer."""
 
     peer: PeerKey
@@ -141,8 +130,7 @@ class Ask:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Struct, frozen=True):
     """Tell a peer that these parts, asked for earlier, are no longer wanted from it."""
 
     peer: PeerKey
@@ -150,21 +138,18 @@ class Cancel:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ban:
+class Ban(Struct, frozen=True):
     """Have nothing more to do with a peer; whatever it was asked for is asked elsewhere."""
 
     peer: PeerKey
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """Every part is here and verified; the last effect there will be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Starved:
+class Starved(Struct, frozen=True):
     """Nothing that is missing can be had from any peer present; said once until that changes."""
 
     reason: str

@@ -12,8 +12,9 @@ Source: docs/protocol/mirrorsync.md, Peer exchange.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,14 +28,12 @@ MOST_TOLD = 40
 """Addresses one member is told of in all."""
 
 
-@dataclass(slots=True)
-class _Member:
+class _Member(Struct):
     url: str | None = None
     told: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Introduction:
+class Introduction(Struct, frozen=True):
     """Tell ``to`` of the member that listens at ``url``."""
 
     to: PeerKey

@@ -13,7 +13,8 @@ Must not know: other peers, or which parts are wanted.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from gittorrent.swarm.events import PeerKey, PeerKind
 from gittorrent.swarm.settings import MAX_DEPTH, MAX_RUN, Settings
@@ -31,8 +32,7 @@ MIN_SAMPLE = 1e-4
 """Shortest time, in seconds, a delivery is taken to last: bursts must not look infinitely fast."""
 
 
-@dataclass(slots=True)
-class Flight:
+class Flight(Struct):
     """One part owed by one peer; ``shared`` when others may be asked for it as well."""
 
     part: int
@@ -42,8 +42,7 @@ class Flight:
     shared: bool = False
 
 
-@dataclass(slots=True)
-class Meter:
+class Meter(Struct):
     """Goodput and time to first byte of one peer, from what it delivers."""
 
     round_trip: float | None = None
@@ -99,8 +98,7 @@ class Meter:
         self.round_trip = sample if known is None else 0.75 * known + 0.25 * sample
 
 
-@dataclass(slots=True, eq=False)
-class Peer:
+class Peer(Struct, eq=False):
     """One peer of one download. ``claim`` is a picker mask, None when it has everything."""
 
     key: PeerKey

@@ -11,7 +11,8 @@ is given up. A conversation that lasted `GOOD_SECONDS` makes the next loss the f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 FIRST_SECONDS = 1.0
 """Longest wait before the first attempt: a mirror that restarts is back in no time."""
@@ -31,8 +32,7 @@ MAX_LOST = 64
 _STEPS = 1 << 16
 
 
-@dataclass(slots=True)
-class _Lost:
+class _Lost(Struct):
     """How it stands with a URL: failures in a row; when it is due, None while it is dialled."""
 
     failures: int

@@ -22,8 +22,9 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.picker import Picker
@@ -63,8 +64,7 @@ RATE_SECONDS = 1.0
 """Over how long parts sent are counted."""
 
 
-@dataclass(slots=True)
-class _Downloader:
+class _Downloader(Struct):
     shown: PartSet
     joined: float
     grew: float

@@ -6,7 +6,8 @@ Must not know: peers, parts in flight, or the time.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 MAX_PEERS = 2000
 """Peers one download keeps track of; further ones are not asked. Bounds memory for bitmaps."""
@@ -47,8 +48,7 @@ class Mode(enum.Enum):
     RAREST = "rarest"  # fewest holders first, ties at random: cloners complement each other
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """What may be tuned; the defaults suit links of 1 Mbit/s to 10 Gbit/s and parts of 1 MiB.
 
     ``mode``: fixed order, or None to go by the share of complete peers.

@@ -14,8 +14,9 @@ Source: docs/protocol/mirrorsync.md, Upload slots.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -33,8 +34,7 @@ LONGEST_SECONDS = 10.0
 """Time after which news are told however long the line is."""
 
 
-@dataclass(slots=True)
-class _Neighbour:
+class _Neighbour(Struct):
     has: int = 0
     told: int = 0
     since: float = 0.0  # it was last told something, or came

@@ -6,8 +6,9 @@ room. So a peer that asks for everything and reads nothing costs the questions' 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.ids import ManifestId
 from gittorrent.reel.pack import FilePiece
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from gittorrent.wire.messages import CancelParts, Message, Question
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One message, with the raw bytes that follow it: given, or pieces of a file."""
 
     message: Message

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.repository.receive import receiving
 from gittorrent.repository.reelstore import ReelStore
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.acquire import Acquisition, Reporter
 
 
-@dataclass(frozen=True, slots=True)
-class Brought:
+class Brought(Struct, frozen=True):
     """What a chain of reels brought.
 
     Args:

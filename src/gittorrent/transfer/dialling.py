@@ -11,9 +11,10 @@ import contextlib
 import ipaddress
 import os
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
+
+from msgspec import Struct
 
 from gittorrent.errors import UnreachableError, UnverifiedError
 from gittorrent.wire import pktline
@@ -52,8 +53,7 @@ class NotCarriedThereError(UnreachableError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Dialled:
+class Dialled(Struct, frozen=True):
     """A connected socket and what kind of address it leads to."""
 
     sock: socket.socket

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
 
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKey, PeerKind
@@ -365,8 +366,7 @@ class GitMirror:
                 ended.set_exception(NotThereError(f"{self._url} does not have {message.head}"))
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """What all conversations of one acquisition share.
 
     Args:

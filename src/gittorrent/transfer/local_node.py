@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.store import control_socket
@@ -49,8 +50,7 @@ class _NodeFailed(GitTorrentError):
     """The node does not do it; the text says why."""
 
 
-@dataclass
-class _Outcome:
+class _Outcome(Struct):
     """What came of a request."""
 
     seconds: int = 0

@@ -7,8 +7,9 @@ MirrorSync node on its git port, and ``git://``, ``http://`` and ``https://`` UR
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
 
 from gittorrent.errors import UsageError
 from gittorrent.ids import RepositoryId, is_repository_id
@@ -22,8 +23,7 @@ class LocationError(UsageError):
     """A URL cannot be used to find a repository."""
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(Struct, frozen=True):
     """A mirror to begin with.
 
     Args:

@@ -6,8 +6,9 @@ things (log, manifests, offers) are awaited; parts are asked for and arrive at a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from gittorrent.errors import UnreachableError
 
@@ -29,8 +30,7 @@ class NotThereError(UnreachableError):
     """A mirror does not have what was asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class WantedPack:
+class WantedPack(Struct, frozen=True):
     """A pack whose parts are asked for.
 
     Args:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.durable import locked_patiently, sync_directory
 from gittorrent.errors import LocalError, UnreachableError
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.location import Location
 
 
-@dataclass(frozen=True, slots=True)
-class Mirrored:
+class Mirrored(Struct, frozen=True):
     """What an update of a mirror came to.
 
     Args:

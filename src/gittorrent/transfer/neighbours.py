@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.swarm.bitmap import PartSet
@@ -56,8 +57,7 @@ SMALLEST_SHARED = 4
 """Parts below which a download is over before anybody else could profit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sharing:
+class Sharing(Struct, frozen=True):
     """How a downloader shares what it has.
 
     Args:

@@ -11,8 +11,10 @@ import asyncio
 import itertools
 import random
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.errors import LocalError, UnreachableError
 from gittorrent.swarm.bitmap import PartSet
@@ -58,8 +60,7 @@ class NoSourceError(UnreachableError):
     """No mirror is left that has the missing parts."""
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorFigures:
+class MirrorFigures(Struct, frozen=True):
     """What came from one mirror.
 
     Args:
@@ -77,8 +78,7 @@ class MirrorFigures:
     fault: str
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadFigures:
+class DownloadFigures(Struct, frozen=True):
     """How far a download is.
 
     Args:

@@ -5,8 +5,9 @@ So every clone helps the next from its first part on. Must not give anything unv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.reel.pack import WireView
 from gittorrent.transfer.shelf import EmptyShelf, ServedPack
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from gittorrent.wire.reelname import ReelName
 
 
-@dataclass(frozen=True, slots=True)
-class _Growing:
+class _Growing(Struct, frozen=True):
     """A pack on its way."""
 
     wanted: WantedPack

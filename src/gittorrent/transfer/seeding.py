@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.durable import locked
 from gittorrent.errors import GitTorrentError, UnreachableError
@@ -51,8 +52,7 @@ class NothingToSeedError(GitTorrentError):
     """The clone holds no whole reel, and none can be built from its objects."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """What a clone can give.
 
     Args:

@@ -6,8 +6,9 @@ looked up when the question's turn comes, so nothing is held for a peer that doe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from gittorrent.wire.reelname import ReelName
 
 
-@dataclass(frozen=True, slots=True)
-class ServedPack:
+class ServedPack(Struct, frozen=True):
     """A reel's pack that can be served.
 
     Args:

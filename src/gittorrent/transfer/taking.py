@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import to_builtins
 
 from gittorrent.errors import LocalError
 from gittorrent.repository.cache import sweep_unattended
@@ -166,7 +167,7 @@ class Taker:
             snapshot.write(
                 lambda: {
                     "repository_id": signed.manifest.repository,
-                    "download": asdict(figures),
+                    "download": to_builtins(figures),
                     "giving": neighbours.giving(),
                 }
             )

@@ -14,8 +14,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from gittorrent.trust.errors import BadKey
 
@@ -30,8 +31,7 @@ class KeyKind(Enum):
     SSH = "ssh"
 
 
-@dataclass(frozen=True, slots=True, order=False)
-class KeyRef:
+class KeyRef(Struct, frozen=True):
     """The name of one public key.
 
     ``fingerprint`` is 40 (version 4) or 64 (version 6) lower-case hexadecimal digits of the

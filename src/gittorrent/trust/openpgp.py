@@ -19,9 +19,9 @@ Source: RFC 9580 sections 4.2, 5.2 and 10.1; docs/protocol/trust.md, OpenPGP sig
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from pysequoia import Cert, Sig
 from pysequoia import verify as sequoia_verify
 from pysequoia.packet import PacketPile, Tag
@@ -51,8 +51,7 @@ _TYPE_BINARY = 0x00
 _WEAK_DIGESTS = {1: "MD5", 2: "SHA-1", 3: "RIPEMD-160"}
 
 
-@dataclass(frozen=True, slots=True)
-class OpenPgpSigner:
+class OpenPgpSigner(Struct, frozen=True):
     """Who made a verified OpenPGP signature.
 
     ``key`` names the certificate by its primary key, ``signing_key`` is the fingerprint of the
@@ -165,8 +164,7 @@ def _why_not(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Life:
+class _Life(Struct, frozen=True):
     """What a certificate's owner says about its end."""
 
     revoked: bool

@@ -22,10 +22,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.ids import OBJECT_FORMATS, PushId, RefName, RepositoryId, format_of, is_sha256
 from gittorrent.trust.errors import PolicyError
@@ -86,8 +88,7 @@ class Grant(Enum):
         return change in (Change.CREATE, Change.FORWARD)
 
 
-@dataclass(frozen=True, slots=True)
-class WebOfTrust:
+class WebOfTrust(Struct, frozen=True):
     """Any OpenPGP key certified from the roots' keys: within ``depth`` steps, ``needs`` times."""
 
     depth: int
@@ -101,8 +102,7 @@ class WebOfTrust:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One ``auth`` line: who may do what to which refs."""
 
     pattern: RefPattern
@@ -114,8 +114,7 @@ class Rule:
             raise PolicyError("a web-of-trust line cannot give create or force")
 
 
-@dataclass(frozen=True, slots=True)
-class Quorum:
+class Quorum(Struct, frozen=True):
     """One ``quorum`` line: refs that change only when ``needs`` of ``keys`` sign the same."""
 
     pattern: RefPattern
@@ -128,8 +127,7 @@ class Quorum:
             raise PolicyError(f"quorum for {self.pattern} needs {self.needs} of {len(self.keys)}")
 
 
-@dataclass(frozen=True, slots=True)
-class PinnedKey:
+class PinnedKey(Struct, frozen=True):
     """One ``key`` line: the certificate (``sha256:<hex>``) that counts for an OpenPGP key."""
 
     key: KeyRef
@@ -141,16 +139,14 @@ class PinnedKey:
         require_digest(self.digest, "certificate")
 
 
-@dataclass(frozen=True, slots=True)
-class Revocation:
+class Revocation(Struct, frozen=True):
     """One ``revoke`` line: of ``key``'s entries only ``since`` and those before it count."""
 
     key: KeyRef
     since: PushId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """One version of a repository's policy, checked for consistency but not for signatures.
 
     Version 1 has ``genesis`` (16 random bytes); later ones have ``previous`` (``sha256:<hex>``

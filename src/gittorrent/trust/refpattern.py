@@ -14,7 +14,8 @@ Source: git-check-ref-format(1); docs/protocol/trust.md, Ref patterns.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gittorrent.trust.errors import PolicyError
 
@@ -27,8 +28,7 @@ RESERVED = (b"refs/gittorrent", b"refs/conflicts", b"refs/replace")
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
 
-@dataclass(frozen=True, slots=True)
-class RefPattern:
+class RefPattern(Struct, frozen=True):
     """Which ref names a line of a policy speaks of; raises ``PolicyError`` for a bad pattern."""
 
     text: bytes

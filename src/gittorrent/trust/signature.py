@@ -14,7 +14,8 @@ Source: docs/protocol/trust.md, Signatures.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gittorrent.errors import TrustError
 from gittorrent.trust import openpgp, sshsig
@@ -56,8 +57,7 @@ _OTHER_ENVELOPES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Struct, frozen=True):
     """An armored signature that has not been verified yet; ``data`` as it was made.
 
     Raises ``BadSignature`` when ``data`` is not one armored block of that kind.
@@ -79,8 +79,7 @@ class Signature:
             raise BadSignature(f"not exactly one armored {self.kind.value} signature")
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
+class Signer(Struct, frozen=True):
     """Who made a verified signature.
 
     ``key`` is what policies name. For OpenPGP ``signing_key`` is the fingerprint of the (sub)key

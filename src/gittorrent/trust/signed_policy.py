@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
 
+from msgspec import Struct
+
 from gittorrent.errors import IdentityError
 from gittorrent.ids import RepositoryId
 from gittorrent.trust.errors import BadKey, PolicyError, PolicyUnproven
@@ -51,8 +53,7 @@ _NOT_COUNTED = (BadSignature, ExpiredKey, RevokedKey, UnknownKey, WeakSignature,
 _GATE = object()
 
 
-@dataclass(frozen=True, slots=True)
-class SignedPolicy:
+class SignedPolicy(Struct, frozen=True):
     """A policy as it travels; nothing about it has been checked but its size.
 
     ``text`` is what the signatures are over; ``certificates`` are binary OpenPGP certificates.

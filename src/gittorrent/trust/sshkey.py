@@ -16,11 +16,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from msgspec import Struct
 
 from gittorrent.trust.errors import BadKey, WeakSignature
 from gittorrent.trust.keys import KeyKind, KeyRef
@@ -85,8 +85,7 @@ class Reader:
             raise self._error(f"{self._what} has {len(self._data) - self._at} bytes too many")
 
 
-@dataclass(frozen=True, slots=True)
-class SshPublicKey:
+class SshPublicKey(Struct, frozen=True):
     """One accepted SSH public key.
 
     ``algorithm`` is its SSH type name, ``blob`` its wire encoding, ``verifying`` what checks

@@ -14,11 +14,11 @@ Source: OpenSSH PROTOCOL.sshsig and PROTOCOL.u2f; docs/protocol/trust.md, SSH si
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from msgspec import Struct
 
 from gittorrent.trust.armor import Armor, unwrap
 from gittorrent.trust.errors import BadSignature, WeakSignature
@@ -43,8 +43,7 @@ _CURVE_HASHES: dict[str, hashes.HashAlgorithm] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SshSigner:
+class SshSigner(Struct, frozen=True):
     """Who made a verified SSH signature: the key's name, and the key as in a ``.pub`` file."""
 
     key: KeyRef

@@ -24,8 +24,9 @@ error, an unknown answer is skipped, an unknown request refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from msgspec import Struct
 
 from gittorrent.ids import ManifestId, PushId, RepositoryId, is_repository_id
 from gittorrent.wire.fields import MessageError, Words, clean_reason, encode_words, shown
@@ -46,8 +47,7 @@ MAX_KEEP_SECONDS = 366 * 24 * 3600
 _NOTHING = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Greeting:
+class Greeting(Struct, frozen=True):
     """The node's first line: it is there and speaks this version."""
 
     version: int = VERSION
@@ -57,8 +57,7 @@ class Greeting:
         return encode_words("gittorrent-control", self.version)
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(Struct, frozen=True):
     """Asks the node to have what leads a repository from ``base`` to ``head``.
 
     Args:
@@ -78,8 +77,7 @@ class Fetch:
         return encode_words("fetch", self.repository, self.head, self.base or _NOTHING, self.url)
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(Struct, frozen=True):
     """Hands the reels of a clone over to the node.
 
     Args:
@@ -100,8 +98,7 @@ class Keep:
         return encode_words("keep", self.seconds, self.repository, self.url, where)
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorLine:
+class MirrorLine(Struct, frozen=True):
     """What came from one mirror, as part of the next `Progress`."""
 
     rate: int
@@ -116,8 +113,7 @@ class MirrorLine:
         return encode_words("mirror", self.rate, self.parts, self.received, self.url, *fault)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """How far the download of a reel is: its manifest, parts, bytes of the pack and received."""
 
     manifest: ManifestId
@@ -132,8 +128,7 @@ class Progress:
         return encode_words("progress", *words)
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(Struct, frozen=True):
     """What is done now that parts do not arrive."""
 
     text: str
@@ -143,8 +138,7 @@ class Phase:
         return encode_words("phase", clean_reason(self.text))
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """Something worth a line to the user."""
 
     text: str
@@ -154,8 +148,7 @@ class Note:
         return encode_words("note", clean_reason(self.text))
 
 
-@dataclass(frozen=True, slots=True)
-class Alive:
+class Alive(Struct, frozen=True):
     """Nothing; only to be heard."""
 
     def encode(self) -> bytes:
@@ -163,8 +156,7 @@ class Alive:
         return encode_words("alive")
 
 
-@dataclass(frozen=True, slots=True)
-class At:
+class At(Struct, frozen=True):
     """A git directory in which the node has reels of the repository."""
 
     directory: bytes
@@ -174,8 +166,7 @@ class At:
         return encode_words("at", quote_from_bytes(self.directory))
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """The request is fulfilled, and what it brought is kept for so many seconds."""
 
     seconds: int
@@ -185,8 +176,7 @@ class Done:
         return encode_words("done", self.seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class No:
+class No(Struct, frozen=True):
     """The node does not do it."""
 
     reason: str

@@ -8,14 +8,13 @@ truly arrived, not the size announced. Source: docs/protocol/mirrorsync.md, mirr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gittorrent.wire.limits import FIRST_PAYLOAD_BUFFER
 from gittorrent.wire.messages import Announcement, Message
 
 
-@dataclass(frozen=True, slots=True)
-class MessageReceived:
+class MessageReceived(Struct, frozen=True):
     """The peer said ``message``; ``payload`` holds its raw bytes if it announces any.
 
     The payload is the receiver's to keep: the session holds no reference to it any more.
@@ -25,29 +24,25 @@ class MessageReceived:
     payload: bytearray | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The peer answered ``ERR``: it does not serve this; the session is closed."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class KeepAliveDue:
+class KeepAliveDue(Struct, frozen=True):
     """Nothing was sent for a while: write ``data`` when no payload is half written."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class IdleTimeout:
+class IdleTimeout(Struct, frozen=True):
     """The peer was silent for ``seconds``; the session is closed."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class MessageTimeout:
+class MessageTimeout(Struct, frozen=True):
     """One message was on its way for ``seconds`` without an end; the session is closed."""
 
     seconds: float
@@ -56,8 +51,7 @@ class MessageTimeout:
 Event = MessageReceived | Refused | KeepAliveDue | IdleTimeout | MessageTimeout
 
 
-@dataclass(frozen=True, slots=True)
-class Receiving:
+class Receiving(Struct, frozen=True):
     """A payload on its way: what announced it, and how many of its bytes are here."""
 
     message: Announcement

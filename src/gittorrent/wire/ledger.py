@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.wire.limits import MAX_LATE_ANSWERS, MAX_LOG_ENTRIES
@@ -48,8 +49,7 @@ class LedgerError(Exception):
     """A question too many or an answer not asked for; the session says whose fault it is."""
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(Struct):
     """One open request for parts: how many are still owed, and the pack's shape if known."""
 
     owed: int

@@ -1,4 +1,4 @@
-"""The messages of ``mirror-sync``, each a frozen dataclass that can write and read itself.
+"""The messages of ``mirror-sync``, each a frozen `Struct` that can write and read itself.
 
 For ``session`` and the node; pure. Each message is one pkt-line; ``encode`` gives its payload with
 LF. ``Receive*`` messages announce raw bytes, which follow their packet directly.
@@ -11,8 +11,9 @@ know what was asked before: that is the session's. Source: docs/protocol/mirrors
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.wire.fields import MessageError, Words, clean_reason, encode_words
@@ -50,15 +51,13 @@ class Held(Enum):
 ALL = Held.ALL
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """A line whose keyword this program does not know; to be skipped."""
 
     line: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """Opens the conversation: the version spoken, and who speaks (an opaque id)."""
 
     version: int
@@ -68,8 +67,7 @@ class Ready:
         return encode_words("mirror-sync ready", self.version, self.node_id)
 
 
-@dataclass(frozen=True, slots=True)
-class HavePush:
+class HavePush(Struct, frozen=True):
     """Tells that the sender's log holds ``push``, made by ``key`` if that is known."""
 
     push: PushId
@@ -81,8 +79,7 @@ class HavePush:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FetchPush:
+class FetchPush(Struct, frozen=True):
     """Asks for one push object; answered by ReceivePush or MissingPush."""
 
     push: PushId
@@ -91,8 +88,7 @@ class FetchPush:
         return encode_words("fetch push", self.push)
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivePush:
+class ReceivePush(Struct, frozen=True):
     """Announces a push object of ``size`` raw bytes."""
 
     push: PushId
@@ -102,8 +98,7 @@ class ReceivePush:
         return encode_words("receive push", self.push, "size", self.size)
 
 
-@dataclass(frozen=True, slots=True)
-class FetchLog:
+class FetchLog(Struct, frozen=True):
     """Asks for the entries in the past of ``head`` that are not in the past of ``base``.
 
     Both count as part of their own past. Answered, oldest first, by a ReceivePush for each entry
@@ -119,8 +114,7 @@ class FetchLog:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class EndLog:
+class EndLog(Struct, frozen=True):
     """Ends the answer to FetchLog."""
 
     head: PushId
@@ -129,8 +123,7 @@ class EndLog:
         return encode_words("end log", self.head)
 
 
-@dataclass(frozen=True, slots=True)
-class WantBundle:
+class WantBundle(Struct, frozen=True):
     """Asks who has a reel; answered by any number of HaveBundle and then EndWant."""
 
     reel: ReelName
@@ -139,8 +132,7 @@ class WantBundle:
         return encode_words("want bundle", self.reel)
 
 
-@dataclass(frozen=True, slots=True)
-class HaveBundle:
+class HaveBundle(Struct, frozen=True):
     """Tells which parts of a reel's pack the sender has; asked for or not.
 
     ``pack_size``: bytes. ``parts``: ALL, or a packed bitmap whose fit to the number of parts is
@@ -157,8 +149,7 @@ class HaveBundle:
         return encode_words("have bundle", self.reel, self.manifest, self.pack_size, held)
 
 
-@dataclass(frozen=True, slots=True)
-class EndWant:
+class EndWant(Struct, frozen=True):
     """Ends the answer to WantBundle."""
 
     reel: ReelName
@@ -167,8 +158,7 @@ class EndWant:
         return encode_words("end want", self.reel)
 
 
-@dataclass(frozen=True, slots=True)
-class FetchManifest:
+class FetchManifest(Struct, frozen=True):
     """Asks for a manifest; answered by ReceiveManifest or MissingManifest."""
 
     manifest: ManifestId
@@ -177,8 +167,7 @@ class FetchManifest:
         return encode_words("fetch manifest", self.manifest)
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiveManifest:
+class ReceiveManifest(Struct, frozen=True):
     """Announces a manifest of ``size`` raw bytes, signature included."""
 
     manifest: ManifestId
@@ -188,8 +177,7 @@ class ReceiveManifest:
         return encode_words("receive manifest", self.manifest, "size", self.size)
 
 
-@dataclass(frozen=True, slots=True)
-class MissingPush:
+class MissingPush(Struct, frozen=True):
     """Answers FetchPush: it is not here; no offence."""
 
     push: PushId
@@ -198,8 +186,7 @@ class MissingPush:
         return encode_words("missing push", self.push)
 
 
-@dataclass(frozen=True, slots=True)
-class MissingLog:
+class MissingLog(Struct, frozen=True):
     """Answers FetchLog: its head is not here; no offence. Entries sent before stay valid."""
 
     head: PushId
@@ -208,8 +195,7 @@ class MissingLog:
         return encode_words("missing log", self.head)
 
 
-@dataclass(frozen=True, slots=True)
-class MissingManifest:
+class MissingManifest(Struct, frozen=True):
     """Answers FetchManifest: it is not here; no offence."""
 
     manifest: ManifestId
@@ -218,8 +204,7 @@ class MissingManifest:
         return encode_words("missing manifest", self.manifest)
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(Struct, frozen=True):
     """Tells of another mirror (peer exchange)."""
 
     entry: MirrorEntry
@@ -228,8 +213,7 @@ class Try:
         return self.entry.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(Struct, frozen=True):
     """Asks for nothing new to be asked for ``seconds``; what was asked before still stands."""
 
     seconds: int
@@ -238,8 +222,7 @@ class Busy:
         return encode_words("busy", self.seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Bye:
+class Bye(Struct, frozen=True):
     """Ends the conversation; ``reason`` is for people and may be empty."""
 
     reason: str = ""

@@ -11,8 +11,9 @@ lines are for people, never for decisions. Source: docs/protocol/mirrorsync.md, 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from gittorrent.ids import PushId, RepositoryId, is_repository_id
 from gittorrent.wire import pktline
@@ -42,8 +43,7 @@ class MirrorState(Enum):
     PARTIAL = "partial"
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorEntry:
+class MirrorEntry(Struct, frozen=True):
     """One mirror somebody told us of: its URL, for how many seconds, and in which state."""
 
     url: str
@@ -66,8 +66,7 @@ class MirrorEntry:
             raise MessageError(f"unknown mirror state {shown(state)}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class AuthLine:
+class AuthLine(Struct, frozen=True):
     """A hint at the policy: refs that match ``pattern`` may be changed by ``key``."""
 
     pattern: bytes
@@ -89,8 +88,7 @@ class AuthLine:
         return cls(pattern, parse_key(words[2].decode("utf-8", "replace")))
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorList:
+class MirrorList(Struct, frozen=True):
     """What a mirror answers to ``mirror-list``; ``latest`` is None before the first push."""
 
     repository_id: RepositoryId

@@ -10,7 +10,8 @@ allows. Source: docs/protocol/mirrorsync.md, mirror-notify.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gittorrent.ids import PushId
 from gittorrent.wire import pktline
@@ -26,8 +27,7 @@ from gittorrent.wire.limits import MAX_LIST_LINES, MAX_VALID_SECONDS
 from gittorrent.wire.mirrorlist import split_text
 
 
-@dataclass(frozen=True, slots=True)
-class Notify:
+class Notify(Struct, frozen=True):
     """An announcement: served at ``url``, with ``latest``, for ``ttl`` seconds unless renewed."""
 
     url: str

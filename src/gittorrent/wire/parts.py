@@ -9,7 +9,7 @@ Source: docs/protocol/mirrorsync.md, mirror-sync.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gittorrent.ids import ManifestId
 from gittorrent.wire.fields import MessageError, Words, encode_words, parse_number
@@ -17,8 +17,7 @@ from gittorrent.wire.limits import MAX_PART_BYTES, MAX_PARTS, MAX_PARTS_PER_REQU
 from gittorrent.wire.reelname import ReelName
 
 
-@dataclass(frozen=True, slots=True)
-class PartRun:
+class PartRun(Struct, frozen=True):
     """Consecutive parts ``first`` to ``last``, counted from 0, of a pack of ``total`` parts."""
 
     reel: ReelName
@@ -40,32 +39,28 @@ class PartRun:
         return encode_words(keyword, "bundle", self.reel, self.manifest, *run)
 
 
-@dataclass(frozen=True, slots=True)
-class FetchParts(PartRun):
+class FetchParts(PartRun, frozen=True):
     """Asks for a run of parts; answered for each part by ReceivePart or MissingParts."""
 
     def encode(self) -> bytes:
         return self._encode("fetch")
 
 
-@dataclass(frozen=True, slots=True)
-class CancelParts(PartRun):
+class CancelParts(PartRun, frozen=True):
     """Withdraws a question for parts; those already under way may still arrive."""
 
     def encode(self) -> bytes:
         return self._encode("cancel")
 
 
-@dataclass(frozen=True, slots=True)
-class MissingParts(PartRun):
+class MissingParts(PartRun, frozen=True):
     """Answers FetchParts: these parts are not here; no offence."""
 
     def encode(self) -> bytes:
         return self._encode("missing")
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivePart:
+class ReceivePart(Struct, frozen=True):
     """Announces part ``part``, counted from 0, of ``total``: ``size`` raw bytes of the pack."""
 
     reel: ReelName

@@ -10,7 +10,8 @@ Source: docs/protocol/mirrorsync.md, mirror-sync; docs/protocol/reels.md, Parts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gittorrent.ids import PushId
 from gittorrent.wire.fields import MessageError, parse_push_id, shown
@@ -19,8 +20,7 @@ from gittorrent.wire.limits import MAX_BITMAP_DIGITS, MAX_PACK_BYTES, MAX_PART_B
 _HEX_DIGITS = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True, slots=True)
-class ReelName:
+class ReelName(Struct, frozen=True):
     """The objects between two pushes; ``start`` is None for the beginning of history."""
 
     start: PushId | None
@@ -44,8 +44,7 @@ class ReelName:
         return name
 
 
-@dataclass(frozen=True, slots=True)
-class PackShape:
+class PackShape(Struct, frozen=True):
     """How a pack is cut: its size and that of every part but the last, in bytes.
 
     Raises ValueError outside the limits; a manifest that was verified is always inside.

@@ -12,7 +12,8 @@ Services.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gittorrent.wire.fields import MessageError, shown, strip_newline
 from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_PATH, MAX_SERVICE
@@ -33,8 +34,7 @@ _SERVICE = re.compile(rb"[a-z][a-z0-9-]*\Z")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceRequest:
+class ServiceRequest(Struct, frozen=True):
     """What the calling end asks for.
 
     ``service``: its name, known or not. ``path``: begins with a slash, undecoded. ``host``: the

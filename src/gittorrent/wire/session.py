@@ -17,8 +17,9 @@ Source: docs/protocol/mirrorsync.md, mirror-sync.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.wire import limits, pktline
@@ -61,8 +62,7 @@ class Role(Enum):
     ANSWERER = "answerer"
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True):
     """How long each kind of waiting may last, in seconds."""
 
     keepalive: float = limits.KEEPALIVE_SECONDS

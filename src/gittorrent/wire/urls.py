@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import quote, unquote_to_bytes
+
+from msgspec import Struct
 
 from gittorrent.errors import ProtocolError
 from gittorrent.wire.fields import shown
@@ -65,8 +66,7 @@ class UrlError(ProtocolError):
     """A learned URL or address is malformed or of a kind that is never contacted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """A checked URL in parts.
 
     ``host``: lower-case ASCII name or plain IP address, without brackets. ``path``: begins with a

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError, IdentityError, TrustError
 from gittorrent.ids import SHA1, SHA256, PushId, RefName, RepositoryId

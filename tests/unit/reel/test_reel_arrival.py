@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from gittorrent.ids import SHA1, PushId, RepositoryId
 from gittorrent.reel.arrival import Arrival, Progress

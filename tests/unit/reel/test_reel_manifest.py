@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.ids import SHA1, SHA256, Oid, PushId, RepositoryId
 from gittorrent.reel.manifest import (

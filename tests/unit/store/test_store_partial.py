@@ -7,10 +7,10 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.durable import locked, write_atomically
 from gittorrent.ids import SHA1, PushId, RepositoryId

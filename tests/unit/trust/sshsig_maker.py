@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec import Struct
 
 from gittorrent.trust.armor import Armor, wrap
 from gittorrent.trust.keys import KeyRef
@@ -52,8 +52,7 @@ def public_blob(key: PrivateKey, *, security_key: bool = False) -> bytes:
     return string(b"ssh-rsa") + mpint(numbers.e) + mpint(numbers.n)
 
 
-@dataclass(frozen=True, slots=True)
-class Maker:
+class Maker(Struct, frozen=True):
     """Everything that goes into a signature; each part can be replaced."""
 
     key: PrivateKey

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from sshsig_maker import Maker, ed25519_key
 
 from gittorrent.ids import PushId, RefName, is_repository_id

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from pysequoia import SignatureMode, Tsk, sign
 from sshsig_maker import Maker, ecdsa_key, ed25519_key
 

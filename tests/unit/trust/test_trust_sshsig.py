@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from msgspec.structs import replace
 from sshsig_maker import Maker, ecdsa_key, ed25519_key, mpint, public_blob, string
 
 from gittorrent.trust import sshsig

@@ -6,7 +6,7 @@ strangers gave are tried with more and more patience, and forgotten after a whil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 FIRST_WAIT = 2.0
 """Seconds to the second attempt; the third waits twice as long, and so on."""
@@ -20,8 +20,7 @@ MOST_FAILURES = 8
 """Attempts in a row after which a stranger's address is forgotten."""
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(Struct):
     by_user: bool
     failures: int = 0
     next_try: float = 0.0

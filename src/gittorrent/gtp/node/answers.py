@@ -6,8 +6,9 @@ message would be a question. Source: docs/protocol/gtp01.md, Messages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.gtp.blocks import COMMITS, block_count
 from gittorrent.gtp.errors import MessageError
@@ -39,8 +40,7 @@ MOST_BODIES = 8
 """Reference objects in one answer, the newest ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(Struct, frozen=True):
     """Answers for one swarm.
 
     Args:

@@ -9,8 +9,9 @@ Source: docs/protocol/gtp01.md, Verification.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.git import history, packs
@@ -32,8 +33,7 @@ _MOST_MISSING = 1_000_000
 """Missing objects that are listed; more than that is no repair but a download."""
 
 
-@dataclass(slots=True)
-class Assembler:
+class Assembler(Struct):
     """Works in one scratch repository.
 
     Args:

@@ -7,8 +7,9 @@ Source: docs/protocol/gtp01.md, "Metainfo" and "Reference objects".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent import __version__
 from gittorrent.errors import TrustError, UsageError
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
     from gittorrent.signing.keys import Signer
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorOf:
+class AuthorOf(Struct, frozen=True):
     """Whose name and key go into reference objects, and the time in seconds.
 
     ``signer`` is None in the dialect of 2008, whose reference objects are unsigned.

@@ -13,8 +13,9 @@ import random
 import secrets
 import socket
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.gtp import limits
@@ -51,8 +52,7 @@ def new_peer_id() -> bytes:
     return PEER_ID_PREFIX + secrets.token_bytes(20 - len(PEER_ID_PREFIX))
 
 
-@dataclass(slots=True)
-class _Member:
+class _Member(Struct):
     """A swarm with what finds peers for it."""
 
     swarm: Swarm

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.git import history
 from gittorrent.gtp.blocks import ReelIndex, ReelObject
@@ -30,8 +31,7 @@ _TREES_AT_ONCE = 2000
 """Trees read into memory together."""
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(Struct):
     commit: Commit
     found: list[tuple[Oid, bytes]]
 

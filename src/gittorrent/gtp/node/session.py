@@ -10,8 +10,9 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.git.repository import find_repository
@@ -79,8 +80,7 @@ class _GivingExchange(Exchange):
         del now, gone
 
 
-@dataclass(frozen=True, slots=True)
-class CloneOptions:
+class CloneOptions(Struct, frozen=True):
     """How to clone.
 
     Args:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.git.runner import GitError
@@ -69,16 +70,14 @@ MOST_BANNED = 10_000
 _Storage = Keep | KeepObjects | Compare | Splice | Assemble | Discard
 
 
-@dataclass(slots=True)
-class Traffic:
+class Traffic(Struct):
     """Bytes to and from peers since the start, those of closed connections included."""
 
     sent: int = 0
     received: int = 0
 
 
-@dataclass(slots=True)
-class Swarm:
+class Swarm(Struct):
     """See the module.
 
     Args:

@@ -464,6 +464,7 @@ def main() -> int:
     parser.add_argument("--one", action="store_true", help="judge the case of --seed and stop")
     parser.add_argument("--keep", type=Path, default=Path(), help="where packs that disagree go")
     options = parser.parse_args()
+    options.keep.mkdir(parents=True, exist_ok=True)
     seed = random.SystemRandom().randrange(1 << 40) if options.seed is None else options.seed
     begin, tried, good, found = time.monotonic(), 0, 0, 0
     # Stopped early, it still tells how far it got.

@@ -102,6 +102,15 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
         assert summary.unchecked == unchecked
 
 
+def test_a_submodule_may_be_called_gitmodules(judges: dict[str, Path], tmp_path: Path) -> None:
+    # Found by differential fuzzing: git asks nobody for the commit of a submodule.
+    tree = packing.tree(("160000", b".GITMODULES ", b"\1" * 20), ("100644", b"a", BLOB_ID))
+    path = tmp_path / "case.pack"
+    path.write_bytes(packing.write([BLOB, packing.whole("tree", tree)]).data)
+    assert by_git(path, judges["sha1"]).good
+    assert by_native(path, tmp_path).good
+
+
 def test_gitmodules_of_the_callers_repository_are_checked(tmp_path: Path) -> None:
     text = b'[submodule "a"]\nurl = -u\n'
     tree = packing.tree(("100644", b".gitmodules", packing.object_id("blob", text)))

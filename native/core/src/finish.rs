@@ -84,8 +84,11 @@ impl<const W: usize> Engine<W> {
         if self.progress().resolved != u64::from(own) {
             return Err(Error::new(Fault::Bug, "objects are left unresolved"));
         }
-        let unchecked = self.check_specials(repository)?;
         let missing = self.missing(finish.tips);
+        let mut unchecked = self.check_specials(repository)?;
+        // A submodule may have such a name too: its commit is not looked for, as git does not.
+        unchecked
+            .retain(|(oid, _)| missing.binary_search_by_key(oid, |(lacking, _)| *lacking).is_ok());
         self.cache.clear();
         let rows = self.table.rows();
         let objects = rows.len() as u32;

@@ -30,10 +30,14 @@ SMOOTHING = 0.5
 class Talk(Protocol):
     """A conversation, as far as it is reported."""
 
-    bytes_sent: int
     bytes_received: int
     ended: str
     is_at_fault: bool
+
+    @property
+    def bytes_sent(self) -> int:
+        """What went out so far."""
+        ...
 
     @property
     def key(self) -> PeerKey:

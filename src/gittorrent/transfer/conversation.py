@@ -1,8 +1,8 @@
 """Runs a mirror-sync session over a socket, for either end.
 
-One task reads, one writes, one watches the clock. Small messages overtake bulk: an answer's parts
-are produced one at a time as the socket takes them, so memory stays bounded whatever a peer asks.
-Bytes of packs go from the file to the socket by sendfile.
+A callback reads, one task writes, one watches the clock. Small messages overtake bulk: an answer's
+parts are produced one at a time as the socket takes them, so memory stays bounded whatever a peer
+asks.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer
 from gittorrent.transfer.appetite import Appetite
 from gittorrent.transfer.flood import Flood
+from gittorrent.transfer.outlet import Outlet
 from gittorrent.wire.messages import Bye, CancelParts, HaveBundle, Message, Question, ReceivePart
 from gittorrent.wire.session import (
     IdleTimeout,
@@ -34,8 +35,6 @@ from gittorrent.wire.session import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-    from typing import BinaryIO
 
     from gittorrent.ids import ManifestId
     from gittorrent.transfer.answering import Step
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
 _KEYS = itertools.count(1)
 
 STALLED_SECONDS = 120.0
-"""Time the peer may take to accept one chunk of what it asked for."""
+"""Time for which the peer may take nothing of what it is sent."""
 
 TICK_SECONDS = 1.0
 """How often deadlines are looked at while something is sent or received."""
@@ -98,14 +97,13 @@ class Conversation:
         intake: Limiter | None = None,
     ) -> None:
         self.session = session
-        self.bytes_sent = 0
         self.bytes_received = 0
         self.ended = ""
         self.is_at_fault = False
         self.has_refused = False
         self._socket = sock
         self._shelf = shelf
-        self._limiter = limiter
+        self._outlet = Outlet(sock, limiter)
         self._on_message = on_message
         self._slots = slots
         self._on_sent = on_sent
@@ -117,7 +115,6 @@ class Conversation:
         self._answers: deque[Answer] = deque()
         self._to_write = asyncio.Event()
         self._over: asyncio.Future[None] = self._loop.create_future()
-        self._file: tuple[Path, BinaryIO] | None = None
         self._last_words = b""
         self._mid_payload = False
         self._asked_at = self._loop.time()
@@ -126,6 +123,11 @@ class Conversation:
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+    @property
+    def bytes_sent(self) -> int:
+        """What went out so far."""
+        return self._outlet.sent
 
     @property
     def key(self) -> PeerKey:
@@ -300,7 +302,11 @@ class Conversation:
         while not self.session.closed:
             is_quiet = not self._answers and self.session.receiving is None
             await asyncio.sleep(QUIET_TICK_SECONDS if is_quiet else TICK_SECONDS)
-            self._handle(self.session.tick(self._loop.time()))
+            now = self._loop.time()
+            self._handle(self.session.tick(now))
+            stuck = self._outlet.stuck_since
+            if stuck is not None and now - stuck >= STALLED_SECONDS:
+                raise TimeoutError
 
     async def _write(self) -> None:
         while True:
@@ -319,7 +325,7 @@ class Conversation:
         self._urgent.clear()
         self._claims.clear()
         if data:
-            await self._send(data)
+            await self._outlet.send(data)
 
     async def _answer(self, answer: Answer) -> None:
         """Carry out the next step of the answer that is first in line."""
@@ -344,64 +350,31 @@ class Conversation:
         finally:
             slots.done(self._key)
         self._on_sent(message)
+        await asyncio.sleep(0)  # a peer that takes all at once does not keep others from their turn
 
     async def _await_turn(self, slots: SlotQueue) -> None:
         """Wait for an upload slot.
 
         Small messages do not wait with it: our own questions, news, signs of life.
         """
-        turn = self._loop.create_task(slots.turn(self._key))
-        try:
-            while not (turn.done() or self.session.closed):
-                self._to_write.clear()
-                await self._send_urgent()
-                something = self._loop.create_task(self._to_write.wait())
-                await asyncio.wait((turn, something), return_when=asyncio.FIRST_COMPLETED)
-                something.cancel()
-        finally:
-            if not turn.done():
-                turn.cancel()
-                await asyncio.gather(turn, return_exceptions=True)
+        turn = slots.turn(self._key)
+        while not (turn.done() or self.session.closed):
+            self._to_write.clear()
+            await self._send_urgent()
+            something = self._loop.create_task(self._to_write.wait())
+            await asyncio.wait((turn, something), return_when=asyncio.FIRST_COMPLETED)
+            something.cancel()
 
     async def _perform(self, step: Step) -> None:
         self._mid_payload = True
-        await self._send(self.session.send(step.message) + step.payload)
+        await self._outlet.send(self.session.send(step.message) + step.payload)
         if step.path is not None:
             for piece in step.pieces:
                 if isinstance(piece, FilePiece):
-                    await self._send_file(step.path, piece.offset, piece.count)
+                    await self._outlet.send_file(step.path, piece.offset, piece.count)
                 else:
-                    await self._send(piece)
+                    await self._outlet.send(piece)
         self._mid_payload = False
-
-    async def _send(self, data: bytes) -> None:
-        chunk = self._limiter.chunk
-        for position in range(0, len(data), chunk):
-            piece = memoryview(data)[position : position + chunk]
-            await self._limiter.take(len(piece))
-            async with asyncio.timeout(STALLED_SECONDS):
-                await self._loop.sock_sendall(self._socket, piece)
-            self.bytes_sent += len(piece)
-
-    async def _send_file(self, path: Path, offset: int, count: int) -> None:
-        file = self._open(path)
-        while count:
-            size = min(count, self._limiter.chunk)
-            await self._limiter.take(size)
-            async with asyncio.timeout(STALLED_SECONDS):
-                sent = await self._loop.sock_sendfile(self._socket, file, offset, size)
-            if sent == 0:
-                raise OSError(f"{path} is shorter than its manifest says")
-            offset += sent
-            count -= sent
-            self.bytes_sent += sent
-
-    def _open(self, path: Path) -> BinaryIO:
-        if self._file is None or self._file[0] != path:
-            if self._file is not None:
-                self._file[1].close()
-            self._file = (path, path.open("rb"))
-        return self._file[1]
 
     async def _say_goodbye(self) -> None:
         """Try to get last words out; a peer that does not take them misses them.
@@ -417,7 +390,6 @@ class Conversation:
                     await self._loop.sock_sendall(self._socket, data)
 
     def _close(self) -> None:
-        if self._file is not None:
-            self._file[1].close()
+        self._outlet.close()
         self._socket.close()
         self.ended = self.ended or "done"

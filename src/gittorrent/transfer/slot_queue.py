@@ -35,17 +35,17 @@ class SlotQueue:
         """Who waits for its turn."""
         return set(self._waiting)
 
-    async def turn(self, peer: PeerKey) -> None:
-        """Wait until ``peer`` may be sent a part; `done` must follow."""
+    def turn(self, peer: PeerKey) -> asyncio.Future[None]:
+        """Ask for a slot; `done` must follow, whether or not it was waited for.
+
+        Returns:
+            What is done when ``peer`` may be sent a part: at once, or when its turn has come.
+        """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._waiting[peer] = future
         self._wake(self._machine.ask(peer, loop.time()))
-        try:
-            await future
-        except asyncio.CancelledError:
-            self.done(peer)
-            raise
+        return future
 
     def done(self, peer: PeerKey) -> None:
         """Note that ``peer``'s part is sent, or that it is gone."""

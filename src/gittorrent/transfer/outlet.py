@@ -1,0 +1,108 @@
+"""Writes to a non-blocking socket: bytes, and pieces of files by sendfile.
+
+A node spends most of its time here, so this waits for the socket itself: asyncio's own
+``sock_sendfile`` and a timeout around each piece cost several times what the kernel needs for the
+bytes. How long the socket has taken nothing is for the owner to look at, `Outlet.stuck_since`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from gittorrent.transfer.limiter import Limiter
+
+
+class Outlet:
+    """The sending side of one connection; used by one task at a time.
+
+    ``sent`` counts bytes. ``stuck_since`` is the loop's time since when the socket takes nothing,
+    None while it does.
+
+    Args:
+        sock: connected and non-blocking; stays the caller's.
+        limiter: paces what is sent.
+    """
+
+    def __init__(self, sock: socket.socket, limiter: Limiter) -> None:
+        self.sent = 0
+        self.stuck_since: float | None = None
+        self._socket = sock
+        self._limiter = limiter
+        self._loop = asyncio.get_running_loop()
+        self._file: tuple[Path, BinaryIO] | None = None
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        view = memoryview(data)
+        await self._send_all(len(view), lambda at, end: self._socket.send(view[at:end]))
+
+    async def send_file(self, path: Path, offset: int, count: int) -> None:
+        """Send ``count`` bytes of a file, from byte ``offset`` on.
+
+        Raises:
+            OSError: the connection is lost, or the file is not there or shorter than that.
+        """
+        source, sink = self._open(path).fileno(), self._socket.fileno()
+
+        def push(at: int, end: int) -> int:
+            sent = os.sendfile(sink, source, offset + at, end - at)
+            if sent == 0:
+                raise OSError(f"{path} is shorter than its manifest says")
+            return sent
+
+        await self._send_all(count, push)
+
+    def close(self) -> None:
+        """Close the file that was sent last."""
+        if self._file is not None:
+            self._file[1].close()
+            self._file = None
+
+    async def _send_all(self, count: int, push: Callable[[int, int], int]) -> None:
+        """Call ``push(at, end)``, which tells how many of these bytes it sent, until all are."""
+        at = 0
+        while at < count:
+            end = min(count, at + self._limiter.chunk)
+            await self._limiter.take(end - at)
+            while at < end:
+                try:
+                    sent = push(at, end)
+                except (BlockingIOError, InterruptedError):
+                    await self._room()
+                else:
+                    at += sent
+                    self.sent += sent
+
+    async def _room(self) -> None:
+        """Wait until the socket takes more."""
+        self.stuck_since = self._loop.time()
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_writer(self._socket, _set, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_writer(self._socket)
+        self.stuck_since = None
+
+    def _open(self, path: Path) -> BinaryIO:
+        if self._file is None or self._file[0] != path:
+            self.close()
+            self._file = (path, path.open("rb"))
+        return self._file[1]
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

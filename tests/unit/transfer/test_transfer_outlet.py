@@ -1,0 +1,126 @@
+"""What is written to a socket: all of it, in order, whenever the socket takes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.outlet import Outlet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DATA = random.Random(1).randbytes(3 << 20)
+
+
+@contextlib.contextmanager
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        yield near, far
+
+
+async def take(sock: socket.socket, count: int) -> bytes:
+    got = bytearray()
+    while len(got) < count:
+        got += await asyncio.get_running_loop().sock_recv(sock, 65_536)
+    return bytes(got)
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_bytes_and_pieces_of_files_arrive_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "pack"
+    path.write_bytes(DATA)
+
+    async def run() -> None:
+        with pair() as (near, far):
+            outlet = Outlet(near, Limiter(None))
+
+            async def say() -> None:
+                await outlet.send(b"first")
+                await outlet.send_file(path, 1000, 2 << 20)
+                await outlet.send(DATA)
+
+            task = asyncio.create_task(say())
+            expected = b"first" + DATA[1000 : 1000 + (2 << 20)] + DATA
+            assert await take(far, len(expected)) == expected
+            await task
+            assert outlet.sent == len(expected)
+            assert outlet.stuck_since is None
+            outlet.close()
+
+    asyncio.run(run())
+
+
+def test_a_peer_that_takes_nothing_is_noticed(tmp_path: Path) -> None:
+    async def run() -> None:
+        with pair() as (near, far):
+            outlet = Outlet(near, Limiter(None))
+            began = asyncio.get_running_loop().time()
+            task = asyncio.create_task(outlet.send(DATA))
+            await settle()
+            assert outlet.stuck_since is not None
+            assert outlet.stuck_since >= began
+            assert 0 < outlet.sent < len(DATA)
+            assert await take(far, len(DATA)) == DATA
+            await task
+            assert outlet.stuck_since is None
+
+    asyncio.run(run())
+
+
+def test_a_limit_is_kept() -> None:
+    rate = 4 << 20
+
+    async def run() -> float:
+        with pair() as (near, far):
+            outlet = Outlet(near, Limiter(rate))
+            began = asyncio.get_running_loop().time()
+            task = asyncio.create_task(outlet.send(DATA))
+            await take(far, len(DATA))
+            await task
+            return asyncio.get_running_loop().time() - began
+
+    # The first chunk passes at once, a tenth of a second's worth.
+    assert asyncio.run(run()) >= len(DATA) / rate - 0.11
+
+
+def test_a_file_that_is_too_short_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "pack"
+    path.write_bytes(DATA[:1000])
+
+    async def run() -> None:
+        with pair() as (near, far):
+            outlet = Outlet(near, Limiter(None))
+            with pytest.raises(OSError, match="shorter than its manifest"):
+                await outlet.send_file(path, 0, 2000)
+            assert await take(far, 1000) == DATA[:1000]
+            outlet.close()
+
+    asyncio.run(run())
+
+
+def test_whoever_is_gone_ends_it() -> None:
+    async def run() -> None:
+        with pair() as (near, far):
+            outlet = Outlet(near, Limiter(None))
+            task = asyncio.create_task(outlet.send(DATA))
+            await settle()
+            far.close()
+            with pytest.raises(ConnectionError):
+                await task
+
+    asyncio.run(run())

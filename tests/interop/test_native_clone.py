@@ -43,9 +43,10 @@ def test_thin_reels_are_completed_alike(
     """A first clone and a fetch after it: the second reel is thin."""
     made = builder(tmp_path / "project.git", object_format)
     grow(made, 40)
-    people = [somebody(tmp_path / name) for name in ("native", "git", "paranoid")]
+    people = [somebody(tmp_path / name) for name in ("native", "git", "paranoid", "fast")]
     people[1].variables["GITTORRENT_NATIVE"] = "0"
     people[2].git("config", "--global", "gittorrent.paranoid", "true").ok()
+    people[3].git("config", "--global", "gittorrent.detectCollisions", "false").ok()
     carried = nodes.publish(made.git_dir, owner_key, "project")
     with nodes.serving(carried, home=nodes.make_home(tmp_path / "node")) as served:
         url = f"gittorrent://{served.git.removeprefix('git://')}/project.git"
@@ -61,7 +62,7 @@ def test_thin_reels_are_completed_alike(
             assert gitcmd.refs(clone)[b"refs/heads/main"] == made_tip(made.git_dir)
             packs = clone / "objects" / "pack"
             found.append({path.name: path.read_bytes() for path in packs.iterdir()})
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1] == found[2] == found[3]
     assert sum(name.endswith(".pack") for name in found[0]) == 2
 
 

@@ -1,12 +1,14 @@
 """How packs are indexed, as the user configured it with git.
 
-=========================  =========================================================================
-``fetch.fsckObjects``,     hold what is received to fsck's rules, as git does
+===============================  ===================================================================
+``fetch.fsckObjects``,           hold what is received to fsck's rules, as git does
 ``transfer.fsckObjects``
-``gittorrent.paranoid``    index with git's own ``index-pack`` and fsck's rules, whatever is
-                           installed and whatever the two above say
-``gittorrent.indexMemory`` bytes the compiled indexer may use, about; with K, M or G
-=========================  =========================================================================
+``gittorrent.paranoid``          index with git's own ``index-pack`` and fsck's rules, whatever is
+                                 installed and whatever the two above say
+``gittorrent.detectCollisions``  false: do not look for SHA-1 collision attacks in reels, every part
+                                 of which a manifest names that a key of the repository signed
+``gittorrent.indexMemory``       bytes the compiled indexer may use, about; with K, M or G
+===============================  ===================================================================
 """
 
 from __future__ import annotations
@@ -37,11 +39,13 @@ class IndexSettings(Struct, frozen=True):
         fsck: whether objects must keep to fsck's rules.
         paranoid: whether nothing but git itself is to index.
         memory: bytes the compiled indexer may use, about.
+        detect: whether to look for collision attacks where a signed manifest names the pack.
     """
 
     fsck: bool = False
     paranoid: bool = False
     memory: int = DEFAULT_MEMORY
+    detect: bool = True
 
 
 def index_settings(directory: Path) -> IndexSettings:
@@ -66,6 +70,7 @@ def read_index_settings(config: Mapping[str, str]) -> IndexSettings:
         fsck=paranoid or _is_true(fsck),
         paranoid=paranoid,
         memory=DEFAULT_MEMORY if memory is None else _bytes(memory),
+        detect=_is_true(config.get("gittorrent.detectcollisions", "true")),
     )
 
 

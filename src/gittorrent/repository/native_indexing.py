@@ -74,7 +74,7 @@ class NativeIndexer:
                 checksum_hex=manifest.pack_checksum,
                 segments=[(segment.offset, segment.objects) for segment in manifest.segments],
                 memory_limit=settings.memory,
-                detect_collisions=True,
+                detect_collisions=settings.detect,
                 fsck=settings.fsck,
             )
         except ValueError as error:
@@ -182,7 +182,7 @@ def index_own_pack(scratch: Git, pack: Path, manifest: Manifest, settings: Index
     """
     if settings.paranoid or not is_available():
         return index_file(scratch, pack, thin=manifest.start is not None)
-    indexer = NativeIndexer(scratch, pack, manifest, replace(settings, fsck=False))
+    indexer = NativeIndexer(scratch, pack, manifest, replace(settings, fsck=False, detect=True))
     try:
         return indexer.finish().path
     except BaseException:

@@ -35,6 +35,12 @@ def test_rules(config: dict[str, str], fsck: bool, paranoid: bool) -> None:
     assert read_index_settings(config) == IndexSettings(fsck, paranoid)
 
 
+@pytest.mark.parametrize(("text", "detect"), [("false", False), ("true", True), ("", True)])
+def test_detection(text: str, detect: bool) -> None:
+    assert read_index_settings({}).detect
+    assert read_index_settings({"gittorrent.detectcollisions": text}).detect is detect
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("0", 0), ("1000", 1000), ("64k", 64 << 10), ("128M", 128 << 20), ("1.5G", 3 << 29)],

@@ -43,7 +43,7 @@ def main() -> None:
     if path := os.environ.get("DIE_COUNT"):
         atexit.register(_note, path)
     _watch(int(os.environ.get("DIE_AT", "0")))
-    entry()
+    sys.exit(entry())
 
 
 def _watch(step: int) -> None:

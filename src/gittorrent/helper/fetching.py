@@ -182,8 +182,9 @@ class Fetcher:
         log, store = self._log, self._store
         assert log is not None
         assert store is not None
-        have = await asyncio.to_thread(self._pushes_present, store, log)
-        if await asyncio.to_thread(self._has_refs) and not have:
+        is_empty = not self._layout.has_objects()
+        have = [] if is_empty else await asyncio.to_thread(self._pushes_present, store, log)
+        if not (is_empty or have) and await asyncio.to_thread(self._has_refs):
             self._acquisition.gather(log)
             # A repository with its own history and no push we know: git negotiates best.
             await self._fetch_plainly(wants, options)

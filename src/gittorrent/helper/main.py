@@ -1,7 +1,6 @@
 """The remote helper's main loop: ``git-remote-gittorrent REMOTE URL``.
 
-Imports little before it knows what git wants, since git runs it for every fetch. Standard output
-belongs to the protocol. If git goes away, so does the helper: nobody would hear it.
+Standard output belongs to the protocol. If git goes away, so does the helper: nobody would hear it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import select
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from gittorrent import background
 from gittorrent.durable import room
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.settings import Settings
 
 _ORPHAN_SECONDS = 0.5
+_INPUT_BYTES = 1 << 16
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -69,13 +69,14 @@ class Helper:
         self._fetcher = fetcher
         self._reporter = reporter
         self._loop = loop
+        self._input = Input()
         self._options = Options()
         self._opened = False
         self._parent = os.getppid()
 
     def serve(self) -> None:
         """Answer git's commands until it has no more."""
-        while (line := _read_line()) not in (None, ""):
+        while (line := self._input.line()) not in (None, ""):
             assert line is not None
             command, _, rest = line.partition(" ")
             if command == "capabilities":
@@ -101,7 +102,7 @@ class Helper:
     def _connect(self, service: str) -> bool:
         """Connect git to a service for real; otherwise let it fall back to our own commands."""
         if service == "git-receive-pack":
-            self._run(relay(self._location.endpoint, service, _connected), hears_end=True)
+            self._relay(service)
             return True
         try:
             self._open()
@@ -109,10 +110,14 @@ class Helper:
             if not self._settings.allow_unverified or self._must_verify():
                 raise
             self._reporter.note(f"{error}; going on without verification, as configured")
-            self._run(relay(self._location.endpoint, service, _connected), hears_end=True)
+            self._relay(service)
             return True
         _say("fallback")
         return False
+
+    def _relay(self, service: str) -> None:
+        work = relay(self._location.endpoint, service, _connected, self._input.rest())
+        self._run(work, hears_end=True)
 
     def _must_verify(self) -> bool:
         """Tell whether the repository was named or known, so that nothing less will do."""
@@ -134,7 +139,7 @@ class Helper:
 
     def _fetch(self, first: str) -> None:
         wants: list[Wanted] = [parse_fetch(first)]
-        while (line := _read_line()) not in (None, ""):
+        while (line := self._input.line()) not in (None, ""):
             assert line is not None
             wants.append(parse_fetch(line))
         self._open()
@@ -178,14 +183,14 @@ class Helper:
         return os.getppid() != self._parent
 
 
-def main() -> NoReturn:
-    """Run as git's remote helper."""
+def main() -> int:
+    """Run as git's remote helper; returns the exit status."""
     if len(sys.argv) != 3:
         sys.stderr.write(
             "usage: git-remote-gittorrent REMOTE URL\n"
             "git runs this for gittorrent:// URLs; try: git clone gittorrent://HOST/NAME.git\n"
         )
-        sys.exit(2)
+        return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = 0
     reporter = TerminalReporter()
@@ -208,7 +213,7 @@ def main() -> NoReturn:
     if status and (path := os.environ.get(STATUS_VARIABLE)):
         with contextlib.suppress(OSError):  # whoever wanted to know may be gone
             Path(path).write_text(str(status), encoding="ascii")
-    sys.exit(status)
+    return status
 
 
 def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
@@ -275,16 +280,36 @@ def _pipe_is_closed() -> bool:
     return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
-def _read_line() -> str | None:
-    """Read one line of git's, byte by byte so that a later connection finds the rest."""
-    data = bytearray()
-    while True:
-        byte = os.read(0, 1)
-        if not byte:
-            return None if not data else data.decode("utf-8", "surrogateescape")
-        if byte == b"\n":
-            return data.decode("utf-8", "surrogateescape")
-        data += byte
+class Input:
+    """Git's lines; git waits for the answer to each, or to a batch of them.
+
+    Args:
+        descriptor: to read from.
+    """
+
+    def __init__(self, descriptor: int = 0) -> None:
+        self._descriptor = descriptor
+        self._read = bytearray()
+
+    def line(self) -> str | None:
+        """Return the next line without its end, None after the last."""
+        while (end := self._read.find(b"\n")) < 0:
+            more = os.read(self._descriptor, _INPUT_BYTES)
+            if not more:
+                end = len(self._read)
+                break
+            self._read += more
+        if not self._read:
+            return None
+        found = self._read[:end].decode("utf-8", "surrogateescape")
+        del self._read[: end + 1]
+        return found
+
+    def rest(self) -> bytes:
+        """Return what was read and is no line yet: it belongs to whoever reads on."""
+        rest = bytes(self._read)
+        self._read.clear()
+        return rest
 
 
 def _say(*lines: str) -> None:
@@ -302,4 +327,4 @@ def _connected() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 
 
-async def relay(endpoint: Endpoint, service: str, connected: Callable[[], None]) -> None:
+async def relay(
+    endpoint: Endpoint, service: str, connected: Callable[[], None], spoken: bytes = b""
+) -> None:
     """Relay between git (standard input and output) and ``service`` at a git:// endpoint.
 
     Args:
         endpoint: the mirror.
         service: such as ``git-receive-pack``.
         connected: tells git that the connection stands.
+        spoken: what git said already, which nobody has passed on.
 
     Raises:
         UsageError: the endpoint is reached by HTTP.
@@ -38,7 +41,7 @@ async def relay(endpoint: Endpoint, service: str, connected: Callable[[], None])
     dialled = await connect(endpoint)
     loop = asyncio.get_running_loop()
     with dialled.sock as sock:
-        await loop.sock_sendall(sock, service_request(service, endpoint))
+        await loop.sock_sendall(sock, service_request(service, endpoint) + spoken)
         connected()
         upward = loop.create_task(_send(sock))
         await _receive(sock)

@@ -80,6 +80,15 @@ class Layout(Struct, frozen=True):
         """Git's object directory."""
         return self.git_dir / "objects"
 
+    def has_objects(self) -> bool:
+        """Tell whether there is any object, of its own or borrowed."""
+        objects = self.objects
+        return (
+            any(objects.glob("pack/*.idx"))
+            or any(objects.glob("[0-9a-f][0-9a-f]"))
+            or (objects / "info" / "alternates").exists()
+        )
+
     def push(self, push: PushId) -> Path:
         """The file of a push object."""
         return self.pushes / push

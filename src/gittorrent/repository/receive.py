@@ -280,8 +280,7 @@ def receiving(layout: Layout, object_format: ObjectFormat, reels: ReelStore) -> 
 
     Git's configuration says how to index, and whether objects must keep to fsck's rules.
     """
-    has_objects = any(layout.objects.glob("pack/*.idx")) or any(layout.objects.glob("??"))
-    alternates = (layout.objects,) if has_objects else ()
+    alternates = (layout.objects,) if layout.has_objects() else ()
     with scratch.receiving(layout.incoming, object_format, alternates) as room:
         yield Receiver(layout, object_format, reels, room, index_settings(layout.git_dir))
 

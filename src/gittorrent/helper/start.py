@@ -1,0 +1,25 @@
+"""Where ``git-remote-gittorrent`` begins and ends.
+
+Git runs it for every fetch, so what a start costs is paid each time. Most of it is imports, and
+what they make stays: looking for garbage in it is time lost. So is taking it apart at the end,
+when all is written and closed.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run as git's remote helper."""
+    gc.disable()
+    from gittorrent.helper.main import main as run
+
+    gc.freeze()
+    gc.enable()
+    status = run()
+    sys.stderr.flush()
+    os._exit(status)

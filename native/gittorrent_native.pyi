@@ -49,9 +49,10 @@ class Summary:
         """
     @property
     def unchecked(self) -> list[tuple[str, str]]:
-        """Of the missing, those that trees name ``.gitmodules`` or ``.gitattributes``.
+        """What trees name ``.gitmodules`` or ``.gitattributes`` and the pack lacks.
 
-        Git obeys these files; their content has not been checked.
+        Git obeys these files; their content has not been checked. Of submodules only those with
+        the second name are here: git's fsck refuses a repository without their commit.
         """
 
 @final

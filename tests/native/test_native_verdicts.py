@@ -102,13 +102,18 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
         assert summary.unchecked == unchecked
 
 
-def test_a_submodule_may_be_called_gitmodules(judges: dict[str, Path], tmp_path: Path) -> None:
-    # Found by differential fuzzing: git asks nobody for the commit of a submodule.
-    tree = packing.tree(("160000", b".GITMODULES ", b"\1" * 20), ("100644", b"a", BLOB_ID))
+@pytest.mark.parametrize(
+    ("name", "good"), [(b".gitmodules", True), (b".GITMODULES ", True), (b".gitattributes", False)]
+)
+def test_submodules_with_the_name_of_a_file_git_obeys(
+    name: bytes, good: bool, judges: dict[str, Path], tmp_path: Path
+) -> None:
+    # Found by differential fuzzing: git looks for the one commit and not for the other.
+    tree = packing.tree(("160000", name, b"\1" * 20), ("100644", b"a", BLOB_ID))
     path = tmp_path / "case.pack"
     path.write_bytes(packing.write([BLOB, packing.whole("tree", tree)]).data)
-    assert by_git(path, judges["sha1"]).good
-    assert by_native(path, tmp_path).good
+    assert by_git(path, judges["sha1"]).good is good
+    assert by_native(path, tmp_path).good is good
 
 
 def test_gitmodules_of_the_callers_repository_are_checked(tmp_path: Path) -> None:

@@ -75,6 +75,11 @@ impl Cache {
         found
     }
 
+    /// Whether the content of an entry is still here.
+    pub fn holds(&self, number: u32) -> bool {
+        lock(&self.lru).places.contains_key(&number)
+    }
+
     /// Keeps the content of an entry as long as there is room.
     pub fn put(&self, number: u32, content: Arc<Content>) {
         if content.weight() > self.budget / 2 {

@@ -235,6 +235,7 @@ impl<const W: usize> Engine<W> {
     fn perform(&self, worker: &mut Worker<W>, job: Job) -> Result<()> {
         match job {
             Job::Deltas(deltas) => self.resolve_deltas(worker, &deltas),
+            Job::Late(late) => self.resolve_late(worker, &late),
             Job::Roots(roots) => self.resolve_roots(worker, &roots),
             Job::Scan(segment) => self.scan(worker, segment),
             Job::Checksum(from, to) => self.checksum(from, to),

@@ -34,7 +34,7 @@ pub struct Summary<const W: usize> {
     pub appended: Vec<Oid<W>>,
     /// What objects of the pack, or the caller's tips, refer to and the pack as sent lacks.
     pub missing: Vec<(Oid<W>, Option<Kind>)>,
-    /// Of those, the ones git would obey, whose content is unchecked.
+    /// What git would obey and the pack lacks, so that its content is unchecked; submodules too.
     pub unchecked: Vec<(Oid<W>, Special)>,
 }
 
@@ -86,9 +86,11 @@ impl<const W: usize> Engine<W> {
         }
         let missing = self.missing(finish.tips);
         let mut unchecked = self.check_specials(repository)?;
-        // A submodule may have such a name too: its commit is not looked for, as git does not.
-        unchecked
-            .retain(|(oid, _)| missing.binary_search_by_key(oid, |(lacking, _)| *lacking).is_ok());
+        // A submodule may be called .gitmodules: nobody looks for its commit, as git does not.
+        unchecked.retain(|(oid, special)| {
+            *special != Special::Modules
+                || missing.binary_search_by_key(oid, |(lacking, _)| *lacking).is_ok()
+        });
         self.cache.clear();
         let rows = self.table.rows();
         let objects = rows.len() as u32;

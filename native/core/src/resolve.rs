@@ -18,6 +18,7 @@ use crate::object::Kind;
 use crate::oid::Oid;
 use crate::pool::Pool;
 use crate::scan::{Payload, Scanned};
+use crate::work::Late;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
@@ -91,9 +92,9 @@ impl<const W: usize> Engine<W> {
     }
 
     /// Puts a delta on the list of its base, or with `late` if its base no longer has one.
-    fn adopt(&self, base: u32, child: u32, late: &mut Vec<u32>) {
+    fn adopt(&self, base: u32, child: u32, late: &mut Vec<Late>) {
         if !self.table.adopt(base, child) {
-            late.push(child);
+            late.push((base, child));
         }
     }
 
@@ -109,6 +110,21 @@ impl<const W: usize> Engine<W> {
     pub fn resolve_deltas(&self, worker: &mut Worker<W>, deltas: &[u32]) -> Result<()> {
         worker.stack.extend(deltas.iter().map(|&number| Step::Resolve(number)));
         self.drain(worker)
+    }
+
+    /// Does the same for those of these deltas whose bases are at hand, and gives the others back.
+    pub fn resolve_late(&self, worker: &mut Worker<W>, late: &[Late]) -> Result<()> {
+        let mut cold = Vec::new();
+        for &(base, number) in late {
+            if self.cache.holds(base) {
+                worker.stack.push(Step::Resolve(number));
+                self.drain(worker)?;
+            } else {
+                cold.push((base, number));
+            }
+        }
+        self.queue.cooled(&cold);
+        Ok(())
     }
 
     /// Puts what is based on `number` on the stack.

@@ -7,8 +7,10 @@
 //!    resolved earlier, it has to be kept, or made again, for those that come later. So as long
 //!    as there are bytes, find entries; when they have to be waited for, resolve.
 //!    But the deltas of a base lie in its own segment, but for a few: a segment that is scanned can
-//!    be resolved for good, and comes first. One that is not is resolved rather than nothing: what
-//!    that costs later is less than the time lost now, which a pack has no more of when it is there.
+//!    be resolved for good, and comes first. One that is not is resolved rather than nothing. A delta
+//!    whose base was resolved before it turned up, and has left the cache since, would have a
+//!    chain made again for itself alone: such deltas wait until there are many, and go by their
+//!    bases then, or until their segment is scanned.
 //! 2. The pack's own checksum follows the scan closely, while the bytes are still in memory.
 //! 3. Deltas that a worker shared come before new roots: their bases are in the cache.
 
@@ -23,6 +25,8 @@ const CHECKSUM_LAG: u64 = 4 << 20;
 const CHECKSUM_LEAST: u64 = 256 << 10;
 /// Roots taken at once; most have no deltas.
 const ROOTS: usize = 64;
+/// So many deltas whose bases have to be made again are worth beginning with, before all are known.
+const COLD: usize = 4096;
 
 /// What a worker is to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,9 +37,15 @@ pub enum Job {
     Checksum(u64, u64),
     /// Resolve these deltas, whose bases are resolved, and what is based on them.
     Deltas(Vec<u32>),
+    /// The same for deltas that are given with their bases, but for those whose base would have to be
+    /// made again: they come back through [`Queue::cooled`].
+    Late(Vec<Late>),
     /// Resolve what is based on these whole objects.
     Roots(Vec<u32>),
 }
+
+/// A delta after its base, which had been dealt with before the delta turned up.
+pub type Late = (u32, u32);
 
 /// How the scan of one segment stands, and what it left to do.
 struct Place {
@@ -43,8 +53,12 @@ struct Place {
     first: u32,
     /// Whole objects of it that may have deltas.
     roots: VecDeque<u32>,
-    /// Deltas of it whose base had been dealt with before they turned up; others may be based on them.
-    late: Vec<u32>,
+    /// Deltas of it that came late; others may be based on them.
+    late: Vec<Late>,
+    /// Those of them whose bases have to be made again, as long as there may be more for the same bases.
+    cold: Vec<Late>,
+    /// Those to resolve whether or not their bases have to be made again, in the order of these.
+    due: Vec<Late>,
     /// A worker is at it.
     busy: bool,
     /// Complete.
@@ -93,6 +107,8 @@ impl Queue {
                 first,
                 roots: VecDeque::new(),
                 late: Vec::new(),
+                cold: Vec::new(),
+                due: Vec::new(),
                 busy: false,
                 done: count == 0,
                 at,
@@ -181,6 +197,9 @@ impl Queue {
         place.at = at;
         place.tried = tried.unwrap_or(place.tried);
         place.done = done;
+        if done {
+            place.call_due();
+        }
         if state.places.iter().all(|place| place.done) {
             self.scanned.store(true, Relaxed);
         }
@@ -207,8 +226,8 @@ impl Queue {
         state.hashing = false;
     }
 
-    /// Adds what a scan found: whole objects that may have deltas, and deltas whose bases are resolved.
-    pub fn found(&self, roots: &[u32], late: &[u32]) {
+    /// Adds what a scan found: whole objects that may have deltas, and deltas that came late.
+    pub fn found(&self, roots: &[u32], late: &[Late]) {
         if roots.is_empty() && late.is_empty() {
             return;
         }
@@ -217,7 +236,21 @@ impl Queue {
             state.place_of(root).roots.push_back(root);
         }
         for &delta in late {
-            state.place_of(delta).late.push(delta);
+            state.place_of(delta.1).late.push(delta);
+        }
+        drop(state);
+        self.work.notify_all();
+    }
+
+    /// Takes back deltas whose bases have left the cache.
+    pub fn cooled(&self, cold: &[Late]) {
+        let mut state = lock(&self.state);
+        for &delta in cold {
+            let place = state.place_of(delta.1);
+            place.cold.push(delta);
+            if place.done || place.cold.len() >= COLD {
+                place.call_due();
+            }
         }
         drop(state);
         self.work.notify_all();
@@ -255,7 +288,16 @@ impl Queue {
 impl Place {
     /// Whether there is something to resolve, sooner or later.
     fn has_left_something(&self) -> bool {
-        !(self.roots.is_empty() && self.late.is_empty())
+        !(self.roots.is_empty() && self.late.is_empty() && self.due.is_empty())
+    }
+
+    /// Sees to it that deltas whose bases are made again are resolved, those of one base together.
+    fn call_due(&mut self) {
+        self.due.append(&mut self.cold);
+        if self.done {
+            self.due.append(&mut self.late);
+        }
+        self.due.sort_unstable();
     }
 }
 
@@ -291,9 +333,13 @@ impl State {
             return Some(Job::Deltas(self.deltas.split_off(keep)));
         }
         if let Some(number) = self.next_place() {
-            let Place { roots, late, .. } = &mut self.places[number];
+            let Place { roots, late, due, .. } = &mut self.places[number];
             if !late.is_empty() {
-                return Some(Job::Deltas(late.split_off(late.len().saturating_sub(ROOTS))));
+                return Some(Job::Late(late.split_off(late.len().saturating_sub(ROOTS))));
+            }
+            if !due.is_empty() {
+                let chunk = due.split_off(due.len().saturating_sub(ROOTS));
+                return Some(Job::Deltas(chunk.into_iter().map(|(_, delta)| delta).collect()));
             }
             let count = roots.len().min(ROOTS);
             return Some(Job::Roots(roots.drain(..count).collect()));
@@ -357,11 +403,11 @@ mod tests {
         queue.arrived([1000, 2000].into_iter(), 1000);
         assert_eq!(queue.next(), Some(Job::Scan(0)));
         assert_eq!(queue.next(), Some(Job::Scan(1)));
-        queue.found(&[2, 6], &[3]);
+        queue.found(&[2, 6], &[(1, 3)]);
         queue.left(0, 400, Some(1000), false);
         queue.left(1, 2000, None, true);
         assert_eq!(queue.next(), Some(Job::Roots(vec![6])));
-        assert_eq!(queue.next(), Some(Job::Deltas(vec![3])));
+        assert_eq!(queue.next(), Some(Job::Late(vec![(1, 3)])));
         assert_eq!(queue.next(), Some(Job::Roots(vec![2])));
     }
 
@@ -373,6 +419,37 @@ mod tests {
         assert_eq!(queue.next(), Some(Job::Scan(0)));
         queue.found(&[2], &[]);
         assert_eq!(queue.next(), Some(Job::Roots(vec![2])));
+    }
+
+    #[test]
+    fn deltas_whose_bases_are_gone_wait_for_each_other() {
+        let queue = Queue::new(&[(12, 20_000)], 1 << 30, 2);
+        queue.arrived([500].into_iter(), 500);
+        assert_eq!(queue.next(), Some(Job::Scan(0)));
+        queue.found(&[], &[(1, 7), (2, 8)]);
+        assert_eq!(queue.next(), Some(Job::Late(vec![(1, 7), (2, 8)])));
+        queue.cooled(&[(2, 8), (1, 7)]);
+        (0..2).for_each(|_| queue.finished());
+        queue.wait_quiet();
+        let many: Vec<Late> =
+            (0..COLD as u32).map(|number| (10 + number % 2, 100 + number)).collect();
+        queue.cooled(&many);
+        let Some(Job::Deltas(last)) = queue.next() else { panic!("many are not called") };
+        assert_eq!(last.len(), ROOTS);
+        assert!(last.iter().all(|number| number % 2 == 1), "those of one base go together");
+        queue.cooled(&[(3, 9)]);
+        queue.left(0, 1 << 30, None, true);
+        let mut left = 0;
+        while let Some(Job::Deltas(deltas)) = queue.next() {
+            left += deltas.len();
+            if left == COLD + 3 - ROOTS {
+                break;
+            }
+        }
+        assert_eq!(left, COLD + 3 - ROOTS);
+        // What comes back when all is scanned does not wait.
+        queue.cooled(&[(4, 10)]);
+        assert_eq!(queue.next(), Some(Job::Deltas(vec![10])));
     }
 
     #[test]

@@ -118,6 +118,9 @@ class NativeIndexer:
             raise LocalError(f"indexing {self._pack} failed: {error}") from error
         if not summary.appended:
             link_pack_file(self._pack, target)
+        if self._fsck and summary.unchecked:
+            oid, name = summary.unchecked[0]
+            raise PackBrokenError(f"{name} {oid} cannot be read")
         if thin:
             self._require(summary)
         return IndexedPack(target, self_contained=not summary.missing)
@@ -141,9 +144,6 @@ class NativeIndexer:
             if info is None or info.kind != kind:
                 there = "nowhere" if info is None else f"a {info.kind}"
                 raise PackBrokenError(f"the pack refers to {kind} {oid}, which is {there}")
-        if self._fsck and summary.unchecked:
-            oid, name = summary.unchecked[0]
-            raise PackBrokenError(f"{name} {oid} cannot be read")
 
 
 def choose_indexer(

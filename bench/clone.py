@@ -82,6 +82,8 @@ class Cloner:
 NATIVE = Cloner("gittorrent, native", "1", NATIVE_WALL_LIMIT)
 PLAIN = Cloner("gittorrent, git index-pack", "0", GIT_WALL_LIMIT)
 STOCK = Cloner("git", None)
+TRUSTING = ("--bare", "-c", "gittorrent.detectCollisions=false")
+"""Options of a clone that does not look for collision attacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,7 @@ def _on_a_slower_link(contest: Contest, runs: int) -> tuple[list[Contestant], li
     say(f"a link of {rate / 1e6:.1f} MB/s")
     receiving: list[float] = []
     ours: list[Cloned] = []
+    trusting: list[Cloned] = []
     theirs: list[Cloned] = []
     with Relay(rate=rate) as relay, Relay(rate=rate) as rival:
         own = f"git://127.0.0.1:{relay.port}"
@@ -223,13 +226,16 @@ def _on_a_slower_link(contest: Contest, runs: int) -> tuple[list[Contestant], li
                 turns = [(NATIVE, relay, ours), (STOCK, rival, theirs)]
                 for cloner, link, done in turns if number % 2 else reversed(turns):
                     done.append(Cloned(contest.clone(cloner, link.port)))
+                trusting.append(Cloned(contest.clone(NATIVE, relay.port, TRUSTING)))
     shown = f"paced to {rate / 1e6:.1f} MB/s"
     received = Contestant(f"receiving alone, {shown}", (Figure("wall s", tuple(receiving)),))
     native = _contestant(f"{NATIVE.name}, {shown}", ours)
+    without = _contestant(f"the same without detection of collisions, {shown}", trusting)
     stock = _contestant(f"git, {shown}", theirs)
     longer = max(alone, received, key=lambda one: one.median("wall s"))
-    return [alone, received, native, stock], [
+    return [alone, received, native, without, stock], [
         ratio(f"paced: {NATIVE.name} / {longer.name}", "wall s", native, longer, PACED_LIMIT),
+        ratio("paced: without detection / the same", "wall s", without, longer),
         ratio("paced: git / the same", "wall s", stock, longer),
     ]
 

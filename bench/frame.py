@@ -64,7 +64,7 @@ class Arguments:
     @property
     def label(self) -> str:
         """The repository's name, without the path it lies at."""
-        path = self.repository.resolve()
+        path = self.repository.absolute()  # a link's own name is the better one
         folder = path.parent if path.name == ".git" else path
         return folder.name.removesuffix(".git") or "repository"
 

@@ -91,6 +91,11 @@ class Node:
     address: str
     port: str
 
+    def congestion_control(self) -> str:
+        """Return how TCP decides on its rate here: as the machine is set."""
+        with self.entered():
+            return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+
     def entered(self) -> contextlib.AbstractContextManager[None]:
         """Run the block in this node's network: sockets and processes made there stay there."""
         return _entered(self.namespace)

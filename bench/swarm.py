@@ -765,7 +765,8 @@ def _play_mirrors(
 
 def _method(course: Course, options: Options, size: int) -> tuple[str, ...]:
     return (
-        f"Links of {options.rate} each way, shaped by tbf at both ends with a queue of 50 ms; one"
+        f"Links of {options.rate} each way, shaped by tbf at both ends with a queue of 50 ms;"
+        f" congestion control: {course.origin.congestion_control()}; one"
         f" plain TCP connection gets {course.payload / 1e6:.3f} MB of payload a second through,"
         " which the bound is computed from:",
         f"max(F/u_origin, F/d_min, N·F/(u_origin+Σu_i)) with F = {size:,} bytes. Lines begin with"

@@ -65,6 +65,9 @@ def test_a_seed_listens_where_the_configuration_says(
                     return sock.connect_ex(("127.0.0.1", port)) == 0
 
             wait_until(listens, "the seed listens there")
+            done = person.gittorrent(*seed, "--for", "30")
+            assert done.status == 7
+            assert f"cannot listen at port {port}" in done.err
         finally:
             running.stop()
 

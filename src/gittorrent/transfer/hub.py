@@ -73,14 +73,15 @@ class PeerHub:
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
+        self.trouble = ""
 
     def start(self, port: int = 0) -> bool:
-        """Begin to listen on every address; tells whether that worked.
+        """Begin to listen on every address; tells whether that worked, and `trouble` why not.
 
         Args:
             port: 0 takes a free one.
         """
-        with contextlib.suppress(OSError):
+        try:
             sock = (
                 socket.create_server(
                     ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64
@@ -88,12 +89,14 @@ class PeerHub:
                 if socket.has_dualstack_ipv6()
                 else socket.create_server(("", port), backlog=64)
             )
-            sock.setblocking(False)
-            self._sockets.append(sock)
-            self.port = int(sock.getsockname()[1])
-            self._spawn(self._accept(sock))
-            return True
-        return False
+        except OSError as error:
+            self.trouble = error.strerror or str(error)
+            return False
+        sock.setblocking(False)
+        self._sockets.append(sock)
+        self.port = int(sock.getsockname()[1])
+        self._spawn(self._accept(sock))
+        return True
 
     def invitation(self, own_address: str) -> Try:
         """Return what tells others where to reach us.

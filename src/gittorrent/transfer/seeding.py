@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.durable import locked
-from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.errors import GitTorrentError, LocalError, UnreachableError
 from gittorrent.git.history import MissingObjectError
 from gittorrent.ids import format_of
 from gittorrent.repository.carried import CLONE, About
@@ -150,6 +150,9 @@ async def seed(
         limits: of what is sent.
         port: to listen on; 0 takes a free one.
         slots: upload slots, if they are shared with other conversations of this process.
+
+    Raises:
+        LocalError: something else listens at the port.
     """
     callers: set[GitMirror] = set()
     exchange = Exchange(secrets.token_hex(20), shelf, limits, slots or SlotQueue())
@@ -157,7 +160,12 @@ async def seed(
         carried.about.repository_id, exchange, callers.add, Callers(MAX_CALLERS), callers.discard
     )
     announcing = None
-    if hub.start(port) and location.endpoint.scheme == "git":
+    listens = hub.start(port)
+    if port and not listens:
+        raise LocalError(
+            f"cannot listen at port {port}: {hub.trouble}", hint="choose another, or 0 for any"
+        )
+    if listens and location.endpoint.scheme == "git":
         work = announce_for_long(location.endpoint, hub.url_at, lambda: _latest(carried))
         announcing = asyncio.get_running_loop().create_task(work)
     try:

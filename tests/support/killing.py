@@ -16,10 +16,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-from msgspec.structs import replace
 
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.verify import Verifier

@@ -118,11 +118,11 @@ class NativeIndexer:
             raise LocalError(f"indexing {self._pack} failed: {error}") from error
         if not summary.appended:
             link_pack_file(self._pack, target)
+        if thin:
+            self._require(summary)
         if self._fsck and summary.unchecked:
             oid, name = summary.unchecked[0]
             raise PackBrokenError(f"{name} {oid} cannot be read")
-        if thin:
-            self._require(summary)
         return IndexedPack(target, self_contained=not summary.missing)
 
     def abandon(self) -> None:

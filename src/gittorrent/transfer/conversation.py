@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _KEYS = itertools.count(1)
 
 STALLED_SECONDS = 120.0
-"""Time for which the peer may take nothing of what it is sent."""
+"""Time the peer may take to accept one chunk of what it is sent."""
 
 TICK_SECONDS = 1.0
 """How often deadlines are looked at while something is sent or received."""
@@ -300,12 +300,16 @@ class Conversation:
 
     async def _watch(self) -> None:
         while not self.session.closed:
-            is_quiet = not self._answers and self.session.receiving is None
+            is_quiet = (
+                not self._answers
+                and self.session.receiving is None
+                and self._outlet.chunk_since is None
+            )
             await asyncio.sleep(QUIET_TICK_SECONDS if is_quiet else TICK_SECONDS)
             now = self._loop.time()
             self._handle(self.session.tick(now))
-            stuck = self._outlet.stuck_since
-            if stuck is not None and now - stuck >= STALLED_SECONDS:
+            begun = self._outlet.chunk_since
+            if begun is not None and now - begun >= STALLED_SECONDS:
                 raise TimeoutError
 
     async def _write(self) -> None:

@@ -2,7 +2,7 @@
 
 A node spends most of its time here, so this waits for the socket itself: asyncio's own
 ``sock_sendfile`` and a timeout around each piece cost several times what the kernel needs for the
-bytes. How long the socket has taken nothing is for the owner to look at, `Outlet.stuck_since`.
+bytes. How long a chunk takes is for the owner to look at, `Outlet.chunk_since`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Outlet:
     """The sending side of one connection; used by one task at a time.
 
-    ``sent`` counts bytes. ``stuck_since`` is the loop's time since when the socket takes nothing,
-    None while it does.
+    ``sent`` counts bytes. ``chunk_since`` is the loop's time at which the chunk that is being sent
+    was begun, None between chunks: whoever takes a byte now and then does not take a chunk.
 
     Args:
         sock: connected and non-blocking; stays the caller's.
@@ -33,7 +33,7 @@ class Outlet:
 
     def __init__(self, sock: socket.socket, limiter: Limiter) -> None:
         self.sent = 0
-        self.stuck_since: float | None = None
+        self.chunk_since: float | None = None
         self._socket = sock
         self._limiter = limiter
         self._loop = asyncio.get_running_loop()
@@ -76,6 +76,7 @@ class Outlet:
         while at < count:
             end = min(count, at + self._limiter.chunk)
             await self._limiter.take(end - at)
+            self.chunk_since = self._loop.time()
             while at < end:
                 try:
                     sent = push(at, end)
@@ -84,17 +85,16 @@ class Outlet:
                 else:
                     at += sent
                     self.sent += sent
+            self.chunk_since = None
 
     async def _room(self) -> None:
         """Wait until the socket takes more."""
-        self.stuck_since = self._loop.time()
         ready: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_writer(self._socket, _set, ready)
         try:
             await ready
         finally:
             self._loop.remove_writer(self._socket)
-        self.stuck_since = None
 
     def _open(self, path: Path) -> BinaryIO:
         if self._file is None or self._file[0] != path:

@@ -59,7 +59,7 @@ def test_bytes_and_pieces_of_files_arrive_in_order(tmp_path: Path) -> None:
             assert await take(far, len(expected)) == expected
             await task
             assert outlet.sent == len(expected)
-            assert outlet.stuck_since is None
+            assert outlet.chunk_since is None
             outlet.close()
 
     asyncio.run(run())
@@ -72,12 +72,31 @@ def test_a_peer_that_takes_nothing_is_noticed(tmp_path: Path) -> None:
             began = asyncio.get_running_loop().time()
             task = asyncio.create_task(outlet.send(DATA))
             await settle()
-            assert outlet.stuck_since is not None
-            assert outlet.stuck_since >= began
+            assert outlet.chunk_since is not None
+            assert outlet.chunk_since >= began
             assert 0 < outlet.sent < len(DATA)
             assert await take(far, len(DATA)) == DATA
             await task
-            assert outlet.stuck_since is None
+            assert outlet.chunk_since is None
+
+    asyncio.run(run())
+
+
+def test_who_takes_a_little_now_and_then_does_not_take_a_chunk() -> None:
+    async def run() -> None:
+        with pair() as (near, far):
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+            outlet = Outlet(near, Limiter(None))
+            task = asyncio.create_task(outlet.send(DATA))
+            await settle()
+            begun, sent = outlet.chunk_since, outlet.sent
+            assert begun is not None
+            while outlet.sent == sent:
+                far.recv(1024)
+                await settle()
+            assert outlet.chunk_since == begun
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(run())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 from typing import NoReturn
 
 
@@ -21,5 +22,9 @@ def main() -> NoReturn:
     gc.freeze()
     gc.enable()
     status = run()
+    # What an interruption left to a thread is brought to its end, as Python itself would.
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
     sys.stderr.flush()
     os._exit(status)

@@ -242,18 +242,17 @@ impl Queue {
         self.work.notify_all();
     }
 
-    /// Takes back deltas whose bases have left the cache.
+    /// Takes back deltas of one segment whose bases have left the cache.
     pub fn cooled(&self, cold: &[Late]) {
+        let Some(&(_, number)) = cold.first() else { return };
         let mut state = lock(&self.state);
-        for &delta in cold {
-            let place = state.place_of(delta.1);
-            place.cold.push(delta);
-            if place.done || place.cold.len() >= COLD {
-                place.call_due();
-            }
+        let place = state.place_of(number);
+        place.cold.extend_from_slice(cold);
+        if place.done || place.cold.len() >= COLD {
+            place.call_due();
+            drop(state);
+            self.work.notify_all();
         }
-        drop(state);
-        self.work.notify_all();
     }
 
     /// Adds deltas to resolve at once; their bases are resolved.

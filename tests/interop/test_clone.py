@@ -75,6 +75,17 @@ def test_clone_equals_origin(
     assert not list((user.root / "tmp").iterdir())
 
 
+def test_objects_borrowed_from_another_clone(
+    project_node: Served, project: Carried, person: Person
+) -> None:
+    """What the new clone has is all borrowed: it counts, and proves nothing by itself."""
+    person.git("clone", "--mirror", url_of(project_node), "first").ok()
+    words = ("clone", "--mirror", "--reference", person.root / "first", url_of(project_node))
+    person.git(*words, "second").ok()
+    assert (person.root / "second" / "objects" / "info" / "alternates").exists()
+    assert_same(person.root / "second", project)
+
+
 def test_work_tree_and_tracking_branches(
     project_node: Served, project: Carried, person: Person
 ) -> None:

@@ -13,7 +13,7 @@ use crate::resolve::Worker;
 use crate::scan::{Ended, Segment, Source};
 use crate::table::Table;
 use crate::waits::{Held, Waits};
-use crate::work::{Job, Queue};
+use crate::work::{Job, Queue, Reach};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -256,7 +256,12 @@ impl<const W: usize> Engine<W> {
             let limit = segment.limit(self.prefix.load(Acquire));
             let ended = segment.batch(&mut scan, &source, limit, &self.table, &mut batch)?;
             let tried = (ended == Ended::Starved).then_some(limit);
-            self.queue.left(number, scan.position(), tried, ended == Ended::Complete);
+            let (at, scanned) = (scan.position(), segment.scanned());
+            let ripe = Reach::ALL.map(|reach| {
+                let ripe_to = at.saturating_sub(reach.bytes(segment.length()));
+                self.table.beginning_after(ripe_to, scanned.clone())
+            });
+            self.queue.left(number, at, ripe, tried, ended == Ended::Complete);
         }
         self.take_on(worker, batch)
     }
@@ -302,11 +307,20 @@ impl<const W: usize> Engine<W> {
 
     /// Whether the whole segment of an entry is scanned, so that few more deltas can need it.
     pub(crate) fn is_scanned_around(&self, number: u32) -> bool {
-        let after = self.segments.partition_point(|segment| segment.first <= number);
-        after.checked_sub(1).is_none_or(|at| {
-            let segment = &self.segments[at];
-            segment.scanned().end == segment.first + segment.count
+        self.segment_of(number).is_none_or(Segment::is_scanned)
+    }
+
+    /// Whether few deltas will turn up any more that need an entry of a segment.
+    pub(crate) fn is_ripe(&self, number: u32, reach: Reach) -> bool {
+        self.segment_of(number).is_none_or(|segment| {
+            let ripe_from = self.table.offset(number).saturating_add(reach.bytes(segment.length()));
+            segment.is_scanned() || ripe_from < self.table.offset(segment.scanned().end)
         })
+    }
+
+    fn segment_of(&self, number: u32) -> Option<&Segment<W>> {
+        let after = self.segments.partition_point(|segment| segment.first <= number);
+        after.checked_sub(1).map(|at| &self.segments[at])
     }
 
     /// The entry at `offset`; or the delta `number` waits until that is scanned.

@@ -54,9 +54,9 @@ impl<const W: usize> Engine<W> {
             _ => return self.apply_large(&mut bytes.as_slice(), base),
         };
         let size = parsed.result_size as usize;
-        // As long as objects are kept for deltas yet to come, they must not take more than they need.
-        let mut result =
-            if self.queue.is_scanned() { worker.pool.take(size) } else { Vec::with_capacity(size) };
+        // What is kept for deltas yet to come must not take more than it needs.
+        let soon_over = self.is_scanned_around(number);
+        let mut result = if soon_over { worker.pool.take(size) } else { Vec::with_capacity(size) };
         if note_copies && base.tree.is_some() {
             parsed.runs(|run| match run {
                 Run::Base { from, length } => {

@@ -18,7 +18,7 @@ use crate::object::Kind;
 use crate::oid::Oid;
 use crate::pool::Pool;
 use crate::scan::{Payload, Scanned};
-use crate::work::Late;
+use crate::work::{Late, Reach};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ impl<const W: usize> Engine<W> {
                         Payload::Dropped => Err(Error::new(Fault::Bug, "an object was not hashed")),
                     };
                     settled.map_err(|error| error.at(offset))?;
-                    roots.push(number);
+                    roots.push((number, Reach::of(kind)));
                     continue;
                 }
                 Body::OffsetDelta(base) => {
@@ -171,6 +171,8 @@ impl<const W: usize> Engine<W> {
             place += 1;
             match step {
                 Step::Resolve(number) if place <= half => shared.push(*number),
+                // Who gets the deltas needs their base.
+                Step::Forget(_) if place <= half => {}
                 _ => return true,
             }
             false
@@ -182,8 +184,13 @@ impl<const W: usize> Engine<W> {
         let base = self.content(worker, self.table.base(number))?;
         let held = self.held.take(number);
         let (content, oid) = self.apply(worker, number, &base, held, true)?;
+        let reach = Reach::of(content.kind);
         self.settle(worker, number, content, oid, Some(&base))?;
-        self.descend(worker, number);
+        if self.is_ripe(number, reach) {
+            self.descend(worker, number);
+        } else {
+            self.queue.found(&[(number, reach)], &[]);
+        }
         Ok(())
     }
 
@@ -276,9 +283,7 @@ impl<const W: usize> Engine<W> {
             self.table.adopt(number, child);
         }
         match content {
-            Some(content) if self.is_base(number, kind) => {
-                self.cache.put(number, Arc::new(content))
-            }
+            Some(content) if self.is_base(number) => self.cache.put(number, Arc::new(content)),
             Some(content) => worker.recycle(content),
             None => {}
         }
@@ -288,13 +293,8 @@ impl<const W: usize> Engine<W> {
 
     /// Whether an object is, or may well turn out to be, the base of a delta.
     ///
-    /// Deltas with a base in another segment are nearly all of blobs: files that were left alone for
-    /// long. A base that was not kept is made again.
-    fn is_base(&self, number: u32, kind: Kind) -> bool {
-        let may_become_one = || match kind {
-            Kind::Blob => !self.queue.is_scanned(),
-            _ => !self.is_scanned_around(number),
-        };
-        self.table.has_children(number) || may_become_one()
+    /// Few deltas have their base in another segment. A base that was not kept is made again.
+    fn is_base(&self, number: u32) -> bool {
+        self.table.has_children(number) || !self.is_scanned_around(number)
     }
 }

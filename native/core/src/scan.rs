@@ -138,6 +138,16 @@ impl<const W: usize> Segment<W> {
         self.first..self.first + self.scanned.load(Acquire)
     }
 
+    /// Its size in the pack, in bytes.
+    pub fn length(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether all its entries are scanned.
+    pub fn is_scanned(&self) -> bool {
+        self.scanned.load(Acquire) == self.count
+    }
+
     /// How far the pack may be read, when all before `prefix` is there.
     pub fn limit(&self, prefix: u64) -> u64 {
         if self.ready.load(Acquire) {

@@ -185,6 +185,14 @@ impl<const W: usize> Table<W> {
         None
     }
 
+    /// The number of the first entry among `range`, which is scanned, that does not begin before
+    /// `offset`.
+    pub fn beginning_after(&self, offset: u64, range: std::ops::Range<u32>) -> u32 {
+        let (from, to) = (range.start as usize, range.end as usize);
+        let before = |at: &AtomicU64| at.load(Relaxed) < offset;
+        range.start + self.offsets[from..to].partition_point(before) as u32
+    }
+
     /// What the index says of every entry, appended ones last; for when all are resolved.
     pub fn rows(&self) -> Vec<Row<W>> {
         let appended = self.appended.read().unwrap_or_else(|poison| poison.into_inner());
@@ -210,6 +218,8 @@ mod tests {
         assert_eq!(table.find(41, 0..4), Some(2));
         assert_eq!(table.find(41, 0..2), None);
         assert_eq!(table.find(42, 0..4), None);
+        assert_eq!([0, 13, 41, 100].map(|at| table.beginning_after(at, 0..4)), [0, 1, 2, 4]);
+        assert_eq!(table.beginning_after(99, 1..2), 2);
         assert_eq!(table.span(3), (99, 120));
         assert_eq!(table.kind(0), None);
     }

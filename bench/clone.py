@@ -6,11 +6,13 @@ indexer where it is installed, gittorrent with git's, and git. Bytes are counted
 own, through a relay. Measured bare, which leaves out what is the same for all, and with a checkout.
 
 The slower link is one on which receiving takes about as long as indexing does: its rate follows
-from the time the compiled indexer takes here, and is the same for both.
+from the time the compiled indexer takes here, and is the same for both. The kernel's own link
+joins two network namespaces, which need root; without them it is left out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 import time
@@ -30,7 +32,8 @@ from frame import (
     say,
 )
 from measure import MIB, Relay, Usage, run
-from scene import Published, Scene, Server, prepare_perfectly, program, remove, staged
+from netns import HEADERS, PAYLOAD, built, obstacle
+from scene import LOOPBACK, Published, Scene, Server, prepare_perfectly, program, remove, staged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,18 +98,18 @@ class Contest:
     published: Published
     packed: Path
 
-    def url(self, cloner: Cloner, port: int) -> str:
+    def url(self, cloner: Cloner, host: str) -> str:
         """Return the URL somebody clones from; ours names the repository for good."""
         ours = self.published
         if cloner.switch is None:
-            return f"git://127.0.0.1:{port}/{self.packed.name}"
-        return f"gittorrent://{ours.repository_id}@127.0.0.1:{port}/{ours.name}.git"
+            return f"git://{host}/{self.packed.name}"
+        return f"gittorrent://{ours.repository_id}@{host}/{ours.name}.git"
 
-    def clone(self, cloner: Cloner, port: int, options: Sequence[str] = ("--bare",)) -> Usage:
-        """Clone from a port into an empty directory, with an empty home."""
+    def clone(self, cloner: Cloner, host: str, options: Sequence[str] = ("--bare",)) -> Usage:
+        """Clone from an address and port into an empty directory, with an empty home."""
         home, target = self.scene.room(), self.scene.room()
         remove(home, target)
-        words: list[str | Path] = ["git", "clone", "-q", *options, self.url(cloner, port), target]
+        words: list[str | Path] = ["git", "clone", "-q", *options, self.url(cloner, host), target]
         switch = {"GITTORRENT_NATIVE": cloner.switch or "0"}
         used = run(words, self.scene.with_home(home) | switch)
         remove(home, target)
@@ -130,12 +133,16 @@ def measure(arguments: Arguments) -> Report:
         counted = _count_bytes(contest)
         with scene.node(published, home) as node, scene.daemon(contest.packed) as daemon:
             # A node imports what it serves with when it is first asked.
-            scene.take("parts", f"git://127.0.0.1:{node.git}/{published.name}.git")
+            scene.take("parts", f"git://{node.host}/{published.name}.git")
             for kind, options in kinds:
                 found = _by_turns(contest, node, daemon, kind, options, arguments.runs)
                 contestants += found.values()
                 comparisons += _compared(kind, found)
-        if HAVE_NATIVE:
+        if not HAVE_NATIVE:
+            say("the compiled indexer is not installed: no slower link")
+        elif reason := obstacle():
+            say(f"no slower link: {reason}")
+        else:
             more = _on_a_slower_link(contest, arguments.runs)
             contestants += more[0]
             comparisons += more[1]
@@ -144,7 +151,7 @@ def measure(arguments: Arguments) -> Report:
     method = (
         "Client: the clone command and its children, peak of the largest process. Bytes: both",
         "directions, counted at a relay in one bare clone. The rival's repository is packed by",
-        "`git repack -adfb`. Paced: bare, through a relay that passes so many bytes a second.",
+        "`git repack -adfb`. Paced: bare, over a link of so many bytes of payload a second (tbf).",
         "The rate is such that the pack takes as long to arrive as to index with the compiled",
         "indexer when all of it is there (without the start of Python). Receiving: a client that",
         "takes all parts through the same relay and does nothing with them.",
@@ -192,7 +199,7 @@ def _by_turns(
         for cloner in cloners[number % len(cloners) :] + cloners[: number % len(cloners)]:
             server = daemon if cloner.switch is None else node
             before = server.meter.cpu()
-            client = contest.clone(cloner, server.git, options)
+            client = contest.clone(cloner, server.host, options)
             done[cloner.name].append(Cloned(client, server.meter.cpu() - before))
     return {name: _contestant(f"{name}, {kind}", made) for name, made in done.items()}
 
@@ -211,22 +218,28 @@ def _on_a_slower_link(contest: Contest, runs: int) -> tuple[list[Contestant], li
     ours: list[Cloned] = []
     trusting: list[Cloned] = []
     theirs: list[Cloned] = []
-    with Relay(rate=rate) as relay, Relay(rate=rate) as rival:
-        own = f"git://127.0.0.1:{relay.port}"
-        node_at = contest.scene.node(contest.published, contest.home, "--url", own)
-        with node_at as node, contest.scene.daemon(contest.packed) as daemon:
-            relay.target, rival.target = node.git, daemon.git
-            url = f"{own}/{contest.published.name}.git"
-            contest.scene.take("parts", url)
-            for number in range(runs):
-                say(f"slower link: run {number + 1} of {runs}")
-                began = time.perf_counter()
-                contest.scene.take("parts", url)
-                receiving.append(time.perf_counter() - began)
-                turns = [(NATIVE, relay, ours), (STOCK, rival, theirs)]
-                for cloner, link, done in turns if number % 2 else reversed(turns):
-                    done.append(Cloned(contest.clone(cloner, link.port)))
-                trusting.append(Cloned(contest.clone(NATIVE, relay.port, TRUSTING)))
+    with contextlib.ExitStack() as stack:
+        network = stack.enter_context(built(2))
+        far, near = network.nodes
+        network.shape([far], rate * 8 * (PAYLOAD + HEADERS) / PAYLOAD)
+        scene = contest.scene
+        with far.entered():
+            node = stack.enter_context(
+                scene.node(contest.published, contest.home, address=far.address)
+            )
+            daemon = stack.enter_context(scene.daemon(contest.packed, address=far.address))
+        url = f"git://{node.host}/{contest.published.name}.git"
+        stack.enter_context(near.entered())
+        scene.take("parts", url)
+        for number in range(runs):
+            say(f"slower link: run {number + 1} of {runs}")
+            began = time.perf_counter()
+            scene.take("parts", url)
+            receiving.append(time.perf_counter() - began)
+            turns = [(NATIVE, node, ours), (STOCK, daemon, theirs)]
+            for cloner, server, done in turns if number % 2 else reversed(turns):
+                done.append(Cloned(contest.clone(cloner, server.host)))
+            trusting.append(Cloned(contest.clone(NATIVE, node.host, TRUSTING)))
     shown = f"paced to {rate / 1e6:.1f} MB/s"
     received = Contestant(f"receiving alone, {shown}", (Figure("wall s", tuple(receiving)),))
     native = _contestant(f"{NATIVE.name}, {shown}", ours)
@@ -259,14 +272,15 @@ def _count_bytes(contest: Contest) -> tuple[Contestant, Contestant]:
     also bring both servers' files into memory.
     """
     with Relay() as relay:
-        own = f"git://127.0.0.1:{relay.port}"
+        host = f"{LOOPBACK}:{relay.port}"
+        own = f"git://{host}"
         with contest.scene.node(contest.published, contest.home, "--url", own) as node:
             relay.target = node.git
-            contest.clone(PLAIN, relay.port)
+            contest.clone(PLAIN, host)
             ours = _counted("gittorrent", relay)
         with contest.scene.daemon(contest.packed) as daemon:
             relay.target = daemon.git
-            contest.clone(STOCK, relay.port)
+            contest.clone(STOCK, host)
             return ours, _counted("git", relay)
 
 

@@ -3,7 +3,7 @@
 A client is a command that ends: `run` counts it and every child it waited for. A server goes on:
 `ServerMeter` reads what it and its finished children used so far, and `MemoryWatch` looks at the
 whole process tree while something is asked of it. `Relay` counts bytes, in runs of its own, since
-being in the way costs time; with a rate it is a link that is no faster.
+being in the way costs time.
 
 Rules: nothing is taken away for starting up, for both sides alike. Linux only.
 """
@@ -36,8 +36,6 @@ SETTLE_SECONDS = 60.0
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _WATCH_SECONDS = 0.02
 _CHUNK = 1 << 18
-_PACED_CHUNK = 1 << 16
-_PACED_BURST = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,38 +196,15 @@ class MemoryWatch:
         self.peak_resident = max(self.peak_resident, resident)
 
 
-class Pace:
-    """Lets so many bytes a second through, all connections together.
-
-    Args:
-        rate: bytes per second.
-    """
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._lock = threading.Lock()
-        self._free = 0.0
-
-    def wait(self, count: int) -> None:
-        """Return when ``count`` bytes more may have passed."""
-        with self._lock:
-            # Who comes late may catch up a little, as a queue at a link would have it.
-            begin = max(self._free, time.monotonic() - _PACED_BURST)
-            self._free = until = begin + count / self._rate
-        time.sleep(max(0.0, until - time.monotonic()))
-
-
 class Relay:
     """Passes connections on to a server and counts their bytes; use it in a ``with`` block.
 
     Args:
         port: of the server, on this machine; may be set later, before the first connection.
-        rate: bytes per second that come from the server at most, None for as fast as it goes.
     """
 
-    def __init__(self, port: int = 0, rate: float | None = None) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.target = port
-        self._pace = None if rate is None else Pace(rate)
         self._lock = threading.Lock()
         self._down = 0
         self._up = 0
@@ -280,10 +255,7 @@ class Relay:
 
     def _pass_on(self, source: socket.socket, sink: socket.socket, is_down: bool) -> None:
         with contextlib.suppress(OSError):
-            pace = self._pace if is_down else None
-            while data := source.recv(_CHUNK if pace is None else _PACED_CHUNK):
-                if pace is not None:
-                    pace.wait(len(data))
+            while data := source.recv(_CHUNK):
                 with self._lock:
                     self._down += len(data) if is_down else 0
                     self._up += 0 if is_down else len(data)

@@ -49,6 +49,9 @@ HEADERS = 66
 A packet that the kernel did not cut up yet counts as one, with one header, in both counters.
 """
 
+PAYLOAD = 1448
+"""Bytes of payload in a packet of full size."""
+
 END_SECONDS = 10.0
 """Time that killed processes get to be gone."""
 
@@ -245,11 +248,8 @@ def built(count: int) -> Iterator[Network]:
     Raises:
         BenchError: this machine or user cannot have one.
     """
-    if os.geteuid() != 0:
-        raise BenchError("network namespaces need root; run this as root")
-    for tool in ("ip", "tc"):
-        if shutil.which(tool) is None:
-            raise BenchError(f"{tool} is not installed (Debian, Ubuntu: apt install iproute2)")
+    if reason := obstacle():
+        raise BenchError(reason)
     if count > _MAX_NODES:
         raise BenchError(f"a network has at most {_MAX_NODES} nodes, not {count}")
     network = Network(f"gtb-{os.getpid()}", count)
@@ -260,6 +260,16 @@ def built(count: int) -> Iterator[Network]:
         finally:
             with _undisturbed():
                 network.remove()
+
+
+def obstacle() -> str:
+    """Return why this machine or user cannot have a network; empty if nothing is in the way."""
+    if os.geteuid() != 0:
+        return "network namespaces need root; run this as root"
+    for tool in ("ip", "tc"):
+        if shutil.which(tool) is None:
+            return f"{tool} is not installed (Debian, Ubuntu: apt install iproute2)"
+    return ""
 
 
 def plain_rate(source: Node, sink: Node, size: int) -> float:

@@ -31,6 +31,8 @@ _LIGHT_CLIENT = Path(__file__).resolve().parent / "light_client.py"
 START_SECONDS = 30.0
 """Time a server gets until it listens."""
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -55,11 +57,18 @@ class Server:
         meter: reads what it costs.
         git: its git:// port.
         http: its HTTP port, 0 if it has none.
+        address: where it listens.
     """
 
     meter: ServerMeter
     git: int
     http: int = 0
+    address: str = LOOPBACK
+
+    @property
+    def host(self) -> str:
+        """Address and git:// port, as in a URL."""
+        return f"{self.address}:{self.git}"
 
 
 class Scene:
@@ -128,14 +137,19 @@ class Scene:
 
     @contextlib.contextmanager
     def node(
-        self, published: Published, home: Path, *options: str, http: bool = False
+        self,
+        published: Published,
+        home: Path,
+        *options: str,
+        http: bool = False,
+        address: str = LOOPBACK,
     ) -> Iterator[Server]:
         """Serve a published repository over git:// while the block runs, over HTTP if asked to.
 
         A node tells clients of all its listeners, and they use all of them together.
         """
         words = [*program(), "serve", published.path, "--json", "--no-announce", *options]
-        words += ["--git", "127.0.0.1:0", *(["--http", "127.0.0.1:0"] if http else [])]
+        words += ["--git", f"{address}:0", *(["--http", f"{address}:0"] if http else [])]
         with (self.root / "node.log").open("ab") as log:
             process = subprocess.Popen(
                 words, stdout=subprocess.PIPE, stderr=log, env=self.with_home(home)
@@ -147,21 +161,21 @@ class Scene:
                 said = (self.root / "node.log").read_text(errors="replace")[-2000:]
                 raise BenchError(f"the node did not start:\n{said}")
             ports = {}
-            for address in json.loads(line)["listening"]:
-                scheme, _, rest = address.partition("://")
+            for url in json.loads(line)["listening"]:
+                scheme, _, rest = url.partition("://")
                 ports[scheme] = int(rest.rpartition(":")[2])
-            yield Server(ServerMeter(process.pid), ports["git"], ports.get("http", 0))
+            yield Server(ServerMeter(process.pid), ports["git"], ports.get("http", 0), address)
 
     @contextlib.contextmanager
-    def daemon(self, repository: Path, *options: str) -> Iterator[Server]:
+    def daemon(self, repository: Path, *options: str, address: str = LOOPBACK) -> Iterator[Server]:
         """Serve a repository with git daemon, at ``/<its directory's name>``."""
-        with socket.create_server(("127.0.0.1", 0)) as probe:
+        with socket.create_server((address, 0)) as probe:
             port = probe.getsockname()[1]
         # The daemon itself rather than git, which would only stand between it and the meter.
         process = subprocess.Popen(
             [
                 Path(self.git("--exec-path"), "git-daemon"),
-                "--listen=127.0.0.1",
+                f"--listen={address}",
                 f"--port={port}",
                 f"--base-path={repository.parent}",
                 "--export-all",
@@ -173,8 +187,8 @@ class Scene:
             env=self.environ,
         )
         with _ending(process):
-            _await_port(process, port)
-            yield Server(ServerMeter(process.pid), port)
+            _await_port(process, address, port)
+            yield Server(ServerMeter(process.pid), port, address=address)
 
 
 @contextlib.contextmanager
@@ -246,11 +260,11 @@ def _ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
         process.wait()
 
 
-def _await_port(process: subprocess.Popen[bytes], port: int) -> None:
+def _await_port(process: subprocess.Popen[bytes], address: str, port: int) -> None:
     until = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < until:
         with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port)).close()
+            socket.create_connection((address, port)).close()
             return
         time.sleep(0.02)
     raise BenchError("git daemon did not start; is git's daemon installed?")

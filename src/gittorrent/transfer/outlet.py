@@ -77,32 +77,50 @@ class Outlet:
             end = min(count, at + self._limiter.chunk)
             await self._limiter.take(end - at)
             self.chunk_since = self._loop.time()
-            while at < end:
-                try:
-                    sent = push(at, end)
-                except (BlockingIOError, InterruptedError):
-                    await self._room()
-                else:
-                    at += sent
-                    self.sent += sent
+            await self._send_chunk(at, end, push)
             self.chunk_since = None
+            at = end
 
-    async def _room(self) -> None:
-        """Wait until the socket takes more."""
-        ready: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_writer(self._socket, _set, ready)
+    async def _send_chunk(self, at: int, end: int, push: Callable[[int, int], int]) -> None:
+        """Push until all is sent, as the socket takes it.
+
+        The loop's callback goes on where the socket was full: waking this task for each of the few
+        bytes that a slow link takes at a time would cost more than sending them.
+        """
+        at = self._push(at, end, push)
+        if at == end:
+            return
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def go_on() -> None:
+            nonlocal at
+            if done.done():
+                return
+            try:
+                at = self._push(at, end, push)
+            except OSError as error:
+                done.set_exception(error)
+            else:
+                if at == end:
+                    done.set_result(None)
+
+        self._loop.add_writer(self._socket, go_on)
         try:
-            await ready
+            await done
         finally:
             self._loop.remove_writer(self._socket)
+
+    def _push(self, at: int, end: int, push: Callable[[int, int], int]) -> int:
+        """Push once, which takes all that there is room for; returns how far that came."""
+        try:
+            sent = push(at, end)
+        except (BlockingIOError, InterruptedError):
+            return at
+        self.sent += sent
+        return at + sent
 
     def _open(self, path: Path) -> BinaryIO:
         if self._file is None or self._file[0] != path:
             self.close()
             self._file = (path, path.open("rb"))
         return self._file[1]
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import fnmatch
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -92,22 +94,27 @@ async def locked_patiently(path: Path) -> AsyncIterator[None]:
         yield
 
 
-def sweep(directory: Path, pattern: str, age: float = STALE_SECONDS) -> None:
+def sweep(directory: Path, *patterns: str, age: float = STALE_SECONDS) -> None:
     """Remove what died before it was finished: what matches and was not touched for long.
 
     Args:
         directory: where to look; need not exist.
-        pattern: of names, as `Path.glob` takes it.
+        patterns: of names, any of them, as `fnmatch.fnmatchcase` takes them.
         age: in seconds.
     """
     limit = time.time() - age
-    for path in directory.glob(pattern):
+    matching = re.compile("|".join(map(fnmatch.translate, patterns)))
+    try:
+        found = [path for path in directory.iterdir() if matching.match(path.name)]
+    except FileNotFoundError:
+        return
+    for path in found:
         # Somebody else may sweep here too, or have been about to rename it after all.
         with contextlib.suppress(FileNotFoundError):
-            found = path.lstat()
-            if found.st_mtime >= limit or found.st_uid != os.geteuid():
+            about = path.lstat()
+            if about.st_mtime >= limit or about.st_uid != os.geteuid():
                 continue
-            if stat.S_ISDIR(found.st_mode):
+            if stat.S_ISDIR(about.st_mode):
                 shutil.rmtree(path)
             else:
                 path.unlink()
@@ -123,8 +130,8 @@ def room(name: str) -> Iterator[Path]:
     Args:
         name: what it is for, one of `ROOMS`; ``gittorrent-<name>-`` begins its own.
     """
-    for known in ROOMS:
-        sweep(Path(tempfile.gettempdir()), f"gittorrent-{known}-????????", ROOM_SECONDS)
+    patterns = (f"gittorrent-{known}-????????" for known in ROOMS)
+    sweep(Path(tempfile.gettempdir()), *patterns, age=ROOM_SECONDS)
     directory = Path(tempfile.mkdtemp(prefix=f"gittorrent-{name}-"))
     try:
         yield directory

@@ -222,8 +222,7 @@ def tidy(git: Git, preferred: Path | None) -> None:
         preferred: the pack bitmaps should take objects from.
     """
     folder = git.directory / "objects" / "pack"
-    for pattern in _UNFINISHED:
-        sweep(folder, pattern)
+    sweep(folder, *_UNFINISHED)
     git.run("repack", "--cruft", "-d", "-l", "-q")
     if not any(folder.glob("pack-*.idx")):
         return  # nothing to index, which git takes for an error

@@ -200,8 +200,8 @@ class Fetcher:
         except LyingReelError as error:
             self._acquisition.distrust(log, error)
             brought = None
-        tips = known if brought is None else list(store.refs_at_in(log, brought.push).values())
-        left = [want for want in wants if want.oid not in set(tips)]
+        tips = set(known if brought is None else store.refs_at_in(log, brought.push).values())
+        left = [want for want in wants if want.oid not in tips]
         if left:
             left = [w for w in left if not await asyncio.to_thread(self._has, w.oid)]
         if left:

@@ -120,6 +120,8 @@ class LogStore:
 
     def refs_at_in(self, log: VerifiedLog, push: PushId) -> Refs:
         """Return the refs after entry ``push`` of a log whose push objects are all stored."""
+        if push == log.head:
+            return log.refs
         return self._refs_after(log.ids, push)
 
     def _refs_after(self, ids: Sequence[PushId], push: PushId) -> Refs:

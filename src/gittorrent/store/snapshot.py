@@ -78,8 +78,7 @@ class Snapshot:
 
 def remove_stale(directory: Path) -> None:
     """Remove what processes left that were killed."""
-    sweep(directory, "*.json", STALE_SECONDS)
-    sweep(directory, "*.new", STALE_SECONDS)
+    sweep(directory, "*.json", "*.new", age=STALE_SECONDS)
 
 
 def read_snapshots(directory: Path) -> list[dict[str, Any]]:

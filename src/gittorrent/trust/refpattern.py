@@ -25,7 +25,9 @@ MAX_REF = 1024
 RESERVED = (b"refs/gittorrent", b"refs/conflicts", b"refs/replace")
 """Namespaces that no policy can grant."""
 
-_FORBIDDEN = re.compile(rb"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
+_RESERVED_BELOW = tuple(name + b"/" for name in RESERVED)
+
+_FORBIDDEN = re.compile(rb"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|\Z)|[/.]\Z")
 
 
 class RefPattern(Struct, frozen=True):
@@ -67,13 +69,10 @@ def is_reserved(ref: bytes) -> bool:
     folded = ref.lower()
     if not folded.startswith(b"refs/"):
         return True
-    return any(folded == name or folded.startswith(name + b"/") for name in RESERVED)
+    return folded in RESERVED or folded.startswith(_RESERVED_BELOW)
 
 
 def is_ref_name(ref: bytes) -> bool:
     """Tell whether ``ref`` is a full, well-formed ref name below ``refs/``."""
-    if len(ref) > MAX_REF or not ref.startswith(b"refs/") or _FORBIDDEN.search(ref) is not None:
-        return False
-    if ref.endswith((b"/", b".")):
-        return False
-    return not any(part.startswith(b".") or part.endswith(b".lock") for part in ref.split(b"/"))
+    is_full = len(ref) <= MAX_REF and ref.startswith(b"refs/")
+    return is_full and _FORBIDDEN.search(ref) is None

@@ -47,7 +47,7 @@ def test_sweeping_takes_what_is_old(tmp_path: Path) -> None:
     link = tmp_path / "link.new"
     link.symlink_to(target.parent)
     os.utime(link, (1, 1), follow_symlinks=False)
-    sweep(tmp_path, "*.new", 50)
+    sweep(tmp_path, "*.new", age=50)
     assert [p.exists() for p in (old, new, other, folder, target)] == [
         False,
         True,

@@ -15,7 +15,7 @@ import math
 GATHER_SECONDS = 0.2
 """Time in which bytes may gather: too short for anybody to be taken for silent."""
 
-MOST_BYTES = 128 << 10
+MOST_BYTES = 512 << 10
 """Bytes that gather at most; beyond that, waking up costs next to nothing."""
 
 MEMORY_SECONDS = 0.5

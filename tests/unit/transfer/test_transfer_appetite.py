@@ -37,7 +37,7 @@ def test_what_gathers_follows_the_rate() -> None:
 
 def test_it_is_bounded_on_fast_lines() -> None:
     appetite = fed(1e9, 0.1)
-    appetite.choose(PART)
+    appetite.choose(2 * MOST_BYTES)
     assert appetite.least == MOST_BYTES
 
 

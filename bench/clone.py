@@ -154,7 +154,7 @@ def measure(arguments: Arguments) -> Report:
         "`git repack -adfb`. Paced: bare, over a link of so many bytes of payload a second (tbf).",
         "The rate is such that the pack takes as long to arrive as to index with the compiled",
         "indexer when all of it is there (without the start of Python). Receiving: a client that",
-        "takes all parts through the same relay and does nothing with them.",
+        "takes all parts over the same link and does nothing with them.",
     )
     return Report("clone", method, tuple(contestants), tuple(comparisons))
 

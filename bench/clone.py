@@ -213,7 +213,6 @@ def _on_a_slower_link(contest: Contest, runs: int) -> tuple[list[Contestant], li
     How fast the machine is at the moment decides how fast the link is: each run measures it anew.
     """
     size = max(path.stat().st_size for path in contest.published.path.glob("objects/pack/*.pack"))
-    rates: list[float] = []
     indexing: list[float] = []
     receiving: list[float] = []
     ours: list[Cloned] = []
@@ -233,16 +232,17 @@ def _on_a_slower_link(contest: Contest, runs: int) -> tuple[list[Contestant], li
         scene.take("parts", url)
         for number in range(runs):
             indexing.append(_index(contest))
-            rates.append(size / indexing[-1])
-            say(f"run {number + 1} of {runs}: a link of {rates[-1] / 1e6:.1f} MB/s")
-            network.shape([far], rates[-1] * 8 * (PAYLOAD + HEADERS) / PAYLOAD)
+            rate = size / indexing[-1]
+            say(f"run {number + 1} of {runs}: a link of {rate / 1e6:.1f} MB/s")
+            network.shape([far], rate * 8 * (PAYLOAD + HEADERS) / PAYLOAD)
             began = time.perf_counter()
             scene.take("parts", url)
             receiving.append(time.perf_counter() - began)
             ours.append(Cloned(contest.clone(NATIVE, node.host)))
             trusting.append(Cloned(contest.clone(NATIVE, node.host, TRUSTING)))
             theirs.append(Cloned(contest.clone(STOCK, daemon.host)))
-    shown = f"paced to {min(rates) / 1e6:.1f}–{max(rates) / 1e6:.1f} MB/s"
+    slowest, fastest = (size / seconds / 1e6 for seconds in (max(indexing), min(indexing)))
+    shown = f"paced to {slowest:.1f}–{fastest:.1f} MB/s"
     alone = Contestant("indexing alone", (Figure("wall s", tuple(indexing)),))
     received = Contestant(f"receiving alone, {shown}", (Figure("wall s", tuple(receiving)),))
     native = _contestant(f"{NATIVE.name}, {shown}", ours)

@@ -165,7 +165,7 @@ impl<const W: usize> Engine<W> {
         for (segment, range) in self.segments.iter().zip(scanned) {
             entries += u64::from(range.end - range.start);
             bytes += match range.end - range.start {
-                count if count == segment.count => segment.end - segment.start,
+                count if count == segment.count => segment.length(),
                 _ => self.table.offset(range.end) - segment.start,
             };
         }
@@ -258,8 +258,7 @@ impl<const W: usize> Engine<W> {
             let tried = (ended == Ended::Starved).then_some(limit);
             let (at, scanned) = (scan.position(), segment.scanned());
             let ripe = Reach::ALL.map(|reach| {
-                let ripe_to = at.saturating_sub(reach.bytes(segment.length()));
-                self.table.beginning_after(ripe_to, scanned.clone())
+                self.table.beginning_after(segment.ripe_to(at, reach), scanned.clone())
             });
             self.queue.left(number, at, ripe, tried, ended == Ended::Complete);
         }
@@ -313,8 +312,8 @@ impl<const W: usize> Engine<W> {
     /// Whether few deltas will turn up any more that need an entry of a segment.
     pub(crate) fn is_ripe(&self, number: u32, reach: Reach) -> bool {
         self.segment_of(number).is_none_or(|segment| {
-            let ripe_from = self.table.offset(number).saturating_add(reach.bytes(segment.length()));
-            segment.is_scanned() || ripe_from < self.table.offset(segment.scanned().end)
+            let at = self.table.offset(segment.scanned().end);
+            segment.is_scanned() || self.table.offset(number) < segment.ripe_to(at, reach)
         })
     }
 

@@ -11,6 +11,7 @@ use crate::hash::{Algorithm, Hasher};
 use crate::inflate::{wrong_size, Inflater};
 use crate::oid::Oid;
 use crate::table::Table;
+use crate::work::Reach;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Release};
@@ -141,6 +142,11 @@ impl<const W: usize> Segment<W> {
     /// Its size in the pack, in bytes.
     pub fn length(&self) -> u64 {
         self.end - self.start
+    }
+
+    /// Where entries begin to be not ripe when the scan is at `at`.
+    pub fn ripe_to(&self, at: u64, reach: Reach) -> u64 {
+        at.saturating_sub(reach.bytes(self.length()))
     }
 
     /// Whether all its entries are scanned.

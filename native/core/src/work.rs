@@ -333,29 +333,34 @@ impl Queue {
 impl Place {
     /// Whether there is something to resolve now.
     fn has_left_something(&self) -> bool {
-        let ripe = || Reach::ALL.iter().any(|&reach| self.ripe(reach) > 0);
-        !self.late.is_empty() || !self.due.is_empty() || ripe()
+        !self.late.is_empty() || !self.due.is_empty() || self.ripe_reach().is_some()
     }
 
-    /// How many roots of a reach may be taken, as far as one job goes.
-    fn ripe(&self, reach: Reach) -> usize {
-        let limit = self.ripe[reach as usize];
-        let roots = self.roots[reach as usize].iter().take(ROOTS);
-        roots.take_while(|&&root| self.done || root < limit).count()
+    fn is_ripe(&self, reach: Reach, root: u32) -> bool {
+        self.done || root < self.ripe[reach as usize]
+    }
+
+    /// The reach whose first root is ripe, the nearer one if both are.
+    fn ripe_reach(&self) -> Option<Reach> {
+        let first = |reach: Reach| self.roots[reach as usize].front();
+        Reach::ALL
+            .into_iter()
+            .find(|&reach| first(reach).is_some_and(|&root| self.is_ripe(reach, root)))
     }
 
     /// Takes some of what there is to resolve now.
-    fn take(&mut self) -> Job {
+    fn take(&mut self) -> Option<Job> {
         if !self.late.is_empty() {
-            return Job::Late(self.late.split_off(self.late.len().saturating_sub(ROOTS)));
+            return Some(Job::Late(self.late.split_off(self.late.len().saturating_sub(ROOTS))));
         }
         if !self.due.is_empty() {
             let chunk = self.due.split_off(self.due.len().saturating_sub(ROOTS));
-            return Job::Deltas(chunk.into_iter().map(|(_, delta)| delta).collect());
+            return Some(Job::Deltas(chunk.into_iter().map(|(_, delta)| delta).collect()));
         }
-        let counts = Reach::ALL.map(|reach| (reach, self.ripe(reach)));
-        let (reach, count) = if counts[0].1 > 0 { counts[0] } else { counts[1] };
-        Job::Roots(self.roots[reach as usize].drain(..count).collect())
+        let reach = self.ripe_reach()?;
+        let roots = self.roots[reach as usize].iter().take(ROOTS);
+        let count = roots.take_while(|&&root| self.is_ripe(reach, root)).count();
+        Some(Job::Roots(self.roots[reach as usize].drain(..count).collect()))
     }
 
     /// Sees to it that deltas whose bases are made again are resolved, those of one base together.
@@ -403,7 +408,7 @@ impl State {
             return Some(Job::Deltas(self.deltas.split_off(keep)));
         }
         if let Some(number) = self.next_place() {
-            return Some(self.places[number].take());
+            return self.places[number].take();
         }
         let (from, to) = self.checksum(CHECKSUM_LEAST)?;
         self.hashing = true;

@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import fnmatch
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -103,12 +102,13 @@ def sweep(directory: Path, *patterns: str, age: float = STALE_SECONDS) -> None:
         age: in seconds.
     """
     limit = time.time() - age
-    matching = re.compile("|".join(map(fnmatch.translate, patterns)))
     try:
-        found = [path for path in directory.iterdir() if matching.match(path.name)]
+        present = list(directory.iterdir())
     except FileNotFoundError:
         return
-    for path in found:
+    for path in present:
+        if not any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns):
+            continue
         # Somebody else may sweep here too, or have been about to rename it after all.
         with contextlib.suppress(FileNotFoundError):
             about = path.lstat()
@@ -130,7 +130,7 @@ def room(name: str) -> Iterator[Path]:
     Args:
         name: what it is for, one of `ROOMS`; ``gittorrent-<name>-`` begins its own.
     """
-    patterns = (f"gittorrent-{known}-????????" for known in ROOMS)
+    patterns = [f"gittorrent-{known}-????????" for known in ROOMS]
     sweep(Path(tempfile.gettempdir()), *patterns, age=ROOM_SECONDS)
     directory = Path(tempfile.mkdtemp(prefix=f"gittorrent-{name}-"))
     try:

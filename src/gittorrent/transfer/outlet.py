@@ -98,7 +98,8 @@ class Outlet:
                 return
             try:
                 at = self._push(at, end, push)
-            except OSError as error:
+            except Exception as error:
+                # The loop would only log it, and call again and again.
                 done.set_exception(error)
             else:
                 if at == end:

@@ -57,6 +57,8 @@ def test_sweeping_takes_what_is_old(tmp_path: Path) -> None:
     ]
     assert not link.is_symlink()
     sweep(tmp_path / "absent", "*")
+    sweep(tmp_path, age=0)
+    assert new.exists(), "no pattern matches nothing"
 
 
 def test_rooms_of_the_dead_go_when_another_is_made(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import socket
 from typing import TYPE_CHECKING
@@ -141,5 +142,32 @@ def test_whoever_is_gone_ends_it() -> None:
             far.close()
             with pytest.raises(ConnectionError):
                 await task
+
+    asyncio.run(run())
+
+
+def test_an_unforeseen_error_reaches_who_sends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the socket was full before: the loop would call for ever otherwise."""
+    path = tmp_path / "pack"
+    path.write_bytes(DATA)
+    calls = 0
+    real = os.sendfile
+
+    def failing(sink: int, source: int, offset: int, count: int) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise ValueError("unforeseen")
+        return real(sink, source, offset, min(count, 1000))
+
+    async def run() -> None:
+        with pair() as (near, _):
+            outlet = Outlet(near, Limiter(None))
+            monkeypatch.setattr(os, "sendfile", failing)
+            with pytest.raises(ValueError, match="unforeseen"):
+                await asyncio.wait_for(outlet.send_file(path, 0, 5000), 10)
+            outlet.close()
 
     asyncio.run(run())

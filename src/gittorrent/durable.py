@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import fcntl
 import fnmatch
+import math
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -29,6 +31,9 @@ ROOMS = ("clone", "hash", "list", "scratch", "sign")
 
 ROOM_SECONDS = 14 * 24 * 3600
 """Age at which a temporary room is somebody's who died; git waits as long with its own."""
+
+SWEEP_SECONDS = 24 * 3600
+"""How often a process that goes on running looks for rooms of the dead."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -102,13 +107,13 @@ def sweep(directory: Path, *patterns: str, age: float = STALE_SECONDS) -> None:
         age: in seconds.
     """
     limit = time.time() - age
+    matches = re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)").match
     try:
-        present = list(directory.iterdir())
+        with os.scandir(directory) as present:
+            found = [Path(entry.path) for entry in present if matches(entry.name)]
     except FileNotFoundError:
         return
-    for path in present:
-        if not any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns):
-            continue
+    for path in found:
         # Somebody else may sweep here too, or have been about to rename it after all.
         with contextlib.suppress(FileNotFoundError):
             about = path.lstat()
@@ -124,16 +129,28 @@ def sweep(directory: Path, *patterns: str, age: float = STALE_SECONDS) -> None:
 def room(name: str) -> Iterator[Path]:
     """Make a directory for temporary files that is gone afterwards.
 
-    One that is left by a process that was killed goes when somebody makes another, much later,
-    whatever either of them is for.
+    One that is left by a process that was killed goes when another process makes its first, much
+    later, whatever either of them is for.
 
     Args:
         name: what it is for, one of `ROOMS`; ``gittorrent-<name>-`` begins its own.
     """
-    patterns = [f"gittorrent-{known}-????????" for known in ROOMS]
-    sweep(Path(tempfile.gettempdir()), *patterns, age=ROOM_SECONDS)
+    _sweep_rooms(tempfile.gettempdir(), time.monotonic())
     directory = Path(tempfile.mkdtemp(prefix=f"gittorrent-{name}-"))
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+_swept: dict[str, float] = {}
+"""When this process swept a directory of temporary files, by `time.monotonic`."""
+
+
+def _sweep_rooms(directory: str, now: float) -> None:
+    """Remove rooms of the dead, seldom: others' files may lie there by the thousand."""
+    if now < _swept.get(directory, -math.inf) + SWEEP_SECONDS:
+        return
+    _swept[directory] = now
+    patterns = [f"gittorrent-{known}-????????" for known in ROOMS]
+    sweep(Path(directory), *patterns, age=ROOM_SECONDS)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gittorrent import durable
-from gittorrent.durable import ROOM_SECONDS, ROOMS, STALE_SECONDS, room, sweep
+from gittorrent.durable import ROOM_SECONDS, ROOMS, STALE_SECONDS, SWEEP_SECONDS, room, sweep
 from gittorrent.git.packs import adopt_pack, tidy
 from gittorrent.git.runner import Git
 from gittorrent.git.scratch import receiving
@@ -61,7 +61,9 @@ def test_sweeping_takes_what_is_old(tmp_path: Path) -> None:
     assert new.exists(), "no pattern matches nothing"
 
 
-def test_rooms_of_the_dead_go_when_another_is_made(tmp_path: Path) -> None:
+def test_rooms_of_the_dead_go_with_the_first_of_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever they were for: who only fetches sweeps what publishing left, and vice versa."""
     with contextlib.ExitStack() as stack:
         dead = [stack.enter_context(room(name)) for name in ROOMS]
@@ -72,6 +74,10 @@ def test_rooms_of_the_dead_go_when_another_is_made(tmp_path: Path) -> None:
         for path in (*dead, mine, others):
             made(path / "file", 0)
             age(path, ROOM_SECONDS + 10)
+        with room("hash"):
+            assert all(path.exists() for path in dead), "this process has looked already"
+        later = time.monotonic() + SWEEP_SECONDS
+        monkeypatch.setattr(time, "monotonic", lambda: later)
         with room("hash") as living:
             assert not [path for path in dead if path.exists()]
             assert all(path.exists() for path in (living, mine, others))

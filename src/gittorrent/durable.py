@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import fcntl
 import fnmatch
-import math
 import os
 import re
 import shutil
@@ -135,7 +134,7 @@ def room(name: str) -> Iterator[Path]:
     Args:
         name: what it is for, one of `ROOMS`; ``gittorrent-<name>-`` begins its own.
     """
-    _sweep_rooms(tempfile.gettempdir(), time.monotonic())
+    _sweep_rooms(tempfile.gettempdir())
     directory = Path(tempfile.mkdtemp(prefix=f"gittorrent-{name}-"))
     try:
         yield directory
@@ -147,9 +146,10 @@ _swept: dict[str, float] = {}
 """When this process swept a directory of temporary files, by `time.monotonic`."""
 
 
-def _sweep_rooms(directory: str, now: float) -> None:
+def _sweep_rooms(directory: str) -> None:
     """Remove rooms of the dead, seldom: others' files may lie there by the thousand."""
-    if now < _swept.get(directory, -math.inf) + SWEEP_SECONDS:
+    now, last = time.monotonic(), _swept.get(directory)
+    if last is not None and now - last < SWEEP_SECONDS:
         return
     _swept[directory] = now
     patterns = [f"gittorrent-{known}-????????" for known in ROOMS]

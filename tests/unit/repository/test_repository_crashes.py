@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,10 @@ from support.publishing import builder, grow, publish
 
 
 def crashes(base: Path, work: Path) -> list[dict[str, Any]]:
+    # Whoever dies leaves its temporary rooms behind; the test's directory goes with the test.
     done = subprocess.run(
         [sys.executable, "-W", "error", crashing.__file__, str(base), str(work)],
-        capture_output=True, text=True, check=False,
+        capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(work)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.durable import locked_directory
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
 from gittorrent.wire.mirrorlist import MirrorState
@@ -62,7 +63,9 @@ class Database:
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            self._db.execute("PRAGMA journal_mode = WAL")
+            # Of two that turn a new database to WAL at once SQLite refuses one without waiting.
+            with locked_directory(path.parent):
+                self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._migrate(path)
         except sqlite3.DatabaseError as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,19 @@ def database(path: Path) -> Iterator[Database]:
     opened = Database(path)
     yield opened
     opened.close()
+
+
+def test_several_may_be_the_first_to_open_it(tmp_path: Path) -> None:
+    """Each of 40 databases is made by four at once, and none of them is refused."""
+    ready = threading.Barrier(4)
+
+    def opened(number: int) -> None:
+        ready.wait(30)
+        Database(tmp_path / f"{number}.sqlite").close()
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(40):
+            list(threads.map(opened, [number] * 4))
 
 
 def test_carried_repositories(database: Database) -> None:

@@ -1,5 +1,5 @@
 """``python -m gittorrent``: the same as the ``gittorrent`` command."""
 
-from gittorrent.cli.main import main
+from gittorrent.cli.start import main
 
 main()

@@ -210,6 +210,14 @@ class Running:
         """Return the processes of its group that live."""
         return [pid for pid, group, _ in processes() if group == self.pid]
 
+    def wait_all(self, seconds: float = PATIENCE) -> None:
+        """Wait until the program and all it started are gone; fail with what is left."""
+        limit = time.monotonic() + seconds
+        while left := [(pid, line) for pid, group, line in processes() if group == self.pid]:
+            if time.monotonic() > limit:
+                raise AssertionError(f"after {seconds:.0f} s there are still {left}")
+            select.select([], [], [], 0.01)
+
     def helpers(self) -> list[int]:
         """Return the remote helpers in its group."""
         return [

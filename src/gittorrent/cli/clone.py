@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +17,9 @@ from gittorrent.durable import room
 from gittorrent.git.runner import executable
 from gittorrent.terminal import STATUS_VARIABLE
 from gittorrent.transfer.location import SCHEME, parse_location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -56,12 +61,14 @@ def clone(
     words = [executable(), *(word for each in once for word in ("-c", each)), "clone"]
     if allow_unverified:
         words += ["-c", "gittorrent.allowUnverified=true"]
-    with room("clone") as folder:
+    with _outliving_git() as running, room("clone") as folder:
         status = folder / "status"
         environ = {**os.environ, STATUS_VARIABLE: str(status), "PATH": _path()}
         # Options of git's may stand anywhere, so they go before the end of options.
         options, places = _sort_out(arguments)
-        ended = _run([*words, *options, "--", url, *places], environ)
+        with subprocess.Popen([*words, *options, "--", url, *places], env=environ) as process:
+            running.append(process)
+            ended = process.wait()
         if ended < 0:
             sys.exit(128 - ended)
         if ended and status.exists():
@@ -69,20 +76,30 @@ def clone(
     sys.exit(1 if ended else 0)
 
 
-def _run(words: list[str], environ: dict[str, str]) -> int:
-    """Run git to its end, even when interrupted: it removes what it made, which takes a moment."""
-    with subprocess.Popen(words, env=environ) as process:
+@contextlib.contextmanager
+def _outliving_git() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Let SIGINT and SIGTERM go to git, which removes what it made, and then remove our own.
 
-        def pass_on(number: int, _frame: object) -> None:
-            if number == signal.SIGTERM:  # Ctrl-C reaches git by itself
-                process.terminate()
+    Yields the list that git's process is to be put on.
+    """
+    running: list[subprocess.Popen[bytes]] = []
 
-        former = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            return process.wait()
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
+    def pass_on(number: int, _frame: object) -> None:
+        if not running:
+            raise KeyboardInterrupt
+        if number == signal.SIGTERM:  # Ctrl-C reaches git by itself
+            running[0].terminate()
+
+    both = (signal.SIGINT, signal.SIGTERM)
+    former = {number: signal.getsignal(number) for number in both}
+    heard = [number for number in both if former[number] is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, pass_on)
+    try:
+        yield running
+    finally:
+        for number in heard:
+            signal.signal(number, former[number])
 
 
 _VALUED = frozenset(

@@ -126,8 +126,13 @@ async def _seed(
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
+
+    def cancel() -> None:
+        if not task.cancelling():  # a second time would cancel the cleaning up
+            task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, cancel)
     with contextlib.suppress(asyncio.CancelledError, TimeoutError):
         async with asyncio.timeout(seconds):
             await seed_clone(RepositoryShelf(carried), carried, location, limits, port)

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import os
 import select
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from gittorrent.git.runner import Git
 from gittorrent.git.scratch import make
 from gittorrent.helper.commands import CAPABILITIES, Options, Wanted, parse_fetch
 from gittorrent.helper.fetching import Fetcher
+from gittorrent.helper.interruptions import STATUS, Interruptions
 from gittorrent.helper.relay import relay
 from gittorrent.ids import SHA1
 from gittorrent.store.database import Database
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 _ORPHAN_SECONDS = 0.5
 _INPUT_BYTES = 1 << 16
-_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Helper:
@@ -54,6 +53,7 @@ class Helper:
         fetcher: does the work.
         reporter: tells the user.
         loop: runs what is asynchronous.
+        interruptions: cancel it.
     """
 
     def __init__(
@@ -63,12 +63,14 @@ class Helper:
         fetcher: Fetcher,
         reporter: TerminalReporter,
         loop: asyncio.AbstractEventLoop,
+        interruptions: Interruptions,
     ) -> None:
         self._location = location
         self._settings = settings
         self._fetcher = fetcher
         self._reporter = reporter
         self._loop = loop
+        self._interruptions = interruptions
         self._input = Input()
         self._options = Options()
         self._opened = False
@@ -153,31 +155,30 @@ class Helper:
         _say("")
 
     def _run(self, work: Coroutine[Any, Any, Any], *, hears_end: bool = False) -> Any:
-        return self._loop.run_until_complete(self._while_git_lives(work, hears_end))
+        return self._interruptions.run(self._loop, self._while_git_lives(work, hears_end))
 
     async def _while_git_lives(self, work: Coroutine[Any, Any, Any], hears_end: bool) -> Any:
-        """Do ``work`` until it is done, git goes away, or somebody interrupts it.
+        """Do ``work`` until it is done, git goes away, or this is cancelled.
 
-        With ``hears_end`` the work reads git's pipe itself, so its end means nothing here. An
-        interruption cancels the work, which then stops what it started and cleans up.
+        With ``hears_end`` the work reads git's pipe itself, so its end means nothing here. The
+        work is cancelled once only, since a second time would cancel its cleaning up.
         """
         task = self._loop.create_task(work)
-        for number in _INTERRUPTIONS:
-            self._loop.add_signal_handler(number, task.cancel)
+        is_interrupted = False
         try:
-            while not task.done():
+            while not task.done() and self._is_heard(hears_end):
                 await asyncio.wait([task], timeout=_ORPHAN_SECONDS)
-                # Asked once only: a second time would cancel the cleaning up.
-                alone = self._is_orphan() or (not hears_end and _pipe_is_closed())
-                if alone and not task.done() and not task.cancelling():
-                    task.cancel()
-            if task.cancelled():
-                raise KeyboardInterrupt
-            return task.result()
-        finally:
-            for number in _INTERRUPTIONS:
-                self._loop.remove_signal_handler(number)
-                signal.signal(number, signal.default_int_handler)
+        except asyncio.CancelledError:
+            is_interrupted = True
+        task.cancel()
+        await asyncio.wait([task])
+        result = task.result()
+        if is_interrupted:
+            raise asyncio.CancelledError
+        return result
+
+    def _is_heard(self, hears_end: bool) -> bool:
+        return not self._is_orphan() and (hears_end or not _pipe_is_closed())
 
     def _is_orphan(self) -> bool:
         return os.getppid() != self._parent
@@ -191,11 +192,12 @@ def main() -> int:
             "git runs this for gittorrent:// URLs; try: git clone gittorrent://HOST/NAME.git\n"
         )
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interruptions = Interruptions()
+    interruptions.install()
     status = 0
     reporter = TerminalReporter()
     try:
-        _run_helper(sys.argv[1], sys.argv[2], reporter)
+        _run_helper(sys.argv[1], sys.argv[2], reporter, interruptions)
     except GitTorrentError as error:
         status = error.exit_code
         _complain(reporter, error)
@@ -208,15 +210,19 @@ def main() -> int:
         status = trouble.exit_code
         _complain(reporter, trouble)
     except KeyboardInterrupt:
-        status = 130
+        status = STATUS
         reporter.close()
+    finally:
+        interruptions.settle()
     if status and (path := os.environ.get(STATUS_VARIABLE)):
         with contextlib.suppress(OSError):  # whoever wanted to know may be gone
             Path(path).write_text(str(status), encoding="ascii")
     return status
 
 
-def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
+def _run_helper(
+    remote: str, url: str, reporter: TerminalReporter, interruptions: Interruptions
+) -> None:
     location = parse_location(url)
     home = open_home()
     named = os.environ.get("GIT_DIR")
@@ -225,31 +231,31 @@ def _run_helper(remote: str, url: str, reporter: TerminalReporter) -> None:
         if not named:
             make(git_dir, SHA1)
         settings = read_settings(read_config(git_dir))
-        database = Database(home.database)
-        loop = asyncio.new_event_loop()
-        context = Context(
-            database,
-            home,
-            Git(git_dir),
-            reporter,
-            settings.sharing,
-            max_bytes=settings.max_bytes,
-            take_local=settings.use_node,
-        )
-        node = LocalNode(home.control, reporter) if settings.node_may_act else None
-        fetcher = Fetcher(remote, url, location, git_dir, context, reporter, node)
         is_left = False
-        try:
-            Helper(location, settings, fetcher, reporter, loop).serve()
+        # Closes what was opened, whenever an interruption comes.
+        with contextlib.ExitStack() as stack:
+            database = stack.enter_context(contextlib.closing(Database(home.database)))
+            loop = stack.enter_context(contextlib.closing(asyncio.new_event_loop()))
+            context = Context(
+                database,
+                home,
+                Git(git_dir),
+                reporter,
+                settings.sharing,
+                max_bytes=settings.max_bytes,
+                take_local=settings.use_node,
+            )
+            node = LocalNode(home.control, reporter) if settings.node_may_act else None
+            fetcher = Fetcher(remote, url, location, git_dir, context, reporter, node)
+            stack.callback(lambda: loop.run_until_complete(fetcher.close()))
+            stack.callback(reporter.close)
+            stack.callback(interruptions.settle)
+            Helper(location, settings, fetcher, reporter, loop, interruptions).serve()
             if settings.seed_seconds and fetcher.has_reels:
-                is_left = not loop.run_until_complete(fetcher.hand_over(settings.seed_seconds))
+                handing = fetcher.hand_over(settings.seed_seconds)
+                is_left = not interruptions.run(loop, handing)
             if is_left and settings.sharing.listen is None:
                 reporter.note("gittorrent.seedTime is left out, since gittorrent.listen is off")
-        finally:
-            reporter.close()
-            loop.run_until_complete(fetcher.close())
-            loop.close()
-            database.close()
         # Only now is the port free that the seed may be told to take.
         if is_left and settings.sharing.listen is not None:
             _go_on_seeding(git_dir, location, settings, settings.sharing.listen)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import threading
 from typing import NoReturn
@@ -16,6 +17,9 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run as git's remote helper."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Nobody wants a traceback of imports; what is worth cleaning up comes after them.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.disable()
     from gittorrent.helper.main import main as run
 

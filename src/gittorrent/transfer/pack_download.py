@@ -174,8 +174,11 @@ class PackDownload:
             await self._done
         finally:
             watcher.cancel()
-            await asyncio.gather(watcher, *self._tasks, return_exceptions=True)
-            self._threads.shutdown(wait=True)
+            try:
+                await asyncio.gather(watcher, *self._tasks, return_exceptions=True)
+            finally:
+                # Whatever cuts this short: idle threads would keep the process from ending.
+                self._threads.shutdown(wait=True)
         self._announce()
         await asyncio.to_thread(self._partial.sync)
         self._on_progress(self.figures())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import threading
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,39 @@ def test_a_failure_to_report_ends_the_download(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="after 0 parts"):
         asyncio.run(work())
+
+
+def test_being_cancelled_over_and_over_leaves_no_thread(tmp_path: Path) -> None:
+    async def work() -> None:
+        shape = PackShape(MANIFEST.pack_size, PART)
+        wanted = WantedPack(ReelName(None, MANIFEST.end), MANIFEST.id, shape, 3)
+        began, adopted = asyncio.Event(), asyncio.Event()
+
+        def look(figures: DownloadFigures) -> None:
+            began.set()
+            if figures.parts:
+                adopted.set()
+
+        text = MANIFEST.text() + b"signature"
+        with (
+            PartialPack(tmp_path, MANIFEST, text) as partial,
+            PartialPack(tmp_path, MANIFEST, text) as elsewhere,
+        ):
+            download = PackDownload(wanted, partial, lambda _prefix: None, look, lambda: True)
+            running = asyncio.create_task(download.run())
+            async with asyncio.timeout(20):
+                await began.wait()
+                elsewhere.store(0, PARTS[0])
+                await adopted.wait()
+            assert threads()
+            running.cancel()
+            await asyncio.sleep(0)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            assert not threads()  # while somebody still holds the download
+
+    def threads() -> list[str]:
+        return [one.name for one in threading.enumerate() if one.name.startswith("parts")]
+
+    asyncio.run(work())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from support.repositories import Made, make
 settings.register_profile("patient", deadline=None, print_blob=True)
 if "CI" not in os.environ:
     settings.load_profile("patient")
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would all programs below us.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from gittorrent.reel.pack import FilePiece
 from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer
 from gittorrent.transfer.appetite import Appetite
+from gittorrent.transfer.distance import least_round_trip
 from gittorrent.transfer.flood import Flood
 from gittorrent.transfer.outlet import Outlet
 from gittorrent.wire.messages import Bye, CancelParts, HaveBundle, Message, Question, ReceivePart
@@ -119,7 +120,7 @@ class Conversation:
         self._mid_payload = False
         self._asked_at = self._loop.time()
         self._flood = Flood(self._asked_at)
-        self._appetite = Appetite(self._loop.time())
+        self._appetite = Appetite(self._loop.time(), least_round_trip(sock))
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
@@ -270,7 +271,12 @@ class Conversation:
         """Within a payload, ask to be woken only when enough of it is there to be worth it."""
         within = self.session.receiving
         remaining = 0 if within is None else within.message.size - within.received
-        if self._is_tcp and self._appetite.choose(remaining):
+        if not self._is_tcp:
+            return
+        buffer = 0
+        if remaining and not self._appetite.is_near:
+            buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        if self._appetite.choose(remaining, buffer):
             least = self._appetite.least
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
 

@@ -43,7 +43,7 @@ from gittorrent.wire.session import Role, Session
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.transfer.limiter import Limits
@@ -395,8 +395,35 @@ def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:
     return PartSet(total, check_bitmap(message.parts, total))
 
 
+async def call(endpoint: Endpoint, trusted: AddressClass | None = None) -> socket.socket:
+    """Connect to a mirror and ask for a conversation; its first words wait to be read.
+
+    Args:
+        endpoint: a git:// one.
+        trusted: kind of address the endpoint was learned from; None if the user named it.
+
+    Raises:
+        CannotConnectError: nobody answers.
+        MirrorLostError: it hung up.
+    """
+    sock = (await connect(endpoint, trusted)).sock
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.sock_sendall(sock, service_request(MIRROR_SYNC, endpoint))
+    except OSError as error:
+        sock.close()
+        raise MirrorLostError(f"{endpoint.url}: {error}") from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 async def open_git_mirror(
-    endpoint: Endpoint, exchange: Exchange, trusted: AddressClass | None = None
+    endpoint: Endpoint,
+    exchange: Exchange,
+    trusted: AddressClass | None = None,
+    calling: Awaitable[socket.socket] | None = None,
 ) -> GitMirror:
     """Connect to a mirror and begin a conversation.
 
@@ -404,19 +431,14 @@ async def open_git_mirror(
         endpoint: a git:// one.
         exchange: what conversations share.
         trusted: kind of address the endpoint was learned from; None if the user named it.
+        calling: the outcome of `call` if it was begun before.
 
     Raises:
         CannotConnectError: nobody answers.
         MirrorLostError: it answers, but not in this protocol.
     """
-    dialled = await connect(endpoint, trusted)
-    loop = asyncio.get_running_loop()
-    try:
-        await loop.sock_sendall(dialled.sock, service_request(MIRROR_SYNC, endpoint))
-    except OSError as error:
-        dialled.sock.close()
-        raise MirrorLostError(f"{endpoint.url}: {error}") from error
-    mirror = GitMirror(endpoint.url, dialled.sock, exchange)
+    sock = await (call(endpoint, trusted) if calling is None else calling)
+    mirror = GitMirror(endpoint.url, sock, exchange)
     try:
         await mirror.ready()
     except BaseException:

@@ -32,6 +32,7 @@ from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import address_class, less_trusted, parse_learned_url
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Coroutine, Iterable
     from typing import Any
 
@@ -111,16 +112,22 @@ class Neighbours:
         self._watchers: set[asyncio.Task[None]] = set()
         self._redialling: asyncio.Task[None] | None = None
 
-    async def open_first(self, endpoint: Endpoint, kind: AddressClass) -> None:
+    async def open_first(
+        self,
+        endpoint: Endpoint,
+        kind: AddressClass,
+        calling: asyncio.Task[socket.socket] | None = None,
+    ) -> None:
         """Begin to talk to the mirror the user named.
 
         Args:
             endpoint: where it is.
             kind: of its address; what it tells of is judged by it.
+            calling: what calls it already.
         """
         self._trusted = kind
         self._known[endpoint.url] = (endpoint, None)  # the user may name any address
-        self._keep(await open_mirror(endpoint, self._exchange), endpoint.url)
+        self._keep(await open_mirror(endpoint, self._exchange, None, calling), endpoint.url)
 
     def gather(self, urls: Iterable[str]) -> None:
         """Begin to dial mirrors; they join downloads as they answer."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from gittorrent.transfer.dialling import ask_for_list
-from gittorrent.transfer.git_mirror import open_git_mirror
+from gittorrent.transfer.git_mirror import call, open_git_mirror
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+
     from gittorrent.transfer.git_mirror import Exchange
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.wire.mirrorlist import MirrorList
@@ -25,8 +30,36 @@ async def ask_list(
     return await ask_for_list_by_http(endpoint, trusted)
 
 
+@contextlib.asynccontextmanager
+async def calling_ahead(endpoint: Endpoint) -> AsyncIterator[asyncio.Task[socket.socket] | None]:
+    """Ask for a conversation before it is known whether there will be one.
+
+    That saves the round trips of connecting and asking, where others have to be made first. Nobody
+    reads what the mirror says until `open_mirror` is given the task. If the block fails, the
+    mirror is hung up on.
+
+    Yields:
+        What calls; None where there is nothing to gain.
+    """
+    if endpoint.scheme != "git":
+        yield None
+        return
+    calling = asyncio.get_running_loop().create_task(call(endpoint))
+    try:
+        yield calling
+    except BaseException:
+        calling.cancel()
+        await asyncio.wait([calling])
+        if not calling.cancelled() and calling.exception() is None:
+            calling.result().close()
+        raise
+
+
 async def open_mirror(
-    endpoint: Endpoint, exchange: Exchange, trusted: AddressClass | None = None
+    endpoint: Endpoint,
+    exchange: Exchange,
+    trusted: AddressClass | None = None,
+    calling: asyncio.Task[socket.socket] | None = None,
 ) -> Mirror:
     """Begin to talk to a mirror.
 
@@ -34,9 +67,10 @@ async def open_mirror(
         endpoint: where it is.
         exchange: what conversations share.
         trusted: kind of address the endpoint was learned from; None if the user named it.
+        calling: from `calling_ahead` of the same endpoint.
     """
     if endpoint.scheme == "git":
-        return await open_git_mirror(endpoint, exchange, trusted)
+        return await open_git_mirror(endpoint, exchange, trusted, calling)
     from gittorrent.transfer.http_mirror import open_http_mirror
 
     return await open_http_mirror(endpoint, trusted, exchange.limits.down)

@@ -5,9 +5,9 @@ clone by turns, each time into nothing and with nothing remembered: gittorrent w
 indexer where it is installed, gittorrent with git's, and git. Bytes are counted in a run of their
 own, through a relay. Measured bare, which leaves out what is the same for all, and with a checkout.
 
-The slower link is one on which receiving takes about as long as indexing does: its rate follows
-from the time the compiled indexer takes right before, and is the same for both. The kernel's link
-joins two network namespaces, which need root; without them it is left out.
+Slower links are those on which receiving takes about as long as indexing does, with the compiled
+indexer or with git's: their rates follow from the time it takes right before, and are the same for
+all. The kernel's link joins two network namespaces, which need root; without them it is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import contextlib
 import importlib.util
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ from netns import HEADERS, PAYLOAD, built, obstacle
 from scene import LOOPBACK, Published, Scene, Server, prepare_perfectly, program, remove, staged
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 GIT_WALL_LIMIT = 1.05
 """Of git clone's wall time, with git's own index-pack on both sides."""
@@ -139,11 +139,11 @@ def measure(arguments: Arguments) -> Report:
                 contestants += found.values()
                 comparisons += _compared(kind, found)
         if not HAVE_NATIVE:
-            say("the compiled indexer is not installed: no slower link")
+            say("the compiled indexer is not installed: no slower links")
         elif reason := obstacle():
-            say(f"no slower link: {reason}")
+            say(f"no slower links: {reason}")
         else:
-            more = _on_a_slower_link(contest, arguments.runs)
+            more = _on_slower_links(contest, arguments.runs)
             contestants += more[0]
             comparisons += more[1]
     contestants += counted
@@ -151,10 +151,10 @@ def measure(arguments: Arguments) -> Report:
     method = (
         "Client: the clone command and its children, peak of the largest process. Bytes: both",
         "directions, counted at a relay in one bare clone. The rival's repository is packed by",
-        "`git repack -adfb`. Paced: bare, over a link of so many bytes of payload a second (tbf).",
-        "The rate is such that the pack takes as long to arrive as to index with the compiled",
-        "indexer when all of it is there (without the start of Python). Receiving: a client that",
-        "takes all parts over the same link and does nothing with them.",
+        "`git repack -adfb`. At a pace: bare, over a link of so many bytes of payload a second",
+        "(tbf), on which the pack takes as long to arrive as to index when all of it is there,",
+        "with the compiled indexer (without the start of Python) or with git's. Receiving: a",
+        "client that takes all parts over the same link and does nothing with them.",
     )
     return Report("clone", method, tuple(contestants), tuple(comparisons))
 
@@ -204,20 +204,48 @@ def _by_turns(
     return {name: _contestant(f"{name}, {kind}", made) for name, made in done.items()}
 
 
-# --- the slower link -----------------------------------------------------------------------------
+# --- slower links ---------------------------------------------------------------------------------
 
 
-def _on_a_slower_link(contest: Contest, runs: int) -> tuple[list[Contestant], list[Comparison]]:
-    """Clone where receiving takes about as long as indexing does.
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a slower link is: the pack takes as long to arrive as an indexer takes for it.
 
-    How fast the machine is at the moment decides how fast the link is: each run measures it anew.
+    Args:
+        name: whose pace it is.
+        index: runs the indexer on the reel's pack, which is there, and returns seconds.
+    """
+
+    name: str
+    index: Callable[[Contest], float]
+
+
+@dataclass(slots=True)
+class Race:
+    """What was measured at one pace."""
+
+    pace: Pace
+    indexing: list[float] = field(default_factory=list)
+    receiving: list[float] = field(default_factory=list)
+    clones: dict[str, list[Cloned]] = field(default_factory=lambda: {name: [] for name in WAYS})
+
+
+WAYS: dict[str, tuple[Cloner, tuple[str, ...]]] = {
+    NATIVE.name: (NATIVE, ("--bare",)),
+    "the same without detection of collisions": (NATIVE, TRUSTING),
+    STOCK.name: (STOCK, ("--bare",)),
+}
+"""Who clones over slower links, and with which options."""
+
+
+def _on_slower_links(contest: Contest, runs: int) -> tuple[list[Contestant], list[Comparison]]:
+    """Clone where receiving takes about as long as indexing does, with either indexer.
+
+    How fast the machine is at the moment decides how fast the links are: each run measures it anew.
     """
     size = max(path.stat().st_size for path in contest.published.path.glob("objects/pack/*.pack"))
-    indexing: list[float] = []
-    receiving: list[float] = []
-    ours: list[Cloned] = []
-    trusting: list[Cloned] = []
-    theirs: list[Cloned] = []
+    paces = (Pace("native's pace", _index_natively), Pace("git's pace", _index_with_git))
+    races = [Race(pace) for pace in paces]
     with contextlib.ExitStack() as stack:
         network = stack.enter_context(built(2))
         far, near = network.nodes
@@ -231,33 +259,45 @@ def _on_a_slower_link(contest: Contest, runs: int) -> tuple[list[Contestant], li
         stack.enter_context(near.entered())
         scene.take("parts", url)
         for number in range(runs):
-            indexing.append(_index(contest))
-            rate = size / indexing[-1]
-            say(f"run {number + 1} of {runs}: a link of {rate / 1e6:.1f} MB/s")
-            network.shape([far], rate * 8 * (PAYLOAD + HEADERS) / PAYLOAD)
-            began = time.perf_counter()
-            scene.take("parts", url)
-            receiving.append(time.perf_counter() - began)
-            ours.append(Cloned(contest.clone(NATIVE, node.host)))
-            trusting.append(Cloned(contest.clone(NATIVE, node.host, TRUSTING)))
-            theirs.append(Cloned(contest.clone(STOCK, daemon.host)))
-    slowest, fastest = (size / seconds / 1e6 for seconds in (max(indexing), min(indexing)))
-    shown = f"paced to {slowest:.1f}–{fastest:.1f} MB/s"
-    alone = Contestant("indexing alone", (Figure("wall s", tuple(indexing)),))
-    received = Contestant(f"receiving alone, {shown}", (Figure("wall s", tuple(receiving)),))
-    native = _contestant(f"{NATIVE.name}, {shown}", ours)
-    without = _contestant(f"the same without detection of collisions, {shown}", trusting)
-    stock = _contestant(f"git, {shown}", theirs)
+            for race in races:
+                race.indexing.append(race.pace.index(contest))
+                rate = size / race.indexing[-1]
+                say(f"{race.pace.name}: run {number + 1} of {runs}: {rate / 1e6:.1f} MB/s")
+                network.shape([far], rate * 8 * (PAYLOAD + HEADERS) / PAYLOAD)
+                began = time.perf_counter()
+                scene.take("parts", url)
+                race.receiving.append(time.perf_counter() - began)
+                for name, (cloner, options) in WAYS.items():
+                    host = daemon.host if cloner.switch is None else node.host
+                    race.clones[name].append(Cloned(contest.clone(cloner, host, options)))
+                network.shape([far], None)
+    found = [_judged(race, size) for race in races]
+    return [c for contestants, _ in found for c in contestants], [c for _, cs in found for c in cs]
+
+
+def _judged(race: Race, size: int) -> tuple[list[Contestant], list[Comparison]]:
+    """Compare clones with what takes longer there: indexing alone or receiving alone."""
+    name = race.pace.name
+    slowest, fastest = (size / s / 1e6 for s in (max(race.indexing), min(race.indexing)))
+    shown = f"{name}, {slowest:.1f}–{fastest:.1f} MB/s"
+    alone = Contestant(f"indexing alone, {name}", (Figure("wall s", tuple(race.indexing)),))
+    received = Contestant(f"receiving alone, {shown}", (Figure("wall s", tuple(race.receiving)),))
+    clones = {way: _contestant(f"{way}, {name}", made) for way, made in race.clones.items()}
     longer = max(alone, received, key=lambda one: one.median("wall s"))
-    return [alone, received, native, without, stock], [
-        ratio(f"paced: {NATIVE.name} / {longer.name}", "wall s", native, longer, PACED_LIMIT),
-        ratio("paced: without detection / the same", "wall s", without, longer),
-        ratio("paced: git / the same", "wall s", stock, longer),
+    which = "indexing" if longer is alone else "receiving"
+    return [alone, received, *clones.values()], [
+        ratio(
+            f"{name}: {way} / {which} alone",
+            "wall s",
+            clone,
+            longer,
+            PACED_LIMIT if way == NATIVE.name else None,
+        )
+        for way, clone in clones.items()
     ]
 
 
-def _index(contest: Contest) -> float:
-    """Index the reel's pack, which is there, and return seconds."""
+def _index_natively(contest: Contest) -> float:
     reels, out = contest.scene.room(), contest.scene.room()
     words = [*program(), "reel", "show", contest.published.path, "--json"]
     reels.write_bytes(run(words, contest.scene.with_home(contest.home)).output)
@@ -266,6 +306,21 @@ def _index(contest: Contest) -> float:
     used = run([sys.executable, once, reels, out, "plain"], contest.scene.environ)
     remove(out)
     return float(used.output.split()[0])
+
+
+def _index_with_git(contest: Contest) -> float:
+    """Index as a clone does: objects are not held to fsck's rules, links are followed."""
+    scene, room = contest.scene, contest.scene.room()
+    scene.git("init", "-q", "--bare", room)
+    pack = max(
+        contest.published.path.glob("objects/pack/*.pack"), key=lambda path: path.stat().st_size
+    )
+    copy = room / "reel.pack"
+    copy.hardlink_to(pack)
+    check = "--check-self-contained-and-connected"
+    used = run(["git", "-C", room, "index-pack", check, copy], scene.environ)
+    remove(room)
+    return used.wall
 
 
 def _count_bytes(contest: Contest) -> tuple[Contestant, Contestant]:

@@ -1,7 +1,8 @@
 """A shaped network on one machine: nodes in network namespaces, joined by a bridge in another.
 
 Tracks the namespaces, what was started in them, and how each link is shaped. A node has one veth
-pair; the end in its own namespace shapes what it sends, the end at the bridge what it gets. Bytes
+pair; the end in its own namespace shapes what it sends, the end at the bridge what it gets. A
+distant node has a line that takes its time (`delay_line`) between the bridge and that end. Bytes
 are read from the bridge's ports: what a node really sent, and what really reached it.
 
 Rules: Linux and root only; needs ``ip`` and ``tc``. Whatever happens, leaving the ``with`` block
@@ -20,6 +21,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -56,6 +58,7 @@ END_SECONDS = 10.0
 """Time that killed processes get to be gone."""
 
 _CLONE_NEWNET = 0x40000000
+_DELAY_LINE = Path(__file__).resolve().parent / "delay_line.py"
 _NAMESPACES = Path("/run/netns")
 _MAX_NODES = 250
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(k|m|g)bit\Z")
@@ -161,6 +164,40 @@ class Network:
                     burst = max(MIN_BURST, round(rate / 8 * BURST_SECONDS))
                     shape = ["tbf", "rate", f"{rate:.0f}bit", "burst", f"{burst}b"]
                     _call([*words, "add", "dev", device, "root", *shape, "latency", QUEUE])
+
+    @contextlib.contextmanager
+    def distant(self, node: Node, seconds: float) -> Iterator[None]:
+        """Put a node so far away for the block that each frame to or from it takes that long.
+
+        Args:
+            node: which.
+            seconds: each way, so a round trip takes twice as long.
+        """
+        line = f"{node.port}-line"
+        _ip(
+            [
+                f"link set {node.port} nomaster",
+                f"link add {line} type veth peer name {line}-end",
+                f"link set {line}-end master bridge",
+                f"link set {line}-end up",
+                f"link set {line} up",
+            ],
+            self._hub,
+        )
+        words: list[str | Path] = [sys.executable, _DELAY_LINE, node.port, line, str(seconds)]
+        with _entered(self._hub):
+            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        with process:
+            try:
+                assert process.stdout is not None
+                if process.stdout.readline() != b"ready\n":
+                    raise BenchError("the delay line did not start")
+                yield
+                if process.poll() is not None:
+                    raise BenchError("the delay line broke")
+            finally:
+                process.kill()
+        _ip([f"link del {line}", f"link set {node.port} master bridge"], self._hub)
 
     def traffic(self) -> dict[Node, Traffic]:
         """Return the payload bytes of all nodes since the network was built."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,41 +176,13 @@ def _growth(scene: Scene, published: Published, home: Path) -> Contestant:
     sizes: list[int] = []
     for number in range(GROWTH_RUNS):
         before, _ = _reels(scene, published, home)
-        _commit(scene, published.path, f"change {number}\n")
+        scene.commit(published.path, f"change {number}\n")
         used.append(scene.publish(published.path, home)[1])
         _await_orphans()
         sizes.append(_reels(scene, published, home)[0] - before)
         if sizes[-1] <= 0:
             raise BenchError("publishing a commit made no reel")
     return _contestant("publish one commit", used, *sizes)
-
-
-def _commit(scene: Scene, repository: Path, line: str) -> None:
-    """Append a line to the first plain file of HEAD's tree."""
-    git: list[str | Path] = ["-C", repository]
-    listed = scene.git(*git, "ls-tree", "HEAD").splitlines()
-    entry = next((one for one in listed if one.startswith("100644 blob ")), None)
-    if entry is None:
-        raise BenchError("HEAD's top directory has no file to change")
-    old, _, name = entry.removeprefix("100644 blob ").partition("\t")
-    content = run(["git", *git, "cat-file", "blob", old], scene.environ).output
-    blob = _write(scene, repository, ["hash-object", "-w", "--stdin"], content + line.encode())
-    listed[listed.index(entry)] = f"100644 blob {blob}\t{name}"
-    tree = _write(scene, repository, ["mktree"], ("\n".join(listed) + "\n").encode())
-    commit = scene.git(*git, "commit-tree", "-p", "HEAD", "-m", line.strip(), tree)
-    scene.git(*git, "update-ref", scene.git(*git, "symbolic-ref", "HEAD"), commit)
-
-
-def _write(scene: Scene, repository: Path, words: list[str], content: bytes) -> str:
-    """Run git with input and return the object id it answers with."""
-    done = subprocess.run(
-        ["git", "-C", repository, *words],
-        input=content,
-        stdout=subprocess.PIPE,
-        env=scene.environ,
-        check=True,
-    )
-    return done.stdout.decode("ascii").strip()
 
 
 if __name__ == "__main__":

@@ -125,6 +125,32 @@ class Scene:
         told = json.loads(used.output)
         return Published(told["repository_id"], told["name"], Path(told["path"])), used
 
+    def commit(self, repository: Path, line: str) -> None:
+        """Append a line to the first plain file of HEAD's tree, on HEAD's branch."""
+        git: list[str | Path] = ["-C", repository]
+        listed = self.git(*git, "ls-tree", "HEAD").splitlines()
+        entry = next((one for one in listed if one.startswith("100644 blob ")), None)
+        if entry is None:
+            raise BenchError("HEAD's top directory has no file to change")
+        old, _, name = entry.removeprefix("100644 blob ").partition("\t")
+        content = run(["git", *git, "cat-file", "blob", old], self.environ).output
+        blob = self._write(repository, ["hash-object", "-w", "--stdin"], content + line.encode())
+        listed[listed.index(entry)] = f"100644 blob {blob}\t{name}"
+        tree = self._write(repository, ["mktree"], ("\n".join(listed) + "\n").encode())
+        commit = self.git(*git, "commit-tree", "-p", "HEAD", "-m", line.strip(), tree)
+        self.git(*git, "update-ref", self.git(*git, "symbolic-ref", "HEAD"), commit)
+
+    def _write(self, repository: Path, words: list[str], content: bytes) -> str:
+        """Run git with input and return the object id it answers with."""
+        done = subprocess.run(
+            ["git", "-C", repository, *words],
+            input=content,
+            stdout=subprocess.PIPE,
+            env=self.environ,
+            check=True,
+        )
+        return done.stdout.decode("ascii").strip()
+
     def take(self, kind: str, url: str) -> int:
         """Take a clone's bytes with the light client and return how many of them were pack.
 

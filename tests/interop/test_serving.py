@@ -485,8 +485,9 @@ def test_up_limit_paces_everything(carried: Carried, tmp_path: Path, kind: str) 
 
 
 SERVER = """
-import asyncio, sys
+import sys
 from pathlib import Path
+from gittorrent.interruptions import PROCESS, run
 from gittorrent.node.catalogue import catalogue_of_paths
 from gittorrent.node.node import Node, Options
 from gittorrent.store.home import Home
@@ -498,9 +499,10 @@ async def main():
     node = Node(catalogue, None, home, Options(git=here, http=here))
     await node.start()
     print(*node.addresses, flush=True)
-    await node.run_until_signalled()
+    await node.run_until_interrupted()
 
-asyncio.run(main())
+PROCESS.install()
+run(main())
 """
 
 

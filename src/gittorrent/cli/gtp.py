@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +13,9 @@ from gittorrent.cli.gtp_metainfo import author_of, file_argument, metainfo, read
 from gittorrent.cli.output import json_option, quiet_option, with_progress
 from gittorrent.durable import write_atomically
 from gittorrent.errors import UnverifiedError, UsageError
+from gittorrent.interruptions import run, until_interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from gittorrent.cli.output import StepProgress
     from gittorrent.gtp.metainfo import Metainfo
     from gittorrent.gtp.node.daemon import GtpNode
@@ -101,7 +98,7 @@ def serve(
         from gittorrent.gtp.node.authoring import update_reference
 
         update_reference(repo, info, author_of(repo, key, signs=bool(info.pubkey)))
-    asyncio.run(_serve(info, repo, _place(listen), peers, up_limit, as_json=as_json))
+    run(_serve(info, repo, _place(listen), peers, up_limit, as_json=as_json))
 
 
 async def _serve(
@@ -121,7 +118,7 @@ async def _serve(
     try:
         await node.start()
         _say_listening(node, info, as_json=as_json)
-        await _until_signalled()
+        await until_interrupted()
     finally:
         await node.stop()
         if swarm.holding is not None:
@@ -183,7 +180,7 @@ def clone(
 
     def work(progress: StepProgress) -> None:
         node = _node(place, up_limit, _is_local(info, peers))
-        asyncio.run(_clone(node, info, directory, options, peers, progress, seed=seed))
+        run(_clone(node, info, directory, options, peers, progress, seed=seed))
 
     with_progress(quiet, work)
 
@@ -209,7 +206,7 @@ async def _clone(
         click.echo(f"{directory}: {len(reference.refs)} refs of {reference.id.hex()}")
         if seed:
             _say_listening(node, info, as_json=False)
-            await _until_signalled()
+            await until_interrupted()
     finally:
         await node.stop()
         clone_.close()
@@ -258,7 +255,7 @@ def tracker(
         return
     if not places:
         raise UsageError("where to listen? name it with --http HOST:PORT")
-    asyncio.run(_track(infos, [_place(p) for p in places], database, behind_proxy, as_json=as_json))
+    run(_track(infos, [_place(p) for p in places], database, behind_proxy, as_json=as_json))
 
 
 async def _track(
@@ -281,7 +278,7 @@ async def _track(
             click.echo(json.dumps({"listening": server.addresses}))
         for address in [] if as_json else server.addresses:
             click.echo(f"tracker at {address}")
-        await _until_signalled()
+        await until_interrupted()
     finally:
         await server.stop()
         store.close()
@@ -324,11 +321,3 @@ def _log_to_stderr(verbose: bool) -> None:
         level=logging.INFO if verbose else logging.ERROR,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-
-
-async def _until_signalled() -> None:
-    loop, signalled = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled.set)
-    waiting: Awaitable[bool] = signalled.wait()
-    await waiting

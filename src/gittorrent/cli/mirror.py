@@ -11,6 +11,7 @@ import click
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
 from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.errors import GitTorrentError
+from gittorrent.interruptions import run
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
@@ -70,7 +71,7 @@ def mirror(
     sharing = Sharing(up_limit=up_limit, down_limit=down_limit, peer_up_limit=peer_up_limit)
     mirroring = Mirroring(location, home, database, reporter, sharing)
     try:
-        asyncio.run(_mirror(mirroring, reporter, name, once, interval, quiet, as_json))
+        run(_mirror(mirroring, reporter, name, once, interval, quiet, as_json))
     finally:
         reporter.close()
         database.close()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
 
 from gittorrent.cli.output import json_option, print_json, print_table
+from gittorrent.interruptions import run
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.opening import ask_list
 
@@ -21,7 +20,7 @@ def mirrors(url: str, as_json: bool) -> None:
     Example:
       gittorrent mirrors gittorrent://mirror.example.org/project.git
     """
-    found, _ = asyncio.run(ask_list(parse_location(url).endpoint))
+    found, _ = run(ask_list(parse_location(url).endpoint))
     if as_json:
         print_json(
             {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from pathlib import Path
 
 import click
@@ -15,6 +14,7 @@ from gittorrent.cli.output import StepProgress, quiet_option
 from gittorrent.errors import UnreachableError, UsageError
 from gittorrent.git.repository import find_repository, read_config, require_complete
 from gittorrent.git.runner import Git
+from gittorrent.interruptions import run
 from gittorrent.node.shelf import RepositoryShelf
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database
@@ -87,10 +87,10 @@ def seed(
     progress = StepProgress(quiet=quiet)
     context = Context(database, home, Git(found.git_dir), reporter)
     try:
-        done = asyncio.run(prepare(carried, location, context, progress))
+        done = run(prepare(carried, location, context, progress))
         progress.close()
         if hand_over:
-            granted = asyncio.run(_hand_over(carried, location, home, reporter, seconds or 0))
+            granted = run(_hand_over(carried, location, home, reporter, seconds or 0))
             if not quiet:
                 click.echo(f"the node seeds {carried.about.name} for {granted} s")
             return
@@ -99,7 +99,7 @@ def seed(
                 f"seeding {carried.about.name}: {done.held} reels held, {done.built} built,"
                 f" {done.failed} not possible here"
             )
-        asyncio.run(_seed(carried, location, limits, port or 0, seconds))
+        run(_seed(carried, location, limits, port or 0, seconds))
     finally:
         progress.close()
         database.close()
@@ -123,16 +123,6 @@ async def _hand_over(
 async def _seed(
     carried: Carried, location: Location, limits: Limits, port: int, seconds: int | None
 ) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    loop = asyncio.get_running_loop()
-
-    def cancel() -> None:
-        if not task.cancelling():  # a second time would cancel the cleaning up
-            task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, cancel)
     with contextlib.suppress(asyncio.CancelledError, TimeoutError):
         async with asyncio.timeout(seconds):
             await seed_clone(RepositoryShelf(carried), carried, location, limits, port)

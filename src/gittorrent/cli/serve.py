@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from gittorrent.cli.output import json_option
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository
 from gittorrent.git.runner import Git, GitError
+from gittorrent.interruptions import run
 from gittorrent.node import events
 from gittorrent.node.caching import KEEP_SECONDS, KeepOptions
 from gittorrent.node.catalogue import Catalogue, catalogue_of_database, catalogue_of_paths
@@ -127,7 +127,7 @@ def serve(
             catalogue = catalogue_of_paths([_published_copy(p) for p in places], database)
         else:
             catalogue = catalogue_of_database(database)
-        asyncio.run(_serve(catalogue, database, home, options, as_json=as_json))
+        run(_serve(catalogue, database, home, options, as_json=as_json))
     finally:
         database.close()
 
@@ -137,7 +137,8 @@ async def _serve(
 ) -> None:
     node = Node(catalogue, database, home, options)
     await node.start()
-    await node.run_until_signalled(lambda: _show(node, catalogue, as_json=as_json))
+    _show(node, catalogue, as_json=as_json)
+    await node.run_until_interrupted()
 
 
 def _show(node: Node, catalogue: Catalogue, *, as_json: bool) -> None:

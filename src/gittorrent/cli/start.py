@@ -1,26 +1,27 @@
 """Where the ``gittorrent`` command begins and ends.
 
-Between the first instruction and the first thing worth cleaning up lie imports, as between the last
-and the end. Whoever presses Ctrl-C there wants no traceback of them.
+Between the first instruction and the first thing worth cleaning up lie imports. Whoever presses
+Ctrl-C there wants no traceback of them.
 """
 
 from __future__ import annotations
 
 import signal
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # even `typing` takes a moment
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
     """Run the command line."""
-    takes_sigint = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if takes_sigint:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from gittorrent.cli.main import main as run
+    from gittorrent.interruptions import PROCESS
 
+    PROCESS.install()
     try:
-        if takes_sigint:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         run()
     finally:
-        if takes_sigint:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        PROCESS.settle()

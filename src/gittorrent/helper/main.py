@@ -21,9 +21,9 @@ from gittorrent.git.runner import Git
 from gittorrent.git.scratch import make
 from gittorrent.helper.commands import CAPABILITIES, Options, Wanted, parse_fetch
 from gittorrent.helper.fetching import Fetcher
-from gittorrent.helper.interruptions import STATUS, Interruptions
 from gittorrent.helper.relay import relay
 from gittorrent.ids import SHA1
+from gittorrent.interruptions import PROCESS, STATUS, Interruptions
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.terminal import STATUS_VARIABLE, TerminalReporter
@@ -192,12 +192,11 @@ def main() -> int:
             "git runs this for gittorrent:// URLs; try: git clone gittorrent://HOST/NAME.git\n"
         )
         return 2
-    interruptions = Interruptions()
-    interruptions.install()
+    PROCESS.install()
     status = 0
     reporter = TerminalReporter()
     try:
-        _run_helper(sys.argv[1], sys.argv[2], reporter, interruptions)
+        _run_helper(sys.argv[1], sys.argv[2], reporter, PROCESS)
     except GitTorrentError as error:
         status = error.exit_code
         _complain(reporter, error)
@@ -213,7 +212,7 @@ def main() -> int:
         status = STATUS
         reporter.close()
     finally:
-        interruptions.settle()
+        PROCESS.settle()
     if status and (path := os.environ.get(STATUS_VARIABLE)):
         with contextlib.suppress(OSError):  # whoever wanted to know may be gone
             Path(path).write_text(str(status), encoding="ascii")

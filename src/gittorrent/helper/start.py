@@ -7,12 +7,11 @@ when all is written and closed.
 
 from __future__ import annotations
 
-import gc
-import os
 import signal
-import sys
-import threading
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # even `typing` takes a moment
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
@@ -20,6 +19,11 @@ def main() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Nobody wants a traceback of imports; what is worth cleaning up comes after them.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    import gc
+    import os
+    import sys
+    import threading
+
     gc.disable()
     from gittorrent.helper.main import main as run
 

@@ -8,11 +8,11 @@ behind.
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from gittorrent.interruptions import until_interrupted
 from gittorrent.node.announce import Announcer
 from gittorrent.node.caching import Caching, KeepOptions
 from gittorrent.node.children import Children
@@ -32,7 +32,6 @@ from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
 
     from gittorrent.node.catalogue import Catalogue
     from gittorrent.node.connections import Serve
@@ -176,25 +175,11 @@ class Node:
         finally:
             self._snapshot.remove()
 
-    async def run_until_signalled(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until SIGTERM or SIGINT, then stop.
-
-        Args:
-            ready: called once signals are waited for; whoever hears of it may send one.
-        """
-        loop = asyncio.get_running_loop()
-        signalled = asyncio.Event()
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for number in signals:
-            loop.add_signal_handler(number, signalled.set)
-        try:
-            ready()
-            await signalled.wait()
-            _log.info("stopping", "stopping")
-            await self.stop()
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
+    async def run_until_interrupted(self) -> None:
+        """Serve until a signal, or whatever cancels this, then stop."""
+        await until_interrupted()
+        _log.info("stopping", "stopping")
+        await self.stop()
 
     def _is_local(self) -> bool:
         """Tell whether callers at loopback and private addresses are what this node is for.

@@ -9,7 +9,13 @@ from typing import Never
 
 import pytest
 
-from gittorrent.helper.interruptions import PATIENCE_SECONDS, STATUS, Interruptions
+from gittorrent.interruptions import (
+    PATIENCE_SECONDS,
+    STATUS,
+    Interruptions,
+    run,
+    until_interrupted,
+)
 
 
 class _Left(BaseException):
@@ -115,3 +121,45 @@ def test_work_that_fails_says_so(loop: asyncio.AbstractEventLoop) -> None:
 
     with pytest.raises(ValueError, match="no"):
         Scene().interruptions.run(loop, work())
+
+
+def test_nothing_interrupts_a_held_block_but_its_end() -> None:
+    scene, done = Scene(), []
+
+    def held() -> None:
+        with scene.interruptions.held():
+            scene.signal()
+            scene.signal()
+            done.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt):
+        held()
+    assert done
+    with scene.interruptions.held():
+        scene.signal()  # a later one; nothing is owed for it
+
+
+def test_whoever_only_waits_for_a_signal_goes_on(loop: asyncio.AbstractEventLoop) -> None:
+    scene = Scene()
+
+    async def serve() -> str:
+        await until_interrupted()
+        scene.signal()
+        await asyncio.sleep(0)
+        return "stopped"
+
+    loop.call_later(0.01, scene.signal)
+    assert scene.interruptions.run(loop, serve()) == "stopped"
+
+
+def test_what_a_run_left_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gittorrent.interruptions.PROCESS", Scene().interruptions)
+    left: list[asyncio.Task[None]] = []
+
+    async def work() -> int:
+        left.append(asyncio.create_task(asyncio.sleep(60)))
+        await asyncio.sleep(0)
+        return 7
+
+    assert run(work()) == 7
+    assert left[0].cancelled()

@@ -1,0 +1,162 @@
+"""SIGINT and SIGTERM, which come in numbers: Ctrl-C reaches everybody, and git passes it on.
+
+The first of them interrupts. What follows must not cut short the cleaning up that it began, unless
+that takes so long that somebody insists.
+
+Every command begins with this, and few need asyncio, which is slow to import: whoever brings a
+coroutine has imported it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine, Iterator
+    from types import FrameType
+    from typing import Any, Never
+
+PATIENCE_SECONDS = 3.0
+"""How long cleaning up may take before one more signal ends the program where it is."""
+
+STATUS = 130
+"""Exit status of whoever was interrupted, as shells have it."""
+
+
+class Interruptions:
+    """What SIGINT and SIGTERM do to this program; works from the main thread.
+
+    Args:
+        clock: monotonic seconds.
+        leave: ends the program at once with a status.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        leave: Callable[[int], Never] = os._exit,
+    ) -> None:
+        self._clock = clock
+        self._leave = leave
+        self._since: float | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._is_held = False
+        self._is_owed = False
+
+    def install(self) -> None:
+        """Take over both signals, for good; what the caller had us ignore stays ignored."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self.note)
+
+    def settle(self) -> None:
+        """Interrupt nothing from now on: what is left to do is cleaning up."""
+        if self._since is None:
+            self._since = self._clock()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let nothing interrupt the block.
+
+        Raises:
+            KeyboardInterrupt: after the block, for a first signal that came in it.
+        """
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+        if self._is_owed:
+            self._is_owed = False
+            raise KeyboardInterrupt
+
+    def note(self, _number: int, _frame: FrameType | None) -> None:
+        """Take a signal.
+
+        Raises:
+            KeyboardInterrupt: it is the first, and no work is running that could be cancelled.
+        """
+        if self._since is not None:
+            if self._clock() - self._since >= PATIENCE_SECONDS:
+                self._leave(STATUS)
+            return
+        self._since = self._clock()
+        if self._is_held:
+            self._is_owed = True
+        elif self._task is None:
+            raise KeyboardInterrupt
+        else:
+            self._task.cancel()
+
+    def run(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do ``work`` and return what it returns; the first signal cancels it.
+
+        Raises:
+            KeyboardInterrupt: it was cancelled, and has stopped what it started.
+        """
+        from asyncio import CancelledError
+
+        task = loop.create_task(work)
+        with _woken_by_signals(loop):
+            self._task = task
+            try:
+                return loop.run_until_complete(task)
+            except CancelledError:
+                raise KeyboardInterrupt from None
+            finally:
+                self._task = None
+
+
+PROCESS = Interruptions()
+"""Those of this process: it has one handler for each signal."""
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Do ``work`` in a loop of its own, as `asyncio.run` does; signals interrupt it in our way.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted, and has stopped what it started.
+    """
+    import asyncio
+
+    runner = asyncio.Runner()
+    try:
+        return PROCESS.run(runner.get_loop(), work)
+    finally:
+        with PROCESS.held():
+            runner.close()
+
+
+async def until_interrupted() -> None:
+    """Wait for the first signal; the caller goes on, and is not interrupted again."""
+    import asyncio
+
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.get_running_loop().create_future()
+
+
+@contextlib.contextmanager
+def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Let signals wake the loop: just before it falls asleep it would not notice one."""
+    import socket
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are none of this thread's business
+        return
+    read, write = socket.socketpair()
+    with read, write:
+        read.setblocking(False)
+        write.setblocking(False)
+        loop.add_reader(read, read.recv, 1 << 12)
+        former = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(former)
+            loop.remove_reader(read)

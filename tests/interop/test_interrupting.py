@@ -1,0 +1,60 @@
+"""Ctrl-C pressed over and over ends every long command as one does: quietly, leaving nothing."""
+
+from __future__ import annotations
+
+import random
+import select
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gittorrent.repository.carried import Carried
+from support import nodes
+from support.nodes import Served
+from support.programs import Person, wait_until
+
+
+@pytest.fixture(scope="module")
+def node(large: Carried, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    options = nodes.Options(git=(("127.0.0.1", 0),), up_limit=4 << 20, announce=False)
+    home = nodes.make_home(tmp_path_factory.mktemp("node"))
+    with nodes.serving(large, home=home, options=options) as served:
+        yield served
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("command", ["mirror", "seed", "serve"])
+def test_signals_in_a_row(
+    large: Carried, node: Served, person: Person, tmp_path: Path, command: str, seed: int
+) -> None:
+    draw = random.Random(f"{command} {seed}")
+    place = node.git.removeprefix("git://")
+    url = f"gittorrent://{large.about.repository_id}@{place}/project.git"
+    copy = tmp_path / "copy.git"
+    shutil.copytree(large.layout.git_dir, copy)
+    words: dict[str, list[str | Path]] = {
+        "mirror": ["mirror", url],
+        "seed": ["seed", copy, url, "--port", "0"],
+        "serve": ["serve", copy, "--git", "127.0.0.1:0", "--no-announce"],
+    }
+    running = person.start("gittorrent", *words[command])
+    try:
+        wait_until(lambda: bool(running.out or person.partial), "it is at work")
+        select.select([], [], [], draw.random() * 0.5)
+        for _ in range(draw.randint(2, 4)):
+            running.signal_group(draw.choice([signal.SIGINT, signal.SIGTERM]))
+            select.select([], [], [], draw.choice([0, 0.001, 0.01, 0.05]) * draw.random())
+        status = running.wait()
+        # Below zero if one came when Python was at its end: shells show the same for it.
+        told = 128 - status if status < 0 else status
+        # What only serves has nothing left to do, and what was to bring something has not.
+        assert told in ({130, 143} if command == "mirror" else {0, 130, 143})
+        running.wait_all(5.0)
+    finally:
+        running.stop()
+    for word in ("Traceback", "Task was destroyed", "never retrieved", "Exception ignored"):
+        assert word not in running.err
+    assert not list((person.root / "tmp").iterdir())

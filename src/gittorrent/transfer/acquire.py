@@ -24,11 +24,10 @@ from gittorrent.repository.receive import LyingReelError, SignedManifest
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.neighbours import Neighbours, Sharing
 from gittorrent.transfer.opening import ask_list, calling_ahead
-from gittorrent.transfer.planning import Foreseen, Planner, give_up
+from gittorrent.transfer.planning import Planner
 from gittorrent.transfer.taking import Taker
 from gittorrent.trust.signature import split_signed, verify
 from gittorrent.wire.mirrorlist import MirrorState
-from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -118,14 +117,12 @@ class Acquisition:
         self._neighbours = Neighbours(context.reporter.note, context.sharing, context.limits)
         self._taker = Taker(self._neighbours, context)
         self._list: MirrorList | None = None
-        self._foreseen: Foreseen = {}
         self.first_contact = False
 
     async def __aenter__(self) -> Acquisition:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await give_up(self._foreseen.values())
         await self._neighbours.close()
         self._taker.close()
 
@@ -210,11 +207,7 @@ class Acquisition:
     async def _extend(
         self, log: VerifiedLog, latest: PushId, store: LogStore, object_format: ObjectFormat
     ) -> None:
-        mirror = self._mirrors[0]
-        # What is asked next if all goes well travels along, which saves a round trip.
-        name = ReelName(log.head, latest)
-        self._foreseen[name] = asyncio.get_running_loop().create_task(mirror.offers(name))
-        entries = await mirror.fetch_log(latest, log.head)
+        entries = await self._mirrors[0].fetch_log(latest, log.head)
         pushes = [parse_push_object(data) for _, data in entries]
         if pushes and parent_of(pushes[0], object_format) != log.head:
             raise TrustError(
@@ -268,9 +261,7 @@ class Acquisition:
             The reels to take in order, each with its verified manifest; empty when none helps.
         """
         note = self._context.reporter.note
-        planner = Planner(
-            self._neighbours, log, lambda d, o: self._accept(log, d, o), note, self._foreseen
-        )
+        planner = Planner(self._neighbours, log, lambda d, o: self._accept(log, d, o), note)
         planned = await planner.plan(have)
         total = sum(signed.manifest.pack_size for _, signed in planned)
         if total > self._context.max_bytes:

@@ -98,6 +98,9 @@ async def connect(
             sock.close()
             reason = _why(error)
             continue
+        except BaseException:
+            sock.close()
+            raise
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Dialled(sock, str(address[0]), judged)
     raise CannotConnectError(

@@ -41,9 +41,6 @@ FALSE_OFFERS = 3
 
 Planned = tuple[ReelOffer, "SignedManifest"]
 
-Foreseen = dict[ReelName, "asyncio.Task[list[HaveBundle]]"]
-"""Offers the first mirror was asked for before they were needed."""
-
 
 class Planner:
     """Plans one way from what is here towards a log's head.
@@ -53,7 +50,6 @@ class Planner:
         log: the verified log.
         accept: verifies a manifest for an offer; raises a `GitTorrentError` when it does not hold.
         note: tells the user something worth a line.
-        foreseen: questions on their way already.
     """
 
     def __init__(
@@ -62,13 +58,11 @@ class Planner:
         log: VerifiedLog,
         accept: Callable[[bytes, ReelOffer], SignedManifest],
         note: Callable[[str], None],
-        foreseen: Foreseen,
     ) -> None:
         self._neighbours = neighbours
         self._log = log
         self._accept = accept
         self._note = note
-        self._foreseen = foreseen
         self._asked: list[Mirror] = []
         self._offers: dict[ReelOffer, list[Mirror]] = {}
         self._signed: dict[ReelOffer, SignedManifest] = {}
@@ -106,7 +100,7 @@ class Planner:
         """Ask those who were not asked yet, all at once."""
         new = [m for m in self._neighbours.mirrors if not any(m is known for known in self._asked)]
         self._asked += new
-        tasks = {self._offers_of(mirror, name): mirror for mirror in new}
+        tasks = {asyncio.ensure_future(mirror.offers(name)): mirror for mirror in new}
         if not tasks:
             return
         try:
@@ -116,14 +110,7 @@ class Planner:
             for task, mirror in tasks.items():
                 self._take(mirror, task)
         finally:
-            await give_up(tasks)
-
-    def _offers_of(self, mirror: Mirror, name: ReelName) -> asyncio.Future[list[HaveBundle]]:
-        if mirror is self._neighbours.mirrors[0]:
-            foreseen = self._foreseen.pop(name, None)
-            if foreseen is not None:
-                return foreseen
-        return asyncio.ensure_future(mirror.offers(name))
+            await _cancel(tasks)
 
     def _take(self, mirror: Mirror, task: asyncio.Future[list[HaveBundle]]) -> None:
         if not task.done():
@@ -173,7 +160,7 @@ class Planner:
                     except GitTorrentError as error:
                         self._blame(mirror, error)
         finally:
-            await give_up(tasks)
+            await _cancel(tasks)
         self._offers.pop(offer, None)
         return None
 
@@ -199,8 +186,7 @@ class Planner:
                 del self._offers[offer]
 
 
-async def give_up(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancel questions, and wait until nobody waits for their answers any more."""
+async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
     given_up = list(tasks)
     for task in given_up:
         task.cancel()

@@ -20,7 +20,7 @@ from gittorrent.node.connections import allow_open_files
 from gittorrent.node.gate import MAX_CONNECTIONS
 from gittorrent.repository.carried import Carried
 from gittorrent.wire import pktline
-from support import gitcmd, killing
+from support import gitcmd, killing, nodes
 from support.attackers import Pack, Wire, memory
 from support.programs import Daemon, serve, somebody, wait_until
 
@@ -156,6 +156,25 @@ def test_slow_readers_hold_no_memory_and_no_slot(node: Daemon, pack: Pack) -> No
         while received < pack.size:
             assert time.monotonic() < limit
             received += len(reader.sock.recv(1 << 20))
+
+
+def test_those_who_ask_and_take_nothing_keep_nobody_out(
+    large: Carried, pack: Pack, tmp_path: Path
+) -> None:
+    """A node shows a crowd different parts; some of this one never ask for theirs."""
+    person = somebody(tmp_path / "reader")
+    home = nodes.make_home(tmp_path / "node")
+    options = nodes.Options(git=(("127.0.0.1", 0),), announce=False)
+    with nodes.serving(large, home=home, options=options) as node, contextlib.ExitStack() as stack:
+        host, _, port = node.git.removeprefix("git://").rpartition(":")
+        for _ in range(23):
+            wire = stack.enter_context(Wire.call((host, int(port)), "project.git"))
+            wire.say(f"want bundle {pack.reel}")
+            next(line for line in wire.lines() if line.startswith(b"end want"))
+        url = f"gittorrent://{large.about.repository_id}@{host}:{port}/project.git"
+        done = person.git("clone", "-q", "--mirror", url, "c").ok()
+    assert "no peer" not in done.err
+    killing.assert_equal(person.root / "c", large)
 
 
 def test_a_crowd_that_says_nothing(node: Daemon, large: Carried, tmp_path: Path) -> None:

@@ -280,8 +280,12 @@ class Node:
             case msg.HaveBundle():
                 self._take_claim(end, message)
             case msg.FetchParts():
+                if self.revealer is not None:
+                    self.revealer.asked(end.key, message.first, message.last)
                 self._take_question(end, message)
             case msg.CancelParts():
+                if self.revealer is not None:
+                    self.revealer.cancelled(end.key, message.first, message.last)
                 for _, cancelled in end.answers:
                     cancelled.update(message.indices)
             case msg.MissingParts():

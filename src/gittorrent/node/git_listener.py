@@ -294,6 +294,7 @@ class GitListener:
             part.on_message,
             self._slots,
             lambda message: self._sent(conversation, part, message),
+            part.on_request,
         )
         call.place.silent_since = lambda _now: conversation.silent_since
         call.place.give_way = lambda: conversation.end(MAKE_ROOM)

@@ -23,7 +23,7 @@ from gittorrent.swarm.events import PeerKey
 from gittorrent.swarm.introductions import Introductions
 from gittorrent.swarm.reveal import SMALLEST_PACK, Revealer
 from gittorrent.transfer.git_mirror import claimed_parts
-from gittorrent.wire.messages import HaveBundle, Try
+from gittorrent.wire.messages import CancelParts, FetchParts, HaveBundle, Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.urls import parse_learned_url
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import ManifestId, PushId, RepositoryId
     from gittorrent.transfer.shelf import ServedPack, Shelf
-    from gittorrent.wire.messages import HavePush, Message, ReceivePart
+    from gittorrent.wire.messages import HavePush, Message, Question, ReceivePart
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.session import MessageReceived
 
@@ -133,6 +133,15 @@ class Participant:
             self._take_address(message.entry)
         elif isinstance(message, HaveBundle):
             self._take_claim(message)
+
+    def on_request(self, message: Question | CancelParts) -> None:
+        """Note which parts the caller asks for, or no longer does."""
+        if not isinstance(message, FetchParts | CancelParts):
+            return
+        revealer = self._swarm.revealers.get(message.manifest)
+        if revealer is not None:
+            note = revealer.asked if isinstance(message, FetchParts) else revealer.cancelled
+            note(self._key, message.first, message.last)
 
     def on_sent(self, message: ReceivePart) -> None:
         """Note that a part was sent to the caller."""

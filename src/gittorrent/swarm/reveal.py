@@ -55,10 +55,18 @@ PATIENCE_PARTS = 16.0
 """The same in times that we need for a part: two windows full, one to send and one to pass on."""
 
 VAIN_SECONDS = 10.0
-"""Time in which a part must be taken, at least, or it is shown to somebody else."""
+"""Time in which a part must be taken, at least, or it is shown to somebody else; and in which a
+newcomer must ask for it."""
 
 VAIN_WINDOWS = 4.0
-"""The same in times that we need for all that is shown and not yet taken."""
+"""The same, for who takes parts, in times that we need for all that is shown and not yet taken."""
+
+ASK_SECONDS = 2.0
+"""Time in which a newcomer asks for what it is shown, as a rule: a round trip. Who does not is
+shown nothing more, and keeps nobody else from being shown something."""
+
+LONGEST_REST = 600.0
+"""Seconds that somebody is shown nothing who takes nothing; each time it is twice as long."""
 
 RATE_SECONDS = 1.0
 """Over how long parts sent are counted."""
@@ -72,8 +80,11 @@ class _Downloader(Struct):
     sent: int = 0
     from_others: bool = False
     rests_until: float = -math.inf  # since it did not take what it was shown
+    rest: float = 0.0  # how long it rested last
     told: PartSet | None = None
     open: dict[int, float] = field(default_factory=dict)  # shown and not yet taken: since when
+    asked: set[int] = field(default_factory=set)  # of these
+    is_idle: bool = False  # it never took anything, and asked for none of them in time
 
 
 class Revealer:
@@ -91,6 +102,8 @@ class Revealer:
         self._fresh = list(range(parts))  # a heap; entries are checked when they come up
         self._open = 0
         self._sent: deque[float] = deque()
+        self._idle_parts = 0  # open for long, and not asked for
+        self._idlers = 0  # downloaders that have such parts, or rest
         self._sent_at: float | None = None  # when a part was sent that others waited behind
         self._gap: float | None = None  # seconds from one part sent to the next
         self._now = -math.inf
@@ -108,7 +121,9 @@ class Revealer:
     @property
     def window(self) -> int:
         """How many parts may be shown and not yet taken, in all."""
-        return max(LEAST_WINDOW, 2 * len(self._sent))
+        # While nothing is sent at all, each time as many as have not asked so far.
+        least = LEAST_WINDOW if self._sent else max(LEAST_WINDOW, self._idle_parts)
+        return max(least, 2 * len(self._sent))
 
     def joined(self, peer: PeerKey, now: float) -> None:
         """Note that ``peer`` begins to download the pack."""
@@ -149,6 +164,21 @@ class Revealer:
         if len(parts) == self._parts:
             self.left(peer)
 
+    def asked(self, peer: PeerKey, first: int, last: int) -> None:
+        """Note that ``peer`` asked for a run of parts; what it was not shown tells nothing."""
+        downloader = self._downloaders.get(peer)
+        if downloader is not None:
+            downloader.asked.update(part for part in downloader.open if first <= part <= last)
+            downloader.is_idle = downloader.is_idle and not downloader.asked
+
+    def cancelled(self, peer: PeerKey, first: int, last: int) -> None:
+        """Note that ``peer`` withdrew a run of parts, asked for or not."""
+        downloader = self._downloaders.get(peer)
+        if downloader is not None:
+            downloader.asked.difference_update(
+                [part for part in downloader.asked if first <= part <= last]
+            )
+
     def sent(self, peer: PeerKey, part: int) -> None:
         """Note that a part was sent to ``peer``."""
         self._count_sent()
@@ -156,7 +186,8 @@ class Revealer:
         if downloader is None:
             return
         downloader.sent += 1
-        downloader.rests_until = -math.inf
+        downloader.rests_until, downloader.rest = -math.inf, 0.0
+        downloader.is_idle = False
         if part not in downloader.shown:
             self._keep(downloader, part)
         self._taken(downloader, part)
@@ -207,7 +238,7 @@ class Revealer:
         if now <= self._pass_at:
             return
         self._withdraw(now)
-        while self._open < self.window:
+        while self._open - self._idle_parts < self.window:
             if not (self._show_fresh(now) or self._show_again(now)):
                 break
         self._pass_at = now
@@ -216,10 +247,12 @@ class Revealer:
         part = self._next_fresh()
         if part is None:
             return False
-        most = -(-self.window // len(self._downloaders))
+        most = -(-self.window // max(1, len(self._downloaders) - self._idlers))
         bit = self._counts.bit(part)
         for peer, downloader in self._downloaders.items():
-            if now < downloader.rests_until or len(downloader.open) >= most or downloader.has & bit:
+            if downloader.is_idle or now < downloader.rests_until:
+                continue
+            if len(downloader.open) >= most or downloader.has & bit:
                 continue
             self._show(peer, downloader, part, now)
             return True
@@ -260,6 +293,7 @@ class Revealer:
         self._keepers[part] += 1
 
     def _taken(self, downloader: _Downloader, part: int) -> None:
+        downloader.asked.discard(part)
         if downloader.open.pop(part, None) is not None:
             self._open -= 1
             self._again()
@@ -271,16 +305,28 @@ class Revealer:
             heapq.heappush(self._fresh, part)
 
     def _withdraw(self, now: float) -> None:
-        """Take back what was shown in vain."""
+        """Take back what was shown in vain: sooner from those who never took anything."""
         gap = VAIN_SECONDS if self._gap is None else self._gap
-        patience = max(VAIN_SECONDS, VAIN_WINDOWS * gap * self._open)
+        longest = max(VAIN_SECONDS, VAIN_WINDOWS * gap * self._open)
+        self._idle_parts = self._idlers = 0
         for downloader in self._downloaders.values():
-            for part, since in list(downloader.open.items()):
-                if now - since > patience:
-                    downloader.rests_until = now + patience
-                    self._taken(downloader, part)
-                    downloader.shown.discard(part)
-                    self._let_go(part)
+            # Who took parts before may have its hands full.
+            is_serious = downloader.asked or downloader.sent
+            patience = longest if is_serious else VAIN_SECONDS
+            vain = [part for part, since in downloader.open.items() if now - since > patience]
+            for part in vain:
+                self._taken(downloader, part)
+                downloader.shown.discard(part)
+                self._let_go(part)
+            if vain:
+                downloader.rest = min(max(patience, 2 * downloader.rest), LONGEST_REST)
+                downloader.rests_until = now + downloader.rest
+            downloader.is_idle = not is_serious and any(
+                now - since > ASK_SECONDS for since in downloader.open.values()
+            )
+            if downloader.is_idle:
+                self._idle_parts += len(downloader.open)
+            self._idlers += downloader.is_idle or now < downloader.rests_until
 
     def _next_fresh(self) -> int | None:
         """Return the lowest part that nobody was shown."""

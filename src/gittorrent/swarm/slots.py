@@ -32,7 +32,7 @@ HOLD_TIMES = 3.0
 """The same in times that a part usually takes: on a slow line all parts take long."""
 
 FIRST_HOLD_SECONDS = 15.0
-"""The same before any part was sent in full."""
+"""The same before any part was sent in full, for those who come first."""
 
 LONGEST_HOLD_SECONDS = 120.0
 """The same in any case."""
@@ -171,7 +171,8 @@ class Slots:
 
     def _hold(self) -> float:
         if self._typical is None:
-            return FIRST_HOLD_SECONDS
+            # Who came first may be slow, or all may be; not everybody has to wait to find out.
+            return HOLD_SECONDS if self._overdue else FIRST_HOLD_SECONDS
         return min(max(HOLD_SECONDS, HOLD_TIMES * self._typical), LONGEST_HOLD_SECONDS)
 
     def _grant(self, now: float) -> list[PeerKey]:

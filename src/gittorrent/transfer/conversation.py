@@ -83,6 +83,8 @@ class Conversation:
         on_message: called with each message and payload that is not a question.
         slots: upload slots to wait for before each part; None to send at once.
         on_sent: called with each part that was sent.
+        on_request: called with each question of the peer before it is answered, and with what
+            it withdraws.
         intake: limits what is received.
     """
 
@@ -95,6 +97,7 @@ class Conversation:
         on_message: Callable[[MessageReceived], None] = lambda _event: None,
         slots: SlotQueue | None = None,
         on_sent: Callable[[ReceivePart], None] = lambda _message: None,
+        on_request: Callable[[Question | CancelParts], None] = lambda _message: None,
         intake: Limiter | None = None,
     ) -> None:
         self.session = session
@@ -108,6 +111,7 @@ class Conversation:
         self._on_message = on_message
         self._slots = slots
         self._on_sent = on_sent
+        self._on_request = on_request
         self._intake = intake
         self._key = PeerKey(next(_KEYS))
         self._loop = asyncio.get_running_loop()
@@ -287,10 +291,12 @@ class Conversation:
                 if isinstance(message, Question):
                     self._asked_at = self._loop.time()
                     self._answers.append(Answer(message, self._shelf))
+                    self._on_request(message)
                     self._to_write.set()
                 elif isinstance(message, CancelParts):
                     for answer in self._answers:
                         answer.cancel(message)
+                    self._on_request(message)
                 elif isinstance(message, Bye):
                     self.ended = message.reason or "the peer said goodbye"
                 else:

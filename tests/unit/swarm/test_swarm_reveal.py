@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+
+import pytest
 
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKey
@@ -152,6 +155,51 @@ def test_who_takes_nothing_does_not_keep_parts_from_others() -> None:
     again = set().union(*(shown(revealer, n, later + 0.1) for n in (1, 2, 3)))
     assert silent <= again
     assert not shown(revealer, 0, later + 0.2) & silent
+
+
+@pytest.mark.parametrize(("idle", "seconds"), [(8, 3.0), (23, 5.0)])
+def test_a_crowd_of_idlers_keeps_nobody_out(idle: int, seconds: float) -> None:
+    """They ask what there is and take nothing; a client gives up after 20 s without a part."""
+    revealer, now, got = crowd(idle + 1), 0.0, set[int]()
+    first = None
+    while now < 120.0 and len(got) < PARTS:
+        now += 0.1
+        for part in shown(revealer, idle, now) - got:
+            first = first or now
+            got.add(part)
+            revealer.asked(PeerKey(idle), part, part)
+            revealer.sent(PeerKey(idle), part)
+            revealer.has(PeerKey(idle), having(*got), now)
+            if len(got) == PARTS:
+                break
+    assert first is not None
+    assert first < seconds
+    assert now < VAIN_SECONDS + seconds  # then what they were shown is shown to others
+
+
+def test_whoever_asks_is_given_time() -> None:
+    revealer = crowd(4)
+    first, second = (min(shown(revealer, n, 0.0)) for n in (0, 1))
+    revealer.asked(PeerKey(0), first, first)
+    revealer.asked(PeerKey(1), second, second)
+    revealer.cancelled(PeerKey(1), second, second)
+    for now in (VAIN_SECONDS + 0.1, 2 * VAIN_SECONDS):
+        assert first in shown(revealer, 0, now)
+        assert second not in shown(revealer, 1, now)
+
+
+def test_who_goes_on_taking_nothing_rests_longer_each_time() -> None:
+    revealer, now = crowd(CROWD), 0.0
+    rests: list[float] = []
+    for _ in range(4):
+        while not shown(revealer, 0, now):
+            now += 0.5
+        rests.append(now)
+        while shown(revealer, 0, now):
+            now += 0.5
+    pauses = [after - before for before, after in itertools.pairwise(rests)]
+    assert pauses[1] > 1.3 * pauses[0]
+    assert pauses[2] > 1.3 * pauses[1]
 
 
 def test_whoever_has_everything_is_no_downloader() -> None:

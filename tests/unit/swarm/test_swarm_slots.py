@@ -88,6 +88,14 @@ def test_on_a_slow_line_everybody_may_take_long() -> None:
     assert slots.next_deadline() == 12.0 + HOLD_TIMES * 12.0
 
 
+def test_those_who_came_first_and_read_nothing_do_not_hold_up_all_who_follow() -> None:
+    slots = Slots(1)
+    full(slots, 4)
+    assert slots.tick(FIRST_HOLD_SECONDS) == [PEERS[1]]
+    assert slots.next_deadline() == FIRST_HOLD_SECONDS + HOLD_SECONDS
+    assert slots.tick(FIRST_HOLD_SECONDS + HOLD_SECONDS) == [PEERS[2]]
+
+
 def test_ticking_at_the_deadline_always_helps() -> None:
     for now in (0.1, 0.7, 1e5 + 0.3, 1e9 + 1 / 3):
         slots = Slots(1)

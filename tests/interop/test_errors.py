@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -428,3 +430,30 @@ def test_push_goes_through_to_a_plain_git_server(tmp_path: Path, person: Person)
             person.git("commit", "-q", "--allow-empty", "-m", f"{number}", cwd=clone_dir).ok()
             person.git("push", "origin", "main", cwd=clone_dir).ok()
     assert gitcmd.refs(git_dir)[b"refs/heads/main"] == gitcmd.text(clone_dir, "rev-parse", "HEAD")
+
+
+def test_a_plain_git_server_that_hangs_up_ends_the_clone(person: Person) -> None:
+    """While git waits for the server, something waits for git; neither may wait for the other."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    caller, _ = listener.accept()
+                    with caller:
+                        if b"upload-pack" in caller.recv(4096):
+                            caller.sendall(b"001e# service=git-upl")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"gittorrent://127.0.0.1:{listener.getsockname()[1]}/x.git"
+        running = person.start("gittorrent", "clone", "--allow-unverified", url, "c")
+        try:
+            assert running.wait(20) != 0
+            running.wait_all(5.0)
+        finally:
+            running.stop()
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+    assert "Traceback" not in running.err
+    assert not (person.root / "c").exists()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import UsageError
@@ -44,16 +46,48 @@ async def relay(
         await loop.sock_sendall(sock, service_request(service, endpoint) + spoken)
         connected()
         upward = loop.create_task(_send(sock))
-        await _receive(sock)
-        upward.cancel()
-        await asyncio.gather(upward, return_exceptions=True)
+        try:
+            await _receive(sock)
+        finally:
+            upward.cancel()
+            await asyncio.gather(upward, return_exceptions=True)
 
 
 async def _send(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    while data := await asyncio.to_thread(os.read, 0, _CHUNK):
+    while data := await _read():
         await loop.sock_sendall(sock, data)
     sock.shutdown(1)
+
+
+async def _read() -> bytes:
+    """Return git's next bytes, none at their end.
+
+    A thread that waits for them cannot be called off, so nobody may have to wait for the thread:
+    git may be waiting for us to end.
+    """
+    loop = asyncio.get_running_loop()
+    coming: asyncio.Future[bytes] = loop.create_future()
+
+    def settle(data: bytes, error: OSError | None) -> None:
+        if coming.done():
+            return
+        if error is None:
+            coming.set_result(data)
+        else:
+            coming.set_exception(error)
+
+    def work() -> None:
+        data, failure = b"", None
+        try:
+            data = os.read(0, _CHUNK)
+        except OSError as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, data, failure)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await coming
 
 
 async def _receive(sock: socket.socket) -> None:

@@ -88,10 +88,8 @@ class Interruptions:
         self._since = self._clock()
         if self._is_held:
             self._is_owed = True
-        elif self._task is None:
+        elif self._task is None or not self._task.cancel():
             raise KeyboardInterrupt
-        else:
-            self._task.cancel()
 
     def run(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> Any:
         """Do ``work`` and return what it returns; the first signal cancels it.
@@ -101,11 +99,10 @@ class Interruptions:
         """
         from asyncio import CancelledError
 
-        task = loop.create_task(work)
         with _woken_by_signals(loop):
-            self._task = task
+            self._task = loop.create_task(work)
             try:
-                return loop.run_until_complete(task)
+                return loop.run_until_complete(self._task)
             except CancelledError:
                 raise KeyboardInterrupt from None
             finally:

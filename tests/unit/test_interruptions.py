@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Iterator
 from typing import Never
 
@@ -76,12 +77,24 @@ def test_a_loop_that_sleeps_is_woken_by_a_real_signal(loop: asyncio.AbstractEven
     try:
         interruptions.install()
         signal.setitimer(signal.ITIMER_REAL, 0.05)
+        began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             interruptions.run(loop, asyncio.sleep(60))
+        assert time.monotonic() - began < 30
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def test_a_signal_that_finds_work_done_is_not_lost(loop: asyncio.AbstractEventLoop) -> None:
+    scene = Scene()
+
+    async def work() -> None:
+        loop.call_soon(scene.signal)  # runs when this has returned, and before anybody is told
+
+    with pytest.raises(KeyboardInterrupt):
+        scene.interruptions.run(loop, work())
 
 
 def test_what_is_ignored_stays_ignored() -> None:

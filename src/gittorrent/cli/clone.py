@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
 from gittorrent.durable import room
 from gittorrent.git.runner import executable
+from gittorrent.interruptions import PROCESS
 from gittorrent.terminal import STATUS_VARIABLE
 from gittorrent.transfer.location import SCHEME, parse_location
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -61,14 +57,12 @@ def clone(
     words = [executable(), *(word for each in once for word in ("-c", each)), "clone"]
     if allow_unverified:
         words += ["-c", "gittorrent.allowUnverified=true"]
-    with _outliving_git() as running, room("clone") as folder:
+    with room("clone") as folder:
         status = folder / "status"
         environ = {**os.environ, STATUS_VARIABLE: str(status), "PATH": _path()}
         # Options of git's may stand anywhere, so they go before the end of options.
         options, places = _sort_out(arguments)
-        with subprocess.Popen([*words, *options, "--", url, *places], env=environ) as process:
-            running.append(process)
-            ended = process.wait()
+        ended = _run([*words, *options, "--", url, *places], environ)
         if ended < 0:
             sys.exit(128 - ended)
         if ended and status.exists():
@@ -76,18 +70,15 @@ def clone(
     sys.exit(1 if ended else 0)
 
 
-@contextlib.contextmanager
-def _outliving_git() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Let SIGINT and SIGTERM go to git, which removes what it made, and then remove our own.
-
-    Yields the list that git's process is to be put on.
-    """
+def _run(words: list[str], environ: dict[str, str]) -> int:
+    """Run git to its end, even when interrupted: it removes what it made, which takes a moment."""
+    noted: list[int] = []
     running: list[subprocess.Popen[bytes]] = []
 
     def pass_on(number: int, _frame: object) -> None:
         if not running:
-            raise KeyboardInterrupt
-        if number == signal.SIGTERM:  # Ctrl-C reaches git by itself
+            noted.append(number)
+        elif number == signal.SIGTERM:  # Ctrl-C reaches git by itself
             running[0].terminate()
 
     both = (signal.SIGINT, signal.SIGTERM)
@@ -96,8 +87,13 @@ def _outliving_git() -> Iterator[list[subprocess.Popen[bytes]]]:
     for number in heard:
         signal.signal(number, pass_on)
     try:
-        yield running
+        with subprocess.Popen(words, env=environ) as process:
+            running.append(process)
+            for early in noted:
+                process.send_signal(early)
+            return process.wait()
     finally:
+        PROCESS.settle()
         for number in heard:
             signal.signal(number, former[number])
 

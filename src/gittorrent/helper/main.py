@@ -170,8 +170,11 @@ class Helper:
                 await asyncio.wait([task], timeout=_ORPHAN_SECONDS)
         except asyncio.CancelledError:
             is_interrupted = True
-        task.cancel()
-        await asyncio.wait([task])
+        if not task.done():
+            if not is_interrupted:
+                self._interruptions.settle()  # git's end has interrupted us
+            task.cancel()
+            await asyncio.wait([task])
         result = task.result()
         if is_interrupted:
             raise asyncio.CancelledError

@@ -243,7 +243,7 @@ def _on_slower_links(contest: Contest, runs: int) -> tuple[list[Contestant], lis
 
     How fast the machine is at the moment decides how fast the links are: each run measures it anew.
     """
-    size = max(path.stat().st_size for path in contest.published.path.glob("objects/pack/*.pack"))
+    size = _pack(contest).stat().st_size
     paces = (Pace("native's pace", _index_natively), Pace("git's pace", _index_with_git))
     races = [Race(pace) for pace in paces]
     with contextlib.ExitStack() as stack:
@@ -297,6 +297,12 @@ def _judged(race: Race, size: int) -> tuple[list[Contestant], list[Comparison]]:
     ]
 
 
+def _pack(contest: Contest) -> Path:
+    """Return the published repository's largest pack, which is the reel's."""
+    packs = contest.published.path.glob("objects/pack/*.pack")
+    return max(packs, key=lambda path: path.stat().st_size)
+
+
 def _index_natively(contest: Contest) -> float:
     reels, out = contest.scene.room(), contest.scene.room()
     words = [*program(), "reel", "show", contest.published.path, "--json"]
@@ -312,11 +318,8 @@ def _index_with_git(contest: Contest) -> float:
     """Index as a clone does: objects are not held to fsck's rules, links are followed."""
     scene, room = contest.scene, contest.scene.room()
     scene.git("init", "-q", "--bare", room)
-    pack = max(
-        contest.published.path.glob("objects/pack/*.pack"), key=lambda path: path.stat().st_size
-    )
     copy = room / "reel.pack"
-    copy.hardlink_to(pack)
+    copy.hardlink_to(_pack(contest))
     check = "--check-self-contained-and-connected"
     used = run(["git", "-C", room, "index-pack", check, copy], scene.environ)
     remove(room)

@@ -31,6 +31,7 @@ from netns import built, obstacle
 from scene import Published, Scene, prepare_perfectly, remove, staged
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 ROUND_TRIP = 0.1
@@ -38,6 +39,12 @@ ROUND_TRIP = 0.1
 
 ROUND_TRIPS_LIMIT = 0.5
 """More than git waits for: none, but for what runs differ by."""
+
+TASKS = ("list refs", "fetch nothing", "clone")
+"""What everybody does first."""
+
+TASKS_WITH_NEWS = ("fetch one commit",)
+"""And after one more commit."""
 
 
 @dataclass(slots=True)
@@ -77,7 +84,6 @@ def measure(arguments: Arguments) -> Report:
     """Let both do everything, near and far, by turns."""
     if reason := obstacle():
         raise BenchError(reason)
-    tasks: list[str] = []
     with staged(arguments.work) as scene, contextlib.ExitStack() as stack:
         say("copying and publishing the repository")
         copy = scene.copy_bare(arguments.repository)
@@ -95,19 +101,18 @@ def measure(arguments: Arguments) -> Report:
             _side(scene, "gittorrent", url),
             _side(scene, "git", f"git://{daemon.host}/{packed.name}"),
         ]
-        for is_far in (False, True):
-            away = network.distant(far, ROUND_TRIP / 2) if is_far else contextlib.nullcontext()
-            with away:
-                say(f"{'far' if is_far else 'near'}: what there was at first")
-                tasks = ["list refs", "fetch nothing", "clone"]
-                _by_turns(scene, sides, tasks, is_far, arguments.runs)
+
+        def near_and_far(tasks: Sequence[str]) -> None:
+            for is_far in (False, True):
+                say(f"{'far' if is_far else 'near'}: {', '.join(tasks)}")
+                away = network.distant(far, ROUND_TRIP / 2) if is_far else contextlib.nullcontext()
+                with away:
+                    _by_turns(scene, sides, tasks, is_far, arguments.runs)
+
+        near_and_far(TASKS)
         _add_a_commit(scene, published, home, packed)
-        for is_far in (False, True):
-            away = network.distant(far, ROUND_TRIP / 2) if is_far else contextlib.nullcontext()
-            with away:
-                say(f"{'far' if is_far else 'near'}: one commit more")
-                _by_turns(scene, sides, ["fetch one commit"], is_far, arguments.runs)
-    tasks.append("fetch one commit")
+        near_and_far(TASKS_WITH_NEWS)
+    tasks = (*TASKS, *TASKS_WITH_NEWS)
     ours, theirs = sides
     comparisons = []
     for task in tasks:
@@ -138,7 +143,9 @@ def _add_a_commit(scene: Scene, published: Published, home: Path, packed: Path) 
     scene.publish(published.path, home, "--wait")
 
 
-def _by_turns(scene: Scene, sides: list[Side], tasks: list[str], is_far: bool, runs: int) -> None:
+def _by_turns(
+    scene: Scene, sides: list[Side], tasks: Sequence[str], is_far: bool, runs: int
+) -> None:
     for number in range(runs):
         for side in sides if number % 2 else sides[::-1]:
             for task in tasks:

@@ -11,9 +11,9 @@ each part; how many parts we send in a second, and how long one takes.
 Rules: fewer than ``CROWD`` downloaders see everything at once. What is shown and not yet taken is
 bounded in all, at about what we send in two seconds, so that parts never seen yet are not kept
 waiting behind others; while there is demand it never runs dry, so a crowd whose members cannot
-reach each other is served at full speed. Claims are hearsay: they decide what is repeated, never
-whether a part is shown for the first time. Time comes in; it may be the same in many calls. Must
-not know connections or bytes.
+reach each other is served at full speed. A newcomer that asks for nothing holds up nobody. Claims
+are hearsay: they decide what is repeated, never whether a part is shown for the first time. Time
+comes in; it may be the same in many calls. Must not know connections or bytes.
 Source: docs/protocol/mirrorsync.md, Super-seeding.
 """
 
@@ -122,8 +122,8 @@ class Revealer:
     def window(self) -> int:
         """How many parts may be shown and not yet taken, in all."""
         # While nothing is sent at all, each time as many as have not asked so far.
-        least = LEAST_WINDOW if self._sent else max(LEAST_WINDOW, self._idle_parts)
-        return max(least, 2 * len(self._sent))
+        untaken = 0 if self._sent else self._idle_parts
+        return max(LEAST_WINDOW, untaken, 2 * len(self._sent))
 
     def joined(self, peer: PeerKey, now: float) -> None:
         """Note that ``peer`` begins to download the pack."""
@@ -175,9 +175,7 @@ class Revealer:
         """Note that ``peer`` withdrew a run of parts, asked for or not."""
         downloader = self._downloaders.get(peer)
         if downloader is not None:
-            downloader.asked.difference_update(
-                [part for part in downloader.asked if first <= part <= last]
-            )
+            downloader.asked = {part for part in downloader.asked if not first <= part <= last}
 
     def sent(self, peer: PeerKey, part: int) -> None:
         """Note that a part was sent to ``peer``."""

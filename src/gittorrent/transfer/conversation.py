@@ -273,10 +273,10 @@ class Conversation:
 
     def _let_gather(self) -> None:
         """Within a payload, ask to be woken only when enough of it is there to be worth it."""
-        within = self.session.receiving
-        remaining = 0 if within is None else within.message.size - within.received
         if not self._is_tcp:
             return
+        within = self.session.receiving
+        remaining = 0 if within is None else within.message.size - within.received
         buffer = 0
         if remaining and not self._appetite.is_near:
             buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

@@ -46,7 +46,7 @@ def test_publishing(tmp_path: Path, person: Person, size: str) -> None:
         words = ["gittorrent", "publish", repository, "--new-key", "--wait"]
         done = person.run(*words).failed(FULL)
         assert says_full(done.err), done.err
-        assert not (repository / "gittorrent" / "log").exists()
+        assert not killing.logs_of(repository)
         assert_no_litter(person, repository)
         killing.fsck(repository)
         disk.grow("80m")
@@ -54,10 +54,11 @@ def test_publishing(tmp_path: Path, person: Person, size: str) -> None:
         killing.examine(person, repository, settled=True)
         # The next one fails before it counts, too: the log is as it was.
         nodes.add_commit(repository, "refs/heads/main", "more", b"more")
-        log = (repository / "gittorrent" / "log").read_bytes()
+        (log,) = killing.logs_of(repository)
+        entries = log.read_bytes()
         filler = disk.fill()
         person.run(*words).failed(FULL)
-        assert (repository / "gittorrent" / "log").read_bytes() == log
+        assert log.read_bytes() == entries
         filler.unlink()
         person.run(*words).ok()
         killing.examine(person, repository, settled=True)

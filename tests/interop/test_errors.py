@@ -287,14 +287,14 @@ def test_incomplete_repositories_are_refused(person: Person, tmp_path: Path) -> 
         target = tmp_path / options[0]
         person.git("clone", "-q", "--bare", *options, url, target).ok()
         person.gittorrent("publish", target, "--new-key").failed(2, *fragments)
-        assert not (target / "gittorrent" / "log").exists()
+        assert not (target / "gittorrent" / "logs").exists()
 
 
 def test_no_signing_key(person: Person, tmp_path: Path) -> None:
     origin = bulk.make_small(tmp_path / "r.git")
     person.gittorrent("publish", origin).failed(7, "--new-key")
     person.gittorrent("publish", origin, "--key", tmp_path / "absent").failed(7, "absent")
-    assert not (origin / "gittorrent" / "log").exists()
+    assert not (origin / "gittorrent" / "logs").exists()
     person.gittorrent("publish", origin, "--new-key").ok()
 
 

@@ -146,11 +146,15 @@ def examine(person: Person, *repositories: Path, settled: bool = False) -> None:
     for git_dir in repositories:
         if is_repository(git_dir):
             fsck(git_dir)
-            names = ("log", "repository.json")
-            if all((git_dir / "gittorrent" / name).exists() for name in names):
+            if logs_of(git_dir) and (git_dir / "gittorrent" / "repository.json").exists():
                 found = Verifier(open_repository(git_dir)).run().findings
                 bad = [f"{f.subject}: {f.problem}" for f in found]
                 assert not [f for f in bad if settled or not REPAIRED.search(f)], bad
+
+
+def logs_of(git_dir: Path) -> list[Path]:
+    """Return the lists of the logs that a git directory keeps."""
+    return sorted(git_dir.glob("gittorrent/logs/*/log"))
 
 
 def is_repository(git_dir: Path) -> bool:

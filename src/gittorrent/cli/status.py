@@ -193,7 +193,7 @@ def _look(row: CarriedRow, database: Database) -> dict[str, object]:
     if not path.is_dir():
         found["role"] = f"{row.role} (missing)"
         return found
-    carried = Carried(path, object_format_of(path))
+    carried = Carried(path, object_format_of(path), row.repository_id)
     ids = carried.log_store.ids()
     found["pushes"] = len(ids)
     found["latest"] = ids[-1] if ids else None

@@ -20,7 +20,7 @@ from gittorrent.git.runner import Child, Git
 from gittorrent.ids import format_of
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.litter import clear_litter
-from gittorrent.repository.logstore import LogStore
+from gittorrent.repository.logstore import LogStore, listed_pushes
 from gittorrent.repository.receive import LyingReelError, check_descents
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.bring import bring_reels
@@ -106,7 +106,7 @@ class Fetcher:
         object_format = format_of(latest) if latest is not None else None
         if object_format is None:
             raise UnreachableError(f"{self._location.url} has no push to clone yet")
-        self._store = LogStore(self._layout, object_format)
+        self._store = LogStore(self._layout, object_format, self._acquisition.claimed)
         self._log = await self._acquisition.fetch_log(self._store, object_format)
         if self._acquisition.first_contact:
             self._reporter.note(
@@ -146,7 +146,7 @@ class Fetcher:
         """Remove what a run that was killed left behind."""
         assert self._log is not None
         assert self._store is not None
-        clear_litter(self._layout, [*self._store.ids(), *self._log.ids])
+        clear_litter(self._layout, listed_pushes(self._layout).union(self._log.ids))
         for keep in (self._layout.objects / "pack").glob("pack-*.keep"):
             if keep.read_bytes() == f"{CLONE_KEEP}\n".encode():
                 keep.unlink()

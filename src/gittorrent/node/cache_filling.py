@@ -91,7 +91,7 @@ def fill_from_clone(
     Raises:
         GitTorrentError: the clone's log does not hold, or none of its reels does.
     """
-    clone = Carried(source, object_format_of(source))
+    clone = Carried(source, object_format_of(source), location.expected)
     log = clone.log_store.replay(clone.git)
     if log.head is None or log.repository != location.expected:
         raise IdentityError(f"{source} is not a clone of {location.expected}")
@@ -99,6 +99,8 @@ def fill_from_clone(
         _clear(target)
         found = []
         for reel in clone.reels.all():
+            if reel.manifest.repository != log.repository:
+                continue
             if reel.is_available and not _has(target, reel):
                 found.append((reel, _verify(reel, log, database)))
         admit(sum(reel.manifest.pack_size for reel, _ in found))

@@ -76,7 +76,7 @@ class RepositoryShelf:
     def ids(self) -> list[PushId]:
         """Return the ids of the log, oldest first; do not change the list."""
         store = self.carried.log_store
-        return self._ids.get(self.carried.layout.log, lambda: _guarded(store.ids, []))
+        return self._ids.get(store.path, lambda: _guarded(store.ids, []))
 
     def latest(self) -> PushId | None:
         """Return the log's head."""
@@ -98,14 +98,17 @@ class RepositoryShelf:
         for path in sorted(self.carried.layout.reels.glob("*.manifest")):
             name = path.name.removesuffix(".manifest")
             reel = _guarded(lambda name=name: store.get(name), None)  # type: ignore[misc]
-            if reel is not None:
+            if reel is not None and reel.manifest.repository == self._repository:
                 found.append(reel)
         return found
 
     def reel(self, manifest: ManifestId) -> StoredReel | None:
         """Return one reel that can be served."""
         reel = _guarded(lambda: self.carried.reels.get(manifest), None)
-        return reel if reel is not None and reel.is_available else None
+        # A clone may hold reels of other repositories too; whoever calls for this one has no claim.
+        if reel is None or reel.manifest.repository != self._repository:
+            return None
+        return reel if reel.is_available else None
 
     def heads(self) -> Sequence[HavePush]:
         """Return the log's head, with the key that signed it."""
@@ -200,7 +203,7 @@ class RepositoryShelf:
         def build() -> dict[PushId, int]:
             return {push: at for at, push in enumerate(self.ids())}
 
-        return self._places.get(self.carried.layout.log, build)
+        return self._places.get(self.carried.log_store.path, build)
 
 
 class _Remembered(Generic[T]):

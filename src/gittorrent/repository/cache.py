@@ -74,7 +74,7 @@ class Cache:
         if not (path / "HEAD").exists():
             shutil.rmtree(path, ignore_errors=True)
             create_bare(path, object_format)
-        return Carried(path, object_format)
+        return Carried(path, object_format, repository)
 
     def keep(self, repository: RepositoryId, until: float) -> float:
         """Keep a repository until a time at least; returns until when it is kept now."""

@@ -23,7 +23,7 @@ from gittorrent.ids import OBJECT_FORMATS, Oid, RepositoryId
 from gittorrent.push.log import changes_between
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.litter import clear_litter
-from gittorrent.repository.logstore import LogStore, identify
+from gittorrent.repository.logstore import LogStore, identify, listed_pushes
 from gittorrent.repository.reelstore import ReelStore
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import check_name
@@ -80,14 +80,25 @@ class Carried:
     Args:
         git_dir: its git directory.
         object_format: of the repository.
+        repository: whose log is meant, where that is known before it is carried, or a clone keeps
+            several; what it is to the node says so by default.
     """
 
-    def __init__(self, git_dir: Path, object_format: ObjectFormat) -> None:
+    def __init__(
+        self, git_dir: Path, object_format: ObjectFormat, repository: RepositoryId | None = None
+    ) -> None:
         self.layout = Layout(git_dir)
         self.object_format = object_format
         self.git = Git(git_dir)
-        self.log_store = LogStore(self.layout, object_format)
         self.reels = ReelStore(self.layout)
+        self._repository = repository
+
+    @property
+    def log_store(self) -> LogStore:
+        """Its log on disk; one that is empty for good while nothing says whose."""
+        if self._repository is None and self.is_carried:
+            self._repository = self.about.repository_id
+        return LogStore(self.layout, self.object_format, self._repository)
 
     @property
     def about(self) -> About:
@@ -115,6 +126,7 @@ class Carried:
 
     def set_about(self, about: About) -> None:
         """Record what it is to the node."""
+        self._repository = about.repository_id
         values = asdict(about)
         write_atomically(self.layout.about, json.dumps(values, indent=1).encode("utf-8"))
 
@@ -127,7 +139,7 @@ class Carried:
         """Hold the repository's lock; clears what a crashed writer left behind."""
         with locked(self.layout.lock):
             ids = self.log_store.ids()
-            clear_litter(self.layout, ids)
+            clear_litter(self.layout, listed_pushes(self.layout))
             if self.is_carried and ids:
                 self._repair()
             yield

@@ -3,14 +3,17 @@
 ::
 
     gittorrent/repository.json   what this repository is to the node
-    gittorrent/log               ids of the log's entries, oldest first: the commit point
-    gittorrent/descents          promises of the log that wait for objects to be checked
-    gittorrent/pushes/<push id>  push objects
+    gittorrent/logs/<repository id>/log        ids of its entries, oldest first: the commit point
+    gittorrent/logs/<repository id>/descents   its promises that wait for objects to be checked
+    gittorrent/pushes/<push id>  push objects, of all logs
     gittorrent/reels/<manifest id>.manifest   text and signature
     gittorrent/reels/<manifest id>.pack       wire form of a small reel
     gittorrent/incoming/         what is received and not believed yet
     gittorrent/lock              held by whoever changes the repository
     objects/pack/pack-<checksum>.pack         a large reel, also git's object store
+
+A clone with remotes of several repositories keeps a log of each. Version 0.1 kept the only one in
+``gittorrent/log``; see `gittorrent.repository.logstore.LogStore`.
 
 Foreign files in ``objects/pack`` would be garbage in git's eyes, so there are none.
 """
@@ -24,7 +27,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gittorrent.ids import ManifestId, PushId
+    from gittorrent.ids import ManifestId, PushId, RepositoryId
 
 LOG_REF = "refs/gittorrent/log"
 """Points at the log's head in carried repositories."""
@@ -46,13 +49,26 @@ class Layout(Struct, frozen=True):
         return self.own / "repository.json"
 
     @property
-    def log(self) -> Path:
-        """Ids of the log's entries."""
+    def logs(self) -> Path:
+        """A folder for each repository whose log is kept."""
+        return self.own / "logs"
+
+    def log(self, repository: RepositoryId) -> Path:
+        """Ids of the entries of a repository's log."""
+        return self.logs / repository / "log"
+
+    def descents(self, repository: RepositoryId) -> Path:
+        """What a repository's log promises about objects that are not here."""
+        return self.logs / repository / "descents"
+
+    @property
+    def only_log(self) -> Path:
+        """Where the one log was kept before there could be several."""
         return self.own / "log"
 
     @property
-    def descents(self) -> Path:
-        """What the log promises about objects that are not here."""
+    def only_descents(self) -> Path:
+        """Where the open questions of the one log were kept."""
         return self.own / "descents"
 
     @property

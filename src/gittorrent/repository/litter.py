@@ -23,27 +23,26 @@ from gittorrent.git.packs import checksums_named
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from gittorrent.ids import PushId
     from gittorrent.repository.layout import Layout
 
 _UNFINISHED = ".*.new"
 """What `gittorrent.durable.write_atomically` calls a file before it has its name."""
 
 
-def clear_litter(layout: Layout, log: Collection[PushId]) -> None:
+def clear_litter(layout: Layout, listed: Collection[str]) -> None:
     """Remove what is left of writers that are gone; the caller holds the repository's lock.
 
     Args:
         layout: of the repository.
-        log: ids of the log's entries, whose push objects stay.
+        listed: ids of the entries of all its logs, whose push objects stay.
     """
     for room in layout.incoming.glob("*"):
         for index in room.glob("objects/pack/*.idx"):
             _withdraw(layout, index)
         shutil.rmtree(room, ignore_errors=True)
-    for folder in (layout.own, layout.pushes, layout.reels):
+    for folder in (layout.own, layout.pushes, layout.reels, *layout.logs.glob("*")):
         sweep(folder, _UNFINISHED)
-    _sweep_pushes(layout, log)
+    _sweep_pushes(layout, listed)
 
 
 def _withdraw(layout: Layout, index: Path) -> None:
@@ -62,11 +61,10 @@ def _withdraw(layout: Layout, index: Path) -> None:
                 layout.pack(checksum, suffix).unlink(missing_ok=True)
 
 
-def _sweep_pushes(layout: Layout, log: Collection[PushId]) -> None:
+def _sweep_pushes(layout: Layout, listed: Collection[str]) -> None:
     if not layout.pushes.is_dir():
         return
     limit = time.time() - STALE_SECONDS
-    listed = set(log)
     for entry in os.scandir(layout.pushes):
         if entry.name not in listed and entry.stat().st_mtime < limit:
             Path(entry.path).unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""Keeps the push log of one repository on disk.
+"""Keeps push logs on disk, one for each repository that a git directory has to do with.
 
-Push objects are files, named by their ids. The file ``log`` lists the ids, oldest first; an
-entry is part of the log when it is listed there, and a push object that is not is litter of a
-crash. In carried repositories each entry is also a commit, and ``refs/gittorrent/log`` follows
-the last one.
+Push objects are files, named by their ids, of all logs together. A file ``log`` lists the ids of
+one, oldest first; an entry is part of the log when it is listed there, and a push object that no
+log lists is litter of a crash. In carried repositories each entry is also a commit, and
+``refs/gittorrent/log`` follows the last one.
 
 What was verified when it was recorded is not verified again at every open: the newest policy
 chain and the newest references are, the ids between are taken as recorded. ``verify`` replays all.
@@ -11,21 +11,24 @@ chain and the newest references are, the ids between are taken as recorded. ``ve
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import write_atomically
+from gittorrent.durable import sync_directory, write_atomically
 from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.git import scratch
 from gittorrent.git.hashing import hash_objects, tree_content
-from gittorrent.ids import Oid, PushId, RefName
+from gittorrent.ids import Oid, PushId, RefName, RepositoryId, is_repository_id
 from gittorrent.push.commit import entry_commit, entry_files
 from gittorrent.push.log import Descent, VerifiedLog
 from gittorrent.push.object import PushKind, PushObject, parse_push_object
 from gittorrent.push.parent import parent_of
 from gittorrent.push.reftag import parse_references_tag
+from gittorrent.trust.policy import repository_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat, Refs
@@ -75,11 +78,20 @@ class LogStore:
     Args:
         layout: where it is.
         object_format: of the repository.
+        repository: whose log it is; None where there is none yet, as before the first publication.
     """
 
-    def __init__(self, layout: Layout, object_format: ObjectFormat) -> None:
+    def __init__(
+        self, layout: Layout, object_format: ObjectFormat, repository: RepositoryId | None
+    ) -> None:
         self._layout = layout
         self._format = object_format
+        self._repository = repository
+
+    @property
+    def path(self) -> Path:
+        """The file that lists the entries: it changes whenever the log does."""
+        return self._layout.logs if self._repository is None else self._list
 
     def ids(self) -> list[PushId]:
         """Return the ids of the entries, oldest first.
@@ -134,7 +146,11 @@ class LogStore:
         return {}
 
     def open(self) -> VerifiedLog:
-        """Return the log as recorded: policies and the newest references verified again."""
+        """Return the log as recorded: policies and the newest references verified again.
+
+        Raises:
+            LogStoreError: it is damaged, or another repository's.
+        """
         ids = self.ids()
         kinds = self._kinds()
         policies = [i for i in ids if kinds.get(i) is PushKind.POLICY]
@@ -144,6 +160,8 @@ class LogStore:
             ids,
             {i: self.push(i) for i in [*policies, *([references] if references else [])]},
         )
+        if ids and log.repository != self._repository:
+            raise self._damaged(f"it is the log of repository {log.repository}")
         log.descents = self._open_questions()
         return log
 
@@ -168,19 +186,29 @@ class LogStore:
         write_atomically(self._layout.push(push_id), push.encode())
 
     def commit(self, log: VerifiedLog) -> None:
-        """Make ``log`` the log: the one step that decides whether a change happened."""
+        """Make ``log`` the log: the one step that decides whether a change happened.
+
+        Raises:
+            LogStoreError: it is another repository's.
+        """
+        if log.repository != self._repository:
+            raise LogStoreError(
+                f"the log of {log.repository} cannot become that of {self._repository}"
+            )
         kinds = self._kinds()
         lines = []
         for push_id in log.ids:
             kind = kinds.get(push_id) or self.push(push_id).kind
             lines.append(f"{push_id} {kind.value}\n")
         self._keep_open_questions(log.descents)
-        write_atomically(self._layout.log, "".join(lines).encode("ascii"))
+        write_atomically(self._list, "".join(lines).encode("ascii"))
 
     def _open_questions(self) -> list[Descent]:
         """Return what could not be checked when the log was recorded, for want of objects."""
+        if self._repository is None:
+            return []
         try:
-            lines = self._layout.descents.read_bytes().splitlines()
+            lines = self._layout.descents(self._repository).read_bytes().splitlines()
         except FileNotFoundError:
             return []
         found = []
@@ -190,18 +218,21 @@ class LogStore:
         return found
 
     def _keep_open_questions(self, descents: Sequence[Descent]) -> None:
-        if descents or self._layout.descents.exists():
+        assert self._repository is not None
+        path = self._layout.descents(self._repository)
+        if descents or path.exists():
             lines = [f"{d.old} {d.new} ".encode("ascii") + d.ref + b"\n" for d in descents]
-            write_atomically(self._layout.descents, b"".join(lines))
+            write_atomically(path, b"".join(lines))
 
     def _kinds(self) -> dict[PushId, PushKind]:
         """Read the list of entries, oldest first, and what kind each is."""
-        try:
-            lines = self._layout.log.read_text(encoding="ascii").splitlines()
-        except FileNotFoundError:
+        if self._repository is None:
             return {}
-        except UnicodeDecodeError as error:
-            raise self._damaged(str(error)) from error
+        lines = self._lines()
+        if lines is None and _move_only_log(self._layout):
+            lines = self._lines()
+        if lines is None:
+            return {}
         kinds = {}
         for line in lines:
             push, _, kind = line.partition(" ")
@@ -213,8 +244,70 @@ class LogStore:
                 raise self._damaged(str(error)) from error
         return kinds
 
+    @property
+    def _list(self) -> Path:
+        assert self._repository is not None
+        return self._layout.log(self._repository)
+
+    def _lines(self) -> list[str] | None:
+        try:
+            return self._list.read_text(encoding="ascii").splitlines()
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError as error:
+            raise self._damaged(str(error)) from error
+
     def _damaged(self, why: str) -> LogStoreError:
         return LogStoreError(
-            f"{self._layout.log} is damaged: {why}",
+            f"{self._list} is damaged: {why}",
             hint="remove the repository's gittorrent directory and mirror it again",
         )
+
+
+def listed_pushes(layout: Layout) -> set[str]:
+    """Return the ids of all entries of all logs that are kept: their push objects are needed."""
+    lists = [layout.only_log, *layout.logs.glob("*/log")]
+    found: set[str] = set()
+    for path in lists:
+        with contextlib.suppress(FileNotFoundError):
+            lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+            found.update(line.partition(" ")[0] for line in lines)
+    return found
+
+
+def kept_repositories(layout: Layout) -> list[RepositoryId]:
+    """Return the repositories whose logs are kept in a git directory."""
+    _move_only_log(layout)
+    names = (path.parent.name for path in layout.logs.glob("*/log"))
+    return sorted(RepositoryId(name) for name in names if is_repository_id(name))
+
+
+def _move_only_log(layout: Layout) -> bool:
+    """Move the log of a time when there could be one only to its place; tells whether it did.
+
+    Several processes may do this at once: whoever comes late finds nothing to move.
+    """
+    try:
+        with layout.only_log.open(encoding="ascii", errors="replace") as file:
+            first = file.readline().partition(" ")[0].strip()
+    except FileNotFoundError:
+        return False
+    try:
+        push = parse_push_object(layout.push(PushId(first)).read_bytes())
+    except FileNotFoundError:
+        raise LogStoreError(
+            f"{layout.only_log} begins with push {first}, which is missing",
+            hint="remove the repository's gittorrent directory and mirror it again",
+        ) from None
+    repository = repository_id(push.text)
+    into = layout.log(repository).parent
+    into.mkdir(parents=True, exist_ok=True)
+    # The list comes last: until it is there, the old place counts.
+    for old, new in (
+        (layout.only_descents, layout.descents(repository)),
+        (layout.only_log, layout.log(repository)),
+    ):
+        with contextlib.suppress(FileNotFoundError):
+            old.rename(new)
+    sync_directory(into)
+    return True

@@ -132,6 +132,11 @@ class Acquisition:
         assert self._list is not None
         return self._list
 
+    @property
+    def claimed(self) -> RepositoryId:
+        """The repository that the first mirror says it carries, and the only one it may prove."""
+        return self.mirror_list.repository_id
+
     def mirror_urls(self) -> list[str]:
         """Return the URLs of the mirrors that answered, the first one first."""
         others = [mirror.url for mirror in self._mirrors[1:]]
@@ -218,7 +223,7 @@ class Acquisition:
         ids = await asyncio.to_thread(
             identify, self._context.git, pushes, object_format, write=False
         )
-        expected = self.mirror_list.repository_id
+        expected = self.claimed
         for (announced, _), push_id, push in zip(entries, ids, pushes, strict=True):
             if announced != push_id:
                 raise TrustError(

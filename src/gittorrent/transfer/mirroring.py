@@ -104,7 +104,7 @@ class Mirroring:
                 if path is None:
                     path = home.repositories / f".new-{claimed}.git"
                     create_bare(path, object_format)
-                carried = Carried(path, object_format_of(path))
+                carried = Carried(path, object_format_of(path), claimed)
                 with carried.writing():
                     log, changed = await self._bring(
                         acquisition, carried, object_format, is_new, name

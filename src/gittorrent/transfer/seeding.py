@@ -17,8 +17,9 @@ from gittorrent.durable import locked
 from gittorrent.errors import GitTorrentError, LocalError, UnreachableError
 from gittorrent.git.history import MissingObjectError
 from gittorrent.ids import format_of
-from gittorrent.repository.carried import CLONE, About
+from gittorrent.repository.carried import CLONE, About, Carried
 from gittorrent.repository.litter import clear_litter
+from gittorrent.repository.logstore import listed_pushes
 from gittorrent.repository.rebuild import rebuild_reel
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.announcing import announce_for_long
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import PushId
     from gittorrent.push.log import VerifiedLog
-    from gittorrent.repository.carried import Carried
     from gittorrent.repository.receive import SignedManifest
     from gittorrent.transfer.acquire import Context
     from gittorrent.transfer.location import Location
@@ -90,8 +90,9 @@ async def prepare(
         object_format = format_of(latest) if latest is not None else None
         if object_format is None:
             raise UnreachableError(f"{location.url} has no push yet")
+        carried = Carried(carried.layout.git_dir, object_format, acquisition.claimed)
         with locked(carried.layout.lock):
-            clear_litter(carried.layout, carried.log_store.ids())
+            clear_litter(carried.layout, listed_pushes(carried.layout))
             log = await acquisition.fetch_log(carried.log_store, object_format)
             chain = [signed for _, signed in await acquisition.plan(log, ())]
             result = await asyncio.to_thread(_build_missing, carried, log, chain, progress)

@@ -17,11 +17,12 @@ from gittorrent.durable import ROOM_SECONDS, ROOMS, STALE_SECONDS, SWEEP_SECONDS
 from gittorrent.git.packs import adopt_pack, tidy
 from gittorrent.git.runner import Git
 from gittorrent.git.scratch import receiving
-from gittorrent.ids import SHA1, SHA256, ObjectFormat, PushId
+from gittorrent.ids import SHA1, SHA256, ObjectFormat, PushId, RepositoryId
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.litter import clear_litter
 from support import gitcmd
 
+REPOSITORY = RepositoryId("a" * 52)
 LISTED, UNLISTED = PushId("ab" * 20), PushId("cd" * 20)
 
 
@@ -97,7 +98,8 @@ def test_litter_of_a_repository(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "r.git")
     gone = [
         made(layout.incoming / "incoming-1" / "pack", 0),
-        made(layout.own / ".log.1.2.new", STALE_SECONDS + 10),
+        made(layout.own / ".repository.json.1.2.new", STALE_SECONDS + 10),
+        made(layout.log(REPOSITORY).with_name(".log.1.2.new"), STALE_SECONDS + 10),
         made(layout.pushes / f".{LISTED}.1.2.new", STALE_SECONDS + 10),
         made(layout.reels / ".x.manifest.1.2.new", STALE_SECONDS + 10),
         made(layout.push(UNLISTED), STALE_SECONDS + 10),
@@ -107,7 +109,7 @@ def test_litter_of_a_repository(tmp_path: Path) -> None:
         # Somebody may be listing refs right now, and lock the repository later.
         made(layout.pushes / f".{UNLISTED}.3.4.new", 10),
         made(layout.push(PushId("ef" * 20)), 10),
-        made(layout.log, STALE_SECONDS + 10),
+        made(layout.log(REPOSITORY), STALE_SECONDS + 10),
     ]
     clear_litter(layout, [LISTED])
     assert not [path for path in gone if path.exists()]

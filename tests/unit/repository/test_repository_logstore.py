@@ -11,10 +11,16 @@ from msgspec.structs import replace
 
 from gittorrent.errors import TrustError
 from gittorrent.git.runner import Git
-from gittorrent.ids import OBJECT_FORMATS, SHA1, PushId
+from gittorrent.ids import OBJECT_FORMATS, SHA1, PushId, RepositoryId
 from gittorrent.push.log import VerifiedLog
 from gittorrent.repository.layout import Layout
-from gittorrent.repository.logstore import LogStore, LogStoreError, identify
+from gittorrent.repository.logstore import (
+    LogStore,
+    LogStoreError,
+    identify,
+    kept_repositories,
+    listed_pushes,
+)
 from support import gitcmd
 from support.logs import MAIN, Writer, oid
 from support.signing import TestSigner
@@ -23,7 +29,7 @@ from support.signing import TestSigner
 def stored(writer: Writer, directory: Path) -> LogStore:
     """Keep a written log on disk."""
     git_dir = gitcmd.init(directory, writer.object_format.name)
-    store = LogStore(Layout(git_dir), writer.object_format)
+    store = LogStore(Layout(git_dir), writer.object_format, writer.repository)
     for push_id, push in writer.pushes:
         store.store_push(push_id, push)
     store.commit(writer.log())
@@ -92,7 +98,7 @@ def test_refs_at_every_entry(tmp_path: Path) -> None:
 
 
 def test_an_empty_store(tmp_path: Path) -> None:
-    store = LogStore(Layout(tmp_path), SHA1)
+    store = LogStore(Layout(tmp_path), SHA1, RepositoryId("a" * 52))
     assert store.ids() == []
     assert store.open().head is None
     assert store.push_file(PushId("ab" * 20)) is None
@@ -122,12 +128,76 @@ def test_replaying_finds_another_signature(tmp_path: Path) -> None:
 def test_a_damaged_list(line: str, tmp_path: Path) -> None:
     writer = lengthen(Writer(), 1)
     store = stored(writer, tmp_path / "x.git")
-    path = tmp_path / "x.git" / "gittorrent" / "log"
+    path = store.path
     path.write_text(path.read_text() + f"{line}\n")
     with pytest.raises(LogStoreError, match="is damaged"):
         store.ids()
     with pytest.raises(LogStoreError, match="is damaged"):
         store.open()
+
+
+def one_log_of_old(writer: Writer, directory: Path) -> LogStore:
+    """Keep a log where version 0.1 kept the only one."""
+    store = stored(writer, directory)
+    layout = Layout(directory)
+    store.path.rename(layout.only_log)
+    store.path.with_name("descents").write_bytes(b"")
+    store.path.with_name("descents").rename(layout.only_descents)
+    return store
+
+
+def test_the_one_log_of_old_finds_its_place(tmp_path: Path) -> None:
+    writer = lengthen(Writer(), 3)
+    store = one_log_of_old(writer, tmp_path / "x.git")
+    layout = Layout(tmp_path / "x.git")
+    other = LogStore(layout, SHA1, RepositoryId("b" * 52))
+    assert listed_pushes(layout) == set(writer.log().ids), "litter to nobody before it moves"
+    assert other.ids() == [], "it is nobody else's"
+    assert store.open().ids == writer.log().ids
+    assert not layout.only_log.exists()
+    assert not layout.only_descents.exists()
+    assert kept_repositories(layout) == [writer.repository]
+    assert listed_pushes(layout) == set(writer.log().ids)
+
+
+def test_moving_the_one_log_goes_on_after_a_crash(tmp_path: Path) -> None:
+    """The open questions moved and the list did not: the next look moves the list, too."""
+    writer = lengthen(Writer(), 3)
+    store = one_log_of_old(writer, tmp_path / "x.git")
+    layout = Layout(tmp_path / "x.git")
+    store.path.parent.mkdir(exist_ok=True)
+    layout.only_descents.rename(store.path.with_name("descents"))
+    assert store.ids() == writer.log().ids
+
+
+def test_the_one_log_without_its_first_entry(tmp_path: Path) -> None:
+    writer = lengthen(Writer(), 1)
+    store = one_log_of_old(writer, tmp_path / "x.git")
+    Layout(tmp_path / "x.git").push(writer.pushes[0][0]).unlink()
+    with pytest.raises(LogStoreError, match="which is missing"):
+        store.ids()
+
+
+def test_a_log_in_the_place_of_another(tmp_path: Path) -> None:
+    writer = lengthen(Writer(), 3)
+    store = stored(writer, tmp_path / "x.git")
+    other = LogStore(Layout(tmp_path / "x.git"), SHA1, RepositoryId("b" * 52))
+    other.path.parent.mkdir()
+    other.path.write_bytes(store.path.read_bytes())
+    with pytest.raises(LogStoreError, match="it is the log of repository"):
+        other.open()
+    with pytest.raises(LogStoreError, match="cannot become"):
+        other.commit(writer.log())
+
+
+def test_logs_of_several_repositories(tmp_path: Path) -> None:
+    first, second = lengthen(Writer(), 2), lengthen(Writer(genesis=b"another genesis!"), 3)
+    stores = [stored(first, tmp_path / "x.git"), stored(second, tmp_path / "x.git")]
+    for writer, store in zip((first, second), stores, strict=True):
+        assert store.open().ids == writer.log().ids
+    layout = Layout(tmp_path / "x.git")
+    assert kept_repositories(layout) == sorted(w.repository for w in (first, second))
+    assert listed_pushes(layout) == {*first.log().ids, *second.log().ids}
 
 
 class ReadCounter:

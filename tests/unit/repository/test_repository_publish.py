@@ -368,11 +368,12 @@ def test_damage_is_told_and_not_guessed_away(b: Builder) -> None:
     with pytest.raises(ReelStoreError, match="is damaged"):
         carried(b.git_dir).reels.all()
     manifest.write_bytes(kept)
-    log = layout.log.read_text()
-    layout.log.write_text(log.replace("policy", "politics"))
+    path = carried(b.git_dir).log_store.path
+    log = path.read_text()
+    path.write_text(log.replace("policy", "politics"))
     with pytest.raises(LogStoreError, match="is damaged"):
         carried(b.git_dir).log()
-    layout.log.write_text(log)
+    path.write_text(log)
     layout.push(done.push_id).unlink()
     with pytest.raises(LogStoreError, match="is missing"):
         carried(b.git_dir).log()

@@ -174,7 +174,7 @@ def forge_push(carried: Carried, key: Signer) -> None:
     push = PushObject(PushKind.REFERENCES, text, (key.sign(text),), signer=key.key)
     (push_id,) = identify(carried.git, [push], carried.object_format, write=True)
     carried.log_store.store_push(push_id, push)
-    with carried.layout.log.open("ab") as file:
+    with carried.log_store.path.open("ab") as file:
         file.write(f"{push_id} {push.kind.value}\n".encode())
 
 

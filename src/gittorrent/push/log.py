@@ -115,8 +115,9 @@ class VerifiedLog:
             if push is not None and push.kind is PushKind.POLICY:
                 log.admit(push, push_id)
             elif push is not None:
+                log._check_signature(push, push_id)
                 tag = parse_references_tag(push.text, object_format)
-                log._check_references(push, tag, push_id)
+                log._check_references(tag, push_id)
                 log.refs = tag.refs
             log._ids[push_id] = None
         return log
@@ -195,18 +196,18 @@ class VerifiedLog:
         return Entry(push_id, self.head, push, None, self.refs, ())
 
     def _references_entry(self, push: PushObject, push_id: PushId) -> Entry:
+        # The signature first: a list of refs takes ten times its size, and this may be anybody's.
+        key = self._check_signature(push, push_id)
         tag = parse_references_tag(push.text, self.object_format)
-        key = self._check_references(push, tag, push_id)
+        self._check_references(tag, push_id)
         changed = self._judge_changes(tag.refs, key, push_id)
         return Entry(push_id, self.head, push, key, tag.refs, changed)
 
-    def _check_references(self, push: PushObject, tag: ReferencesTag, push_id: PushId) -> KeyRef:
-        """Check whose tag it is, what it builds on and who signed it; return the key."""
+    def _check_references(self, tag: ReferencesTag, push_id: PushId) -> None:
+        """Check whose tag it is and what it builds on."""
         if tag.repository != self.repository:
             raise EntryError(f"push {push_id} is for repository {tag.repository}")
-        key = self._check_signature(push, push_id)
         self._check_parent(tag.parent, push_id)
-        return key
 
     def _check_signature(self, push: PushObject, push_id: PushId) -> KeyRef:
         """Check who signed an entry; comes first, so that only the known can stop a log."""

@@ -39,6 +39,9 @@ MAX_PINNED_SIZE = MAX_CERTIFICATES_SIZE
 MAX_JOIN = 4096
 """Parents of a join; wider joins than the log can ever need."""
 
+MAX_HEADER = 512 << 10
+"""Bytes of the header, twice the widest join: short lines taken apart need many times as much."""
+
 MAX_SIZE = 64 << 20
 """Bytes of a whole push object as it travels: text, signatures and certificates at their most."""
 
@@ -78,6 +81,11 @@ class PushObject(Struct, frozen=True):
 
     def encode(self) -> bytes:
         """Return the file form."""
+        bodies = [self.text, *(s.data for s in self.signatures), *self.pinned]
+        return self._header() + b"".join(bodies)
+
+    def _header(self) -> bytes:
+        """Return the file form up to the bytes it announces."""
         lines = [_FIRST_LINE, b"kind " + self.kind.value.encode("ascii")]
         if self.signer is not None:
             lines.append(f"signer {self.signer}".encode("ascii"))
@@ -86,35 +94,35 @@ class PushObject(Struct, frozen=True):
         lines.append(b"text %d" % len(self.text))
         lines += [b"signature %d" % len(signature.data) for signature in self.signatures]
         lines += [b"pinned %d" % len(certificate) for certificate in self.pinned]
-        bodies = [self.text, *(s.data for s in self.signatures), *self.pinned]
-        return b"\n".join(lines) + b"\n\n" + b"".join(bodies)
+        return b"\n".join(lines) + b"\n\n"
 
 
-def parse_push_object(data: bytes) -> PushObject:
-    """Read a push object's file form.
+def parse_push_object(data: bytes | bytearray) -> PushObject:
+    """Read a push object's file form; the bytes it announces are copied once.
 
     Raises:
         PushObjectError: it breaks the grammar or a limit.
     """
     if len(data) > MAX_SIZE:
         raise PushObjectError(f"push object of {len(data)} bytes is longer than {MAX_SIZE}")
-    head, separator, body = data.partition(b"\n\n")
-    lines = head.split(b"\n")
-    if not separator or lines[0] != _FIRST_LINE:
-        raise PushObjectError(f"push object begins {data[:40]!r}")
+    end = data.find(b"\n\n", 0, MAX_HEADER)
+    lines = bytes(data[: max(end, 0)]).split(b"\n")
+    if lines[0] != _FIRST_LINE:
+        raise PushObjectError(f"push object begins {bytes(data[:40])!r}")
     fields = [_field(line) for line in lines[1:]]
     sizes = {"text": MAX_TEXT, "signature": MAX_SIGNATURE, "pinned": MAX_PINNED_SIZE}
     bodies: dict[str, list[bytes]] = {name: [] for name in sizes}
+    body = memoryview(data)[end + 2 :]
     position = 0
     for name, value in fields:
         if name in sizes:
             size = _size(name, value, sizes[name])
-            bodies[name].append(body[position : position + size])
+            bodies[name].append(bytes(body[position : position + size]))
             position += size
     if position != len(body):
         raise PushObjectError(f"push object announces {position} bytes and has {len(body)}")
     push = _assemble(dict(fields), bodies)
-    if push.encode() != data:
+    if push._header() != data[: end + 2]:
         raise PushObjectError("push object is not in its canonical form")
     return push
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.ids import PushId
 from gittorrent.push.object import PushKind, PushObjectError
-from gittorrent.push.reftag import parse_references_tag
+from gittorrent.push.reftag import references_parent
 from gittorrent.trust.policy import Policy
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def parent_of(push: PushObject, object_format: ObjectFormat) -> PushId | None:
     if push.kind is PushKind.POLICY:
         return Policy.parse(push.text).parent
     if push.kind is PushKind.REFERENCES:
-        return parse_references_tag(push.text, object_format).parent
+        return references_parent(push.text, object_format)
     for line in push.text.split(b"\n\n", 1)[0].split(b"\n"):
         if line.startswith(b"nonce "):
             _, _, head = line.decode("ascii", errors="replace").rpartition("/")

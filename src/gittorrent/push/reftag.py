@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MAX_TEXT = 32 << 20
 """Bytes: room for a quarter of a million refs."""
 
+MIN_LINE = 48
+"""Bytes of the shortest line that can list a ref, with its line feed."""
+
 _TAG_NAME = "gittorrent-refs"
 _FIRST_LINE = "gittorrent refs 1"
 _TAGGER = re.compile(rb"tagger ([^<>\n\0]*) <([^<>\n\0]*)> (\d{1,12}) ([+-]\d{4})\Z")
@@ -74,6 +77,8 @@ def parse_references_tag(text: bytes, object_format: ObjectFormat) -> References
     """
     if len(text) > MAX_TEXT:
         raise ReferencesTagError(f"references tag of {len(text)} bytes is longer than {MAX_TEXT}")
+    if text.count(b"\n") > 9 + len(text) // MIN_LINE:
+        raise ReferencesTagError("references tag has more lines than refs can fill")
     lines = text.split(b"\n")
     if len(lines) < 10 or lines.pop() != b"":
         raise ReferencesTagError("references tag ends too early or without a line feed")
@@ -83,13 +88,10 @@ def parse_references_tag(text: bytes, object_format: ObjectFormat) -> References
     repository = _value(lines, 6, b"repository")
     if not is_repository_id(repository):
         raise ReferencesTagError("references tag line 7: not a repository id")
-    parent = _value(lines, 7, b"parent")
-    if not object_format.is_oid(parent):
-        raise ReferencesTagError("references tag line 8: not a log head")
     tag = ReferencesTag(
         object_format=object_format,
         repository=RepositoryId(repository),
-        parent=PushId(parent),
+        parent=_parent(lines, object_format),
         refs=_refs(lines[9:], object_format),
         tagger=tagger[1] + b" <" + tagger[2] + b">",
         time=int(tagger[3]),
@@ -99,6 +101,29 @@ def parse_references_tag(text: bytes, object_format: ObjectFormat) -> References
         raise ReferencesTagError("references tag is not in its canonical form")
     check_no_directory_conflict(tag.refs)
     return tag
+
+
+def references_parent(text: bytes, object_format: ObjectFormat) -> PushId:
+    """Return the log head that a references tag builds on, without a look at its refs.
+
+    They are many, and nobody has signed them yet as far as the caller knows.
+
+    Raises:
+        ReferencesTagError: it does not begin as such a text does.
+    """
+    end = 0
+    for _ in range(8):
+        end = text.find(b"\n", end) + 1
+        if not end:
+            raise ReferencesTagError("references tag ends too early or without a line feed")
+    return _parent(text[:end].split(b"\n"), object_format)
+
+
+def _parent(lines: list[bytes], object_format: ObjectFormat) -> PushId:
+    parent = _value(lines, 7, b"parent")
+    if not object_format.is_oid(parent):
+        raise ReferencesTagError("references tag line 8: not a log head")
+    return PushId(parent)
 
 
 def _value(lines: list[bytes], index: int, keyword: bytes) -> str:

@@ -7,7 +7,6 @@ reaches. What no reel covers is left to an ordinary fetch, which the caller does
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,15 +14,14 @@ from msgspec import Struct, field
 
 from gittorrent.errors import IdentityError, TrustError
 from gittorrent.ids import PushId
-from gittorrent.push.object import parse_push_object
-from gittorrent.push.parent import parent_of
 from gittorrent.reel.manifest import parse_manifest
 from gittorrent.reel.path import ReelOffer
-from gittorrent.repository.logstore import identify
 from gittorrent.repository.receive import LyingReelError, SignedManifest
+from gittorrent.transfer.log_intake import LogIntake
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.neighbours import Neighbours, Sharing
 from gittorrent.transfer.opening import ask_list, calling_ahead
+from gittorrent.transfer.patience import Patience
 from gittorrent.transfer.planning import Planner
 from gittorrent.transfer.taking import Taker
 from gittorrent.trust.signature import split_signed, verify
@@ -90,6 +88,7 @@ class Context(Struct, frozen=True):
         max_bytes: of pack data to take.
         limits: what is sent and taken counts here too; None to go by ``sharing`` alone.
         take_local: whether reels may be taken from repositories of this machine.
+        patience: how long mirrors are waited for.
     """
 
     database: Database
@@ -101,6 +100,7 @@ class Context(Struct, frozen=True):
     max_bytes: int = MAX_REPOSITORY_BYTES
     limits: Limits | None = None
     take_local: bool = True
+    patience: Patience = Patience()
 
 
 class Acquisition:
@@ -114,7 +114,9 @@ class Acquisition:
     def __init__(self, location: Location, context: Context) -> None:
         self._location = location
         self._context = context
-        self._neighbours = Neighbours(context.reporter.note, context.sharing, context.limits)
+        self._neighbours = Neighbours(
+            context.reporter.note, context.sharing, context.limits, context.patience
+        )
         self._taker = Taker(self._neighbours, context)
         self._list: MirrorList | None = None
         self.first_contact = False
@@ -159,7 +161,7 @@ class Acquisition:
         """
         endpoint = self._location.endpoint
         async with calling_ahead(endpoint) as calling:
-            self._list, kind = await ask_list(endpoint)
+            self._list, kind = await ask_list(endpoint, patience=self._context.patience)
             claimed = self._list.repository_id
             self._check_identity(claimed)
             await self._neighbours.open_first(endpoint, kind, calling)
@@ -204,36 +206,17 @@ class Acquisition:
                     f"{self._location.url} is behind: it does not have push {log.head} yet"
                 )
         else:
-            await self._extend(log, latest, store, object_format)
+            await self._extend(log, latest, store)
         self._confirm(log)
         self._neighbours.shelf.know(log, store)
         return log
 
-    async def _extend(
-        self, log: VerifiedLog, latest: PushId, store: LogStore, object_format: ObjectFormat
-    ) -> None:
-        entries = await self._mirrors[0].fetch_log(latest, log.head)
-        pushes = [parse_push_object(data) for _, data in entries]
-        if pushes and parent_of(pushes[0], object_format) != log.head:
-            raise TrustError(
-                f"{self._location.url} has a log that does not continue the one verified before,"
-                f" whose head is {log.head}",
-                hint="it withholds pushes, or its repository was made anew under the same id",
-            )
-        ids = await asyncio.to_thread(
-            identify, self._context.git, pushes, object_format, write=False
-        )
-        expected = self.claimed
-        for (announced, _), push_id, push in zip(entries, ids, pushes, strict=True):
-            if announced != push_id:
-                raise TrustError(
-                    f"{self._location.url} sent push {push_id} under the name {announced}"
-                )
-            log.admit(push, push_id, expected)
+    async def _extend(self, log: VerifiedLog, latest: PushId, store: LogStore) -> None:
+        url, expected = self._location.url, self.claimed
+        intake = LogIntake(log, store, self._context.git, url, expected)
+        await self._mirrors[0].fetch_log(latest, log.head, intake.admit)
         if log.head != latest:
-            raise TrustError(f"{self._location.url} announced push {latest} and did not send it")
-        for push_id, push in zip(ids, pushes, strict=True):
-            store.store_push(push_id, push)
+            raise TrustError(f"{url} announced push {latest} and did not send it")
 
     def _confirm(self, log: VerifiedLog) -> None:
         """Now that the log proves who it is: remember it, and notice a mirror that lags."""

@@ -74,6 +74,7 @@ class Conversation:
 
     ``is_at_fault`` tells that the peer broke the protocol: a cut connection, wherever that
     happens, is nobody's fault. ``has_refused`` tells that it does not want to converse.
+    ``is_paused`` tells that nothing is read just now.
 
     Args:
         sock: the socket; closed when the conversation ends.
@@ -125,6 +126,7 @@ class Conversation:
         self._asked_at = self._loop.time()
         self._flood = Flood(self._asked_at)
         self._appetite = Appetite(self._loop.time(), least_round_trip(sock))
+        self.is_paused = False
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
@@ -149,8 +151,27 @@ class Conversation:
         """How many questions of the peer wait for their answers."""
         return len(self._answers)
 
-    def say(self, message: Message, shape: PackShape | None = None) -> None:
+    def pause(self) -> None:
+        """Read nothing until `resume`: what came has to be digested first."""
+        if not self.is_paused and not self._over.done():
+            self.is_paused = True
+            self._loop.remove_reader(self._socket)
+
+    def resume(self) -> None:
+        """Read on."""
+        if self.is_paused:
+            self.is_paused = False
+            self._read_on()
+
+    def say(
+        self, message: Message, shape: PackShape | None = None, most: int | None = None
+    ) -> None:
         """Send a message before any bulk that waits.
+
+        Args:
+            message: what to say.
+            shape: of the pack whose parts are asked for.
+            most: bytes that a manifest asked for may have; None for what the protocol allows.
 
         Raises:
             ConversationEndedError: the conversation is over.
@@ -161,7 +182,7 @@ class Conversation:
         if sum(map(len, self._urgent)) > MAX_UNREAD:
             self.end("it does not read what it is told")
             raise ConversationEndedError(self.ended)
-        data = self.session.send(message, shape=shape)
+        data = self.session.send(message, shape=shape, most=most)
         if isinstance(message, HaveBundle):
             self._claims[message.manifest] = data  # in place of an older one that nobody read
         else:
@@ -239,7 +260,7 @@ class Conversation:
             self._loop.call_later(wait, self._read_on)
 
     def _read_on(self) -> None:
-        if not self._over.done():
+        if not self._over.done() and not self.is_paused:
             self._loop.add_reader(self._socket, self._on_readable)
 
     def _read_once(self) -> float:

@@ -17,6 +17,8 @@ from urllib.parse import unquote_to_bytes
 from msgspec import Struct
 
 from gittorrent.errors import UnreachableError, UnverifiedError
+from gittorrent.transfer.looking_up import look_up
+from gittorrent.transfer.patience import Patience
 from gittorrent.wire import pktline
 from gittorrent.wire.fields import RemoteRefusal
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_LIST_LINES, MAX_PKT_LINE
@@ -25,13 +27,10 @@ from gittorrent.wire.service import MIRROR_LIST, ServiceRequest, encode_request
 from gittorrent.wire.urls import AddressClass, UrlError, address_class, may_contact
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gittorrent.transfer.looking_up import Found
     from gittorrent.wire.urls import Endpoint
-
-CONNECT_SECONDS = 10.0
-"""Time one address gets to accept a connection."""
-
-ANSWER_SECONDS = 20.0
-"""Time a mirror gets to answer a small question."""
 
 
 class CannotConnectError(UnreachableError):
@@ -62,51 +61,97 @@ class Dialled(Struct, frozen=True):
 
 
 async def connect(
-    endpoint: Endpoint, trusted: AddressClass | None = None, from_address: str | None = None
+    endpoint: Endpoint,
+    trusted: AddressClass | None = None,
+    from_address: str | None = None,
+    patience: Patience | None = None,
 ) -> Dialled:
-    """Connect to a mirror.
+    """Connect to a mirror, at whichever of its addresses accepts first.
 
     Args:
         endpoint: where to.
         trusted: for a learned endpoint, the kind of address it was learned from; None for one
             that the user named.
         from_address: IP address of ours to connect from; None for any.
+        patience: how long to wait: for all addresses together.
 
     Raises:
         CannotConnectError: with the reason of the last address tried.
     """
-    loop = asyncio.get_running_loop()
+    patience = patience or Patience()
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError) as error:
+        found = await look_up(endpoint.host, endpoint.port, patience.look_up)
+    except OSError as error:
         raise CannotConnectError(f"cannot find host {endpoint.host}: {error}") from error
     reason = "it has no address"
-    for family, kind, protocol, _, address in found:
-        judged = address_class(str(address[0]))
-        if trusted is not None and not may_contact(judged, trusted):
-            reason = f"{address[0]} is an address that strangers may not send us to"
-            continue
-        sock = socket.socket(family, kind, protocol)
-        sock.setblocking(False)
-        try:
-            if from_address is not None:
-                sock.bind((from_address, 0))
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await loop.sock_connect(sock, address)
-        except (OSError, TimeoutError) as error:
-            sock.close()
-            reason = _why(error)
-            continue
-        except BaseException:
-            sock.close()
-            raise
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return Dialled(sock, str(address[0]), judged)
+    wanted = []
+    for each in found:
+        if trusted is None or may_contact(address_class(str(each[4][0])), trusted):
+            wanted.append(each)
+        else:
+            reason = f"{each[4][0]} is an address that strangers may not send us to"
+    try:
+        if wanted:
+            async with asyncio.timeout(patience.connect):
+                return await _first_to_accept(wanted, from_address, patience.stagger)
+    except OSError as error:
+        reason = _why(error)
     raise CannotConnectError(
         f"cannot connect to {endpoint.host} port {endpoint.port}: {reason}",
         hint="check host and port, or try another mirror",
     )
+
+
+async def _first_to_accept(
+    addresses: Sequence[Found], from_address: str | None, stagger: float
+) -> Dialled:
+    """Try addresses in order, the next as soon as one refuses or says nothing for a while.
+
+    Raises:
+        OSError: none accepts; that of the last one.
+    """
+    loop = asyncio.get_running_loop()
+    waiting = list(addresses)
+    tasks: set[asyncio.Task[Dialled]] = set()
+    failure: BaseException = OSError()
+    try:
+        while waiting or tasks:
+            if waiting:
+                tasks.add(loop.create_task(_dial(waiting.pop(0), from_address)))
+            done, _ = await asyncio.wait(
+                tasks,
+                timeout=stagger if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                error = task.exception()
+                if error is None:
+                    tasks.discard(task)
+                    return task.result()
+                tasks.discard(task)
+                failure = error
+        raise failure
+    finally:
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Dialled):
+                outcome.sock.close()
+
+
+async def _dial(found: Found, from_address: str | None) -> Dialled:
+    family, kind, protocol, _, address = found
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        if from_address is not None:
+            sock.bind((from_address, 0))
+        await asyncio.get_running_loop().sock_connect(sock, address)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return Dialled(sock, str(address[0]), address_class(str(address[0])))
 
 
 def _why(error: OSError) -> str:
@@ -126,7 +171,7 @@ def service_request(service: str, endpoint: Endpoint) -> bytes:
 
 
 async def ask_for_list(
-    endpoint: Endpoint, trusted: AddressClass | None = None
+    endpoint: Endpoint, trusted: AddressClass | None = None, patience: Patience | None = None
 ) -> tuple[MirrorList, AddressClass]:
     """Ask the mirror at a git:// endpoint for its list.
 
@@ -139,10 +184,11 @@ async def ask_for_list(
         NotCarriedThereError: it does not carry the repository.
         ProtocolError: it breaks the protocol.
     """
-    dialled = await connect(endpoint, trusted)
+    patience = patience or Patience()
+    dialled = await connect(endpoint, trusted, patience=patience)
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(patience.answer):
             await loop.sock_sendall(dialled.sock, service_request(MIRROR_LIST, endpoint))
             lines = await _read_lines(dialled.sock, endpoint)
     except TimeoutError as error:

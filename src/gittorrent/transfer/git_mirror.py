@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -13,29 +13,22 @@ from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKey, PeerKind
 from gittorrent.transfer.addresses import plain_address
 from gittorrent.transfer.conversation import Conversation, ConversationEndedError
-from gittorrent.transfer.dialling import ANSWER_SECONDS, connect, service_request
-from gittorrent.transfer.mirror import MirrorLostError, NotThereError
+from gittorrent.transfer.dialling import connect, service_request
+from gittorrent.transfer.mirror import MirrorLostError
+from gittorrent.transfer.patience import Patience
+from gittorrent.transfer.questions import Questions
 from gittorrent.wire.fields import MessageError
 from gittorrent.wire.messages import (
     VERSION,
     Busy,
     CancelParts,
-    EndLog,
-    EndWant,
-    FetchLog,
-    FetchManifest,
     FetchParts,
     HaveBundle,
     HavePush,
-    MissingLog,
-    MissingManifest,
     MissingParts,
     Ready,
-    ReceiveManifest,
     ReceivePart,
-    ReceivePush,
     Try,
-    WantBundle,
 )
 from gittorrent.wire.reelname import check_bitmap
 from gittorrent.wire.service import MIRROR_SYNC
@@ -47,35 +40,21 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.transfer.limiter import Limits
-    from gittorrent.transfer.mirror import PartSink, WantedPack
+    from gittorrent.transfer.mirror import Admit, PartSink, WantedPack
     from gittorrent.transfer.shelf import Shelf
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.session import MessageReceived
     from gittorrent.wire.urls import AddressClass, Endpoint
 
-T = TypeVar("T")
-
 MAX_HEADS = 64
 """Log heads remembered that one end announced."""
-
-MAX_OFFERS = 4000
-"""Reels one end may offer in answer to one question: four times what this program does."""
-
-MAX_OFFER_BYTES = 8 << 20
-"""Bytes of bitmaps in these offers; complete reels, which most are, need none."""
-
-MAX_LOG_BYTES = 1 << 30
-"""Bytes of push objects in the answer to one question, which are held until all are verified."""
 
 MAX_CLAIMS = 64
 """Packs remembered that the other end told of before they were asked for."""
 
 FAREWELL = "done"
 """The reason of a goodbye by somebody who is content, and does not want to be called again."""
-
-LOG_SECONDS = 600.0
-"""Time a whole log may take; long logs over slow links are many megabytes."""
 
 
 class GitMirror:
@@ -100,13 +79,10 @@ class GitMirror:
             exchange.slots,
             intake=exchange.limits.down,
         )
+        patience = exchange.patience.at_rate(exchange.limits.down.rate)
+        self._questions = Questions(url, self._conversation, patience)
         self._ready = asyncio.get_running_loop().create_future()
         self._heads: list[PushId] = []
-        self._log: tuple[list[tuple[PushId, bytes]], asyncio.Future[None]] | None = None
-        self._log_bytes = 0
-        self._offered_bytes = 0
-        self._offers: dict[ReelName, tuple[list[HaveBundle], asyncio.Future[None]]] = {}
-        self._manifests: dict[ManifestId, asyncio.Future[bytes]] = {}
         self._claims: dict[ManifestId, HaveBundle] = {}
         self._pack: WantedPack | None = None
         self._sink: PartSink | None = None
@@ -168,40 +144,23 @@ class GitMirror:
         Raises:
             MirrorLostError: it has none.
         """
-        await self._within(ANSWER_SECONDS, self._ready)
+        try:
+            async with asyncio.timeout(self._exchange.patience.answer):
+                await self._ready
+        except TimeoutError as error:
+            raise MirrorLostError(f"{self._url} does not answer") from error
 
-    async def fetch_log(self, head: PushId, base: PushId | None) -> list[tuple[PushId, bytes]]:
-        """Return the push objects in ``head``'s past and not in ``base``'s, oldest first.
+    async def fetch_log(self, head: PushId, base: PushId | None, admit: Admit) -> None:
+        """Hand the push objects in ``head``'s past and not in ``base``'s over, oldest first."""
+        await self._questions.fetch_log(head, base, admit)
 
-        Raises:
-            NotThereError: the mirror does not have that head.
-            MirrorLostError: the conversation ended.
-        """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._log, self._log_bytes = ([], future), 0
-        self._conversation.say(FetchLog(head, base))
-        await self._within(LOG_SECONDS, future)
-        return self._log[0]
+    async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+        """Hand the reels the mirror has that help to complete ``reel`` over, as it names them."""
+        await self._questions.offers(reel, take)
 
-    async def offers(self, reel: ReelName) -> list[HaveBundle]:
-        """Return the reels the mirror has that help to complete ``reel``."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._offers[reel], self._offered_bytes = ([], future), 0
-        self._conversation.say(WantBundle(reel))
-        await self._within(ANSWER_SECONDS, future)
-        return self._offers.pop(reel)[0]
-
-    async def fetch_manifest(self, manifest: ManifestId) -> bytes:
-        """Return a manifest with its signature.
-
-        Raises:
-            NotThereError: the mirror does not have it.
-            MirrorLostError: the conversation ended.
-        """
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._manifests[manifest] = future
-        self._conversation.say(FetchManifest(manifest))
-        return await self._within(LOG_SECONDS, future)
+    async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
+        """Return a manifest with its signature."""
+        return await self._questions.fetch_manifest(manifest, most)
 
     def begin(self, pack: WantedPack, sink: PartSink) -> None:
         """Send what arrives of ``pack`` to ``sink`` from now on."""
@@ -260,24 +219,12 @@ class GitMirror:
 
     def _let_go(self, reason: str) -> None:
         """Tell everybody who waits for this end that nothing more will come."""
-        error = MirrorLostError(f"{self._url}: {reason}")
-        waiting: list[asyncio.Future[None] | asyncio.Future[bytes]] = [self._ready]
-        waiting += [future for _, future in self._offers.values()]
-        waiting += list(self._manifests.values())
-        waiting += [] if self._log is None else [self._log[1]]
-        for future in waiting:
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # nobody may be waiting for it
+        if not self._ready.done():
+            self._ready.set_exception(MirrorLostError(f"{self._url}: {reason}"))
+            self._ready.exception()  # nobody may be waiting for it
+        self._questions.let_go(reason)
         if self._sink is not None:
             self._sink.mirror_lost(self, reason)
-
-    async def _within(self, seconds: float, future: asyncio.Future[T]) -> T:
-        try:
-            async with asyncio.timeout(seconds):
-                return await future
-        except TimeoutError as error:
-            raise MirrorLostError(f"{self._url} does not answer") from error
 
     def _send_waiting(self) -> None:
         pack = self._pack
@@ -323,7 +270,7 @@ class GitMirror:
         return self._pack is not None and self._pack.manifest == manifest
 
     def _take_small(self, event: MessageReceived) -> None:
-        message, payload = event.message, event.payload
+        message = event.message
         if isinstance(message, Ready):
             if message.node_id == self._exchange.node_id:
                 self._closing = True
@@ -335,35 +282,10 @@ class GitMirror:
         elif isinstance(message, HavePush):
             self._heads.append(message.push)
             del self._heads[:-MAX_HEADS]
-        elif isinstance(message, HaveBundle):
-            for found, _ in self._offers.values():
-                found.append(message)
-                self._offered_bytes += len(message.parts) if isinstance(message.parts, bytes) else 0
-                if len(found) > MAX_OFFERS or self._offered_bytes > MAX_OFFER_BYTES:
-                    self._conversation.fail("it offers reels without end")
-            self._take_claim(message)
-        elif isinstance(message, EndWant):
-            if message.reel in self._offers:
-                _settle(self._offers[message.reel][1], None)
-        elif isinstance(message, ReceiveManifest):
-            future = self._manifests.pop(message.manifest, None)
-            if future is not None:
-                _settle(future, bytes(payload or b""))
-        elif isinstance(message, MissingManifest):
-            missing = self._manifests.pop(message.manifest, None)
-            if missing is not None and not missing.done():
-                missing.set_exception(NotThereError(f"{self._url} has no such manifest"))
-        elif self._log is not None:
-            found_log, ended = self._log
-            if isinstance(message, ReceivePush):
-                found_log.append((message.push, bytes(payload or b"")))
-                self._log_bytes += len(payload or b"")
-                if self._log_bytes > MAX_LOG_BYTES:
-                    self._conversation.fail("its log does not end")
-            elif isinstance(message, EndLog):
-                _settle(ended, None)
-            elif isinstance(message, MissingLog) and not ended.done():
-                ended.set_exception(NotThereError(f"{self._url} does not have {message.head}"))
+        else:
+            self._questions.take(event)
+            if isinstance(message, HaveBundle):
+                self._take_claim(message)
 
 
 class Exchange(Struct, frozen=True):
@@ -375,6 +297,7 @@ class Exchange(Struct, frozen=True):
         limits: of what is sent and taken.
         slots: upload slots; None where nothing is given.
         on_try: called when another end, the one given, tells of a mirror.
+        patience: how long others are waited for.
     """
 
     node_id: str
@@ -382,6 +305,7 @@ class Exchange(Struct, frozen=True):
     limits: Limits
     slots: SlotQueue | None = None
     on_try: Callable[[GitMirror, Try], None] = lambda _mirror, _message: None
+    patience: Patience = Patience()
 
 
 def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:
@@ -395,24 +319,28 @@ def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:
     return PartSet(total, check_bitmap(message.parts, total))
 
 
-async def call(endpoint: Endpoint, trusted: AddressClass | None = None) -> socket.socket:
+async def call(
+    endpoint: Endpoint, trusted: AddressClass | None, patience: Patience
+) -> socket.socket:
     """Connect to a mirror and ask for a conversation; its first words wait to be read.
 
     Args:
         endpoint: a git:// one.
         trusted: kind of address the endpoint was learned from; None if the user named it.
+        patience: how long to wait.
 
     Raises:
         CannotConnectError: nobody answers.
         MirrorLostError: it hung up.
     """
-    sock = (await connect(endpoint, trusted)).sock
+    sock = (await connect(endpoint, trusted, patience=patience)).sock
     loop = asyncio.get_running_loop()
     try:
-        await loop.sock_sendall(sock, service_request(MIRROR_SYNC, endpoint))
+        async with asyncio.timeout(patience.answer):
+            await loop.sock_sendall(sock, service_request(MIRROR_SYNC, endpoint))
     except OSError as error:
         sock.close()
-        raise MirrorLostError(f"{endpoint.url}: {error}") from error
+        raise MirrorLostError(f"{endpoint.url}: {error or 'it reads nothing'}") from error
     except BaseException:
         sock.close()
         raise
@@ -437,7 +365,9 @@ async def open_git_mirror(
         CannotConnectError: nobody answers.
         MirrorLostError: it answers, but not in this protocol.
     """
-    sock = await (call(endpoint, trusted) if calling is None else calling)
+    if calling is None:
+        calling = call(endpoint, trusted, exchange.patience)
+    sock = await calling
     mirror = GitMirror(endpoint.url, sock, exchange)
     try:
         await mirror.ready()
@@ -451,8 +381,3 @@ def _peer_address(sock: socket.socket) -> str:
     with contextlib.suppress(OSError):
         return plain_address(str(sock.getpeername()[0]))
     return ""
-
-
-def _settle(future: asyncio.Future[T], value: T) -> None:
-    if not future.done():
-        future.set_result(value)

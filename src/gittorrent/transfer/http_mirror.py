@@ -1,39 +1,40 @@
 """A mirror reached by HTTP: any web server that holds the static resources.
 
-Parts are ranges of ``reels/<manifest id>.pack``. No redirects, no cookies, no credentials; the
-address is judged before it is contacted (docs/protocol/mirrorsync.md, "HTTP resources").
+Parts are ranges of ``reels/<manifest id>.pack``. How requests are bounded, and what they do not
+carry, is in `gittorrent.transfer.http_client` (docs/protocol/mirrorsync.md, "HTTP resources").
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gittorrent.errors import ProtocolError
+from gittorrent.ids import PushId
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.dialling import (
-    ANSWER_SECONDS,
     CannotConnectError,
     NotAMirrorError,
     NotCarriedThereError,
 )
-from gittorrent.transfer.mirror import MirrorLostError, NotThereError
-from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_MANIFEST_BYTES, MAX_PUSH_BYTES
+from gittorrent.transfer.http_client import HttpClient
+from gittorrent.transfer.mirror import NotThereError
+from gittorrent.transfer.patience import Patience
+from gittorrent.transfer.questions import BATCH_BYTES, ENTRY_BYTES, MAX_OFFERS
+from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_LOG_ENTRIES, MAX_PUSH_BYTES
 from gittorrent.wire.messages import HaveBundle, Try, parse_message
 from gittorrent.wire.mirrorlist import MirrorList, parse_text
-from gittorrent.wire.urls import AddressClass, address_class, may_contact
+from gittorrent.wire.urls import AddressClass, address_class, less_trusted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from gittorrent.ids import ManifestId, PushId
+    from gittorrent.ids import ManifestId
     from gittorrent.transfer.limiter import Limiter
-    from gittorrent.transfer.mirror import PartSink, WantedPack
+    from gittorrent.transfer.mirror import Admit, LogEntry, PartSink, WantedPack
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.urls import Endpoint
 
@@ -41,40 +42,6 @@ MAX_INDEX_BYTES = 16 << 20
 """Bytes of an index of pushes or reels."""
 
 _RANGES_AT_ONCE = 4
-_HEADERS = {"User-Agent": "gittorrent", "Accept-Encoding": "identity"}
-
-
-class _JudgingResolver(AbstractResolver):
-    """Resolves names and leaves out addresses that a stranger may not send us to."""
-
-    def __init__(self, trusted: AddressClass | None) -> None:
-        self._trusted = trusted
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        results = []
-        for kind, _, protocol, _, address in found:
-            text = str(address[0])
-            if self._trusted is None or may_contact(address_class(text), self._trusted):
-                results.append(
-                    ResolveResult(
-                        hostname=host,
-                        host=text,
-                        port=port,
-                        family=kind,
-                        proto=protocol,
-                        flags=socket.AI_NUMERICHOST,
-                    )
-                )
-        if not results:
-            raise OSError(f"{host} has no address that may be contacted")
-        return results
-
-    async def close(self) -> None:
-        """Hold nothing."""
 
 
 class HttpMirror:
@@ -82,11 +49,10 @@ class HttpMirror:
 
     kind = PeerKind.HTTP
 
-    def __init__(self, endpoint: Endpoint, trusted: AddressClass | None, intake: Limiter) -> None:
+    def __init__(self, endpoint: Endpoint, client: HttpClient, intake: Limiter) -> None:
         self._endpoint = endpoint
+        self._client = client
         self._intake = intake
-        self._trusted = trusted
-        self._client = _client(trusted)
         self._heads: list[PushId] = []
         self._pack: WantedPack | None = None
         self._sink: PartSink | None = None
@@ -102,39 +68,59 @@ class HttpMirror:
         return self._endpoint.url
 
     @property
+    def address(self) -> str:
+        """The first of the IP addresses it answers from."""
+        return next(iter(self._client.addresses), "")
+
+    @property
     def heads(self) -> Sequence[PushId]:
         """The log head its list named."""
         return self._heads
 
     async def begin_talking(self) -> None:
         """Fetch its list, which shows that it is one."""
-        found = await fetch_list(self._client, self._endpoint)
-        if found.latest is not None:
-            self._heads = [found.latest]
+        mirrors = await fetch_list(self._client, self._endpoint)
+        if mirrors.latest is not None:
+            self._heads.append(mirrors.latest)
 
-    async def fetch_log(self, head: PushId, base: PushId | None) -> list[tuple[PushId, bytes]]:
-        """Return the push objects after ``base`` up to ``head``, oldest first."""
-        index = await self._get("pushes/index", MAX_INDEX_BYTES)
-        ids = index.decode("ascii", "replace").split()
-        if head not in ids:
+    async def fetch_log(self, head: PushId, base: PushId | None, admit: Admit) -> None:
+        """Hand the push objects after ``base`` up to ``head`` over, oldest first."""
+        batch: list[LogEntry] = []
+        size = 0
+        for push in await self._log_ids(head, base):
+            data = await self._client.read(f"pushes/{push}", MAX_PUSH_BYTES)
+            batch.append((push, data))
+            size += len(data) + ENTRY_BYTES
+            if size >= BATCH_BYTES:
+                await admit(batch)
+                batch, size = [], 0
+        if batch:
+            await admit(batch)
+
+    async def _log_ids(self, head: PushId, base: PushId | None) -> _Ids:
+        ids = _Ids(head, base)
+        await self._client.each_line("pushes/index", MAX_INDEX_BYTES, ids.take)
+        if not ids.is_whole:
             raise NotThereError(f"{self.url} does not have push {head}")
-        begin = ids.index(base) + 1 if base is not None and base in ids else 0
-        found = []
-        for push in ids[begin : ids.index(head) + 1]:
-            data = await self._get(f"pushes/{push}", MAX_PUSH_BYTES)
-            found.append((type(head)(push), data))
-        return found
+        return ids
 
-    async def offers(self, reel: ReelName) -> list[HaveBundle]:
-        """Return the reels it lists, which may or may not help to complete ``reel``."""
+    async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+        """Hand the reels it lists over, which may or may not help to complete ``reel``."""
         del reel
-        index = await self._get("reels/index", MAX_INDEX_BYTES)
-        messages = [parse_message(line) for line in index.splitlines()]
-        return [message for message in messages if isinstance(message, HaveBundle)]
+        count = 0
 
-    async def fetch_manifest(self, manifest: ManifestId) -> bytes:
+        def parse(line: bytes) -> None:
+            nonlocal count
+            message = parse_message(line)
+            if isinstance(message, HaveBundle) and count < MAX_OFFERS:
+                count += 1
+                take(message)
+
+        await self._client.each_line("reels/index", MAX_INDEX_BYTES, parse)
+
+    async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
         """Return a manifest with its signature."""
-        return await self._get(f"reels/{manifest}.manifest", MAX_MANIFEST_BYTES)
+        return bytes(await self._client.read(f"reels/{manifest}.manifest", most))
 
     def begin(self, pack: WantedPack, sink: PartSink) -> None:
         """Send what arrives of ``pack`` to ``sink`` from now on."""
@@ -194,12 +180,12 @@ class HttpMirror:
         size = pack.shape.part_size
         end = min((last + 1) * size, pack.shape.pack_size)
         headers = {"Range": f"bytes={first * size}-{end - 1}"}
-        url = _resource(self._endpoint, f"reels/{pack.manifest}.pack")
-        async with self._client.get(url, headers=headers, allow_redirects=False) as answer:
+        name = f"reels/{pack.manifest}.pack"
+        async with self._client.get(name, headers) as answer:
             if answer.status not in (200, 206):
-                raise NotThereError(f"{url} answers {answer.status}")
+                raise NotThereError(f"{self._client.url_of(name)} answers {answer.status}")
             if answer.status == 200 and first > 0:
-                raise NotThereError(f"{url} does not serve ranges")
+                raise NotThereError(f"{self._client.url_of(name)} does not serve ranges")
             for part in range(first, last + 1):
                 data = bytearray()
                 wanted = pack.shape.size_of(part)
@@ -212,19 +198,41 @@ class HttpMirror:
                 if self._sink is not None and self._pack is pack:
                     self._sink.part_arrived(self, part, data)
 
-    async def _get(self, name: str, limit: int) -> bytes:
-        url = _resource(self._endpoint, name)
-        try:
-            async with self._client.get(url, allow_redirects=False) as answer:
-                if answer.status != 200:
-                    raise NotThereError(f"{url} answers {answer.status}")
-                return await _read_bounded(answer, limit)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise MirrorLostError(f"{url}: {error}") from error
+
+class _Ids:
+    """The ids that an index of pushes names between two heads, as bytes: it may be long."""
+
+    def __init__(self, head: PushId, base: PushId | None) -> None:
+        self._base = None if base is None else base.encode("ascii")
+        self._last = head.encode("ascii")
+        self._found = bytearray()
+        self.is_whole = False
+
+    def take(self, line: bytes) -> None:
+        """Note one line of the index; those before the base are forgotten again."""
+        line = line.strip()
+        if self.is_whole or not line:
+            return
+        is_id = len(line) == len(self._last) and line.isalnum()
+        if not is_id or len(self._found) > MAX_LOG_ENTRIES * len(line):
+            raise ProtocolError(f"the index of pushes has the line {line[:80]!r}")
+        if line == self._base:
+            self._found.clear()
+        else:
+            self._found += line
+            self.is_whole = line == self._last
+
+    def __iter__(self) -> Iterator[PushId]:
+        size = len(self._last)
+        for at in range(0, len(self._found), size):
+            yield PushId(self._found[at : at + size].decode("ascii"))
 
 
 async def open_http_mirror(
-    endpoint: Endpoint, trusted: AddressClass | None, intake: Limiter
+    endpoint: Endpoint,
+    trusted: AddressClass | None,
+    intake: Limiter,
+    patience: Patience | None = None,
 ) -> HttpMirror:
     """Make sure a mirror answers at an HTTP endpoint and return it.
 
@@ -232,9 +240,10 @@ async def open_http_mirror(
         endpoint: where it is.
         trusted: kind of address the endpoint was learned from; None if the user named it.
         intake: limits how fast parts are taken.
+        patience: how long to wait.
     """
-    _judge_literal(endpoint, trusted)
-    mirror = HttpMirror(endpoint, trusted, intake)
+    client = HttpClient(endpoint, trusted, patience or Patience())
+    mirror = HttpMirror(endpoint, client, intake)
     try:
         await mirror.begin_talking()
     except BaseException:
@@ -244,67 +253,45 @@ async def open_http_mirror(
 
 
 async def ask_for_list_by_http(
-    endpoint: Endpoint, trusted: AddressClass | None
+    endpoint: Endpoint, trusted: AddressClass | None, patience: Patience | None = None
 ) -> tuple[MirrorList, AddressClass]:
-    """Ask for a mirror's list by HTTP; returns it with the kind of address it came from."""
-    loop = asyncio.get_running_loop()
+    """Ask for a mirror's list by HTTP; returns it with the kind of address it came from.
+
+    Of several addresses any may have answered, so the least trusted counts.
+    """
+    client = HttpClient(endpoint, trusted, patience or Patience())
     try:
-        found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise CannotConnectError(f"cannot find host {endpoint.host}: {error}") from error
-    _judge_literal(endpoint, trusted)
-    async with _client(trusted) as client:
         mirrors = await fetch_list(client, endpoint)
-    return mirrors, address_class(str(found[0][4][0]))
+    finally:
+        await client.close()
+    return mirrors, reduce(less_trusted, map(address_class, client.addresses))
 
 
-def _judge_literal(endpoint: Endpoint, trusted: AddressClass | None) -> None:
-    """Judge a host that is an address already: the resolver never sees those."""
-    try:
-        literal = ipaddress.ip_address(endpoint.host)
-    except ValueError:
-        return
-    if trusted is not None and not may_contact(address_class(str(literal)), trusted):
-        raise CannotConnectError(f"{endpoint.url} is where strangers may not send us to")
-
-
-async def fetch_list(client: aiohttp.ClientSession, endpoint: Endpoint) -> MirrorList:
-    """Fetch and parse ``mirror-list``.
+async def fetch_list(client: HttpClient, endpoint: Endpoint) -> MirrorList:
+    """Fetch and parse ``mirror-list``, within the time for one answer.
 
     Raises:
         CannotConnectError: nobody answers.
         NotCarriedThereError, NotAMirrorError: it is no mirror of that repository.
     """
-    url = _resource(endpoint, "mirror-list")
+    url = client.url_of("mirror-list")
     try:
-        async with client.get(url, allow_redirects=False) as answer:
+        async with asyncio.timeout(client.patience.answer), client.get("mirror-list") as answer:
             if answer.status == 404:
                 raise NotCarriedThereError(endpoint, "there is no mirror-list")
             if answer.status != 200:
                 raise NotAMirrorError(f"{url} answers {answer.status}")
-            return parse_text(await _read_bounded(answer, MAX_LIST_BYTES))
+            return parse_text(await _read_list(answer))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise CannotConnectError(f"cannot reach {endpoint.url}: {error}") from error
+        raise CannotConnectError(
+            f"cannot reach {endpoint.url}: {error or 'it does not answer'}"
+        ) from error
 
 
-def _client(trusted: AddressClass | None) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(resolver=_JudgingResolver(trusted), limit=8),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, connect=ANSWER_SECONDS, sock_read=60),
-        headers=_HEADERS,
-        auto_decompress=False,
-    )
-
-
-def _resource(endpoint: Endpoint, name: str) -> str:
-    return f"{endpoint.url.rstrip('/')}/{name}"
-
-
-async def _read_bounded(answer: aiohttp.ClientResponse, limit: int) -> bytes:
+async def _read_list(answer: aiohttp.ClientResponse) -> bytes:
     data = bytearray()
-    async for chunk in answer.content.iter_chunked(1 << 16):
-        data += chunk
-        if len(data) > limit:
-            raise ProtocolError(f"{answer.url} sends more than {limit} bytes")
+    async for piece in answer.content.iter_chunked(1 << 16):
+        data += piece
+        if len(data) > MAX_LIST_BYTES:
+            raise ProtocolError(f"{answer.url} sends more than {MAX_LIST_BYTES} bytes")
     return bytes(data)

@@ -6,6 +6,7 @@ things (log, manifests, offers) are awaited; parts are asked for and arrive at a
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -13,13 +14,18 @@ from msgspec import Struct
 from gittorrent.errors import UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.swarm.bitmap import PartSet
     from gittorrent.swarm.events import PeerKind
     from gittorrent.wire.messages import HaveBundle, Try
     from gittorrent.wire.reelname import PackShape, ReelName
+
+
+LogEntry = tuple["PushId", "bytes | bytearray"]
+"""A push object as it was sent, and the id it was sent under: neither is verified."""
+
+Admit = Callable[[Sequence[LogEntry]], Awaitable[None]]
+"""Takes the next entries of a log; until it is done no more than a batch is read."""
 
 
 class MirrorLostError(UnreachableError):
@@ -88,16 +94,44 @@ class Mirror(Protocol):
         """Log heads it announced."""
         ...
 
-    async def fetch_log(self, head: PushId, base: PushId | None) -> list[tuple[PushId, bytes]]:
-        """Return the push objects between two heads, oldest first."""
+    @property
+    def address(self) -> str:
+        """The IP address it answers from; empty while unknown."""
         ...
 
-    async def offers(self, reel: ReelName) -> list[HaveBundle]:
-        """Return the reels it has that help to complete ``reel``."""
+    async def fetch_log(self, head: PushId, base: PushId | None, admit: Admit) -> None:
+        """Hand the push objects between two heads over, oldest first, batch by batch.
+
+        Args:
+            head: the newest to bring.
+            base: the newest that is here already; None if nothing is.
+            admit: takes each batch; what it raises ends the fetch.
+
+        Raises:
+            NotThereError: the mirror does not have ``head``.
+            MirrorLostError: it hung up, or answers too slowly (`gittorrent.transfer.patience`).
+        """
         ...
 
-    async def fetch_manifest(self, manifest: ManifestId) -> bytes:
-        """Return a manifest with its signature."""
+    async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+        """Hand each reel it has that helps to complete ``reel`` over, unverified.
+
+        Raises:
+            MirrorLostError: as above; what was handed over until then stands.
+        """
+        ...
+
+    async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
+        """Return a manifest with its signature, not verified.
+
+        Args:
+            manifest: its id.
+            most: bytes it may have.
+
+        Raises:
+            NotThereError: the mirror does not have it.
+            MirrorLostError: as above, or it is longer.
+        """
         ...
 
     def begin(self, pack: WantedPack, sink: PartSink) -> None:

@@ -26,6 +26,7 @@ from gittorrent.transfer.hub import PeerHub
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.opening import open_mirror
 from gittorrent.transfer.partial_shelf import PartialShelf
+from gittorrent.transfer.patience import Patience
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.messages import Try
 from gittorrent.wire.mirrorlist import MirrorState
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from gittorrent.swarm.events import PeerKey
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.pack_download import PackDownload
+    from gittorrent.wire.messages import HaveBundle
     from gittorrent.wire.urls import AddressClass, Endpoint
 
 MAX_NEIGHBOURS = 40
@@ -81,10 +83,15 @@ class Neighbours:
         note: tells the user something worth a line.
         sharing: how to share.
         limits: what is sent and taken counts here too; made from ``sharing`` by default.
+        patience: how long others are waited for.
     """
 
     def __init__(
-        self, note: Callable[[str], None], sharing: Sharing, limits: Limits | None = None
+        self,
+        note: Callable[[str], None],
+        sharing: Sharing,
+        limits: Limits | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.shelf = PartialShelf()
         self.mirrors: list[Mirror] = []
@@ -97,6 +104,7 @@ class Neighbours:
             limits or Limits(sharing.up_limit, sharing.down_limit, sharing.peer_up_limit),
             self._slots,
             self._learn,
+            patience or Patience(),
         )
         self._trusted: AddressClass | None = None
         self._known: dict[str, tuple[Endpoint, AddressClass | None]] = {}
@@ -161,6 +169,11 @@ class Neighbours:
                 break
             await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         return len(self.mirrors) > before
+
+    @property
+    def patience(self) -> Patience:
+        """How long others are waited for."""
+        return self._exchange.patience
 
     def help_with(self, download: PackDownload, repository: RepositoryId) -> None:
         """Let everybody, now and later, take part in a download."""
@@ -346,11 +359,17 @@ class Neighbours:
         if isinstance(mirror, GitMirror) and mirror is not self.mirrors[0]:
             now = asyncio.get_running_loop().time()
             self._telling.joined(mirror.key, PartSet(wanted.total), now)
+        claims: list[HaveBundle] = []
+
+        def take(offer: HaveBundle) -> None:
+            if offer.manifest == wanted.manifest:
+                claims[:] = [offer]
+
         try:
-            for offer in await mirror.offers(wanted.reel):
-                if offer.manifest == wanted.manifest:
-                    download.add(mirror, claimed_parts(offer, wanted.total))
-                    return
+            await mirror.offers(wanted.reel, take)
+            for offer in claims:
+                download.add(mirror, claimed_parts(offer, wanted.total))
+                return
         except GitTorrentError as error:
             self._note(f"{mirror.url} is left out: {error}")
             return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.transfer.dialling import ask_for_list
 from gittorrent.transfer.git_mirror import call, open_git_mirror
+from gittorrent.transfer.patience import Patience
 
 if TYPE_CHECKING:
     import socket
@@ -20,18 +21,31 @@ if TYPE_CHECKING:
 
 
 async def ask_list(
-    endpoint: Endpoint, trusted: AddressClass | None = None
+    endpoint: Endpoint, trusted: AddressClass | None = None, patience: Patience | None = None
 ) -> tuple[MirrorList, AddressClass]:
-    """Ask a mirror for its list; returns it with the kind of address it came from."""
+    """Ask a mirror for its list; returns it with the kind of address it came from.
+
+    Args:
+        endpoint: where it is.
+        trusted: kind of address the endpoint was learned from; None if the user named it.
+        patience: how long to wait, in all: to connect, and for the whole list.
+
+    Raises:
+        CannotConnectError: nobody answers in time.
+        NotAMirrorError, NotCarriedThereError: it is no mirror of that repository.
+    """
+    patience = patience or Patience()
     if endpoint.scheme == "git":
-        return await ask_for_list(endpoint, trusted)
+        return await ask_for_list(endpoint, trusted, patience)
     from gittorrent.transfer.http_mirror import ask_for_list_by_http  # aiohttp is slow to import
 
-    return await ask_for_list_by_http(endpoint, trusted)
+    return await ask_for_list_by_http(endpoint, trusted, patience)
 
 
 @contextlib.asynccontextmanager
-async def calling_ahead(endpoint: Endpoint) -> AsyncIterator[asyncio.Task[socket.socket] | None]:
+async def calling_ahead(
+    endpoint: Endpoint, patience: Patience | None = None
+) -> AsyncIterator[asyncio.Task[socket.socket] | None]:
     """Ask for a conversation before it is known whether there will be one.
 
     That saves the round trips of connecting and asking, where others have to be made first. Nobody
@@ -44,7 +58,7 @@ async def calling_ahead(endpoint: Endpoint) -> AsyncIterator[asyncio.Task[socket
     if endpoint.scheme != "git":
         yield None
         return
-    calling = asyncio.get_running_loop().create_task(call(endpoint))
+    calling = asyncio.get_running_loop().create_task(call(endpoint, None, patience or Patience()))
     try:
         yield calling
     except BaseException:
@@ -73,4 +87,5 @@ async def open_mirror(
         return await open_git_mirror(endpoint, exchange, trusted, calling)
     from gittorrent.transfer.http_mirror import open_http_mirror
 
-    return await open_http_mirror(endpoint, trusted, exchange.limits.down)
+    patience = exchange.patience.at_rate(exchange.limits.down.rate)
+    return await open_http_mirror(endpoint, trusted, exchange.limits.down, patience)

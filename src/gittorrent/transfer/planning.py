@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.reel.path import ReelOffer, best_path
+from gittorrent.wire.limits import MAX_MANIFEST_BYTES
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Planner:
         """Ask those who were not asked yet, all at once."""
         new = [m for m in self._neighbours.mirrors if not any(m is known for known in self._asked)]
         self._asked += new
-        tasks = {asyncio.ensure_future(mirror.offers(name)): mirror for mirror in new}
+        tasks = {asyncio.ensure_future(_offers_of(mirror, name)): mirror for mirror in new}
         if not tasks:
             return
         try:
@@ -147,7 +148,11 @@ class Planner:
             while waiting or tasks:
                 if waiting:
                     mirror = waiting.pop(0)
-                    tasks[asyncio.ensure_future(mirror.fetch_manifest(offer.manifest))] = mirror
+                    tasks[
+                        asyncio.ensure_future(
+                            mirror.fetch_manifest(offer.manifest, MAX_MANIFEST_BYTES)
+                        )
+                    ] = mirror
                 done, _ = await asyncio.wait(
                     tasks,
                     timeout=MANIFEST_SECONDS if waiting else None,
@@ -184,6 +189,12 @@ class Planner:
             offered_by[:] = [other for other in offered_by if other is not mirror]
             if not offered_by:
                 del self._offers[offer]
+
+
+async def _offers_of(mirror: Mirror, name: ReelName) -> list[HaveBundle]:
+    found: list[HaveBundle] = []
+    await mirror.offers(name, found.append)
+    return found
 
 
 async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:

@@ -103,6 +103,7 @@ class Ledger:
         self._limit = limit
         self._open = 0
         self._single: Counter[Question] = Counter()
+        self._most: dict[ManifestId, int] = {}
         self._parts: dict[_PartKey, list[_Run]] = {}
         self._logs: Counter[PushId] = Counter()
         self._log_entries = 0
@@ -125,10 +126,13 @@ class Ledger:
         """How many more may be asked now."""
         return self._limit - self._open
 
-    def ask(self, question: Question, shape: PackShape | None = None) -> None:
+    def ask(
+        self, question: Question, shape: PackShape | None = None, most: int | None = None
+    ) -> None:
         """Record a question; raises LedgerError when too many are open.
 
         ``shape``: for parts, how their pack is cut, so that announced sizes can be checked.
+        ``most``: bytes that a manifest may have.
         """
         if self._open >= self._limit:
             raise LedgerError(f"more than {self._limit} requests open at once")
@@ -145,6 +149,8 @@ class Ledger:
             self._logs[question.head] += 1
         else:
             self._single[question] += 1
+            if isinstance(question, FetchManifest) and most is not None:
+                self._most[question.manifest] = max(most, self._most.get(question.manifest, 0))
 
     def cancel(self, message: CancelParts) -> None:
         """Withdraw questions for parts; those not open (any more) are passed over."""
@@ -160,7 +166,10 @@ class Ledger:
                 self._receive_push(message.push)
             case MissingPush():
                 self._settle(FetchPush(message.push))
-            case ReceiveManifest() | MissingManifest():
+            case ReceiveManifest():
+                self._check_manifest(message)
+                self._settle(FetchManifest(message.manifest))
+            case MissingManifest():
                 self._settle(FetchManifest(message.manifest))
             case EndWant():
                 self._settle(WantBundle(message.reel))
@@ -170,6 +179,11 @@ class Ledger:
                 self._receive_part(message)
             case MissingParts():
                 self._missing_parts(message)
+
+    def _check_manifest(self, message: ReceiveManifest) -> None:
+        most = self._most.get(message.manifest)
+        if most is not None and message.size > most:
+            raise LedgerError(f"manifest announced with {message.size} bytes, more than {most}")
 
     def _settle(self, question: FetchPush | FetchManifest | WantBundle) -> None:
         if self._close(question) or self._late.take(question):
@@ -182,6 +196,8 @@ class Ledger:
         self._single[question] -= 1
         if not self._single[question]:
             del self._single[question]
+            if isinstance(question, FetchManifest):
+                self._most.pop(question.manifest, None)
         self._open -= 1
         return True
 

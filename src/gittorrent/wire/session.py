@@ -101,6 +101,7 @@ class Session:
         self._heard_first = False
         self._closed = False
         self._unasked = 0
+        self._answered = 0
         self._heard_at = self._sent_at = now
         self._heard = self._sent = False
         self._message_since: float | None = None
@@ -132,6 +133,12 @@ class Session:
         Long ones count as many.
         """
         return self._unasked
+
+    @property
+    def answered(self) -> int:
+        """How many bytes came in answer to our questions, with those of a payload on its way."""
+        payload = self._payload
+        return self._answered + (0 if payload is None else payload.received)
 
     @property
     def receiving(self) -> Receiving | None:
@@ -249,7 +256,9 @@ class Session:
             events.append(Refused(refusal.reason))
             return
         message = parse_message(line)
-        if not self._asked.expects(message):
+        if self._asked.expects(message):
+            self._answered += len(line)
+        else:
             self._unasked += 1 + len(line) // limits.LONG_LINE
         if isinstance(message, Unknown):
             return
@@ -292,16 +301,20 @@ class Session:
     def _finish_payload(self, events: list[Event]) -> None:
         if self._payload is not None and self._payload.complete:
             events.append(self._payload.event())
+            self._answered += self._payload.received
             self._payload = None
             self._message_since = None
 
     # Output
 
-    def send(self, message: Message, *, shape: PackShape | None = None) -> bytes:
+    def send(
+        self, message: Message, *, shape: PackShape | None = None, most: int | None = None
+    ) -> bytes:
         """Record that we say ``message`` and return its packet, to be written in this order.
 
         ``shape``: needed with FetchParts, how the pack is cut by its verified manifest; parts of
-        another size are then refused on arrival. After a Receive* packet the caller writes exactly
+        another size are then refused on arrival. ``most``: with FetchManifest, bytes beyond which
+        it is refused when it is announced. After a Receive* packet the caller writes exactly
         ``message.size`` raw bytes. Raises SessionMisuse for what the peer would have to refuse:
         unasked answers, more than MAX_PIPELINED open questions, malformed or unordered messages.
         """
@@ -315,7 +328,7 @@ class Session:
             if isinstance(message, Question):
                 if isinstance(message, FetchParts) and shape is None:
                     raise SessionMisuse("parts are asked for without the shape of their pack")
-                self._asked.ask(message, shape)
+                self._asked.ask(message, shape, most)
             elif isinstance(message, CancelParts):
                 self._asked.cancel(message)
             elif isinstance(message, Answer):

@@ -17,7 +17,7 @@ from gittorrent.push.log import (
 )
 from gittorrent.push.object import PushKind, PushObject, PushObjectError, parse_push_object
 from gittorrent.push.refnames import RefNameError
-from gittorrent.push.reftag import ReferencesTagError
+from gittorrent.push.reftag import ReferencesTagError, parse_references_tag
 from gittorrent.trust.errors import BadSignature, PolicyError, PolicyUnproven
 from gittorrent.trust.policy import Grant, Policy, Rule
 from gittorrent.trust.refpattern import RefPattern
@@ -126,7 +126,22 @@ def test_truncated_list_of_refs_under_an_old_signature(writer: Writer, log: Veri
     push = writer.references({MAIN: oid(5), TAG: oid(2), DEV: oid(4)})
     lines = push.text.splitlines(keepends=True)
     refused(log, with_text(push, b"".join(lines[:-1])), BadSignature, ".")
-    refused(log, with_text(push, push.text[:-1]), ReferencesTagError, ".")
+    refused(log, with_text(push, push.text[:-1]), BadSignature, ".")
+
+
+def test_refs_are_not_read_before_the_signature(writer: Writer, log: VerifiedLog) -> None:
+    """They take many times the memory that their text does, and anybody can send some."""
+    push = writer.references({MAIN: oid(5), TAG: oid(2), DEV: oid(4)})
+    lines = push.text + b"no ref at all\n"
+    refused(log, with_text(push, lines), BadSignature, ".")
+    signed = replace(with_text(push, lines), signatures=(writer.signer.sign(lines),))
+    refused(log, signed, ReferencesTagError, "no ref in line")
+
+
+def test_lines_too_short_for_refs_are_not_taken_apart(writer: Writer) -> None:
+    text = writer.references({MAIN: oid(5)}).text + b"\n" * 1000
+    with pytest.raises(ReferencesTagError, match="more lines than refs can fill"):
+        parse_references_tag(text, SHA1)
 
 
 def test_replay_of_an_entry_in_the_log(writer: Writer, log: VerifiedLog) -> None:

@@ -258,6 +258,12 @@ def test_limits_are_checked_before_anything_is_read() -> None:
         parse_push_object(push().encode().ljust(push_object.MAX_SIZE + 1, b"x"))
 
 
+def test_a_header_of_many_lines_is_not_taken_apart() -> None:
+    data = push().encode().replace(b"\n", b"\nx" * push_object.MAX_HEADER, 1)
+    with pytest.raises(PushObjectError, match="push object begins"):
+        parse_push_object(data)
+
+
 # --- commits -------------------------------------------------------------------------------------
 
 

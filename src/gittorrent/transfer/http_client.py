@@ -1,0 +1,202 @@
+"""Bounded requests to one HTTP endpoint, for `gittorrent.transfer.http_mirror`.
+
+No redirects, no cookies, no credentials. A name is looked up once, its addresses are judged before
+any is contacted, and no second answer of a name server counts. Bodies are bounded in bytes and by
+`Allowance`, from the connection to the last byte; they are handed over piece by piece.
+Source: docs/protocol/mirrorsync.md, HTTP resources.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from gittorrent.errors import ProtocolError
+from gittorrent.transfer.dialling import CannotConnectError
+from gittorrent.transfer.looking_up import look_up
+from gittorrent.transfer.mirror import MirrorLostError, NotThereError
+from gittorrent.transfer.patience import Allowance
+from gittorrent.wire.urls import address_class, may_contact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.transfer.patience import Patience
+    from gittorrent.wire.urls import AddressClass, Endpoint
+
+CONNECTIONS = 8
+"""Connections to one endpoint at a time."""
+
+PIECE = 1 << 16
+"""Bytes of a body handed over at a time, at most."""
+
+MAX_LINE = 1 << 17
+"""Bytes in one line of an index; the longest has a bitmap."""
+
+PART_SECONDS = 60.0
+"""Silence within a run of parts after which the mirror is lost; others are asked much sooner."""
+
+_HEADERS = {"User-Agent": "gittorrent", "Accept-Encoding": "identity"}
+
+
+class HttpClient:
+    """Asks one endpoint.
+
+    Args:
+        endpoint: where resources lie.
+        trusted: kind of address the endpoint was learned from; None if the user named it.
+        patience: how long to wait.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, trusted: AddressClass | None, patience: Patience
+    ) -> None:
+        self.patience = patience
+        self._endpoint = endpoint
+        self._resolver = _JudgingResolver(trusted, patience)
+        self._resolver.judge_literal(endpoint)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=self._resolver, limit=CONNECTIONS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=PART_SECONDS),
+            headers=_HEADERS,
+            auto_decompress=False,
+        )
+
+    @property
+    def addresses(self) -> list[str]:
+        """The IP addresses the endpoint may be reached at; none before the first request."""
+        return self._resolver.addresses
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._session.close()
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of a resource."""
+        return f"{self._endpoint.url.rstrip('/')}/{name}"
+
+    def get(
+        self, name: str, headers: dict[str, str] | None = None
+    ) -> aiohttp.client._RequestContextManager:
+        """Begin a request whose answer the caller reads, and bounds."""
+        return self._session.get(self.url_of(name), headers=headers, allow_redirects=False)
+
+    async def read(self, name: str, most: int) -> bytearray:
+        """Return a resource of at most ``most`` bytes; errors as `each`."""
+        data = bytearray()
+        await self.each(name, most, data.extend)
+        return data
+
+    async def each(self, name: str, most: int, take: Callable[[bytes], object]) -> None:
+        """Hand a resource over in pieces.
+
+        Args:
+            name: of the resource.
+            most: bytes it may have.
+            take: takes each piece; what it raises ends the request.
+
+        Raises:
+            NotThereError: the server answers with another status than 200.
+            MirrorLostError: it does not answer, or too slowly.
+            ProtocolError: it sends more.
+        """
+        loop = asyncio.get_running_loop()
+        allowance = Allowance(self.patience, loop.time())
+        total = 0
+        try:
+            async with (
+                asyncio.timeout(self.patience.answer) as limit,
+                self.get(name) as answer,
+            ):
+                if answer.status != 200:
+                    raise NotThereError(f"{self.url_of(name)} answers {answer.status}")
+                async for piece in answer.content.iter_chunked(PIECE):
+                    total += len(piece)
+                    if total > most:
+                        raise ProtocolError(f"{self.url_of(name)} sends more than {most} bytes")
+                    take(piece)
+                    now = loop.time()
+                    allowance.paid(len(piece), now)
+                    limit.reschedule(now + allowance.left(now))
+        except TimeoutError as error:
+            why = "too slowly" if total else "not at all"
+            raise MirrorLostError(f"{self.url_of(name)} answers {why}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise MirrorLostError(f"{self.url_of(name)}: {error}") from error
+
+    async def each_line(self, name: str, most: int, take: Callable[[bytes], object]) -> None:
+        """Hand a text resource over line by line, without line ends; errors as `each`."""
+        rest = bytearray()
+
+        def cut(piece: bytes) -> None:
+            rest.extend(piece)
+            *lines, last = rest.split(b"\n")
+            for line in lines:
+                take(bytes(line))
+            if len(last) > MAX_LINE:
+                raise ProtocolError(f"{self.url_of(name)} has a line that does not end")
+            rest[:] = last
+
+        await self.each(name, most, cut)
+        if rest:
+            take(bytes(rest))
+
+
+class _JudgingResolver(AbstractResolver):
+    """Resolves a name once, and leaves out addresses that a stranger may not send us to."""
+
+    def __init__(self, trusted: AddressClass | None, patience: Patience) -> None:
+        self._trusted = trusted
+        self._patience = patience
+        self._results: list[ResolveResult] = []
+        self.addresses: list[str] = []
+
+    def judge_literal(self, endpoint: Endpoint) -> None:
+        """Judge a host that is an address already: nobody looks those up.
+
+        Raises:
+            CannotConnectError: a stranger may not send us there.
+        """
+        try:
+            literal = str(ipaddress.ip_address(endpoint.host))
+        except ValueError:
+            return
+        if not self._may_contact(literal):
+            raise CannotConnectError(f"{endpoint.url} is where strangers may not send us to")
+        self.addresses = [literal]
+
+    def _may_contact(self, address: str) -> bool:
+        return self._trusted is None or may_contact(address_class(address), self._trusted)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses found the first time."""
+        del family
+        if not self._results:
+            found = await look_up(host, port, self._patience.look_up)
+            self._results = [
+                ResolveResult(
+                    hostname=host,
+                    host=str(address[0]),
+                    port=port,
+                    family=kind,
+                    proto=protocol,
+                    flags=socket.AI_NUMERICHOST,
+                )
+                for kind, _, protocol, _, address in found
+                if self._may_contact(str(address[0]))
+            ]
+            self.addresses = [result["host"] for result in self._results]
+        if not self._results:
+            raise OSError(f"{host} has no address that may be contacted")
+        return self._results
+
+    async def close(self) -> None:
+        """Hold nothing."""

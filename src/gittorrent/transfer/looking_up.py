@@ -1,0 +1,57 @@
+"""Name look-ups that nobody has to wait for.
+
+The system's resolver cannot be called off, and a name server that says nothing holds it for a
+minute. In the event loop's own threads that would keep the process from ending; a name that a
+stranger made up must not. So each look-up has a thread that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from typing import Any
+
+Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, "tuple[Any, ...]"]
+"""An address as `socket.getaddrinfo` gives it."""
+
+MAX_ADDRESSES = 8
+"""Addresses of one name that are looked at: who has more of them is reached at these too."""
+
+
+async def look_up(host: str, port: int, seconds: float) -> list[Found]:
+    """Return the addresses of a host for TCP.
+
+    Raises:
+        OSError: it has none, or nobody said in time.
+    """
+    loop = asyncio.get_running_loop()
+    coming: asyncio.Future[list[Found]] = loop.create_future()
+
+    def settle(found: list[Found], error: OSError | None) -> None:
+        if coming.done():
+            return
+        if error is None:
+            coming.set_result(found)
+        else:
+            coming.set_exception(error)
+
+    def work() -> None:
+        found: list[Found] = []
+        failure = None
+        try:
+            found = list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            failure = error
+        except UnicodeError as error:
+            failure = OSError(f"no host can have that name: {error}")
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, found[:MAX_ADDRESSES], failure)
+
+    threading.Thread(target=work, name="look-up", daemon=True).start()
+    try:
+        async with asyncio.timeout(seconds):
+            return await coming
+    except TimeoutError as error:
+        raise TimeoutError(f"no name server answered in {seconds:g} seconds") from error

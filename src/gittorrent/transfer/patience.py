@@ -1,0 +1,66 @@
+"""How long this program waits for others when it is the one who asks.
+
+Every wait is bounded, and all bounds are here, so that tests can shorten them and the table in
+the protocol page has one place to agree with. What has a small answer gets a fixed time. What may
+be long (logs, offers, manifests, over git:// and HTTP alike) gets an `Allowance`, which grows with
+the bytes that come: silence ends soon, a trickle little later, and a slow line that flows may take
+its time. Parts have a scheduler of their own (`gittorrent.swarm`), which asks others meanwhile.
+
+Pure: reads no clock. Source: docs/protocol/mirrorsync.md, How long anybody is waited for.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+
+class Patience(Struct, frozen=True):
+    """Times in seconds, and the rate below which an answer counts as a trickle.
+
+    Args:
+        look_up: for a name to be resolved.
+        connect: for one of its addresses to accept, all of them together.
+        stagger: until the next address of a name is tried too.
+        answer: for first words, a list, and the silence within anything longer.
+        least_rate: bytes per second of an answer, on average; half of what the slowest mobile
+            lines carry. An answer takes its size divided by this at most.
+    """
+
+    look_up: float = 10.0
+    connect: float = 10.0
+    stagger: float = 2.0
+    answer: float = 20.0
+    least_rate: float = 1024.0
+
+    def at_rate(self, rate: int | None) -> Patience:
+        """Return the same for somebody who takes no more than ``rate`` bytes per second."""
+        if rate is None or rate / 4 >= self.least_rate:
+            return self
+        return replace(self, least_rate=rate / 4)
+
+
+class Allowance:
+    """The time somebody has who is asked for something long: each byte buys some more.
+
+    Args:
+        patience: how long silence may last, and what a byte buys.
+        now: seconds on any steady clock.
+    """
+
+    def __init__(self, patience: Patience, now: float) -> None:
+        self._patience = patience
+        self._until = now + patience.answer
+
+    def left(self, now: float) -> float:
+        """Return the seconds left; none when time is up."""
+        return max(0.0, self._until - now)
+
+    def paid(self, count: int, now: float) -> None:
+        """Note that ``count`` bytes of what was asked for have come."""
+        earned = self._until + count / self._patience.least_rate
+        self._until = min(earned, now + self._patience.answer)
+
+    def renew(self, now: float) -> None:
+        """Begin anew: up to now it was us who did not read."""
+        self._until = now + self._patience.answer

@@ -1,0 +1,220 @@
+"""Mirrors that starve those who ask them: honest up to one step, and then silent or very slow.
+
+They run in the test's own event loop, on loopback ports, over git:// or HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from msgspec.structs import replace
+
+from gittorrent.ids import PushId
+from gittorrent.transfer.patience import Patience
+from gittorrent.wire import pktline
+from gittorrent.wire.urls import Endpoint
+from support.logs import MAIN, Writer, oid
+
+QUICK = Patience(look_up=5.0, connect=5.0, answer=0.3)
+"""Times short enough for a test, with what needs no answer of a liar left as it is."""
+
+PACE = 0.01
+"""Seconds between two bytes of a trickle: a tenth of the rate that counts."""
+
+MANIFEST = "ab" * 32
+
+
+class Step(Enum):
+    """Where a mirror stops to be honest."""
+
+    LIST = "list"
+    READY = "ready"
+    LOG = "log"
+    ENTRY = "entry"
+    OFFERS = "offers"
+    MANIFEST = "manifest"
+    JUNK = "junk"  # sends a log of entries that do not hold, without end
+    NEVER = "never"
+
+
+JUNK_ID = PushId("cd" * 20)
+
+
+def junk_of(writer: Writer, size: int) -> bytes:
+    """Return a push object that would continue a log, with ``size`` bytes that nobody signed."""
+    push = writer.references({MAIN: oid(99)})
+    return replace(push, text=push.text + b"x" * size).encode()
+
+
+class Manner(Enum):
+    """How it does."""
+
+    SILENT = "silent"
+    TRICKLE = "trickle"
+    SLOW_HEAD = "slow head"  # HTTP: its header lines trickle
+    ENDLESS_HEAD = "endless head"  # HTTP: header lines at full speed
+    ENDLESS = "endless"  # at full speed
+
+
+@dataclass
+class Starver:
+    """One such mirror."""
+
+    writer: Writer
+    step: Step
+    manner: Manner
+    scheme: str
+    port: int = 0
+    sent: int = 0
+    junk: bytes = b""
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(self.scheme, "127.0.0.1", self.port, "/x")
+
+    @property
+    def head(self) -> str:
+        return str(self.writer.pushes[-1][0])
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[Starver]:
+        """Listen while the block runs."""
+        serve = self._git if self.scheme == "git" else self._http
+
+        async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.add(task)
+            with contextlib.suppress(OSError, EOFError, ValueError, asyncio.CancelledError):
+                await serve(reader, writer)
+            writer.transport.abort()
+
+        server = await asyncio.start_server(attend, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _starve(self, writer: asyncio.StreamWriter, data: bytes, *, http: bool) -> None:
+        """Send ``data``, and whatever else, as the manner says."""
+        if http and self.manner in (Manner.TRICKLE, Manner.ENDLESS):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n")
+        elif http and self.manner is not Manner.SILENT:
+            writer.write(b"HTTP/1.1 200 OK\r\n")
+            data = b"X: " + b"y" * 100 + b"\r\n"
+        await writer.drain()
+        at = 0
+        while True:
+            if self.manner is Manner.SILENT:
+                await asyncio.get_running_loop().create_future()
+            elif self.manner in (Manner.TRICKLE, Manner.SLOW_HEAD):
+                writer.write(data[at % len(data) :][:1])
+                self.sent += 1
+                await asyncio.sleep(PACE)
+            else:
+                writer.write(data * 100)
+                self.sent += len(data) * 100
+            at += 1
+            await writer.drain()
+
+    # git://
+
+    async def _git(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def say(line: str) -> None:
+            writer.write(pktline.encode(f"{line}\n".encode()))
+
+        request = await _packet(reader)
+        if request.startswith(b"mirror-list"):
+            if self.step is Step.LIST:
+                await self._starve(writer, b"0010try x 9 yyy\n", http=False)
+            for line in self._list():
+                say(line)
+            writer.write(b"0000")
+            await writer.drain()
+            return
+        if self.step is Step.READY:
+            await self._starve(writer, b"0020alive is nothing to wait on", http=False)
+        say("mirror-sync ready 1 starver")
+        while True:
+            words = (await _packet(reader)).decode().split()
+            await self._answer(words, say, writer)
+            await writer.drain()
+
+    async def _answer(
+        self, words: list[str], say: Callable[[str], None], writer: asyncio.StreamWriter
+    ) -> None:
+        match words[:2]:
+            case ["fetch", "log"]:
+                if self.step is Step.LOG:
+                    await self._starve(writer, pktline.encode(b"alive\n"), http=False)
+                for push, entry in self.writer.pushes if self.step is not Step.JUNK else ():
+                    data = entry.encode()
+                    if self.step is Step.ENTRY:
+                        say(f"receive push {push} size {32 << 20}")
+                        await self._starve(writer, data, http=False)
+                    say(f"receive push {push} size {len(data)}")
+                    writer.write(data)
+                while self.step is Step.JUNK:
+                    say(f"receive push {JUNK_ID} size {len(self.junk)}")
+                    writer.write(self.junk)
+                    await writer.drain()
+                    self.sent += len(self.junk)
+                say(f"end log {words[2]}")
+            case ["want", "bundle"]:
+                if self.step is Step.OFFERS:
+                    offer = f"have bundle :{self.head} {MANIFEST} 1000 all\n".encode()
+                    await self._starve(writer, pktline.encode(offer), http=False)
+                say(f"end want {words[2]}")
+            case ["fetch", "manifest"]:
+                if self.step is Step.MANIFEST:
+                    say(f"receive manifest {words[2]} size 60000")
+                    await self._starve(writer, b"gittorrent manifest 1\n", http=False)
+                say(f"missing manifest {words[2]}")
+
+    # HTTP
+
+    async def _http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            name = head.split(b" ", 2)[1].decode().removeprefix("/x/")
+            if self._step_of(name) is self.step:
+                await self._starve(writer, b"z", http=True)
+            body = self._resource(name)
+            if self.step is Step.JUNK and name.startswith("pushes/c"):
+                self.sent += len(self.junk)
+                body = self.junk
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            await writer.drain()
+
+    @staticmethod
+    def _step_of(name: str) -> Step:
+        steps = {"mirror-list": Step.LIST, "pushes/index": Step.LOG, "reels/index": Step.OFFERS}
+        if name.endswith(".manifest"):
+            return Step.MANIFEST
+        return steps.get(name, Step.ENTRY)
+
+    def _resource(self, name: str) -> bytes:
+        if name == "mirror-list":
+            return "".join(f"{line}\n" for line in self._list()).encode()
+        if name == "pushes/index":
+            ids = [push for push, _ in self.writer.pushes]
+            ids += [JUNK_ID] * 1000 if self.step is Step.JUNK else []
+            return "".join(f"{push}\n" for push in ids).encode()
+        pushes = {f"pushes/{push}": entry.encode() for push, entry in self.writer.pushes}
+        return pushes.get(name, b"")
+
+    def _list(self) -> list[str]:
+        return [f"repo {self.writer.repository}", f"latest {self.head}"]
+
+
+async def _packet(reader: asyncio.StreamReader) -> bytes:
+    size = int(await reader.readexactly(4), 16)
+    return await reader.readexactly(size - 4)

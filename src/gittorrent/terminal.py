@@ -72,6 +72,11 @@ class TerminalReporter:
             self._end_line()
             self._rewrite(f"{text.capitalize()} ...")
 
+    def git_says(self, said: bytes) -> None:
+        """Show what a git says that fetches, as it comes."""
+        if not self.quiet:
+            self._write(said.decode(errors="replace"))
+
     def close(self) -> None:
         """End the line that is being rewritten."""
         self._end_line()

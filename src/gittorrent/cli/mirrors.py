@@ -20,7 +20,7 @@ def mirrors(url: str, as_json: bool) -> None:
     Example:
       gittorrent mirrors gittorrent://mirror.example.org/project.git
     """
-    found, _ = run(ask_list(parse_location(url).endpoint))
+    found, _ = run(ask_list(parse_location(url).require_endpoint()))
     if as_json:
         print_json(
             {

@@ -90,6 +90,29 @@ def sealed(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return environ
 
 
+def strangers(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for git that talks to somebody the user never named.
+
+    Nothing of the user's goes there: no configuration, no credentials asked for or found, and no
+    proxy, which would look up the name of the host anew.
+    """
+    environ = sealed()
+    for name in list(environ):
+        if name.lower().endswith("_proxy"):
+            del environ[name]
+    # Empty, since an SSH_ASKPASS would be asked where there is none at all.
+    environ["GIT_ASKPASS"] = ""
+    environ.update(extra or {})
+    return environ
+
+
+def unattended_ssh() -> dict[str, str]:
+    """Return the variables by which ssh asks for nothing, unless the user has a way of theirs."""
+    if any(name in os.environ for name in ("GIT_SSH", "GIT_SSH_COMMAND")):
+        return {}
+    return {"GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=10"}
+
+
 def _base(names: tuple[str, ...]) -> dict[str, str]:
     environ = {name: os.environ[name] for name in names if name in os.environ}
     environ.setdefault("PATH", os.defpath)

@@ -1,30 +1,54 @@
 """Ordinary fetching from a mirror's upload-pack: what no reel covers, shallow and partial clones.
 
 Objects are named by id, from refs that were verified; the mirror is asked for nothing else. Only
-``git fetch-pack`` for git:// and git's own HTTP helper are started; URLs come from checked
-endpoints, so no option or transport can be smuggled in.
+``git fetch-pack`` and git's own HTTP helper are started, in a scratch repository and under guard
+(`gittorrent.git.guarded`); URLs come from checked endpoints, so no option or transport can be
+smuggled in. Redirects are not followed. A mirror that we only learned of gets nothing that is the
+user's: no headers, cookies, credentials or proxies; and it is contacted at the address that was
+judged, whatever its name leads to a moment later.
 """
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from gittorrent.errors import UnreachableError
 from gittorrent.git import environment
-from gittorrent.git.runner import Child, executable
+from gittorrent.git.guarded import Broken
+from gittorrent.git.runner import executable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
+    from gittorrent.git.guarded import Guarded, Outcome
     from gittorrent.ids import Oid
 
 
+_OF_OBJECTS = (
+    "unresolved delta",
+    "did not send all necessary objects",
+    "bad object",
+    "missing",
+    "unable to read",
+    "Could not read",
+)
+"""What git says (in the C locale) when it does not find an object that it needs."""
+
+
 class FetchFailedError(UnreachableError):
-    """A mirror's upload-pack did not give what was asked for."""
+    """A mirror's upload-pack did not give what was asked for.
+
+    ``broken`` says which bound it broke; None if it broke none and failed all the same.
+    ``is_about_objects`` tells whether objects were missing, there or here.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", broken: Broken | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.broken = broken
+        self.is_about_objects = broken is None and any(words in message for words in _OF_OBJECTS)
 
 
 class FetchOptions(Struct, frozen=True):
@@ -32,20 +56,50 @@ class FetchOptions(Struct, frozen=True):
 
     Args:
         progress: show git's progress on standard error.
-        verbosity: 0 for quiet, 1 as usual.
-        cloning: whether this fills a new clone.
         settings: further options with their values: ``depth``, ``filter``, ``deepen-since`` ...
     """
 
     progress: bool = False
-    verbosity: int = 1
-    cloning: bool = False
     settings: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def limits_history(self) -> bool:
         """Tell whether less than everything is wanted."""
-        return bool(self.settings.keys() & {"depth", "filter", "deepen-since", "deepen-not"})
+        return self.moves_boundary or "filter" in self.settings
+
+    @property
+    def moves_boundary(self) -> bool:
+        """Tell whether the place where history is cut off may move."""
+        return bool(self.settings.keys() & {"depth", "deepen-since", "deepen-not"})
+
+    def has(self, name: str) -> bool:
+        """Tell whether a switch is on; git says "true" for some of them and "1" for others."""
+        return self.settings.get(name, ["false"])[-1] in ("true", "1")
+
+
+class FetchSource(Struct, frozen=True):
+    """A mirror to fetch from.
+
+    Args:
+        url: of the mirror, to show; also to use, unless ``address`` is given.
+        is_learned: whether somebody told us of it; otherwise the user named it.
+        address: IP address to contact it at, where that was judged.
+        host: its name, with the port where it is not the usual one.
+        port: its port.
+        config: configuration file that counts for what the user named; None for no such file.
+    """
+
+    url: str
+    is_learned: bool = False
+    address: str | None = None
+    host: str = ""
+    port: int = 0
+    config: Path | None = None
+
+    @property
+    def scheme(self) -> str:
+        """How it is reached."""
+        return self.url.partition(":")[0]
 
 
 _FLAGS = {
@@ -63,101 +117,133 @@ _SWITCHES = {
 
 
 def fetch_pack(
-    git_dir: Path,
-    url: str,
+    room: Path,
+    source: FetchSource,
     wants: Iterable[Oid],
     options: FetchOptions,
-    child: Child | None = None,
-) -> bool:
-    """Fetch objects over git:// into a repository.
+    guarded: Guarded,
+    *,
+    fsck: bool,
+) -> None:
+    """Fetch objects over git:// or ssh into a scratch repository.
 
     Args:
-        git_dir: the repository, whose own configuration and refs take part in negotiation.
-        url: of the mirror.
+        room: the scratch repository; the refs of those it borrows from take part in negotiation.
+        source: the mirror.
         wants: ids to fetch with all they reach.
         options: how.
-        child: lets another thread stop it.
-
-    Returns:
-        Whether git proved that everything the wants reach is there now.
+        guarded: runs git.
+        fsck: whether objects must keep to fsck's rules.
 
     Raises:
         FetchFailedError: the mirror did not give them; says what git said.
     """
-    words = [executable(), f"--git-dir={git_dir}", "fetch-pack", "--stdin"]
-    if not options.progress:
-        words.append("--no-progress")
-    if options.verbosity < 1:
-        words.append("--quiet")
-    if options.cloning:
-        words.append("--cloning")
-    if options.cloning and not options.limits_history:
-        words.append("--check-self-contained-and-connected")
+    words = [*_git(source, fsck), f"--git-dir={room}", "fetch-pack", "--stdin"]
     for name, form in _FLAGS.items():
         words += [form.format(value) for value in options.settings.get(name, [])]
-    for name, switch in _SWITCHES.items():
-        # Git says "true" for some switches and "1" for others.
-        if options.settings.get(name, ["false"])[-1] in ("true", "1"):
-            words.append(switch)
-    words.append(url)
-    done = (child or Child()).run(
-        words,
-        "".join(f"{want}\n" for want in wants).encode("ascii"),
-        environment.trusted(environment.one_off_settings()),
-        stderr=None if options.progress else subprocess.PIPE,
-    )
-    if done.returncode != 0:
-        said = (done.stderr or b"").decode(errors="replace").strip()
-        raise FetchFailedError(f"ordinary fetch from {url} failed: {said or 'see above'}")
-    return b"connectivity-ok" in done.stdout
+    words += [switch for name, switch in _SWITCHES.items() if options.has(name)]
+    words.append(_url_to_use(source))
+    asked = "".join(f"{want}\n" for want in wants).encode("ascii")
+    _judge(source, guarded, guarded.run(words, asked, _environ(source)))
 
 
 def fetch_over_http(
-    git_dir: Path,
-    url: str,
+    room: Path,
+    source: FetchSource,
     wants: Iterable[tuple[Oid, str]],
     options: FetchOptions,
-    child: Child | None = None,
+    guarded: Guarded,
+    *,
+    fsck: bool,
 ) -> None:
-    """Fetch objects over HTTP into a repository, by git's own helper.
+    """Fetch objects over HTTP into a scratch repository, by git's own helper.
 
     Args:
-        git_dir: the repository.
-        url: of the mirror.
+        room: the scratch repository.
+        source: the mirror.
         wants: id and name of each ref to fetch.
         options: how.
-        child: lets another thread stop it.
+        guarded: runs git.
+        fsck: whether objects must keep to fsck's rules.
 
     Raises:
         FetchFailedError: the mirror did not give them.
     """
-    scheme = url.partition(":")[0]
-    words = [executable(), "-c", "protocol.version=0", f"remote-{scheme}", url, url]
-    lines = [
-        f"option progress {'true' if options.progress else 'false'}",
-        f"option verbosity {options.verbosity}",
-    ]
-    if options.cloning:
-        lines.append("option cloning true")
+    words = [*_git(source, fsck), "-c", "protocol.version=0"]
+    words += [f"remote-{source.scheme}", source.url, source.url]
+    lines = ["option progress true", "option verbosity 1"]
     for name, values in options.settings.items():
         lines += [f"option {name} {value}" for value in values]
     lines.append("list")
     lines += [f"fetch {oid} {name}" for oid, name in wants]
     body = "".join(f"{line}\n" for line in lines) + "\n\n"
-    done = (child or Child()).run(
-        words,
-        body.encode("utf-8", "surrogateescape"),
-        environment.trusted({**environment.one_off_settings(), "GIT_DIR": str(git_dir)}),
-        stderr=None if options.progress else subprocess.PIPE,
+    environ = {**_environ(source), "GIT_DIR": str(room)}
+    _judge(source, guarded, guarded.run(words, body.encode("utf-8", "surrogateescape"), environ))
+
+
+def _git(source: FetchSource, fsck: bool) -> list[str]:
+    """Return the beginning of a command line."""
+    settings = ["http.followRedirects=false", "fetch.unpackLimit=1", "transfer.unpackLimit=1"]
+    if fsck:
+        settings += ["transfer.fsckObjects=true", "fetch.fsckObjects=true"]
+    if source.config is not None:
+        # First, so that what follows counts more.
+        settings.insert(0, f"include.path={source.config}")
+    if source.scheme in ("http", "https") and source.address is not None:
+        name, literal = source.host.strip("[]"), source.address
+        literal = f"[{literal}]" if ":" in literal else literal
+        if name != source.address:
+            settings.append(f"http.curloptResolve={name}:{source.port}:{literal}")
+    return [executable(), *(word for setting in settings for word in ("-c", setting))]
+
+
+def _url_to_use(source: FetchSource) -> str:
+    """Return the URL for git: of a judged mirror the one of the address itself."""
+    if source.scheme != "git" or source.address is None:
+        return source.url
+    host = f"[{source.address}]" if ":" in source.address else source.address
+    path = source.url.partition("://")[2].partition("/")[2]
+    return f"git://{host}:{source.port}/{path}"
+
+
+def _environ(source: FetchSource) -> dict[str, str]:
+    if not source.is_learned:
+        extra = environment.one_off_settings()
+        if source.scheme == "ssh":
+            extra |= environment.unattended_ssh()
+        return environment.trusted(extra)
+    extra = {}
+    if source.scheme == "git" and source.address is not None:
+        # What the daemon there is asked for is still a host by its name.
+        extra["GIT_OVERRIDE_VIRTUAL_HOST"] = f"{source.host}:{source.port}"
+    return environment.strangers(extra)
+
+
+def _judge(source: FetchSource, guarded: Guarded, outcome: Outcome) -> None:
+    """Say in plain words why a fetch failed, if it did."""
+    if outcome.broken is None and outcome.status == 0:
+        return
+    bounds = guarded.bounds
+    why = {
+        Broken.SILENT: f"too little came of it for {bounds.silence:.0f} seconds",
+        Broken.TOO_LARGE: f"it sends more than the {bounds.max_bytes >> 20} MiB allowed",
+        Broken.MEMORY: "it makes git need too much memory",
+        Broken.STOPPED: "interrupted",
+        None: _complaint(outcome),
+    }[outcome.broken]
+    hint = ""
+    if outcome.broken is Broken.TOO_LARGE:
+        hint = "raise gittorrent.maxSize if that is right"
+    raise FetchFailedError(
+        f"ordinary fetch from {source.url} failed: {why}", hint=hint, broken=outcome.broken
     )
-    if done.returncode != 0:
-        said = (done.stderr or b"").decode(errors="replace").strip()
-        raise FetchFailedError(f"ordinary fetch from {url} failed: {said or 'see above'}")
-    _drop_locks(done.stdout)
 
 
-def _drop_locks(output: bytes) -> None:
-    """Remove the ``.keep`` files the helper locked: the caller's git knows nothing of them."""
-    for line in output.splitlines():
-        if line.startswith(b"lock ") and line.endswith(b".keep"):
-            Path(line[5:].decode("utf-8", "surrogateescape")).unlink(missing_ok=True)
+def _complaint(outcome: Outcome) -> str:
+    """Return what git says was wrong, without the progress before it."""
+    lines = [line.strip() for line in outcome.said.replace("\r", "\n").splitlines()]
+    told = [
+        line for line in lines if line.startswith(("fatal:", "error:", "remote: fatal:", "ERR"))
+    ]
+    shown = told or [line for line in lines if line][-1:]
+    return "; ".join(shown) or f"exit status {outcome.status}"

@@ -211,16 +211,73 @@ def is_connected(git: Git, tips: Iterable[Oid], known: Iterable[Oid] = ()) -> bo
 
 def is_connected_to_refs(git: Git, tips: Iterable[Oid]) -> bool:
     """Tell whether everything ``tips`` reach is present, taking the repository's refs' word."""
-    return _walks(git, _lines(tips) + b"--not\n--all\n")
+    return _walks(git, _lines(tips), "--not", "--all")
 
 
-def _walks(git: Git, asked: bytes) -> bool:
+def nearer_than(git: Git, tips: Iterable[Oid], depth: int) -> set[str]:
+    """Return the commits that are nearer than ``depth`` to a tip, which itself is at depth 1."""
+    asked = list(tips)
+    parents = {commit.oid: commit.parents for commit in commits_between(git, (), asked)}
+    words = ["rev-list", "--no-walk=unsorted", "--stdin"]
+    level = {Oid(oid) for oid in git.run(*words, stdin=_lines(asked)).decode("ascii").split()}
+    near: set[str] = set()
+    for _ in range(depth - 1):
+        near |= level
+        level = {p for oid in level for p in parents.get(oid, ()) if p not in near}
+        if not level:
+            break
+    return near
+
+
+class Reached:
+    """What some tips reach, listed when it is asked for.
+
+    Args:
+        git: the repository.
+        tips: where to begin.
+        without_borrowed: leave out what the refs of the repositories reach that it borrows from.
+        may_lack: whether objects may be missing, as in partial clones.
+    """
+
+    def __init__(
+        self, git: Git, tips: Iterable[Oid], *, without_borrowed: bool, may_lack: bool
+    ) -> None:
+        self._git = git
+        self._tips = _lines(tips)
+        self._words = ["rev-list", "--objects", "--stdin"]
+        if may_lack:
+            self._words.append("--missing=allow-any")
+        if without_borrowed:
+            self._words += ["--not", "--alternate-refs"]
+
+    def count(self) -> int | None:
+        """Return how many objects there are; None if one of them is missing.
+
+        Raises:
+            GitError: git was killed or ran out of something, which says nothing about the objects.
+        """
+        try:
+            with _reading(self._git, self._words, self._tips) as lines:
+                return sum(1 for _ in lines)
+        except GitError as error:
+            if error.is_own_trouble:
+                raise
+            return None
+
+    def ids(self) -> set[str]:
+        """Return them."""
+        with _reading(self._git, self._words, self._tips) as lines:
+            return {line[: _id_length(line)].decode("ascii") for line in lines}
+
+
+def _walks(git: Git, asked: bytes, *options: str) -> bool:
     """Tell whether git finds every object on a walk.
 
     Raises:
         GitError: git was killed or ran out of something, which says nothing about the objects.
     """
-    words = ["rev-list", "--objects", "--quiet", "--stdin"]
+    # Options come after: git before 2.42 takes none from standard input.
+    words = ["rev-list", "--objects", "--quiet", "--stdin", *options]
     done = git.attempt(*words, stdin=asked)
     if done.returncode:
         error = GitError(words, done.returncode, done.stderr, str(git.directory))

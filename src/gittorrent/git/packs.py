@@ -14,11 +14,11 @@ from gittorrent.git.runner import Git, GitError
 from gittorrent.ids import OBJECT_FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from gittorrent.ids import ObjectFormat
 
-_SUFFIXES = ("rev", "pack", "idx")
+_SUFFIXES = ("promisor", "rev", "pack", "idx")
 """In the order to move them: git looks for an index, so the pack has to be there first."""
 
 
@@ -153,6 +153,35 @@ def adopt_pack(pack: Path, target: Path, *, keep: str = "") -> None:
         pack.with_suffix(f".{suffix}").chmod(0o444)
         pack.with_suffix(f".{suffix}").rename(target.with_suffix(f".{suffix}"))
     sync_directory(target.parent)
+
+
+def listed(git: Git, pack: Path) -> list[str]:
+    """Return the ids of a pack's objects, by its index."""
+    object_format = git.run("rev-parse", "--show-object-format").decode("ascii").strip()
+    with pack.with_suffix(".idx").open("rb") as index:
+        out = git.run("show-index", f"--object-format={object_format}", stdin=index)
+    return [line.split(" ")[1] for line in out.decode("ascii").splitlines()]
+
+
+def count_objects(pack: Path) -> int:
+    """Return the number of objects in a pack, by its header (gitformat-pack(5))."""
+    with pack.open("rb") as file:
+        return int.from_bytes(file.read(12)[8:], "big")
+
+
+def pack_objects(git: Git, oids: Iterable[str]) -> Path:
+    """Make one pack of some objects, in the repository that has them; returns its path."""
+    folder = git.directory / "objects" / "pack"
+    asked = "".join(f"{oid}\n" for oid in oids).encode("ascii")
+    words = ["pack-objects", "-q", "--delta-base-offset", str(folder / "pack")]
+    checksum = git.run(*words, stdin=asked).decode("ascii").strip()
+    return folder / f"pack-{checksum}.pack"
+
+
+def remove_pack(pack: Path) -> None:
+    """Remove a pack and what lies beside it; the index first, since git finds packs by that."""
+    for suffix in ("idx", *_SUFFIXES, "keep"):
+        pack.with_suffix(f".{suffix}").unlink(missing_ok=True)
 
 
 def link_pack(source: Path, target: Path) -> None:

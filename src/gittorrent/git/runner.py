@@ -7,9 +7,9 @@ must not block run them in a thread.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import threading
 from typing import IO, TYPE_CHECKING
@@ -21,7 +21,7 @@ from gittorrent.errors import LocalError
 from gittorrent.git import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 EXECUTABLE_VARIABLE = "GITTORRENT_GIT"
@@ -126,18 +126,15 @@ class Git(Struct, frozen=True):
         data, source = (stdin, None) if isinstance(stdin, bytes) else (None, stdin)
         if data is None and source is None:
             source = subprocess.DEVNULL
-        try:
-            return subprocess.run(
-                self.command(*arguments),
-                input=data,
-                stdin=source,
-                capture_output=True,
-                env=self.environ(),
-                cwd=self.directory,
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise _missing(error, self.directory) from error
+        if data is not None:
+            source = subprocess.PIPE
+        with self.start(*arguments, stdin=source) as process:
+            try:
+                out, said = process.communicate(data)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, said)
 
     def start(
         self,
@@ -148,7 +145,7 @@ class Git(Struct, frozen=True):
     ) -> subprocess.Popen[bytes]:
         """Start a command and hand its process over; the caller feeds, reads and waits."""
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.command(*arguments),
                 stdin=stdin,
                 stdout=stdout,
@@ -158,35 +155,55 @@ class Git(Struct, frozen=True):
             )
         except FileNotFoundError as error:
             raise _missing(error, self.directory) from error
+        if (stopper := stopper_of_thread()) is not None:
+            stopper.add(process)
+        return process
 
 
-class Child:
-    """One command that runs in a thread and can be stopped from another."""
+class Stopper:
+    """Ends, from another thread, what a thread runs: whatever git it is at, and all that follow.
+
+    The thread works within `watching`; each git it starts is known from then on. It sees them
+    fail, clears away what it was at, and returns.
+    """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stopped = False
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.is_stopped = False
 
-    def run(
-        self, words: Sequence[str], stdin: bytes, environ: Mapping[str, str], *, stderr: int | None
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Run a command to its end, as ``subprocess.run`` does with its output captured."""
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Take note of what this thread starts while the block runs."""
+        _this_thread.stopper = self
+        try:
+            yield
+        finally:
+            _this_thread.stopper = None
+
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        """Take note of a process."""
         with self._guard:
-            if self._stopped:
-                return subprocess.CompletedProcess(words, -signal.SIGTERM, b"", b"")
-            self._process = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environ
-            )
-        out, said = self._process.communicate(stdin)
-        return subprocess.CompletedProcess(words, self._process.returncode, out, said)
+            self._processes = [known for known in self._processes if known.returncode is None]
+            self._processes.append(process)
+            if self.is_stopped:
+                process.terminate()
 
     def stop(self) -> None:
-        """End the command, or keep it from starting."""
+        """End what runs, and what is started later."""
         with self._guard:
-            self._stopped = True
-            if self._process is not None:
-                self._process.terminate()
+            self.is_stopped = True
+            for process in self._processes:
+                process.terminate()
+
+
+_this_thread = threading.local()
+
+
+def stopper_of_thread() -> Stopper | None:
+    """Return what may stop this thread, None if nothing does."""
+    stopper: Stopper | None = getattr(_this_thread, "stopper", None)
+    return stopper
 
 
 def executable() -> str:

@@ -66,7 +66,7 @@ class Options(Struct):
 
     def for_fetch(self) -> FetchOptions:
         """Return what an ordinary fetch is told."""
-        return FetchOptions(self.progress, self.verbosity, self.cloning, self.settings)
+        return FetchOptions(self.progress, self.settings)
 
 
 class Wanted(Struct, frozen=True):

@@ -118,7 +118,8 @@ class Helper:
         return False
 
     def _relay(self, service: str) -> None:
-        work = relay(self._location.endpoint, service, _connected, self._input.rest())
+        endpoint = self._location.require_endpoint()
+        work = relay(endpoint, service, _connected, self._input.rest())
         self._run(work, hears_end=True)
 
     def _must_verify(self) -> bool:

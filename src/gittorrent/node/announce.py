@@ -118,7 +118,9 @@ class Announcer:
         try:
             location = parse_location(served.about.source)
             notice = Notify(urls[0], latest, ASKED_TTL)
-            granted = await send_notice(location.endpoint, notice, self._own_address(urls[0]))
+            granted = await send_notice(
+                location.require_endpoint(), notice, self._own_address(urls[0])
+            )
         except GitTorrentError as error:
             state.latest = None
             state.due = now + state.retry

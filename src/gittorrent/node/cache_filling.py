@@ -16,10 +16,10 @@ from gittorrent.errors import IdentityError, TrustError
 from gittorrent.reel.path import ReelOffer
 from gittorrent.repository.cache import adopt
 from gittorrent.repository.carried import CACHE, About, Carried, object_format_of
-from gittorrent.repository.receive import LyingReelError, check_descents
+from gittorrent.repository.receive import check_descents
 from gittorrent.transfer.acquire import Acquisition, verify_manifest
-from gittorrent.transfer.bring import bring_reels
 from gittorrent.transfer.mirror import NotThereError
+from gittorrent.transfer.updating import Update, Updater
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,21 +54,10 @@ async def fill_from_mirrors(
             _clear(target)
             log = await acquisition.fetch_log(target.log_store, target.object_format)
             acquisition.gather(log)
-            have = _completed(target, log)
-            try:
-                await bring_reels(
-                    acquisition,
-                    target.layout,
-                    log,
-                    target.log_store,
-                    have,
-                    context.reporter,
-                    keep=True,
-                    admit=admit,
-                )
-            except LyingReelError as error:
-                acquisition.distrust(log, error)
-                raise
+            # No ordinary fetch: what is kept here is what can be given on, and that is reels.
+            update = Update(None, _completed(target, log), keep=True, admit=admit)
+            updater = Updater(acquisition, target.layout, log, target.log_store, context)
+            await updater.bring(update)
             await asyncio.to_thread(_commit, target, log, location)
 
 

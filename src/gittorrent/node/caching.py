@@ -90,6 +90,13 @@ class _Download(Struct):
         """Pass on something worth a line."""
         self._tell(Note(text))
 
+    def git_says(self, said: bytes) -> None:
+        """Keep to reels, which git does not fetch."""
+        del said
+
+    def close(self) -> None:
+        """Hold nothing that is being shown."""
+
     def downloading(self, name: str, figures: DownloadFigures) -> None:
         """Pass on how far it is."""
         for mirror in figures.mirrors:

@@ -18,9 +18,11 @@ from gittorrent.durable import locked_directory
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
 from gittorrent.wire.mirrorlist import MirrorState
+from gittorrent.wire.urls import AddressClass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
 BUSY_SECONDS = 30.0
 """How long to wait for another process's write."""
 
@@ -52,6 +54,25 @@ class MirrorRow(Struct, frozen=True):
     verified: int
     expires: int
     renewals: int
+
+
+class RememberedMirror(Struct, frozen=True):
+    """A mirror of a repository that may be turned to when the one named is gone.
+
+    Args:
+        url: where it is.
+        trusted: kind of address it was learned from; None where the user named it.
+    """
+
+    url: str
+    trusted: AddressClass | None
+
+
+MAX_REMEMBERED = 32
+"""Mirrors remembered of one repository: more than are ever asked."""
+
+MAX_FAILURES = 8
+"""Times in a row that a learned mirror may fail before it is forgotten."""
 
 
 class Database:
@@ -176,7 +197,63 @@ class Database:
         """Forget what was found at ``url``; tells whether anything was."""
         with self._writing():
             done = self._db.execute("DELETE FROM known_urls WHERE url = ?", (url,))
+            self._db.execute("DELETE FROM remembered WHERE url = ?", (url,))
         return done.rowcount > 0
+
+    def remember_mirrors(
+        self, repository: RepositoryId, mirrors: Sequence[RememberedMirror], now: int
+    ) -> None:
+        """Remember mirrors of a repository; those that served or were seen last are kept.
+
+        What the user named once is not made a thing that was only learned.
+        """
+        with self._writing():
+            for mirror in mirrors:
+                trusted = "" if mirror.trusted is None else mirror.trusted.value
+                self._db.execute(
+                    "INSERT INTO remembered (repository_id, url, trusted, seen)"
+                    " VALUES (?, ?, ?, ?) ON CONFLICT (repository_id, url) DO UPDATE"
+                    " SET seen = excluded.seen, trusted ="
+                    " CASE WHEN remembered.trusted = '' THEN '' ELSE excluded.trusted END",
+                    (repository, mirror.url, trusted, now),
+                )
+            self._db.execute(
+                "DELETE FROM remembered WHERE repository_id = ? AND url NOT IN (SELECT url FROM"
+                " remembered WHERE repository_id = ? ORDER BY failures > 0, served DESC, seen DESC"
+                " LIMIT ?)",
+                (repository, repository, MAX_REMEMBERED),
+            )
+
+    def mirror_served(self, repository: RepositoryId, url: str, now: int) -> None:
+        """Record that a mirror gave what it was asked for."""
+        with self._writing():
+            self._db.execute(
+                "UPDATE remembered SET served = ?, failures = 0"
+                " WHERE repository_id = ? AND url = ?",
+                (now, repository, url),
+            )
+
+    def mirror_failed(self, repository: RepositoryId, url: str) -> None:
+        """Record that one did not; a learned one is forgotten after `MAX_FAILURES` in a row."""
+        with self._writing():
+            self._db.execute(
+                "UPDATE remembered SET failures = failures + 1 WHERE repository_id = ? AND url = ?",
+                (repository, url),
+            )
+            self._db.execute(
+                "DELETE FROM remembered WHERE repository_id = ? AND trusted != ''"
+                " AND failures >= ?",
+                (repository, MAX_FAILURES),
+            )
+
+    def remembered_mirrors(self, repository: RepositoryId) -> list[RememberedMirror]:
+        """Return the mirrors remembered of a repository, the most promising first."""
+        rows = self._db.execute(
+            "SELECT url, trusted FROM remembered WHERE repository_id = ?"
+            " ORDER BY failures, served DESC, seen DESC",
+            (repository,),
+        )
+        return [RememberedMirror(u, AddressClass(t) if t else None) for u, t in rows]
 
     def seen_head(self, repository: RepositoryId) -> tuple[PushId, int] | None:
         """Return the newest log head verified of a repository and the log's length there."""

@@ -7,42 +7,59 @@ reaches. What no reel covers is left to an ordinary fetch, which the caller does
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
-from gittorrent.errors import IdentityError, TrustError
-from gittorrent.ids import PushId
+from gittorrent.errors import (
+    GitTorrentError,
+    IdentityError,
+    LocalError,
+    TrustError,
+    UnreachableError,
+)
+from gittorrent.ids import format_of
 from gittorrent.reel.manifest import parse_manifest
 from gittorrent.reel.path import ReelOffer
 from gittorrent.repository.receive import LyingReelError, SignedManifest
+from gittorrent.store.database import RememberedMirror
+from gittorrent.transfer.location import SCHEME, Location
 from gittorrent.transfer.log_intake import LogIntake
-from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.neighbours import Neighbours, Sharing
 from gittorrent.transfer.opening import ask_list, calling_ahead
 from gittorrent.transfer.patience import Patience
 from gittorrent.transfer.planning import Planner
+from gittorrent.transfer.reaching import (
+    MAX_CANDIDATES,
+    Source,
+    first_to_answer,
+    known_here,
+    learned,
+    named,
+    named_by_policy,
+)
 from gittorrent.transfer.taking import Taker
 from gittorrent.trust.signature import split_signed, verify
 from gittorrent.wire.mirrorlist import MirrorState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
     from pathlib import Path
 
     from gittorrent.git.runner import Git
-    from gittorrent.ids import ObjectFormat, Oid, RepositoryId
+    from gittorrent.ids import ObjectFormat, Oid, PushId, RepositoryId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.logstore import LogStore
     from gittorrent.repository.receive import Receiver
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
     from gittorrent.transfer.limiter import Limits
-    from gittorrent.transfer.location import Location
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.pack_download import DownloadFigures
     from gittorrent.wire.mirrorlist import MirrorList
+    from gittorrent.wire.urls import AddressClass
 
 MAX_MIRRORS = 16
 """Mirrors one download talks to; more add little speed and much chatter."""
@@ -72,6 +89,14 @@ class Reporter(Protocol):
 
     def phase(self, text: str) -> None:
         """Say what is done now that parts do not arrive."""
+        ...
+
+    def git_says(self, said: bytes) -> None:
+        """Show what a git says that fetches, progress for the most part, as it comes."""
+        ...
+
+    def close(self) -> None:
+        """End what is being shown: somebody else writes now."""
         ...
 
 
@@ -119,6 +144,9 @@ class Acquisition:
         )
         self._taker = Taker(self._neighbours, context)
         self._list: MirrorList | None = None
+        self._first: Source | None = None
+        self._candidates: list[Source] = []
+        self._failures: dict[str, GitTorrentError] = {}
         self.first_contact = False
 
     async def __aenter__(self) -> Acquisition:
@@ -139,43 +167,101 @@ class Acquisition:
         """The repository that the first mirror says it carries, and the only one it may prove."""
         return self.mirror_list.repository_id
 
-    def mirror_urls(self) -> list[str]:
-        """Return the URLs of the mirrors that answered, the first one first."""
-        others = [mirror.url for mirror in self._mirrors[1:]]
-        urls = [url for url in others if not url.startswith("peer:")]
-        return [self._location.endpoint.url, *urls]
+    @property
+    def object_format(self) -> ObjectFormat:
+        """Of the repository, by the newest push of the list."""
+        return _format_of(self.mirror_list)
+
+    @property
+    def url(self) -> str:
+        """URL of the first mirror."""
+        assert self._first is not None
+        return self._first.url
+
+    def source_url(self) -> str:
+        """Return the URL to come back to: of the mirror the user named, or else of the first."""
+        location = self._location
+        if location.endpoint is None:
+            assert self._first is not None
+            location = Location(self._first.endpoint, location.expected)
+        return location.pinned_url(self.claimed)
 
     @property
     def _mirrors(self) -> list[Mirror]:
         return self._neighbours.mirrors
 
     async def open(self) -> RepositoryId:
-        """Ask the first mirror who it carries and begin a conversation with it.
+        """Ask a mirror who it carries and begin a conversation with it.
+
+        That is the one the user named; where it does not answer and the repository is known, it is
+        whichever of the mirrors known here answers first.
 
         Returns:
             The repository id it claims, which the log will have to prove.
 
         Raises:
-            CannotConnectError, NotAMirrorError, NotCarriedThereError: it cannot be used.
+            UnreachableError, NotAMirrorError: there is none that can be used.
             WrongIdentityError, ChangedIdentityError: it carries another repository.
         """
-        endpoint = self._location.endpoint
-        async with calling_ahead(endpoint) as calling:
-            self._list, kind = await ask_list(endpoint, patience=self._context.patience)
-            claimed = self._list.repository_id
-            self._check_identity(claimed)
-            await self._neighbours.open_first(endpoint, kind, calling)
-        return claimed
+        self._candidates = self._known_mirrors()
+        if not self._candidates:
+            raise UnreachableError(
+                f"no mirror of {self._location.url} is known on this machine",
+                hint=f"name one that carries it: {SCHEME}://{self._location.expected}@HOST/PATH",
+            )
+        await self._open_next()
+        return self.claimed
 
-    def _check_identity(self, claimed: RepositoryId) -> None:
-        url = self._location.url
+    def _known_mirrors(self) -> list[Source]:
+        """Return whom to ask for the log: who was named, then those this machine knows."""
+        context, location = self._context, self._location
+        found = [] if location.endpoint is None else [named(location.endpoint)]
+        repository = location.expected or context.database.known_url(location.url)
+        if repository is not None:
+            now = int(context.clock())
+            found += known_here(repository, context.database, context.home, now)
+        found = list({source.url: source for source in reversed(found)}.values())[::-1]
+        return [source for source in found if source.endpoint is not None][:MAX_CANDIDATES]
+
+    async def _open_next(self) -> None:
+        """Open the best mirror that did not fail yet.
+
+        Raises:
+            GitTorrentError: none is left, or none answers.
+        """
+        left = [source for source in self._candidates if source.url not in self._failures]
+        opened = await first_to_answer(left, self._open, self._failures, _hang_up)
+        self._first, (self._list, kind, mirror) = opened
+        assert self._first.endpoint is not None
+        self._neighbours.begin_with(mirror, self._first.endpoint, self._first.trusted, kind)
+        database = self._context.database
+        for url in self._failures:
+            database.mirror_failed(self.claimed, url)
+        wanted = self._candidates[0]
+        if self._first is not wanted:
+            why = self._failures.get(wanted.url, "it takes long to answer")
+            self._context.reporter.note(f"{why}; going on with {self.url}")
+
+    async def _open(self, source: Source) -> _Opened:
+        """Ask one mirror for its list, and for a conversation if it has what we want."""
+        endpoint, patience = source.endpoint, self._context.patience
+        assert endpoint is not None
+        ahead = calling_ahead(endpoint) if source.trusted is None else _nothing()
+        async with ahead as calling:
+            found, kind = await ask_list(endpoint, source.trusted, patience)
+            self._check_identity(source, found.repository_id)
+            _format_of(found)
+            return found, kind, await self._neighbours.call(endpoint, source.trusted, calling)
+
+    def _check_identity(self, source: Source, claimed: RepositoryId) -> None:
+        url = source.url
         expected = self._location.expected
         if expected is not None and claimed != expected:
             raise WrongIdentityError(
                 f"{url} carries repository {claimed}, not {expected}",
                 hint="check the URL; the id names the repository and cannot be changed by a mirror",
             )
-        known = self._context.database.known_url(url)
+        known = self._context.database.known_url(self._location.url)
         if expected is None and known is not None and known != claimed:
             raise ChangedIdentityError(
                 f"{url} carried repository {known} before and now says {claimed}",
@@ -187,6 +273,8 @@ class Acquisition:
     async def fetch_log(self, store: LogStore, object_format: ObjectFormat) -> VerifiedLog:
         """Bring the log up to date with the first mirror's, verified entry by entry.
 
+        A mirror that fails at it gives way to the next one.
+
         Args:
             store: where the log is kept; what is new is added to it, the log not yet committed.
             object_format: of the repository.
@@ -196,49 +284,109 @@ class Acquisition:
             TrustError: an entry does not hold.
             MirrorLostError: the mirror stopped answering.
         """
-        log = store.open()
-        latest = self.mirror_list.latest
-        if latest is None or latest in log:
-            if log.head is None:
-                raise NotThereError(f"{self._location.url} has no push yet")
-            if latest != log.head:
-                self._context.reporter.note(
-                    f"{self._location.url} is behind: it does not have push {log.head} yet"
-                )
-        else:
-            await self._extend(log, latest, store)
+        while True:
+            log = store.open()
+            try:
+                await self._follow(log, store, object_format)
+            except LocalError:
+                raise
+            except GitTorrentError as error:
+                await self._give_way(error)
+            else:
+                break
         self._confirm(log)
         self._neighbours.shelf.know(log, store)
         return log
 
-    async def _extend(self, log: VerifiedLog, latest: PushId, store: LogStore) -> None:
-        url, expected = self._location.url, self.claimed
-        intake = LogIntake(log, store, self._context.git, url, expected)
-        await self._mirrors[0].fetch_log(latest, log.head, intake.admit)
+    async def _give_way(self, error: GitTorrentError) -> None:
+        """Turn to the next mirror after one failed; if there is none, the failure stands."""
+        self._failures[self.url] = error
+        if all(source.url in self._failures for source in self._candidates):
+            raise error
+        await self._neighbours.drop_first()
+        try:
+            await self._open_next()
+        except GitTorrentError:
+            raise error from None
+        if not isinstance(error, UnreachableError):
+            self._context.reporter.note(f"left out: {error}")
+
+    async def _follow(self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat) -> None:
+        """Continue the log by what the first mirror has."""
+        latest = self.mirror_list.latest
+        assert latest is not None
+        if self.object_format is not object_format:
+            raise TrustError(f"{self.url} speaks of {self.object_format.name} objects")
+        if latest in log:
+            if latest != log.head:
+                self._context.reporter.note(
+                    f"{self.url} is behind: it does not have push {log.head} yet"
+                )
+            return
+        intake = LogIntake(log, store, self._context.git, self.url, self.claimed)
+        try:
+            await self._mirrors[0].fetch_log(latest, log.head, intake.admit)
+        except IdentityError as error:
+            raise WrongIdentityError(
+                f"{self.url} says that it carries {self.claimed}, and its log is another's: {error}"
+            ) from error
         if log.head != latest:
-            raise TrustError(f"{url} announced push {latest} and did not send it")
+            raise TrustError(f"{self.url} announced push {latest} and did not send it")
 
     def _confirm(self, log: VerifiedLog) -> None:
         """Now that the log proves who it is: remember it, and notice a mirror that lags."""
-        database, url, now = self._context.database, self._location.url, int(self._context.clock())
+        database, now = self._context.database, int(self._context.clock())
         assert log.head is not None
-        if self._location.expected is None:
-            database.remember_url(url, log.repository, now)
+        if self._location.expected is None and self.url == self._location.url:
+            database.remember_url(self.url, log.repository, now)
         seen = database.seen_head(log.repository)
         if seen is not None and seen[0] not in log and seen[1] > len(log):
             self._context.reporter.note(
-                f"{url} is behind or withholds something: this machine has verified push"
+                f"{self.url} is behind or withholds something: this machine has verified push"
                 f" {seen[0]}, which it does not have"
             )
         database.saw_head(log.repository, log.head, len(log), now)
+        known = [RememberedMirror(source.url, source.trusted) for source in self._listed(log)]
+        database.remember_mirrors(log.repository, known, now)
+        database.mirror_served(log.repository, self.url, now)
+
+    def _listed(self, log: VerifiedLog) -> list[Source]:
+        """Return the first mirror, those it lists, and those that the policy names."""
+        assert self._first is not None
+        trusted = self._neighbours.trusted
+        found = [self._first]
+        for state in (MirrorState.CURRENT, MirrorState.STALE):
+            for entry in self.mirror_list.mirrors:
+                source = learned(entry.url, trusted) if entry.state is state else None
+                found += [] if source is None else [source]
+        return [*found, *named_by_policy(log.policy.policy.mirrors, log.repository, trusted)]
+
+    def sources(self, log: VerifiedLog) -> list[Source]:
+        """Return the mirrors for an ordinary fetch, the first one first; ssh ones come last."""
+        context = self._context
+        now = int(context.clock())
+        known = known_here(log.repository, context.database, context.home, now)
+        found = {source.url: source for source in [*known[::-1], *self._listed(log)[::-1]]}
+        usable = [source for source in reversed(found.values()) if source.url not in self._failures]
+        usable.sort(key=lambda source: source.endpoint is None)
+        return usable[:MAX_CANDIDATES]
 
     def gather(self, log: VerifiedLog) -> None:
         """Begin to connect to the other mirrors; they join downloads as they answer."""
-        urls = [
-            entry.url for entry in self.mirror_list.mirrors if entry.state is not MirrorState.STALE
+        trusted = self._neighbours.trusted
+        partial = [
+            learned(entry.url, trusted)
+            for entry in self.mirror_list.mirrors
+            if entry.state is MirrorState.PARTIAL
         ]
-        urls += [u for u in log.policy.policy.mirrors if u.startswith(("git:", "http"))]
-        self._neighbours.gather(list(dict.fromkeys(urls))[:MAX_MIRRORS])
+        wanted = [*self.sources(log), *(source for source in partial if source is not None)]
+        stale = {e.url for e in self.mirror_list.mirrors if e.state is MirrorState.STALE}
+        self._neighbours.gather([s for s in wanted if s.url not in stale][:MAX_MIRRORS])
+
+    def served(self, log: VerifiedLog, source: Source) -> None:
+        """Remember that a mirror gave what an ordinary fetch wanted."""
+        now = int(self._context.clock())
+        self._context.database.mirror_served(log.repository, source.url, now)
 
     async def plan(
         self, log: VerifiedLog, have: Collection[PushId]
@@ -289,6 +437,28 @@ class Acquisition:
     def discard_partial(self) -> None:
         """Remove the downloads of this acquisition: what they held is in the repository."""
         self._taker.discard()
+
+
+_Opened = tuple["MirrorList", "AddressClass", "Mirror"]
+"""What a mirror answered with: its list, the kind of its address, and the conversation."""
+
+
+async def _hang_up(opened: _Opened) -> None:
+    """End the conversation with a mirror that was not needed."""
+    await opened[2].close()
+
+
+@contextlib.asynccontextmanager
+async def _nothing() -> AsyncIterator[None]:
+    """Call nobody ahead: a learned address has to be judged first."""
+    yield
+
+
+def _format_of(found: MirrorList) -> ObjectFormat:
+    object_format = None if found.latest is None else format_of(found.latest)
+    if object_format is None:
+        raise UnreachableError("it has no push yet")
+    return object_format
 
 
 def verify_manifest(data: bytes, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:

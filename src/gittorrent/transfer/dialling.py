@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from gittorrent.wire.urls import Endpoint
 
 
+MAX_ADDRESSES = 4
+"""Addresses of one name that an ordinary fetch tries."""
+
+
 class CannotConnectError(UnreachableError):
     """A mirror's host does not resolve or does not accept connections."""
 
@@ -152,6 +156,30 @@ async def _dial(found: Found, from_address: str | None) -> Dialled:
         sock.close()
         raise
     return Dialled(sock, str(address[0]), address_class(str(address[0])))
+
+
+async def judged_addresses(
+    endpoint: Endpoint, trusted: AddressClass, patience: Patience
+) -> list[str]:
+    """Return the addresses of a learned endpoint that strangers may send us to.
+
+    Args:
+        endpoint: the mirror.
+        trusted: the kind of address it was learned from.
+        patience: how long to wait.
+
+    Raises:
+        CannotConnectError: it has none.
+    """
+    try:
+        found = await look_up(endpoint.host, endpoint.port, patience.look_up)
+    except OSError as error:
+        raise CannotConnectError(f"cannot find host {endpoint.host}: {error}") from error
+    addresses = dict.fromkeys(str(address[0]) for *_, address in found)
+    allowed = [each for each in addresses if may_contact(address_class(each), trusted)]
+    if not allowed:
+        raise CannotConnectError(f"{endpoint.url} is where strangers may not send us to")
+    return allowed[:MAX_ADDRESSES]
 
 
 def _why(error: OSError) -> str:

@@ -2,7 +2,8 @@
 
 Unlike URLs learned from others these are followed wherever they point; they are still taken
 apart strictly. Forms: ``gittorrent://[REPOSITORY_ID@]HOST[:PORT]/PATH``, which speaks to a
-MirrorSync node on its git port, and ``git://``, ``http://`` and ``https://`` URLs of one.
+MirrorSync node on its git port; ``git://``, ``http://`` and ``https://`` URLs of one; and
+``gittorrent://REPOSITORY_ID``, which leaves it to this machine to know a mirror.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gittorrent.ids import RepositoryId, is_repository_id
 from gittorrent.wire.urls import DEFAULT_PORTS, Endpoint
 
 SCHEME = "gittorrent"
-_FORMS = "gittorrent://[REPOSITORY_ID@]HOST[:PORT]/PATH"
+_FORMS = "gittorrent://[REPOSITORY_ID@]HOST[:PORT]/PATH or gittorrent://REPOSITORY_ID"
 
 
 class LocationError(UsageError):
@@ -24,23 +25,38 @@ class LocationError(UsageError):
 
 
 class Location(Struct, frozen=True):
-    """A mirror to begin with.
+    """Where to begin: at a mirror, or with an id alone.
 
     Args:
-        endpoint: where to connect.
+        endpoint: where to connect; None where the user named no mirror, and then there is an id.
         expected: the repository id the user asked for, None on trust at first use.
     """
 
-    endpoint: Endpoint
+    endpoint: Endpoint | None
     expected: RepositoryId | None
 
     @property
     def url(self) -> str:
         """The mirror's URL without any id: what is remembered and shown."""
-        return self.endpoint.url
+        return f"{SCHEME}://{self.expected}" if self.endpoint is None else self.endpoint.url
+
+    def require_endpoint(self) -> Endpoint:
+        """Return the mirror.
+
+        Raises:
+            LocationError: the user named none.
+        """
+        if self.endpoint is None:
+            raise LocationError(
+                f"{self.url} names a repository and no mirror to ask for this",
+                hint=f"name one that carries it: {SCHEME}://{self.expected}@HOST[:PORT]/PATH",
+            )
+        return self.endpoint
 
     def pinned_url(self, repository: RepositoryId) -> str:
         """Return the ``gittorrent`` URL that names the repository for good."""
+        if self.endpoint is None:
+            return f"{SCHEME}://{repository}"
         scheme, _, rest = self.endpoint.url.partition("://")
         if scheme == "git":
             return f"{SCHEME}://{repository}@{rest}"
@@ -68,10 +84,9 @@ def parse_location(url: str) -> Location:
     expected = parts.username
     host = parts.hostname or ""
     if parts.scheme == SCHEME and is_repository_id(host) and not parts.path.strip("/"):
-        raise LocationError(
-            f"{url!r} names a repository and no mirror to ask for it",
-            hint=f"name one that carries it: gittorrent://{host}@HOST[:PORT]/PATH",
-        )
+        if expected is not None or port is not None:
+            raise LocationError(f"{url!r} is no gittorrent URL", hint=f"write {_FORMS}")
+        return Location(None, RepositoryId(host))
     if not host or host.startswith("-"):
         raise LocationError(f"{url!r} names no host", hint=f"write {_FORMS}")
     if expected is not None and not is_repository_id(expected):

@@ -9,23 +9,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gittorrent.durable import locked_patiently, sync_directory
-from gittorrent.errors import LocalError, UnreachableError
-from gittorrent.git.fetching import FetchOptions, fetch_over_http, fetch_pack
+from gittorrent.errors import LocalError
 from gittorrent.git.repository import create_bare
 from gittorrent.git.runner import Git
-from gittorrent.ids import format_of
 from gittorrent.repository.carried import MIRROR, About, Carried, object_format_of, require_name
-from gittorrent.repository.receive import LyingReelError, check_descents
+from gittorrent.repository.completeness import is_complete, record_complete
 from gittorrent.store.database import CarriedRow
 from gittorrent.transfer.acquire import Acquisition, Context
-from gittorrent.transfer.bring import bring_reels
 from gittorrent.transfer.neighbours import Sharing
+from gittorrent.transfer.ordinary import Wanted
+from gittorrent.transfer.updating import Update, Updater
+from gittorrent.transfer.working import stoppable
 
 if TYPE_CHECKING:
     from gittorrent.ids import ObjectFormat, PushId, RepositoryId
@@ -77,7 +78,7 @@ class Mirroring:
         self._home = home
         self._database = database
         self._reporter = reporter
-        self._sharing = sharing or Sharing()
+        self._context = Context(database, home, Git(home.root), reporter, sharing or Sharing())
 
     async def update(self, name: str | None = None) -> Mirrored:
         """Make the mirror, or bring it up to date.
@@ -90,13 +91,9 @@ class Mirroring:
         """
         home = self._home
         home.repositories.mkdir(parents=True, exist_ok=True)
-        context = Context(self._database, home, Git(home.root), self._reporter, self._sharing)
-        async with Acquisition(self._location, context) as acquisition:
+        async with Acquisition(self._location, self._context) as acquisition:
             claimed = await acquisition.open()
-            latest = acquisition.mirror_list.latest
-            object_format = format_of(latest) if latest is not None else None
-            if object_format is None:
-                raise UnreachableError(f"{self._location.url} has no push yet")
+            object_format = acquisition.object_format
             # One at a time, or two that find nothing would make the same repository.
             async with locked_patiently(home.run / f"mirror-{claimed}.lock"):
                 path = self._path_of(claimed) or self._found_again(claimed)
@@ -105,10 +102,15 @@ class Mirroring:
                     path = home.repositories / f".new-{claimed}.git"
                     create_bare(path, object_format)
                 carried = Carried(path, object_format_of(path), claimed)
-                with carried.writing():
-                    log, changed = await self._bring(
-                        acquisition, carried, object_format, is_new, name
-                    )
+                try:
+                    with carried.writing():
+                        log, changed = await self._bring(
+                            acquisition, carried, object_format, is_new, name
+                        )
+                except BaseException:
+                    if is_new and not carried.layout.has_objects():
+                        shutil.rmtree(path)  # nothing came that would be worth going on with
+                    raise
                 path = self._settle(carried, log) if is_new else carried.layout.git_dir
         assert log.head is not None
         return Mirrored(
@@ -169,45 +171,30 @@ class Mirroring:
                     log.repository,
                     chosen,
                     MIRROR,
-                    source=self._location.pinned_url(log.repository),
+                    source=acquisition.source_url(),
                 )
             )
-        if before and before[-1] == log.head:
+        is_broken = bool(before) and not await stoppable(is_complete, carried, before[-1])
+        if is_broken:
+            self._reporter.note(f"objects of {carried.about.name} are missing here")
+        elif before and before[-1] == log.head:
             return log, False
         acquisition.gather(log)
-        have = before[-1:]
-        try:
-            brought = await bring_reels(
-                acquisition, carried.layout, log, store, have, self._reporter, keep=True
-            )
-        except LyingReelError as error:
-            acquisition.distrust(log, error)
-            brought = None
-        if brought is None or brought.push != log.head:
-            await self._fetch_rest(acquisition, carried, log)
+        update = Update(
+            [Wanted(oid, ref) for ref, oid in log.refs.items()],
+            have=() if is_broken else before[-1:],
+            keep=True,
+            doubtful=is_broken,
+        )
+        await Updater(acquisition, carried.layout, log, store, self._context).bring(update)
         await asyncio.to_thread(self._commit, carried, log)
         return log, True
 
-    async def _fetch_rest(
-        self, acquisition: Acquisition, carried: Carried, log: VerifiedLog
-    ) -> None:
-        """Fetch what no reel covers from the first mirror's upload-pack."""
-        wants = sorted(set(log.refs.values()))
-        url = acquisition.mirror_urls()[0]
-        git_dir = carried.layout.git_dir
-        if not wants:
-            return
-        if url.startswith("git:"):
-            await asyncio.to_thread(fetch_pack, git_dir, url, wants, FetchOptions())
-        else:
-            pairs = [(oid, ref.decode("utf-8", "surrogateescape")) for ref, oid in log.refs.items()]
-            await asyncio.to_thread(fetch_over_http, git_dir, url, pairs, FetchOptions())
-
     def _commit(self, carried: Carried, log: VerifiedLog) -> None:
-        log.descents = check_descents(carried.git, log.descents)
         carried.store_entries(log)
         carried.prepare_settings()
         carried.commit(log)
+        record_complete(carried)
 
     def _settle(self, carried: Carried, log: VerifiedLog) -> Path:
         """Give a new mirror its name and let the node carry it; nothing gives way to it."""

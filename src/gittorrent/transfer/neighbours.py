@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gittorrent.swarm.events import PeerKey
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.pack_download import PackDownload
+    from gittorrent.transfer.reaching import Source
     from gittorrent.wire.messages import HaveBundle
     from gittorrent.wire.urls import AddressClass, Endpoint
 
@@ -133,14 +134,53 @@ class Neighbours:
             kind: of its address; what it tells of is judged by it.
             calling: what calls it already.
         """
-        self._trusted = kind
-        self._known[endpoint.url] = (endpoint, None)  # the user may name any address
-        self._keep(await open_mirror(endpoint, self._exchange, None, calling), endpoint.url)
+        self.begin_with(await self.call(endpoint, None, calling), endpoint, None, kind)
 
-    def gather(self, urls: Iterable[str]) -> None:
+    async def call(
+        self,
+        endpoint: Endpoint,
+        trusted: AddressClass | None,
+        calling: asyncio.Task[socket.socket] | None = None,
+    ) -> Mirror:
+        """Begin to talk to a mirror that may become the first; whoever has it then closes it.
+
+        Args:
+            endpoint: where it is.
+            trusted: kind of address it was learned from; None if the user named it.
+            calling: what calls it already.
+        """
+        return await open_mirror(endpoint, self._exchange, trusted, calling)
+
+    def begin_with(
+        self, mirror: Mirror, endpoint: Endpoint, trusted: AddressClass | None, kind: AddressClass
+    ) -> None:
+        """Let a mirror be the first, whose word on others counts.
+
+        Args:
+            mirror: it answered.
+            endpoint: where it is.
+            trusted: kind of address it was learned from; None if the user named it.
+            kind: of its address; what it tells of is judged by it, and by how we learned of it.
+        """
+        self._trusted = kind if trusted is None else less_trusted(kind, trusted)
+        self._known[endpoint.url] = (endpoint, trusted)
+        self._keep(mirror, endpoint.url)
+
+    async def drop_first(self) -> None:
+        """Let go of the first mirror, whose log did not hold; another one takes its place."""
+        await self.mirrors.pop(0).close()
+
+    @property
+    def trusted(self) -> AddressClass:
+        """The kind of address by which what the first mirror tells of is judged."""
+        assert self._trusted is not None
+        return self._trusted
+
+    def gather(self, sources: Iterable[Source]) -> None:
         """Begin to dial mirrors; they join downloads as they answer."""
-        for url in urls:
-            self._dial(url, self._trusted)
+        for source in sources:
+            if source.endpoint is not None:
+                self._dial_at(source.endpoint, source.trusted)
 
     def _dial(self, url: str, trusted: AddressClass | None) -> bool:
         """Begin to dial somebody we were told of; tells whether that was news."""
@@ -149,6 +189,9 @@ class Neighbours:
         except GitTorrentError as error:
             self._note(f"{url} is left out: {error}")
             return False
+        return self._dial_at(endpoint, trusted)
+
+    def _dial_at(self, endpoint: Endpoint, trusted: AddressClass | None) -> bool:
         if endpoint.url in self._known or len(self._known) >= MAX_NEIGHBOURS:
             return False
         self._known[endpoint.url] = (endpoint, trusted)

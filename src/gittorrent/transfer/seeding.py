@@ -166,8 +166,9 @@ async def seed(
         raise LocalError(
             f"cannot listen at port {port}: {hub.trouble}", hint="choose another, or 0 for any"
         )
-    if listens and location.endpoint.scheme == "git":
-        work = announce_for_long(location.endpoint, hub.url_at, lambda: _latest(carried))
+    endpoint = location.endpoint
+    if listens and endpoint is not None and endpoint.scheme == "git":
+        work = announce_for_long(endpoint, hub.url_at, lambda: _latest(carried))
         announcing = asyncio.get_running_loop().create_task(work)
     try:
         while True:
@@ -191,10 +192,11 @@ async def _be_introduced(
     shelf: Shelf, carried: Carried, location: Location, exchange: Exchange, hub: PeerHub
 ) -> None:
     """Talk to the mirror that introduces us to others, as long as that goes well."""
-    if location.endpoint.scheme != "git":
+    endpoint = location.endpoint
+    if endpoint is None or endpoint.scheme != "git":
         return  # a web server introduces nobody
     try:
-        mirror = await open_git_mirror(location.endpoint, exchange)
+        mirror = await open_git_mirror(endpoint, exchange)
     except GitTorrentError:
         return
     try:

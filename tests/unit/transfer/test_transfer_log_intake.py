@@ -37,8 +37,8 @@ def writer() -> Writer:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LogStore:
-    return LogStore(Layout(tmp_path), SHA1)
+def store(tmp_path: Path, writer: Writer) -> LogStore:
+    return LogStore(Layout(tmp_path), SHA1, writer.repository)
 
 
 def intake(log: VerifiedLog, store: LogStore, repository: RepositoryId) -> LogIntake:

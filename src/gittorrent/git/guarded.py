@@ -1,0 +1,296 @@
+"""Runs a git that talks to a stranger: watched, bounded, and gone when nobody waits for it.
+
+`git fetch-pack` and git's HTTP helper wait for ever, take any number of bytes and keep what they
+hear in memory. So they write into a scratch repository, and this looks several times a second at
+what that has come to: bytes on disk, memory, and the processor time of git's own indexing. Whoever
+sends nothing, or next to nothing, is given up; so is whoever sends more than is allowed.
+
+Must not know what is fetched or why. Blocks; run it in a thread, which a `Stopper` may stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import time
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.git.runner import stopper_of_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import IO
+
+LOOK_SECONDS = 0.25
+"""How often it is looked what git has come to."""
+
+END_SECONDS = 2.0
+"""Time git gets to end by itself, after it was asked to, before it is killed."""
+
+MAX_SAID = 16 << 10
+"""Bytes kept of what git said last: it says why it failed at the end."""
+
+MAX_MEMORY = 384 << 20
+"""Bytes of memory that a git which reads a stranger's words may take. A list of 700,000 refs fits;
+indexing, which is bounded by git itself, is not counted."""
+
+WORK = 64 << 10
+"""Bytes that a second of git's indexing counts for: it is as good a sign of life."""
+
+_INDEXING = (b"index-pack", b"unpack-objects", b"rev-list")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
+_CHUNK = 1 << 16
+
+
+class Broken(Enum):
+    """Why a git was ended before its time."""
+
+    SILENT = "silent"
+    TOO_LARGE = "too large"
+    MEMORY = "memory"
+    STOPPED = "stopped"
+
+
+class Bounds(Struct, frozen=True):
+    """What a git may cost.
+
+    Args:
+        max_bytes: that it may write into the scratch repository.
+        silence: seconds in which something has to come.
+        least: bytes that have to come in that time; a second of indexing counts for `WORK`.
+    """
+
+    max_bytes: int
+    silence: float
+    least: int = 1
+
+
+class Outcome(Struct, frozen=True):
+    """How a git ended.
+
+    Args:
+        status: its exit status.
+        said: the end of what it said on standard error.
+        broken: why it was ended, None if it ended by itself.
+    """
+
+    status: int
+    said: str
+    broken: Broken | None
+
+
+class Guarded:
+    """One git under guard.
+
+    Args:
+        room: the scratch repository it writes into.
+        bounds: what it may cost.
+        hear: told what it says on standard error, as it comes.
+    """
+
+    def __init__(self, room: Path, bounds: Bounds, hear: Callable[[bytes], None]) -> None:
+        self.bounds = bounds
+        self._room = room
+        self._hear = hear
+        self._said = bytearray()
+
+    def run(self, words: Sequence[str], stdin: bytes, environ: Mapping[str, str]) -> Outcome:
+        """Run it to its end, or to the end of patience; nobody hears its standard output.
+
+        Args:
+            words: the command line.
+            stdin: what to give it.
+            environ: its environment.
+        """
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environ,
+            cwd=self._room,
+        )
+        if (stopper := stopper_of_thread()) is not None:
+            stopper.add(process)
+        # Between two looks much may arrive; this holds for each file at any time.
+        limit = self.bounds.max_bytes + _CHUNK
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        broken = None
+        try:
+            broken = self._attend(process, stdin)
+        finally:
+            _end(process)
+        if stopper is not None and stopper.is_stopped:
+            broken = Broken.STOPPED
+        said = self._said.decode(errors="replace")
+        if broken is None and f"signal {signal.SIGXFSZ.value}" in said:
+            broken = Broken.TOO_LARGE
+        return Outcome(process.returncode, said, broken)
+
+    def _attend(self, process: subprocess.Popen[bytes], stdin: bytes) -> Broken | None:
+        """Feed and hear a process until it ends or breaks a bound."""
+        watch = _Watch(process.pid, self._room, self.bounds)
+        left = memoryview(stdin)
+        with selectors.DefaultSelector() as selector:
+            assert process.stdin is not None
+            assert process.stderr is not None
+            os.set_blocking(process.stdin.fileno(), False)
+            os.set_blocking(process.stderr.fileno(), False)
+            selector.register(process.stdin, selectors.EVENT_WRITE)
+            selector.register(process.stderr, selectors.EVENT_READ)
+            while selector.get_map():
+                for key, _ in selector.select(LOOK_SECONDS):
+                    if key.fileobj is process.stdin:
+                        left = _feed(process.stdin, left)
+                        if not left:
+                            selector.unregister(process.stdin)
+                            _close(process.stdin)
+                    elif not self._read(key.fd):
+                        selector.unregister(key.fileobj)
+                if (broken := watch.look()) is not None:
+                    return broken
+            while process.poll() is None:
+                if (broken := watch.look()) is not None:
+                    return broken
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(LOOK_SECONDS)
+        return None
+
+    def _read(self, descriptor: int) -> bool:
+        """Take what a pipe has; tells whether it goes on."""
+        try:
+            data = os.read(descriptor, _CHUNK)
+        except BlockingIOError:
+            return True
+        if data:
+            self._said += data
+            del self._said[:-MAX_SAID]
+            self._hear(data)
+        return bool(data)
+
+
+class _Watch:
+    """Looks at what a process has come to, at most every `LOOK_SECONDS`."""
+
+    def __init__(self, pid: int, room: Path, bounds: Bounds) -> None:
+        self._pid = pid
+        self._room = room
+        self._bounds = bounds
+        self._looked = 0.0
+        self._since = time.monotonic()
+        self._reached = 0.0
+
+    def look(self) -> Broken | None:
+        """Return which bound is broken, if one is."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return None
+        self._looked = now
+        size = _size(self._room / "objects")
+        if size > self._bounds.max_bytes:
+            return Broken.TOO_LARGE
+        indexing = 0.0
+        for process in _family(self._pid):
+            if process.is_indexing:
+                indexing += process.seconds
+            elif process.memory > MAX_MEMORY:
+                return Broken.MEMORY
+        done = size + indexing * WORK
+        # What ended took its processor time along.
+        self._reached = min(self._reached, done)
+        if done - self._reached >= self._bounds.least:
+            self._reached, self._since = done, now
+        return Broken.SILENT if now - self._since > self._bounds.silence else None
+
+
+class _Process(Struct, frozen=True):
+    """A process: its memory in bytes, the processor time it took, and whether it indexes."""
+
+    memory: int
+    seconds: float
+    is_indexing: bool
+
+
+def _family(pid: int) -> Iterator[_Process]:
+    """Yield a process and all it started, as far as they are still there (proc(5))."""
+    for member in _members(pid):
+        folder = Path(f"/proc/{member}")
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
+            words = (folder / "cmdline").read_bytes().split(b"\0")[:4]
+            yield _Process(
+                memory=int(fields[21]) * _PAGE,
+                seconds=(int(fields[11]) + int(fields[12])) / _TICKS,
+                is_indexing=any(word in _INDEXING for word in words),
+            )
+
+
+def _members(pid: int) -> list[int]:
+    found = [pid]
+    for member in found:
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{member}/task/{member}/children").read_bytes()
+            found += [int(child) for child in children.split()]
+    return found
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Make sure that nothing of a process is left, nor of what it started."""
+    if process.poll() is None:
+        with contextlib.ExitStack() as stack:
+            # A descriptor goes on meaning the same process; a number may be given to another.
+            family = [_descriptor(member, stack) for member in _members(process.pid)]
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_SECONDS)
+            for member in family:
+                if member is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(member, signal.SIGKILL)
+            process.wait()
+    for pipe in (process.stdin, process.stderr):
+        if pipe is not None:
+            _close(pipe)
+
+
+def _descriptor(pid: int, stack: contextlib.ExitStack) -> int | None:
+    """Return a descriptor of a process, None if it is gone."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _feed(pipe: IO[bytes], data: memoryview) -> memoryview:
+    """Write what a pipe takes; returns what is left, nothing if nobody reads it any more."""
+    try:
+        return data[os.write(pipe.fileno(), data[:_CHUNK]) :] if data else data
+    except BrokenPipeError:
+        return data[:0]
+
+
+def _close(pipe: IO[bytes]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        pipe.close()
+
+
+def _size(objects: Path) -> int:
+    """Return the bytes of all files in an object directory; what vanishes meanwhile counts not."""
+    total = 0
+    for folder, _, names in os.walk(objects):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.stat(os.path.join(folder, name)).st_size  # noqa: PTH116, PTH118
+    return total

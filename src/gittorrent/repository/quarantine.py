@@ -1,0 +1,196 @@
+"""What an ordinary fetch brought, kept apart until it is proved to be what was asked for.
+
+The fetch runs in a scratch repository in ``gittorrent/incoming`` that borrows the real one's
+objects. Nothing leaves it before every id that was wanted is there with all it reaches; a place
+where history is cut off that nobody asked for, and objects missing, are the mirror's fault. What
+nobody asked for at all stays behind: only what the wanted ids reach is moved into the repository.
+
+Tracks how much the repository may hold: everything, a history cut off at known commits (its
+``shallow`` file), or objects that were left out on purpose (a partial clone). Must not know where
+the objects came from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.durable import write_atomically
+from gittorrent.errors import TrustError
+from gittorrent.git import history, packs, scratch
+from gittorrent.git.repository import read_config
+from gittorrent.ids import Oid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from gittorrent.git.fetching import FetchOptions
+    from gittorrent.git.runner import Git
+    from gittorrent.ids import ObjectFormat
+    from gittorrent.repository.layout import Layout
+
+INFINITE_DEPTH = 0x7FFFFFFF
+"""The depth by which git says that history is not to be cut off anywhere (fetch-pack)."""
+
+
+class IncompleteSourceError(TrustError):
+    """A mirror sent less than it was asked for."""
+
+
+class Extent(Struct, frozen=True):
+    """How much of its history a repository holds.
+
+    Args:
+        shallow: commits at which it is cut off.
+        partial: whether objects were left out on purpose.
+    """
+
+    shallow: frozenset[str] = frozenset()
+    partial: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether nothing may be missing."""
+        return not self.shallow and not self.partial
+
+
+def extent_of(git_dir: Path) -> Extent:
+    """Return how much of its history a repository holds, by what git keeps there."""
+    config = read_config(git_dir, sealed=True)
+    partial = any(key == "extensions.partialclone" or key.endswith(".promisor") for key in config)
+    return Extent(_read_shallow(git_dir), partial)
+
+
+class Quarantine:
+    """One ordinary fetch, apart; use `quarantine`.
+
+    Args:
+        layout: of the repository.
+        object_format: of its objects.
+        room: the scratch repository.
+        extent: of the repository before the fetch.
+        borrows: whether what the repository has is taken for granted.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        object_format: ObjectFormat,
+        room: Git,
+        extent: Extent,
+        *,
+        borrows: bool,
+    ) -> None:
+        self._layout = layout
+        self._format = object_format
+        self._extent = extent
+        self._borrows = borrows
+        self.room = room
+
+    def check(self, wants: Sequence[Oid], options: FetchOptions) -> None:
+        """Prove that what was wanted is there, and drop what was not.
+
+        Args:
+            wants: the ids asked for.
+            options: how they were asked for.
+
+        Raises:
+            IncompleteSourceError: it is not all there.
+        """
+        self._check_boundary(wants, options)
+        present = history.describe(self.room, wants)
+        for want, found in zip(wants, present, strict=True):
+            if found is None:
+                raise IncompleteSourceError(f"it did not send {want}")
+        partial = self._extent.partial or "filter" in options.settings
+        # Where the boundary moves, what comes lies behind what the refs reach.
+        skips_known = self._borrows and not options.moves_boundary and not options.has("refetch")
+        reached = history.Reached(self.room, wants, without_borrowed=skips_known, may_lack=partial)
+        count = reached.count()
+        if count is None:
+            raise IncompleteSourceError("it sent less than what was asked for needs")
+        # All that was reached came now, unless some of it was here; so equal numbers say enough.
+        if self._borrows or count != sum(packs.count_objects(pack) for pack in self._packs()):
+            self._drop_others(reached.ids())
+
+    def install(self) -> None:
+        """Move everything that was checked into the repository."""
+        for pack in self._packs():
+            packs.adopt_pack(pack, self._layout.pack(pack.stem.removeprefix("pack-")))
+        shallow = _read_shallow(self.room.directory)
+        if shallow == self._extent.shallow:
+            return
+        path = self._layout.git_dir / "shallow"
+        if shallow:
+            write_atomically(path, (self.room.directory / "shallow").read_bytes())
+        else:
+            path.unlink(missing_ok=True)
+
+    def _packs(self) -> list[Path]:
+        return sorted((self.room.directory / "objects" / "pack").glob("pack-*.pack"))
+
+    def _check_boundary(self, wants: Sequence[Oid], options: FetchOptions) -> None:
+        """Refuse places where history is cut off that nobody asked for."""
+        added = _read_shallow(self.room.directory) - self._extent.shallow
+        depth = options.settings.get("depth", ["0"])[-1]
+        asked = options.moves_boundary or options.has("update-shallow")
+        if added and (not asked or depth == str(INFINITE_DEPTH)):
+            raise IncompleteSourceError("its history is cut off (it is a shallow repository)")
+        if added and depth.isdigit() and not options.has("deepen-relative"):
+            # Parents of a commit that is nearer than the depth asked for are missing there.
+            near = history.nearer_than(self.room, wants, int(depth))
+            if added & near:
+                raise IncompleteSourceError("its history is cut off before the depth asked for")
+
+    def _drop_others(self, reached: set[str]) -> None:
+        """Make packs that hold more than was reached anew, without the rest.
+
+        What the repository has anyway may be in them: git completes a pack by such objects.
+        """
+        for pack in self._packs():
+            held = packs.listed(self.room, pack)
+            others = [Oid(oid) for oid in held if oid not in reached]
+            if not others or (self._borrows and self._has_all(others)):
+                continue
+            wanted = [oid for oid in held if oid in reached]
+            promised = pack.with_suffix(".promisor")
+            made = packs.pack_objects(self.room, wanted) if wanted else None
+            if made is not None and promised.exists():
+                shutil.copyfile(promised, made.with_suffix(".promisor"))
+            if made != pack:
+                packs.remove_pack(pack)
+
+    def _has_all(self, oids: Sequence[Oid]) -> bool:
+        """Tell whether the repository itself has all of some objects."""
+        with scratch.borrowing(self._layout.objects, self._format) as git:
+            return None not in history.describe(git, oids)
+
+
+@contextlib.contextmanager
+def quarantine(
+    layout: Layout, object_format: ObjectFormat, extent: Extent, *, borrows: bool
+) -> Iterator[Quarantine]:
+    """Yield a place to fetch into; what was not installed is gone afterwards.
+
+    Args:
+        layout: of the repository, whose lock the caller holds.
+        object_format: of its objects.
+        extent: of what it holds.
+        borrows: whether what it holds is taken for granted; if not, everything has to come.
+    """
+    alternates = (layout.objects,) if borrows and layout.has_objects() else ()
+    with scratch.receiving(layout.incoming, object_format, alternates) as room:
+        if extent.shallow:
+            shutil.copyfile(layout.git_dir / "shallow", room.directory / "shallow")
+        yield Quarantine(layout, object_format, room, extent, borrows=bool(alternates))
+
+
+def _read_shallow(git_dir: Path) -> frozenset[str]:
+    try:
+        return frozenset((git_dir / "shallow").read_text(encoding="ascii").split())
+    except FileNotFoundError:
+        return frozenset()

@@ -1,0 +1,186 @@
+"""The ordinary fetch: from one mirror's upload-pack after another, until one gave what was wanted.
+
+Where several mirrors are known, one that gives next to nothing for as long as any answer may take
+(`Patience.answer`) gives way to the next; only when none was any good they are asked again with
+patience, since all of them may be slow for good reasons. What a mirror sends stays apart until it
+is proved whole (`gittorrent.repository.quarantine`): a mirror that lies costs time, nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.errors import GitTorrentError, LocalError, TrustError
+from gittorrent.git.fetching import FetchFailedError, FetchSource, fetch_over_http, fetch_pack
+from gittorrent.git.guarded import Bounds, Guarded
+from gittorrent.repository.index_settings import index_settings
+from gittorrent.repository.quarantine import Extent, IncompleteSourceError, quarantine
+from gittorrent.transfer.dialling import judged_addresses
+from gittorrent.transfer.working import stoppable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gittorrent.git.fetching import FetchOptions
+    from gittorrent.ids import ObjectFormat, Oid, RefName
+    from gittorrent.repository.layout import Layout
+    from gittorrent.transfer.patience import Patience
+    from gittorrent.transfer.reaching import Source
+
+IMPATIENT_BYTES = 64 << 10
+"""Bytes that count as something then: a trickle does not."""
+
+PATIENT_SECONDS = 300.0
+"""Time without a byte after which the last mirror is given up, too."""
+
+
+class Wanted(Struct, frozen=True):
+    """An id to fetch and the name of a ref that points at it, which plain HTTP asks for."""
+
+    oid: Oid
+    name: RefName
+
+
+class OrdinaryFetch:
+    """Fetches into one repository, whose lock the caller holds.
+
+    Args:
+        layout: of the repository.
+        object_format: of its objects.
+        extent: how much of its history it holds.
+        max_bytes: to take in all.
+        patience: how long others are waited for.
+        hear: told what git says while it fetches.
+        note: tells the user something worth a line.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        object_format: ObjectFormat,
+        extent: Extent,
+        max_bytes: int,
+        patience: Patience,
+        hear: Callable[[bytes], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self._layout = layout
+        self._format = object_format
+        self._extent = extent
+        self._max_bytes = max_bytes
+        self._patience = patience
+        self._hear = hear
+        self._note = note
+
+    async def fetch(
+        self,
+        sources: Sequence[Source],
+        wants: Sequence[Wanted],
+        options: FetchOptions,
+        *,
+        borrows: bool = True,
+    ) -> Source:
+        """Bring what is wanted with all that it reaches.
+
+        Args:
+            sources: mirrors, the best first.
+            wants: what to bring.
+            options: how.
+            borrows: whether what the repository holds is taken for granted.
+
+        Returns:
+            Who gave it.
+
+        Raises:
+            IncompleteSourceError: one sent less than it should, and no other was better.
+            FetchFailedError: none of them gave it; says why each did not.
+        """
+        failures: dict[str, GitTorrentError] = {}
+        patient = Bounds(self._max_bytes, PATIENT_SECONDS)
+        rounds = [patient]
+        if len(sources) > 1:
+            rounds.insert(0, Bounds(self._max_bytes, self._patience.answer, IMPATIENT_BYTES))
+        for bounds in rounds:
+            for source in sources:
+                if isinstance(failures.get(source.url), TrustError):
+                    continue  # time makes no liar honest
+                try:
+                    await self._fetch_from(source, wants, options, bounds, borrows)
+                except LocalError:
+                    raise
+                except GitTorrentError as error:
+                    failures[source.url] = error
+                    if len(sources) > 1:
+                        self._note(f"{source.url} is left out: {error}")
+                else:
+                    return source
+        if len(failures) == 1:
+            raise next(iter(failures.values()))
+        said = "; ".join(map(str, failures.values())) or "no mirror to fetch from"
+        if any(isinstance(error, IncompleteSourceError) for error in failures.values()):
+            raise IncompleteSourceError(said)
+        raise FetchFailedError(said)
+
+    async def _fetch_from(
+        self,
+        source: Source,
+        wants: Sequence[Wanted],
+        options: FetchOptions,
+        bounds: Bounds,
+        borrows: bool,
+    ) -> None:
+        """Try one mirror, at each of its addresses that may be contacted until one answers."""
+        addresses: Sequence[str | None] = [None]
+        if source.trusted is not None and source.endpoint is not None:
+            addresses = await judged_addresses(source.endpoint, source.trusted, self._patience)
+        for number, address in enumerate(addresses, start=1):
+            try:
+                seen = self._as_git_sees(source, address)
+                await stoppable(self._bring, seen, wants, options, bounds, borrows)
+            except FetchFailedError as error:
+                # Another address of the same mirror helps where this one does not answer at all.
+                if number == len(addresses) or error.broken is not None:
+                    raise
+            else:
+                return
+
+    def _as_git_sees(self, source: Source, address: str | None) -> FetchSource:
+        endpoint = source.endpoint
+        return FetchSource(
+            source.url,
+            is_learned=source.trusted is not None,
+            address=address,
+            host="" if endpoint is None else endpoint.host,
+            port=0 if endpoint is None else endpoint.port,
+            config=None if source.trusted is not None else self._layout.git_dir / "config",
+        )
+
+    def _bring(
+        self,
+        source: FetchSource,
+        wants: Sequence[Wanted],
+        options: FetchOptions,
+        bounds: Bounds,
+        borrows: bool,
+    ) -> None:
+        """Fetch from one mirror, prove and install; blocks."""
+        fsck = index_settings(self._layout.git_dir).fsck
+        oids = list(dict.fromkeys(want.oid for want in wants))
+        with quarantine(self._layout, self._format, self._extent, borrows=borrows) as apart:
+            room = apart.room.directory
+            guarded = Guarded(room, bounds, self._hear)
+            if source.scheme in ("http", "https"):
+                named = [(want.oid, want.name.decode("utf-8", "surrogateescape")) for want in wants]
+                fetch_over_http(room, source, named, options, guarded, fsck=fsck)
+            else:
+                fetch_pack(room, source, oids, options, guarded, fsck=fsck)
+            try:
+                apart.check(oids, options)
+            except IncompleteSourceError as error:
+                raise IncompleteSourceError(
+                    f"{source.url} cannot be fetched from: {error}",
+                    hint="tell whoever runs it; another mirror may be complete",
+                ) from error
+            apart.install()

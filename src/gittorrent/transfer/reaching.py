@@ -1,0 +1,195 @@
+"""Mirrors to turn to, and the first of them that answers.
+
+Whoever the user named comes first. Where an id is known, so are others: those that served this
+machine before, those that announced themselves to its node, those that the owners' policy names,
+and a node that runs here. One that fails gives way to the next at once, one that is silent soon;
+who was named is still listened to meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+from msgspec import Struct
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.repository.carried import MIRROR, ORIGIN
+from gittorrent.store.snapshot import read_snapshots
+from gittorrent.transfer.addresses import is_wildcard
+from gittorrent.transfer.location import SCHEME, LocationError, parse_location
+from gittorrent.wire.mirrorlist import MirrorState
+from gittorrent.wire.urls import DEFAULT_PORTS, Endpoint, UrlError, address_class, parse_learned_url
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from gittorrent.ids import RepositoryId
+    from gittorrent.store.database import Database
+    from gittorrent.store.home import Home
+    from gittorrent.wire.urls import AddressClass
+
+T = TypeVar("T")
+
+HEDGE_SECONDS = 3.0
+"""Time a mirror gets to answer before the next one is asked too."""
+
+MAX_CANDIDATES = 8
+"""Mirrors that are asked in turn."""
+
+_SSH = re.compile(
+    r"ssh://(?:[A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?/[!-~]+\Z"
+)
+"""What an ssh URL of a policy may look like: nothing that ssh could take for an option."""
+
+
+class Source(Struct, frozen=True):
+    """A mirror that may be asked.
+
+    Args:
+        url: to show, and to use where there is no endpoint (ssh).
+        endpoint: of git:// and HTTP mirrors.
+        trusted: kind of address it was learned from; None if the user named it.
+    """
+
+    url: str
+    endpoint: Endpoint | None
+    trusted: AddressClass | None
+
+
+def named(endpoint: Endpoint) -> Source:
+    """Return a mirror that the user named."""
+    return Source(endpoint.url, endpoint, None)
+
+
+def learned(url: str, trusted: AddressClass | None) -> Source | None:
+    """Return a mirror that somebody told us of, None if its URL is of no use."""
+    with contextlib.suppress(UrlError):
+        endpoint = parse_learned_url(url)
+        return Source(endpoint.url, endpoint, trusted)
+    return None
+
+
+def named_by_policy(
+    urls: Iterable[str], repository: RepositoryId, trusted: AddressClass
+) -> list[Source]:
+    """Return the mirrors that a policy names, in all forms that owners write.
+
+    Args:
+        urls: of its ``mirror`` lines.
+        repository: whose policy it is; a URL that names another is passed over.
+        trusted: kind of address it was learned from.
+    """
+    found = []
+    for url in urls:
+        source: Source | None = None
+        if url.startswith("ssh://"):
+            source = Source(url, None, trusted) if _SSH.match(url) else None
+        elif url.startswith(SCHEME):
+            with contextlib.suppress(LocationError):
+                location = parse_location(url)
+                if location.endpoint is not None and location.expected in (None, repository):
+                    source = learned(location.endpoint.url, trusted)
+        else:
+            source = learned(url, trusted)
+        if source is not None:
+            found.append(source)
+    return found
+
+
+def known_here(repository: RepositoryId, database: Database, home: Home, now: int) -> list[Source]:
+    """Return the mirrors of a repository that this machine knows, the most promising first."""
+    found = [*_own_node(repository, database, home)]
+    for mirror in database.remembered_mirrors(repository):
+        source = named_by_policy([mirror.url], repository, mirror.trusted) if mirror.trusted else []
+        if mirror.trusted is None:
+            with contextlib.suppress(LocationError):
+                source = [named(parse_location(mirror.url).require_endpoint())]
+        found += source
+    for row in database.mirrors(repository, now):
+        if row.state is not MirrorState.PARTIAL:
+            announced = learned(row.url, address_class(row.source))
+            found += [] if announced is None else [announced]
+    return list({source.url: source for source in reversed(found)}.values())[::-1]
+
+
+def _own_node(repository: RepositoryId, database: Database, home: Home) -> list[Source]:
+    """Return where a node of this user's serves the repository on this machine."""
+    names = [
+        row.name
+        for row in database.carried()
+        if row.repository_id == repository and row.role in (ORIGIN, MIRROR)
+    ]
+    if not names:
+        return []
+    found = []
+    for process in read_snapshots(home.run):
+        listening = process.get("listening") if process.get("kind") == "node" else None
+        for base in listening if isinstance(listening, list) else ():
+            scheme, _, rest = str(base).partition("://")
+            host, _, port = rest.rpartition(":")
+            if scheme in DEFAULT_PORTS and port.isdigit():
+                host = _as_reached_here(host.strip("[]"))
+                path = quote(f"/{names[0]}.git", safe="/%!$&'()*+,;=:@~")
+                found.append(named(Endpoint(scheme, host, int(port), path)))
+    return found
+
+
+def _as_reached_here(host: str) -> str:
+    """Return the address at which this machine reaches what listens at one of its addresses."""
+    if not is_wildcard(host):
+        return host
+    return "::1" if ":" in host else "127.0.0.1"
+
+
+async def first_to_answer(
+    sources: Sequence[Source],
+    ask: Callable[[Source], Awaitable[T]],
+    failures: dict[str, GitTorrentError],
+    let_go: Callable[[T], Awaitable[None]],
+) -> tuple[Source, T]:
+    """Ask mirrors in order until one answers; the next one is asked when one fails or is slow.
+
+    Args:
+        sources: whom to ask, the best first; not empty.
+        ask: asks one.
+        failures: what went wrong with each is put here, by URL.
+        let_go: ends what somebody answered who was not needed any more.
+
+    Returns:
+        Who answered, and what.
+
+    Raises:
+        GitTorrentError: nobody did; the failure of the first one.
+    """
+    waiting = list(sources)
+    tasks: dict[asyncio.Future[T], Source] = {}
+    try:
+        while waiting or tasks:
+            if waiting:
+                source = waiting.pop(0)
+                tasks[asyncio.ensure_future(ask(source))] = source
+            done, _ = await asyncio.wait(
+                tasks,
+                timeout=HEDGE_SECONDS if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            # In the order they were asked: whoever the user named goes first.
+            for task in [task for task in tasks if task in done]:
+                error = task.exception()
+                if error is None:
+                    return tasks.pop(task), task.result()
+                source = tasks.pop(task)
+                if not isinstance(error, GitTorrentError):
+                    raise error
+                failures[source.url] = error
+    finally:
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if not isinstance(outcome, BaseException):
+                await let_go(outcome)
+    raise failures[sources[0].url]

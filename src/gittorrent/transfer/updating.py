@@ -1,0 +1,238 @@
+"""Brings what a log's pushes need into a repository: the one way, whoever the repository is for.
+
+A clone, a mirror and what a node keeps for clones are updated alike: reels as far as they reach,
+an ordinary fetch for what they leave, everything proved before it is moved in, and last the
+promises of the log that had to wait for the objects. What differs between them is in the request
+(`Update`), and in what they do with the result.
+
+A repository whose own objects turn out to be incomplete, however that came about, gets them again
+from the mirrors. That is nobody's fault who sends us something now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from gittorrent.git import history
+from gittorrent.git import refs as git_refs
+from gittorrent.git.fetching import FetchFailedError, FetchOptions
+from gittorrent.git.runner import Git
+from gittorrent.repository.quarantine import Extent, IncompleteSourceError, extent_of
+from gittorrent.repository.receive import LyingReelError, check_descents, receiving
+from gittorrent.repository.reelstore import ReelStore
+from gittorrent.transfer.ordinary import OrdinaryFetch, Wanted
+from gittorrent.transfer.working import stoppable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from gittorrent.ids import Oid, PushId
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.layout import Layout
+    from gittorrent.repository.logstore import LogStore
+    from gittorrent.repository.receive import Receiver
+    from gittorrent.transfer.acquire import Acquisition, Context
+
+
+class Update(Struct, frozen=True):
+    """What to bring, and what for.
+
+    Args:
+        wants: what has to be here in the end; None for what reels bring, however far they reach.
+        have: pushes whose objects are all here.
+        reels: whether reels may be taken; otherwise all comes by an ordinary fetch.
+        options: how an ordinary fetch is done.
+        keep: whether packs of reels are to survive repacking, as on mirrors.
+        doubtful: whether objects of the repository are missing: nothing it has counts then.
+        admit: told how many bytes the packs of reels have; may refuse them by an error.
+    """
+
+    wants: Sequence[Wanted] | None
+    have: Sequence[PushId] = ()
+    reels: bool = True
+    options: FetchOptions = field(default_factory=FetchOptions)
+    keep: bool = False
+    doubtful: bool = False
+    admit: Callable[[int], None] = lambda _size: None
+
+
+class Brought(Struct, frozen=True):
+    """What an update brought.
+
+    Args:
+        push: the newest push that reels led to; None if none was taken.
+        pack: the pack in the repository that was proved to refer to nothing outside itself.
+        is_proved: whether all that was wanted is proved to be here with all it reaches.
+    """
+
+    push: PushId | None = None
+    pack: Path | None = None
+    is_proved: bool = True
+
+
+class Updater:
+    """Updates one repository, whose lock the caller holds.
+
+    Args:
+        acquisition: open, its log fetched.
+        layout: of the repository.
+        log: the verified log.
+        store: holds its push objects.
+        context: of the world around it.
+    """
+
+    def __init__(
+        self,
+        acquisition: Acquisition,
+        layout: Layout,
+        log: VerifiedLog,
+        store: LogStore,
+        context: Context,
+    ) -> None:
+        self._acquisition = acquisition
+        self._layout = layout
+        self._log = log
+        self._store = store
+        self._context = context
+        self._reporter = context.reporter
+        self._taken = 0
+
+    async def bring(self, update: Update) -> Brought:
+        """Bring what is wanted, prove it, and answer what the log left open.
+
+        Raises:
+            NoSourceError: the mirrors ran out of a reel; verified parts are kept.
+            FetchFailedError, IncompleteSourceError: no mirror gave the rest.
+            LyingReelError: a signed manifest led to the wrong objects, and nothing else would do.
+            NotDescendedError: a push moved a ref to where it may not go.
+        """
+        extent = extent_of(self._layout.git_dir)
+        try:
+            brought = await self._bring(update, extent)
+        except (LyingReelError, IncompleteSourceError, FetchFailedError) as error:
+            is_elsewhere = isinstance(error, FetchFailedError) and not error.is_about_objects
+            is_beyond_us = update.doubtful or not extent.is_whole or is_elsewhere
+            if is_beyond_us or await self._is_sound(update):
+                if isinstance(error, LyingReelError):
+                    self._acquisition.distrust(self._log, error)
+                raise
+            self._reporter.note(
+                f"objects are missing in {self._layout.git_dir}; getting them again"
+            )
+            brought = await self._bring(_without_trust(update), extent)
+        if brought.is_proved:
+            self._log.descents = await stoppable(
+                check_descents, Git(self._layout.git_dir), self._log.descents
+            )
+        return brought
+
+    async def _bring(self, update: Update, extent: Extent) -> Brought:
+        is_limited = not extent.is_whole or update.options.limits_history
+        brought = None
+        if update.reels and not is_limited and not update.options.has("refetch"):
+            brought = await self._bring_reels(update)
+        wants = await stoppable(self._left, update, brought)
+        if not wants:
+            return brought or Brought()
+        self._acquisition.gather(self._log)
+        self._reporter.close()
+        fetch = OrdinaryFetch(
+            self._layout,
+            self._log.object_format,
+            extent,
+            max(0, self._context.max_bytes - self._taken),
+            self._context.patience,
+            self._reporter.git_says if update.options.progress else _unheard,
+            self._reporter.note,
+        )
+        source = await fetch.fetch(
+            self._acquisition.sources(self._log),
+            wants,
+            update.options,
+            borrows=not update.doubtful and not update.options.has("refetch"),
+        )
+        self._acquisition.served(self._log, source)
+        push = None if brought is None else brought.push
+        return Brought(push, is_proved=not is_limited)
+
+    async def _bring_reels(self, update: Update) -> Brought | None:
+        """Bring what reels have; a manifest for the wrong objects leaves all to the fetch."""
+        try:
+            return await self._take_chain(update)
+        except LyingReelError as error:
+            if update.wants is None or (update.have and not await self._is_sound(update)):
+                raise
+            self._acquisition.distrust(self._log, error)
+            return None
+
+    async def _take_chain(self, update: Update) -> Brought | None:
+        """Download, prove and install the reels that lead from what is here to the log's head."""
+        log, store, layout = self._log, self._store, self._layout
+        chain = await self._acquisition.plan(log, update.have)
+        if not chain:
+            return None
+        size = sum(signed.manifest.pack_size for _, signed in chain)
+        update.admit(size)
+        self._taken += size
+        with receiving(layout, log.object_format, ReelStore(layout)) as receiver:
+            for offer, signed in chain:
+                tips = list(store.refs_at_in(log, offer.end).values())
+                await self._acquisition.download(offer, signed, receiver, tips)
+            end = chain[-1][0].end
+            self._reporter.phase("checking connectivity")
+            await stoppable(self._prove, receiver, update.have, end)
+            await asyncio.to_thread(receiver.install, keep=update.keep)
+            proved = receiver.self_contained_pack
+        self._acquisition.discard_partial()
+        return Brought(end, proved)
+
+    def _prove(self, receiver: Receiver, have: Sequence[PushId], end: PushId) -> None:
+        tips = list(self._store.refs_at_in(self._log, end).values())
+        receiver.check(tips, self._values_at(have))
+
+    def _values_at(self, pushes: Sequence[PushId]) -> list[Oid]:
+        found = [self._store.refs_at_in(self._log, push).values() for push in pushes]
+        return [oid for values in found for oid in values]
+
+    def _left(self, update: Update, brought: Brought | None) -> list[Wanted]:
+        """Return what is wanted and neither came by reels nor is proved to be here."""
+        if update.wants is None:
+            return []
+        if brought is not None and brought.push is not None:
+            known = set(self._values_at([brought.push]))
+        else:
+            known = set(self._values_at(update.have))
+        left = [want for want in update.wants if want.oid not in known]
+        if update.doubtful or not update.reels or not left:
+            return left
+        git = Git(self._layout.git_dir)
+        oids = [want.oid for want in left]
+        if None in history.describe(git, oids) or not history.is_connected_to_refs(git, oids):
+            return left
+        return []
+
+    async def _is_sound(self, update: Update) -> bool:
+        """Tell whether everything is here that was taken for granted."""
+        return await stoppable(self._has_all_of, update.have)
+
+    def _has_all_of(self, have: Sequence[PushId]) -> bool:
+        git = Git(self._layout.git_dir)
+        if not self._layout.has_objects():
+            return True
+        tips = self._values_at(have) or [*git_refs.read_refs(git).values()]
+        return history.is_connected(git, tips)
+
+
+def _without_trust(update: Update) -> Update:
+    """Return an update for a repository in which objects are missing."""
+    return replace(update, have=(), doubtful=True)
+
+
+def _unheard(said: bytes) -> None:
+    """Take what git says while nobody wants to see it."""
+    del said

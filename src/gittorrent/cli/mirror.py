@@ -11,6 +11,7 @@ import click
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
 from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.errors import GitTorrentError
+from gittorrent.git.repository import read_config
 from gittorrent.interruptions import run
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import Carried, object_format_of
@@ -20,6 +21,7 @@ from gittorrent.terminal import TerminalReporter
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.mirroring import Mirroring
 from gittorrent.transfer.neighbours import Sharing
+from gittorrent.transfer.settings import read_settings
 
 if TYPE_CHECKING:
     from gittorrent.transfer.mirroring import Mirrored
@@ -69,7 +71,8 @@ def mirror(
     show = not quiet and not as_json
     reporter = TerminalReporter(progress=show and sys.stderr.isatty(), quiet=not show)
     sharing = Sharing(up_limit=up_limit, down_limit=down_limit, peer_up_limit=peer_up_limit)
-    mirroring = Mirroring(location, home, database, reporter, sharing)
+    max_bytes = read_settings(read_config(home.root)).max_bytes
+    mirroring = Mirroring(location, home, database, reporter, sharing, max_bytes)
     try:
         run(_mirror(mirroring, reporter, name, once, interval, quiet, as_json))
     finally:

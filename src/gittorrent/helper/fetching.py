@@ -21,6 +21,7 @@ from gittorrent.repository.litter import clear_litter
 from gittorrent.repository.logstore import LogStore, listed_pushes
 from gittorrent.repository.quarantine import extent_of
 from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.location import SCHEME
 from gittorrent.transfer.ordinary import Wanted as Needed
 from gittorrent.transfer.updating import Update, Updater
 from gittorrent.transfer.working import stoppable
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 CANDIDATES = 32
 """Newest pushes looked at for what the repository has already."""
 
+
+HELPER_PREFIX = f"{SCHEME}::"
+"""What a URL of another scheme begins with that this helper is to handle."""
 
 CLONE_KEEP = "gittorrent is fetching"
 """Content of a .keep file that protects a new pack until git's refs point into it."""
@@ -180,7 +184,10 @@ class Fetcher:
         key = f"remote.{self._remote}.url"
         config = read_config(self._layout.git_dir, sealed=True)
         pinned = self._location.pinned_url(self._log.repository)
-        if self._location.expected is None and config.get(key) == self._url != pinned:
+        # git takes off the name of the helper before it hands a URL over.
+        configured = config.get(key, "").removeprefix(HELPER_PREFIX)
+        is_it = configured == self._url.removeprefix(HELPER_PREFIX)
+        if self._location.expected is None and is_it:
             set_config(self._git(), {key: pinned})
             self._reporter.note(f"{self._remote} is now {pinned}")
 

@@ -39,6 +39,7 @@ from gittorrent.transfer.reaching import (
     learned,
     named,
     named_by_policy,
+    unique,
 )
 from gittorrent.transfer.taking import Taker
 from gittorrent.trust.signature import split_signed, verify
@@ -220,8 +221,7 @@ class Acquisition:
         if repository is not None:
             now = int(context.clock())
             found += known_here(repository, context.database, context.home, now)
-        found = list({source.url: source for source in reversed(found)}.values())[::-1]
-        return [source for source in found if source.endpoint is not None][:MAX_CANDIDATES]
+        return [each for each in unique(found) if each.endpoint is not None][:MAX_CANDIDATES]
 
     async def _open_next(self) -> None:
         """Open the best mirror that did not fail yet.
@@ -366,8 +366,8 @@ class Acquisition:
         context = self._context
         now = int(context.clock())
         known = known_here(log.repository, context.database, context.home, now)
-        found = {source.url: source for source in [*known[::-1], *self._listed(log)[::-1]]}
-        usable = [source for source in reversed(found.values()) if source.url not in self._failures]
+        found = unique([*self._listed(log), *known])
+        usable = [source for source in found if source.url not in self._failures]
         usable.sort(key=lambda source: source.endpoint is None)
         return usable[:MAX_CANDIDATES]
 

@@ -22,7 +22,7 @@ from gittorrent.git.runner import Git
 from gittorrent.repository.carried import MIRROR, About, Carried, object_format_of, require_name
 from gittorrent.repository.completeness import is_complete, record_complete
 from gittorrent.store.database import CarriedRow
-from gittorrent.transfer.acquire import Acquisition, Context
+from gittorrent.transfer.acquire import MAX_REPOSITORY_BYTES, Acquisition, Context
 from gittorrent.transfer.neighbours import Sharing
 from gittorrent.transfer.ordinary import Wanted
 from gittorrent.transfer.updating import Update, Updater
@@ -64,6 +64,7 @@ class Mirroring:
         database: of the node.
         reporter: tells the user.
         sharing: how to share what arrives, and how fast to take it.
+        max_bytes: of pack data to take.
     """
 
     def __init__(
@@ -73,12 +74,20 @@ class Mirroring:
         database: Database,
         reporter: Reporter,
         sharing: Sharing | None = None,
+        max_bytes: int = MAX_REPOSITORY_BYTES,
     ) -> None:
         self._location = location
         self._home = home
         self._database = database
         self._reporter = reporter
-        self._context = Context(database, home, Git(home.root), reporter, sharing or Sharing())
+        self._context = Context(
+            database,
+            home,
+            Git(home.root),
+            reporter,
+            sharing or Sharing(),
+            max_bytes=max_bytes,
+        )
 
     async def update(self, name: str | None = None) -> Mirrored:
         """Make the mirror, or bring it up to date.

@@ -113,7 +113,15 @@ def known_here(repository: RepositoryId, database: Database, home: Home, now: in
         if row.state is not MirrorState.PARTIAL:
             announced = learned(row.url, address_class(row.source))
             found += [] if announced is None else [announced]
-    return list({source.url: source for source in reversed(found)}.values())[::-1]
+    return unique(found)
+
+
+def unique(sources: Iterable[Source]) -> list[Source]:
+    """Return mirrors in their order, each once, as it was said first."""
+    found: dict[str, Source] = {}
+    for source in sources:
+        found.setdefault(source.url, source)
+    return list(found.values())
 
 
 def _own_node(repository: RepositoryId, database: Database, home: Home) -> list[Source]:

@@ -158,6 +158,7 @@ async def first_to_answer(
     ask: Callable[[Source], Awaitable[T]],
     failures: dict[str, GitTorrentError],
     let_go: Callable[[T], Awaitable[None]],
+    hedge: float = HEDGE_SECONDS,
 ) -> tuple[Source, T]:
     """Ask mirrors in order until one answers; the next one is asked when one fails or is slow.
 
@@ -166,6 +167,7 @@ async def first_to_answer(
         ask: asks one.
         failures: what went wrong with each is put here, by URL.
         let_go: ends what somebody answered who was not needed any more.
+        hedge: seconds that one gets before the next is asked too.
 
     Returns:
         Who answered, and what.
@@ -182,7 +184,7 @@ async def first_to_answer(
                 tasks[asyncio.ensure_future(ask(source))] = source
             done, _ = await asyncio.wait(
                 tasks,
-                timeout=HEDGE_SECONDS if waiting else None,
+                timeout=hedge if waiting else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             # In the order they were asked: whoever the user named goes first.

@@ -1,0 +1,216 @@
+"""What came by an ordinary fetch: what is proved of it, and what is moved in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gittorrent.git.fetching import FetchOptions
+from gittorrent.ids import OBJECT_FORMATS, Oid
+from gittorrent.repository.layout import Layout
+from gittorrent.repository.quarantine import (
+    INFINITE_DEPTH,
+    Extent,
+    IncompleteSourceError,
+    Quarantine,
+    extent_of,
+    quarantine,
+)
+from support import gitcmd
+from support.publishing import builder, grow
+from support.repositories import Builder
+
+ALL = FetchOptions()
+FORMATS = ["sha1", "sha256"]
+
+
+@pytest.fixture(params=FORMATS)
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Builder:
+    made = builder(tmp_path / "source.git", request.param)
+    grow(made, 6)
+    return made
+
+
+@pytest.fixture
+def layout(source: Builder, tmp_path: Path) -> Layout:
+    """An empty repository to move into."""
+    return Layout(gitcmd.init(tmp_path / "target.git", source.object_format))
+
+
+def tip_of(source: Builder, name: str = "refs/heads/main") -> Oid:
+    return Oid(gitcmd.text(source.git_dir, "rev-parse", name))
+
+
+def names_of(source: Builder, *revisions: str) -> list[str]:
+    listed = gitcmd.text(source.git_dir, "rev-list", "--objects", *revisions)
+    return [line.split(" ")[0] for line in listed.splitlines()]
+
+
+def put(apart: Quarantine, source: Builder, names: list[str], *options: str) -> None:
+    """Put a pack of these objects where git would have put it."""
+    asked = "".join(f"{name}\n" for name in names).encode()
+    words = ("pack-objects", "--stdout", "-q", *options)
+    pack = gitcmd.git(source.git_dir, *words, stdin=asked)
+    git = ("index-pack", "--stdin", "--fix-thin")
+    gitcmd.git(apart.room.directory, *git, stdin=pack)
+
+
+def held(layout: Layout) -> set[str]:
+    words = ("cat-file", "--batch-all-objects", "--batch-check=%(objectname)")
+    return set(gitcmd.text(layout.git_dir, *words).split())
+
+
+def opened(layout: Layout, source: Builder, *, borrows: bool = True):  # type: ignore[no-untyped-def]
+    """Return a quarantine for what the repository holds now."""
+    object_format = OBJECT_FORMATS[source.object_format]
+    return quarantine(layout, object_format, extent_of(layout.git_dir), borrows=borrows)
+
+
+def test_what_is_whole_is_moved_in(source: Builder, layout: Layout) -> None:
+    names = names_of(source, "refs/heads/main")
+    with opened(layout, source) as apart:
+        put(apart, source, names)
+        apart.check([tip_of(source)], ALL)
+        assert not held(layout), "nothing is there before it is moved"
+        apart.install()
+    assert held(layout) == set(names)
+    assert not list(layout.incoming.glob("*"))
+
+
+def test_nothing_stays_of_what_does_not_hold(source: Builder, layout: Layout) -> None:
+    names = names_of(source, "refs/heads/main")
+    for at in range(len(names)):
+        with opened(layout, source) as apart:
+            put(apart, source, names[:at] + names[at + 1 :])
+            with pytest.raises(IncompleteSourceError):
+                apart.check([tip_of(source)], ALL)
+    assert not held(layout)
+    assert not list(layout.incoming.glob("*"))
+
+
+def test_what_builds_on_what_is_here(source: Builder, layout: Layout) -> None:
+    """A thin pack is completed by objects that are here; they may come along."""
+    main = "refs/heads/main"
+    gitcmd.git(layout.git_dir, "fetch", "-q", source.git_dir, f"{main}:{main}")
+    before = tip_of(source)
+    grow(source, 2)
+    names = names_of(source, main, f"^{before}")
+    with opened(layout, source) as apart:
+        put(apart, source, names, "--thin")
+        apart.check([tip_of(source)], ALL)
+        apart.install()
+    assert held(layout) == set(names_of(source, main))
+
+
+def test_what_nobody_asked_for_stays_behind(source: Builder, layout: Layout) -> None:
+    wanted = names_of(source, "refs/heads/main")
+    grow(source, 3, branch="other", name="g")
+    everything = names_of(source, "--all")
+    assert len(everything) > len(wanted)
+    with opened(layout, source) as apart:
+        put(apart, source, everything)
+        apart.check([tip_of(source)], ALL)
+        apart.install()
+    assert held(layout) == set(wanted)
+
+
+def test_nothing_is_taken_for_granted_where_objects_are_missing(
+    source: Builder, layout: Layout
+) -> None:
+    main = "refs/heads/main"
+    gitcmd.git(layout.git_dir, "fetch", "-q", source.git_dir, f"{main}:{main}")
+    before = tip_of(source)
+    grow(source, 1)
+    with opened(layout, source, borrows=False) as apart:
+        put(apart, source, names_of(source, main, f"^{before}"))
+        with pytest.raises(IncompleteSourceError):
+            apart.check([tip_of(source)], ALL)
+
+
+# --- boundaries ----------------------------------------------------------------------------------
+
+
+def cut_at(apart: Quarantine, *commits: str) -> None:
+    path = apart.room.directory / "shallow"
+    path.write_text("".join(f"{commit}\n" for commit in commits))
+
+
+def shallow_names(source: Builder, depth: int) -> list[str]:
+    """Return the objects of the newest commits, whole."""
+    names: dict[str, None] = {}
+    for number in range(depth):
+        names |= dict.fromkeys(names_of(source, "--no-walk", f"refs/heads/main~{number}"))
+    return list(names)
+
+
+@pytest.mark.parametrize(
+    ("depth", "settings", "well"),
+    [
+        (2, {}, False),
+        (2, {"depth": ["2"]}, True),
+        (2, {"depth": ["1"]}, True),
+        (2, {"depth": ["3"]}, False),
+        (2, {"depth": [str(INFINITE_DEPTH)]}, False),
+        (2, {"deepen-since": ["yesterday"]}, True),
+        (2, {"update-shallow": ["true"]}, True),
+        (2, {"update-shallow": ["false"]}, False),
+        (2, {"filter": ["blob:none"]}, False),
+    ],
+)
+def test_a_boundary_is_right_where_it_was_asked_for(
+    source: Builder, layout: Layout, depth: int, settings: dict[str, list[str]], well: bool
+) -> None:
+    with opened(layout, source) as apart:
+        put(apart, source, shallow_names(source, depth))
+        cut_at(apart, tip_of(source, f"refs/heads/main~{depth - 1}"))
+        options = FetchOptions(settings=settings)
+        if not well:
+            with pytest.raises(IncompleteSourceError, match="cut off"):
+                apart.check([tip_of(source)], options)
+            return
+        apart.check([tip_of(source)], options)
+        apart.install()
+    assert extent_of(layout.git_dir).shallow == {tip_of(source, f"refs/heads/main~{depth - 1}")}
+    gitcmd.git(layout.git_dir, "fsck", "--connectivity-only")
+
+
+def test_a_boundary_that_is_gone(source: Builder, layout: Layout) -> None:
+    with opened(layout, source) as apart:
+        put(apart, source, shallow_names(source, 1))
+        cut_at(apart, tip_of(source))
+        apart.check([tip_of(source)], FetchOptions(settings={"depth": ["1"]}))
+        apart.install()
+    assert not extent_of(layout.git_dir).is_whole
+    with opened(layout, source) as apart:
+        put(apart, source, names_of(source, "refs/heads/main"))
+        (apart.room.directory / "shallow").unlink()
+        options = FetchOptions(settings={"depth": [str(INFINITE_DEPTH)]})
+        apart.check([tip_of(source)], options)
+        apart.install()
+    assert extent_of(layout.git_dir) == Extent()
+
+
+# --- partial -------------------------------------------------------------------------------------
+
+
+def test_a_partial_clone_may_lack_blobs(source: Builder, layout: Layout) -> None:
+    gitcmd.git(layout.git_dir, "config", "remote.origin.promisor", "true")
+    listed = gitcmd.text(
+        source.git_dir, "rev-list", "--objects", "--filter=blob:none", "refs/heads/main"
+    )
+    names = [line.split(" ")[0] for line in listed.splitlines()]
+    blob = next(n for n in names_of(source, "refs/heads/main") if n not in names)
+    with opened(layout, source) as apart:
+        put(apart, source, [*names, blob])
+        (pack,) = apart.room.directory.glob("objects/pack/*.pack")
+        pack.with_suffix(".promisor").touch()
+        apart.check([tip_of(source)], FetchOptions(settings={"filter": ["blob:none"]}))
+        apart.install()
+    assert held(layout) >= set(names)
+    assert list(layout.objects.glob("pack/*.promisor"))
+    with (
+        opened(layout, source) as apart,
+        pytest.raises(IncompleteSourceError, match="did not send"),
+    ):
+        apart.check([Oid("1" * len(blob))], ALL)

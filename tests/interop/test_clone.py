@@ -106,6 +106,24 @@ def test_work_tree_and_tracking_branches(
     assert not list((clone / "lib").iterdir())
 
 
+def test_fetching_in_a_linked_work_tree(
+    project: Carried, tmp_path: Path, person: Person, owner_key: Signer
+) -> None:
+    """What comes goes where all work trees find it."""
+    origin = nodes.copy_as_mirror(project, tmp_path / "origin.git", "")
+    origin.set_about(nodes.replace(origin.about, role="origin"))
+    with nodes.serving(origin, home=nodes.make_home(tmp_path / "node")) as served:
+        person.git("clone", "-q", url_of(served), "c").ok()
+        person.git("worktree", "add", "-q", "../w", cwd=person.root / "c").ok()
+        tip = nodes.add_commit(origin.layout.git_dir, "refs/heads/main", "more", b"more")
+        nodes.publish(origin.layout.git_dir, owner_key, None)
+        person.git("fetch", cwd=person.root / "w").ok()
+    clone = person.root / "c" / ".git"
+    assert gitcmd.refs(clone)[b"refs/remotes/origin/main"] == tip
+    gitcmd.git(clone, "fsck", "--connectivity-only")
+    assert not (clone / "worktrees" / "w" / "gittorrent").exists()
+
+
 def test_ls_remote_outside_a_repository(
     project_node: Served, project: Carried, person: Person
 ) -> None:

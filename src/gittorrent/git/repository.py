@@ -106,6 +106,18 @@ def require_complete(git: Git) -> None:
         )
 
 
+def common_directory(git_dir: Path) -> Path:
+    """Return where objects and refs are of the repository that a git directory belongs to.
+
+    A linked work tree has a git directory of its own, which holds little (gitrepository-layout(5)).
+    """
+    try:
+        common = (git_dir / "commondir").read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return git_dir.resolve()
+    return (git_dir / common.rstrip("\n")).resolve()
+
+
 def read_config(directory: Path, *, sealed: bool = False) -> dict[str, str]:
     """Return the settings git sees in ``directory``; the last value of each key counts."""
     once = {} if sealed else environment.one_off_settings()

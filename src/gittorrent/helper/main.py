@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gittorrent import background
 from gittorrent.durable import room
 from gittorrent.errors import GitTorrentError, UnverifiedError, own_trouble
-from gittorrent.git.repository import read_config
+from gittorrent.git.repository import common_directory, read_config
 from gittorrent.git.runner import Git
 from gittorrent.git.scratch import make
 from gittorrent.helper.commands import CAPABILITIES, Options, Wanted, parse_fetch
@@ -230,7 +230,8 @@ def _run_helper(
     home = open_home()
     named = os.environ.get("GIT_DIR")
     # git ls-remote works without any repository; the log is kept nowhere then.
-    with contextlib.nullcontext(Path(named).resolve()) if named else room("list") as git_dir:
+    own = contextlib.nullcontext(common_directory(Path(named))) if named else room("list")
+    with own as git_dir:
         if not named:
             make(git_dir, SHA1)
         settings = read_settings(read_config(git_dir))

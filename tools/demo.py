@@ -1,8 +1,9 @@
-"""The demonstration behind ``make demo``: a clone that outlives a dead and a lying mirror.
+"""The demonstration behind ``make demo``: a clone that outlives mirrors, and a lost origin.
 
 Publishes this project's own history with a key made for the purpose, starts an origin and four
 mirrors on loopback, each with its own home and rate limit, and clones with stock ``git clone``
-while one mirror is killed and another sends wrong bytes. Says what came from whom, checks every
+while one mirror is killed and another sends wrong bytes; at last the origin itself goes away, and
+clone, fetch and mirror go on. Says what came from whom, checks every
 claim it makes, and ends with 1 if one does not hold.
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from demo_lost_host import lose_the_origin
 from demo_stage import (
     BULK_BYTES,
     BULK_COMMITS,
@@ -220,10 +222,14 @@ def same_refs(on: Stage, origin: Path, cloned: Path) -> bool:
 
 
 def judge(
-    on: Stage, nodes: list[Mirror], cloned: dict[str, Published], seen: Seen, clones: Path
-) -> int:
-    """Check everything that was claimed; returns the number of claims that do not hold."""
-    claims = Claims()
+    on: Stage,
+    nodes: list[Mirror],
+    cloned: dict[str, Published],
+    seen: Seen,
+    clones: Path,
+    claims: Claims,
+) -> None:
+    """Check everything that was claimed of the clone."""
     for name, repository in cloned.items():
         target = clones / name
         claims.check(
@@ -254,7 +260,6 @@ def judge(
     claims.check(
         total(seen.parts, origin) < sum(seen.parts.values()) / 2, "the origin sent less than half"
     )
-    return claims.failed
 
 
 # --- The whole ---------------------------------------------------------------------------------
@@ -270,7 +275,7 @@ def play(on: Stage) -> int:
         Mirror("liar", "1M", part="lies"),
     ]
     nodes = [origin, *mirrors]
-    say("[1/5] publishing, with a key made for this")
+    say("[1/6] publishing, with a key made for this")
     own, what = copy_own_history(on)
     say(f"    gittorrent is {what}")
     wanted = [publish(on, own)]
@@ -279,7 +284,7 @@ def play(on: Stage) -> int:
         say(f"    {BULK_COMMITS * BULK_BYTES >> 20} MiB of random data comes along:")
         wanted.append(publish(on, generate_bulk(on)))
 
-    say("[2/5] four mirrors carry both, each verifying all it gets")
+    say("[2/6] four mirrors carry both, each verifying all it gets")
     on.serve(origin, limited=False)
     carry(on, origin, mirrors, wanted)
     on.stop(origin)
@@ -293,7 +298,7 @@ def play(on: Stage) -> int:
         wait_for_list(on, at(repository, origin), len(mirrors))
     say("    all four have announced themselves to the origin")
 
-    say("[3/5] cloning with stock git")
+    say("[3/6] cloning with stock git")
     clones = on.root / "clones"
     clones.mkdir()
     subject = wanted[-1]
@@ -305,11 +310,18 @@ def play(on: Stage) -> int:
         seen = clone(on, url, clones / repository.name, mirrors[2] if last else None)
         say(f"    {repository.name} is cloned after {time.monotonic() - began:.1f} s")
 
-    say(f"[4/5] where the parts of {subject.name} came from")
+    say(f"[4/6] where the parts of {subject.name} came from")
     print_table(nodes, seen)
 
-    say("[5/5] checking")
-    return judge(on, nodes, {r.name: r for r in wanted}, seen, clones)
+    say("[5/6] checking")
+    claims = Claims()
+    judge(on, nodes, {r.name: r for r in wanted}, seen, clones, claims)
+
+    say("[6/6] the origin is gone")
+    first, url = wanted[0], at(wanted[0], origin)
+    place = clones / first.name
+    lose_the_origin(on, origin, mirrors[0], mirrors[1], first, url, place, claims.check)
+    return claims.failed
 
 
 def main() -> int:

@@ -143,6 +143,37 @@ def test_a_host_whose_log_does_not_hold(
     assert person.git("rev-parse", "origin/main", cwd=person.root / "c").out.strip() == tip
 
 
+@pytest.mark.parametrize("command", ["fetch", "mirror"])
+def test_who_stands_in_may_be_behind(
+    origin: Carried,
+    mirror: tuple[Served, Carried],
+    tmp_path: Path,
+    person: Person,
+    owner_key: Signer,
+    command: str,
+) -> None:
+    """Of several that are known, it is not enough that one answers: some may have more."""
+    stale = nodes.copy_as_mirror(origin, tmp_path / "stale.git", "")
+    home = nodes.make_home(tmp_path / "origin-node")
+    with nodes.serving(stale, home=nodes.make_home(tmp_path / "stale-node")) as behind:
+        urls = [f"{behind.git}/project.git", f"{mirror[0].git}/project.git"]
+        nodes.list_mirrors(home, origin, *urls)
+        with nodes.serving(origin, home=home) as served:
+            url = url_at(served.git)
+            person.git("clone", "-q", "--mirror", url, "c").ok()
+            person.gittorrent("mirror", url, "--once").ok()
+        with contextlib.closing(nodes.Database(person.node / "node.sqlite")) as database:
+            database.mirror_served(origin.about.repository_id, urls[0], 1 << 40)
+        tip = news(origin, mirror[1], owner_key)
+        if command == "fetch":
+            person.git("fetch", cwd=person.root / "c").ok()
+            (git_dir,) = (person.root / "c",)
+        else:
+            person.gittorrent("mirror", url, "--once").ok()
+            (git_dir,) = person.node.glob("repositories/*.git")
+    assert gitcmd.refs(git_dir)[b"refs/heads/main"] == tip
+
+
 def test_an_id_that_nobody_here_knows(person: Person) -> None:
     url = f"gittorrent://{'a' * 52}"
     for words in (("clone", url, "c"), ("ls-remote", url)):

@@ -296,6 +296,7 @@ class Caching:
             Sharing(),
             max_bytes=self._options.max_bytes,
             limits=self._limits,
+            ask_own_node=False,
         )
         repository = request.repository
         async with self._changing:

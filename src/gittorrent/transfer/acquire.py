@@ -34,6 +34,7 @@ from gittorrent.transfer.planning import Planner
 from gittorrent.transfer.reaching import (
     MAX_CANDIDATES,
     Source,
+    all_that_answer,
     first_to_answer,
     known_here,
     learned,
@@ -114,6 +115,8 @@ class Context(Struct, frozen=True):
         max_bytes: of pack data to take.
         limits: what is sent and taken counts here too; None to go by ``sharing`` alone.
         take_local: whether reels may be taken from repositories of this machine.
+        ask_own_node: whether the node of this machine may stand in for a mirror that is gone;
+            not where it is the node's own repository that is brought up to date.
         patience: how long mirrors are waited for.
     """
 
@@ -126,6 +129,7 @@ class Context(Struct, frozen=True):
     max_bytes: int = MAX_REPOSITORY_BYTES
     limits: Limits | None = None
     take_local: bool = True
+    ask_own_node: bool = True
     patience: Patience = Patience()
 
 
@@ -220,7 +224,9 @@ class Acquisition:
         repository = location.expected or context.database.known_url(location.url)
         if repository is not None:
             now = int(context.clock())
-            found += known_here(repository, context.database, context.home, now)
+            found += known_here(
+                repository, context.database, context.home, now, own_node=context.ask_own_node
+            )
         return [each for each in unique(found) if each.endpoint is not None][:MAX_CANDIDATES]
 
     async def _open_next(self) -> None:
@@ -230,10 +236,8 @@ class Acquisition:
             GitTorrentError: none is left, or none answers.
         """
         left = [source for source in self._candidates if source.url not in self._failures]
-        opened = await first_to_answer(left, self._open, self._failures, _hang_up)
-        self._first, (self._list, kind, mirror) = opened
-        assert self._first.endpoint is not None
-        self._neighbours.begin_with(mirror, self._first.endpoint, self._first.trusted, kind)
+        self._begin_with(*await first_to_answer(left, self._open, self._failures, _hang_up))
+        assert self._first is not None
         database = self._context.database
         for url in self._failures:
             database.mirror_failed(self.claimed, url)
@@ -241,6 +245,12 @@ class Acquisition:
         if self._first is not wanted:
             why = self._failures.get(wanted.url, "it takes long to answer")
             self._context.reporter.note(f"{why}; going on with {self.url}")
+
+    def _begin_with(self, source: Source, opened: _Opened) -> None:
+        """Let a mirror be the first one."""
+        self._first, (self._list, kind, mirror) = source, opened
+        assert source.endpoint is not None
+        self._neighbours.begin_with(mirror, source.endpoint, source.trusted, kind)
 
     async def _open(self, source: Source) -> _Opened:
         """Ask one mirror for its list, and for a conversation if it has what we want."""
@@ -284,6 +294,7 @@ class Acquisition:
             TrustError: an entry does not hold.
             MirrorLostError: the mirror stopped answering.
         """
+        before = frozenset(store.ids())
         while True:
             log = store.open()
             try:
@@ -294,6 +305,8 @@ class Acquisition:
                 await self._give_way(error)
             else:
                 break
+        if self.url != self._location.url and self.mirror_list.latest in before:
+            log = await self._look_for_news(log, store, object_format)
         self._confirm(log)
         self._neighbours.shelf.know(log, store)
         return log
@@ -310,6 +323,39 @@ class Acquisition:
             raise error from None
         if not isinstance(error, UnreachableError):
             self._context.reporter.note(f"left out: {error}")
+
+    async def _look_for_news(
+        self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat
+    ) -> VerifiedLog:
+        """See whether another mirror than the one that answered first has more.
+
+        The one the user named is gone, and of those that stand in for it some may be behind.
+        """
+        others = [s for s in self._candidates if s.url not in {self.url, *self._failures}]
+        for source, found in await all_that_answer(others, self._list_of):
+            if found.repository_id != log.repository or found.latest in (None, *log.ids):
+                continue
+            newer = store.open()
+            try:
+                opened = await self._open(source)
+                await self._neighbours.drop_first()
+                self._begin_with(source, opened)
+                await self._follow(newer, store, object_format)
+            except LocalError:
+                raise
+            except GitTorrentError as error:
+                self._failures[source.url] = error
+                self._context.reporter.note(f"left out: {error}")
+                if self.url == source.url:
+                    await self._neighbours.drop_first()
+                    await self._open_next()
+            else:
+                return newer
+        return log
+
+    async def _list_of(self, source: Source) -> MirrorList:
+        assert source.endpoint is not None
+        return (await ask_list(source.endpoint, source.trusted, self._context.patience))[0]
 
     async def _follow(self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat) -> None:
         """Continue the log by what the first mirror has."""
@@ -365,7 +411,9 @@ class Acquisition:
         """Return the mirrors for an ordinary fetch, the first one first; ssh ones come last."""
         context = self._context
         now = int(context.clock())
-        known = known_here(log.repository, context.database, context.home, now)
+        known = known_here(
+            log.repository, context.database, context.home, now, own_node=context.ask_own_node
+        )
         found = unique([*self._listed(log), *known])
         usable = [source for source in found if source.url not in self._failures]
         usable.sort(key=lambda source: source.endpoint is None)

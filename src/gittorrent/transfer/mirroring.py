@@ -87,6 +87,7 @@ class Mirroring:
             reporter,
             sharing or Sharing(),
             max_bytes=max_bytes,
+            ask_own_node=False,
         )
 
     async def update(self, name: str | None = None) -> Mirrored:

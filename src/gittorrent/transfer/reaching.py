@@ -100,9 +100,19 @@ def named_by_policy(
     return found
 
 
-def known_here(repository: RepositoryId, database: Database, home: Home, now: int) -> list[Source]:
-    """Return the mirrors of a repository that this machine knows, the most promising first."""
-    found = [*_own_node(repository, database, home)]
+def known_here(
+    repository: RepositoryId, database: Database, home: Home, now: int, *, own_node: bool = True
+) -> list[Source]:
+    """Return the mirrors of a repository that this machine knows, the most promising first.
+
+    Args:
+        repository: its id.
+        database: of the node.
+        home: of the node.
+        now: seconds since 1970.
+        own_node: whether a node that runs here counts; for what it serves itself it is no source.
+    """
+    found = _own_node(repository, database, home) if own_node else []
     for mirror in database.remembered_mirrors(repository):
         source = named_by_policy([mirror.url], repository, mirror.trusted) if mirror.trusted else []
         if mirror.trusted is None:
@@ -151,6 +161,28 @@ def _as_reached_here(host: str) -> str:
     if not is_wildcard(host):
         return host
     return "::1" if ":" in host else "127.0.0.1"
+
+
+async def all_that_answer(
+    sources: Sequence[Source], ask: Callable[[Source], Awaitable[T]], seconds: float = HEDGE_SECONDS
+) -> list[tuple[Source, T]]:
+    """Ask mirrors side by side; returns the answers that come in time, in the mirrors' order."""
+    tasks = {asyncio.ensure_future(ask(source)): source for source in sources}
+    if not tasks:
+        return []
+    try:
+        await asyncio.wait(tasks, timeout=seconds)
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    found = []
+    for source, outcome in zip(tasks.values(), outcomes, strict=True):
+        if not isinstance(outcome, BaseException):
+            found.append((source, outcome))
+        elif not isinstance(outcome, GitTorrentError | asyncio.CancelledError):
+            raise outcome
+    return found
 
 
 async def first_to_answer(

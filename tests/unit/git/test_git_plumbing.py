@@ -26,6 +26,7 @@ from gittorrent.git.runner import EXECUTABLE_VARIABLE, Git, GitError, GitMissing
 from gittorrent.git.version import GitTooOldError, git_version
 from gittorrent.ids import OBJECT_FORMATS, SHA1, Oid, RefName
 from support import gitcmd, packings
+from support.programs import GITS
 from support.repositories import Made, noise
 
 MISSING = Oid("12" * 20)
@@ -118,6 +119,20 @@ def test_ancestry_and_connectivity(tags: Git) -> None:
     assert not history.is_connected(tags, [new])
     assert history.is_connected(tags, [old])
     assert history.is_connected(tags, [new], [new])
+
+
+@pytest.mark.parametrize("program", GITS)
+def test_refs_vouch_for_what_they_reach(
+    tags: Git, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By every git: old ones understand fewer options on standard input."""
+    monkeypatch.setenv(EXECUTABLE_VARIABLE, program)
+    old, new = name(tags, "main~1"), name(tags, "main")
+    assert history.is_connected_to_refs(tags, [old, new])
+    assert not history.is_connected_to_refs(tags, [MISSING])
+    tree = gitcmd.text(tags.directory, "rev-parse", "main^{tree}")
+    beyond = gitcmd.text(tags.directory, "commit-tree", tree, "-p", new, "-m", "beyond")
+    assert history.is_connected_to_refs(tags, [Oid(beyond)])
 
 
 def test_tagged_object() -> None:

@@ -25,7 +25,7 @@ LOCK_SECONDS = 0.1
 STALE_SECONDS = 24 * 3600
 """Age at which a file that was being written belongs to nobody any more; writing takes seconds."""
 
-ROOMS = ("clone", "hash", "list", "scratch", "sign")
+ROOMS = ("clone", "hash", "list", "rebuild", "scratch", "sign")
 """What temporary rooms are for; each name stands for what may be swept from a shared directory."""
 
 ROOM_SECONDS = 14 * 24 * 3600

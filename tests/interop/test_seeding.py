@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import http.server
 import json
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from gittorrent.git.repository import find_repository
+from gittorrent.git.runner import Git
+from gittorrent.ids import ManifestId
 from gittorrent.repository.carried import Carried
+from gittorrent.signing.keys import Signer
 from gittorrent.store.database import Database, MirrorRow
+from gittorrent.store.home import Home
+from gittorrent.transfer.acquire import Context
+from gittorrent.transfer.git_mirror import Exchange, open_git_mirror
+from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.pack_download import DownloadFigures
+from gittorrent.transfer.prepared import Prepared
+from gittorrent.transfer.preparing import Preparer
+from gittorrent.transfer.shelf import EmptyShelf
+from gittorrent.wire.messages import HaveBundle
 from gittorrent.wire.mirrorlist import MirrorState
-from support import bulk, gitcmd, killing, nodes
+from gittorrent.wire.reelname import ReelName
+from gittorrent.wire.urls import Endpoint
+from support import bulk, gitcmd, killing, nodes, publishing
 from support.killing import processes
 from support.nodes import Served
-from support.programs import Person, somebody, wait_until
+from support.programs import GITS, PATIENCE, Person, Running, somebody, wait_until
+from support.repositories import Builder
 
 
 def url_of(served: Served) -> str:
@@ -81,8 +105,12 @@ def test_seed_time_starts_no_seed_that_may_not_listen(
         done = person.git(*seeding, *off, "clone", "--mirror", url_of(served), "a").ok()
         assert "gittorrent.seedTime is left out, since gittorrent.listen is off" in done.err
         assert not seeds(person)
+        # As many have it; the seed in the background is told where to go all the same.
+        person.git("config", "--global", "url.https://.insteadOf", "git://").ok()
         done = person.git(*seeding, "clone", "--mirror", url_of(served), "b").ok()
         assert "gittorrent.seedTime" not in done.err
+        home = nodes.make_home(tmp_path / "node")
+        wait_until(lambda: bool(listed_at(home, large)), "the node lists the seed")
         (pid,) = seeds(person)
         os.kill(pid, signal.SIGTERM)
         killing.wait_for_background(person)
@@ -132,3 +160,269 @@ def test_a_seed_is_listed_by_all_mirrors_and_gives(
             seed.stop()
     parts = [line for line in said.splitlines() if line.startswith("Parts: ")]
     assert place in parts[-1]
+
+
+def lines_of(running: Running) -> list[dict[str, Any]]:
+    """Return what a seed has said for programs, whole lines only."""
+    return [json.loads(line) for line in running.out.splitlines(keepends=True) if "\n" in line]
+
+
+async def offered_at(port: int, carried: Carried) -> set[ManifestId]:
+    """Ask whoever listens at a port of this machine which reels it gives."""
+    endpoint = Endpoint("git", "127.0.0.1", port, f"/{carried.about.repository_id}")
+    mirror = await open_git_mirror(endpoint, Exchange("asker", EmptyShelf(), Limits()))
+    head = carried.log().head
+    assert head is not None
+    found: list[HaveBundle] = []
+    try:
+        await mirror.offers(ReelName(None, head), found.append)
+        return {offer.manifest for offer in found}
+    finally:
+        await mirror.close()
+
+
+@pytest.fixture
+def growing(tmp_path: Path, owner_key: Signer) -> Carried:
+    """A published repository that a test may publish again."""
+    git_dir = tmp_path / "growing.git"
+    publishing.grow(publishing.builder(git_dir), 3)
+    return nodes.publish(git_dir, owner_key, "project")
+
+
+def grow(carried: Carried, owner_key: Signer) -> None:
+    git_dir = carried.layout.git_dir
+    publishing.grow(Builder(git_dir, "sha1"), 2)
+    nodes.publish(git_dir, owner_key, "project")
+
+
+@pytest.mark.parametrize("git_program", GITS)
+def test_a_clone_that_is_behind_gives_what_it_has_and_follows(
+    growing: Carried, owner_key: Signer, tmp_path: Path, git_program: str
+) -> None:
+    person = somebody(tmp_path / "person", git_program)
+    with nodes.serving(growing, home=nodes.make_home(tmp_path / "node")) as served:
+        person.git("clone", url_of(served), "c").ok()
+        grow(growing, owner_key)
+        seed = person.start("gittorrent", "seed", "c", "--port", "0", "--json")
+        try:
+            wait_until(lambda: bool(lines_of(seed)), "it seeds")
+            (first,) = lines_of(seed)
+            assert (len(first["held"]), first["built"], len(first["missing"])) == (1, [], 1)
+            assert first["behind"] == "refs/heads/main"
+            assert (
+                first["missing"][0]["object"]
+                == gitcmd.refs(growing.layout.git_dir)[b"refs/heads/main"]
+            )
+            assert asyncio.run(offered_at(first["port"], growing)) == set(first["held"])
+            person.git("-C", "c", "fetch", "--quiet").ok()
+            wait_until(lambda: not lines_of(seed)[-1]["missing"], "it sees what was fetched")
+            second = lines_of(seed)[-1]
+            assert second["behind"] is None
+            given = set(second["held"]) | set(second["built"])
+            assert given == {reel.id for reel in growing.reels.all()}
+            assert asyncio.run(offered_at(first["port"], growing)) == given
+        finally:
+            seed.stop()
+
+
+def test_what_cannot_be_given_is_said_with_what_helps(
+    growing: Carried, owner_key: Signer, tmp_path: Path, person: Person
+) -> None:
+    git_dir = growing.layout.git_dir
+    b = Builder(git_dir, "sha1")
+    publishing.grow(b, 1, "topic", "t")
+    nodes.publish(git_dir, owner_key, "project")
+    gitcmd.git(git_dir, "update-ref", "-d", "refs/heads/topic")
+    grow(growing, owner_key)
+    with nodes.serving(growing, home=nodes.make_home(tmp_path / "node")) as served:
+        stock = f"{served.git}/project.git"
+        seed = ("seed", "c", url_of(served), "--port", "0", "--for", "0")
+        person.git("clone", "--mirror", stock, "c").ok()
+        done = person.gittorrent(*seed).ok()
+        assert "0 reels held, 2 built, 1 not possible" in done.out
+        assert "no branch or tag leads there any more" in done.err
+        grow(growing, owner_key)
+        done = person.gittorrent(*seed).ok()
+        assert "2 reels held, 0 built, 2 not possible" in done.out
+        assert "run 'git fetch' in it" in done.err
+        person.git("clone", "--mirror", "--depth", "1", stock, "shallow").ok()
+        person.git("clone", "--mirror", "--filter=blob:none", stock, "partial").ok()
+        person.git("init", "--bare", "empty").ok()
+        words = {
+            "shallow": (2, "git fetch --unshallow"),
+            "partial": (2, "seed that"),
+            "empty": (1, "git fetch"),
+        }
+        for name, (status, help_) in words.items():
+            done = person.gittorrent("seed", name, url_of(served), "--port", "0", "--for", "0")
+            done.failed(status, help_)
+
+
+class Notes:
+    """Collects what users are told."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+    def downloading(self, name: str, figures: DownloadFigures) -> None:
+        raise AssertionError("a seed downloads nothing")
+
+    def phase(self, text: str) -> None:
+        """Pass over what is done meanwhile."""
+
+    def git_says(self, said: bytes) -> None:
+        raise AssertionError("no git fetches")
+
+    def close(self) -> None:
+        """Have nothing to end."""
+
+
+def test_a_seed_follows_its_mirror(
+    growing: Carried, owner_key: Signer, tmp_path: Path, person: Person
+) -> None:
+    """New pushes are noticed without a word; what the clone has of them already is built."""
+    with nodes.serving(growing, home=nodes.make_home(tmp_path / "node")) as served:
+        person.git("clone", "--mirror", f"{served.git}/project.git", "c").ok()
+        home = nodes.make_home(tmp_path / "seed")
+        found = find_repository(person.root / "c")
+        reporter = Notes()
+        rounds: list[Prepared] = []
+
+        async def scenario() -> None:
+            database = Database(home.database)
+            context = Context(database, home, Git(home.root), reporter)
+            location = parse_location(url_of(served))
+            carried = Carried(found.git_dir, found.object_format)
+            preparer = Preparer(carried, location, context, lambda *_: None, every=0.05)
+            rounds.append(await preparer.prepare())
+            news = asyncio.Event()
+
+            def show(prepared: Prepared) -> None:
+                rounds.append(prepared)
+                news.set()
+
+            async def until(holds: Callable[[Prepared], bool]) -> None:
+                while not holds(rounds[-1]):
+                    news.clear()
+                    await news.wait()
+
+            following = asyncio.create_task(preparer.follow(show))
+            await asyncio.to_thread(grow, growing, owner_key)
+            await until(lambda found: found.behind == "refs/heads/main")
+            words = ("fetch", "-q", str(growing.layout.git_dir), "refs/heads/main")
+            await asyncio.to_thread(gitcmd.git, found.git_dir, *words)
+            await until(lambda found: not found.missing)
+            following.cancel()
+            await asyncio.wait([following])
+            database.close()
+
+        asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+    assert len(rounds[0].built) == 1
+    assert [len(each.missing) for each in rounds] == [0, 1, 0]
+    assert not reporter.texts
+
+
+def test_the_remote_is_found_as_git_finds_it(
+    growing: Carried, tmp_path: Path, person: Person
+) -> None:
+    """Whatever it is called, and however short its URL is written."""
+    with nodes.serving(growing, home=nodes.make_home(tmp_path / "node")) as served:
+        place = served.git.removeprefix("git://")
+        short = ("config", "--global", f"url.gittorrent://{place}/.insteadOf", "gt:")
+        person.git(*short).ok()
+        person.git("clone", "gt:project.git", "c").ok()
+        seed = ("seed", "c", "--port", "0", "--for", "0")
+        said = "seeding project: 1 reels held"
+        assert said in person.gittorrent(*seed).ok().out
+        assert said in person.gittorrent("seed", "c", "gt:project.git", *seed[2:]).ok().out
+        person.git("-C", "c", "remote", "rename", "origin", "upstream").ok()
+        person.git("-C", "c", "remote", "add", "origin", "ssh://h.invalid/fork.git").ok()
+        assert said in person.gittorrent(*seed).ok().out
+        assert said in person.gittorrent("seed", "c", "upstream", *seed[2:]).ok().out
+        person.git("-C", "c", "remote", "remove", "upstream").ok()
+        done = person.gittorrent(*seed)
+        done.failed(2, "origin is ssh://h.invalid/fork.git", "name the URL of a mirror")
+
+
+def test_seeding_what_is_published_leaves_it_published(
+    growing: Carried, owner_key: Signer, tmp_path: Path, person: Person
+) -> None:
+    about = growing.about
+    with nodes.serving(growing, home=nodes.make_home(tmp_path / "node")) as served:
+        words = ("--port", "0", "--for", "0")
+        person.gittorrent("seed", growing.layout.git_dir, url_of(served), *words).ok()
+        assert growing.about == about
+        other = tmp_path / "other.git"
+        publishing.grow(publishing.builder(other), 1)
+        nodes.publish(other, owner_key, "other")
+        done = person.gittorrent("seed", other, url_of(served), *words)
+        done.failed(2, "is the origin of other", "gittorrent serve")
+
+
+def test_a_seed_is_listed_over_http_too(large: Carried, tmp_path: Path, person: Person) -> None:
+    """Over HTTP nobody is introduced in conversations, and notices do."""
+    home = nodes.make_home(tmp_path / "node")
+    with nodes.serving(large, home=home) as served:
+        url = f"{served.http}/project.git"
+        person.git("clone", "--mirror", f"{served.git}/project.git", "c").ok()
+        seed = person.start("gittorrent", "seed", "c", url, "--port", "0")
+        try:
+            wait_until(lambda: bool(listed_at(home, large)), "the node lists the seed")
+        finally:
+            seed.stop()
+
+
+def listed_at(home: Home, carried: Carried) -> list[str]:
+    """Return the partial peers that a node lists."""
+    database = Database(home.database)
+    rows = database.mirrors(carried.about.repository_id, int(time.time()))
+    database.close()
+    return [row.url for row in rows if row.state is MirrorState.PARTIAL]
+
+
+@contextlib.contextmanager
+def web_server(folder: Path) -> Iterator[str]:
+    """Serve files by a web server that knows nothing else; yields its URL."""
+
+    class Files(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(folder))
+
+        def log_message(self, *_words: Any) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_seed_that_nobody_tells_of_says_so(
+    large: Carried, tmp_path: Path, person: Person
+) -> None:
+    """A web server that holds the files of a mirror takes no notices."""
+    folder = tmp_path / "www" / "project.git"
+    with nodes.serving(large, home=nodes.make_home(tmp_path / "node")) as served:
+        names = ["mirror-list", "pushes/index", "reels/index"]
+        names += [f"pushes/{push}" for push in large.log().ids]
+        names += [f"reels/{reel.id}.manifest" for reel in large.reels.all()]
+        for name in names:
+            _, data = nodes.fetch(served.http_address, "GET", f"/project.git/{name}")
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+    with web_server(folder.parent) as base:
+        url = f"{base}/project.git"
+        person.git("clone", "--mirror", large.layout.git_dir.as_uri(), "c").ok()
+        seed = person.start("gittorrent", "seed", "c", url, "--port", "0")
+        try:
+            wait_until(lambda: "no mirror tells others of this seed" in seed.err, "it says so")
+            assert "takes no notices" in seed.err
+        finally:
+            seed.stop()

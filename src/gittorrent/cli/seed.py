@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gittorrent.cli.limits import peer_up_limit_option, up_limit_option
-from gittorrent.cli.output import StepProgress, quiet_option
+from gittorrent.cli.output import StepProgress, json_option, quiet_option
 from gittorrent.errors import UnreachableError, UsageError
+from gittorrent.git.remotes import remote_urls, url_of
 from gittorrent.git.repository import find_repository, read_config, require_complete
 from gittorrent.git.runner import Git
 from gittorrent.interruptions import run
 from gittorrent.node.shelf import RepositoryShelf
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database
-from gittorrent.store.home import Home, open_home
+from gittorrent.store.home import open_home
 from gittorrent.terminal import TerminalReporter
 from gittorrent.transfer.acquire import Context
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.local_node import LocalNode
-from gittorrent.transfer.location import Location, parse_location
-from gittorrent.transfer.seeding import prepare
-from gittorrent.transfer.seeding import seed as seed_clone
+from gittorrent.transfer.location import SCHEME, LocationError, parse_location
+from gittorrent.transfer.prepared import why_not
+from gittorrent.transfer.preparing import Preparer
+from gittorrent.transfer.seeding import Seed
 from gittorrent.transfer.settings import read_settings
 from gittorrent.wire.control import Keep
+
+if TYPE_CHECKING:
+    from gittorrent.store.home import Home
+    from gittorrent.transfer.location import Location
+    from gittorrent.transfer.prepared import Prepared
 
 
 @click.command()
@@ -52,6 +61,7 @@ from gittorrent.wire.control import Keep
     is_flag=True,
     help="Let the node that runs on this machine do it, and end at once.",
 )
+@json_option
 @quiet_option
 def seed(
     clone: Path,
@@ -61,12 +71,14 @@ def seed(
     up_limit: int | None,
     peer_up_limit: int | None,
     hand_over: bool,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Turn a clone you have into a seed of the repository at URL, without a download.
 
     The clone may come from anywhere: reels are built from its objects and compared with the
-    signed manifests. URL is the remote 'origin' of the clone by default.
+    signed manifests. Those whose objects are not all there are left out until the clone has
+    fetched them. URL may name a remote; by default it is the clone's gittorrent remote.
 
     \b
     Examples:
@@ -75,42 +87,110 @@ def seed(
       gittorrent seed . --for 86400 --hand-over
     """
     found = find_repository(clone)
-    require_complete(Git(found.git_dir))
-    location = parse_location(url or _origin(found.git_dir))
+    require_complete(Git(found.git_dir), "a seed needs a full clone: make one and seed that")
+    location = _location(found.git_dir, url)
     if port is None and not hand_over:
         port = _configured_port(found.git_dir)
-    carried = Carried(found.git_dir, found.object_format)
-    limits = Limits(up_limit, peer_up=peer_up_limit)
     home = open_home()
-    database = Database(home.database)
     reporter = TerminalReporter(quiet=quiet)
     progress = StepProgress(quiet=quiet)
-    context = Context(database, home, Git(found.git_dir), reporter)
-    try:
-        done = run(prepare(carried, location, context, progress))
+    with contextlib.ExitStack() as stack:
+        database = stack.enter_context(contextlib.closing(Database(home.database)))
+        stack.callback(progress.close)
+        carried = Carried(found.git_dir, found.object_format)
+        context = Context(database, home, Git(found.git_dir), reporter)
+        preparer = Preparer(carried, location, context, progress)
+        prepared = run(preparer.prepare())
         progress.close()
         if hand_over:
-            granted = run(_hand_over(carried, location, home, reporter, seconds or 0))
-            if not quiet:
-                click.echo(f"the node seeds {carried.about.name} for {granted} s")
+            request = _hand_over_request(found.git_dir, prepared, location, seconds or 0)
+            granted = run(_hand_over(request, home, reporter))
+            if as_json:
+                click.echo(json.dumps({**_about(prepared), "seconds": granted}))
+            elif not quiet:
+                click.echo(f"the node seeds {prepared.name} for {granted} s")
             return
-        if not quiet:
+        running = _Running(preparer, location, reporter, as_json=as_json, quiet=quiet)
+        run(running.seed(prepared, Limits(up_limit, peer_up=peer_up_limit), port or 0, seconds))
+
+
+class _Running:
+    """A seed that runs, and what is said of it."""
+
+    def __init__(
+        self,
+        preparer: Preparer,
+        location: Location,
+        reporter: TerminalReporter,
+        *,
+        as_json: bool,
+        quiet: bool,
+    ) -> None:
+        self._preparer = preparer
+        self._location = location
+        self._reporter = reporter
+        self._as_json = as_json
+        self._quiet = quiet
+        self._port = 0
+        self._seed: Seed | None = None
+
+    async def seed(
+        self, prepared: Prepared, limits: Limits, port: int, seconds: int | None
+    ) -> None:
+        """Give what is prepared, and follow the mirror, until interrupted or the time is up."""
+        carried = self._preparer.carried
+        shelf, note = RepositoryShelf(carried), self._reporter.note
+        self._seed = Seed(shelf, carried, lambda: self._preparer.mirror, limits, note=note)
+        self._port = self._seed.listen(port)
+        self._show(prepared)
+        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._seed.run(self._preparer.follow(self._show_again))
+
+    def _show_again(self, prepared: Prepared) -> None:
+        """Tell of what has changed: to whoever introduces us what is new, to the user all."""
+        assert self._seed is not None
+        if prepared.built:
+            self._seed.tell_offers()
+        self._show(prepared)
+
+    def _show(self, prepared: Prepared) -> None:
+        if self._as_json:
+            click.echo(json.dumps({**_about(prepared), "port": self._port}))
+        elif not self._quiet:
             click.echo(
-                f"seeding {carried.about.name}: {done.held} reels held, {done.built} built,"
-                f" {done.failed} not possible here"
+                f"seeding {prepared.name}: {len(prepared.held)} reels held,"
+                f" {len(prepared.built)} built, {prepared.impossible} not possible here"
             )
-        run(_seed(carried, location, limits, port or 0, seconds))
-    finally:
-        progress.close()
-        database.close()
+            git_dir = self._preparer.carried.layout.git_dir
+            for words in why_not(prepared, git_dir, self._location.url):
+                self._reporter.note(words)
 
 
-async def _hand_over(
-    carried: Carried, location: Location, home: Home, reporter: TerminalReporter, seconds: int
-) -> int:
-    repository = carried.about.repository_id
-    url = location.pinned_url(repository)
-    request = Keep(seconds, repository, url, os.fsencode(carried.layout.git_dir))
+def _about(prepared: Prepared) -> dict[str, object]:
+    """Return what a clone can give, for programs."""
+    return {
+        "repository_id": prepared.repository_id,
+        "name": prepared.name,
+        "latest": prepared.latest,
+        "held": list(prepared.held),
+        "built": list(prepared.built),
+        "missing": [
+            {"manifest": lack.manifest, "end": lack.end, "object": lack.oid}
+            for lack in prepared.missing
+        ],
+        "different": list(prepared.different),
+        "failed": prepared.failed,
+        "behind": prepared.behind,
+    }
+
+
+def _hand_over_request(git_dir: Path, found: Prepared, location: Location, seconds: int) -> Keep:
+    url = location.pinned_url(found.repository_id)
+    return Keep(seconds, found.repository_id, url, os.fsencode(git_dir))
+
+
+async def _hand_over(request: Keep, home: Home, reporter: TerminalReporter) -> int:
     granted = await LocalNode(home.control, reporter).keep(request)
     if granted is None:
         raise UnreachableError(
@@ -118,14 +198,6 @@ async def _hand_over(
             hint="run 'gittorrent serve', or leave --hand-over out",
         )
     return granted
-
-
-async def _seed(
-    carried: Carried, location: Location, limits: Limits, port: int, seconds: int | None
-) -> None:
-    with contextlib.suppress(asyncio.CancelledError, TimeoutError):
-        async with asyncio.timeout(seconds):
-            await seed_clone(RepositoryShelf(carried), carried, location, limits, port)
 
 
 def _configured_port(git_dir: Path) -> int:
@@ -138,8 +210,21 @@ def _configured_port(git_dir: Path) -> int:
     return port
 
 
-def _origin(git_dir: Path) -> str:
-    url = read_config(git_dir).get("remote.origin.url")
-    if url is None:
-        raise UsageError(f"{git_dir} has no remote 'origin'", hint="name the URL of a mirror")
-    return url
+def _location(git_dir: Path, named: str | None) -> Location:
+    """Return where the user says the repository is to be had, or where one of the remotes says.
+
+    Raises:
+        UsageError: nobody says.
+    """
+    if named is not None:
+        return parse_location(url_of(git_dir, named))
+    urls = remote_urls(git_dir)
+    # A clone by stock git's own transports may name a node as well, though nothing shows it.
+    for url in sorted(urls.values(), key=lambda url: not url.startswith((f"{SCHEME}:",))):
+        with contextlib.suppress(LocationError):
+            return parse_location(url)
+    shown = ", ".join(f"{name} is {url}" for name, url in urls.items()) or "there are none"
+    raise UsageError(
+        f"none of the remotes of {git_dir} leads to a GitTorrent mirror: {shown}",
+        hint="name the URL of a mirror",
+    )

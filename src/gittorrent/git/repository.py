@@ -78,8 +78,12 @@ def find_repository(path: Path) -> FoundRepository:
     return FoundRepository(git_dir.resolve(), bare == "true", OBJECT_FORMATS[name])
 
 
-def require_complete(git: Git) -> None:
+def require_complete(git: Git, instead: str = "make a full clone and publish that") -> None:
     """Refuse shallow, partial and grafted repositories.
+
+    Args:
+        git: the repository.
+        instead: what to do where a partial clone will not do.
 
     Raises:
         UnsuitableRepositoryError: with the reason.
@@ -97,7 +101,7 @@ def require_complete(git: Git) -> None:
     if promisors.stdout.strip():
         raise UnsuitableRepositoryError(
             f"{where} is a partial clone: some of its objects are missing",
-            hint="make a full clone and publish that",
+            hint=instead,
         )
     if (where / "info" / "grafts").exists():
         raise UnsuitableRepositoryError(

@@ -29,7 +29,7 @@ from gittorrent.store.home import open_home
 from gittorrent.terminal import STATUS_VARIABLE, TerminalReporter
 from gittorrent.transfer.acquire import Context
 from gittorrent.transfer.local_node import LocalNode
-from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.location import SCHEME, parse_location
 from gittorrent.transfer.settings import read_settings
 
 if TYPE_CHECKING:
@@ -267,7 +267,9 @@ def _run_helper(
 
 def _go_on_seeding(git_dir: Path, location: Location, settings: Settings, port: int) -> None:
     """Let a process of its own give to others what was fetched, for as long as configured."""
-    words = ["seed", str(git_dir), location.url, "--quiet", "--for", str(settings.seed_seconds)]
+    # With the prefix, or what git was told to do with git:// URLs would be done to it.
+    url = location.url if location.endpoint is None else f"{SCHEME}::{location.url}"
+    words = ["seed", str(git_dir), url, "--quiet", "--for", str(settings.seed_seconds)]
     words += ["--port", str(port)]
     if settings.sharing.up_limit is not None:
         words += ["--up-limit", str(settings.sharing.up_limit)]

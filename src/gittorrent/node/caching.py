@@ -31,7 +31,8 @@ from gittorrent.repository.carried import object_format_of
 from gittorrent.transfer.acquire import Context
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.neighbours import Sharing
-from gittorrent.transfer.seeding import seed
+from gittorrent.transfer.reaching import named
+from gittorrent.transfer.seeding import Seed
 from gittorrent.wire.control import At, Done, MirrorLine, Note, Phase, Progress
 
 if TYPE_CHECKING:
@@ -367,8 +368,9 @@ class Caching:
             return
         served = self._catalogue.add_cached(kept.carried)
         location = parse_location(served.about.source)
-        work = seed(served.shelf, kept.carried, location, self._limits, slots=self._slots)
-        self._seeding[repository] = asyncio.get_running_loop().create_task(work)
+        mirror = None if location.endpoint is None else named(location.endpoint)
+        seed = Seed(served.shelf, kept.carried, lambda: mirror, self._limits, self._slots)
+        self._seeding[repository] = asyncio.get_running_loop().create_task(seed.run())
 
     async def _sweep(self) -> None:
         """Serve what is kept, and let go of what is past its time."""

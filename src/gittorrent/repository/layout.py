@@ -9,6 +9,8 @@
     gittorrent/reels/<manifest id>.manifest   text and signature
     gittorrent/reels/<manifest id>.pack       wire form of a small reel
     gittorrent/incoming/         what is received and not believed yet
+    gittorrent/building/         reels being built from the repository's own objects
+    gittorrent/building.lock     held by whoever builds them
     gittorrent/lock              held by whoever changes the repository
     objects/pack/pack-<checksum>.pack         a large reel, also git's object store
 
@@ -80,6 +82,16 @@ class Layout(Struct, frozen=True):
     def incoming(self) -> Path:
         """Scratch space on the same file system."""
         return self.own / "incoming"
+
+    @property
+    def building(self) -> Path:
+        """Scratch space, on the same file system too, for reels built from what is here."""
+        return self.own / "building"
+
+    @property
+    def building_lock(self) -> Path:
+        """Lock file of those who build reels."""
+        return self.own / "building.lock"
 
     @property
     def pushes(self) -> Path:

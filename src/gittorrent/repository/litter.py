@@ -1,9 +1,10 @@
 """Removes what writers left in a repository when they were killed.
 
-Four kinds, whoever the writer was: rooms in ``incoming``, which belong to whoever holds the lock;
-packs that were moved from there to git's without their index; files about to be renamed into place;
-and push objects of pushes that never came to count. The last two may also be the work of somebody
-who does not hold the lock yet (a fetch lists before it locks), so only old ones go.
+Five kinds, whoever the writer was: rooms in ``incoming``, which belong to whoever holds the lock,
+and in ``building``, which belong to whoever holds the lock for that; packs that were moved from the
+first to git's without their index; files about to be renamed into place; and push objects of pushes
+that never came to count. The last two may also be the work of somebody who does not hold the lock
+yet (a fetch lists before it locks), so only old ones go.
 
 A pack without index is nothing to git, but may be all that is left of somebody's work. So only
 those go whose index is still in the room that they came from.
@@ -11,13 +12,14 @@ those go whose index is still in the room that they came from.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import STALE_SECONDS, sweep
+from gittorrent.durable import STALE_SECONDS, locked, sweep
 from gittorrent.git.packs import checksums_named
 
 if TYPE_CHECKING:
@@ -40,9 +42,23 @@ def clear_litter(layout: Layout, listed: Collection[str]) -> None:
         for index in room.glob("objects/pack/*.idx"):
             _withdraw(layout, index)
         shutil.rmtree(room, ignore_errors=True)
+    _clear_building(layout)
     for folder in (layout.own, layout.pushes, layout.reels, *layout.logs.glob("*")):
         sweep(folder, _UNFINISHED)
     _sweep_pushes(layout, listed)
+
+
+def _clear_building(layout: Layout) -> None:
+    """Remove reels that nobody goes on building."""
+    if layout.building.is_dir():
+        with contextlib.suppress(BlockingIOError), locked(layout.building_lock, wait=False):
+            clear_building(layout)
+
+
+def clear_building(layout: Layout) -> None:
+    """Remove reels that were being built; the caller holds the lock for that."""
+    for room in layout.building.glob("*"):
+        shutil.rmtree(room, ignore_errors=True)
 
 
 def _withdraw(layout: Layout, index: Path) -> None:

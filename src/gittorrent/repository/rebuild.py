@@ -1,33 +1,70 @@
 """Makes a reel's pack from objects that are here already, instead of downloading it.
 
 Reels are the same bytes on every machine, so whoever has the objects can build the pack a signed
-manifest describes and serve it: any clone becomes a seed without a download.
+manifest describes and serve it: any clone becomes a seed without a download. Building takes long,
+and fetches into the same repository need not wait for it: rooms in ``building`` belong to whoever
+holds that lock, and the repository's own is held only while what came out is moved into the store.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from gittorrent.git import packs, scratch
+from gittorrent.durable import locked
+from gittorrent.git import history, packs, scratch
 from gittorrent.reel.build import build_reel
 from gittorrent.repository.index_settings import index_settings
 from gittorrent.repository.native_indexing import index_own_pack
 from gittorrent.repository.receive import KEEP_REASON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
+    from gittorrent.git.runner import Git
     from gittorrent.ids import Oid
     from gittorrent.reel.build import ReelPack
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.carried import Carried
-    from gittorrent.repository.receive import SignedManifest
     from gittorrent.trust.signature import Signature
+
+
+def first_missing(git: Git, end: Sequence[Oid]) -> Oid | None:
+    """Return one of ``end`` of which not everything is here; None if all of it is.
+
+    Cheap where the repository's refs reach ``end``, since their word is taken.
+
+    Args:
+        git: the repository.
+        end: what the refs of a reel's end push point at.
+
+    Raises:
+        GitError: git could not look.
+    """
+    for oid, info in zip(end, history.describe(git, end), strict=True):
+        if info is None:
+            return oid
+    suspects = list(end)
+    if history.is_connected_to_refs(git, suspects):
+        return None
+    while len(suspects) > 1:
+        half = suspects[: len(suspects) // 2]
+        is_here = history.is_connected_to_refs(git, half)
+        suspects = suspects[len(half) :] if is_here else half
+    return suspects[0]
+
+
+def present(git: Git, oids: Sequence[Oid]) -> list[Oid]:
+    """Return those that are here."""
+    found = history.describe(git, oids)
+    return [oid for oid, info in zip(oids, found, strict=True) if info is not None]
 
 
 def rebuild_reel(
     carried: Carried,
-    signed: SignedManifest,
+    manifest: Manifest,
+    signature: Signature,
     start: Iterable[Oid],
     end: Iterable[Oid],
     progress: Callable[[str, int, int], None],
@@ -35,8 +72,9 @@ def rebuild_reel(
     """Build the pack that a signed manifest describes and put both into the store.
 
     Args:
-        carried: the repository, whose lock the caller holds.
-        signed: the verified manifest.
+        carried: the repository; the caller holds its ``building_lock``, and not its ``lock``.
+        manifest: the verified manifest.
+        signature: over its text.
         start: what the refs of the reel's start push point at; empty without one.
         end: what the refs of its end push point at.
         progress: told how far it is.
@@ -48,13 +86,12 @@ def rebuild_reel(
     Raises:
         MissingObjectError: the repository lacks objects of the reel.
     """
-    manifest = signed.manifest
-    carried.layout.incoming.mkdir(parents=True, exist_ok=True)
-    with scratch.receiving(carried.layout.incoming, carried.object_format) as room:
+    layout = carried.layout
+    with scratch.receiving(layout.building, carried.object_format) as room:
         work = room.directory / "reel"
         work.mkdir()
         pack = build_reel(
-            carried.layout.objects, carried.object_format, start, end, work, progress=progress
+            layout.objects, carried.object_format, start, end, work, progress=progress
         )
         if pack is None:
             return False
@@ -63,7 +100,21 @@ def rebuild_reel(
         )
         if built.id != manifest.id:
             return False
-        store_built(carried, pack, manifest, signed.signature, progress)
+        if carried.reels.is_small(manifest):
+            with locked(layout.lock):
+                carried.reels.adopt_wire_file(manifest, pack.path)
+                carried.reels.store_manifest(manifest, signature)
+            return True
+        with (
+            _indexed(carried, layout.building, pack, manifest, progress) as indexed,
+            locked(layout.lock),
+            scratch.receiving(layout.incoming, carried.object_format) as staging,
+        ):
+            # From there half of a move is taken back by whoever clears up after us.
+            staged = staging.directory / "objects" / "pack" / indexed.name
+            packs.adopt_pack(indexed, staged)
+            packs.adopt_pack(staged, carried.reels.pack_path(manifest), keep=KEEP_REASON)
+            carried.reels.store_manifest(manifest, signature)
     return True
 
 
@@ -77,7 +128,7 @@ def store_built(
     """Put a pack built here and its signed manifest into the store.
 
     Args:
-        carried: the repository.
+        carried: the repository, whose lock the caller holds.
         pack: as built; moved away.
         manifest: that describes it.
         signature: over the manifest's text.
@@ -86,12 +137,24 @@ def store_built(
     if carried.reels.is_small(manifest):
         carried.reels.adopt_wire_file(manifest, pack.path)
     else:
-        progress("indexing", 0, manifest.objects)
-        thin = manifest.start is not None
-        bases = (carried.layout.objects,) if thin else ()
-        with scratch.receiving(carried.layout.incoming, carried.object_format, bases) as room:
-            settings = index_settings(carried.layout.git_dir)
-            indexed = index_own_pack(room, pack.path, manifest, settings)
+        with _indexed(carried, carried.layout.incoming, pack, manifest, progress) as indexed:
             packs.adopt_pack(indexed, carried.reels.pack_path(manifest), keep=KEEP_REASON)
-        progress("indexing", manifest.objects, manifest.objects)
     carried.reels.store_manifest(manifest, signature)
+
+
+@contextlib.contextmanager
+def _indexed(
+    carried: Carried,
+    rooms: Path,
+    pack: ReelPack,
+    manifest: Manifest,
+    progress: Callable[[str, int, int], None],
+) -> Iterator[Path]:
+    """Index a pack built here, in a room of its own in ``rooms``, and yield its indexed form."""
+    progress("indexing", 0, manifest.objects)
+    bases = () if manifest.start is None else (carried.layout.objects,)
+    with scratch.receiving(rooms, carried.object_format, bases) as room:
+        settings = index_settings(carried.layout.git_dir)
+        indexed = index_own_pack(room, pack.path, manifest, settings)
+        progress("indexing", manifest.objects, manifest.objects)
+        yield indexed

@@ -44,7 +44,9 @@ from gittorrent.transfer.reaching import (
 )
 from gittorrent.transfer.taking import Taker
 from gittorrent.trust.signature import split_signed, verify
+from gittorrent.wire.limits import MAX_MANIFEST_BYTES
 from gittorrent.wire.mirrorlist import MirrorState
+from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.pack_download import DownloadFigures
+    from gittorrent.wire.messages import HaveBundle
     from gittorrent.wire.mirrorlist import MirrorList
     from gittorrent.wire.urls import AddressClass
 
@@ -178,10 +181,15 @@ class Acquisition:
         return _format_of(self.mirror_list)
 
     @property
+    def first(self) -> Source:
+        """The mirror it goes by."""
+        assert self._first is not None
+        return self._first
+
+    @property
     def url(self) -> str:
         """URL of the first mirror."""
-        assert self._first is not None
-        return self._first.url
+        return self.first.url
 
     def source_url(self) -> str:
         """Return the URL to come back to: of the mirror the user named, or else of the first."""
@@ -455,6 +463,28 @@ class Acquisition:
                 hint="raise gittorrent.maxSize if that is right",
             )
         return planned
+
+    async def offers(self, log: VerifiedLog) -> list[ReelOffer]:
+        """Return the reels that the first mirror says it has, wherever they lead.
+
+        Raises:
+            MirrorLostError: it stopped answering.
+        """
+        assert log.head is not None
+        found: list[HaveBundle] = []
+        await self._mirrors[0].offers(ReelName(None, log.head), found.append)
+        made = [ReelOffer(o.manifest, o.reel.start, o.reel.end, o.pack_size) for o in found]
+        return [o for o in made if o.end in log and (o.start is None or o.start in log)]
+
+    async def manifest(self, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:
+        """Return the verified manifest of a reel that the first mirror offers.
+
+        Raises:
+            TrustError: it does not hold.
+            NotThereError, MirrorLostError: the mirror does not have it, or stopped answering.
+        """
+        data = await self._mirrors[0].fetch_manifest(offer.manifest, MAX_MANIFEST_BYTES)
+        return self._accept(log, data, offer)
 
     def _accept(self, log: VerifiedLog, data: bytes, offer: ReelOffer) -> SignedManifest:
         """Verify a manifest, and that its signer is still believed here."""

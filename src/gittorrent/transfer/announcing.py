@@ -13,8 +13,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gittorrent.errors import GitTorrentError, UnreachableError
-from gittorrent.transfer.dialling import ask_for_list, connect, service_request
+from gittorrent.transfer.dialling import connect, service_request
+from gittorrent.transfer.opening import ask_list
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.service import MIRROR_NOTIFY
@@ -24,11 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gittorrent.ids import PushId
+    from gittorrent.transfer.reaching import Source
     from gittorrent.wire.mirrorlist import MirrorList
     from gittorrent.wire.urls import AddressClass, Endpoint
 
 ASKED_TTL = 600
-"""Seconds of listing that are asked for: a seed may end at any time."""
+"""Seconds of listing that are asked for: a seed may end without a word."""
 
 RENEWED_AT = 0.7
 """Share of the time granted after which a notice is sent again."""
@@ -43,41 +47,92 @@ ANSWER_SECONDS = 60.0
 """Time for an answer: the mirror calls us back meanwhile."""
 
 
-async def announce_for_long(
-    first: Endpoint, url_at: Callable[[str], str], latest: Callable[[], PushId | None]
-) -> None:
-    """Keep a peer listed at a mirror and at those it lists, until cancelled.
+class _Told(Struct):
+    """A mirror that is asked to list us.
 
     Args:
-        first: the mirror the user named.
+        endpoint: where it is.
+        trusted: kind of address it was learned from; None if the user named it.
+    """
+
+    endpoint: Endpoint
+    trusted: AddressClass | None
+
+
+class Announcer:
+    """Keeps a peer listed at a mirror and at those it lists.
+
+    Args:
+        where: returns the mirror to begin with; None if there is none.
         url_at: returns our URL, given our address as a mirror sees it.
         latest: returns the newest push of the log we have.
+        note: tells the user something worth a line.
     """
-    while True:
-        push = latest()
-        granted = 0 if push is None else await _announce(first, url_at, push)
-        await asyncio.sleep(RENEWED_AT * granted if granted else RETRY_SECONDS)
 
+    def __init__(
+        self,
+        where: Callable[[], Source | None],
+        url_at: Callable[[str], str],
+        latest: Callable[[], PushId | None],
+        note: Callable[[str], None],
+    ) -> None:
+        self._where = where
+        self._url_at = url_at
+        self._latest = latest
+        self._note = note
+        self._was_told_why = False
 
-async def _announce(first: Endpoint, url_at: Callable[[str], str], latest: PushId) -> int:
-    """Tell a mirror and those it lists once; returns the shortest time granted, 0 if none was."""
-    try:
-        found, kind = await ask_for_list(first)
-    except GitTorrentError:
-        return 0
-    told: list[tuple[Endpoint, AddressClass | None]] = [(first, None)]
-    told += [(other, kind) for other in _others(found) if other.url != first.url]
+    async def run(self) -> None:
+        """Announce and renew until cancelled."""
+        while True:
+            push = self._latest()
+            granted = 0 if push is None else await self._announce(push)
+            await asyncio.sleep(RENEWED_AT * granted if granted else RETRY_SECONDS)
 
-    def notice_from(own_address: str) -> notify.Notify:
-        return notify.Notify(url_at(own_address), latest, ASKED_TTL)
+    async def _announce(self, latest: PushId) -> int:
+        """Tell everybody once; returns the shortest time granted, 0 if none was."""
+        try:
+            whom = await self._whom()
+        except GitTorrentError as error:
+            self._say_why(str(error))
+            return 0
+        work = [self._send(told, latest, ASKED_TTL) for told in whom]
+        answers = await asyncio.gather(*work, return_exceptions=True)
+        refusals = []
+        for told, answer in zip(whom, answers, strict=True):
+            if isinstance(answer, GitTorrentError):
+                refusals.append(f"{told.endpoint.url}: {answer}")
+            elif isinstance(answer, BaseException):
+                raise answer
+        granted = [answer for answer in answers if isinstance(answer, int) and answer]
+        if whom and not granted:
+            self._say_why(refusals[0] if refusals else "none lists it")
+        return min(granted, default=0)
 
-    work = [send_git_notice(each, notice_from, trusted) for each, trusted in told[:MAX_TOLD]]
-    answers = await asyncio.gather(*work, return_exceptions=True)
-    for answer in answers:
-        # Who does not list us has its reasons; what is no such answer is a mistake of ours.
-        if isinstance(answer, BaseException) and not isinstance(answer, GitTorrentError):
-            raise answer
-    return min((answer for answer in answers if isinstance(answer, int) and answer), default=0)
+    def _say_why(self, reason: str) -> None:
+        """Say once that nobody tells others of us: downloaders have to come by other ways."""
+        if not self._was_told_why:
+            self._was_told_why = True
+            self._note(f"no mirror tells others of this seed yet ({reason}); trying on")
+
+    async def _whom(self) -> list[_Told]:
+        source = self._where()
+        if source is None or source.endpoint is None:
+            return []
+        first = _Told(source.endpoint, source.trusted)
+        found, kind = await ask_list(first.endpoint, first.trusted)
+        others = (each for each in _others(found) if each.url != first.endpoint.url)
+        return [first, *(_Told(each, kind) for each in others)][:MAX_TOLD]
+
+    async def _send(self, told: _Told, latest: PushId, ttl: int) -> int:
+        def notice_from(own_address: str) -> notify.Notify:
+            return notify.Notify(self._url_at(own_address), latest, ttl)
+
+        if told.endpoint.scheme == "git":
+            return await send_git_notice(told.endpoint, notice_from, told.trusted)
+        from gittorrent.transfer.http_notice import send_http_notice  # aiohttp is slow
+
+        return await send_http_notice(told.endpoint, notice_from, told.trusted)
 
 
 def _others(found: MirrorList) -> Iterator[Endpoint]:

@@ -26,6 +26,9 @@ from gittorrent.wire.fields import (
 from gittorrent.wire.limits import MAX_LIST_LINES, MAX_VALID_SECONDS
 from gittorrent.wire.mirrorlist import split_text
 
+CONTENT_TYPE = "application/x-gittorrent-notify"
+"""Type of a notice's body over HTTP: one that no web page can send without asking first."""
+
 
 class Notify(Struct, frozen=True):
     """An announcement: served at ``url``, with ``latest``, for ``ttl`` seconds unless renewed."""

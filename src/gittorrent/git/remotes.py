@@ -1,0 +1,40 @@
+"""Where a repository's remotes lead, as git itself would go: ``url.*.insteadOf`` and all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gittorrent.git import environment
+from gittorrent.git.repository import read_config
+from gittorrent.git.runner import Git
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_DEFAULT = "origin"
+
+
+def url_of(git_dir: Path, named: str) -> str:
+    """Return the URL that git would use for a remote's name, or for a URL.
+
+    Raises:
+        GitError: git could not be asked.
+    """
+    git = Git(git_dir, sealed=False, variables=environment.one_off_settings())
+    said = git.run("ls-remote", "--get-url", "--", named)
+    return said.decode("utf-8", "surrogateescape").removesuffix("\n")
+
+
+def remote_urls(git_dir: Path) -> dict[str, str]:
+    """Return the remotes with their URLs: first the one that git fetches from by default.
+
+    That is the remote of the branch that is checked out, then ``origin``, then the others as they
+    were configured.
+    """
+    config = read_config(git_dir)
+    names = [key[7:-4] for key in config if key.startswith("remote.") and key.endswith(".url")]
+    head = Git(git_dir).attempt("symbolic-ref", "--quiet", "--short", "HEAD").stdout
+    branch = head.decode("utf-8", "surrogateescape").strip()
+    first = [config.get(f"branch.{branch}.remote", _DEFAULT), _DEFAULT]
+    ordered = dict.fromkeys([*(name for name in first if name in names), *names])
+    return {name: url_of(git_dir, name) for name in ordered}

@@ -401,5 +401,5 @@ class Caching:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for repository in list(self._seeding):
-            await self._unserve(repository)
+        # At once, for each says goodbye to its mirrors.
+        await asyncio.gather(*(self._unserve(repository) for repository in list(self._seeding)))

@@ -4,6 +4,8 @@ A seed talks to one mirror, which introduces it to those who download there. By 
 mirrors of the list can tell of it too, in their lists and to downloaders of their own; they call
 back, find that it answers without a push of its own, and list it as ``partial`` for some minutes.
 Whoever cannot be called back, behind address translation say, is refused, and nothing is lost.
+
+A seed that ends withdraws what it said, or those who come after it would dial nobody for minutes.
 Source: docs/protocol/mirrorsync.md, mirror-notify.
 """
 
@@ -46,6 +48,9 @@ MAX_TOLD = 8
 ANSWER_SECONDS = 60.0
 """Time for an answer: the mirror calls us back meanwhile."""
 
+FAREWELL_SECONDS = 0.5
+"""Time for all withdrawals together: whoever ends a seed is not kept waiting for its mirrors."""
+
 
 class _Told(Struct):
     """A mirror that is asked to list us.
@@ -80,6 +85,7 @@ class Announcer:
         self._url_at = url_at
         self._latest = latest
         self._note = note
+        self._told: dict[str, _Told] = {}
         self._was_told_why = False
 
     async def run(self) -> None:
@@ -89,6 +95,18 @@ class Announcer:
             granted = 0 if push is None else await self._announce(push)
             await asyncio.sleep(RENEWED_AT * granted if granted else RETRY_SECONDS)
 
+    async def withdraw(self) -> None:
+        """Ask all who may list us not to any more, as far as they hear it at once."""
+        push = self._latest()
+        if push is None or not self._told:
+            return
+        work = [self._send(told, push, 0) for told in self._told.values()]
+        self._told.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                # Who cannot be reached any more finds out by itself, as it did before.
+                await asyncio.gather(*work, return_exceptions=True)
+
     async def _announce(self, latest: PushId) -> int:
         """Tell everybody once; returns the shortest time granted, 0 if none was."""
         try:
@@ -97,10 +115,12 @@ class Announcer:
             self._say_why(str(error))
             return 0
         work = [self._send(told, latest, ASKED_TTL) for told in whom]
+        self._told |= {told.endpoint.url: told for told in whom}
         answers = await asyncio.gather(*work, return_exceptions=True)
         refusals = []
         for told, answer in zip(whom, answers, strict=True):
             if isinstance(answer, GitTorrentError):
+                self._told.pop(told.endpoint.url, None)
                 refusals.append(f"{told.endpoint.url}: {answer}")
             elif isinstance(answer, BaseException):
                 raise answer

@@ -2,7 +2,7 @@
 
 A seed listens on a port of its own, tells the mirror it names where that is, and is introduced by
 it to downloaders. By notices that mirror and those it lists tell of the seed in their lists too,
-for some minutes at a time.
+for some minutes at a time; when it ends it withdraws them.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class Seed:
             await self._end(tasks)
 
     async def _end(self, tasks: Iterable[asyncio.Task[None]]) -> None:
-        """Say goodbye to callers, all at a time; whoever does not listen misses it."""
-        goodbyes = [caller.close() for caller in self._callers]
+        """Say goodbye to mirrors and callers, all at a time; whoever does not listen misses it."""
+        goodbyes = [self._announcer.withdraw(), *(caller.close() for caller in self._callers)]
         loop = asyncio.get_running_loop()
         ending = [*tasks, *(loop.create_task(goodbye) for goodbye in goodbyes)]
         _, late = await asyncio.wait(ending, timeout=END_SECONDS)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections import deque
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 STATUS_VARIABLE = "GITTORRENT_STATUS_FILE"
 """Names a file to which a helper writes its exit code, since git does not pass it on."""
+
+MAX_UNSAID = 12
+"""Details kept in case something fails: the last words of some mirrors."""
 
 _INTERVAL = 0.2
 
@@ -28,14 +32,22 @@ class TerminalReporter:
     Args:
         progress: whether to show progress.
         quiet: whether to leave notes out.
+        verbose: whether to show details as well.
         stream: where to write.
     """
 
     def __init__(
-        self, *, progress: bool = False, quiet: bool = False, stream: TextIO | None = None
+        self,
+        *,
+        progress: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        stream: TextIO | None = None,
     ) -> None:
         self.progress = progress
         self.quiet = quiet
+        self.verbose = verbose
+        self._unsaid: deque[str] = deque(maxlen=MAX_UNSAID)
         self._stream = stream or sys.stderr
         self._line_length = 0
         self._shown_at = 0.0
@@ -47,6 +59,18 @@ class TerminalReporter:
         if not self.quiet:
             self._end_line()
             self._write(f"gittorrent: {text}\n")
+
+    def detail(self, text: str) -> None:
+        """Say something if all is wanted, or else keep it for `explain`."""
+        if self.verbose:
+            self.note(text)
+        else:
+            self._unsaid.append(text)
+
+    def explain(self) -> None:
+        """Say the last details that were kept: what failed may have failed for their reasons."""
+        while self._unsaid:
+            self.note(self._unsaid.popleft())
 
     def downloading(self, name: str, figures: DownloadFigures) -> None:
         """Show how far the download of a reel is."""

@@ -64,7 +64,7 @@ def shares(said: str) -> dict[str, int]:
 def clone_with(person: Person, first: First, large: Carried, *urls: str) -> str:
     served, home = first
     list_mirrors(home, large, *urls)
-    done = person.git("clone", "--progress", "--mirror", url_of(served), "c").ok()
+    done = person.git("clone", "-v", "--progress", "--mirror", url_of(served), "c").ok()
     assert_whole(person.root / "c", large)
     assert not person.partial
     return done.err

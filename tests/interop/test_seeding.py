@@ -134,9 +134,11 @@ def test_a_seed_is_listed_by_all_mirrors_and_gives(
     """A seed that talks to the origin is told of by a mirror too."""
     user, other = people("user"), people("other")
     copy = nodes.copy_as_mirror(large, tmp_path / "copy.git", "git://192.0.2.1/project.git")
+    # Slow enough that the seed's turn comes before everything is there.
+    slow = nodes.replace(nodes.LOOPBACK, up_limit=2 << 20)
     with (
         nodes.serving(large, home=nodes.make_home(tmp_path / "o")) as origin,
-        nodes.serving(copy, home=nodes.make_home(tmp_path / "m")) as mirror,
+        nodes.serving(copy, home=nodes.make_home(tmp_path / "m"), options=slow) as mirror,
     ):
         now = int(time.time())
         database = Database(tmp_path / "o" / "node.sqlite")
@@ -266,6 +268,9 @@ class Notes:
 
     def note(self, text: str) -> None:
         self.texts.append(text)
+
+    def detail(self, text: str) -> None:
+        """Pass over what explains."""
 
     def downloading(self, name: str, figures: DownloadFigures) -> None:
         raise AssertionError("a seed downloads nothing")
@@ -426,3 +431,23 @@ def test_a_seed_that_nobody_tells_of_says_so(
             assert "takes no notices" in seed.err
         finally:
             seed.stop()
+
+
+def test_seeds_that_are_gone_cost_no_line(project: Carried, tmp_path: Path, person: Person) -> None:
+    """Lists are full of them for some minutes; where nothing else is to be had they are told of."""
+    gone = [f"git://127.0.0.1:{number}/project.git" for number in (1, 2, 3)]
+    home = nodes.make_home(tmp_path / "node")
+    nodes.list_mirrors(home, project, *gone)
+    with nodes.serving(project, home=home) as served:
+        url = url_of(served)
+        for words in (("clone",), ("clone", "--progress"), ("clone", "--quiet")):
+            done = person.git(*words, url, f"c{len(words)}{words[-1][2:]}").ok()
+            assert "left out" not in done.err
+            assert not any(place in done.err for place in gone)
+        said = person.git("clone", "-v", url, "verbose").ok().err
+        assert all(f"{place} is left out: cannot connect" in said for place in gone)
+        other = somebody(tmp_path / "other")
+        assert not other.gittorrent("mirror", url, "--once").ok().err
+        again = somebody(tmp_path / "again")
+        said = again.gittorrent("mirror", url, "--once", "-v").ok().err
+        assert all(place in said for place in gone)

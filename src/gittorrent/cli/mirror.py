@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
-from gittorrent.cli.output import json_option, print_json, quiet_option
+from gittorrent.cli.output import json_option, print_json, quiet_option, verbose_option
 from gittorrent.errors import GitTorrentError
 from gittorrent.git.repository import read_config
 from gittorrent.interruptions import run
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 @up_limit_option
 @peer_up_limit_option
 @quiet_option
+@verbose_option
 @json_option
 def mirror(
     url: str,
@@ -53,6 +54,7 @@ def mirror(
     up_limit: int | None,
     peer_up_limit: int | None,
     quiet: bool,
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Carry a repository: download it from its mirrors, verify everything, keep it current.
@@ -69,12 +71,16 @@ def mirror(
     location = parse_location(url)
     database = Database(home.database)
     show = not quiet and not as_json
-    reporter = TerminalReporter(progress=show and sys.stderr.isatty(), quiet=not show)
+    progress = show and sys.stderr.isatty()
+    reporter = TerminalReporter(progress=progress, quiet=not show, verbose=verbose)
     sharing = Sharing(up_limit=up_limit, down_limit=down_limit, peer_up_limit=peer_up_limit)
     max_bytes = read_settings(read_config(home.root)).max_bytes
     mirroring = Mirroring(location, home, database, reporter, sharing, max_bytes)
     try:
         run(_mirror(mirroring, reporter, name, once, interval, quiet, as_json))
+    except GitTorrentError:
+        reporter.explain()
+        raise
     finally:
         reporter.close()
         database.close()

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Say what becomes of each mirror, too."
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gittorrent.cli.limits import peer_up_limit_option, up_limit_option
-from gittorrent.cli.output import StepProgress, json_option, quiet_option
-from gittorrent.errors import UnreachableError, UsageError
+from gittorrent.cli.output import StepProgress, json_option, quiet_option, verbose_option
+from gittorrent.errors import GitTorrentError, UnreachableError, UsageError
 from gittorrent.git.remotes import remote_urls, url_of
 from gittorrent.git.repository import find_repository, read_config, require_complete
 from gittorrent.git.runner import Git
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 )
 @json_option
 @quiet_option
+@verbose_option
 def seed(
     clone: Path,
     url: str | None,
@@ -73,6 +74,7 @@ def seed(
     hand_over: bool,
     as_json: bool,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """Turn a clone you have into a seed of the repository at URL, without a download.
 
@@ -92,7 +94,7 @@ def seed(
     if port is None and not hand_over:
         port = _configured_port(found.git_dir)
     home = open_home()
-    reporter = TerminalReporter(quiet=quiet)
+    reporter = TerminalReporter(quiet=quiet, verbose=verbose)
     progress = StepProgress(quiet=quiet)
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(contextlib.closing(Database(home.database)))
@@ -100,7 +102,12 @@ def seed(
         carried = Carried(found.git_dir, found.object_format)
         context = Context(database, home, Git(found.git_dir), reporter)
         preparer = Preparer(carried, location, context, progress)
-        prepared = run(preparer.prepare())
+        try:
+            prepared = run(preparer.prepare())
+        except GitTorrentError:
+            progress.close()
+            reporter.explain()
+            raise
         progress.close()
         if hand_over:
             request = _hand_over_request(found.git_dir, prepared, location, seconds or 0)

@@ -99,6 +99,7 @@ class Helper:
         known = self._options.set(text)
         self._reporter.progress = self._options.progress
         self._reporter.quiet = self._options.verbosity < 1
+        self._reporter.verbose = self._options.verbosity > 1
         return known
 
     def _connect(self, service: str) -> bool:
@@ -280,6 +281,7 @@ def _go_on_seeding(git_dir: Path, location: Location, settings: Settings, port: 
 
 def _complain(reporter: TerminalReporter, error: GitTorrentError) -> None:
     reporter.close()
+    reporter.explain()
     sys.stderr.write(f"gittorrent: {error}\n")
     if error.hint:
         sys.stderr.write(f"hint: {error.hint}\n")

@@ -91,6 +91,15 @@ class _Download(Struct):
         """Pass on something worth a line."""
         self._tell(Note(text))
 
+    def detail(self, text: str) -> None:
+        """Keep to the log what nobody who waits has to know."""
+        _log.debug(
+            "cache-detail",
+            "downloading {repository} for clones: {reason}",
+            repository=self.repository,
+            reason=text,
+        )
+
     def git_says(self, said: bytes) -> None:
         """Keep to reels, which git does not fetch."""
         del said

@@ -85,7 +85,11 @@ class Reporter(Protocol):
     """Tells the user what happens; every method may do nothing."""
 
     def note(self, text: str) -> None:
-        """Say something worth a line."""
+        """Say something that whoever waits for this has to know."""
+        ...
+
+    def detail(self, text: str) -> None:
+        """Say something that explains what goes on and calls for nothing, if all is wanted."""
         ...
 
     def downloading(self, name: str, figures: DownloadFigures) -> None:
@@ -148,7 +152,11 @@ class Acquisition:
         self._location = location
         self._context = context
         self._neighbours = Neighbours(
-            context.reporter.note, context.sharing, context.limits, context.patience
+            context.reporter.note,
+            context.sharing,
+            context.limits,
+            context.patience,
+            context.reporter.detail,
         )
         self._taker = Taker(self._neighbours, context)
         self._list: MirrorList | None = None
@@ -452,8 +460,8 @@ class Acquisition:
         Returns:
             The reels to take in order, each with its verified manifest; empty when none helps.
         """
-        note = self._context.reporter.note
-        planner = Planner(self._neighbours, log, lambda d, o: self._accept(log, d, o), note)
+        tell = self._context.reporter.detail
+        planner = Planner(self._neighbours, log, lambda d, o: self._accept(log, d, o), tell)
         planned = await planner.plan(have)
         total = sum(signed.manifest.pack_size for _, signed in planned)
         if total > self._context.max_bytes:

@@ -85,6 +85,7 @@ class Neighbours:
         sharing: how to share.
         limits: what is sent and taken counts here too; made from ``sharing`` by default.
         patience: how long others are waited for.
+        detail: tells what is worth a line only if all is wanted; ``note`` by default.
     """
 
     def __init__(
@@ -93,10 +94,12 @@ class Neighbours:
         sharing: Sharing,
         limits: Limits | None = None,
         patience: Patience | None = None,
+        detail: Callable[[str], None] | None = None,
     ) -> None:
         self.shelf = PartialShelf()
         self.mirrors: list[Mirror] = []
         self._note = note
+        self._detail = detail or note
         self._sharing = sharing
         self._slots = SlotQueue()
         self._exchange = Exchange(
@@ -187,7 +190,7 @@ class Neighbours:
         try:
             endpoint = parse_learned_url(url)
         except GitTorrentError as error:
-            self._note(f"{url} is left out: {error}")
+            self._say(url, f"is left out: {error}")
             return False
         return self._dial_at(endpoint, trusted)
 
@@ -197,6 +200,15 @@ class Neighbours:
         self._known[endpoint.url] = (endpoint, trusted)
         self._spawn(self._join(endpoint, trusted))
         return True
+
+    def _say(self, url: str, text: str) -> None:
+        """Tell of somebody: of whom the user named in any case, of others if all is wanted.
+
+        Lists are full of those who have just gone, and downloads do without them.
+        """
+        known = self._known.get(url)
+        is_named = known is not None and known[1] is None
+        (self._note if is_named else self._detail)(f"{url} {text}")
 
     def is_growing(self) -> bool:
         """Tell whether somebody who was dialled, or will be again, has not answered yet."""
@@ -304,7 +316,7 @@ class Neighbours:
         await mirror.close()
         now = loop.time()
         if self._redial.lost(url, now, now - begun):
-            self._note(f"{url} was lost and is dialled again, a few times")
+            self._say(url, "was lost and is dialled again, a few times")
             self._wake_redialling()
 
     def _wake_redialling(self) -> None:
@@ -384,13 +396,13 @@ class Neighbours:
             if again and self._redial.failed(url, asyncio.get_running_loop().time()):
                 self._wake_redialling()
             else:
-                self._note(f"{url} is left out: {error}")
+                self._say(url, f"is left out: {error}")
             return
         if isinstance(mirror, GitMirror) and self._callers.is_banned(mirror.address):
             await mirror.close()
             return
         if again:
-            self._note(f"{url} is back")
+            self._say(url, "is back")
         self._keep(mirror, url)
         self._say_where(mirror)
         if self._download is not None:
@@ -414,7 +426,7 @@ class Neighbours:
                 download.add(mirror, claimed_parts(offer, wanted.total))
                 return
         except GitTorrentError as error:
-            self._note(f"{mirror.url} is left out: {error}")
+            self._say(mirror.url, f"is left out: {error}")
             return
         if isinstance(mirror, GitMirror):
             # It has nothing of it yet; a peer that downloads too soon will.

@@ -54,6 +54,7 @@ class OrdinaryFetch:
         patience: how long others are waited for.
         hear: told what git says while it fetches.
         note: tells the user something worth a line.
+        detail: tells what is worth a line only if all is wanted.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class OrdinaryFetch:
         patience: Patience,
         hear: Callable[[bytes], None],
         note: Callable[[str], None],
+        detail: Callable[[str], None],
     ) -> None:
         self._layout = layout
         self._format = object_format
@@ -73,6 +75,7 @@ class OrdinaryFetch:
         self._patience = patience
         self._hear = hear
         self._note = note
+        self._detail = detail
 
     async def fetch(
         self,
@@ -113,7 +116,8 @@ class OrdinaryFetch:
                 except GitTorrentError as error:
                     failures[source.url] = error
                     if len(sources) > 1:
-                        self._note(f"{source.url} is left out: {error}")
+                        tell = self._note if source.trusted is None else self._detail
+                        tell(f"{source.url} is left out: {error}")
                 else:
                     return source
         if len(failures) == 1:

@@ -14,6 +14,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gittorrent.durable import locked_patiently
 from gittorrent.errors import GitTorrentError, UnreachableError, UsageError, own_trouble
 from gittorrent.repository.carried import CLONE, About, Carried
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from gittorrent.reel.path import ReelOffer
     from gittorrent.repository.rebuilding import Result
     from gittorrent.repository.receive import SignedManifest
-    from gittorrent.transfer.acquire import Context
+    from gittorrent.transfer.acquire import Context, Reporter
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.reaching import Source
 
@@ -51,6 +53,9 @@ OFFERS_SECONDS = 60.0
 AT_ONCE = 4
 """Manifests asked for at once: each may be long."""
 
+MAX_SAID = 200
+"""Lines remembered that a seed has said of its mirrors; after so many it says no more."""
+
 _TOUCHED = ("FETCH_HEAD", "HEAD", "logs/HEAD", "packed-refs", "refs/heads", "refs/tags", "reftable")
 """What git writes when refs change, in a git directory."""
 
@@ -61,6 +66,31 @@ class NothingToSeedError(GitTorrentError):
 
 class NotASeedError(UsageError):
     """The repository is something else already and cannot be a seed of this one."""
+
+
+class _SaidOnce:
+    """Tells the user what happens, as another reporter does, and nothing twice.
+
+    Whoever looks again every half minute meets the same mirror that is gone each time.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._said: set[str] = set()
+        self.downloading = reporter.downloading
+        self.phase = reporter.phase
+        self.git_says = reporter.git_says
+        self.close = reporter.close
+
+    def note(self, text: str) -> None:
+        """Say something that whoever waits for this has to know, the first time."""
+        if text not in self._said and len(self._said) < MAX_SAID:
+            self._said.add(text)
+            self._reporter.note(text)
+
+    def detail(self, text: str) -> None:
+        """Say something that explains what goes on, every time."""
+        self._reporter.detail(text)
 
 
 class Preparer:
@@ -84,7 +114,7 @@ class Preparer:
     ) -> None:
         self._carried = carried
         self._location = location
-        self._context = context
+        self._context = replace(context, reporter=_SaidOnce(context.reporter))
         self._progress = progress
         self._every = every
         self._missing: dict[ManifestId, Lack] = {}
@@ -92,7 +122,6 @@ class Preparer:
         self._failed: dict[ManifestId, str] = {}
         self._latest: PushId | None = None
         self._mirror: Source | None = None
-        self._trouble = ""
         self._seen: list[int] = []
         self._shown: object = None
 
@@ -150,16 +179,13 @@ class Preparer:
                     raise
                 self._note_trouble(trouble)
             else:
-                self._trouble = ""
                 if found.built or _gist(found) != self._shown:
                     self._shown = _gist(found)
                     show(found)
 
     def _note_trouble(self, error: GitTorrentError) -> None:
-        """Say once what keeps us from following: what is here is given all the same."""
-        if str(error) != self._trouble:
-            self._trouble = str(error)
-            self._context.reporter.note(f"cannot follow {self._location.url} just now: {error}")
+        """Say what keeps us from following: what is here is given all the same."""
+        self._context.reporter.note(f"cannot follow {self._location.url} just now: {error}")
 
     async def _is_worth_it(self) -> bool:
         """Tell whether the mirror has a new push, or something that was missing is here now."""
@@ -229,7 +255,7 @@ class Preparer:
             offered = await acquisition.offers(log)
         except GitTorrentError as error:
             # The chain may have come from others, and is what most take.
-            self._context.reporter.note(f"{self._location.url} names no more reels: {error}")
+            self._context.reporter.detail(f"{self._location.url} names no more reels: {error}")
             offered = []
         others = [offer for offer in offered if offer.manifest not in planned]
         lacking = {lack.oid for lack in self._missing.values() if lack.oid is not None}
@@ -264,7 +290,7 @@ class Preparer:
             try:
                 found.append(await acquisition.manifest(log, offer))
             except GitTorrentError as error:
-                self._context.reporter.note(f"reel {offer.manifest} is left out: {error}")
+                self._context.reporter.detail(f"reel {offer.manifest} is left out: {error}")
 
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OFFERS_SECONDS):

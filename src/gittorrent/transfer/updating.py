@@ -149,6 +149,7 @@ class Updater:
             self._context.patience,
             self._reporter.git_says if update.options.progress else _unheard,
             self._reporter.note,
+            self._reporter.detail,
         )
         source = await fetch.fetch(
             self._acquisition.sources(self._log),

@@ -17,7 +17,8 @@ from gittorrent.reel.path import ReelOffer
 from gittorrent.repository.cache import adopt
 from gittorrent.repository.carried import CACHE, About, Carried, object_format_of
 from gittorrent.repository.receive import check_descents
-from gittorrent.transfer.acquire import Acquisition, verify_manifest
+from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.updating import Update, Updater
 

@@ -30,6 +30,9 @@ MANIFEST_VERSION = 1
 MAX_TEXT = 64 << 20
 """Bytes: room for the parts of a pack of half a terabyte; more is an attempt to fill memory."""
 
+OTHER_BYTES = 256 << 10
+"""Bytes of a manifest beside what grows with the pack: signature, figures of its segments."""
+
 MAX_SEGMENTS = 1 << 12
 """A reel has about 16 segments; this leaves room for histories of huge single commits."""
 
@@ -128,6 +131,14 @@ class Manifest(Struct, frozen=True):
         return sum(segment.raw_size for segment in self.segments)
 
 
+def longest_file(pack_size: int) -> int:
+    """Return how many bytes a manifest with its signature may have for a pack of some size.
+
+    A part has at least `MIN_PART_SIZE` bytes, and each commit of a frontier is in the pack.
+    """
+    return min(MAX_TEXT, OTHER_BYTES + 2 * pack_size)
+
+
 def parse_manifest(text: bytes) -> Manifest:
     """Read a manifest's text (without signature).
 
@@ -136,6 +147,8 @@ def parse_manifest(text: bytes) -> Manifest:
     """
     if len(text) > MAX_TEXT:
         raise ManifestError(f"manifest of {len(text)} bytes is longer than {MAX_TEXT}")
+    if text.count(b"\n") > 12 + MAX_SEGMENTS + len(text) // 70:
+        raise ManifestError("manifest has more lines than parts can fill")
     try:
         lines = text.decode("ascii").split("\n")
     except UnicodeDecodeError as error:

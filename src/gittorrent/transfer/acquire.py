@@ -21,12 +21,12 @@ from gittorrent.errors import (
     UnreachableError,
 )
 from gittorrent.ids import format_of
-from gittorrent.reel.manifest import parse_manifest
 from gittorrent.reel.path import ReelOffer
 from gittorrent.repository.receive import LyingReelError, SignedManifest
 from gittorrent.store.database import RememberedMirror
 from gittorrent.transfer.location import SCHEME, Location
 from gittorrent.transfer.log_intake import LogIntake
+from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.neighbours import Neighbours, Sharing
 from gittorrent.transfer.opening import ask_list, calling_ahead
 from gittorrent.transfer.patience import Patience
@@ -43,7 +43,6 @@ from gittorrent.transfer.reaching import (
     unique,
 )
 from gittorrent.transfer.taking import Taker
-from gittorrent.trust.signature import split_signed, verify
 from gittorrent.wire.limits import MAX_MANIFEST_BYTES
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.reelname import ReelName
@@ -545,22 +544,3 @@ def _format_of(found: MirrorList) -> ObjectFormat:
     if object_format is None:
         raise UnreachableError("it has no push yet")
     return object_format
-
-
-def verify_manifest(data: bytes, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:
-    """Read a manifest and check who signed it and what it is for.
-
-    Raises:
-        TrustError: it is not the manifest of that reel, or nobody entitled signed it.
-    """
-    text, signature = split_signed(data)
-    manifest = parse_manifest(text)
-    if manifest.id != offer.manifest:
-        raise TrustError(f"manifest {offer.manifest} has the id {manifest.id}")
-    wanted = (log.repository, offer.start, offer.end, log.object_format)
-    if (manifest.repository, manifest.start, manifest.end, manifest.object_format) != wanted:
-        raise TrustError(f"manifest {manifest.id} is for another reel")
-    key = verify(signature, text, log.policy.keyring).key
-    if not log.policy.policy.may_sign_reels(key):
-        raise TrustError(f"manifest {manifest.id} is signed by {key}, which may not sign reels")
-    return SignedManifest(manifest, signature, key)

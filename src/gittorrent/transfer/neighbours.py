@@ -24,6 +24,7 @@ from gittorrent.transfer.callers import Callers
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, claimed_parts
 from gittorrent.transfer.hub import PeerHub
 from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.offers import Doubts
 from gittorrent.transfer.opening import open_mirror
 from gittorrent.transfer.partial_shelf import PartialShelf
 from gittorrent.transfer.patience import Patience
@@ -119,6 +120,7 @@ class Neighbours:
         self._telling = Telling()
         self._told_first = 0
         self._callers = Callers()
+        self.doubts = Doubts()
         self._learned: Counter[PeerKey] = Counter()
         self._redial = Redial(secrets.randbelow)
         self._watchers: set[asyncio.Task[None]] = set()

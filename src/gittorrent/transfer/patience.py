@@ -25,6 +25,10 @@ class Patience(Struct, frozen=True):
         answer: for first words, a list, and the silence within anything longer.
         least_rate: bytes per second of an answer, on average; half of what the slowest mobile
             lines carry. An answer takes its size divided by this at most.
+        offers: for others to say what they offer once somebody has.
+        second: until one more of those who offer a manifest is asked for it.
+        rivals: for better ways to be proved once one is.
+        strangers: for ways to be proved by others than the first mirror, while none is.
     """
 
     look_up: float = 10.0
@@ -32,6 +36,10 @@ class Patience(Struct, frozen=True):
     stagger: float = 2.0
     answer: float = 20.0
     least_rate: float = 1024.0
+    offers: float = 5.0
+    second: float = 2.0
+    rivals: float = 3.0
+    strangers: float = 25.0
 
     def at_rate(self, rate: int | None) -> Patience:
         """Return the same for somebody who takes no more than ``rate`` bytes per second."""

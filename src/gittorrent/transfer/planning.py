@@ -1,24 +1,28 @@
 """Decides which reels to take, by what mirrors offer and can show a signed manifest for.
 
-Offers are hearsay: a reel counts once a mirror that offers it has sent a manifest that verifies
-and says the same. Tracks who offered what and how often somebody's word was good for nothing; a
-mirror that is wrong several times is not listened to any more, so that inventing reels costs the
+A reel counts once a mirror that offers it has sent a manifest that verifies and says the same.
+The manifests of rival ways (`gittorrent.transfer.offers`) are fetched side by side; once one way is
+proved, the others have a moment to prove better, and then it is taken. Mirrors that do not keep
+their word, in what they send or in how fast, are left alone. So inventing reels costs the
 inventor's credit and the user a moment. Must not know how manifests are verified, nor disks.
+Source: docs/protocol/mirrorsync.md, Offers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, TrustError
+from gittorrent.reel.manifest import longest_file
 from gittorrent.reel.path import ReelOffer, best_path
-from gittorrent.wire.limits import MAX_MANIFEST_BYTES
+from gittorrent.transfer.manifests import FalseOfferError
+from gittorrent.transfer.mirror import NotThereError
+from gittorrent.transfer.offers import FAULTS, Offers
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from typing import Any
 
     from gittorrent.ids import PushId
@@ -26,19 +30,15 @@ if TYPE_CHECKING:
     from gittorrent.repository.receive import SignedManifest
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.neighbours import Neighbours
-    from gittorrent.wire.messages import HaveBundle
-
-OFFER_SECONDS = 5.0
-"""Time a mirror has to say what it offers while others have said it already."""
-
-MANIFEST_SECONDS = 10.0
-"""Time after which another mirror is asked for a manifest too."""
 
 MORE_SECONDS = 3.0
 """Time to wait for further mirrors when those that answered offer nothing of use."""
 
-FALSE_OFFERS = 3
-"""Offers a mirror may be unable to back before none of its others is looked at."""
+HELD_BYTES = 96 << 20
+"""Bytes of unverified manifests that may be under way at one time; one may be in any case."""
+
+MAX_ASKED = 32
+"""Manifests under way at one time."""
 
 Planned = tuple[ReelOffer, "SignedManifest"]
 
@@ -61,13 +61,16 @@ class Planner:
         note: Callable[[str], None],
     ) -> None:
         self._neighbours = neighbours
+        self._patience = neighbours.patience
         self._log = log
         self._accept = accept
         self._note = note
+        self._loop = asyncio.get_running_loop()
+        self._first = next(iter(neighbours.mirrors), None)
         self._asked: list[Mirror] = []
-        self._offers: dict[ReelOffer, list[Mirror]] = {}
+        self._offers = Offers(log.ids, self._first)
         self._signed: dict[ReelOffer, SignedManifest] = {}
-        self._false: Counter[int] = Counter()
+        self._answered = 0
         self._failure: GitTorrentError | None = None
 
     async def plan(self, have: Collection[PushId]) -> list[Planned]:
@@ -79,15 +82,14 @@ class Planner:
         Raises:
             GitTorrentError: nobody answered at all.
         """
-        loop = asyncio.get_running_loop()
-        limit = loop.time() + MORE_SECONDS
+        limit = self._loop.time() + MORE_SECONDS
         name = self._wanted(have)
         while True:
             await self._ask(name)
-            planned = await self._back(have)
-            if planned or not await self._neighbours.grown(limit - loop.time()):
+            planned = await self._prove(have)
+            if planned or not await self._neighbours.grown(limit - self._loop.time()):
                 break
-        if not planned and self._failure is not None and not self._offers:
+        if not self._answered and self._failure is not None:
             raise self._failure
         return planned
 
@@ -99,102 +101,160 @@ class Planner:
 
     async def _ask(self, name: ReelName) -> None:
         """Ask those who were not asked yet, all at once."""
-        new = [m for m in self._neighbours.mirrors if not any(m is known for known in self._asked)]
+        new = [m for m in self._neighbours.mirrors if m not in self._asked and not self._is_out(m)]
         self._asked += new
-        tasks = {asyncio.ensure_future(_offers_of(mirror, name)): mirror for mirror in new}
+        tasks = {self._loop.create_task(self._ask_one(mirror, name)): mirror for mirror in new}
         if not tasks:
             return
         try:
-            done, _ = await asyncio.wait(tasks, timeout=OFFER_SECONDS)
+            done, _ = await asyncio.wait(tasks, timeout=self._patience.offers)
             if not done:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task, mirror in tasks.items():
-                self._take(mirror, task)
+                if not task.done():
+                    self._note(f"{mirror.url} takes long to answer")
         finally:
             await _cancel(tasks)
 
-    def _take(self, mirror: Mirror, task: asyncio.Future[list[HaveBundle]]) -> None:
-        if not task.done():
-            self._note(f"{mirror.url} takes long to answer")
-        elif (error := task.exception()) is None:
-            for found in task.result():
-                start, end = found.reel.start, found.reel.end
-                offer = ReelOffer(found.manifest, start, end, found.pack_size)
-                self._offers.setdefault(offer, []).append(mirror)
-        elif isinstance(error, GitTorrentError):
+    async def _ask_one(self, mirror: Mirror, name: ReelName) -> None:
+        try:
+            await mirror.offers(name, lambda message: self._offers.take(mirror, message))
+            self._answered += 1
+        except GitTorrentError as error:
             self._failure = self._failure or error
             self._note(f"{mirror.url} is left out: {error}")
-        else:
-            raise error
 
-    async def _back(self, have: Collection[PushId]) -> list[Planned]:
-        """Return the best chain that can be backed by manifests."""
-        while True:
-            planned: list[Planned] = []
-            for offer in best_path(list(self._offers), have, self._log.ids):
-                signed = self._signed.get(offer) or await self._manifest(offer)
-                if signed is None:
-                    break
-                self._signed[offer] = signed
-                planned.append((offer, signed))
+    async def _prove(self, have: Collection[PushId]) -> list[Planned]:
+        """Return the best way whose manifests all verify, out of those that can be had in time."""
+        tasks: dict[asyncio.Task[SignedManifest | None], ReelOffer] = {}
+        begun, whole_since = self._loop.time(), None
+        try:
+            while True:
+                ways = self._offers.ways(have, self._signed)
+                best = ways[1] if len(ways) > 1 else []
+                if all(offer in self._signed for offer in best):
+                    return [(offer, self._signed[offer]) for offer in best]
+                self._fetch_for(ways, tasks)
+                if any(way and self._is_proved(way) for way in (ways[:1] if ways[0] else ways)):
+                    whole_since = whole_since or self._loop.time()
+                until = self._until(ways, begun, whole_since)
+                left = None if until is None else until - self._loop.time()
+                if left is not None and left <= 0:
+                    self._leave(tasks.values())
+                    way = best_path(list(self._signed), have, self._log.ids)
+                    return [(offer, self._signed[offer]) for offer in way]
+                await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                self._take(tasks)
+        finally:
+            await _cancel(tasks)
+
+    def _is_proved(self, way: Sequence[ReelOffer]) -> bool:
+        return all(offer in self._signed for offer in way)
+
+    def _until(
+        self, ways: Sequence[Sequence[ReelOffer]], begun: float, whole_since: float | None
+    ) -> float | None:
+        """Return when to go on with what is proved; None to wait for the first mirror's manifests.
+
+        Those are bounded as all answers are, and nothing better is at hand.
+        """
+        if whole_since is not None:
+            return whole_since + self._patience.rivals
+        waits = any(o not in self._signed and self._offers.is_of_first(o) for o in ways[0])
+        if waits and not any(way and self._is_proved(way) for way in ways):
+            return None
+        return begun + self._patience.strangers
+
+    def _fetch_for(
+        self,
+        ways: Iterable[Sequence[ReelOffer]],
+        tasks: dict[asyncio.Task[SignedManifest | None], ReelOffer],
+    ) -> None:
+        """Begin to fetch the manifests that ways lack, as far as memory allows."""
+        coming = set(tasks.values())
+        held = sum(longest_file(offer.pack_size) for offer in coming)
+        for offer in dict.fromkeys(offer for way in ways for offer in way):
+            if offer in self._signed or offer in coming:
+                continue
+            size = longest_file(offer.pack_size)
+            if coming and (len(coming) >= MAX_ASKED or held + size > HELD_BYTES):
+                return
+            coming.add(offer)
+            held += size
+            tasks[self._loop.create_task(self._manifest(offer))] = offer
+
+    def _take(self, tasks: dict[asyncio.Task[SignedManifest | None], ReelOffer]) -> None:
+        for task in [task for task in tasks if task.done()]:
+            offer = tasks.pop(task)
+            signed = task.result()
+            if signed is None:
+                self._offers.drop(offer)
             else:
-                return planned
+                self._signed[offer] = signed
+        for task, offer in list(tasks.items()):
+            if offer not in self._offers:
+                task.cancel()
+                del tasks[task]
 
     async def _manifest(self, offer: ReelOffer) -> SignedManifest | None:
-        """Get the manifest of an offer from those who made it; None when the offer is dropped."""
-        waiting = list(self._offers[offer])
-        tasks: dict[asyncio.Future[bytes], Mirror] = {}
+        """Get the manifest of an offer from those who made it; None when none of them has it."""
+        waiting = self._offers.makers(offer)
+        tasks: dict[asyncio.Task[bytes], Mirror] = {}
+        most = longest_file(offer.pack_size)
         try:
             while waiting or tasks:
                 if waiting:
                     mirror = waiting.pop(0)
-                    tasks[
-                        asyncio.ensure_future(
-                            mirror.fetch_manifest(offer.manifest, MAX_MANIFEST_BYTES)
-                        )
-                    ] = mirror
+                    asking = mirror.fetch_manifest(offer.manifest, most)
+                    tasks[asyncio.ensure_future(asking)] = mirror
                 done, _ = await asyncio.wait(
                     tasks,
-                    timeout=MANIFEST_SECONDS if waiting else None,
+                    timeout=self._patience.second if waiting else None,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 for task in done:
                     mirror = tasks.pop(task)
                     try:
-                        return self._check(offer, task.result())
+                        return self._accept(task.result(), offer)
                     except GitTorrentError as error:
                         self._blame(mirror, error)
         finally:
             await _cancel(tasks)
-        self._offers.pop(offer, None)
         return None
 
-    def _check(self, offer: ReelOffer, data: bytes) -> SignedManifest:
-        signed = self._accept(data, offer)
-        if signed.manifest.pack_size != offer.pack_size:
-            raise TrustError(f"reel {offer.manifest} is offered with another size than it has")
-        return signed
+    def _leave(self, offers: Iterable[ReelOffer]) -> None:
+        """Listen no more to those whose manifests were waited for in vain."""
+        for offer in offers:
+            if not self._offers.has_backing(offer):
+                for mirror in self._offers.makers(offer):
+                    self._give_up(mirror, "it does not show what it offers in time")
+
+    def _is_out(self, mirror: Mirror) -> bool:
+        return self._neighbours.doubts.is_out(mirror, self._first)
 
     def _blame(self, mirror: Mirror, error: GitTorrentError) -> None:
-        """Count an offer that came to nothing; enough of them, and its others are dropped too."""
-        self._false[id(mirror)] += 1
-        if self._false[id(mirror)] == 1:
-            self._note(f"{mirror.url} offers a reel that cannot be used: {error}")
-        if self._false[id(mirror)] != FALSE_OFFERS:
+        """Note an offer that came to nothing; one too many, and its others are dropped too."""
+        if self._is_out(mirror):
             return
-        self._note(f"{mirror.url} is not asked for reels any more: its offers do not hold")
-        for offer, offered_by in list(self._offers.items()):
-            if offer in self._signed:
-                continue
-            offered_by[:] = [other for other in offered_by if other is not mirror]
-            if not offered_by:
-                del self._offers[offer]
+        doubts = self._neighbours.doubts
+        if isinstance(error, FalseOfferError):
+            doubts.suspect(mirror)
+            self._neighbours.banned(mirror)
+        elif isinstance(error, NotThereError) and mirror is not self._first:
+            doubts.suspect(mirror)
+        elif isinstance(error, (NotThereError, TrustError)):
+            faults = doubts.fault(mirror)
+            if faults == 1:
+                self._note(f"{mirror.url} offers a reel that cannot be used: {error}")
+            if faults < FAULTS:
+                return
+        self._give_up(mirror, str(error))
 
-
-async def _offers_of(mirror: Mirror, name: ReelName) -> list[HaveBundle]:
-    found: list[HaveBundle] = []
-    await mirror.offers(name, found.append)
-    return found
+    def _give_up(self, mirror: Mirror, why: str) -> None:
+        self._neighbours.doubts.silence(mirror)
+        self._note(f"{mirror.url} is not asked for reels any more: {why}")
+        for each in [m for m in self._asked if self._is_out(m)]:
+            self._offers.forget(each, self._signed)
 
 
 async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:

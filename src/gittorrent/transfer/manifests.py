@@ -1,0 +1,48 @@
+"""Verifies manifests that mirrors send for what they offered."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import TrustError
+from gittorrent.reel.manifest import parse_manifest
+from gittorrent.repository.receive import SignedManifest
+from gittorrent.trust.errors import BadSignature
+from gittorrent.trust.signature import split_signed, verify
+
+if TYPE_CHECKING:
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.reel.path import ReelOffer
+
+
+class FalseOfferError(TrustError):
+    """A manifest is not what was offered: whoever offered it lied."""
+
+
+def verify_manifest(data: bytes, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:
+    """Read a manifest and check who signed it and what it is for.
+
+    The signature comes before the parts: those of a stranger are not worth taking apart.
+
+    Raises:
+        FalseOfferError: it is not the manifest of that reel.
+        TrustError: nobody entitled signed it.
+    """
+    try:
+        text, signature = split_signed(data)
+    except BadSignature as error:
+        raise FalseOfferError(f"manifest {offer.manifest} is none: {error}") from error
+    found = hashlib.sha256(text).hexdigest()
+    if found != offer.manifest:
+        raise FalseOfferError(f"manifest {offer.manifest} has the id {found}")
+    key = verify(signature, text, log.policy.keyring).key
+    if not log.policy.policy.may_sign_reels(key):
+        raise TrustError(f"manifest {found} is signed by {key}, which may not sign reels")
+    manifest = parse_manifest(text)
+    wanted = (log.repository, offer.start, offer.end, log.object_format)
+    if (manifest.repository, manifest.start, manifest.end, manifest.object_format) != wanted:
+        raise FalseOfferError(f"manifest {found} is for another reel")
+    if manifest.pack_size != offer.pack_size:
+        raise FalseOfferError(f"reel {found} is offered with another size than it has")
+    return SignedManifest(manifest, signature, key)

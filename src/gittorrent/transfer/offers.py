@@ -1,0 +1,178 @@
+"""Who offers which reels, whose word counts for how much, and which ways are worth proving.
+
+An offer is hearsay: it costs nothing to make, and the most tempting may be the least true. So ways
+are proved side by side: the one that rests on offers with *backing*, which are those of the first
+mirror and those that neighbours at two unrelated addresses make; the best that anybody offers; and
+the best of those who have no part in the ways before. Whoever made an offer that did not hold is
+not listened to any more in this run.
+
+Must not know: sockets, or how manifests are verified.
+Source: docs/protocol/mirrorsync.md, Offers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from gittorrent.reel.path import ReelOffer, best_path
+from gittorrent.transfer.addresses import caller_group, is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from gittorrent.ids import PushId
+    from gittorrent.transfer.mirror import Mirror
+    from gittorrent.wire.messages import HaveBundle
+
+MAX_UNBACKED = 1000
+"""Offers of one neighbour that are weighed though nobody backs them: what this program makes."""
+
+MAX_WAYS = 8
+"""Ways that are proved side by side."""
+
+FAULTS = 3
+"""Reels that somebody believed may offer in vain: mirrors drop some, and trust in keys changes."""
+
+
+class Doubts:
+    """Whose offers are not listened to in this run: by URL, and by address once one was false."""
+
+    def __init__(self) -> None:
+        self._faults: Counter[str] = Counter()
+        self._silent: set[str] = set()
+        self._groups: set[str] = set()
+
+    def fault(self, mirror: Mirror) -> int:
+        """Count an offer that came to nothing; returns how many there were."""
+        self._faults[mirror.url] += 1
+        return self._faults[mirror.url]
+
+    def silence(self, mirror: Mirror) -> None:
+        """Listen to a mirror no more."""
+        self._silent.add(mirror.url)
+
+    def suspect(self, mirror: Mirror) -> None:
+        """Listen to nobody at a mirror's address any more: it made an offer up."""
+        if group := group_of(mirror):
+            self._groups.add(group)
+
+    def is_out(self, mirror: Mirror, first: Mirror | None) -> bool:
+        """Tell whether a mirror is not listened to; the first one only for what it did itself."""
+        if mirror.url in self._silent:
+            return True
+        return mirror is not first and group_of(mirror) in self._groups
+
+
+def group_of(mirror: Mirror) -> str:
+    """Return what neighbours have in common that may be one person.
+
+    Empty while nobody knows, and for loopback: tunnels end there, and everybody on this machine.
+    """
+    address = mirror.address
+    return caller_group(address) if address and not is_loopback(address) else ""
+
+
+class Offers:
+    """What one acquisition was offered for one log.
+
+    Args:
+        log: ids of its entries, oldest first; offers for other pushes are passed over.
+        first: the mirror the user named, or that is tried in its place.
+    """
+
+    def __init__(self, log: Sequence[PushId], first: Mirror | None) -> None:
+        self._log = log
+        self._known = frozenset(log)
+        self._first = first
+        self._makers: dict[ReelOffer, list[Mirror]] = {}
+        self._unbacked: Counter[int] = Counter()
+        self._ways: list[list[ReelOffer]] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._makers)
+
+    def __contains__(self, offer: ReelOffer) -> bool:
+        return offer in self._makers
+
+    def take(self, mirror: Mirror, message: HaveBundle) -> None:
+        """Note an offer, if it is for this log and not one too many."""
+        start, end = message.reel.start, message.reel.end
+        if end not in self._known or (start is not None and start not in self._known):
+            return
+        offer = ReelOffer(message.manifest, start, end, message.pack_size)
+        makers = self._makers.get(offer)
+        if makers is None:
+            if mirror is not self._first:
+                if self._unbacked[id(mirror)] >= MAX_UNBACKED:
+                    return
+                self._unbacked[id(mirror)] += 1
+            self._makers[offer] = [mirror]
+        elif mirror not in makers:
+            makers.append(mirror)
+        self._ways = None
+
+    def makers(self, offer: ReelOffer) -> list[Mirror]:
+        """Return who makes an offer: the first mirror first, then those at different addresses."""
+        makers = self._makers.get(offer, [])
+        seen: Counter[str] = Counter()
+        ranked = []
+        for number, mirror in enumerate(makers):
+            group = group_of(mirror)
+            ranked.append((mirror is not self._first, seen[group], number, mirror))
+            seen[group] += 1
+        return [mirror for *_, mirror in sorted(ranked, key=lambda entry: entry[:3])]
+
+    def has_backing(self, offer: ReelOffer) -> bool:
+        """Tell whether more than one stranger's word speaks for an offer."""
+        makers = self._makers.get(offer, [])
+        groups = {group_of(mirror) for mirror in makers} - {""}
+        return self._first in makers or len(groups) > 1
+
+    def is_of_first(self, offer: ReelOffer) -> bool:
+        """Tell whether the first mirror makes an offer."""
+        return self._first in self._makers.get(offer, [])
+
+    def drop(self, offer: ReelOffer) -> None:
+        """Forget an offer that nobody could show a manifest for."""
+        self._makers.pop(offer, None)
+        self._ways = None
+
+    def forget(self, mirror: Mirror, proved: Collection[ReelOffer]) -> None:
+        """Forget what a mirror offers; what is proved stays true whoever said it."""
+        for offer, makers in list(self._makers.items()):
+            if mirror in makers:
+                makers.remove(mirror)
+                if not makers and offer not in proved:
+                    del self._makers[offer]
+        self._ways = None
+
+    def ways(
+        self, have: Collection[PushId], proved: Collection[ReelOffer]
+    ) -> list[list[ReelOffer]]:
+        """Return ways to prove: the one with backing (or an empty one), the best, its rivals.
+
+        Args:
+            have: pushes whose objects are here.
+            proved: offers whose manifests are verified already.
+        """
+        if self._ways is None:
+            offers = list(self._makers)
+            trusted = [o for o in offers if o in proved or self.has_backing(o)]
+            ways = [best_path(trusted, have, self._log)]
+            tested: list[Mirror] = []
+            while offers and len(ways) < MAX_WAYS:
+                way = best_path(offers, have, self._log)
+                if not way:
+                    break
+                ways.append(way)
+                for offer in way:
+                    tested += [] if offer in proved else self._makers[offer]
+                offers = [o for o in offers if o in proved or self._has_others(o, tested)]
+                if all(offer in proved for offer in way):
+                    break
+            self._ways = ways
+        return self._ways
+
+    def _has_others(self, offer: ReelOffer, tested: Collection[Mirror]) -> bool:
+        return any(mirror not in tested for mirror in self._makers[offer])

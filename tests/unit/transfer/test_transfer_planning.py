@@ -1,0 +1,324 @@
+"""Plans among honest and false offers: strangers cost a moment, and themselves their say."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from gittorrent.ids import ManifestId, PushId
+from gittorrent.push.log import VerifiedLog
+from gittorrent.reel.manifest import Manifest, Segment, longest_file
+from gittorrent.reel.path import ReelOffer
+from gittorrent.swarm.events import PeerKind
+from gittorrent.transfer.manifests import verify_manifest
+from gittorrent.transfer.mirror import Admit, MirrorLostError, NotThereError, PartSink, WantedPack
+from gittorrent.transfer.neighbours import Neighbours, Sharing
+from gittorrent.transfer.offers import MAX_UNBACKED, Offers
+from gittorrent.transfer.patience import Patience
+from gittorrent.transfer.planning import Planned, Planner
+from gittorrent.wire.messages import ALL, HaveBundle, Try
+from gittorrent.wire.reelname import ReelName
+from support.logs import MAIN, Writer, oid
+
+PATIENCE = Patience()
+"""For plans that nobody holds up."""
+
+SHORT = Patience(offers=0.3, second=0.05, rivals=0.2, strangers=0.4)
+"""For plans that somebody does."""
+
+ENOUGH = 30.0
+
+
+@dataclass
+class Reels:
+    """A log of four pushes and signed manifests for it."""
+
+    writer: Writer
+    log: VerifiedLog
+    files: dict[ManifestId, bytes] = field(default_factory=dict)
+
+    def make(self, start: int | None, end: int, parts: int, seed: str = "") -> ReelOffer:
+        """Sign a manifest of a reel between two pushes, given by number."""
+        size = 1 << 12
+        pushes = self.log.ids
+        manifest = Manifest(
+            repository=self.log.repository,
+            object_format=self.log.object_format,
+            start=None if start is None else pushes[start],
+            end=pushes[end],
+            encoder=1,
+            target=1 << 30,
+            part_size=size,
+            objects=3,
+            pack_size=parts * size,
+            pack_checksum="cd" * 20,
+            segments=(Segment(12, 3, 100, ()),),
+            parts=tuple(
+                hashlib.sha256(b"%d" % n + seed.encode()).hexdigest() for n in range(parts)
+            ),
+        )
+        self.files[manifest.id] = manifest.text() + self.writer.signer.sign(manifest.text()).data
+        return ReelOffer(manifest.id, manifest.start, manifest.end, manifest.pack_size)
+
+    def false(self, number: int, size: int = 100) -> ReelOffer:
+        """Make an offer up that would lead to the newest push for next to nothing."""
+        return ReelOffer(ManifestId(f"{number:064x}"), None, self.log.ids[-1], size)
+
+
+@pytest.fixture
+def reels() -> Reels:
+    writer = Writer()
+    for number in range(1, 4):
+        writer.append(writer.references({MAIN: oid(number)}))
+    return Reels(writer, writer.log())
+
+
+@dataclass(eq=False)
+class Fake:
+    """A mirror of a test: what it offers, and what it does when asked for a manifest."""
+
+    url: str
+    offered: Sequence[ReelOffer]
+    answer: Callable[[ManifestId], bytes | None]
+    address: str = ""
+    kind = PeerKind.SESSION
+    heads: Sequence[PushId] = ()
+    may_return = False
+    asked: list[ManifestId] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+    async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+        del reel
+        for offer in self.offered:
+            take(HaveBundle(ReelName(offer.start, offer.end), offer.manifest, offer.pack_size, ALL))
+
+    async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
+        self.asked.append(manifest)
+        self.sizes.append(most)
+        found = self.answer(manifest)
+        if found is None:
+            await asyncio.get_running_loop().create_future()
+        assert found is not None
+        return found
+
+    async def fetch_log(self, head: PushId, base: PushId | None, admit: Admit) -> None:
+        raise AssertionError
+
+    def begin(self, pack: WantedPack, sink: PartSink) -> None:
+        raise AssertionError
+
+    def ask(self, first: int, last: int) -> None:
+        raise AssertionError
+
+    def cancel(self, first: int, last: int) -> None:
+        raise AssertionError
+
+    def tell(self, message: HaveBundle | Try) -> None:
+        raise AssertionError
+
+    def flowing(self) -> tuple[int, int] | None:
+        return None
+
+    async def wait_closed(self) -> None:
+        raise AssertionError
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+def honest(reels: Reels, *offers: ReelOffer, url: str = "git://first/x", at: str = "") -> Fake:
+    return Fake(url, offers, lambda manifest: reels.files[manifest], at)
+
+
+def silent(*offers: ReelOffer, url: str = "git://mute/x", at: str = "") -> Fake:
+    return Fake(url, offers, lambda _: None, at)
+
+
+def _missing(manifest: ManifestId) -> bytes:
+    raise NotThereError(f"no manifest {manifest}")
+
+
+def _lost(manifest: ManifestId) -> bytes:
+    raise MirrorLostError(f"cut off at {manifest}")
+
+
+@dataclass
+class Scene:
+    """Several plans among the same mirrors."""
+
+    reels: Reels
+    mirrors: list[Fake]
+    patience: Patience = PATIENCE
+    notes: list[str] = field(default_factory=list)
+    out: set[str] = field(default_factory=set)
+
+    def plan(self, times: int = 1) -> list[ReelOffer]:
+        async def work() -> list[Planned]:
+            sharing = Sharing(None)
+            neighbours = Neighbours(self.notes.append, sharing, patience=self.patience)
+            neighbours.mirrors = list(self.mirrors)
+            planned: list[Planned] = []
+            async with asyncio.timeout(ENOUGH):
+                for _ in range(times):
+                    planned = await self.planner(neighbours).plan(())
+            first = self.mirrors[0]
+            self.out = {m.url for m in self.mirrors if neighbours.doubts.is_out(m, first)}
+            return planned
+
+        return [offer for offer, _ in asyncio.run(work())]
+
+    def planner(self, neighbours: Neighbours) -> Planner:
+        def accept(data: bytes, offer: ReelOffer) -> object:
+            return verify_manifest(data, self.reels.log, offer)
+
+        return Planner(neighbours, self.reels.log, accept, self.notes.append)
+
+
+def test_a_manifest_that_never_comes_costs_a_moment(reels: Reels) -> None:
+    true = reels.make(None, 3, 2)
+    stranger = silent(reels.false(1))
+    scene = Scene(reels, [honest(reels, true), stranger], SHORT)
+    assert scene.plan(times=3) == [true]
+    assert scene.out == {stranger.url}
+    assert len(stranger.asked) == 1, "remembered from plan to plan"
+
+
+@pytest.mark.parametrize("answer", [_missing, _lost, lambda _: b"rubbish"])
+def test_an_offer_that_does_not_hold_costs_its_maker(
+    reels: Reels, answer: Callable[[ManifestId], bytes]
+) -> None:
+    true = reels.make(None, 3, 2)
+    stranger = Fake("git://liar/x", [reels.false(n) for n in range(20)], answer)
+    scene = Scene(reels, [honest(reels, true), stranger])
+    assert scene.plan() == [true]
+    assert scene.out == {stranger.url}
+    assert len(stranger.asked) == 1
+    assert len([note for note in scene.notes if "liar" in note]) == 1
+
+
+def test_a_true_manifest_under_a_false_size_is_a_lie(reels: Reels) -> None:
+    true = reels.make(None, 3, 2)
+    false = ReelOffer(true.manifest, true.start, true.end, 50)
+    stranger = honest(reels, false, url="git://liar/x")
+    scene = Scene(reels, [honest(reels, true), stranger])
+    assert scene.plan() == [true]
+    assert scene.out == {stranger.url}
+
+
+def test_who_is_caught_is_out_at_all_its_addresses(reels: Reels) -> None:
+    true = reels.make(None, 3, 2)
+    liars = [
+        Fake(f"git://liar{n}/x", [reels.false(n)], _missing, f"2001:db8::{n}") for n in range(8)
+    ]
+    scene = Scene(reels, [honest(reels, true, at="2001:db8::99"), *liars])
+    assert scene.plan() == [true]
+    assert scene.out == {liar.url for liar in liars}, "the first mirror is judged by itself alone"
+    asked = sum(len(liar.asked) for liar in liars)
+    assert scene.plan() == [true]
+    assert asked <= len(liars)
+
+
+def test_nobody_need_be_the_first_mirror_to_be_believed(reels: Reels) -> None:
+    """The named mirror has no reels; strangers offer, most of them falsely and in silence."""
+    true = reels.make(None, 3, 2)
+    liars = [silent(reels.false(n), url=f"git://liar{n}/x") for n in range(5)]
+    scene = Scene(reels, [honest(reels), *liars, honest(reels, true, url="git://seed/x")], SHORT)
+    assert scene.plan() == [true]
+    assert scene.out == {liar.url for liar in liars}
+
+
+def test_offers_that_nobody_proves_leave_the_ordinary_fetch(reels: Reels) -> None:
+    scene = Scene(reels, [honest(reels), silent(reels.false(1))], SHORT)
+    assert scene.plan() == []
+
+
+def test_the_first_mirrors_manifests_may_take_their_time(reels: Reels) -> None:
+    """They are bounded as any answer is, and nothing else is at hand."""
+    true = reels.make(None, 3, 2)
+
+    class Late(Fake):
+        async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
+            for _ in range(100):
+                await asyncio.sleep(0)
+            return await super().fetch_manifest(manifest, most)
+
+    first = Late("git://first/x", [true], lambda manifest: reels.files[manifest])
+    assert Scene(reels, [first], Patience(strangers=0.0)).plan() == [true]
+
+
+def test_a_better_way_of_a_stranger_is_taken(reels: Reels) -> None:
+    short = reels.make(None, 2, 2)
+    whole = reels.make(None, 3, 3)
+    mirrors = [honest(reels, short), honest(reels, whole, url="git://seed/x")]
+    assert Scene(reels, mirrors).plan() == [whole]
+
+
+def test_a_chain_is_fetched_side_by_side(reels: Reels) -> None:
+    chain = [reels.make(None, 1, 2), reels.make(1, 2, 2), reels.make(2, 3, 2)]
+    first = honest(reels, *chain)
+    assert Scene(reels, [first]).plan() == chain
+    assert first.sizes == [longest_file(offer.pack_size) for offer in chain]
+
+
+def test_the_next_who_offers_a_manifest_is_asked_soon(reels: Reels) -> None:
+    true = reels.make(None, 3, 2)
+    patience = Patience(second=0.05)
+    mirrors = [silent(true, url="git://first/x"), honest(reels, true, url="git://seed/x")]
+    assert Scene(reels, mirrors, patience).plan() == [true]
+
+
+def test_a_flood_of_false_offers(reels: Reels) -> None:
+    true = reels.make(None, 3, 2)
+    liars = [
+        Fake(f"git://liar{n}/x", [reels.false(n * 10000 + k) for k in range(4000)], _missing)
+        for n in range(12)
+    ]
+    scene = Scene(reels, [honest(reels, true), *liars])
+    assert scene.plan() == [true]
+    assert scene.out == {liar.url for liar in liars}
+    assert all(len(liar.asked) == 1 for liar in liars)
+
+
+# --- the books ------------------------------------------------------------------------------------
+
+
+def claim(offer: ReelOffer) -> HaveBundle:
+    return HaveBundle(ReelName(offer.start, offer.end), offer.manifest, offer.pack_size, ALL)
+
+
+def test_what_backs_an_offer(reels: Reels) -> None:
+    offer = reels.false(1)
+    first, *others = [
+        silent(url=f"git://m{n}/x", at=at)
+        for n, at in enumerate(
+            ["203.0.113.1", "198.51.100.1", "198.51.100.1", "127.0.0.1", "192.0.2.1"]
+        )
+    ]
+    books = Offers(reels.log.ids, first)
+    for mirror in others[:3]:
+        books.take(mirror, claim(offer))
+        assert not books.has_backing(offer), "one address, however many ports, and loopback"
+    books.take(others[3], claim(offer))
+    assert books.has_backing(offer)
+    books.take(first, claim(offer))
+    assert books.makers(offer)[0] is first
+    second = books.makers(offer)[1:3]
+    assert {mirror.address for mirror in second} == {"198.51.100.1", "127.0.0.1"}
+
+
+def test_offers_of_other_logs_and_too_many_of_one_are_not_kept(reels: Reels) -> None:
+    first, other = silent(url="git://first/x"), silent(url="git://other/x")
+    books = Offers(reels.log.ids, first)
+    strange = ReelOffer(ManifestId("ef" * 32), None, PushId("12" * 20), 5)
+    books.take(other, claim(strange))
+    assert not books
+    for number in range(MAX_UNBACKED + 10):
+        books.take(other, claim(reels.false(number)))
+    assert reels.false(MAX_UNBACKED - 1) in books
+    assert reels.false(MAX_UNBACKED) not in books
+    books.take(first, claim(reels.false(MAX_UNBACKED)))
+    assert reels.false(MAX_UNBACKED) in books

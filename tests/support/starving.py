@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -37,6 +38,7 @@ class Step(Enum):
     ENTRY = "entry"
     OFFERS = "offers"
     MANIFEST = "manifest"
+    PARTS = "parts"
     JUNK = "junk"  # sends a log of entries that do not hold, without end
     NEVER = "never"
 
@@ -71,6 +73,8 @@ class Starver:
     port: int = 0
     sent: int = 0
     junk: bytes = b""
+    pack: bytes = b""
+    part_size: int = 1 << 12
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -107,7 +111,8 @@ class Starver:
     async def _starve(self, writer: asyncio.StreamWriter, data: bytes, *, http: bool) -> None:
         """Send ``data``, and whatever else, as the manner says."""
         if http and self.manner in (Manner.TRICKLE, Manner.ENDLESS):
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n")
+            status = b"206 Partial Content" if self.step is Step.PARTS else b"200 OK"
+            writer.write(b"HTTP/1.1 %s\r\nContent-Length: 9000000000\r\n\r\n" % status)
         elif http and self.manner is not Manner.SILENT:
             writer.write(b"HTTP/1.1 200 OK\r\n")
             data = b"X: " + b"y" * 100 + b"\r\n"
@@ -179,6 +184,20 @@ class Starver:
                     say(f"receive manifest {words[2]} size 60000")
                     await self._starve(writer, b"gittorrent manifest 1\n", http=False)
                 say(f"missing manifest {words[2]}")
+            case ["fetch", "bundle"]:
+                await self._send_parts(words, say, writer)
+
+    async def _send_parts(
+        self, words: list[str], say: Callable[[str], None], writer: asyncio.StreamWriter
+    ) -> None:
+        numbers, total = words[5].split("/")
+        first, _, last = numbers.partition("-")
+        for part in range(int(first), int(last or first) + 1):
+            data = self.pack[(part - 1) * self.part_size : part * self.part_size]
+            say(f"receive bundle {words[2]} {words[3]} part {part}/{total} size {len(data)}")
+            if self.step is Step.PARTS:
+                await self._starve(writer, data, http=False)
+            writer.write(data)
 
     # HTTP
 
@@ -187,15 +206,24 @@ class Starver:
             name = head.split(b" ", 2)[1].decode().removeprefix("/x/")
             if self._step_of(name) is self.step:
                 await self._starve(writer, b"z", http=True)
-            body = self._resource(name)
+            if name.endswith(".pack"):
+                found = re.search(rb"bytes=(\d+)-(\d+)", head)
+                assert found is not None
+                body = self.pack[int(found[1]) : int(found[2]) + 1]
+            else:
+                body = self._resource(name)
             if self.step is Step.JUNK and name.startswith("pushes/c"):
                 self.sent += len(self.junk)
                 body = self.junk
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            status = b"206 Partial Content" if name.endswith(".pack") else b"200 OK"
+            writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n" % (status, len(body)))
+            writer.write(body)
             await writer.drain()
 
     @staticmethod
     def _step_of(name: str) -> Step:
+        if name.endswith(".pack"):
+            return Step.PARTS
         steps = {"mirror-list": Step.LIST, "pushes/index": Step.LOG, "reels/index": Step.OFFERS}
         if name.endswith(".manifest"):
             return Step.MANIFEST

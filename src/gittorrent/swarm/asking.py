@@ -236,7 +236,10 @@ class Asker:
             return False
         expected = self._expected(scene, part)
         if peer.meter.rate is None:
-            return expected == math.inf
+            # It may be no better; but who owes the part may be trickling for ever.
+            return expected == math.inf or (
+                expected - scene.now > self.settings.untried and len(owing) == 1
+            )
         own = peer.finish_after(scene.now, self.books.layout.size(part), scene.assumed_rate)
         if own - scene.now > CLEARLY * (expected - scene.now):
             return False

@@ -325,7 +325,8 @@ class Download:
 
     def _stalls_at(self, peer: Peer) -> float:
         part_size = self._books.layout.part_size
-        return peer.stalls_at(part_size, self._settings, self._books.usual)
+        crowd = self._books.partial_peers > 0
+        return peer.stalls_at(part_size, self._settings, self._books.usual, crowd=crowd)
 
     def _rest(self, peer: Peer) -> None:
         """Leave a stalled peer alone for a while, ever longer."""

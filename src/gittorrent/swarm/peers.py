@@ -193,10 +193,13 @@ class Peer(Struct, eq=False):
         due = self.meter.mark + owed / rate
         return due if due >= now else now + (now - due)
 
-    def stalls_at(self, part_size: int, settings: Settings, usual: float = 0.0) -> float:
+    def stalls_at(
+        self, part_size: int, settings: Settings, usual: float = 0.0, *, crowd: bool = True
+    ) -> float:
         """Return when the peer counts as stalled if nothing comes; never, if nothing is due.
 
-        ``usual``: seconds that a part asked of an incomplete peer usually takes.
+        ``usual``: seconds that a part asked of an incomplete peer usually takes. ``crowd``:
+        whether others download too, so that one may have to wait for a turn.
         """
         if not self.flights or all(flight.shared for flight in self.flights.values()):
             return math.inf
@@ -208,5 +211,6 @@ class Peer(Struct, eq=False):
             patience = max(patience, settings.first_patience)
         if self.claim is not None:
             patience = max(patience, settings.line_patience, WAITS * usual)
-        patience = min(patience * 2.0 ** min(self.snubs, 8), settings.longest_patience)
+        longest = settings.longest_patience if crowd else settings.mirror_patience
+        patience = min(patience * 2.0 ** min(self.snubs, 8), longest)
         return self.meter.mark + patience

@@ -56,11 +56,13 @@ class Settings(Struct, frozen=True):
     ``in_flight``: most seconds of data in flight at a peer.
     ``patience``: shortest silence, in seconds, before a peer counts as stalled;
     ``first_patience``: the same before its first part; ``stall_factor``: how many times the
-    expected time of a part it may be silent; ``longest_patience``: what silence is never worth.
+    expected time of a part it may be silent; ``longest_patience``: what silence is never worth;
+    ``mirror_patience``: the same while all peers are complete, so that nobody waits in line.
     ``line_patience``: shortest silence of an incomplete peer before it counts as stalled, since
     others wait in line there too; and the seconds that asking twice must save among such peers.
     ``window``: bytes ahead of the indexer at which a late part it waits for is asked again.
     ``duplicate_share``: fraction of parts that may be asked twice merely to end sooner.
+    ``untried``: seconds a part owed must still take for a peer of unknown speed to be asked too.
     ``recheck``: seconds between reviews while a peer idles.
     """
 
@@ -71,7 +73,9 @@ class Settings(Struct, frozen=True):
     first_patience: float = 5.0
     stall_factor: float = 4.0
     longest_patience: float = 120.0
+    mirror_patience: float = 25.0
     line_patience: float = 10.0
     window: int = 64 << 20
     duplicate_share: float = 0.02
+    untried: float = 10.0
     recheck: float = 0.25

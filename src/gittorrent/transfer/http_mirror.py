@@ -191,8 +191,11 @@ class HttpMirror:
                 wanted = pack.shape.size_of(part)
                 while len(data) < wanted:
                     count = min(1 << 16, self._intake.chunk, wanted - len(data))
-                    await self._intake.take(count)
-                    data += await answer.content.readexactly(count)
+                    piece = await answer.content.read(count)
+                    if not piece:
+                        raise asyncio.IncompleteReadError(bytes(data), wanted)
+                    await self._intake.take(len(piece))
+                    data += piece
                     self._flowing = (part, len(data))
                 self._flowing = None
                 if self._sink is not None and self._pack is pack:

@@ -38,12 +38,14 @@ from gittorrent.swarm.events import (
     Starved,
     Tick,
 )
+from gittorrent.transfer.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gittorrent.store.partial import PartialPack
     from gittorrent.swarm.events import Effect, Event
+    from gittorrent.swarm.settings import Settings
     from gittorrent.transfer.mirror import Mirror, WantedPack
 
 TICK_SECONDS = 0.25
@@ -108,6 +110,8 @@ class PackDownload:
         on_growth: called a few times a second with the verified parts.
         on_claim: called when a mirror says which parts it has, None for all.
         on_ban: called with a mirror that lied or sent a wrong part.
+        patience: how long to wait for parts.
+        settings: of the scheduler; its own by default.
     """
 
     def __init__(
@@ -120,6 +124,8 @@ class PackDownload:
         on_growth: Callable[[PartSet], None] = lambda _have: None,
         on_claim: Callable[[Mirror, PartSet | None], None] = lambda _mirror, _parts: None,
         on_ban: Callable[[Mirror], None] = lambda _mirror: None,
+        patience: Patience | None = None,
+        settings: Settings | None = None,
     ) -> None:
         self.wanted = wanted
         self._partial = partial
@@ -130,6 +136,11 @@ class PackDownload:
         self._on_claim = on_claim
         self._on_ban = on_ban
         self._loop = asyncio.get_running_loop()
+        self._patience = patience or Patience()
+        self._settings = settings
+        self._flowed = 0
+        self._flowing: dict[PeerKey, tuple[int, int]] = {}
+        self._flowed_before = (0, self._loop.time())
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="parts")
         self._keys = itertools.count(1)
         self._mirrors: dict[PeerKey, Mirror] = {}
@@ -161,6 +172,7 @@ class PackDownload:
             shape.pack_size,
             _part_set(self.wanted.total, recovered),
             random.SystemRandom().randrange,
+            self._settings,
         )
         self._on_growth(self._machine.have)
         for key, mirror in list(self._mirrors.items()):
@@ -244,6 +256,7 @@ class PackDownload:
         key = self._key(mirror)
         if key is None or self._machine is None or self._done.done():
             return
+        self._note_flow(key, part, len(data))
         needed = self._machine.wants(part)
         self._handle(PartArrived(key, part, len(data)))
         if needed:
@@ -321,6 +334,7 @@ class PackDownload:
             for key, mirror in list(self._mirrors.items()):
                 flowing = mirror.flowing()
                 if flowing is not None:
+                    self._note_flow(key, *flowing)
                     self._handle(PartProgress(key, *flowing))
             await self._adopt_from_elsewhere()
             self._handle(Tick())
@@ -345,9 +359,22 @@ class PackDownload:
                 self._handle(PartFromElsewhere(part))
                 self._on_part(part)
 
+    def _note_flow(self, key: PeerKey, part: int, received: int) -> None:
+        """Count the bytes of parts, those of unfinished ones included."""
+        before = self._flowing.get(key)
+        counted = before[1] if before is not None and before[0] == part else 0
+        self._flowed += max(0, received - counted)
+        self._flowing[key] = (part, received)
+
     def _check_starved(self) -> None:
+        flowed, flowed_at = self._flowed_before
+        now = self._loop.time()
+        if self._flowed - flowed >= self._patience.least_parts:
+            self._flowed_before = (self._flowed, now)
+        elif now - flowed_at > self._patience.nothing:
+            self._fail(f"next to nothing came in {now - flowed_at:.0f} seconds")
         since = self._starved_since
-        if since is not None and self._loop.time() - since > STARVED_SECONDS:
+        if since is not None and now - since > STARVED_SECONDS:
             self._fail(self._starved_reason)
         elif not self._mirrors and not self._expecting():
             self._fail("no mirror is left")

@@ -29,6 +29,7 @@ class Patience(Struct, frozen=True):
         second: until one more of those who offer a manifest is asked for it.
         rivals: for better ways to be proved once one is.
         strangers: for ways to be proved by others than the first mirror, while none is.
+        nothing: without parts, or with a trickle of them, after which a download is given up.
     """
 
     look_up: float = 10.0
@@ -40,6 +41,12 @@ class Patience(Struct, frozen=True):
     second: float = 2.0
     rivals: float = 3.0
     strangers: float = 25.0
+    nothing: float = 600.0
+
+    @property
+    def least_parts(self) -> float:
+        """Bytes of parts that must come in the time after which a download is given up."""
+        return 64 * self.least_rate
 
     def at_rate(self, rate: int | None) -> Patience:
         """Return the same for somebody who takes no more than ``rate`` bytes per second."""

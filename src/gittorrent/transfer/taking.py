@@ -185,6 +185,7 @@ class Taker:
             share,
             neighbours.take_claim,
             neighbours.banned,
+            neighbours.patience,
         )
         neighbours.help_with(download, signed.manifest.repository)
         try:

@@ -218,6 +218,36 @@ def test_progress_keeps_a_slow_peer_from_being_snubbed() -> None:
     assert work.report(8)[0].rate == pytest.approx(125_000)
 
 
+def test_a_part_that_trickles_is_asked_of_a_stranger_too() -> None:
+    """With nothing else to do nobody would ever learn how fast the other one is."""
+    work = download(parts=1)
+    assert asked(work.handle(0, joined(A)), A) == [0]
+    for second in range(1, 5):
+        work.handle(second, ev.PartProgress(A, 0, second))
+    assert asked(work.handle(5, joined(B)), B) == [0]
+    assert asked(work.handle(5, joined(C)), C) == [], "one more is enough"
+    work.check_invariant()
+
+
+def test_a_part_that_flows_is_not_asked_of_a_stranger() -> None:
+    work = download(parts=1)
+    work.handle(0, joined(A))
+    for second in range(1, 5):
+        work.handle(second, ev.PartProgress(A, 0, second * 125_000))
+    assert asked(work.handle(5, joined(B)), B) == []
+
+
+def test_a_slow_mirror_that_falls_silent_gives_way_in_half_a_minute() -> None:
+    work = download(parts=20)
+    work.handle(0, joined(A))
+    for second in range(1, 100):  # a part takes longer than that
+        work.handle(second, ev.PartProgress(A, 0, second * 10_000))
+        work.handle(second, ev.Tick())
+    assert not work.report(99)[0].snubbed
+    work.handle(99 + 26, ev.Tick())
+    assert work.report(125)[0].snubbed
+
+
 def test_a_part_from_elsewhere_is_cancelled_and_counts() -> None:
     work = download(parts=3)
     work.handle(0, joined(A))

@@ -62,7 +62,8 @@ CASES = [
     for step in Step
     for scheme in ("git", "http")
     for manner in (*SLOW, *(HTTP_ONLY if scheme == "http" else ()))
-    if step not in (Step.NEVER, Step.JUNK) and (step is not Step.READY or scheme == "git")
+    if step not in (Step.NEVER, Step.JUNK, Step.PARTS)
+    and (step is not Step.READY or scheme == "git")
 ]
 
 

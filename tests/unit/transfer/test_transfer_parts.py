@@ -1,0 +1,107 @@
+"""Parts that are begun and do not come: others give them, and without others the download ends."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from gittorrent.ids import SHA1, PushId, RepositoryId
+from gittorrent.reel.manifest import Manifest, Segment
+from gittorrent.store.partial import PartialPack
+from gittorrent.swarm.settings import Settings
+from gittorrent.transfer.git_mirror import Exchange
+from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.mirror import WantedPack
+from gittorrent.transfer.opening import open_mirror
+from gittorrent.transfer.pack_download import NoSourceError, PackDownload
+from gittorrent.transfer.partial_shelf import PartialShelf
+from gittorrent.transfer.patience import Patience
+from gittorrent.wire.reelname import PackShape, ReelName
+from support.logs import Writer
+from support.repositories import noise
+from support.starving import Manner, Starver, Step
+
+ENOUGH = 60.0
+PART = 1 << 12
+
+IMPATIENT = Settings(first_patience=0.3, patience=0.3, untried=0.3)
+
+
+def manifest_of(pack: bytes) -> Manifest:
+    cut = [pack[at : at + PART] for at in range(0, len(pack), PART)]
+    return Manifest(
+        repository=RepositoryId("a" * 52),
+        object_format=SHA1,
+        start=None,
+        end=PushId("ab" * 20),
+        encoder=1,
+        target=1 << 30,
+        part_size=PART,
+        objects=3,
+        pack_size=len(pack),
+        pack_checksum="cd" * 20,
+        segments=(Segment(12, 3, 100, ()),),
+        parts=tuple(hashlib.sha256(part).hexdigest() for part in cut),
+    )
+
+
+def download(folder: Path, pack: bytes, mirrors: list[Starver], patience: Patience) -> bytes:
+    """Download a pack from mirrors, the first of which has the first say; returns it."""
+    manifest = manifest_of(pack)
+    shape = PackShape(len(pack), PART)
+    wanted = WantedPack(ReelName(None, manifest.end), manifest.id, shape, len(manifest.parts))
+
+    async def work() -> None:
+        exchange = Exchange("tester", PartialShelf(), Limits())
+        async with AsyncExitStack() as stack:
+            opened = []
+            for mirror in mirrors:
+                await stack.enter_async_context(mirror.open())
+                found = await open_mirror(mirror.endpoint, exchange)
+                stack.push_async_callback(found.close)
+                opened.append(found)
+            file = manifest.text() + b"signature"
+            with PartialPack(folder, manifest, file) as partial:
+                running = PackDownload(
+                    wanted,
+                    partial,
+                    lambda _part: None,
+                    lambda _figures: None,
+                    patience=patience,
+                    settings=IMPATIENT,
+                )
+                for found in opened:
+                    running.add(found, None)
+                async with asyncio.timeout(ENOUGH):
+                    await running.run()
+                whole.append(partial.pack.read_bytes())
+
+    whole: list[bytes] = []
+    asyncio.run(work())
+    return whole[0]
+
+
+@pytest.mark.parametrize("parts", [1, 5])
+@pytest.mark.parametrize("manner", [Manner.SILENT, Manner.TRICKLE])
+@pytest.mark.parametrize("scheme", ["git", "http"])
+def test_another_mirror_gives_what_is_withheld(
+    tmp_path: Path, scheme: str, manner: Manner, parts: int
+) -> None:
+    pack = noise("pack", parts * PART)
+    mirrors = [
+        Starver(Writer(), step, manner, scheme, pack=pack) for step in (Step.PARTS, Step.NEVER)
+    ]
+    assert download(tmp_path, pack, mirrors, Patience()) == pack
+
+
+@pytest.mark.parametrize("manner", [Manner.SILENT, Manner.TRICKLE])
+@pytest.mark.parametrize("scheme", ["git", "http"])
+def test_alone_it_is_given_up(tmp_path: Path, scheme: str, manner: Manner) -> None:
+    pack = noise("pack", 2 * PART)
+    mirror = Starver(Writer(), Step.PARTS, manner, scheme, pack=pack)
+    with pytest.raises(NoSourceError, match="next to nothing came"):
+        download(tmp_path, pack, [mirror], Patience(nothing=0.5))

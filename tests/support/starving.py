@@ -20,7 +20,7 @@ from gittorrent.wire import pktline
 from gittorrent.wire.urls import Endpoint
 from support.logs import MAIN, Writer, oid
 
-QUICK = Patience(look_up=5.0, connect=5.0, answer=0.3)
+QUICK = Patience(look_up=5.0, connect=5.0, answer=0.3, notice=0.3)
 """Times short enough for a test, with what needs no answer of a liar left as it is."""
 
 PACE = 0.01
@@ -39,6 +39,7 @@ class Step(Enum):
     OFFERS = "offers"
     MANIFEST = "manifest"
     PARTS = "parts"
+    NOTICE = "notice"
     JUNK = "junk"  # sends a log of entries that do not hold, without end
     NEVER = "never"
 
@@ -146,6 +147,8 @@ class Starver:
             writer.write(b"0000")
             await writer.drain()
             return
+        if request.startswith(b"mirror-notify"):
+            await self._starve(writer, b"0020ok 600", http=False)
         if self.step is Step.READY:
             await self._starve(writer, b"0020alive is nothing to wait on", http=False)
         say("mirror-sync ready 1 starver")

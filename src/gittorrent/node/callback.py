@@ -17,8 +17,9 @@ from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError, ProtocolError, UnreachableError
 from gittorrent.transfer.addresses import plain_address
-from gittorrent.transfer.announcing import ANSWER_SECONDS, send_git_notice
+from gittorrent.transfer.announcing import send_git_notice
 from gittorrent.transfer.dialling import ask_for_list
+from gittorrent.transfer.patience import Patience
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_LIST_BYTES
 from gittorrent.wire.mirrorlist import MirrorList, parse_text
@@ -130,7 +131,7 @@ async def send_notice(endpoint: Endpoint, notice: Notify, from_address: str | No
     if endpoint.scheme == "git":
         return await send_git_notice(endpoint, lambda _own: notice, from_address=from_address)
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(Patience().notice):
             return await _notify_http(endpoint, notice, from_address)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise UnreachableError(
@@ -143,7 +144,7 @@ async def _notify_http(endpoint: Endpoint, notice: Notify, from_address: str | N
     connector = aiohttp.TCPConnector(
         force_close=True, local_addr=None if from_address is None else (from_address, 0)
     )
-    timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    timeout = aiohttp.ClientTimeout(total=Patience().notice)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
         async with client.post(url, data=notice.encode_text(), allow_redirects=False) as response:
             return notify.parse_answer(await _read_bounded(response))

@@ -20,6 +20,7 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.transfer.dialling import connect, service_request
 from gittorrent.transfer.opening import ask_list
+from gittorrent.transfer.patience import Patience
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.service import MIRROR_NOTIFY
@@ -44,9 +45,6 @@ RETRY_SECONDS = 300.0
 
 MAX_TOLD = 8
 """Mirrors that are told of one seed."""
-
-ANSWER_SECONDS = 60.0
-"""Time for an answer: the mirror calls us back meanwhile."""
 
 FAREWELL_SECONDS = 0.5
 """Time for all withdrawals together: whoever ends a seed is not kept waiting for its mirrors."""
@@ -168,6 +166,7 @@ async def send_git_notice(
     notice_from: Callable[[str], notify.Notify],
     trusted: AddressClass | None = None,
     from_address: str | None = None,
+    patience: Patience | None = None,
 ) -> int:
     """Ask one mirror to list us, and return the seconds it granted.
 
@@ -176,17 +175,19 @@ async def send_git_notice(
         notice_from: returns what to say, given our address as the mirror sees it.
         trusted: kind of address the endpoint was learned from; None if the user named it.
         from_address: IP address to call from, so that it is the one announced; None for any.
+        patience: how long to wait.
 
     Raises:
         RemoteRefusal: it does not list us, and says why.
         GitTorrentError: it cannot be reached, or answers with something else.
     """
-    dialled = await connect(endpoint, trusted, from_address)
+    patience = patience or Patience()
+    dialled = await connect(endpoint, trusted, from_address, patience)
     loop = asyncio.get_running_loop()
     with dialled.sock as sock:
         notice = notice_from(str(sock.getsockname()[0]))
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(patience.notice):
                 request = service_request(MIRROR_NOTIFY, endpoint)
                 await loop.sock_sendall(sock, request + notice.encode_packets())
                 reader = pktline.PktReader()

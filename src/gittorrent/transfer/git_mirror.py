@@ -53,6 +53,9 @@ MAX_HEADS = 64
 MAX_CLAIMS = 64
 """Packs remembered that the other end told of before they were asked for."""
 
+MAX_CLAIM_BYTES = 256 << 10
+"""Bytes of their bitmaps: dozens may talk to us, and an honest one claims what it has of a few."""
+
 FAREWELL = "done"
 """The reason of a goodbye by somebody who is content, and does not want to be called again."""
 
@@ -256,8 +259,10 @@ class GitMirror:
         """Pass on what the other end says it has of the pack being downloaded."""
         pack = self._pack
         if pack is None or message.manifest != pack.manifest or self._sink is None:
-            if len(self._claims) < MAX_CLAIMS:
-                self._claims[message.manifest] = message
+            known = {**self._claims, message.manifest: message}
+            size = sum(len(c.parts) for c in known.values() if isinstance(c.parts, bytes))
+            if len(known) <= MAX_CLAIMS and size <= MAX_CLAIM_BYTES:
+                self._claims = known
         elif message.pack_size == pack.shape.pack_size:
             try:
                 parts = claimed_parts(message, pack.total)

@@ -14,8 +14,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gittorrent.errors import UnreachableError
-from gittorrent.transfer.announcing import ANSWER_SECONDS
 from gittorrent.transfer.dialling import connect
+from gittorrent.transfer.patience import Patience
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_REASON
 
@@ -86,7 +86,7 @@ async def send_http_notice(
         async with aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=Patience().notice),
             headers={"Content-Type": notify.CONTENT_TYPE},
         ) as client:
             data = notice_from(own).encode_text()

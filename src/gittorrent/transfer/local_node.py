@@ -99,7 +99,7 @@ class LocalNode:
             return None
         reader, writer = await asyncio.open_unix_connection(sock=sock, limit=MAX_LINE)
         try:
-            greeting = await _read(reader, GREETING_SECONDS)
+            greeting = await _read(reader, min(GREETING_SECONDS, silence))
             if greeting != Greeting(VERSION):
                 return None
             writer.write(request.encode())

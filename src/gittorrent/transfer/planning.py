@@ -113,6 +113,8 @@ class Planner:
             for task, mirror in tasks.items():
                 if not task.done():
                     self._note(f"{mirror.url} takes long to answer")
+                    if mirror is not self._first:
+                        self._neighbours.doubts.silence(mirror)
         finally:
             await _cancel(tasks)
 

@@ -271,6 +271,22 @@ def test_the_next_who_offers_a_manifest_is_asked_soon(reels: Reels) -> None:
     assert Scene(reels, mirrors, patience).plan() == [true]
 
 
+def test_who_is_slow_to_offer_is_waited_for_once(reels: Reels) -> None:
+    true = reels.make(None, 3, 2)
+
+    class Slow(Fake):
+        times = 0
+
+        async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+            self.times += 1
+            await asyncio.get_running_loop().create_future()
+
+    slow = Slow("git://slow/x", [], _missing)
+    scene = Scene(reels, [honest(reels, true), slow], SHORT)
+    assert scene.plan(times=3) == [true]
+    assert slow.times == 1
+
+
 def test_a_flood_of_false_offers(reels: Reels) -> None:
     true = reels.make(None, 3, 2)
     liars = [

@@ -19,6 +19,7 @@ from gittorrent.errors import GitTorrentError, ProtocolError, UnreachableError
 from gittorrent.transfer.addresses import plain_address
 from gittorrent.transfer.announcing import send_git_notice
 from gittorrent.transfer.dialling import ask_for_list
+from gittorrent.transfer.looking_up import look_up
 from gittorrent.transfer.patience import Patience
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_LIST_BYTES
@@ -74,11 +75,9 @@ def _client(resolver: AbstractResolver | None, seconds: float) -> aiohttp.Client
 
 async def resolves_to(endpoint: Endpoint, address: str) -> bool:
     """Tell whether ``address`` is among those of the endpoint's host."""
-    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(RESOLVE_SECONDS):
-            found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError, UnicodeError):
+        found = await look_up(endpoint.host, endpoint.port, RESOLVE_SECONDS)
+    except OSError:
         return False
     return any(plain_address(str(entry[4][0])) == address for entry in found)
 

@@ -11,7 +11,10 @@ import asyncio
 import contextlib
 import socket
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, "tuple[Any, ...]"]
 """An address as `socket.getaddrinfo` gives it."""
@@ -20,8 +23,20 @@ MAX_ADDRESSES = 8
 """Addresses of one name that are looked at: who has more of them is reached at these too."""
 
 
-async def look_up(host: str, port: int, seconds: float) -> list[Found]:
+def _resolve(host: str, port: int) -> list[Found]:
+    return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+
+
+async def look_up(
+    host: str, port: int, seconds: float, resolve: Callable[[str, int], list[Found]] = _resolve
+) -> list[Found]:
     """Return the addresses of a host for TCP.
+
+    Args:
+        host: its name, or an address.
+        port: to put into the results.
+        seconds: to wait.
+        resolve: asks the system; may block for as long as it likes.
 
     Raises:
         OSError: it has none, or nobody said in time.
@@ -41,7 +56,7 @@ async def look_up(host: str, port: int, seconds: float) -> list[Found]:
         found: list[Found] = []
         failure = None
         try:
-            found = list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            found = resolve(host, port)
         except OSError as error:
             failure = error
         except UnicodeError as error:

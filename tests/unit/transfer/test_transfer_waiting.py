@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -14,7 +15,7 @@ from gittorrent.transfer.announcing import send_git_notice
 from gittorrent.transfer.dialling import CannotConnectError, connect
 from gittorrent.transfer.git_mirror import Exchange
 from gittorrent.transfer.limiter import Limits
-from gittorrent.transfer.looking_up import look_up
+from gittorrent.transfer.looking_up import Found, look_up
 from gittorrent.transfer.mirror import LogEntry, Mirror
 from gittorrent.transfer.opening import ask_list, open_mirror
 from gittorrent.transfer.partial_shelf import PartialShelf
@@ -136,6 +137,21 @@ def test_a_host_that_accepts_nothing_is_given_up() -> None:
 def test_a_name_that_no_host_can_have() -> None:
     with pytest.raises(OSError, match="no host can have that name"):
         asyncio.run(look_up("x" * 64, 1, 5.0))
+
+
+def test_a_name_server_that_says_nothing_keeps_nobody() -> None:
+    """Neither who asked, nor the end of the loop: its thread is left alone."""
+    released, asked = threading.Event(), threading.Event()
+
+    def resolve(host: str, port: int) -> list[Found]:
+        asked.set()
+        released.wait()
+        raise OSError(f"nobody wants {host}:{port} any more")
+
+    with pytest.raises(TimeoutError, match="no name server answered"):
+        asyncio.run(look_up("slow.example", 1, 0.1, resolve))
+    assert asked.is_set()
+    released.set()
 
 
 # --- the rule -------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ class Manner(Enum):
     SLOW_HEAD = "slow head"  # HTTP: its header lines trickle
     ENDLESS_HEAD = "endless head"  # HTTP: header lines at full speed
     ENDLESS = "endless"  # at full speed
+    SLOW = "slow"  # faster than what counts as a trickle
 
 
 @dataclass
@@ -76,6 +77,7 @@ class Starver:
     junk: bytes = b""
     pack: bytes = b""
     part_size: int = 1 << 12
+    hesitates: float = 0.0  # seconds before it ends a log
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -111,7 +113,7 @@ class Starver:
 
     async def _starve(self, writer: asyncio.StreamWriter, data: bytes, *, http: bool) -> None:
         """Send ``data``, and whatever else, as the manner says."""
-        if http and self.manner in (Manner.TRICKLE, Manner.ENDLESS):
+        if http and self.manner in (Manner.TRICKLE, Manner.ENDLESS, Manner.SLOW):
             status = b"206 Partial Content" if self.step is Step.PARTS else b"200 OK"
             writer.write(b"HTTP/1.1 %s\r\nContent-Length: 9000000000\r\n\r\n" % status)
         elif http and self.manner is not Manner.SILENT:
@@ -125,6 +127,10 @@ class Starver:
             elif self.manner in (Manner.TRICKLE, Manner.SLOW_HEAD):
                 writer.write(data[at % len(data) :][:1])
                 self.sent += 1
+                await asyncio.sleep(PACE)
+            elif self.manner is Manner.SLOW:
+                writer.write(data[:1] * 100)
+                self.sent += 100
                 await asyncio.sleep(PACE)
             else:
                 writer.write(data * 100)
@@ -176,6 +182,7 @@ class Starver:
                     writer.write(self.junk)
                     await writer.drain()
                     self.sent += len(self.junk)
+                await asyncio.sleep(self.hesitates)
                 say(f"end log {words[2]}")
             case ["want", "bundle"]:
                 if self.step is Step.OFFERS:

@@ -7,6 +7,7 @@ reaches. What no reel covers is left to an ordinary fetch, which the caller does
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -78,6 +79,10 @@ class WrongIdentityError(IdentityError):
 
 class ChangedIdentityError(IdentityError):
     """A known URL leads to another repository than before."""
+
+
+class _SlowLogError(UnreachableError):
+    """A mirror sends its log, but not in the time that it has while others could."""
 
 
 class Reporter(Protocol):
@@ -162,6 +167,7 @@ class Acquisition:
         self._first: Source | None = None
         self._candidates: list[Source] = []
         self._failures: dict[str, GitTorrentError] = {}
+        self._hurries = True
         self.first_contact = False
 
     async def __aenter__(self) -> Acquisition:
@@ -298,7 +304,8 @@ class Acquisition:
     async def fetch_log(self, store: LogStore, object_format: ObjectFormat) -> VerifiedLog:
         """Bring the log up to date with the first mirror's, verified entry by entry.
 
-        A mirror that fails at it gives way to the next one.
+        A mirror that fails at it gives way to the next one, which goes on where it was; so does one
+        that takes long. When all do, all may have a slow line in common: then time does not count.
 
         Args:
             store: where the log is kept; what is new is added to it, the log not yet committed.
@@ -310,14 +317,16 @@ class Acquisition:
             MirrorLostError: the mirror stopped answering.
         """
         before = frozenset(store.ids())
+        log = store.open()
         while True:
-            log = store.open()
             try:
                 await self._follow(log, store, object_format)
             except LocalError:
                 raise
             except GitTorrentError as error:
                 await self._give_way(error)
+                if not isinstance(error, UnreachableError):
+                    log = store.open()
             else:
                 break
         if self.url != self._location.url and self.mirror_list.latest in before:
@@ -329,8 +338,13 @@ class Acquisition:
     async def _give_way(self, error: GitTorrentError) -> None:
         """Turn to the next mirror after one failed; if there is none, the failure stands."""
         self._failures[self.url] = error
-        if all(source.url in self._failures for source in self._candidates):
-            raise error
+        if self._is_last:
+            slow = [url for url, why in self._failures.items() if isinstance(why, _SlowLogError)]
+            if not slow:
+                raise error
+            self._hurries = False
+            for url in slow:
+                del self._failures[url]
         await self._neighbours.drop_first()
         try:
             await self._open_next()
@@ -372,6 +386,12 @@ class Acquisition:
         assert source.endpoint is not None
         return (await ask_list(source.endpoint, source.trusted, self._context.patience))[0]
 
+    @property
+    def _is_last(self) -> bool:
+        """Whether nobody is left to turn to if the first mirror fails."""
+        left = [source for source in self._candidates if source.url not in self._failures]
+        return not left or (len(left) == 1 and left[0] is self._first)
+
     async def _follow(self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat) -> None:
         """Continue the log by what the first mirror has."""
         latest = self.mirror_list.latest
@@ -384,9 +404,13 @@ class Acquisition:
                     f"{self.url} is behind: it does not have push {log.head} yet"
                 )
             return
+        turn = self._context.patience.turn if self._hurries and not self._is_last else None
         intake = LogIntake(log, store, self._context.git, self.url, self.claimed)
         try:
-            await self._mirrors[0].fetch_log(latest, log.head, intake.admit)
+            async with asyncio.timeout(turn):
+                await self._mirrors[0].fetch_log(latest, log.head, intake.admit)
+        except TimeoutError as error:
+            raise _SlowLogError(f"{self.url} takes long to send its log") from error
         except IdentityError as error:
             raise WrongIdentityError(
                 f"{self.url} says that it carries {self.claimed}, and its log is another's: {error}"

@@ -8,13 +8,13 @@ nothing before the log that lists them is committed.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
 from gittorrent.push.object import parse_push_object
 from gittorrent.push.parent import parent_of
 from gittorrent.repository.logstore import identify
+from gittorrent.transfer.working import stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,8 @@ class LogIntake:
     """Continues one verified log by what one mirror sends.
 
     Args:
-        log: verified so far; entries are admitted to it. After a failure it is of no more use.
+        log: verified so far; entries are admitted to it. After one that does not hold it is of no
+            more use; where the mirror merely failed, another one may go on.
         store: where push objects are kept; the log is not committed.
         git: hashes entries.
         url: of the mirror, for people.
@@ -52,14 +53,14 @@ class LogIntake:
         self._bytes = 0
 
     async def admit(self, entries: Sequence[LogEntry]) -> None:
-        """Judge the next entries and keep them.
+        """Judge the next entries and keep them; when cancelled, only once nobody is at it.
 
         Raises:
             IdentityError: the log belongs to another repository.
             TrustError: an entry does not hold.
             ConcurrentEntriesError: an entry needs the merge rule.
         """
-        await asyncio.to_thread(self._admit, entries)
+        await stoppable(self._admit, entries)
 
     def _admit(self, entries: Sequence[LogEntry]) -> None:
         self._bytes += sum(len(data) for _, data in entries)

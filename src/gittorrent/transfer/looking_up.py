@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, "tuple[Any, ...]"]
 """An address as `socket.getaddrinfo` gives it."""
 
-MAX_ADDRESSES = 8
+MAX_ADDRESSES = 16
 """Addresses of one name that are looked at: who has more of them is reached at these too."""
 
 

@@ -6,6 +6,7 @@ is done before verification (docs/protocol/trust.md, "Log entries").
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gittorrent.ids import PushId
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from gittorrent.push.object import PushObject
 
 
+_NONCE = re.compile(rb"^nonce [^\n]*/([^/\n]*)$", re.MULTILINE)
+
+
+def _end_of_header(text: bytes) -> int:
+    end = text.find(b"\n\n")
+    return len(text) if end < 0 else end
+
+
 def parent_of(push: PushObject, object_format: ObjectFormat) -> PushId | None:
     """Return the log head that ``push`` builds on, None for a first policy.
 
@@ -28,9 +37,7 @@ def parent_of(push: PushObject, object_format: ObjectFormat) -> PushId | None:
         return Policy.parse(push.text).parent
     if push.kind is PushKind.REFERENCES:
         return references_parent(push.text, object_format)
-    for line in push.text.split(b"\n\n", 1)[0].split(b"\n"):
-        if line.startswith(b"nonce "):
-            _, _, head = line.decode("ascii", errors="replace").rpartition("/")
-            if object_format.is_oid(head):
-                return PushId(head)
+    for nonce in _NONCE.finditer(push.text, 0, _end_of_header(push.text)):
+        if object_format.is_oid(nonce[1].decode("ascii", errors="replace")):
+            return PushId(nonce[1].decode("ascii"))
     raise PushObjectError("push certificate has no nonce that names a log head")

@@ -277,7 +277,7 @@ class Acquisition:
         """Ask one mirror for its list, and for a conversation if it has what we want."""
         endpoint, patience = source.endpoint, self._context.patience
         assert endpoint is not None
-        ahead = calling_ahead(endpoint) if source.trusted is None else _nothing()
+        ahead = calling_ahead(endpoint, patience) if source.trusted is None else _nothing()
         async with ahead as calling:
             found, kind = await ask_list(endpoint, source.trusted, patience)
             self._check_identity(source, found.repository_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from msgspec.structs import replace
 
@@ -297,6 +299,18 @@ def test_a_date_is_not_taken_from_a_ref_or_a_persons_name() -> None:
     with pytest.raises(ReferencesTagError):
         parse_references_tag(sly.text(), SHA1)
     assert entry_time(push(text=tag(time=0).text())) == 0
+
+
+def test_a_certificate_of_short_lines_is_not_taken_apart() -> None:
+    text = b"certificate version 0.1\n" + b"ab\n" * (1 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(PushObjectError, match="nonce"):
+            parent_of(PushObject(PushKind.CERTIFICATE, text, ()), SHA1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(text)
 
 
 def test_a_certificate_names_its_parent_in_the_nonce() -> None:

@@ -34,7 +34,7 @@ class Disk:
 def small_disk(path: Path, size: str) -> Iterator[Disk]:
     """Mount a disk of a size such as ``4m`` at a directory that is not there yet."""
     path.mkdir(parents=True)
-    done = _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path))
+    done = _mount("-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(path))
     if done.returncode:
         pytest.skip(f"cannot mount a small disk: {done.stderr.decode().strip()}")
     try:

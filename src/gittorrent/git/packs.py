@@ -16,7 +16,6 @@ from gittorrent.ids import OBJECT_FORMATS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gittorrent.ids import ObjectFormat
 
 _SUFFIXES = ("promisor", "rev", "pack", "idx")
 """In the order to move them: git looks for an index, so the pack has to be there first."""
@@ -182,30 +181,6 @@ def remove_pack(pack: Path) -> None:
     """Remove a pack and what lies beside it; the index first, since git finds packs by that."""
     for suffix in ("idx", *_SUFFIXES, "keep"):
         pack.with_suffix(f".{suffix}").unlink(missing_ok=True)
-
-
-def link_pack(source: Path, target: Path) -> None:
-    """Make an indexed pack appear under another name too, without a copy where disks allow.
-
-    Args:
-        source: path of the ``.pack``, with its ``.idx`` beside it.
-        target: path the ``.pack`` shall have.
-    """
-    for suffix in _SUFFIXES:
-        part = source.with_suffix(f".{suffix}")
-        if part.exists():
-            link_pack_file(part, target.with_suffix(f".{suffix}"))
-
-
-def index_is_sound(pack: Path, object_format: ObjectFormat) -> bool:
-    """Tell whether an index is whole and belongs to the pack beside it (gitformat-pack(5))."""
-    size = object_format.raw_size
-    with pack.open("rb") as file:
-        file.seek(-size, os.SEEK_END)
-        trailer = file.read()
-    index = pack.with_suffix(".idx").read_bytes()
-    content, own = index[:-size], index[-size:]
-    return content.endswith(trailer) and object_format.new_hash(content).digest() == own
 
 
 def checksums_named(index: Path) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import locked
@@ -23,7 +24,7 @@ from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.updating import Update, Updater
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from gittorrent.ids import PushId
@@ -88,14 +89,14 @@ def fill_from_clone(
     with locked(target.layout.lock, wait=False):
         _clear(target)
         found = []
-        for reel in clone.reels.all():
-            if reel.manifest.repository != log.repository:
-                continue
-            if reel.is_available and not _has(target, reel):
-                found.append((reel, _verify(reel, log, database)))
+        for reel in _leading_on(clone, target, log):
+            found.append((reel, _verify(reel, log, database)))
         admit(sum(reel.manifest.pack_size for reel, _ in found))
+        refs_at = partial(clone.log_store.refs_at_in, log)
         for reel, signed in found:
-            adopt(target, reel, signed)
+            start = signed.manifest.start
+            before = () if start is None else refs_at(start).values()
+            adopt(target, reel, signed, list(refs_at(signed.manifest.end).values()), before)
         known = target.log_store.ids()
         if log.head not in known:
             if not set(known).issubset(log.ids):
@@ -128,14 +129,42 @@ def _verify(reel: StoredReel, log: VerifiedLog, database: Database) -> SignedMan
 
 def _completed(target: Carried, log: VerifiedLog) -> list[PushId]:
     """Return the newest push that the reels in the cache lead to, from the beginning on."""
-    places: dict[PushId | None, int] = {push: at for at, push in enumerate(log.ids)}
-    there: set[PushId | None] = {None}
-    reels = [reel.manifest for reel in target.reels.all() if reel.is_available]
-    for manifest in sorted(reels, key=lambda found: places.get(found.end, -1)):
-        if manifest.start in there and manifest.end in places:
-            there.add(manifest.end)
+    there = _reached(_available(target), log)
     newest = [push for push in log.ids if push in there]
     return newest[-1:]
+
+
+def _leading_on(clone: Carried, target: Carried, log: VerifiedLog) -> list[StoredReel]:
+    """Return the clone's reels that can be checked in the cache, in the order to take them.
+
+    What builds on objects that no reel brings is of no use there: nobody could tell whether it is
+    whole.
+    """
+    reels = [
+        reel
+        for reel in _available(clone)
+        if reel.manifest.repository == log.repository and reel.manifest.end in log.ids
+    ]
+    there = _reached([*reels, *_available(target)], log)
+    return [
+        reel
+        for reel in sorted(reels, key=lambda found: log.ids.index(found.manifest.end))
+        if reel.manifest.start in there and not _has(target, reel)
+    ]
+
+
+def _available(carried: Carried) -> list[StoredReel]:
+    return [reel for reel in carried.reels.all() if reel.is_available]
+
+
+def _reached(reels: Sequence[StoredReel], log: VerifiedLog) -> set[PushId | None]:
+    """Return the pushes that reels lead to from the beginning, which is None."""
+    places: dict[PushId | None, int] = {push: at for at, push in enumerate(log.ids)}
+    there: set[PushId | None] = {None}
+    for manifest in sorted((r.manifest for r in reels), key=lambda m: places.get(m.end, -1)):
+        if manifest.start in there and manifest.end in places:
+            there.add(manifest.end)
+    return there
 
 
 def _commit(target: Carried, log: VerifiedLog, location: Location) -> None:

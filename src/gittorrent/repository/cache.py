@@ -18,19 +18,17 @@ from msgspec import Struct
 
 from gittorrent.durable import write_atomically
 from gittorrent.errors import GitTorrentError
-from gittorrent.git import packs
 from gittorrent.git.repository import create_bare
 from gittorrent.ids import RepositoryId, is_repository_id
 from gittorrent.repository.carried import CACHE, Carried, object_format_of
-from gittorrent.repository.receive import KEEP_REASON
-from gittorrent.repository.reelstore import check_copy
+from gittorrent.repository.receive import receiving
 from gittorrent.store.control_socket import take_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from gittorrent.ids import ObjectFormat
+    from gittorrent.ids import ObjectFormat, Oid
     from gittorrent.repository.receive import SignedManifest
     from gittorrent.repository.reelstore import StoredReel
 
@@ -120,27 +118,31 @@ class Cache:
                 yield RepositoryId(name), _read(path)
 
 
-def adopt(target: Carried, reel: StoredReel, signed: SignedManifest) -> None:
-    """Take a reel from another repository of this machine into the cache, by hard link.
+def adopt(
+    target: Carried,
+    reel: StoredReel,
+    signed: SignedManifest,
+    tips: Sequence[Oid],
+    known: Iterable[Oid],
+) -> None:
+    """Take a reel from another repository of this machine into the cache, and believe none of it.
 
     Args:
         target: in the cache.
         reel: in the other repository.
         signed: its manifest, verified anew.
+        tips: what the refs of its end push point at.
+        known: what those of its start point at; their whole past is in the cache.
 
     Raises:
         DamagedCopyError: the pack is not what the manifest says.
-        LocalError: there is no room for a copy, where disks do not allow links.
+        LyingReelError: it is, and does not bring what the push needs.
+        LocalError: there is no room.
     """
-    check_copy(reel, needs_index=not target.reels.is_small(signed.manifest))
-    if target.reels.is_small(signed.manifest):
-        target.reels.adopt_copy(signed.manifest, reel.pack)
-    else:
-        place = target.reels.pack_path(signed.manifest)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.with_suffix(".keep").write_text(f"{KEEP_REASON}\n", encoding="ascii")
-        packs.link_pack(reel.pack, place)
-    target.reels.store_manifest(signed.manifest, signed.signature)
+    with receiving(target.layout, target.object_format, target.reels) as receiver:
+        receiver.take_local(signed, reel, tips)
+        receiver.check(tips, known)
+        receiver.install(keep=True)
 
 
 def sweep_unattended(root: Path, control: Path, now: float) -> None:
@@ -151,7 +153,7 @@ def sweep_unattended(root: Path, control: Path, now: float) -> None:
         control: path of the node's control socket.
         now: seconds since 1970.
     """
-    if not root.is_dir():
+    if not root.is_dir() or not any(root.iterdir()):
         return
     place = take_place(control)
     if place is not None:

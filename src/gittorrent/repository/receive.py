@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -21,10 +22,10 @@ from gittorrent.git.runner import GitError
 from gittorrent.reel.manifest import ManifestError
 from gittorrent.reel.pack import HEADER_SIZE, pack_header
 from gittorrent.repository.index_settings import IndexSettings, index_settings
-from gittorrent.repository.indexing import PackBrokenError
+from gittorrent.repository.indexing import PackBrokenError, feeding
 from gittorrent.repository.native_indexing import choose_indexer
 from gittorrent.repository.niceness import start_yielding
-from gittorrent.repository.reelstore import check_copy
+from gittorrent.repository.reelstore import copy_wire_form, verified_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -108,6 +109,9 @@ class Receiver:
         self._proved: set[Oid] = set()
         self._self_contained: Path | None = None
         self.self_contained_pack: Path | None = None
+        self._guard = threading.Lock()
+        self._local: Indexer | None = None
+        self._stopped = False
 
     def begin(self, signed: SignedManifest, wire: Path) -> Indexer:
         """Start to index the wire form of a reel while it arrives at ``wire``.
@@ -146,7 +150,10 @@ class Receiver:
                 self._note_proof(signed, pack.path, tips)
 
     def take_local(self, signed: SignedManifest, stored: StoredReel, tips: Iterable[Oid]) -> None:
-        """Take a reel from another repository of this machine: by hard link, where disks allow.
+        """Take a reel from another repository of this machine: by hard link, where that is safe.
+
+        Nothing of what that repository says is believed: each part is verified where it is put, and
+        the index is made anew.
 
         Args:
             signed: its manifest.
@@ -155,22 +162,47 @@ class Receiver:
 
         Raises:
             LocalError: it is damaged or gone, or there is no room; nothing of it was taken.
+            LyingReelError: the pack is the one of the manifest, and broken.
         """
-        small = self._reels.is_small(signed.manifest)
-        check_copy(stored, needs_index=not small)
-        if small:
-            self.take_small(signed, stored.pack)
-            return
-        target = self._room.directory / "objects" / "pack" / stored.pack.name
+        manifest = signed.manifest
+        wire = self._room.directory / f"{manifest.id}.wire"
+        copy_wire_form(stored, wire)
         try:
-            packs.link_pack(stored.pack, target)
-        except LocalError:
-            for part in target.parent.glob(f"{target.stem}.*"):
-                part.unlink()
+            if self._reels.is_small(manifest):
+                for _ in verified_parts(stored, wire):
+                    pass
+                self.take_small(signed, wire)
+            else:
+                self._take_large(signed, stored, wire, tips)
+        except BaseException:
+            wire.unlink(missing_ok=True)
             raise
-        self._taken.append(_Taken(signed, target, stored.pack))
-        # It was proved self-contained when this node took it.
-        self._note_proof(signed, target, tips)
+
+    def stop(self) -> None:
+        """Make `take_local`, which another thread may be in, come to its end."""
+        with self._guard:
+            self._stopped = True
+        if self._local is not None:
+            self._local.abandon()
+
+    def _take_large(
+        self, signed: SignedManifest, stored: StoredReel, wire: Path, tips: Iterable[Oid]
+    ) -> None:
+        with self._guard:
+            if self._stopped:
+                raise LocalError("stopped")
+            indexer = self._local = self.begin(signed, wire)
+        try:
+            feed = feeding(indexer, signed.manifest)
+            for part in verified_parts(stored, wire):
+                if self._stopped:
+                    raise LocalError("stopped")
+                feed(part)
+            indexed = finish_indexing(indexer, signed)
+        except BaseException:
+            indexer.abandon()
+            raise
+        self.take_indexed(signed, wire, indexed, tips)
 
     def take_small(self, signed: SignedManifest, wire: Path) -> None:
         """Unpack a small reel that is complete.
@@ -249,6 +281,21 @@ class Receiver:
         if not self._taken:
             raise ManifestError("nothing was received")
         return self._taken[-1].signed.key
+
+
+def finish_indexing(indexer: Indexer, signed: SignedManifest) -> IndexedPack:
+    """Wait for the index of a reel's pack.
+
+    Raises:
+        LyingReelError: the pack is the one that the manifest describes, and broken.
+        LocalError: this machine could not do it.
+    """
+    try:
+        return indexer.finish()
+    except PackBrokenError as error:
+        raise LyingReelError(
+            f"the pack of reel {signed.manifest.id} is broken: {error}", signed.key
+        ) from error
 
 
 def check_descents(git: Git, descents: Sequence[Descent]) -> list[Descent]:

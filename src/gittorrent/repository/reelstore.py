@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from gittorrent.durable import sync_directory, write_atomically
 from gittorrent.errors import GitTorrentError, LocalError
-from gittorrent.git import packs
 from gittorrent.ids import ManifestId, is_sha256
+from gittorrent.ownership import share
 from gittorrent.reel.manifest import parse_manifest
 from gittorrent.reel.pack import FilePiece, WireView
 from gittorrent.reel.parts import part_range
@@ -182,23 +182,52 @@ class ReelStore:
         )
 
 
-def check_copy(reel: StoredReel, *, needs_index: bool) -> None:
-    """Make sure that a reel's pack on this machine is whole: each part, and the index.
+def copy_wire_form(reel: StoredReel, target: Path) -> None:
+    """Put the wire form of a reel of this machine at ``target``, by hard link where that is safe.
+
+    What is there then is not verified yet: `verified_parts` does that.
 
     Args:
-        reel: in whatever repository.
-        needs_index: whether its index is to be used too.
+        reel: in whatever repository, perhaps of another user.
+        target: a path where nothing is.
 
     Raises:
-        DamagedCopyError: it is not, or it has vanished.
+        DamagedCopyError: the pack cannot be read, or there is no room.
     """
     try:
-        for part in reel.damaged_parts():
-            raise DamagedCopyError(
-                f"part {part + 1} of {reel.pack} is damaged",
-                hint="run 'gittorrent verify' on that repository",
-            )
-        if needs_index and not packs.index_is_sound(reel.pack, reel.manifest.object_format):
-            raise DamagedCopyError(f"the index of {reel.pack} is damaged")
+        if not share(reel.pack, target, reel.manifest.pack_size):
+            return
+        with target.open("r+b") as file:
+            # Of a pack that git completed, header and trailer are others than on the wire.
+            position = 0
+            for piece in reel.view.pieces(0, reel.manifest.pack_size):
+                if isinstance(piece, FilePiece):
+                    position += piece.count
+                else:
+                    file.seek(position)
+                    position += file.write(piece)
     except OSError as error:
-        raise DamagedCopyError(f"cannot read {reel.pack}: {error.strerror}") from error
+        target.unlink(missing_ok=True)
+        raise DamagedCopyError(f"cannot take {reel.pack}: {error.strerror}") from error
+
+
+def verified_parts(reel: StoredReel, wire: Path) -> Iterator[int]:
+    """Read a reel's wire form and yield each part, from 0, once it is known to be right.
+
+    Args:
+        reel: where it was taken from.
+        wire: what was made of that.
+
+    Raises:
+        DamagedCopyError: the next part is not what the manifest says.
+    """
+    manifest = reel.manifest
+    with wire.open("rb") as file:
+        for index, expected in enumerate(manifest.parts):
+            _, count = part_range(index, manifest.pack_size, manifest.part_size)
+            if hashlib.sha256(file.read(count)).hexdigest() != expected:
+                raise DamagedCopyError(
+                    f"part {index + 1} of {reel.pack} is damaged",
+                    hint="run 'gittorrent verify' on that repository",
+                )
+            yield index

@@ -17,6 +17,7 @@ from msgspec import Struct
 from gittorrent.durable import locked_directory
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
+from gittorrent.ownership import make_private
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import AddressClass
 
@@ -81,6 +82,8 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
+            # SQLite would make it as the umask says, which may let a group write to it.
+            make_private(path)
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -89,7 +92,7 @@ class Database:
                 self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._migrate(path)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             raise LocalError(
                 f"{path} cannot be used as database: {error}",
                 hint="move it away; what repositories hold is not lost with it",

@@ -10,6 +10,9 @@
     partial/<manifest id>/ downloads that are not finished
     cache/<repository id>.git  what the node keeps for clones of this machine, for a while
     run/                   what running processes are doing; the node's control socket
+
+Whoever may write to any of this decides what this user's clones take for granted, and which key
+signs. So a home that is another user's, or that others may write to, is refused.
 """
 
 from __future__ import annotations
@@ -24,8 +27,11 @@ from msgspec import Struct
 from gittorrent.durable import locked_directory, write_atomically
 from gittorrent.errors import LocalError
 from gittorrent.ids import SHA1
+from gittorrent.ownership import require_own
 
 VARIABLE = "GITTORRENT_HOME"
+
+_HINT = f"set {VARIABLE} to a directory of your own"
 
 
 class Home(Struct, frozen=True):
@@ -95,6 +101,7 @@ def open_home() -> Home:
     """Return the home that the environment names, made if it was not there.
 
     Raises:
+        NotOwnError: it is another user's, or others may write to it.
         LocalError: it cannot be made.
     """
     named = os.environ.get(VARIABLE)
@@ -105,4 +112,24 @@ def open_home() -> Home:
         raise LocalError(
             f"cannot make {root}: {error.strerror}", hint=f"set {VARIABLE} to a writable directory"
         ) from error
-    return Home(root.resolve())
+    home = Home(root.resolve())
+    require_own(home.root, _HINT)
+    _prepare(home)
+    return home
+
+
+def _prepare(home: Home) -> None:
+    """Make the directories in a home, and make sure that all there is is this user's."""
+    try:
+        for private in (home.run, home.partial, home.cache):
+            private.mkdir(mode=0o700, exist_ok=True)
+        # Others may read what is carried, if the home's own mode lets them.
+        home.repositories.mkdir(mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise LocalError(
+            f"cannot make {error.filename}: {error.strerror}", hint="make room, or " + _HINT
+        ) from error
+    present = [home.keys, home.run, home.partial, home.cache, home.repositories, home.database]
+    for path in present:
+        if path.exists():
+            require_own(path, _HINT, within=home.root)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from msgspec import to_builtins
 
 from gittorrent.errors import LocalError
+from gittorrent.git.repository import NotARepositoryError, find_repository
 from gittorrent.repository.cache import sweep_unattended
-from gittorrent.repository.indexing import PackBrokenError, feeding
+from gittorrent.repository.indexing import feeding
 from gittorrent.repository.layout import Layout
-from gittorrent.repository.receive import LyingReelError
+from gittorrent.repository.receive import finish_indexing
 from gittorrent.repository.reelstore import ReelStore, ReelStoreError
 from gittorrent.store.partial import PartialPack, expire
 from gittorrent.store.snapshot import Snapshot
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import Oid
     from gittorrent.reel.manifest import Manifest
     from gittorrent.reel.path import ReelOffer
-    from gittorrent.repository.indexing import IndexedPack, Indexer
+    from gittorrent.repository.indexing import Indexer
     from gittorrent.repository.receive import Receiver, SignedManifest
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.swarm.bitmap import PartSet
@@ -106,7 +107,7 @@ class Taker:
             if indexer is None:
                 await asyncio.to_thread(receiver.take_small, signed, partial.pack)
             else:
-                indexed = await asyncio.to_thread(_finish, indexer, signed)
+                indexed = await asyncio.to_thread(finish_indexing, indexer, signed)
                 await asyncio.to_thread(receiver.take_indexed, signed, partial.pack, indexed, tips)
                 indexer = None
         finally:
@@ -118,27 +119,27 @@ class Taker:
     ) -> bool:
         """Take a reel from this machine if it is there and whole; tells whether it was."""
         reporter = self._context.reporter
-        stored = await asyncio.to_thread(self._local_copy, signed.manifest)
-        if stored is None:
-            return False
-        try:
-            await asyncio.to_thread(receiver.take_local, signed, stored, tips)
-        except LocalError as error:
-            reporter.note(f"{error}; downloading instead")
-            return False
-        size = signed.manifest.pack_size / (1 << 20)
-        reporter.note(f"took {size:.2f} MiB from {stored.pack}, without a download")
-        return True
+        for stored in await asyncio.to_thread(self._local_copies, signed.manifest):
+            reporter.phase("indexing")
+            try:
+                await _unless_cancelled(receiver, signed, stored, tips)
+            except LocalError as error:
+                reporter.note(f"{error}; downloading instead")
+                continue
+            size = signed.manifest.pack_size / (1 << 20)
+            reporter.note(f"took {size:.2f} MiB from {stored.pack}, without a download")
+            return True
+        return False
 
-    def _local_copy(self, manifest: Manifest) -> StoredReel | None:
-        """Return a reel that a repository of this machine has already."""
+    def _local_copies(self, manifest: Manifest) -> list[StoredReel]:
+        """Return the copies of a reel in repositories of this machine."""
+        found = []
         for path in self._nearby(manifest):
-            if path.is_dir():
-                with contextlib.suppress(ReelStoreError):
-                    found = ReelStore(Layout(path)).get(manifest.id)
-                    if found is not None and found.is_available:
-                        return found
-        return None
+            with contextlib.suppress(ReelStoreError, NotARepositoryError):
+                reel = ReelStore(Layout(find_repository(path).git_dir)).get(manifest.id)
+                if reel is not None and reel.is_available:
+                    found.append(reel)
+        return found
 
     def _nearby(self, manifest: Manifest) -> list[Path]:
         """Return the repositories to look into."""
@@ -195,10 +196,16 @@ class Taker:
             snapshot.remove()
 
 
-def _finish(indexer: Indexer, signed: SignedManifest) -> IndexedPack:
+async def _unless_cancelled(
+    receiver: Receiver, signed: SignedManifest, stored: StoredReel, tips: Sequence[Oid]
+) -> None:
+    """Take a reel from this machine; when cancelled, be over once nothing works on it any more."""
+    loop = asyncio.get_running_loop()
+    running = loop.run_in_executor(None, receiver.take_local, signed, stored, tips)
     try:
-        return indexer.finish()
-    except PackBrokenError as error:
-        raise LyingReelError(
-            f"the pack of reel {signed.manifest.id} is broken: {error}", signed.key
-        ) from error
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.to_thread(receiver.stop)
+        await asyncio.wait([running])
+        running.exception()  # of no interest: it was stopped
+        raise

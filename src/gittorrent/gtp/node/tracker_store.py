@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import LocalError
 from gittorrent.gtp.messages import PeerAddress
 from gittorrent.gtp.tracker_table import ListedPeer
+from gittorrent.ownership import make_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +38,7 @@ class TrackerStore:
 
     def __init__(self, path: Path) -> None:
         try:
+            make_private(path)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
@@ -48,7 +50,7 @@ class TrackerStore:
                 )
             self._db.execute(_SCHEMA)
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise LocalError(f"cannot use {path}: {error}") from error
 
     def load(self, now: float) -> list[ListedPeer]:

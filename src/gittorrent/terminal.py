@@ -4,17 +4,25 @@ Progress is in git's own style, on standard error: one line that is rewritten, t
 shown only when it is asked for; notes worth a line of their own are shown unless all is to be
 quiet. Nothing here ever writes to standard output, which belongs to the helper's protocol or to
 the program that reads a command's result.
+
+What is shown contains the words of strangers. Both programs call `screen_streams` before anything
+else, so whatever is printed goes through `gittorrent.printable` once more.
 """
 
 from __future__ import annotations
 
+import io
+import re
 import shutil
 import sys
 import time
 from collections import deque
 from typing import TYPE_CHECKING, TextIO
 
+from gittorrent.printable import Screening, paragraph, printable, screened
+
 if TYPE_CHECKING:
+    from gittorrent.errors import GitTorrentError
     from gittorrent.transfer.pack_download import DownloadFigures, MirrorFigures
 
 STATUS_VARIABLE = "GITTORRENT_STATUS_FILE"
@@ -24,6 +32,47 @@ MAX_UNSAID = 12
 """Details kept in case something fails: the last words of some mirrors."""
 
 _INTERVAL = 0.2
+
+_PIECE = re.compile("\r?[^\r]+|\r")
+"""What may be written at once, see `ScreenedStream`."""
+
+
+class ScreenedStream(io.TextIOWrapper):
+    """A text stream that lets nothing through which a terminal would obey.
+
+    Of a line that is written again the carriage return comes first in what is written at once.
+    """
+
+    def write(self, text: str) -> int:
+        """Write text, with escapes for what is not to be seen."""
+        super().write(screened(text))
+        return len(text)
+
+
+def screen_streams() -> None:
+    """Screen all that this process prints from now on, tracebacks included."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or isinstance(stream, ScreenedStream):
+            continue
+        # With ASCII click would open the descriptor anew, past this stream.
+        ascii_only = stream.encoding.lower() in ("ascii", "us-ascii", "ansi_x3.4-1968")
+        screened_stream = ScreenedStream(
+            stream.buffer,
+            encoding="utf-8" if ascii_only else stream.encoding,
+            errors="backslashreplace",
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        setattr(sys, name, screened_stream)
+
+
+def complain(error: GitTorrentError) -> None:
+    """Say on standard error why something failed, and what to do."""
+    sys.stderr.write(f"gittorrent: {paragraph(str(error))}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {paragraph(error.hint)}\n")
+    sys.stderr.flush()
 
 
 class TerminalReporter:
@@ -53,12 +102,13 @@ class TerminalReporter:
         self._shown_at = 0.0
         self._name = ""
         self._faults: set[str] = set()
+        self._screening = Screening()
 
     def note(self, text: str) -> None:
         """Say something worth a line."""
         if not self.quiet:
             self._end_line()
-            self._write(f"gittorrent: {text}\n")
+            self._write(f"gittorrent: {paragraph(text)}\n")
 
     def detail(self, text: str) -> None:
         """Say something if all is wanted, or else keep it for `explain`."""
@@ -99,7 +149,8 @@ class TerminalReporter:
     def git_says(self, said: bytes) -> None:
         """Show what a git says that fetches, as it comes."""
         if not self.quiet:
-            self._write(said.decode(errors="replace"))
+            for piece in _PIECE.findall(self._screening.feed(said)):
+                self._write(piece)
 
     def close(self) -> None:
         """End the line that is being rewritten."""
@@ -109,11 +160,11 @@ class TerminalReporter:
         shares = [m for m in figures.mirrors if m.parts]
         if self.progress and shares and not self.quiet:
             parts = ", ".join(f"{m.parts} from {m.url}" for m in shares)
-            self._write(f"Parts: {parts}\n")
+            self._write(f"Parts: {printable(parts)}\n")
 
     def _rewrite(self, text: str) -> None:
         width = shutil.get_terminal_size().columns - 1
-        text = text[: max(width, 20)]
+        text = printable(text)[: max(width, 20)]
         padding = " " * max(0, self._line_length - len(text))
         self._write(f"\r{text}{padding}")
         self._line_length = len(text)

@@ -70,13 +70,16 @@ def test_from_metainfo_to_clone_with_a_tracker(
     with running(home, "gtp", "tracker", "--http", "127.0.0.1:0") as tracker:
         (url,) = tracker["listening"]  # type: ignore[misc]
         words = ("gtp", "metainfo", "create", source, file, "--key", key, "--tracker", url)
-        assert "repo hash" in command(home, *words, "--description", "a test")
+        described = "a test\nkey: none of it"
+        assert "repo hash" in command(home, *words, "--description", described)
         assert "signed by its key" in command(home, "gtp", "metainfo", "verify", file)
         shown = json.loads(command(home, "gtp", "metainfo", "show", file, "--json"))
         assert shown["profile"] == "rfc"
         assert shown["trackers"] == [url]
         assert [r["signed"] for r in shown["references"]] == [True]
-        assert "reference" in command(home, "gtp", "metainfo", "show", file)
+        said = command(home, "gtp", "metainfo", "show", file)
+        assert "reference" in said
+        assert "\n  key: none of it" in said  # what looks like a line of ours is none
         with running(home, "gtp", "serve", file, source, "--listen", "127.0.0.1:0"):
             clone = tmp_path / "clone.git"
             said = command(home, "gtp", "clone", file, clone, "--bare", "--timeout", 60)

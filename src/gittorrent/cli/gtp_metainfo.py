@@ -11,6 +11,7 @@ import click
 from gittorrent.cli.output import json_option, print_json
 from gittorrent.durable import write_atomically
 from gittorrent.errors import GitTorrentError, UnverifiedError, UsageError
+from gittorrent.printable import paragraph
 
 if TYPE_CHECKING:
     from gittorrent.gtp.metainfo import Metainfo
@@ -107,7 +108,7 @@ def show(file: Path, as_json: bool) -> None:
     for name, found in value.items():
         if name != "references" and found:
             shown = ", ".join(map(str, found)) if isinstance(found, list) else found
-            click.echo(f"{name.replace('_', ' ')}: {shown}")
+            click.echo(paragraph(f"{name.replace('_', ' ')}: {shown}"))
     for r in references:
         signed = "signed" if r.is_signed else "not signed"
         click.echo(f"reference {r.id.hex()}: {len(r.refs)} refs, {signed}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gittorrent.cli.output import json_option, print_json
+from gittorrent.printable import printable
 from gittorrent.push.commit import entry_time
 from gittorrent.push.log import VerifiedLog, changes_between
 from gittorrent.push.object import PushKind
@@ -38,7 +39,7 @@ def log(repository: Path, as_json: bool) -> None:
         click.echo(f"  {entry['kind']} by {entry['signer'] or 'the roots'}{when}")
         for change in entry["changes"]:
             old, new = ((change[k] or "-")[:10] for k in ("old", "new"))
-            click.echo(f"  {old:10} -> {new:10} {change['ref']}")
+            click.echo(f"  {old:10} -> {new:10} {printable(change['ref'])}")
 
 
 def _entries(carried: Carried) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import click
 
 from gittorrent import __version__
 from gittorrent.errors import GitTorrentError, own_trouble
+from gittorrent.terminal import complain, screen_streams
 
 COMMANDS = {
     "publish": ("publish", "publish", "Sign a repository's refs and make its objects a reel."),
@@ -93,6 +94,7 @@ def gittorrent() -> None:
 
 def main() -> NoReturn:
     """Run the command line."""
+    screen_streams()
     try:
         gittorrent.main(standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -119,7 +121,5 @@ def main() -> NoReturn:
 
 
 def _fail(error: GitTorrentError) -> NoReturn:
-    click.echo(f"gittorrent: {error}", err=True)
-    if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+    complain(error)
     sys.exit(error.exit_code)

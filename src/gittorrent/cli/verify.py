@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from gittorrent.cli.output import StepProgress, count, json_option, print_json, quiet_option
+from gittorrent.printable import paragraph
 from gittorrent.repository.carried import open_carried
 from gittorrent.repository.verify import Verifier
 
@@ -44,7 +45,7 @@ def verify(repository: Path, quiet: bool, as_json: bool) -> None:
         )
     else:
         for finding in result.findings:
-            click.echo(f"{finding.subject}: {finding.problem}", err=True)
+            click.echo(paragraph(f"{finding.subject}: {finding.problem}"), err=True)
         if not quiet:
             verdict = (
                 "all is well" if not result.findings else count(len(result.findings), "finding")

@@ -58,7 +58,7 @@ class GitError(LocalError):
     """A git command failed; holds what it said on standard error."""
 
     def __init__(self, command: Sequence[str], status: int, stderr: bytes, where: str) -> None:
-        said = _failure_in(stderr.decode(errors="replace").strip())
+        said = _failure_in(stderr.decode(errors="backslashreplace").strip())
         name = " ".join(command[:2])
         shown = said or f"exit status {status}"
         super().__init__(f"git {name} failed in {where}: {shown}")

@@ -26,7 +26,7 @@ from gittorrent.ids import SHA1
 from gittorrent.interruptions import PROCESS, STATUS, Interruptions
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
-from gittorrent.terminal import STATUS_VARIABLE, TerminalReporter
+from gittorrent.terminal import STATUS_VARIABLE, TerminalReporter, complain, screen_streams
 from gittorrent.transfer.acquire import Context
 from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import SCHEME, parse_location
@@ -191,6 +191,7 @@ class Helper:
 
 def main() -> int:
     """Run as git's remote helper; returns the exit status."""
+    screen_streams()
     if len(sys.argv) != 3:
         sys.stderr.write(
             "usage: git-remote-gittorrent REMOTE URL\n"
@@ -282,9 +283,7 @@ def _go_on_seeding(git_dir: Path, location: Location, settings: Settings, port: 
 def _complain(reporter: TerminalReporter, error: GitTorrentError) -> None:
     reporter.close()
     reporter.explain()
-    sys.stderr.write(f"gittorrent: {error}\n")
-    if error.hint:
-        sys.stderr.write(f"hint: {error.hint}\n")
+    complain(error)
 
 
 def _pipe_is_closed() -> bool:

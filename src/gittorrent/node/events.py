@@ -5,7 +5,8 @@ JSON is one object a line with ``time``, ``level``, ``event``, ``message`` and t
 of other loggers pass through the same formatters, with the logger's name as event.
 
 Rules: the events are listed in docs/guide-mirror-operators.md, and operators build on their names
-and fields; what strangers sent is quoted, so that it never begins a line of its own.
+and fields; what strangers sent is escaped (`gittorrent.printable`), so that it never begins a line
+of its own. In JSON fields are exact, and escaped as JSON does it, in ASCII.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import json
 import logging
 import time
 from typing import TYPE_CHECKING
+
+from gittorrent.printable import decoded, paragraph, printable
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -59,9 +62,9 @@ class EventLog:
         self, level: int, event: str, text: str, fields: dict[str, object], *, trace: bool = False
     ) -> None:
         if self._logger.isEnabledFor(level):
-            shown = {name: _plain(value) for name, value in fields.items()}
-            extra = {_EVENT: event, _FIELDS: shown}
-            sentence = text.format(**shown)
+            exact = {name: _plain(value) for name, value in fields.items()}
+            extra = {_EVENT: event, _FIELDS: exact}
+            sentence = text.format(**{name: _shown(value) for name, value in exact.items()})
             self._logger.log(level, "%s", sentence, extra=extra, exc_info=trace, stacklevel=3)
 
 
@@ -93,7 +96,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as text."""
-        return super().format(record).replace("\n", "\n  ")
+        return paragraph(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -112,15 +115,22 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             value["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value)
 
 
 def _plain(value: object) -> object:
-    """Return a value that JSON has and that cannot break a line of text."""
+    """Return a value that JSON has."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, bytes):
-        return repr(value)[2:-1]
+        return decoded(value)
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+    return str(value)
+
+
+def _shown(value: object) -> object:
+    """Return a value of `_plain` as it may stand in a line of text."""
+    if isinstance(value, list):
+        return [_shown(each) for each in value]
+    return printable(value) if isinstance(value, str) else value

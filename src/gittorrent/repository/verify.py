@@ -167,8 +167,8 @@ class Verifier:
         )
         # fsck's status is a set of flags; 1 alone means faulty content, which some old
         # histories have, and which is theirs to keep.
-        said = done.stderr.decode(errors="replace").splitlines()
-        said += done.stdout.decode(errors="replace").splitlines()
+        said = done.stderr.decode(errors="backslashreplace").splitlines()
+        said += done.stdout.decode(errors="backslashreplace").splitlines()
         for line in said:
             is_fault = line.startswith(("error: ", "fatal: ", "missing ", "broken link"))
             if is_fault and not _is_about_content(line):

@@ -13,6 +13,7 @@ import re
 
 from gittorrent.errors import ProtocolError
 from gittorrent.ids import ManifestId, PushId, format_of, is_sha256
+from gittorrent.printable import decoded, printable
 from gittorrent.wire.limits import MAX_KEY, MAX_NODE_ID, MAX_REASON, MAX_URL
 
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,18})\Z", re.ASCII)
@@ -38,7 +39,7 @@ class RemoteRefusal(ProtocolError):
 def clean_reason(text: str) -> str:
     """Make a stranger's words safe for a terminal: printable, one line, MAX_REASON characters."""
     words = " ".join(text.split())
-    return "".join(c if c.isprintable() else "?" for c in words[:MAX_REASON]).strip()
+    return printable(words[:MAX_REASON])[:MAX_REASON].strip()
 
 
 def shown(line: bytes | str) -> str:
@@ -51,7 +52,7 @@ def shown(line: bytes | str) -> str:
 def raise_if_refused(line: bytes) -> None:
     """Raise RemoteRefusal when ``line`` is an ``ERR`` line; git's own servers refuse that way."""
     if line == b"ERR" or line.startswith((b"ERR ", b"ERR\n")):
-        raise RemoteRefusal(clean_reason(line[4:].decode("utf-8", "replace")))
+        raise RemoteRefusal(clean_reason(decoded(line[4:])))
 
 
 def strip_newline(line: bytes) -> bytes:

@@ -183,8 +183,8 @@ def test_the_longest_run_is_allowed() -> None:
 
 
 def test_a_reason_is_made_safe_both_ways() -> None:
-    assert Bye("a\nfetch push x\x07").encode() == b"bye a fetch push x?\n"
-    assert parse_message("bye \x1b[2J\u202e".encode()) == Bye("?[2J?")
+    assert Bye("a\nfetch push x\x07").encode() == b"bye a fetch push x\\x07\n"
+    assert parse_message("bye \x1b[2J\u202e".encode()) == Bye("\\x1b[2J\\u202e")
 
 
 def test_bitmap_begins_with_the_first_part() -> None:

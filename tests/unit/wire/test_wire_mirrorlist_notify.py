@@ -100,7 +100,7 @@ def test_the_limits_themselves_are_allowed() -> None:
 def test_refusal_is_made_safe_to_show() -> None:
     with pytest.raises(RemoteRefusal) as caught:
         mirrorlist.parse_text(b"ERR  no \x1b[31msuch\trepo\xff " + b"x" * 500)
-    assert caught.value.reason.startswith("no ?[31msuch repo\ufffd xxx")
+    assert caught.value.reason.startswith("no \\x1b[31msuch repo\\xff xxx")
     assert len(caught.value.reason) == 200
     with pytest.raises(RemoteRefusal, match=r"refused$"):
         mirrorlist.parse_text(b"ERR\n")
@@ -147,7 +147,7 @@ def test_answer_to_a_notice() -> None:
     assert notify.parse_answer(b"ok 0 for now") == 0
     with pytest.raises(RemoteRefusal) as caught:
         notify.parse_answer(notify.encode_refusal("too\nmany\x07"))
-    assert caught.value.reason == "too many?"
+    assert caught.value.reason == "too many\\x07"
     for line in (b"", b"OK 5", b"ok", b"ok -1", b"ok 99999999"):
         with pytest.raises(MessageError):
             notify.parse_answer(line)

@@ -285,7 +285,7 @@ def test_unknown_lines_are_skipped_even_before_ready() -> None:
 
 def test_refusal_closes() -> None:
     session = Session(Role.CALLER, 0.0)
-    assert session.feed(encode(b"ERR no \x07such") + b"zzzz") == [Refused("no ?such")]
+    assert session.feed(encode(b"ERR no \x07such") + b"zzzz") == [Refused("no \\x07such")]
     assert session.closed
 
 

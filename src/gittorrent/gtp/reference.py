@@ -23,7 +23,7 @@ from gittorrent.ids import SHA1, Oid, RefName
 from gittorrent.push.refnames import check_no_directory_conflict, check_ref_name
 from gittorrent.trust import openpgp
 from gittorrent.trust.keys import KeyKind
-from gittorrent.trust.refpattern import is_ref_name
+from gittorrent.trust.refpattern import ref_name_fault
 from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
@@ -165,9 +165,9 @@ def parse_reference(body: bytes, separator: bytes = TAB) -> Reference:
 
 def _may_exist(name: bytes) -> bool:
     """Tell whether a ref may be created; raises for names that are no ref names at all."""
-    if not is_ref_name(name):
+    if fault := ref_name_fault(name):
         shown = name[:100].decode(errors="backslashreplace")
-        raise BadReferenceError(f"reference object names {shown!r}, which git does not allow")
+        raise BadReferenceError(f"reference object names {shown!r}, which {fault}")
     try:
         check_ref_name(name)
     except TrustError:

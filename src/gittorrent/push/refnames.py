@@ -12,13 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
-from gittorrent.trust.refpattern import is_ref_name, is_reserved
+from gittorrent.trust.refpattern import is_reserved, ref_name_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_COMPONENT = 250
 """Bytes; a component and ``.lock`` must fit the usual limit for file names."""
+
+
+_SHOWN = 100
+"""Bytes of a name that an error shows."""
 
 
 class RefNameError(TrustError):
@@ -33,8 +37,7 @@ def check_ref_name(name: bytes) -> None:
     """
     reason = _fault(name)
     if reason:
-        shown = name[:100].decode(errors="backslashreplace")
-        raise RefNameError(f"ref name {shown!r} {reason}")
+        raise RefNameError(f"ref name {_short(name)!r} {reason}")
 
 
 def check_no_directory_conflict(names: Iterable[bytes]) -> None:
@@ -50,9 +53,15 @@ def check_no_directory_conflict(names: Iterable[bytes]) -> None:
             position = name.find(b"/", position + 1)
 
 
+def _short(name: bytes) -> str:
+    """Return the beginning of a name, which says which one it is."""
+    cut = name if len(name) <= _SHOWN else name[: _SHOWN - 3] + b"..."
+    return cut.decode(errors="backslashreplace")
+
+
 def _fault(name: bytes) -> str:
-    if not is_ref_name(name):
-        return "is not one that git allows"
+    if fault := ref_name_fault(name):
+        return fault
     if name.count(b"/") < 2:
         return "is not of the form refs/<kind>/<name>"
     if any(len(component) > MAX_COMPONENT for component in name.split(b"/")):

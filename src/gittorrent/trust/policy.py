@@ -33,7 +33,7 @@ from gittorrent.ids import OBJECT_FORMATS, PushId, RefName, RepositoryId, format
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.keys import KeyKind, KeyRef
 from gittorrent.trust.openpgp import certificate_digest, certificate_fingerprint
-from gittorrent.trust.refpattern import RefPattern, is_ref_name, is_reserved
+from gittorrent.trust.refpattern import RefPattern, is_ref_name, is_reserved, ref_name_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -179,7 +179,9 @@ class Policy(Struct, frozen=True, kw_only=True):
         _check_keys(self)
         for mirror in self.mirrors:
             _check_mirror(mirror)
-        if not is_ref_name(self.head) or not self.head.startswith(b"refs/heads/"):
+        if fault := ref_name_fault(self.head):
+            raise PolicyError(f"head {self.head[:80]!r} {fault}")
+        if not self.head.startswith(b"refs/heads/"):
             raise PolicyError(f"head must be a branch below refs/heads/, not {self.head[:80]!r}")
 
     @classmethod

@@ -40,9 +40,9 @@ class RefPattern(Struct, frozen=True):
         # A made-up last component stands for what "*" may match, so that "refs/heads/*" and
         # "refs/heads/v1.*" pass and "refs/heads/..*" does not.
         sample = literal + b"x" if literal != self.text else literal
-        if not is_ref_name(sample):
+        if fault := ref_name_fault(sample):
             raise PolicyError(
-                f"not a ref pattern: {self.text[:80]!r}",
+                f"not a ref pattern: {self.text[:80]!r} {fault}",
                 hint="give a full name such as refs/heads/main, or end it with * "
                 "as in refs/heads/*",
             )
@@ -74,5 +74,13 @@ def is_reserved(ref: bytes) -> bool:
 
 def is_ref_name(ref: bytes) -> bool:
     """Tell whether ``ref`` is a full, well-formed ref name below ``refs/``."""
-    is_full = len(ref) <= MAX_REF and ref.startswith(b"refs/")
-    return is_full and _FORBIDDEN.search(ref) is None
+    return not ref_name_fault(ref)
+
+
+def ref_name_fault(ref: bytes) -> str:
+    """Say why ``ref`` is no full, well-formed ref name, as what follows its name; else nothing."""
+    if len(ref) > MAX_REF:
+        return f"is longer than {MAX_REF:,} bytes"
+    if not ref.startswith(b"refs/"):
+        return "does not begin with refs/"
+    return "is not one that git allows" if _FORBIDDEN.search(ref) else ""

@@ -21,6 +21,8 @@ from gittorrent.push.refnames import (
     check_ref_name,
 )
 from gittorrent.push.reftag import ReferencesTag, ReferencesTagError, parse_references_tag
+from gittorrent.trust.errors import PolicyError
+from gittorrent.trust.refpattern import RefPattern
 from support.logs import MAIN, Writer, oid
 from support.signing import TestSigner
 
@@ -143,6 +145,22 @@ def test_names_of_all_encodings_are_fine() -> None:
 def test_a_component_must_fit_a_file_name() -> None:
     with pytest.raises(RefNameError, match="component longer"):
         check_ref_name(b"refs/heads/" + b"x" * (MAX_COMPONENT + 1) + b"/y")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (b"refs/heads/" + b"/".join([b"d" * 100] * 25), "longer than 1,024 bytes"),
+        (b"refs/heads/a..b", "not one that git allows"),
+        (b"heads/a", "does not begin with refs/"),
+    ],
+)
+def test_a_name_is_refused_for_the_true_reason(name: bytes, reason: str) -> None:
+    with pytest.raises(RefNameError, match=reason) as caught:
+        check_ref_name(name)
+    assert len(str(caught.value)) < 200
+    with pytest.raises(PolicyError, match=reason):
+        RefPattern(name)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,9 @@ def find_repository(path: Path) -> FoundRepository:
     """
     words = [
         executable(),
+        # Whoever calls this was told of the repository, so it is named and not come upon.
+        "-c",
+        "safe.bareRepository=all",
         "-C",
         str(path),
         "rev-parse",

@@ -22,6 +22,7 @@ from gittorrent.git.scratch import make
 from gittorrent.helper.commands import CAPABILITIES, Options, Wanted, parse_fetch
 from gittorrent.helper.fetching import Fetcher
 from gittorrent.helper.relay import relay
+from gittorrent.helper.submodules import without_inherited_id
 from gittorrent.ids import SHA1
 from gittorrent.interruptions import PROCESS, STATUS, Interruptions
 from gittorrent.store.database import Database
@@ -236,6 +237,7 @@ def _run_helper(
     with own as git_dir:
         if not named:
             make(git_dir, SHA1)
+        location = without_inherited_id(location, git_dir)
         settings = read_settings(read_config(git_dir))
         is_left = False
         # Closes what was opened, whenever an interruption comes.

@@ -48,14 +48,20 @@ KEEP_REASON = "gittorrent reel"
 class LyingReelError(TrustError):
     """A reel's parts match its signed manifest, but the objects are not what the push needs.
 
-    ``key`` is whoever signed the manifest.
+    Args:
+        message: what is wrong.
+        key: whoever signed the manifest.
+        is_proof: whether that proves the key a liar. An object that breaks a rule of fsck's, to
+            which the user holds what is received, proves nothing: honest histories have some.
     """
 
-    def __init__(self, message: str, key: KeyRef) -> None:
-        super().__init__(
-            message, hint="the key that signed it is not believed here any more; fetching instead"
-        )
+    def __init__(self, message: str, key: KeyRef, *, is_proof: bool = True) -> None:
+        hint = "the key that signed it is not believed here any more; fetching instead"
+        if not is_proof:
+            hint = "objects are held to fsck's rules, as git's configuration says"
+        super().__init__(message, hint=hint)
         self.key = key
+        self.is_proof = is_proof
 
 
 class NotDescendedError(TrustError):
@@ -126,6 +132,18 @@ class Receiver:
             raise LyingReelError(
                 f"there can be no reel as {manifest.id} describes: {error}", signed.key
             ) from error
+
+    def finish_indexing(self, indexer: Indexer, signed: SignedManifest) -> IndexedPack:
+        """Wait for the index of a reel's pack.
+
+        Raises:
+            LyingReelError: the pack is the one that the manifest describes, and broken.
+            LocalError: this machine could not do it.
+        """
+        try:
+            return indexer.finish()
+        except PackBrokenError as error:
+            raise self._broken(signed, error) from error
 
     def is_small(self, manifest: Manifest) -> bool:
         """Tell whether a reel's objects are kept loose, so that it needs no indexer."""
@@ -198,7 +216,7 @@ class Receiver:
                 if self._stopped:
                     raise LocalError("stopped")
                 feed(part)
-            indexed = finish_indexing(indexer, signed)
+            indexed = self.finish_indexing(indexer, signed)
         except BaseException:
             indexer.abandon()
             raise
@@ -216,9 +234,7 @@ class Receiver:
         except GitError as error:
             if error.is_own_trouble:
                 raise
-            raise LyingReelError(f"reel {signed.manifest.id} is broken: {error}", signed.key) from (
-                error
-            )
+            raise self._broken(signed, error) from error
         self._taken.append(_Taken(signed, None, wire))
 
     def check(self, tips: Sequence[Oid], known: Iterable[Oid]) -> None:
@@ -277,25 +293,17 @@ class Receiver:
                 f"the pack of reel {manifest.id} is not the one its manifest describes", signed.key
             )
 
+    def _broken(self, signed: SignedManifest, error: Exception) -> LyingReelError:
+        return LyingReelError(
+            f"the pack of reel {signed.manifest.id} is broken: {error}",
+            signed.key,
+            is_proof=not self._settings.fsck,
+        )
+
     def _last_key(self) -> KeyRef:
         if not self._taken:
             raise ManifestError("nothing was received")
         return self._taken[-1].signed.key
-
-
-def finish_indexing(indexer: Indexer, signed: SignedManifest) -> IndexedPack:
-    """Wait for the index of a reel's pack.
-
-    Raises:
-        LyingReelError: the pack is the one that the manifest describes, and broken.
-        LocalError: this machine could not do it.
-    """
-    try:
-        return indexer.finish()
-    except PackBrokenError as error:
-        raise LyingReelError(
-            f"the pack of reel {signed.manifest.id} is broken: {error}", signed.key
-        ) from error
 
 
 def check_descents(git: Git, descents: Sequence[Descent]) -> list[Descent]:

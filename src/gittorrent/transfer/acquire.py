@@ -536,11 +536,12 @@ class Acquisition:
         self._taker.nearby = nearby
 
     def distrust(self, log: VerifiedLog, error: LyingReelError) -> None:
-        """Believe a key no more that signed a manifest for the wrong objects; drop the pack."""
+        """Believe a key no more that is proved to lie in a manifest; drop the pack in any case."""
         self._context.reporter.note(str(error))
-        self._context.database.distrust(
-            log.repository, str(error.key), str(error), int(self._context.clock())
-        )
+        if error.is_proof:
+            self._context.database.distrust(
+                log.repository, str(error.key), str(error), int(self._context.clock())
+            )
         self.discard_partial()
 
     def discard_partial(self) -> None:

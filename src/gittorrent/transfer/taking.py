@@ -18,7 +18,6 @@ from gittorrent.git.repository import NotARepositoryError, find_repository
 from gittorrent.repository.cache import sweep_unattended
 from gittorrent.repository.indexing import feeding
 from gittorrent.repository.layout import Layout
-from gittorrent.repository.receive import finish_indexing
 from gittorrent.repository.reelstore import ReelStore, ReelStoreError
 from gittorrent.store.partial import PartialPack, expire
 from gittorrent.store.snapshot import Snapshot
@@ -107,7 +106,7 @@ class Taker:
             if indexer is None:
                 await asyncio.to_thread(receiver.take_small, signed, partial.pack)
             else:
-                indexed = await asyncio.to_thread(finish_indexing, indexer, signed)
+                indexed = await asyncio.to_thread(receiver.finish_indexing, indexer, signed)
                 await asyncio.to_thread(receiver.take_indexed, signed, partial.pack, indexed, tips)
                 indexer = None
         finally:

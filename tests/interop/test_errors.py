@@ -254,6 +254,17 @@ def test_web_server_on_the_git_port(project_node: Served, person: Person) -> Non
     person.git("clone", hint, "c").ok()
 
 
+def test_where_git_fetches_by_itself_paranoia_is_not_for_show(
+    tmp_path: Path, person: Person
+) -> None:
+    bulk.make_small(tmp_path / "served" / "project.git")
+    with git_daemon(tmp_path / "served") as place:
+        url = f"gittorrent://{place}/project.git"
+        words = ("-c", "gittorrent.allowUnverified=true", "-c", "gittorrent.paranoid=true")
+        person.git(*words, "clone", url, "c").failed(128, "transfer.fsckObjects")
+        person.git(*words, "-c", "transfer.fsckObjects=true", "clone", url, "d").ok()
+
+
 def test_pinned_url_is_never_unverified(tmp_path: Path, person: Person) -> None:
     bulk.make_small(tmp_path / "served" / "project.git")
     with git_daemon(tmp_path / "served") as place:

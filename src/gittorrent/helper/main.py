@@ -25,6 +25,7 @@ from gittorrent.helper.relay import relay
 from gittorrent.helper.submodules import without_inherited_id
 from gittorrent.ids import SHA1
 from gittorrent.interruptions import PROCESS, STATUS, Interruptions
+from gittorrent.repository.index_settings import read_index_settings
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.terminal import STATUS_VARIABLE, TerminalReporter, complain, screen_streams
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
+    from gittorrent.repository.index_settings import IndexSettings
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.settings import Settings
 
@@ -51,6 +53,7 @@ class Helper:
         remote: name of git's remote, or the URL when it has none.
         location: the mirror to begin with.
         settings: what the user configured.
+        indexing: what is asked of objects.
         fetcher: does the work.
         reporter: tells the user.
         loop: runs what is asynchronous.
@@ -61,6 +64,7 @@ class Helper:
         self,
         location: Location,
         settings: Settings,
+        indexing: IndexSettings,
         fetcher: Fetcher,
         reporter: TerminalReporter,
         loop: asyncio.AbstractEventLoop,
@@ -68,6 +72,7 @@ class Helper:
     ) -> None:
         self._location = location
         self._settings = settings
+        self._indexing = indexing
         self._fetcher = fetcher
         self._reporter = reporter
         self._loop = loop
@@ -113,6 +118,11 @@ class Helper:
         except UnverifiedError as error:
             if not self._settings.allow_unverified or self._must_verify():
                 raise
+            if self._indexing.fsck and not self._indexing.git_checks:
+                raise UnverifiedError(
+                    f"{error}; and git, which fetches there by itself, checks no objects",
+                    hint="set transfer.fsckObjects as well as gittorrent.paranoid",
+                ) from error
             self._reporter.note(f"{error}; going on without verification, as configured")
             self._relay(service)
             return True
@@ -238,7 +248,8 @@ def _run_helper(
         if not named:
             make(git_dir, SHA1)
         location = without_inherited_id(location, git_dir)
-        settings = read_settings(read_config(git_dir))
+        config = read_config(git_dir)
+        settings, indexing = read_settings(config), read_index_settings(config)
         is_left = False
         # Closes what was opened, whenever an interruption comes.
         with contextlib.ExitStack() as stack:
@@ -258,7 +269,7 @@ def _run_helper(
             stack.callback(lambda: loop.run_until_complete(fetcher.close()))
             stack.callback(reporter.close)
             stack.callback(interruptions.settle)
-            Helper(location, settings, fetcher, reporter, loop, interruptions).serve()
+            Helper(location, settings, indexing, fetcher, reporter, loop, interruptions).serve()
             if settings.seed_seconds and fetcher.has_reels:
                 handing = fetcher.hand_over(settings.seed_seconds)
                 is_left = not interruptions.run(loop, handing)

@@ -40,12 +40,14 @@ class IndexSettings(Struct, frozen=True):
         paranoid: whether nothing but git itself is to index.
         memory: bytes the compiled indexer may use, about.
         detect: whether to look for collision attacks where a signed manifest names the pack.
+        git_checks: whether git by itself holds what it fetches to fsck's rules.
     """
 
     fsck: bool = False
     paranoid: bool = False
     memory: int = DEFAULT_MEMORY
     detect: bool = True
+    git_checks: bool = False
 
 
 def index_settings(directory: Path) -> IndexSettings:
@@ -68,6 +70,7 @@ def read_index_settings(config: Mapping[str, str]) -> IndexSettings:
     memory = config.get("gittorrent.indexmemory")
     return IndexSettings(
         fsck=paranoid or _is_true(fsck),
+        git_checks=_is_true(fsck),
         paranoid=paranoid,
         memory=DEFAULT_MEMORY if memory is None else _bytes(memory),
         detect=_is_true(config.get("gittorrent.detectcollisions", "true")),

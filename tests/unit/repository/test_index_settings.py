@@ -32,7 +32,9 @@ def test_defaults() -> None:
     ],
 )
 def test_rules(config: dict[str, str], fsck: bool, paranoid: bool) -> None:
-    assert read_index_settings(config) == IndexSettings(fsck, paranoid)
+    without = {key: value for key, value in config.items() if key != "gittorrent.paranoid"}
+    git_checks = read_index_settings(without).fsck
+    assert read_index_settings(config) == IndexSettings(fsck, paranoid, git_checks=git_checks)
 
 
 @pytest.mark.parametrize(("text", "detect"), [("false", False), ("true", True), ("", True)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
+import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -49,7 +51,9 @@ class IndexingProcess:
         self._scratch = scratch
         self._process = scratch.start(*words)
         self._check_connected = check_connected
+        self._guard = threading.Lock()
         self._finishing = False
+        self._abandoned = False
 
     @property
     def stdin(self) -> IO[bytes]:
@@ -61,9 +65,14 @@ class IndexingProcess:
         """Wait for the index and return the pack's path and whether it proved self-contained.
 
         Raises:
-            GitError: the pack is broken.
+            GitError: the pack is broken, or it was stopped.
         """
-        self._finishing = True
+        with self._guard:
+            if self._abandoned:
+                raise GitError(
+                    self._words, -signal.SIGKILL, b"stopped", str(self._scratch.directory)
+                )
+            self._finishing = True
         with contextlib.suppress(BrokenPipeError):
             self.stdin.close()
         assert self._process.stdout is not None
@@ -80,11 +89,16 @@ class IndexingProcess:
         return pack, self._check_connected and status == 0
 
     def abandon(self) -> None:
-        """Stop it and wait until it is gone; after `finish` there is nothing to stop."""
-        if self._process.returncode is not None:
-            return
+        """Stop it and wait until it is gone; after `finish` there is nothing to stop.
+
+        Another thread may be about to call `finish`, or be in it.
+        """
+        with self._guard:
+            if self._process.returncode is not None or self._abandoned:
+                return
+            self._abandoned, is_finishing = True, self._finishing
         self._process.kill()
-        if self._finishing:
+        if is_finishing:
             self._process.wait()  # whoever is in finish() reads the pipes to their end
         else:
             self._process.communicate()

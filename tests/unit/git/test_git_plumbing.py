@@ -414,3 +414,14 @@ def test_a_completed_shallow_clone_is_complete(
     assert "--unshallow" in caught.value.hint
     gitcmd.git(git.directory, "fetch", "-q", "--unshallow")
     require_complete(git)
+
+
+def test_an_index_that_was_given_up_is_never_finished(tmp_path: Path) -> None:
+    """Whoever finishes and whoever gives up are two threads, and either may be first."""
+    git = create_bare(tmp_path / "r.git", SHA1)
+    process = packs.IndexingProcess(git, thin=False, check_connected=True)
+    process.abandon()
+    process.abandon()
+    with pytest.raises(GitError, match="stopped") as caught:
+        process.finish()
+    assert caught.value.is_own_trouble

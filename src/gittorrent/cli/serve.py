@@ -17,6 +17,7 @@ from gittorrent.node import events
 from gittorrent.node.caching import KEEP_SECONDS, KeepOptions
 from gittorrent.node.catalogue import Catalogue, catalogue_of_database, catalogue_of_paths
 from gittorrent.node.connections import allow_open_files
+from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.node import Node, Options
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
@@ -61,6 +62,22 @@ DEFAULT_GIT = ("127.0.0.1:9418",)
     callback=lambda _ctx, _param, value: parse_rate(value),
     help="Keep at most so many bytes for clones of this machine.",
 )
+@click.option(
+    "--git-processes",
+    type=click.IntRange(1),
+    metavar="N",
+    default=PROCESSES,
+    show_default=True,
+    help="Let stock git work for so many callers at once; the others wait their turn.",
+)
+@click.option(
+    "--git-memory",
+    metavar="SIZE",
+    default="512M",
+    show_default=True,
+    callback=lambda _ctx, _param, value: parse_rate(value),
+    help="Memory of one git process, to which 512 bytes an object are added.",
+)
 @click.option("--lan", is_flag=True, help="List mirrors at private addresses too.")
 @click.option("--no-announce", is_flag=True, help="Do not tell origins that we mirror them.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each connection; --log-level info.")
@@ -88,6 +105,8 @@ def serve(
     peer_up_limit: int | None,
     keep_for: int,
     keep_size: int,
+    git_processes: int,
+    git_memory: int,
     lan: bool,
     no_announce: bool,
     verbose: bool,
@@ -118,6 +137,8 @@ def serve(
         lan=lan,
         announce=not no_announce,
         keep=KeepOptions(keep_for, keep_size),
+        git_processes=git_processes,
+        git_memory=git_memory,
     )
     allow_open_files()
     home = open_home()

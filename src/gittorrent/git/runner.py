@@ -142,16 +142,27 @@ class Git(Struct, frozen=True):
         stdin: int | IO[bytes] | None = subprocess.PIPE,
         stdout: int | IO[bytes] | None = subprocess.PIPE,
         stderr: int | IO[bytes] | None = subprocess.PIPE,
+        before: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
-        """Start a command and hand its process over; the caller feeds, reads and waits."""
+        """Start a command and hand its process over; the caller feeds, reads and waits.
+
+        Args:
+            arguments: the command.
+            stdin: as for ``subprocess.Popen``.
+            stdout: the same.
+            stderr: the same.
+            before: a command that becomes git; with one, git and what it starts are a process
+                group of their own.
+        """
         try:
             process = subprocess.Popen(
-                self.command(*arguments),
+                [*before, *self.command(*arguments)],
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
                 env=self.environ(),
                 cwd=self.directory,
+                process_group=0 if before else None,
             )
         except FileNotFoundError as error:
             raise _missing(error, self.directory) from error

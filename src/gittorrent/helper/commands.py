@@ -15,7 +15,7 @@ from gittorrent.ids import Oid, format_of
 CAPABILITIES = ("fetch", "option", "check-connectivity", "object-format", "connect")
 """What git is told this helper can do."""
 
-_VALUED = frozenset({"depth", "filter", "deepen-since", "deepen-not"})
+_VALUED = frozenset({"depth", "filter", "deepen-since"})
 _SWITCHES = frozenset({"deepen-relative", "update-shallow", "from-promisor", "refetch"})
 _ACCEPTED = frozenset({"followtags", "cloning", "check-connectivity", "object-format", "progress"})
 
@@ -46,8 +46,11 @@ class Options(Struct):
         name, _, value = text.partition(" ")
         if name == "verbosity":
             self.verbosity = int(value) if value.isdigit() else 1
-        elif name in _VALUED:
+        elif name == "deepen-not":
             self.settings.setdefault(name, []).append(_unquoted(value))
+        elif name in _VALUED:
+            # Git repeats what it said before; two filters would be taken for a combined one.
+            self.settings[name] = [_unquoted(value)]
         elif name in _SWITCHES:
             self.settings[name] = [value]
         elif name in _ACCEPTED:

@@ -1,7 +1,7 @@
-"""Git processes that serve callers: started, waited for, and ended with the node.
+"""Git processes that serve callers: started with limits, waited for, and ended with the node.
 
-Tracks every process that is running. Waiting takes no thread where the system has pidfds.
-Must not know sockets or protocols.
+Tracks every process that is running. Each is a group of its own, so that what it started ends with
+it. Waiting takes no thread where the system has pidfds. Must not know sockets or protocols.
 """
 
 from __future__ import annotations
@@ -9,68 +9,119 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
+from gittorrent.node.git_limits import BASE_MEMORY, count_packed, limits_for
+from gittorrent.node.git_turns import PROCESSES, GitTurns
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gittorrent.git.runner import Git
+    from gittorrent.node.catalogue import Served
+    from gittorrent.node.git_limits import GitLimits
 
 GRACE_SECONDS = 3.0
 """Time processes get to end when asked, before they are killed."""
 
+LOOK_SECONDS = 1.0
+"""Time between two looks whether a process still works for somebody."""
+
 
 class Children:
-    """The processes a node has started."""
+    """The processes a node has started.
 
-    def __init__(self) -> None:
+    Args:
+        total: callers that git works for at once.
+        base_memory: bytes that each process may ask for, before what objects need.
+    """
+
+    def __init__(self, total: int = PROCESSES, base_memory: int = BASE_MEMORY) -> None:
+        self._base_memory = base_memory
         self._running: set[subprocess.Popen[bytes]] = set()
+        self.turns = GitTurns(total)
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def start(self, git: Git, *arguments: str, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+    def limits_for(self, served: Served) -> GitLimits:
+        """Return what a process may use that serves a repository."""
+        carried = served.carried
+        objects = count_packed(carried.layout.objects / "pack", carried.object_format)
+        return limits_for(objects, self._base_memory)
+
+    def start(
+        self, git: Git, *arguments: str, stdin: int, stdout: int, limits: GitLimits
+    ) -> subprocess.Popen[bytes]:
         """Start git with the descriptors given; what it says on standard error is dropped."""
         # Whoever waited for these was cancelled; nobody else would collect them.
-        self._running = {child for child in self._running if child.poll() is None}
-        process = git.start(*arguments, stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL)
+        self._running = {child for child in self._running if not _collect_if_ended(child)}
+        process = git.start(
+            *arguments,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.DEVNULL,
+            before=limits.words,
+        )
         self._running.add(process)
         return process
 
-    async def wait(self, process: subprocess.Popen[bytes]) -> int:
-        """Wait for a process's end and return its exit status; ends it if cancelled."""
+    async def wait(
+        self, process: subprocess.Popen[bytes], why_end: Callable[[], str | None] = lambda: None
+    ) -> str | None:
+        """Wait for a process's end; make it end if nobody needs it, or if this is cancelled.
+
+        Args:
+            process: that `start` returned.
+            why_end: asked now and then; tells why the process should end, or None.
+
+        Returns:
+            Why it was made to end; None if it ended by itself.
+        """
+        ended = asyncio.get_running_loop().create_task(_ended(process))
+        reason = None
         try:
-            await _ended(process)
+            while reason is None and not ended.done():
+                await asyncio.wait([ended], timeout=LOOK_SECONDS)
+                reason = None if ended.done() else why_end()
+            if reason is not None:
+                await self.end(process)
+            await ended
         except asyncio.CancelledError:
+            ended.cancel()
             self.terminate(process)
             raise
         self._running.discard(process)
-        return process.returncode
+        return reason
 
     def terminate(self, process: subprocess.Popen[bytes]) -> None:
         """Ask a process to end."""
-        if process.poll() is None:
-            process.terminate()
-        else:
+        if _collect_if_ended(process):
             self._running.discard(process)
+        else:
+            _signal(process, signal.SIGTERM)
+
+    async def end(self, process: subprocess.Popen[bytes]) -> None:
+        """End a process, by force where asking does not help, and collect it."""
+        self.terminate(process)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS):
+                await _ended(process)
+        if not _collect_if_ended(process):
+            _signal(process, signal.SIGKILL)
+            await _ended(process)
+        self._running.discard(process)
 
     async def stop(self) -> None:
         """End all processes, by force where asking does not help."""
-        for process in list(self._running):
-            self.terminate(process)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_SECONDS):
-                for process in list(self._running):
-                    await _ended(process)
-        for process in list(self._running):
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-        self._running.clear()
+        await asyncio.gather(*map(self.end, list(self._running)))
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:
     """Return when a process has ended; its status has been collected then."""
-    if process.poll() is not None:
+    if _collect_if_ended(process):
         return
     loop = asyncio.get_running_loop()
     try:
@@ -85,4 +136,25 @@ async def _ended(process: subprocess.Popen[bytes]) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-    process.wait()
+    _collect_if_ended(process)
+
+
+def _collect_if_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a process has ended; then its status is collected.
+
+    What it started and did not wait for, as when it was killed, ends too. That is done before it
+    is collected: until then its number belongs to nobody else.
+    """
+    if process.returncode is None:
+        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return False
+        _signal(process, signal.SIGKILL)
+        process.wait()
+    return True
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Signal a process that was not collected yet, and all that it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

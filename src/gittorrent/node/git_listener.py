@@ -1,8 +1,7 @@
 """Serves callers on git://: git's upload-pack, and the MirrorSync services.
 
 Tracks the conversations under way. A caller's first packet is read to its last byte and no
-further, so that the socket can be handed to git as it is; then nothing of a clone passes through
-this process, unless sending is limited.
+further, so that the socket can be handed to git as it is.
 
 Rules: the first packet comes within a time limit; what is asked for is looked up in the catalogue
 by exact bytes; every refusal for a path reads the same; callers learn of no file-system path.
@@ -14,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import struct
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -22,6 +20,8 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.node import upload_pack
 from gittorrent.node.events import EventLog
+from gittorrent.node.git_socket import SEND_SECONDS, SocketUploadPack
+from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.swarming import Swarms
 from gittorrent.node.talks import Talks
 from gittorrent.transfer.conversation import Conversation
@@ -42,14 +42,13 @@ from gittorrent.wire.session import Role, Session
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gittorrent.git.runner import Git
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.children import Children
     from gittorrent.node.gate import Place
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
     from gittorrent.node.swarming import Participant
-    from gittorrent.transfer.limiter import Limiter, Limits
+    from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.messages import ReceivePart
     from gittorrent.wire.service import ServiceRequest
@@ -60,17 +59,11 @@ REQUEST_SECONDS = 30.0
 NOTICE_SECONDS = 30.0
 """Time for the lines of a notice."""
 
-SEND_SECONDS = 120.0
-"""Time a caller may take to accept one chunk of an answer."""
-
 MAX_REQUEST = MAX_PATH + MAX_HOST + MAX_EXTRA * (MAX_EXTRA_BYTES + 1) + 128
 """Bytes of the first packet: all its fields at their longest."""
 
 MAX_NOTICE_BYTES = 64 << 10
 """Bytes of a notice: it has three lines."""
-
-RELAY_CHUNK = 64 << 10
-"""Bytes taken at a time from upload-pack when sending is limited."""
 
 NOT_SERVED = "no such repository here"
 """The one answer to every path that is not served, so that it tells nothing."""
@@ -136,7 +129,7 @@ class GitListener:
         self._catalogue = catalogue
         self._lists = lists
         self._notices = notices
-        self._children = children
+        self._git = SocketUploadPack(children, limits)
         self._limits = limits
         self._node_id = node_id
         self._request_seconds = request_seconds
@@ -221,41 +214,19 @@ class GitListener:
 
     async def _upload_pack(self, call: Call) -> None:
         call.place.is_served(call.sock)
-        git = upload_pack.git_for(call.served, upload_pack.protocol_of(call.request.extra))
-        words = upload_pack.arguments(call.served)
-        limiter = self._limits.sending_to(call.address)
-        if limiter.rate is not None:
-            sent: int | None = await self._relayed(call, git, words, limiter)
-        else:
-            # Git does blocking reads and writes; from here on the socket is git's alone.
-            call.sock.setblocking(True)
-            fileno = call.sock.fileno()
-            process = self._children.start(git, *words, stdin=fileno, stdout=fileno)
-            await self._children.wait(process)
-            sent = bytes_acknowledged(call.sock)
-        _log.info(
-            "upload-pack",
-            "upload-pack {repository} to {peer}: {sent} bytes",
-            repository=call.served.about.name,
-            peer=call.address,
-            sent=sent,
-        )
-
-    async def _relayed(self, call: Call, git: Git, words: tuple[str, ...], limiter: Limiter) -> int:
-        """Run upload-pack with its output passing through the limiter; returns the bytes sent."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        with ours:
-            with theirs:
-                process = self._children.start(
-                    git, *words, stdin=call.sock.fileno(), stdout=theirs.fileno()
-                )
-            try:
-                return await _pump(ours, call.sock, limiter)
-            finally:
-                # Without its reader git gets SIGPIPE; asking it to end is faster.
-                self._children.terminate(process)
-                await self._children.wait(process)
+        protocol = upload_pack.protocol_of(call.request.extra)
+        try:
+            await self._git.serve(call.sock, call.address, call.served, protocol)
+        except BusyError:
+            _log.info(
+                "refused",
+                "refused {peer}: {service} {path}: {reason}",
+                peer=call.address,
+                service=call.request.service,
+                path=call.request.path,
+                reason=BUSY,
+            )
+            await refuse(call.sock, BUSY)
 
     async def _mirror_list(self, call: Call) -> None:
         call.place.is_served(call.sock)
@@ -331,18 +302,6 @@ class GitListener:
         self._talks.sent_part(conversation.key)
 
 
-async def _pump(source: socket.socket, target: socket.socket, limiter: Limiter) -> int:
-    """Pass bytes on at the pace of a limiter until there are no more; returns how many."""
-    loop = asyncio.get_running_loop()
-    sent = 0
-    while data := await loop.sock_recv(source, min(RELAY_CHUNK, limiter.chunk)):
-        await limiter.take(len(data))
-        async with asyncio.timeout(SEND_SECONDS):
-            await loop.sock_sendall(target, data)
-        sent += len(data)
-    return sent
-
-
 async def read_packet(sock: socket.socket, limit: int) -> bytes:
     """Read exactly one packet of at most ``limit`` bytes from a socket, and nothing after it.
 
@@ -400,14 +359,3 @@ async def refuse(sock: socket.socket, reason: str) -> None:
             for _ in range(16):
                 if not await asyncio.get_running_loop().sock_recv(sock, 65536):
                     return
-
-
-def bytes_acknowledged(sock: socket.socket) -> int | None:
-    """Return how many bytes the other end has acknowledged, where the kernel tells (tcp(7))."""
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
-        # struct tcp_info: 8 bytes, 24 numbers of 32 bits, two pacing rates, tcpi_bytes_acked.
-        (acknowledged,) = struct.unpack_from("=Q", info, 120)
-    except (AttributeError, OSError, struct.error):
-        return None
-    return int(acknowledged)

@@ -93,6 +93,7 @@ class _Watched(web.RequestHandler):
             keepalive_timeout=REQUEST_SECONDS,
             access_log=None,  # type: ignore[arg-type]
             max_line_size=MAX_PATH,
+            auto_decompress=False,  # it inflates without a bound
         )
         self.asked = False
         self.gone = asyncio.Event()

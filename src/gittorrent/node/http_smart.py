@@ -3,8 +3,9 @@
 Tracks nothing between requests. Request bodies (compressed or not) stream into git and its answer
 streams out, each waiting for the other side, so memory stays flat whatever is asked.
 
-Rules: only upload-pack; the version comes from the ``Git-Protocol`` header; git ends with the
-connection. Source: gitprotocol-http(5).
+Rules: only upload-pack; the version comes from the ``Git-Protocol`` header; git runs when it is
+the caller's turn, and ends with the connection; refusals are ``ERR`` lines, which git shows to its
+user. Source: gitprotocol-http(5).
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from gittorrent.errors import ProtocolError
 from gittorrent.node import upload_pack
-from gittorrent.node.http_static import STALLED_SECONDS, caller_of, send_bytes
-from gittorrent.wire import pktline
+from gittorrent.node.caller_watch import Watch, look_at
+from gittorrent.node.git_turns import BUSY, BusyError
+from gittorrent.node.http_body import is_readable, read_body
+from gittorrent.node.http_static import caller_of, send_bytes
+from gittorrent.wire import notify, pktline
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
 
     from gittorrent.node.catalogue import Served
     from gittorrent.node.children import Children
@@ -68,6 +74,8 @@ class SmartHttp:
         """Answer ``POST git-upload-pack``."""
         if request.content_type != REQUEST_TYPE:
             return web.Response(status=415, text=f"the body must be {REQUEST_TYPE}\n")
+        if not is_readable(request):
+            return web.Response(status=415, text="the body must be plain or gzip\n")
         response = _response(RESULT_TYPE)
         await self._run(request, response, served, ("--stateless-rpc",), b"")
         return response
@@ -80,8 +88,30 @@ class SmartHttp:
         options: tuple[str, ...],
         prelude: bytes,
     ) -> None:
-        """Run upload-pack between the request's body and the response."""
+        """Run upload-pack between the request's body and the response, when it is time."""
+        address = caller_of(request)
+        limiter = self._limits.sending_to(address)
+        try:
+            async with self._children.turns.turn(address):
+                sent, refusal = await self._exchange(request, response, served, options, prelude)
+        except BusyError:
+            await response.prepare(request)
+            sent, refusal = 0, BUSY
+        if refusal is not None and sent == 0:
+            await send_bytes(response, pktline.encode(notify.encode_refusal(refusal)), limiter)
+        await response.write_eof()
+
+    async def _exchange(
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        served: Served,
+        options: tuple[str, ...],
+        prelude: bytes,
+    ) -> tuple[int, str | None]:
+        """Let git answer; returns the bytes it sent, and what was wrong with the request."""
         git = upload_pack.git_for(served, _protocol(request))
+        loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with ours:
@@ -91,42 +121,74 @@ class SmartHttp:
                     *upload_pack.arguments(served, *options),
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
+                    limits=self._children.limits_for(served),
                 )
-            feeding = asyncio.get_running_loop().create_task(_feed(request, ours))
+            feeding = loop.create_task(self._feed(request, ours, process))
+            watching = loop.create_task(self._children.wait(process, self._judge(request)))
             try:
                 limiter = self._limits.sending_to(caller_of(request))
                 await response.prepare(request)
                 await send_bytes(response, prelude, limiter)
-                await _pass_on(ours, response, limiter)
-                await response.write_eof()
+                sent = await _pass_on(ours, response, limiter)
+                reason = await watching
             finally:
                 feeding.cancel()
-                await asyncio.gather(feeding, return_exceptions=True)
-                await self._end(process)
+                watching.cancel()
+                await asyncio.gather(feeding, watching, return_exceptions=True)
+                await self._children.end(process)
+        if reason is not None:
+            raise ConnectionResetError(reason)
+        return sent, feeding.result() if feeding.done() and not feeding.cancelled() else None
 
-    async def _end(self, process: subprocess.Popen[bytes]) -> None:
-        self._children.terminate(process)
-        await self._children.wait(process)
+    def _judge(self, request: web.BaseRequest) -> Callable[[], str | None]:
+        """Return what tells why git should not go on for a caller."""
+        loop = asyncio.get_running_loop()
+        address, turns, watch = caller_of(request), self._children.turns, Watch(loop.time())
 
+        def why_end() -> str | None:
+            sock = request.transport and request.transport.get_extra_info("socket")
+            look = look_at(sock) if sock else None
+            return watch.judge(loop.time(), look, others_wait=turns.others_wait(address))
 
-async def _pass_on(ours: socket.socket, response: web.StreamResponse, limiter: Limiter) -> None:
-    loop = asyncio.get_running_loop()
-    while data := await loop.sock_recv(ours, CHUNK):
-        await send_bytes(response, data, limiter)
+        return why_end
 
+    async def _feed(
+        self, request: web.BaseRequest, ours: socket.socket, process: subprocess.Popen[bytes]
+    ) -> str | None:
+        """Pass a request's body on to git, then close that direction.
 
-async def _feed(request: web.BaseRequest, ours: socket.socket) -> None:
-    """Pass a request's body on to git, then close that direction."""
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(OSError, TimeoutError):
-        while True:
-            async with asyncio.timeout(STALLED_SECONDS):
-                data = await request.content.readany()
-                if not data:
-                    break
+        Returns:
+            What is wrong with the body; git has been made to end then.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async for data in read_body(request):
                 await loop.sock_sendall(ours, data)
-    with contextlib.suppress(OSError):
-        ours.shutdown(socket.SHUT_WR)
+        except (ProtocolError, TimeoutError) as error:
+            self._children.terminate(process)
+            return str(error) or "the request did not come in time"
+        except OSError:
+            return None  # git wants no more of it
+        with contextlib.suppress(OSError):
+            ours.shutdown(socket.SHUT_WR)
+        return None
+
+
+async def _read(ours: socket.socket) -> bytes:
+    """Return what git says next; nothing when it has ended."""
+    try:
+        return await asyncio.get_running_loop().sock_recv(ours, CHUNK)
+    except ConnectionResetError:
+        return b""  # it ended without reading all of the request
+
+
+async def _pass_on(ours: socket.socket, response: web.StreamResponse, limiter: Limiter) -> int:
+    """Send what git says; returns how many bytes that was."""
+    sent = 0
+    while data := await _read(ours):
+        await send_bytes(response, data, limiter)
+        sent += len(data)
+    return sent
 
 
 def _protocol(request: web.BaseRequest) -> str | None:

@@ -20,7 +20,9 @@ from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.node.control import ControlSocket
 from gittorrent.node.events import EventLog
 from gittorrent.node.gate import Gate
+from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_listener import GitListener
+from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
 from gittorrent.node.services import Lists, Reachable
@@ -56,6 +58,8 @@ class Options(Struct, frozen=True):
         lan: whether mirrors at private addresses may be listed.
         announce: whether mirrored repositories are announced to where they came from.
         keep: what is kept for clones of this machine.
+        git_processes: callers that stock git works for at once.
+        git_memory: bytes that a process of git's may ask for, before what objects need.
     """
 
     git: tuple[tuple[str, int], ...] = ()
@@ -66,6 +70,8 @@ class Options(Struct, frozen=True):
     lan: bool = False
     announce: bool = True
     keep: KeepOptions = field(default_factory=KeepOptions)
+    git_processes: int = PROCESSES
+    git_memory: int = BASE_MEMORY
 
 
 class Node:
@@ -87,15 +93,15 @@ class Node:
         self._accepting: list[asyncio.Task[None]] = []
         self._listeners: list[tuple[str, socket.socket]] = []
         self._gate = Gate()
-        self._children = Children()
+        self.children = Children(options.git_processes, options.git_memory)
         self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit)
         slots = SlotQueue()
         lists = Lists(self._reachable)
         notices = Notices(database, self._is_local)
         self._git = GitListener(
-            catalogue, lists, notices, self._children, self.limits, home.node_id(), slots
+            catalogue, lists, notices, self.children, self.limits, home.node_id(), slots
         )
-        self._http = HttpListener(catalogue, lists, notices, self._children, self.limits)
+        self._http = HttpListener(catalogue, lists, notices, self.children, self.limits)
         self._snapshot = Snapshot(home.run, "node")
         self._announcer = Announcer(catalogue, self._reachable)
         self._caching = Caching(home, database, catalogue, options.keep, self.limits, slots)
@@ -150,13 +156,13 @@ class Node:
         self._accepting.clear()
         self._close_listeners()
         self._git.goodbye("the node is shutting down")
-        await asyncio.gather(self._children.stop(), self._http.stop())
+        await asyncio.gather(self.children.stop(), self._http.stop())
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
         for served in list(self._tasks):
             served.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._children.stop()
+        await self.children.stop()
         _log.info("stopped", "stopped")
 
     async def _report(self) -> None:
@@ -167,6 +173,10 @@ class Node:
                     lambda: {
                         "listening": self.addresses,
                         "callers": self._gate.open,
+                        "git": {
+                            "running": self.children.turns.taken,
+                            "waiting": self.children.turns.waiting,
+                        },
                         **self._git.report(),
                         "cache": self._caching.report(),
                     }

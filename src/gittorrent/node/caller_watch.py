@@ -1,0 +1,133 @@
+"""Whether a git process still works for somebody: what the kernel tells of its caller's connection.
+
+Where git has a caller's socket to itself this process does not see what comes and goes, but the
+kernel does (tcp(7), TCP_INFO). `Watch` is fed one look after the other and says when to end git.
+
+Rules: whoever hung up gets no more work done; who only closed its sending side, as some proxies
+do when a request is over, is served as long as it takes what it is sent; who does not take what is
+there is cut off, as over HTTP; while others wait for their turn, silence ends it sooner. Must not
+know processes.
+"""
+
+from __future__ import annotations
+
+import struct
+from socket import IPPROTO_TCP, TCP_INFO
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    import socket
+
+GONE_SECONDS = 3.0
+"""Time in which whoever closed its sending side has to acknowledge something; upload-pack sends
+something every second once it was asked for objects."""
+
+STALLED_SECONDS = 120.0
+"""Time in which a caller has to take `LEAST_BYTES` of what waits for it."""
+
+LEAST_BYTES = 256 << 10
+"""The same as is asked of callers over HTTP: 2 KiB a second."""
+
+QUIET_SECONDS = 30.0
+"""Silence that ends a caller's turn while others wait for theirs."""
+
+MAX_SECONDS = 6 * 3600.0
+"""The longest that git works for one caller: 10 GB at 500 kB a second."""
+
+HUNG_UP = "it hung up"
+STALLED = "it does not take what it asked for"
+GIVES_WAY = "it was silent, and others wait for their turn"
+TOO_LONG = "it took too long"
+
+_CLOSED, _CLOSE_WAIT = 7, 8
+"""TCP_CLOSE and TCP_CLOSE_WAIT of Linux (include/net/tcp_states.h)."""
+
+_SIZE = 160
+_UNACKNOWLEDGED, _SENT, _RECEIVED, _BYTES_ACKED, _NOT_SENT = 24, 44, 52, 120, 144
+"""Where struct tcp_info of Linux has what `Look` holds."""
+
+
+class Look(Struct, frozen=True):
+    """What the kernel tells of a connection.
+
+    Args:
+        is_open: whether data can go to the other end.
+        is_half: whether the other end sends no more.
+        taken: bytes that the other end acknowledged.
+        is_owed: whether there are bytes that it did not acknowledge yet.
+        quiet: seconds since data came or went.
+    """
+
+    is_open: bool
+    is_half: bool
+    taken: int
+    is_owed: bool
+    quiet: float
+
+
+def look_at(sock: socket.socket) -> Look | None:
+    """Return what the kernel tells of a connection; None where it does not."""
+    try:
+        info = sock.getsockopt(IPPROTO_TCP, TCP_INFO, _SIZE)
+        state = info[0]
+        (flying,) = struct.unpack_from("=I", info, _UNACKNOWLEDGED)
+        (sent,) = struct.unpack_from("=I", info, _SENT)
+        (received,) = struct.unpack_from("=I", info, _RECEIVED)
+        (taken,) = struct.unpack_from("=Q", info, _BYTES_ACKED)
+        (not_sent,) = struct.unpack_from("=I", info, _NOT_SENT)
+    except (OSError, struct.error, IndexError):
+        return None
+    return Look(
+        is_open=state != _CLOSED,
+        is_half=state == _CLOSE_WAIT,
+        taken=taken,
+        is_owed=bool(flying or not_sent),
+        quiet=min(sent, received) / 1000,
+    )
+
+
+def has_hung_up(sock: socket.socket) -> bool:
+    """Tell whether a caller for whom nothing was done yet will send no more."""
+    look = look_at(sock)
+    return look is not None and (look.is_half or not look.is_open)
+
+
+class Watch:
+    """Judges one caller that git works for.
+
+    Args:
+        now: seconds; git has just begun.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+        self._taken = 0
+        self._took_at = now
+        self._mark = 0
+        self._marked_at = now
+
+    def judge(self, now: float, look: Look | None, *, others_wait: bool) -> str | None:
+        """Return why git should end now, or None.
+
+        Args:
+            now: seconds.
+            look: what the kernel tells; None when it tells nothing.
+            others_wait: whether somebody waits for this caller's turn.
+        """
+        if now - self._began >= MAX_SECONDS:
+            return TOO_LONG
+        if look is None:
+            return None
+        if look.taken > self._taken:
+            self._taken, self._took_at = look.taken, now
+        if not look.is_owed or look.taken - self._mark >= LEAST_BYTES:
+            self._mark, self._marked_at = look.taken, now
+        if not look.is_open or (look.is_half and now - self._took_at >= GONE_SECONDS):
+            return HUNG_UP
+        if now - self._marked_at >= STALLED_SECONDS:
+            return STALLED
+        if others_wait and look.quiet >= QUIET_SECONDS:
+            return GIVES_WAY
+        return None

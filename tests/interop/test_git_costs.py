@@ -120,9 +120,9 @@ def narrow(large: Carried, tmp_path: Path) -> Iterator[Served]:
         yield served
 
 
-def git_processes(carried: Carried) -> list[str]:
-    """Return the git processes that serve callers of a repository."""
-    place = str(carried.layout.git_dir)
+def git_processes(home: Path) -> list[str]:
+    """Return the git processes that serve callers of a node."""
+    place = str(home)
     return [words for _, _, words in processes() if "upload-pack" in words and place in words]
 
 
@@ -137,21 +137,23 @@ def greedy(served: Served, large: Carried) -> socket.socket:
     return sock
 
 
-def test_git_ends_with_its_caller_and_the_next_is_served(narrow: Served, large: Carried) -> None:
+def test_git_ends_with_its_caller_and_the_next_is_served(
+    narrow: Served, large: Carried, tmp_path: Path
+) -> None:
     with greedy(narrow, large):
-        wait_until(lambda: len(git_processes(large)) == 1, "git works for the first")
+        wait_until(lambda: len(git_processes(tmp_path)) == 1, "git works for the first")
         waiting = socket.create_connection(narrow.git_address, timeout=20)
         waiting.sendall(request("git-upload-pack", b"/project.git", b"version=2"))
         wait_until(lambda: narrow.node.children.turns.waiting == 1, "the second waits")
-        assert len(git_processes(large)) == 1
+        assert len(git_processes(tmp_path)) == 1
     with waiting:
         assert waiting.recv(100).startswith(b"000eversion 2\n")
-    wait_until(lambda: not git_processes(large), "git ends with its callers")
+    wait_until(lambda: not git_processes(tmp_path), "git ends with its callers")
 
 
-def test_who_gives_up_waiting_is_forgotten(narrow: Served, large: Carried) -> None:
+def test_who_gives_up_waiting_is_forgotten(narrow: Served, large: Carried, tmp_path: Path) -> None:
     with greedy(narrow, large):
-        wait_until(lambda: len(git_processes(large)) == 1, "git works for the first")
+        wait_until(lambda: len(git_processes(tmp_path)) == 1, "git works for the first")
         with socket.create_connection(narrow.git_address, timeout=20) as waiting:
             waiting.sendall(request("git-upload-pack", b"/project.git", b"version=2"))
             wait_until(lambda: narrow.node.children.turns.waiting == 1, "the second waits")

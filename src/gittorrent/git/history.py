@@ -125,6 +125,21 @@ def describe(git: Git, oids: Iterable[Oid]) -> list[ObjectInfo | None]:
     return found
 
 
+def peel(git: Git, oids: Iterable[Oid]) -> list[Oid | None]:
+    """Return what tags lead to, and other objects themselves; None where that is missing."""
+    asked = list(oids)
+    if not asked:
+        return []
+    out = git.run(
+        "cat-file",
+        "--batch-check=%(objectname)",
+        "--buffer",
+        stdin=_lines(f"{oid}^{{}}" for oid in asked),
+    )
+    lines = out.decode("ascii").splitlines()
+    return [None if line.endswith(" missing") else Oid(line) for line in lines]
+
+
 def read_objects(git: Git, oids: Iterable[Oid]) -> list[bytes]:
     """Return the contents of objects that fit in memory, such as tags.
 

@@ -143,6 +143,7 @@ class Git(Struct, frozen=True):
         stdout: int | IO[bytes] | None = subprocess.PIPE,
         stderr: int | IO[bytes] | None = subprocess.PIPE,
         before: Sequence[str] = (),
+        own_group: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start a command and hand its process over; the caller feeds, reads and waits.
 
@@ -151,8 +152,8 @@ class Git(Struct, frozen=True):
             stdin: as for ``subprocess.Popen``.
             stdout: the same.
             stderr: the same.
-            before: a command that becomes git; with one, git and what it starts are a process
-                group of their own.
+            before: words of a command that becomes git.
+            own_group: whether git and what it starts are a process group of their own.
         """
         try:
             process = subprocess.Popen(
@@ -162,7 +163,7 @@ class Git(Struct, frozen=True):
                 stderr=stderr,
                 env=self.environ(),
                 cwd=self.directory,
-                process_group=0 if before else None,
+                process_group=0 if own_group else None,
             )
         except FileNotFoundError as error:
             raise _missing(error, self.directory) from error

@@ -1,7 +1,8 @@
 """Git processes that serve callers: started with limits, waited for, and ended with the node.
 
-Tracks every process that is running. Each is a group of its own, so that what it started ends with
-it. Waiting takes no thread where the system has pidfds. Must not know sockets or protocols.
+Tracks every process that is running, whose turn it is to have one, and the views that they serve
+from. Each is a group of its own, so that what it started ends with it. Waiting takes no thread
+where the system has pidfds. Must not know sockets or protocols.
 """
 
 from __future__ import annotations
@@ -13,21 +14,39 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
+from gittorrent.node import upload_pack
+from gittorrent.node.events import EventLog
 from gittorrent.node.git_limits import BASE_MEMORY, count_packed, limits_for
 from gittorrent.node.git_turns import PROCESSES, GitTurns
+from gittorrent.node.views import Views
+from gittorrent.repository.niceness import start_yielding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from gittorrent.git.runner import Git
     from gittorrent.node.catalogue import Served
     from gittorrent.node.git_limits import GitLimits
+    from gittorrent.repository.published_view import PublishedView
 
 GRACE_SECONDS = 3.0
 """Time processes get to end when asked, before they are killed."""
 
 LOOK_SECONDS = 1.0
 """Time between two looks whether a process still works for somebody."""
+
+_log = EventLog(__name__)
+
+
+class Prepared(Struct, frozen=True):
+    """How a process of git's is started: where, with which words, and within which limits."""
+
+    git: Git
+    words: tuple[str, ...]
+    limits: GitLimits | None
 
 
 class Children:
@@ -36,37 +55,70 @@ class Children:
     Args:
         total: callers that git works for at once.
         base_memory: bytes that each process may ask for, before what objects need.
+        views: directory for the views that are served; None for a temporary one.
     """
 
-    def __init__(self, total: int = PROCESSES, base_memory: int = BASE_MEMORY) -> None:
+    def __init__(
+        self,
+        total: int = PROCESSES,
+        base_memory: int = BASE_MEMORY,
+        views: Path | None = None,
+    ) -> None:
         self._base_memory = base_memory
         self._running: set[subprocess.Popen[bytes]] = set()
         self.turns = GitTurns(total)
+        self.views = Views(views, self._pack)
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def limits_for(self, served: Served) -> GitLimits:
-        """Return what a process may use that serves a repository."""
-        carried = served.carried
-        objects = count_packed(carried.layout.objects / "pack", carried.object_format)
-        return limits_for(objects, self._base_memory)
+    async def prepare(self, served: Served, protocol: str | None, *options: str) -> Prepared:
+        """Return how upload-pack is started for a repository as it is now.
 
-    def start(
-        self, git: Git, *arguments: str, stdin: int, stdout: int, limits: GitLimits
-    ) -> subprocess.Popen[bytes]:
+        Args:
+            served: the repository.
+            protocol: as ``upload_pack.protocol_of`` returned it.
+            options: of upload-pack.
+
+        Raises:
+            GitTorrentError: it cannot be served.
+        """
+        view = await self.views.view_of(served)
+        objects = count_packed(view.object_folder / "pack", served.carried.object_format)
+        return Prepared(
+            upload_pack.git_for(view, protocol),
+            upload_pack.arguments(view, *options),
+            limits_for(objects, self._base_memory),
+        )
+
+    def start(self, prepared: Prepared, *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
         """Start git with the descriptors given; what it says on standard error is dropped."""
         # Whoever waited for these was cancelled; nobody else would collect them.
         self._running = {child for child in self._running if not _collect_if_ended(child)}
-        process = git.start(
-            *arguments,
+        process = prepared.git.start(
+            *prepared.words,
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.DEVNULL,
-            before=limits.words,
+            before=() if prepared.limits is None else prepared.limits.words,
+            own_group=True,
         )
         self._running.add(process)
         return process
+
+    async def _pack(self, view: PublishedView) -> None:
+        """Pack a view, at a low priority: clones are served without, only dearer."""
+        prepared = Prepared(view.git.with_config("pack.threads=1"), view.packing, None)
+        nowhere = subprocess.DEVNULL
+        process = start_yielding(lambda: self.start(prepared, stdin=nowhere, stdout=nowhere))
+        reason = await self.wait(process)
+        if reason is None and process.returncode:
+            _log.warning(
+                "not-packed",
+                "packing {directory} ended with {status}: clones cost more processor time",
+                directory=view.directory,
+                status=process.returncode,
+            )
 
     async def wait(
         self, process: subprocess.Popen[bytes], why_end: Callable[[], str | None] = lambda: None
@@ -116,6 +168,7 @@ class Children:
 
     async def stop(self) -> None:
         """End all processes, by force where asking does not help."""
+        await self.views.stop()
         await asyncio.gather(*map(self.end, list(self._running)))
 
 

@@ -90,13 +90,12 @@ class SocketUploadPack:
     ) -> tuple[int, str | None]:
         """Run git and return its exit status, and why it was made to end."""
         limiter = self._limits.sending_to(address)
-        git, limits = upload_pack.git_for(served, protocol), self._children.limits_for(served)
-        words = upload_pack.arguments(served)
+        prepared = await self._children.prepare(served, protocol)
         if limiter.rate is None:
             # Git does blocking reads and writes; from here on the socket is git's alone.
             sock.setblocking(True)
             fileno = sock.fileno()
-            process = self._children.start(git, *words, stdin=fileno, stdout=fileno, limits=limits)
+            process = self._children.start(prepared, stdin=fileno, stdout=fileno)
             reason = await self._children.wait(process, why_end)
             return process.returncode, reason
         ours, theirs = socket.socketpair()
@@ -104,7 +103,7 @@ class SocketUploadPack:
         with ours:
             with theirs:
                 process = self._children.start(
-                    git, *words, stdin=sock.fileno(), stdout=theirs.fileno(), limits=limits
+                    prepared, stdin=sock.fileno(), stdout=theirs.fileno()
                 )
             pumping = asyncio.get_running_loop().create_task(_pump(ours, sock, limiter))
             try:

@@ -110,18 +110,14 @@ class SmartHttp:
         prelude: bytes,
     ) -> tuple[int, str | None]:
         """Let git answer; returns the bytes it sent, and what was wrong with the request."""
-        git = upload_pack.git_for(served, _protocol(request))
+        prepared = await self._children.prepare(served, _protocol(request), *options)
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with ours:
             with theirs:
                 process = self._children.start(
-                    git,
-                    *upload_pack.arguments(served, *options),
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    limits=self._children.limits_for(served),
+                    prepared, stdin=theirs.fileno(), stdout=theirs.fileno()
                 )
             feeding = loop.create_task(self._feed(request, ours, process))
             watching = loop.create_task(self._children.wait(process, self._judge(request)))

@@ -93,7 +93,7 @@ class Node:
         self._accepting: list[asyncio.Task[None]] = []
         self._listeners: list[tuple[str, socket.socket]] = []
         self._gate = Gate()
-        self.children = Children(options.git_processes, options.git_memory)
+        self.children = Children(options.git_processes, options.git_memory, home.views)
         self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit)
         slots = SlotQueue()
         lists = Lists(self._reachable)

@@ -108,6 +108,9 @@ class RepositoryShelf:
         # A clone may hold reels of other repositories too; whoever calls for this one has no claim.
         if reel is None or reel.manifest.repository != self._repository:
             return None
+        # Of a publication that a crash cut short nothing is given, whoever knows its ids.
+        if not self.has_push(reel.manifest.end):
+            return None
         return reel if reel.is_available else None
 
     def heads(self) -> Sequence[HavePush]:

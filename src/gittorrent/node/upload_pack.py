@@ -1,11 +1,10 @@
 """How git's own upload-pack is run for a served repository.
 
-Rules: it sees nobody's configuration but the repository's, and what follows overrides that; it
-shows HEAD and the refs that are published, never ``refs/gittorrent``; it runs no hook and makes
-nothing in the repository; filters, and what git offers beside fetching, are the few that clones
-need, since each is work that a caller can ask for. Objects can be fetched by id: protocol version
-2 allows that anyway, and clients that verified an id elsewhere need it. Hidden refs are hidden, not
-secret: somebody who knows an object's id can fetch it, as from any git server.
+Rules: it serves a view of what is published (`gittorrent.repository.published_view`) and nothing
+else; it sees nobody's configuration, the carried repository's included; it runs no hook; filters,
+and what git offers beside fetching, are the few that clones need, since each is work that a caller
+can ask for. By id, versions 0 and 1 of git's protocol give commits that published refs reach,
+version 2 gives what the view has.
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from gittorrent.git.runner import Git
-    from gittorrent.node.catalogue import Served
+    from gittorrent.repository.published_view import PublishedView
 
 IDLE_SECONDS = 300
 """Time a caller may leave upload-pack waiting."""
 
 _VERSION = re.compile(rb"version=[0-2]\Z")
-_WILD = re.compile(r"[*?\[]")
 
 MAX_TREE_DEPTH = 1
 """Depth up to which clones without trees may have some; git itself asks for ``tree:0``."""
@@ -31,7 +29,11 @@ MAX_TREE_DEPTH = 1
 _SETTINGS = (
     "safe.directory=*",
     "core.hooksPath=/dev/null",
-    "uploadpack.allowAnySHA1InWant=true",
+    "uploadpack.allowTipSHA1InWant=false",
+    "uploadpack.allowAnySHA1InWant=false",
+    # Git checks this of commits only; of files and trees, which partial clones ask for, it gives
+    # whatever is there.
+    "uploadpack.allowReachableSHA1InWant=true",
     "uploadpack.allowRefInWant=false",
     "uploadpack.allowSidebandAll=false",
     "uploadpack.advertiseBundleURIs=false",
@@ -69,16 +71,14 @@ def protocol_of(extra: tuple[bytes, ...]) -> str | None:
     return next((word.decode("ascii") for word in extra if _VERSION.match(word)), None)
 
 
-def git_for(served: Served, protocol: str | None) -> Git:
+def git_for(view: PublishedView, protocol: str | None) -> Git:
     """Return git with the settings for serving one repository.
 
     Args:
-        served: the repository.
+        view: what is published of it.
         protocol: as ``protocol_of`` returned it.
     """
-    git = served.carried.git.with_config(
-        *_SETTINGS, *_FILTERS, *_FRUGAL, *hidden_refs(served.about.patterns)
-    )
+    git = view.git.with_config(*_SETTINGS, *_FILTERS, *_FRUGAL)
     if protocol is None:
         return git
     return replace(git, variables={"GIT_PROTOCOL": protocol})
@@ -91,18 +91,7 @@ def describe_end(status: int) -> str:
     return f"ended with status {status}" if status else "done"
 
 
-def hidden_refs(patterns: tuple[str, ...]) -> list[str]:
-    """Return the settings that hide every ref but those of ``patterns``; the last match counts.
-
-    Only whole namespaces and single refs can be shown this way. What a pattern with a ``*``
-    elsewhere than at its end selects stays hidden: it can be fetched by id, not be listed.
-    """
-    shown = [pattern.removesuffix("/*") for pattern in patterns]
-    lines = ["refs", *(f"!{name}" for name in shown if not _WILD.search(name)), "refs/gittorrent"]
-    return [f"transfer.hideRefs={line}" for line in lines]
-
-
-def arguments(served: Served, *options: str) -> tuple[str, ...]:
+def arguments(view: PublishedView, *options: str) -> tuple[str, ...]:
     """Return the command line for upload-pack."""
     timeout = f"--timeout={IDLE_SECONDS}"
-    return ("upload-pack", "--strict", timeout, *options, str(served.carried.layout.git_dir))
+    return ("upload-pack", "--strict", timeout, *options, str(view.directory))

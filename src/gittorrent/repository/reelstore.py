@@ -8,6 +8,7 @@ whole trees along. Either way the wire form can be served from the file in place
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -107,6 +108,16 @@ class ReelStore:
         found = []
         if self._layout.reels.is_dir():
             for path in sorted(self._layout.reels.glob("*.manifest")):
+                reel = self.get(ManifestId(path.name.removesuffix(".manifest")))
+                if reel is not None:
+                    found.append(reel)
+        return found
+
+    def readable(self) -> list[StoredReel]:
+        """Return every reel but those whose manifests are damaged, in order of manifest id."""
+        found = []
+        for path in sorted(self._layout.reels.glob("*.manifest")):
+            with suppress(ReelStoreError):
                 reel = self.get(ManifestId(path.name.removesuffix(".manifest")))
                 if reel is not None:
                     found.append(reel)

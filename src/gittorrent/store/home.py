@@ -9,6 +9,7 @@
     keys/                  signing keys made on request
     partial/<manifest id>/ downloads that are not finished
     cache/<repository id>.git  what the node keeps for clones of this machine, for a while
+    views/                 what git's own clients are served from
     run/                   what running processes are doing; the node's control socket
 
 Whoever may write to any of this decides what this user's clones take for granted, and which key
@@ -63,6 +64,11 @@ class Home(Struct, frozen=True):
     def cache(self) -> Path:
         """What the running node keeps for the clones of this machine."""
         return self.root / "cache"
+
+    @property
+    def views(self) -> Path:
+        """What is published of the repositories served, for git's own clients."""
+        return self.root / "views"
 
     @property
     def control(self) -> Path:

@@ -1,4 +1,4 @@
-"""Addresses, listeners, ranges of HTTP, and refs that are hidden."""
+"""Addresses, listeners, ranges of HTTP, and versions of git's protocol."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from gittorrent.node.connections import CannotListenError, open_listeners
 from gittorrent.node.http_static import RangeNotSatisfiable, parse_range
-from gittorrent.node.upload_pack import hidden_refs, protocol_of
+from gittorrent.node.upload_pack import protocol_of
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.addresses import caller_group, is_wildcard, plain_address, show_address
 from support import nodes
@@ -81,13 +81,6 @@ def test_only_plain_versions_reach_git() -> None:
     assert protocol_of((b"x=1", b"version=1")) == "version=1"
     for odd in (b"version=3", b"version=2:x", b"version=2\n", b"version=", b"v"):
         assert protocol_of((odd,)) is None
-
-
-def test_hidden_refs() -> None:
-    lines = hidden_refs(("refs/heads/*", "refs/notes/commits", "refs/pull/*/head"))
-    assert [line.partition("=")[2] for line in lines] == [
-        "refs", "!refs/heads", "!refs/notes/commits", "refs/gittorrent",
-    ]  # fmt: skip
 
 
 def test_ipv6_listener(carried: Carried, tmp_path: Path) -> None:

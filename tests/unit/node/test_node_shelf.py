@@ -82,6 +82,17 @@ def test_only_pushes_of_the_log_are_given(grown: Carried) -> None:
     assert shelf.manifest(ManifestId("../../config")) is None
 
 
+def test_reels_of_a_push_that_does_not_count_are_not_given(grown: Carried) -> None:
+    """Publishing puts the reel in place before the log: a crash between them leaves it there."""
+    last = next(r for r in grown.reels.all() if r.manifest.end == grown.log_store.ids()[-1])
+    lines = grown.log_store.path.read_bytes().splitlines(keepends=True)
+    grown.log_store.path.write_bytes(b"".join(lines[:-1]))
+    shelf = RepositoryShelf(grown)
+    assert len(shelf.all_offers()) == 2
+    assert shelf.manifest(last.id) is None
+    assert shelf.pack(last.id) is None
+
+
 def test_mirrors_are_capped_and_shuffled_with_the_recent_first(
     carried: Carried, tmp_path: Path
 ) -> None:

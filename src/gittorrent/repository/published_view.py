@@ -1,0 +1,277 @@
+"""A git repository that has what is published of a carried one, and nothing else.
+
+Git's own clients are served from here: refs and HEAD are what the log's head says, whatever the
+carried repository has by now, and the objects are those that were published. The carried repository
+is only read; its configuration, its other refs and its hooks mean nothing here.
+
+Where the objects come from:
+
+- A mirror received nothing but what was published: its object directory is used as it is.
+- The repository of an owner, or somebody's clone, has more. There the reels are used: they hold
+  what was published and no more. The packs of large ones appear by symbolic links, small ones are
+  unpacked. Where reels are missing, what the refs need is packed here anew. `is_whole` tells
+  whether everything was there to be found.
+
+Tracks on disk what it was made for, so that it is made again only after a change. Rules: objects
+come before the refs that need them; refs are replaced at once, by a rename; one process changes a
+view at a time, any number may be serving from it. Must not know callers.
+Source: docs/decisions/0025-stock-clients-see-what-was-published.md; gitrepository-layout(5).
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gittorrent.durable import locked, write_atomically
+from gittorrent.git import history, packs, scratch
+from gittorrent.git.refs import head_target
+from gittorrent.git.runner import Git, GitError
+from gittorrent.repository.carried import MIRROR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from gittorrent.ids import PushId, RefName, Refs
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.carried import Carried
+    from gittorrent.repository.reelstore import StoredReel
+
+VERSION = 1
+"""Changes when views of before have to be made anew."""
+
+LOOSE_LIMIT = 1000
+"""Objects of small reels beyond which they are packed: as many files cost each look-up a little."""
+
+BITMAP_OBJECTS = 10_000
+"""Objects from which on a bitmap is worth making: fewer are counted in 50 ms."""
+
+_PACK_SUFFIXES = ("pack", "rev", "idx")
+"""In the order to link them: git looks for an index, so the pack has to be there first."""
+
+
+class PublishedView:
+    """What is published of one carried repository.
+
+    Args:
+        carried: the repository.
+        directory: the view's own git directory; made when it is first refreshed.
+    """
+
+    def __init__(self, carried: Carried, directory: Path) -> None:
+        self._carried = carried
+        self.directory = directory
+        self.is_whole = False
+        self.git = Git(directory)
+
+    @property
+    def object_folder(self) -> Path:
+        """The object directory that is served."""
+        return self.git.objects or self.directory / "objects"
+
+    @property
+    def wants_packing(self) -> bool:
+        """Tell whether packing and a bitmap would pay."""
+        if self.git.objects is not None:
+            return False  # the mirror's own housekeeping sees to it
+        folder = self.directory / "objects" / "pack"
+        indexes = list(folder.glob("*.idx"))
+        size = sum(index.stat().st_size for index in indexes)
+        bitmap = folder / "multi-pack-index"
+        made = bitmap.stat().st_mtime_ns if bitmap.exists() else 0
+        newer = any(index.lstat().st_mtime_ns > made for index in indexes)
+        if newer and size // self._row > BITMAP_OBJECTS:
+            return True
+        return packs.count_loose(self.git)[0] > LOOSE_LIMIT
+
+    @property
+    def packing(self) -> tuple[str, ...]:
+        """The git command that packs loose objects and makes a bitmap for all packs."""
+        return ("repack", "-d", "-q", "--write-midx", "--write-bitmap-index")
+
+    @property
+    def _row(self) -> int:
+        return self._carried.object_format.raw_size + 8
+
+    def refresh(self) -> None:
+        """Make the view what the log's head says.
+
+        Raises:
+            GitTorrentError: the log or its newest references are damaged.
+            OSError: the repository is gone, or there is no room for the view.
+        """
+        with locked(self.directory.with_suffix(".lock")):
+            log = self._carried.log()
+            reels = self._reels(log)
+            state = self._state(log, reels)
+            if self._carried.about.role == MIRROR:
+                self.git = Git(self.directory, objects=self._carried.layout.objects.absolute())
+            done = self._recorded()
+            if done.get("state") != state:
+                self._prepare()
+                is_whole = self._take_objects(log, reels)
+                self._show(log)
+                # Last, since it says that all of this was done.
+                done = {"is_whole": is_whole, "state": state}
+                write_atomically(self._stamp, json.dumps(done).encode("ascii"))
+            self.is_whole = bool(done["is_whole"])
+
+    @property
+    def _stamp(self) -> Path:
+        return self.directory / "made-for.json"
+
+    def _state(self, log: VerifiedLog, reels: Sequence[StoredReel]) -> list[object]:
+        """Return everything that the view follows from."""
+        about = self._carried.about
+        ends = [reel.id for reel in reels]
+        return [VERSION, about.role, log.head, ends if about.role != MIRROR else []]
+
+    def _recorded(self) -> dict[str, object]:
+        try:
+            found = json.loads(self._stamp.read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _prepare(self) -> None:
+        if not (self.directory / "HEAD").exists():
+            scratch.make(self.directory, self._carried.object_format)
+
+    def _reels(self, log: VerifiedLog) -> list[StoredReel]:
+        """Return the reels that lead from the beginning of history onwards, in that order."""
+        rank = {push: number for number, push in enumerate(log.ids)}
+        found = [
+            reel
+            for reel in self._carried.reels.readable()
+            if reel.manifest.repository == log.repository
+            and reel.manifest.end in rank
+            and reel.is_available
+        ]
+        found.sort(key=lambda reel: (rank[reel.manifest.end], reel.id))
+        reached: set[PushId | None] = {None}
+        leading = []
+        for reel in found:
+            if reel.manifest.start in reached:
+                reached.add(reel.manifest.end)
+                leading.append(reel)
+        return leading
+
+    def _take_objects(self, log: VerifiedLog, reels: Sequence[StoredReel]) -> bool:
+        """Take in the objects of reels; tells whether they are all that the refs need."""
+        if self._carried.about.role == MIRROR or log.head is None:
+            return True
+        store = self._carried.reels
+        self._link([reel.pack for reel in reels if not store.is_small(reel.manifest)])
+        small = [reel for reel in reels if store.is_small(reel.manifest)]
+        if _works(lambda: self._unpack(small)) and _works(lambda: self._has_all(log, reels)):
+            return True
+        return _works(lambda: self._copy(log))
+
+    def _has_all(self, log: VerifiedLog, reels: Sequence[StoredReel]) -> bool:
+        """Tell whether the reels were all that the refs need."""
+        if not reels:
+            return not log.refs
+        newest = reels[-1].manifest.end
+        known = set(self._carried.log_store.refs_at_in(log, newest).values())
+        tips = sorted(set(log.refs.values()) - known)
+        return not tips or history.is_connected(self.git, tips, sorted(known))
+
+    def _copy(self, log: VerifiedLog) -> bool:
+        """Pack what the refs need from the repository itself: dear, and only where reels lack.
+
+        Raises:
+            GitError: it is not there either.
+        """
+        tips = "".join(f"{oid}\n" for oid in sorted(set(log.refs.values())))
+        folder = self.directory / "objects" / "pack"
+        words = ("pack-objects", "--revs", "--quiet", "--delta-base-offset", str(folder / "pack"))
+        made = self._carried.git.run(*words, stdin=tips.encode("ascii")).decode("ascii").strip()
+        # It has all that is needed: what was made here before would gather.
+        (self.directory / "unpacked").unlink(missing_ok=True)
+        (folder / "multi-pack-index").unlink(missing_ok=True)
+        for old in sorted(folder.glob("pack-*")):
+            if old.stem != f"pack-{made}" and not old.is_symlink():
+                old.unlink()
+        return True
+
+    def _link(self, wanted: Iterable[Path]) -> None:
+        """Let the packs wanted appear here, and no others that lie elsewhere."""
+        folder = self.directory / "objects" / "pack"
+        sources = {pack.stem: pack.absolute() for pack in wanted}
+        for link in sorted(folder.iterdir(), reverse=True):
+            source = sources.get(link.stem)
+            if link.is_symlink() and link.readlink() != (
+                source and source.with_suffix(link.suffix)
+            ):
+                # An index of all packs that names a missing one would be in git's way.
+                (folder / "multi-pack-index").unlink(missing_ok=True)
+                link.unlink()
+        for pack in sources.values():
+            for suffix in _PACK_SUFFIXES:
+                source, link = pack.with_suffix(f".{suffix}"), folder / f"{pack.stem}.{suffix}"
+                if source.exists() and not link.is_symlink():
+                    link.symlink_to(source)
+
+    def _unpack(self, reels: Sequence[StoredReel]) -> bool:
+        """Take in the objects of small reels.
+
+        Raises:
+            GitError: their bases are missing.
+        """
+        noted = self.directory / "unpacked"
+        with suppress(FileNotFoundError):
+            done = set(noted.read_text(encoding="ascii").split())
+            reels = [reel for reel in reels if reel.id not in done]
+        for reel in reels:
+            packs.unpack_file(Git(self.directory), reel.pack)
+            with noted.open("a", encoding="ascii") as file:
+                file.write(f"{reel.id}\n")
+        return True
+
+    def _show(self, log: VerifiedLog) -> None:
+        """Make refs and HEAD what the log's head says, each at once."""
+        write_atomically(self.directory / "packed-refs", _packed_refs(self.git, log.refs))
+        if log.head is not None:
+            write_atomically(self.directory / "HEAD", b"ref: " + self._branch(log) + b"\n")
+
+    def _branch(self, log: VerifiedLog) -> RefName:
+        """Return the branch that HEAD names: the policy's, as long as it is published.
+
+        An owner who renamed it may have had no new policy yet; the repository's own HEAD counts
+        then, if that is published.
+        """
+        policy = log.policy.policy.head
+        if policy in log.refs:
+            return policy
+        own = head_target(self._carried.git)
+        return own if own is not None and own in log.refs else policy
+
+
+def _works(attempt: Callable[[], bool]) -> bool:
+    """Tell whether an attempt succeeded; it fails where objects are missing.
+
+    Raises:
+        GitError: this machine let git down.
+    """
+    try:
+        return attempt()
+    except GitError as error:
+        if error.is_own_trouble:
+            raise
+        return False
+
+
+def _packed_refs(git: Git, refs: Refs) -> bytes:
+    """Return the content of ``packed-refs``, with what tags point at (git-pack-refs(1))."""
+    values = sorted(set(refs.values()))
+    peeled = dict(zip(values, history.peel(git, values), strict=True))
+    lines = [b"# pack-refs with: peeled fully-peeled sorted \n"]
+    for name in sorted(refs):
+        oid = refs[name]
+        lines.append(oid.encode("ascii") + b" " + name + b"\n")
+        target = peeled[oid]
+        if target is not None and target != oid:
+            lines.append(b"^" + target.encode("ascii") + b"\n")
+    return b"".join(lines)

@@ -365,6 +365,23 @@ def test_verify_finds_damage(owner: Person, origin: Path) -> None:
     assert said["findings"][0]["subject"]
 
 
+def test_what_is_not_published_is_said(owner: Person, origin: Path) -> None:
+    publish(owner, origin)
+    (row,) = json.loads(owner.gittorrent("status", "--json").ok().out)["repositories"]
+    assert (row["unpublished"], row["not_published"]) == ([], "")
+    gitcmd.git(origin, "branch", "one", "main")
+    gitcmd.git(origin, "branch", "two", "main")
+    said = "2 branches not published"
+    assert f"project: {said}" in owner.gittorrent("status").ok().out
+    (row,) = json.loads(owner.gittorrent("status", "--json").ok().out)["repositories"]
+    named = [{"ref": f"refs/heads/{name}", "change": "added"} for name in ("one", "two")]
+    assert (row["unpublished"], row["not_published"]) == (named, said)
+    assert said in owner.gittorrent("verify", origin).ok().out
+    assert json.loads(owner.gittorrent("verify", origin, "--json").ok().out)["unpublished"] == named
+    publish(owner, origin)
+    assert said not in owner.gittorrent("status").ok().out
+
+
 def test_keys_of_the_user(owner: Person, origin: Path, tmp_path: Path) -> None:
     """Git's own signing key is the default; a key file can be named; --new-key makes one once."""
     subprocess.run(

@@ -11,7 +11,9 @@ import click
 from gittorrent.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from gittorrent.repository.unpublished import Unpublished
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 verbose_option = click.option(
@@ -38,6 +40,11 @@ def count(number: int, noun: str) -> str:
     """Return a number with its noun, such as ``1 ref`` or ``2 refs``."""
     plural = f"{noun[:-1]}ies" if noun.endswith("try") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"
+
+
+def list_unpublished(refs: Iterable[Unpublished]) -> list[dict[str, str]]:
+    """Return refs that are not published, as --json shows them."""
+    return [{"ref": ref.shown, "change": ref.change} for ref in refs]
 
 
 class StepProgress:

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from gittorrent.cli.output import count, json_option, print_json, print_table
+from gittorrent.cli.output import count, json_option, list_unpublished, print_json, print_table
 from gittorrent.repository.carried import Carried, object_format_of
+from gittorrent.repository.unpublished import describe_unpublished, unpublished_refs
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.store.snapshot import read_snapshots
@@ -64,6 +65,9 @@ def _show(found: dict[str, Any]) -> None:
         names = ("name", "role", "pushes", "reels", "mirrors", "path")
         head = tuple(name.upper() for name in names)
         print_table(head, [tuple(str(row[k]) for k in names) for row in rows])
+        for row in rows:
+            if row["not_published"]:
+                click.echo(f"{row['name']}: {row['not_published']}")
     else:
         click.echo("no repositories yet: publish or mirror one")
     for process in found["processes"]:
@@ -187,6 +191,8 @@ def _look(row: CarriedRow, database: Database) -> dict[str, object]:
         "pushes": 0,
         "reels": 0,
         "latest": None,
+        "unpublished": [],
+        "not_published": "",
         "mirrors": len(database.mirrors(row.repository_id, int(time.time()))),
     }
     path = Path(row.path)
@@ -198,4 +204,7 @@ def _look(row: CarriedRow, database: Database) -> dict[str, object]:
     found["pushes"] = len(ids)
     found["latest"] = ids[-1] if ids else None
     found["reels"] = sum(1 for reel in carried.reels.all() if reel.is_available)
+    differing = unpublished_refs(carried)
+    found["unpublished"] = list_unpublished(differing)
+    found["not_published"] = describe_unpublished(differing)
     return found

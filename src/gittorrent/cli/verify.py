@@ -7,9 +7,17 @@ from pathlib import Path
 
 import click
 
-from gittorrent.cli.output import StepProgress, count, json_option, print_json, quiet_option
+from gittorrent.cli.output import (
+    StepProgress,
+    count,
+    json_option,
+    list_unpublished,
+    print_json,
+    quiet_option,
+)
 from gittorrent.printable import paragraph
 from gittorrent.repository.carried import open_carried
+from gittorrent.repository.unpublished import describe_unpublished
 from gittorrent.repository.verify import Verifier
 
 
@@ -20,7 +28,7 @@ from gittorrent.repository.verify import Verifier
 def verify(repository: Path, quiet: bool, as_json: bool) -> None:
     """Check everything a carried repository holds: signatures, log, reels, parts, objects.
 
-    Ends with 1 when anything does not hold.
+    Ends with 1 when anything does not hold. Refs that are not published yet are no fault.
 
     \b
     Example:
@@ -41,6 +49,7 @@ def verify(repository: Path, quiet: bool, as_json: bool) -> None:
                 "parts": result.parts,
                 "refs": result.refs,
                 "findings": [{"subject": f.subject, "problem": f.problem} for f in result.findings],
+                "unpublished": list_unpublished(result.unpublished),
             }
         )
     else:
@@ -54,4 +63,7 @@ def verify(repository: Path, quiet: bool, as_json: bool) -> None:
                 f"{verdict}: {count(result.entries, 'log entry')}, {count(result.refs, 'ref')},"
                 f" {count(result.reels, 'reel')}, {count(result.parts, 'part')}"
             )
+            if result.unpublished:
+                click.echo(f"{describe_unpublished(result.unpublished)}; others see them after")
+                click.echo(f"  gittorrent publish {carried.layout.git_dir}")
     sys.exit(1 if result.findings else 0)

@@ -26,6 +26,11 @@ def read_refs(git: Git, *prefixes: str) -> Refs:
     return refs
 
 
+def list_refs(git: Git, *prefixes: str) -> bytes:
+    """Return the refs below ``prefixes`` by name, a line each: value, tab, name."""
+    return git.run("for-each-ref", "--format=%(objectname)%09%(refname)", *prefixes)
+
+
 def read_ref(git: Git, name: str) -> Oid | None:
     """Return what one ref points at, None when there is no such ref."""
     done = git.attempt("rev-parse", "--verify", "--quiet", "--end-of-options", name)

@@ -187,6 +187,11 @@ class Carried:
         found = git_refs.read_refs(self.git, *prefixes)
         return {name: oid for name, oid in found.items() if not is_reserved(name)}
 
+    def published_listing(self) -> bytes:
+        """Return the same refs as a references tag lists them, without taking them apart."""
+        prefixes = [pattern.removesuffix("/*") for pattern in self.about.patterns]
+        return git_refs.list_refs(self.git, *prefixes)
+
     def prepare_settings(self) -> None:
         """Set what keeps reel packs whole; the owner's other settings are left alone."""
         set_config(

@@ -18,6 +18,7 @@ from gittorrent.git.refs import read_ref
 from gittorrent.push.log import changes_between
 from gittorrent.repository.carried import CLONE, MIRROR
 from gittorrent.repository.layout import LOG_REF
+from gittorrent.repository.unpublished import unpublished_refs
 from gittorrent.trust.signature import verify
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
+    from gittorrent.repository.unpublished import Unpublished
 
 _CONTENT = re.compile(r"error in (?:blob|tree|commit|tag) [0-9a-f]{40,64}: ")
 """How fsck speaks of objects whose content git would not make today; they are whole."""
@@ -52,6 +54,7 @@ class Verification(Struct, frozen=True):
         parts: parts whose digests were checked.
         refs: refs checked.
         findings: what does not hold; empty when all is well.
+        unpublished: refs of the owner's that are not what was published, which is no fault.
     """
 
     entries: int
@@ -59,6 +62,7 @@ class Verification(Struct, frozen=True):
     parts: int
     refs: int
     findings: tuple[Finding, ...]
+    unpublished: tuple[Unpublished, ...] = ()
 
 
 class Verifier:
@@ -97,6 +101,7 @@ class Verifier:
             parts=self._parts,
             refs=0 if log is None else len(log.refs),
             findings=tuple(self._findings),
+            unpublished=() if log is None else tuple(unpublished_refs(self._carried)),
         )
 
     def _find(self, subject: str, problem: object) -> None:

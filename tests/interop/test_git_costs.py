@@ -160,6 +160,21 @@ def test_who_gives_up_waiting_is_forgotten(narrow: Served, large: Carried, tmp_p
         wait_until(lambda: narrow.node.children.turns.waiting == 0, "it is forgotten")
 
 
+@pytest.mark.parametrize("version", ["0", "2"])
+@pytest.mark.parametrize("git", GITS)
+def test_who_waits_in_vain_is_told(large: Carried, tmp_path: Path, git: str, version: str) -> None:
+    options = replace(nodes.LOOPBACK, git_processes=1, git_wait=0.0)
+    person = somebody(tmp_path / "p", git)
+    with (
+        nodes.serving(large, home=nodes.make_home(tmp_path / "h"), options=options) as served,
+        greedy(served, large),
+    ):
+        wait_until(lambda: len(git_processes(tmp_path)) == 1, "git works for the first")
+        for base in (served.git, served.http):
+            done = person.git("-c", f"protocol.version={version}", "ls-remote", f"{base}/project")
+            assert "remote error: this mirror is busy" in done.err
+
+
 def test_memory_of_git_is_bounded(large: Carried, tmp_path: Path) -> None:
     """With hardly any memory git fails, says so to its caller, and the node goes on."""
     options = replace(nodes.LOOPBACK, git_memory=64 << 10)

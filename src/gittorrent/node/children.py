@@ -19,7 +19,7 @@ from msgspec import Struct
 from gittorrent.node import upload_pack
 from gittorrent.node.events import EventLog
 from gittorrent.node.git_limits import BASE_MEMORY, count_packed, limits_for
-from gittorrent.node.git_turns import PROCESSES, GitTurns
+from gittorrent.node.git_turns import PROCESSES, WAIT_SECONDS, GitTurns
 from gittorrent.node.views import Views
 from gittorrent.repository.niceness import start_yielding
 
@@ -56,6 +56,7 @@ class Children:
         total: callers that git works for at once.
         base_memory: bytes that each process may ask for, before what objects need.
         views: directory for the views that are served; None for a temporary one.
+        wait_seconds: time after which callers are told that git works for others.
     """
 
     def __init__(
@@ -63,10 +64,11 @@ class Children:
         total: int = PROCESSES,
         base_memory: int = BASE_MEMORY,
         views: Path | None = None,
+        wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self._base_memory = base_memory
         self._running: set[subprocess.Popen[bytes]] = set()
-        self.turns = GitTurns(total)
+        self.turns = GitTurns(total, wait_seconds=wait_seconds)
         self.views = Views(views, self._pack)
 
     def __len__(self) -> int:

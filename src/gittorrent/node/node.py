@@ -22,7 +22,7 @@ from gittorrent.node.events import EventLog
 from gittorrent.node.gate import Gate
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_listener import GitListener
-from gittorrent.node.git_turns import PROCESSES
+from gittorrent.node.git_turns import PROCESSES, WAIT_SECONDS
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
 from gittorrent.node.services import Lists, Reachable
@@ -60,6 +60,7 @@ class Options(Struct, frozen=True):
         keep: what is kept for clones of this machine.
         git_processes: callers that stock git works for at once.
         git_memory: bytes that a process of git's may ask for, before what objects need.
+        git_wait: seconds after which callers are told that git works for others.
     """
 
     git: tuple[tuple[str, int], ...] = ()
@@ -72,6 +73,7 @@ class Options(Struct, frozen=True):
     keep: KeepOptions = field(default_factory=KeepOptions)
     git_processes: int = PROCESSES
     git_memory: int = BASE_MEMORY
+    git_wait: float = WAIT_SECONDS
 
 
 class Node:
@@ -93,7 +95,9 @@ class Node:
         self._accepting: list[asyncio.Task[None]] = []
         self._listeners: list[tuple[str, socket.socket]] = []
         self._gate = Gate()
-        self.children = Children(options.git_processes, options.git_memory, home.views)
+        self.children = Children(
+            options.git_processes, options.git_memory, home.views, options.git_wait
+        )
         self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit)
         slots = SlotQueue()
         lists = Lists(self._reachable)

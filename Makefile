@@ -44,7 +44,8 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 # The compiled indexer is optional: without cargo, or with one too old, git index-pack is used.
-$(NATIVE): $(STAMP) $(wildcard native/*.toml native/Cargo.lock native/src/*.rs native/core/src/*.rs)
+$(NATIVE): $(STAMP) $(wildcard native/*.toml native/Cargo.lock native/*/Cargo.toml native/src/*.rs \
+           native/core/src/*.rs native/deflate/src/*.rs)
 	@if ! command -v cargo >/dev/null; then \
 	  echo 'indexer: git index-pack (cargo is not installed)'; \
 	elif echo 'building the compiled indexer ...' && \

@@ -1,10 +1,33 @@
-"""Indexes git packs as they arrive."""
+"""Indexes git packs as they arrive, and deflates those of reels."""
 
 from collections.abc import Callable
 from os import PathLike
 from typing import final
 
 __version__: str
+ZLIB_VERSION: str
+"""Version of the stock zlib built in, whose bytes `deflate_pack` makes."""
+
+def deflate_pack(
+    source: int,
+    target: str | PathLike[str],
+    *,
+    object_format: str = "sha1",
+    threads: int = 0,
+) -> tuple[int, int, str]:
+    """Write a pack anew with every entry deflated as git does on stock zlib at level 6.
+
+    ``source`` is the descriptor of a file or pipe with the pack, which is read to its end and stays
+    open; ``git pack-objects`` with compression 0 makes one that is the same whatever zlib it runs
+    on. ``target`` is created or replaced. Entries stay what they are, in their order; distances of
+    offset deltas and the trailer are made right. ``threads`` deflate side by side, 0 for one per
+    CPU. Memory is bounded, but for 16 bytes for each entry.
+
+    Returns the number of entries, the size in bytes, and the trailer in hexadecimal. Raises
+    CorruptPack for what is no pack, its trailer included, OSError, or ValueError for impossible
+    arguments; ``target`` holds anything then. May be called from any thread; lets go of the
+    interpreter.
+    """
 
 class IndexerError(Exception):
     """Root of this module's own exceptions."""

@@ -6,9 +6,12 @@ use pack_index::config::Config;
 use pack_index::engine::Progress;
 use pack_index::error::{Error, Fault, Result};
 use pack_index::finish::{Finish, Repository};
+use pack_index::hash::Algorithm;
 use pack_index::object::Kind;
 use pack_index::oid::Oid;
 use pack_index::Engine;
+use pyo3::exceptions::PyValueError;
+use pyo3::PyResult;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -133,6 +136,16 @@ impl<const W: usize> Indexing for Handle<W> {
     fn cancel(&self) {
         self.engine.fail(Error::new(Fault::Cancelled, "indexing was cancelled"));
         self.join();
+    }
+}
+
+/// The hash of an object format, given by git's name for it.
+pub fn algorithm_of(object_format: &str, detect_collisions: bool) -> PyResult<Algorithm> {
+    match (object_format, detect_collisions) {
+        ("sha1", true) => Ok(Algorithm::Sha1Checked),
+        ("sha1", false) => Ok(Algorithm::Sha1),
+        ("sha256", _) => Ok(Algorithm::Sha256),
+        _ => Err(PyValueError::new_err("object_format is neither 'sha1' nor 'sha256'")),
     }
 }
 

@@ -1,9 +1,10 @@
-//! Python's way to [`pack_index`].
+//! Python's way to [`pack_index`] and [`pack_deflate`].
 //!
 //! Names and offsets cross as `str` and `int`; nothing else of Python's gets in. Every call that
 //! may wait lets go of the interpreter first, and the workers never take hold of it: only
 //! `finish`, in the caller's own thread, calls back for bases and for zlib.
 
+mod deflating;
 mod errors;
 mod handle;
 mod repository;
@@ -53,12 +54,7 @@ impl Indexer {
         largest_object: u64,
         spill_dir: Option<PathBuf>,
     ) -> PyResult<Self> {
-        let algorithm = match (object_format, detect_collisions) {
-            ("sha1", true) => Algorithm::Sha1Checked,
-            ("sha1", false) => Algorithm::Sha1,
-            ("sha256", _) => Algorithm::Sha256,
-            _ => return Err(PyValueError::new_err("object_format is neither 'sha1' nor 'sha256'")),
-        };
+        let algorithm = handle::algorithm_of(object_format, detect_collisions)?;
         let checksum = checksum_hex
             .map(|hex| {
                 handle::bytes_of_hex(hex)
@@ -197,6 +193,8 @@ impl From<handle::Finished> for Summary {
 fn gittorrent_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Indexer>()?;
     module.add_class::<Summary>()?;
+    module.add_function(wrap_pyfunction!(deflating::deflate_pack, module)?)?;
+    module.add("ZLIB_VERSION", pack_deflate::zlib::version())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::register(module)
 }

@@ -8,6 +8,10 @@ use crate::oid::Oid;
 
 /// No header is longer: 10 bytes of type and size, then at most a 32-byte id.
 pub const LONGEST_HEADER: usize = 10 + 32;
+/// Type of an entry that is a delta against an entry before it.
+pub const OFFSET_DELTA: u8 = 6;
+/// Type of an entry that is a delta against an object by name.
+pub const NAME_DELTA: u8 = 7;
 
 /// What an entry holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,14 +54,14 @@ pub fn parse<const W: usize>(bytes: &[u8], offset: u64) -> Result<Option<Header<
         shift += 7;
     }
     let body = match first >> 4 & 7 {
-        6 => match parse_distance(&bytes[at..], offset)? {
+        OFFSET_DELTA => match parse_distance(&bytes[at..], offset)? {
             None => return Ok(None),
             Some((distance, used)) => {
                 at += used;
                 Body::OffsetDelta(offset - distance)
             }
         },
-        7 => {
+        NAME_DELTA => {
             let Some(id) = bytes.get(at..at + Oid::<W>::BYTES) else { return Ok(None) };
             at += Oid::<W>::BYTES;
             match Oid::from_bytes(id) {
@@ -95,7 +99,12 @@ fn parse_distance(bytes: &[u8], offset: u64) -> Result<Option<(u64, usize)>> {
 
 /// Appends the header of a whole object of `size` bytes, as git writes it.
 pub fn write_whole(kind: Kind, size: u64, out: &mut Vec<u8>) {
-    let mut byte = (kind as u8) << 4 | (size & 0x0f) as u8;
+    write_size(kind as u8, size, out);
+}
+
+/// Appends the part of a header that all entries have: the number of its type, and its size.
+pub fn write_size(number: u8, size: u64, out: &mut Vec<u8>) {
+    let mut byte = number << 4 | (size & 0x0f) as u8;
     let mut rest = size >> 4;
     while rest != 0 {
         out.push(byte | 0x80);
@@ -103,6 +112,21 @@ pub fn write_whole(kind: Kind, size: u64, out: &mut Vec<u8>) {
         rest >>= 7;
     }
     out.push(byte);
+}
+
+/// Appends how far back the base of an offset delta lies, as git writes it.
+pub fn write_distance(distance: u64, out: &mut Vec<u8>) {
+    let mut bytes = [0; 10];
+    let mut at = bytes.len() - 1;
+    bytes[at] = (distance & 0x7f) as u8;
+    let mut rest = distance >> 7;
+    while rest != 0 {
+        rest -= 1;
+        at -= 1;
+        bytes[at] = (rest & 0x7f) as u8 | 0x80;
+        rest >>= 7;
+    }
+    out.extend_from_slice(&bytes[at..]);
 }
 
 #[cfg(test)]
@@ -127,6 +151,18 @@ mod tests {
         assert!(parse::<5>(&[0x65, 0x00], 1000).is_err());
         assert!(parse::<5>(&[0x65, 0x0c], 12).is_err());
         assert!(parse::<5>(&[[0x65].as_slice(), &[0xff; 12]].concat(), 1000).is_err());
+    }
+
+    #[test]
+    fn distances_round_trip() {
+        for distance in [1, 127, 128, 255, 16_511, 16_512, 2_113_663, 2_113_664, 1 << 40] {
+            let mut bytes = Vec::new();
+            write_size(OFFSET_DELTA, 5, &mut bytes);
+            write_distance(distance, &mut bytes);
+            let header = parse::<5>(&bytes, 1 << 41).unwrap().unwrap();
+            assert_eq!(header.body, Body::OffsetDelta((1 << 41) - distance));
+            assert_eq!(header.length, bytes.len());
+        }
     }
 
     #[test]

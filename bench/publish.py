@@ -29,7 +29,8 @@ from frame import (
 from measure import MIB, Usage, children_of, run
 from scene import Published, Scene, pack_bytes, program, remove, staged
 
-from gittorrent.repository.native_indexing import is_available
+from gittorrent.native import is_available
+from gittorrent.reel.selftest import find_encoder
 
 SIZE_LIMIT = 0.97
 """Of the pack that git repack -adf makes."""
@@ -115,8 +116,9 @@ def measure(arguments: Arguments) -> Report:
         ),
     )
     indexer = "gittorrent-native" if is_available() else "git index-pack"
+    deflater = "gittorrent-native" if find_encoder().deflates else "git"
     method = (
-        f"{objects} objects. The reel's pack is indexed by {indexer}.",
+        f"{objects} objects. The reel's pack is deflated by {deflater} and indexed by {indexer}.",
         "Peak: largest process of each command. `git repack -adf` writes a",
         "bitmap too, which publishing leaves to the tidying that follows it in the background.",
     )

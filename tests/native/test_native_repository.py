@@ -18,16 +18,12 @@ from gittorrent.errors import LocalError
 from gittorrent.git import scratch
 from gittorrent.git.runner import Git
 from gittorrent.ids import OBJECT_FORMATS, SHA1, Oid, PushId, RepositoryId
+from gittorrent.native import SWITCH
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.manifest import Manifest, Segment
 from gittorrent.repository.index_settings import IndexSettings
 from gittorrent.repository.indexing import GitIndexer, Indexer, PackBrokenError, feeding
-from gittorrent.repository.native_indexing import (
-    SWITCH,
-    NativeIndexer,
-    choose_indexer,
-    index_own_pack,
-)
+from gittorrent.repository.native_indexing import NativeIndexer, choose_indexer, index_own_pack
 from support import gitcmd
 from support.repositories import Builder, prose
 

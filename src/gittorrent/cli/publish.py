@@ -92,7 +92,7 @@ def publish(
         signer = _signer(key, new_key, config, home, say)
         progress = StepProgress(quiet=quiet or as_json)
         try:
-            publisher = Publisher(carried, signer, _author(found.git_dir), progress)
+            publisher = Publisher(carried, signer, _author(found.git_dir), progress, say)
             done = publisher.publish(_name(carried, found, name), patterns)
         finally:
             progress.close()

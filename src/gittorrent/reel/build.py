@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +16,15 @@ from typing import IO, TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from gittorrent.errors import GitTorrentError
 from gittorrent.git import history, scratch
-from gittorrent.git.runner import GitError
-from gittorrent.git.version import git_version
 from gittorrent.reel import segments as cutting
-from gittorrent.reel.encoder import ENCODER_VERSION, pack_objects_command
+from gittorrent.reel.encoder import ENCODER_VERSION
 from gittorrent.reel.manifest import Manifest, Segment
 from gittorrent.reel.order import Commit, canonical_order
 from gittorrent.reel.pack import HEADER_SIZE, pack_header, parse_pack_header
+from gittorrent.reel.packing import ReelError
 from gittorrent.reel.parts import choose_part_size
+from gittorrent.reel.selftest import find_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,11 +37,6 @@ Progress = "Callable[[str, int, int], None]"
 """Called as progress(phase, done, total) with counts of objects."""
 
 _COPY = 1 << 20
-_GIT_PROGRESS = re.compile(rb"(Compressing|Writing) objects:\s+\d+% \((\d+)/(\d+)\)")
-
-
-class ReelError(GitTorrentError):
-    """Git did not produce what the definition says; nothing was kept."""
 
 
 class Plan(Struct):
@@ -128,7 +121,8 @@ def build_reel(
         start: what the refs of the start push point to; empty from the beginning of history.
         end: what the refs of the end push point to.
         work: empty directory for intermediate files and the pack, which stays there.
-        processes: segments encoded at the same time; the number of cores by default.
+        processes: segments encoded, or threads that deflate, at the same time; the number of
+            cores by default.
         progress: told how far it is.
         smallest_target: for tests only, see `gittorrent.reel.segments.choose_target`.
 
@@ -143,11 +137,8 @@ def build_reel(
         plan = plan_reel(git, start, end, work, progress=progress, smallest_target=smallest_target)
         if plan is None:
             return None
-        workers = min(processes or os.cpu_count() or 1, len(plan.segments))
         meter = _Meter(plan, progress)
-        with ThreadPoolExecutor(workers) as pool:
-            jobs = range(len(plan.segments))
-            packs = list(pool.map(lambda n: _encode(git, plan, n, meter), jobs))
+        packs = _encode(git, plan, object_format, processes or os.cpu_count() or 1, meter)
     progress("joining", 0, plan.objects)
     return _join(plan, packs, object_format, work / "reel.pack")
 
@@ -350,26 +341,27 @@ class _Meter:
             self._progress("encoding", int(done), self._plan.objects)
 
 
-def _encode(git: Git, plan: Plan, number: int, meter: _Meter) -> Path:
-    """Encode one segment into its own pack file and return the path."""
-    words = pack_objects_command(git_version())
-    source, target = plan.directory / f"{number}.in", plan.directory / f"{number}.pack"
-    with source.open("rb") as stdin, target.open("wb") as stdout:
-        process = git.start(*words, "--progress", stdin=stdin, stdout=stdout)
-        assert process.stderr is not None
-        said = b""
-        while chunk := process.stderr.read1(4096):  # type: ignore[attr-defined]
-            said = (said + chunk)[-4096:]
-            if shown := _GIT_PROGRESS.findall(said):
-                phase, done, total = shown[-1]
-                share = int(done) / max(1, int(total))
-                meter.update(number, 0.8 * share if phase == b"Compressing" else 0.8 + 0.2 * share)
-        process.stderr.close()
-        if process.wait() != 0:
-            raise GitError(["pack-objects"], process.returncode, said, str(git.objects))
-    meter.update(number, 1.0)
-    source.unlink()
-    return target
+def _encode(
+    git: Git, plan: Plan, object_format: ObjectFormat, processes: int, meter: _Meter
+) -> list[Path]:
+    """Encode segments side by side, each into its own pack file; returns the paths in order."""
+    encoder = find_encoder()
+    workers = min(processes, len(plan.segments))
+    threads = max(1, processes // workers)
+
+    def encode(number: int) -> Path:
+        source, target = plan.directory / f"{number}.in", plan.directory / f"{number}.pack"
+
+        def report(share: float) -> None:
+            meter.update(number, share)
+
+        encoder.pack(git, source, target, object_format, threads, report)
+        report(1.0)
+        source.unlink()
+        return target
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(encode, range(len(plan.segments))))
 
 
 def _join(plan: Plan, packs: list[Path], object_format: ObjectFormat, path: Path) -> ReelPack:

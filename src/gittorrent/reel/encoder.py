@@ -11,11 +11,9 @@ ENCODER_VERSION = 1
 """Names these options together with the rules for joining and cutting into parts."""
 
 _PINNED = (
-    "core.compression=-1",
     "core.looseCompression=-1",
     "core.bigFileThreshold=512m",
     "core.attributesFile=/dev/null",
-    "pack.compression=-1",
     "pack.windowMemory=0",
     "pack.deltaCacheSize=256m",
     "pack.deltaCacheLimit=1000",
@@ -37,18 +35,23 @@ _FLAGS = (
     "--depth=50",
 )
 
+_LEVEL = {True: "-1", False: "0"}
+"""Compression by whether git is to deflate: zlib's default level, or none."""
+
 FIRST_GIT_WITH_NAME_HASH = (2, 49)
 """From this git on the name-hash function can be chosen, so it must be."""
 
 
-def pack_objects_command(git_version: tuple[int, ...]) -> list[str]:
+def pack_objects_command(git_version: tuple[int, ...], *, deflated: bool = True) -> list[str]:
     """Return the words after ``git`` that encode one segment.
 
     Args:
         git_version: of the git that will run, such as (2, 47, 3).
+        deflated: whether git is to deflate; what it packs is the same otherwise.
     """
+    level = _LEVEL[deflated]
     words: list[str] = []
-    for setting in _PINNED:
+    for setting in (f"core.compression={level}", f"pack.compression={level}", *_PINNED):
         words += ["-c", setting]
     words += ["pack-objects", *_FLAGS]
     if git_version >= FIRST_GIT_WITH_NAME_HASH:

@@ -10,13 +10,11 @@ fsck's rules only where the user asked for that (docs/decisions/0013-compiled-in
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
-import os
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from gittorrent import native
 from gittorrent.errors import LocalError
 from gittorrent.git import history
 from gittorrent.git.packs import index_file, link_pack_file
@@ -31,16 +29,6 @@ if TYPE_CHECKING:
     from gittorrent.git.runner import Git
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.indexing import Indexer
-
-SWITCH = "GITTORRENT_NATIVE"
-"""Environment variable: ``0`` leaves the compiled indexer out even where it is installed."""
-
-_MODULE = "gittorrent_native"
-
-
-def is_available() -> bool:
-    """Tell whether the compiled indexer is installed and wanted."""
-    return os.environ.get(SWITCH) != "0" and importlib.util.find_spec(_MODULE) is not None
 
 
 class NativeIndexer:
@@ -60,7 +48,7 @@ class NativeIndexer:
     def __init__(
         self, scratch: Git, pack: Path, manifest: Manifest, settings: IndexSettings
     ) -> None:
-        self._native = importlib.import_module(_MODULE)
+        self._native = native.load()
         self._scratch = scratch
         self._pack = pack
         self._manifest = manifest
@@ -161,7 +149,7 @@ def choose_indexer(
         PackBrokenError: there can be no such pack.
         LocalError: this machine could not begin.
     """
-    if settings.paranoid or not is_available():
+    if settings.paranoid or not native.is_available():
         thin = manifest.start is not None
         return GitIndexer(scratch, pack, manifest.pack_size, thin=thin, fsck=settings.fsck)
     return NativeIndexer(scratch, pack, manifest, settings)
@@ -180,7 +168,7 @@ def index_own_pack(scratch: Git, pack: Path, manifest: Manifest, settings: Index
         PackBrokenError: git made a pack that cannot be indexed.
         LocalError: this machine could not do it.
     """
-    if settings.paranoid or not is_available():
+    if settings.paranoid or not native.is_available():
         return index_file(scratch, pack, thin=manifest.start is not None)
     indexer = NativeIndexer(scratch, pack, manifest, replace(settings, fsck=False, detect=True))
     try:

@@ -24,6 +24,7 @@ from gittorrent.push.object import PushKind, PushObject
 from gittorrent.push.refnames import check_no_directory_conflict, check_ref_name
 from gittorrent.push.reftag import ReferencesTag
 from gittorrent.reel.build import build_reel
+from gittorrent.reel.selftest import find_encoder
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, About
 from gittorrent.repository.logstore import identify
 from gittorrent.repository.rebuild import store_built
@@ -80,6 +81,7 @@ class Publisher:
         signer: the key to sign with.
         author: goes into the references tag, which everybody can read.
         progress: told how far building a reel is.
+        note: told what else the owner should know.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class Publisher:
         signer: Signer,
         author: Author,
         progress: Callable[[str, int, int], None] = lambda _phase, _done, _total: None,
+        note: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self._carried = carried
         self._signer = signer
         self._author = author
         self._progress = progress
+        self._note = note
 
     def publish(self, name: str | None, patterns: tuple[str, ...] = ()) -> Published:
         """Publish the refs as they are now.
@@ -246,6 +250,7 @@ class Publisher:
         assert log.head is not None
         if log.head in carried.reel_ends():
             return ()
+        self._warn_of_other_bytes()
         start, before = self._start(log)
         carried.layout.incoming.mkdir(parents=True, exist_ok=True)
         with scratch.receiving(carried.layout.incoming, carried.object_format) as room:
@@ -262,6 +267,15 @@ class Publisher:
             if pack is None:
                 return ()
             return (self._adopt(log, pack, start, log.head),)
+
+    def _warn_of_other_bytes(self) -> None:
+        """Say so if the reel will not be what its definition says; it works for downloads."""
+        encoder = find_encoder()
+        if encoder.trouble:
+            self._note(
+                f"warning: {encoder.trouble}; the reel can be downloaded, but no clone can rebuild"
+                f" it to become a seed\nhint: {encoder.remedy}, before you publish"
+            )
 
     def _adopt(
         self, log: VerifiedLog, pack: ReelPack, start: PushId | None, end: PushId

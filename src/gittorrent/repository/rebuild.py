@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gittorrent.durable import locked
 from gittorrent.git import history, packs, scratch
 from gittorrent.reel.build import build_reel
+from gittorrent.reel.selftest import find_encoder
 from gittorrent.repository.index_settings import index_settings
 from gittorrent.repository.native_indexing import index_own_pack
 from gittorrent.repository.receive import KEEP_REASON
@@ -80,12 +81,13 @@ def rebuild_reel(
         progress: told how far it is.
 
     Returns:
-        Whether the bytes came out as described; another zlib or git can make others, and then
-        nothing is kept.
+        Whether the bytes came out as described; if not, nothing is kept.
 
     Raises:
+        UnfitEncoderError: they could not, on this machine; nothing was tried.
         MissingObjectError: the repository lacks objects of the reel.
     """
+    find_encoder().require()
     layout = carried.layout
     with scratch.receiving(layout.building, carried.object_format) as room:
         work = room.directory / "reel"

@@ -24,8 +24,8 @@ from gittorrent.errors import LocalError, own_trouble
 from gittorrent.git.history import MissingObjectError
 from gittorrent.git.runner import GitError
 from gittorrent.ids import OBJECT_FORMATS, ManifestId, Oid
-from gittorrent.reel.build import ReelError
 from gittorrent.reel.manifest import parse_manifest
+from gittorrent.reel.packing import ReelError
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.litter import clear_building
 from gittorrent.repository.niceness import NICENESS
@@ -51,10 +51,10 @@ class Outcome(enum.Enum):
     """Not all of its objects are here."""
 
     DIFFERENT = "different"
-    """Its objects are here, and the bytes came out otherwise: by another zlib or git."""
+    """Its objects are here, and the bytes came out otherwise: its maker used another zlib."""
 
     FAILED = "failed"
-    """Git did not make it."""
+    """Git did not make it, or this machine can make none."""
 
 
 class Job(Struct, frozen=True):

@@ -40,7 +40,7 @@ class Prepared(Struct, frozen=True):
         built: reels whose packs were built from objects just now.
         missing: reels whose objects are not all here.
         different: reels that came out otherwise here than they were signed.
-        failed: reels that git did not make, and why.
+        failed: reels that git did not make, or that this machine cannot make, and why.
         behind: a ref whose published value is not here; None if all are.
     """
 
@@ -84,12 +84,12 @@ def why_not(found: Prepared, git_dir: Path, url: str) -> list[str]:
             )
     if found.different:
         words.append(
-            f"{_reels(len(found.different))} other bytes than this git and its zlib make of the"
-            " same objects; try another git (GITTORRENT_GIT)"
+            f"{_reels(len(found.different))} other bytes than stock zlib makes of the same objects:"
+            f" they were published without it; 'gittorrent mirror {url}' downloads them"
         )
     if found.failed:
         reason = next(iter(found.failed.values()))
-        words.append(f"git could not build {len(found.failed)} of the reels: {reason}")
+        words.append(f"{len(found.failed)} of the reels cannot be built here: {reason}")
     return words
 
 

@@ -23,11 +23,12 @@ from msgspec.structs import replace
 from gittorrent.git import scratch
 from gittorrent.git.packs import index_file
 from gittorrent.git.runner import Git
+from gittorrent.native import is_available
 from gittorrent.reel.manifest import Manifest
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.index_settings import IndexSettings
 from gittorrent.repository.indexing import GitIndexer, Indexer, feeding
-from gittorrent.repository.native_indexing import NativeIndexer, is_available
+from gittorrent.repository.native_indexing import NativeIndexer
 from gittorrent.store.partial import PartialPack
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.mirror import PartSink, WantedPack

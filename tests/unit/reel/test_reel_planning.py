@@ -130,6 +130,15 @@ def test_the_command_pins_what_changes_bytes() -> None:
     ]  # fmt: skip
 
 
+def test_only_compression_is_left_to_others() -> None:
+    usual = pack_objects_command((2, 49))
+    bare = pack_objects_command((2, 49), deflated=False)
+    differences = {pair for pair in zip(usual, bare, strict=True) if len(set(pair)) == 2}
+    assert differences == {
+        (f"{key}=-1", f"{key}=0") for key in ("core.compression", "pack.compression")
+    }
+
+
 def test_newer_gits_are_told_which_name_hash() -> None:
     assert "--name-hash-version=1" not in pack_objects_command((2, 48, 9))
     for version in ((2, 49, 0), (2, 50), (3, 0)):

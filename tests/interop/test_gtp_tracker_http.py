@@ -25,15 +25,33 @@ from support.repositories import Made
 HASH = b"h" * 20
 
 
-async def get(server: TrackerServer, query: str) -> tuple[int, bytes, str | None]:
+async def get(server: TrackerServer, query: str, **headers: str) -> tuple[int, bytes, str | None]:
     parts = urlsplit(server.addresses[0])
     address = (str(parts.hostname), int(parts.port or 0))
-    response, body = await asyncio.to_thread(nodes.fetch, address, "GET", f"/?{query}")
+    response, body = await asyncio.to_thread(nodes.fetch, address, "GET", f"/?{query}", **headers)
     return response.status, body, response.getheader("Retry-After")
 
 
 def request(number: int, event: TrackerEvent = TrackerEvent.NONE) -> str:
     return TrackerRequest(HASH, bytes([number]) * 20, 1000 + number, event=event).query()
+
+
+def test_pages_list_nobody(tmp_path: Path) -> None:
+    """An image of a page would have its readers' browsers announce them as peers."""
+
+    async def scenario() -> None:
+        store = TrackerStore(tmp_path / "t.sqlite")
+        server = TrackerServer(store)
+        await server.start([("127.0.0.1", 0)])
+        for headers in ({"Origin": "http://evil.example"}, {"Sec_Fetch_Site": "cross-site"}):
+            status, _, _ = await get(server, request(1, TrackerEvent.STARTED), **headers)
+            assert status == 403
+        _, body, _ = await get(server, request(2))
+        assert parse_answer(body).peers == ()
+        await server.stop()
+        store.close()
+
+    gtp.run(scenario())
 
 
 def test_peers_find_each_other_and_a_restart_keeps_them(tmp_path: Path) -> None:

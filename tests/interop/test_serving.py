@@ -201,7 +201,12 @@ def test_compressed_and_announced_bodies(served: Served, carried: Carried) -> No
         assert b"symref-target:refs/heads/main" in text
     response, _ = fetch(served.http_address, "POST", path, body, Content_Type="text/plain")
     assert response.status == 415
-    lines = [f"POST {path} HTTP/1.1", "Host: x", "Expect: 100-continue", "Connection: close"]
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: localhost",
+        "Expect: 100-continue",
+        "Connection: close",
+    ]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     lines += [f"Content-Length: {len(body)}", "", ""]
     with socket.create_connection(served.http_address, timeout=20) as sock:

@@ -144,6 +144,9 @@ async def _notify_http(endpoint: Endpoint, notice: Notify, from_address: str | N
         force_close=True, local_addr=None if from_address is None else (from_address, 0)
     )
     timeout = aiohttp.ClientTimeout(total=Patience().notice)
+    headers = {"Content-Type": notify.CONTENT_TYPE}
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
-        async with client.post(url, data=notice.encode_text(), allow_redirects=False) as response:
+        async with client.post(
+            url, data=notice.encode_text(), headers=headers, allow_redirects=False
+        ) as response:
             return notify.parse_answer(await _read_bounded(response))

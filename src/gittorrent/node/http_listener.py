@@ -29,6 +29,7 @@ from gittorrent.node.git_listener import (
     NOTICE_SECONDS,
     OUR_FAULT,
 )
+from gittorrent.node.http_pages import FROM_PAGE, OTHER_HOST, is_from_page, is_misdirected
 from gittorrent.node.http_smart import SmartHttp
 from gittorrent.node.http_static import (
     REVALIDATE,
@@ -41,7 +42,7 @@ from gittorrent.wire import notify
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.children import Children
@@ -69,6 +70,9 @@ _PATH = re.compile(
 _FORBIDDEN = re.compile(rb"%2f|%5c|//|%00", re.IGNORECASE)
 CACHED_RESOURCES = ("mirror-list", "pushes/", "reels/")
 """What is there of a repository in the cache: it has no refs that git's clients could fetch."""
+
+NOT_FOR_PAGES = ("info/refs", "git-upload-pack", "git-receive-pack", "mirror-notify")
+"""What has an effect, or starts a process: refused where a web page asks for it."""
 
 _TEXT = "text/plain; charset=utf-8"
 
@@ -116,6 +120,7 @@ class HttpListener:
         children: runs git.
         limits: of all sending, and of sending to each caller.
         request_seconds: time for a connection's first request.
+        names: lower-case names this node goes by, besides its addresses and localhost.
     """
 
     def __init__(
@@ -126,7 +131,9 @@ class HttpListener:
         children: Children,
         limits: Limits,
         request_seconds: float = REQUEST_SECONDS,
+        names: Collection[str] = (),
     ) -> None:
+        self._names = names
         self._catalogue = catalogue
         self._lists = lists
         self._notices = notices
@@ -225,12 +232,16 @@ class HttpListener:
         return response
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
+        if is_misdirected(request.headers.get("Host"), caller_of(request), self._names):
+            return _text_bytes(notify.encode_refusal(OTHER_HOST), 421)
         raw, _, query = request.raw_path.partition("?")
         if raw == "/" and request.method in ("GET", "HEAD"):
             return _text(self._front_page())
         served, rest = self._find(raw)
         if served is None or (served.is_cached and not rest.startswith(CACHED_RESOURCES)):
             return _text(NOT_SERVED, 404)
+        if rest in NOT_FOR_PAGES and is_from_page(request.headers):
+            return _text_bytes(notify.encode_refusal(FROM_PAGE), 403)
         service = parse_qs(query).get("service", [""])[0]
         if rest == "git-receive-pack" or service == "git-receive-pack":
             return _text(NO_PUSH, 403)
@@ -273,6 +284,9 @@ class HttpListener:
         return _text_bytes(self._lists.answer(served).encode_text())
 
     async def _mirror_notify(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
+        if request.content_type != notify.CONTENT_TYPE:
+            reason = f"the body of a notice must be {notify.CONTENT_TYPE}"
+            return _text_bytes(notify.encode_refusal(reason), 415)
         connection = request.protocol
         assert isinstance(connection, _Watched)
         # Until the notice is here whole its sender counts as one that asks for nothing.

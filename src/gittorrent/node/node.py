@@ -8,6 +8,8 @@ behind.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -33,8 +35,6 @@ from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
-    import socket
-
     from gittorrent.node.catalogue import Catalogue
     from gittorrent.node.connections import Serve
     from gittorrent.store.database import Database
@@ -105,7 +105,9 @@ class Node:
         self._git = GitListener(
             catalogue, lists, notices, self.children, self.limits, home.node_id(), slots
         )
-        self._http = HttpListener(catalogue, lists, notices, self.children, self.limits)
+        self._http = HttpListener(
+            catalogue, lists, notices, self.children, self.limits, names=_names(options.url)
+        )
         self._snapshot = Snapshot(home.run, "node")
         self._announcer = Announcer(catalogue, self._reachable)
         self._caching = Caching(home, database, catalogue, options.keep, self.limits, slots)
@@ -211,6 +213,14 @@ class Node:
         for _, sock in self._listeners:
             sock.close()
         self._listeners.clear()
+
+
+def _names(url: str | None) -> set[str]:
+    """Return what this node is called besides by its addresses: its machine, and its public URL."""
+    names = {socket.gethostname().lower()}
+    with contextlib.suppress(UrlError):
+        names |= {parse_learned_url(url).host} if url else set()
+    return names
 
 
 def _is_at_loopback(url: str) -> bool:

@@ -13,6 +13,7 @@ Source: docs/protocol/mirrorsync.md, mirror-notify.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -186,6 +187,9 @@ class Notices:
             raise RefusedNotice("your address is of a kind that is never called back")
         if kind is not AddressClass.PUBLIC and not self._is_local():
             raise RefusedNotice(f"{kind.value} addresses are not called back from here")
+        if kind is AddressClass.LOOPBACK and _is_name_of_the_net(endpoint.host):
+            # Anybody can make a name resolve here.
+            raise RefusedNotice("of this machine only its addresses and localhost are called back")
         if not await resolves_to(endpoint, address):
             raise RefusedNotice(f"{endpoint.host} is not the address this notice came from")
         return endpoint
@@ -223,6 +227,15 @@ class Notices:
         row = MirrorRow(endpoint.url, state, source, now, now + granted, renewals)
         database.list_mirror(repository, row)
         return granted
+
+
+def _is_name_of_the_net(host: str) -> bool:
+    """Tell whether only a resolver knows that a URL's host is loopback."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return not (host == "localhost" or host.endswith(".localhost"))
+    return False
 
 
 def granted_at_most(renewals: int) -> int:

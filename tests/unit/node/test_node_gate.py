@@ -22,6 +22,7 @@ from gittorrent.node.services import Lists, Reachable
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.slot_queue import SlotQueue
+from gittorrent.wire import notify as wire_notify
 from gittorrent.wire import pktline
 from support import nodes
 from support.nodes import call, request
@@ -30,7 +31,7 @@ PLACES = 4
 """Places of the gates below that real sockets go through."""
 
 LIST = request("mirror-list", b"/project.git")
-GET_LIST = b"GET /project.git/mirror-list HTTP/1.1\r\nHost: x\r\n\r\n"
+GET_LIST = b"GET /project.git/mirror-list HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def addresses() -> Iterator[str]:
@@ -225,7 +226,8 @@ def test_callers_without_a_request_give_way_to_newcomers(carried: Carried, kind:
     """Some said nothing, some a little, some had an answer; none of them wants anything now."""
     wanted = LIST if kind == "git" else GET_LIST
     notice = request("mirror-notify", b"/project.git")
-    post = b"POST /project.git/mirror-notify HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nat"
+    post = b"POST /project.git/mirror-notify HTTP/1.1\r\nHost: localhost\r\n"
+    post += f"Content-Type: {wire_notify.CONTENT_TYPE}\r\nContent-Length: 99\r\n\r\nat".encode()
     unfinished = notice if kind == "git" else post
 
     async def work(running: Running) -> None:

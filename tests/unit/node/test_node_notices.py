@@ -49,6 +49,8 @@ from support.nodes import call, fetch, request
 
 T = TypeVar("T")
 
+NOTICE_HEADERS = {"Content_Type": notify.CONTENT_TYPE}
+
 
 @dataclass
 class Clock:
@@ -354,7 +356,7 @@ def test_malformed_notices_are_refused_over_both_transports(
         assert b"does not end" in answer
         path = "/project.git/mirror-notify"
         for body in (b"at nowhere\n", b"x" * 100_000):
-            response, text = fetch(origin.http_address, "POST", path, body)
+            response, text = fetch(origin.http_address, "POST", path, body, **NOTICE_HEADERS)
             assert response.status == 400
             with pytest.raises(RemoteRefusal):
                 notify.parse_answer(text)
@@ -364,7 +366,8 @@ def test_a_node_behind_a_proxy_does_not_call_back_itself(carried: Carried, tmp_p
     options = replace(nodes.LOOPBACK, url="https://mirror.example.org")
     with nodes.serving(carried, home=nodes.make_home(tmp_path), options=options) as origin:
         said = notice(carried, f"{origin.http}/project.git").encode_text()
-        response, text = fetch(origin.http_address, "POST", "/project.git/mirror-notify", said)
+        path = "/project.git/mirror-notify"
+        response, text = fetch(origin.http_address, "POST", path, said, **NOTICE_HEADERS)
         assert response.status == 403
         assert b"not called back" in text
         _, listed = fetch(origin.http_address, "GET", "/project.git/mirror-list")

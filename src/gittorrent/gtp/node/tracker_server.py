@@ -26,6 +26,7 @@ from gittorrent.gtp.tracker_messages import (
 )
 from gittorrent.gtp.tracker_table import TooManyRequestsError, TrackerTable
 from gittorrent.node.connections import open_listeners
+from gittorrent.node.http_pages import FROM_PAGE, is_from_page
 from gittorrent.transfer.addresses import caller_group, plain_address, show_address
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ class TrackerServer:
             await self._runner.cleanup()
 
     async def _announce(self, request: web.Request) -> web.Response:
+        if is_from_page(request.headers):
+            # Or a page would have its readers' browsers announce them as peers.
+            return web.Response(status=403, body=encode_failure(FROM_PAGE))
         now, source = self._clock(), self._source(request)
         try:
             self.table.admit(now, caller_group(source))

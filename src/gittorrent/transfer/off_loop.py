@@ -1,0 +1,249 @@
+"""Does what may take long away from the event loop: in lanes, or in a loop of its own.
+
+A lane does one thing after another, so what belongs together keeps its order and needs no lock.
+However much waits in it, it holds one thread at a time: a slow disk, or a database that somebody
+has locked, holds up its own lane and nobody else's. Lanes take turns, so a busy one does not keep
+others from the threads.
+
+Rules: nobody waits for a lane without end; threads are daemons, since one that hangs in the
+system must not keep the process from ending. Must not know what is done in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from gittorrent.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+MOST_THREADS = 64
+"""Threads at once: so many repositories may hang in the system before others wait for them."""
+
+WAIT_SECONDS = 60.0
+"""Time after which whoever waits for a lane gives up."""
+
+IDLE_SECONDS = 20.0
+"""Time after which a thread that has nothing to do ends."""
+
+T = TypeVar("T")
+
+
+class SlowError(LocalError):
+    """A disk or database of this machine did not answer in time."""
+
+
+class Reading(Protocol):
+    """Calls something that may have to wait for the disk, and returns what it returns."""
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """See the class."""
+        ...
+
+
+class Threads:
+    """Some threads, begun when they are needed.
+
+    Args:
+        most: at once.
+        idle_seconds: after which one without work ends.
+    """
+
+    def __init__(self, most: int = MOST_THREADS, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._most = most
+        self._idle_seconds = idle_seconds
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def lane(self, wait_seconds: float = WAIT_SECONDS) -> Lane:
+        """Return a new lane in these threads.
+
+        Args:
+            wait_seconds: time after which whoever waits in it gives up.
+        """
+        return Lane(self, wait_seconds)
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Have a thread do something soon; it may not raise anything."""
+        if not self._idle.acquire(blocking=False):
+            with self._lock:
+                if self._count < self._most:
+                    self._count += 1
+                    threading.Thread(target=self._work, name="off-loop", daemon=True).start()
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=self._idle_seconds)
+            except queue.Empty:
+                # Whoever counted on an idle thread has taken its permit, and a job is to come.
+                if self._may_end():
+                    return
+                continue
+            job()
+            del job  # or what it refers to would live until the next one comes
+            self._idle.release()
+
+    def _may_end(self) -> bool:
+        with self._lock:
+            if not self._idle.acquire(blocking=False):
+                return False
+            self._count -= 1
+            return True
+
+
+class Lane:
+    """Does one thing after another in some thread; a `Reading`. Made by `Threads.lane`.
+
+    Args:
+        threads: that do it.
+        wait_seconds: time after which whoever waits gives up.
+    """
+
+    def __init__(self, threads: Threads, wait_seconds: float) -> None:
+        self._threads = threads
+        self._wait_seconds = wait_seconds
+        self._waiting: deque[_Job[Any]] = deque()
+        self._lock = threading.Lock()
+        self._busy = False
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """Call ``work`` in a thread, after all that waits in this lane.
+
+        What is begun is carried out, were nobody to wait for it any more.
+
+        Raises:
+            SlowError: its turn did not come, or it is not done, within the time.
+        """
+        job = _Job(work, asyncio.get_running_loop())
+        with self._lock:
+            self._waiting.append(job)
+            begin, self._busy = not self._busy, True
+        if begin:
+            self._threads.submit(self._next)
+        try:
+            async with asyncio.timeout(self._wait_seconds) as limit:
+                return await job.future
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise SlowError(
+                f"a disk or the database did not answer within {self._wait_seconds:.0f} s",
+                hint="look for a disk that hangs, or a program that holds the database locked",
+            ) from None
+
+    def _next(self) -> None:
+        """Do what is first in line, then let other lanes have their turn."""
+        with self._lock:
+            job = self._waiting.popleft() if self._waiting else None
+        if job is not None:
+            job.run()
+        with self._lock:
+            self._busy = bool(self._waiting)
+            go_on = self._busy
+        if go_on:
+            self._threads.submit(self._next)
+
+
+class _Job(Generic[T]):
+    """Something to be done, and whoever waits for it."""
+
+    def __init__(self, work: Callable[[], T], loop: asyncio.AbstractEventLoop) -> None:
+        self._work = work
+        self._loop = loop
+        self.future: asyncio.Future[T] = loop.create_future()
+
+    def run(self) -> None:
+        """Do it, in a thread, unless nobody waits any more."""
+        if self.future.cancelled():
+            return
+        try:
+            result = self._work()
+        except BaseException as error:
+            self._tell(self.future.set_exception, error)
+        else:
+            self._tell(self.future.set_result, result)
+
+    def _tell(self, settle: Callable[[Any], None], value: object) -> None:
+        def now() -> None:
+            if not self.future.done():
+                settle(value)
+
+        # The loop may be gone, and whoever waited with it.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(now)
+
+
+async def at_once(work: Callable[[], T]) -> T:
+    """Call ``work`` here: a `Reading` for what is in memory."""
+    return work()
+
+
+async def apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine in a thread and a loop of its own, which it may hold up as it likes.
+
+    Cancelled, this cancels the coroutine and waits until it has cleaned up.
+
+    Args:
+        work: makes the coroutine, in that thread.
+    """
+    loop = asyncio.get_running_loop()
+    begun: asyncio.Future[Callable[[], None]] = loop.create_future()
+    ended: asyncio.Future[T] = loop.create_future()
+    thread = threading.Thread(target=_run_apart, args=(work, loop, begun, ended), daemon=True)
+    thread.start()
+    try:
+        return await asyncio.shield(ended)
+    except asyncio.CancelledError:
+        if not ended.done():
+            (await begun)()
+            await asyncio.wait([ended])
+            if not ended.cancelled():
+                ended.exception()  # seen: whoever cancelled asks for no reasons
+        raise
+
+
+def _run_apart(
+    work: Callable[[], Coroutine[Any, Any, T]],
+    loop: asyncio.AbstractEventLoop,
+    begun: asyncio.Future[Callable[[], None]],
+    ended: asyncio.Future[T],
+) -> None:
+    """Do what `apart` says; it is told how to cancel, and then the end."""
+
+    def tell(settle: Callable[[Any], object], value: object = None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone
+            loop.call_soon_threadsafe(settle, value)
+
+    async def main() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        own = asyncio.get_running_loop()
+
+        def cancel() -> None:
+            with contextlib.suppress(RuntimeError):  # it has just ended
+                own.call_soon_threadsafe(task.cancel)
+
+        tell(begun.set_result, cancel)
+        return await work()
+
+    try:
+        result = asyncio.run(main())
+    except asyncio.CancelledError:
+        tell(lambda _: ended.cancel())
+    except BaseException as error:
+        tell(ended.set_exception, error)
+    else:
+        tell(ended.set_result, result)

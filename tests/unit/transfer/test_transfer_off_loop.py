@@ -1,0 +1,172 @@
+"""Lanes and loops apart: order, turns, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+from gittorrent.transfer.off_loop import SlowError, Threads, apart
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    async def bounded() -> T:
+        async with asyncio.timeout(30):
+            return await work
+
+    return asyncio.run(bounded())
+
+
+def test_a_lane_keeps_its_order_and_has_one_thread_at_a_time() -> None:
+    done: list[int] = []
+    inside = threading.Semaphore(1)
+
+    def work(number: int) -> int:
+        assert inside.acquire(blocking=False), "two at once"
+        done.append(number)
+        inside.release()
+        return number
+
+    async def scenario() -> list[int]:
+        lane = Threads().lane()
+        return await asyncio.gather(*(lane(lambda n=n: work(n)) for n in range(200)))  # type: ignore[misc]
+
+    assert run(scenario()) == list(range(200)) == done
+
+
+def test_a_lane_that_hangs_holds_up_nobody_else() -> None:
+    release = threading.Event()
+
+    async def scenario() -> None:
+        threads = Threads()
+        slow, quick = threads.lane(), threads.lane()
+        hanging = [asyncio.create_task(slow(release.wait)) for _ in range(100)]
+        for _ in range(100):
+            assert await quick(lambda: 7) == 7
+        assert not any(task.done() for task in hanging)
+        assert len(threads) < 10, "what hangs has one thread"
+        release.set()
+        assert all(await asyncio.gather(*hanging))
+
+    run(scenario())
+
+
+def test_a_busy_lane_lets_others_have_their_turn() -> None:
+    """With one thread for both, what comes later in another lane is not last."""
+    done: list[str] = []
+
+    async def scenario() -> None:
+        threads = Threads(most=1)
+        busy, other = threads.lane(), threads.lane()
+        begin = threading.Event()
+        tasks = [asyncio.create_task(busy(begin.wait))]
+        tasks += [asyncio.create_task(busy(lambda: done.append("busy"))) for _ in range(10)]  # type: ignore[func-returns-value,arg-type]
+        tasks.append(asyncio.create_task(other(lambda: done.append("other"))))  # type: ignore[func-returns-value,arg-type]
+        await asyncio.sleep(0)
+        begin.set()
+        await asyncio.gather(*tasks)
+
+    run(scenario())
+    assert done.index("other") <= 1
+
+
+def test_nobody_waits_for_ever_and_what_nobody_waits_for_is_not_begun() -> None:
+    release, begun = threading.Event(), threading.Event()
+
+    async def scenario() -> None:
+        threads = Threads()
+        lane = threads.lane(wait_seconds=0.01)
+        with pytest.raises(SlowError, match="did not answer"):
+            await lane(release.wait)
+        with pytest.raises(SlowError):
+            await lane(begun.set)
+        release.set()
+        await threads.lane()(lambda: None)
+        patient = threads.lane()
+        task = asyncio.create_task(patient(begun.set))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await patient(lambda: None)
+
+    run(scenario())
+    assert not begun.is_set()
+
+
+def test_errors_reach_whoever_waits() -> None:
+    async def scenario() -> None:
+        lane = Threads().lane()
+
+        def fail(error: BaseException) -> None:
+            raise error
+
+        for error in (ValueError("x"), TimeoutError("of the disk"), KeyboardInterrupt()):
+            with pytest.raises(type(error)):
+                await lane(lambda error=error: fail(error))  # type: ignore[misc]
+        assert await lane(lambda: 1) == 1
+
+    run(scenario())
+
+
+def test_threads_end_when_they_have_nothing_to_do() -> None:
+    async def scenario() -> None:
+        threads = Threads(idle_seconds=0.01)
+        for _ in range(3):
+            assert await threads.lane()(lambda: 1) == 1
+            while len(threads):
+                await asyncio.sleep(0)
+
+    run(scenario())
+
+
+def test_a_loop_apart_may_block_and_gives_its_result() -> None:
+    release = threading.Event()
+
+    async def blocking() -> str:
+        await asyncio.sleep(0)
+        release.wait()
+        return threading.current_thread().name
+
+    async def scenario() -> None:
+        task = asyncio.create_task(apart(blocking))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not task.done()
+        release.set()
+        assert await task != threading.current_thread().name
+
+        async def failing() -> None:
+            raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            await apart(failing)
+
+    run(scenario())
+
+
+def test_cancelling_waits_until_the_work_has_cleaned_up() -> None:
+    said: list[str] = []
+    begun = threading.Event()
+
+    async def long() -> None:
+        try:
+            begun.set()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0)
+            said.append("clean")
+
+    async def scenario() -> None:
+        task = asyncio.create_task(apart(long))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert said == ["clean"]
+
+    run(scenario())

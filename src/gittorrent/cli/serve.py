@@ -126,7 +126,8 @@ def serve(
       gittorrent serve --git 0.0.0.0:9418 --http 0.0.0.0:8417 --url git://mirror.example.org
       gittorrent serve /srv/git --up-limit 10M
     """
-    events.configure(log_format, log_level or ("info" if verbose else "warning"))
+    level = log_level or ("info" if verbose else "warning")
+    events.configure(log_format, level, apart=True)
     git = [_place(text) for text in git_places or (() if http_places else DEFAULT_GIT)]
     options = Options(
         git=tuple(git),

@@ -11,8 +11,12 @@ of its own. In JSON fields are exact, and escaped as JSON does it, in ASCII.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import queue
+import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -23,6 +27,12 @@ if TYPE_CHECKING:
 
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
+
+MAX_LINES = 10_000
+"""Lines of the log that wait for whoever reads it: a few MiB."""
+
+CLOSE_SECONDS = 1.0
+"""Time for the last lines at the end."""
 
 _FIELDS = "gittorrent_fields"
 _EVENT = "gittorrent_event"
@@ -75,17 +85,66 @@ def fields_of(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
     return str(event), dict(fields)
 
 
-def configure(style: str, level: str, stream: TextIO | None = None) -> None:
+def configure(style: str, level: str, stream: TextIO | None = None, *, apart: bool = False) -> None:
     """Write all logs of this process in one way.
 
     Args:
         style: one of `FORMATS`.
         level: one of `LEVELS`; what matters less is left out.
         stream: standard error by default.
+        apart: write in a thread, so that nobody who logs waits for whoever reads.
     """
-    handler = logging.StreamHandler(stream)
+    handler = WrittenApart(stream or sys.stderr) if apart else logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class WrittenApart(logging.Handler):
+    """Writes to a stream in a thread of its own; what nobody reads is left out at last.
+
+    Standard error may be a pipe whose reader has stopped: a node must not stop with it.
+
+    Args:
+        stream: to write to.
+        most: lines that wait; after that lines are counted, and their number is written later.
+    """
+
+    def __init__(self, stream: TextIO, most: int = MAX_LINES) -> None:
+        super().__init__()
+        self._stream = stream
+        self._most = most
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._left_out = 0
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Have a record written soon."""
+        if self._lines.qsize() >= self._most:
+            self._left_out += 1
+            return
+        if self._left_out:
+            left_out, self._left_out = self._left_out, 0
+            text = "%d lines were left out: nobody read them"
+            note = logging.LogRecord(
+                __name__, logging.WARNING, __file__, 0, text, (left_out,), None
+            )
+            note.__dict__.update({_EVENT: "log-left-out", _FIELDS: {"lines": left_out}})
+            self._lines.put(self.format(note))
+        self._lines.put(self.format(record))
+
+    def close(self) -> None:
+        """Write what is left, as far as it is read within a second."""
+        self._lines.put(None)
+        self._thread.join(CLOSE_SECONDS)
+        super().close()
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            # Whoever read the log may be gone; nobody is left to be told.
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write(line + "\n")
+                self._stream.flush()
 
 
 class TextFormatter(logging.Formatter):

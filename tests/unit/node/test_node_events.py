@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gittorrent.node import events
-from gittorrent.node.events import EventLog
+from gittorrent.node.events import EventLog, WrittenApart
 
 SOURCE = Path(__file__).parents[3] / "src" / "gittorrent" / "node"
 GUIDE = Path(__file__).parents[3] / "docs" / "guide-mirror-operators.md"
@@ -80,6 +83,34 @@ def test_quiet_is_the_default_of_levels() -> None:
     log.warning("damaged", "look: {reason}", reason="it is broken")
     (line,) = stream.getvalue().splitlines()
     assert line.endswith(" WARNING look: it is broken")
+
+
+@pytest.mark.usefixtures("root_logger")
+def test_nobody_who_logs_waits_for_whoever_reads() -> None:
+    """Standard error is a full pipe; then somebody reads on."""
+    read, write = os.pipe()
+    with os.fdopen(read) as reader, os.fdopen(write, "w") as writer:
+        handler = WrittenApart(writer, most=10)
+        handler.setFormatter(events.JsonFormatter())
+        logger = logging.Logger("gittorrent.node.test")
+        logger.addHandler(handler)
+        for number in range(3):
+            logger.warning("%d %s", number, "x" * (1 << 20))  # more than a pipe holds
+        for number in range(3, 100):
+            logger.warning("%d", number)
+        begun = iter(reader.readline, "")
+        for _ in range(5):
+            next(begun)
+        logger.warning("later")
+        writing = threading.Thread(target=handler.close)
+        writing.start()
+        said: list[dict[str, Any]] = []
+        while not said or said[-1]["message"] != "later":
+            said.append(json.loads(next(begun)))
+        writing.join(20)
+    left_out = [each for each in said if each["event"] == "log-left-out"]
+    assert left_out[0]["lines"] >= 80
+    assert left_out[0]["level"] == "warning"
 
 
 def test_every_event_is_explained_to_operators() -> None:

@@ -10,10 +10,12 @@ import asyncio
 import logging
 import secrets
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from gittorrent.errors import LocalError
 from gittorrent.gtp.believed import ReferenceBook
 from gittorrent.gtp.errors import TrackerError
 from gittorrent.gtp.limits import MAX_QUERY, MAX_TRACKER_REFERENCES
@@ -28,6 +30,7 @@ from gittorrent.gtp.tracker_table import TooManyRequestsError, TrackerTable
 from gittorrent.node.connections import open_listeners
 from gittorrent.node.http_pages import FROM_PAGE, is_from_page
 from gittorrent.transfer.addresses import caller_group, plain_address, show_address
+from gittorrent.transfer.off_loop import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +41,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 EXPIRE_SECONDS = 60.0
+"""Time between two looks for peers whose time is over."""
+
+WRITE_SECONDS = 2.0
+"""Time an answer waits until its peer is written down."""
 
 
 class TrackerServer:
@@ -59,6 +66,7 @@ class TrackerServer:
         behind_proxy: bool = False,
     ) -> None:
         self._store = store
+        self._writing = Threads(1).lane(WRITE_SECONDS)
         self._clock = clock
         self._behind_proxy = behind_proxy
         known = frozenset(info.repo_hash for info in metainfos) or None
@@ -110,11 +118,19 @@ class TrackerServer:
             return web.Response(status=503, headers=headers, body=encode_failure(str(error)))
         except TrackerError as error:
             return _plain(encode_failure(str(error)))
-        if entry is None:
-            self._store.remove(wanted.repo_hash, wanted.peer_id)
-        else:
-            self._store.put(entry)
+        await self._write(
+            partial(self._store.remove, wanted.repo_hash, wanted.peer_id)
+            if entry is None
+            else partial(self._store.put, entry)
+        )
         return _plain(answer.encode())
+
+    async def _write(self, work: Callable[[], None]) -> None:
+        """Have something written; where that fails, a restart forgets it, and that is all."""
+        try:
+            await self._writing(work)
+        except LocalError as error:
+            _log.warning("cannot keep a peer: %s", error)
 
     def _source(self, request: web.Request) -> str:
         address = request.remote or "127.0.0.1"
@@ -131,7 +147,7 @@ class TrackerServer:
             now = self._clock()
             for repo_hash in self.table.swarms():
                 for gone in self.table.expire(now, repo_hash):
-                    self._store.remove(repo_hash, gone.peer.peer_id)
+                    await self._write(partial(self._store.remove, repo_hash, gone.peer.peer_id))
 
 
 def newest_bodies(info: Metainfo) -> tuple[bytes, ...]:

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS peer (
 
 
 class TrackerStore:
-    """An open store; use it in one thread and close it.
+    """An open store; use it in one thread at a time and close it.
 
     Args:
         path: of the database file.
@@ -74,18 +74,31 @@ class TrackerStore:
         ]
 
     def put(self, entry: ListedPeer) -> None:
-        """Keep an entry."""
+        """Keep an entry.
+
+        Raises:
+            LocalError: it cannot be written.
+        """
         peer = entry.peer
         values = (
             entry.repo_hash, peer.peer_id, peer.host, peer.port, entry.source,
             entry.completed, entry.has_data, entry.expires, entry.lifetime,
         )  # fmt: skip
-        self._db.execute("INSERT OR REPLACE INTO peer VALUES (?,?,?,?,?,?,?,?,?)", values)
+        self._change("INSERT OR REPLACE INTO peer VALUES (?,?,?,?,?,?,?,?,?)", values)
 
     def remove(self, repo_hash: bytes, peer_id: bytes) -> None:
-        """Forget an entry."""
-        words = "DELETE FROM peer WHERE repo_hash = ? AND peer_id = ?"
-        self._db.execute(words, (repo_hash, peer_id))
+        """Forget an entry.
+
+        Raises:
+            LocalError: it cannot be written.
+        """
+        self._change("DELETE FROM peer WHERE repo_hash = ? AND peer_id = ?", (repo_hash, peer_id))
+
+    def _change(self, words: str, values: tuple[object, ...]) -> None:
+        try:
+            self._db.execute(words, values)
+        except sqlite3.Error as error:
+            raise LocalError(f"cannot write to the tracker's database: {error}") from error
 
     def close(self) -> None:
         """Close it."""

@@ -97,11 +97,7 @@ class LyingCatalogue(Catalogue):
 
     def find(self, path: bytes) -> ServedRepository | None:
         found = super().find(path)
-        return (
-            None
-            if found is None
-            else replace(found, shelf=self.shelf(found.carried, self._database))
-        )
+        return None if found is None else replace(found, shelf=self.shelf(found.carried))
 
 
 @contextlib.contextmanager

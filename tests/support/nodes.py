@@ -136,7 +136,7 @@ def serving(
 
     async def start() -> tuple[Node, Database | None]:
         database = Database(home.database) if with_database else None
-        node = Node(catalogue(repositories, database), database, home, options)
+        node = Node(catalogue(repositories), database, home, options)
         await node.start()
         return node, database
 

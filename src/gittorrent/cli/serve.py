@@ -146,7 +146,7 @@ def serve(
     database = Database(home.database)
     try:
         if places:
-            catalogue = catalogue_of_paths([_published_copy(p) for p in places], database)
+            catalogue = catalogue_of_paths([_published_copy(p) for p in places])
         else:
             catalogue = catalogue_of_database(database)
         run(_serve(catalogue, database, home, options, as_json=as_json))

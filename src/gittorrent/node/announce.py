@@ -21,14 +21,13 @@ from gittorrent.node.callback import send_notice
 from gittorrent.node.events import EventLog
 from gittorrent.repository.carried import MIRROR
 from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.off_loop import SlowError
 from gittorrent.wire.notify import Notify
 from gittorrent.wire.urls import AddressClass, address_class, parse_learned_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gittorrent.ids import PushId
-    from gittorrent.node.catalogue import Served
+    from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.services import Reachable
 
 ASKED_TTL = 24 * 3600
@@ -65,7 +64,7 @@ class Announcer:
         reachable: where it can be reached.
     """
 
-    def __init__(self, catalogue: Iterable[Served], reachable: Reachable) -> None:
+    def __init__(self, catalogue: Catalogue, reachable: Reachable) -> None:
         self._catalogue = catalogue
         self._reachable = reachable
         self._state: dict[str, _Announced] = {}
@@ -82,31 +81,32 @@ class Announcer:
 
     async def announce_due(self) -> None:
         """Announce what is new or about to run out, and wait for the answers."""
+        await self._catalogue.look()
         now = asyncio.get_running_loop().time()
-        due = [served for served in self._catalogue if self._is_due(served, now)]
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def one(served: Served) -> None:
-            async with slots:
-                await self._announce(served)
+            # One whose disk does not answer must not keep the others waiting: it holds no slot.
+            try:
+                latest = await served.reading(served.shelf.latest)
+            except SlowError as error:
+                self._note_failure(served, "", str(error))
+                return
+            if latest is not None and self._is_due(served, latest, now):
+                async with slots:
+                    await self._announce(served, latest)
 
-        await asyncio.gather(*map(one, due))
+        await asyncio.gather(*(one(served) for served in self._catalogue if _announces(served)))
 
-    def _is_due(self, served: Served, now: float) -> bool:
-        about = served.about
-        if about.role != MIRROR or not about.source or served.shelf.latest() is None:
-            return False
-        state = self._state.setdefault(about.name, _Announced())
-        return now >= state.due or (
-            state.latest is not None and state.latest != served.shelf.latest()
-        )
+    def _is_due(self, served: Served, latest: PushId, now: float) -> bool:
+        state = self._state.setdefault(served.about.name, _Announced())
+        return now >= state.due or (state.latest is not None and state.latest != latest)
 
-    async def _announce(self, served: Served) -> None:
+    async def _announce(self, served: Served, latest: PushId) -> None:
         state = self._state[served.about.name]
-        latest = served.shelf.latest()
         urls = self._reachable.urls(served)
         now = asyncio.get_running_loop().time()
-        if latest is None or not urls:
+        if not urls:
             state.due = now + LAST_RETRY
             _log.info(
                 "not-announced",
@@ -125,14 +125,7 @@ class Announcer:
             state.latest = None
             state.due = now + state.retry
             state.retry = min(LAST_RETRY, 2 * state.retry)
-            _log.warning(
-                "not-announced",
-                "{url} was not announced to {source}: {reason}",
-                repository=served.about.name,
-                url=urls[0],
-                source=served.about.source,
-                reason=error,
-            )
+            self._note_failure(served, urls[0], str(error))
             return
         state.latest = latest
         state.retry = FIRST_RETRY
@@ -146,6 +139,16 @@ class Announcer:
             seconds=granted,
         )
 
+    def _note_failure(self, served: Served, url: str, reason: str) -> None:
+        _log.warning(
+            "not-announced",
+            "{url} was not announced to {source}: {reason}",
+            repository=served.about.name,
+            url=url or served.path,
+            source=served.about.source,
+            reason=reason,
+        )
+
     def _own_address(self, url: str) -> str | None:
         """Return the address to announce from: the one announced, if it is one of ours."""
         if self._reachable.public:
@@ -156,3 +159,8 @@ class Announcer:
         except ValueError:
             return None
         return None if address_class(str(address)) is AddressClass.RESERVED else str(address)
+
+
+def _announces(served: Served) -> bool:
+    """Tell whether a repository came from somewhere that can be told of us."""
+    return served.about.role == MIRROR and bool(served.about.source)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from gittorrent.repository.carried import object_format_of
 from gittorrent.transfer.acquire import Context
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.neighbours import Sharing
+from gittorrent.transfer.off_loop import SlowError, apart
 from gittorrent.transfer.reaching import named
 from gittorrent.transfer.seeding import Seed
 from gittorrent.wire.control import At, Done, MirrorLine, Note, Phase, Progress
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import RepositoryId
     from gittorrent.node.catalogue import Catalogue, Served
+    from gittorrent.repository.cache import Kept
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
     from gittorrent.transfer.limiter import Limits
@@ -59,6 +62,9 @@ MAX_DOWNLOADS = 8
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether something's time has passed."""
+
+TAKE_SECONDS = 3600.0
+"""Time a clone's reels may take to be verified and taken over: packs are read whole."""
 
 _log = EventLog(__name__)
 
@@ -146,6 +152,37 @@ class _Download(Struct):
                 await asyncio.gather(self.task, return_exceptions=True)
 
 
+class _Relayed:
+    """Reports to a download from another thread."""
+
+    def __init__(self, download: _Download, loop: asyncio.AbstractEventLoop) -> None:
+        self._download = download
+        self._loop = loop
+
+    def note(self, text: str) -> None:
+        """Pass on something worth a line."""
+        self._loop.call_soon_threadsafe(self._download.note, text)
+
+    def downloading(self, name: str, figures: DownloadFigures) -> None:
+        """Pass on how far it is."""
+        self._loop.call_soon_threadsafe(self._download.downloading, name, figures)
+
+    def phase(self, text: str) -> None:
+        """Pass on what is done now."""
+        self._loop.call_soon_threadsafe(self._download.phase, text)
+
+    def detail(self, text: str) -> None:
+        """Keep to the log what nobody who waits has to know."""
+        self._loop.call_soon_threadsafe(self._download.detail, text)
+
+    def git_says(self, said: bytes) -> None:
+        """Keep to reels, which git does not fetch."""
+        del said
+
+    def close(self) -> None:
+        """Hold nothing that is being shown."""
+
+
 class Caching:
     """Keeps things for clones of this machine.
 
@@ -177,6 +214,10 @@ class Caching:
         self._slots = slots
         self._clock = clock
         self._cache = Cache(home.cache)
+        self._disk = catalogue.threads.lane()
+        self._taking = catalogue.threads.lane(TAKE_SECONDS)
+        self._files = threading.RLock()
+        self._shown: list[Kept] = []
         self._downloads: dict[RepositoryId, _Download] = {}
         self._seeding: dict[RepositoryId, asyncio.Task[None]] = {}
         self._changing = asyncio.Lock()
@@ -185,13 +226,16 @@ class Caching:
         """Serve what is kept from earlier on, and remove what is past its time, until cancelled."""
         try:
             while True:
-                await self._sweep()
+                try:
+                    await self._sweep()
+                except SlowError as error:
+                    _log.warning("cache-failed", "the cache is not swept: {reason}", reason=error)
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             await self._stop()
 
     def report(self) -> list[dict[str, object]]:
-        """Return what is kept, for people and programs."""
+        """Return what was kept at the last look, for people and programs."""
         now = self._clock()
         return [
             {
@@ -201,7 +245,7 @@ class Caching:
                 "seconds_left": max(0, int(kept.until - now)),
                 "path": str(kept.carried.layout.git_dir),
             }
-            for kept in self._cache.kept()
+            for kept in self._shown
         ]
 
     async def fetch(self, request: Fetch, tell: Callable[[Answer], None]) -> Sequence[Answer]:
@@ -214,20 +258,21 @@ class Caching:
         Raises:
             GitTorrentError: it cannot be had, and says why.
         """
-        carried = self._catalogue.carried(request.repository)
+        head = request.head
+        carried = await self._catalogue.carried(request.repository)
         if carried is not None:
-            if not carried.shelf.has_push(request.head):
+            if not await carried.reading(partial(carried.shelf.has_push, head)):
                 raise NotKeptError("the repository is carried here and not that far yet")
             return [At(os.fsencode(carried.carried.layout.git_dir)), Done(0)]
         if self._database is None or not self._options.seconds:
             raise NotKeptError("this node keeps nothing for clones")
-        served = self._kept(request.repository)
+        served = await self._kept(request.repository)
         if served is None and request.base is not None:
             raise NotKeptError("nothing is kept that could be added to")
-        if served is None or not served.shelf.has_push(request.head):
+        if served is None or not await served.reading(partial(served.shelf.has_push, head)):
             await self._download(request).wait(tell)
-        granted = self._use(request.repository, self._options.seconds)
-        path = self._path(request.repository)
+        granted = await self._use(request.repository, self._options.seconds)
+        path = await self._path(request.repository)
         return [At(os.fsencode(path)), Done(granted)]
 
     async def keep(self, request: Keep) -> Sequence[Answer]:
@@ -236,7 +281,7 @@ class Caching:
         Raises:
             GitTorrentError: they do not hold, and says why.
         """
-        if self._catalogue.carried(request.repository) is not None:
+        if await self._catalogue.carried(request.repository) is not None:
             return [Done(request.seconds)]
         database = self._database
         if database is None or not self._options.seconds:
@@ -246,9 +291,10 @@ class Caching:
         async with self._changing:
             if request.repository in self._downloads:
                 raise NotKeptError("it is being downloaded just now")
-            await asyncio.to_thread(self._take_over, request.repository, source, location, database)
+            take = partial(self._take_over, request.repository, source, location, database)
+            await self._taking(take)
         seconds = min(request.seconds or self._options.seconds, self._options.seconds)
-        granted = self._use(request.repository, seconds)
+        granted = await self._use(request.repository, seconds)
         _log.info(
             "handed-over",
             "seeding {repository} for a clone, for {seconds} s",
@@ -302,7 +348,7 @@ class Caching:
             self._database,
             self._home,
             Git(self._home.root),
-            download,
+            _Relayed(download, asyncio.get_running_loop()),
             Sharing(),
             max_bytes=self._options.max_bytes,
             limits=self._limits,
@@ -310,13 +356,14 @@ class Caching:
         )
         repository = request.repository
         async with self._changing:
-            target = await asyncio.to_thread(self._cache.open, repository, object_format)
+            target = await self._disk(partial(self._cache.open, repository, object_format))
         room = partial(self._make_room, repository)
         location = self._location(request.url, repository)
         begun = self._clock()
-        await fill_from_mirrors(target, location, context, room)
-        self._use(repository, self._options.seconds)
-        kept = self._cache.find(repository)
+        # Verifying a log takes as long as it takes, and so does storing parts: not in this loop.
+        await apart(lambda: fill_from_mirrors(target, location, context, room))
+        await self._use(repository, self._options.seconds)
+        kept = await self._disk(partial(self._cache.find, repository))
         _log.info(
             "cache-filled",
             "{repository} is kept for clones: {bytes} bytes",
@@ -326,66 +373,84 @@ class Caching:
         )
 
     def _make_room(self, repository: RepositoryId, size: int) -> None:
-        """Let the longest unused go until so many bytes more of a repository fit.
+        """Let the longest unused go until so many bytes more of a repository fit; in any thread.
 
         Raises:
             NotKeptError: they do not, whatever goes.
         """
         if size > self._options.max_bytes:
             raise NotKeptError(f"it has {size >> 20} MiB, more than is kept here")
-        kept = self._cache.kept()
-        total = sum(each.size for each in kept)
-        for each in kept:
-            other = each.carried.about.repository_id
-            if total + size <= self._options.max_bytes:
-                return
-            if other != repository and other not in self._downloads:
-                _log.info(
-                    "cache-dropped",
-                    "{repository} is not kept any longer: {reason}",
-                    repository=other,
-                    reason="others need the room",
-                )
-                self._cache.drop(other)
-                total -= each.size
+        with self._files:
+            kept = self._cache.kept()
+            total = sum(each.size for each in kept)
+            for each in kept:
+                other = each.carried.about.repository_id
+                if total + size <= self._options.max_bytes:
+                    return
+                if other != repository and other not in self._downloads:
+                    _log.info(
+                        "cache-dropped",
+                        "{repository} is not kept any longer: {reason}",
+                        repository=other,
+                        reason="others need the room",
+                    )
+                    self._cache.drop(other)
+                    total -= each.size
         if total + size > self._options.max_bytes:
             raise NotKeptError("there is no room for more")
 
-    def _use(self, repository: RepositoryId, seconds: int) -> int:
+    async def _use(self, repository: RepositoryId, seconds: int) -> int:
         """Keep a repository for some time from now on, and see to it that others get it."""
         now = self._clock()
-        until = self._cache.keep(repository, now + seconds)
-        self._serve(repository)
+        until = await self._disk(partial(self._cache.keep, repository, now + seconds))
+        await self._serve(repository)
         return int(until - now)
 
-    def _kept(self, repository: RepositoryId) -> Served | None:
-        kept = self._cache.find(repository)
+    async def _kept(self, repository: RepositoryId) -> Served | None:
+        kept = await self._disk(partial(self._cache.find, repository))
         if kept is None or kept.until <= self._clock():
             return None
         return self._catalogue.find(f"/{repository}".encode("ascii"))
 
-    def _path(self, repository: RepositoryId) -> Path:
-        kept = self._cache.find(repository)
+    async def _path(self, repository: RepositoryId) -> Path:
+        kept = await self._disk(partial(self._cache.find, repository))
         if kept is None:
             raise NotKeptError("it did not stay")
         return kept.carried.layout.git_dir
 
-    def _serve(self, repository: RepositoryId) -> None:
+    async def _serve(self, repository: RepositoryId) -> None:
         """Serve and announce something that is kept, if that is not done already."""
-        kept = self._cache.find(repository)
-        if kept is None or repository in self._seeding:
+        if repository in self._seeding:
             return
-        served = self._catalogue.add_cached(kept.carried)
+        kept = await self._disk(partial(self._cache.find, repository))
+        if kept is None:
+            return
+        served = await self._catalogue.add_cached(kept.carried)
+        if repository in self._seeding:  # somebody else did so meanwhile
+            return
         location = parse_location(served.about.source)
         mirror = None if location.endpoint is None else named(location.endpoint)
-        seed = Seed(served.shelf, kept.carried, lambda: mirror, self._limits, self._slots)
+        seed = Seed(
+            served.shelf,
+            kept.carried,
+            lambda: mirror,
+            self._limits,
+            self._slots,
+            reading=served.reading,
+        )
         self._seeding[repository] = asyncio.get_running_loop().create_task(seed.run())
+
+    def _look(self, busy: frozenset[RepositoryId]) -> tuple[list[RepositoryId], list[Kept]]:
+        """Let go of what is past its time; returns that, and what is kept."""
+        with self._files:
+            return self._cache.sweep(self._clock(), busy), self._cache.kept()
 
     async def _sweep(self) -> None:
         """Serve what is kept, and let go of what is past its time."""
+        await self._catalogue.look()
         async with self._changing:
             busy = frozenset(self._downloads)
-            gone = await asyncio.to_thread(self._cache.sweep, self._clock(), busy)
+            gone, self._shown = await self._disk(partial(self._look, busy))
         for repository in gone:
             _log.info(
                 "cache-dropped",
@@ -393,9 +458,9 @@ class Caching:
                 repository=repository,
                 reason="its time has passed",
             )
-        kept = {each.carried.about.repository_id for each in self._cache.kept()}
+        kept = {each.carried.about.repository_id for each in self._shown}
         for repository in kept - busy:
-            self._serve(repository)
+            await self._serve(repository)
         for repository in set(self._seeding) - kept - busy:
             await self._unserve(repository)
 

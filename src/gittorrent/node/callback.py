@@ -8,6 +8,7 @@ Source: docs/protocol/mirrorsync.md, Learned addresses.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import TYPE_CHECKING
 
@@ -73,13 +74,20 @@ def _client(resolver: AbstractResolver | None, seconds: float) -> aiohttp.Client
     )
 
 
-async def resolves_to(endpoint: Endpoint, address: str) -> bool:
-    """Tell whether ``address`` is among those of the endpoint's host."""
+async def addresses_of(endpoint: Endpoint) -> set[str]:
+    """Return the addresses of an endpoint's host, none if they are not found in time."""
+    with contextlib.suppress(ValueError):
+        return {plain_address(endpoint.host)}
     try:
         found = await look_up(endpoint.host, endpoint.port, RESOLVE_SECONDS)
     except OSError:
-        return False
-    return any(plain_address(str(entry[4][0])) == address for entry in found)
+        return set()
+    return {plain_address(str(entry[4][0])) for entry in found}
+
+
+async def resolves_to(endpoint: Endpoint, address: str) -> bool:
+    """Tell whether ``address`` is among those of the endpoint's host."""
+    return address in await addresses_of(endpoint)
 
 
 async def ask_back(endpoint: Endpoint, address: str) -> MirrorList | str:

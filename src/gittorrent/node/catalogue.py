@@ -11,6 +11,7 @@ and gives way to what is carried. Must not know sockets.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from gittorrent.repository.carried import (
     open_carried,
 )
 from gittorrent.repository.layout import Layout
+from gittorrent.transfer.off_loop import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import RepositoryId
     from gittorrent.repository.carried import About
     from gittorrent.store.database import CarriedRow, Database
+    from gittorrent.transfer.off_loop import Lane
 
 MAX_DEPTH = 3
 """How far below a directory given repositories are looked for: ``group/user/name.git``."""
@@ -56,12 +59,16 @@ class Served(Struct, frozen=True):
     Args:
         about: what it is to the node.
         carried: the repository.
-        shelf: what can be had of it.
+        shelf: what can be had of it; use it in ``reading`` alone.
+        reading: the lane in which its files are read.
+        opening: the lane for what takes longer, such as verifying its policies.
     """
 
     about: About
     carried: Carried
     shelf: RepositoryShelf
+    reading: Lane
+    opening: Lane
 
     @property
     def is_cached(self) -> bool:
@@ -81,9 +88,9 @@ class Catalogue:
 
     Args:
         repositories: those known at the start.
-        database: whom the node knows of other mirrors; None for nobody.
         reload: names what is carried now, asked when a path is unknown; None if that is fixed.
         clock: seconds that never run backwards.
+        threads: in which repositories are read.
 
     Raises:
         NameTakenError: two have one name.
@@ -92,11 +99,13 @@ class Catalogue:
     def __init__(
         self,
         repositories: Iterable[Carried],
-        database: Database | None = None,
         reload: Callable[[set[Path]], list[Carried]] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        threads: Threads | None = None,
     ) -> None:
-        self._database = database
+        self.threads = threads or Threads()
+        self._looking = self.threads.lane()
+        self._change = asyncio.Lock()
         self._reload = reload
         self._clock = clock
         self._next_reload = clock() + RELOAD_SECONDS
@@ -107,7 +116,6 @@ class Catalogue:
             self.add(carried)
 
     def __iter__(self) -> Iterator[Served]:
-        self._look_for_new()
         return iter(list(self._served.values()))
 
     def __len__(self) -> int:
@@ -119,36 +127,52 @@ class Catalogue:
         Raises:
             NameTakenError: another one has its name.
         """
-        about = carried.about
+        self._add(self._make(carried))
+
+    def _make(self, carried: Carried) -> Served:
+        lanes = (self.threads.lane(), self.threads.lane())
+        return Served(carried.about, carried, RepositoryShelf(carried), *lanes)
+
+    def _add(self, served: Served) -> None:
+        about = served.about
         other = self._served.get(about.name)
         if other is not None:
-            here, there = carried.layout.git_dir, other.carried.layout.git_dir
+            here, there = served.carried.layout.git_dir, other.carried.layout.git_dir
             if here == there:
                 return
             raise NameTakenError(
                 f"{there} and {here} are both published as {about.name}",
                 hint="serve one of them, or give them nodes of their own",
             )
-        served = Served(about, carried, RepositoryShelf(carried, self._database))
         self._served[about.name] = served
         for path in _paths_of(about.repository_id, about.name):
             self._paths.setdefault(path, served)
 
     def find(self, path: bytes) -> Served | None:
-        """Return the repository served at ``path``, byte for byte; None when there is none."""
+        """Return the repository known at ``path``, byte for byte; None when there is none."""
         found = self._paths.get(path)
-        if found is None and self._look_for_new():
-            found = self._paths.get(path)
         return self._cached.get(path) if found is None else found
 
-    def carried(self, repository: RepositoryId) -> Served | None:
+    async def seek(self, path: bytes) -> Served | None:
+        """Return the repository served at ``path``, perhaps one that is carried since lately.
+
+        Raises:
+            SlowError: the disk does not answer.
+        """
+        found = self.find(path)
+        if found is None:
+            await self.look()
+            found = self.find(path)
+        return found
+
+    async def carried(self, repository: RepositoryId) -> Served | None:
         """Return a repository that the node's operator named; None when there is none."""
-        self._look_for_new()
+        await self.look()
         return self._paths.get(f"/{repository}".encode("ascii"))
 
-    def add_cached(self, carried: Carried) -> Served:
+    async def add_cached(self, carried: Carried) -> Served:
         """Serve a repository of the cache too, under its id and to MirrorSync only."""
-        served = Served(carried.about, carried, RepositoryShelf(carried, self._database))
+        served = await self._looking(lambda: self._make(carried))
         self._cached[served.path.encode("ascii")] = served
         return served
 
@@ -156,18 +180,22 @@ class Catalogue:
         """Serve a repository of the cache no more."""
         self._cached.pop(f"/{repository}".encode("ascii"), None)
 
-    def _look_for_new(self) -> bool:
+    async def look(self) -> None:
         """Add what is carried since the last look, if that was long enough ago to look again."""
-        if self._reload is None or self._clock() < self._next_reload:
-            return False
-        self._next_reload = self._clock() + RELOAD_SECONDS
-        known = {served.carried.layout.git_dir for served in self._served.values()}
-        for carried in self._reload(known):
+        reload = self._reload
+        if reload is None:
+            return
+        async with self._change:  # whoever comes while another one looks sees what that finds
+            if self._clock() < self._next_reload:
+                return
+            self._next_reload = self._clock() + RELOAD_SECONDS
+            known = {served.carried.layout.git_dir for served in self._served.values()}
+            made = await self._looking(lambda: [self._make(carried) for carried in reload(known)])
+        for served in made:
             try:
-                self.add(carried)
+                self._add(served)
             except GitTorrentError as error:
                 _log.warning("not-served", "not served: {reason}", reason=error)
-        return True
 
 
 def _paths_of(repository: RepositoryId, name: str) -> list[bytes]:
@@ -195,7 +223,7 @@ def catalogue_of_database(
                 found.append(carried)
         return found
 
-    return Catalogue(load(set()), database, load, clock)
+    return Catalogue(load(set()), load, clock)
 
 
 def _open_row(row: CarriedRow, *, complain: bool) -> Carried | None:
@@ -214,7 +242,7 @@ def _open_row(row: CarriedRow, *, complain: bool) -> Carried | None:
     return carried
 
 
-def catalogue_of_paths(paths: Iterable[Path], database: Database | None = None) -> Catalogue:
+def catalogue_of_paths(paths: Iterable[Path]) -> Catalogue:
     """Return the repositories named, and those below directories named.
 
     Raises:
@@ -235,7 +263,7 @@ def catalogue_of_paths(paths: Iterable[Path], database: Database | None = None) 
             )
         for carried in below:
             found.setdefault(carried.layout.git_dir, carried)
-    return Catalogue(found.values(), database)
+    return Catalogue(found.values())
 
 
 def _is_repository(path: Path) -> bool:

@@ -181,7 +181,7 @@ class GitListener:
         await self._dispatch(sock, place, request)
 
     async def _dispatch(self, sock: socket.socket, place: Place, request: ServiceRequest) -> None:
-        served = self._catalogue.find(request.path)
+        served = await self._find(request.path)
         service = self._services.get(request.service)
         refusal = None
         if service is None:
@@ -212,6 +212,13 @@ class GitListener:
             )
             await refuse(sock, OUR_FAULT)
 
+    async def _find(self, path: bytes) -> Served | None:
+        try:
+            return await self._catalogue.seek(path)
+        except GitTorrentError as error:
+            _log.error("damaged", "cannot look for repositories: {reason}", reason=error)
+            return None
+
     async def _upload_pack(self, call: Call) -> None:
         call.place.is_served(call.sock)
         protocol = upload_pack.protocol_of(call.request.extra)
@@ -230,7 +237,7 @@ class GitListener:
 
     async def _mirror_list(self, call: Call) -> None:
         call.place.is_served(call.sock)
-        await send(call.sock, self._lists.answer(call.served).encode_packets())
+        await send(call.sock, (await self._lists.answer(call.served)).encode_packets())
         _log.info(
             "mirror-list",
             "mirror-list {repository} to {peer}",
@@ -253,27 +260,31 @@ class GitListener:
         await send(call.sock, pktline.encode(answer.encode()))
 
     async def _mirror_sync(self, call: Call) -> None:
+        served, about = call.served, call.served.about
+        heads, others = await asyncio.gather(
+            served.reading(served.shelf.heads), self._lists.mirrors(served)
+        )
         session = Session(Role.ANSWERER, asyncio.get_running_loop().time())
-        shelf = call.served.shelf
-        about = call.served.about
-        part = self._swarms.enter(about.repository_id, about.name, shelf, call.address)
+        part = self._swarms.enter(about.repository_id, about.name, call.address)
         conversation = Conversation(
             call.sock,
             session,
-            part,
+            served.shelf,
             self._limits.sending_to(call.address),
             part.on_message,
             self._slots,
             lambda message: self._sent(conversation, part, message),
             part.on_request,
+            reading=served.reading,
+            show=part.show,
         )
         call.place.silent_since = lambda _now: conversation.silent_since
         call.place.give_way = lambda: conversation.end(MAKE_ROOM)
         part.begin(conversation.say)
         conversation.say(Ready(VERSION, self._node_id))
-        for head in shelf.heads():
+        for head in heads:
             conversation.say(head)
-        for entry in shelf.mirrors():
+        for entry in others:
             conversation.say(Try(entry))
         loop = asyncio.get_running_loop()
         names = {"repository": about.name, "peer": call.address}

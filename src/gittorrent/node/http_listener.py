@@ -236,8 +236,8 @@ class HttpListener:
             return _text_bytes(notify.encode_refusal(OTHER_HOST), 421)
         raw, _, query = request.raw_path.partition("?")
         if raw == "/" and request.method in ("GET", "HEAD"):
-            return _text(self._front_page())
-        served, rest = self._find(raw)
+            return _text(await self._front_page())
+        served, rest = await self._find(raw)
         if served is None or (served.is_cached and not rest.startswith(CACHED_RESOURCES)):
             return _text(NOT_SERVED, 404)
         if rest in NOT_FOR_PAGES and is_from_page(request.headers):
@@ -251,14 +251,14 @@ class HttpListener:
             await _expect(request)
             return await answer(request, served)
         if rest.startswith(("pushes/", "reels/")) and method == "GET":
-            resource = self._resource(served, rest)
+            resource = await served.reading(lambda: self._resource(served, rest))
             if resource is not None:
                 limiter = self._limits.sending_to(caller_of(request))
-                return await send_resource(request, resource, limiter)
+                return await send_resource(request, resource, limiter, served.reading)
             return _text("not here", 404)
         return _text(f"{request.method} means nothing here", 405)
 
-    def _find(self, raw: str) -> tuple[Served | None, str]:
+    async def _find(self, raw: str) -> tuple[Served | None, str]:
         """Return the repository a path speaks of, and the rest of the path."""
         encoded = raw.encode("utf-8", "surrogateescape")
         if _FORBIDDEN.search(encoded):
@@ -266,9 +266,10 @@ class HttpListener:
         found = _PATH.match(unquote_to_bytes(encoded))
         if found is None:
             return None, ""
-        return self._catalogue.find(found["repository"]), found["rest"].decode("ascii")
+        return await self._catalogue.seek(found["repository"]), found["rest"].decode("ascii")
 
-    def _front_page(self) -> str:
+    async def _front_page(self) -> str:
+        await self._catalogue.look()
         names = [served.path for served in self._catalogue]
         lines = ["This is a GitTorrent node. It serves git repositories:", "", *names]
         return "\n".join(lines)
@@ -281,7 +282,7 @@ class HttpListener:
 
     async def _mirror_list(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         del request
-        return _text_bytes(self._lists.answer(served).encode_text())
+        return _text_bytes((await self._lists.answer(served)).encode_text())
 
     async def _mirror_notify(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         if request.content_type != notify.CONTENT_TYPE:
@@ -301,7 +302,7 @@ class HttpListener:
         return _text_bytes(answer.encode(), 403 if answer.refusal else 200)
 
     def _resource(self, served: Served, rest: str) -> Resource | None:
-        """Return a static resource by the words after the repository's path."""
+        """Read a static resource by the words after the repository's path."""
         kind, _, name = rest.partition("/")
         if name == "index":
             return self._index(served, kind)

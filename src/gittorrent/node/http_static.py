@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gittorrent.transfer.limiter import Limiter
+    from gittorrent.transfer.off_loop import Reading
 
 STALLED_SECONDS = 120.0
 """Time a caller may take to accept one chunk."""
@@ -112,9 +114,16 @@ def caller_of(request: web.BaseRequest) -> str:
 
 
 async def send_resource(
-    request: web.BaseRequest, resource: Resource, limiter: Limiter
+    request: web.BaseRequest, resource: Resource, limiter: Limiter, reading: Reading
 ) -> web.StreamResponse:
-    """Answer GET or HEAD for a resource."""
+    """Answer GET or HEAD for a resource.
+
+    Args:
+        request: for it.
+        resource: what to send.
+        limiter: paces sending.
+        reading: where its file is opened.
+    """
     etag = f'"{resource.etag}"'
     headers = {
         "ETag": etag,
@@ -140,7 +149,7 @@ async def send_resource(
     if request.method == "HEAD":
         return response
     # Opened before the headers go out, so that a vanished file is an error and not a short answer.
-    opened = None if resource.path is None else resource.path.open("rb", buffering=0)
+    opened = None if resource.path is None else await reading(partial(_open, resource.path))
     try:
         await response.prepare(request)
         for piece in resource.pieces(offset, count):
@@ -153,6 +162,10 @@ async def send_resource(
             opened.close()
     await response.write_eof()
     return response
+
+
+def _open(path: Path) -> FileIO:
+    return path.open("rb", buffering=0)
 
 
 def _names_tag(header: str | None, etag: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -26,11 +27,13 @@ from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_turns import PROCESSES, WAIT_SECONDS
 from gittorrent.node.http_listener import HttpListener
+from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Notices
 from gittorrent.node.services import Lists, Reachable
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
 from gittorrent.transfer.addresses import is_loopback, is_wildcard, show_address
 from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
@@ -100,8 +103,11 @@ class Node:
         )
         self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit)
         slots = SlotQueue()
-        lists = Lists(self._reachable)
-        notices = Notices(database, self._is_local)
+        mirrors = None
+        if database is not None:
+            mirrors = MirrorTable(database, catalogue.threads)
+        lists = Lists(self._reachable, mirrors)
+        notices = Notices(mirrors, self._is_local)
         self._git = GitListener(
             catalogue, lists, notices, self.children, self.limits, home.node_id(), slots
         )
@@ -109,6 +115,7 @@ class Node:
             catalogue, lists, notices, self.children, self.limits, names=_names(options.url)
         )
         self._snapshot = Snapshot(home.run, "node")
+        self._writing = catalogue.threads.lane(STOP_SECONDS)
         self._announcer = Announcer(catalogue, self._reachable)
         self._caching = Caching(home, database, catalogue, options.keep, self.limits, slots)
         self._control = ControlSocket(home.control, self._caching)
@@ -158,7 +165,9 @@ class Node:
         await self._control.stop()
         for task in self._accepting:
             task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
+        if self._accepting:
+            # What hangs in the system must not keep the node from ending.
+            await asyncio.wait(self._accepting, timeout=STOP_SECONDS)
         self._accepting.clear()
         self._close_listeners()
         self._git.goodbye("the node is shutting down")
@@ -175,21 +184,25 @@ class Node:
         """Write down once a second what the node is doing, for ``gittorrent status``."""
         try:
             while True:
-                self._snapshot.write(
-                    lambda: {
-                        "listening": self.addresses,
-                        "callers": self._gate.open,
-                        "git": {
-                            "running": self.children.turns.taken,
-                            "waiting": self.children.turns.waiting,
-                        },
-                        **self._git.report(),
-                        "cache": self._caching.report(),
-                    }
-                )
+                shown = self._describe()
+                with contextlib.suppress(SlowError):  # nobody learns of it, and that is all
+                    await self._writing(partial(self._snapshot.write, partial(dict, shown)))
                 await asyncio.sleep(INTERVAL_SECONDS)
         finally:
-            self._snapshot.remove()
+            with contextlib.suppress(SlowError):
+                await self._writing(self._snapshot.remove)
+
+    def _describe(self) -> dict[str, object]:
+        return {
+            "listening": self.addresses,
+            "callers": self._gate.open,
+            "git": {
+                "running": self.children.turns.taken,
+                "waiting": self.children.turns.waiting,
+            },
+            **self._git.report(),
+            "cache": self._caching.report(),
+        }
 
     async def run_until_interrupted(self) -> None:
         """Serve until a signal, or whatever cancels this, then stop."""

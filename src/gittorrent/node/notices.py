@@ -1,7 +1,7 @@
 """mirror-notify from the receiving side: who may be listed as a mirror, and for how long.
 
 Tracks how many notices each address sent lately, and how many call-backs are under way. The
-mirrors themselves are in the database.
+mirrors themselves are in the `MirrorTable`.
 
 Rules: a mirror is listed only after it was called back and answered for this very repository. The
 call goes to the address the notice came from and to no other, whatever the URL's name resolves
@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.callback import ask_back, resolves_to
@@ -32,7 +32,9 @@ from gittorrent.wire.urls import AddressClass, UrlError, address_class, parse_le
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gittorrent.ids import PushId, RepositoryId
     from gittorrent.node.catalogue import Served
+    from gittorrent.node.mirror_table import MirrorTable
     from gittorrent.store.database import Database
     from gittorrent.wire.mirrorlist import MirrorList
     from gittorrent.wire.urls import Endpoint
@@ -94,20 +96,13 @@ class Notices:
     """Receives the notices of a node.
 
     Args:
-        database: where mirrors are listed; None refuses all notices.
+        mirrors: where mirrors are listed; None refuses all notices.
         is_local: tells whether loopback and private addresses may be called back.
-        clock: seconds since 1970.
     """
 
-    def __init__(
-        self,
-        database: Database | None,
-        is_local: Callable[[], bool],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._database = database
+    def __init__(self, mirrors: MirrorTable | None, is_local: Callable[[], bool]) -> None:
+        self._mirrors = mirrors
         self._is_local = is_local
-        self._clock = clock
         self._recent: dict[str, deque[float]] = {}
         self._calls = asyncio.Semaphore(MAX_CALLBACKS)
 
@@ -145,24 +140,28 @@ class Notices:
     async def _receive(
         self, served: Served, notice: notify.Notify, address: str
     ) -> tuple[int, MirrorState]:
-        database = self._database
-        if database is None:
+        mirrors = self._mirrors
+        if mirrors is None:
             raise RefusedNotice("this node lists no mirrors")
-        self._count(caller_group(address))
-        endpoint = await self._endpoint(notice.url, address)
+        now = mirrors.clock()
+        self._count(caller_group(address), now)
         if self._calls.locked():
             raise RefusedNotice("too many notices at once; try again later")
         async with self._calls:
+            endpoint = await self._endpoint(notice.url, address)
             found = await ask_back(endpoint, address)
         if isinstance(found, str):
             raise RefusedNotice(found)
-        state = _state(served, found)
-        source = caller_group(address)
-        return self._list(database, served, endpoint, source, state, notice.ttl), state
+        state = _state(served, found, await served.reading(served.shelf.latest))
+        row = MirrorRow(endpoint.url, state, caller_group(address), int(now), 0, 0)
+        repository = served.about.repository_id
+        granted = await mirrors.change(
+            lambda database: _list(database, repository, row, notice.ttl)
+        )
+        return granted, state
 
-    def _count(self, group: str) -> None:
+    def _count(self, group: str, now: float) -> None:
         """Refuse callers that send too many notices."""
-        now = self._clock()
         if len(self._recent) >= MAX_SOURCES:
             self._recent = {
                 name: times
@@ -194,39 +193,34 @@ class Notices:
             raise RefusedNotice(f"{endpoint.host} is not the address this notice came from")
         return endpoint
 
-    def _list(
-        self,
-        database: Database,
-        served: Served,
-        endpoint: Endpoint,
-        source: str,
-        state: MirrorState,
-        asked: int,
-    ) -> int:
-        """Put a mirror that answered into the database; returns the seconds it is listed for."""
-        now = int(self._clock())
-        repository = served.about.repository_id
-        rows = database.mirrors(repository, -1)
-        for row in rows:
-            if row.expires <= now and row.url != endpoint.url:
-                database.drop_mirror(repository, row.url)
-        rows = [row for row in rows if row.expires > now]
-        partial = state is MirrorState.PARTIAL
-        known = next((row for row in rows if row.url == endpoint.url), None)
-        if known is None or (known.state is MirrorState.PARTIAL) != partial:
-            # Mirrors and partial peers have places of their own, so neither crowds the other out.
-            known = None
-            like = [row for row in rows if (row.state is MirrorState.PARTIAL) == partial]
-            here = sum(row.source == source for row in like)
-            if here >= (MAX_PARTIAL_PER_SOURCE if partial else MAX_PER_SOURCE):
-                raise RefusedNotice(f"{here} mirrors of your address are listed already")
-            if len(like) >= (MAX_PARTIAL if partial else MAX_PER_REPOSITORY):
-                raise RefusedNotice("the list of mirrors is full; try again later")
-        renewals = 0 if known is None else known.renewals + 1
-        granted = min(asked, PARTIAL_TTL if partial else granted_at_most(renewals))
-        row = MirrorRow(endpoint.url, state, source, now, now + granted, renewals)
-        database.list_mirror(repository, row)
-        return granted
+
+def _list(database: Database, repository: RepositoryId, row: MirrorRow, asked: int) -> int:
+    """Put a mirror that answered into the database; returns the seconds it is listed for.
+
+    Raises:
+        RefusedNotice: there is no place for it.
+    """
+    now = row.verified
+    rows = database.mirrors(repository, -1)
+    for other in rows:
+        if other.expires <= now and other.url != row.url:
+            database.drop_mirror(repository, other.url)
+    rows = [other for other in rows if other.expires > now]
+    partial = row.state is MirrorState.PARTIAL
+    known = next((other for other in rows if other.url == row.url), None)
+    if known is None or (known.state is MirrorState.PARTIAL) != partial:
+        # Mirrors and partial peers have places of their own, so neither crowds the other out.
+        known = None
+        like = [other for other in rows if (other.state is MirrorState.PARTIAL) == partial]
+        here = sum(other.source == row.source for other in like)
+        if here >= (MAX_PARTIAL_PER_SOURCE if partial else MAX_PER_SOURCE):
+            raise RefusedNotice(f"{here} mirrors of your address are listed already")
+        if len(like) >= (MAX_PARTIAL if partial else MAX_PER_REPOSITORY):
+            raise RefusedNotice("the list of mirrors is full; try again later")
+    renewals = 0 if known is None else known.renewals + 1
+    granted = min(asked, PARTIAL_TTL if partial else granted_at_most(renewals))
+    database.list_mirror(repository, replace(row, expires=now + granted, renewals=renewals))
+    return granted
 
 
 def _is_name_of_the_net(host: str) -> bool:
@@ -243,10 +237,10 @@ def granted_at_most(renewals: int) -> int:
     return min(LONGEST_TTL, FIRST_TTL << min(renewals, 16))
 
 
-def _state(served: Served, found: MirrorList) -> MirrorState:
+def _state(served: Served, found: MirrorList, latest: PushId | None) -> MirrorState:
     """Compare what a mirror says of itself with what is here."""
     if found.repository_id != served.about.repository_id:
         raise RefusedNotice("another repository is served at that URL")
     if found.latest is None:
         return MirrorState.PARTIAL
-    return MirrorState.CURRENT if found.latest == served.shelf.latest() else MirrorState.STALE
+    return MirrorState.CURRENT if found.latest == latest else MirrorState.STALE

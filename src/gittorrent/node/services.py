@@ -1,11 +1,13 @@
 """What the node says of a repository: the answer to mirror-list, and where it can be reached.
 
 For both listeners. Tracks for each repository the ``auth`` lines of its policy, read again when
-the log has changed. Must not know transports.
+the log has changed. A list is not held up by a policy that takes long to verify, nor by a locked
+database. Must not know transports.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -22,9 +24,13 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import PushId
     from gittorrent.node.catalogue import Served
+    from gittorrent.node.mirror_table import MirrorTable
 
 OWN_VALID_SECONDS = 24 * 3600
 """For how long a node says its own address stays good."""
+
+PATIENCE_SECONDS = 5.0
+"""Time a list waits for its ``auth`` lines; a client waits 20 s for a list."""
 
 _log = EventLog(__name__)
 
@@ -72,37 +78,70 @@ class Lists:
 
     Args:
         reachable: where this node is.
+        mirrors: whom it knows besides; None for nobody.
+        patience: seconds a list waits for its ``auth`` lines.
     """
 
-    def __init__(self, reachable: Reachable) -> None:
+    def __init__(
+        self,
+        reachable: Reachable,
+        mirrors: MirrorTable | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self._reachable = reachable
+        self._mirrors = mirrors
+        self._patience = patience
         self._auth: dict[str, tuple[PushId, tuple[AuthLine, ...]]] = {}
 
-    def answer(self, served: Served) -> MirrorList:
-        """Return what this node knows of one repository."""
-        shelf = served.shelf
+    async def answer(self, served: Served) -> MirrorList:
+        """Return what this node knows of one repository.
+
+        Raises:
+            SlowError: the repository's disk does not answer.
+        """
         if served.is_cached:
             # Without a push it is taken for what it is: a peer that has reels, for a while.
             return MirrorList(served.about.repository_id, (), None, ())
+        latest, others = await asyncio.gather(
+            served.reading(served.shelf.latest), self.mirrors(served)
+        )
         own = self._reachable.urls(served)
         entries = [MirrorEntry(url, OWN_VALID_SECONDS, MirrorState.CURRENT) for url in own]
-        entries += [entry for entry in shelf.mirrors() if entry.url not in own]
+        entries += [entry for entry in others if entry.url not in own]
         return MirrorList(
             served.about.repository_id,
-            self._auth_lines(served),
-            shelf.latest(),
+            () if latest is None else await self._auth_lines(served, latest),
+            latest,
             tuple(entries[:MAX_TRY_LINES]),
         )
 
-    def _auth_lines(self, served: Served) -> tuple[AuthLine, ...]:
-        latest = served.shelf.latest()
-        if latest is None:
+    async def mirrors(self, served: Served) -> Sequence[MirrorEntry]:
+        """Return the mirrors to tell of, without this node."""
+        if self._mirrors is None:
             return ()
-        known = self._auth.get(served.about.name)
-        if known is None or known[0] != latest:
-            known = (latest, _read_auth(served))
-            self._auth[served.about.name] = known
-        return known[1]
+        return await self._mirrors.entries(served.about.repository_id)
+
+    async def _auth_lines(self, served: Served, latest: PushId) -> tuple[AuthLine, ...]:
+        """Return the lines for people, if the policy is opened in time: they decide nothing."""
+        name = served.about.name
+
+        def read() -> tuple[AuthLine, ...]:
+            known = self._auth.get(name)
+            if known is None or known[0] != latest:
+                known = (latest, _read_auth(served))
+                self._auth[name] = known
+            return known[1]
+
+        known = self._auth.get(name)
+        if known is not None and known[0] == latest:
+            return known[1]
+        opening = asyncio.ensure_future(served.opening(read))
+        done, _ = await asyncio.wait([opening], timeout=self._patience)
+        if done:
+            return opening.result()
+        # It goes on, for those who ask later; nobody waits for it now.
+        opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return () if known is None else known[1]
 
 
 def _read_auth(served: Served) -> tuple[AuthLine, ...]:

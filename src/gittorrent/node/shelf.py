@@ -4,12 +4,12 @@ Tracks the log's ids and the reels found last time, with the state of the file a
 they came from. Another process may publish or mirror while this one serves, so every question
 looks whether they changed. Damage on disk is logged and answered as "not here".
 
-Must not know who asks, or over which transport.
+Must not know who asks, or over which transport. One thread uses it at a time: it is asked in the
+lane of its repository (`Served.reading`).
 """
 
 from __future__ import annotations
 
-import random
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -18,7 +18,6 @@ from gittorrent.node.events import EventLog
 from gittorrent.push.object import parse_push_object
 from gittorrent.transfer.shelf import ServedPack
 from gittorrent.wire.messages import ALL, HaveBundle, HavePush
-from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
@@ -28,16 +27,9 @@ if TYPE_CHECKING:
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
-    from gittorrent.store.database import Database, MirrorRow
 
 MAX_OFFERS = 1000
 """Reels named in one answer: years of daily pushes, and one line each."""
-
-MAX_MIRRORS = 50
-"""Mirrors told to one caller: far more than it will contact."""
-
-MAX_PARTIAL = 8
-"""Partial peers among them, after all others: they come and go."""
 
 SETTLED_SECONDS = 2.0
 """Age below which a file's time cannot tell two changes apart, so that it is read again."""
@@ -52,23 +44,12 @@ class RepositoryShelf:
 
     Args:
         carried: the repository.
-        database: whom the node knows; None for nobody.
         clock: seconds since 1970.
-        shuffle: puts a list into random order.
     """
 
-    def __init__(
-        self,
-        carried: Carried,
-        database: Database | None = None,
-        clock: Callable[[], float] = time.time,
-        shuffle: Callable[[list[MirrorRow]], None] = random.shuffle,
-    ) -> None:
+    def __init__(self, carried: Carried, clock: Callable[[], float] = time.time) -> None:
         self.carried = carried
         self._repository = carried.about.repository_id
-        self._database = database
-        self._clock = clock
-        self._shuffle = shuffle
         self._ids: _Remembered[list[PushId]] = _Remembered(clock)
         self._places: _Remembered[dict[PushId, int]] = _Remembered(clock)
         self._reels: _Remembered[list[StoredReel]] = _Remembered(clock)
@@ -125,23 +106,6 @@ class RepositoryShelf:
             _log.warning("damaged", "push {push} is damaged: {reason}", push=latest, reason=error)
             return ()
         return (HavePush(latest, None if signer is None else str(signer)),)
-
-    def mirrors(self) -> Sequence[MirrorEntry]:
-        """Return mirrors that announced themselves; the recently verified ones come first."""
-        if self._database is None:
-            return ()
-        now = int(self._clock())
-        rows = self._database.mirrors(self._repository, now)
-        whole = [row for row in rows if row.state is not MirrorState.PARTIAL]
-        partial = [row for row in rows if row.state is MirrorState.PARTIAL]
-        # Beyond the cap age decides; within it chance does, so that nobody is always asked first.
-        whole = whole[: MAX_MIRRORS - min(len(partial), MAX_PARTIAL)]
-        half = len(whole) // 2
-        recent, older, partial = whole[:half], whole[half:], partial[:MAX_PARTIAL]
-        for group in (recent, older, partial):
-            self._shuffle(group)
-        chosen = [*recent, *older, *partial]
-        return [MirrorEntry(r.url, max(1, r.expires - now), r.state) for r in chosen]
 
     def push(self, push: PushId) -> bytes | None:
         """Return a push object that the log lists."""

@@ -16,6 +16,8 @@ import itertools
 import random
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.events import EventLog
 from gittorrent.swarm.bitmap import PartSet
@@ -28,12 +30,10 @@ from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.urls import parse_learned_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from gittorrent.ids import ManifestId, PushId, RepositoryId
-    from gittorrent.transfer.shelf import ServedPack, Shelf
-    from gittorrent.wire.messages import HavePush, Message, Question, ReceivePart
-    from gittorrent.wire.reelname import ReelName
+    from gittorrent.ids import ManifestId, RepositoryId
+    from gittorrent.wire.messages import Message, Question, ReceivePart
     from gittorrent.wire.session import MessageReceived
 
 SHOW_SECONDS = 0.25
@@ -69,31 +69,36 @@ class Swarms:
     def __init__(self) -> None:
         self._swarms: dict[RepositoryId, Swarm] = {}
 
-    def enter(self, repository: RepositoryId, name: str, shelf: Shelf, address: str) -> Participant:
+    def enter(self, repository: RepositoryId, name: str, address: str) -> Participant:
         """Let somebody who calls from ``address`` take part; `Participant.leave` must follow."""
         swarm = self._swarms.setdefault(repository, Swarm(name))
-        return Participant(swarm, shelf, address)
+        return Participant(swarm, address)
 
     def __len__(self) -> int:
         return sum(len(swarm.participants) for swarm in self._swarms.values())
 
 
+class _Offered(Struct, frozen=True):
+    """A pack that a caller was told of: the whole offer, and how many parts it has."""
+
+    offer: HaveBundle
+    parts: int
+
+
 class Participant:
-    """One conversation's part in a swarm; the shelf its questions are answered from.
+    """One conversation's part in a swarm: decides what its caller is shown.
 
     Args:
         swarm: it belongs to.
-        shelf: what the node has.
         address: where the caller calls from.
     """
 
-    def __init__(self, swarm: Swarm, shelf: Shelf, address: str) -> None:
+    def __init__(self, swarm: Swarm, address: str) -> None:
         self._swarm = swarm
-        self._shelf = shelf
         self._address = address
         self._key = PeerKey(next(_KEYS))
         self._say: Callable[[Message], None] | None = None
-        self._packs: dict[ManifestId, HaveBundle] = {}
+        self._packs: dict[ManifestId, _Offered] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._since: float | None = None
         self._introduced = False
@@ -168,31 +173,31 @@ class Participant:
     def _take_claim(self, message: HaveBundle) -> None:
         revealer = self._swarm.revealers.get(message.manifest)
         own = self._packs.get(message.manifest)
-        pack = self._shelf.pack(message.manifest)
-        if revealer is None or own is None or pack is None:
+        if revealer is None or own is None:
             return
         try:
-            claim = claimed_parts(message, pack.parts)
+            claim = claimed_parts(message, own.parts)
         except GitTorrentError:
             return
         now = asyncio.get_running_loop().time()
-        whole = PartSet.full(pack.parts)
+        whole = PartSet.full(own.parts)
         revealer.has(self._key, whole if claim is None else claim, now)
         if claim is None:
             self._packs.pop(message.manifest, None)
 
-    def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
-        """Return what the node has, as far as this caller is to be shown it now."""
-        return [self._shown(offer) for offer in self._shelf.offers(reel)]
+    def show(self, offer: HaveBundle, parts: int) -> HaveBundle:
+        """Return what the node has, as far as this caller is to be shown it now.
 
-    def _shown(self, offer: HaveBundle) -> HaveBundle:
-        pack = self._shelf.pack(offer.manifest)
-        if pack is None or pack.parts < SMALLEST_PACK or self._say is None:
+        Args:
+            offer: of a whole pack.
+            parts: of the pack; 0 if it is not here any more.
+        """
+        if parts < SMALLEST_PACK or self._say is None:
             return offer
         now = asyncio.get_running_loop().time()
-        revealer = self._swarm.revealers.setdefault(offer.manifest, Revealer(pack.parts))
+        revealer = self._swarm.revealers.setdefault(offer.manifest, Revealer(parts))
         revealer.joined(self._key, now)
-        self._packs[offer.manifest] = offer
+        self._packs[offer.manifest] = _Offered(offer, parts)
         if self._since is None:
             self._since = now
             self._tick()
@@ -209,37 +214,13 @@ class Participant:
         if not self._introduced and self._since is not None and now - self._since > DEAF_SECONDS:
             self._introduced = True
             self._swarm.introduce(self._key, None)
-        for manifest, offer in list(self._packs.items()):
+        for manifest, own in list(self._packs.items()):
             revealer = self._swarm.revealers.get(manifest)
             changed = False if revealer is None else revealer.changed(self._key, now)
             if changed is None:
-                self.say(offer)
+                self.say(own.offer)
             elif isinstance(changed, PartSet):
-                self.say(_cut(offer, changed))
-
-    def heads(self) -> Sequence[HavePush]:
-        """Return the node's log heads."""
-        return self._shelf.heads()
-
-    def mirrors(self) -> Sequence[MirrorEntry]:
-        """Return the mirrors the node knows."""
-        return self._shelf.mirrors()
-
-    def push(self, push: PushId) -> bytes | None:
-        """Return a push object."""
-        return self._shelf.push(push)
-
-    def log_between(self, head: PushId, base: PushId | None) -> Sequence[PushId] | None:
-        """Return ids of the log."""
-        return self._shelf.log_between(head, base)
-
-    def manifest(self, manifest: ManifestId) -> bytes | None:
-        """Return a manifest."""
-        return self._shelf.manifest(manifest)
-
-    def pack(self, manifest: ManifestId) -> ServedPack | None:
-        """Return a pack; what was not shown is served all the same when it is asked for."""
-        return self._shelf.pack(manifest)
+                self.say(_cut(own.offer, changed))
 
 
 def _cut(offer: HaveBundle, shown: PartSet) -> HaveBundle:

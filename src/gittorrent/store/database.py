@@ -1,16 +1,19 @@
 """The node's database: what it carries, whom it knows, how far it has seen each log.
 
-SQLite in WAL mode, so that commands, helpers and the daemon can use it at the same time. The
-schema grows by numbered migrations; a database made by a newer program is refused.
+SQLite in WAL mode, so that commands, helpers and the daemon can use it at the same time. Within
+one process several threads may: what reads has a connection of its own, and does not wait for a
+write that waits for another process. The schema grows by numbered migrations; a database made by a
+newer program is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 30.0
 """How long to wait for another process's write."""
+
+CLOSE_SECONDS = 2.0
+"""How long closing waits for a thread that uses the database, perhaps waiting for a write."""
 
 
 class CarriedRow(Struct, frozen=True):
@@ -77,21 +83,27 @@ MAX_FAILURES = 8
 
 
 class Database:
-    """An open database; use it in one thread and close it."""
+    """An open database; any thread may use it, and somebody closes it.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of its file.
+        busy_seconds: how long to wait for another process's write.
+    """
+
+    def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS) -> None:
         self._path = path
+        self._writes = threading.Lock()
+        self._reads = threading.Lock()
         try:
             # SQLite would make it as the umask says, which may let a group write to it.
             make_private(path)
-            self._db = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            self._db = _connect(path, busy_seconds)
             # Of two that turn a new database to WAL at once SQLite refuses one without waiting.
             with locked_directory(path.parent):
                 self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._migrate(path)
+            self._reader = _connect(path, busy_seconds)
         except (sqlite3.DatabaseError, OSError) as error:
             raise LocalError(
                 f"{path} cannot be used as database: {error}",
@@ -99,8 +111,25 @@ class Database:
             ) from error
 
     def close(self) -> None:
-        """Close it."""
-        self._db.close()
+        """Close it; what another thread still waits for in it ends with the process."""
+        for lock, connection in ((self._reads, self._reader), (self._writes, self._db)):
+            if lock.acquire(timeout=CLOSE_SECONDS):
+                connection.close()
+                lock.release()
+
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return what a query finds.
+
+        Raises:
+            LocalError: another process holds the whole database locked.
+        """
+        try:
+            with self._reads:
+                return self._reader.execute(query, values).fetchall()
+        except sqlite3.OperationalError as error:
+            raise LocalError(
+                f"cannot read {self._path}: {error}", hint="see which program holds it locked"
+            ) from error
 
     def _migrate(self, path: Path) -> None:
         folder = resources.files("gittorrent.store") / "migrations"
@@ -131,7 +160,7 @@ class Database:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            with self._transaction():
+            with self._writes, self._transaction():
                 yield
         except sqlite3.OperationalError as error:
             raise LocalError(
@@ -163,9 +192,8 @@ class Database:
         Raises:
             UsageError: the name is taken by another repository.
         """
-        taken = self._db.execute(
-            "SELECT repository_id, path FROM repositories WHERE name = ?", (name,)
-        ).fetchone()
+        found = self._read("SELECT repository_id, path FROM repositories WHERE name = ?", name)
+        taken = found[0] if found else None
         if taken is None or (taken[1] == path and repository in (None, taken[0])):
             return
         if taken[0] == repository and not Path(taken[1]).is_dir():
@@ -177,17 +205,15 @@ class Database:
 
     def carried(self) -> list[CarriedRow]:
         """Return all repositories this node carries, by name."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT name, repository_id, path, role, source FROM repositories ORDER BY name"
         )
         return [CarriedRow(n, RepositoryId(i), p, r, s) for n, i, p, r, s in rows]
 
     def known_url(self, url: str) -> RepositoryId | None:
         """Return the id that was found at ``url`` at first contact."""
-        row = self._db.execute(
-            "SELECT repository_id FROM known_urls WHERE url = ?", (url,)
-        ).fetchone()
-        return None if row is None else RepositoryId(row[0])
+        rows = self._read("SELECT repository_id FROM known_urls WHERE url = ?", url)
+        return RepositoryId(rows[0][0]) if rows else None
 
     def remember_url(self, url: str, repository: RepositoryId, now: int) -> None:
         """Remember the id found at ``url``; what was remembered before stays."""
@@ -251,19 +277,17 @@ class Database:
 
     def remembered_mirrors(self, repository: RepositoryId) -> list[RememberedMirror]:
         """Return the mirrors remembered of a repository, the most promising first."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT url, trusted FROM remembered WHERE repository_id = ?"
             " ORDER BY failures, served DESC, seen DESC",
-            (repository,),
+            repository,
         )
         return [RememberedMirror(u, AddressClass(t) if t else None) for u, t in rows]
 
     def seen_head(self, repository: RepositoryId) -> tuple[PushId, int] | None:
         """Return the newest log head verified of a repository and the log's length there."""
-        row = self._db.execute(
-            "SELECT head, length FROM heads WHERE repository_id = ?", (repository,)
-        ).fetchone()
-        return None if row is None else (PushId(row[0]), int(row[1]))
+        rows = self._read("SELECT head, length FROM heads WHERE repository_id = ?", repository)
+        return (PushId(rows[0][0]), int(rows[0][1])) if rows else None
 
     def saw_head(self, repository: RepositoryId, head: PushId, length: int, now: int) -> None:
         """Record a verified log head; a shorter log never replaces a longer one."""
@@ -285,10 +309,10 @@ class Database:
 
     def distrusted(self, repository: RepositoryId, key: str) -> str | None:
         """Return why manifests of ``key`` are not believed, None when they are."""
-        row = self._db.execute(
-            "SELECT reason FROM distrusted WHERE repository_id = ? AND key = ?", (repository, key)
-        ).fetchone()
-        return None if row is None else str(row[0])
+        rows = self._read(
+            "SELECT reason FROM distrusted WHERE repository_id = ? AND key = ?", repository, key
+        )
+        return str(rows[0][0]) if rows else None
 
     def list_mirror(self, repository: RepositoryId, row: MirrorRow) -> None:
         """Add or renew a mirror."""
@@ -315,9 +339,17 @@ class Database:
 
     def mirrors(self, repository: RepositoryId, now: int) -> list[MirrorRow]:
         """Return the mirrors whose time has not run out, most recently verified first."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT url, state, source, verified, expires, renewals FROM mirrors"
             " WHERE repository_id = ? AND expires > ? ORDER BY verified DESC",
-            (repository, now),
+            repository,
+            now,
         )
         return [MirrorRow(u, MirrorState(s), o, v, e, r) for u, s, o, v, e, r in rows]
+
+
+def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """Return a connection for any thread; its user sees to it that only one has it at a time."""
+    return sqlite3.connect(
+        path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+    )

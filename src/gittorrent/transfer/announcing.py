@@ -27,7 +27,7 @@ from gittorrent.wire.service import MIRROR_NOTIFY
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from gittorrent.ids import PushId
     from gittorrent.transfer.reaching import Source
@@ -76,7 +76,7 @@ class Announcer:
         self,
         where: Callable[[], Source | None],
         url_at: Callable[[str], str],
-        latest: Callable[[], PushId | None],
+        latest: Callable[[], Awaitable[PushId | None]],
         note: Callable[[str], None],
     ) -> None:
         self._where = where
@@ -89,14 +89,16 @@ class Announcer:
     async def run(self) -> None:
         """Announce and renew until cancelled."""
         while True:
-            push = self._latest()
+            push = await self._latest()
             granted = 0 if push is None else await self._announce(push)
             await asyncio.sleep(RENEWED_AT * granted if granted else RETRY_SECONDS)
 
     async def withdraw(self) -> None:
         """Ask all who may list us not to any more, as far as they hear it at once."""
-        push = self._latest()
-        if push is None or not self._told:
+        if not self._told:
+            return
+        push = await self._latest()
+        if push is None:
             return
         work = [self._send(told, push, 0) for told in self._told.values()]
         self._told.clear()

@@ -1,12 +1,15 @@
-"""Turns questions into answers from a shelf, one piece at a time.
+"""Turns questions into answers from a shelf, a few pieces at a time.
 
 A question becomes an iterator of steps; the conversation takes the next step when its socket has
-room. So a peer that asks for everything and reads nothing costs the questions' few bytes.
+room. So a peer that asks for everything and reads nothing costs the questions' few bytes. Where
+the shelf has to read from disk, it does so away from the event loop, some steps at a time.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
@@ -19,6 +22,7 @@ from gittorrent.wire.messages import (
     FetchManifest,
     FetchParts,
     FetchPush,
+    HaveBundle,
     MissingLog,
     MissingManifest,
     MissingParts,
@@ -30,11 +34,38 @@ from gittorrent.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from gittorrent.transfer.off_loop import Reading
     from gittorrent.transfer.shelf import ServedPack, Shelf
     from gittorrent.wire.messages import CancelParts, Message, Question
+
+
+READ_STEPS = 64
+"""Steps that are read together: what it costs to change threads is shared by so many."""
+
+READ_BYTES = 256 << 10
+"""Bytes read together, but for the last piece: what waits in memory for a slow reader."""
+
+Show: TypeAlias = "Callable[[HaveBundle, int], HaveBundle]"
+"""Returns what to say of an offer, given the number of the pack's parts; called in the loop."""
+
+KNOWN_SECONDS = 10.0
+"""Time for which a pack that was found is taken to be there still; sending notices if it is not."""
+
+
+class LastPack(Struct):
+    """The pack that a conversation was given parts of last, so that not every question reads."""
+
+    pack: ServedPack | None = None
+    manifest: ManifestId | None = None
+    found: float = 0.0
+
+    def known(self, manifest: ManifestId, now: float) -> ServedPack | None:
+        """Return the pack if it was found lately."""
+        is_known = self.manifest == manifest and now - self.found < KNOWN_SECONDS
+        return self.pack if is_known else None
 
 
 class Step(Struct, frozen=True):
@@ -44,14 +75,36 @@ class Step(Struct, frozen=True):
     payload: bytes = b""
     path: Path | None = None
     pieces: tuple[bytes | FilePiece, ...] = ()
+    parts: int = 0
+    """Of the pack that is offered; 0 where nobody wants to know."""
 
 
 class Answer:
-    """The answer to one question, made step by step."""
+    """The answer to one question, made step by step.
 
-    def __init__(self, question: Question, shelf: Shelf) -> None:
+    Args:
+        question: of a peer.
+        shelf: what it may have.
+        reading: where the shelf is read; None to do that here, and to hold nothing ahead.
+        show: what to say of offers; None for what they are.
+        last: the pack that the same peer got parts of before.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        shelf: Shelf,
+        reading: Reading | None = None,
+        show: Show | None = None,
+        last: LastPack | None = None,
+    ) -> None:
         self.question = question
+        self._last = last or LastPack()
         self._cancelled: set[int] = set()
+        self._reading = reading
+        self._show = show
+        self._ahead: deque[Step | None] = deque()
+        self._shelf = shelf
         self._steps = self._make(shelf)
 
     @property
@@ -59,9 +112,48 @@ class Answer:
         """The parts that are left out."""
         return self._cancelled
 
-    def next_step(self) -> Step | None:
-        """Return the next step, None when the question is answered."""
+    async def next_step(self) -> Step | None:
+        """Return the next step, None when the question is answered.
+
+        Raises:
+            SlowError: the disk does not answer.
+        """
+        step = await self._take()
+        if step is None or self._show is None or not isinstance(step.message, HaveBundle):
+            return step
+        return Step(self._show(step.message, step.parts))
+
+    async def _take(self) -> Step | None:
+        reading = self._reading
+        if reading is not None and isinstance(self.question, FetchParts):
+            # Once the pack is found its parts are places in a file.
+            self._reading = None
+            await self._find_pack(reading, self.question)
+        elif reading is not None:
+            if not self._ahead:
+                self._ahead.extend(await reading(self._read_some))
+            return self._ahead.popleft()
         return next(self._steps, None)
+
+    async def _find_pack(self, reading: Reading, question: FetchParts) -> None:
+        now = asyncio.get_running_loop().time()
+        pack = self._last.known(question.manifest, now)
+        if pack is None:
+            pack = await reading(lambda: self._shelf.pack(question.manifest))
+            self._last.pack, self._last.manifest, self._last.found = pack, question.manifest, now
+        self._steps = self._parts(question, pack)
+
+    def _read_some(self) -> list[Step | None]:
+        """Make some steps, in a thread; None stands for the end."""
+        found: list[Step | None] = []
+        size = 0
+        while len(found) < READ_STEPS and size < READ_BYTES:
+            step = next(self._steps, None)
+            found.append(step)
+            if step is None:
+                break
+            size += len(step.payload)
+        return found
 
     def cancel(self, message: CancelParts) -> None:
         """Leave out the parts named, as far as they are not under way."""
@@ -93,12 +185,13 @@ class Answer:
             )
         elif isinstance(question, WantBundle):
             for offer in shelf.offers(question.reel):
-                yield Step(offer)
+                pack = None if self._show is None else shelf.pack(offer.manifest)
+                yield Step(offer, parts=0 if pack is None else pack.parts)
             yield Step(EndWant(question.reel))
         elif isinstance(question, FetchLog):
             yield from self._log(question, shelf)
         else:
-            yield from self._parts(question, shelf)
+            yield from self._parts(question, shelf.pack(question.manifest))
 
     def _log(self, question: FetchLog, shelf: Shelf) -> Iterator[Step]:
         ids = shelf.log_between(question.head, question.base)
@@ -110,8 +203,7 @@ class Answer:
             yield Step(ReceivePush(push, len(data)), data)
         yield Step(MissingLog(question.head) if ids is None else EndLog(question.head))
 
-    def _parts(self, question: FetchParts, shelf: Shelf) -> Iterator[Step]:
-        pack = shelf.pack(question.manifest)
+    def _parts(self, question: FetchParts, pack: ServedPack | None) -> Iterator[Step]:
         for index in question.indices:
             if index in self._cancelled:
                 continue

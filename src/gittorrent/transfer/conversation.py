@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import UnreachableError
 from gittorrent.reel.pack import FilePiece
 from gittorrent.swarm.events import PeerKey
-from gittorrent.transfer.answering import Answer
+from gittorrent.transfer.answering import Answer, LastPack
 from gittorrent.transfer.appetite import Appetite
 from gittorrent.transfer.distance import least_round_trip
 from gittorrent.transfer.flood import Flood
+from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.outlet import Outlet
 from gittorrent.wire.messages import Bye, CancelParts, HaveBundle, Message, Question, ReceivePart
 from gittorrent.wire.session import (
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gittorrent.ids import ManifestId
-    from gittorrent.transfer.answering import Step
+    from gittorrent.transfer.answering import Show, Step
     from gittorrent.transfer.limiter import Limiter
+    from gittorrent.transfer.off_loop import Reading
     from gittorrent.transfer.shelf import Shelf
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.reelname import PackShape
@@ -87,6 +89,8 @@ class Conversation:
         on_request: called with each question of the peer before it is answered, and with what
             it withdraws.
         intake: limits what is received.
+        reading: where the shelf is read, if that may have to wait for a disk.
+        show: what to say of offers, called in the loop; None for what they are.
     """
 
     def __init__(
@@ -100,6 +104,8 @@ class Conversation:
         on_sent: Callable[[ReceivePart], None] = lambda _message: None,
         on_request: Callable[[Question | CancelParts], None] = lambda _message: None,
         intake: Limiter | None = None,
+        reading: Reading | None = None,
+        show: Show | None = None,
     ) -> None:
         self.session = session
         self.bytes_received = 0
@@ -108,12 +114,15 @@ class Conversation:
         self.has_refused = False
         self._socket = sock
         self._shelf = shelf
-        self._outlet = Outlet(sock, limiter)
+        self._outlet = Outlet(sock, limiter, reading)
         self._on_message = on_message
         self._slots = slots
         self._on_sent = on_sent
         self._on_request = on_request
         self._intake = intake
+        self._reading = reading
+        self._show = show
+        self._last_pack = LastPack()
         self._key = PeerKey(next(_KEYS))
         self._loop = asyncio.get_running_loop()
         self._urgent: deque[bytes] = deque()
@@ -227,6 +236,9 @@ class Conversation:
             self.ended = str(error)
             self.is_at_fault = True
             self._last_words = farewell(str(error))
+        elif isinstance(error, SlowError):
+            self.ended = self.ended or str(error)
+            self._last_words = farewell("this end has a problem of its own")
         elif isinstance(error, (OSError, TimeoutError)):
             self.ended = self.ended or f"connection lost: {error or 'timed out'}"
         elif error is not None:
@@ -311,7 +323,7 @@ class Conversation:
                 message = event.message
                 if isinstance(message, Question):
                     self._asked_at = self._loop.time()
-                    self._answers.append(Answer(message, self._shelf))
+                    self._answers.append(self._answer_to(message))
                     self._on_request(message)
                     self._to_write.set()
                 elif isinstance(message, CancelParts):
@@ -330,6 +342,9 @@ class Conversation:
                 self._to_write.set()
             elif isinstance(event, (IdleTimeout, MessageTimeout)):
                 self.ended = f"silent for {event.seconds:.0f} seconds"
+
+    def _answer_to(self, question: Question) -> Answer:
+        return Answer(question, self._shelf, self._reading, self._show, self._last_pack)
 
     async def _watch(self) -> None:
         while not self.session.closed:
@@ -366,7 +381,7 @@ class Conversation:
 
     async def _answer(self, answer: Answer) -> None:
         """Carry out the next step of the answer that is first in line."""
-        step = answer.next_step()
+        step = await answer.next_step()
         if step is None:
             self._answers.popleft()
         elif self._slots is None or not isinstance(step.message, ReceivePart):

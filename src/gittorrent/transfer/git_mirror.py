@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.mirror import Admit, PartSink, WantedPack
+    from gittorrent.transfer.off_loop import Reading
     from gittorrent.transfer.shelf import Shelf
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.reelname import ReelName
@@ -81,6 +82,7 @@ class GitMirror:
             self._take,
             exchange.slots,
             intake=exchange.limits.down,
+            reading=exchange.reading,
         )
         patience = exchange.patience.at_rate(exchange.limits.down.rate)
         self._questions = Questions(url, self._conversation, patience)
@@ -303,6 +305,7 @@ class Exchange(Struct, frozen=True):
         slots: upload slots; None where nothing is given.
         on_try: called when another end, the one given, tells of a mirror.
         patience: how long others are waited for.
+        reading: where the shelf is read, if that may have to wait for a disk.
     """
 
     node_id: str
@@ -311,6 +314,7 @@ class Exchange(Struct, frozen=True):
     slots: SlotQueue | None = None
     on_try: Callable[[GitMirror, Try], None] = lambda _mirror, _message: None
     patience: Patience = Patience()
+    reading: Reading | None = None
 
 
 def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:

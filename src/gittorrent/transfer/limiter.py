@@ -2,11 +2,13 @@
 
 A limit is in bytes per second; without one nothing waits. Waiting is fair in the order of asking.
 What goes to one peer passes that peer's bucket and the common one, and waits for the later of them.
+Any thread may ask.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -63,6 +65,7 @@ class Limiter:
         self._clock = clock
         self._within = within
         self._free_at = clock()
+        self._lock = threading.Lock()  # downloads of a node run in threads of their own
 
     @property
     def rate(self) -> int | None:
@@ -85,9 +88,10 @@ class Limiter:
         wait = 0.0 if self._within is None else self._within.reserve(count)
         if self._rate is None:
             return wait
-        now = self._clock()
-        begin = max(now, self._free_at)
-        self._free_at = begin + count / self._rate
+        with self._lock:
+            now = self._clock()
+            begin = max(now, self._free_at)
+            self._free_at = begin + count / self._rate
         return max(wait, begin - now)
 
     async def take(self, count: int) -> None:
@@ -123,6 +127,7 @@ class Limits:
         self._peers: WeakValueDictionary[str, Limiter] = WeakValueDictionary()
         # Whoever comes back at once, as with every request over HTTP, finds its bucket as it was.
         self._recent: deque[Limiter] = deque(maxlen=RECENT_PEERS)
+        self._lock = threading.Lock()
 
     def sending_to(self, address: str) -> Limiter:
         """Return what paces sending to one address; keep it as long as anything is sent there.
@@ -133,9 +138,10 @@ class Limits:
         if self._peer_up is None:
             return self.up
         peer = caller_group(address) if address else ""
-        limiter = self._peers.get(peer)
-        if limiter is None:
-            limiter = Limiter(self._peer_up, self._clock, self.up)
-            self._peers[peer] = limiter
-            self._recent.append(limiter)
+        with self._lock:
+            limiter = self._peers.get(peer)
+            if limiter is None:
+                limiter = Limiter(self._peer_up, self._clock, self.up)
+                self._peers[peer] = limiter
+                self._recent.append(limiter)
         return limiter

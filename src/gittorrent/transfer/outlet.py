@@ -11,6 +11,8 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
+from gittorrent.transfer.off_loop import at_once
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from gittorrent.transfer.limiter import Limiter
+    from gittorrent.transfer.off_loop import Reading
 
 
 class Outlet:
@@ -29,13 +32,17 @@ class Outlet:
     Args:
         sock: connected and non-blocking; stays the caller's.
         limiter: paces what is sent.
+        reading: where files are opened.
     """
 
-    def __init__(self, sock: socket.socket, limiter: Limiter) -> None:
+    def __init__(
+        self, sock: socket.socket, limiter: Limiter, reading: Reading | None = None
+    ) -> None:
         self.sent = 0
         self.chunk_since: float | None = None
         self._socket = sock
         self._limiter = limiter
+        self._reading = reading or at_once
         self._loop = asyncio.get_running_loop()
         self._file: tuple[Path, BinaryIO] | None = None
 
@@ -54,7 +61,7 @@ class Outlet:
         Raises:
             OSError: the connection is lost, or the file is not there or shorter than that.
         """
-        source, sink = self._open(path).fileno(), self._socket.fileno()
+        source, sink = (await self._opened(path)).fileno(), self._socket.fileno()
 
         def push(at: int, end: int) -> int:
             sent = os.sendfile(sink, source, offset + at, end - at)
@@ -120,8 +127,8 @@ class Outlet:
         self.sent += sent
         return at + sent
 
-    def _open(self, path: Path) -> BinaryIO:
+    async def _opened(self, path: Path) -> BinaryIO:
         if self._file is None or self._file[0] != path:
             self.close()
-            self._file = (path, path.open("rb"))
+            self._file = (path, await self._reading(lambda: path.open("rb")))
         return self._file[1]

@@ -8,7 +8,9 @@ for some minutes at a time; when it ends it withdraws them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, LocalError
@@ -16,18 +18,21 @@ from gittorrent.transfer.announcing import Announcer
 from gittorrent.transfer.callers import Callers
 from gittorrent.transfer.git_mirror import Exchange, GitMirror, open_git_mirror
 from gittorrent.transfer.hub import PeerHub
+from gittorrent.transfer.off_loop import Threads
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
     from typing import Any
 
     from gittorrent.ids import PushId
     from gittorrent.repository.carried import Carried
     from gittorrent.transfer.limiter import Limits
+    from gittorrent.transfer.off_loop import Reading
     from gittorrent.transfer.reaching import Source
     from gittorrent.transfer.shelf import Shelf
+    from gittorrent.wire.messages import HaveBundle
 
 RETRY_SECONDS = 30.0
 """Time between attempts to reach the mirror again."""
@@ -49,6 +54,7 @@ class Seed:
         limits: of what is sent.
         slots: upload slots, if they are shared with other conversations of this process.
         note: tells the user something worth a line.
+        reading: where the shelf is read; a lane of its own by default.
     """
 
     def __init__(
@@ -59,12 +65,16 @@ class Seed:
         limits: Limits,
         slots: SlotQueue | None = None,
         note: Callable[[str], None] = lambda _text: None,
+        reading: Reading | None = None,
     ) -> None:
         self._shelf = shelf
+        self._reading = reading or Threads().lane()
         self._carried = carried
         self._where = where
         self._callers: set[GitMirror] = set()
-        self._exchange = Exchange(secrets.token_hex(20), shelf, limits, slots or SlotQueue())
+        self._exchange = Exchange(
+            secrets.token_hex(20), shelf, limits, slots or SlotQueue(), reading=self._reading
+        )
         self._hub = PeerHub(
             carried.about.repository_id,
             self._exchange,
@@ -72,8 +82,9 @@ class Seed:
             Callers(MAX_CALLERS),
             self._callers.discard,
         )
-        self._announcer = Announcer(where, self._hub.url_at, self._latest, note)
-        self._mirror: GitMirror | None = None
+        latest = partial(self._reading, self._latest)
+        self._announcer = Announcer(where, self._hub.url_at, latest, note)
+        self._news = asyncio.Event()
 
     def listen(self, port: int = 0) -> int:
         """Begin to listen, before `run`; returns the port, 0 if there is none to be had.
@@ -123,11 +134,20 @@ class Seed:
         await self._hub.close()
 
     def tell_offers(self) -> None:
-        """Tell the mirror that introduces us what there is to give, some of it new."""
+        """Have the mirror that introduces us told what there is to give, some of it new."""
+        self._news.set()
+
+    async def _keep_told(self, mirror: GitMirror) -> None:
+        """Tell a mirror what there is to give, and again when there is more."""
+        while True:
+            self._news.clear()
+            for offer in await self._reading(self._offers):
+                mirror.tell(offer)
+            await self._news.wait()
+
+    def _offers(self) -> Sequence[HaveBundle]:
         head = self._latest()
-        if self._mirror is not None and head is not None:
-            for offer in self._shelf.offers(ReelName(None, head)):
-                self._mirror.tell(offer)
+        return () if head is None else self._shelf.offers(ReelName(None, head))
 
     def _latest(self) -> PushId | None:
         """Return the newest push of the log; none if the repository has just been removed."""
@@ -149,11 +169,21 @@ class Seed:
             mirror = await open_git_mirror(endpoint, self._exchange, source.trusted)
         except GitTorrentError:
             return  # whoever prepares the clone, or announces it, says so
-        self._mirror = mirror
         try:
             mirror.tell(self._hub.invitation(mirror.own_address))
-            self.tell_offers()
-            await mirror.wait_closed()
+            await self._converse(mirror)
         finally:
-            self._mirror = None
             await mirror.close()
+
+    async def _converse(self, mirror: GitMirror) -> None:
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(work) for work in (self._keep_told(mirror), mirror.wait_closed())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(GitTorrentError):  # it is over, and will be begun anew
+                for task in done:
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

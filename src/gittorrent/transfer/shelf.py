@@ -1,7 +1,9 @@
 """What one end of a conversation can give: the port that serves questions.
 
 A node's shelf is a carried repository; somebody who only takes has an empty one. Answers are
-looked up when the question's turn comes, so nothing is held for a peer that does not read.
+looked up when the question's turn comes, so nothing is held for a peer that does not read. A shelf
+may read from disk: where that must hold up nobody else, it is asked in a lane (`off_loop`), and is
+used there alone.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.reel.pack import WireView
     from gittorrent.wire.messages import HaveBundle, HavePush
-    from gittorrent.wire.mirrorlist import MirrorEntry
     from gittorrent.wire.reelname import ReelName
 
 
@@ -48,10 +49,6 @@ class Shelf(Protocol):
         """Return the log heads to announce."""
         ...
 
-    def mirrors(self) -> Sequence[MirrorEntry]:
-        """Return other mirrors to tell of."""
-        ...
-
     def push(self, push: PushId) -> bytes | None:
         """Return a push object."""
         ...
@@ -78,10 +75,6 @@ class EmptyShelf:
 
     def heads(self) -> Sequence[HavePush]:
         """Announce nothing."""
-        return ()
-
-    def mirrors(self) -> Sequence[MirrorEntry]:
-        """Know nobody."""
         return ()
 
     def push(self, push: PushId) -> bytes | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -97,7 +99,37 @@ def test_the_database_is_asked_again_for_unknown_paths(
     catalogue = catalogue_of_database(database, clock)
     assert [served.about.name for served in catalogue] == ["project"]
     database.carry(row(other))
-    assert catalogue.find(b"/other.git") is None
+    assert asyncio.run(catalogue.seek(b"/other.git")) is None
     clock.now += RELOAD_SECONDS
-    assert catalogue.find(b"/other.git") is not None
+    assert asyncio.run(catalogue.seek(b"/other.git")) is not None
     database.close()
+
+
+def test_whoever_asks_while_another_looks_sees_what_that_finds(
+    carried: Carried, other: Carried
+) -> None:
+    clock = Clock()
+    looking, go_on = threading.Event(), threading.Event()
+
+    def reload(_known: set[Path]) -> list[Carried]:
+        looking.set()
+        go_on.wait()
+        return [other]
+
+    catalogue = Catalogue([carried], reload, clock)
+    clock.now += RELOAD_SECONDS
+
+    async def work() -> None:
+        first = asyncio.create_task(catalogue.seek(b"/other.git"))
+        while not looking.is_set():
+            await asyncio.sleep(0)
+        second = asyncio.create_task(catalogue.seek(b"/other"))
+        known = await catalogue.seek(b"/project.git")
+        assert known is not None, "and what is known is found meanwhile"
+        assert not first.done()
+        assert not second.done()
+        go_on.set()
+        assert await first is not None
+        assert await second is await first
+
+    asyncio.run(work())

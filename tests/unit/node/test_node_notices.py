@@ -18,6 +18,7 @@ from gittorrent.errors import UnreachableError
 from gittorrent.node.announce import Announcer
 from gittorrent.node.callback import send_notice
 from gittorrent.node.catalogue import Catalogue, Served
+from gittorrent.node.mirror_table import MAX_MIRRORS, MAX_PARTIAL, MirrorTable
 from gittorrent.node.notices import (
     FIRST_TTL,
     LONGEST_TTL,
@@ -31,7 +32,6 @@ from gittorrent.node.notices import (
     granted_at_most,
 )
 from gittorrent.node.services import Reachable
-from gittorrent.node.shelf import MAX_MIRRORS, MAX_PARTIAL, RepositoryShelf
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.transfer.callers import Callers
@@ -83,8 +83,8 @@ def mirror_of(carried: Carried, tmp_path: Path) -> Iterator[nodes.Served]:
         yield served
 
 
-def entry(carried: Carried, database: Database | None = None) -> Served:
-    (served,) = Catalogue([carried], database)
+def entry(carried: Carried) -> Served:
+    (served,) = Catalogue([carried])
     return served
 
 
@@ -97,7 +97,7 @@ def test_a_mirror_that_answers_is_listed(
     carried: Carried, database: Database, tmp_path: Path, scheme: str
 ) -> None:
     clock = Clock()
-    notices = Notices(database, lambda: True, clock)
+    notices = Notices(MirrorTable(database, clock=clock), lambda: True)
     with mirror_of(carried, tmp_path) as mirror:
         url = f"{getattr(mirror, scheme)}/project.git"
         said = notice(carried, url)
@@ -129,7 +129,7 @@ def test_a_mirror_that_is_behind_is_listed_as_stale(
         nodes.add_commit(repository, "refs/heads/main", "more", b"more\n")
         nodes.publish(repository, key, None)
         said = notice(own, f"{mirror.git}/project.git")
-        run(Notices(database, lambda: True).receive(entry(own), said, "127.0.0.1"))
+        run(Notices(MirrorTable(database), lambda: True).receive(entry(own), said, "127.0.0.1"))
         (row,) = database.mirrors(own.about.repository_id, 0)
         assert row.state is MirrorState.STALE
 
@@ -163,7 +163,7 @@ def test_a_peer_is_listed_as_partial_and_for_minutes_only(
     carried: Carried, database: Database
 ) -> None:
     clock = Clock()
-    notices = Notices(database, lambda: True, clock)
+    notices = Notices(MirrorTable(database, clock=clock), lambda: True)
     repository = carried.about.repository_id
     with peer_of(carried) as port:
         said = notice(carried, f"git://127.0.0.1:{port}/{repository}", ttl=86400)
@@ -174,10 +174,10 @@ def test_a_peer_is_listed_as_partial_and_for_minutes_only(
         assert run(notices.receive(entry(carried), other, "127.0.0.1")).refusal
     (row,) = database.mirrors(repository, int(clock.now))
     assert row.state is MirrorState.PARTIAL
-    (told,) = RepositoryShelf(carried, database, clock).mirrors()
+    (told,) = run(MirrorTable(database, clock=clock).entries(repository))
     assert (told.state, told.valid) == (MirrorState.PARTIAL, PARTIAL_TTL)
     clock.now += PARTIAL_TTL
-    assert RepositoryShelf(carried, database, clock).mirrors() == []
+    assert run(MirrorTable(database, clock=clock).entries(repository)) == []
 
 
 def test_partial_peers_do_not_crowd_out_mirrors(
@@ -196,12 +196,12 @@ def test_partial_peers_do_not_crowd_out_mirrors(
         add(number + 1, MirrorState.PARTIAL, "127.0.0.1")
     for number in range(1, 60):
         add(number, MirrorState.CURRENT, f"203.0.113.{number}")
-    told = RepositoryShelf(carried, database, clock).mirrors()
+    told = run(MirrorTable(database, clock=clock).entries(repository))
     states = [entry.state for entry in told]
     assert len(told) == MAX_MIRRORS
     assert states.count(MirrorState.PARTIAL) == MAX_PARTIAL
     assert set(states[-MAX_PARTIAL:]) == {MirrorState.PARTIAL}
-    notices = Notices(database, lambda: True, clock)
+    notices = Notices(MirrorTable(database, clock=clock), lambda: True)
     with peer_of(carried) as port:
         said = notice(carried, f"git://127.0.0.1:{port}/{repository}")
         assert "listed already" in run(notices.receive(entry(carried), said, "127.0.0.1")).refusal
@@ -218,7 +218,7 @@ def test_nobody_but_the_announcing_address_is_contacted(
         port = third_party.getsockname()[1]
         for scheme in ("git", "http"):
             said = notice(carried, f"{scheme}://127.0.0.2:{port}/project.git")
-            notices = Notices(database, lambda: True)
+            notices = Notices(MirrorTable(database), lambda: True)
             answer = run(notices.receive(entry(carried), said, "127.0.0.1"))
             assert "not the address" in answer.refusal
         with pytest.raises(BlockingIOError):
@@ -232,9 +232,13 @@ def test_a_name_is_fine_when_it_resolves_to_the_caller(
     with mirror_of(carried, tmp_path) as mirror:
         port = mirror.git_address[1]
         said = notice(carried, f"git://localhost:{port}/project.git")
-        answer = run(Notices(database, lambda: True).receive(entry(carried), said, "127.0.0.1"))
+        answer = run(
+            Notices(MirrorTable(database), lambda: True).receive(entry(carried), said, "127.0.0.1")
+        )
         assert answer.granted == FIRST_TTL
-        answer = run(Notices(database, lambda: True).receive(entry(carried), said, "127.0.0.9"))
+        answer = run(
+            Notices(MirrorTable(database), lambda: True).receive(entry(carried), said, "127.0.0.9")
+        )
         assert "not the address" in answer.refusal
 
 
@@ -244,13 +248,17 @@ def test_local_addresses_are_not_called_back_from_public_nodes(
 ) -> None:
     host = f"[{address}]" if ":" in address else address
     said = notice(carried, f"git://{host}/project.git")
-    answer = run(Notices(database, lambda: False).receive(entry(carried), said, address))
+    answer = run(
+        Notices(MirrorTable(database), lambda: False).receive(entry(carried), said, address)
+    )
     assert "not called back from here" in answer.refusal
 
 
 def test_reserved_addresses_are_never_called_back(carried: Carried, database: Database) -> None:
     said = notice(carried, "git://192.0.2.7/project.git")
-    answer = run(Notices(database, lambda: True).receive(entry(carried), said, "192.0.2.7"))
+    answer = run(
+        Notices(MirrorTable(database), lambda: True).receive(entry(carried), said, "192.0.2.7")
+    )
     assert "never called back" in answer.refusal
 
 
@@ -259,10 +267,14 @@ def test_another_repository_is_refused(
 ) -> None:
     with mirror_of(other, tmp_path) as mirror:
         said = notice(carried, f"{mirror.git}/other.git")
-        answer = run(Notices(database, lambda: True).receive(entry(carried), said, "127.0.0.1"))
+        answer = run(
+            Notices(MirrorTable(database), lambda: True).receive(entry(carried), said, "127.0.0.1")
+        )
         assert "another repository" in answer.refusal
         said = notice(carried, f"{mirror.http}/absent.git")
-        answer = run(Notices(database, lambda: True).receive(entry(carried), said, "127.0.0.1"))
+        answer = run(
+            Notices(MirrorTable(database), lambda: True).receive(entry(carried), said, "127.0.0.1")
+        )
         assert "cannot be reached" in answer.refusal
 
 
@@ -271,7 +283,9 @@ def test_who_cannot_be_reached_is_refused(carried: Carried, database: Database) 
         port = free.getsockname()[1]
     for scheme in ("git", "http"):
         said = notice(carried, f"{scheme}://127.0.0.1:{port}/project.git")
-        answer = run(Notices(database, lambda: True).receive(entry(carried), said, "127.0.0.1"))
+        answer = run(
+            Notices(MirrorTable(database), lambda: True).receive(entry(carried), said, "127.0.0.1")
+        )
         assert "cannot be reached" in answer.refusal
 
 
@@ -280,7 +294,9 @@ def test_who_cannot_be_reached_is_refused(carried: Carried, database: Database) 
 )
 def test_odd_urls_are_refused(carried: Carried, database: Database, url: str) -> None:
     said = notice(carried, url)
-    assert run(Notices(database, lambda: True).receive(entry(carried), said, "127.0.0.1")).refusal
+    assert run(
+        Notices(MirrorTable(database), lambda: True).receive(entry(carried), said, "127.0.0.1")
+    ).refusal
 
 
 def test_one_source_has_a_share_of_the_list(
@@ -294,7 +310,7 @@ def test_one_source_has_a_share_of_the_list(
             f"git://127.0.0.1:{number + 1}/x", MirrorState.CURRENT, "127.0.0.1", now, now + 50, 0
         )
         database.list_mirror(repository, made)
-    notices = Notices(database, lambda: True, clock)
+    notices = Notices(MirrorTable(database, clock=clock), lambda: True)
     with mirror_of(carried, tmp_path) as mirror:
         said = notice(carried, f"{mirror.git}/project.git")
         assert "listed already" in run(notices.receive(entry(carried), said, "127.0.0.1")).refusal
@@ -307,7 +323,7 @@ def test_floods_are_refused_until_the_window_has_passed(
     carried: Carried, database: Database
 ) -> None:
     clock = Clock()
-    notices = Notices(database, lambda: False, clock)
+    notices = Notices(MirrorTable(database, clock=clock), lambda: False)
     said = notice(carried, "git://10.0.0.1/x")
 
     def refusal(address: str) -> str:

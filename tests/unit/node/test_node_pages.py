@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from gittorrent.node.http_pages import is_from_page, is_misdirected
+from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Notices
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database
@@ -123,7 +124,9 @@ def test_names_of_the_net_do_not_lead_back_to_this_machine(
 
     async def refusal(host: str, address: str) -> str:
         said = Notify(f"git://{host}:9/project.git", carried.log_store.ids()[-1], 600)
-        return (await Notices(database, lambda: True).receive(served, said, address)).refusal
+        return (
+            await Notices(MirrorTable(database), lambda: True).receive(served, said, address)
+        ).refusal
 
     try:
         assert "localhost" in asyncio.run(refusal("rebound.example", "127.0.0.1"))

@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 
 from gittorrent.ids import ManifestId, PushId
-from gittorrent.node.shelf import MAX_MIRRORS, RepositoryShelf
+from gittorrent.node.shelf import RepositoryShelf
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
-from gittorrent.store.database import Database, MirrorRow
 from gittorrent.wire.messages import ALL
-from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.reelname import ReelName
 from support import nodes
 
@@ -91,23 +89,3 @@ def test_reels_of_a_push_that_does_not_count_are_not_given(grown: Carried) -> No
     assert len(shelf.all_offers()) == 2
     assert shelf.manifest(last.id) is None
     assert shelf.pack(last.id) is None
-
-
-def test_mirrors_are_capped_and_shuffled_with_the_recent_first(
-    carried: Carried, tmp_path: Path
-) -> None:
-    database = Database(tmp_path / "db")
-    repository = carried.about.repository_id
-    for number in range(MAX_MIRRORS + 10):
-        url = f"git://192.0.2.{number}/project.git"
-        made = MirrorRow(url, MirrorState.CURRENT, "192.0.2.1", number, 1000 + number, 0)
-        database.list_mirror(repository, made)
-    expired = MirrorRow("git://192.0.2.99/x", MirrorState.CURRENT, "192.0.2.1", 999, 10, 0)
-    database.list_mirror(repository, expired)
-    shelf = RepositoryShelf(carried, database, lambda: 500.0, lambda rows: rows.reverse())
-    urls = [entry.url for entry in shelf.mirrors()]
-    # Verified 59 to 10, in halves, each reversed by the stand-in for chance.
-    expected = [*range(35, 60), *range(10, 35)]
-    assert urls == [f"git://192.0.2.{number}/project.git" for number in expected]
-    assert shelf.mirrors()[0].valid == 1035 - 500
-    database.close()

@@ -6,7 +6,6 @@ import pytest
 
 from gittorrent.ids import RepositoryId
 from gittorrent.node.swarming import Participant, Swarms
-from gittorrent.transfer.shelf import EmptyShelf
 from gittorrent.wire.messages import Message, Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.session import MessageReceived
@@ -16,7 +15,7 @@ REPOSITORY = RepositoryId("a" * 52)
 
 def takes_part(swarms: Swarms, address: str) -> tuple[Participant, list[Message]]:
     said: list[Message] = []
-    participant = swarms.enter(REPOSITORY, "project", EmptyShelf(), address)
+    participant = swarms.enter(REPOSITORY, "project", address)
     participant.begin(said.append)
     return participant, said
 

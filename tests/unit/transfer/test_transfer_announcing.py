@@ -63,8 +63,11 @@ async def _packet(reader: asyncio.StreamReader) -> bytes | None:
 
 
 def announcer(endpoint: Endpoint, note: Callable[[str], None]) -> Announcer:
+    async def latest() -> PushId:
+        return PUSH
+
     return Announcer(
-        lambda: named(endpoint), lambda own: f"git://{own}:7000/{REPOSITORY}", lambda: PUSH, note
+        lambda: named(endpoint), lambda own: f"git://{own}:7000/{REPOSITORY}", latest, note
     )
 
 

@@ -142,4 +142,4 @@ def test_withdrawing_what_was_not_asked_costs_nothing(tmp_path: Path) -> None:
     for first in range(0, total, 256):
         answer.cancel(CancelParts(REEL, MANIFEST, first, first + 255, total))
     assert answer.cancelled == {5, 6, 7, 8, 9}
-    assert answer.next_step() is None
+    assert asyncio.run(answer.next_step()) is None

@@ -1,0 +1,112 @@
+"""Whom a node knows of other mirrors: the database's table, asked and changed off the event loop.
+
+Tracks for each repository the rows read last. Whoever asks waits a moment for what is in the
+database now, and is told what was there before where somebody holds it locked: a list that is a
+little old beats none. Changes are made one after another, each as a whole.
+
+Must not know who may be listed.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from gittorrent.errors import LocalError
+from gittorrent.node.events import EventLog
+from gittorrent.transfer.off_loop import Threads
+from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gittorrent.ids import RepositoryId
+    from gittorrent.store.database import Database, MirrorRow
+
+MAX_MIRRORS = 50
+"""Mirrors told to one caller: far more than it will contact."""
+
+MAX_PARTIAL = 8
+"""Partial peers among them, after all others: they come and go."""
+
+PATIENCE_SECONDS = 5.0
+"""Time a list waits for the database; a client waits 20 s for a list."""
+
+MAX_KNOWN = 1000
+"""Repositories whose rows are remembered; of others a locked database says nothing."""
+
+_log = EventLog(__name__)
+
+T = TypeVar("T")
+
+
+class MirrorTable:
+    """The mirrors a node knows.
+
+    Args:
+        database: of the node.
+        threads: to use it in.
+        clock: seconds since 1970.
+        shuffle: puts a list into random order.
+        patience: seconds that a question waits for the database.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        threads: Threads | None = None,
+        clock: Callable[[], float] = time.time,
+        shuffle: Callable[[list[MirrorRow]], None] = random.shuffle,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        threads = threads or Threads()
+        self.clock = clock
+        self._database = database
+        self._shuffle = shuffle
+        # Who writes may wait for another process; who reads need not wait for that.
+        self._reading = threads.lane(patience)
+        self._writing = threads.lane()
+        self._known: dict[RepositoryId, list[MirrorRow]] = {}
+
+    async def rows(self, repository: RepositoryId) -> list[MirrorRow]:
+        """Return the mirrors whose time has not run out, most recently verified first."""
+        now = int(self.clock())
+        try:
+            rows = await self._reading(lambda: self._database.mirrors(repository, now))
+        except LocalError as error:
+            _log.warning(
+                "database-slow",
+                "told of mirrors from memory: {reason}",
+                repository=repository,
+                reason=error,
+            )
+            return [row for row in self._known.get(repository, ()) if row.expires > now]
+        self._known.pop(repository, None)
+        self._known[repository] = rows
+        while len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        return rows
+
+    async def entries(self, repository: RepositoryId) -> Sequence[MirrorEntry]:
+        """Return what to tell a caller: those who were verified lately come first."""
+        now = int(self.clock())
+        rows = await self.rows(repository)
+        whole = [row for row in rows if row.state is not MirrorState.PARTIAL]
+        partial = [row for row in rows if row.state is MirrorState.PARTIAL]
+        # Beyond the cap age decides; within it chance does, so that nobody is always asked first.
+        whole = whole[: MAX_MIRRORS - min(len(partial), MAX_PARTIAL)]
+        half = len(whole) // 2
+        recent, older, partial = whole[:half], whole[half:], partial[:MAX_PARTIAL]
+        for group in (recent, older, partial):
+            self._shuffle(group)
+        chosen = [*recent, *older, *partial]
+        return [MirrorEntry(r.url, max(1, r.expires - now), r.state) for r in chosen]
+
+    async def change(self, work: Callable[[Database], T]) -> T:
+        """Have the database changed, after all changes that were asked for before.
+
+        Raises:
+            LocalError: it cannot be, or another process holds it locked.
+        """
+        return await self._writing(lambda: work(self._database))

@@ -2,7 +2,7 @@
 
 Tracks for each mirrored repository when to announce it next and what was announced. A notice is
 renewed before the time granted runs out, and at once when the log has grown. Failures are tried
-again, ever more rarely.
+again, ever more rarely. A node that ends withdraws its notices.
 
 Rules: only mirrors announce themselves, only where they came from, and only an address that
 others can use. Source: docs/protocol/mirrorsync.md, mirror-notify.
@@ -11,6 +11,7 @@ others can use. Source: docs/protocol/mirrorsync.md, mirror-notify.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,9 @@ LAST_RETRY = 3600.0
 
 AT_ONCE = 4
 """Announcements under way at once."""
+
+GOODBYE_SECONDS = 3.0
+"""Time to tell others that we are going; who does not hear it finds out."""
 
 _log = EventLog(__name__)
 
@@ -97,6 +101,39 @@ class Announcer:
                     await self._announce(served, latest)
 
         await asyncio.gather(*(one(served) for served in self._catalogue if _announces(served)))
+
+    async def goodbye(self) -> None:
+        """Tell those who list us that we are going, as far as they hear it in time."""
+        leaving = [served for served in self._catalogue if self._is_listed(served)]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await asyncio.gather(*map(self._withdraw, leaving))
+
+    def _is_listed(self, served: Served) -> bool:
+        state = self._state.get(served.about.name)
+        return state is not None and state.latest is not None
+
+    async def _withdraw(self, served: Served) -> None:
+        state = self._state[served.about.name]
+        urls = self._reachable.urls(served)
+        if state.latest is None or not urls:
+            return
+        source = served.about.source
+        try:
+            endpoint = parse_location(source).require_endpoint()
+            notice = Notify(urls[0], state.latest, 0)
+            await send_notice(endpoint, notice, self._own_address(urls[0]))
+        except GitTorrentError as error:
+            # It finds out for itself then.
+            _log.info(
+                "not-withdrawn",
+                "{source} was not told that {url} ends: {reason}",
+                repository=served.about.name,
+                url=urls[0],
+                source=source,
+                reason=error,
+            )
+        state.latest = None
 
     def _is_due(self, served: Served, latest: PushId, now: float) -> bool:
         state = self._state.setdefault(served.about.name, _Announced())

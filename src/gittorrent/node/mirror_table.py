@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class MirrorTable:
-    """The mirrors a node knows.
+    """The mirrors a node knows; ``on_told`` hears whom callers were told of.
 
     Args:
         database: of the node.
@@ -68,6 +68,7 @@ class MirrorTable:
         self._reading = threads.lane(patience)
         self._writing = threads.lane()
         self._known: dict[RepositoryId, list[MirrorRow]] = {}
+        self.on_told: Callable[[RepositoryId, list[MirrorRow]], None] = lambda _id, _rows: None
 
     async def rows(self, repository: RepositoryId) -> list[MirrorRow]:
         """Return the mirrors whose time has not run out, most recently verified first."""
@@ -101,6 +102,7 @@ class MirrorTable:
         for group in (recent, older, partial):
             self._shuffle(group)
         chosen = [*recent, *older, *partial]
+        self.on_told(repository, chosen)
         return [MirrorEntry(r.url, max(1, r.expires - now), r.state) for r in chosen]
 
     async def change(self, work: Callable[[Database], T]) -> T:

@@ -29,6 +29,7 @@ from gittorrent.node.git_turns import PROCESSES, WAIT_SECONDS
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Notices
+from gittorrent.node.rechecks import Rechecks
 from gittorrent.node.services import Lists, Reachable
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
 from gittorrent.transfer.addresses import is_loopback, is_wildcard, show_address
@@ -104,8 +105,11 @@ class Node:
         self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit)
         slots = SlotQueue()
         mirrors = None
+        self._rechecks = None
         if database is not None:
             mirrors = MirrorTable(database, catalogue.threads)
+            self._rechecks = Rechecks(mirrors, self._is_local)
+            mirrors.on_told = self._rechecks.told
         lists = Lists(self._reachable, mirrors)
         notices = Notices(mirrors, self._is_local)
         self._git = GitListener(
@@ -171,7 +175,10 @@ class Node:
         self._accepting.clear()
         self._close_listeners()
         self._git.goodbye("the node is shutting down")
-        await asyncio.gather(self.children.stop(), self._http.stop())
+        endings = [self.children.stop(), self._http.stop(), self._announcer.goodbye()]
+        if self._rechecks is not None:
+            endings.append(self._rechecks.stop())
+        await asyncio.gather(*endings)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
         for served in list(self._tasks):

@@ -6,7 +6,8 @@ mirrors themselves are in the `MirrorTable`.
 Rules: a mirror is listed only after it was called back and answered for this very repository. The
 call goes to the address the notice came from and to no other, whatever the URL's name resolves
 to, so nobody can make this node contact third parties; loopback and private addresses only if the
-node itself is local. New mirrors are listed for minutes; each renewal doubles that.
+node itself is local. New mirrors are listed for minutes; each renewal doubles that. Whoever says
+goodbye, by a ttl of 0, is listed no more.
 Source: docs/protocol/mirrorsync.md, mirror-notify.
 """
 
@@ -126,20 +127,26 @@ class Notices:
                 reason=error,
             )
             return Answer(refusal=str(error))
-        _log.info(
+        event, text = (
             "notice-accepted",
             "{state} mirror of {repository} at {url} listed for {seconds} s",
+        )
+        if state is None:
+            event, text = "notice-withdrawn", "mirror of {repository} at {url} is listed no more"
+        _log.info(
+            event,
+            text,
             repository=served.about.name,
             peer=address,
             url=notice.url,
-            state=state.value,
+            state="" if state is None else state.value,
             seconds=granted,
         )
         return Answer(granted=granted)
 
     async def _receive(
         self, served: Served, notice: notify.Notify, address: str
-    ) -> tuple[int, MirrorState]:
+    ) -> tuple[int, MirrorState | None]:
         mirrors = self._mirrors
         if mirrors is None:
             raise RefusedNotice("this node lists no mirrors")
@@ -149,6 +156,8 @@ class Notices:
             raise RefusedNotice("too many notices at once; try again later")
         async with self._calls:
             endpoint = await self._endpoint(notice.url, address)
+            if not notice.ttl:
+                return await self._withdraw(mirrors, served, endpoint, address), None
             found = await ask_back(endpoint, address)
         if isinstance(found, str):
             raise RefusedNotice(found)
@@ -159,6 +168,26 @@ class Notices:
             lambda database: _list(database, repository, row, notice.ttl)
         )
         return granted, state
+
+    async def _withdraw(
+        self, mirrors: MirrorTable, served: Served, endpoint: Endpoint, address: str
+    ) -> int:
+        """List a mirror no more that says goodbye.
+
+        Others may share its address, and a mirror of long standing has a place to lose; so it is
+        called once more. Partial peers come and go, and are believed.
+        """
+        repository = served.about.repository_id
+        rows = await mirrors.rows(repository)
+        known = next((row for row in rows if row.url == endpoint.url), None)
+        if known is None:
+            return 0
+        if known.state is not MirrorState.PARTIAL:
+            found = await ask_back(endpoint, address)
+            if not isinstance(found, str) and found.repository_id == repository:
+                raise RefusedNotice(f"{endpoint.url} still answers")
+        await mirrors.change(lambda database: database.drop_mirror(repository, endpoint.url))
+        return 0
 
     def _count(self, group: str, now: float) -> None:
         """Refuse callers that send too many notices."""

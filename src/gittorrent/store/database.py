@@ -330,6 +330,14 @@ class Database:
                 ),
             )
 
+    def note_answer(self, repository: RepositoryId, url: str, now: int) -> None:
+        """Record that a mirror answered; it is listed no longer for that."""
+        with self._writing():
+            self._db.execute(
+                "UPDATE mirrors SET verified = ? WHERE repository_id = ? AND url = ?",
+                (now, repository, url),
+            )
+
     def drop_mirror(self, repository: RepositoryId, url: str) -> None:
         """Remove a mirror that does not answer any more."""
         with self._writing():

@@ -31,7 +31,10 @@ CONTENT_TYPE = "application/x-gittorrent-notify"
 
 
 class Notify(Struct, frozen=True):
-    """An announcement: served at ``url``, with ``latest``, for ``ttl`` seconds unless renewed."""
+    """An announcement: served at ``url``, with ``latest``, for ``ttl`` seconds unless renewed.
+
+    A ``ttl`` of 0 withdraws it: nothing is served there any more.
+    """
 
     url: str
     latest: PushId
@@ -70,7 +73,7 @@ def parse_lines(lines: Iterable[bytes]) -> Notify:
         if keyword == b"at" and url is None:
             url = words.url()
         elif keyword == b"ttl" and ttl is None:
-            ttl = words.number("ttl", 1, MAX_VALID_SECONDS)
+            ttl = words.number("ttl", 0, MAX_VALID_SECONDS)
         elif keyword == b"latest" and latest is None:
             latest = words.push_id()
         else:

@@ -122,6 +122,10 @@ def test_notice_lines_may_grow_and_come_in_any_order() -> None:
     assert notify.parse_text(b"via proxy\n" + text) == notify.parse_text(NOTICE)
 
 
+def test_a_ttl_of_nothing_is_a_goodbye() -> None:
+    assert notify.parse_text(NOTICE.replace(b"60", b"0")).ttl == 0
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -129,7 +133,8 @@ def test_notice_lines_may_grow_and_come_in_any_order() -> None:
         NOTICE + b"at git://h/y\n",
         NOTICE + b"ttl 60\n",
         NOTICE + b"latest " + b"01" * 20,
-        NOTICE.replace(b"60", b"0"),
+        NOTICE.replace(b"60", b"-1"),
+        NOTICE.replace(b"60", b"00"),
         NOTICE.replace(b"60", b"99999999"),
         NOTICE.replace(b"git://h/x", b"x"),
         NOTICE.replace(b"01" * 20, b"01"),

@@ -1,0 +1,159 @@
+"""Looks again whether those answer of whom a node tells, and lists them no more if they do not.
+
+A mirror that was killed, or whose host is lost, cannot say goodbye. So whoever is told of is called
+back when that was last done some time ago: partial peers after a minute, others after some. What
+nobody asks for costs nothing.
+
+Tracks what is being checked and what failed lately. Rules: calls go where the notice came from, as
+in `gittorrent.node.notices`; so many at once and no more, and nobody is called more often than
+said. Must not know who asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.node.callback import addresses_of, ask_back
+from gittorrent.node.events import EventLog
+from gittorrent.transfer.addresses import caller_group
+from gittorrent.wire.mirrorlist import MirrorState
+from gittorrent.wire.urls import AddressClass, address_class, parse_learned_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gittorrent.ids import RepositoryId
+    from gittorrent.node.mirror_table import MirrorTable
+    from gittorrent.store.database import Database, MirrorRow
+
+PARTIAL_SECONDS = 60.0
+"""Age of a partial peer's last answer after which it is called again when it is told of."""
+
+MIRROR_SECONDS = 600.0
+"""The same for mirrors: they stay, and a call costs both ends something."""
+
+AGAIN_SECONDS = 60.0
+"""Time between calls to a mirror that does not answer."""
+
+MIRROR_FAILURES = 3
+"""Calls in vain after which a mirror is listed no more: it may be restarting. Peers get one."""
+
+AT_ONCE = 4
+"""Calls under way at once."""
+
+MAX_WAITING = 200
+"""Entries that wait for their call; of more than that the next list will think again."""
+
+MAX_REMEMBERED = 10_000
+"""Entries whose calls in vain are remembered; the oldest are forgotten first."""
+
+_log = EventLog(__name__)
+
+
+class _Looked(Struct):
+    """When an entry was called last, and how often in vain."""
+
+    at: float
+    failures: int = 0
+
+
+class Rechecks:
+    """Checks what a table tells of.
+
+    Args:
+        mirrors: the table.
+        is_local: tells whether loopback and private addresses may be called.
+    """
+
+    def __init__(self, mirrors: MirrorTable, is_local: Callable[[], bool]) -> None:
+        self._mirrors = mirrors
+        self._is_local = is_local
+        self._looked: dict[tuple[RepositoryId, str], _Looked] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls = asyncio.Semaphore(AT_ONCE)
+
+    def told(self, repository: RepositoryId, rows: Iterable[MirrorRow]) -> None:
+        """Note who was told of; those who have not answered for long are called soon."""
+        now = self._mirrors.clock()
+        for row in rows:
+            if len(self._tasks) >= MAX_WAITING:
+                return
+            looked = self._looked.get((repository, row.url))
+            if not self._is_due(row, looked, now):
+                continue
+            looked = looked or _Looked(now)
+            looked.at = now
+            self._looked[repository, row.url] = looked
+            while len(self._looked) > MAX_REMEMBERED:
+                del self._looked[next(iter(self._looked))]
+            task = asyncio.get_running_loop().create_task(self._check(repository, row, looked))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Call nobody any more."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def settled(self) -> None:
+        """Wait until all calls that are due have been made."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+
+    def _is_due(self, row: MirrorRow, looked: _Looked | None, now: float) -> bool:
+        enough = PARTIAL_SECONDS if row.state is MirrorState.PARTIAL else MIRROR_SECONDS
+        if looked is not None and row.verified < looked.at:
+            return now - looked.at >= (AGAIN_SECONDS if looked.failures else enough)
+        return now - row.verified >= enough
+
+    async def _check(self, repository: RepositoryId, row: MirrorRow, looked: _Looked) -> None:
+        async with self._calls:
+            reason = await self._fault(repository, row)
+        looked.failures = looked.failures + 1 if reason else 0
+        allowed = 1 if row.state is MirrorState.PARTIAL else MIRROR_FAILURES
+        now = int(self._mirrors.clock())
+        if 0 < looked.failures < allowed:
+            return
+        self._looked.pop((repository, row.url), None)
+
+        def note(database: Database) -> None:
+            if reason:
+                database.drop_mirror(repository, row.url)
+            else:
+                database.note_answer(repository, row.url, now)
+
+        try:
+            await self._mirrors.change(note)
+        except GitTorrentError as error:
+            _log.warning("database-slow", "cannot note who answers: {reason}", reason=error)
+            return
+        if reason:
+            _log.info(
+                "mirror-dropped",
+                "{url} is listed no more: {reason}",
+                repository=repository,
+                url=row.url,
+                reason=reason,
+            )
+
+    async def _fault(self, repository: RepositoryId, row: MirrorRow) -> str:
+        """Return why an entry is not to be told of any more; empty if it answers."""
+        try:
+            endpoint = parse_learned_url(row.url)
+        except GitTorrentError as error:
+            return str(error)
+        there = [a for a in await addresses_of(endpoint) if caller_group(a) == row.source]
+        if not there:
+            return f"{endpoint.host} is not where it was announced from"
+        address = min(there)
+        if address_class(address) is not AddressClass.PUBLIC and not self._is_local():
+            return "addresses of its kind are not called from here any more"
+        found = await ask_back(endpoint, address)
+        if isinstance(found, str):
+            return found
+        return "" if found.repository_id == repository else "another repository is there"

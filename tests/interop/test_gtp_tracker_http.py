@@ -19,6 +19,7 @@ from gittorrent.gtp.node.tracker_server import TrackerServer, static_answer
 from gittorrent.gtp.node.tracker_store import TrackerStore
 from gittorrent.gtp.tracker_messages import TrackerEvent, TrackerRequest, parse_answer
 from gittorrent.gtp.tracker_table import BURST
+from gittorrent.transfer.waits import Waits
 from support import gtp, nodes
 from support.repositories import Made
 
@@ -48,6 +49,25 @@ def test_pages_list_nobody(tmp_path: Path) -> None:
             assert status == 403
         _, body, _ = await get(server, request(2))
         assert parse_answer(body).peers == ()
+        await server.stop()
+        store.close()
+
+    gtp.run(scenario())
+
+
+def test_a_request_has_to_be_whole_in_time(tmp_path: Path) -> None:
+    """Or whoever opens connections and says nothing has all of the tracker's."""
+
+    async def scenario() -> None:
+        store = TrackerStore(tmp_path / "t.sqlite")
+        server = TrackerServer(store, waits=Waits(request=0.05))
+        await server.start([("127.0.0.1", 0)])
+        parts = urlsplit(server.addresses[0])
+        for begin in (b"", b"GET /?repo_hash=", b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "):
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            writer.write(begin)
+            await reader.read()
+            writer.close()
         await server.stop()
         store.close()
 

@@ -27,6 +27,7 @@ from gittorrent.repository.publish import Author, Publisher
 from gittorrent.signing.keys import Signer, make_ssh_key
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.store.home import Home
+from gittorrent.transfer.waits import WAITS, Waits
 from gittorrent.wire import pktline
 from gittorrent.wire.mirrorlist import MirrorState
 from support import gitcmd
@@ -128,6 +129,7 @@ def serving(
     options: Options = LOOPBACK,
     with_database: bool = True,
     catalogue: Callable[..., Catalogue] = Catalogue,
+    waits: Waits = WAITS,
 ) -> Iterator[Served]:
     """Run a node while the block runs; ``catalogue`` makes what it looks repositories up in."""
     loop = asyncio.new_event_loop()
@@ -136,7 +138,7 @@ def serving(
 
     async def start() -> tuple[Node, Database | None]:
         database = Database(home.database) if with_database else None
-        node = Node(catalogue(repositories), database, home, options)
+        node = Node(catalogue(repositories), database, home, options, waits)
         await node.start()
         return node, database
 

@@ -22,6 +22,7 @@ from gittorrent.transfer.announcing import send_git_notice
 from gittorrent.transfer.dialling import ask_for_list
 from gittorrent.transfer.looking_up import look_up
 from gittorrent.transfer.patience import Patience
+from gittorrent.transfer.waits import WAITS, Waits
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_LIST_BYTES
 from gittorrent.wire.mirrorlist import MirrorList, parse_text
@@ -29,12 +30,6 @@ from gittorrent.wire.mirrorlist import MirrorList, parse_text
 if TYPE_CHECKING:
     from gittorrent.wire.notify import Notify
     from gittorrent.wire.urls import Endpoint
-
-CALL_SECONDS = 15.0
-"""Time for a whole call-back."""
-
-RESOLVE_SECONDS = 5.0
-"""Time to find the addresses of a name."""
 
 
 class _Pinned(AbstractResolver):
@@ -63,37 +58,37 @@ class _Pinned(AbstractResolver):
         """Hold nothing to close."""
 
 
-def _client(resolver: AbstractResolver | None, seconds: float) -> aiohttp.ClientSession:
+def _client(resolver: AbstractResolver) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=seconds),
+        timeout=aiohttp.ClientTimeout(total=None),  # the caller has a limit for the whole
         auto_decompress=False,
         trust_env=False,
     )
 
 
-async def addresses_of(endpoint: Endpoint) -> set[str]:
+async def addresses_of(endpoint: Endpoint, waits: Waits = WAITS) -> set[str]:
     """Return the addresses of an endpoint's host, none if they are not found in time."""
     with contextlib.suppress(ValueError):
         return {plain_address(endpoint.host)}
     try:
-        found = await look_up(endpoint.host, endpoint.port, RESOLVE_SECONDS)
+        found = await look_up(endpoint.host, endpoint.port, waits.look_up)
     except OSError:
         return set()
     return {plain_address(str(entry[4][0])) for entry in found}
 
 
-async def resolves_to(endpoint: Endpoint, address: str) -> bool:
+async def resolves_to(endpoint: Endpoint, address: str, waits: Waits = WAITS) -> bool:
     """Tell whether ``address`` is among those of the endpoint's host."""
-    return address in await addresses_of(endpoint)
+    return address in await addresses_of(endpoint, waits)
 
 
-async def ask_back(endpoint: Endpoint, address: str) -> MirrorList | str:
+async def ask_back(endpoint: Endpoint, address: str, waits: Waits = WAITS) -> MirrorList | str:
     """Ask what is served at an endpoint, at one address of it; a text says why that failed."""
     try:
-        async with asyncio.timeout(CALL_SECONDS):
+        async with asyncio.timeout(waits.call_back):
             if endpoint.scheme == "git":
                 found, _ = await ask_for_list(replace(endpoint, host=address))
                 return found
@@ -106,7 +101,7 @@ async def ask_back(endpoint: Endpoint, address: str) -> MirrorList | str:
 
 async def _ask_over_http(endpoint: Endpoint, address: str) -> MirrorList:
     url = f"{endpoint.url.rstrip('/')}/mirror-list"
-    async with _client(_Pinned(address), CALL_SECONDS) as client:
+    async with _client(_Pinned(address)) as client:
         async with client.get(url, allow_redirects=False) as response:
             if response.status != 200:
                 raise UnreachableError(f"{url} answers with status {response.status}")

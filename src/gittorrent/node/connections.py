@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from gittorrent.errors import LocalError
 from gittorrent.node.events import EventLog
 from gittorrent.transfer.addresses import plain_address
+from gittorrent.transfer.keepalive import notice_loss
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -179,9 +180,9 @@ def _give_way(place: Place, task: asyncio.Task[None]) -> None:
 async def _serve_one(sock: socket.socket, place: Place, serve: Serve) -> None:
     address = place.address
     try:
+        notice_loss(sock)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         await serve(sock, place)
     except OSError as error:
         _log.info("lost", "lost {peer}: {reason}", peer=address, reason=error)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.events import EventLog
 from gittorrent.store import control_socket
+from gittorrent.transfer.waits import WAITS, Waits
 from gittorrent.wire.control import MAX_LINE, Alive, Fetch, Greeting, No, parse_request
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 MAX_HELPERS = 256
 """Requests under way at once: a build farm on one machine."""
-
-REQUEST_SECONDS = 10.0
-"""Time for the request."""
 
 ALIVE_SECONDS = 5.0
 """How often a helper that waits hears that the node is there."""
@@ -43,11 +41,13 @@ class ControlSocket:
     Args:
         path: of the socket.
         caching: carries requests out.
+        waits: how long programs are waited for.
     """
 
-    def __init__(self, path: Path, caching: Caching) -> None:
+    def __init__(self, path: Path, caching: Caching, waits: Waits = WAITS) -> None:
         self._path = path
         self._caching = caching
+        self._waits = waits
         self._place: int | None = None
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,7 +94,7 @@ class ControlSocket:
             if len(self._tasks) > MAX_HELPERS:
                 writer.write(No("too many ask at once").encode())
                 return
-            async with asyncio.timeout(REQUEST_SECONDS):
+            async with asyncio.timeout(self._waits.control):
                 request = parse_request(await reader.readline())
             await self._answer(request, reader, writer)
         except (GitTorrentError, ValueError, TimeoutError) as error:
@@ -133,7 +133,8 @@ class ControlSocket:
                 tell(Alive())
             if work.done():
                 writer.write(b"".join(answer.encode() for answer in work.result()))
-                await writer.drain()
+                async with asyncio.timeout(self._waits.control):
+                    await writer.drain()
         finally:
             for task in (work, gone):
                 task.cancel()

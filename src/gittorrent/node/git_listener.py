@@ -20,11 +20,12 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.node import upload_pack
 from gittorrent.node.events import EventLog
-from gittorrent.node.git_socket import SEND_SECONDS, SocketUploadPack
+from gittorrent.node.git_socket import SocketUploadPack
 from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.swarming import Swarms
 from gittorrent.node.talks import Talks
 from gittorrent.transfer.conversation import Conversation
+from gittorrent.transfer.waits import WAITS, Waits
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
 from gittorrent.wire.messages import VERSION, Ready, Try
@@ -52,12 +53,6 @@ if TYPE_CHECKING:
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.messages import ReceivePart
     from gittorrent.wire.service import ServiceRequest
-
-REQUEST_SECONDS = 30.0
-"""Time for the first packet; git clients send it at once."""
-
-NOTICE_SECONDS = 30.0
-"""Time for the lines of a notice."""
 
 MAX_REQUEST = MAX_PATH + MAX_HOST + MAX_EXTRA * (MAX_EXTRA_BYTES + 1) + 128
 """Bytes of the first packet: all its fields at their longest."""
@@ -112,7 +107,7 @@ class GitListener:
         limits: of all sending, and of sending to each caller.
         node_id: how this node calls itself in conversations.
         slots: upload slots of the node.
-        request_seconds: time for the first packet.
+        waits: how long callers are waited for.
     """
 
     def __init__(
@@ -124,7 +119,7 @@ class GitListener:
         limits: Limits,
         node_id: str,
         slots: SlotQueue,
-        request_seconds: float = REQUEST_SECONDS,
+        waits: Waits = WAITS,
     ) -> None:
         self._catalogue = catalogue
         self._lists = lists
@@ -132,7 +127,7 @@ class GitListener:
         self._git = SocketUploadPack(children, limits)
         self._limits = limits
         self._node_id = node_id
-        self._request_seconds = request_seconds
+        self._waits = waits
         self._conversations: set[Conversation] = set()
         self._talks = Talks()
         self._swarms = Swarms()
@@ -167,7 +162,7 @@ class GitListener:
         """
         address = place.address
         try:
-            async with asyncio.timeout(self._request_seconds):
+            async with asyncio.timeout(self._waits.request):
                 request = parse_request(await read_packet(sock, MAX_REQUEST))
         except TimeoutError:
             _log.info(
@@ -237,7 +232,8 @@ class GitListener:
 
     async def _mirror_list(self, call: Call) -> None:
         call.place.is_served(call.sock)
-        await send(call.sock, (await self._lists.answer(call.served)).encode_packets())
+        answer = await self._lists.answer(call.served)
+        await send(call.sock, answer.encode_packets(), self._waits.taken)
         _log.info(
             "mirror-list",
             "mirror-list {repository} to {peer}",
@@ -247,7 +243,7 @@ class GitListener:
 
     async def _mirror_notify(self, call: Call) -> None:
         try:
-            async with asyncio.timeout(NOTICE_SECONDS):
+            async with asyncio.timeout(self._waits.notice):
                 notice = notify.parse_lines(await _read_lines(call.sock))
         except TimeoutError:
             await refuse(call.sock, "the notice did not come in time")
@@ -257,14 +253,14 @@ class GitListener:
             return
         call.place.is_served(call.sock)
         answer = await self._notices.receive(call.served, notice, call.address)
-        await send(call.sock, pktline.encode(answer.encode()))
+        await send(call.sock, pktline.encode(answer.encode()), self._waits.taken)
 
     async def _mirror_sync(self, call: Call) -> None:
         served, about = call.served, call.served.about
         heads, others = await asyncio.gather(
             served.reading(served.shelf.heads), self._lists.mirrors(served)
         )
-        session = Session(Role.ANSWERER, asyncio.get_running_loop().time())
+        session = Session(Role.ANSWERER, asyncio.get_running_loop().time(), self._waits.session)
         part = self._swarms.enter(about.repository_id, about.name, call.address)
         conversation = Conversation(
             call.sock,
@@ -277,6 +273,7 @@ class GitListener:
             part.on_request,
             reading=served.reading,
             show=part.show,
+            waits=self._waits,
         )
         call.place.silent_since = lambda _now: conversation.silent_since
         call.place.give_way = lambda: conversation.end(MAKE_ROOM)
@@ -352,15 +349,18 @@ async def _read_exactly(sock: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-async def send(sock: socket.socket, data: bytes) -> None:
+async def send(sock: socket.socket, data: bytes, seconds: float = WAITS.taken) -> None:
     """Send a short answer, or give up on a caller that does not take it."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SEND_SECONDS):
+        async with asyncio.timeout(seconds):
             await asyncio.get_running_loop().sock_sendall(sock, data)
 
 
 async def refuse(sock: socket.socket, reason: str) -> None:
-    """Send an ``ERR`` line, which git clients show to their users."""
+    """Send an ``ERR`` line, which git clients show to their users.
+
+    It fits the socket's buffer, so nobody waits for it long.
+    """
     await send(sock, pktline.encode(notify.encode_refusal(reason)))
     # Closing with unread bytes would reset the connection and could eat the answer.
     with contextlib.suppress(OSError):

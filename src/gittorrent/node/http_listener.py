@@ -1,18 +1,17 @@
 """Serves callers over HTTP: static resources, mirror-list, mirror-notify, and git fetches.
 
-Tracks the HTTP server's connections. What is asked for is taken apart here: repository (by exact
+What is asked for is taken apart here: repository (by exact
 bytes, in the catalogue) and resource; everything else is refused with the same words.
 
 Rules: the request's path is decoded once, as the lookup's key, and never becomes a path on disk;
 encoded slashes, doubled slashes and control bytes are refused; there are no listings but the
-indexes below; a connection that sends no request is dropped.
+indexes below; a caller that does not take its answer is dropped.
 Source: docs/protocol/mirrorsync.md, HTTP resources.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote_to_bytes
@@ -26,9 +25,9 @@ from gittorrent.node.git_listener import (
     MAX_NOTICE_BYTES,
     NO_PUSH,
     NOT_SERVED,
-    NOTICE_SECONDS,
     OUR_FAULT,
 )
+from gittorrent.node.http_connections import HttpConnections, connection_of
 from gittorrent.node.http_pages import FROM_PAGE, OTHER_HOST, is_from_page, is_misdirected
 from gittorrent.node.http_smart import SmartHttp
 from gittorrent.node.http_static import (
@@ -38,27 +37,17 @@ from gittorrent.node.http_static import (
     resource_of_bytes,
     send_resource,
 )
+from gittorrent.transfer.waits import WAITS, Waits
 from gittorrent.wire import notify
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable, Collection
 
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.children import Children
-    from gittorrent.node.gate import Place
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
     from gittorrent.transfer.limiter import Limits
-
-REQUEST_SECONDS = 30.0
-"""Time for a connection's first request, and between requests."""
-
-STOP_SECONDS = 1.0
-"""Time requests under way get when the node stops; the HTTP server takes it up to twice."""
-
-MAX_PATH = 8190
-"""Bytes of a request's first line that the HTTP parser takes."""
 
 NO_DUMB = "only git's smart HTTP protocol is served; use git 1.6.6 or newer"
 
@@ -79,37 +68,6 @@ _TEXT = "text/plain; charset=utf-8"
 _log = EventLog(__name__)
 
 
-class _Watched(web.RequestHandler):
-    """A connection that can be waited for."""
-
-    __slots__ = ("asked", "gone", "place", "sock")
-
-    def __init__(
-        self,
-        server: web.Server,
-        loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
-        place: Place,
-    ) -> None:
-        super().__init__(
-            server,
-            loop=loop,
-            keepalive_timeout=REQUEST_SECONDS,
-            access_log=None,  # type: ignore[arg-type]
-            max_line_size=MAX_PATH,
-            auto_decompress=False,  # it inflates without a bound
-        )
-        self.asked = False
-        self.gone = asyncio.Event()
-        self.sock = sock
-        self.place = place
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Note the end."""
-        super().connection_lost(exc)
-        self.gone.set()
-
-
 class HttpListener:
     """Serves one connection after another; ``serve`` is run in a task for each.
 
@@ -119,7 +77,7 @@ class HttpListener:
         notices: answers mirror-notify.
         children: runs git.
         limits: of all sending, and of sending to each caller.
-        request_seconds: time for a connection's first request.
+        waits: how long callers are waited for.
         names: lower-case names this node goes by, besides its addresses and localhost.
     """
 
@@ -130,7 +88,7 @@ class HttpListener:
         notices: Notices,
         children: Children,
         limits: Limits,
-        request_seconds: float = REQUEST_SECONDS,
+        waits: Waits = WAITS,
         names: Collection[str] = (),
     ) -> None:
         self._names = names
@@ -138,9 +96,11 @@ class HttpListener:
         self._lists = lists
         self._notices = notices
         self._limits = limits
-        self._request_seconds = request_seconds
+        self._waits = waits
         self._smart = SmartHttp(children, limits)
-        self._server: web.Server | None = None
+        self._connections = HttpConnections(self._handle, waits)
+        self.serve = self._connections.serve
+        self.stop = self._connections.stop
         self._plain: dict[str, Callable[[web.BaseRequest, Served], Awaitable[web.StreamResponse]]]
         self._plain = {
             "GET info/refs": self._info_refs,
@@ -149,47 +109,9 @@ class HttpListener:
             "GET mirror-list": self._mirror_list,
         }
 
-    async def stop(self) -> None:
-        """End all connections."""
-        if self._server is not None:
-            await self._server.shutdown(STOP_SECONDS)
-
-    async def serve(self, sock: socket.socket, place: Place) -> None:
-        """Serve one connection until it ends.
-
-        Args:
-            sock: the connection, not blocking.
-            place: the caller's; told when it is being served.
-        """
-        loop = asyncio.get_running_loop()
-        server = self._server or web.Server(self._handle, handler_cancellation=True)
-        self._server = server
-        transport, connection = await loop.connect_accepted_socket(
-            lambda: _Watched(server, loop, sock, place), sock
-        )
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._request_seconds):
-                    await connection.gone.wait()
-            if not connection.asked:
-                _log.info(
-                    "dropped",
-                    "dropped {peer}: {reason}",
-                    peer=place.address,
-                    reason="it sent no request",
-                )
-                return
-            await connection.gone.wait()
-        finally:
-            transport.abort()
-
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        connection = request.protocol
-        assert isinstance(connection, _Watched)
-        connection.asked = True
-        connection.place.is_served(connection.sock)
         try:
-            response = await self._route(request)
+            response = await self._answer(request)
         except asyncio.CancelledError:
             _log.info(
                 "http-cut-short",
@@ -208,16 +130,6 @@ class HttpListener:
             )
             request.protocol.force_close()
             raise ConnectionResetError(str(error)) from error
-        except GitTorrentError as error:
-            _log.error(
-                "damaged",
-                "cannot serve {path}: {reason}",
-                path=request.raw_path[:200],
-                reason=error,
-            )
-            response = _text(OUR_FAULT, 500)
-        finally:
-            connection.place.waits(asyncio.get_running_loop().time())
         # What sendfile sent is not in body_length, so the length announced goes first.
         size = 0 if request.method == "HEAD" else response.content_length or response.body_length
         _log.info(
@@ -229,6 +141,21 @@ class HttpListener:
             status=response.status,
             sent=size,
         )
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request to the last byte."""
+        try:
+            response = await self._route(request)
+        except GitTorrentError as error:
+            _log.error(
+                "damaged",
+                "cannot serve {path}: {reason}",
+                path=request.raw_path[:200],
+                reason=error,
+            )
+            response = _text(OUR_FAULT, 500)
+        await self._connections.finish(request, response)
         return response
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -254,7 +181,9 @@ class HttpListener:
             resource = await served.reading(lambda: self._resource(served, rest))
             if resource is not None:
                 limiter = self._limits.sending_to(caller_of(request))
-                return await send_resource(request, resource, limiter, served.reading)
+                return await send_resource(
+                    request, resource, limiter, served.reading, self._waits.taken
+                )
             return _text("not here", 404)
         return _text(f"{request.method} means nothing here", 405)
 
@@ -288,16 +217,15 @@ class HttpListener:
         if request.content_type != notify.CONTENT_TYPE:
             reason = f"the body of a notice must be {notify.CONTENT_TYPE}"
             return _text_bytes(notify.encode_refusal(reason), 415)
-        connection = request.protocol
-        assert isinstance(connection, _Watched)
+        connection = connection_of(request)
         # Until the notice is here whole its sender counts as one that asks for nothing.
         connection.place.waits(asyncio.get_running_loop().time())
         try:
-            async with asyncio.timeout(NOTICE_SECONDS):
+            async with asyncio.timeout(self._waits.notice):
                 notice = notify.parse_text(await _body(request))
         except ProtocolError as error:
             return _text_bytes(notify.encode_refusal(str(error)), 400)
-        connection.place.is_served(connection.sock)
+        connection.is_served()
         answer = await self._notices.receive(served, notice, caller_of(request))
         return _text_bytes(answer.encode(), 403 if answer.refusal else 200)
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from gittorrent.reel.pack import FilePiece
 from gittorrent.transfer.addresses import plain_address
+from gittorrent.transfer.waits import WAITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.off_loop import Reading
 
-STALLED_SECONDS = 120.0
+STALLED_SECONDS = WAITS.taken
 """Time a caller may take to accept one chunk."""
 
 FILE_CHUNK = 1 << 20
@@ -114,7 +115,11 @@ def caller_of(request: web.BaseRequest) -> str:
 
 
 async def send_resource(
-    request: web.BaseRequest, resource: Resource, limiter: Limiter, reading: Reading
+    request: web.BaseRequest,
+    resource: Resource,
+    limiter: Limiter,
+    reading: Reading,
+    stalled: float = STALLED_SECONDS,
 ) -> web.StreamResponse:
     """Answer GET or HEAD for a resource.
 
@@ -123,6 +128,7 @@ async def send_resource(
         resource: what to send.
         limiter: paces sending.
         reading: where its file is opened.
+        stalled: seconds a caller may take to accept one chunk.
     """
     etag = f'"{resource.etag}"'
     headers = {
@@ -151,16 +157,16 @@ async def send_resource(
     # Opened before the headers go out, so that a vanished file is an error and not a short answer.
     opened = None if resource.path is None else await reading(partial(_open, resource.path))
     try:
-        await response.prepare(request)
+        async with asyncio.timeout(stalled):
+            await response.prepare(request)
         for piece in resource.pieces(offset, count):
             if isinstance(piece, bytes):
-                await send_bytes(response, piece, limiter)
+                await send_bytes(response, piece, limiter, stalled)
             elif opened is not None:
-                await _send_file(request, opened, piece, limiter)
+                await _send_file(request, opened, piece, limiter, stalled)
     finally:
         if opened is not None:
             opened.close()
-    await response.write_eof()
     return response
 
 
@@ -175,18 +181,27 @@ def _names_tag(header: str | None, etag: str) -> bool:
     return "*" in tags or etag in tags
 
 
-async def send_bytes(response: web.StreamResponse, data: bytes, limiter: Limiter) -> None:
+async def send_bytes(
+    response: web.StreamResponse,
+    data: bytes,
+    limiter: Limiter,
+    stalled: float = STALLED_SECONDS,
+) -> None:
     """Send bytes at the pace of the limiter."""
     chunk = limiter.chunk
     for at in range(0, len(data), chunk):
         piece = data[at : at + chunk]
         await limiter.take(len(piece))
-        async with asyncio.timeout(STALLED_SECONDS):
+        async with asyncio.timeout(stalled):
             await response.write(piece)
 
 
 async def _send_file(
-    request: web.BaseRequest, opened: FileIO, piece: FilePiece, limiter: Limiter
+    request: web.BaseRequest,
+    opened: FileIO,
+    piece: FilePiece,
+    limiter: Limiter,
+    stalled: float,
 ) -> None:
     loop = asyncio.get_running_loop()
     offset, left = piece.offset, piece.count
@@ -196,7 +211,7 @@ async def _send_file(
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the caller has gone")
-        async with asyncio.timeout(STALLED_SECONDS):
+        async with asyncio.timeout(stalled):
             sent = await loop.sendfile(transport, opened, offset, count)
         if sent == 0:
             raise OSError(f"{opened.name} is shorter than its manifest says")

@@ -36,6 +36,7 @@ from gittorrent.transfer.addresses import is_loopback, is_wildcard, show_address
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.slot_queue import SlotQueue
+from gittorrent.transfer.waits import WAITS, Waits
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
@@ -88,10 +89,16 @@ class Node:
         database: whom it knows; None lists no mirrors.
         home: where its name is kept.
         options: how it runs.
+        waits: how long others are waited for.
     """
 
     def __init__(
-        self, catalogue: Catalogue, database: Database | None, home: Home, options: Options
+        self,
+        catalogue: Catalogue,
+        database: Database | None,
+        home: Home,
+        options: Options,
+        waits: Waits = WAITS,
     ) -> None:
         self._options = options
         self._reachable = Reachable(options.url)
@@ -111,18 +118,18 @@ class Node:
             self._rechecks = Rechecks(mirrors, self._is_local)
             mirrors.on_told = self._rechecks.told
         lists = Lists(self._reachable, mirrors)
-        notices = Notices(mirrors, self._is_local)
+        notices = Notices(mirrors, self._is_local, waits)
         self._git = GitListener(
-            catalogue, lists, notices, self.children, self.limits, home.node_id(), slots
+            catalogue, lists, notices, self.children, self.limits, home.node_id(), slots, waits
         )
         self._http = HttpListener(
-            catalogue, lists, notices, self.children, self.limits, names=_names(options.url)
+            catalogue, lists, notices, self.children, self.limits, waits, _names(options.url)
         )
         self._snapshot = Snapshot(home.run, "node")
         self._writing = catalogue.threads.lane(STOP_SECONDS)
         self._announcer = Announcer(catalogue, self._reachable)
         self._caching = Caching(home, database, catalogue, options.keep, self.limits, slots)
-        self._control = ControlSocket(home.control, self._caching)
+        self._control = ControlSocket(home.control, self._caching, waits)
 
     @property
     def addresses(self) -> list[str]:

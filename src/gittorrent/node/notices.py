@@ -26,6 +26,7 @@ from gittorrent.node.callback import ask_back, resolves_to
 from gittorrent.node.events import EventLog
 from gittorrent.store.database import MirrorRow
 from gittorrent.transfer.addresses import caller_group
+from gittorrent.transfer.waits import WAITS, Waits
 from gittorrent.wire import notify
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import AddressClass, UrlError, address_class, parse_learned_url
@@ -99,9 +100,13 @@ class Notices:
     Args:
         mirrors: where mirrors are listed; None refuses all notices.
         is_local: tells whether loopback and private addresses may be called back.
+        waits: how long others are waited for.
     """
 
-    def __init__(self, mirrors: MirrorTable | None, is_local: Callable[[], bool]) -> None:
+    def __init__(
+        self, mirrors: MirrorTable | None, is_local: Callable[[], bool], waits: Waits = WAITS
+    ) -> None:
+        self._waits = waits
         self._mirrors = mirrors
         self._is_local = is_local
         self._recent: dict[str, deque[float]] = {}
@@ -158,7 +163,7 @@ class Notices:
             endpoint = await self._endpoint(notice.url, address)
             if not notice.ttl:
                 return await self._withdraw(mirrors, served, endpoint, address), None
-            found = await ask_back(endpoint, address)
+            found = await ask_back(endpoint, address, self._waits)
         if isinstance(found, str):
             raise RefusedNotice(found)
         state = _state(served, found, await served.reading(served.shelf.latest))
@@ -183,7 +188,7 @@ class Notices:
         if known is None:
             return 0
         if known.state is not MirrorState.PARTIAL:
-            found = await ask_back(endpoint, address)
+            found = await ask_back(endpoint, address, self._waits)
             if not isinstance(found, str) and found.repository_id == repository:
                 raise RefusedNotice(f"{endpoint.url} still answers")
         await mirrors.change(lambda database: database.drop_mirror(repository, endpoint.url))
@@ -218,7 +223,7 @@ class Notices:
         if kind is AddressClass.LOOPBACK and _is_name_of_the_net(endpoint.host):
             # Anybody can make a name resolve here.
             raise RefusedNotice("of this machine only its addresses and localhost are called back")
-        if not await resolves_to(endpoint, address):
+        if not await resolves_to(endpoint, address, self._waits):
             raise RefusedNotice(f"{endpoint.host} is not the address this notice came from")
         return endpoint
 

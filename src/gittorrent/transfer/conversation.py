@@ -23,6 +23,7 @@ from gittorrent.transfer.distance import least_round_trip
 from gittorrent.transfer.flood import Flood
 from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.outlet import Outlet
+from gittorrent.transfer.waits import WAITS, Waits
 from gittorrent.wire.messages import Bye, CancelParts, HaveBundle, Message, Question, ReceivePart
 from gittorrent.wire.session import (
     IdleTimeout,
@@ -48,16 +49,6 @@ if TYPE_CHECKING:
     from gittorrent.wire.session import Event
 
 _KEYS = itertools.count(1)
-
-STALLED_SECONDS = 120.0
-"""Time the peer may take to accept one chunk of what it is sent."""
-
-TICK_SECONDS = 1.0
-"""How often deadlines are looked at while something is sent or received."""
-
-QUIET_TICK_SECONDS = 20.0
-"""The same while nothing is: a thousand idle conversations are to cost nothing, and no deadline is
-shorter than a minute."""
 
 UNSENT_BYTES = 128 << 10
 """Bytes the kernel may hold that have not left yet: what is said waits behind no more than
@@ -91,6 +82,7 @@ class Conversation:
         intake: limits what is received.
         reading: where the shelf is read, if that may have to wait for a disk.
         show: what to say of offers, called in the loop; None for what they are.
+        waits: how long the peer is waited for.
     """
 
     def __init__(
@@ -106,6 +98,7 @@ class Conversation:
         intake: Limiter | None = None,
         reading: Reading | None = None,
         show: Show | None = None,
+        waits: Waits = WAITS,
     ) -> None:
         self.session = session
         self.bytes_received = 0
@@ -122,6 +115,7 @@ class Conversation:
         self._intake = intake
         self._reading = reading
         self._show = show
+        self._waits = waits
         self._last_pack = LastPack()
         self._key = PeerKey(next(_KEYS))
         self._loop = asyncio.get_running_loop()
@@ -132,8 +126,8 @@ class Conversation:
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._last_words = b""
         self._mid_payload = False
-        self._asked_at = self._loop.time()
-        self._flood = Flood(self._asked_at)
+        self._useful_at = self._loop.time()
+        self._flood = Flood(self._useful_at)
         self._appetite = Appetite(self._loop.time(), least_round_trip(sock))
         self.is_paused = False
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
@@ -152,8 +146,8 @@ class Conversation:
 
     @property
     def silent_since(self) -> float | None:
-        """Since when the peer has asked for nothing; None while a question waits for its answer."""
-        return None if self._answers else self._asked_at
+        """Since when neither end has been of use; None while a question waits for its answer."""
+        return None if self._answers or self.session.pending_requests else self._useful_at
 
     @property
     def waiting(self) -> int:
@@ -322,7 +316,7 @@ class Conversation:
             if isinstance(event, MessageReceived):
                 message = event.message
                 if isinstance(message, Question):
-                    self._asked_at = self._loop.time()
+                    self._useful_at = self._loop.time()
                     self._answers.append(self._answer_to(message))
                     self._on_request(message)
                     self._to_write.set()
@@ -333,6 +327,8 @@ class Conversation:
                 elif isinstance(message, Bye):
                     self.ended = message.reason or "the peer said goodbye"
                 else:
+                    if event.payload is not None:
+                        self._useful_at = self._loop.time()
                     self._on_message(event)
             elif isinstance(event, Refused):
                 self.ended = f"refused: {event.reason}"
@@ -353,11 +349,11 @@ class Conversation:
                 and self.session.receiving is None
                 and self._outlet.chunk_since is None
             )
-            await asyncio.sleep(QUIET_TICK_SECONDS if is_quiet else TICK_SECONDS)
+            await asyncio.sleep(self._waits.look_quiet if is_quiet else self._waits.look)
             now = self._loop.time()
             self._handle(self.session.tick(now))
             begun = self._outlet.chunk_since
-            if begun is not None and now - begun >= STALLED_SECONDS:
+            if begun is not None and now - begun >= self._waits.taken:
                 raise TimeoutError
 
     async def _write(self) -> None:

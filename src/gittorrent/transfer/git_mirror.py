@@ -109,6 +109,15 @@ class GitMirror:
         return self._conversation.bytes_sent
 
     @property
+    def silent_since(self) -> float | None:
+        """Since when neither end has been of use to the other; None while one is."""
+        return self._conversation.silent_since
+
+    def make_room(self, reason: str) -> None:
+        """End the conversation, telling the other end why."""
+        self._conversation.end(reason)
+
+    @property
     def own_address(self) -> str:
         """Our own address as this conversation uses it."""
         return self._own_address

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from gittorrent.transfer.addresses import plain_address, show_address
 from gittorrent.transfer.git_mirror import GitMirror
+from gittorrent.transfer.keepalive import notice_loss
+from gittorrent.transfer.waits import WAITS, Waits
 from gittorrent.wire import pktline
 from gittorrent.wire.messages import Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList, MirrorState
@@ -38,8 +40,8 @@ PAUSE_SECONDS = 0.5
 INVITATION_SECONDS = 3600
 """How long others may believe our address; it dies with this run anyway."""
 
-REQUEST_SECONDS = 10.0
-"""Time a caller gets to say what it wants."""
+MAKE_ROOM = "neither of us needs the other now, and others want to call"
+"""What those are told who make room."""
 
 _MAX_REQUEST = 1024
 
@@ -53,6 +55,7 @@ class PeerHub:
         on_caller: given each caller, ready to be asked.
         callers: who may call.
         on_gone: given each caller that is done.
+        waits: how long callers are waited for.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class PeerHub:
         on_caller: Callable[[GitMirror], None],
         callers: Callers,
         on_gone: Callable[[GitMirror], None],
+        waits: Waits = WAITS,
     ) -> None:
         self._repository = repository
         self._path = f"/{repository}".encode("ascii")
@@ -69,6 +73,8 @@ class PeerHub:
         self._on_caller = on_caller
         self._callers = callers
         self._on_gone = on_gone
+        self._waits = waits
+        self._talking: dict[GitMirror, str] = {}
         self._waiting: dict[asyncio.Task[ServiceRequest], None] = {}
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -137,13 +143,31 @@ class PeerHub:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             address = plain_address(str(peer[0]))
-            if self._callers.enter(address):
+            if self._callers.enter(address) or self._make_room(address):
                 self._spawn(self._attend(caller, address, int(peer[1])))
             else:
                 caller.close()
 
+    def _make_room(self, address: str) -> bool:
+        """Let somebody in, in place of whoever has been of no use for the longest time.
+
+        Silence is worth nothing to those who would fill all places with it.
+        """
+        if not self._callers.has_share(address):
+            return False
+        now = asyncio.get_running_loop().time()
+        silent = [(caller.silent_since, caller) for caller in self._talking]
+        known = [(since, caller) for since, caller in silent if since is not None]
+        since, longest = min(known, key=lambda each: each[0], default=(now, None))
+        if longest is None or now - since < self._waits.useless:
+            return False
+        self._callers.leave(self._talking.pop(longest))
+        longest.make_room(MAKE_ROOM)
+        return self._callers.enter(address)
+
     async def _attend(self, sock: socket.socket, address: str, port: int) -> None:
         """Talk to one caller until either end is done."""
+        caller = None
         try:
             request = await self._request_of(sock)
             if request is None or request.path != self._path:
@@ -153,11 +177,13 @@ class PeerHub:
             if request.service != MIRROR_SYNC:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            notice_loss(sock)
             # The conversation closes it; until then we do, whatever happens.
             own = socket.socket(fileno=sock.detach())
             own.setblocking(False)
             url = f"peer://{show_address(address, port)}"
             caller = GitMirror(url, own, self._exchange, Role.ANSWERER)
+            self._talking[caller] = address
             self._on_caller(caller)
             await caller.wait_closed()
             self._on_gone(caller)
@@ -165,12 +191,14 @@ class PeerHub:
                 self._callers.blame(address)
         finally:
             sock.close()
-            self._callers.leave(address)
+            # Whoever made room has left before.
+            if caller is None or self._talking.pop(caller, None) is not None:
+                self._callers.leave(address)
 
     async def _request_of(self, sock: socket.socket) -> ServiceRequest | None:
         """Read what a caller wants; while many say nothing the one that waits longest is let go."""
         sock.setblocking(False)
-        task = asyncio.get_running_loop().create_task(_read_request(sock))
+        task = asyncio.get_running_loop().create_task(_read_request(sock, self._waits.peer_request))
         self._waiting[task] = None
         if len(self._waiting) > MAX_WAITING:
             next(iter(self._waiting)).cancel()
@@ -190,12 +218,12 @@ class PeerHub:
         """
         answer = MirrorList(self._repository, (), None, ()).encode_packets()
         with contextlib.suppress(OSError, TimeoutError):  # whoever asked has gone
-            async with asyncio.timeout(REQUEST_SECONDS):
+            async with asyncio.timeout(self._waits.peer_request):
                 await asyncio.get_running_loop().sock_sendall(sock, answer)
 
 
-async def _read_request(sock: socket.socket) -> ServiceRequest:
-    async with asyncio.timeout(REQUEST_SECONDS):
+async def _read_request(sock: socket.socket, seconds: float) -> ServiceRequest:
+    async with asyncio.timeout(seconds):
         return parse_request(await _read_packet(sock))
 
 

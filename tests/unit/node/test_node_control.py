@@ -9,6 +9,7 @@ from typing import cast
 
 from gittorrent.node.caching import Caching
 from gittorrent.node.control import ControlSocket
+from gittorrent.transfer.waits import Waits
 from gittorrent.wire.control import Greeting
 from support.users import SOMEBODY, as_root, being, open_folder
 
@@ -42,3 +43,22 @@ def test_a_program_of_another_user_is_hung_up_on() -> None:
 
     with open_folder() as folder:
         asyncio.run(work(folder / "control"))
+
+
+def test_a_program_that_does_not_ask_is_hung_up_on(tmp_path: Path) -> None:
+    async def work() -> None:
+        control = ControlSocket(tmp_path / "control", cast(Caching, None), Waits(control=0.05))
+        assert await control.start()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(20):
+                with socket.socket(socket.AF_UNIX) as sock:
+                    sock.connect(str(tmp_path / "control"))
+                    sock.setblocking(False)
+                    await loop.sock_sendall(sock, b"fetch ")
+                    while await loop.sock_recv(sock, 1000):
+                        pass
+        finally:
+            await control.stop()
+
+    asyncio.run(work())

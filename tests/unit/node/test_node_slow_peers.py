@@ -21,19 +21,20 @@ from gittorrent.repository.carried import Carried
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.limiter import Limiter, Limits
 from gittorrent.transfer.slot_queue import SlotQueue
+from gittorrent.transfer.waits import Waits
 from gittorrent.wire import pktline
 from gittorrent.wire.limits import MAX_INCOMING
 from gittorrent.wire.messages import VERSION, FetchPush, Ready
 from gittorrent.wire.session import Role, Session
 
 
-def listeners(carried: Carried, seconds: float) -> dict[str, Serve]:
+def listeners(carried: Carried, waits: Waits) -> dict[str, Serve]:
     catalogue, lists = Catalogue([carried]), Lists(Reachable())
     notices, children, limits = Notices(None, lambda: True), Children(), Limits()
-    git = GitListener(catalogue, lists, notices, children, limits, "node", SlotQueue(), seconds)
+    git = GitListener(catalogue, lists, notices, children, limits, "node", SlotQueue(), waits)
     return {
         "git": git.serve,
-        "http": HttpListener(catalogue, lists, notices, children, limits, seconds).serve,
+        "http": HttpListener(catalogue, lists, notices, children, limits, waits).serve,
     }
 
 
@@ -50,7 +51,7 @@ def test_a_request_that_does_not_end_is_dropped(carried: Carried, kind: str, beg
             async with asyncio.timeout(10):
                 place = Gate().enter("127.0.0.1", loop.time())
                 assert place is not None
-                await listeners(carried, 0.05)[kind](theirs, place)
+                await listeners(carried, Waits(request=0.05))[kind](theirs, place)
             theirs.close()
             return await loop.sock_recv(ours, 1000)
 

@@ -30,6 +30,12 @@ READ_SIZE = 256 << 10
 DRAIN_SECONDS = 10.0
 """How long a peer may go on sending after we ended our side."""
 
+STALLED_SECONDS = 120.0
+"""Time a peer may take to accept one chunk of what it asked for."""
+
+MOST_UNREAD = 4 << 20
+"""Bytes of short messages that wait for a peer to read; an honest one is never so far behind."""
+
 MOST_QUEUED = 4096
 """Questions that wait for their answers, each a few bytes; more are a flood. A peer of 2008 asks
 for all commits of a reel at once, so for it the machine's own bound counts."""
@@ -45,6 +51,7 @@ class Link:
         writer: of the socket.
         address: IP address of the peer.
         limiter: paces what is sent.
+        stalled: seconds that a peer may take to accept one chunk.
     """
 
     def __init__(
@@ -55,7 +62,9 @@ class Link:
         writer: asyncio.StreamWriter,
         address: str,
         limiter: Limiter,
+        stalled: float = STALLED_SECONDS,
     ) -> None:
+        self._stalled = stalled
         self.key = key
         self.machine = machine
         self.address = address
@@ -125,6 +134,9 @@ class Link:
         if data and not self._writer.is_closing():
             self.sent += len(data)
             self._writer.write(data)
+            if self._writer.transport.get_write_buffer_size() > MOST_UNREAD:
+                _log.info("%s does not read what it is told", self.address)
+                self._writer.transport.abort()
 
     async def pace(self, message: Message) -> None:
         """Send a large message within the limit, and wait until the socket takes it."""
@@ -140,7 +152,11 @@ class Link:
                 del self._unsent[: len(piece)]
                 self._writer.write(piece)
                 self.sent += len(piece)
-                await self._writer.drain()
+                async with asyncio.timeout(self._stalled):
+                    await self._writer.drain()
+        except TimeoutError:
+            self._writer.transport.abort()
+            raise
         finally:
             self._pacing = False
         self.flush()

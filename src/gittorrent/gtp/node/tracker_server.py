@@ -18,7 +18,7 @@ from aiohttp import web
 from gittorrent.errors import LocalError
 from gittorrent.gtp.believed import ReferenceBook
 from gittorrent.gtp.errors import TrackerError
-from gittorrent.gtp.limits import MAX_QUERY, MAX_TRACKER_REFERENCES
+from gittorrent.gtp.limits import MAX_TRACKER_REFERENCES
 from gittorrent.gtp.messages import PeerAddress
 from gittorrent.gtp.tracker_messages import (
     NOBODY,
@@ -27,12 +27,16 @@ from gittorrent.gtp.tracker_messages import (
     parse_request,
 )
 from gittorrent.gtp.tracker_table import TooManyRequestsError, TrackerTable
-from gittorrent.node.connections import open_listeners
+from gittorrent.node.connections import accept_forever, open_listeners
+from gittorrent.node.gate import MAX_CONNECTIONS, Gate
+from gittorrent.node.http_connections import HttpConnections
 from gittorrent.node.http_pages import FROM_PAGE, is_from_page
 from gittorrent.transfer.addresses import caller_group, plain_address, show_address
 from gittorrent.transfer.off_loop import Threads
+from gittorrent.transfer.waits import WAITS, Waits
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
     from gittorrent.gtp.metainfo import Metainfo
@@ -55,6 +59,7 @@ class TrackerServer:
         metainfos: repositories to track; none for any that is announced.
         clock: seconds since 1970.
         behind_proxy: whether the first address of X-Forwarded-For counts as the client's.
+        waits: how long callers are waited for.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class TrackerServer:
         clock: Callable[[], float] = time.time,
         *,
         behind_proxy: bool = False,
+        waits: Waits = WAITS,
     ) -> None:
         self._store = store
         self._writing = Threads(1).lane(WRITE_SECONDS)
@@ -75,8 +81,12 @@ class TrackerServer:
             self.table.references[info.repo_hash] = newest_bodies(info)
         for entry in store.load(clock()):
             self.table.restore(entry)
-        self._runner: web.AppRunner | None = None
-        self._expiring: asyncio.Task[None] | None = None
+        self._connections = HttpConnections(self._answer, waits)
+        # Through a proxy all come from one address.
+        self._gate = Gate(per_address=MAX_CONNECTIONS) if behind_proxy else Gate()
+        self._listeners: list[socket.socket] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._callers: set[asyncio.Task[None]] = set()
         self.addresses: list[str] = []
 
     async def start(self, places: Sequence[tuple[str, int]]) -> None:
@@ -85,26 +95,41 @@ class TrackerServer:
         Raises:
             CannotListenError: at one of the places.
         """
-        app = web.Application(client_max_size=MAX_QUERY)
-        app.router.add_get("/{path:.*}", self._announce)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        for host, port in places:
-            for sock in await open_listeners(host, port):
-                await web.SockSite(self._runner, sock).start()
-                name = sock.getsockname()
-                self.addresses.append(f"http://{show_address(str(name[0]), int(name[1]))}/")
-        self._expiring = asyncio.create_task(self._expire_forever())
+        try:
+            for host, port in places:
+                self._listeners += await open_listeners(host, port)
+        except BaseException:
+            for sock in self._listeners:
+                sock.close()
+            raise
+        for sock in self._listeners:
+            work = accept_forever(sock, self._gate, self._connections.serve, self._callers)
+            self._tasks.append(asyncio.create_task(work))
+            name = sock.getsockname()
+            self.addresses.append(f"http://{show_address(str(name[0]), int(name[1]))}/")
+        self._tasks.append(asyncio.create_task(self._expire_forever()))
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._expiring is not None:
-            self._expiring.cancel()
-            await asyncio.gather(self._expiring, return_exceptions=True)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for sock in self._listeners:
+            sock.close()
+        await self._connections.stop()
+        for caller in list(self._callers):
+            caller.cancel()
+        await asyncio.gather(*self._callers, return_exceptions=True)
 
-    async def _announce(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method in ("GET", "HEAD"):
+            response = await self._announce(request)
+        else:
+            response = web.Response(status=405, body=encode_failure("only GET means something"))
+        await self._connections.finish(request, response)
+        return response
+
+    async def _announce(self, request: web.BaseRequest) -> web.Response:
         if is_from_page(request.headers):
             # Or a page would have its readers' browsers announce them as peers.
             return web.Response(status=403, body=encode_failure(FROM_PAGE))
@@ -132,7 +157,7 @@ class TrackerServer:
         except LocalError as error:
             _log.warning("cannot keep a peer: %s", error)
 
-    def _source(self, request: web.Request) -> str:
+    def _source(self, request: web.BaseRequest) -> str:
         address = request.remote or "127.0.0.1"
         if self._behind_proxy:
             address = request.headers.get("X-Forwarded-For", address).split(",")[0].strip()

@@ -1,0 +1,166 @@
+"""HTTP on connections that were let in: one request after another, none of them without end.
+
+Tracks each connection's `Place` and since when it has had nothing under way. Rules: a connection
+that sends no whole request in time is dropped, the first time and between requests, and so is one
+that does not take the rest of an answer. Must not know what is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from gittorrent.node.events import EventLog
+from gittorrent.transfer.waits import WAITS, Waits
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable
+
+    from gittorrent.node.gate import Place
+
+STOP_SECONDS = 1.0
+"""Time requests under way get when the node stops; the HTTP server takes it up to twice."""
+
+MAX_LINE = 8190
+"""Bytes of a request's first line that the HTTP parser takes."""
+
+_log = EventLog(__name__)
+
+
+class Connection(web.RequestHandler):
+    """A connection that can be waited for."""
+
+    __slots__ = ("asked", "gone", "idle_since", "place", "sock")
+
+    def __init__(
+        self,
+        server: web.Server,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        place: Place,
+        keepalive: float,
+    ) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=keepalive,
+            access_log=None,  # type: ignore[arg-type]
+            max_line_size=MAX_LINE,
+            auto_decompress=False,  # it inflates without a bound
+        )
+        self.asked = False
+        self.gone = asyncio.Event()
+        self.idle_since: float | None = loop.time()
+        self.sock = sock
+        self.place = place
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Note the end."""
+        super().connection_lost(exc)
+        self.gone.set()
+
+    def is_served(self) -> None:
+        """Note that a request is being carried out."""
+        self.asked = True
+        self.idle_since = None
+        self.place.is_served(self.sock)
+
+    def waits(self, now: float) -> None:
+        """Note that it asks for nothing, or that its request is not whole yet."""
+        self.idle_since = now
+        self.place.waits(now)
+
+
+def connection_of(request: web.BaseRequest) -> Connection:
+    """Return the connection a request came on."""
+    connection = request.protocol
+    assert isinstance(connection, Connection)
+    return connection
+
+
+class HttpConnections:
+    """Serves one connection after another; ``serve`` is run in a task for each.
+
+    Args:
+        handle: answers one request.
+        waits: how long others are waited for.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        waits: Waits = WAITS,
+    ) -> None:
+        self._handle = handle
+        self._waits = waits
+        self._server: web.Server | None = None
+
+    async def stop(self) -> None:
+        """End all connections."""
+        if self._server is not None:
+            await self._server.shutdown(STOP_SECONDS)
+
+    async def serve(self, sock: socket.socket, place: Place) -> None:
+        """Serve one connection until it ends.
+
+        Args:
+            sock: the connection, not blocking.
+            place: the caller's; told when it is being served.
+        """
+        loop = asyncio.get_running_loop()
+        server = self._server or web.Server(self._answer, handler_cancellation=True)
+        self._server = server
+        transport, connection = await loop.connect_accepted_socket(
+            lambda: Connection(server, loop, sock, place, self._waits.request), sock
+        )
+        try:
+            await self._until_idle(connection)
+            if not connection.asked:
+                _log.info(
+                    "dropped",
+                    "dropped {peer}: {reason}",
+                    peer=place.address,
+                    reason="it sent no request",
+                )
+        finally:
+            transport.abort()
+
+    async def _until_idle(self, connection: Connection) -> None:
+        """Wait until a connection is gone, or has had nothing under way for too long.
+
+        aiohttp closes idle ones itself, but waits until the other end has taken what is left.
+        """
+        loop = asyncio.get_running_loop()
+        while not connection.gone.is_set():
+            since = connection.idle_since
+            left = self._waits.request
+            if since is not None:
+                left += since - loop.time()
+                if left <= 0:
+                    return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await connection.gone.wait()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = connection_of(request)
+        connection.is_served()
+        try:
+            return await self._handle(request)
+        finally:
+            connection.waits(asyncio.get_running_loop().time())
+
+    async def finish(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Send what is left of an answer.
+
+        Raises:
+            TimeoutError: its caller does not take it.
+        """
+        async with asyncio.timeout(self._waits.taken):
+            if not response.prepared:
+                await response.prepare(request)
+            await response.write_eof()

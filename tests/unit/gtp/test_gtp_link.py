@@ -1,0 +1,76 @@
+"""A peer that does not take what it asked for, or does not read what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from gittorrent.gtp.machine import PeerMachine, Side
+from gittorrent.gtp.messages import ReferenceEntry, References
+from gittorrent.gtp.node.link import MOST_UNREAD, Link
+from gittorrent.gtp.profile import RFC
+from gittorrent.transfer.limiter import Limiter
+
+HASH = b"h" * 20
+NEWS = References((ReferenceEntry(b"i" * 20, b"x" * (256 << 10)),))
+
+
+def machine(side: Side, peer_id: bytes) -> PeerMachine:
+    return PeerMachine(
+        side=side,
+        peer_id=peer_id,
+        identify=lambda repo_hash: RFC if repo_hash == HASH else None,
+        admit=lambda _hash, peer: peer != peer_id,
+        now=time.monotonic(),
+        repo_hash=HASH if side is Side.CONNECTING else b"",
+    )
+
+
+def with_a_deaf_peer(work: Callable[[Link], Awaitable[None]]) -> str:
+    """Let a peer introduce itself and then read nothing; returns why the link ended."""
+
+    async def answer(_link: Link, _message: object) -> None:
+        raise AssertionError("nothing is asked")
+
+    async def scenario() -> str:
+        ours, theirs = socket.socketpair()
+        for sock in (ours, theirs):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with theirs:
+            theirs.sendall(machine(Side.CONNECTING, b"b" * 20).output())
+            reader, writer = await asyncio.open_connection(sock=ours)
+            own = machine(Side.LISTENING, b"a" * 20)
+            link = Link(1, own, reader, writer, "198.51.100.7", Limiter(None), stalled=0.05)
+            opened = asyncio.Event()
+            running = asyncio.create_task(link.run(lambda _link, _event: opened.set(), answer))
+            await opened.wait()
+            async with asyncio.timeout(20):
+                await work(link)
+                return await running
+
+    return asyncio.run(scenario())
+
+
+def test_who_takes_nothing_is_dropped() -> None:
+    async def tell(link: Link) -> None:
+        for _ in range(8):
+            await link.pace(NEWS)
+
+    async def work(link: Link) -> None:
+        with pytest.raises(TimeoutError):
+            await tell(link)
+
+    assert with_a_deaf_peer(work)
+
+
+def test_who_reads_nothing_is_told_only_so_much() -> None:
+    async def work(link: Link) -> None:
+        for _ in range(4 * MOST_UNREAD // (256 << 10)):
+            link.say(NEWS)
+        assert link.sent < 2 * MOST_UNREAD
+
+    assert with_a_deaf_peer(work)

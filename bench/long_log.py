@@ -1,0 +1,92 @@
+"""A repository with a long push log and nothing else, for benchmarks: thousands of signed entries.
+
+Keys and signatures are made here: thousands of runs of ssh-keygen would take longer than anything
+that is measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from gittorrent.git.hashing import tree_content
+from gittorrent.git.repository import create_bare
+from gittorrent.ids import SHA1, Oid, PushId, RefName
+from gittorrent.push.commit import entry_commit, entry_files
+from gittorrent.push.log import VerifiedLog
+from gittorrent.push.object import PushKind, PushObject
+from gittorrent.push.parent import parent_of
+from gittorrent.push.reftag import ReferencesTag
+from gittorrent.repository.carried import ORIGIN, About, Carried
+from gittorrent.trust.armor import Armor, wrap
+from gittorrent.trust.policy import Policy, repository_id
+from gittorrent.trust.signature import Signature, detect
+from gittorrent.trust.sshkey import fingerprint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "long"
+REFS = 20
+"""Refs that each entry lists."""
+
+
+def write_long_log(git_dir: Path, entries: int) -> Carried:
+    """Make a repository whose log has so many entries.
+
+    Args:
+        git_dir: where nothing is yet.
+        entries: the first is a policy, the others are references tags.
+    """
+    key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"bench").digest())
+    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    blob = _string(b"ssh-ed25519") + _string(raw)
+    policy = Policy.first(NAME, b"genesis of bench", fingerprint(blob)).text()
+    repository = repository_id(policy)
+    create_bare(git_dir, SHA1)
+    carried = Carried(git_dir, SHA1)
+    carried.set_about(About(repository, NAME, ORIGIN))
+    carried = Carried(git_dir, SHA1)
+    log = VerifiedLog(SHA1)
+    push = PushObject(PushKind.POLICY, policy, (_sign(key, blob, policy),))
+    while True:
+        push_id = _push_id(push)
+        carried.log_store.store_push(push_id, push)
+        log.admit(push, push_id)
+        if len(log) >= entries:
+            break
+        refs = {RefName(b"refs/heads/%d" % n): Oid(f"{n + 1:040x}") for n in range(REFS)}
+        tag = ReferencesTag(SHA1, repository, push_id, refs, b"B Ench <b@example.org>", len(log))
+        text = tag.text()
+        signer = fingerprint(blob)
+        push = PushObject(PushKind.REFERENCES, text, (_sign(key, blob, text),), signer=signer)
+    log.descents = []
+    carried.log_store.commit(log)
+    return carried
+
+
+def _string(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+def _sign(key: Ed25519PrivateKey, blob: bytes, message: bytes) -> Signature:
+    """Sign as ssh-keygen does (PROTOCOL.sshsig of OpenSSH)."""
+    fields = _string(b"git") + _string(b"") + _string(b"sha512")
+    digest = _string(hashlib.sha512(message).digest())
+    made = _string(b"ssh-ed25519") + _string(key.sign(b"SSHSIG" + fields + digest))
+    data = b"SSHSIG" + (1).to_bytes(4, "big") + _string(blob) + fields + _string(made)
+    return detect(wrap(data, Armor.SSH_SIGNATURE, 70))
+
+
+def _hash(kind: str, content: bytes) -> Oid:
+    head = b"%s %d\0" % (kind.encode(), len(content))
+    return Oid(SHA1.new_hash(head + content).hexdigest())
+
+
+def _push_id(push: PushObject) -> PushId:
+    listed = entry_files(push).listed()
+    tree = _hash("tree", tree_content([(name, _hash("blob", data)) for name, data in listed]))
+    return PushId(_hash("commit", entry_commit(push, tree, parent_of(push, SHA1))))

@@ -451,3 +451,22 @@ def test_seeds_that_are_gone_cost_no_line(project: Carried, tmp_path: Path, pers
         again = somebody(tmp_path / "again")
         said = again.gittorrent("mirror", url, "--once", "-v").ok().err
         assert all(place in said for place in gone)
+
+
+@pytest.mark.parametrize("by", ["git", "http"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_seed_that_ends_is_listed_no_more(
+    large: Carried, tmp_path: Path, person: Person, by: str, number: signal.Signals
+) -> None:
+    home = nodes.make_home(tmp_path / "node")
+    with nodes.serving(large, home=home) as served:
+        url = url_of(served) if by == "git" else f"{served.http}/project.git"
+        person.git("clone", "--mirror", f"{served.git}/project.git", "c").ok()
+        seed = person.start("gittorrent", "seed", "c", url, "--port", "0")
+        try:
+            wait_until(lambda: bool(listed_at(home, large)), "the node lists the seed")
+            seed.process.send_signal(number)
+            assert seed.wait() == 0
+        finally:
+            seed.stop()
+        wait_until(lambda: not listed_at(home, large), "the node lists it no more")

@@ -171,9 +171,10 @@ def test_a_worker_ends_with_its_starter(origin: Carried, tmp_path: Path) -> None
     """Killed outright, the starter cleans up nothing; the next builder does."""
     mark, hanging = tmp_path / "mark", tmp_path / "hanging"
     real = shutil.which("git")
-    hanging.write_text(HANGING.format(phase="pack-objects", mark=mark, seconds="1009.1", git=real))
+    hanging.write_text(HANGING.format(phase="index-pack", mark=mark, seconds="1009.1", git=real))
     hanging.chmod(0o755)
     person = somebody(tmp_path / "person", str(hanging))
+    person.variables["GITTORRENT_NATIVE"] = "0"
     clone = tmp_path / "clone.git"
     gitcmd.git(tmp_path, "clone", "-q", "--mirror", origin.layout.git_dir.as_uri(), str(clone))
     with nodes.serving(origin, home=nodes.make_home(tmp_path / "node")) as served:

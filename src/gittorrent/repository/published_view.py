@@ -170,9 +170,15 @@ class PublishedView:
         return _works(lambda: self._copy(log))
 
     def _has_all(self, log: VerifiedLog, reels: Sequence[StoredReel]) -> bool:
-        """Tell whether the reels were all that the refs need."""
+        """Tell whether the reels were all that the refs need.
+
+        A manifest says what its reel is to lead to, which its objects need not: what the refs name
+        is looked for. The rest of their past is taken on trust, being as old as the reels.
+        """
         if not reels:
             return not log.refs
+        if None in history.describe(self.git, sorted(set(log.refs.values()))):
+            return False
         newest = reels[-1].manifest.end
         known = set(self._carried.log_store.refs_at_in(log, newest).values())
         tips = sorted(set(log.refs.values()) - known)

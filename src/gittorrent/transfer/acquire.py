@@ -483,7 +483,12 @@ class Acquisition:
         Returns:
             The reels to take in order, each with its verified manifest; empty when none helps.
         """
-        tell = self._context.reporter.detail
+        reporter = self._context.reporter
+
+        def tell(text: str, is_first: bool) -> None:
+            """Tell of the first mirror in any case, of others to whoever asks."""
+            (reporter.note if is_first else reporter.detail)(text)
+
         planner = Planner(self._neighbours, log, lambda d, o: self._accept(log, d, o), tell)
         planned = await planner.plan(have)
         total = sum(signed.manifest.pack_size for _, signed in planned)

@@ -50,7 +50,8 @@ class Planner:
         neighbours: whom to ask.
         log: the verified log.
         accept: verifies a manifest for an offer; raises a `GitTorrentError` when it does not hold.
-        note: tells the user something worth a line.
+        tell: tells the user what is wrong with a mirror, and whether it is the first one, which
+            the user named or which stands in for that.
     """
 
     def __init__(
@@ -58,13 +59,13 @@ class Planner:
         neighbours: Neighbours,
         log: VerifiedLog,
         accept: Callable[[bytes, ReelOffer], SignedManifest],
-        note: Callable[[str], None],
+        tell: Callable[[str, bool], None],
     ) -> None:
         self._neighbours = neighbours
         self._patience = neighbours.patience
         self._log = log
         self._accept = accept
-        self._note = note
+        self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._first = next(iter(neighbours.mirrors), None)
         self._asked: list[Mirror] = []
@@ -112,7 +113,7 @@ class Planner:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task, mirror in tasks.items():
                 if not task.done():
-                    self._note(f"{mirror.url} takes long to answer")
+                    self._say_of(mirror, "takes long to answer")
                     if mirror is not self._first:
                         self._neighbours.doubts.silence(mirror)
         finally:
@@ -124,7 +125,7 @@ class Planner:
             self._answered += 1
         except GitTorrentError as error:
             self._failure = self._failure or error
-            self._note(f"{mirror.url} is left out: {error}")
+            self._say_of(mirror, f"is left out: {error}")
 
     async def _prove(self, have: Collection[PushId]) -> list[Planned]:
         """Return the best way whose manifests all verify, out of those that can be had in time."""
@@ -247,14 +248,17 @@ class Planner:
         elif isinstance(error, (NotThereError, TrustError)):
             faults = doubts.fault(mirror)
             if faults == 1:
-                self._note(f"{mirror.url} offers a reel that cannot be used: {error}")
+                self._say_of(mirror, f"offers a reel that cannot be used: {error}")
             if faults < FAULTS:
                 return
         self._give_up(mirror, str(error))
 
+    def _say_of(self, mirror: Mirror, what: str) -> None:
+        self._tell(f"{mirror.url} {what}", mirror is self._first)
+
     def _give_up(self, mirror: Mirror, why: str) -> None:
         self._neighbours.doubts.silence(mirror)
-        self._note(f"{mirror.url} is not asked for reels any more: {why}")
+        self._say_of(mirror, f"is not asked for reels any more: {why}")
         for each in [m for m in self._asked if self._is_out(m)]:
             self._offers.forget(each, self._signed)
 

@@ -175,7 +175,10 @@ class Scene:
         def accept(data: bytes, offer: ReelOffer) -> object:
             return verify_manifest(data, self.reels.log, offer)
 
-        return Planner(neighbours, self.reels.log, accept, self.notes.append)
+        def tell(text: str, _is_first: bool) -> None:
+            self.notes.append(text)
+
+        return Planner(neighbours, self.reels.log, accept, tell)
 
 
 def test_a_manifest_that_never_comes_costs_a_moment(reels: Reels) -> None:

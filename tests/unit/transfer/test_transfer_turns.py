@@ -35,6 +35,9 @@ class Notes:
     def note(self, text: str) -> None:
         self.said.append(text)
 
+    def detail(self, text: str) -> None:
+        raise AssertionError(text)
+
     def downloading(self, name: str, figures: DownloadFigures) -> None:
         raise AssertionError
 

@@ -14,6 +14,8 @@ import pytest
 
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
+from gittorrent.store.database import RememberedMirror
+from gittorrent.wire.urls import AddressClass
 from support import bulk, gitcmd, liars, nodes
 from support.liars import Front, front
 from support.nodes import Served
@@ -338,6 +340,30 @@ def test_no_redirect_from_whom_the_user_named(honest: Served, person: Person) ->
             done = person.git("clone", url, "c")
             assert f"http://{sender.at}/project.git failed" in done.err
         assert not witness.seen
+
+
+def test_an_ssh_mirror_of_the_policy_comes_last(
+    bare: Carried, honest: Served, tmp_path: Path, person: Person
+) -> None:
+    """It gives objects, and nothing else is believed of it; ssh asks nobody anything."""
+    asked = tmp_path / "asked"
+    ssh = tmp_path / "ssh"
+    ssh.write_text(
+        f'#!/bin/sh\necho "$@" >>"{asked}"\nexec git upload-pack "{bare.layout.git_dir}"\n'
+    )
+    ssh.chmod(0o755)
+    person.variables.update(GIT_SSH_COMMAND=str(ssh), GIT_SSH_VARIANT="ssh")
+    person.git("config", "--global", "safe.directory", "*").ok()
+    with front(honest.git_address, refusing) as first:
+        person.git("ls-remote", url_at(first.at)).ok()
+        with contextlib.closing(nodes.Database(person.node / "node.sqlite")) as database:
+            told = RememberedMirror("ssh://git@mirror.example.org:99/p.git", AddressClass.PUBLIC)
+            database.remember_mirrors(bare.about.repository_id, [told], 1)
+        person.git("clone", "--mirror", url_at(first.at), "c").ok()
+    assert is_whole(person.root / "c", bare)
+    (said,) = asked.read_text().splitlines()
+    assert "git@mirror.example.org" in said
+    assert "git-upload-pack '/p.git'" in said
 
 
 # --- objects that are missing here ---------------------------------------------------------------

@@ -207,11 +207,11 @@ def _url_to_use(source: FetchSource) -> str:
 
 
 def _environ(source: FetchSource) -> dict[str, str]:
+    if source.scheme == "ssh":
+        # ssh is nothing without the user's keys and settings; owners named it in their policy.
+        return environment.trusted(environment.unattended_ssh())
     if not source.is_learned:
-        extra = environment.one_off_settings()
-        if source.scheme == "ssh":
-            extra |= environment.unattended_ssh()
-        return environment.trusted(extra)
+        return environment.trusted(environment.one_off_settings())
     extra = {}
     if source.scheme == "git" and source.address is not None:
         # What the daemon there is asked for is still a host by its name.

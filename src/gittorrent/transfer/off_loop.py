@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -58,10 +57,10 @@ class Threads:
     def __init__(self, most: int = MOST_THREADS, idle_seconds: float = IDLE_SECONDS) -> None:
         self._most = most
         self._idle_seconds = idle_seconds
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
-        self._lock = threading.Lock()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._changed = threading.Condition()
         self._count = 0
+        self._idle = 0  # of those, how many wait for a job
 
     def __len__(self) -> int:
         return self._count
@@ -76,32 +75,29 @@ class Threads:
 
     def submit(self, job: Callable[[], None]) -> None:
         """Have a thread do something soon; it may not raise anything."""
-        if not self._idle.acquire(blocking=False):
-            with self._lock:
-                if self._count < self._most:
-                    self._count += 1
-                    threading.Thread(target=self._work, name="off-loop", daemon=True).start()
-        self._jobs.put(job)
+        with self._changed:
+            self._jobs.append(job)
+            if len(self._jobs) > self._idle and self._count < self._most:
+                threading.Thread(target=self._work, name="off-loop", daemon=True).start()
+                self._count += 1
+            else:
+                self._changed.notify()
 
     def _work(self) -> None:
-        while True:
-            try:
-                job = self._jobs.get(timeout=self._idle_seconds)
-            except queue.Empty:
-                # Whoever counted on an idle thread has taken its permit, and a job is to come.
-                if self._may_end():
-                    return
-                continue
+        while (job := self._next()) is not None:
             job()
             del job  # or what it refers to would live until the next one comes
-            self._idle.release()
 
-    def _may_end(self) -> bool:
-        with self._lock:
-            if not self._idle.acquire(blocking=False):
-                return False
+    def _next(self) -> Callable[[], None] | None:
+        """Wait for a job; None after too long without one, when the thread is to end."""
+        with self._changed:
+            self._idle += 1
+            has_job = self._changed.wait_for(lambda: self._jobs, self._idle_seconds)
+            self._idle -= 1
+            if has_job:
+                return self._jobs.popleft()
             self._count -= 1
-            return True
+            return None
 
 
 class Lane:
@@ -207,8 +203,11 @@ async def apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         return await asyncio.shield(ended)
     except asyncio.CancelledError:
+        # A thread that could not make its loop ends without having begun.
+        signs: list[asyncio.Future[Any]] = [begun, ended]
+        await asyncio.wait(signs, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
-            (await begun)()
+            begun.result()()
             await asyncio.wait([ended])
             if not ended.cancelled():
                 ended.exception()  # seen: whoever cancelled asks for no reasons

@@ -123,6 +123,24 @@ def test_threads_end_when_they_have_nothing_to_do() -> None:
     run(scenario())
 
 
+def test_threads_begin_anew_after_all_of_them_were_busy_and_ended() -> None:
+    """What waited for a busy thread must not make a thread that has ended count as idle."""
+
+    async def scenario() -> None:
+        threads = Threads(most=1, idle_seconds=0.01)
+        begin = threading.Event()
+        busy = asyncio.create_task(threads.lane()(begin.wait))
+        others = [asyncio.create_task(threads.lane()(lambda: 2)) for _ in range(3)]
+        await asyncio.sleep(0)
+        begin.set()
+        assert await asyncio.gather(busy, *others) == [True, 2, 2, 2]
+        while len(threads):
+            await asyncio.sleep(0)
+        assert await threads.lane()(lambda: 3) == 3
+
+    run(scenario())
+
+
 def test_a_loop_apart_may_block_and_gives_its_result() -> None:
     release = threading.Event()
 

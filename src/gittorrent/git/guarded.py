@@ -119,26 +119,25 @@ class Guarded:
             env=environ,
             cwd=self._room,
         )
-        if (stopper := stopper_of_thread()) is not None:
-            stopper.add(process)
         # Between two looks much may arrive; this holds for each file at any time.
         limit = self.bounds.max_bytes + _CHUNK
-        with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
-        broken = None
         try:
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
             broken = self._attend(process, stdin)
         finally:
             _end(process)
-        if stopper is not None and stopper.is_stopped:
-            broken = Broken.STOPPED
         said = self._said.decode(errors="replace")
         if broken is None and f"signal {signal.SIGXFSZ.value}" in said:
             broken = Broken.TOO_LARGE
         return Outcome(process.returncode, said, broken)
 
     def _attend(self, process: subprocess.Popen[bytes], stdin: bytes) -> Broken | None:
-        """Feed and hear a process until it ends or breaks a bound."""
+        """Feed and hear a process until it ends or breaks a bound.
+
+        A `Stopper` is not told of it: it would end git alone, and an indexer that git has started
+        goes on for minutes, with our pipe in its hands.
+        """
         watch = _Watch(process.pid, self._room, self.bounds)
         left = memoryview(stdin)
         with selectors.DefaultSelector() as selector:
@@ -180,9 +179,10 @@ class Guarded:
 
 
 class _Watch:
-    """Looks at what a process has come to, at most every `LOOK_SECONDS`."""
+    """Looks at what a process has come to, at most every `LOOK_SECONDS`, and whether to stop."""
 
     def __init__(self, pid: int, room: Path, bounds: Bounds) -> None:
+        self._stopper = stopper_of_thread()
         self._pid = pid
         self._room = room
         self._bounds = bounds
@@ -192,6 +192,8 @@ class _Watch:
 
     def look(self) -> Broken | None:
         """Return which bound is broken, if one is."""
+        if self._stopper is not None and self._stopper.is_stopped:
+            return Broken.STOPPED
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:
             return None

@@ -143,6 +143,33 @@ def test_it_is_stopped_from_another_thread(tmp_path: Path) -> None:
     assert [outcome.broken for outcome in outcomes] == [Broken.STOPPED] * 2
 
 
+def test_what_it_started_is_stopped_too(tmp_path: Path) -> None:
+    """An indexer, say: it holds the pipe, and may have long to go when git has ended."""
+    mark = f"stopped-{os.getpid()}"
+    place = room(tmp_path)
+    child = "open('objects/begun', 'w').close(); import time; time.sleep(600)"
+    code = f"""
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", {child!r}, {mark!r}])
+time.sleep(600)
+"""
+    stopper = Stopper()
+    outcomes: list[Outcome] = []
+
+    def work() -> None:
+        with stopper.watching():
+            watched = Guarded(place, Bounds(1 << 20, LONG), lambda _said: None)
+            outcomes.append(watched.run([sys.executable, "-c", code], b"", dict(os.environ)))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    wait_until(lambda: (place / "objects" / "begun").exists(), "the child runs")
+    stopper.stop()
+    thread.join(60)
+    assert [outcome.broken for outcome in outcomes] == [Broken.STOPPED]
+    wait_until(lambda: not any(mark in line for _, _, line in processes()), "the child is gone")
+
+
 def test_git_of_a_stopped_thread_fails(tmp_path: Path) -> None:
     git = Git(gitcmd.init(tmp_path / "x.git"))
     stopper = Stopper()

@@ -86,7 +86,8 @@ class Children:
             GitTorrentError: it cannot be served.
         """
         view = await self.views.view_of(served)
-        objects = count_packed(view.object_folder / "pack", served.carried.object_format)
+        folder, object_format = view.object_folder / "pack", served.carried.object_format
+        objects = await served.reading(lambda: count_packed(folder, object_format))
         return Prepared(
             upload_pack.git_for(view, protocol),
             upload_pack.arguments(view, *options),

@@ -1,9 +1,9 @@
 """The views that git's own clients are served from, kept up with what is published.
 
 Tracks for each repository its view and what of the log and the reels it was last made for. A
-request looks whether these have changed, which costs a few calls of stat; when they have, the view
-is made anew in a thread, once for all who wait for it. Large views are packed in the background
-then, one at a time.
+request looks whether these have changed, which costs a few calls of stat in the repository's lane;
+when they have, the view is made anew in a thread, once for all who wait for it. Large views are
+packed in the background then, one at a time.
 
 Rules: views lie in the node's home, or in a directory of the node's own that goes with it; those of
 repositories that are gone are removed. Must not know what is in a view.
@@ -17,6 +17,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,10 @@ _log = EventLog(__name__)
 
 
 class _Kept:
-    """One view, and what it was last made for."""
+    """One view, once there is one, and what it was last made for."""
 
-    def __init__(self, view: PublishedView) -> None:
-        self.view = view
+    def __init__(self) -> None:
+        self.view: PublishedView | None = None
         self.key: _Key | None = None
         self.lock = asyncio.Lock()
 
@@ -72,7 +73,10 @@ class Views:
         self._make = make
         self._kept: dict[Path, _Kept] = {}
         self._stopper = Stopper()
+        self._making: set[asyncio.Future[tuple[PublishedView, bool]]] = set()
         self._packing: asyncio.Task[None] | None = None
+        self._placing = threading.Lock()
+        self._is_swept = False
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     async def view_of(self, served: Served) -> PublishedView:
@@ -81,40 +85,43 @@ class Views:
         Raises:
             GitTorrentError: it is gone or damaged, or there is no room for the view.
         """
-        kept = self._kept.get(served.carried.layout.git_dir) or self._keep(served.carried)
-        if kept.key != _key_of(served):
+        kept = self._kept.setdefault(served.carried.layout.git_dir, _Kept())
+        if kept.view is None or kept.key != await _key_of(served):
             async with kept.lock:
-                key = _key_of(served)
-                if kept.key != key:
-                    try:
-                        await asyncio.to_thread(self._refresh, kept.view)
-                    except OSError as error:
-                        raise LocalError(
-                            f"{kept.view.directory} cannot be made: {error}"
-                        ) from error
+                key = await _key_of(served)
+                if kept.view is None or kept.key != key:
+                    kept.view = await self._renew(served, kept.view)
                     kept.key = key
-                    if not kept.view.is_whole:
-                        _log.warning(
-                            "not-whole",
-                            "{repository} lacks objects that were published: stock git cannot"
-                            " clone all of it; run 'gittorrent verify'",
-                            repository=served.about.name,
-                        )
-                    self._begin_packing(kept.view)
         return kept.view
 
-    def _keep(self, carried: Carried) -> _Kept:
-        git_dir = carried.layout.git_dir
+    async def _renew(self, served: Served, known: PublishedView | None) -> PublishedView:
+        """Make a view what is published now; it is finished even if this is cancelled."""
+        loop = asyncio.get_running_loop()
+        making = loop.run_in_executor(None, self._refresh, served.carried, known)
+        self._making.add(making)
+        making.add_done_callback(self._making.discard)
         try:
-            kept = _Kept(self._make(carried, self._directory_for(git_dir)))
+            view, wants_packing = await asyncio.shield(making)
         except OSError as error:
-            raise LocalError(f"there is no place for the view of {git_dir}: {error}") from error
-        self._kept[git_dir] = kept
-        return kept
+            git_dir = served.carried.layout.git_dir
+            raise LocalError(f"the view of {git_dir} cannot be made: {error}") from error
+        if not view.is_whole:
+            _log.warning(
+                "not-whole",
+                "{repository} lacks objects that were published: stock git cannot"
+                " clone all of it; run 'gittorrent verify'",
+                repository=served.about.name,
+            )
+        if wants_packing and (self._packing is None or self._packing.done()):
+            self._packing = loop.create_task(self._pack(view))
+        return view
 
-    def _refresh(self, view: PublishedView) -> None:
+    def _refresh(self, carried: Carried, known: PublishedView | None) -> tuple[PublishedView, bool]:
+        """Do that, in a thread; tells as well whether packing would pay."""
         with self._stopper.watching():
+            view = known or self._make(carried, self._directory_for(carried.layout.git_dir))
             view.refresh()
+            return view, view.wants_packing
 
     async def stop(self) -> None:
         """End what goes on in the background, and refuse to make views from now on."""
@@ -122,18 +129,16 @@ class Views:
         if self._packing is not None:
             self._packing.cancel()
             await asyncio.gather(self._packing, return_exceptions=True)
+        await asyncio.gather(*self._making, return_exceptions=True)
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
             self._kept.clear()
 
-    def _begin_packing(self, view: PublishedView) -> None:
-        if (self._packing is None or self._packing.done()) and view.wants_packing:
-            self._packing = asyncio.get_running_loop().create_task(self._pack(view))
-
     def _directory_for(self, git_dir: Path) -> Path:
         """Return the place of a repository's view, with a note beside it whose it is."""
-        root = self._directory()
+        with self._placing:
+            root = self._directory()
         whose = os.fsencode(git_dir.absolute())
         name = hashlib.sha256(whose).hexdigest()[:32]
         write_atomically(root / f"{name}.of", whose)
@@ -144,14 +149,18 @@ class Views:
             if self._temporary is None:
                 self._temporary = tempfile.TemporaryDirectory(prefix="gittorrent-views-")
             return Path(self._temporary.name)
-        if not self._kept:
+        if not self._is_swept:
             _remove_orphans(self._root)
+            self._is_swept = True
         return self._root
 
 
-def _key_of(served: Served) -> _Key:
+async def _key_of(served: Served) -> _Key:
+    """Return what a view has to be made for; asked in the repository's lane."""
     shelf = served.shelf
-    return _Key(shelf.latest(), tuple(reel.id for reel in shelf.reels()))
+    return await served.reading(
+        lambda: _Key(shelf.latest(), tuple(reel.id for reel in shelf.reels()))
+    )
 
 
 def _remove_orphans(root: Path) -> None:

@@ -107,6 +107,28 @@ def test_others_get_lists_while_a_disk_hangs(
             assert b"latest " in heard
 
 
+@pytest.mark.parametrize("scheme", ["git", "http"])
+def test_others_get_lists_while_stock_git_waits_for_a_disk(
+    carried: Carried, other: Carried, tmp_path: Path, scheme: str
+) -> None:
+    disk = Disk()
+    ask = request("git-upload-pack", b"/project.git")
+    if scheme == "http":
+        ask = b"GET /project.git/info/refs?service=git-upload-pack HTTP/1.0\r\n\r\n"
+    with served(carried, other, disk, tmp_path) as node:
+        address = node.git_address if scheme == "git" else node.http_address
+        with socket.create_connection(address, timeout=20) as waiting:
+            waiting.sendall(ask)
+            assert disk.asked.wait(20)
+            assert b"repo " in call(node.git_address, request("mirror-list", b"/other.git"))
+            disk.go_on.set()
+            heard = b""
+            while b"refs/heads/main" not in heard:
+                more = waiting.recv(65536)
+                assert more, heard
+                heard += more
+
+
 def test_other_conversations_go_on_while_a_disk_hangs(
     carried: Carried, other: Carried, tmp_path: Path
 ) -> None:

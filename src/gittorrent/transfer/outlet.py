@@ -45,6 +45,7 @@ class Outlet:
         self._reading = reading or at_once
         self._loop = asyncio.get_running_loop()
         self._file: tuple[Path, BinaryIO] | None = None
+        self._is_closed = False
 
     async def send(self, data: bytes) -> None:
         """Send bytes.
@@ -72,7 +73,11 @@ class Outlet:
         await self._send_all(count, push)
 
     def close(self) -> None:
-        """Close the file that was sent last."""
+        """Close the file that was sent last; nothing is sent after that."""
+        self._is_closed = True
+        self._close_file()
+
+    def _close_file(self) -> None:
         if self._file is not None:
             self._file[1].close()
             self._file = None
@@ -129,6 +134,14 @@ class Outlet:
 
     async def _opened(self, path: Path) -> BinaryIO:
         if self._file is None or self._file[0] != path:
-            self.close()
-            self._file = (path, await self._reading(lambda: path.open("rb")))
+            self._close_file()
+            return await self._reading(lambda: self._open(path))
         return self._file[1]
+
+    def _open(self, path: Path) -> BinaryIO:
+        """Open a file, perhaps in a thread, and perhaps when nobody waits for it any more."""
+        file = path.open("rb")
+        self._file = (path, file)
+        if self._is_closed:
+            file.close()
+        return file

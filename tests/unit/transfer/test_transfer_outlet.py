@@ -7,7 +7,7 @@ import contextlib
 import os
 import random
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -15,8 +15,10 @@ from gittorrent.transfer.limiter import Limiter
 from gittorrent.transfer.outlet import Outlet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+T = TypeVar("T")
 
 DATA = random.Random(1).randbytes(3 << 20)
 
@@ -169,5 +171,33 @@ def test_an_unforeseen_error_reaches_who_sends(
             with pytest.raises(ValueError, match="unforeseen"):
                 await asyncio.wait_for(outlet.send_file(path, 0, 5000), 10)
             outlet.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("closed_first", [True, False])
+def test_a_file_opened_for_nobody_is_closed(tmp_path: Path, closed_first: bool) -> None:
+    """A thread opens it; meanwhile whoever wanted to send it is cancelled."""
+    path = tmp_path / "pack"
+    path.write_bytes(DATA)
+    works: list[Callable[[], Any]] = []
+
+    async def thread(work: Callable[[], T]) -> T:
+        works.append(work)
+        return await asyncio.get_running_loop().create_future()
+
+    async def run() -> None:
+        with pair() as (near, _):
+            outlet = Outlet(near, Limiter(None), thread)
+            task = asyncio.create_task(outlet.send_file(path, 0, 1000))
+            await settle()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            if closed_first:
+                outlet.close()
+            file = works[0]()
+            if not closed_first:
+                outlet.close()
+            assert file.closed
 
     asyncio.run(run())

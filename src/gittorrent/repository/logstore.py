@@ -12,9 +12,10 @@ chain and the newest references are, the ids between are taken as recorded. ``ve
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import sync_directory, write_atomically
+from gittorrent.durable import make_directory, sync_directory, write_atomically
 from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.git import scratch
 from gittorrent.git.hashing import hash_objects, tree_content
@@ -151,10 +152,10 @@ class LogStore:
         Raises:
             LogStoreError: it is damaged, or another repository's.
         """
-        ids = self.ids()
         kinds = self._kinds()
-        policies = [i for i in ids if kinds.get(i) is PushKind.POLICY]
-        references = next((i for i in reversed(ids) if kinds.get(i) is PushKind.REFERENCES), None)
+        ids = list(kinds)
+        policies = [i for i in ids if kinds[i] is PushKind.POLICY]
+        references = next((i for i in reversed(ids) if kinds[i] is PushKind.REFERENCES), None)
         log = VerifiedLog.recall(
             self._format,
             ids,
@@ -229,12 +230,12 @@ class LogStore:
         if self._repository is None:
             return {}
         lines = self._lines()
-        if lines is None and _move_only_log(self._layout):
-            lines = self._lines()
         if lines is None:
-            return {}
-        kinds = {}
-        for line in lines:
+            # Whether or not it was us who moved it: several may find it in its old place at once.
+            _move_only_log(self._layout)
+            lines = self._lines()
+        kinds: dict[PushId, PushKind] = {}
+        for line in lines or ():
             push, _, kind = line.partition(" ")
             if not self._format.is_oid(push):
                 raise self._damaged(f"{line[:60]!r} begins with no push id")
@@ -266,9 +267,9 @@ class LogStore:
 
 def listed_pushes(layout: Layout) -> set[str]:
     """Return the ids of all entries of all logs that are kept: their push objects are needed."""
-    lists = [layout.only_log, *layout.logs.glob("*/log")]
     found: set[str] = set()
-    for path in lists:
+    # The old place first, and the others only then: the log there may be moved meanwhile.
+    for path in itertools.chain((layout.only_log,), layout.logs.glob("*/log")):
         with contextlib.suppress(FileNotFoundError):
             lines = path.read_text(encoding="ascii", errors="replace").splitlines()
             found.update(line.partition(" ")[0] for line in lines)
@@ -282,8 +283,8 @@ def kept_repositories(layout: Layout) -> list[RepositoryId]:
     return sorted(RepositoryId(name) for name in names if is_repository_id(name))
 
 
-def _move_only_log(layout: Layout) -> bool:
-    """Move the log of a time when there could be one only to its place; tells whether it did.
+def _move_only_log(layout: Layout) -> None:
+    """Move the log of a time when there could be one only to its place, if there is one.
 
     Several processes may do this at once: whoever comes late finds nothing to move.
     """
@@ -291,7 +292,7 @@ def _move_only_log(layout: Layout) -> bool:
         with layout.only_log.open(encoding="ascii", errors="replace") as file:
             first = file.readline().partition(" ")[0].strip()
     except FileNotFoundError:
-        return False
+        return
     try:
         push = parse_push_object(layout.push(PushId(first)).read_bytes())
     except FileNotFoundError:
@@ -301,7 +302,7 @@ def _move_only_log(layout: Layout) -> bool:
         ) from None
     repository = repository_id(push.text)
     into = layout.log(repository).parent
-    into.mkdir(parents=True, exist_ok=True)
+    make_directory(into)
     # The list comes last: until it is there, the old place counts.
     for old, new in (
         (layout.only_descents, layout.descents(repository)),
@@ -310,4 +311,3 @@ def _move_only_log(layout: Layout) -> bool:
         with contextlib.suppress(FileNotFoundError):
             old.rename(new)
     sync_directory(into)
-    return True

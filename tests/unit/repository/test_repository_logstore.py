@@ -170,6 +170,20 @@ def test_moving_the_one_log_goes_on_after_a_crash(tmp_path: Path) -> None:
     assert store.ids() == writer.log().ids
 
 
+def test_moving_the_one_log_while_another_process_does(tmp_path: Path) -> None:
+    writer = lengthen(Writer(), 3)
+    moved = one_log_of_old(writer, tmp_path / "x.git")
+
+    class Overtaken(Layout):
+        @property
+        def only_log(self) -> Path:
+            assert moved.ids() == writer.log().ids
+            return super().only_log
+
+    store = LogStore(Overtaken(tmp_path / "x.git"), SHA1, writer.repository)
+    assert store.ids() == writer.log().ids
+
+
 def test_the_one_log_without_its_first_entry(tmp_path: Path) -> None:
     writer = lengthen(Writer(), 1)
     store = one_log_of_old(writer, tmp_path / "x.git")

@@ -37,7 +37,7 @@ SWEEP_SECONDS = 24 * 3600
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data``; when this returns it will survive a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
     try:
         with beside.open("wb") as file:
@@ -49,6 +49,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         beside.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, as far as they are missing; they survive a power cut."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

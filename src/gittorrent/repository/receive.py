@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.durable import sync_directory
+from gittorrent.durable import make_directory, sync_directory
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.git import history, packs, scratch
 from gittorrent.git.runner import GitError
@@ -343,7 +343,7 @@ def receiving(layout: Layout, object_format: ObjectFormat, reels: ReelStore) -> 
 def _move_loose(source: Path, target: Path) -> None:
     for folder in sorted(source.glob("[0-9a-f][0-9a-f]")):
         into = target / folder.name
-        into.mkdir(exist_ok=True)
+        make_directory(into)
         for file in folder.iterdir():
             descriptor = os.open(file, os.O_RDONLY)
             os.fsync(descriptor)

@@ -60,9 +60,9 @@ def _note(carried: Carried) -> Path:
 def _is_noted(carried: Carried, head: PushId) -> bool:
     try:
         first, *others = _note(carried).read_text(encoding="utf-8").splitlines()
+        noted = {name: int(size) for name, _, size in (line.rpartition(" ") for line in others)}
     except (FileNotFoundError, ValueError):
         return False
-    noted = {name: int(size) for name, _, size in (line.rpartition(" ") for line in others)}
     loose = noted.pop("loose", 0)
     return first == head and noted.items() <= _packs(carried).items() and loose <= _loose(carried)
 

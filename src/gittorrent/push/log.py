@@ -228,10 +228,10 @@ class VerifiedLog:
     def _judge_changes(self, refs: Refs, key: KeyRef, push_id: PushId) -> tuple[RefName, ...]:
         changed = changes_between(self.refs, refs)
         rules = self.policy.policy
-        descents = list(self.descents)
+        answered, asked = set(), []
         for name, old, new in changed:
             if old is None or new is None or rules.allows(name, key, Change.REWIND):
-                descents = [descent for descent in descents if descent.ref != name]
+                answered.add(name)
             if old is None:
                 allowed = rules.allows(name, key, Change.CREATE)
             elif new is None:
@@ -240,14 +240,15 @@ class VerifiedLog:
                 allowed = True
             else:
                 allowed = rules.allows(name, key, Change.FORWARD)
-                descents.append(Descent(name, old, new))
+                asked.append(Descent(name, old, new))
             if not allowed:
                 shown = name.decode(errors="backslashreplace")
                 raise NotAllowedError(
                     f"push {push_id}: the policy does not let {key} change {shown}"
                 )
         # Only now: a refused entry must leave no trace.
-        self.descents = descents
+        self.descents = [descent for descent in self.descents if descent.ref not in answered]
+        self.descents += asked
         return tuple(name for name, _, _ in changed)
 
     def _is_known(self, key: KeyRef) -> bool:

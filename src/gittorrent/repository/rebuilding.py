@@ -203,7 +203,8 @@ def _build(carried: Carried, job: Job, progress: Callable[[str, int, int], None]
     # A branch that is gone since may be missing at the start. What is reachable from it only is no
     # part of the reel, and most often nothing else hangs on it; the manifest tells.
     start = present(carried.git, job.start)
-    lost = next((oid for oid in job.start if oid not in set(start)), None)
+    held = frozenset(start)
+    lost = next((oid for oid in job.start if oid not in held), None)
     try:
         if rebuild_reel(carried, manifest, signature, start, job.end, progress):
             return Result(manifest.id, Outcome.BUILT)

@@ -221,7 +221,7 @@ class Preparer:
             held, left = await self._sort(acquisition, log)
         results = []
         if left:
-            jobs = [_job(carried, log, each) for each in left]
+            jobs = await stoppable(_jobs, carried, log, left)
             results = await rebuild_reels(carried, jobs, self._progress, yielding=yielding)
         built = self._take(results, {each.manifest.id: each.manifest.end for each in left})
         held += [each.manifest for each in results if each.outcome is Outcome.HELD]
@@ -354,11 +354,16 @@ def _gist(found: Prepared) -> tuple[object, ...]:
     return (found.missing, found.different, tuple(found.failed), found.behind)
 
 
-def _job(carried: Carried, log: VerifiedLog, signed: SignedManifest) -> Job:
-    store, manifest = carried.log_store, signed.manifest
-    start = () if manifest.start is None else store.refs_at_in(log, manifest.start).values()
-    end = store.refs_at_in(log, manifest.end).values()
-    return Job(signed.file, sorted(set(start)), sorted(set(end)))
+def _jobs(carried: Carried, log: VerifiedLog, reels: Iterable[SignedManifest]) -> list[Job]:
+    """Return what building reels takes; blocks, as lists of refs are read for each."""
+    store = carried.log_store
+    jobs = []
+    for signed in reels:
+        manifest = signed.manifest
+        start = () if manifest.start is None else store.refs_at_in(log, manifest.start).values()
+        end = store.refs_at_in(log, manifest.end).values()
+        jobs.append(Job(signed.file, sorted(set(start)), sorted(set(end))))
+    return jobs
 
 
 def _changed_at(path: Path) -> int:

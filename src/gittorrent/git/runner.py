@@ -187,11 +187,11 @@ class Stopper:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Take note of what this thread starts while the block runs."""
-        _this_thread.stopper = self
+        former, _this_thread.stopper = stopper_of_thread(), self
         try:
             yield
         finally:
-            _this_thread.stopper = None
+            _this_thread.stopper = former
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
         """Take note of a process."""

@@ -206,7 +206,7 @@ class PublishedView:
         """Let the packs wanted appear here, and no others that lie elsewhere."""
         folder = self.directory / "objects" / "pack"
         sources = {pack.stem: pack.absolute() for pack in wanted}
-        for link in sorted(folder.iterdir(), reverse=True):
+        for link in sorted(folder.iterdir()):  # indexes before packs
             source = sources.get(link.stem)
             if link.is_symlink() and link.readlink() != (
                 source and source.with_suffix(link.suffix)

@@ -19,6 +19,7 @@ from msgspec import Struct
 from gittorrent.errors import UnreachableError, UnverifiedError
 from gittorrent.transfer.looking_up import look_up
 from gittorrent.transfer.patience import Patience
+from gittorrent.transfer.racing import first_success
 from gittorrent.wire import pktline
 from gittorrent.wire.fields import RemoteRefusal
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_LIST_LINES, MAX_PKT_LINE
@@ -114,33 +115,23 @@ async def _first_to_accept(
     Raises:
         OSError: none accepts; that of the last one.
     """
-    loop = asyncio.get_running_loop()
-    waiting = list(addresses)
-    tasks: set[asyncio.Task[Dialled]] = set()
-    failure: BaseException = OSError()
-    try:
-        while waiting or tasks:
-            if waiting:
-                tasks.add(loop.create_task(_dial(waiting.pop(0), from_address)))
-            done, _ = await asyncio.wait(
-                tasks,
-                timeout=stagger if waiting else None,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            for task in done:
-                error = task.exception()
-                if error is None:
-                    tasks.discard(task)
-                    return task.result()
-                tasks.discard(task)
-                failure = error
+    failure = OSError()
+
+    def failed(_address: Found, error: BaseException) -> None:
+        nonlocal failure
+        if not isinstance(error, OSError):
+            raise error
+        failure = error
+
+    async def hang_up(dialled: Dialled) -> None:
+        dialled.sock.close()
+
+    won = await first_success(
+        addresses, lambda found: _dial(found, from_address), stagger, failed, hang_up
+    )
+    if won is None:
         raise failure
-    finally:
-        for task in tasks:
-            task.cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(outcome, Dialled):
-                outcome.sock.close()
+    return won[1]
 
 
 async def _dial(found: Found, from_address: str | None) -> Dialled:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gittorrent.errors import GitTorrentError, TrustError
+from gittorrent.errors import GitTorrentError, LocalError, TrustError
 from gittorrent.reel.manifest import longest_file
 from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.transfer.manifests import FalseOfferError
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.offers import FAULTS, Offers
+from gittorrent.transfer.racing import first_success, keep
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
@@ -201,29 +202,14 @@ class Planner:
 
     async def _manifest(self, offer: ReelOffer) -> SignedManifest | None:
         """Get the manifest of an offer from those who made it; None when none of them has it."""
-        waiting = self._offers.makers(offer)
-        tasks: dict[asyncio.Task[bytes], Mirror] = {}
         most = longest_file(offer.pack_size)
-        try:
-            while waiting or tasks:
-                if waiting:
-                    mirror = waiting.pop(0)
-                    asking = mirror.fetch_manifest(offer.manifest, most)
-                    tasks[asyncio.ensure_future(asking)] = mirror
-                done, _ = await asyncio.wait(
-                    tasks,
-                    timeout=self._patience.second if waiting else None,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                for task in done:
-                    mirror = tasks.pop(task)
-                    try:
-                        return self._accept(task.result(), offer)
-                    except GitTorrentError as error:
-                        self._blame(mirror, error)
-        finally:
-            await _cancel(tasks)
-        return None
+
+        async def ask(mirror: Mirror) -> SignedManifest:
+            return self._accept(await mirror.fetch_manifest(offer.manifest, most), offer)
+
+        makers, second = self._offers.makers(offer), self._patience.second
+        found = await first_success(makers, ask, second, self._blame, keep)
+        return None if found is None else found[1]
 
     def _leave(self, offers: Iterable[ReelOffer]) -> None:
         """Listen no more to those whose manifests were waited for in vain."""
@@ -235,8 +221,13 @@ class Planner:
     def _is_out(self, mirror: Mirror) -> bool:
         return self._neighbours.doubts.is_out(mirror, self._first)
 
-    def _blame(self, mirror: Mirror, error: GitTorrentError) -> None:
-        """Note an offer that came to nothing; one too many, and its others are dropped too."""
+    def _blame(self, mirror: Mirror, error: BaseException) -> None:
+        """Note an offer that came to nothing; one too many, and its others are dropped too.
+
+        What this machine could not do is nobody else's fault, and goes to whoever plans.
+        """
+        if isinstance(error, LocalError) or not isinstance(error, GitTorrentError):
+            raise error
         if self._is_out(mirror):
             return
         doubts = self._neighbours.doubts

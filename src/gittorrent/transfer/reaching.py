@@ -21,6 +21,7 @@ from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.store.snapshot import read_snapshots
 from gittorrent.transfer.addresses import is_wildcard
 from gittorrent.transfer.location import SCHEME, LocationError, parse_location
+from gittorrent.transfer.racing import first_success
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import DEFAULT_PORTS, Endpoint, UrlError, address_class, parse_learned_url
 
@@ -207,31 +208,13 @@ async def first_to_answer(
     Raises:
         GitTorrentError: nobody did; the failure of the first one.
     """
-    waiting = list(sources)
-    tasks: dict[asyncio.Future[T], Source] = {}
-    try:
-        while waiting or tasks:
-            if waiting:
-                source = waiting.pop(0)
-                tasks[asyncio.ensure_future(ask(source))] = source
-            done, _ = await asyncio.wait(
-                tasks,
-                timeout=hedge if waiting else None,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            # In the order they were asked: whoever the user named goes first.
-            for task in [task for task in tasks if task in done]:
-                error = task.exception()
-                if error is None:
-                    return tasks.pop(task), task.result()
-                source = tasks.pop(task)
-                if not isinstance(error, GitTorrentError):
-                    raise error
-                failures[source.url] = error
-    finally:
-        for task in tasks:
-            task.cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            if not isinstance(outcome, BaseException):
-                await let_go(outcome)
-    raise failures[sources[0].url]
+
+    def failed(source: Source, error: BaseException) -> None:
+        if not isinstance(error, GitTorrentError):
+            raise error
+        failures[source.url] = error
+
+    won = await first_success(sources, ask, hedge, failed, let_go)
+    if won is None:
+        raise failures[sources[0].url]
+    return won

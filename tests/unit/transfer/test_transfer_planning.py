@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gittorrent.errors import LocalError
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.push.log import VerifiedLog
 from gittorrent.reel.manifest import Manifest, Segment, longest_file
@@ -144,6 +145,10 @@ def _missing(manifest: ManifestId) -> bytes:
 
 def _lost(manifest: ManifestId) -> bytes:
     raise MirrorLostError(f"cut off at {manifest}")
+
+
+def _full(manifest: ManifestId) -> bytes:
+    raise LocalError(f"no room to verify {manifest}")
 
 
 @dataclass
@@ -341,3 +346,11 @@ def test_offers_of_other_logs_and_too_many_of_one_are_not_kept(reels: Reels) -> 
     assert reels.false(MAX_UNBACKED) not in books
     books.take(first, claim(reels.false(MAX_UNBACKED)))
     assert reels.false(MAX_UNBACKED) in books
+
+
+def test_nobody_is_blamed_for_what_this_machine_cannot_do(reels: Reels) -> None:
+    offer = reels.make(None, 3, 2)
+    scene = Scene(reels, [Fake("git://first/x", [offer], _full)])
+    with pytest.raises(LocalError, match="no room to verify"):
+        scene.plan()
+    assert scene.notes == []

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.node.callback import send_notice
 from gittorrent.node.events import EventLog
 from gittorrent.repository.carried import MIRROR
+from gittorrent.transfer.announcing import send_notice
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.off_loop import SlowError
 from gittorrent.wire.notify import Notify
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import PushId
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.services import Reachable
+    from gittorrent.wire.urls import Endpoint
 
 ASKED_TTL = 24 * 3600
 """Seconds of listing that are asked for."""
@@ -122,7 +123,7 @@ class Announcer:
         try:
             endpoint = parse_location(source).require_endpoint()
             notice = Notify(urls[0], state.latest, 0)
-            await send_notice(endpoint, notice, self._own_address(urls[0]))
+            await self._send(endpoint, notice)
         except GitTorrentError as error:
             # It finds out for itself then.
             _log.info(
@@ -155,9 +156,7 @@ class Announcer:
         try:
             location = parse_location(served.about.source)
             notice = Notify(urls[0], latest, ASKED_TTL)
-            granted = await send_notice(
-                location.require_endpoint(), notice, self._own_address(urls[0])
-            )
+            granted = await self._send(location.require_endpoint(), notice)
         except GitTorrentError as error:
             state.latest = None
             state.due = now + state.retry
@@ -185,6 +184,10 @@ class Announcer:
             source=served.about.source,
             reason=reason,
         )
+
+    async def _send(self, endpoint: Endpoint, notice: Notify) -> int:
+        own = self._own_address(notice.url)
+        return await send_notice(endpoint, lambda _seen: notice, from_address=own)
 
     def _own_address(self, url: str) -> str | None:
         """Return the address to announce from: the one announced, if it is one of ours."""

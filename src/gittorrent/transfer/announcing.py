@@ -148,11 +148,7 @@ class Announcer:
         def notice_from(own_address: str) -> notify.Notify:
             return notify.Notify(self._url_at(own_address), latest, ttl)
 
-        if told.endpoint.scheme == "git":
-            return await send_git_notice(told.endpoint, notice_from, told.trusted)
-        from gittorrent.transfer.http_notice import send_http_notice  # aiohttp is slow
-
-        return await send_http_notice(told.endpoint, notice_from, told.trusted)
+        return await send_notice(told.endpoint, notice_from, told.trusted)
 
 
 def _others(found: MirrorList) -> Iterator[Endpoint]:
@@ -163,6 +159,32 @@ def _others(found: MirrorList) -> Iterator[Endpoint]:
                 yield parse_learned_url(entry.url)
 
 
+async def send_notice(
+    endpoint: Endpoint,
+    notice_from: Callable[[str], notify.Notify],
+    trusted: AddressClass | None = None,
+    from_address: str | None = None,
+) -> int:
+    """Ask one mirror to list us, and return the seconds it granted.
+
+    Args:
+        endpoint: the mirror.
+        notice_from: returns what to say, given our address as the mirror sees it.
+        trusted: kind of address the endpoint was learned from; None if the user named it.
+        from_address: IP address to call from, so that it is the one announced; None for any.
+
+    Raises:
+        RemoteRefusal: it does not list us, and says why.
+        ProtocolError: it answers with something else.
+        UnreachableError: it does not answer, or takes no notices.
+    """
+    if endpoint.scheme == "git":
+        return await send_git_notice(endpoint, notice_from, trusted, from_address)
+    from gittorrent.transfer.http_notice import send_http_notice  # aiohttp is slow to import
+
+    return await send_http_notice(endpoint, notice_from, trusted, from_address)
+
+
 async def send_git_notice(
     endpoint: Endpoint,
     notice_from: Callable[[str], notify.Notify],
@@ -170,19 +192,7 @@ async def send_git_notice(
     from_address: str | None = None,
     patience: Patience | None = None,
 ) -> int:
-    """Ask one mirror to list us, and return the seconds it granted.
-
-    Args:
-        endpoint: the mirror, at a git:// URL.
-        notice_from: returns what to say, given our address as the mirror sees it.
-        trusted: kind of address the endpoint was learned from; None if the user named it.
-        from_address: IP address to call from, so that it is the one announced; None for any.
-        patience: how long to wait.
-
-    Raises:
-        RemoteRefusal: it does not list us, and says why.
-        GitTorrentError: it cannot be reached, or answers with something else.
-    """
+    """Do that at a git:// URL, within ``patience``."""
     patience = patience or Patience()
     dialled = await connect(endpoint, trusted, from_address, patience)
     loop = asyncio.get_running_loop()

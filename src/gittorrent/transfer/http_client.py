@@ -1,4 +1,4 @@
-"""Bounded requests to one HTTP endpoint, for `gittorrent.transfer.http_mirror`.
+"""Bounded requests to one HTTP endpoint: a mirror, or somebody who announced itself.
 
 No redirects, no cookies, no credentials. A name is looked up once, its addresses are judged before
 any is contacted, and no second answer of a name server counts. Bodies are bounded in bytes and by
@@ -51,15 +51,24 @@ class HttpClient:
         endpoint: where resources lie.
         trusted: kind of address the endpoint was learned from; None if the user named it.
         patience: how long to wait.
+        address: the one to ask it at, where that was judged before.
     """
 
     def __init__(
-        self, endpoint: Endpoint, trusted: AddressClass | None, patience: Patience
+        self,
+        endpoint: Endpoint,
+        trusted: AddressClass | None,
+        patience: Patience,
+        address: str | None = None,
     ) -> None:
         self.patience = patience
         self._endpoint = endpoint
-        self._resolver = _JudgingResolver(trusted, patience)
-        self._resolver.judge_literal(endpoint)
+        self._resolver: Pinned | _JudgingResolver
+        if address is not None:
+            self._resolver = Pinned(address)
+        else:
+            self._resolver = _JudgingResolver(trusted, patience)
+            self._resolver.judge_literal(endpoint)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=self._resolver, limit=CONNECTIONS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -146,6 +155,34 @@ class HttpClient:
         await self.each(name, most, cut)
         if rest:
             take(bytes(rest))
+
+
+class Pinned(AbstractResolver):
+    """Resolves every name to one address."""
+
+    def __init__(self, address: str) -> None:
+        self.addresses = [address]
+        self._address = address
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return it."""
+        del family
+        is_v6 = ":" in self._address
+        return [
+            ResolveResult(
+                hostname=host,
+                host=self._address,
+                port=port,
+                family=socket.AF_INET6 if is_v6 else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+        ]
+
+    async def close(self) -> None:
+        """Hold nothing to close."""
 
 
 class _JudgingResolver(AbstractResolver):

@@ -7,14 +7,13 @@ Source: docs/protocol/mirrorsync.md, HTTP resources.
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gittorrent.errors import UnreachableError
 from gittorrent.transfer.dialling import connect
+from gittorrent.transfer.http_client import Pinned
 from gittorrent.transfer.patience import Patience
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_REASON
@@ -31,36 +30,11 @@ NO_NOTICES = frozenset([404, 405, 501])
 _MAX_ANSWER = MAX_REASON + 100
 
 
-class _Pinned(AbstractResolver):
-    """Resolves every name to one address."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        del family
-        is_v6 = ":" in self._address
-        return [
-            ResolveResult(
-                hostname=host,
-                host=self._address,
-                port=port,
-                family=socket.AF_INET6 if is_v6 else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-        ]
-
-    async def close(self) -> None:
-        """Hold nothing to close."""
-
-
 async def send_http_notice(
     endpoint: Endpoint,
     notice_from: Callable[[str], Notify],
     trusted: AddressClass | None = None,
+    from_address: str | None = None,
 ) -> int:
     """Ask the node behind an HTTP URL to list us, and return the seconds it granted.
 
@@ -68,6 +42,7 @@ async def send_http_notice(
         endpoint: of the repository.
         notice_from: returns what to say, given our address as the node sees it.
         trusted: kind of address the endpoint was learned from; None if the user named it.
+        from_address: IP address to call from, so that it is the one announced; None for any.
 
     Raises:
         RemoteRefusal: it does not list us, and says why.
@@ -75,12 +50,12 @@ async def send_http_notice(
         UnreachableError: it does not answer, or takes no notices.
     """
     # The notice names the address that it comes from, so one connection is made to learn that.
-    dialled = await connect(endpoint, trusted)
+    dialled = await connect(endpoint, trusted, from_address)
     with dialled.sock as sock:
         own = str(sock.getsockname()[0])
     url = f"{endpoint.url.rstrip('/')}/mirror-notify"
     connector = aiohttp.TCPConnector(
-        force_close=True, local_addr=(own, 0), resolver=_Pinned(dialled.address)
+        force_close=True, local_addr=(own, 0), resolver=Pinned(dialled.address)
     )
     try:
         async with aiohttp.ClientSession(

@@ -12,7 +12,6 @@ import pytest
 from msgspec.structs import replace
 
 from gittorrent.node.announce import Announcer
-from gittorrent.node.callback import send_notice
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Answer, Notices
@@ -27,14 +26,19 @@ from gittorrent.node.services import Reachable
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.transfer.addresses import caller_group
+from gittorrent.transfer.announcing import send_notice
 from gittorrent.wire.fields import RemoteRefusal
 from gittorrent.wire.mirrorlist import MirrorState, parse_text
 from gittorrent.wire.notify import Notify
-from gittorrent.wire.urls import parse_learned_url
+from gittorrent.wire.urls import Endpoint, parse_learned_url
 from support import nodes
 from support.nodes import fetch
 
 NOW = 1_000_000
+
+
+def send(endpoint: Endpoint, said: Notify, from_address: str | None) -> int:
+    return asyncio.run(send_notice(endpoint, lambda _seen: said, None, from_address))
 
 
 @pytest.fixture
@@ -100,11 +104,11 @@ def test_a_partial_peer_that_says_goodbye_is_listed_no_more(
 
         assert listed()
         with pytest.raises(RemoteRefusal, match="not the address"):
-            asyncio.run(send_notice(endpoint, goodbye, "127.0.0.5"))
+            send(endpoint, goodbye, "127.0.0.5")
         assert listed(), "nobody else can say it"
-        assert asyncio.run(send_notice(endpoint, goodbye, "127.0.0.1")) == 0
+        assert send(endpoint, goodbye, "127.0.0.1") == 0
         assert not listed()
-        assert asyncio.run(send_notice(endpoint, goodbye, "127.0.0.1")) == 0, "nor is it an error"
+        assert send(endpoint, goodbye, "127.0.0.1") == 0, "nor is it an error"
 
 
 def test_a_mirror_that_still_answers_stays(

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from gittorrent.errors import UnreachableError
 from gittorrent.node.announce import Announcer
-from gittorrent.node.callback import send_notice
 from gittorrent.node.catalogue import Catalogue, Served
 from gittorrent.node.mirror_table import MAX_MIRRORS, MAX_PARTIAL, MirrorTable
 from gittorrent.node.notices import (
@@ -34,6 +33,7 @@ from gittorrent.node.notices import (
 from gittorrent.node.services import Reachable
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database, MirrorRow
+from gittorrent.transfer.announcing import send_notice
 from gittorrent.transfer.callers import Callers
 from gittorrent.transfer.git_mirror import Exchange
 from gittorrent.transfer.hub import PeerHub
@@ -43,7 +43,7 @@ from gittorrent.wire import notify, pktline
 from gittorrent.wire.fields import RemoteRefusal
 from gittorrent.wire.mirrorlist import MirrorState, parse_text
 from gittorrent.wire.notify import Notify
-from gittorrent.wire.urls import parse_learned_url
+from gittorrent.wire.urls import Endpoint, parse_learned_url
 from support import nodes
 from support.nodes import call, fetch, request
 
@@ -58,6 +58,10 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def send(endpoint: Endpoint, said: Notify, from_address: str | None) -> int:
+    return asyncio.run(send_notice(endpoint, lambda _seen: said, None, from_address))
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -347,14 +351,14 @@ def test_notices_over_both_transports(carried: Carried, tmp_path: Path) -> None:
         for base, url in ((origin.git, mirror.http), (origin.http, mirror.git)):
             endpoint = parse_learned_url(f"{base}/project.git")
             said = notice(carried, f"{url}/project.git")
-            assert run(send_notice(endpoint, said, "127.0.0.1")) == FIRST_TTL
+            assert send(endpoint, said, "127.0.0.1") == FIRST_TTL
             bad = replace(said, url="git://127.0.0.2:1/project.git")
             with pytest.raises(RemoteRefusal, match="not the address"):
-                run(send_notice(endpoint, bad, None))
+                send(endpoint, bad, None)
             with pytest.raises(RemoteRefusal, match="not the address"):
-                run(send_notice(endpoint, said, "127.0.0.5"))
+                send(endpoint, said, "127.0.0.5")
             with pytest.raises(UnreachableError):
-                run(send_notice(endpoint, said, "192.0.2.1"))  # not an address of ours
+                send(endpoint, said, "192.0.2.1")  # not an address of ours
         _, text = fetch(origin.http_address, "GET", "/project.git/mirror-list")
         listed = {found.url for found in parse_text(text).mirrors}
         assert {f"{mirror.git}/project.git", f"{mirror.http}/project.git"} < listed

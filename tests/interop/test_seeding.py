@@ -24,7 +24,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.store.home import Home
-from gittorrent.transfer.acquire import Context
+from gittorrent.transfer.context import Context
 from gittorrent.transfer.git_mirror import Exchange, open_git_mirror
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.location import parse_location

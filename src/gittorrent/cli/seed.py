@@ -23,7 +23,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.terminal import TerminalReporter
-from gittorrent.transfer.acquire import Context
+from gittorrent.transfer.context import Context
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import SCHEME, LocationError, parse_location

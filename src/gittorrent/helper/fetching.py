@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import ObjectFormat, PushId, Refs
     from gittorrent.push.log import VerifiedLog
     from gittorrent.terminal import TerminalReporter
-    from gittorrent.transfer.acquire import Context
+    from gittorrent.transfer.context import Context
     from gittorrent.transfer.local_node import LocalNode
     from gittorrent.transfer.location import Location
 

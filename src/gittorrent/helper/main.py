@@ -29,7 +29,7 @@ from gittorrent.repository.index_settings import read_index_settings
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.terminal import STATUS_VARIABLE, TerminalReporter, complain, screen_streams
-from gittorrent.transfer.acquire import Context
+from gittorrent.transfer.context import Context
 from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import SCHEME, parse_location
 from gittorrent.transfer.settings import read_settings

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gittorrent.repository.receive import SignedManifest
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.store.database import Database
-    from gittorrent.transfer.acquire import Context
+    from gittorrent.transfer.context import Context
     from gittorrent.transfer.location import Location
 
 

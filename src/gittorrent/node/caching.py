@@ -29,7 +29,7 @@ from gittorrent.node.cache_filling import fill_from_clone, fill_from_mirrors
 from gittorrent.node.events import EventLog
 from gittorrent.repository.cache import Cache
 from gittorrent.repository.carried import object_format_of
-from gittorrent.transfer.acquire import Context
+from gittorrent.transfer.context import Context
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.neighbours import Sharing
 from gittorrent.transfer.off_loop import SlowError, apart

@@ -33,7 +33,7 @@ from gittorrent.wire.control import (
 from gittorrent.wire.fields import MessageError
 
 if TYPE_CHECKING:
-    from gittorrent.transfer.acquire import Reporter
+    from gittorrent.transfer.context import Reporter
     from gittorrent.wire.control import Answer, Fetch, Keep, Request
 
 GREETING_SECONDS = 2.0

@@ -22,7 +22,8 @@ from gittorrent.git.runner import Git
 from gittorrent.repository.carried import MIRROR, About, Carried, object_format_of, require_name
 from gittorrent.repository.completeness import is_complete, record_complete
 from gittorrent.store.database import CarriedRow
-from gittorrent.transfer.acquire import MAX_REPOSITORY_BYTES, Acquisition, Context
+from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.context import MAX_REPOSITORY_BYTES, Context
 from gittorrent.transfer.neighbours import Sharing
 from gittorrent.transfer.ordinary import Wanted
 from gittorrent.transfer.updating import Update, Updater
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from gittorrent.push.log import VerifiedLog
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
-    from gittorrent.transfer.acquire import Reporter
+    from gittorrent.transfer.context import Reporter
     from gittorrent.transfer.location import Location
 
 

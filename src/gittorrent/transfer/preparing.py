@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gittorrent.reel.path import ReelOffer
     from gittorrent.repository.rebuilding import Result
     from gittorrent.repository.receive import SignedManifest
-    from gittorrent.transfer.acquire import Context, Reporter
+    from gittorrent.transfer.context import Context, Reporter
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.reaching import Source
 

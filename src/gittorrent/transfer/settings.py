@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import UsageError
-from gittorrent.transfer.acquire import MAX_REPOSITORY_BYTES
+from gittorrent.transfer.context import MAX_REPOSITORY_BYTES
 from gittorrent.transfer.limiter import parse_rate
 from gittorrent.transfer.neighbours import Sharing
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gittorrent.repository.receive import Receiver, SignedManifest
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.swarm.bitmap import PartSet
-    from gittorrent.transfer.acquire import Context
+    from gittorrent.transfer.context import Context
     from gittorrent.transfer.neighbours import Neighbours
     from gittorrent.transfer.pack_download import DownloadFigures
 

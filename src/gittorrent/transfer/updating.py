@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from gittorrent.repository.layout import Layout
     from gittorrent.repository.logstore import LogStore
     from gittorrent.repository.receive import Receiver
-    from gittorrent.transfer.acquire import Acquisition, Context
+    from gittorrent.transfer.acquire import Acquisition
+    from gittorrent.transfer.context import Context
 
 
 class Update(Struct, frozen=True):

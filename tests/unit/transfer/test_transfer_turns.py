@@ -13,7 +13,8 @@ from gittorrent.ids import SHA1, PushId
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore
 from gittorrent.store.database import Database, RememberedMirror
-from gittorrent.transfer.acquire import Acquisition, Context
+from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.context import Context
 from gittorrent.transfer.location import Location
 from gittorrent.transfer.neighbours import Sharing
 from gittorrent.transfer.pack_download import DownloadFigures

@@ -1,0 +1,85 @@
+"""What updating a repository needs of the world around it, and whom it tells what happens.
+
+A command makes a `Context` and hands it down; nothing below reads settings or the environment.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
+
+from gittorrent.transfer.neighbours import Sharing
+from gittorrent.transfer.patience import Patience
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.git.runner import Git
+    from gittorrent.store.database import Database
+    from gittorrent.store.home import Home
+    from gittorrent.transfer.limiter import Limits
+    from gittorrent.transfer.pack_download import DownloadFigures
+
+MAX_REPOSITORY_BYTES = 1 << 40
+"""Pack bytes taken for one repository, unless the user allows more."""
+
+
+class Reporter(Protocol):
+    """Tells the user what happens; every method may do nothing."""
+
+    def note(self, text: str) -> None:
+        """Say something that whoever waits for this has to know."""
+        ...
+
+    def detail(self, text: str) -> None:
+        """Say something that explains what goes on and calls for nothing, if all is wanted."""
+        ...
+
+    def downloading(self, name: str, figures: DownloadFigures) -> None:
+        """Show how far the download of a reel is."""
+        ...
+
+    def phase(self, text: str) -> None:
+        """Say what is done now that parts do not arrive."""
+        ...
+
+    def git_says(self, said: bytes) -> None:
+        """Show what a git says that fetches, progress for the most part, as it comes."""
+        ...
+
+    def close(self) -> None:
+        """End what is being shown: somebody else writes now."""
+        ...
+
+
+class Context(Struct, frozen=True):
+    """What an acquisition needs of the world around it.
+
+    Args:
+        database: of the node.
+        home: of the node; partial downloads lie there, and what processes say they do.
+        git: where to hash log entries.
+        reporter: tells the user.
+        sharing: how to share what arrives with others.
+        clock: seconds since 1970.
+        max_bytes: of pack data to take.
+        limits: what is sent and taken counts here too; None to go by ``sharing`` alone.
+        take_local: whether reels may be taken from repositories of this machine.
+        ask_own_node: whether the node of this machine may stand in for a mirror that is gone;
+            not where it is the node's own repository that is brought up to date.
+        patience: how long mirrors are waited for.
+    """
+
+    database: Database
+    home: Home
+    git: Git
+    reporter: Reporter
+    sharing: Sharing = field(default_factory=Sharing)
+    clock: Callable[[], float] = time.time
+    max_bytes: int = MAX_REPOSITORY_BYTES
+    limits: Limits | None = None
+    take_local: bool = True
+    ask_own_node: bool = True
+    patience: Patience = Patience()

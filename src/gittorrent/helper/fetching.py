@@ -7,7 +7,6 @@ become visible together, when everything the refs need is proved present.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.location import SCHEME
 from gittorrent.transfer.ordinary import Wanted as Needed
 from gittorrent.transfer.updating import Update, Updater
-from gittorrent.transfer.working import stoppable
+from gittorrent.transfer.working import stoppable, unbroken
 from gittorrent.wire.control import Fetch, Keep
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ class Fetcher:
             if brought.push is not None and brought.is_proved:
                 self.has_reels = True
                 self._protect(brought.pack)
-            await asyncio.to_thread(self._commit)
+            await unbroken(self._commit)
         return brought.is_proved
 
     def _plan(

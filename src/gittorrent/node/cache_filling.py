@@ -7,7 +7,6 @@ goes with the next sweep.
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.updating import Update, Updater
+from gittorrent.transfer.working import unbroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ async def fill_from_mirrors(
             update = Update(None, _completed(target, log), keep=True, admit=admit)
             updater = Updater(acquisition, target.layout, log, target.log_store, context)
             await updater.bring(update)
-            await asyncio.to_thread(_commit, target, log, location)
+            await unbroken(_commit, target, log, location)
 
 
 def fill_from_clone(
@@ -140,15 +140,16 @@ def _leading_on(clone: Carried, target: Carried, log: VerifiedLog) -> list[Store
     What builds on objects that no reel brings is of no use there: nobody could tell whether it is
     whole.
     """
+    places = {push: at for at, push in enumerate(log.ids)}
     reels = [
         reel
         for reel in _available(clone)
-        if reel.manifest.repository == log.repository and reel.manifest.end in log.ids
+        if reel.manifest.repository == log.repository and reel.manifest.end in places
     ]
     there = _reached([*reels, *_available(target)], log)
     return [
         reel
-        for reel in sorted(reels, key=lambda found: log.ids.index(found.manifest.end))
+        for reel in sorted(reels, key=lambda found: places[found.manifest.end])
         if reel.manifest.start in there and not _has(target, reel)
     ]
 

@@ -6,7 +6,6 @@ update that is interrupted costs nothing but the parts that had not arrived.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import shutil
@@ -27,7 +26,7 @@ from gittorrent.transfer.context import MAX_REPOSITORY_BYTES, Context
 from gittorrent.transfer.neighbours import Sharing
 from gittorrent.transfer.ordinary import Wanted
 from gittorrent.transfer.updating import Update, Updater
-from gittorrent.transfer.working import stoppable
+from gittorrent.transfer.working import stoppable, unbroken
 
 if TYPE_CHECKING:
     from gittorrent.ids import ObjectFormat, PushId, RepositoryId
@@ -198,7 +197,7 @@ class Mirroring:
             doubtful=is_broken,
         )
         await Updater(acquisition, carried.layout, log, store, self._context).bring(update)
-        await asyncio.to_thread(self._commit, carried, log)
+        await unbroken(self._commit, carried, log)
         return log, True
 
     def _commit(self, carried: Carried, log: VerifiedLog) -> None:

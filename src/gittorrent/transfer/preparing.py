@@ -26,7 +26,7 @@ from gittorrent.repository.rebuilding import Job, Outcome, rebuild_reels
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.opening import ask_list
 from gittorrent.transfer.prepared import Lack, Prepared, why_not
-from gittorrent.transfer.working import stoppable
+from gittorrent.transfer.working import stoppable, unbroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -227,7 +227,7 @@ class Preparer:
         held += [each.manifest for each in results if each.outcome is Outcome.HELD]
         if held or built:
             async with locked_patiently(carried.layout.lock):
-                await stoppable(self._commit, log, about)
+                await unbroken(self._commit, log, about)
         assert log.head is not None
         self._latest = log.head
         return Prepared(

@@ -23,6 +23,7 @@ from gittorrent.store.partial import PartialPack, expire
 from gittorrent.store.snapshot import Snapshot
 from gittorrent.transfer.mirror import WantedPack
 from gittorrent.transfer.pack_download import PackDownload
+from gittorrent.transfer.working import stoppable
 from gittorrent.wire.reelname import PackShape, ReelName
 
 if TYPE_CHECKING:
@@ -104,10 +105,10 @@ class Taker:
             await self._download_parts(wanted, signed, partial, indexer)
             reporter.phase("indexing")
             if indexer is None:
-                await asyncio.to_thread(receiver.take_small, signed, partial.pack)
+                await stoppable(receiver.take_small, signed, partial.pack)
             else:
                 indexed = await asyncio.to_thread(receiver.finish_indexing, indexer, signed)
-                await asyncio.to_thread(receiver.take_indexed, signed, partial.pack, indexed, tips)
+                await stoppable(receiver.take_indexed, signed, partial.pack, indexed, tips)
                 indexer = None
         finally:
             if indexer is not None:

@@ -11,7 +11,6 @@ from the mirrors. That is nobody's fault who sends us something now.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -25,7 +24,7 @@ from gittorrent.repository.quarantine import Extent, IncompleteSourceError, exte
 from gittorrent.repository.receive import LyingReelError, check_descents, receiving
 from gittorrent.repository.reelstore import ReelStore
 from gittorrent.transfer.ordinary import OrdinaryFetch, Wanted
-from gittorrent.transfer.working import stoppable
+from gittorrent.transfer.working import stoppable, unbroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -188,7 +187,7 @@ class Updater:
             end = chain[-1][0].end
             self._reporter.phase("checking connectivity")
             await stoppable(self._prove, receiver, update.have, end)
-            await asyncio.to_thread(receiver.install, keep=update.keep)
+            await unbroken(receiver.install, keep=update.keep)
             proved = receiver.self_contained_pack
         self._acquisition.discard_partial()
         return Brought(end, proved)

@@ -1,8 +1,13 @@
-"""Work in a thread that ends when whoever waits for it is cancelled, with every git it runs."""
+"""Work in threads that nobody leaves behind: whoever waits for it and is cancelled sees its end.
+
+What holds a lock or a scratch space around such work lets go of it only then, so that nobody
+comes across half of it, and it does not lose its ground.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from gittorrent.git.runner import Stopper
@@ -15,10 +20,10 @@ T = TypeVar("T")
 
 
 async def stoppable(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run something that blocks in a thread and return what it gives.
+    """Run something that may take long in a thread and return what it gives.
 
     When this is cancelled, the git that it runs is ended; the thread clears away what it was at,
-    and only then is this over, so that nobody comes across half of it.
+    and only then is this over.
     """
     stopper = Stopper()
 
@@ -26,12 +31,26 @@ async def stoppable(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
         with stopper.watching():
             return work(*args, **kwargs)
 
-    running = asyncio.get_running_loop().run_in_executor(None, watched)
+    return await _ended(watched, stopper.stop)
+
+
+async def unbroken(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run something short in a thread, and to its end: a step that is not to be done by halves.
+
+    When this is cancelled, it is over once the step is done.
+    """
+    return await _ended(lambda: work(*args, **kwargs), lambda: None)
+
+
+async def _ended(work: Callable[[], T], stop: Callable[[], None]) -> T:
+    running = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        stopper.stop()
-        await asyncio.wait([running])
+        stop()
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):  # once is enough
+                await asyncio.wait([running])
         if not running.cancelled():
             running.exception()  # of no interest: it was stopped
         raise

@@ -19,7 +19,7 @@ from gittorrent.durable import make_directory, sync_directory, write_atomically
 from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.git import scratch
 from gittorrent.git.hashing import hash_objects, tree_content
-from gittorrent.ids import Oid, PushId, RefName, RepositoryId, is_repository_id
+from gittorrent.ids import Oid, PushId, RefName, RepositoryId
 from gittorrent.push.commit import entry_commit, entry_files
 from gittorrent.push.log import Descent, VerifiedLog
 from gittorrent.push.object import PushKind, PushObject, parse_push_object
@@ -274,13 +274,6 @@ def listed_pushes(layout: Layout) -> set[str]:
             lines = path.read_text(encoding="ascii", errors="replace").splitlines()
             found.update(line.partition(" ")[0] for line in lines)
     return found
-
-
-def kept_repositories(layout: Layout) -> list[RepositoryId]:
-    """Return the repositories whose logs are kept in a git directory."""
-    _move_only_log(layout)
-    names = (path.parent.name for path in layout.logs.glob("*/log"))
-    return sorted(RepositoryId(name) for name in names if is_repository_id(name))
 
 
 def _move_only_log(layout: Layout) -> None:

@@ -219,6 +219,20 @@ def test_deepening_and_unshallowing(honest: Served, person: Person) -> None:
     gitcmd.git(clone / ".git", "fsck", "--connectivity-only")
 
 
+@pytest.mark.parametrize("option", ["--unshallow", "--depth=5", "--deepen=5"])
+def test_a_boundary_that_does_not_move(
+    bare: Carried, honest: Served, tmp_path: Path, person: Person, option: str
+) -> None:
+    """A mirror cut off where the clone is has nothing to send, which is not what was asked for."""
+    with front(honest.git_address, shallow(bare, tmp_path, depth=2)) as liar:
+        person.git("clone", "-q", "--depth=2", url_at(liar.at), "c").ok()
+        clone = person.root / "c"
+        done = person.git("fetch", option, cwd=clone)
+        assert done.status != 0
+        assert "its history is cut off" in done.err
+        assert person.git("rev-list", "--count", "HEAD", cwd=clone).out == "2\n"
+
+
 # --- more than was asked for ---------------------------------------------------------------------
 
 

@@ -134,17 +134,33 @@ class Quarantine:
         return sorted((self.room.directory / "objects" / "pack").glob("pack-*.pack"))
 
     def _check_boundary(self, wants: Sequence[Oid], options: FetchOptions) -> None:
-        """Refuse places where history is cut off that nobody asked for."""
-        added = _read_shallow(self.room.directory) - self._extent.shallow
+        """Refuse places where history is cut off that nobody asked for, new ones and old ones."""
+        shallow = _read_shallow(self.room.directory)
         depth = options.settings.get("depth", ["0"])[-1]
         asked = options.moves_boundary or options.has("update-shallow")
-        if added and (not asked or depth == str(INFINITE_DEPTH)):
+        if shallow - self._extent.shallow and (not asked or depth == str(INFINITE_DEPTH)):
             raise IncompleteSourceError("its history is cut off (it is a shallow repository)")
-        if added and depth.isdigit() and not options.has("deepen-relative"):
+        if not shallow or not depth.isdigit() or int(depth) == 0:
+            return
+        if options.has("deepen-relative"):
+            misplaced = self._not_deeper(shallow, wants, int(depth))
+        else:
             # Parents of a commit that is nearer than the depth asked for are missing there.
-            near = history.nearer_than(self.room, wants, int(depth))
-            if added & near:
-                raise IncompleteSourceError("its history is cut off before the depth asked for")
+            misplaced = shallow & history.nearer_than(self.room, wants, int(depth))
+        if misplaced:
+            raise IncompleteSourceError("its history is cut off before the depth asked for")
+
+    def _not_deeper(
+        self, shallow: frozenset[str], wants: Sequence[Oid], more: int
+    ) -> frozenset[str]:
+        """Return where what the wanted ids reach is cut off less than ``more`` below before."""
+        reached = {commit.oid for commit in history.commits_between(self.room, (), wants)}
+        before = [Oid(oid) for oid in sorted(self._extent.shallow & reached)]
+        if not before:
+            return shallow & reached
+        below = {commit.oid for commit in history.commits_between(self.room, (), before)}
+        near = history.nearer_than(self.room, before, more + 1)
+        return (shallow & reached) - (below - near)
 
     def _drop_others(self, reached: set[str]) -> None:
         """Make packs that hold more than was reached anew, without the rest.

@@ -191,6 +191,78 @@ def test_a_boundary_that_is_gone(source: Builder, layout: Layout) -> None:
     assert extent_of(layout.git_dir) == Extent()
 
 
+def shallow_already(source: Builder, layout: Layout, depth: int) -> None:
+    """Make the repository one that was cloned with a depth."""
+    with opened(layout, source) as apart:
+        put(apart, source, shallow_names(source, depth))
+        cut_at(apart, tip_of(source, f"refs/heads/main~{depth - 1}"))
+        apart.check([tip_of(source)], FetchOptions(settings={"depth": [str(depth)]}))
+        apart.install()
+    gitcmd.git(layout.git_dir, "update-ref", "refs/heads/main", tip_of(source))
+
+
+@pytest.mark.parametrize(
+    ("place", "settings", "well"),
+    [
+        # As it was: nothing was sent that was asked for.
+        (1, {"depth": ["2"]}, True),
+        (1, {"depth": ["3"]}, False),
+        (1, {"depth": [str(INFINITE_DEPTH)]}, False),
+        (1, {"depth": ["1"], "deepen-relative": ["true"]}, False),
+        # Nearer than it was.
+        (0, {"depth": ["1"], "deepen-relative": ["true"]}, False),
+        # Further away, and not far enough.
+        (2, {"depth": ["4"]}, False),
+        (2, {"depth": ["2"], "deepen-relative": ["true"]}, False),
+        (3, {"depth": ["4"]}, True),
+        (3, {"depth": ["2"], "deepen-relative": ["true"]}, True),
+    ],
+)
+def test_a_boundary_goes_as_far_as_it_was_asked_to(
+    source: Builder, layout: Layout, place: int, settings: dict[str, list[str]], well: bool
+) -> None:
+    shallow_already(source, layout, 2)
+    with opened(layout, source) as apart:
+        put(apart, source, shallow_names(source, place + 1))
+        cut_at(apart, tip_of(source, f"refs/heads/main~{place}"))
+        options = FetchOptions(settings=settings)
+        if well:
+            apart.check([tip_of(source)], options)
+            return
+        with pytest.raises(IncompleteSourceError, match="cut off"):
+            apart.check([tip_of(source)], options)
+
+
+def test_nothing_is_cut_off_where_nothing_was(source: Builder, layout: Layout) -> None:
+    """Who has all of it and asks for more of it is not left with less."""
+    main = "refs/heads/main"
+    gitcmd.git(layout.git_dir, "fetch", "-q", source.git_dir, f"{main}:{main}")
+    with opened(layout, source) as apart:
+        put(apart, source, shallow_names(source, 1))
+        cut_at(apart, tip_of(source))
+        options = FetchOptions(settings={"depth": ["1"], "deepen-relative": ["true"]})
+        with pytest.raises(IncompleteSourceError, match="cut off"):
+            apart.check([tip_of(source)], options)
+
+
+@pytest.mark.parametrize("settings", [{"depth": ["2"]}, {"depth": ["1"], "deepen-relative": ["1"]}])
+def test_other_boundaries_stay(
+    source: Builder, layout: Layout, settings: dict[str, list[str]]
+) -> None:
+    """A boundary that what is wanted does not reach is not what was to be moved."""
+    grow(source, 3, branch="other", name="g")
+    shallow_already(source, layout, 1)
+    other = tip_of(source, "refs/heads/other")
+    with opened(layout, source) as apart:
+        names = names_of(source, "--no-walk", "refs/heads/other")
+        put(apart, source, [*names, *names_of(source, "--no-walk", "refs/heads/other~1")])
+        cut_at(apart, tip_of(source), tip_of(source, "refs/heads/other~1"))
+        if "deepen-relative" in settings:
+            cut_at(apart, tip_of(source))
+            put(apart, source, names_of(source, "refs/heads/other"))
+        apart.check([other], FetchOptions(settings=settings))
+
+
 # --- partial -------------------------------------------------------------------------------------
 
 

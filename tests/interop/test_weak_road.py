@@ -233,6 +233,20 @@ def test_a_boundary_that_does_not_move(
         assert person.git("rev-list", "--count", "HEAD", cwd=clone).out == "2\n"
 
 
+@pytest.mark.parametrize("option", ["--filter=blob:none", "--filter=tree:0"])
+def test_a_partial_clone_has_all_of_history(
+    bare: Carried, honest: Served, person: Person, option: str
+) -> None:
+    words = ("clone", "--no-checkout", option)
+    with front(honest.git_address, tip_only(bare)) as liar:
+        person.git(*words, url_at(liar.at), "c").failed(128, "cannot be fetched from")
+        liar.tries = [f"{honest.git}/project.git"]
+        person.git(*words, url_at(liar.at), "c").ok()
+    # Git would fetch what is missing, and finds no helper here.
+    listed = gitcmd.text(person.root / "c", "rev-list", "HEAD")
+    assert listed == gitcmd.text(bare.layout.git_dir, "rev-list", "main")
+
+
 # --- more than was asked for ---------------------------------------------------------------------
 
 

@@ -252,14 +252,27 @@ class Reached:
         tips: where to begin.
         without_borrowed: leave out what the refs of the repositories reach that it borrows from.
         may_lack: whether objects may be missing, as in partial clones.
+        only_commits: leave out what commits hold.
+        without_blobs: leave out files.
     """
 
     def __init__(
-        self, git: Git, tips: Iterable[Oid], *, without_borrowed: bool, may_lack: bool
+        self,
+        git: Git,
+        tips: Iterable[Oid],
+        *,
+        without_borrowed: bool,
+        may_lack: bool = False,
+        only_commits: bool = False,
+        without_blobs: bool = False,
     ) -> None:
         self._git = git
         self._tips = _lines(tips)
-        self._words = ["rev-list", "--objects", "--stdin"]
+        self._words = ["rev-list", "--stdin"]
+        if not only_commits:
+            self._words.append("--objects")
+        if without_blobs:
+            self._words.append("--filter=blob:none")
         if may_lack:
             self._words.append("--missing=allow-any")
         if without_borrowed:

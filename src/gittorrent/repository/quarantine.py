@@ -106,16 +106,37 @@ class Quarantine:
         for want, found in zip(wants, present, strict=True):
             if found is None:
                 raise IncompleteSourceError(f"it did not send {want}")
-        partial = self._extent.partial or "filter" in options.settings
         # Where the boundary moves, what comes lies behind what the refs reach.
         skips_known = self._borrows and not options.moves_boundary and not options.has("refetch")
-        reached = history.Reached(self.room, wants, without_borrowed=skips_known, may_lack=partial)
-        count = reached.count()
+        count = self._required(wants, options, skips_known).count()
         if count is None:
             raise IncompleteSourceError("it sent less than what was asked for needs")
         # All that was reached came now, unless some of it was here; so equal numbers say enough.
         if self._borrows or count != sum(packs.count_objects(pack) for pack in self._packs()):
+            partial = self._extent.partial or "filter" in options.settings
+            reached = history.Reached(
+                self.room, wants, without_borrowed=skips_known, may_lack=partial
+            )
             self._drop_others(reached.ids())
+
+    def _required(
+        self, wants: Sequence[Oid], options: FetchOptions, skips_known: bool
+    ) -> history.Reached:
+        """Return what has to be here, whatever a filter left out."""
+        spec = options.settings.get("filter", [""])[-1]
+        only_blobs = spec.startswith("blob:") and not self._borrows
+        # Trees may lack what they hold if they came by another filter; no commit lacks its parents.
+        only_commits = spec.startswith(("blob:", "tree:")) and not only_blobs
+        if not spec:
+            only_commits = self._borrows and self._extent.partial
+        return history.Reached(
+            self.room,
+            wants,
+            without_borrowed=skips_known,
+            may_lack=bool(spec) and not only_blobs and not only_commits,
+            without_blobs=only_blobs,
+            only_commits=only_commits,
+        )
 
     def install(self) -> None:
         """Move everything that was checked into the repository."""

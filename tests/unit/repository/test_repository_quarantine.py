@@ -286,3 +286,67 @@ def test_a_partial_clone_may_lack_blobs(source: Builder, layout: Layout) -> None
         pytest.raises(IncompleteSourceError, match="did not send"),
     ):
         apart.check([Oid("1" * len(blob))], ALL)
+
+
+def filtered_names(source: Builder, spec: str, *revisions: str) -> list[str]:
+    listed = gitcmd.text(source.git_dir, "rev-list", "--objects", f"--filter={spec}", *revisions)
+    return [line.split(" ")[0] for line in listed.splitlines()]
+
+
+@pytest.mark.parametrize("spec", ["blob:none", "blob:limit=1k", "tree:0"])
+def test_what_a_filter_does_not_leave_out_has_to_come(
+    source: Builder, layout: Layout, spec: str
+) -> None:
+    main = "refs/heads/main"
+    options = FetchOptions(settings={"filter": [spec]})
+    gitcmd.git(layout.git_dir, "config", "remote.origin.promisor", "true")
+    names = filtered_names(source, spec, main)
+    for at in range(len(names)):
+        with opened(layout, source) as apart:
+            put(apart, source, names[:at] + names[at + 1 :])
+            with pytest.raises(IncompleteSourceError):
+                apart.check([tip_of(source)], options)
+    with opened(layout, source) as apart:
+        put(apart, source, names)
+        apart.check([tip_of(source)], options)
+        apart.install()
+    assert held(layout) == set(names)
+
+
+def test_a_filter_keeps_what_it_need_not_leave_out(source: Builder, layout: Layout) -> None:
+    names = names_of(source, "refs/heads/main")
+    with opened(layout, source) as apart:
+        put(apart, source, names)
+        apart.check([tip_of(source)], FetchOptions(settings={"filter": ["blob:limit=1m"]}))
+        apart.install()
+    assert held(layout) == set(names)
+
+
+def test_history_may_not_be_missing_later_either(source: Builder, layout: Layout) -> None:
+    """What commits hold may be missing in a partial clone, on both sides; commits may not."""
+    main = "refs/heads/main"
+    options = FetchOptions(settings={"filter": ["blob:none"]})
+    gitcmd.git(layout.git_dir, "config", "remote.origin.promisor", "true")
+    with opened(layout, source) as apart:
+        put(apart, source, filtered_names(source, "tree:0", main))
+        apart.check([tip_of(source)], FetchOptions(settings={"filter": ["tree:0"]}))
+        apart.install()
+    before = tip_of(source)
+    gitcmd.git(layout.git_dir, "update-ref", main, before)
+    grow(source, 3)
+    names = filtered_names(source, "blob:none", main, f"^{before}")
+    lost = gitcmd.text(source.git_dir, "rev-parse", f"{main}~1")
+    with opened(layout, source) as apart:
+        put(apart, source, [name for name in names if name != lost])
+        with pytest.raises(IncompleteSourceError):
+            apart.check([tip_of(source)], options)
+    with opened(layout, source) as apart:
+        put(apart, source, names)
+        apart.check([tip_of(source)], options)
+
+
+def test_of_other_filters_nothing_is_known(source: Builder, layout: Layout) -> None:
+    names = filtered_names(source, "tree:0", "refs/heads/main")
+    with opened(layout, source) as apart:
+        put(apart, source, names)
+        apart.check([tip_of(source)], FetchOptions(settings={"filter": ["object:type=commit"]}))

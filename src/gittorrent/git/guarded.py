@@ -3,7 +3,8 @@
 `git fetch-pack` and git's HTTP helper wait for ever, take any number of bytes and keep what they
 hear in memory. So they write into a scratch repository, and this looks several times a second at
 what that has come to: bytes on disk, memory, and the processor time of git's own indexing. Whoever
-sends nothing, or next to nothing, is given up; so is whoever sends more than is allowed.
+sends nothing, or next to nothing, is given up; so is whoever sends more than is allowed, or what
+takes more to index than its size accounts for.
 
 Must not know what is fetched or why. Blocks; run it in a thread, which a `Stopper` may stop.
 """
@@ -40,11 +41,24 @@ MAX_SAID = 16 << 10
 
 MAX_MEMORY = 384 << 20
 """Bytes of memory that a git which reads a stranger's words may take. A list of 700,000 refs fits;
-indexing, which is bounded by git itself, is not counted."""
+of indexing more is expected."""
+
+INDEXING_MEMORY = 1 << 30
+"""Bytes that one git may ask for to index, before what came is counted. Each of its threads holds
+an object, its base and a delta at once, and a delta of a few bytes may stand for gigabytes."""
+
+INDEXING_MEMORY_PER_BYTE = 8
+"""Bytes more for each byte that came: what git notes of an object takes some 100, and an object of
+a real history seldom less than 30 in its pack."""
 
 WORK = 64 << 10
-"""Bytes that a second of git's indexing counts for: it is as good a sign of life."""
+"""Bytes that a second of git's indexing counts for: it is as good a sign of life, but no more than
+what there is to index can take."""
 
+INDEXING_PER_SECOND = 16 << 10
+"""Bytes that came for which a second of indexing counts: git was seen to index 15 MiB in one."""
+
+_OUT_OF_MEMORY = "ut of memory"
 _INDEXING = (b"index-pack", b"unpack-objects", b"rev-list")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -67,11 +81,14 @@ class Bounds(Struct, frozen=True):
         max_bytes: that it may write into the scratch repository.
         silence: seconds in which something has to come.
         least: bytes that have to come in that time; a second of indexing counts for `WORK`.
+        indexing: seconds of it that count however little came, since a few bytes may stand for
+            much, in an honest history too.
     """
 
     max_bytes: int
     silence: float
     least: int = 1
+    indexing: float = 600.0
 
 
 class Outcome(Struct, frozen=True):
@@ -124,12 +141,16 @@ class Guarded:
         try:
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+            # What it starts inherits this.
+            _limit_memory(process.pid, INDEXING_MEMORY)
             broken = self._attend(process, stdin)
         finally:
             _end(process)
         said = self._said.decode(errors="replace")
         if broken is None and f"signal {signal.SIGXFSZ.value}" in said:
             broken = Broken.TOO_LARGE
+        if broken is None and process.returncode and _OUT_OF_MEMORY in said:
+            broken = Broken.MEMORY
         return Outcome(process.returncode, said, broken)
 
     def _attend(self, process: subprocess.Popen[bytes], stdin: bytes) -> Broken | None:
@@ -205,9 +226,11 @@ class _Watch:
         for process in _family(self._pid):
             if process.is_indexing:
                 indexing += process.seconds
+                _limit_memory(process.pid, INDEXING_MEMORY + size * INDEXING_MEMORY_PER_BYTE)
             elif process.memory > MAX_MEMORY:
                 return Broken.MEMORY
-        done = size + indexing * WORK
+        most = self._bounds.indexing + size / INDEXING_PER_SECOND
+        done = size + min(indexing, most) * WORK
         # What ended took its processor time along.
         self._reached = min(self._reached, done)
         if done - self._reached >= self._bounds.least:
@@ -218,6 +241,7 @@ class _Watch:
 class _Process(Struct, frozen=True):
     """A process: its memory in bytes, the processor time it took, and whether it indexes."""
 
+    pid: int
     memory: int
     seconds: float
     is_indexing: bool
@@ -231,10 +255,22 @@ def _family(pid: int) -> Iterator[_Process]:
             fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
             words = (folder / "cmdline").read_bytes().split(b"\0")[:4]
             yield _Process(
+                pid=member,
                 memory=int(fields[21]) * _PAGE,
                 seconds=(int(fields[11]) + int(fields[12])) / _TICKS,
                 is_indexing=any(word in _INDEXING for word in words),
             )
+
+
+def _limit_memory(pid: int, limit: int) -> None:
+    """Bound what a process may ask for: private writable memory, not packs that it maps to read.
+
+    A hard limit that is lower stays (setrlimit(2), RLIMIT_DATA, which counts so since Linux 4.7).
+    """
+    with contextlib.suppress(ProcessLookupError):
+        _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
+        soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.prlimit(pid, resource.RLIMIT_DATA, (soft, hard))
 
 
 def _members(pid: int) -> list[int]:

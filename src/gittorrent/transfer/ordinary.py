@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 IMPATIENT_BYTES = 64 << 10
 """Bytes that count as something then: a trickle does not."""
 
+IMPATIENT_INDEXING = 10.0
+"""Seconds of indexing that count as something then, beyond what the bytes that came may take."""
+
 PATIENT_SECONDS = 300.0
 """Time without a byte after which the last mirror is given up, too."""
 
@@ -104,7 +107,9 @@ class OrdinaryFetch:
         patient = Bounds(self._max_bytes, PATIENT_SECONDS)
         rounds = [patient]
         if len(sources) > 1:
-            rounds.insert(0, Bounds(self._max_bytes, self._patience.answer, IMPATIENT_BYTES))
+            silence = self._patience.answer
+            impatient = Bounds(self._max_bytes, silence, IMPATIENT_BYTES, IMPATIENT_INDEXING)
+            rounds.insert(0, impatient)
         for bounds in rounds:
             for source in sources:
                 if isinstance(failures.get(source.url), TrustError):

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.store.snapshot import read_snapshots
-from support import bulk, gitcmd, nodes
+from support import bulk, gitcmd, liars, nodes
+from support.liars import front
 from support.nodes import Served
 from support.programs import Person, serve, wait_until
 
@@ -120,6 +121,37 @@ def test_a_silent_host_gives_way(
         done = person.git("fetch", cwd=person.root / "c").ok()
         assert "takes long to answer; going on with" in done.err
     assert person.git("rev-parse", "origin/main", cwd=person.root / "c").out.strip() == tip
+
+
+@pytest.mark.parametrize("question", ["want bundle", "fetch manifest"])
+@pytest.mark.parametrize("command", ["clone", "mirror"])
+def test_a_host_that_says_nothing_of_reels(
+    origin: Carried,
+    mirror: tuple[Served, Carried],
+    person: Person,
+    command: str,
+    question: str,
+) -> None:
+    """It answers what it is asked at first; the other mirror has the reels all the same."""
+    with front(mirror[0].git_address, liars.silent, f"{mirror[0].git}/project.git") as liar:
+        liar.mute = question
+        url = f"gittorrent://{liar.at}/project.git"
+        if command == "clone":
+            person.git("clone", url, "c").ok()
+        else:
+            person.gittorrent("mirror", "--once", url).ok()
+    assert "git-upload-pack" not in liar.asked
+
+
+def test_a_seed_whose_mirror_says_nothing_of_reels(
+    mirror: tuple[Served, Carried], person: Person
+) -> None:
+    with front(mirror[0].git_address, liars.silent, f"{mirror[0].git}/project.git") as liar:
+        url = f"gittorrent://{liar.at}/project.git"
+        person.git("clone", "-q", url, "c").ok()
+        liar.mute = "want bundle"
+        done = person.gittorrent("seed", "--for", "1", "c", url).ok()
+    assert "1 reels held" in done.out + done.err
 
 
 def test_a_host_whose_log_does_not_hold(

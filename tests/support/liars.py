@@ -29,11 +29,12 @@ Manner = Callable[["Front", socket.socket, bytes], None]
 
 @dataclass
 class Front:
-    """A mirror of which only the upload-pack lies."""
+    """A mirror of which only the upload-pack lies, and which hears no questions that begin so."""
 
     node: tuple[str, int]
     manner: Manner
     tries: Sequence[str] = ()
+    mute: str = ""
     asked: list[str] = field(default_factory=list)
     port: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
@@ -58,8 +59,17 @@ class Front:
                     return
                 back = threading.Thread(target=_pass_on, args=(other, sock), daemon=True)
                 back.start()
+                if service == "mirror-sync" and self.mute:
+                    self._pass_questions_on(sock, other)
                 _pass_on(sock, other)
                 back.join()
+
+    def _pass_questions_on(self, caller: socket.socket, node: socket.socket) -> None:
+        """Pass on what a caller asks who has nothing to give, but for what is not heard."""
+        while not self.ended.is_set():
+            line = read_packet(caller)
+            if not line.startswith(self.mute.encode()):
+                node.sendall(pktline.encode(line))
 
     def _tell_of_others(self, node: socket.socket, caller: socket.socket) -> None:
         """Pass a list on, with other mirrors in it than the node's."""

@@ -11,6 +11,7 @@ Source: docs/protocol/mirrorsync.md, Offers.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, LocalError, TrustError
@@ -72,6 +73,9 @@ class Planner:
         self._asked: list[Mirror] = []
         self._offers = Offers(log.ids, self._first)
         self._signed: dict[ReelOffer, SignedManifest] = {}
+        self._asking: dict[asyncio.Task[None], Mirror] = {}
+        self._late: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
         self._answered = 0
         self._failure: GitTorrentError | None = None
 
@@ -86,11 +90,15 @@ class Planner:
         """
         limit = self._loop.time() + MORE_SECONDS
         name = self._wanted(have)
-        while True:
-            await self._ask(name)
-            planned = await self._prove(have)
-            if planned or not await self._neighbours.grown(limit - self._loop.time()):
-                break
+        newcomers = self._loop.create_task(self._ask_newcomers(name))
+        try:
+            while True:
+                await self._hear(name)
+                planned = await self._prove(have)
+                if planned or not await self._neighbours.grown(limit - self._loop.time()):
+                    break
+        finally:
+            await _cancel([newcomers, *self._asking])
         if not self._answered and self._failure is not None:
             raise self._failure
         return planned
@@ -101,24 +109,51 @@ class Planner:
         here = [push for push in self._log.ids if push in have]
         return ReelName(here[-1] if here and here[-1] != head else None, head)
 
-    async def _ask(self, name: ReelName) -> None:
+    def _ask(self, name: ReelName) -> None:
         """Ask those who were not asked yet, all at once."""
         new = [m for m in self._neighbours.mirrors if m not in self._asked and not self._is_out(m)]
         self._asked += new
-        tasks = {self._loop.create_task(self._ask_one(mirror, name)): mirror for mirror in new}
-        if not tasks:
-            return
+        for mirror in new:
+            task = self._loop.create_task(self._ask_one(mirror, name))
+            task.add_done_callback(lambda _task: self._news.set())
+            self._asking[task] = mirror
+        self._news.set()
+
+    async def _ask_newcomers(self, name: ReelName) -> None:
+        """Ask everybody who comes while others are waited for, whatever for."""
+        while await self._neighbours.grown(math.inf):
+            self._ask(name)
+
+    async def _hear(self, name: ReelName) -> None:
+        """Ask, and wait for offers: for all of them, but not much longer once there are some.
+
+        The first mirror may go on after that; others who take so long are not listened to.
+        """
+        self._ask(name)
+        until = self._loop.time() + self._patience.offers
+        while pending := [task for task in self._asking if not task.done()]:
+            left = until - self._loop.time()
+            if self._answered and (left <= 0 or all(task in self._late for task in pending)):
+                break
+            await self._wait(pending, left if left > 0 else None)
+        for task in pending:
+            if task in self._late:
+                continue
+            self._late.add(task)
+            mirror = self._asking[task]
+            self._say_of(mirror, "takes long to answer")
+            if mirror is not self._first:
+                self._neighbours.doubts.silence(mirror)
+                task.cancel()
+
+    async def _wait(self, tasks: Collection[asyncio.Task[Any]], seconds: float | None) -> None:
+        """Wait until a task is done, or somebody was asked or has answered."""
+        self._news.clear()
+        news = self._loop.create_task(self._news.wait())
         try:
-            done, _ = await asyncio.wait(tasks, timeout=self._patience.offers)
-            if not done:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task, mirror in tasks.items():
-                if not task.done():
-                    self._say_of(mirror, "takes long to answer")
-                    if mirror is not self._first:
-                        self._neighbours.doubts.silence(mirror)
+            await asyncio.wait([*tasks, news], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancel(tasks)
+            await _cancel([news])
 
     async def _ask_one(self, mirror: Mirror, name: ReelName) -> None:
         try:
@@ -147,7 +182,7 @@ class Planner:
                     self._leave(tasks.values())
                     way = best_path(list(self._signed), have, self._log.ids)
                     return [(offer, self._signed[offer]) for offer in way]
-                await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                await self._wait(tasks, left)
                 self._take(tasks)
         finally:
             await _cancel(tasks)
@@ -207,8 +242,11 @@ class Planner:
         async def ask(mirror: Mirror) -> SignedManifest:
             return self._accept(await mirror.fetch_manifest(offer.manifest, most), offer)
 
-        makers, second = self._offers.makers(offer), self._patience.second
-        found = await first_success(makers, ask, second, self._blame, keep)
+        def makers() -> list[Mirror]:
+            return self._offers.makers(offer)
+
+        second = self._patience.second
+        found = await first_success(makers(), ask, second, self._blame, keep, joining=makers)
         return None if found is None else found[1]
 
     def _leave(self, offers: Iterable[ReelOffer]) -> None:

@@ -249,14 +249,8 @@ class Preparer:
 
         First those that newcomers take, then whatever else the mirror offers.
         """
-        chain = await acquisition.plan(log, ())
+        chain, offered = await self._named_reels(acquisition, log)
         planned = dict.fromkeys(signed.manifest.id for _, signed in chain)
-        try:
-            offered = await acquisition.offers(log)
-        except GitTorrentError as error:
-            # The chain may have come from others, and is what most take.
-            self._context.reporter.detail(f"{self._location.url} names no more reels: {error}")
-            offered = []
         others = [offer for offer in offered if offer.manifest not in planned]
         lacking = {lack.oid for lack in self._missing.values() if lack.oid is not None}
         here = await self._present(lacking)
@@ -269,6 +263,29 @@ class Preparer:
         self._missing = {m: lack for m, lack in self._missing.items() if m in lacking_yet}
         self._failed = {m: reason for m, reason in self._failed.items() if m in lacking_yet}
         return held, left
+
+    async def _named_reels(
+        self, acquisition: Acquisition, log: VerifiedLog
+    ) -> tuple[Sequence[tuple[ReelOffer, SignedManifest]], Sequence[ReelOffer]]:
+        """Return the reels that newcomers take, and all that the first mirror offers.
+
+        Where that one names none, or does not answer, others are asked what newcomers take.
+        """
+        chain: Sequence[tuple[ReelOffer, SignedManifest]] = ()
+        offered: Sequence[ReelOffer] = ()
+        has_others = len(acquisition.sources(log)) > 1
+        try:
+            chain = await acquisition.plan(log, ())
+            offered = await acquisition.offers(log)
+        except GitTorrentError as error:
+            if not chain and not has_others:
+                raise
+            # The chain may have come from others, and is what most take.
+            self._context.reporter.detail(f"{self._location.url} names no more reels: {error}")
+        if not chain and has_others:
+            acquisition.gather(log)
+            chain = await acquisition.plan(log, ())
+        return chain, offered
 
     def _is_held(self, manifest: ManifestId) -> bool:
         stored = self._carried.reels.get(manifest)

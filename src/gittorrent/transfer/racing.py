@@ -23,6 +23,7 @@ async def first_success(
     stagger: float,
     failed: Callable[[C, BaseException], None],
     let_go: Callable[[T], Awaitable[None]],
+    joining: Callable[[], Iterable[C]] = tuple,
 ) -> tuple[C, T] | None:
     """Return whose attempt succeeded, and what it gave; None if nobody's did.
 
@@ -32,17 +33,20 @@ async def first_success(
         stagger: seconds that one gets before the next is tried too.
         failed: told of each failure; raises those that are no reason to go on.
         let_go: ends what came of an attempt that was not needed any more.
+        joining: returns the candidates there are by now: others may come while some are tried.
     """
     waiting = list(candidates)
+    tried: list[C] = []
     tasks: dict[asyncio.Future[T], C] = {}
     try:
         while waiting or tasks:
             if waiting:
                 candidate = waiting.pop(0)
+                tried.append(candidate)
                 tasks[asyncio.ensure_future(attempt(candidate))] = candidate
             done, _ = await asyncio.wait(
                 tasks,
-                timeout=stagger if waiting else None,
+                timeout=None if joining is tuple and not waiting else stagger,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             # In the order they were tried: of two at once the better one counts.
@@ -52,6 +56,7 @@ async def first_success(
                 if error is None:
                     return candidate, task.result()
                 failed(candidate, error)
+            waiting += [c for c in joining() if not any(c is t for t in (*tried, *waiting))]
     finally:
         for task in tasks:
             task.cancel()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from gittorrent.errors import UnreachableError
 from gittorrent.git import history
 from gittorrent.git import refs as git_refs
 from gittorrent.git.fetching import FetchFailedError, FetchOptions
@@ -174,7 +175,14 @@ class Updater:
     async def _take_chain(self, update: Update) -> Brought | None:
         """Download, prove and install the reels that lead from what is here to the log's head."""
         log, store, layout = self._log, self._store, self._layout
-        chain = await self._acquisition.plan(log, update.have)
+        try:
+            chain = await self._acquisition.plan(log, update.have)
+        except UnreachableError as error:
+            if update.wants is None or len(self._acquisition.sources(log)) < 2:
+                raise
+            # Nobody says which reels there are; somebody may have a git that answers.
+            self._reporter.detail(str(error))
+            return None
         if not chain:
             return None
         size = sum(signed.manifest.pack_size for _, signed in chain)

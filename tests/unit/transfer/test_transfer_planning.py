@@ -151,6 +151,22 @@ def _full(manifest: ManifestId) -> bytes:
     raise LocalError(f"no room to verify {manifest}")
 
 
+class Arriving(Neighbours):
+    """Further mirrors answer one by one, when others are waited for already."""
+
+    later: Sequence[Fake] = ()
+
+    async def grown(self, seconds: float) -> bool:
+        del seconds
+        for _ in range(50):
+            await asyncio.sleep(0)
+        if not self.later:
+            return False
+        self.mirrors.append(self.later[0])
+        self.later = self.later[1:]
+        return True
+
+
 @dataclass
 class Scene:
     """Several plans among the same mirrors."""
@@ -158,13 +174,15 @@ class Scene:
     reels: Reels
     mirrors: list[Fake]
     patience: Patience = PATIENCE
+    later: Sequence[Fake] = ()
     notes: list[str] = field(default_factory=list)
     out: set[str] = field(default_factory=set)
 
     def plan(self, times: int = 1) -> list[ReelOffer]:
         async def work() -> list[Planned]:
             sharing = Sharing(None)
-            neighbours = Neighbours(self.notes.append, sharing, patience=self.patience)
+            neighbours = Arriving(self.notes.append, sharing, patience=self.patience)
+            neighbours.later = self.later
             neighbours.mirrors = list(self.mirrors)
             planned: list[Planned] = []
             async with asyncio.timeout(ENOUGH):
@@ -293,6 +311,39 @@ def test_who_is_slow_to_offer_is_waited_for_once(reels: Reels) -> None:
     scene = Scene(reels, [honest(reels, true), slow], SHORT)
     assert scene.plan(times=3) == [true]
     assert slow.times == 1
+
+
+def test_who_comes_later_is_asked_while_the_first_is_silent(reels: Reels) -> None:
+    """Whatever the first mirror does not answer: its offers, or a manifest that it offered."""
+    true = reels.make(None, 3, 2)
+
+    class Mute(Fake):
+        async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+            await asyncio.get_running_loop().create_future()
+
+    later = [honest(reels, url="git://bare/x"), honest(reels, true, url="git://seed/x")]
+    for first in (Mute("git://first/x", [], _missing), silent(true, url="git://first/x")):
+        assert Scene(reels, [first], SHORT, later=later).plan() == [true]
+
+
+def test_the_first_mirror_may_offer_late(reels: Reels) -> None:
+    """Others have offered in time, and are being asked for a manifest that does not come."""
+    whole = reels.make(None, 3, 3)
+    is_asked = asyncio.Event()
+
+    class Late(Fake):
+        async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+            await is_asked.wait()
+            await super().offers(reel, take)
+
+    def ask(manifest: ManifestId) -> None:
+        del manifest
+        is_asked.set()
+
+    first = Late("git://first/x", [whole], lambda manifest: reels.files[manifest])
+    stranger = Fake("git://seed/x", [reels.false(1, whole.pack_size + 1)], ask)
+    patience = Patience(offers=0.0, strangers=ENOUGH)
+    assert Scene(reels, [first, stranger], patience).plan() == [whole]
 
 
 def test_a_flood_of_false_offers(reels: Reels) -> None:

@@ -1,4 +1,5 @@
-"""Numbers of bytes as users write them, in git's configuration and on the command line.
+"""Numbers of bytes as users write them, in git's configuration and on the command line, and read
+them.
 
 Pure. Must not know what the bytes are for: whoever reads a setting says so in its own words.
 """
@@ -18,3 +19,11 @@ def parse_size(text: str) -> int | None:
     """
     found = _SIZE.fullmatch(text.strip())
     return None if found is None else int(float(found[1]) * (1 << _SHIFTS[found[2].lower()]))
+
+
+def show_bytes(count: float) -> str:
+    """Return a size in the units git uses, such as ``3.41 MiB``."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{int(count)} bytes"

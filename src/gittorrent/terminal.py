@@ -20,6 +20,7 @@ from collections import deque
 from typing import TYPE_CHECKING, TextIO
 
 from gittorrent.printable import Screening, paragraph, printable, screened
+from gittorrent.sizes import show_bytes
 
 if TYPE_CHECKING:
     from gittorrent.errors import GitTorrentError
@@ -204,14 +205,6 @@ def _rates(mirrors: tuple[MirrorFigures, ...]) -> str:
         for m in sorted(active, key=lambda m: -m.rate)
     )
     return f" | {shown}"
-
-
-def show_bytes(count: float) -> str:
-    """Return a size in the units git uses, such as ``3.41 MiB``."""
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= size:
-            return f"{count / size:.2f} {unit}"
-    return f"{int(count)} bytes"
 
 
 def show_duration(seconds: float) -> str:

@@ -50,9 +50,11 @@ def clone(person: Person, url: str, status: int, *fragments: str) -> str:
 
 def test_nobody_listens(person: Person) -> None:
     port = closed_port()
-    clone(person, f"gittorrent://127.0.0.1:{port}/project.git", 3, "cannot connect", str(port))
+    hint = "hint: check host and port, or try another mirror"
+    url = f"gittorrent://127.0.0.1:{port}/project.git"
+    clone(person, url, 3, "cannot connect", str(port), hint)
     url = f"gittorrent::http://127.0.0.1:{port}/project.git"
-    clone(person, url, 3, "cannot reach", str(port))
+    clone(person, url, 3, "cannot reach", str(port), hint)
 
 
 def test_unknown_host(person: Person) -> None:

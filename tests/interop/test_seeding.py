@@ -340,7 +340,7 @@ def test_the_remote_is_found_as_git_finds_it(
         person.git(*short).ok()
         person.git("clone", "gt:project.git", "c").ok()
         seed = ("seed", "c", "--port", "0", "--for", "0")
-        said = "seeding project: 1 reels held"
+        said = "seeding project: 1 reel held"
         assert said in person.gittorrent(*seed).ok().out
         assert said in person.gittorrent("seed", "c", "gt:project.git", *seed[2:]).ok().out
         person.git("-C", "c", "remote", "rename", "origin", "upstream").ok()

@@ -23,6 +23,7 @@ from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried, require_name
 from gittorrent.repository.publish import Author, Publisher
 from gittorrent.signing.keys import NoSigningKey, make_ssh_key, resolve_signer
+from gittorrent.sizes import show_bytes
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home, open_home
 
@@ -215,10 +216,8 @@ def _report(carried: Carried, done: Published, *, quiet: bool, as_json: bool) ->
     if quiet:
         return
     if done.changed or done.is_new:
-        size = sum(reel.manifest.pack_size for reel in done.reels)
-        click.echo(
-            f"published {done.name}: {count(done.changed, 'ref')} changed, {size} bytes of reels"
-        )
+        size = show_bytes(sum(reel.manifest.pack_size for reel in done.reels))
+        click.echo(f"published {done.name}: {count(done.changed, 'ref')} changed, {size} of reels")
     else:
         click.echo(f"{done.name} is published as it is: nothing new")
     click.echo(f"repository  {done.repository_id}")

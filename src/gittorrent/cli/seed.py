@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from gittorrent.cli.limits import peer_up_limit_option, up_limit_option
-from gittorrent.cli.output import StepProgress, json_option, quiet_option, verbose_option
+from gittorrent.cli.output import (
+    StepProgress,
+    count,
+    json_option,
+    quiet_option,
+    verbose_option,
+)
 from gittorrent.errors import GitTorrentError, UnreachableError, UsageError
 from gittorrent.git.remotes import remote_urls, url_of
 from gittorrent.git.repository import find_repository, read_config, require_complete
@@ -166,7 +172,7 @@ class _Running:
             click.echo(json.dumps({**_about(prepared), "port": self._port}))
         elif not self._quiet:
             click.echo(
-                f"seeding {prepared.name}: {len(prepared.held)} reels held,"
+                f"seeding {prepared.name}: {count(len(prepared.held), 'reel')} held,"
                 f" {len(prepared.built)} built, {prepared.impossible} not possible here"
             )
             git_dir = self._preparer.carried.layout.git_dir

@@ -12,10 +12,11 @@ import click
 from gittorrent.cli.output import count, json_option, list_unpublished, print_json, print_table
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.repository.unpublished import describe_unpublished, unpublished_refs
+from gittorrent.sizes import show_bytes
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.store.snapshot import read_snapshots
-from gittorrent.terminal import show_bytes, show_duration
+from gittorrent.terminal import show_duration
 
 
 @click.command()

@@ -38,6 +38,9 @@ MAX_ADDRESSES = 4
 """Addresses of one name that an ordinary fetch tries."""
 
 
+CHECK_HINT = "check host and port, or try another mirror"
+
+
 class CannotConnectError(UnreachableError):
     """A mirror's host does not resolve or does not accept connections."""
 
@@ -87,7 +90,9 @@ async def connect(
     try:
         found = await look_up(endpoint.host, endpoint.port, patience.look_up)
     except OSError as error:
-        raise CannotConnectError(f"cannot find host {endpoint.host}: {error}") from error
+        raise CannotConnectError(
+            f"cannot find host {endpoint.host}: {error}", hint=CHECK_HINT
+        ) from error
     reason = "it has no address"
     wanted = []
     for each in found:
@@ -103,7 +108,7 @@ async def connect(
         reason = _why(error)
     raise CannotConnectError(
         f"cannot connect to {endpoint.host} port {endpoint.port}: {reason}",
-        hint="check host and port, or try another mirror",
+        hint=CHECK_HINT,
     )
 
 
@@ -211,7 +216,7 @@ async def ask_for_list(
             await loop.sock_sendall(dialled.sock, service_request(MIRROR_LIST, endpoint))
             lines = await _read_lines(dialled.sock, endpoint)
     except TimeoutError as error:
-        raise CannotConnectError(f"{endpoint.url} does not answer") from error
+        raise CannotConnectError(f"{endpoint.url} does not answer", hint=CHECK_HINT) from error
     except OSError as error:
         raise _not_a_mirror(endpoint, str(error)) from error
     finally:

@@ -168,7 +168,7 @@ class Following:
             database.mirror_failed(self.claimed, url)
         wanted = self._candidates[0]
         if self.first is not wanted:
-            why = self._failures.get(wanted.url, "it takes long to answer")
+            why = self._failures.get(wanted.url, f"{wanted.url} takes long to answer")
             self._context.reporter.note(f"{why}; going on with {self.url}")
 
     def _begin_with(self, source: Source, opened: _Opened) -> None:

@@ -16,6 +16,7 @@ from gittorrent.errors import ProtocolError
 from gittorrent.ids import PushId
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.dialling import (
+    CHECK_HINT,
     CannotConnectError,
     NotAMirrorError,
     NotCarriedThereError,
@@ -287,7 +288,7 @@ async def fetch_list(client: HttpClient, endpoint: Endpoint) -> MirrorList:
             return parse_text(await _read_list(answer))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise CannotConnectError(
-            f"cannot reach {endpoint.url}: {error or 'it does not answer'}"
+            f"cannot reach {endpoint.url}: {error or 'it does not answer'}", hint=CHECK_HINT
         ) from error
 
 

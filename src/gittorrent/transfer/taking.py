@@ -19,6 +19,7 @@ from gittorrent.repository.cache import sweep_unattended
 from gittorrent.repository.indexing import feeding
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.reelstore import ReelStore, ReelStoreError
+from gittorrent.sizes import show_bytes
 from gittorrent.store.partial import PartialPack, expire
 from gittorrent.store.snapshot import Snapshot
 from gittorrent.transfer.mirror import WantedPack
@@ -126,8 +127,8 @@ class Taker:
             except LocalError as error:
                 reporter.note(f"{error}; downloading instead")
                 continue
-            size = signed.manifest.pack_size / (1 << 20)
-            reporter.note(f"took {size:.2f} MiB from {stored.pack}, without a download")
+            size = show_bytes(signed.manifest.pack_size)
+            reporter.note(f"took {size} from {stored.pack}, without a download")
             return True
         return False
 

@@ -23,6 +23,8 @@ from gittorrent.printable import Screening, paragraph, printable, screened
 from gittorrent.sizes import show_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gittorrent.errors import GitTorrentError
     from gittorrent.transfer.pack_download import DownloadFigures, MirrorFigures
 
@@ -33,6 +35,9 @@ MAX_UNSAID = 12
 """Details kept in case something fails: the last words of some mirrors."""
 
 _INTERVAL = 0.2
+
+_MEANT = 0.5
+"""Seconds that a download takes at least for its mean rate to say something."""
 
 _PIECE = re.compile("\r?[^\r]+|\r")
 """What may be written at once, see `ScreenedStream`."""
@@ -84,6 +89,7 @@ class TerminalReporter:
         quiet: whether to leave notes out.
         verbose: whether to show details as well.
         stream: where to write.
+        clock: tells the time in seconds, from wherever.
     """
 
     def __init__(
@@ -93,6 +99,7 @@ class TerminalReporter:
         quiet: bool = False,
         verbose: bool = False,
         stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.progress = progress
         self.quiet = quiet
@@ -101,7 +108,9 @@ class TerminalReporter:
         self._stream = stream or sys.stderr
         self._line_length = 0
         self._shown_at = 0.0
+        self._clock = clock
         self._name = ""
+        self._begun_at = 0.0
         self._faults: set[str] = set()
         self._screening = Screening()
 
@@ -128,15 +137,16 @@ class TerminalReporter:
         if name != self._name:
             self._end_line()
             self._name, self._faults = name, set()
+            self._begun_at = self._clock()
         for mirror in figures.mirrors:
             if mirror.fault and mirror.url not in self._faults:
                 self._faults.add(mirror.url)
                 self.note(f"{mirror.url} is out: {mirror.fault}")
         complete = figures.parts == figures.total
-        now = time.monotonic()
+        now = self._clock()
         if self.progress and (complete or now - self._shown_at >= _INTERVAL):
             self._shown_at = now
-            self._rewrite(_download_line(figures))
+            self._rewrite(_download_line(figures, now - self._begun_at))
         if complete:
             self._end_line()
             self._summary(figures)
@@ -183,13 +193,16 @@ class TerminalReporter:
             self.progress, self.quiet = False, True  # nobody reads it any more
 
 
-def _download_line(figures: DownloadFigures) -> str:
+def _download_line(figures: DownloadFigures, seconds: float) -> str:
+    """Return the line of a download that began so long ago: in the end with its mean rate."""
     share = 100 * figures.parts // max(1, figures.total)
-    rate = sum(mirror.rate for mirror in figures.mirrors)
     line = f"Receiving parts: {share:3d}% ({figures.parts}/{figures.total}), "
-    line += f"{show_bytes(figures.received)} | {show_bytes(rate)}/s"
+    line += show_bytes(figures.received)
     if figures.parts == figures.total:
-        return line + ", done."
+        mean = f" | {show_bytes(figures.received / seconds)}/s" if seconds >= _MEANT else ""
+        return f"{line}{mean}, done."
+    rate = sum(mirror.rate for mirror in figures.mirrors)
+    line += f" | {show_bytes(rate)}/s"
     if rate > 0:
         left = (figures.total - figures.parts) / max(1, figures.total) * figures.size / rate
         line += f" | {show_duration(left)} left"

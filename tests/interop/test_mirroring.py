@@ -182,7 +182,7 @@ def test_only_mirror_dies_and_comes_back(large: Carried, people: Callable[[str],
 
 def received(said: str) -> float:
     """Return the bytes of parts that came in a run, by the last line of progress."""
-    found = re.findall(r"100% \(\d+/\d+\), ([\d.]+) (bytes|KiB|MiB) \|", said)
+    found = re.findall(r"100% \(\d+/\d+\), ([\d.]+) (bytes|KiB|MiB)\b", said)
     number, unit = found[-1]
     return float(number) * {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20}[unit]
 

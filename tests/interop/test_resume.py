@@ -44,7 +44,7 @@ def url_of(served: Served, carried: Carried) -> str:
 
 def received(said: str) -> float:
     """Return the bytes of parts that came in the last download of a run; 0 if there was none."""
-    found = re.findall(r"100% \(\d+/\d+\), ([\d.]+) (bytes|KiB|MiB) \|", said)
+    found = re.findall(r"100% \(\d+/\d+\), ([\d.]+) (bytes|KiB|MiB)\b", said)
     number, unit = found[-1] if found else ("0", "bytes")
     return float(number) * {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20}[unit]
 

@@ -224,6 +224,19 @@ def test_git_configuration_chooses_the_ssh_key_and_program(tmp_path: Path) -> No
     assert not [line for line in seen if line.startswith("GIT_")]
 
 
+@needs_ssh
+@pytest.mark.parametrize(("name", "is_known"), [("ssh-keygen", True), ("sign-by-vault", False)])
+def test_only_ssh_keygen_is_told_to_be_silent(tmp_path: Path, name: str, is_known: bool) -> None:
+    path = ssh_key(tmp_path, "ed25519")
+    words, program = tmp_path / "words", tmp_path / name
+    program.write_text(f'#!/bin/sh\necho "$*" >{words}\nexec {shutil.which("ssh-keygen")} "$@"\n')
+    program.chmod(0o755)
+    config = {"gpg.format": "ssh", "gpg.ssh.program": str(program)}
+    resolve_signer(str(path), config).sign(MESSAGE)
+    silent = "-q " if is_known else ""
+    assert words.read_text() == f"{silent}-Y sign -n git -f {path}\n"
+
+
 @pytest.mark.parametrize(
     ("spec", "config"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 
+import pytest
+
 from gittorrent.terminal import ScreenedStream, TerminalReporter
 from gittorrent.transfer.pack_download import DownloadFigures, MirrorFigures
 
@@ -36,6 +38,18 @@ def test_neither_faults_nor_phases_nor_places_break_a_line() -> None:
     for line in said.split("\n"):
         assert not line.startswith("hint")
         assert not {"\x1b", "\u009b", "\u202e"} & set(line)
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(4.0, " | 2.00 MiB/s"), (0.1, "")])
+def test_a_download_ends_with_its_mean_rate(seconds: float, rate: str) -> None:
+    stream = io.StringIO()
+    times = [100.0, 100.0, 100.0 + seconds]
+    made = TerminalReporter(progress=True, stream=stream, clock=lambda: times.pop(0))
+    idle = (MirrorFigures("git://one/x", 0.0, 4, 8 << 20, ""),)
+    made.downloading("name", DownloadFigures(0, 4, 8 << 20, 0, idle))
+    made.downloading("name", DownloadFigures(4, 4, 8 << 20, 8 << 20, idle))
+    line = stream.getvalue().split("\n")[0].rpartition("\r")[2]
+    assert line.rstrip() == f"Receiving parts: 100% (4/4), 8.00 MiB{rate}, done."
 
 
 def test_what_git_says_is_shown_as_it_comes() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -48,16 +48,23 @@ def list_unpublished(refs: Iterable[Unpublished]) -> list[dict[str, str]]:
 
 
 class StepProgress:
-    """Shows phases that count something, on one line that is rewritten; only on terminals.
+    """Shows phases that count something, each on one line that is rewritten; only on terminals.
+
+    A phase that others follow is complete. Its line is ended at once when all is counted, since
+    whoever asks for a passphrase next writes to the same terminal.
 
     Args:
         quiet: whether to show nothing.
+        stream: where to write; standard error by default.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._shown = not quiet and sys.stderr.isatty()
+    def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._shown = not quiet and self._stream.isatty()
         self._phase = ""
         self._last = -1
+        self._total = 0
+        self._is_open = False
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` are done in ``phase``."""
@@ -66,16 +73,25 @@ class StepProgress:
         share = 100 * done // total if total else 0
         if phase == self._phase and share == self._last:
             return
-        if self._phase and phase != self._phase:
-            click.echo("", err=True)
-        self._phase, self._last = phase, share
-        click.echo(f"\r{phase.capitalize()}: {share:3d}% ({done}/{total})", err=True, nl=False)
+        if self._is_open and phase != self._phase:
+            self._write(self._total)
+        self._phase, self._last, self._total = phase, share, total
+        self._write(done)
 
     def close(self) -> None:
         """End the line."""
-        if self._phase:
-            click.echo("", err=True)
-            self._phase = ""
+        if self._is_open:
+            self._stream.write("\n")
+            self._stream.flush()
+        self._phase, self._is_open = "", False
+
+    def _write(self, done: int) -> None:
+        total = self._total
+        share = 100 * done // total if total else 0
+        self._is_open = share < 100
+        end = "" if self._is_open else ", done.\n"
+        self._stream.write(f"\r{self._phase.capitalize()}: {share:3d}% ({done}/{total}){end}")
+        self._stream.flush()
 
 
 def with_progress(quiet: bool, work: Callable[[StepProgress], Any]) -> Any:

@@ -140,7 +140,9 @@ def build_reel(
         meter = _Meter(plan, progress)
         packs = _encode(git, plan, object_format, processes or os.cpu_count() or 1, meter)
     progress("joining", 0, plan.objects)
-    return _join(plan, packs, object_format, work / "reel.pack")
+    joined = _join(plan, packs, object_format, work / "reel.pack")
+    progress("joining", plan.objects, plan.objects)
+    return joined
 
 
 def plan_reel(

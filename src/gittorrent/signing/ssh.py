@@ -60,7 +60,9 @@ class SshSigner(Struct, frozen=True):
         return checked(data, message, self)
 
     def _sign(self, message: bytes, which: list[str]) -> bytes:
-        command = [self.program, "-Y", "sign", "-n", "git", *which]
+        # Silent, as to what it signs; other programs are only known to take what git says to them.
+        silent = ["-q"] if Path(self.program).name == SSH_KEYGEN else []
+        command = [self.program, *silent, "-Y", "sign", "-n", "git", *which]
         done = run(command, given=message, talk=True)
         if done.returncode != 0:
             raise SigningFailed(

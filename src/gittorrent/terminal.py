@@ -105,6 +105,8 @@ class TerminalReporter:
         self.quiet = quiet
         self.verbose = verbose
         self._unsaid: deque[str] = deque(maxlen=MAX_UNSAID)
+        self._said: set[str] | None = None
+        self._said_before: set[str] = set()
         self._stream = stream or sys.stderr
         self._line_length = 0
         self._shown_at = 0.0
@@ -116,9 +118,15 @@ class TerminalReporter:
 
     def note(self, text: str) -> None:
         """Say something worth a line."""
-        if not self.quiet:
+        if self._said is not None:
+            self._said.add(text)
+        if not self.quiet and text not in self._said_before:
             self._end_line()
             self._write(f"gittorrent: {paragraph(text)}\n")
+
+    def begin_round(self) -> None:
+        """Do the same work once more: a note of the last round that still holds is not repeated."""
+        self._said_before, self._said = self._said or set(), set()
 
     def detail(self, text: str) -> None:
         """Say something if all is wanted, or else keep it for `explain`."""

@@ -25,6 +25,17 @@ def test_details_are_for_whoever_wants_all() -> None:
     assert said(reporter, stream) == ["gittorrent: a", "gittorrent: c"]
 
 
+def test_what_holds_round_after_round_is_said_once() -> None:
+    stream = io.StringIO()
+    reporter = TerminalReporter(stream=stream)
+    for notes in (["a is gone"], ["a is gone", "b is gone"], ["b is gone"], [], ["b is gone"]):
+        reporter.begin_round()
+        for note in notes:
+            reporter.note(note)
+    shown = ["gittorrent: a is gone", "gittorrent: b is gone", "gittorrent: b is gone"]
+    assert said(reporter, stream) == shown
+
+
 def test_what_was_not_said_explains_a_failure_once() -> None:
     stream = io.StringIO()
     reporter = TerminalReporter(stream=stream)

@@ -95,18 +95,21 @@ async def _mirror(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    first = True
+    first, failed = True, False
     while True:
+        reporter.begin_round()
         try:
             done = await mirroring.update(name)
         except GitTorrentError as error:
             if once or first:
                 raise
-            reporter.note(f"{error}; trying again in {interval:.0f} seconds")
+            failed = True
+            reporter.note(f"{error}; trying again every {interval:.0f} seconds")
         else:
             reporter.close()
-            if first or done.changed:
+            if first or failed or done.changed:
                 _report(done, quiet=quiet, as_json=as_json)
+            failed = False
             _tidy(done, wait=once)
         if once:
             return

@@ -13,6 +13,8 @@ from support import bulk, gitcmd, nodes
 from support.nodes import Served
 from support.programs import GITS, Person, somebody
 
+IDENTITY = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+
 
 def places(served: Served, name: str = "project") -> dict[str, str]:
     git = f"gittorrent://{served.git.removeprefix('git://')}/{name}.git"
@@ -118,6 +120,40 @@ def test_fetching_goes_on_as_it_began(
     else:
         assert missing(clone)
     assert (clone / "n1").read_text() == "1\n"
+
+
+@pytest.mark.parametrize("git", GITS)
+@pytest.mark.parametrize("way", ["git", "http"])
+@pytest.mark.parametrize("extent", ["--depth=1", "--filter=blob:none", "foreign"])
+def test_annotated_tags_are_followed_without_reels(
+    live: tuple[Carried, Served],
+    owner_key: Signer,
+    tmp_path: Path,
+    git: str,
+    way: str,
+    extent: str,
+) -> None:
+    """As git does by itself: of what was fetched, and of nothing else."""
+    carried, served = live
+    source, url = carried.layout.git_dir, places(served)[way]
+    user = somebody(tmp_path / "user", git)
+    clone = user.root / "c"
+    if extent == "foreign":
+        gitcmd.git(tmp_path, "init", "-q", str(clone))
+        gitcmd.git(clone, *IDENTITY, "commit", "-q", "--allow-empty", "-m", "own history")
+        user.git("remote", "add", "-t", "main", "origin", url, cwd=clone).ok()
+    else:
+        user.git("clone", "-q", extent, "--single-branch", url, "c").ok()
+    main = nodes.add_commit(source, "refs/heads/main", "released", b"1")
+    side = nodes.add_commit(source, "refs/heads/side", "aside", b"2")
+    gitcmd.git(source, *IDENTITY, "tag", "-a", "-m", "release", "v9", main)
+    gitcmd.git(source, *IDENTITY, "tag", "-a", "-m", "other", "aside", side)
+    nodes.publish(source, owner_key, None)
+    user.git("fetch", cwd=clone).ok()
+    refs = gitcmd.refs(clone)
+    assert refs[b"refs/tags/v9"] == gitcmd.refs(source)[b"refs/tags/v9"]
+    assert b"refs/tags/aside" not in refs
+    gitcmd.git(clone, "fsck", "--strict")
 
 
 def test_forged_tip_is_refused_in_a_shallow_clone(

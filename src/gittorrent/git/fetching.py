@@ -113,6 +113,7 @@ _SWITCHES = {
     "update-shallow": "--update-shallow",
     "from-promisor": "--from-promisor",
     "refetch": "--refetch",
+    "followtags": "--include-tag",
 }
 
 

@@ -16,8 +16,10 @@ CAPABILITIES = ("fetch", "option", "check-connectivity", "object-format", "conne
 """What git is told this helper can do."""
 
 _VALUED = frozenset({"depth", "filter", "deepen-since"})
-_SWITCHES = frozenset({"deepen-relative", "update-shallow", "from-promisor", "refetch"})
-_ACCEPTED = frozenset({"followtags", "cloning", "check-connectivity", "object-format", "progress"})
+_SWITCHES = frozenset(
+    {"deepen-relative", "update-shallow", "from-promisor", "refetch", "followtags"}
+)
+_ACCEPTED = frozenset({"cloning", "check-connectivity", "object-format", "progress"})
 
 
 class HelperProtocolError(GitTorrentError):

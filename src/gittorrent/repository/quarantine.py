@@ -25,7 +25,7 @@ from gittorrent.git.repository import read_config
 from gittorrent.ids import Oid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from gittorrent.git.fetching import FetchOptions
@@ -91,12 +91,15 @@ class Quarantine:
         self._borrows = borrows
         self.room = room
 
-    def check(self, wants: Sequence[Oid], options: FetchOptions) -> None:
+    def check(
+        self, wants: Sequence[Oid], options: FetchOptions, welcome: Collection[Oid] = ()
+    ) -> None:
         """Prove that what was wanted is there, and drop what was not.
 
         Args:
             wants: the ids asked for.
             options: how they were asked for.
+            welcome: annotated tags that may have come besides; then what they reach has to be here.
 
         Raises:
             IncompleteSourceError: it is not all there.
@@ -106,6 +109,7 @@ class Quarantine:
         for want, found in zip(wants, present, strict=True):
             if found is None:
                 raise IncompleteSourceError(f"it did not send {want}")
+        wants = [*wants, *self._tags_that_came(welcome)]
         # Where the boundary moves, what comes lies behind what the refs reach.
         skips_known = self._borrows and not options.moves_boundary and not options.has("refetch")
         count = self._required(wants, options, skips_known).count()
@@ -153,6 +157,16 @@ class Quarantine:
 
     def _packs(self) -> list[Path]:
         return sorted((self.room.directory / "objects" / "pack").glob("pack-*.pack"))
+
+    def _tags_that_came(self, welcome: Collection[Oid]) -> list[Oid]:
+        """Return the annotated tags among some ids that this fetch brought."""
+        found_here = history.describe(self.room, welcome)
+        tags = [found.oid for found in found_here if found is not None and found.kind == "tag"]
+        if not (tags and self._borrows):
+            return tags
+        with scratch.borrowing(self._layout.objects, self._format) as git:
+            before = history.describe(git, tags)
+        return [oid for oid, known in zip(tags, before, strict=True) if known is None]
 
     def _check_boundary(self, wants: Sequence[Oid], options: FetchOptions) -> None:
         """Refuse places where history is cut off that nobody asked for, new ones and old ones."""

@@ -21,7 +21,7 @@ from gittorrent.transfer.dialling import judged_addresses
 from gittorrent.transfer.working import stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from gittorrent.git.fetching import FetchOptions
     from gittorrent.ids import ObjectFormat, Oid, RefName
@@ -86,6 +86,7 @@ class OrdinaryFetch:
         wants: Sequence[Wanted],
         options: FetchOptions,
         *,
+        welcome: Collection[Oid] = (),
         borrows: bool = True,
     ) -> Source:
         """Bring what is wanted with all that it reaches.
@@ -94,6 +95,7 @@ class OrdinaryFetch:
             sources: mirrors, the best first.
             wants: what to bring.
             options: how.
+            welcome: ids of annotated tags that may come besides, with all that they reach.
             borrows: whether what the repository holds is taken for granted.
 
         Returns:
@@ -115,7 +117,7 @@ class OrdinaryFetch:
                 if isinstance(failures.get(source.url), TrustError):
                     continue  # time makes no liar honest
                 try:
-                    await self._fetch_from(source, wants, options, bounds, borrows)
+                    await self._fetch_from(source, wants, options, bounds, welcome, borrows)
                 except LocalError:
                     raise
                 except GitTorrentError as error:
@@ -138,6 +140,7 @@ class OrdinaryFetch:
         wants: Sequence[Wanted],
         options: FetchOptions,
         bounds: Bounds,
+        welcome: Collection[Oid],
         borrows: bool,
     ) -> None:
         """Try one mirror, at each of its addresses that may be contacted until one answers."""
@@ -147,7 +150,7 @@ class OrdinaryFetch:
         for number, address in enumerate(addresses, start=1):
             try:
                 seen = self._as_git_sees(source, address)
-                await stoppable(self._bring, seen, wants, options, bounds, borrows)
+                await stoppable(self._bring, seen, wants, options, bounds, welcome, borrows)
             except FetchFailedError as error:
                 # Another address of the same mirror helps where this one does not answer at all.
                 if number == len(addresses) or error.broken is not None:
@@ -172,6 +175,7 @@ class OrdinaryFetch:
         wants: Sequence[Wanted],
         options: FetchOptions,
         bounds: Bounds,
+        welcome: Collection[Oid],
         borrows: bool,
     ) -> None:
         """Fetch from one mirror, prove and install; blocks."""
@@ -186,7 +190,7 @@ class OrdinaryFetch:
             else:
                 fetch_pack(room, source, oids, options, guarded, fsck=fsck)
             try:
-                apart.check(oids, options)
+                apart.check(oids, options, welcome)
             except IncompleteSourceError as error:
                 raise IncompleteSourceError(
                     f"{source.url} cannot be fetched from: {error}",

@@ -156,11 +156,17 @@ class Updater:
             self._acquisition.sources(self._log),
             wants,
             update.options,
+            welcome=self._tags() if update.options.has("followtags") else (),
             borrows=not update.doubtful and not update.options.has("refetch"),
         )
         self._acquisition.served(self._log, source)
         push = None if brought is None else brought.push
         return Brought(push, is_proved=not is_limited)
+
+    def _tags(self) -> list[Oid]:
+        """Return what the tags point to; git follows those whose annotated objects came along."""
+        refs = self._log.refs.items()
+        return list(dict.fromkeys(oid for ref, oid in refs if ref.startswith(b"refs/tags/")))
 
     async def _bring_reels(self, update: Update) -> Brought | None:
         """Bring what reels have; a manifest for the wrong objects leaves all to the fetch."""

@@ -23,6 +23,7 @@ from support.repositories import Builder
 
 ALL = FetchOptions()
 FORMATS = ["sha1", "sha256"]
+IDENTITY = ("-c", "user.name=A", "-c", "user.email=a@example.org")
 
 
 @pytest.fixture(params=FORMATS)
@@ -113,6 +114,45 @@ def test_what_nobody_asked_for_stays_behind(source: Builder, layout: Layout) -> 
         apart.check([tip_of(source)], ALL)
         apart.install()
     assert held(layout) == set(wanted)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_annotated_tags_that_are_welcome_may_come_along(
+    source: Builder, layout: Layout, is_whole: bool
+) -> None:
+    wanted = names_of(source, "refs/heads/main")
+    for name in ("welcome", "stranger"):
+        gitcmd.git(source.git_dir, *IDENTITY, "tag", "-a", "-m", name, name, "refs/heads/main")
+    grow(source, 1, branch="other", name="g")
+    gitcmd.git(source.git_dir, *IDENTITY, "tag", "-a", "-m", "x", "aside", "refs/heads/other")
+    tags = [tip_of(source, f"refs/tags/{name}") for name in ("welcome", "aside", "stranger")]
+    came = [*wanted, tags[0], tags[2], *(() if is_whole else (tags[1],))]
+    with opened(layout, source) as apart:
+        put(apart, source, came)
+        if not is_whole:
+            with pytest.raises(IncompleteSourceError):
+                apart.check([tip_of(source)], ALL, tags[:2])
+            return
+        apart.check([tip_of(source)], ALL, tags[:2])
+        apart.install()
+    assert held(layout) == {*wanted, tags[0]}
+
+
+def test_a_tag_that_was_here_already_proves_and_spoils_nothing(
+    source: Builder, layout: Layout
+) -> None:
+    """Its history may be cut off here: then it is none of this fetch's business."""
+    gitcmd.git(source.git_dir, *IDENTITY, "tag", "-a", "-m", "x", "aside", "refs/heads/main")
+    tag = tip_of(source, "refs/tags/aside")
+    with opened(layout, source) as apart:
+        put(apart, source, [tag])
+        apart.install()
+    with opened(layout, source) as apart:
+        names = names_of(source, "refs/heads/main~1")
+        put(apart, source, names)
+        apart.check([tip_of(source, "refs/heads/main~1")], ALL, [tag])
+        apart.install()
+    assert held(layout) == {*names, tag}
 
 
 def test_nothing_is_taken_for_granted_where_objects_are_missing(

@@ -374,6 +374,13 @@ def test_disk_full_under_the_clone(large: Carried, tmp_path: Path, person: Perso
         assert "), 0 bytes" in done.err
 
 
+def test_more_than_the_user_allows(large: Carried, tmp_path: Path, person: Person) -> None:
+    """Nobody's fault: neither the owner's, who is not to be told, nor the mirrors'."""
+    person.git("config", "--global", "gittorrent.maxSize", "600K").ok()
+    with nodes.serving(large, home=nodes.make_home(tmp_path / "node")) as served:
+        clone(person, url_of(served), 7, "more than the 600.00 KiB allowed", "gittorrent.maxSize")
+
+
 def test_home_that_cannot_be_made(person: Person, project_node: Served) -> None:
     person.node.parent.joinpath("node").write_text("a file\n")
     clone(person, url_of(project_node), 7, "cannot make", "GITTORRENT_HOME")

@@ -292,7 +292,7 @@ def test_the_size_is_bounded_as_it_arrives(
         else:
             done = person.gittorrent("mirror", url_at(liar.at), "--once")
     assert done.status != 0
-    assert "more than the 2 MiB allowed" in done.err
+    assert "more than the 2.00 MiB allowed" in done.err
     assert "gittorrent.maxSize" in done.err
     assert sent < 400, "it was cut off on the way"
     left = sum(p.stat().st_size for p in person.root.rglob("*") if p.is_file())

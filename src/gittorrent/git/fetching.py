@@ -18,6 +18,7 @@ from gittorrent.errors import UnreachableError
 from gittorrent.git import environment
 from gittorrent.git.guarded import Broken
 from gittorrent.git.runner import executable
+from gittorrent.sizes import show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -227,7 +228,7 @@ def _judge(source: FetchSource, guarded: Guarded, outcome: Outcome) -> None:
     bounds = guarded.bounds
     why = {
         Broken.SILENT: f"too little came of it for {bounds.silence:.0f} seconds",
-        Broken.TOO_LARGE: f"it sends more than the {bounds.max_bytes >> 20} MiB allowed",
+        Broken.TOO_LARGE: f"it sends more than the {show_bytes(bounds.max_bytes)} allowed",
         Broken.MEMORY: "it makes git need too much memory",
         Broken.STOPPED: "interrupted",
         None: _complaint(outcome),

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gittorrent.errors import TrustError
+from gittorrent.errors import LocalError, TrustError
 from gittorrent.reel.path import ReelOffer
+from gittorrent.sizes import show_bytes
 from gittorrent.transfer.following import Following
 from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.neighbours import Neighbours
@@ -148,9 +149,9 @@ class Acquisition:
         planned = await planner.plan(have)
         total = sum(signed.manifest.pack_size for _, signed in planned)
         if total > self._context.max_bytes:
-            raise TrustError(
-                f"the repository's packs come to {total >> 20} MiB, more than the"
-                f" {self._context.max_bytes >> 20} MiB allowed",
+            raise LocalError(
+                f"the repository's packs come to {show_bytes(total)}, more than the"
+                f" {show_bytes(self._context.max_bytes)} allowed",
                 hint="raise gittorrent.maxSize if that is right",
             )
         return planned

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import UsageError
+from gittorrent.sizes import parse_size
 from gittorrent.transfer.context import MAX_REPOSITORY_BYTES
-from gittorrent.transfer.limiter import parse_rate
 from gittorrent.transfer.neighbours import Sharing
 
 if TYPE_CHECKING:
@@ -53,18 +53,18 @@ def read_settings(config: Mapping[str, str]) -> Settings:
     """Read the settings out of git's configuration (keys in lower case).
 
     Raises:
-        RateError: a size is malformed.
+        UsageError: one of them is malformed.
     """
-    size = config.get("gittorrent.maxsize")
+    size = _size(config, "gittorrent.maxSize")
     return Settings(
         allow_unverified=config.get("gittorrent.allowunverified", "").lower() in _TRUE,
-        max_bytes=MAX_REPOSITORY_BYTES if size is None else parse_rate(size),
+        max_bytes=MAX_REPOSITORY_BYTES if size is None else size,
         seed_seconds=_seconds(config.get("gittorrent.seedtime", "0")),
         sharing=Sharing(
             _port(config.get("gittorrent.listen", "auto")),
-            _limit(config.get("gittorrent.uplimit")),
-            _limit(config.get("gittorrent.downlimit")),
-            _limit(config.get("gittorrent.peeruplimit")),
+            _size(config, "gittorrent.upLimit"),
+            _size(config, "gittorrent.downLimit"),
+            _size(config, "gittorrent.peerUpLimit"),
         ),
         use_node=config.get("gittorrent.usenode", "").lower() not in _FALSE,
     )
@@ -86,5 +86,12 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
-def _limit(text: str | None) -> int | None:
-    return None if text is None else parse_rate(text)
+def _size(config: Mapping[str, str], name: str) -> int | None:
+    """Return how many bytes a setting allows; None if it is not set."""
+    text = config.get(name.lower())
+    if text is None:
+        return None
+    size = parse_size(text)
+    if not size:
+        raise UsageError(f"{name} is {text!r}", hint="write bytes, with K, M or G: 500K, 2M")
+    return size

@@ -291,12 +291,30 @@ def test_the_size_is_bounded_as_it_arrives(
             done = person.git(*words, cwd=person.root / "c")
         else:
             done = person.gittorrent("mirror", url_at(liar.at), "--once")
-    assert done.status != 0
+    assert done.status == (128 if command == "clone" else 7)
     assert "more than the 2.00 MiB allowed" in done.err
     assert "gittorrent.maxSize" in done.err
     assert sent < 400, "it was cut off on the way"
     left = sum(p.stat().st_size for p in person.root.rglob("*") if p.is_file())
     assert left < 1 << 20
+
+
+def test_who_sends_too_much_is_asked_once(bare: Carried, honest: Served, person: Person) -> None:
+    """Two such mirrors cost twice the size that is allowed, and not more for being two."""
+    tip = gitcmd.text(bare.layout.git_dir, "rev-parse", "refs/heads/main")
+    person.git("config", "--global", "gittorrent.maxSize", "1M").ok()
+
+    def endless() -> Iterator[tuple[str, bytes]]:
+        while True:
+            yield liars.junk(1 << 18)
+
+    manner = liars.of_pack(tip, endless, 4000)
+    with front(honest.git_address, manner) as other:
+        with front(honest.git_address, manner, f"git://{other.at}/project.git") as liar:
+            done = person.git("clone", url_at(liar.at), "c").failed(128, "gittorrent.maxSize")
+            assert done.err.count("more than the 1.00 MiB allowed") >= 2
+            for each in (liar, other):
+                assert each.asked.count("git-upload-pack") == 1
 
 
 # --- nothing at all ------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, LocalError, TrustError
 from gittorrent.git.fetching import FetchFailedError, FetchSource, fetch_over_http, fetch_pack
-from gittorrent.git.guarded import Bounds, Guarded
+from gittorrent.git.guarded import Bounds, Broken, Guarded
 from gittorrent.repository.index_settings import index_settings
 from gittorrent.repository.quarantine import Extent, IncompleteSourceError, quarantine
 from gittorrent.transfer.dialling import judged_addresses
@@ -44,6 +44,10 @@ class Wanted(Struct, frozen=True):
 
     oid: Oid
     name: RefName
+
+
+class TooLargeError(LocalError):
+    """More would have come than the user allows."""
 
 
 class OrdinaryFetch:
@@ -102,6 +106,7 @@ class OrdinaryFetch:
             Who gave it.
 
         Raises:
+            TooLargeError: whoever was asked sends more than the user allows.
             IncompleteSourceError: one sent less than it should, and no other was better.
             FetchFailedError: none of them gave it; says why each did not.
         """
@@ -114,8 +119,8 @@ class OrdinaryFetch:
             rounds.insert(0, impatient)
         for bounds in rounds:
             for source in sources:
-                if isinstance(failures.get(source.url), TrustError):
-                    continue  # time makes no liar honest
+                if _is_final(failures.get(source.url)):
+                    continue
                 try:
                     await self._fetch_from(source, wants, options, bounds, welcome, borrows)
                 except LocalError:
@@ -127,6 +132,9 @@ class OrdinaryFetch:
                         tell(f"{source.url} is left out: {error}")
                 else:
                     return source
+        if failures and all(map(_is_too_large, failures.values())):
+            said = "; ".join(map(str, failures.values()))
+            raise TooLargeError(said, hint="raise gittorrent.maxSize if that is right")
         if len(failures) == 1:
             raise next(iter(failures.values()))
         said = "; ".join(map(str, failures.values())) or "no mirror to fetch from"
@@ -197,3 +205,12 @@ class OrdinaryFetch:
                     hint="tell whoever runs it; another mirror may be complete",
                 ) from error
             apart.install()
+
+
+def _is_too_large(error: GitTorrentError | None) -> bool:
+    return isinstance(error, FetchFailedError) and error.broken is Broken.TOO_LARGE
+
+
+def _is_final(error: GitTorrentError | None) -> bool:
+    """Tell whether a mirror need not be asked again: time makes no liar honest, nor much little."""
+    return isinstance(error, TrustError) or _is_too_large(error)

@@ -18,7 +18,7 @@ from gittorrent.signing.keys import Signer
 from gittorrent.wire import pktline
 from support import gitcmd, hostile, nodes
 from support.nodes import Served
-from support.programs import GITS, Done, Person, serve, somebody
+from support.programs import GITS, Done, Person, serve, somebody, wait_until
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\u009b31m\u202e\u2066\u200b\u2028[link=http://x]:smile:"
 EVIL_BYTES = EVIL.encode() + b"\xff\x9b"
@@ -177,8 +177,9 @@ def test_the_log_of_a_node(project: Carried, person: Person) -> None:
                     caller.sendall(pktline.encode(service + b" " + path + b"\0host=h\0"))
                     while caller.recv(1 << 16):
                         pass
-            said = daemon.running.err
-        assert "owned" in said
+            # Nobody waits for whoever reads the log, so it may come a moment later.
+            wait_until(lambda: "owned" in daemon.running.err, "the node has said so")
+        said = daemon.running.err
         assert_harmless(Done((style,), 0, "", said))
         if style == "json":
             assert said.isascii()

@@ -221,6 +221,9 @@ class Receiver:
             indexer.abandon()
             raise
         self.take_indexed(signed, wire, indexed, tips)
+        if signed.manifest.start is None and wire.exists() and not wire.samefile(indexed.path):
+            # Git wrote a pack of its own, of the same bytes; the one that may be shared serves.
+            wire.replace(indexed.path)
 
     def take_small(self, signed: SignedManifest, wire: Path) -> None:
         """Unpack a small reel that is complete.

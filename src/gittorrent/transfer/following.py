@@ -83,6 +83,7 @@ class Following:
         self._first: Source | None = None
         self._candidates: list[Source] = []
         self._failures: dict[str, GitTorrentError] = {}
+        self._counted: set[str] = set()
         self._hurries = True
         self.first_contact = False
 
@@ -100,7 +101,7 @@ class Following:
     @property
     def object_format(self) -> ObjectFormat:
         """Of the repository, by the newest push of the list."""
-        return _format_of(self.mirror_list)
+        return _format_of(self.mirror_list, self.url)
 
     @property
     def first(self) -> Source:
@@ -145,15 +146,24 @@ class Following:
 
     def _known_mirrors(self) -> list[Source]:
         """Return whom to ask for the log: who was named, then those this machine knows."""
-        context, location = self._context, self._location
+        location = self._location
         found = [] if location.endpoint is None else [named(location.endpoint)]
-        repository = location.expected or context.database.known_url(location.url)
+        repository = location.expected or self._context.database.known_url(location.url)
         if repository is not None:
-            now = int(context.clock())
-            found += known_here(
-                repository, context.database, context.home, now, own_node=context.ask_own_node
-            )
+            found += self._known_here(repository)
         return [each for each in unique(found) if each.endpoint is not None][:MAX_CANDIDATES]
+
+    def _known_here(self, repository: RepositoryId) -> list[Source]:
+        context = self._context
+        now = int(context.clock())
+        return known_here(
+            repository, context.database, context.home, now, own_node=context.ask_own_node
+        )
+
+    @property
+    def _left(self) -> list[Source]:
+        """The mirrors that did not fail yet, the first one among them."""
+        return [source for source in self._candidates if source.url not in self._failures]
 
     async def _open_next(self) -> None:
         """Open the best mirror that did not fail yet.
@@ -161,11 +171,12 @@ class Following:
         Raises:
             GitTorrentError: none is left, or none answers.
         """
-        left = [source for source in self._candidates if source.url not in self._failures]
-        self._begin_with(*await first_to_answer(left, self._open, self._failures, _hang_up))
+        opened = await first_to_answer(self._left, self._open, self._failures, _hang_up)
+        self._begin_with(*opened)
         database = self._context.database
-        for url in self._failures:
+        for url in self._failures.keys() - self._counted:
             database.mirror_failed(self.claimed, url)
+        self._counted.update(self._failures)
         wanted = self._candidates[0]
         if self.first is not wanted:
             why = self._failures.get(wanted.url, f"{wanted.url} takes long to answer")
@@ -185,7 +196,7 @@ class Following:
         async with ahead as calling:
             found, kind = await ask_list(endpoint, source.trusted, patience)
             self._check_identity(source, found.repository_id)
-            _format_of(found)
+            _format_of(found, source.url)
             return found, kind, await self._neighbours.call(endpoint, source.trusted, calling)
 
     def _check_identity(self, source: Source, claimed: RepositoryId) -> None:
@@ -263,9 +274,11 @@ class Following:
 
         The one the user named is gone, and of those that stand in for it some may be behind.
         """
-        others = [s for s in self._candidates if s.url not in {self.url, *self._failures}]
+        others = [source for source in self._left if source.url != self.url]
         for source, found in await all_that_answer(others, self._list_of):
-            if found.repository_id != log.repository or found.latest in (None, *log.ids):
+            if found.repository_id != log.repository:
+                continue
+            if found.latest is None or found.latest in log:
                 continue
             newer = store.open()
             try:
@@ -292,8 +305,7 @@ class Following:
     @property
     def _is_last(self) -> bool:
         """Whether nobody is left to turn to if the first mirror fails."""
-        left = [source for source in self._candidates if source.url not in self._failures]
-        return not left or (len(left) == 1 and left[0] is self._first)
+        return all(source is self._first for source in self._left)
 
     async def _follow(self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat) -> None:
         """Continue the log by what the first mirror has."""
@@ -351,12 +363,7 @@ class Following:
 
     def sources(self, log: VerifiedLog) -> list[Source]:
         """Return the mirrors for an ordinary fetch, the first one first; ssh ones come last."""
-        context = self._context
-        now = int(context.clock())
-        known = known_here(
-            log.repository, context.database, context.home, now, own_node=context.ask_own_node
-        )
-        found = unique([*self._listed(log), *known])
+        found = unique([*self._listed(log), *self._known_here(log.repository)])
         usable = [source for source in found if source.url not in self._failures]
         usable.sort(key=lambda source: source.endpoint is None)
         return usable[:MAX_CANDIDATES]
@@ -377,8 +384,8 @@ async def _nothing() -> AsyncIterator[None]:
     yield
 
 
-def _format_of(found: MirrorList) -> ObjectFormat:
+def _format_of(found: MirrorList, url: str) -> ObjectFormat:
     object_format = None if found.latest is None else format_of(found.latest)
     if object_format is None:
-        raise UnreachableError("it has no push yet")
+        raise UnreachableError(f"{url} has no push yet")
     return object_format

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gittorrent.cli.output import json_option, print_json
+from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.printable import printable
 from gittorrent.push.commit import entry_time
 from gittorrent.push.log import VerifiedLog, changes_between
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("repository", type=click.Path(path_type=Path), default=".")
+@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
 @json_option
 def log(repository: Path, as_json: bool) -> None:
     """Show a carried repository's push log, newest first, verified from the beginning.
 
     \b
-    Example:
+    Examples:
+      gittorrent log project
       gittorrent log /srv/git/project.git
     """
     entries = _entries(open_carried(repository))

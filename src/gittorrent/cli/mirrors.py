@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from gittorrent.cli.output import json_option, print_json, print_table
+from gittorrent.cli.repositories import carried_row
+from gittorrent.errors import UsageError
 from gittorrent.interruptions import run
-from gittorrent.transfer.location import parse_location
+from gittorrent.node.services import auth_lines
+from gittorrent.repository.carried import Carried, object_format_of
+from gittorrent.store.database import Database
+from gittorrent.store.home import open_home
+from gittorrent.transfer.location import is_url, parse_location
 from gittorrent.transfer.opening import ask_list
+from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList
+
+if TYPE_CHECKING:
+    from gittorrent.store.database import CarriedRow
 
 
 @click.command()
-@click.argument("url")
+@click.argument("place", metavar="URL_OR_REPOSITORY")
 @json_option
-def mirrors(url: str, as_json: bool) -> None:
+def mirrors(place: str, as_json: bool) -> None:
     """List the mirrors that the mirror at URL knows, as it last found them.
 
+    For a repository that is carried here (its name, id or path), those that this node knows.
+
     \b
-    Example:
+    Examples:
       gittorrent mirrors gittorrent://mirror.example.org/project.git
+      gittorrent mirrors project
     """
-    found, _ = run(ask_list(parse_location(url).require_endpoint()))
+    found = _answer(place)
     if as_json:
         print_json(
             {
@@ -41,3 +58,36 @@ def mirrors(url: str, as_json: bool) -> None:
     if found.mirrors:
         rows = [(entry.url, entry.state.value, f"{entry.valid} s") for entry in found.mirrors]
         print_table(("MIRROR", "STATE", "VALID FOR"), rows)
+
+
+def _answer(place: str) -> MirrorList:
+    """Return what the node at a URL knows, or this one of a repository it carries."""
+    if is_url(place):
+        location = parse_location(place)
+        row = None if location.endpoint is not None else carried_row(str(location.expected))
+        if row is None:
+            listed: MirrorList = run(ask_list(location.require_endpoint()))[0]
+            return listed
+    else:
+        row = carried_row(place)
+    if row is None:
+        raise UsageError(
+            f"{place} is neither a URL nor a repository that is carried here",
+            hint="'gittorrent status' shows names and ids",
+        )
+    return _known_here(row)
+
+
+def _known_here(row: CarriedRow) -> MirrorList:
+    """Return the mirrors that this node knows of a repository it carries."""
+    now = int(time.time())
+    database = Database(open_home().database)
+    try:
+        known = database.mirrors(row.repository_id, now)
+    finally:
+        database.close()
+    path = Path(row.path)
+    carried = Carried(path, object_format_of(path), row.repository_id)
+    ids = carried.log_store.ids()
+    entries = tuple(MirrorEntry(each.url, each.expires - now, each.state) for each in known)
+    return MirrorList(row.repository_id, auth_lines(carried), ids[-1] if ids else None, entries)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gittorrent.cli.output import StepProgress, count, json_option, print_json, quiet_option
+from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.errors import UsageError
 from gittorrent.git.packs import copy_refs_from
 from gittorrent.git.refs import head_target, set_head
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("repository", type=click.Path(path_type=Path), default=".")
+@click.argument("repository", type=REPOSITORY, default=".")
 @click.option("--name", metavar="NAME", help="Name to serve it under; the directory's by default.")
 @click.option(
     "--key",

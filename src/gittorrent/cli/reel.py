@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gittorrent.cli.output import count, json_option, print_json
+from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.repository.carried import open_carried
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ def reel() -> None:
 
 
 @reel.command()
-@click.argument("repository", type=click.Path(path_type=Path), default=".")
+@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
 @json_option
 def show(repository: Path, as_json: bool) -> None:
     """Print the manifests of a carried repository's reels, in order of the push they end at.
 
     \b
-    Example:
+    Examples:
+      gittorrent reel show project
       gittorrent reel show /srv/git/project.git --json
     """
     carried = open_carried(repository)

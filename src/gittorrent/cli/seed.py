@@ -19,6 +19,7 @@ from gittorrent.cli.output import (
     quiet_option,
     verbose_option,
 )
+from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.errors import GitTorrentError, UnreachableError, UsageError
 from gittorrent.git.remotes import remote_urls, url_of
 from gittorrent.git.repository import find_repository, read_config, require_complete
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("clone", type=click.Path(path_type=Path))
+@click.argument("clone", type=REPOSITORY)
 @click.argument("url", required=False)
 @click.option(
     "--for",

@@ -9,6 +9,7 @@ import click
 
 from gittorrent.cli.limits import peer_up_limit_option, up_limit_option
 from gittorrent.cli.output import json_option
+from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository
 from gittorrent.git.runner import Git, GitError
@@ -28,7 +29,7 @@ DEFAULT_GIT = ("127.0.0.1:9418",)
 
 
 @click.command()
-@click.argument("places", nargs=-1, metavar="[DIR_OR_REPO]...", type=click.Path(path_type=Path))
+@click.argument("places", nargs=-1, metavar="[DIR_OR_REPO]...", type=REPOSITORY)
 @click.option(
     "--git",
     "git_places",

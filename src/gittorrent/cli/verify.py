@@ -15,6 +15,7 @@ from gittorrent.cli.output import (
     print_json,
     quiet_option,
 )
+from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.printable import paragraph
 from gittorrent.repository.carried import open_carried
 from gittorrent.repository.unpublished import describe_unpublished
@@ -22,7 +23,7 @@ from gittorrent.repository.verify import Verifier
 
 
 @click.command()
-@click.argument("repository", type=click.Path(path_type=Path), default=".")
+@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
 @quiet_option
 @json_option
 def verify(repository: Path, quiet: bool, as_json: bool) -> None:
@@ -31,7 +32,8 @@ def verify(repository: Path, quiet: bool, as_json: bool) -> None:
     Ends with 1 when anything does not hold. Refs that are not published yet are no fault.
 
     \b
-    Example:
+    Examples:
+      gittorrent verify project
       gittorrent verify /srv/git/project.git
     """
     carried = open_carried(repository)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import PushId
     from gittorrent.node.catalogue import Served
     from gittorrent.node.mirror_table import MirrorTable
+    from gittorrent.repository.carried import Carried
 
 OWN_VALID_SECONDS = 24 * 3600
 """For how long a node says its own address stays good."""
@@ -145,9 +146,9 @@ class Lists:
 
 
 def _read_auth(served: Served) -> tuple[AuthLine, ...]:
-    """Return the policy's rules for single keys, for people to read; nothing if it is damaged."""
+    """Return what a list says of who may change what; nothing if the policy is damaged."""
     try:
-        rules = served.carried.log().policy.policy.rules
+        return auth_lines(served.carried)
     except (GitTorrentError, OSError) as error:
         _log.warning(
             "damaged",
@@ -156,5 +157,14 @@ def _read_auth(served: Served) -> tuple[AuthLine, ...]:
             reason=error,
         )
         return ()
+
+
+def auth_lines(carried: Carried) -> tuple[AuthLine, ...]:
+    """Return the policy's rules for single keys, for people to read.
+
+    Raises:
+        GitTorrentError: the log is damaged.
+    """
+    rules = carried.log().policy.policy.rules
     keyed = [rule for rule in rules if isinstance(rule.who, KeyRef)]
     return tuple(AuthLine(r.pattern.text, str(r.who)) for r in keyed[:MAX_AUTH_LINES])

@@ -63,6 +63,11 @@ class Location(Struct, frozen=True):
         return f"{SCHEME}::{scheme}://{repository}@{rest}"
 
 
+def is_url(text: str) -> bool:
+    """Tell whether a user's word is a URL, right or wrong, and not a name or a path."""
+    return "://" in text or text.startswith(f"{SCHEME}::")
+
+
 def parse_location(url: str) -> Location:
     """Take a user's URL apart.
 

@@ -1,0 +1,137 @@
+"""How commands are told of a repository: by path, by the name it is served under, or by its id.
+
+The one place where such an argument becomes a directory. Rules: what looks like a path is one;
+a directory that exists comes before a carried repository of that name, so that ``publish project``
+means the directory; a command that only looks at carried repositories passes over a directory that
+is not carried. Must not know what the command does with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gittorrent.errors import UsageError
+from gittorrent.git.repository import NotARepositoryError, find_repository
+from gittorrent.ids import is_repository_id
+from gittorrent.repository.layout import Layout
+from gittorrent.store.database import Database
+from gittorrent.store.home import open_home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from click.shell_completion import CompletionItem
+
+    from gittorrent.store.database import CarriedRow
+
+    _PathParameter = click.ParamType[Path]
+else:
+    _PathParameter = click.ParamType  # not generic before click 8.2
+
+
+def resolve_carried(text: str, rows: Iterable[CarriedRow]) -> CarriedRow | None:
+    """Return the carried repository that a name or a repository id stands for; None if none does.
+
+    Args:
+        text: the name, with or without ``.git``, or the id, in either case.
+        rows: what this node carries.
+
+    Raises:
+        UsageError: the node carries the repository of that id more than once.
+    """
+    known = list(rows)
+    wanted = text.lower()
+    if is_repository_id(wanted):
+        found = [row for row in known if row.repository_id == wanted]
+        present = [row for row in found if Path(row.path).is_dir()] or found
+        if len(present) > 1:
+            paths = " and ".join(row.path for row in present)
+            raise UsageError(f"{text} is carried more than once: {paths}", hint="name the path")
+        return present[0] if present else None
+    named = {row.name: row for row in known}
+    return named.get(text) or named.get(text.removesuffix(".git"))
+
+
+def carried_row(text: str) -> CarriedRow | None:
+    """Return what this machine's node carries under a name, an id, or at a path; None if nothing.
+
+    Raises:
+        UsageError: the node carries the repository of that id more than once.
+    """
+    database = Database(open_home().database)
+    try:
+        rows = database.carried()
+    finally:
+        database.close()
+    if not _is_path(text):
+        return resolve_carried(text, rows)
+    with contextlib.suppress(NotARepositoryError):
+        place = find_repository(Path(text)).git_dir
+        return next((row for row in rows if Path(row.path) == place), None)
+    return None
+
+
+class RepositoryArgument(_PathParameter):
+    """A repository named on the command line; becomes the path of a directory.
+
+    Args:
+        is_carried: whether the command is only for carried repositories, so that a directory which
+            is not carried gives way to a carried repository of that name.
+    """
+
+    name = "repository"
+
+    def __init__(self, *, is_carried: bool = False) -> None:
+        self._is_carried = is_carried
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        """Return the directory that is meant.
+
+        Raises:
+            UsageError: there is no such directory, and no carried repository of that name or id.
+        """
+        del param, ctx
+        text = os.fspath(value)
+        path = Path(text)
+        if _is_path(text) or (path.is_dir() and not (self._is_carried and not _carries(path))):
+            return path
+        row = carried_row(text)
+        if row is not None:
+            return Path(row.path)
+        if path.exists():
+            return path
+        raise UsageError(
+            f"there is no directory {text}, and no repository of that name or id is carried here",
+            hint="'gittorrent status' shows names and ids",
+        )
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete directories."""
+        return click.Path().shell_complete(ctx, param, incomplete)
+
+
+REPOSITORY = RepositoryArgument()
+"""Any repository."""
+
+CARRIED_REPOSITORY = RepositoryArgument(is_carried=True)
+"""One that was published or mirrored here."""
+
+
+def _is_path(text: str) -> bool:
+    return os.sep in text or text in (".", "..", "")
+
+
+def _carries(path: Path) -> bool:
+    """Tell whether a directory is a repository that was published or mirrored here."""
+    with contextlib.suppress(NotARepositoryError):
+        return Layout(find_repository(path).git_dir).about.exists()
+    return False

@@ -1,0 +1,90 @@
+"""A repository is named by path, by name or by id, at every command that takes one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gittorrent.cli.repositories import resolve_carried
+from gittorrent.errors import UsageError
+from gittorrent.ids import RepositoryId
+from gittorrent.repository.carried import ORIGIN
+from gittorrent.store.database import CarriedRow
+from support import bulk
+from support.programs import Person, serve, somebody
+
+ID = RepositoryId("a" * 51 + "q")
+OTHER = RepositoryId("b" * 51 + "q")
+
+
+def row(name: str, repository: RepositoryId, path: Path) -> CarriedRow:
+    return CarriedRow(name, repository, str(path), ORIGIN)
+
+
+def test_names_and_ids(tmp_path: Path) -> None:
+    one, two = row("one", ID, tmp_path / "1"), row("two", OTHER, tmp_path / "2")
+    known = [one, two]
+    assert resolve_carried("one", known) == one
+    assert resolve_carried("two.git", known) == two
+    assert resolve_carried(OTHER, known) == two
+    assert resolve_carried(OTHER.upper(), known) == two
+    assert resolve_carried("three", known) is None
+    assert resolve_carried("c" * 51 + "q", known) is None
+
+
+def test_an_id_that_is_carried_twice(tmp_path: Path) -> None:
+    gone, here, too = (row(n, ID, tmp_path / n) for n in ("gone", "here", "too"))
+    (tmp_path / "here").mkdir()
+    assert resolve_carried(ID, [gone, here]) == here
+    (tmp_path / "too").mkdir()
+    with pytest.raises(UsageError, match="more than once"):
+        resolve_carried(ID, [gone, here, too])
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Person:
+    return somebody(tmp_path / "owner")
+
+
+@pytest.fixture
+def published(owner: Person, tmp_path: Path) -> str:
+    origin = bulk.make_small(tmp_path / "project.git")
+    done = owner.gittorrent("publish", origin, "--new-key", "--json").ok()
+    return str(json.loads(done.out)["repository_id"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["log"], ["verify"], ["reel", "show"], ["tidy"], ["mirrors"], ["publish"]],
+    ids=" ".join,
+)
+def test_every_command_takes_all_three(owner: Person, published: str, command: list[str]) -> None:
+    said = {
+        owner.gittorrent(*command, place).ok().out
+        for place in ("project", published, owner.root.parent / "project.git")
+    }
+    assert len(said) == 1
+    owner.gittorrent(*command, "projekt").failed(2, "projekt")
+
+
+def test_a_directory_comes_before_a_name_where_it_can_be_meant(
+    owner: Person, published: str
+) -> None:
+    other = bulk.make_small(owner.root / "project")
+    # Not carried, so the commands for carried repositories mean the name; a path is a path.
+    assert owner.gittorrent("log", "project").ok().out
+    owner.gittorrent("log", "./project").failed(2, "is not published or mirrored here")
+    done = owner.gittorrent("publish", "project", "--name", "other", "--json").ok()
+    assert json.loads(done.out)["path"] == str(other)
+    assert json.loads(done.out)["repository_id"] != published
+
+
+def test_serving_by_name(owner: Person, published: str) -> None:
+    with serve(owner, "project") as daemon:
+        assert daemon.repositories == {"/project.git": published}
+        known = owner.gittorrent("mirrors", f"gittorrent://{published}", "--json").ok().out
+        asked = owner.gittorrent("mirrors", daemon.url(), "--json").ok().out
+        assert json.loads(known)["latest"] == json.loads(asked)["latest"]
+        assert json.loads(known)["auth"] == json.loads(asked)["auth"]

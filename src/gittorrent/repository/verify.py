@@ -22,12 +22,18 @@ from gittorrent.repository.unpublished import unpublished_refs
 from gittorrent.trust.signature import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.repository.unpublished import Unpublished
+
+MAX_SHOWN = 3
+"""Findings of one kind that are shown; of the others there may be one for each ref or object."""
+
+_IDS = re.compile(r"[0-9a-f]{40,64}|refs/\S+|(?<=/)[0-9a-f]{2}/[0-9a-f]{38,62}")
+"""What tells lines of fsck apart that say the same."""
 
 _CONTENT = re.compile(r"error in (?:blob|tree|commit|tag) [0-9a-f]{40,64}: ")
 """How fsck speaks of objects whose content git would not make today; they are whole."""
@@ -107,6 +113,14 @@ class Verifier:
     def _find(self, subject: str, problem: object) -> None:
         self._findings.append(Finding(subject, str(problem)))
 
+    def _find_all(self, subject: str, found: Sequence[str], problem: str = "") -> None:
+        """Note findings of one kind as one: a lost pack leaves nothing right that needs it."""
+        if not found:
+            return
+        first = ", ".join(found[:MAX_SHOWN])
+        more = f" and {len(found) - MAX_SHOWN} more" if len(found) > MAX_SHOWN else ""
+        self._find(subject, f"{first}{more}: {problem}" if problem else f"{first}{more}")
+
     def _check_log(self) -> VerifiedLog | None:
         carried = self._carried
         self._progress("log", 0, 1)
@@ -161,10 +175,9 @@ class Verifier:
         if not history.is_connected(carried.git, tips):
             self._find("refs", "objects that the log's refs need are missing")
         if carried.about.role == MIRROR:
-            present = carried.published_refs()
-            for name, _old, _new in changes_between(present, log.refs):
-                shown = name.decode(errors="backslashreplace")
-                self._find(shown, "it is not what the log says")
+            changed = changes_between(carried.published_refs(), log.refs)
+            names = [name.decode(errors="backslashreplace") for name, _old, _new in changed]
+            self._find_all("refs", names, "not what the log says")
 
     def _check_objects(self) -> None:
         done = self._carried.git.attempt(
@@ -174,10 +187,18 @@ class Verifier:
         # histories have, and which is theirs to keep.
         said = done.stderr.decode(errors="backslashreplace").splitlines()
         said += done.stdout.decode(errors="backslashreplace").splitlines()
+        faults: dict[str, list[str]] = {}
         for line in said:
             is_fault = line.startswith(("error: ", "fatal: ", "missing ", "broken link"))
             if is_fault and not _is_about_content(line):
-                self._find("objects", line)
+                faults.setdefault(_kind_of(line), []).append(line)
+        for lines in faults.values():
+            self._find_all("objects", lines)
+
+
+def _kind_of(line: str) -> str:
+    """Return what a line of fsck says, without what it says it of."""
+    return _IDS.sub("...", line)
 
 
 def _is_about_content(line: str) -> bool:

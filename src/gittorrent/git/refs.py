@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gittorrent.durable import write_atomically
+from gittorrent.git import history
 from gittorrent.ids import Oid, RefName
 
 if TYPE_CHECKING:
@@ -74,6 +76,36 @@ def apply_changes(
     ]
     if updates:
         _transaction(git, updates)
+
+
+def write_first_refs(git: Git, refs: Refs) -> bool:
+    """Give a repository that has no refs all of them at once, packed.
+
+    Git would write a file for each and pack them afterwards. The caller holds the repository's
+    lock, and has proved that the objects are there.
+
+    Returns:
+        Whether that was done; false where refs are there, or git keeps them in another way.
+    """
+    packed = git.directory / "packed-refs"
+    if packed.exists() or (git.directory / "reftable").exists() or read_refs(git):
+        return False
+    write_atomically(packed, packed_refs(git, refs))
+    return True
+
+
+def packed_refs(git: Git, refs: Refs) -> bytes:
+    """Return the content of ``packed-refs``, with what tags point at (git-pack-refs(1))."""
+    values = sorted(set(refs.values()))
+    peeled = dict(zip(values, history.peel(git, values), strict=True))
+    lines = [b"# pack-refs with: peeled fully-peeled sorted \n"]
+    for name in sorted(refs):
+        oid = refs[name]
+        lines.append(oid.encode("ascii") + b" " + name + b"\n")
+        target = peeled[oid]
+        if target is not None and target != oid:
+            lines.append(b"^" + target.encode("ascii") + b"\n")
+    return b"".join(lines)
 
 
 def _transaction(git: Git, commands: list[bytes]) -> None:

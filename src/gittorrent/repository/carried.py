@@ -173,11 +173,12 @@ class Carried:
         """
         assert log.head is not None
         if self.about.role == MIRROR:
-            present = git_refs.read_refs(self.git)
-            own = {n: o for n, o in present.items() if not n.startswith(b"refs/gittorrent/")}
-            git_refs.apply_changes(self.git, changes_between(own, log.refs), self.object_format)
+            if not git_refs.write_first_refs(self.git, log.refs):
+                present = git_refs.read_refs(self.git)
+                own = {n: o for n, o in present.items() if not n.startswith(b"refs/gittorrent/")}
+                git_refs.apply_changes(self.git, changes_between(own, log.refs), self.object_format)
+                self.git.run("pack-refs", "--all")
             git_refs.set_head(self.git, log.policy.policy.head)
-            self.git.run("pack-refs", "--all")
         self.git.run("update-ref", LOG_REF, log.head)
 
     def published_refs(self, patterns: tuple[str, ...] | None = None) -> Refs:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.durable import locked, write_atomically
 from gittorrent.git import history, packs, scratch
-from gittorrent.git.refs import head_target
+from gittorrent.git.refs import head_target, packed_refs
 from gittorrent.git.runner import Git, GitError
 from gittorrent.repository.carried import MIRROR
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from gittorrent.ids import PushId, RefName, Refs
+    from gittorrent.ids import PushId, RefName
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
@@ -238,7 +238,7 @@ class PublishedView:
 
     def _show(self, log: VerifiedLog) -> None:
         """Make refs and HEAD what the log's head says, each at once."""
-        write_atomically(self.directory / "packed-refs", _packed_refs(self.git, log.refs))
+        write_atomically(self.directory / "packed-refs", packed_refs(self.git, log.refs))
         if log.head is not None:
             write_atomically(self.directory / "HEAD", b"ref: " + self._branch(log) + b"\n")
 
@@ -267,17 +267,3 @@ def _works(attempt: Callable[[], bool]) -> bool:
         if error.is_own_trouble:
             raise
         return False
-
-
-def _packed_refs(git: Git, refs: Refs) -> bytes:
-    """Return the content of ``packed-refs``, with what tags point at (git-pack-refs(1))."""
-    values = sorted(set(refs.values()))
-    peeled = dict(zip(values, history.peel(git, values), strict=True))
-    lines = [b"# pack-refs with: peeled fully-peeled sorted \n"]
-    for name in sorted(refs):
-        oid = refs[name]
-        lines.append(oid.encode("ascii") + b" " + name + b"\n")
-        target = peeled[oid]
-        if target is not None and target != oid:
-            lines.append(b"^" + target.encode("ascii") + b"\n")
-    return b"".join(lines)

@@ -47,6 +47,12 @@ class Interruptions:
         self._task: asyncio.Task[Any] | None = None
         self._is_held = False
         self._is_owed = False
+        self._serves = False
+        self.status = STATUS
+
+    def serve(self) -> None:
+        """Take SIGTERM for an orderly end: what serves or follows has no end of its own."""
+        self._serves = True
 
     def install(self) -> None:
         """Take over both signals, for good; what the caller had us ignore stays ignored."""
@@ -75,7 +81,7 @@ class Interruptions:
             self._is_owed = False
             raise KeyboardInterrupt
 
-    def note(self, _number: int, _frame: FrameType | None) -> None:
+    def note(self, number: int, _frame: FrameType | None) -> None:
         """Take a signal.
 
         Raises:
@@ -83,9 +89,11 @@ class Interruptions:
         """
         if self._since is not None:
             if self._clock() - self._since >= PATIENCE_SECONDS:
-                self._leave(STATUS)
+                self._leave(self.status)
             return
         self._since = self._clock()
+        if number == signal.SIGTERM and self._serves:
+            self.status = 0
         if self._is_held:
             self._is_owed = True
         elif self._task is None or not self._task.cancel():

@@ -16,6 +16,7 @@ import click
 
 from gittorrent import __version__
 from gittorrent.errors import GitTorrentError, own_trouble
+from gittorrent.interruptions import PROCESS
 from gittorrent.terminal import complain, screen_streams
 
 COMMANDS = {
@@ -100,12 +101,12 @@ def main() -> NoReturn:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.Abort:
-        sys.exit(130)
+        sys.exit(PROCESS.status)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(PROCESS.status)
     except (_ReaderGone, BrokenPipeError):
         # No failure of ours. What is still buffered must not fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

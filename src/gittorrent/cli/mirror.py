@@ -10,9 +10,9 @@ import click
 
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
 from gittorrent.cli.output import json_option, print_json, quiet_option, verbose_option
-from gittorrent.errors import GitTorrentError
+from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.git.repository import read_config
-from gittorrent.interruptions import run
+from gittorrent.interruptions import PROCESS, run
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
@@ -67,6 +67,8 @@ def mirror(
       gittorrent mirror gittorrent://origin.example.org/project.git --once
       gittorrent mirror gittorrent://REPOSITORY_ID@origin.example.org/project.git --down-limit 5M
     """
+    if not once:
+        PROCESS.serve()
     home = open_home()
     location = parse_location(url)
     database = Database(home.database)
@@ -101,9 +103,10 @@ async def _mirror(
         try:
             done = await mirroring.update(name)
         except GitTorrentError as error:
-            if once or first:
+            waits = isinstance(error, UnreachableError) and mirroring.is_carried
+            if once or (first and not waits):
                 raise
-            failed = True
+            first, failed = False, True
             reporter.note(f"{error}; trying again every {interval:.0f} seconds")
         else:
             reporter.close()

@@ -24,7 +24,7 @@ from gittorrent.errors import GitTorrentError, UnreachableError, UsageError
 from gittorrent.git.remotes import remote_urls, url_of
 from gittorrent.git.repository import find_repository, read_config, require_complete
 from gittorrent.git.runner import Git
-from gittorrent.interruptions import run
+from gittorrent.interruptions import PROCESS, run
 from gittorrent.node.shelf import RepositoryShelf
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database
@@ -95,6 +95,7 @@ def seed(
       gittorrent seed . --for 3600 --up-limit 1M
       gittorrent seed . --for 86400 --hand-over
     """
+    PROCESS.serve()
     found = find_repository(clone)
     require_complete(Git(found.git_dir), "a seed needs a full clone: make one and seed that")
     location = _location(found.git_dir, url)

@@ -13,7 +13,7 @@ from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository
 from gittorrent.git.runner import Git, GitError
-from gittorrent.interruptions import run
+from gittorrent.interruptions import PROCESS, run
 from gittorrent.node import events
 from gittorrent.node.caching import KEEP_SECONDS, KeepOptions
 from gittorrent.node.catalogue import Catalogue, catalogue_of_database, catalogue_of_paths
@@ -24,6 +24,7 @@ from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.transfer.limiter import parse_rate
 from gittorrent.wire.control import MAX_KEEP_SECONDS
+from gittorrent.wire.urls import UrlError, parse_learned_url
 
 DEFAULT_GIT = ("127.0.0.1:9418",)
 
@@ -127,13 +128,14 @@ def serve(
       gittorrent serve --git 0.0.0.0:9418 --http 0.0.0.0:8417 --url git://mirror.example.org
       gittorrent serve /srv/git --up-limit 10M
     """
+    PROCESS.serve()
     level = log_level or ("info" if verbose else "warning")
     events.configure(log_format, level, apart=True)
     git = [_place(text) for text in git_places or (() if http_places else DEFAULT_GIT)]
     options = Options(
         git=tuple(git),
         http=tuple(_place(text) for text in http_places),
-        url=url,
+        url=None if url is None else _public_url(url),
         up_limit=up_limit,
         peer_up_limit=peer_up_limit,
         lan=lan,
@@ -192,6 +194,21 @@ def _published_copy(place: Path) -> Path:
     except GitError:
         return place
     return Path(recorded.decode("utf-8", "surrogateescape").strip())
+
+
+def _public_url(url: str) -> str:
+    """Return the base URL that others are told, if they would accept it.
+
+    Raises:
+        UsageError: they would not.
+    """
+    try:
+        parse_learned_url(url.rstrip("/") + "/project.git")
+    except UrlError as error:
+        raise UsageError(
+            f"--url {url}: {error}", hint="write git://mirror.example.org or https://HOST[:PORT]"
+        ) from error
+    return url
 
 
 def _place(text: str) -> tuple[str, int]:

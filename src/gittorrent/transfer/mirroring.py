@@ -90,6 +90,13 @@ class Mirroring:
             ask_own_node=False,
         )
 
+    @property
+    def is_carried(self) -> bool:
+        """Tell whether the repository is mirrored here already, as far as its id is known."""
+        known = self._location.expected or self._database.known_url(self._location.url)
+        rows = self._database.carried()
+        return any(row.role == MIRROR and row.repository_id == known for row in rows)
+
     async def update(self, name: str | None = None) -> Mirrored:
         """Make the mirror, or bring it up to date.
 

@@ -1,0 +1,50 @@
+"""The systemd units that are shipped name commands there are, and systemd accepts them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gittorrent.cli.main import COMMANDS
+
+FOLDER = Path(__file__).parents[2] / "systemd"
+UNITS = sorted(FOLDER.glob("*.service"))
+
+
+def test_there_are_units_for_what_serves_and_what_follows() -> None:
+    assert [unit.name for unit in UNITS] == [
+        "gittorrent-mirror@.service",
+        "gittorrent-serve.service",
+    ]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_units_run_commands_and_are_wanted(unit: Path) -> None:
+    text = unit.read_text(encoding="utf-8")
+    found = re.search(r"^ExecStart=\S+/gittorrent (\w+)", text, re.MULTILINE)
+    assert found is not None
+    assert found[1] in COMMANDS
+    assert "[Install]\nWantedBy=multi-user.target\n" in text
+    assert "SuccessExitStatus" not in text  # SIGTERM ends these commands with 0
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_accepts_them(unit: Path, tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not here")
+    # The program of the units is not installed where tests run.
+    text = unit.read_text(encoding="utf-8")
+    text = text.replace("/opt/gittorrent/bin/gittorrent", "/bin/true")
+    copy = tmp_path / unit.name.replace("@.", "@project.")
+    copy.write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [program, "verify", "--man=no", str(copy)], capture_output=True, text=True, check=False
+    )
+    said = [line for line in (done.stdout + done.stderr).splitlines() if unit.stem[:10] in line]
+    assert done.returncode == 0, done.stderr
+    assert said == []

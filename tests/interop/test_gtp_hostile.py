@@ -125,7 +125,7 @@ async def lie(kind: type[Holding], metainfo: Metainfo, path: Path) -> Running:
         holding=holding,
         target=None,
         open_holding=lambda: holding,
-        meet=lambda _peers: None,
+        meet=lambda _link, _peers: None,
         remember=lambda _reference: None,
     )
     node.add(swarm)
@@ -299,7 +299,7 @@ def test_another_path_is_taken_and_spliced_when_a_peer_vanishes(
         taker = await leech(info, target, direct.address, block_size=4096)
         exchange = taker.swarm.exchange
         await until(lambda: 2 * exchange.progress()[0] >= exchange.progress()[1] > 0)
-        taker.node._members[info.repo_hash].addresses.add(*steps.address, by_user=True)
+        taker.node._members[info.repo_hash].addresses.add(*steps.address)
         await until(lambda: len(taker.swarm.links) == 2)
         await direct.stop()
         await finished(taker)

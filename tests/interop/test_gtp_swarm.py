@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from gittorrent.gtp.messages import BEGINNING, PeerAddress
+from gittorrent.gtp.node.addresses import Teller
 from gittorrent.gtp.node.authoring import AuthorOf, update_reference
 from gittorrent.gtp.node.tracker_server import TrackerServer
 from gittorrent.gtp.node.tracker_store import TrackerStore
 from gittorrent.gtp.profile import Profile
 from gittorrent.signing.gpg import OpenPgpSigner
+from gittorrent.wire.urls import AddressClass
 from support import gitcmd, gtp
 from support.gtp import PERL_2008, RFC, Running, finished, leech, seed, until, without_references
 from support.repositories import Made
@@ -273,7 +275,9 @@ def test_a_clone_that_goes_on_giving_follows_new_references(
         gitcmd.git(source, "update-ref", "-d", "refs/tags/v0")
         assert update_reference(source, info, AuthorOf(gtp.PERSON, gtp.TIME + 60, signer))
         again = await seed(info, source)
-        taker.node.meet(info.repo_hash, (peer_address(again),))
+        taker.node.meet(
+            info.repo_hash, (peer_address(again),), Teller("test", AddressClass.LOOPBACK)
+        )
         known = taker.swarm.exchange
         await until(lambda: len(known.book) == 2 and known.has_newest)
         assert gitcmd.refs(target) == published(source)

@@ -112,7 +112,7 @@ async def _serve(
 ) -> None:
     from gittorrent.gtp.node.session import open_seed
 
-    node = _node(listen, up_limit, _is_local(info, peers))
+    node = _node(listen, up_limit)
     swarm = open_seed(node, info, repo)
     node.add(swarm, tuple(map(_place, peers)))
     try:
@@ -179,7 +179,7 @@ def clone(
     place = None if listen is None else _place(listen)
 
     def work(progress: StepProgress) -> None:
-        node = _node(place, up_limit, _is_local(info, peers))
+        node = _node(place, up_limit)
         run(_clone(node, info, directory, options, peers, progress, seed=seed))
 
     with_progress(quiet, work)
@@ -216,7 +216,7 @@ async def _clone(
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--http", "places", multiple=True, metavar="HOST:PORT", help="Where to listen.")
 @click.option("--database", type=click.Path(path_type=Path), help="Where peers are remembered.")
-@click.option("--behind-proxy", is_flag=True, help="Believe X-Forwarded-For.")
+@click.option("--behind-proxy", is_flag=True, help="Believe the last X-Forwarded-For.")
 @click.option(
     "--static", type=click.Path(path_type=Path), help="Write a tracker file and end; needs --peer."
 )
@@ -284,21 +284,12 @@ async def _track(
         store.close()
 
 
-def _node(listen: tuple[str, int] | None, up_limit: str | None, local: bool) -> GtpNode:
+def _node(listen: tuple[str, int] | None, up_limit: str | None) -> GtpNode:
     from gittorrent.gtp.node.daemon import GtpNode
     from gittorrent.transfer.limiter import Limiter, parse_rate
 
     limiter = Limiter(None if up_limit is None else parse_rate(up_limit))
-    return GtpNode(listen, limiter, dial_loopback=local)
-
-
-def _is_local(info: Metainfo, peers: tuple[str, ...]) -> bool:
-    """Tell whether the user named this machine, so that others may name it too."""
-    from urllib.parse import urlsplit
-
-    hosts = [_place(peer)[0] for peer in peers]
-    hosts += [urlsplit(url).hostname or "" for url in info.trackers]
-    return any(host in ("localhost", "::1") or host.startswith("127.") for host in hosts)
+    return GtpNode(listen, limiter)
 
 
 def _say_listening(node: GtpNode, info: Metainfo, *, as_json: bool) -> None:

@@ -40,8 +40,9 @@ class Believed(Struct, frozen=True):
 
 
 class Meet(Struct, frozen=True):
-    """A peer named others; connect if there is room."""
+    """``peer`` named others; connect if there is room, and if it may send us there."""
 
+    peer: int
     peers: tuple[PeerAddress, ...]
 
 

@@ -119,7 +119,7 @@ class Exchange(Books):
             case Unchoke():
                 book.choked = False
             case Peers(peers) if peers:
-                self._effects.append(Meet(peers))
+                self._effects.append(Meet(peer, peers))
             case References(entries) if entries:
                 self._hear_references(now, peer, message)
             case Reels(offers) if offers:

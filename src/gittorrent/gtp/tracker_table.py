@@ -3,7 +3,8 @@
 Pure. Tracks peers by swarm and id, until when each is listed and how often it renewed in time.
 Rules: a peer that renews before it expires is believed for longer each time; one that does not
 begins anew; one address may list only so many peers, and ask only so often. Answers choose peers
-by lot, those that have data first. Time and the lot come in as arguments.
+by lot, those that have data first. A peer is listed where it asks from, whatever it says.
+Time and the lot come in as arguments.
 Source: docs/protocol/gtp01.md, Tracker.
 """
 
@@ -12,11 +13,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gittorrent.gtp.errors import TrackerError
 from gittorrent.gtp.limits import MAX_TRACKER_PEERS, MAX_TRACKER_REFERENCES
 from gittorrent.gtp.messages import PeerAddress
 from gittorrent.gtp.tracker_messages import TrackerAnswer, TrackerEvent
+from gittorrent.wire.urls import AddressClass, address_class, may_contact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -149,19 +152,21 @@ class TrackerTable(Struct):
         if request.event is TrackerEvent.STOPPED:
             if before is not None:
                 self._remove(before)
-            return self._answer(request, 0), None
+            return self._answer(request, source, 0), None
         entry = self._entry(now, request, source, before)
         if before is None:
             self._check_room(request.repo_hash, source)
         else:
             self._remove(before)
         self._insert(entry)
-        return self._answer(request, entry.lifetime), entry
+        return self._answer(request, source, entry.lifetime), entry
 
     def restore(self, entry: ListedPeer) -> None:
         """Take in an entry kept from before a restart."""
         if self.known is None or entry.repo_hash in self.known:
-            self._insert(entry)
+            # Databases of earlier versions hold what clients said of themselves.
+            peer = PeerAddress(entry.peer.peer_id, entry.source, entry.peer.port)
+            self._insert(replace(entry, peer=peer))
 
     def expire(self, now: float, repo_hash: bytes) -> list[ListedPeer]:
         """Forget who did not renew; returns them."""
@@ -193,7 +198,7 @@ class TrackerTable(Struct):
             lifetime = min(lifetime, max(request.valid, GRACE))
         return ListedPeer(
             repo_hash=request.repo_hash,
-            peer=PeerAddress(request.peer_id, request.address or source, request.port),
+            peer=PeerAddress(request.peer_id, source, request.port),
             source=source,
             completed=request.completed,
             has_data=request.completed or request.downloaded > 0,
@@ -209,11 +214,16 @@ class TrackerTable(Struct):
         if self._listed.get(source, 0) >= MAX_LISTED_PER_ADDRESS:
             raise TrackerError("too many peers from this address")
 
-    def _answer(self, request: TrackerRequest, lifetime: int) -> TrackerAnswer:
+    def _answer(self, request: TrackerRequest, source: str, lifetime: int) -> TrackerAnswer:
         limit = MAX_TRACKER_PEERS if request.peers is None else request.peers
         wanted = min(limit, MAX_TRACKER_PEERS)
         swarm = self._swarms.get(request.repo_hash, {})
-        others = [entry for entry in swarm.values() if entry.peer.peer_id != request.peer_id]
+        asker = address_class(source)
+        others = [
+            entry
+            for entry in swarm.values()
+            if entry.peer.peer_id != request.peer_id and _may_tell(entry, asker)
+        ]
         giving = self._shuffled([entry for entry in others if entry.has_data])
         empty = self._shuffled([entry for entry in others if not entry.has_data])
         complete, incomplete = self.counts(request.repo_hash)
@@ -246,3 +256,9 @@ class TrackerTable(Struct):
         self._listed[entry.source] -= 1
         if not self._listed[entry.source]:
             del self._listed[entry.source]
+
+
+def _may_tell(entry: ListedPeer, asker: AddressClass) -> bool:
+    """Tell whether a peer's address means the same peer to whom it is told."""
+    kind = address_class(entry.peer.host)
+    return kind is AddressClass.RESERVED or may_contact(kind, asker)

@@ -135,7 +135,7 @@ def _split_authority(authority: str) -> tuple[str, str | None]:
             raise UrlError(f"not a host: {shown(authority)}")
         return _parse_ipv6(inside), after[1:] if after else None
     host, colon, port = authority.partition(":")
-    return _parse_host(host), port if colon else None
+    return parse_host(host), port if colon else None
 
 
 def _parse_ipv6(text: str) -> str:
@@ -147,8 +147,13 @@ def _parse_ipv6(text: str) -> str:
         raise UrlError(f"not an IPv6 address: {shown(text)}") from None
 
 
-def _parse_host(text: str) -> str:
-    """Check a name or IPv4 address; names outside ASCII become their IDNA form first."""
+def parse_host(text: str) -> str:
+    """Return a host name or IPv4 address that a stranger gave, in its one form.
+
+    Names outside ASCII become their IDNA form. Raises UrlError for what is neither, and for numbers
+    that resolvers read as addresses in other notations. Source: docs/protocol/mirrorsync.md,
+    Learned addresses.
+    """
     if not text or len(text) > MAX_HOST_NAME:
         raise UrlError(f"host is empty or longer than {MAX_HOST_NAME} characters")
     try:
@@ -167,6 +172,14 @@ def _parse_host(text: str) -> str:
         except ValueError:
             raise UrlError(f"not a plain IPv4 address: {shown(text)}") from None
     return host
+
+
+def parse_learned_host(text: str) -> str:
+    """Return a host that a stranger gave without a URL around it: as `parse_host`, or IPv6.
+
+    IPv6 addresses have no brackets and no zone. Raises UrlError for anything else.
+    """
+    return _parse_ipv6(text) if ":" in text else parse_host(text)
 
 
 def _parse_port(text: str) -> int:

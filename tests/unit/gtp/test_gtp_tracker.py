@@ -10,6 +10,7 @@ import pytest
 from gittorrent.gtp import tracker_table
 from gittorrent.gtp.errors import TrackerError
 from gittorrent.gtp.messages import PeerAddress
+from gittorrent.gtp.node.tracker_server import last_hop
 from gittorrent.gtp.node.tracker_store import TrackerStore
 from gittorrent.gtp.tracker_messages import (
     NOBODY,
@@ -22,7 +23,7 @@ from gittorrent.gtp.tracker_messages import (
     parse_answer,
     parse_request,
 )
-from gittorrent.gtp.tracker_table import TooManyRequestsError, TrackerTable
+from gittorrent.gtp.tracker_table import ListedPeer, TooManyRequestsError, TrackerTable
 
 HASH = b"h" * 20
 
@@ -131,14 +132,57 @@ def test_closed_trackers_refuse_other_repositories() -> None:
         swarm.announce(0, request(1), "192.0.2.1")
 
 
-def test_explicit_addresses_and_references_are_handed_out() -> None:
+def test_peers_are_told_of_where_they_ask_from_and_references_are_handed_out() -> None:
     swarm = table()
     swarm.references[HASH] = (b"newest", b"older")
     swarm.announce(0, request(1, address="2001:db8::1"), "192.0.2.1")
     swarm.announce(0, request(2, address="peer.example.org"), "192.0.2.1")
     answer, _ = swarm.announce(0, request(3, references=1), "192.0.2.9")
-    assert {p.host for p in answer.peers} == {"2001:db8::1", "peer.example.org"}
+    assert {p.host for p in answer.peers} == {"192.0.2.1"}
     assert answer.references == (b"newest",)
+
+
+@pytest.mark.parametrize(
+    ("asker", "told"),
+    [
+        ("8.8.8.8", {"8.8.4.4"}),
+        ("10.0.0.9", {"8.8.4.4", "10.0.0.1"}),
+        ("127.0.0.1", {"8.8.4.4", "10.0.0.1", "127.0.0.1"}),
+    ],
+)
+def test_nobody_is_sent_into_a_network_of_its_own(asker: str, told: set[str]) -> None:
+    swarm = table()
+    for number, source in enumerate(("8.8.4.4", "10.0.0.1", "127.0.0.1")):
+        swarm.announce(0, request(number), source)
+    answer, _ = swarm.announce(0, request(9), asker)
+    assert {p.host for p in answer.peers} == told
+
+
+def test_a_claimed_address_of_an_earlier_version_is_not_restored() -> None:
+    swarm = table()
+    claimed = PeerAddress(peer(1), "victim.example.org", 25)
+    swarm.restore(ListedPeer(HASH, claimed, "192.0.2.1", True, True, 600.0, 600))
+    answer, _ = swarm.announce(0, request(2), "192.0.2.2")
+    assert [(p.host, p.port) for p in answer.peers] == [("192.0.2.1", 25)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "source"),
+    [
+        (["203.0.113.7"], "203.0.113.7"),
+        (["10.0.0.1, 203.0.113.7"], "203.0.113.7"),
+        (["10.0.0.1", "203.0.113.7"], "203.0.113.7"),
+        (["::ffff:203.0.113.7"], "203.0.113.7"),
+    ],
+)
+def test_the_last_hop_is_who_asks(headers: list[str], source: str) -> None:
+    assert last_hop(headers) == source
+
+
+@pytest.mark.parametrize("headers", [[], [""], ["203.0.113.7, unknown"], ["203.0.113.7,"]])
+def test_a_proxy_that_does_not_say_who_asks_lists_nobody(headers: list[str]) -> None:
+    with pytest.raises(TrackerError, match="X-Forwarded-For"):
+        last_hop(headers)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,22 @@
-"""Where peers may be, and when to try them again.
+"""Where the peers of one swarm may be, whom they were learned from, and when to try them again.
 
-Tracks addresses and their failures. Addresses come from users, trackers and peers; those that
-strangers gave are tried with more and more patience, and forgotten after a while.
+Pure: time comes in, names are resolved elsewhere. Addresses come from users, trackers and peers.
+Those that strangers gave are checked by the rules of `gittorrent.wire.urls`, carry how far their
+teller may send us, and are bounded twice: in what one teller may name, and in how often one IP
+address is called on strangers' word, however many names and ports it is told under.
+Source: docs/protocol/gtp01.md, Learned addresses.
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from gittorrent.wire.urls import UrlError, parse_learned_host
+
+if TYPE_CHECKING:
+    from gittorrent.wire.urls import AddressClass
 
 FIRST_WAIT = 2.0
 """Seconds to the second attempt; the third waits twice as long, and so on."""
@@ -19,32 +29,150 @@ MOST_ADDRESSES = 2000
 MOST_FAILURES = 8
 """Attempts in a row after which a stranger's address is forgotten."""
 
+TOLD_AT_ONCE = 50
+"""New addresses taken from one teller at once: what a tracker's answer holds."""
+
+TOLD_SECONDS = 12.0
+"""Time after which a teller may name one more: fifty in the lifetime a tracker gives a newcomer."""
+
+CALLS_AT_ONCE = 8
+"""Calls to one IP address on strangers' word before one of them led to a peer."""
+
+CALL_SECONDS = 60.0
+"""Time after which such an address may be called once more."""
+
+MOST_COUNTED = 10_000
+"""Tellers, or IP addresses called, that are counted; beyond that nobody new is believed."""
+
+Place = tuple[str, int]
+"""A host, by name or number, and a port."""
+
+
+class _Bucket(Struct):
+    tokens: float
+    counted: float
+
+
+class Budget:
+    """Counts what is done on behalf of each of many: so much at once, then at a steady rate.
+
+    Args:
+        burst: of actions at once.
+        seconds: after which one more is allowed.
+    """
+
+    def __init__(self, burst: int, seconds: float) -> None:
+        self._burst = burst
+        self._seconds = seconds
+        self._buckets: dict[str, _Bucket] = {}
+
+    def take(self, now: float, name: str) -> bool:
+        """Count one action; tells whether it is allowed."""
+        if name not in self._buckets and len(self._buckets) >= MOST_COUNTED:
+            self._prune(now)
+            if len(self._buckets) >= MOST_COUNTED:
+                return False
+        bucket = self._buckets.setdefault(name, _Bucket(self._burst, now))
+        gained = (now - bucket.counted) / self._seconds
+        bucket.tokens, bucket.counted = min(self._burst, bucket.tokens + gained), now
+        if bucket.tokens < 1:
+            return False
+        bucket.tokens -= 1
+        return True
+
+    def give_back(self, name: str) -> None:
+        """Note that an action turned out well, and does not count."""
+        bucket = self._buckets.get(name)
+        if bucket is not None:
+            bucket.tokens = min(self._burst, bucket.tokens + 1)
+
+    def _prune(self, now: float) -> None:
+        whole = self._burst * self._seconds
+        self._buckets = {n: b for n, b in self._buckets.items() if now - b.counted < whole}
+
+
+class Teller(Struct, frozen=True):
+    """Who told of an address.
+
+    Args:
+        name: what counts as one teller: a tracker's URL, or a network address.
+        trusted: the kind of address it may send us to; see `gittorrent.wire.urls.may_contact`.
+    """
+
+    name: str
+    trusted: AddressClass
+
 
 class _Entry(Struct):
-    by_user: bool
+    teller: Teller | None
     failures: int = 0
     next_try: float = 0.0
     busy: bool = False
+    reached: set[Place] = field(default_factory=set)
 
 
 class Addresses:
-    """The addresses of one swarm."""
+    """The addresses of one swarm.
 
-    def __init__(self) -> None:
-        self._entries: dict[tuple[str, int], _Entry] = {}
+    Args:
+        tellers: counts what each teller names; the node's, shared by its swarms.
+        calls: counts calls to each IP address on strangers' word; likewise.
+    """
+
+    def __init__(self, tellers: Budget | None = None, calls: Budget | None = None) -> None:
+        self._tellers = tellers or Budget(TOLD_AT_ONCE, TOLD_SECONDS)
+        self._calls = calls or Budget(CALLS_AT_ONCE, CALL_SECONDS)
+        self._entries: dict[Place, _Entry] = {}
+        self._known_as: dict[Place, Place] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, host: str, port: int, *, by_user: bool = False) -> None:
-        """Remember an address; what users gave is never forgotten."""
-        known = self._entries.get((host, port))
-        if known is not None:
-            known.by_user = known.by_user or by_user
-        elif by_user or len(self._entries) < MOST_ADDRESSES:
-            self._entries[host, port] = _Entry(by_user)
+    def add(self, host: str, port: int) -> None:
+        """Remember an address the user gave; it is never forgotten and may be anywhere."""
+        self._entries.setdefault((host, port), _Entry(None)).teller = None
 
-    def due(self, now: float, limit: int) -> list[tuple[str, int]]:
+    def told(self, now: float, teller: Teller, host: str, port: int) -> bool:
+        """Take in an address from a stranger; tells whether it is news and will be tried."""
+        try:
+            place = (parse_learned_host(host), port)
+        except UrlError:
+            return False
+        if place in self._entries or place in self._known_as:
+            return False
+        if len(self._entries) >= MOST_ADDRESSES or not self._tellers.take(now, teller.name):
+            return False
+        self._entries[place] = _Entry(teller)
+        return True
+
+    def trusted(self, place: Place) -> AddressClass | None:
+        """Return how far the teller of an address may send us; None for one the user gave."""
+        entry = self._entries.get(place)
+        return None if entry is None or entry.teller is None else entry.teller.trusted
+
+    def may_call(self, now: float, place: Place, ip: str, group: str) -> bool:
+        """Tell whether to call one IP address that ``place`` resolved to, and count the call.
+
+        Args:
+            now: seconds.
+            place: what is being tried.
+            ip: one of its addresses.
+            group: what counts as one target.
+
+        Returns:
+            False where another entry leads to the same address and port, which is called under
+            that one, and where strangers have sent us there too often.
+        """
+        entry = self._entries.get(place)
+        if entry is None:
+            return False
+        reached = (ip, place[1])
+        if self._known_as.setdefault(reached, place) != place and entry.teller is not None:
+            return False
+        entry.reached.add(reached)
+        return entry.teller is None or self._calls.take(now, group)
+
+    def due(self, now: float, limit: int) -> list[Place]:
         """Return up to ``limit`` addresses to try now, and note that they are being tried."""
         found = [
             address
@@ -55,13 +183,17 @@ class Addresses:
             self._entries[address].busy = True
         return found
 
-    def succeeded(self, address: tuple[str, int]) -> None:
-        """Note that a peer answered properly at an address."""
+    def succeeded(self, address: Place, group: str) -> None:
+        """Note that a peer of the swarm answered at an address; ``group``: as for `may_call`."""
         entry = self._entries.get(address)
-        if entry is not None:
-            entry.failures = 0
+        if entry is None:
+            return
+        entry.failures = 0
+        if entry.teller is not None:
+            self._calls.give_back(group)
+            self._tellers.give_back(entry.teller.name)
 
-    def ended(self, now: float, address: tuple[str, int], jitter: float) -> None:
+    def ended(self, now: float, address: Place, jitter: float) -> None:
         """Note that an attempt or a connection ended.
 
         Args:
@@ -74,14 +206,19 @@ class Addresses:
             return
         entry.busy = False
         entry.failures += 1
-        if entry.failures > MOST_FAILURES and not entry.by_user:
-            del self._entries[address]
+        if entry.failures > MOST_FAILURES and entry.teller is not None:
+            self._remove(address)
             return
         wait = min(FIRST_WAIT * 2 ** (entry.failures - 1), LONGEST_WAIT)
         entry.next_try = now + wait * (0.5 + jitter)
 
-    def forget(self, address: tuple[str, int]) -> None:
+    def forget(self, address: Place) -> None:
         """Never try an address again: it is our own."""
         entry = self._entries.get(address)
         if entry is not None:
             entry.busy, entry.next_try = True, float("inf")
+
+    def _remove(self, address: Place) -> None:
+        for reached in self._entries.pop(address).reached:
+            if self._known_as.get(reached) == address:
+                del self._known_as[reached]

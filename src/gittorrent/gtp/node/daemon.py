@@ -21,14 +21,25 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.gtp import limits
 from gittorrent.gtp.machine import Event, Opened, PeerMachine, Side
 from gittorrent.gtp.messages import PeerAddress, ReferenceEntry, References
-from gittorrent.gtp.node.addresses import Addresses
+from gittorrent.gtp.node.addresses import (
+    CALL_SECONDS,
+    CALLS_AT_ONCE,
+    TOLD_AT_ONCE,
+    TOLD_SECONDS,
+    Addresses,
+    Budget,
+    Teller,
+)
 from gittorrent.gtp.node.link import Link
 from gittorrent.gtp.node.tracker_client import TrackerClient
 from gittorrent.gtp.reference import reference_id
 from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.node.gate import Gate
-from gittorrent.transfer.addresses import is_loopback
+from gittorrent.transfer.addresses import caller_group, is_wildcard, plain_address
+from gittorrent.transfer.dialling import CannotConnectError
 from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.looking_up import look_up
+from gittorrent.wire.urls import AddressClass, address_class, less_trusted, may_contact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +67,7 @@ class _Member(Struct):
     """A swarm with what finds peers for it."""
 
     swarm: Swarm
-    addresses: Addresses = field(default_factory=Addresses)
+    addresses: Addresses
     trackers: list[TrackerClient] = field(default_factory=list)
 
 
@@ -66,22 +77,20 @@ class GtpNode:
     Args:
         listen: host and port to listen at; port 0 takes a free one; None not to listen.
         limiter: paces what is sent to peers.
-        dial_loopback: whether strangers' addresses may lead to this machine.
     """
 
     def __init__(
         self,
         listen: tuple[str, int] | None,
         limiter: Limiter | None = None,
-        *,
-        dial_loopback: bool = True,
     ) -> None:
         self.peer_id = new_peer_id()
         self.port = 0
         self.address = ""
         self._listen = listen
         self._limiter = limiter or Limiter(None)
-        self._dial_loopback = dial_loopback
+        self._tellers = Budget(TOLD_AT_ONCE, TOLD_SECONDS)
+        self._calls = Budget(CALLS_AT_ONCE, CALL_SECONDS)
         self._members: dict[bytes, _Member] = {}
         self._gate = Gate(limits.MAX_CONNECTIONS, limits.MAX_PER_ADDRESS)
         self._listeners: list[socket.socket] = []
@@ -98,19 +107,19 @@ class GtpNode:
             swarm: of a repository.
             peers: addresses the user gave.
         """
-        member = _Member(swarm)
+        member = _Member(swarm, Addresses(self._tellers, self._calls))
         for host, port in peers:
-            member.addresses.add(host, port, by_user=True)
+            member.addresses.add(host, port)
         self._members[swarm.metainfo.repo_hash] = member
 
-    def meet(self, repo_hash: bytes, peers: tuple[PeerAddress, ...]) -> None:
+    def meet(self, repo_hash: bytes, peers: tuple[PeerAddress, ...], teller: Teller) -> None:
         """Note peers that a tracker or a peer named."""
         member = self._members.get(repo_hash)
-        for peer in peers if member is not None else ():
-            if peer.peer_id == self.peer_id or not self._may_dial(peer.host):
-                continue
-            assert member is not None
-            member.addresses.add(peer.host, peer.port)
+        if member is None:
+            return
+        for peer in peers:
+            if peer.peer_id != self.peer_id:
+                member.addresses.told(time.monotonic(), teller, peer.host, peer.port)
 
     async def start(self) -> None:
         """Begin to listen, call and announce.
@@ -162,7 +171,14 @@ class GtpNode:
         reader, writer = await asyncio.open_connection(sock=sock)
         # Peers stay for long and may have nothing to say; who does not introduce itself is none.
         await self._speak(
-            reader, writer, place.address, Side.LISTENING, None, None, place.is_served
+            reader,
+            writer,
+            place.address,
+            Side.LISTENING,
+            None,
+            None,
+            place.is_served,
+            trusted=self._trust_in_caller(place.address),
         )
 
     async def _dial_forever(self, member: _Member) -> None:
@@ -188,17 +204,63 @@ class GtpNode:
 
     async def _dial(self, member: _Member, address: tuple[str, int]) -> None:
         try:
-            opening = asyncio.open_connection(*address)
-            reader, writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
-            peer = str(writer.get_extra_info("peername")[0])
+            trusted = member.addresses.trusted(address)
+            reader, writer = await self._connect(member, address, trusted)
+            peer = plain_address(str(writer.get_extra_info("peername")[0]))
+            kind = address_class(peer)
             sock = writer.get_extra_info("socket")
             # The dialect of 2008 has no keep-alives of its own.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            await self._speak(reader, writer, peer, Side.CONNECTING, member, address)
-        except (OSError, TimeoutError) as error:
+            await self._speak(
+                reader,
+                writer,
+                peer,
+                Side.CONNECTING,
+                member,
+                address,
+                trusted=kind if trusted is None else less_trusted(kind, trusted),
+            )
+        except (OSError, CannotConnectError) as error:
             _log.info("cannot reach %s:%d: %s", *address, error)
         finally:
             member.addresses.ended(time.monotonic(), address, self._random.random())
+
+    async def _connect(
+        self, member: _Member, address: tuple[str, int], trusted: AddressClass | None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the first address of a peer that accepts, of those that may be called.
+
+        Raises:
+            CannotConnectError: none may be called.
+            OSError: none accepts; that of the last one.
+        """
+        failure: OSError | None = None
+        found = await look_up(*address, CONNECT_SECONDS)
+        for number in dict.fromkeys(str(each[4][0]) for each in found):
+            if trusted is not None and not may_contact(address_class(number), trusted):
+                continue
+            ip = plain_address(number)
+            if not member.addresses.may_call(time.monotonic(), address, ip, caller_group(ip)):
+                continue
+            try:
+                opening = asyncio.open_connection(number, address[1])
+                return await asyncio.wait_for(opening, CONNECT_SECONDS)
+            except OSError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+        raise CannotConnectError(
+            "strangers may not send us there, did so too often, or it is known under another name"
+        )
+
+    def _trust_in_caller(self, address: str) -> AddressClass:
+        """Return how far a caller may send us: no further than we were told to be reached.
+
+        A forwarder in front of us makes strangers look local.
+        """
+        listens = self.address
+        ours = AddressClass.PUBLIC if is_wildcard(listens) else address_class(listens)
+        return less_trusted(address_class(address), ours)
 
     async def _speak(
         self,
@@ -209,6 +271,8 @@ class GtpNode:
         member: _Member | None,
         dialled: tuple[str, int] | None,
         opened: Callable[[], None] = lambda: None,
+        *,
+        trusted: AddressClass,
     ) -> None:
         machine = PeerMachine(
             side=side,
@@ -219,7 +283,9 @@ class GtpNode:
             repo_hash=member.swarm.metainfo.repo_hash if member is not None else b"",
         )
         self._next_key += 1
-        link = Link(self._next_key, machine, reader, writer, address, self._limiter)
+        link = Link(
+            self._next_key, machine, reader, writer, address, self._limiter, trusted=trusted
+        )
         link.port = dialled[1] if dialled is not None else None
 
         def happen(link: Link, event: Event) -> None:
@@ -227,7 +293,7 @@ class GtpNode:
             if isinstance(event, Opened):
                 opened()
                 if member is not None and dialled is not None:
-                    member.addresses.succeeded(dialled)
+                    member.addresses.succeeded(dialled, caller_group(address))
             swarm.happen(link, event)
 
         async def answer(link: Link, message: object) -> None:
@@ -255,17 +321,9 @@ class GtpNode:
 
     # --- trackers ----------------------------------------------------------------------------
 
-    def _told(self, swarm: Swarm, answer: TrackerAnswer) -> None:
-        self.meet(swarm.metainfo.repo_hash, answer.peers)
+    def _told(self, swarm: Swarm, answer: TrackerAnswer, teller: Teller) -> None:
+        self.meet(swarm.metainfo.repo_hash, answer.peers, teller)
         bodies = tuple(ReferenceEntry(reference_id(b), b) for b in answer.references)
         if bodies:
             with contextlib.suppress(GitTorrentError):
                 swarm.learned(References(bodies))
-
-    def _may_dial(self, host: str) -> bool:
-        if self._dial_loopback:
-            return True
-        try:
-            return not is_loopback(host)
-        except ValueError:
-            return True  # a DNS name

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import GitTorrentError
 from gittorrent.gtp.errors import MessageError
 from gittorrent.gtp.machine import Opened
+from gittorrent.gtp.node.addresses import Teller
+from gittorrent.transfer.addresses import caller_group
+from gittorrent.wire.urls import AddressClass
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,6 +55,7 @@ class Link:
         address: IP address of the peer.
         limiter: paces what is sent.
         stalled: seconds that a peer may take to accept one chunk.
+        trusted: the kind of address that it may send us to.
     """
 
     def __init__(
@@ -63,8 +67,10 @@ class Link:
         address: str,
         limiter: Limiter,
         stalled: float = STALLED_SECONDS,
+        trusted: AddressClass = AddressClass.PUBLIC,
     ) -> None:
         self._stalled = stalled
+        self._trusted = trusted
         self.key = key
         self.machine = machine
         self.address = address
@@ -80,6 +86,10 @@ class Link:
         self._unsent = bytearray()
         self._pacing = False
         self._listening: asyncio.Task[str] | None = None
+
+    def teller(self) -> Teller:
+        """Return the peer as one who names others."""
+        return Teller(caller_group(self.address), self._trusted)
 
     async def run(
         self,

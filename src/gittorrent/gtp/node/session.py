@@ -68,7 +68,7 @@ def open_seed(node: GtpNode, metainfo: Metainfo, path: Path) -> Swarm:
         holding=holding,
         target=None,
         open_holding=lambda: holding,
-        meet=lambda peers: node.meet(metainfo.repo_hash, peers),
+        meet=lambda link, peers: node.meet(metainfo.repo_hash, peers, link.teller()),
         remember=lambda _reference: None,
     )
 
@@ -129,7 +129,7 @@ class Clone:
             holding=None,
             target=self.target,
             open_holding=self._open_holding,
-            meet=lambda peers: node.meet(metainfo.repo_hash, peers),
+            meet=lambda link, peers: node.meet(metainfo.repo_hash, peers, link.teller()),
             remember=self._remember,
         )
 

@@ -86,7 +86,7 @@ class Swarm(Struct):
         holding: gives what is complete; None until something is.
         target: where a download goes; None at a node that only gives.
         open_holding: makes the holding when the first download is complete.
-        meet: told of addresses of peers.
+        meet: told who named which addresses of peers.
         remember: told of reference objects that are believed now.
     """
 
@@ -95,7 +95,7 @@ class Swarm(Struct):
     holding: Holding | None
     target: Target | None
     open_holding: Callable[[], Holding | None]
-    meet: Callable[[tuple[PeerAddress, ...]], None]
+    meet: Callable[[Link, tuple[PeerAddress, ...]], None]
     remember: Callable[[bytes], None]
     links: dict[int, Link] = field(default_factory=dict)
     banned: set[bytes] = field(default_factory=set)
@@ -230,8 +230,10 @@ class Swarm(Struct):
                     self._drop(peer, reason, ban=ban)
                 case Believed(reference):
                     self.remember(reference)
-                case Meet(peers):
-                    self.meet(peers)
+                case Meet(peer, peers):
+                    teller = self.links.get(peer)
+                    if teller is not None:
+                        self.meet(teller, peers)
                 case _:
                     self._storage.put_nowait(effect)
         if started and any(isinstance(e, Say) and _is_status(e) for e in effects):

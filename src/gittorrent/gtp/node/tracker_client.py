@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING
 
 from gittorrent.gtp.errors import TrackerError
 from gittorrent.gtp.limits import MAX_TRACKER_ANSWER
+from gittorrent.gtp.node.addresses import Teller
 from gittorrent.gtp.tracker_messages import (
     TrackerAnswer,
     TrackerEvent,
     TrackerRequest,
     parse_answer,
 )
+from gittorrent.transfer.http_client import Pinned
+from gittorrent.transfer.looking_up import look_up
+from gittorrent.wire.urls import AddressClass, address_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +41,7 @@ SHORTEST_WAIT = 20.0
 FIRST_RETRY = 10.0
 LONGEST_RETRY = 1800.0
 ANSWER_SECONDS = 30.0
+LOOK_UP_SECONDS = 10.0
 
 
 class BusyTrackerError(TrackerError):
@@ -55,7 +60,7 @@ class TrackerClient:
         swarm: whose peers are wanted.
         peer_id: ours.
         port: at which we listen; 0 not at all, and then we are not listed for long.
-        told: given each answer.
+        told: given each answer, and who gave it.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class TrackerClient:
         swarm: Swarm,
         peer_id: bytes,
         port: int,
-        told: Callable[[Swarm, TrackerAnswer], None],
+        told: Callable[[Swarm, TrackerAnswer, Teller], None],
     ) -> None:
         self.url = url
         self._swarm = swarm
@@ -72,6 +77,7 @@ class TrackerClient:
         self._port = port
         self._told = told
         self._started = False
+        self._kind: AddressClass | None = None
 
     async def run(self) -> None:
         """Ask for ever."""
@@ -80,8 +86,9 @@ class TrackerClient:
             try:
                 event = TrackerEvent.NONE if self._started else TrackerEvent.STARTED
                 answer = await self._ask(event)
+                assert self._kind is not None
                 self._started, failures = True, 0
-                self._told(self._swarm, answer)
+                self._told(self._swarm, answer, Teller(self.url, self._kind))
                 # A little early, so that the listing never lapses.
                 wait = answer.expires * 0.8 if answer.expires else FILE_SECONDS
             except BusyTrackerError as error:
@@ -113,14 +120,15 @@ class TrackerClient:
 
     async def _ask(self, event: TrackerEvent) -> TrackerAnswer:
         import aiohttp
-
-        separator = "&" if "?" in self.url else "?"
         from yarl import URL
 
+        separator = "&" if "?" in self.url else "?"
         url = URL(self.url + separator + self._request(event).query(), encoded=True)
+        address = await self._find(url.host or "", url.port or 80)
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         try:
-            async with aiohttp.ClientSession(timeout=timeout) as session:
+            pinned = aiohttp.TCPConnector(resolver=Pinned(address))
+            async with aiohttp.ClientSession(timeout=timeout, connector=pinned) as session:
                 async with session.get(url, allow_redirects=False) as response:
                     if response.status in (429, 503):
                         raise BusyTrackerError(_seconds(response.headers.get("Retry-After")))
@@ -132,6 +140,20 @@ class TrackerClient:
         except (aiohttp.ClientError, ValueError) as error:
             raise TrackerError(str(error) or type(error).__name__) from error
         return parse_answer(data)
+
+    async def _find(self, host: str, port: int) -> str:
+        """Look the tracker up, once for each request, and note what kind of address it has.
+
+        Raises:
+            OSError: it has none.
+            TrackerError: its address is one that nobody has.
+        """
+        found = await look_up(host, port, LOOK_UP_SECONDS)
+        address = str(found[0][4][0])
+        self._kind = address_class(address)
+        if self._kind is AddressClass.RESERVED:
+            raise TrackerError(f"{host} is {address}, which is nobody's address")
+        return address
 
 
 def _seconds(value: str | None) -> float:

@@ -34,6 +34,7 @@ from gittorrent.node.http_pages import FROM_PAGE, is_from_page
 from gittorrent.transfer.addresses import caller_group, plain_address, show_address
 from gittorrent.transfer.off_loop import Threads
 from gittorrent.transfer.waits import WAITS, Waits
+from gittorrent.wire.urls import AddressClass, address_class
 
 if TYPE_CHECKING:
     import socket
@@ -58,7 +59,8 @@ class TrackerServer:
         store: keeps the table over restarts.
         metainfos: repositories to track; none for any that is announced.
         clock: seconds since 1970.
-        behind_proxy: whether the first address of X-Forwarded-For counts as the client's.
+        behind_proxy: whether the last address of X-Forwarded-For, which the proxy itself appends,
+            counts as the client's; believed from loopback and private addresses only.
         waits: how long callers are waited for.
     """
 
@@ -133,8 +135,9 @@ class TrackerServer:
         if is_from_page(request.headers):
             # Or a page would have its readers' browsers announce them as peers.
             return web.Response(status=403, body=encode_failure(FROM_PAGE))
-        now, source = self._clock(), self._source(request)
+        now = self._clock()
         try:
+            source = self._source(request)
             self.table.admit(now, caller_group(source))
             wanted = parse_request(request.rel_url.raw_query_string)
             answer, entry = self.table.announce(now, wanted, source)
@@ -158,13 +161,17 @@ class TrackerServer:
             _log.warning("cannot keep a peer: %s", error)
 
     def _source(self, request: web.BaseRequest) -> str:
-        address = request.remote or "127.0.0.1"
-        if self._behind_proxy:
-            address = request.headers.get("X-Forwarded-For", address).split(",")[0].strip()
-        try:
-            return plain_address(address)
-        except ValueError:
-            return "127.0.0.1"
+        """Return the address a request comes from.
+
+        Raises:
+            TrackerError: the proxy in front of us does not say it.
+        """
+        address = plain_address(request.remote or "127.0.0.1")
+        if not self._behind_proxy:
+            return address
+        if address_class(address) not in (AddressClass.LOOPBACK, AddressClass.PRIVATE):
+            return address  # that is no proxy of ours, so its header is a stranger's word
+        return last_hop(request.headers.getall("X-Forwarded-For", []))
 
     async def _expire_forever(self) -> None:
         while True:
@@ -173,6 +180,24 @@ class TrackerServer:
             for repo_hash in self.table.swarms():
                 for gone in self.table.expire(now, repo_hash):
                     await self._write(partial(self._store.remove, repo_hash, gone.peer.peer_id))
+
+
+def last_hop(headers: Sequence[str]) -> str:
+    """Return the address that a proxy appended to X-Forwarded-For; the rest is the client's word.
+
+    Args:
+        headers: values of the header, as often as it was sent.
+
+    Raises:
+        TrackerError: the last one ends with no IP address.
+    """
+    last = headers[-1].rpartition(",")[2].strip() if headers else ""
+    try:
+        return plain_address(last)
+    except ValueError:
+        raise TrackerError(
+            "the proxy of this tracker does not say who asks: no address ends X-Forwarded-For"
+        ) from None
 
 
 def newest_bodies(info: Metainfo) -> tuple[bytes, ...]:

@@ -19,12 +19,14 @@ ARGS ?=
 JOBS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench fuzz format clean
+.PHONY: help install demo test lint rust coverage bench fuzz format clean
 
 help:
 	@echo 'make demo    publish, mirror and clone on this machine, with a dying and a lying mirror'
-	@echo 'make test    all tests, as CI runs them            ARGS="-k reel -x" goes to pytest'
-	@echo 'make check   formatting, lint, types, import contracts, tests with branch coverage'
+	@echo 'make test    all that must hold, as CI runs it: lint, Rust, tests  ARGS="-k reel" goes to pytest'
+	@echo 'make lint    formatting, lint, types and import contracts alone'
+	@echo 'make rust    formatting, clippy and tests of native/, where cargo is'
+	@echo 'make coverage  the tests with branch coverage'
 	@echo 'make bench   against stock git                     REPO=/path/to/repo.git  QUICK=1'
 	@echo 'make fuzz    each fuzz target for SECONDS (30); needs atheris, see CONTRIBUTING.md'
 	@echo 'make format  format and fix what can be fixed'
@@ -44,8 +46,9 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 # The compiled indexer is optional: without cargo, or with one too old, git index-pack is used.
-$(NATIVE): $(STAMP) $(wildcard native/*.toml native/Cargo.lock native/*/Cargo.toml native/src/*.rs \
-           native/core/src/*.rs native/deflate/src/*.rs)
+RUST := $(shell find native -name target -prune -o -name fuzz -prune -o -type f \
+          \( -name '*.rs' -o -name '*.toml' -o -name Cargo.lock -o -name '*.pyi' \) -print)
+$(NATIVE): $(STAMP) $(RUST)
 	@if ! command -v cargo >/dev/null; then \
 	  echo 'indexer: git index-pack (cargo is not installed)'; \
 	elif echo 'building the compiled indexer ...' && \
@@ -59,14 +62,30 @@ $(NATIVE): $(STAMP) $(wildcard native/*.toml native/Cargo.lock native/*/Cargo.to
 demo: $(NATIVE)
 	@$(BIN)/python tools/demo.py $(ARGS)
 
-test: $(NATIVE)
+# Everything that must hold; what this machine cannot check is named at the end.
+test: $(NATIVE) lint rust
 	@$(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
+	@command -v cargo >/dev/null || echo 'left out: format, lint and tests of native/ (no cargo here)'
 
-check: $(NATIVE)
+lint: $(STAMP)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A toolchain may come without rustfmt or clippy; what is there has to pass.
+rust:
+	@if ! command -v cargo >/dev/null; then echo 'native/: left out, cargo is not installed'; else \
+	  set -e; cd native; \
+	  if cargo fmt --version >/dev/null 2>&1; then \
+	    echo 'cargo fmt --check'; cargo fmt --all --check; \
+	  else echo 'cargo fmt: left out, rustfmt is not installed'; fi; \
+	  if cargo clippy --version >/dev/null 2>&1; then \
+	    echo 'cargo clippy'; cargo clippy --quiet --locked --workspace --all-targets -- -D warnings; \
+	  else echo 'cargo clippy: left out, clippy is not installed'; fi; \
+	  echo 'cargo test'; cargo test --quiet --locked --workspace; fi
+
+coverage: $(NATIVE)
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -q -n $(JOBS) $(ARGS)
 	$(BIN)/coverage combine -q

@@ -6,14 +6,19 @@ import signal
 from collections.abc import Callable
 
 from gittorrent.repository.carried import Carried
-from support.programs import Person, serve, wait_until
+from support.programs import PATIENCE, Person, serve, wait_until
+
+SLOW = "100K"
+"""Upload limit under which the large repository takes longer than any wait of a test."""
 
 
 def test_status_shows_both_ends_of_a_download(
     large: Carried, people: Callable[[str], Person]
 ) -> None:
     server, user = people("server"), people("user")
-    with serve(server, "--up-limit", "2M", large.layout.git_dir) as daemon:
+    size = large.reels.all()[0].manifest.pack_size
+    assert size > PATIENCE * 100 * 1024, "the download could end before anybody has looked"
+    with serve(server, "--up-limit", SLOW, large.layout.git_dir) as daemon:
         running = user.start("git", "clone", "--mirror", daemon.url(), "c")
         there = here = ""
         try:
@@ -25,7 +30,8 @@ def test_status_shows_both_ends_of_a_download(
                 here = server.gittorrent("status").ok().out
                 return "takes part" in there and "is sent parts" in here
 
-            wait_until(lambda: running.process.poll() is not None or seen(), "both ends show it")
+            wait_until(seen, "both ends show it")
+            assert running.process.poll() is None, running.err
             running.signal_group(signal.SIGINT)
             running.wait()
         finally:

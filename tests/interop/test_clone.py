@@ -75,6 +75,36 @@ def test_clone_equals_origin(
     assert not list((user.root / "tmp").iterdir())
 
 
+@pytest.mark.parametrize("git", GITS)
+def test_options_of_git_before_the_url(project_node: Served, tmp_path: Path, git: str) -> None:
+    user = somebody(tmp_path / "user", git)
+    words = ["--depth", "1", "-qb", "main", "--orig", "up"]
+    user.gittorrent("clone", *words, url_of(project_node), "c").ok()
+    clone = user.root / "c"
+    assert gitcmd.text(clone, "rev-list", "--count", "HEAD") == "1"
+    assert gitcmd.text(clone, "remote") == "up"
+
+
+@pytest.mark.parametrize("form", ["git", "http", "slash", "prefixed", "upper", "scheme"])
+def test_every_form_of_url_is_pinned(
+    project_node: Served, project: Carried, person: Person, form: str
+) -> None:
+    repository = project.about.repository_id
+    plain, web = url_of(project_node), f"{project_node.http}/project.git"
+    url = {
+        "git": plain.replace("gittorrent", "git", 1),
+        "http": web,
+        "slash": f"{plain}/",
+        "prefixed": f"gittorrent::{web}/",
+        "upper": plain.replace("//", f"//{repository.upper()}@", 1),
+        "scheme": web.replace("http", "HTTP", 1),
+    }[form]
+    person.gittorrent("clone", "-q", url, "c").ok()
+    said = gitcmd.text(person.root / "c", "config", "remote.origin.url")
+    assert f"//{repository}@" in said.lower()
+    person.git("fetch", "-q", cwd=person.root / "c").ok()
+
+
 def test_objects_borrowed_from_another_clone(
     project_node: Served, project: Carried, person: Person
 ) -> None:

@@ -57,6 +57,58 @@ def test_nobody_listens(person: Person) -> None:
     clone(person, url, 3, "cannot reach", str(port), hint)
 
 
+def test_wrong_port_is_named_in_one_sentence(project_node: Served, person: Person) -> None:
+    git = project_node.git.removeprefix("git://")
+    web = project_node.http.removeprefix("http://")
+    cases = [
+        (f"gittorrent://{web}/project.git", 6, "it is a web server", f"gittorrent::http://{web}/"),
+        (f"gittorrent::http://{git}/project.git", 3, "does not speak HTTP", f"gittorrent://{git}/"),
+        (f"gittorrent::https://{web}/project.git", 3, "does not speak TLS", f"::http://{web}/"),
+        (f"gittorrent::https://{git}/project.git", 3, "does not speak TLS", f"::http://{git}/"),
+    ]
+    for url, status, why, instead in cases:
+        said = clone(person, url, status, why, instead)
+        ours = [line for line in said.splitlines() if line.startswith(("gittorrent:", "hint:"))]
+        assert len(ours) == 2, said
+
+
+@pytest.mark.parametrize(
+    ("greeting", "fragment"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "it is an ssh port"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "it is a TLS port"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "it is a web server"),
+    ],
+)
+def test_other_servers_are_recognized(person: Person, greeting: bytes, fragment: str) -> None:
+    with greeter(greeting) as port:
+        clone(person, f"gittorrent://127.0.0.1:{port}/project.git", 6, fragment)
+
+
+@contextlib.contextmanager
+def greeter(greeting: bytes) -> Iterator[int]:
+    """Say the same to everybody who calls, and hang up; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            while True:
+                try:
+                    sock, _ = server.accept()
+                except OSError:
+                    return  # the test has ended
+                with sock:
+                    sock.recv(1 << 12)
+                    sock.sendall(greeting)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
 def test_unknown_host(person: Person) -> None:
     url = "gittorrent://no-such-host.invalid/project.git"
     clone(person, url, 3, "cannot find host no-such-host.invalid")
@@ -83,6 +135,10 @@ def test_repository_not_carried(project_node: Served, person: Person) -> None:
         ("gittorrent://host/p.git?x=1", "cannot have"),
         ("gittorrent://user:secret@host/p.git", "cannot have"),
         ("ftp://host/p.git", "no gittorrent URL"),
+        ("ssh://host/p.git", "over ssh"),
+        ("git@host:p.git", "over ssh"),
+        ("/srv/p.git", "on this machine"),
+        ("file:///srv/p.git", "on this machine"),
         ("gittorrent://-host/p.git", "names no host"),
     ],
 )

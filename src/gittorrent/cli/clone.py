@@ -10,15 +10,46 @@ from pathlib import Path
 
 import click
 
+from gittorrent.cli.clone_options import sort_words
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
 from gittorrent.durable import room
 from gittorrent.git.runner import executable
 from gittorrent.interruptions import PROCESS
 from gittorrent.terminal import STATUS_VARIABLE
-from gittorrent.transfer.location import SCHEME, parse_location
+from gittorrent.transfer.location import parse_location, url_for_git
+
+_GIT_OPTIONS = "gittorrent.clone.git_options"
+"""Where the context keeps git's options."""
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+class _CloneCommand(click.Command):
+    """Takes git clone's options wherever they stand; click is shown its own, URL and directory."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Sort the words, and let click read what it knows."""
+        own = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
+        valued = {word for each in own if not each.is_flag for word in each.opts}
+        switches = {word for each in own if each.is_flag for word in each.opts}
+        found = sort_words(args, valued, switches, _long_options_of_git)
+        ctx.meta[_GIT_OPTIONS] = found.git
+        return super().parse_args(ctx, [*found.own, "--", *found.places])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Show that git's options are taken."""
+        return ["[OPTIONS] [GIT OPTIONS]", *super().collect_usage_pieces(ctx)[1:]]
+
+
+def _long_options_of_git() -> list[str]:
+    """Ask git for clone's long options; those that take a value end with ``=``."""
+    asked = subprocess.run(
+        [executable(), "clone", "--git-completion-helper-all"],
+        capture_output=True,
+        check=False,
+    )
+    return asked.stdout.decode("ascii", "replace").split()
+
+
+@click.command(cls=_CloneCommand)
 @click.option(
     "--allow-unverified",
     is_flag=True,
@@ -28,30 +59,31 @@ from gittorrent.transfer.location import SCHEME, parse_location
 @up_limit_option
 @peer_up_limit_option
 @click.argument("url")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DIR] [GIT OPTIONS]...")
+@click.argument("directory", required=False)
+@click.pass_context
 def clone(
+    ctx: click.Context,
     allow_unverified: bool,
     down_limit: int | None,
     up_limit: int | None,
     peer_up_limit: int | None,
     url: str,
-    arguments: tuple[str, ...],
+    directory: str | None,
 ) -> None:
     """Clone from all mirrors of a repository at once; the same as 'git clone URL'.
 
-    Options that git clone knows are passed on. An interrupted clone keeps the parts it has
-    verified: run the same command again and it goes on from there. Unlike git, this command
-    ends with an exit code that tells what was wrong.
+    Options that git clone knows are passed on, wherever they stand. An interrupted clone keeps
+    the parts it has verified: run the same command again and it goes on from there. Unlike git,
+    this command ends with an exit code that tells what was wrong.
 
     \b
     Examples:
       gittorrent clone gittorrent://mirror.example.org/project.git
-      gittorrent clone gittorrent://mirror.example.org/project.git dir --branch next
+      gittorrent clone --branch next gittorrent://mirror.example.org/project.git dir
       gittorrent clone gittorrent://mirror.example.org/project.git --down-limit 500K
     """
     parse_location(url)
-    if url.partition("://")[0] in ("git", "http", "https"):
-        url = f"{SCHEME}::{url}"
+    url = url_for_git(url)
     limits = {"downLimit": down_limit, "upLimit": up_limit, "peerUpLimit": peer_up_limit}
     once = [f"gittorrent.{name}={rate}" for name, rate in limits.items() if rate is not None]
     words = [executable(), *(word for each in once for word in ("-c", each)), "clone"]
@@ -60,9 +92,8 @@ def clone(
     with room("clone") as folder:
         status = folder / "status"
         environ = {**os.environ, STATUS_VARIABLE: str(status), "PATH": _path()}
-        # Options of git's may stand anywhere, so they go before the end of options.
-        options, places = _sort_out(arguments)
-        ended = _run([*words, *options, "--", url, *places], environ)
+        places = [url] if directory is None else [url, directory]
+        ended = _run([*words, *ctx.meta[_GIT_OPTIONS], "--", *places], environ)
         if ended < 0:
             sys.exit(128 - ended)
         if ended and status.exists():
@@ -96,48 +127,6 @@ def _run(words: list[str], environ: dict[str, str]) -> int:
         PROCESS.settle()
         for number in heard:
             signal.signal(number, former[number])
-
-
-_VALUED = frozenset(
-    [
-        "-b",
-        "--branch",
-        "-c",
-        "--config",
-        "-o",
-        "--origin",
-        "-j",
-        "--jobs",
-        "--depth",
-        "--filter",
-        "--shallow-since",
-        "--shallow-exclude",
-        "--reference",
-        "--reference-if-able",
-        "--separate-git-dir",
-        "--template",
-        "--ref-format",
-        "--server-option",
-        "-u",
-        "--upload-pack",
-        "--bundle-uri",
-    ]
-)
-"""Options of git clone's that take the next word as their value."""
-
-
-def _sort_out(arguments: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Part git's options, with their values, from the directory."""
-    options: list[str] = []
-    places: list[str] = []
-    waiting = False
-    for word in arguments:
-        if waiting or word.startswith("-"):
-            options.append(word)
-            waiting = not waiting and word in _VALUED
-        else:
-            places.append(word)
-    return options, places
 
 
 def _path() -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.errors import UnreachableError, UnverifiedError
 from gittorrent.transfer.looking_up import look_up
@@ -25,7 +26,7 @@ from gittorrent.wire.fields import RemoteRefusal
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_LIST_LINES, MAX_PKT_LINE
 from gittorrent.wire.mirrorlist import MirrorList, parse_lines
 from gittorrent.wire.service import MIRROR_LIST, ServiceRequest, encode_request
-from gittorrent.wire.urls import AddressClass, UrlError, address_class, may_contact
+from gittorrent.wire.urls import DEFAULT_PORTS, AddressClass, UrlError, address_class, may_contact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,18 @@ MAX_ADDRESSES = 4
 
 
 CHECK_HINT = "check host and port, or try another mirror"
+
+_NO_PORT_HINT = (
+    "port {port} is what a URL without a port means: a node that listens elsewhere needs :PORT"
+    " after its host; or try another mirror"
+)
+
+
+def hint_for(endpoint: Endpoint) -> str:
+    """Return what to do about an endpoint where nobody answers."""
+    if endpoint.port == DEFAULT_PORTS[endpoint.scheme]:
+        return _NO_PORT_HINT.format(port=endpoint.port)
+    return CHECK_HINT
 
 
 class CannotConnectError(UnreachableError):
@@ -105,10 +118,10 @@ async def connect(
             async with asyncio.timeout(patience.connect):
                 return await _first_to_accept(wanted, from_address, patience.stagger)
     except OSError as error:
-        reason = _why(error)
+        reason = why_not_connected(error)
     raise CannotConnectError(
         f"cannot connect to {endpoint.host} port {endpoint.port}: {reason}",
-        hint=CHECK_HINT,
+        hint=hint_for(endpoint),
     )
 
 
@@ -178,9 +191,9 @@ async def judged_addresses(
     return allowed[:MAX_ADDRESSES]
 
 
-def _why(error: OSError) -> str:
+def why_not_connected(error: OSError) -> str:
     """Say in plain words why connecting failed; asyncio repeats the address instead."""
-    return os.strerror(error.errno).lower() if error.errno else "no answer"
+    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "no answer"
 
 
 def service_request(service: str, endpoint: Endpoint) -> bytes:
@@ -237,6 +250,27 @@ def _not_a_mirror(endpoint: Endpoint, why: str, hint: str = _HINT) -> NotAMirror
     return NotAMirrorError(f"{endpoint.url} does not speak MirrorSync ({why})", hint=hint)
 
 
+_OTHER_SERVERS = (
+    (b"HTTP/", "it is a web server", "http"),
+    (b"\x15\x03", "it is a TLS port", "https"),
+    (b"SSH-", "it is an ssh port", None),
+)
+"""First bytes of an answer, what answers so, and the scheme it may be reached by."""
+
+
+def _check_greeting(endpoint: Endpoint, data: bytes) -> None:
+    """Notice by the first bytes of an answer that the port is another server's.
+
+    Raises:
+        NotAMirrorError: it is.
+    """
+    for start, what, scheme in _OTHER_SERVERS:
+        if data.startswith(start):
+            url = f"gittorrent::{replace(endpoint, scheme=scheme).url}" if scheme else None
+            hint = f"clone {url} instead" if url else f"nodes listen elsewhere; {CHECK_HINT}"
+            raise _not_a_mirror(endpoint, what, hint)
+
+
 async def _read_lines(sock: socket.socket, endpoint: Endpoint) -> list[bytes]:
     """Read packets up to the flush that ends a list."""
     loop = asyncio.get_running_loop()
@@ -250,9 +284,8 @@ async def _read_lines(sock: socket.socket, endpoint: Endpoint) -> list[bytes]:
             if lines:
                 return lines
             raise _not_a_mirror(endpoint, "it closed the connection")
-        if not lines and data.startswith(b"HTTP/"):
-            web = f"gittorrent::http://{endpoint.host}:{endpoint.port}{endpoint.path}"
-            raise _not_a_mirror(endpoint, "it is a web server", f"clone {web} instead")
+        if not lines:
+            _check_greeting(endpoint, data)
         try:
             packets = reader.feed(data)
         except pktline.PktLineError as error:

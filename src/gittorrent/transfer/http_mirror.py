@@ -11,15 +11,17 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 import aiohttp
+from msgspec.structs import replace
 
 from gittorrent.errors import ProtocolError
 from gittorrent.ids import PushId
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.dialling import (
-    CHECK_HINT,
     CannotConnectError,
     NotAMirrorError,
     NotCarriedThereError,
+    hint_for,
+    why_not_connected,
 )
 from gittorrent.transfer.http_client import HttpClient
 from gittorrent.transfer.mirror import NotThereError
@@ -287,9 +289,30 @@ async def fetch_list(client: HttpClient, endpoint: Endpoint) -> MirrorList:
                 raise NotAMirrorError(f"{url} answers {answer.status}")
             return parse_text(await _read_list(answer))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise CannotConnectError(
-            f"cannot reach {endpoint.url}: {error or 'it does not answer'}", hint=CHECK_HINT
-        ) from error
+        raise _unreachable(endpoint, error) from error
+
+
+def _unreachable(endpoint: Endpoint, error: BaseException) -> CannotConnectError:
+    """Say in one sentence why nothing came of a request; aiohttp quotes what it met on several."""
+    why, hint = str(error) or "it does not answer", hint_for(endpoint)
+    if isinstance(error, aiohttp.ClientResponseError):
+        git = replace(endpoint, scheme="git").url.removeprefix("git")
+        why = "what answers there does not speak HTTP"
+        hint = f"if it is the git:// port of a node, the URL is gittorrent{git}"
+    elif isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = f"its certificate does not hold: {error.certificate_error}"
+        hint = "check the host's name, or try another mirror"
+    elif isinstance(error, aiohttp.ClientSSLError):
+        why = "what answers there does not speak TLS"
+        web = replace(endpoint, scheme="http").url
+        hint = f"if it is the HTTP port of a node, the URL is gittorrent::{web}"
+    elif isinstance(error, aiohttp.ClientConnectorDNSError):
+        why = f"cannot find host {endpoint.host}: {error.os_error}"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        why = why_not_connected(error.os_error)
+    elif isinstance(error, aiohttp.ServerDisconnectedError):
+        why = "it hung up without an answer"
+    return CannotConnectError(f"cannot reach {endpoint.url}: {why}", hint=hint)
 
 
 async def _read_list(answer: aiohttp.ClientResponse) -> bytes:

@@ -17,6 +17,7 @@ from gittorrent.ids import RepositoryId, is_repository_id
 from gittorrent.wire.urls import DEFAULT_PORTS, Endpoint
 
 SCHEME = "gittorrent"
+_SSH_SCHEMES = frozenset({"ssh", "git+ssh", "ssh+git"})
 _FORMS = "gittorrent://[REPOSITORY_ID@]HOST[:PORT]/PATH or gittorrent://REPOSITORY_ID"
 
 
@@ -68,8 +69,18 @@ def is_url(text: str) -> bool:
     return "://" in text or text.startswith(f"{SCHEME}::")
 
 
+def url_for_git(url: str) -> str:
+    """Return a URL of any of the forms so that git hands it to the remote helper."""
+    scheme, separator, rest = url.partition("://")
+    scheme = scheme.lower()  # git looks for a helper by the exact name
+    prefix = f"{SCHEME}::" if scheme in DEFAULT_PORTS else ""
+    return f"{prefix}{scheme}{separator}{rest}"
+
+
 def parse_location(url: str) -> Location:
     """Take a user's URL apart.
+
+    Ids are taken in upper case too, and slashes at the end do not count.
 
     Raises:
         LocationError: it has none of the forms.
@@ -82,11 +93,13 @@ def parse_location(url: str) -> Location:
         raise LocationError(f"{url!r} is no URL: {error}", hint=f"write {_FORMS}") from error
     schemes = {SCHEME: "git", "git": "git", "http": "http", "https": "https"}
     scheme = schemes.get(parts.scheme)
-    if scheme is None or any(ord(c) < 0x21 or ord(c) == 0x7F for c in plain):
+    if scheme is None:
+        raise _other_form(url, parts.scheme)
+    if any(ord(c) < 0x21 or ord(c) == 0x7F for c in plain):
         raise LocationError(f"{url!r} is no gittorrent URL", hint=f"write {_FORMS}")
     if parts.query or parts.fragment or parts.password is not None:
         raise LocationError(f"{url!r} has parts that a gittorrent URL cannot have")
-    expected = parts.username
+    expected = None if parts.username is None else parts.username.lower()
     host = parts.hostname or ""
     if parts.scheme == SCHEME and is_repository_id(host) and not parts.path.strip("/"):
         if expected is not None or port is not None:
@@ -99,8 +112,24 @@ def parse_location(url: str) -> Location:
             f"{expected[:60]!r} in {url!r} is no repository id",
             hint="a repository id has 52 letters a-z and digits 2-7",
         )
-    if parts.path in ("", "/"):
+    if not parts.path.strip("/"):
         raise LocationError(f"{url!r} names no repository", hint=f"write {_FORMS}")
-    path = quote(parts.path, safe="/%!$&'()*+,;=:@~")
+    path = quote(parts.path.rstrip("/"), safe="/%!$&'()*+,;=:@~")
     endpoint = Endpoint(scheme, host, port or DEFAULT_PORTS[scheme], path)
     return Location(endpoint, None if expected is None else RepositoryId(expected))
+
+
+def _other_form(url: str, scheme: str) -> LocationError:
+    """Say what a URL is that this program does not use: people paste those they know from git."""
+    head, colon, _ = url.partition(":")
+    is_scp = colon and "/" not in head and not scheme and "@" in head
+    if scheme in _SSH_SCHEMES or is_scp:
+        return LocationError(
+            f"{url!r} is reached over ssh, where mirrors do not answer", hint=f"write {_FORMS}"
+        )
+    if scheme == "file" or url.startswith(("/", "./", "../", "~")):
+        return LocationError(
+            f"{url!r} is on this machine, where nothing has to be downloaded",
+            hint=f"use 'git clone', or write {_FORMS}",
+        )
+    return LocationError(f"{url!r} is no gittorrent URL", hint=f"write {_FORMS}")

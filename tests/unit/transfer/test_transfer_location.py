@@ -1,0 +1,42 @@
+"""Forms of URL that mean the same, and those that lead nowhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from gittorrent.transfer.location import LocationError, parse_location, url_for_git
+
+ID = "a" * 52
+
+
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("gittorrent://host/p.git/", "gittorrent://host/p.git"),
+        ("gittorrent::http://host/p.git//", "gittorrent::http://host/p.git"),
+        (f"gittorrent://{ID.upper()}@host/p.git", f"gittorrent://{ID}@host/p.git"),
+        (f"gittorrent://{ID.upper()}/", f"gittorrent://{ID}"),
+        ("GIT://host/p.git", "gittorrent://host/p.git"),
+    ],
+)
+def test_forms_that_mean_the_same(url: str, same: str) -> None:
+    assert parse_location(url) == parse_location(same)
+
+
+@pytest.mark.parametrize("url", ["gittorrent://host/", "gittorrent://host//"])
+def test_slashes_alone_name_no_repository(url: str) -> None:
+    with pytest.raises(LocationError, match="names no repository"):
+        parse_location(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "for_git"),
+    [
+        ("HTTP://Host/P.git", "gittorrent::http://Host/P.git"),
+        ("git://host/p.git", "gittorrent::git://host/p.git"),
+        ("GITTORRENT://host/p.git", "gittorrent://host/p.git"),
+        ("gittorrent::http://host/p.git", "gittorrent::http://host/p.git"),
+    ],
+)
+def test_git_finds_the_helper(url: str, for_git: str) -> None:
+    assert url_for_git(url) == for_git

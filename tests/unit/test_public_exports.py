@@ -37,7 +37,7 @@ def test_programs_are_installed(program: str) -> None:
     assert callable(found.load())
 
 
-HEAVY = ("aiohttp", "asyncio", "cryptography", "pysequoia", "rich", "sqlite3")
+HEAVY = ("aiohttp", "asyncio", "cryptography", "pysequoia", "sqlite3")
 
 
 def test_the_command_line_starts_light() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from gittorrent import __version__
 from gittorrent.errors import ProtocolError
 from gittorrent.transfer.dialling import CannotConnectError
 from gittorrent.transfer.looking_up import look_up
@@ -41,7 +42,7 @@ MAX_LINE = 1 << 17
 PART_SECONDS = 60.0
 """Silence within a run of parts after which the mirror is lost; others are asked much sooner."""
 
-_HEADERS = {"User-Agent": "gittorrent", "Accept-Encoding": "identity"}
+_HEADERS = {"User-Agent": f"gittorrent/{__version__}", "Accept-Encoding": "identity"}
 
 
 class HttpClient:

@@ -15,11 +15,12 @@ from gittorrent.gtp.messages import BEGINNING
 from gittorrent.gtp.metainfo import parse_metainfo
 from gittorrent.gtp.node.listing import list_reel
 from gittorrent.gtp.node.packing import pack_block
+from gittorrent.gtp.received import most_bytes
 from gittorrent.gtp.reference import Tagger, reference_id, write_reference
-from gittorrent.ids import SHA1
+from gittorrent.ids import SHA1, Refs
 from support import gitcmd, gtp
 from support.gtp import PERL_2008, finished, leech, seed
-from support.repositories import Made
+from support.repositories import Made, noise
 
 pytestmark = pytest.mark.slow
 
@@ -121,22 +122,21 @@ def test_our_daemon_gives_to_a_peer_of_2008(copied: Callable[[str], Made]) -> No
     gtp.run(scenario())
 
 
-def test_our_cloner_takes_from_a_peer_of_2008(
-    copied: Callable[[str], Made], tmp_path: Path
-) -> None:
-    """It answers for references once, and only before it has received any."""
-    source, target = copied("merges").git_dir, tmp_path / "clone.git"
-    refs = read_refs(Git(source), "refs/heads")
-    body = write_reference(refs, next(iter(refs.values())), None, Tagger(b"A <a@b>", 9), b" ")
-    pair = BEGINNING + reference_id(body)
-    deaths: list[BaseException] = []
-    ended = asyncio.Event()
+class Seeder2008:
+    """Gives packs, one a commit, as the peer of 2008 does.
 
-    with scratch.borrowing(source / "objects", SHA1) as git:
-        index = list_reel(git, [], sorted(set(refs.values())), PERL_2008)
-        packs = [pack_block(git, index.block(at, 0)) for at in range(index.count(0))]
+    Answers for references once, and only before it has received any.
+    """
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, body: bytes, size: int, packs: list[bytes]) -> None:
+        self.body = body
+        self.size = size
+        self.packs = packs
+        self.deaths: list[BaseException] = []
+        self.ended = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Speak with one cloner until it leaves."""
         peer = Peer2008(reader, writer)
         try:
             hello = await reader.readexactly(56)
@@ -144,39 +144,94 @@ def test_our_cloner_takes_from_a_peer_of_2008(
             writer.write(hello[:36] + b"peer-of-2008-seeding")
             writer.write(frame(REELS) + frame(REFERENCES))
             while (found := await peer.read()) is not None:
-                kind, payload = found
-                if kind == REELS and not payload:
-                    writer.write(frame(REELS, pair + u32(index.size)))
-                elif kind == REFERENCES and not payload:
-                    first = peer.seen.count(REFERENCES) == 1
-                    said = reference_id(body) + u32(len(body)) + body if first else b""
-                    writer.write(frame(REFERENCES, said))
-                elif kind == BLOCKS:
-                    bits = (1 << len(packs)) - 1
-                    raw = bits.to_bytes((len(packs) + 7) // 8, "little")
-                    writer.write(frame(BLOCKS, pair + u32(len(packs)) + raw))
-                elif kind == PLAY:
-                    pack = packs[int.from_bytes(payload[40:44], "big")]
-                    writer.write(frame(PLAY, payload[:44] + u32(len(pack)) + pack))
+                writer.write(self._answer(peer, *found))
             assert peer.seen.count(REFERENCES) == 1
             writer.close()
         except BaseException as error:
-            deaths.append(error)
+            self.deaths.append(error)
         finally:
-            ended.set()
+            self.ended.set()
 
-    async def scenario() -> None:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        place = server.sockets[0].getsockname()[:2]
-        info = parse_metainfo(AD_HOC)
-        assert info.repo_hash == REPO_HASH
-        taker = await leech(info, target, place, allow_unverified=True)
-        await finished(taker)
-        assert gitcmd.refs(target) == {bytes(name): oid for name, oid in refs.items()}
-        await taker.stop()
-        await asyncio.wait_for(ended.wait(), 20)
-        server.close()
-        await server.wait_closed()
-        assert deaths == []
+    def _answer(self, peer: Peer2008, kind: int, payload: bytes) -> bytes:
+        pair = BEGINNING + reference_id(self.body)
+        if kind == REELS and not payload:
+            return frame(REELS, pair + u32(self.size))
+        if kind == REFERENCES and not payload:
+            first = peer.seen.count(REFERENCES) == 1
+            said = reference_id(self.body) + u32(len(self.body)) + self.body if first else b""
+            return frame(REFERENCES, said)
+        if kind == BLOCKS:
+            raw = ((1 << len(self.packs)) - 1).to_bytes((len(self.packs) + 7) // 8, "little")
+            return frame(BLOCKS, pair + u32(len(self.packs)) + raw)
+        if kind == PLAY:
+            pack = self.packs[int.from_bytes(payload[40:44], "big")]
+            return frame(PLAY, payload[:44] + u32(len(pack)) + pack)
+        return b""
 
-    gtp.run(scenario())
+
+async def cloned_from(seeder: Seeder2008, target: Path) -> None:
+    """Clone from a seeder in the only swarm that the unmodified program knows."""
+    server = await asyncio.start_server(seeder.serve, "127.0.0.1", 0)
+    place = server.sockets[0].getsockname()[:2]
+    info = parse_metainfo(AD_HOC)
+    assert info.repo_hash == REPO_HASH
+    taker = await leech(info, target, place, allow_unverified=True)
+    await finished(taker)
+    await taker.stop()
+    await asyncio.wait_for(seeder.ended.wait(), 20)
+    server.close()
+    await server.wait_closed()
+    assert seeder.deaths == []
+
+
+def reference_to(refs: Refs) -> bytes:
+    """Return a reference object as the peer of 2008 writes it."""
+    return write_reference(refs, next(iter(refs.values())), None, Tagger(b"A <a@b>", 9), b" ")
+
+
+def test_our_cloner_takes_from_a_peer_of_2008(
+    copied: Callable[[str], Made], tmp_path: Path
+) -> None:
+    source, target = copied("merges").git_dir, tmp_path / "clone.git"
+    refs = read_refs(Git(source), "refs/heads")
+    with scratch.borrowing(source / "objects", SHA1) as git:
+        index = list_reel(git, [], sorted(set(refs.values())), PERL_2008)
+        packs = [pack_block(git, index.block(at, 0)) for at in range(index.count(0))]
+    gtp.run(cloned_from(Seeder2008(reference_to(refs), index.size, packs), target))
+    assert gitcmd.refs(target) == {bytes(name): oid for name, oid in refs.items()}
+
+
+def test_a_peer_of_2008_may_send_an_object_with_every_commit_that_brings_it_back(
+    tmp_path: Path,
+) -> None:
+    """What a file's two versions cost is sent 40 times: far more bytes than the reel has."""
+    source, target = gitcmd.init(tmp_path / "source.git"), tmp_path / "clone.git"
+    commits = toggled(source, 40)
+    refs = read_refs(Git(source), "refs/heads")
+    with scratch.borrowing(source / "objects", SHA1) as git:
+        index = list_reel(git, [], sorted(set(refs.values())), PERL_2008)
+    packs = [pack_by_difference(source, commit) for commit in commits]
+    assert sum(map(len, packs)) > most_bytes(index.size, len(packs), commits=False)
+    gtp.run(cloned_from(Seeder2008(reference_to(refs), index.size, packs), target))
+    assert gitcmd.refs(target) == {bytes(name): oid for name, oid in refs.items()}
+    gitcmd.git(target, "fsck", "--full", "--strict")
+
+
+def toggled(repository: Path, count: int) -> list[str]:
+    """Commit two contents of a file by turns; returns the commits, oldest first."""
+    contents = [noise("even", 100_000), noise("odd", 100_000)]
+    stream = []
+    for number in range(count):
+        stamp = b"C O Mitter <committer@example.org> %d +0000" % (1_000_000_000 + number)
+        stream.append(b"commit refs/heads/main\ncommitter " + stamp + b"\ndata 0\n")
+        stream.append(b"M 100644 inline file\ndata 100000\n" + contents[number % 2] + b"\n")
+    gitcmd.git(repository, "fast-import", "--quiet", stdin=b"".join(stream))
+    return gitcmd.text(repository, "rev-list", "--reverse", "refs/heads/main").split()
+
+
+def pack_by_difference(repository: Path, commit: str) -> bytes:
+    """Return what a commit has and its parents have not, whether earlier commits had it or not."""
+    parents = gitcmd.text(repository, "rev-list", "--no-walk", "--parents", commit).split()[1:]
+    excluded = [f"^{parent}" for parent in parents]
+    listed = gitcmd.git(repository, "rev-list", "--objects-edge", commit, *excluded)
+    return gitcmd.git(repository, "pack-objects", "--stdout", "-q", stdin=listed)

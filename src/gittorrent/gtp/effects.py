@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct, field
 
+from gittorrent.gtp.received import ReceivedBytes
+
 if TYPE_CHECKING:
     from gittorrent.gtp.messages import BlockName, Message, PeerAddress, ReelName, ScanEntry
     from gittorrent.gtp.picker import Picker
@@ -113,7 +115,7 @@ class Fetch(Struct):
         spliced: whether blocks are scanned before they are played, since much is here.
         scanned: blocks whose objects were compared.
         providers: who sent each block.
-        received: bytes of packs that came.
+        received: bytes of the packs that came.
     """
 
     reel: ReelName
@@ -123,7 +125,7 @@ class Fetch(Struct):
     spliced: bool = False
     scanned: set[int] = field(default_factory=set)
     providers: dict[int, PeerKey] = field(default_factory=dict)
-    received: int = 0
+    received: ReceivedBytes = field(default_factory=ReceivedBytes)
 
 
 class PeerBook(Struct):

@@ -63,6 +63,7 @@ from gittorrent.gtp.messages import (
     blocks_in,
 )
 from gittorrent.gtp.path import Way
+from gittorrent.gtp.received import ReceivedBytes, most_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,9 +72,6 @@ if TYPE_CHECKING:
 
 SETTLE_SECONDS = 5.0
 """How long a missing block may be nobody's before another path is looked for."""
-
-WIDEST_2008 = 2**32 - 1
-"""Size in which the dialect of 2008 gives all larger reels."""
 
 MAX_REPAIRS = 4
 """Rounds of asking for missing objects before everything received is given up."""
@@ -148,6 +146,7 @@ class Exchange(Books):
         if fault:
             if fetch is not None and fetch.picker is not None:
                 fetch.picker.unask(peer, block.index)
+                fetch.received.forget(block.index)
             self._drop(peer, fault)
         elif fetch is not None and fetch.picker is not None:
             fetch.providers[block.index] = peer
@@ -334,21 +333,16 @@ class Exchange(Books):
         fetch = self._fetch(block.reel, block.size)
         if fetch is None or fetch.picker is None or block.index in fetch.picker.have:
             return
-        fetch.received += len(message.pack)
+        # A peer of 2008 sends an object in every commit that brings it back, so the sum of its
+        # packs has no bound; each alone holds objects of the reel, once.
+        each = self.profile.blocks_are_commits
+        most = most_bytes(fetch.size, fetch.picker.count, commits=each)
         if message.offset == UNKNOWN_OFFSET:
             fetch.picker.refuse(peer, block.index)
-        elif fetch.received > self._most_bytes(fetch):
+        elif not fetch.received.fits(block.index, len(message.pack), most, each=each):
             self._drop(peer, "it sends more than the reel can hold")
         else:
             self._effects.append(Keep(peer, block, message.offset, message.pack))
-
-    def _most_bytes(self, fetch: Fetch) -> int:
-        """Return how many bytes the packs of a reel may have, so that nobody fills the disk."""
-        if self.profile.blocks_are_commits and fetch.size >= WIDEST_2008:
-            return limits.MAX_REEL_SIZE
-        # Packing makes small objects larger, but not by much; near the end blocks come twice.
-        assert fetch.picker is not None
-        return 3 * fetch.size + 4 * limits.KIB * fetch.picker.count + limits.MIB
 
     def _hear_scan(self, peer: PeerKey, book: PeerBook, message: ScanAnswer) -> None:
         book.open.pop(message.block, None)
@@ -426,7 +420,7 @@ class Exchange(Books):
         self._effects.append(Discard(tuple(fetch.reel for fetch in self.path)))
         for fetch in self.path:
             fetch.providers.clear()
-            fetch.received = 0
+            fetch.received = ReceivedBytes()
             fetch.scanned.clear()
             fetch.spliced = False
             if fetch.picker is not None:

@@ -369,6 +369,32 @@ def test_nobody_may_send_more_than_a_reel_can_hold() -> None:
     assert not any(isinstance(e, Keep) for e in effects)
 
 
+def test_refused_packs_are_not_counted_against_those_who_come_next() -> None:
+    x = exchange()
+    block = BlockName(DIRECT, 0, SIZE)
+    for peer in range(1, 5):
+        connect(x, peer, ReelOffer(DIRECT, SIZE), have={0})
+        x.heard(1, peer, Unchoke())
+        effects = x.heard(1, peer, PlayAnswer(block, 0, bytes(2**19)))
+        assert any(isinstance(e, Keep) for e in effects)
+        effects = x.kept(1, peer, block, "the pack's checksum is wrong")
+        assert [e.peer for e in effects if isinstance(e, Drop)] == [peer]
+
+
+def test_where_blocks_are_commits_each_pack_is_bounded_and_not_their_sum() -> None:
+    info = parse_metainfo(b"d10:referenceslee")
+    x = Exchange(PERL_2008, ReferenceBook(info, allow_unverified=True))
+    x.joined(0, 1)
+    x.heard(0, 1, References((ReferenceEntry(END, BODY),)))
+    x.heard(0, 1, Reels((ReelOffer(REEL, SIZE),)))
+    x.heard(0, 1, BlocksStatus(REEL, 0, 6, b"\x3f"))
+    for index in range(5):
+        answer = PlayAnswer(BlockName(REEL, index, 0), 0, bytes(2**20))
+        assert any(isinstance(e, Keep) for e in x.heard(0, 1, answer))
+    effects = x.heard(0, 1, PlayAnswer(BlockName(REEL, 5, 0), 0, bytes(2**21)))
+    assert any(isinstance(e, Drop) for e in effects)
+
+
 def test_a_peer_that_never_tells_its_blocks_does_not_hold_up_another_path() -> None:
     x = exchange()
     x.joined(0, 1)

@@ -235,18 +235,19 @@ class Asker:
         if peer in owing or not self.books.claims(peer, part):
             return False
         expected = self._expected(scene, part)
+        # A peer of unknown speed may be no better; but who owes the part may be trickling for ever.
+        suits_anybody = expected == math.inf or (
+            expected - scene.now > self.settings.untried and len(owing) == 1
+        )
         if peer.meter.rate is None:
-            # It may be no better; but who owes the part may be trickling for ever.
-            return expected == math.inf or (
-                expected - scene.now > self.settings.untried and len(owing) == 1
-            )
+            return suits_anybody
         own = peer.finish_after(scene.now, self.books.layout.size(part), scene.assumed_rate)
         if own - scene.now > CLEARLY * (expected - scene.now):
             return False
         patience = self.settings.patience
         if scene.mode is Mode.RAREST:
             patience = self.settings.line_patience
-        if expected - own > patience:
+        if expected - own > patience or suits_anybody:
             return True
         live = sum(not other.snubbed for other in owing)
         share = self.settings.duplicate_share * self.books.layout.parts

@@ -216,6 +216,10 @@ def test_a_part_owed_by_two_slow_peers_is_asked_of_a_fast_one() -> None:
     wild_run(9084)  # took 22 s once, waiting for the slow ones
 
 
+def test_a_late_part_is_asked_of_a_fast_peer_before_an_untried_one() -> None:
+    wild_run(221443878)  # took 18.8 s once: the untried one stalled while the fast one was idle
+
+
 def wild_run(seed: int) -> None:
     """Run one download among peers drawn from ``seed``; the first is honest and stays."""
     draw = random.Random(seed)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
+from yarl import URL
 
 from gittorrent.gtp.errors import TrackerError
 from gittorrent.gtp.messages import PeerAddress
@@ -19,6 +21,7 @@ from gittorrent.gtp.node.tracker_server import TrackerServer, static_answer
 from gittorrent.gtp.node.tracker_store import TrackerStore
 from gittorrent.gtp.tracker_messages import TrackerEvent, TrackerRequest, parse_answer
 from gittorrent.gtp.tracker_table import BURST
+from gittorrent.transfer.http_client import Pinned
 from gittorrent.transfer.waits import Waits
 from support import gtp, nodes
 from support.repositories import Made
@@ -166,5 +169,26 @@ def test_clients_understand_trackers_that_fail(
         swarm.holding.close()
         server.close()
         await server.wait_closed()
+
+    gtp.run(scenario())
+
+
+def test_a_name_is_asked_at_its_next_address(tmp_path: Path) -> None:
+    """A tracker whose first address, such as that of IPv6, does not work is no lost tracker."""
+
+    async def scenario() -> None:
+        store = TrackerStore(tmp_path / "t.sqlite")
+        server = TrackerServer(store)
+        await server.start([("127.0.0.1", 0)])
+        port = urlsplit(server.addresses[0]).port
+        # Nobody listens at this port of 127.0.0.2.
+        connector = aiohttp.TCPConnector(resolver=Pinned("127.0.0.2", "127.0.0.1"))
+        url = f"http://localhost:{port}/?{request(1, TrackerEvent.STARTED)}"
+        async with aiohttp.ClientSession(connector=connector) as session:
+            async with session.get(URL(url, encoded=True)) as response:
+                assert response.status == 200
+                parse_answer(await response.read())
+        await server.stop()
+        store.close()
 
     gtp.run(scenario())

@@ -159,27 +159,26 @@ class HttpClient:
 
 
 class Pinned(AbstractResolver):
-    """Resolves every name to one address."""
+    """Resolves every name to given IP addresses, which are tried in this order."""
 
-    def __init__(self, address: str) -> None:
-        self.addresses = [address]
-        self._address = address
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = list(addresses)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return it."""
+        """Return them."""
         del family
-        is_v6 = ":" in self._address
         return [
             ResolveResult(
                 hostname=host,
-                host=self._address,
+                host=address,
                 port=port,
-                family=socket.AF_INET6 if is_v6 else socket.AF_INET,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
                 proto=0,
                 flags=socket.AI_NUMERICHOST,
             )
+            for address in self.addresses
         ]
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ again now and then. Source: docs/protocol/gtp01.md, Tracker.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from gittorrent.gtp.tracker_messages import (
 )
 from gittorrent.transfer.http_client import Pinned
 from gittorrent.transfer.looking_up import look_up
-from gittorrent.wire.urls import AddressClass, address_class
+from gittorrent.wire.urls import AddressClass, address_class, less_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,10 +125,10 @@ class TrackerClient:
 
         separator = "&" if "?" in self.url else "?"
         url = URL(self.url + separator + self._request(event).query(), encoded=True)
-        address = await self._find(url.host or "", url.port or 80)
+        addresses = await self._find(url.host or "", url.port or 80)
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         try:
-            pinned = aiohttp.TCPConnector(resolver=Pinned(address))
+            pinned = aiohttp.TCPConnector(resolver=Pinned(*addresses))
             async with aiohttp.ClientSession(timeout=timeout, connector=pinned) as session:
                 async with session.get(url, allow_redirects=False) as response:
                     if response.status in (429, 503):
@@ -141,19 +142,24 @@ class TrackerClient:
             raise TrackerError(str(error) or type(error).__name__) from error
         return parse_answer(data)
 
-    async def _find(self, host: str, port: int) -> str:
-        """Look the tracker up, once for each request, and note what kind of address it has.
+    async def _find(self, host: str, port: int) -> list[str]:
+        """Look the tracker up, once for each request, and note how far to trust what it tells.
+
+        Returns:
+            its IP addresses; those that are nobody's are left out.
 
         Raises:
-            OSError: it has none.
-            TrackerError: its address is one that nobody has.
+            OSError: its name has no address.
+            TrackerError: it has none that can be asked.
         """
-        found = await look_up(host, port, LOOK_UP_SECONDS)
-        address = str(found[0][4][0])
-        self._kind = address_class(address)
-        if self._kind is AddressClass.RESERVED:
-            raise TrackerError(f"{host} is {address}, which is nobody's address")
-        return address
+        found = [str(each[4][0]) for each in await look_up(host, port, LOOK_UP_SECONDS)]
+        kinds = {address: address_class(address) for address in found}
+        usable = [each for each in kinds if kinds[each] is not AddressClass.RESERVED]
+        if not usable:
+            raise TrackerError(f"{host} is {', '.join(kinds)}, which is nobody's address")
+        # Whichever of them answers, its word counts as that of the least trusted.
+        self._kind = functools.reduce(less_trusted, (kinds[each] for each in usable))
+        return usable
 
 
 def _seconds(value: str | None) -> float:

@@ -1,0 +1,119 @@
+"""Writes the tables of limits in docs/protocol from the constants of the code.
+
+Run as a program it rewrites the rows in place; `test_protocol_limits` checks that nobody has to.
+A row is found by its first cell.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gittorrent.push import object as push_object
+from gittorrent.transfer import flood
+from gittorrent.trust.signature import MAX_SIGNATURE
+from gittorrent.trust.signed_policy import MAX_CERTIFICATES, MAX_CERTIFICATES_SIZE, MAX_SIGNATURES
+from gittorrent.wire import limits
+
+PAGES = Path(__file__).parents[2] / "docs" / "protocol"
+
+
+def _mib(count: int) -> str:
+    whole, rest = divmod(count, 1 << 20)
+    assert not rest, count
+    return f"{whole} MiB"
+
+
+def _power(count: int) -> str:
+    assert count.bit_count() == 1, count
+    return f"2^{count.bit_length() - 1}"
+
+
+def _mirrorsync() -> dict[str, str]:
+    days = limits.MAX_VALID_SECONDS // 86400
+    return {
+        "packet": f"{limits.MAX_PKT_LINE:,} bytes with its length digits",
+        "path; host; one extra parameter; number of those": (
+            f"{limits.MAX_PATH:,}; {limits.MAX_HOST:,}; "
+            f"{limits.MAX_EXTRA_BYTES:,} bytes; {limits.MAX_EXTRA}"
+        ),
+        "name of a service": f"{limits.MAX_SERVICE} characters",
+        "reason of `ERR` and `bye`": f"{limits.MAX_REASON} characters are kept",
+        "key; node id": f"{limits.MAX_KEY}; {limits.MAX_NODE_ID} characters",
+        "URL": f"{limits.MAX_URL:,} bytes",
+        "lines in a list or notice, unknown ones included": f"{limits.MAX_LIST_LINES:,}",
+        "`try` lines; `auth` lines in a list": (
+            f"{limits.MAX_TRY_LINES:,}; {limits.MAX_AUTH_LINES:,}"
+        ),
+        "list or notice": _mib(limits.MAX_LIST_BYTES),
+        "validity of an address, ttl": (
+            f"1 s (ttl and what is granted: 0) to {limits.MAX_VALID_SECONDS:,} s ({days} days)"
+        ),
+        "`busy`": f"0 to {limits.MAX_BUSY_SECONDS:,} s",
+        "push object": _mib(limits.MAX_PUSH_BYTES),
+        "manifest with its signature": (
+            f"{_mib(limits.MAX_MANIFEST_BYTES)}; when asked for, also 256 KiB and twice the size "
+            "its pack is offered with"
+        ),
+        "part": _mib(limits.MAX_PART_BYTES),
+        "pack": f"{_power(limits.MAX_PACK_BYTES)} bytes, {_power(limits.MAX_PARTS)} parts",
+        "bitmap on a line": (
+            f"{limits.MAX_BITMAP_DIGITS:,} hex digits: {limits.MAX_BITMAP_PARTS:,} parts"
+        ),
+        "parts in one request": f"{limits.MAX_PARTS_PER_REQUEST:,}",
+        "questions open at once, by the one who asks": f"{limits.MAX_PIPELINED:,}",
+        "questions that the one who answers tolerates": f"{limits.MAX_INCOMING:,}",
+        "push objects in the answers to `fetch log` that are open together": (
+            _power(limits.MAX_LOG_ENTRIES)
+        ),
+        "silence before an `alive` line is due": f"{limits.KEEPALIVE_SECONDS:,.0f} s",
+        "silence after which the other end is given up": f"{limits.IDLE_SECONDS:,.0f} s",
+        "one message with its raw bytes": f"{limits.MESSAGE_SECONDS:,.0f} s",
+        (
+            "lines that answer no question and are no offers asked for; "
+            "each KiB of a line counts as one more"
+        ): f"{flood.LINES_AT_ONCE:,} at once and {flood.LINES_PER_SECOND:,.0f} a second",
+    }
+
+
+def _trust() -> dict[str, str]:
+    return {
+        "`join ID ID...`": (
+            "only when the text builds on a join: its parents, at least 2, "
+            f"at most {push_object.MAX_JOIN:,}, sorted, distinct"
+        ),
+        "`text SIZE`": f"exactly one; at most {push_object.MAX_TEXT:,} bytes",
+        "`signature SIZE`": (
+            "at least one; exactly one unless a policy, which has at most "
+            f"{MAX_SIGNATURES:,}; each at most {MAX_SIGNATURE:,} bytes"
+        ),
+        "`pinned SIZE`": (
+            f"at most {MAX_CERTIFICATES:,}, with {MAX_CERTIFICATES_SIZE:,} bytes in all: "
+            "the OpenPGP certificates that a policy pins"
+        ),
+        "header": f"at most {push_object.MAX_HEADER:,} bytes, the empty line included",
+        "the whole file": f"at most {push_object.MAX_SIZE:,} bytes",
+    }
+
+
+ROWS = {"mirrorsync.md": _mirrorsync, "trust.md": _trust}
+
+
+def rewritten(page: str) -> str:
+    """Return a page of docs/protocol with the rows of its limits as the code has them.
+
+    Raises:
+        LookupError: a row is not there, or is there twice.
+    """
+    text = (PAGES / page).read_text()
+    for name, value in ROWS[page]().items():
+        start = f"\n| {name} |"
+        if text.count(start) != 1:
+            raise LookupError(f"{page} has {text.count(start)} rows {name!r}")
+        before, rest = text.split(start)
+        text = f"{before}{start} {value} |\n{rest.partition(chr(10))[2]}"
+    return text
+
+
+if __name__ == "__main__":
+    for name in ROWS:
+        (PAGES / name).write_text(rewritten(name))

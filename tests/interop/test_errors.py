@@ -394,6 +394,11 @@ def test_unfit_names_and_patterns(person: Person, tmp_path: Path) -> None:
 def test_rates_and_places(person: Person) -> None:
     for rate in ("fast", "0", "-1", "1T", "10 M B"):
         person.gittorrent("serve", f"--up-limit={rate}").failed(2, "is no rate", "500K")
+    for size in ("large", "0", "-1"):
+        for option in ("--keep-size", "--git-memory"):
+            person.gittorrent("serve", f"{option}={size}").failed(2, option, "is not a size", "10G")
+        words = ("gtp", "clone", "no.gittorrent", "d", f"--block-size={size}")
+        person.gittorrent(*words).failed(2, "--block-size", "is not a size")
     for place in ("localhost", "host:port", ":9418", "host:70000"):
         person.gittorrent("serve", "--git", place).failed(2, "HOST:PORT")
     with socket.create_server(("127.0.0.1", 0)) as listener:

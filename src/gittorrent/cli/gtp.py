@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gittorrent.cli.gtp_metainfo import author_of, file_argument, metainfo, read_metainfo
+from gittorrent.cli.limits import size_of
 from gittorrent.cli.output import json_option, quiet_option, with_progress
 from gittorrent.durable import write_atomically
 from gittorrent.errors import UnverifiedError, UsageError
@@ -130,7 +131,12 @@ async def _serve(
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--bare", is_flag=True, help="Mirror the refs into a bare repository.")
 @click.option("--seed", is_flag=True, help="Go on giving when the clone is complete.")
-@click.option("--block-size", default="0", metavar="SIZE", help="Such as 64K, 1M; default by size.")
+@click.option(
+    "--block-size",
+    metavar="SIZE",
+    callback=size_of,
+    help="Such as 64K, 1M; default by size.",
+)
 @click.option("--allow-unverified", is_flag=True, help="Believe unsigned reference objects.")
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds without progress.")
 @click.option("--listen", default=None, metavar="HOST:PORT", help="Let peers reach us too.")
@@ -144,7 +150,7 @@ def clone(
     directory: Path,
     bare: bool,
     seed: bool,
-    block_size: str,
+    block_size: int | None,
     allow_unverified: bool,
     timeout: float,
     listen: str | None,
@@ -165,7 +171,6 @@ def clone(
       gittorrent gtp clone project.gittorrent mirror.git --bare --seed --listen 0.0.0.0:9417
     """
     from gittorrent.gtp.node.session import CloneOptions
-    from gittorrent.transfer.limiter import parse_rate
 
     _log_to_stderr(verbose)
     info = read_metainfo(file, profile)
@@ -174,8 +179,7 @@ def clone(
             f"{file} has neither a key nor reference objects: nothing could be verified",
             hint="pass --allow-unverified if you trust the peers and the network",
         )
-    size = 0 if block_size == "0" else parse_rate(block_size)
-    options = CloneOptions(bare, size, allow_unverified, timeout)
+    options = CloneOptions(bare, block_size or 0, allow_unverified, timeout)
     place = None if listen is None else _place(listen)
 
     def work(progress: StepProgress) -> None:

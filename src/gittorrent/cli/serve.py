@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gittorrent.cli.limits import peer_up_limit_option, up_limit_option
+from gittorrent.cli.limits import peer_up_limit_option, size_of, up_limit_option
 from gittorrent.cli.output import json_option
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.errors import UsageError
@@ -22,7 +22,6 @@ from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.node import Node, Options
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
-from gittorrent.transfer.limiter import parse_rate
 from gittorrent.wire.control import MAX_KEEP_SECONDS
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
@@ -61,7 +60,7 @@ DEFAULT_GIT = ("127.0.0.1:9418",)
     metavar="SIZE",
     default="10G",
     show_default=True,
-    callback=lambda _ctx, _param, value: parse_rate(value),
+    callback=size_of,
     help="Keep at most so many bytes for clones of this machine.",
 )
 @click.option(
@@ -77,7 +76,7 @@ DEFAULT_GIT = ("127.0.0.1:9418",)
     metavar="SIZE",
     default="512M",
     show_default=True,
-    callback=lambda _ctx, _param, value: parse_rate(value),
+    callback=size_of,
     help="Memory of one git process, to which 512 bytes an object are added.",
 )
 @click.option("--lan", is_flag=True, help="List mirrors at private addresses too.")

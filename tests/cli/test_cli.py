@@ -238,6 +238,19 @@ def test_working_clone_is_published_through_a_copy(owner: Person, work: Path) ->
     assert b"refs/heads/side" in gitcmd.refs(copy)
 
 
+def test_default_branch_renamed_in_a_clone(owner: Person, work: Path) -> None:
+    """The bare copy's HEAD follows where its branch is gone, and no checked out topic."""
+    publish(owner, work)
+    copy = owner.node / "repositories" / "tool.git"
+    owner.git("checkout", "-q", "-b", "topic", cwd=work).ok()
+    publish(owner, work)
+    assert gitcmd.text(copy, "symbolic-ref", "HEAD") == "refs/heads/main"
+    owner.git("checkout", "-q", "main", cwd=work).ok()
+    owner.git("branch", "-m", "main", "trunk", cwd=work).ok()
+    publish(owner, work)
+    assert gitcmd.text(copy, "symbolic-ref", "HEAD") == "refs/heads/trunk"
+
+
 def test_second_clone_of_the_same_name_is_kept_apart(owner: Person, work: Path) -> None:
     """Another repository in a directory of that name must not end up in the first one's copy."""
     first = publish(owner, work)

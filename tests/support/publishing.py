@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,12 @@ def publish(
     patterns: tuple[str, ...] = (),
     now: int = 1_700_000_000,
     signer: TestSigner | None = None,
+    note: Callable[[str], None] = lambda _text: None,
 ) -> Published:
     """Publish as the command does, with a made-up key and clock."""
     author = Author(PERSON, clock=lambda: float(now))
-    return Publisher(carried(git_dir), signer or TestSigner(), author).publish(name, patterns)
+    publisher = Publisher(carried(git_dir), signer or TestSigner(), author, note=note)
+    return publisher.publish(name, patterns)
 
 
 def outcome(git_dir: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from gittorrent.cli.output import StepProgress, count, json_option, print_json, 
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.errors import UsageError
 from gittorrent.git.packs import copy_refs_from
-from gittorrent.git.refs import head_target, set_head
+from gittorrent.git.refs import head_target, read_refs, set_head
 from gittorrent.git.repository import (
     committer,
     create_bare,
@@ -147,8 +147,9 @@ def _bare_copy(
         say(f"{found.git_dir.parent} is published through the bare copy {path}")
     wanted = (*PUBLISHED, *(carried.about.patterns if carried.is_carried else ()), *patterns)
     copy_refs_from(Git(path), found.git_dir, list(dict.fromkeys(wanted)))
-    branch = head_target(Git(found.git_dir))
-    if branch is not None and not carried.is_carried:
+    branch, shown = head_target(Git(found.git_dir)), head_target(Git(path))
+    # Later on a checked out topic is no default branch; but a branch that is gone is none either.
+    if branch is not None and (not carried.is_carried or shown not in read_refs(Git(path))):
         set_head(Git(path), branch)
     return carried
 

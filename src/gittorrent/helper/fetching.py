@@ -103,8 +103,8 @@ class Fetcher:
         """Tell whether this URL led to a verified repository before."""
         return self._context.database.known_url(self._location.url) is not None
 
-    async def list_refs(self) -> tuple[ObjectFormat, Refs, bytes]:
-        """Return the object format, the verified refs, and the branch HEAD names."""
+    async def list_refs(self) -> tuple[ObjectFormat, Refs, bytes | None]:
+        """Return the object format, the verified refs, and the branch HEAD names, if any."""
         object_format = self._acquisition.object_format
         self._store = LogStore(self._layout, object_format, self._acquisition.claimed)
         self._log = await self._acquisition.fetch_log(self._store, object_format)
@@ -113,7 +113,8 @@ class Fetcher:
                 f"first contact with {self._acquisition.url}: it is repository"
                 f" {self._log.repository}; remembered"
             )
-        return object_format, self._log.refs, bytes(self._log.policy.policy.head)
+        head = await stoppable(self._store.default_branch, self._log)
+        return object_format, self._log.refs, head
 
     async def fetch(self, wants: Sequence[Wanted], options: Options) -> bool:
         """Bring the objects that git wants.

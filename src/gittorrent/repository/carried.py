@@ -178,7 +178,8 @@ class Carried:
                 own = {n: o for n, o in present.items() if not n.startswith(b"refs/gittorrent/")}
                 git_refs.apply_changes(self.git, changes_between(own, log.refs), self.object_format)
                 self.git.run("pack-refs", "--all")
-            git_refs.set_head(self.git, log.policy.policy.head)
+            branch = self.log_store.default_branch(log) or log.policy.policy.head
+            git_refs.set_head(self.git, branch)
         self.git.run("update-ref", LOG_REF, log.head)
 
     def published_refs(self, patterns: tuple[str, ...] | None = None) -> Refs:

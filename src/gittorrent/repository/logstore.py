@@ -21,6 +21,7 @@ from gittorrent.git import scratch
 from gittorrent.git.hashing import hash_objects, tree_content
 from gittorrent.ids import Oid, PushId, RefName, RepositoryId
 from gittorrent.push.commit import entry_commit, entry_files
+from gittorrent.push.default_branch import default_after
 from gittorrent.push.log import Descent, VerifiedLog
 from gittorrent.push.object import PushKind, PushObject, parse_push_object
 from gittorrent.push.parent import parent_of
@@ -145,6 +146,24 @@ class LogStore:
             if found.kind is PushKind.REFERENCES:
                 return parse_references_tag(found.text, self._format).refs
         return {}
+
+    def default_branch(self, log: VerifiedLog) -> RefName | None:
+        """Return the branch that HEAD names, of a log whose push objects are all stored.
+
+        It is never one that is gone; None where there is no branch. Cheap while the policy's
+        branch exists, otherwise all pushes since it went are read.
+        """
+        policy = log.policy.policy.head
+        if policy in log.refs:
+            return policy
+        listing, texts = b"\t" + policy + b"\n", []
+        for push in map(self.push, reversed(log.ids)):
+            if push.kind is PushKind.REFERENCES:
+                texts.append(push.text)
+                if listing in push.text:
+                    break
+        states = (parse_references_tag(text, self._format).refs for text in reversed(texts))
+        return default_after(policy, states)
 
     def open(self) -> VerifiedLog:
         """Return the log as recorded: policies and the newest references verified again.

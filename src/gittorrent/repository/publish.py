@@ -19,6 +19,7 @@ from gittorrent.git.history import describe
 from gittorrent.git.refs import head_target
 from gittorrent.git.repository import require_complete
 from gittorrent.ids import RefName
+from gittorrent.push.default_branch import next_default
 from gittorrent.push.log import VerifiedLog, changes_between
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.push.refnames import check_no_directory_conflict, check_ref_name
@@ -129,9 +130,36 @@ class Publisher:
             if changed or is_new:
                 pending.append(self._references(log, refs))
             reels = self._finish(log, about, pending)
+            self._warn_of_other_head(log)
         assert log.head is not None
         return Published(
             log.repository, log.policy.policy.name, log.head, len(changed), reels, is_new
+        )
+
+    def _warn_of_other_head(self, log: VerifiedLog) -> None:
+        """Say so if clones begin on another branch than HEAD names here.
+
+        The policy names the default branch, and it was made at the first publication.
+        """
+        own = head_target(self._carried.git)
+        shown = self._carried.log_store.default_branch(log)
+        if own is None or shown is None or own == shown:
+            return
+        where, shown_as, own_as = (
+            self._carried.layout.git_dir,
+            shown.decode(errors="backslashreplace"),
+            own.decode(errors="backslashreplace"),
+        )
+        left = {name: oid for name, oid in log.refs.items() if name != shown}
+        if own not in log.refs:
+            hint = f"run 'git --git-dir={where} symbolic-ref HEAD {shown_as}' if that is right"
+        elif next_default(log.policy.policy.head, shown, log.refs, left) == own:
+            hint = f"clones take {own_as} once {shown_as} is deleted and that is published"
+        else:
+            hint = "this version cannot publish another default branch while that one exists"
+        self._note(
+            f"warning: HEAD of {where} names {own_as}, and clones begin on {shown_as}: the default"
+            f" branch is the one of the first publication, or what replaced it\nhint: {hint}"
         )
 
     def _first_policy(self, log: VerifiedLog, name: str) -> tuple[PushId, PushObject]:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
 
-VERSION = 1
+VERSION = 2
 """Changes when views of before have to be made anew."""
 
 LOOSE_LIMIT = 1000
@@ -246,13 +246,15 @@ class PublishedView:
         """Return the branch that HEAD names: the policy's, as long as it is published.
 
         An owner who renamed it may have had no new policy yet; the repository's own HEAD counts
-        then, if that is published.
+        then, if that is published, and otherwise what the log tells.
         """
         policy = log.policy.policy.head
         if policy in log.refs:
             return policy
         own = head_target(self._carried.git)
-        return own if own is not None and own in log.refs else policy
+        if own is not None and own in log.refs:
+            return own
+        return self._carried.log_store.default_branch(log) or policy
 
 
 def _works(attempt: Callable[[], bool]) -> bool:

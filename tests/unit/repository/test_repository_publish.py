@@ -432,3 +432,38 @@ def test_about_is_plain_json(b: Builder) -> None:
     values = json.loads(layout.about.read_text())
     assert values["repository_id"] == done.repository_id
     assert values["role"] == "origin"
+
+
+def head_warnings(b: Builder) -> list[str]:
+    said: list[str] = []
+    publish(b.git_dir, note=said.append)
+    return [text for text in said if "HEAD" in text]
+
+
+def test_a_renamed_default_branch_is_followed_by_the_log(b: Builder) -> None:
+    grow(b, 1, "other", "o")
+    publish(b.git_dir, name="project")
+    gitcmd.git(b.git_dir, "branch", "-m", "main", "trunk")
+    assert head_warnings(b) == []
+    this = open_carried(b.git_dir)
+    assert this.log_store.default_branch(this.log()) == b"refs/heads/trunk"
+    grow(b, 1, "trunk")
+    assert head_warnings(b) == []
+    assert this.log_store.default_branch(this.log()) == b"refs/heads/trunk"
+
+
+def test_a_head_that_clones_do_not_get_is_said(b: Builder) -> None:
+    grow(b, 1, "other", "o")
+    publish(b.git_dir, name="project")
+    gitcmd.git(b.git_dir, "symbolic-ref", "HEAD", "refs/heads/other")
+    (said,) = head_warnings(b)
+    assert "names refs/heads/other, and clones begin on refs/heads/main" in said
+    assert "clones take refs/heads/other once refs/heads/main is deleted" in said
+    grow(b, 1, "alone", "a")
+    (said,) = head_warnings(b)
+    assert "cannot publish another default branch while that one exists" in said
+    gitcmd.git(b.git_dir, "symbolic-ref", "HEAD", "refs/heads/gone")
+    (said,) = head_warnings(b)
+    assert f"'git --git-dir={b.git_dir} symbolic-ref HEAD refs/heads/main'" in said
+    gitcmd.git(b.git_dir, "symbolic-ref", "HEAD", "refs/heads/main")
+    assert head_warnings(b) == []

@@ -76,7 +76,7 @@ def test_head_is_the_policys_until_that_branch_is_gone(
     gitcmd.git(git_dir, "update-ref", "-d", "refs/heads/private")
     nodes.publish(git_dir, key, None)
     view.refresh()
-    assert gitcmd.text(view.directory, "symbolic-ref", "HEAD") == "refs/heads/main"
+    assert gitcmd.text(view.directory, "symbolic-ref", "HEAD") == "refs/heads/trunk"
 
 
 def test_nothing_is_done_while_nothing_changes(carried: Carried, tmp_path: Path) -> None:

@@ -151,18 +151,24 @@ class LogStore:
         """Return the branch that HEAD names, of a log whose push objects are all stored.
 
         It is never one that is gone; None where there is no branch. Cheap while the policy's
-        branch exists, otherwise all pushes since it went are read.
+        branch exists, otherwise all pushes since it went are read, one at a time.
         """
         policy = log.policy.policy.head
         if policy in log.refs:
             return policy
-        listing, texts = b"\t" + policy + b"\n", []
-        for push in map(self.push, reversed(log.ids)):
-            if push.kind is PushKind.REFERENCES:
-                texts.append(push.text)
-                if listing in push.text:
-                    break
-        states = (parse_references_tag(text, self._format).refs for text in reversed(texts))
+        listing, since = b"\t" + policy + b"\n", 0
+        for number in range(len(log.ids) - 1, -1, -1):
+            push = self.push(log.ids[number])
+            if push.kind is PushKind.REFERENCES and listing in push.text:
+                since = number
+                break
+        # Each is read again rather than kept: a listing may be 32 MiB, and there may be many.
+        pushes = map(self.push, log.ids[since:])
+        states = (
+            parse_references_tag(push.text, self._format).refs
+            for push in pushes
+            if push.kind is PushKind.REFERENCES
+        )
         return default_after(policy, states)
 
     def open(self) -> VerifiedLog:

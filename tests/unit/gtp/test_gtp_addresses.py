@@ -80,3 +80,37 @@ def test_what_the_user_gave_is_not_counted_and_never_forgotten() -> None:
         known.ended(attempt, ("192.0.2.7", 80), 0.5)
     assert len(known) == 1
     assert known.trusted(("192.0.2.7", 80)) is None
+
+
+def test_a_name_keeps_no_place_that_it_leads_to_no_more() -> None:
+    """Or a stranger could keep a peer from being called by naming it once."""
+    known = Addresses()
+    place = ("x.example.org", 80)
+    assert known.told(0, TELLER, *place)
+    known.resolved(place, ["192.0.2.7"])
+    assert known.may_call(0, place, "192.0.2.7", "192.0.2.7")
+    assert not known.told(0, TELLER, "192.0.2.7", 80)
+    known.resolved(place, ["192.0.2.8"])
+    assert known.may_call(0, place, "192.0.2.8", "192.0.2.8")
+    assert known.told(0, TELLER, "192.0.2.7", 80)
+    assert known.may_call(0, ("192.0.2.7", 80), "192.0.2.7", "192.0.2.7")
+
+
+def test_a_place_that_is_not_called_is_not_kept_from_others() -> None:
+    known = Addresses()
+    for number in range(CALLS_AT_ONCE + 1):
+        place = (f"h{number}.example.org", number + 1)
+        assert known.told(0, TELLER, *place)
+        called = known.may_call(0, place, "192.0.2.7", "192.0.2.7")
+        assert called == (number < CALLS_AT_ONCE)
+    assert known.told(0, TELLER, "192.0.2.7", CALLS_AT_ONCE + 1)
+
+
+def test_a_peer_that_comes_back_gives_its_teller_no_more_names() -> None:
+    known = Addresses()
+    taken = [known.told(0, TELLER, f"h{n}.example.org", 80) for n in range(TOLD_AT_ONCE)]
+    assert all(taken)
+    for _ in range(TOLD_AT_ONCE):
+        known.succeeded(("h0.example.org", 80), "192.0.2.7")
+    assert known.told(0, TELLER, "one.example.org", 80)
+    assert not known.told(0, TELLER, "two.example.org", 80)

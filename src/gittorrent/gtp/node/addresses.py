@@ -16,6 +16,8 @@ from msgspec import Struct, field
 from gittorrent.wire.urls import UrlError, parse_learned_host
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gittorrent.wire.urls import AddressClass
 
 FIRST_WAIT = 2.0
@@ -108,6 +110,7 @@ class _Entry(Struct):
     failures: int = 0
     next_try: float = 0.0
     busy: bool = False
+    is_proved: bool = False
     reached: set[Place] = field(default_factory=set)
 
 
@@ -150,6 +153,12 @@ class Addresses:
         entry = self._entries.get(place)
         return None if entry is None or entry.teller is None else entry.teller.trusted
 
+    def resolved(self, place: Place, ips: Collection[str]) -> None:
+        """Note the IP addresses that ``place`` has now; what it had before is free for others."""
+        entry = self._entries.get(place)
+        if entry is not None:
+            self._release(place, {each for each in entry.reached if each[0] not in ips})
+
     def may_call(self, now: float, place: Place, ip: str, group: str) -> bool:
         """Tell whether to call one IP address that ``place`` resolved to, and count the call.
 
@@ -167,10 +176,12 @@ class Addresses:
         if entry is None:
             return False
         reached = (ip, place[1])
-        if self._known_as.setdefault(reached, place) != place and entry.teller is not None:
+        is_known = self._known_as.get(reached, place) != place
+        if entry.teller is not None and (is_known or not self._calls.take(now, group)):
             return False
-        entry.reached.add(reached)
-        return entry.teller is None or self._calls.take(now, group)
+        if self._known_as.setdefault(reached, place) == place:
+            entry.reached.add(reached)
+        return True
 
     def due(self, now: float, limit: int) -> list[Place]:
         """Return up to ``limit`` addresses to try now, and note that they are being tried."""
@@ -191,7 +202,9 @@ class Addresses:
         entry.failures = 0
         if entry.teller is not None:
             self._calls.give_back(group)
-            self._tellers.give_back(entry.teller.name)
+            if not entry.is_proved:  # it was counted once, however often it is called
+                self._tellers.give_back(entry.teller.name)
+        entry.is_proved = True
 
     def ended(self, now: float, address: Place, jitter: float) -> None:
         """Note that an attempt or a connection ended.
@@ -219,6 +232,11 @@ class Addresses:
             entry.busy, entry.next_try = True, float("inf")
 
     def _remove(self, address: Place) -> None:
-        for reached in self._entries.pop(address).reached:
-            if self._known_as.get(reached) == address:
-                del self._known_as[reached]
+        self._release(address, set(self._entries[address].reached))
+        del self._entries[address]
+
+    def _release(self, address: Place, places: set[Place]) -> None:
+        """Let others be called at places that were known under an address."""
+        self._entries[address].reached -= places
+        for reached in places:
+            del self._known_as[reached]

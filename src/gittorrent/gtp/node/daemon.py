@@ -236,10 +236,11 @@ class GtpNode:
         """
         failure: OSError | None = None
         found = await look_up(*address, CONNECT_SECONDS)
-        for number in dict.fromkeys(str(each[4][0]) for each in found):
+        numbers = {str(each[4][0]): plain_address(str(each[4][0])) for each in found}
+        member.addresses.resolved(address, numbers.values())
+        for number, ip in numbers.items():
             if trusted is not None and not may_contact(address_class(number), trusted):
                 continue
-            ip = plain_address(number)
             if not member.addresses.may_call(time.monotonic(), address, ip, caller_group(ip)):
                 continue
             try:

@@ -146,7 +146,7 @@ class Exchange(Books):
         if fault:
             if fetch is not None and fetch.picker is not None:
                 fetch.picker.unask(peer, block.index)
-                fetch.received.forget(block.index)
+                fetch.received.forget(peer, block.index)
             self._drop(peer, fault)
         elif fetch is not None and fetch.picker is not None:
             fetch.providers[block.index] = peer
@@ -339,7 +339,7 @@ class Exchange(Books):
         most = most_bytes(fetch.size, fetch.picker.count, commits=each)
         if message.offset == UNKNOWN_OFFSET:
             fetch.picker.refuse(peer, block.index)
-        elif not fetch.received.fits(block.index, len(message.pack), most, each=each):
+        elif not fetch.received.fits(peer, block.index, len(message.pack), most, each=each):
             self._drop(peer, "it sends more than the reel can hold")
         else:
             self._effects.append(Keep(peer, block, message.offset, message.pack))

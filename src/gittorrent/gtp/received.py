@@ -1,7 +1,8 @@
 """How many bytes of packs a reel may bring, so that nobody fills the disk.
 
-Pure. Tracks the size of the pack that is kept for each block of one reel. A pack that was refused
-after it came counts no longer: its sender's bytes are not held against whoever comes next.
+Pure. Tracks the sizes of the packs that came for the blocks of one reel, by who sent them. A pack
+that was refused after it came counts no longer: its sender's bytes are not held against whoever
+comes next.
 Source: docs/protocol/gtp01.md, "Downloading" and "The dialect of 2008".
 """
 
@@ -18,28 +19,29 @@ WIDEST_2008 = 2**32 - 1
 class ReceivedBytes(Struct):
     """Bytes of the packs of one reel; see the module."""
 
-    _sizes: dict[int, int] = field(default_factory=dict)
+    _sizes: dict[tuple[int, int], int] = field(default_factory=dict)
     _sum: int = 0
 
-    def fits(self, index: int, size: int, most: int, *, each: bool) -> bool:
+    def fits(self, peer: int, index: int, size: int, most: int, *, each: bool) -> bool:
         """Count the pack of a block, if there is room for it; tells whether there is.
 
         Args:
-            index: the block; a pack of it that was counted before is replaced.
+            peer: who sent it.
+            index: the block; a pack of it by the same peer that was counted before is replaced.
             size: bytes of the pack.
             most: bytes that are allowed.
             each: whether ``most`` bounds each pack; otherwise their sum.
         """
-        others = self._sum - self._sizes.get(index, 0)
+        others = self._sum - self._sizes.get((peer, index), 0)
         if (size if each else others + size) > most:
             return False
-        self._sizes[index] = size
+        self._sizes[peer, index] = size
         self._sum = others + size
         return True
 
-    def forget(self, index: int) -> None:
-        """Count the pack of a block no longer: it was refused."""
-        self._sum -= self._sizes.pop(index, 0)
+    def forget(self, peer: int, index: int) -> None:
+        """Count a peer's pack of a block no longer: it was refused."""
+        self._sum -= self._sizes.pop((peer, index), 0)
 
 
 def most_bytes(size: int, blocks: int, *, commits: bool) -> int:

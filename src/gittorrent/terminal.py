@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.pack_download import DownloadFigures, MirrorFigures
 
 STATUS_VARIABLE = "GITTORRENT_STATUS_FILE"
-"""Names a file to which a helper writes its exit code, since git does not pass it on."""
+"""Names an empty file to which a helper writes its exit code, since git does not pass it on."""
 
 MAX_UNSAID = 12
 """Details kept in case something fails: the last words of some mirrors."""

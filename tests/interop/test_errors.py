@@ -539,3 +539,15 @@ def test_a_plain_git_server_that_hangs_up_ends_the_clone(person: Person) -> None
             thread.join()
     assert "Traceback" not in running.err
     assert not (person.root / "c").exists()
+
+
+def test_a_helper_makes_no_file_for_those_who_are_gone(person: Person, tmp_path: Path) -> None:
+    """`gittorrent clone` removes its directory while a helper that git left behind still ends."""
+    status = tmp_path / "status"
+    person.variables["GITTORRENT_STATUS_FILE"] = str(status)
+    url = f"gittorrent://127.0.0.1:{closed_port()}/project.git"
+    person.git("ls-remote", url).failed(128)
+    assert not status.exists()
+    status.touch()
+    person.git("ls-remote", url).failed(128)
+    assert status.read_text() == "3"

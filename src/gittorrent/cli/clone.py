@@ -91,13 +91,14 @@ def clone(
         words += ["-c", "gittorrent.allowUnverified=true"]
     with room("clone") as folder:
         status = folder / "status"
+        status.touch()
         environ = {**os.environ, STATUS_VARIABLE: str(status), "PATH": _path()}
         places = [url] if directory is None else [url, directory]
         ended = _run([*words, *ctx.meta[_GIT_OPTIONS], "--", *places], environ)
         if ended < 0:
             sys.exit(128 - ended)
-        if ended and status.exists():
-            sys.exit(int(status.read_text(encoding="ascii")))
+        if ended and (said := status.read_text(encoding="ascii")):
+            sys.exit(int(said))
     sys.exit(1 if ended else 0)
 
 

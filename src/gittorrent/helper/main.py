@@ -231,8 +231,9 @@ def main() -> int:
     finally:
         PROCESS.settle()
     if status and (path := os.environ.get(STATUS_VARIABLE)):
-        with contextlib.suppress(OSError):  # whoever wanted to know may be gone
-            Path(path).write_text(str(status), encoding="ascii")
+        # Who wanted to know may be gone, and the file with it: one made now would stay for ever.
+        with contextlib.suppress(OSError), Path(path).open("r+", encoding="ascii") as file:
+            file.write(str(status))
     return status
 
 

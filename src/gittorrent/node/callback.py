@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError, ProtocolError
-from gittorrent.transfer.addresses import plain_address
+from gittorrent.transfer.addresses import caller_group, plain_address
 from gittorrent.transfer.dialling import ask_for_list
 from gittorrent.transfer.http_client import HttpClient
 from gittorrent.transfer.looking_up import look_up
@@ -22,8 +22,11 @@ from gittorrent.transfer.patience import Patience
 from gittorrent.transfer.waits import WAITS, Waits
 from gittorrent.wire.limits import MAX_LIST_BYTES
 from gittorrent.wire.mirrorlist import MirrorList, parse_text
+from gittorrent.wire.urls import AddressClass, address_class, parse_learned_url
 
 if TYPE_CHECKING:
+    from gittorrent.ids import RepositoryId
+    from gittorrent.store.database import MirrorRow
     from gittorrent.wire.urls import Endpoint
 
 
@@ -55,6 +58,33 @@ async def ask_back(endpoint: Endpoint, address: str, waits: Waits = WAITS) -> Mi
         return f"{endpoint.url} does not answer in this protocol: {error}"
     except (GitTorrentError, OSError):
         return f"{endpoint.url} cannot be reached from here"
+
+
+async def why_gone(
+    repository: RepositoryId, row: MirrorRow, *, is_local: bool, waits: Waits = WAITS
+) -> str:
+    """Call a listed mirror; returns why it is not to be told of any more, empty if it answers.
+
+    Args:
+        repository: that it is listed for.
+        row: the mirror.
+        is_local: whether loopback and private addresses may be called.
+        waits: how long it is waited for.
+    """
+    try:
+        endpoint = parse_learned_url(row.url)
+    except GitTorrentError as error:
+        return str(error)
+    there = [a for a in await addresses_of(endpoint, waits) if caller_group(a) == row.source]
+    if not there:
+        return f"{endpoint.host} is not where it was announced from"
+    address = min(there)
+    if address_class(address) is not AddressClass.PUBLIC and not is_local:
+        return "addresses of its kind are not called from here any more"
+    found = await ask_back(endpoint, address, waits)
+    if isinstance(found, str):
+        return found
+    return "" if found.repository_id == repository else "another repository is there"
 
 
 async def _ask_over_http(endpoint: Endpoint, address: str) -> MirrorList:

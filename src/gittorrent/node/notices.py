@@ -16,13 +16,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.node.callback import ask_back, resolves_to
+from gittorrent.node.callback import ask_back, resolves_to, why_gone
 from gittorrent.node.events import EventLog
 from gittorrent.store.database import MirrorRow
 from gittorrent.transfer.addresses import caller_group
@@ -92,6 +93,10 @@ class Answer(Struct, frozen=True):
 
 class RefusedNotice(GitTorrentError):
     """A notice cannot be believed; the text is the answer to it."""
+
+
+class _AddressIsFullError(RefusedNotice):
+    """As many are listed for an address as may be."""
 
 
 class Notices:
@@ -169,10 +174,36 @@ class Notices:
         state = _state(served, found, await served.reading(served.shelf.latest))
         row = MirrorRow(endpoint.url, state, caller_group(address), int(now), 0, 0)
         repository = served.about.repository_id
-        granted = await mirrors.change(
-            lambda database: _list(database, repository, row, notice.ttl)
-        )
-        return granted, state
+        enter = partial(_list, repository=repository, row=row, asked=notice.ttl)
+        try:
+            return await mirrors.change(enter), state
+        except _AddressIsFullError:
+            if not await self._drop_lost_peers(mirrors, repository, row):
+                raise
+        return await mirrors.change(enter), state
+
+    async def _drop_lost_peers(
+        self, mirrors: MirrorTable, repository: RepositoryId, newcomer: MirrorRow
+    ) -> bool:
+        """List partial peers of a newcomer's address no more that do not answer; tells if any.
+
+        One that was killed keeps its place until its time runs out, and the next one from there
+        has another port. Full mirrors may be restarting, and keep theirs.
+        """
+        if newcomer.state is not MirrorState.PARTIAL:
+            return False
+        rows = [
+            row
+            for row in await mirrors.rows(repository)
+            if row.state is MirrorState.PARTIAL and row.source == newcomer.source
+        ]
+        is_local = self._is_local()
+        calls = (why_gone(repository, row, is_local=is_local, waits=self._waits) for row in rows)
+        reasons = await asyncio.gather(*calls)
+        gone = [row for row, reason in zip(rows, reasons, strict=True) if reason]
+        for row in gone:
+            await mirrors.change(partial(_drop, repository=repository, url=row.url))
+        return bool(gone)
 
     async def _withdraw(
         self, mirrors: MirrorTable, served: Served, endpoint: Endpoint, address: str
@@ -228,6 +259,10 @@ class Notices:
         return endpoint
 
 
+def _drop(database: Database, repository: RepositoryId, url: str) -> None:
+    database.drop_mirror(repository, url)
+
+
 def _list(database: Database, repository: RepositoryId, row: MirrorRow, asked: int) -> int:
     """Put a mirror that answered into the database; returns the seconds it is listed for.
 
@@ -240,19 +275,19 @@ def _list(database: Database, repository: RepositoryId, row: MirrorRow, asked: i
         if other.expires <= now and other.url != row.url:
             database.drop_mirror(repository, other.url)
     rows = [other for other in rows if other.expires > now]
-    partial = row.state is MirrorState.PARTIAL
+    is_partial = row.state is MirrorState.PARTIAL
     known = next((other for other in rows if other.url == row.url), None)
-    if known is None or (known.state is MirrorState.PARTIAL) != partial:
+    if known is None or (known.state is MirrorState.PARTIAL) != is_partial:
         # Mirrors and partial peers have places of their own, so neither crowds the other out.
         known = None
-        like = [other for other in rows if (other.state is MirrorState.PARTIAL) == partial]
+        like = [other for other in rows if (other.state is MirrorState.PARTIAL) == is_partial]
         here = sum(other.source == row.source for other in like)
-        if here >= (MAX_PARTIAL_PER_SOURCE if partial else MAX_PER_SOURCE):
-            raise RefusedNotice(f"{here} mirrors of your address are listed already")
-        if len(like) >= (MAX_PARTIAL if partial else MAX_PER_REPOSITORY):
+        if here >= (MAX_PARTIAL_PER_SOURCE if is_partial else MAX_PER_SOURCE):
+            raise _AddressIsFullError(f"{here} mirrors of your address are listed already")
+        if len(like) >= (MAX_PARTIAL if is_partial else MAX_PER_REPOSITORY):
             raise RefusedNotice("the list of mirrors is full; try again later")
     renewals = 0 if known is None else known.renewals + 1
-    granted = min(asked, PARTIAL_TTL if partial else granted_at_most(renewals))
+    granted = min(asked, PARTIAL_TTL if is_partial else granted_at_most(renewals))
     database.list_mirror(repository, replace(row, expires=now + granted, renewals=renewals))
     return granted
 

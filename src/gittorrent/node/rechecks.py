@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.node.callback import addresses_of, ask_back
+from gittorrent.node.callback import why_gone
 from gittorrent.node.events import EventLog
-from gittorrent.transfer.addresses import caller_group
 from gittorrent.wire.mirrorlist import MirrorState
-from gittorrent.wire.urls import AddressClass, address_class, parse_learned_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -113,7 +111,7 @@ class Rechecks:
 
     async def _check(self, repository: RepositoryId, row: MirrorRow, looked: _Looked) -> None:
         async with self._calls:
-            reason = await self._fault(repository, row)
+            reason = await why_gone(repository, row, is_local=self._is_local())
         looked.failures = looked.failures + 1 if reason else 0
         allowed = 1 if row.state is MirrorState.PARTIAL else MIRROR_FAILURES
         now = int(self._mirrors.clock())
@@ -140,20 +138,3 @@ class Rechecks:
                 url=row.url,
                 reason=reason,
             )
-
-    async def _fault(self, repository: RepositoryId, row: MirrorRow) -> str:
-        """Return why an entry is not to be told of any more; empty if it answers."""
-        try:
-            endpoint = parse_learned_url(row.url)
-        except GitTorrentError as error:
-            return str(error)
-        there = [a for a in await addresses_of(endpoint) if caller_group(a) == row.source]
-        if not there:
-            return f"{endpoint.host} is not where it was announced from"
-        address = min(there)
-        if address_class(address) is not AddressClass.PUBLIC and not self._is_local():
-            return "addresses of its kind are not called from here any more"
-        found = await ask_back(endpoint, address)
-        if isinstance(found, str):
-            return found
-        return "" if found.repository_id == repository else "another repository is there"

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -196,8 +196,6 @@ def test_partial_peers_do_not_crowd_out_mirrors(
 
     for number in range(1, 200):
         add(number, MirrorState.PARTIAL, f"198.51.100.{number}")
-    for number in range(MAX_PARTIAL_PER_SOURCE):
-        add(number + 1, MirrorState.PARTIAL, "127.0.0.1")
     for number in range(1, 60):
         add(number, MirrorState.CURRENT, f"203.0.113.{number}")
     told = run(MirrorTable(database, clock=clock).entries(repository))
@@ -208,10 +206,32 @@ def test_partial_peers_do_not_crowd_out_mirrors(
     notices = Notices(MirrorTable(database, clock=clock), lambda: True)
     with peer_of(carried) as port:
         said = notice(carried, f"git://127.0.0.1:{port}/{repository}")
-        assert "listed already" in run(notices.receive(entry(carried), said, "127.0.0.1")).refusal
+        assert "is full" in run(notices.receive(entry(carried), said, "127.0.0.1")).refusal
     with mirror_of(carried, tmp_path) as mirror:
         said = notice(carried, f"{mirror.git}/project.git")
         assert run(notices.receive(entry(carried), said, "127.0.0.1")).granted == FIRST_TTL
+
+
+def test_peers_that_were_killed_make_room_for_those_that_follow(
+    carried: Carried, database: Database
+) -> None:
+    """They have other ports each time; those that answer keep their places."""
+    repository = carried.about.repository_id
+    notices = Notices(MirrorTable(database), lambda: True)
+
+    def announce(port: int) -> Answer:
+        said = notice(carried, f"git://127.0.0.1:{port}/{repository}")
+        return run(notices.receive(entry(carried), said, "127.0.0.1"))
+
+    with ExitStack() as living:
+        ports = [living.enter_context(peer_of(carried)) for _ in range(MAX_PARTIAL_PER_SOURCE - 1)]
+        with peer_of(carried) as killed:
+            assert all(announce(port).granted for port in (*ports, killed))
+            newcomer = living.enter_context(peer_of(carried))
+            assert "listed already" in announce(newcomer).refusal
+        assert announce(newcomer).granted
+        listed = {row.url for row in database.mirrors(repository, 0)}
+        assert listed == {f"git://127.0.0.1:{port}/{repository}" for port in (*ports, newcomer)}
 
 
 def test_nobody_but_the_announcing_address_is_contacted(

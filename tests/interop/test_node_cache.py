@@ -277,6 +277,17 @@ def test_what_does_not_hold_is_not_taken_over(
     assert "is damaged" in refused[0]["reason"]
 
 
+def test_handing_over_what_the_node_carries_says_so(
+    large: Carried, tmp_path: Path, person: Person
+) -> None:
+    with nodes.serving(large, home=nodes.make_home(tmp_path / "o")) as origin:
+        person.gittorrent("mirror", "--once", url_of(origin)).ok()
+        with serve(person):
+            person.git("clone", "--mirror", url_of(origin), "c").ok()
+            done = person.gittorrent("seed", "c", url_of(origin), "--hand-over").ok()
+            assert "which it carries" in done.out
+
+
 def test_a_damaged_copy_is_noticed_and_downloaded_instead(
     large: Carried, tmp_path: Path, person: Person
 ) -> None:

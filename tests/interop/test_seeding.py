@@ -7,6 +7,7 @@ import contextlib
 import http.server
 import json
 import os
+import shlex
 import signal
 import socket
 import threading
@@ -246,18 +247,44 @@ def test_what_cannot_be_given_is_said_with_what_helps(
         grow(growing, owner_key)
         done = person.gittorrent(*seed).ok()
         assert "2 reels held, 0 built, 2 not possible" in done.out
-        assert "run 'git fetch' in it" in done.err
+        assert "given too after\n  git -C " in done.err
         person.git("clone", "--mirror", "--depth", "1", stock, "shallow").ok()
         person.git("clone", "--mirror", "--filter=blob:none", stock, "partial").ok()
         person.git("init", "--bare", "empty").ok()
         words = {
             "shallow": (2, "git fetch --unshallow"),
             "partial": (2, "seed that"),
-            "empty": (1, "git fetch"),
+            "empty": (1, "fetch --tags gittorrent://"),
         }
         for name, (status, help_) in words.items():
             done = person.gittorrent("seed", name, url_of(served), "--port", "0", "--for", "0")
             done.failed(status, help_)
+
+
+@pytest.mark.parametrize("git_program", GITS)
+@pytest.mark.parametrize("is_remote", [True, False])
+def test_the_command_that_helps_is_named_and_helps(
+    growing: Carried, owner_key: Signer, tmp_path: Path, git_program: str, is_remote: bool
+) -> None:
+    """The clone fetches one branch and no tags by itself, from a remote of any name."""
+    person = somebody(tmp_path / "person", git_program)
+    git_dir = growing.layout.git_dir
+    publishing.grow(Builder(git_dir, "sha1"), 1, "topic", "t")
+    topic = gitcmd.refs(git_dir)[b"refs/heads/topic"]
+    gitcmd.git(git_dir, "tag", "-m", "v9", "v9", topic)
+    nodes.publish(git_dir, owner_key, "project")
+    with nodes.serving(growing, home=nodes.make_home(tmp_path / "node")) as served:
+        stock = f"{served.git}/project.git"
+        few = ("--single-branch", "--no-tags", "--branch", "main", "--origin", "upstream")
+        person.git("clone", *few, stock, "a clone").ok()
+        if not is_remote:
+            person.git("-C", "a clone", "remote", "remove", "upstream").ok()
+        seed = ("seed", "a clone", url_of(served), "--port", "0", "--for", "0")
+        said = person.gittorrent(*seed).ok().err
+        (command,) = [line.strip() for line in said.splitlines() if line.startswith("  git -C ")]
+        assert ("fetch --tags upstream " in command) == is_remote
+        person.run(*shlex.split(command)).ok()
+        assert "0 not possible" in person.gittorrent(*seed).ok().out
 
 
 class Notes:

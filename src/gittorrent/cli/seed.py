@@ -123,7 +123,8 @@ def seed(
             if as_json:
                 click.echo(json.dumps({**_about(prepared), "seconds": granted}))
             elif not quiet:
-                click.echo(f"the node seeds {prepared.name} for {granted} s")
+                kept = f" for {granted} s" if granted else ", which it carries, as long as it runs"
+                click.echo(f"the node seeds {prepared.name}{kept}")
             return
         running = _Running(preparer, location, reporter, as_json=as_json, quiet=quiet)
         run(running.seed(prepared, Limits(up_limit, peer_up=peer_up_limit), port or 0, seconds))

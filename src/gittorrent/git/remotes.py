@@ -38,3 +38,10 @@ def remote_urls(git_dir: Path) -> dict[str, str]:
     first = [config.get(f"branch.{branch}.remote", _DEFAULT), _DEFAULT]
     ordered = dict.fromkeys([*(name for name in first if name in names), *names])
     return {name: url_of(git_dir, name) for name in ordered}
+
+
+def fetched_by(git_dir: Path, remote: str) -> list[str]:
+    """Return the refspecs that git fetches by default from a remote."""
+    git = Git(git_dir, sealed=False, variables=environment.one_off_settings())
+    said = git.attempt("config", "--null", "--get-all", f"remote.{remote}.fetch").stdout
+    return [each for each in said.decode("utf-8", "surrogateescape").split("\0") if each]

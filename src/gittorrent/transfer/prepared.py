@@ -42,6 +42,7 @@ class Prepared(Struct, frozen=True):
         different: reels that came out otherwise here than they were signed.
         failed: reels that git did not make, or that this machine cannot make, and why.
         behind: a ref whose published value is not here; None if all are.
+        remedy: the git command that brings it, for a shell; empty if nothing is behind.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Prepared(Struct, frozen=True):
     different: tuple[ManifestId, ...] = ()
     failed: dict[ManifestId, str] = {}
     behind: str | None = None
+    remedy: str = ""
 
     @property
     def impossible(self) -> int:
@@ -74,8 +76,8 @@ def why_not(found: Prepared, git_dir: Path, url: str) -> list[str]:
         needs = f"{_reels(len(found.missing))} objects that {git_dir} lacks{example}"
         if found.behind is not None:
             words.append(
-                f"{needs}: it is behind, {found.behind} for one; run 'git fetch' in it for all"
-                " branches and tags, and they are given too"
+                f"{needs}: it is behind, {found.behind} for one; they are given too after"
+                f"\n{found.remedy}"
             )
         else:
             words.append(

@@ -24,6 +24,7 @@ from gittorrent.repository.logstore import listed_pushes
 from gittorrent.repository.rebuild import present
 from gittorrent.repository.rebuilding import Job, Outcome, rebuild_reels
 from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.catching_up import fetch_command
 from gittorrent.transfer.opening import ask_list
 from gittorrent.transfer.prepared import Lack, Prepared, why_not
 from gittorrent.transfer.working import stoppable, unbroken
@@ -230,6 +231,11 @@ class Preparer:
                 await unbroken(self._commit, log, about)
         assert log.head is not None
         self._latest = log.head
+        behind = await self._behind(log)
+        remedy = ""
+        if behind is not None:
+            git_dir = carried.layout.git_dir
+            remedy = await stoppable(fetch_command, git_dir, self._location, log.repository)
         return Prepared(
             about.name,
             log.repository,
@@ -239,7 +245,8 @@ class Preparer:
             tuple(self._missing.values()),
             tuple(self._different),
             dict(self._failed),
-            await self._behind(log),
+            behind,
+            remedy,
         )
 
     async def _sort(

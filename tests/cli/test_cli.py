@@ -318,6 +318,7 @@ def test_configuration_of_the_repository_stays_its_owners(owner: Person, origin:
     after = set(gitcmd.text(origin, "config", "--local", "--list").splitlines())
     assert before <= after
     assert {line.partition("=")[0] for line in after - before} == {
+        "gittorrent.signingkey",
         "repack.packkeptobjects",
         "repack.writebitmaps",
     }

@@ -192,6 +192,7 @@ def test_keys_held_by_an_agent_sign(tmp_path: Path) -> None:
     ):
         assert signer.key == expected
         assert verify(signer.sign(MESSAGE), MESSAGE).key == expected
+        assert resolve_signer(signer.spec, {}).key == expected
 
 
 @needs_ssh
@@ -347,6 +348,7 @@ def test_a_signing_subkey_speaks_for_its_primary(gpg: Gpg) -> None:
         signer = resolve_signer(name, {})
         assert signer.key == made.key
         assert verify(signer.sign(MESSAGE), MESSAGE, ring).signing_key == subkey.lower()
+        assert resolve_signer(signer.spec, {}) == signer
     # Revoking the subkey takes back what it signed, though the certificate stays valid.
     before = signer.sign(MESSAGE)
     tool(

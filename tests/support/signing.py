@@ -44,6 +44,10 @@ class TestSigner:
     def certificate(self) -> bytes | None:
         return None
 
+    @property
+    def spec(self) -> str:
+        return f"/keys/{self.number}"
+
     def sign(self, message: bytes, namespace: bytes = b"git", width: int = 70) -> Signature:
         fields = _string(namespace) + _string(b"") + _string(b"sha512")
         digest = _string(hashlib.sha512(message).digest())

@@ -9,6 +9,7 @@ import click
 
 from gittorrent.cli.output import StepProgress, count, json_option, print_json, quiet_option
 from gittorrent.cli.repositories import REPOSITORY
+from gittorrent.cli.signer import KeyOptions, choose_signer
 from gittorrent.errors import UsageError
 from gittorrent.git.packs import copy_refs_from
 from gittorrent.git.refs import head_target, read_refs, set_head
@@ -23,7 +24,6 @@ from gittorrent.git.runner import Git
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried, require_name
 from gittorrent.repository.publish import Author, Publisher
-from gittorrent.signing.keys import NoSigningKey, make_ssh_key, resolve_signer
 from gittorrent.sizes import show_bytes
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home, open_home
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from gittorrent.git.repository import FoundRepository
     from gittorrent.repository.publish import Published
-    from gittorrent.signing.keys import Signer
 
 
 @click.command()
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--key",
     metavar="KEY",
-    help="SSH key file, or OpenPGP fingerprint; git's signing key by default.",
+    help="SSH key file, or OpenPGP fingerprint; by default the last one, or git's signing key.",
 )
 @click.option("--new-key", is_flag=True, help="Make an SSH key for signing if there is none.")
 @click.option(
@@ -91,7 +90,7 @@ def publish(
             chosen = require_name(_name(carried, found, name) or "")
             database.require_free(chosen, str(carried.layout.git_dir))
         config = read_config(found.git_dir)
-        signer = _signer(key, new_key, config, home, say)
+        signer = choose_signer(KeyOptions(key, new_key), config, home, carried, say)
         progress = StepProgress(quiet=quiet or as_json)
         try:
             publisher = Publisher(carried, signer, _author(found.git_dir), progress, say)
@@ -161,26 +160,6 @@ def _add_remote(found: FoundRepository, carried: Carried, say: Callable[[str], N
     if git.attempt("config", "--get", "remote.gittorrent.url").returncode != 0:
         git.run("remote", "add", "gittorrent", path)
         say(f"added the remote 'gittorrent' for {path}")
-
-
-def _signer(
-    key: str | None, new_key: bool, config: dict[str, str], home: Home, say: Callable[[str], None]
-) -> Signer:
-    own = home.keys / "publish"
-    try:
-        if key is None and own.exists() and "user.signingkey" not in config:
-            return resolve_signer(str(own), config)
-        return resolve_signer(key, config)
-    except NoSigningKey as error:
-        if key is not None or not new_key:
-            if not error.hint:
-                error.hint = "name one with --key, or let --new-key make an SSH key for this"
-            raise
-    own.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not own.exists():
-        make_ssh_key(own, "gittorrent")
-        say(f"made the signing key {own}; keep a copy of it, nobody can replace it")
-    return resolve_signer(str(own), config)
 
 
 def _author(git_dir: Path) -> Author:

@@ -52,6 +52,10 @@ PUBLISHED = ("refs/heads/*", "refs/tags/*")
 """Patterns of refs that are always published."""
 
 
+SIGNING_KEY = "gittorrent.signingKey"
+"""Git setting of the key that a repository is published with."""
+
+
 class NotCarriedError(UsageError):
     """The repository was never published or mirrored here."""
 
@@ -200,6 +204,15 @@ class Carried:
             self.git,
             {"repack.packKeptObjects": "false", "repack.writeBitmaps": "false"},
         )
+
+    @property
+    def signing_key(self) -> str | None:
+        """What names the key it is published with (`Signer.spec`); None where that is not known."""
+        return read_config(self.layout.git_dir).get(SIGNING_KEY.lower())
+
+    def remember_key(self, spec: str) -> None:
+        """Record which key it is published with."""
+        set_config(self.git, {SIGNING_KEY: spec})
 
     def reel_ends(self) -> set[PushId]:
         """Return the pushes that available reels complete."""

@@ -28,6 +28,7 @@ from gittorrent.reel.build import build_reel
 from gittorrent.reel.selftest import find_encoder
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, About
 from gittorrent.repository.logstore import identify
+from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.repository.rebuild import store_built
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import Policy
@@ -109,6 +110,7 @@ class Publisher:
         Raises:
             UnsuitableRepositoryError: shallow, partial or grafted.
             NothingPublishableError: its refs cannot be published.
+            WrongKeyError: it is published with another key.
             TrustError: the policy does not let the key do this.
         """
         carried = self._carried
@@ -117,6 +119,8 @@ class Publisher:
             log = carried.log()
             is_new = log.head is None
             pending: list[tuple[PushId, PushObject]] = []
+            if not is_new:
+                require_publishing_key(carried, log, self._signer.key)
             if is_new:
                 pending.append(self._first_policy(log, name or self._former_name()))
             elif name is not None and name != log.policy.policy.name:
@@ -130,6 +134,7 @@ class Publisher:
             if changed or is_new:
                 pending.append(self._references(log, refs))
             reels = self._finish(log, about, pending)
+            carried.remember_key(self._signer.spec)
             self._warn_of_other_head(log)
         assert log.head is not None
         return Published(
@@ -311,8 +316,6 @@ class Publisher:
         """Sign the manifest of a built pack and put both into the store."""
         carried = self._carried
         manifest = pack.manifest(log.repository, carried.object_format, start, end)
-        if not log.policy.policy.may_sign_reels(self._signer.key):
-            raise TrustError(f"the policy does not let {self._signer.key} sign reels")
         signature = self._signer.sign(manifest.text())
         store_built(carried, pack, manifest, signature, self._progress)
         reel = carried.reels.get(manifest.id)

@@ -41,6 +41,11 @@ class OpenPgpSigner(Struct, frozen=True):
     user: str
     program: str = GPG
 
+    @property
+    def spec(self) -> str:
+        """The fingerprint that gpg is told, with ``!`` where it is a subkey's."""
+        return self.user
+
     def sign(self, message: bytes) -> Signature:
         """Sign ``message``; may ask for a passphrase. Raises ``SigningFailed``."""
         quiet = [] if interactive() else ["--batch"]

@@ -54,6 +54,11 @@ class Signer(Protocol):
         """The OpenPGP certificate to publish (binary, minimal); None for SSH keys."""
         ...
 
+    @property
+    def spec(self) -> str:
+        """What names the key to `resolve_signer` from any directory: a file, a line, a user."""
+        ...
+
     def sign(self, message: bytes) -> Signature:
         """Sign ``message``, perhaps asking at the terminal; raises ``SigningFailed``."""
         ...

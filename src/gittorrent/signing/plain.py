@@ -51,6 +51,11 @@ class PlainSigner(Struct, frozen=True):
         """SSH signatures carry their key, so there is no certificate to publish."""
         return
 
+    @property
+    def spec(self) -> str:
+        """The absolute path of the file."""
+        return str(self.path.absolute())
+
     def sign(self, message: bytes) -> Signature:
         """Sign ``message``; raises ``NoSigningKey`` if the file is gone or another by now."""
         private = _load(self.path)

@@ -48,6 +48,11 @@ class SshSigner(Struct, frozen=True):
         """SSH signatures carry their key, so there is no certificate to publish."""
         return
 
+    @property
+    def spec(self) -> str:
+        """The absolute path, or the public key line where an agent holds the key."""
+        return self.literal or str(self.path and self.path.absolute())
+
     def sign(self, message: bytes) -> Signature:
         """Sign ``message``; may ask for a passphrase or a touch. Raises ``SigningFailed``."""
         if self.path is not None:

@@ -11,11 +11,11 @@ import pytest
 from gittorrent.errors import TrustError, UsageError
 from gittorrent.git.repository import UnsuitableRepositoryError, find_repository
 from gittorrent.ids import RefName
-from gittorrent.push.log import NotAllowedError
 from gittorrent.repository.carried import MIRROR, About, NotCarriedError, open_carried
 from gittorrent.repository.layout import LOG_REF
 from gittorrent.repository.logstore import LogStoreError
 from gittorrent.repository.publish import Author, NothingPublishableError, Publisher
+from gittorrent.repository.publishing_keys import WrongKeyError
 from gittorrent.repository.reelstore import ReelStoreError
 from gittorrent.repository.verify import Verifier
 from gittorrent.signing.keys import make_ssh_key
@@ -292,11 +292,20 @@ def test_another_key(b: Builder) -> None:
     publish(b.git_dir, name="project")
     grow(b, 1)
     before = outcome(b.git_dir)
-    refused(b, NotAllowedError, "does not know", signer=TestSigner(2))
+    match = f"is published with {TestSigner(1).key} .*not with {TestSigner(2).key}"
+    refused(b, WrongKeyError, match, signer=TestSigner(2))
     after = outcome(b.git_dir)
     assert after == before
     assert publish(b.git_dir).changed == 1
     sound(b)
+
+
+def test_the_key_is_remembered(b: Builder) -> None:
+    publish(b.git_dir, name="project")
+    assert carried(b.git_dir).signing_key == TestSigner(1).spec
+    with pytest.raises(WrongKeyError):
+        publish(b.git_dir, signer=TestSigner(2))
+    assert carried(b.git_dir).signing_key == TestSigner(1).spec
 
 
 def test_mirrors_are_not_published(b: Builder) -> None:

@@ -17,7 +17,7 @@ from gittorrent.gtp.node.listing import list_reel
 from gittorrent.gtp.node.packing import pack_block
 from gittorrent.gtp.received import most_bytes
 from gittorrent.gtp.reference import Tagger, reference_id, write_reference
-from gittorrent.ids import SHA1, Refs
+from gittorrent.ids import SHA1, RefName, Refs
 from support import gitcmd, gtp
 from support.gtp import PERL_2008, finished, leech, seed
 from support.repositories import Made, noise
@@ -169,19 +169,24 @@ class Seeder2008:
         return b""
 
 
-async def cloned_from(seeder: Seeder2008, target: Path) -> None:
-    """Clone from a seeder in the only swarm that the unmodified program knows."""
+async def cloned_from(seeder: Seeder2008, target: Path) -> list[RefName]:
+    """Clone from a seeder in the only swarm that the unmodified program knows.
+
+    Returns:
+        the refs that were left out.
+    """
     server = await asyncio.start_server(seeder.serve, "127.0.0.1", 0)
     place = server.sockets[0].getsockname()[:2]
     info = parse_metainfo(AD_HOC)
     assert info.repo_hash == REPO_HASH
     taker = await leech(info, target, place, allow_unverified=True)
-    await finished(taker)
+    _, left_out = await finished(taker)
     await taker.stop()
     await asyncio.wait_for(seeder.ended.wait(), 20)
     server.close()
     await server.wait_closed()
     assert seeder.deaths == []
+    return left_out
 
 
 def reference_to(refs: Refs) -> bytes:
@@ -197,7 +202,7 @@ def test_our_cloner_takes_from_a_peer_of_2008(
     with scratch.borrowing(source / "objects", SHA1) as git:
         index = list_reel(git, [], sorted(set(refs.values())), PERL_2008)
         packs = [pack_block(git, index.block(at, 0)) for at in range(index.count(0))]
-    gtp.run(cloned_from(Seeder2008(reference_to(refs), index.size, packs), target))
+    assert gtp.run(cloned_from(Seeder2008(reference_to(refs), index.size, packs), target)) == []
     assert gitcmd.refs(target) == {bytes(name): oid for name, oid in refs.items()}
 
 
@@ -212,8 +217,25 @@ def test_a_peer_of_2008_may_send_an_object_with_every_commit_that_brings_it_back
         index = list_reel(git, [], sorted(set(refs.values())), PERL_2008)
     packs = [pack_by_difference(source, commit) for commit in commits]
     assert sum(map(len, packs)) > most_bytes(index.size, len(packs), commits=False)
-    gtp.run(cloned_from(Seeder2008(reference_to(refs), index.size, packs), target))
+    assert gtp.run(cloned_from(Seeder2008(reference_to(refs), index.size, packs), target)) == []
     assert gitcmd.refs(target) == {bytes(name): oid for name, oid in refs.items()}
+    gitcmd.git(target, "fsck", "--full", "--strict")
+
+
+def test_tags_that_a_peer_of_2008_does_not_send_are_left_out(tmp_path: Path) -> None:
+    """It sends what commits hold: neither tag objects nor what only a light tag names."""
+    source, target = gitcmd.init(tmp_path / "source.git"), tmp_path / "clone.git"
+    commits = toggled(source, 2)
+    blob = gitcmd.text(source, "hash-object", "-w", "--stdin", stdin=b"named by a tag alone")
+    gitcmd.git(source, "tag", "blob", blob.strip())
+    gitcmd.git(source, "tag", "light", commits[0])
+    gitcmd.git(source, "tag", "-a", "-m", "one", "v1", commits[1])
+    refs = read_refs(Git(source), "refs/heads", "refs/tags")
+    packs = [pack_by_difference(source, commit) for commit in commits]
+    seeder = Seeder2008(reference_to(refs), 200_000, packs)
+    left_out = gtp.run(cloned_from(seeder, target))
+    assert left_out == [b"refs/tags/blob", b"refs/tags/v1"]
+    assert gitcmd.refs(target) == {n: o for n, o in refs.items() if n not in left_out}
     gitcmd.git(target, "fsck", "--full", "--strict")
 
 

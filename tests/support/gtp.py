@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from gittorrent.gtp.metainfo import Metainfo, MetainfoSpec, parse_metainfo, write_metainfo
 from gittorrent.gtp.node.authoring import AuthorOf, make_metainfo
@@ -18,7 +19,11 @@ from gittorrent.gtp.node.daemon import GtpNode
 from gittorrent.gtp.node.session import Clone, CloneOptions, open_seed
 from gittorrent.gtp.node.swarm import Swarm
 from gittorrent.gtp.profile import PERL_2008, RFC, Profile
+from gittorrent.gtp.reference import Reference
+from gittorrent.ids import RefName
 from gittorrent.signing.gpg import OpenPgpSigner, gpg_signer
+
+T = TypeVar("T")
 
 PERSON = b"A U Thor <author@example.org>"
 TIME = 1_200_000_000
@@ -119,10 +124,10 @@ def silent(_phase: str, _done: int, _total: int) -> None:
     """Show no progress."""
 
 
-async def finished(running: Running) -> None:
-    """Wait until a clone is complete."""
+async def finished(running: Running) -> tuple[Reference, list[RefName]]:
+    """Wait until a clone is complete; returns its reference, and the refs it left out."""
     assert running.clone is not None
-    await running.clone.run(silent)
+    return await running.clone.run(silent)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -132,14 +137,14 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
             await asyncio.sleep(0.01)
 
 
-def run(work: Awaitable[None]) -> None:
-    """Run a test's coroutine with a time limit."""
+def run(work: Awaitable[T]) -> T:
+    """Run a test's coroutine with a time limit; returns what it returns."""
 
-    async def limited() -> None:
+    async def limited() -> T:
         async with asyncio.timeout(120):
-            await work
+            return await work
 
-    asyncio.run(limited())
+    return asyncio.run(limited())
 
 
 __all__ = ["PERL_2008", "RFC", "Running", "finished", "gnupg_home", "leech", "seed", "silent"]

@@ -15,13 +15,18 @@ from gittorrent.cli.output import json_option, quiet_option, with_progress
 from gittorrent.durable import write_atomically
 from gittorrent.errors import UnverifiedError, UsageError
 from gittorrent.interruptions import run, until_interrupted
+from gittorrent.printable import decoded, printable
 
 if TYPE_CHECKING:
     from gittorrent.cli.output import StepProgress
     from gittorrent.gtp.metainfo import Metainfo
     from gittorrent.gtp.node.daemon import GtpNode
+    from gittorrent.ids import RefName
 
 DEFAULT_LISTEN = "0.0.0.0:9417"
+
+MOST_NAMED = 10
+"""Refs that a warning names; the rest is counted."""
 
 wanted_profile_option = click.option(
     "--profile",
@@ -206,14 +211,27 @@ async def _clone(
     node.add(clone_.swarm, tuple(map(_place, peers)))
     try:
         await node.start()
-        reference = await clone_.run(progress)
-        click.echo(f"{directory}: {len(reference.refs)} refs of {reference.id.hex()}")
+        reference, left_out = await clone_.run(progress)
+        count = len(reference.refs) - len(left_out)
+        click.echo(f"{directory}: {count} refs of {reference.id.hex()}")
+        if left_out:
+            click.echo(_left_out(left_out), err=True)
         if seed:
             _say_listening(node, info, as_json=False)
             await until_interrupted()
     finally:
         await node.stop()
         clone_.close()
+
+
+def _left_out(names: list[RefName]) -> str:
+    """Return the warning about refs whose objects nobody sent."""
+    shown = ", ".join(printable(decoded(name)) for name in names[:MOST_NAMED])
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return (
+        f"warning: left out {shown}{more}: nobody sent what they name\n"
+        "hint: peers of 2008 send no annotated tags, and nothing that only a tag names"
+    )
 
 
 @gtp.command()

@@ -74,6 +74,7 @@ class Books:
         self._changed = 0.0
         self._repairs = 0
         self._lacking: list[Oid] = []
+        self._without: frozenset[Oid] = frozenset()
         self._alone = False
         self._tested: PeerKey = -1
         self._effects: list[Effect] = []
@@ -162,6 +163,7 @@ class Books:
         self.phase = Phase.EXPLORING
         self.path = []
         self._lacking = []
+        self._without = frozenset()
         self._alone = False
         for book in self.peers.values():
             book.pending.clear()

@@ -86,10 +86,14 @@ class Discard(Struct, frozen=True):
 
 
 class Assemble(Struct, frozen=True):
-    """All blocks of the path are here: index, prove, report `Exchange.assembled` or a failure."""
+    """All blocks of the path are here: index, prove, report `Exchange.assembled` or a failure.
+
+    ``without``: what refs name and nobody sends; those refs are left out.
+    """
 
     wanted: bytes
     path: tuple[Fetch, ...]
+    without: frozenset[Oid] = frozenset()
 
 
 Effect: TypeAlias = (
@@ -116,6 +120,7 @@ class Fetch(Struct):
         scanned: blocks whose objects were compared.
         providers: who sent each block.
         received: bytes of the packs that came.
+        lacked: peers whose last block had not all that refs name.
     """
 
     reel: ReelName
@@ -126,6 +131,7 @@ class Fetch(Struct):
     scanned: set[int] = field(default_factory=set)
     providers: dict[int, PeerKey] = field(default_factory=dict)
     received: ReceivedBytes = field(default_factory=ReceivedBytes)
+    lacked: set[PeerKey] = field(default_factory=set)
 
 
 class PeerBook(Struct):

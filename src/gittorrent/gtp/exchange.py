@@ -4,13 +4,12 @@ Pure. Tracks peers and what they offer, the path of reels chosen, the blocks of 
 is open. Rules:
 
 - explore first: reels, references and peers are asked of everybody once, when they connect;
-- the newest believed reference that a path leads to is wanted; the cheapest path is taken;
 - blocks are played rarest first from everybody who has them;
-- when the peers that have a missing block are gone, another path is taken: what is here already is
-  spliced in, blocks of the new path are scanned, and only objects that are missing are requested;
-- when the proof at the end finds objects missing, they are requested by id;
-- when what came does not hold together and several peers sent it, all of it is forgotten and each
-  peer has to give everything alone in turn: whoever fails then is dropped for sure.
+- blocks of a path that was taken in place of another are scanned, and only objects that are missing
+  are requested.
+
+Which path is taken is decided by `gittorrent.gtp.path_choice`, what follows a proof that failed by
+`gittorrent.gtp.failed_proofs`.
 
 Time comes in, effects go out; a shell carries them out in order and reports back. Must not know
 sockets, files or git. Source: docs/protocol/gtp01.md, Downloading.
@@ -21,13 +20,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.gtp import limits
-from gittorrent.gtp.blocks import COMMITS
-from gittorrent.gtp.books import Books, Phase
+from gittorrent.gtp.books import Phase
 from gittorrent.gtp.effects import (
     Assemble,
     Believed,
     Compare,
-    Discard,
     Effect,
     Fetch,
     Keep,
@@ -36,13 +33,12 @@ from gittorrent.gtp.effects import (
     ObjectsJob,
     PeerBook,
     PeerKey,
-    Splice,
 )
 from gittorrent.gtp.errors import BadReferenceError
+from gittorrent.gtp.failed_proofs import FailedProofs
 from gittorrent.gtp.messages import (
     UNKNOWN_OFFSET,
     BlockName,
-    BlocksRequest,
     BlocksStatus,
     Choke,
     Interested,
@@ -52,7 +48,6 @@ from gittorrent.gtp.messages import (
     Peers,
     PlayAnswer,
     PlayRequest,
-    ReelName,
     Reels,
     References,
     ScanAnswer,
@@ -60,24 +55,16 @@ from gittorrent.gtp.messages import (
     Stop,
     Unchoke,
     Uninterested,
-    blocks_in,
 )
-from gittorrent.gtp.path import Way
-from gittorrent.gtp.received import ReceivedBytes, most_bytes
+from gittorrent.gtp.received import most_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gittorrent.ids import Oid
 
-SETTLE_SECONDS = 5.0
-"""How long a missing block may be nobody's before another path is looked for."""
 
-MAX_REPAIRS = 4
-"""Rounds of asking for missing objects before everything received is given up."""
-
-
-class Exchange(Books):
+class Exchange(FailedProofs):
     """Downloads one repository; see the module, and `Books` for its arguments."""
 
     # --- what happens ------------------------------------------------------------------------
@@ -199,12 +186,7 @@ class Exchange(Books):
 
     def lacking(self, now: float, missing: Sequence[Oid]) -> list[Effect]:
         """The proof found objects missing."""
-        self._repairs += 1
-        if self.profile.blocks_are_commits or self._repairs > MAX_REPAIRS:
-            self._suspect(now)
-        else:
-            self.phase = Phase.REPAIRING
-            self._lacking = list(missing)
+        self._mend(now, missing)
         return self._flush(now)
 
     def broken(self, now: float) -> list[Effect]:
@@ -256,74 +238,6 @@ class Exchange(Books):
             self._say(peer, References())
             self._say(peer, Reels())
         self._reconsider(now)
-
-    def _reconsider(self, now: float, *, gone: bool = False) -> None:
-        """Choose a path when there is none, or another when this one leads nowhere any more."""
-        if self.phase is Phase.EXPLORING:
-            path = self._best(set())
-            if path:
-                self._take(now, path)
-        elif self.phase is Phase.FETCHING and (gone or now - self._changed > SETTLE_SECONDS):
-            blocked = [fetch for fetch in self.path if self._is_blocked(now, fetch)]
-            path = self._best({(fetch.reel, fetch.size) for fetch in blocked}) if blocked else None
-            if path:
-                self._change(now, path)
-
-    def _take(self, now: float, path: list[Way], *, spliced: bool = False) -> None:
-        kept = {fetch.reel: fetch for fetch in self.path}
-        self.path = []
-        for way in path:
-            fetch = kept.get(way.reel)
-            if fetch is None or fetch.size != way.size:
-                fetch = self._new_fetch(way, spliced=spliced)
-            self.path.append(fetch)
-        self.phase = Phase.FETCHING
-        self._changed = now
-        self._repairs = 0
-        for peer in list(self.peers):
-            self._ask_statuses(now, peer)
-
-    def _change(self, now: float, path: list[Way]) -> None:
-        """Take another path, and use of the old one what is here."""
-        staying = {way.reel for way in path}
-        same = {(way.reel, way.size) for way in path}
-        kept = [f for f in self.path if f.picker is not None and f.picker.have]
-        leaving = [f for f in kept if (f.reel, f.size) not in same]
-        if leaving:
-            self._effects.append(Splice(tuple(fetch.reel for fetch in leaving)))
-        for peer, book in self.peers.items():
-            self._withdraw(peer, book, staying)
-        spliced = bool(leaving) and not self.profile.blocks_are_commits
-        self._take(now, path, spliced=spliced)
-
-    def _withdraw(self, peer: PeerKey, book: PeerBook, staying: set[ReelName]) -> None:
-        for block in [b for b in book.open if b.reel not in staying]:
-            del book.open[block]
-            if not self.profile.blocks_are_commits:
-                self._say(peer, Stop(block))
-
-    def _ask_statuses(self, now: float, peer: PeerKey) -> None:
-        book = self.peers[peer]
-        if self.phase is not Phase.FETCHING:
-            return
-        for fetch in self.path:
-            if book.offers.get(fetch.reel) == fetch.size and fetch.reel not in book.pending:
-                book.pending[fetch.reel] = now
-                self._say(peer, BlocksRequest(fetch.reel, fetch.block_size))
-
-    def _hear_status(self, peer: PeerKey, book: PeerBook, message: BlocksStatus) -> None:
-        fetch = self._fetch(message.reel, message.block_size)
-        book.pending.pop(message.reel, None)
-        if fetch is None:
-            return
-        if fetch.picker is None:
-            fetch.picker = self._new_picker(fetch.reel, COMMITS, message.count)
-        count = fetch.picker.count
-        exact = message.count == count
-        if not exact and (fetch.block_size == COMMITS or message.count != -(-count // 8) * 8):
-            self._drop(peer, f"it counts {message.count} blocks of a reel that has {count}")
-            return
-        fetch.picker.offer(peer, blocks_in(message.bitmap, count))
 
     # --- data --------------------------------------------------------------------------------
 
@@ -384,6 +298,7 @@ class Exchange(Books):
                 chunk = tuple(self._lacking[: limits.MAX_OBJECTS_ASKED])
                 del self._lacking[: limits.MAX_OBJECTS_ASKED]
                 self._request(now, peer, book, ObjectsJob(None, chunk))
+        self._restore_last_block()
         self._finish()
 
     def _ask_blocks(self, now: float, peer: PeerKey, book: PeerBook) -> None:
@@ -413,24 +328,6 @@ class Exchange(Books):
             if not keeping:
                 self.phase = Phase.ASSEMBLING
                 self._effects.append(Assemble(self.wanted, tuple(self.path)))
-
-    def _suspect(self, now: float) -> None:
-        """Somebody lied: forget everything, and find out who by asking one peer at a time."""
-        providers = {peer for fetch in self.path for peer in fetch.providers.values()}
-        self._effects.append(Discard(tuple(fetch.reel for fetch in self.path)))
-        for fetch in self.path:
-            fetch.providers.clear()
-            fetch.received = ReceivedBytes()
-            fetch.scanned.clear()
-            fetch.spliced = False
-            if fetch.picker is not None:
-                fetch.picker.have.clear()
-        self.phase = Phase.FETCHING
-        self._changed, self._repairs, self._lacking = now, 0, []
-        for peer in providers if len(providers) == 1 else ():
-            self._drop(peer, "what it sent does not lead to the reference")
-        self._alone = len(providers) > 1
-        self._reconsider(now, gone=True)
 
     def _flush(self, now: float | None = None) -> list[Effect]:
         if now is not None:

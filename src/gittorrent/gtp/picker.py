@@ -87,6 +87,10 @@ class Picker:
         """Note that a block was bad and is wanted again."""
         self.have.discard(block)
 
+    def offers(self, peer: Hashable, block: int) -> bool:
+        """Tell whether a peer has a block."""
+        return block in self._offered.get(peer, ())
+
     def interesting(self, peer: Hashable) -> bool:
         """Tell whether a peer has something that is missing."""
         return bool(self._offered.get(peer, set()) - self.have)

@@ -10,7 +10,7 @@ from gittorrent.gtp.books import STATUS_SECONDS, Phase
 from gittorrent.gtp.choking import Candidate, unchoked
 from gittorrent.gtp.effects import Assemble, Compare, Discard, Drop, Effect, Keep, Say, Splice
 from gittorrent.gtp.errors import BadReferenceError, MessageError
-from gittorrent.gtp.exchange import SETTLE_SECONDS, Exchange
+from gittorrent.gtp.exchange import Exchange
 from gittorrent.gtp.limits import MAX_BLOCKS, PIPELINE, REQUEST_SECONDS
 from gittorrent.gtp.messages import (
     BEGINNING,
@@ -40,6 +40,7 @@ from gittorrent.gtp.messages import (
 )
 from gittorrent.gtp.metainfo import MetainfoSpec, parse_metainfo, write_metainfo
 from gittorrent.gtp.path import Way, best_path
+from gittorrent.gtp.path_choice import SETTLE_SECONDS
 from gittorrent.gtp.picker import Picker
 from gittorrent.gtp.profile import PERL_2008, RFC
 from gittorrent.gtp.reference import Tagger, reference_id, write_reference

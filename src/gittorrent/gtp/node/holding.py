@@ -72,6 +72,7 @@ class Holding:
         self._profile = profile
         self._book = book
         self._complete: dict[bytes, Reference] = {}
+        self._tips: dict[bytes, frozenset[Oid]] = {}
         self._indexes: dict[ReelName, ReelIndex] = {}
         self._ids: dict[ReelName, frozenset[Oid]] = {}
         self._cache: OrderedDict[BlockName, tuple[int, bytes]] = OrderedDict()
@@ -85,16 +86,26 @@ class Holding:
         self._stack.close()
 
     def refresh(self) -> frozenset[bytes]:
-        """Find which believed references are complete; returns their ids."""
+        """Find which believed references are complete; returns their ids.
+
+        In the dialect of 2008 one is when all is here that a peer of 2008 sends.
+        """
         with self._lock:
             for reference in self._book.newest_first():
                 if reference.id in self._complete:
                     continue
                 tips = sorted(reference.tips)
-                if None not in history.describe(self._room, tips):
+                found = history.describe(self._room, tips)
+                here = {oid for oid, info in zip(tips, found, strict=True) if info is not None}
+                absent = reference.tips - here
+                if not absent or (here and absent <= self._may_lack(reference)):
                     self._complete[reference.id] = reference
+                    self._tips[reference.id] = frozenset(here)
                     self._ids.clear()
             return frozenset(self._complete)
+
+    def _may_lack(self, reference: Reference) -> frozenset[Oid]:
+        return reference.may_lack if self._profile.blocks_are_commits else frozenset()
 
     def references(self) -> list[Reference]:
         """Return the complete references, newest first."""
@@ -167,15 +178,14 @@ class Holding:
             known = self._indexes.get(reel)
             if known is not None:
                 return known
-            end = self._complete.get(reel.end)
-            start = self._complete.get(reel.start)
-            if end is None or (start is None and reel.start != BEGINNING):
+            end = self._tips.get(reel.end)
+            before = frozenset() if reel.start == BEGINNING else self._tips.get(reel.start)
+            if end is None or before is None:
                 raise MessageError(f"there is no reel {reel} here")
-            before = start.tips if start is not None else frozenset()
             if len(self._indexes) >= 4 * MAX_OFFERED:
                 # References are few, but a peer may ask for the reel between any two of them.
                 self._indexes.clear()
                 self._ids.clear()
-            made = list_reel(self._room, before, end.tips, self._profile)
+            made = list_reel(self._room, before, end, self._profile)
             self._indexes[reel] = made
             return made

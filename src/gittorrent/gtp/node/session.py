@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gittorrent.gtp.metainfo import Metainfo
     from gittorrent.gtp.node.daemon import GtpNode
     from gittorrent.gtp.reference import Reference
+    from gittorrent.ids import RefName
 
 _log = logging.getLogger(__name__)
 
@@ -133,11 +134,17 @@ class Clone:
             remember=self._remember,
         )
 
-    async def run(self, progress: Callable[[str, int, int], None]) -> Reference:
-        """Wait until the clone is complete and return the reference it has.
+    async def run(
+        self, progress: Callable[[str, int, int], None]
+    ) -> tuple[Reference, list[RefName]]:
+        """Wait until the clone is complete.
 
         Args:
             progress: told of blocks.
+
+        Returns:
+            the reference it has, and which of its refs were left out, since nobody sent their
+            objects.
 
         Raises:
             UnreachableError: nothing came for too long.
@@ -166,11 +173,11 @@ class Clone:
         if self.swarm.holding is not None:
             self.swarm.holding.close()
 
-    def _finish(self) -> Reference:
+    def _finish(self) -> tuple[Reference, list[RefName]]:
         complete = [r for r in self.book.newest_first() if r.id in self.exchange.have]
         if not self._options.bare:
             check_out(self._git, self._path, complete[0])
-        return complete[0]
+        return complete[0], self.target.left_out(complete[0])
 
     def _stuck(self) -> GitTorrentError:
         peers = len(self.swarm.links)

@@ -13,8 +13,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import write_atomically
-from gittorrent.errors import GitTorrentError, UsageError
-from gittorrent.git import environment, scratch
+from gittorrent.errors import GitTorrentError, UnreachableError, UsageError
+from gittorrent.git import environment, history, scratch
 from gittorrent.git import refs as git_refs
 from gittorrent.git.repository import create_bare, find_repository
 from gittorrent.git.runner import Git, GitError, executable
@@ -119,14 +119,20 @@ class Target:
 
         Raises:
             GitError: packs are broken, or bases are missing.
+            UnreachableError: nobody sends anything that refs name.
         """
         for fetch in effect.path:
             if fetch.reel not in self._taken:
                 self._assembler.take_reel(fetch.reel, fetch.block_size)
                 self._taken.add(fetch.reel)
         wanted = self._reference(effect.wanted)
-        known = {tip for place in have for tip in self._reference(place).tips}
-        missing = self._assembler.lacking(wanted.tips, known)
+        tips = wanted.tips - effect.without
+        if effect.without and not tips:
+            raise UnreachableError(
+                f"nobody sends what reference object {wanted.id.hex()} names",
+                hint="peers of 2008 send no annotated tags; it needs a branch",
+            )
+        missing = self._assembler.lacking(tips, self._known(have))
         if missing:
             return missing
         self._assembler.install(self.git)
@@ -134,8 +140,19 @@ class Target:
             self.store.remove_reel(fetch.reel)
         self._taken.clear()
         save_reference(self.git.directory, self._metainfo.repo_hash, wanted.body)
-        self._update_refs(wanted)
+        self._update_refs(wanted, effect.without)
         return []
+
+    def left_out(self, reference: Reference) -> list[RefName]:
+        """Return the refs of a reference that are not here, since nobody sent what they name."""
+        names = sorted(reference.refs)
+        found = history.describe(self.git, [reference.refs[name] for name in names])
+        return [name for name, info in zip(names, found, strict=True) if info is None]
+
+    def _known(self, have: frozenset[bytes]) -> set[Oid]:
+        """Return what references that are complete here name, but for what was left out."""
+        tips = {tip for place in have for tip in self._reference(place).tips}
+        return tips.difference(self._assembler.missing(sorted(tips)))
 
     def _reference(self, place: bytes) -> Reference:
         found = self._book.get(place)
@@ -143,9 +160,9 @@ class Target:
             raise GitTorrentError(f"reference object {place.hex()} is not known")
         return found
 
-    def _update_refs(self, wanted: Reference) -> None:
+    def _update_refs(self, wanted: Reference, without: frozenset[Oid]) -> None:
         """Make refs what the reference says; the only moment at which they change."""
-        new = dict(self._names(wanted))
+        new = {name: oid for name, oid in self._names(wanted) if oid not in without}
         if self._mirror:
             old = git_refs.read_refs(self.git, *sorted({_kind(name) for name in new}))
         else:

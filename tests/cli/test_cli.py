@@ -83,30 +83,6 @@ def test_bad_usage(owner: Person) -> None:
     owner.run("git-remote-gittorrent").failed(2, "git runs this")
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts_are_valid(owner: Person, tmp_path: Path, shell: str) -> None:
-    script = owner.gittorrent("completion", shell).ok().out
-    assert "_GITTORRENT_COMPLETE" in script
-    found = shutil.which(shell)
-    if found is None:
-        pytest.skip(f"{shell} is not here")
-    path = tmp_path / "script"
-    path.write_text(script)
-    owner.run(found, "-n", path).ok()
-
-
-def test_completion_completes(owner: Person) -> None:
-    asking = Person(
-        owner.root,
-        variables={
-            "_GITTORRENT_COMPLETE": "bash_complete",
-            "COMP_WORDS": "gittorrent pu",
-            "COMP_CWORD": "1",
-        },
-    )
-    assert "plain,publish" in asking.gittorrent().out
-
-
 # --- output --------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,1 @@
+"""Scripts that shells complete commands by."""

@@ -1,0 +1,1 @@
+gittorrent.fish

@@ -138,7 +138,7 @@ def sum_of_parts(reel: dict[str, int | list[str]]) -> int:
 def test_tables_for_people(owner: Person, origin: Path) -> None:
     assert "no repositories yet" in owner.gittorrent("status").ok().out
     done = owner.gittorrent("publish", origin, "--new-key", "--wait").ok()
-    assert "published project: 5 refs changed" in done.out
+    assert "published project: 5 refs created" in done.out
     assert "made the signing key" in done.err
     assert re.search(r"^project +origin +2 +1 ", owner.gittorrent("status").ok().out, re.MULTILINE)
     assert "refs/heads/main" in owner.gittorrent("log", origin).ok().out

@@ -13,6 +13,7 @@ from gittorrent.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from gittorrent.repository.ref_changes import RefChange
     from gittorrent.repository.unpublished import Unpublished
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
@@ -45,6 +46,14 @@ def count(number: int, noun: str) -> str:
 def list_unpublished(refs: Iterable[Unpublished]) -> list[dict[str, str]]:
     """Return refs that are not published, as --json shows them."""
     return [{"ref": ref.shown, "change": ref.change} for ref in refs]
+
+
+def list_changes(changes: Iterable[RefChange]) -> list[dict[str, str | None]]:
+    """Return what became of refs, as --json shows it."""
+    return [
+        {"ref": each.shown, "change": each.change, "old": each.old, "new": each.new}
+        for each in changes
+    ]
 
 
 class StepProgress:

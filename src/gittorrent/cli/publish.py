@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gittorrent.cli.output import StepProgress, count, json_option, print_json, quiet_option
+from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
+from gittorrent.cli.published import published_json, show_published
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.signer import KeyOptions, choose_signer
 from gittorrent.errors import UsageError
@@ -24,7 +25,6 @@ from gittorrent.git.runner import Git
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried, require_name
 from gittorrent.repository.publish import Author, Publisher
-from gittorrent.sizes import show_bytes
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home, open_home
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gittorrent.git.repository import FoundRepository
-    from gittorrent.repository.publish import Published
 
 
 @click.command()
@@ -103,7 +102,10 @@ def publish(
             _add_remote(found, carried, say)
     finally:
         database.close()
-    _report(carried, done, quiet=quiet, as_json=as_json)
+    if as_json:
+        print_json(published_json(carried, done))
+    elif not quiet:
+        show_published(done)
     if done.reels and housekeeping.is_due(carried, first=done.is_new):
         if wait:
             housekeeping.tidy_up(carried)
@@ -177,39 +179,6 @@ def _name(carried: Carried, found: FoundRepository, name: str | None) -> str | N
 def _directory_name(git_dir: Path) -> str:
     folder = git_dir.parent if git_dir.name == ".git" else git_dir
     return folder.name.removesuffix(".git") or "repository"
-
-
-def _report(carried: Carried, done: Published, *, quiet: bool, as_json: bool) -> None:
-    url = f"gittorrent://{done.repository_id}@localhost/{done.name}.git"
-    if as_json:
-        print_json(
-            {
-                "repository_id": done.repository_id,
-                "push_id": done.push_id,
-                "url": url,
-                "name": done.name,
-                "path": str(carried.layout.git_dir),
-                "changed_refs": done.changed,
-                "reels": [reel.id for reel in done.reels],
-            }
-        )
-        return
-    if quiet:
-        return
-    if done.changed or done.is_new:
-        size = show_bytes(sum(reel.manifest.pack_size for reel in done.reels))
-        click.echo(f"published {done.name}: {count(done.changed, 'ref')} changed, {size} of reels")
-    else:
-        click.echo(f"{done.name} is published as it is: nothing new")
-    click.echo(f"repository  {done.repository_id}")
-    click.echo(f"push        {done.push_id}")
-    click.echo(url)
-    if done.is_new:
-        click.echo(
-            "Serve it with 'gittorrent serve'; in the URL, put this machine's name for"
-            " localhost, and the port if it is not 9418.",
-            err=True,
-        )
 
 
 def _say(text: str) -> None:

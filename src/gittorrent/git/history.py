@@ -102,11 +102,6 @@ def listed_in_commit_order(
         yield lines
 
 
-def is_ancestor(git: Git, old: Oid, new: Oid) -> bool:
-    """Tell whether ``new`` descends from ``old``; false too when ``old`` is not present."""
-    return git.attempt("merge-base", "--is-ancestor", old, new).returncode == 0
-
-
 def describe(git: Git, oids: Iterable[Oid]) -> list[ObjectInfo | None]:
     """Return type and size of each object, None for those that are not present."""
     asked = list(oids)

@@ -30,6 +30,7 @@ from gittorrent.repository.carried import ORIGIN, PUBLISHED, About
 from gittorrent.repository.logstore import identify
 from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.repository.rebuild import store_built
+from gittorrent.repository.ref_changes import classify_changes
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import Policy
 from gittorrent.trust.refpattern import RefPattern
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from gittorrent.reel.build import ReelPack
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
+    from gittorrent.repository.ref_changes import RefChange
     from gittorrent.signing.keys import Signer
 
 
@@ -55,7 +57,7 @@ class Published(Struct, frozen=True):
         repository_id: the repository.
         name: it is served at ``/<name>.git``.
         push_id: the log's head.
-        changed: number of refs this push changed; 0 when there was nothing new.
+        changes: what this push did to refs, by name; nothing when there was nothing new.
         reels: reels that were made.
         is_new: whether the repository was published for the first time.
     """
@@ -63,9 +65,14 @@ class Published(Struct, frozen=True):
     repository_id: RepositoryId
     name: str
     push_id: PushId
-    changed: int
+    changes: tuple[RefChange, ...]
     reels: tuple[StoredReel, ...]
     is_new: bool
+
+    @property
+    def changed(self) -> int:
+        """How many refs this push changed."""
+        return len(self.changes)
 
 
 class Author(Struct, frozen=True):
@@ -136,10 +143,9 @@ class Publisher:
             reels = self._finish(log, about, pending)
             carried.remember_key(self._signer.spec)
             self._warn_of_other_head(log)
+            changes = tuple(classify_changes(carried.git, changed))
         assert log.head is not None
-        return Published(
-            log.repository, log.policy.policy.name, log.head, len(changed), reels, is_new
-        )
+        return Published(log.repository, log.policy.policy.name, log.head, changes, reels, is_new)
 
     def _warn_of_other_head(self, log: VerifiedLog) -> None:
         """Say so if clones begin on another branch than HEAD names here.

@@ -18,6 +18,7 @@ from msgspec import Struct
 from gittorrent.durable import make_directory, sync_directory
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.git import history, packs, scratch
+from gittorrent.git.descent import descends
 from gittorrent.git.runner import GitError
 from gittorrent.reel.manifest import ManifestError
 from gittorrent.reel.pack import HEADER_SIZE, pack_header
@@ -319,11 +320,11 @@ def check_descents(git: Git, descents: Sequence[Descent]) -> list[Descent]:
         NotDescendedError: a ref was moved to where it may not go.
     """
     present = history.describe(git, [descent.new for descent in descents])
-    open_questions = []
-    for descent, found in zip(descents, present, strict=True):
-        if found is None:
-            open_questions.append(descent)
-        elif not history.is_ancestor(git, descent.old, descent.new):
+    open_questions = [d for d, found in zip(descents, present, strict=True) if found is None]
+    asked = [d for d, found in zip(descents, present, strict=True) if found is not None]
+    answers = descends(git, [(descent.old, descent.new) for descent in asked])
+    for descent, holds in zip(asked, answers, strict=True):
+        if not holds:
             name = descent.ref.decode(errors="backslashreplace")
             raise NotDescendedError(
                 f"a push moved {name} from {descent.old} to {descent.new}, which does not"

@@ -1,0 +1,76 @@
+"""What ``gittorrent publish`` says when it is done: refs, ids, and the URL to give to people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gittorrent.cli.output import list_changes
+from gittorrent.printable import printable
+from gittorrent.repository.ref_changes import REWOUND, describe_changes, in_order_of_weight
+from gittorrent.sizes import show_bytes
+
+if TYPE_CHECKING:
+    from gittorrent.repository.carried import Carried
+    from gittorrent.repository.publish import Published
+    from gittorrent.repository.ref_changes import RefChange
+
+SHOWN_CHANGES = 10
+"""Refs that are listed; a first publication may have a hundred thousand."""
+
+
+def published_json(carried: Carried, done: Published) -> dict[str, Any]:
+    """Return what ``--json`` prints."""
+    return {
+        "repository_id": done.repository_id,
+        "push_id": done.push_id,
+        "url": _url(done),
+        "name": done.name,
+        "path": str(carried.layout.git_dir),
+        "changed_refs": done.changed,
+        "changes": list_changes(done.changes),
+        "reels": [reel.id for reel in done.reels],
+    }
+
+
+def show_published(done: Published) -> None:
+    """Print it for people."""
+    if done.changed or done.is_new:
+        size = show_bytes(sum(reel.manifest.pack_size for reel in done.reels))
+        did = describe_changes(done.changes) or "no refs"
+        click.echo(f"published {done.name}: {did}, {size} of reels")
+        _show_changes(done)
+    else:
+        click.echo(f"{done.name} is published as it is: nothing new")
+    click.echo(f"repository  {done.repository_id}")
+    click.echo(f"push        {done.push_id}")
+    click.echo(_url(done))
+    if done.is_new:
+        click.echo(
+            "Serve it with 'gittorrent serve'; in the URL, put this machine's name for"
+            " localhost, and the port if it is not 9418.",
+            err=True,
+        )
+
+
+def _show_changes(done: Published) -> None:
+    ordered = in_order_of_weight(done.changes)
+    for each in ordered[:SHOWN_CHANGES]:
+        click.echo(f"  {each.change:8} {printable(each.shown)}{_values(each)}")
+    if len(ordered) > SHOWN_CHANGES:
+        click.echo(f"  and {len(ordered) - SHOWN_CHANGES} more")
+
+
+def _values(change: RefChange) -> str:
+    """Say what a ref was and is, as git's own push does; forced moves have three dots there."""
+    if change.old is None:
+        return ""
+    if change.new is None:
+        return f"  was {change.old[:10]}"
+    dots = "..." if change.change == REWOUND else ".."
+    return f"  {change.old[:10]}{dots}{change.new[:10]}"
+
+
+def _url(done: Published) -> str:
+    return f"gittorrent://{done.repository_id}@localhost/{done.name}.git"

@@ -1,0 +1,74 @@
+"""Which commits descend from which, against git's own answer for each pair."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from gittorrent.git.descent import descends
+from gittorrent.git.runner import Git, GitError
+from gittorrent.ids import Oid
+from support import gitcmd
+from support.programs import GITS
+from support.publishing import builder, grow
+
+MISSING = Oid("12" * 20)
+
+
+@pytest.fixture
+def git(tmp_path: Path) -> Git:
+    """A history with a merge, two sides, a root of its own, and tags of several kinds."""
+    b = builder(tmp_path / "project.git")
+    grow(b, 3)
+    main = gitcmd.text(b.git_dir, "rev-parse", "main")
+    b.set_ref("refs/heads/side", gitcmd.text(b.git_dir, "rev-parse", "main~1"))
+    grow(b, 2, branch="side", name="side")
+    grow(b, 1, branch="alone", name="alone")
+    tree = gitcmd.text(b.git_dir, "rev-parse", "main^{tree}")
+    words = ["commit-tree", tree, "-m", "merge", "-p", main, "-p", "refs/heads/side"]
+    words[-1] = gitcmd.text(b.git_dir, "rev-parse", "side")
+    b.set_ref("refs/heads/merged", gitcmd.text(b.git_dir, *words))
+    gitcmd.git(b.git_dir, "tag", "-m", "one", "v1", "main")
+    gitcmd.git(b.git_dir, "tag", "blob", "main:f")
+    return Git(b.git_dir)
+
+
+def every_object(git: Git) -> list[Oid]:
+    refs = gitcmd.refs(git.directory)
+    older = [Oid(gitcmd.text(git.directory, "rev-parse", f"main~{n}")) for n in (1, 2)]
+    return [*map(Oid, refs.values()), *older, MISSING]
+
+
+@pytest.mark.parametrize("program", GITS)
+def test_all_pairs_at_once_and_one_by_one(
+    git: Git, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITTORRENT_GIT", program)
+    pairs = list(itertools.product(every_object(git), repeat=2))
+    expected = [
+        git.attempt("merge-base", "--is-ancestor", old, new).returncode == 0 for old, new in pairs
+    ]
+    assert any(expected)
+    assert descends(git, pairs) == expected
+    assert [descends(git, [pair])[0] for pair in pairs] == expected
+
+
+def test_a_chain_of_pushes_is_one_walk(git: Git, tmp_path: Path) -> None:
+    chain = git.run("rev-list", "--reverse", "main").decode().split()
+    moves = [(Oid(old), Oid(new)) for old, new in itertools.pairwise(chain)]
+    # A git that cannot compare two commits shows that none was asked for.
+    (tmp_path / "git").write_text(
+        '#!/bin/sh\ncase " $* " in *" merge-base "*) exit 128 ;; esac\nexec git "$@"\n'
+    )
+    (tmp_path / "git").chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GITTORRENT_GIT", str(tmp_path / "git"))
+        assert descends(git, moves) == [True, True]
+        with pytest.raises(GitError):
+            descends(git, [(moves[0][1], moves[0][0])])
+
+
+def test_no_pairs(git: Git) -> None:
+    assert descends(git, []) == []

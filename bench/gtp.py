@@ -19,7 +19,7 @@ from pathlib import Path
 
 from gittorrent.git.repository import find_repository
 from gittorrent.gtp.metainfo import MetainfoSpec, parse_metainfo, write_metainfo
-from gittorrent.gtp.node.authoring import AuthorOf, make_reference
+from gittorrent.gtp.node.authoring import ReferenceAuthor, make_reference
 from gittorrent.gtp.node.daemon import GtpNode
 from gittorrent.gtp.node.session import Clone, CloneOptions, open_seed
 from gittorrent.gtp.profile import PERL_2008, Profile
@@ -100,7 +100,7 @@ def main() -> None:
         words = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
         words += ["--quick-generate-key", "bench@example.org", "ed25519", "sign", "never"]
         subprocess.run(words, check=True, capture_output=True)
-        author = AuthorOf(PERSON, int(time.time()), gpg_signer("bench@example.org"))
+        author = ReferenceAuthor(PERSON, int(time.time()), gpg_signer("bench@example.org"))
         signer = author.signer
         assert signer is not None
         body = make_reference(repo, author, None)
@@ -126,9 +126,9 @@ def show(row: Row, base: int) -> None:
     )
 
 
-def write_unsigned(repo: Path, author: AuthorOf, profile: Profile) -> bytes:
+def write_unsigned(repo: Path, author: ReferenceAuthor, profile: Profile) -> bytes:
     """Return a metainfo file in the dialect of 2008."""
-    body = make_reference(repo, AuthorOf(author.person, author.time, None), None, profile)
+    body = make_reference(repo, ReferenceAuthor(author.person, author.time, None), None, profile)
     return write_metainfo(MetainfoSpec(b"", (body,), profile=profile))
 
 

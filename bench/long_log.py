@@ -20,7 +20,7 @@ from gittorrent.push.log import VerifiedLog
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.push.parent import parent_of
 from gittorrent.push.reftag import ReferencesTag
-from gittorrent.repository.carried import ORIGIN, About, Carried
+from gittorrent.repository.carried import ORIGIN, Carried, RepositoryInfo
 from gittorrent.trust.armor import Armor, wrap
 from gittorrent.trust.policy import Policy, repository_id
 from gittorrent.trust.signature import Signature, detect
@@ -48,7 +48,7 @@ def write_long_log(git_dir: Path, entries: int) -> Carried:
     repository = repository_id(policy)
     create_bare(git_dir, SHA1)
     carried = Carried(git_dir, SHA1)
-    carried.set_about(About(repository, NAME, ORIGIN))
+    carried.set_about(RepositoryInfo(repository, NAME, ORIGIN))
     carried = Carried(git_dir, SHA1)
     log = VerifiedLog(SHA1)
     push = PushObject(PushKind.POLICY, policy, (_sign(key, blob, policy),))

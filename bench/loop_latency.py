@@ -165,13 +165,13 @@ def measure(arguments: Arguments) -> Report:
     with staged(arguments.work) as scene, ExitStack() as stack:
         say(f"writing a log of {entries} entries")
         long = write_long_log(scene.room(), entries)
-        about = long.about
+        info = long.info
         say("copying and publishing the repository")
         copy = scene.copy_bare(arguments.repository)
         home, other_home = scene.room(), scene.room()
         published, _ = scene.publish(scene.linked_copy(copy), home, "--wait")
         node = stack.enter_context(scene.node(published, home))
-        source = Published(about.repository_id, NAME, long.layout.git_dir)
+        source = Published(info.repository_id, NAME, long.layout.git_dir)
         origin = stack.enter_context(scene.node(source, other_home))
         daemon = stack.enter_context(scene.daemon(copy))
         hello = pktline.encode(f"mirror-list /{published.name}.git\0host=127.0.0.1\0".encode())
@@ -180,8 +180,8 @@ def measure(arguments: Arguments) -> Report:
         idle = Course("node, idle", node.git, hello)
         rival = Course("git daemon, idle", daemon.git, pktline.encode(other), b"0000")
         head = long.log_store.ids()[-1]
-        url = f"gittorrent://{about.repository_id}@127.0.0.1:{origin.git}/{NAME}.git"
-        request = Fetch(about.repository_id, head, None, url)
+        url = f"gittorrent://{info.repository_id}@127.0.0.1:{origin.git}/{NAME}.git"
+        request = Fetch(info.repository_id, head, None, url)
         for number in range(arguments.runs):
             say(f"run {number + 1} of {arguments.runs}")
             for course in (idle, rival):

@@ -123,17 +123,17 @@ def sweep(directory: Path, *patterns: str, age: float = STALE_SECONDS) -> None:
     for path in found:
         # Somebody else may sweep here too, or have been about to rename it after all.
         with contextlib.suppress(FileNotFoundError):
-            about = path.lstat()
-            if about.st_mtime >= limit or about.st_uid != os.geteuid():
+            info = path.lstat()
+            if info.st_mtime >= limit or info.st_uid != os.geteuid():
                 continue
-            if stat.S_ISDIR(about.st_mode):
+            if stat.S_ISDIR(info.st_mode):
                 shutil.rmtree(path)
             else:
                 path.unlink()
 
 
 @contextlib.contextmanager
-def room(name: str) -> Iterator[Path]:
+def temporary_directory(name: str) -> Iterator[Path]:
     """Make a directory for temporary files that is gone afterwards.
 
     One that is left by a process that was killed goes when another process makes its first, much

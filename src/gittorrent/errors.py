@@ -78,7 +78,7 @@ _OWN = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, 
 """What it says when something else is wrong with this machine, and not with the program."""
 
 
-def own_trouble(error: OSError) -> LocalError | None:
+def local_error(error: OSError) -> LocalError | None:
     """Return what to tell a user of a failure of this machine; None if it is not plainly one."""
     if error.errno not in _OWN:
         return None

@@ -54,17 +54,17 @@ def require_own(path: Path, hint: str, *, within: Path | None = None) -> None:
         NotOwnError: it is another user's, or others may write to it.
         OSError: it cannot be looked at.
     """
-    about = path.stat()
-    if about.st_uid != os.geteuid():
+    info = path.stat()
+    if info.st_uid != os.geteuid():
         raise NotOwnError(
-            f"{path} belongs to {_user(about.st_uid)}, and this program runs as"
+            f"{path} belongs to {_user(info.st_uid)}, and this program runs as"
             f" {_user(os.geteuid())}",
             hint=hint,
         )
     if within is not None and not within.stat().st_mode & _ENTERED_BY_OTHERS:
         return
-    if about.st_mode & _WRITABLE_BY_OTHERS:
-        mode = stat.S_IMODE(about.st_mode)
+    if info.st_mode & _WRITABLE_BY_OTHERS:
+        mode = stat.S_IMODE(info.st_mode)
         raise NotOwnError(
             f"other users may write to {path} (its mode is {mode:04o})",
             hint=f"take that away with 'chmod go-w {path}' if nobody did so yet; or {hint}",
@@ -98,17 +98,17 @@ def share(source: Path, target: Path, size: int) -> bool:
         OSError: the source cannot be read or is no file, or there is no room for a copy.
     """
     with _opened(source) as descriptor:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(source))
-        if _is_fixed(about) and about.st_size == size and _link(descriptor, target):
+        if _is_fixed(info) and info.st_size == size and _link(descriptor, target):
             return False
         _copy(descriptor, target, size)
     return True
 
 
-def _is_fixed(about: os.stat_result) -> bool:
-    return about.st_uid == os.geteuid() and not about.st_mode & _WRITABLE
+def _is_fixed(info: os.stat_result) -> bool:
+    return info.st_uid == os.geteuid() and not info.st_mode & _WRITABLE
 
 
 @contextlib.contextmanager

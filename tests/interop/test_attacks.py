@@ -132,13 +132,13 @@ def _memory(pid: int) -> int:
 
 @pytest.fixture
 def scene(node: Daemon, large: Carried, tmp_path: Path) -> Scene:
-    return Scene(node, str(large.about.repository_id), large, tmp_path)
+    return Scene(node, str(large.info.repository_id), large, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def usual(node: Daemon, large: Carried, tmp_path_factory: pytest.TempPathFactory) -> int:
     """Bytes of memory that an undisturbed clone uses."""
-    calm = Scene(node, str(large.about.repository_id), large, tmp_path_factory.mktemp("calm"))
+    calm = Scene(node, str(large.info.repository_id), large, tmp_path_factory.mktemp("calm"))
     calm.clone()
     return calm.peak
 
@@ -319,7 +319,7 @@ def test_floods_are_cut_off(scene: Scene, pack: Pack, usual: int, name: str) -> 
 
     def act(wire: Wire, trap: Trap) -> None:
         del trap
-        sent.append(wire.flood(_floods(pack)[name], ENOUGH))
+        sent.append(wire.unsolicited_limit(_floods(pack)[name], ENOUGH))
 
     with Trap(act).open() as trap:
         with scene.introduce(trap.url(scene.repository)):

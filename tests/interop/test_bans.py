@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from gittorrent.repository.carried import Carried
-from gittorrent.transfer.callers import MAX_PER_ADDRESS, MAX_STRIKES
+from gittorrent.transfer.peer_admission import MAX_PER_ADDRESS, MAX_STRIKES
 from gittorrent.wire.messages import FetchParts, Ready, WantBundle
 from support import bulk, gitcmd
 from support.addresses import in_own_network
@@ -47,7 +47,7 @@ def speaks(address: tuple[str, int], repository: str, source: str) -> bool:
 
 
 def test_a_banned_peer_comes_back_in_vain(large: Carried, tmp_path: Path) -> None:
-    pack, repository = pack_of(large), str(large.about.repository_id)
+    pack, repository = pack_of(large), str(large.info.repository_id)
 
     def work() -> None:
         owner, reader = somebody(tmp_path / "owner"), somebody(tmp_path / "reader")
@@ -79,7 +79,7 @@ def test_a_banned_peer_comes_back_in_vain(large: Carried, tmp_path: Path) -> Non
 
 def test_one_address_gets_a_few_callers_in(large: Carried, tmp_path: Path) -> None:
     """However many identities it shows, and the rest of the places are for others."""
-    repository = str(large.about.repository_id)
+    repository = str(large.info.repository_id)
 
     def work() -> None:
         owner, seeder = somebody(tmp_path / "owner"), somebody(tmp_path / "seeder")

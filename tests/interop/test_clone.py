@@ -22,7 +22,7 @@ def url_of(served: Served, name: str = "project") -> str:
 
 
 def pinned(served: Served, carried: Carried, name: str = "project") -> str:
-    return url_of(served, name).replace("//", f"//{carried.about.repository_id}@", 1)
+    return url_of(served, name).replace("//", f"//{carried.info.repository_id}@", 1)
 
 
 def refs_of(git_dir: Path) -> dict[bytes, str]:
@@ -89,7 +89,7 @@ def test_options_of_git_before_the_url(project_node: Served, tmp_path: Path, git
 def test_every_form_of_url_is_pinned(
     project_node: Served, project: Carried, person: Person, form: str
 ) -> None:
-    repository = project.about.repository_id
+    repository = project.info.repository_id
     plain, web = url_of(project_node), f"{project_node.http}/project.git"
     url = {
         "git": plain.replace("gittorrent", "git", 1),
@@ -141,7 +141,7 @@ def test_fetching_in_a_linked_work_tree(
 ) -> None:
     """What comes goes where all work trees find it."""
     origin = nodes.copy_as_mirror(project, tmp_path / "origin.git", "")
-    origin.set_about(nodes.replace(origin.about, role="origin"))
+    origin.set_about(nodes.replace(origin.info, role="origin"))
     with nodes.serving(origin, home=nodes.make_home(tmp_path / "node")) as served:
         person.git("clone", "-q", url_of(served), "c").ok()
         person.git("worktree", "add", "-q", "../w", cwd=person.root / "c").ok()

@@ -153,7 +153,7 @@ def test_bad_url(person: Person, url: str, fragment: str) -> None:
 
 def test_wrong_repository_id(project_node: Served, project: Carried, person: Person) -> None:
     url = url_of(project_node).replace("//", f"//{OTHER_ID}@", 1)
-    clone(person, url, 4, str(project.about.repository_id), OTHER_ID)
+    clone(person, url, 4, str(project.info.repository_id), OTHER_ID)
 
 
 def test_changed_identity_and_forget(
@@ -164,17 +164,15 @@ def test_changed_identity_and_forget(
         url, options = url_of(served), served.git_address
         first = person.git("clone", url, "c").ok()
         assert f"first contact with {served.git}/project.git" in first.err
-        assert str(project.about.repository_id) in first.err
+        assert str(project.info.repository_id) in first.err
         second = person.git("clone", url, "d").ok()
         assert "first contact" not in second.err
     place = nodes.Options(git=(options,), announce=False)
     with nodes.serving(other, home=nodes.make_home(tmp_path / "h2"), options=place):
-        said = clone(
-            person, url, 4, str(project.about.repository_id), str(other.about.repository_id)
-        )
+        said = clone(person, url, 4, str(project.info.repository_id), str(other.info.repository_id))
         # The hint can be followed as it stands.
         hint = said.partition("'gittorrent forget ")[2].partition("'")[0]
-        person.git("fetch", cwd=person.root / "c").failed(128, "not " + project.about.repository_id)
+        person.git("fetch", cwd=person.root / "c").failed(128, "not " + project.info.repository_id)
         person.gittorrent("forget", hint).ok()
         person.gittorrent("forget", hint).failed(2, "nothing is known")
         assert "first contact" in person.git("clone", url, "e").ok().err

@@ -179,9 +179,9 @@ async def cloned_from(seeder: Seeder2008, target: Path) -> list[RefName]:
     place = server.sockets[0].getsockname()[:2]
     info = parse_metainfo(AD_HOC)
     assert info.repo_hash == REPO_HASH
-    taker = await leech(info, target, place, allow_unverified=True)
-    _, left_out = await finished(taker)
-    await taker.stop()
+    reel_fetcher = await leech(info, target, place, allow_unverified=True)
+    _, left_out = await finished(reel_fetcher)
+    await reel_fetcher.stop()
     await asyncio.wait_for(seeder.ended.wait(), 20)
     server.close()
     await server.wait_closed()

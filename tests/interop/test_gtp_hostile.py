@@ -26,7 +26,7 @@ from gittorrent.gtp.messages import (
     ScanEntry,
 )
 from gittorrent.gtp.metainfo import Metainfo
-from gittorrent.gtp.node.authoring import AuthorOf, make_reference, update_reference
+from gittorrent.gtp.node.authoring import ReferenceAuthor, make_reference, update_reference
 from gittorrent.gtp.node.daemon import GtpNode
 from gittorrent.gtp.node.holding import Holding
 from gittorrent.gtp.node.swarm import Swarm
@@ -104,7 +104,7 @@ class Truncating(Holding):
 def _pack(holding: Holding, block: object) -> bytes:
     from gittorrent.gtp.node.packing import pack_block
 
-    return pack_block(holding._room, block)  # type: ignore[arg-type]
+    return pack_block(holding._staging, block)  # type: ignore[arg-type]
 
 
 async def lie(kind: type[Holding], metainfo: Metainfo, path: Path) -> Running:
@@ -146,13 +146,13 @@ def test_lies_about_data_do_no_harm(
         info = gtp.metainfo_for(source, RFC, signer)
         liar = await lie(kind, info, source)
         honest = await seed(info, source)
-        taker = await leech(info, target, liar.address, honest.address, block_size=16384)
-        await finished(taker)
+        reel_fetcher = await leech(info, target, liar.address, honest.address, block_size=16384)
+        await finished(reel_fetcher)
         assert gitcmd.refs(target) == {
             name: oid for name, oid in gitcmd.refs(source).items() if b"refs/private" not in name
         }
         gitcmd.git(target, "fsck", "--full")
-        for running in (taker, honest, liar):
+        for running in (reel_fetcher, honest, liar):
             await running.stop()
 
     gtp.run(scenario())
@@ -172,11 +172,11 @@ def test_a_liar_alone_leaves_no_refs(
     async def scenario() -> None:
         info = gtp.metainfo_for(source, RFC, signer)
         liar = await lie(kind, info, source)
-        taker = await leech(info, target, liar.address, block_size=4096, patience=1.5)
+        reel_fetcher = await leech(info, target, liar.address, block_size=4096, client_timeouts=1.5)
         with pytest.raises(UnreachableError, match="cannot clone"):
-            await finished(taker)
+            await finished(reel_fetcher)
         assert gitcmd.refs(target) == {}
-        await taker.stop()
+        await reel_fetcher.stop()
         await liar.stop()
 
     gtp.run(scenario())
@@ -204,7 +204,7 @@ def place(server: asyncio.Server) -> tuple[str, int]:
 
 def forged(source: Path, signer: OpenPgpSigner) -> bytes:
     """A reference object whose refs were changed after it was signed."""
-    body = make_reference(source, AuthorOf(gtp.PERSON, gtp.TIME + 9999, signer), None)
+    body = make_reference(source, ReferenceAuthor(gtp.PERSON, gtp.TIME + 9999, signer), None)
     return body.replace(b"refs/heads/main", b"refs/heads/evil")
 
 
@@ -231,12 +231,12 @@ def test_a_peer_that_breaks_the_protocol_is_dropped(
         server, left = await raw_peer(info, data)
         honest = await seed(info, source)
         learned = without_references(info)
-        taker = await leech(learned, target, place(server), honest.address)
+        reel_fetcher = await leech(learned, target, place(server), honest.address)
         await asyncio.wait_for(left.wait(), 20)
-        await finished(taker)
+        await finished(reel_fetcher)
         assert b"refs/heads/evil" not in gitcmd.refs(target)
         assert gitcmd.refs(target) == gitcmd.refs(source)
-        await taker.stop()
+        await reel_fetcher.stop()
         await honest.stop()
         server.close()
         await server.wait_closed()
@@ -293,19 +293,19 @@ def test_another_path_is_taken_and_spliced_when_a_peer_vanishes(
             parent = gitcmd.text(source, "rev-parse", "refs/heads/main")
             words = ("commit-tree", "-p", parent, "-m", str(number), f"{parent}^{{tree}}")
             gitcmd.git(source, "update-ref", "refs/heads/main", gitcmd.text(source, *words))
-        update_reference(source, info, AuthorOf(gtp.PERSON, gtp.TIME + 60, signer))
+        update_reference(source, info, ReferenceAuthor(gtp.PERSON, gtp.TIME + 60, signer))
         direct = await lie(OnlyDirect, info, source)
         steps = await lie(OnlySteps, info, source)
-        taker = await leech(info, target, direct.address, block_size=4096)
-        exchange = taker.swarm.exchange
+        reel_fetcher = await leech(info, target, direct.address, block_size=4096)
+        exchange = reel_fetcher.swarm.exchange
         await until(lambda: 2 * exchange.progress()[0] >= exchange.progress()[1] > 0)
-        taker.node._members[info.repo_hash].addresses.add(*steps.address)
-        await until(lambda: len(taker.swarm.links) == 2)
+        reel_fetcher.node._members[info.repo_hash].addresses.add(*steps.address)
+        await until(lambda: len(reel_fetcher.swarm.links) == 2)
         await direct.stop()
-        await finished(taker)
+        await finished(reel_fetcher)
         assert gitcmd.refs(target) == gitcmd.refs(source)
         gitcmd.git(target, "fsck", "--full")
-        await taker.stop()
+        await reel_fetcher.stop()
         await steps.stop()
 
     gtp.run(scenario())

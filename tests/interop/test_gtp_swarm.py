@@ -11,7 +11,7 @@ import pytest
 
 from gittorrent.gtp.messages import BEGINNING, PeerAddress
 from gittorrent.gtp.node.addresses import Teller
-from gittorrent.gtp.node.authoring import AuthorOf, update_reference
+from gittorrent.gtp.node.authoring import ReferenceAuthor, update_reference
 from gittorrent.gtp.node.tracker_server import TrackerServer
 from gittorrent.gtp.node.tracker_store import TrackerStore
 from gittorrent.gtp.profile import Profile
@@ -60,10 +60,10 @@ def test_odd_repositories_arrive_whole(
         info = gtp.metainfo_for(source, profile, signer)
         giver = await seed(info, source)
         size = 4096 if profile is RFC else 0
-        taker = await leech(info, tmp_path / "clone.git", giver.address, block_size=size)
-        await finished(taker)
+        reel_fetcher = await leech(info, tmp_path / "clone.git", giver.address, block_size=size)
+        await finished(reel_fetcher)
         assert_same(tmp_path / "clone.git", source)
-        await taker.stop()
+        await reel_fetcher.stop()
         await giver.stop()
 
     gtp.run(scenario())
@@ -77,10 +77,10 @@ def test_an_empty_repository_is_a_clone_too(
     async def scenario() -> None:
         info = gtp.metainfo_for(source, RFC, signer)
         giver = await seed(info, source)
-        taker = await leech(info, tmp_path / "clone", giver.address, bare=False)
-        await finished(taker)
+        reel_fetcher = await leech(info, tmp_path / "clone", giver.address, bare=False)
+        await finished(reel_fetcher)
         assert gitcmd.refs(tmp_path / "clone") == {}
-        await taker.stop()
+        await reel_fetcher.stop()
         await giver.stop()
 
     gtp.run(scenario())
@@ -108,12 +108,12 @@ def test_five_daemons_and_a_tracker_while_a_seed_leaves(
             clone = tmp_path / f"clone{number}.git"
             # The third knows nobody: it has the tracker alone.
             known = places if number < 2 else []
-            taker = await leech(learned, clone, *known, block_size=4096)
-            takers.append(taker)
+            reel_fetcher = await leech(learned, clone, *known, block_size=4096)
+            takers.append(reel_fetcher)
         half = takers[0].swarm.exchange
         await until(lambda: bool(half.path) and 2 * half.progress()[0] >= half.progress()[1])
         await givers[0].stop()
-        await asyncio.gather(*(finished(taker) for taker in takers))
+        await asyncio.gather(*(finished(reel_fetcher) for reel_fetcher in takers))
         for number in range(3):
             assert_same(tmp_path / f"clone{number}.git", source)
         assert tracker.table.counts(info.repo_hash)[0] >= 1
@@ -153,10 +153,10 @@ def test_an_interrupted_clone_goes_on_with_what_it_has(
     async def scenario() -> None:
         info = gtp.metainfo_for(source, RFC, signer)
         giver = await seed(info, source)
-        taker = await leech(info, target, giver.address, block_size=4096)
-        exchange = taker.swarm.exchange
+        reel_fetcher = await leech(info, target, giver.address, block_size=4096)
+        exchange = reel_fetcher.swarm.exchange
         await until(lambda: exchange.progress()[0] >= 20)
-        await taker.stop()
+        await reel_fetcher.stop()
         assert gitcmd.refs(target) == {}
         again = await leech(info, target, giver.address, block_size=4096)
         await until(lambda: bool(again.swarm.exchange.path) or again.swarm.installed.is_set())
@@ -182,17 +182,20 @@ def test_a_newer_reference_leads_over_two_reels(
             source, "commit-tree", "-p", "refs/heads/main", "-m", "x", "refs/heads/main^{tree}"
         )
         gitcmd.git(source, "update-ref", "refs/heads/new", tip)
-        assert update_reference(source, info, AuthorOf(gtp.PERSON, gtp.TIME + 60, signer))
-        assert update_reference(source, info, AuthorOf(gtp.PERSON, gtp.TIME + 90, signer)) is None
+        assert update_reference(source, info, ReferenceAuthor(gtp.PERSON, gtp.TIME + 60, signer))
+        assert (
+            update_reference(source, info, ReferenceAuthor(gtp.PERSON, gtp.TIME + 90, signer))
+            is None
+        )
         giver = await seed(info, source)
         holding = giver.swarm.holding
         assert holding is not None
         starts = [offer.reel.start == BEGINNING for offer in holding.offers()]
         assert starts == [True, True, False]
-        taker = await leech(info, tmp_path / "clone.git", giver.address)
-        await finished(taker)
+        reel_fetcher = await leech(info, tmp_path / "clone.git", giver.address)
+        await finished(reel_fetcher)
         assert_same(tmp_path / "clone.git", source)
-        await taker.stop()
+        await reel_fetcher.stop()
         await giver.stop()
 
     gtp.run(scenario())
@@ -244,13 +247,13 @@ def test_a_work_tree_is_checked_out(
     async def scenario() -> None:
         info = gtp.metainfo_for(source, RFC, signer)
         giver = await seed(info, source)
-        taker = await leech(info, target, giver.address, bare=False)
-        await finished(taker)
+        reel_fetcher = await leech(info, target, giver.address, bare=False)
+        await finished(reel_fetcher)
         assert (target / "README").read_bytes() == b"hello\n"
         assert gitcmd.text(target, "status", "--porcelain") == ""
         assert gitcmd.text(target, "symbolic-ref", "HEAD") == "refs/heads/main"
         assert set(gitcmd.refs(target)) == {b"refs/heads/main", b"refs/remotes/origin/main"}
-        await taker.stop()
+        await reel_fetcher.stop()
         await giver.stop()
 
     gtp.run(scenario())
@@ -265,29 +268,29 @@ def test_a_clone_that_goes_on_giving_follows_new_references(
     async def scenario() -> None:
         info = gtp.metainfo_for(source, RFC, signer)
         giver = await seed(info, source)
-        taker = await leech(info, target, giver.address)
-        await finished(taker)
+        reel_fetcher = await leech(info, target, giver.address)
+        await finished(reel_fetcher)
         await giver.stop()
-        before = taker.swarm.received
+        before = reel_fetcher.swarm.received
         main = gitcmd.text(source, "rev-parse", "refs/heads/main")
         tip = gitcmd.text(source, "commit-tree", "-p", main, "-m", "new", f"{main}^{{tree}}")
         gitcmd.git(source, "update-ref", "refs/heads/main", tip)
         gitcmd.git(source, "update-ref", "-d", "refs/tags/v0")
-        assert update_reference(source, info, AuthorOf(gtp.PERSON, gtp.TIME + 60, signer))
+        assert update_reference(source, info, ReferenceAuthor(gtp.PERSON, gtp.TIME + 60, signer))
         again = await seed(info, source)
-        taker.node.meet(
+        reel_fetcher.node.meet(
             info.repo_hash, (peer_address(again),), Teller("test", AddressClass.LOOPBACK)
         )
-        known = taker.swarm.exchange
+        known = reel_fetcher.swarm.exchange
         await until(lambda: len(known.book) == 2 and known.has_newest)
         assert gitcmd.refs(target) == published(source)
-        assert taker.swarm.received - before < 10_000
+        assert reel_fetcher.swarm.received - before < 10_000
         await again.stop()
-        third = await leech(info, tmp_path / "third.git", taker.address)
+        third = await leech(info, tmp_path / "third.git", reel_fetcher.address)
         await finished(third)
         assert_same(tmp_path / "third.git", source)
         await third.stop()
-        await taker.stop()
+        await reel_fetcher.stop()
 
     gtp.run(scenario())
 
@@ -315,10 +318,10 @@ def test_ipv6(
             await node.start()
         except CannotListenError:
             pytest.skip("no IPv6 here")
-        taker = await leech(info, tmp_path / "clone.git", (node.address, node.port))
-        await finished(taker)
+        reel_fetcher = await leech(info, tmp_path / "clone.git", (node.address, node.port))
+        await finished(reel_fetcher)
         assert_same(tmp_path / "clone.git", source)
-        await taker.stop()
+        await reel_fetcher.stop()
         await node.stop()
         assert swarm.holding is not None
         swarm.holding.close()

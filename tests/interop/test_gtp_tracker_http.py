@@ -22,7 +22,7 @@ from gittorrent.gtp.node.tracker_store import TrackerStore
 from gittorrent.gtp.tracker_messages import TrackerEvent, TrackerRequest, parse_answer
 from gittorrent.gtp.tracker_table import BURST
 from gittorrent.transfer.http_client import Pinned
-from gittorrent.transfer.waits import Waits
+from gittorrent.transfer.server_timeouts import ServerTimeouts
 from support import gtp, nodes
 from support.repositories import Made
 
@@ -63,7 +63,7 @@ def test_a_request_has_to_be_whole_in_time(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         store = TrackerStore(tmp_path / "t.sqlite")
-        server = TrackerServer(store, waits=Waits(request=0.05))
+        server = TrackerServer(store, server_timeouts=ServerTimeouts(request=0.05))
         await server.start([("127.0.0.1", 0)])
         parts = urlsplit(server.addresses[0])
         for begin in (b"", b"GET /?repo_hash=", b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "):

@@ -40,8 +40,8 @@ def lib(tmp_path: Path, owner_key: Signer) -> Carried:
 def passed_off(carried: Carried, claimed: RepositoryId) -> Carried:
     """Return a repository whose node says that its log is another repository's."""
     layout = carried.layout
-    layout.log(carried.about.repository_id).parent.rename(layout.log(claimed).parent)
-    carried.set_about(replace(carried.about, repository_id=claimed))
+    layout.log(carried.info.repository_id).parent.rename(layout.log(claimed).parent)
+    carried.set_about(replace(carried.info, repository_id=claimed))
     return Carried(layout.git_dir, carried.object_format)
 
 
@@ -52,11 +52,11 @@ def liar(
     """A node at which the user's clone of A was made, and which now says that A's log is B's."""
     home = nodes.make_home(tmp_path / "node")
     with nodes.serving(fork, home=home) as served:
-        url = url_of(served, "fork", fork.about.repository_id)
+        url = url_of(served, "fork", fork.info.repository_id)
         person.git("clone", "-q", url, "c").ok()
     nodes.add_commit(fork.layout.git_dir, "refs/heads/main", "build.sh", b"looks like upstream")
     nodes.publish(fork.layout.git_dir, owner_key, None)
-    with nodes.serving(passed_off(fork, lib.about.repository_id), home=home) as served:
+    with nodes.serving(passed_off(fork, lib.info.repository_id), home=home) as served:
         yield served
 
 
@@ -68,7 +68,7 @@ def test_the_log_of_another_repository(
     """With an id or without: what is claimed has to be what the log proves."""
     clone = person.root / "c"
     before = gitcmd.refs(clone / ".git")
-    pin = lib.about.repository_id if pins else ""
+    pin = lib.info.repository_id if pins else ""
     url = url_of(liar, "fork", pin, way)
     person.git("remote", "add", "upstream", url, cwd=clone).ok()
     for words in (("fetch", "upstream"), ("ls-remote", "upstream")):
@@ -79,7 +79,7 @@ def test_the_log_of_another_repository(
         assert "remembered" not in done.err
     assert gitcmd.refs(clone / ".git") == before
     logs = [path.parent.name for path in Layout(clone / ".git").logs.glob("*/log")]
-    assert lib.about.repository_id not in logs
+    assert lib.info.repository_id not in logs
     # Nor anywhere else.
     for words in (("clone", url, "d"), ("ls-remote", url)):
         done = person.git(*words)
@@ -107,7 +107,7 @@ def test_remotes_of_two_repositories(
                 name = f"refs/remotes/{remote}/main".encode()
                 assert gitcmd.refs(clone / ".git")[name] == gitcmd.refs(git_dir)[b"refs/heads/main"]
     logs = {path.parent.name: path for path in Layout(clone / ".git").logs.glob("*/log")}
-    assert set(logs) == {fork.about.repository_id, lib.about.repository_id}
+    assert set(logs) == {fork.info.repository_id, lib.info.repository_id}
     assert all(len(path.read_text().splitlines()) == 4 for path in logs.values())
 
 
@@ -118,7 +118,7 @@ def test_a_clone_of_the_time_of_one_log(
     with nodes.serving(fork, home=nodes.make_home(tmp_path / "node")) as served:
         person.git("clone", "-q", url_of(served, "fork"), "c").ok()
         layout = Layout(person.root / "c" / ".git")
-        log = layout.log(fork.about.repository_id)
+        log = layout.log(fork.info.repository_id)
         log.rename(layout.only_log)
         log.parent.rmdir()
         log.parent.parent.rmdir()

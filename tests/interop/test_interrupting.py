@@ -32,7 +32,7 @@ def test_signals_in_a_row(
 ) -> None:
     draw = random.Random(f"{command} {seed}")
     place = node.git.removeprefix("git://")
-    url = f"gittorrent://{large.about.repository_id}@{place}/project.git"
+    url = f"gittorrent://{large.info.repository_id}@{place}/project.git"
     copy = tmp_path / "copy.git"
     shutil.copytree(large.layout.git_dir, copy)
     words: dict[str, list[str | Path]] = {

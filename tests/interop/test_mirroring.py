@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.node.shelf import RepositoryShelf
+from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import Carried
 from gittorrent.store.home import Home
 from gittorrent.wire import pktline
@@ -102,7 +102,7 @@ def test_mirror_command_announces_and_helps(
         for name in ("m1", "m2"):
             mirror = people(name)
             said = mirror.gittorrent("mirror", origin.url(), "--once", "--json").ok()
-            assert str(large.about.repository_id) in said.out
+            assert str(large.info.repository_id) in said.out
             assert mirror.gittorrent("mirror", origin.url(), "--once", "-q").ok().err == ""
             mirrors.append(stack.enter_context(serve(mirror, "--up-limit", "4M")))
 
@@ -158,7 +158,7 @@ def test_only_mirror_dies_and_comes_back(large: Carried, people: Callable[[str],
     """With nobody left the clone ends with an error, its parts are kept, and a retry goes on."""
     reader = people("reader")
     with serve(people("victim"), large.layout.git_dir, "--up-limit", "2M") as mirror:
-        url = mirror.url("project", str(large.about.repository_id))
+        url = mirror.url("project", str(large.info.repository_id))
         running = reader.start("gittorrent", "clone", url, "c", "--progress")
         try:
             wait_until(
@@ -172,7 +172,7 @@ def test_only_mirror_dies_and_comes_back(large: Carried, people: Callable[[str],
             running.stop()
     assert len(reader.partial) == 1
     with serve(people("again"), large.layout.git_dir) as mirror:
-        url = mirror.url("project", str(large.about.repository_id))
+        url = mirror.url("project", str(large.info.repository_id))
         done = reader.git("clone", "--progress", "--mirror", url, "c").ok()
     manifest = large.reels.all()[0].manifest
     assert received(done.err) <= manifest.pack_size - 2 * manifest.part_size
@@ -191,7 +191,7 @@ def received(said: str) -> float:
 
 
 @pytest.mark.parametrize(
-    ("shelf", "named"),
+    ("content", "named"),
     [
         (hostile.LacksEverything, False),  # may never be asked often enough to be called a liar
         (hostile.WrongBytes, True),
@@ -205,29 +205,29 @@ def test_lying_mirror_costs_time_only(
     large: Carried,
     tmp_path: Path,
     person: Person,
-    shelf: type[RepositoryShelf],
+    content: type[RepositoryContent],
     named: bool,
 ) -> None:
     copy = nodes.copy_as_mirror(large, tmp_path / "copy.git", "gittorrent://elsewhere/p.git")
-    with hostile.lying(copy, nodes.make_home(tmp_path / "h"), shelf) as liar:
+    with hostile.lying(copy, nodes.make_home(tmp_path / "h"), content) as liar:
         url = f"{liar.git}/project.git"
         said = clone_with(person, first, large, url)
-    if shelf is not hostile.FalseOffers:  # its parts are good, so it may give some
+    if content is not hostile.FalseOffers:  # its parts are good, so it may give some
         assert set(shares(said)) == {f"{first[0].git}/project.git"}
     if named:
         assert re.search(rf"gittorrent: {re.escape(url)} is out: .+", said), said
 
 
-@pytest.mark.parametrize("shelf", [hostile.HugeManifest, hostile.FalseOffers, hostile.WrongBytes])
+@pytest.mark.parametrize("content", [hostile.HugeManifest, hostile.FalseOffers, hostile.WrongBytes])
 def test_lying_first_mirror(
-    large: Carried, tmp_path: Path, person: Person, shelf: type[RepositoryShelf]
+    large: Carried, tmp_path: Path, person: Person, content: type[RepositoryContent]
 ) -> None:
     """Even the mirror one begins with can only be of no use."""
     copy = nodes.copy_as_mirror(large, tmp_path / "copy.git", "gittorrent://elsewhere/p.git")
     home = nodes.make_home(tmp_path / "h")
     with (
         nodes.serving(large, home=nodes.make_home(tmp_path / "honest")) as honest,
-        hostile.lying(copy, home, shelf) as liar,
+        hostile.lying(copy, home, content) as liar,
     ):
         list_mirrors(home, large, f"{honest.git}/project.git")
         person.git("clone", "--progress", "--mirror", url_of(liar), "c").ok()
@@ -344,7 +344,7 @@ def test_a_mirror_that_is_gone_is_made_again(project_node: Served, person: Perso
 def test_a_new_mirror_gives_way_to_whatever_is_there(
     project_node: Served, project: Carried, person: Person
 ) -> None:
-    suffix = project.about.repository_id[:8]
+    suffix = project.info.repository_id[:8]
     folder = person.node / "repositories"
     for name in ("project.git", f"project-{suffix}.git"):
         (folder / name).mkdir(parents=True)

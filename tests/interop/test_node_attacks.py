@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.node.connection_limiter import MAX_CONNECTIONS
 from gittorrent.node.connections import allow_open_files
-from gittorrent.node.gate import MAX_CONNECTIONS
 from gittorrent.repository.carried import Carried
 from gittorrent.wire import pktline
 from support import gitcmd, killing, nodes
@@ -105,7 +105,7 @@ FLOODS: dict[str, Callable[[Pack], bytes]] = {
 @pytest.mark.parametrize("name", sorted(FLOODS))
 def test_floods_are_cut_off(node: Daemon, pack: Pack, name: str) -> None:
     with bounded(node), call(node) as wire:
-        sent = wire.flood(FLOODS[name](pack), ENOUGH)
+        sent = wire.unsolicited_limit(FLOODS[name](pack), ENOUGH)
         assert sent < ENOUGH // 2, "nobody stopped it"
 
 
@@ -116,7 +116,7 @@ def test_others_are_served_while_somebody_floods(node: Daemon) -> None:
     def attack() -> None:
         while not over.is_set():
             with contextlib.suppress(OSError), call(node) as wire:
-                wire.flood(FLOODS["unknown"](Pack("", "", 1, 1, 1, Path())), ENOUGH)
+                wire.unsolicited_limit(FLOODS["unknown"](Pack("", "", 1, 1, 1, Path())), ENOUGH)
 
     attackers = [threading.Thread(target=attack) for _ in range(3)]
     with bounded(node):
@@ -139,7 +139,7 @@ def test_pipelines_without_end(node: Daemon, pack: Pack) -> None:
     """More questions than may be open end the conversation; so do answers that are not read."""
     ask = lines(f"fetch bundle {pack.reel} {pack.manifest} parts 1-{pack.parts}/{pack.parts}")
     with bounded(node), call(node, receive_buffer=4096) as wire:
-        assert wire.flood(ask * 100, ENOUGH) < ENOUGH // 2
+        assert wire.unsolicited_limit(ask * 100, ENOUGH) < ENOUGH // 2
 
 
 def test_slow_readers_hold_no_memory_and_no_slot(node: Daemon, pack: Pack) -> None:
@@ -171,7 +171,7 @@ def test_those_who_ask_and_take_nothing_keep_nobody_out(
             wire = stack.enter_context(Wire.call((host, int(port)), "project.git"))
             wire.say(f"want bundle {pack.reel}")
             next(line for line in wire.lines() if line.startswith(b"end want"))
-        url = f"gittorrent://{large.about.repository_id}@{host}:{port}/project.git"
+        url = f"gittorrent://{large.info.repository_id}@{host}:{port}/project.git"
         done = person.git("clone", "-q", "--mirror", url, "c").ok()
     assert "no peer" not in done.err
     killing.assert_equal(person.root / "c", large)
@@ -215,7 +215,7 @@ def test_a_node_may_have_as_many_files_as_it_needs(large: Carried, tmp_path: Pat
 
 def test_nobody_is_sent_to_third_parties(node: Daemon, large: Carried) -> None:
     """The node neither calls nor passes on any address but the one the conversation comes from."""
-    repository = str(large.about.repository_id)
+    repository = str(large.info.repository_id)
     with socket.create_server(("127.0.0.2", 0)) as victim, contextlib.ExitStack() as stack:
         victim.settimeout(0.2)
         port = victim.getsockname()[1]

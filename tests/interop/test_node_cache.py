@@ -126,7 +126,7 @@ def test_two_clones_at_once_cost_one_download(
         assert "Receiving parts: 100%" in words
         assert_cloned(person.root / name, large)
         assert pack_in(person.root / name, large).stat().st_nlink == 3
-    assert entry["repository_id"] == large.about.repository_id
+    assert entry["repository_id"] == large.info.repository_id
     assert entry["bytes"] == size_of(large)
     assert 23 * 3600 < int(str(entry["seconds_left"])) <= 24 * 3600
 
@@ -233,7 +233,7 @@ def test_what_a_clone_hands_over_is_seeded_after_its_end(
     # Its node listens at a port of its own and was introduced by the origin.
     places = [line for line in said.splitlines() if line.startswith("Parts: ")]
     assert places, said
-    assert large.about.repository_id in places[-1], places
+    assert large.info.repository_id in places[-1], places
     assert sent.total - before < size_of(large) * 2
 
 
@@ -253,7 +253,7 @@ def test_seed_hands_over(large: Carried, tmp_path: Path, person: Person) -> None
             entry = kept_one(person)
             assert 500 < int(str(entry["seconds_left"])) <= 600
             # Stock git finds nothing there: what is kept has no refs.
-            person.git("ls-remote", f"{daemon.git}/{large.about.repository_id}").failed(
+            person.git("ls-remote", f"{daemon.git}/{large.info.repository_id}").failed(
                 128, "no such repository"
             )
 

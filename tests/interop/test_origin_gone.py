@@ -31,7 +31,7 @@ def url_at(base: str, pin: str = "", name: str = "project") -> str:
 def origin(project: Carried, tmp_path: Path) -> Carried:
     """The project where its owner publishes it."""
     copy = nodes.copy_as_mirror(project, tmp_path / "origin.git", "")
-    copy.set_about(replace(copy.about, role="origin", source=""))
+    copy.set_about(replace(copy.info, role="origin", source=""))
     return copy
 
 
@@ -78,7 +78,7 @@ def test_fetch_clone_and_mirror_go_on(
     home = nodes.make_home(tmp_path / "origin-node")
     nodes.list_mirrors(home, origin, f"{base_of(mirror[0], way)}/project.git")
     with nodes.serving(origin, home=home) as served:
-        url = url_at(base_of(served, way), origin.about.repository_id if pins else "")
+        url = url_at(base_of(served, way), origin.info.repository_id if pins else "")
         person.git("clone", "-q", url, "c").ok()
         person.gittorrent("mirror", url, "--once").ok()
     tip = news(origin, mirror[1], owner_key)
@@ -87,7 +87,7 @@ def test_fetch_clone_and_mirror_go_on(
     assert "going on with" in done.err
     assert person.git("rev-parse", "origin/main", cwd=clone).out.strip() == tip
     # The URL that the user named stays.
-    pinned = url_at(base_of(served, way), origin.about.repository_id)
+    pinned = url_at(base_of(served, way), origin.info.repository_id)
     assert person.git("remote", "get-url", "origin", cwd=clone).out.strip() == pinned
     person.git("clone", "-q", url, "d").ok()
     assert person.git("rev-parse", "HEAD", cwd=person.root / "d").out.strip() == tip
@@ -96,7 +96,7 @@ def test_fetch_clone_and_mirror_go_on(
     assert gitcmd.refs(carried)[b"refs/heads/main"] == tip
     assert "all is well" in person.gittorrent("verify", carried).ok().out
     # And with nothing but the id.
-    person.git("clone", "-q", f"gittorrent://{origin.about.repository_id}", "e").ok()
+    person.git("clone", "-q", f"gittorrent://{origin.info.repository_id}", "e").ok()
     assert person.git("rev-parse", "HEAD", cwd=person.root / "e").out.strip() == tip
 
 
@@ -195,7 +195,7 @@ def test_who_stands_in_may_be_behind(
             person.git("clone", "-q", "--mirror", url, "c").ok()
             person.gittorrent("mirror", url, "--once").ok()
         with contextlib.closing(nodes.Database(person.node / "node.sqlite")) as database:
-            database.mirror_served(origin.about.repository_id, urls[0], 1 << 40)
+            database.mirror_served(origin.info.repository_id, urls[0], 1 << 40)
         tip = news(origin, mirror[1], owner_key)
         if command == "fetch":
             person.git("fetch", cwd=person.root / "c").ok()
@@ -224,9 +224,7 @@ def test_an_id_that_the_node_here_carries(origin: Carried, tmp_path: Path, perso
 
     with serve(person):
         wait_until(lambda: bool(read_snapshots(person.node / "run")), "the node says where it is")
-        person.git(
-            "clone", "-q", "--mirror", f"gittorrent://{origin.about.repository_id}", "c"
-        ).ok()
+        person.git("clone", "-q", "--mirror", f"gittorrent://{origin.info.repository_id}", "c").ok()
     assert gitcmd.refs(person.root / "c") == bulk.published(gitcmd.refs(origin.layout.git_dir))
 
 
@@ -235,7 +233,7 @@ def test_a_mirror_by_its_id_alone_has_a_source(
 ) -> None:
     with nodes.serving(origin, home=nodes.make_home(tmp_path / "origin-node")) as served:
         person.git("ls-remote", url_at(served.git)).ok()
-        person.gittorrent("mirror", f"gittorrent://{origin.about.repository_id}", "--once").ok()
+        person.gittorrent("mirror", f"gittorrent://{origin.info.repository_id}", "--once").ok()
     (git_dir,) = person.node.glob("repositories/*.git")
-    source = Carried(git_dir, origin.object_format).about.source
-    assert source == url_at(served.git, origin.about.repository_id)
+    source = Carried(git_dir, origin.object_format).info.source
+    assert source == url_at(served.git, origin.info.repository_id)

@@ -13,7 +13,7 @@ from gittorrent.durable import locked
 from gittorrent.git.repository import find_repository
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.layout import Layout
-from gittorrent.repository.rebuilding import Job, Outcome, Result, rebuild_reels
+from gittorrent.repository.rebuilding import Job, RebuildOutcome, Result, rebuild_reels
 from gittorrent.signing.keys import Signer
 from support import gitcmd, nodes, publishing
 from support.killing import processes
@@ -39,7 +39,7 @@ def build(clone: Path, jobs: list[Job]) -> list[Result]:
     return asyncio.run(rebuild_reels(carried, jobs, lambda _phase, _done, _total: None))
 
 
-def outcomes(results: list[Result]) -> list[Outcome]:
+def outcomes(results: list[Result]) -> list[RebuildOutcome]:
     return [result.outcome for result in results]
 
 
@@ -67,9 +67,17 @@ def test_a_lost_branch_costs_its_reel_only(
     clone = tmp_path / "clone.git"
     gitcmd.git(tmp_path, "clone", "-q", "--mirror", origin.layout.git_dir.as_uri(), str(clone))
     first, second, third = build(clone, jobs)
-    assert outcomes([first, second, third]) == [Outcome.MISSING, Outcome.BUILT, Outcome.BUILT]
+    assert outcomes([first, second, third]) == [
+        RebuildOutcome.MISSING,
+        RebuildOutcome.BUILT,
+        RebuildOutcome.BUILT,
+    ]
     assert first.lacking in jobs[0].end
-    assert outcomes(build(clone, jobs)) == [Outcome.MISSING, Outcome.HELD, Outcome.HELD]
+    assert outcomes(build(clone, jobs)) == [
+        RebuildOutcome.MISSING,
+        RebuildOutcome.HELD,
+        RebuildOutcome.HELD,
+    ]
     theirs = {reel.id: reel.pack.read_bytes() for reel in origin.reels.all()}
     found = find_repository(clone)
     carried = Carried(found.git_dir, found.object_format)
@@ -85,9 +93,9 @@ def test_what_came_out_otherwise_is_not_kept(origin: Carried, tmp_path: Path) ->
     clone = tmp_path / "clone.git"
     gitcmd.git(tmp_path, "clone", "-q", "--mirror", origin.layout.git_dir.as_uri(), str(clone))
     (different,) = build(clone, [Job(last.manifest, [], last.end)])
-    assert different.outcome is Outcome.DIFFERENT
+    assert different.outcome is RebuildOutcome.DIFFERENT
     assert not list(Layout(clone).reels.glob("*"))
-    assert outcomes(build(clone, [last])) == [Outcome.BUILT]
+    assert outcomes(build(clone, [last])) == [RebuildOutcome.BUILT]
 
 
 def test_objects_lost_within_the_history(origin: Carried, tmp_path: Path) -> None:
@@ -104,7 +112,7 @@ def test_objects_lost_within_the_history(origin: Carried, tmp_path: Path) -> Non
     (clone / "objects" / lost[:2] / lost[2:]).unlink()
     *_, last = jobs_of(origin)
     (missing,) = build(clone, [last])
-    assert missing.outcome is Outcome.MISSING
+    assert missing.outcome is RebuildOutcome.MISSING
     assert missing.lacking in last.end
 
 
@@ -117,7 +125,7 @@ def test_a_worker_imports_nothing_of_where_it_is_started(
     for name in ("msgspec.py", "enum.py", "sitecustomize.py", "gittorrent.py"):
         (clone / name).write_text(f"open({str(mark)!r}, 'w')\n")
     monkeypatch.chdir(clone)
-    assert Outcome.BUILT in outcomes(build(clone, jobs_of(origin)))
+    assert RebuildOutcome.BUILT in outcomes(build(clone, jobs_of(origin)))
     assert not mark.exists()
 
 
@@ -188,5 +196,5 @@ def test_a_worker_ends_with_its_starter(origin: Carried, tmp_path: Path) -> None
         finally:
             running.stop()
     assert list(Layout(clone).building.glob("*"))
-    assert Outcome.BUILT in outcomes(build(clone, jobs_of(origin)))
+    assert RebuildOutcome.BUILT in outcomes(build(clone, jobs_of(origin)))
     assert not list(Layout(clone).building.glob("*"))

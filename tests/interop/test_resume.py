@@ -39,7 +39,7 @@ def node(large: Carried, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 def url_of(served: Served, carried: Carried) -> str:
     place = served.git.removeprefix("git://")
-    return f"gittorrent://{carried.about.repository_id}@{place}/project.git"
+    return f"gittorrent://{carried.info.repository_id}@{place}/project.git"
 
 
 def received(said: str) -> float:

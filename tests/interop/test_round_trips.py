@@ -88,7 +88,7 @@ def node(project: Carried, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_a_clone_asks_ahead(project: Carried, node: Served, person: Person) -> None:
     relay = Withholding(int(node.git.rpartition(":")[2]))
     try:
-        url = f"gittorrent://{project.about.repository_id}@127.0.0.1:{relay.port}/project.git"
+        url = f"gittorrent://{project.info.repository_id}@127.0.0.1:{relay.port}/project.git"
         person.git("clone", "-q", url, "c").ok()
     finally:
         relay.close()
@@ -106,7 +106,7 @@ def test_a_mirror_of_something_else_is_hung_up_on(
     finally:
         relay.close()  # which waits until both connections are over
     assert done.status != 0
-    assert f"carries repository {project.about.repository_id}" in done.err
+    assert f"carries repository {project.info.repository_id}" in done.err
     assert "never retrieved" not in done.err
     assert "ResourceWarning" not in done.err
     assert not (person.root / "c").exists()

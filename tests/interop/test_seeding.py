@@ -25,14 +25,14 @@ from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.store.home import Home
+from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.context import Context
-from gittorrent.transfer.git_mirror import Exchange, open_git_mirror
+from gittorrent.transfer.git_mirror import ConversationContext, open_git_mirror
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.pack_download import DownloadFigures
-from gittorrent.transfer.prepared import Prepared
 from gittorrent.transfer.preparing import Preparer
-from gittorrent.transfer.shelf import EmptyShelf
+from gittorrent.transfer.seedable import SeedableReels
 from gittorrent.wire.messages import HaveBundle
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.reelname import ReelName
@@ -144,7 +144,7 @@ def test_a_seed_is_listed_by_all_mirrors_and_gives(
         now = int(time.time())
         database = Database(tmp_path / "o" / "node.sqlite")
         row = MirrorRow(f"{mirror.git}/project.git", MirrorState.CURRENT, "x", now, now + 500, 0)
-        database.list_mirror(large.about.repository_id, row)
+        database.list_mirror(large.info.repository_id, row)
         database.close()
         user.git("clone", "--mirror", f"{origin.git}/project.git", "c").ok()
         seed = user.start("gittorrent", "seed", "c", url_of(origin))
@@ -172,8 +172,10 @@ def lines_of(running: Running) -> list[dict[str, Any]]:
 
 async def offered_at(port: int, carried: Carried) -> set[ManifestId]:
     """Ask whoever listens at a port of this machine which reels it gives."""
-    endpoint = Endpoint("git", "127.0.0.1", port, f"/{carried.about.repository_id}")
-    mirror = await open_git_mirror(endpoint, Exchange("asker", EmptyShelf(), Limits()))
+    endpoint = Endpoint("git", "127.0.0.1", port, f"/{carried.info.repository_id}")
+    mirror = await open_git_mirror(
+        endpoint, ConversationContext("asker", EmptyContentSource(), Limits())
+    )
     head = carried.log().head
     assert head is not None
     found: list[HaveBundle] = []
@@ -321,7 +323,7 @@ def test_a_seed_follows_its_mirror(
         home = nodes.make_home(tmp_path / "seed")
         found = find_repository(person.root / "c")
         reporter = Notes()
-        rounds: list[Prepared] = []
+        rounds: list[SeedableReels] = []
 
         async def scenario() -> None:
             database = Database(home.database)
@@ -332,23 +334,23 @@ def test_a_seed_follows_its_mirror(
             rounds.append(await preparer.prepare())
             news = asyncio.Event()
 
-            def show(prepared: Prepared) -> None:
+            def show(prepared: SeedableReels) -> None:
                 rounds.append(prepared)
                 news.set()
 
-            async def until(holds: Callable[[Prepared], bool]) -> None:
+            async def until(holds: Callable[[SeedableReels], bool]) -> None:
                 while not holds(rounds[-1]):
                     news.clear()
                     await news.wait()
 
-            following = asyncio.create_task(preparer.follow(show))
+            log_follower = asyncio.create_task(preparer.follow(show))
             await asyncio.to_thread(grow, growing, owner_key)
             await until(lambda found: found.behind == "refs/heads/main")
             words = ("fetch", "-q", str(growing.layout.git_dir), "refs/heads/main")
             await asyncio.to_thread(gitcmd.git, found.git_dir, *words)
             await until(lambda found: not found.missing)
-            following.cancel()
-            await asyncio.wait([following])
+            log_follower.cancel()
+            await asyncio.wait([log_follower])
             database.close()
 
         asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
@@ -382,11 +384,11 @@ def test_the_remote_is_found_as_git_finds_it(
 def test_seeding_what_is_published_leaves_it_published(
     growing: Carried, owner_key: Signer, tmp_path: Path, person: Person
 ) -> None:
-    about = growing.about
+    info = growing.info
     with nodes.serving(growing, home=nodes.make_home(tmp_path / "node")) as served:
         words = ("--port", "0", "--for", "0")
         person.gittorrent("seed", growing.layout.git_dir, url_of(served), *words).ok()
-        assert growing.about == about
+        assert growing.info == info
         other = tmp_path / "other.git"
         publishing.grow(publishing.builder(other), 1)
         nodes.publish(other, owner_key, "other")
@@ -410,7 +412,7 @@ def test_a_seed_is_listed_over_http_too(large: Carried, tmp_path: Path, person: 
 def listed_at(home: Home, carried: Carried) -> list[str]:
     """Return the partial peers that a node lists."""
     database = Database(home.database)
-    rows = database.mirrors(carried.about.repository_id, int(time.time()))
+    rows = database.mirrors(carried.info.repository_id, int(time.time()))
     database.close()
     return [row.url for row in rows if row.state is MirrorState.PARTIAL]
 

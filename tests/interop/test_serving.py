@@ -23,9 +23,9 @@ from gittorrent.node.git_listener import NO_PUSH, NOT_SERVED, OUR_FAULT
 from gittorrent.reel.manifest import Manifest, parse_manifest
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
+from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.limiter import Limiter
-from gittorrent.transfer.shelf import EmptyShelf
 from gittorrent.trust.signature import split_signed
 from gittorrent.wire import pktline
 from gittorrent.wire.messages import (
@@ -116,7 +116,7 @@ def test_shallow_and_partial_clones(served: Served, tmp_path: Path, transport: s
 
 @pytest.mark.parametrize("transport", ["git", "http"])
 def test_paths_by_id(served: Served, carried: Carried, tmp_path: Path, transport: str) -> None:
-    base, repository = getattr(served, transport), carried.about.repository_id
+    base, repository = getattr(served, transport), carried.info.repository_id
     for number, path in enumerate((repository, f"{repository}/project.git")):
         clone("git", f"{base}/{path}", tmp_path / str(number))
 
@@ -318,7 +318,7 @@ def test_front_page_and_lists(served: Served, carried: Carried) -> None:
     assert b"/project.git" in page
     _, text = fetch(served.http_address, "GET", "/project.git/mirror-list")
     found = parse_text(text)
-    assert found.repository_id == carried.about.repository_id
+    assert found.repository_id == carried.info.repository_id
     assert found.latest == carried.log_store.ids()[-1]
     # Two addresses of one node would pass for two mirrors.
     assert [entry.url for entry in found.mirrors] == [f"{served.git}/project.git"]
@@ -389,7 +389,7 @@ def test_http_conditions(served: Served, carried: Carried) -> None:
 # --- mirror-sync ---------------------------------------------------------------------------------
 
 
-class Asker:
+class RequestScheduler:
     """The calling end of a conversation: asks for everything there is."""
 
     def __init__(self) -> None:
@@ -423,20 +423,22 @@ class Asker:
                 self.conversation.end("done")
 
 
-def converse(address: tuple[str, int], path: bytes) -> Asker:
-    asker = Asker()
+def converse(address: tuple[str, int], path: bytes) -> RequestScheduler:
+    request_scheduler = RequestScheduler()
 
     async def work() -> None:
         sock = socket.create_connection(address, timeout=20)
         sock.sendall(request("mirror-sync", path))
         sock.setblocking(False)
         session = Session(Role.CALLER, asyncio.get_running_loop().time())
-        asker.conversation = Conversation(sock, session, EmptyShelf(), Limiter(None), asker.take)
+        request_scheduler.conversation = Conversation(
+            sock, session, EmptyContentSource(), Limiter(None), request_scheduler.take
+        )
         async with asyncio.timeout(30):
-            await asker.conversation.run()
+            await request_scheduler.conversation.run()
 
     asyncio.run(work())
-    return asker
+    return request_scheduler
 
 
 def test_mirror_sync_gives_log_manifest_and_parts(served: Served, carried: Carried) -> None:

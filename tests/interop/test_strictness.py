@@ -51,7 +51,7 @@ def url(served: Served, by: str = "git") -> str:
 def nobody_accused(person: Person, odd: Carried, key: Signer) -> Iterator[None]:
     yield
     with closing(Database(person.node / "node.sqlite")) as database:
-        assert database.distrusted(odd.about.repository_id, str(key.key)) is None
+        assert database.distrusted(odd.info.repository_id, str(key.key)) is None
 
 
 @pytest.mark.parametrize("settings", [PARANOID, STRICT])

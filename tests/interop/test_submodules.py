@@ -52,7 +52,7 @@ def user(request: pytest.FixtureRequest, tmp_path: Path) -> Person:
 
 
 def url(served: Served, carried: Carried | None, path: str = "project.git") -> str:
-    pin = "" if carried is None else f"{carried.about.repository_id}@"
+    pin = "" if carried is None else f"{carried.info.repository_id}@"
     return f"gittorrent://{pin}{served.git.removeprefix('git://')}/{path}"
 
 
@@ -78,7 +78,7 @@ def test_an_id_that_was_written_down_counts_in_a_submodule_too(
 ) -> None:
     user.git("clone", url(node, pair.project), "c").ok()
     clone = user.root / "c"
-    other = pair.library.about.repository_id
+    other = pair.library.info.repository_id
     wrong = f"gittorrent://{other}@{node.git.removeprefix('git://')}/project.git"
     user.git("config", "-f", ".gitmodules", "submodule.parts/lib.url", wrong, cwd=clone).ok()
     done = user.git("submodule", "update", "--init", cwd=clone)

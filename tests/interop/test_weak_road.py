@@ -146,7 +146,7 @@ def test_a_mirror_is_not_poisoned_later(
 def make_origin_again(carried: Carried, target: Path, key: Signer) -> None:
     """Let a copy of the project be published with more in it, as its owner would."""
     copy = nodes.copy_as_mirror(carried, target, "")
-    copy.set_about(nodes.replace(copy.about, role="origin"))
+    copy.set_about(nodes.replace(copy.info, role="origin"))
     main = gitcmd.text(target, "rev-parse", "refs/heads/main")
     gitcmd.git(target, "update-ref", "refs/heads/new", main)
     nodes.add_commit(target, "refs/heads/new", "first of new", b"1")
@@ -406,7 +406,7 @@ def test_an_ssh_mirror_of_the_policy_comes_last(
         person.git("ls-remote", url_at(first.at)).ok()
         with contextlib.closing(nodes.Database(person.node / "node.sqlite")) as database:
             told = RememberedMirror("ssh://git@mirror.example.org:99/p.git", AddressClass.PUBLIC)
-            database.remember_mirrors(bare.about.repository_id, [told], 1)
+            database.remember_mirrors(bare.info.repository_id, [told], 1)
         person.git("clone", "--mirror", url_at(first.at), "c").ok()
     assert is_whole(person.root / "c", bare)
     (said,) = asked.read_text().splitlines()

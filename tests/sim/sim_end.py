@@ -121,8 +121,8 @@ class End:
         node = self.node
         size = node.shape.size_of(part)
         node.given_bytes += size
-        if node.revealer is not None:
-            node.revealer.sent(self.key, part)
+        if node.super_seeder is not None:
+            node.super_seeder.sent(self.key, part)
         node.slots.sent(size, node.clock.now)
         node.begin(node.slots.done(self.key, node.clock.now))
         self.pump()

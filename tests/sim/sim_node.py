@@ -25,11 +25,11 @@ from sim_network import Clock, Link, Network
 from gittorrent.swarm import events as ev
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.download import Download
-from gittorrent.swarm.introductions import Introductions
-from gittorrent.swarm.reveal import SMALLEST_PACK, Revealer
+from gittorrent.swarm.have_scheduler import HaveScheduler
+from gittorrent.swarm.peer_exchange import PeerExchange
 from gittorrent.swarm.settings import Settings
 from gittorrent.swarm.slots import Slots
-from gittorrent.swarm.telling import Telling
+from gittorrent.swarm.super_seeder import SMALLEST_PACK, SuperSeeder
 from gittorrent.wire import messages as msg
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.reelname import PackShape
@@ -116,11 +116,11 @@ class Node:
         self._draw = draw
         self._asked_again = 0.0
         self._told_origin = 0
-        self.telling = Telling()
+        self.have_scheduler = HaveScheduler()
         self._slots_at: float | None = None
-        self.introductions = Introductions(draw.randrange) if introduces else None
+        self.peer_exchange = PeerExchange(draw.randrange) if introduces else None
         shows_some = introduces and shape.parts >= SMALLEST_PACK
-        self.revealer = Revealer(shape.parts) if shows_some else None
+        self.super_seeder = SuperSeeder(shape.parts) if shows_some else None
         self.download: Download | None = None
         if not whole and conduct is Conduct.HONEST:
             self.download = Download(
@@ -174,8 +174,8 @@ class Node:
         self.ends[end.key] = end
         if not end.caller:
             end.say(msg.Ready(msg.VERSION, f"n{self.number}"))
-            if self.introductions is not None:
-                self.introductions.joined(end.key)
+            if self.peer_exchange is not None:
+                self.peer_exchange.joined(end.key)
 
     def hang_up(self, end: End) -> None:
         """End a connection; both sides notice after the latency."""
@@ -194,11 +194,11 @@ class Node:
         end.open = False
         end.out.close()
         del self.ends[end.key]
-        if self.introductions is not None:
-            self.introductions.left(end.key)
-        if self.revealer is not None:
-            self.revealer.left(end.key)
-        self.telling.left(end.key)
+        if self.peer_exchange is not None:
+            self.peer_exchange.left(end.key)
+        if self.super_seeder is not None:
+            self.super_seeder.left(end.key)
+        self.have_scheduler.left(end.key)
         self.begin(self.slots.done(end.key, self.clock.now))
         if end.joined and self.alive:
             self._handle(ev.PeerLost(end.key, "gone"))
@@ -224,7 +224,7 @@ class Node:
         if self.download is None or not self.count:
             return
         offer = self.offer()
-        for key in self.telling.due(self.download.have, self.slots.line, self.clock.now):
+        for key in self.have_scheduler.due(self.download.have, self.slots.line, self.clock.now):
             self.ends[key].say(offer)
         if self.count > self._told_origin:
             self._told_origin = self.count
@@ -233,10 +233,10 @@ class Node:
                     end.say(offer)
 
     def _show(self, now: float) -> None:
-        if self.revealer is None:
+        if self.super_seeder is None:
             return
         for end in self.ends.values():
-            changed = self.revealer.changed(end.key, now)
+            changed = self.super_seeder.changed(end.key, now)
             if changed is not False:
                 end.say(self._shown(changed))
 
@@ -252,7 +252,7 @@ class Node:
 
     def _say_where(self) -> None:
         for end in self.ends.values():
-            if end.other.node.introductions is not None:
+            if end.other.node.peer_exchange is not None:
                 self._say_where_to(end)
 
     def _say_where_to(self, end: End) -> None:
@@ -265,9 +265,9 @@ class Node:
 
     def introduce(self, end: End, url: str | None) -> None:
         """Tell of each other those who should know."""
-        if self.introductions is None or not end.open:
+        if self.peer_exchange is None or not end.open:
             return
-        for made in self.introductions.listens(end.key, url):
+        for made in self.peer_exchange.listens(end.key, url):
             target = self.ends.get(made.to)
             if target is not None:
                 target.say(msg.Try(MirrorEntry(made.url, 3600, MirrorState.PARTIAL)))
@@ -280,12 +280,12 @@ class Node:
             case msg.HaveBundle():
                 self._take_claim(end, message)
             case msg.FetchParts():
-                if self.revealer is not None:
-                    self.revealer.asked(end.key, message.first, message.last)
+                if self.super_seeder is not None:
+                    self.super_seeder.asked(end.key, message.first, message.last)
                 self._take_question(end, message)
             case msg.CancelParts():
-                if self.revealer is not None:
-                    self.revealer.cancelled(end.key, message.first, message.last)
+                if self.super_seeder is not None:
+                    self.super_seeder.cancelled(end.key, message.first, message.last)
                 for _, cancelled in end.answers:
                     cancelled.update(message.indices)
             case msg.MissingParts():
@@ -296,7 +296,7 @@ class Node:
                 end.say(msg.WantBundle(REEL))
                 if not self.is_origin:
                     self._say_what(end)
-                    if end.other.node.introductions is not None:
+                    if end.other.node.peer_exchange is not None:
                         self._say_where_to(end)
             case msg.WantBundle():
                 self._take_want(end)
@@ -307,13 +307,13 @@ class Node:
 
     @property
     def is_origin(self) -> bool:
-        return self.introductions is not None
+        return self.peer_exchange is not None
 
     def _take_want(self, end: End) -> None:
-        if self.revealer is not None:
+        if self.super_seeder is not None:
             now = self.clock.now
-            self.revealer.joined(end.key, now)
-            changed = self.revealer.changed(end.key, now)
+            self.super_seeder.joined(end.key, now)
+            changed = self.super_seeder.changed(end.key, now)
             end.say(self._shown(None if changed is False else changed))
         else:
             self._say_what(end)
@@ -323,16 +323,16 @@ class Node:
         """Tell a new neighbour what is here."""
         end.say(self.offer())
         if self.download is not None and not end.other.node.is_origin:
-            self.telling.joined(end.key, self.download.have, self.clock.now)
+            self.have_scheduler.joined(end.key, self.download.have, self.clock.now)
 
     def _take_claim(self, end: End, message: msg.HaveBundle) -> None:
         claim = None
         if isinstance(message.parts, bytes):
             claim = PartSet(self.shape.parts, message.parts)
-        if self.revealer is not None:
+        if self.super_seeder is not None:
             had = PartSet.full(self.shape.parts) if claim is None else claim
-            self.revealer.has(end.key, had, self.clock.now)
-        self.telling.has(end.key, PartSet.full(self.shape.parts) if claim is None else claim)
+            self.super_seeder.has(end.key, had, self.clock.now)
+        self.have_scheduler.has(end.key, PartSet.full(self.shape.parts) if claim is None else claim)
         if self.download is None or self.download.finished:
             return
         if end.joined:
@@ -350,7 +350,7 @@ class Node:
 
     def _take_try(self, end: End, message: msg.Try) -> None:
         url = message.entry.url
-        if self.introductions is not None:
+        if self.peer_exchange is not None:
             self.introduce(end, url)
         elif url not in self.known and len(self.ends) < MOST_NEIGHBOURS:
             self.known.add(url)

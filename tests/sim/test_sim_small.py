@@ -10,7 +10,7 @@ import statistics
 import pytest
 from sim_swarm import Report, flash_crowd
 
-from gittorrent.swarm.reveal import SMALLEST_PACK, Revealer
+from gittorrent.swarm.super_seeder import SMALLEST_PACK, SuperSeeder
 
 PART = 256 << 10
 SEEDS = range(1, 9)
@@ -23,7 +23,7 @@ def runs(peers: int, parts: int, rate: float, *, steered: bool) -> list[Report]:
         made = flash_crowd(peers, parts, seed, part_size=PART, rate=rate)
         for node in made.nodes:
             if node.is_origin:
-                node.revealer = Revealer(parts) if steered else None
+                node.super_seeder = SuperSeeder(parts) if steered else None
         reports.append(made.run(100 * made.bound() + 60))
         assert reports[-1].unfinished == (), f"{reports[-1]}"
     return reports
@@ -62,4 +62,4 @@ def test_smaller_packs_are_shown_to_all() -> None:
     for parts, expected in ((SMALLEST_PACK - 1, False), (SMALLEST_PACK, True)):
         made = flash_crowd(5, parts, 1, part_size=PART)
         (origin,) = [node for node in made.nodes if node.is_origin]
-        assert (origin.revealer is not None) is expected
+        assert (origin.super_seeder is not None) is expected

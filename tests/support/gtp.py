@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gittorrent.gtp.metainfo import Metainfo, MetainfoSpec, parse_metainfo, write_metainfo
-from gittorrent.gtp.node.authoring import AuthorOf, make_metainfo
+from gittorrent.gtp.node.authoring import ReferenceAuthor, make_metainfo
 from gittorrent.gtp.node.daemon import GtpNode
 from gittorrent.gtp.node.session import Clone, CloneOptions, open_seed
 from gittorrent.gtp.node.swarm import Swarm
@@ -61,7 +61,7 @@ def metainfo_for(
     time: int = TIME,
 ) -> Metainfo:
     """Make the metainfo of a repository."""
-    author = AuthorOf(PERSON, time, signer if profile is RFC else None)
+    author = ReferenceAuthor(PERSON, time, signer if profile is RFC else None)
     return parse_metainfo(make_metainfo(path, author, profile, trackers=trackers))
 
 
@@ -106,13 +106,16 @@ async def leech(
     *peers: tuple[str, int],
     block_size: int = 0,
     bare: bool = True,
-    patience: float = 30.0,
+    client_timeouts: float = 30.0,
     allow_unverified: bool = False,
 ) -> Running:
     """Start a node that clones; await ``running.clone.run``."""
     node = GtpNode(("127.0.0.1", 0))
     options = CloneOptions(
-        bare=bare, block_size=block_size, patience=patience, allow_unverified=allow_unverified
+        bare=bare,
+        block_size=block_size,
+        client_timeouts=client_timeouts,
+        allow_unverified=allow_unverified,
     )
     clone = Clone(node, metainfo, path, options)
     node.add(clone.swarm, peers)

@@ -16,23 +16,23 @@ from msgspec.structs import replace
 from gittorrent.ids import ManifestId
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.catalogue import Served as ServedRepository
-from gittorrent.node.shelf import RepositoryShelf
+from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import Carried
 from gittorrent.store.home import Home
-from gittorrent.transfer.shelf import ServedPack
+from gittorrent.transfer.content_source import ServedPack
 from gittorrent.wire.messages import ALL, HaveBundle
 from gittorrent.wire.reelname import ReelName
 from support import nodes
 
 
-class LacksEverything(RepositoryShelf):
+class LacksEverything(RepositoryContent):
     """Claims every part and has none."""
 
     def pack(self, manifest: ManifestId) -> ServedPack | None:
         return None
 
 
-class WrongBytes(RepositoryShelf):
+class WrongBytes(RepositoryContent):
     """Sends other bytes than the manifest names."""
 
     def pack(self, manifest: ManifestId) -> ServedPack | None:
@@ -45,7 +45,7 @@ class WrongBytes(RepositoryShelf):
         return replace(found, path=spoilt)
 
 
-class ClosesMidPart(RepositoryShelf):
+class ClosesMidPart(RepositoryContent):
     """Has a pack file that ends in the middle of the first part."""
 
     def pack(self, manifest: ManifestId) -> ServedPack | None:
@@ -58,7 +58,7 @@ class ClosesMidPart(RepositoryShelf):
         return replace(found, path=short)
 
 
-class HugeManifest(RepositoryShelf):
+class HugeManifest(RepositoryContent):
     """Names a reel that nobody made and sends megabytes of nothing for its manifest."""
 
     def offers(self, reel: ReelName) -> list[HaveBundle]:
@@ -68,7 +68,7 @@ class HugeManifest(RepositoryShelf):
         return b"x" * (48 << 20)
 
 
-class FalseOffers(RepositoryShelf):
+class FalseOffers(RepositoryContent):
     """Offers reels that are too good to be true: one byte from nothing to the newest push."""
 
     def offers(self, reel: ReelName) -> list[HaveBundle]:
@@ -82,7 +82,7 @@ class FalseOffers(RepositoryShelf):
         return None
 
 
-class Silent(RepositoryShelf):
+class Silent(RepositoryContent):
     """Names its reels and never answers another question: it sends one byte and no more."""
 
     def pack(self, manifest: ManifestId) -> ServedPack | None:
@@ -93,17 +93,17 @@ class Silent(RepositoryShelf):
 class LyingCatalogue(Catalogue):
     """Serves repositories with another shelf than they have."""
 
-    shelf: type[RepositoryShelf] = RepositoryShelf
+    content: type[RepositoryContent] = RepositoryContent
 
     def find(self, path: bytes) -> ServedRepository | None:
         found = super().find(path)
-        return None if found is None else replace(found, shelf=self.shelf(found.carried))
+        return None if found is None else replace(found, content=self.content(found.carried))
 
 
 @contextlib.contextmanager
-def lying(carried: Carried, home: Home, shelf: type[RepositoryShelf]) -> Iterator[nodes.Served]:
+def lying(carried: Carried, home: Home, content: type[RepositoryContent]) -> Iterator[nodes.Served]:
     """Run a node that serves ``carried`` with a shelf of another kind."""
-    kind = type("Lies", (LyingCatalogue,), {"shelf": shelf})
+    kind = type("Lies", (LyingCatalogue,), {"content": content})
     with nodes.serving(carried, home=home, catalogue=kind) as served:
         yield served
 

@@ -50,7 +50,7 @@ class Stage:
     @property
     def url(self) -> str:
         place = self.served.git.removeprefix("git://")
-        return f"gittorrent://{self.origin.about.repository_id}@{place}/project.git"
+        return f"gittorrent://{self.origin.info.repository_id}@{place}/project.git"
 
     def mortal(self, name: str) -> Mortal:
         return Mortal(somebody(self.root / name), self.draw)
@@ -68,14 +68,14 @@ def _finish(mortal: Mortal, *repositories: Path, rooms: bool = True) -> Callable
 
     Temporary rooms go when another is made, which not every last run has to do (``rooms``).
     """
-    before = killing.litter(mortal.person, *repositories)
+    before = killing.stale(mortal.person, *repositories)
     killing.grow_old(before)
     if not rooms:
         before -= {path for path in before if mortal.person.root / "tmp" in path.parents}
 
     def check() -> None:
         killing.wait_for_background(mortal.person)
-        left = before & killing.litter(mortal.person, *repositories)
+        left = before & killing.stale(mortal.person, *repositories)
         assert not left, sorted(map(str, left))
 
     return check
@@ -306,7 +306,7 @@ def swarm(stage: Stage) -> Iterator[str]:
     owner = somebody(stage.root / "owner")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    url = f"gittorrent://{stage.origin.about.repository_id}@127.0.0.1:{port}/project.git"
+    url = f"gittorrent://{stage.origin.info.repository_id}@127.0.0.1:{port}/project.git"
     words = ["git", "clone", "-q", "--mirror", url, "c"]
     people = [stage.mortal(f"cloner{number}") for number in range(4)]
     running: dict[int, Running] = {}

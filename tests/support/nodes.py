@@ -27,7 +27,7 @@ from gittorrent.repository.publish import Author, Publisher
 from gittorrent.signing.keys import Signer, make_ssh_key
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.store.home import Home
-from gittorrent.transfer.waits import WAITS, Waits
+from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 from gittorrent.wire import pktline
 from gittorrent.wire.mirrorlist import MirrorState
 from support import gitcmd
@@ -79,7 +79,7 @@ def copy_as_mirror(carried: Carried, target: Path, source: str) -> Carried:
     """Return a copy of a carried repository that says it mirrors ``source``."""
     shutil.copytree(carried.layout.git_dir, target)
     copy = Carried(target, carried.object_format)
-    copy.set_about(replace(carried.about, role=MIRROR, source=source))
+    copy.set_about(replace(carried.info, role=MIRROR, source=source))
     return copy
 
 
@@ -89,7 +89,7 @@ def list_mirrors(home: Home, carried: Carried, *urls: str) -> None:
     now = int(time.time())
     for number, url in enumerate(urls):
         row = MirrorRow(url, MirrorState.CURRENT, f"10.0.0.{number}", now, now + 3600, 1)
-        database.list_mirror(carried.about.repository_id, row)
+        database.list_mirror(carried.info.repository_id, row)
     database.close()
 
 
@@ -129,7 +129,7 @@ def serving(
     options: Options = LOOPBACK,
     with_database: bool = True,
     catalogue: Callable[..., Catalogue] = Catalogue,
-    waits: Waits = WAITS,
+    server_timeouts: ServerTimeouts = WAITS,
 ) -> Iterator[Served]:
     """Run a node while the block runs; ``catalogue`` makes what it looks repositories up in."""
     loop = asyncio.new_event_loop()
@@ -138,7 +138,7 @@ def serving(
 
     async def start() -> tuple[Node, Database | None]:
         database = Database(home.database) if with_database else None
-        node = Node(catalogue(repositories), database, home, options, waits)
+        node = Node(catalogue(repositories), database, home, options, server_timeouts)
         await node.start()
         return node, database
 

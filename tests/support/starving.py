@@ -15,12 +15,12 @@ from enum import Enum
 from msgspec.structs import replace
 
 from gittorrent.ids import PushId
-from gittorrent.transfer.patience import Patience
+from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.wire import pktline
 from gittorrent.wire.urls import Endpoint
 from support.logs import MAIN, Writer, oid
 
-QUICK = Patience(look_up=5.0, connect=5.0, answer=0.3, notice=0.3)
+QUICK = ClientTimeouts(look_up=5.0, connect=5.0, answer=0.3, notice=0.3)
 """Times short enough for a test, with what needs no answer of a liar left as it is."""
 
 PACE = 0.01

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gittorrent.push import object as push_object
-from gittorrent.transfer import flood
+from gittorrent.transfer import unsolicited
 from gittorrent.trust.signature import MAX_SIGNATURE
 from gittorrent.trust.signed_policy import MAX_CERTIFICATES, MAX_CERTIFICATES_SIZE, MAX_SIGNATURES
 from gittorrent.wire import limits
@@ -71,7 +71,7 @@ def _mirrorsync() -> dict[str, str]:
         (
             "lines that answer no question and are no offers asked for; "
             "each KiB of a line counts as one more"
-        ): f"{flood.LINES_AT_ONCE:,} at once and {flood.LINES_PER_SECOND:,.0f} a second",
+        ): f"{unsolicited.LINES_AT_ONCE:,} at once and {unsolicited.LINES_PER_SECOND:,.0f} a second",
     }
 
 

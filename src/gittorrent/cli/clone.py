@@ -12,7 +12,7 @@ import click
 
 from gittorrent.cli.clone_options import sort_words
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
-from gittorrent.durable import room
+from gittorrent.durable import temporary_directory
 from gittorrent.git.runner import executable
 from gittorrent.interruptions import PROCESS
 from gittorrent.terminal import STATUS_VARIABLE
@@ -89,7 +89,7 @@ def clone(
     words = [executable(), *(word for each in once for word in ("-c", each)), "clone"]
     if allow_unverified:
         words += ["-c", "gittorrent.allowUnverified=true"]
-    with room("clone") as folder:
+    with temporary_directory("clone") as folder:
         status = folder / "status"
         status.touch()
         environ = {**os.environ, STATUS_VARIABLE: str(status), "PATH": _path()}

@@ -15,7 +15,7 @@ from gittorrent.printable import paragraph
 
 if TYPE_CHECKING:
     from gittorrent.gtp.metainfo import Metainfo
-    from gittorrent.gtp.node.authoring import AuthorOf
+    from gittorrent.gtp.node.authoring import ReferenceAuthor
 
 profile_option = click.option(
     "--profile",
@@ -148,13 +148,13 @@ def read_metainfo(file: Path, profile: str | None = None) -> Metainfo:
         raise UsageError(f"{file}: {error}", hint=error.hint) from error
 
 
-def author_of(repo: Path, key: str | None, *, signs: bool) -> AuthorOf:
+def author_of(repo: Path, key: str | None, *, signs: bool) -> ReferenceAuthor:
     """Return whose name and key go into reference objects of a repository."""
     from gittorrent.git.repository import read_config
-    from gittorrent.gtp.node.authoring import AuthorOf
+    from gittorrent.gtp.node.authoring import ReferenceAuthor
     from gittorrent.signing.keys import resolve_signer
 
     config = read_config(repo)
     name, email = config.get("user.name", "gittorrent"), config.get("user.email", "gtp@localhost")
     person = f"{name} <{email}>".encode("utf-8", "surrogateescape")
-    return AuthorOf(person, int(time.time()), resolve_signer(key, config) if signs else None)
+    return ReferenceAuthor(person, int(time.time()), resolve_signer(key, config) if signs else None)

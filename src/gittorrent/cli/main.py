@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from gittorrent import __version__
-from gittorrent.errors import GitTorrentError, own_trouble
+from gittorrent.errors import GitTorrentError, local_error
 from gittorrent.interruptions import PROCESS
 from gittorrent.terminal import complain, screen_streams
 
@@ -114,7 +114,7 @@ def main() -> NoReturn:
     except GitTorrentError as error:
         _fail(error)
     except OSError as error:
-        trouble = own_trouble(error)
+        trouble = local_error(error)
         if trouble is None:
             raise
         _fail(trouble)

@@ -20,7 +20,7 @@ from gittorrent.store.home import open_home
 from gittorrent.terminal import TerminalReporter
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.mirroring import Mirroring
-from gittorrent.transfer.neighbours import Sharing
+from gittorrent.transfer.peer_manager import Sharing
 from gittorrent.transfer.settings import read_settings
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ async def _mirror(
         try:
             done = await mirroring.update(name)
         except GitTorrentError as error:
-            waits = isinstance(error, UnreachableError) and mirroring.is_carried
-            if once or (first and not waits):
+            server_timeouts = isinstance(error, UnreachableError) and mirroring.is_carried
+            if once or (first and not server_timeouts):
                 raise
             first, failed = False, True
             reporter.note(f"{error}; trying again every {interval:.0f} seconds")

@@ -146,7 +146,7 @@ def _bare_copy(
         Git(found.git_dir).run("config", "--local", "gittorrent.copy", str(path))
     if is_new:
         say(f"{found.git_dir.parent} is published through the bare copy {path}")
-    wanted = (*PUBLISHED, *(carried.about.patterns if carried.is_carried else ()), *patterns)
+    wanted = (*PUBLISHED, *(carried.info.patterns if carried.is_carried else ()), *patterns)
     copy_refs_from(Git(path), found.git_dir, list(dict.fromkeys(wanted)))
     branch, shown = head_target(Git(found.git_dir)), head_target(Git(path))
     # Later on a checked out topic is no default branch; but a branch that is gone is none either.

@@ -133,5 +133,5 @@ def _is_path(text: str) -> bool:
 def _carries(path: Path) -> bool:
     """Tell whether a directory is a repository that was published or mirrored here."""
     with contextlib.suppress(NotARepositoryError):
-        return Layout(find_repository(path).git_dir).about.exists()
+        return Layout(find_repository(path).git_dir).info.exists()
     return False

@@ -25,7 +25,7 @@ from gittorrent.git.remotes import remote_urls, url_of
 from gittorrent.git.repository import find_repository, read_config, require_complete
 from gittorrent.git.runner import Git
 from gittorrent.interruptions import PROCESS, run
-from gittorrent.node.shelf import RepositoryShelf
+from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
@@ -34,8 +34,8 @@ from gittorrent.transfer.context import Context
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import SCHEME, LocationError, parse_location
-from gittorrent.transfer.prepared import why_not
 from gittorrent.transfer.preparing import Preparer
+from gittorrent.transfer.seedable import why_not
 from gittorrent.transfer.seeding import Seed
 from gittorrent.transfer.settings import read_settings
 from gittorrent.wire.control import Keep
@@ -43,7 +43,7 @@ from gittorrent.wire.control import Keep
 if TYPE_CHECKING:
     from gittorrent.store.home import Home
     from gittorrent.transfer.location import Location
-    from gittorrent.transfer.prepared import Prepared
+    from gittorrent.transfer.seedable import SeedableReels
 
 
 @click.command()
@@ -121,7 +121,7 @@ def seed(
             request = _hand_over_request(found.git_dir, prepared, location, seconds or 0)
             granted = run(_hand_over(request, home, reporter))
             if as_json:
-                click.echo(json.dumps({**_about(prepared), "seconds": granted}))
+                click.echo(json.dumps({**_info(prepared), "seconds": granted}))
             elif not quiet:
                 kept = f" for {granted} s" if granted else ", which it carries, as long as it runs"
                 click.echo(f"the node seeds {prepared.name}{kept}")
@@ -151,28 +151,28 @@ class _Running:
         self._seed: Seed | None = None
 
     async def seed(
-        self, prepared: Prepared, limits: Limits, port: int, seconds: int | None
+        self, prepared: SeedableReels, limits: Limits, port: int, seconds: int | None
     ) -> None:
         """Give what is prepared, and follow the mirror, until interrupted or the time is up."""
         carried = self._preparer.carried
-        shelf, note = RepositoryShelf(carried), self._reporter.note
-        self._seed = Seed(shelf, carried, lambda: self._preparer.mirror, limits, note=note)
+        content, note = RepositoryContent(carried), self._reporter.note
+        self._seed = Seed(content, carried, lambda: self._preparer.mirror, limits, note=note)
         self._port = self._seed.listen(port)
         self._show(prepared)
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._seed.run(self._preparer.follow(self._show_again))
 
-    def _show_again(self, prepared: Prepared) -> None:
+    def _show_again(self, prepared: SeedableReels) -> None:
         """Tell of what has changed: to whoever introduces us what is new, to the user all."""
         assert self._seed is not None
         if prepared.built:
             self._seed.tell_offers()
         self._show(prepared)
 
-    def _show(self, prepared: Prepared) -> None:
+    def _show(self, prepared: SeedableReels) -> None:
         if self._as_json:
-            click.echo(json.dumps({**_about(prepared), "port": self._port}))
+            click.echo(json.dumps({**_info(prepared), "port": self._port}))
         elif not self._quiet:
             click.echo(
                 f"seeding {prepared.name}: {count(len(prepared.held), 'reel')} held,"
@@ -183,7 +183,7 @@ class _Running:
                 self._reporter.note(words)
 
 
-def _about(prepared: Prepared) -> dict[str, object]:
+def _info(prepared: SeedableReels) -> dict[str, object]:
     """Return what a clone can give, for programs."""
     return {
         "repository_id": prepared.repository_id,
@@ -201,7 +201,9 @@ def _about(prepared: Prepared) -> dict[str, object]:
     }
 
 
-def _hand_over_request(git_dir: Path, found: Prepared, location: Location, seconds: int) -> Keep:
+def _hand_over_request(
+    git_dir: Path, found: SeedableReels, location: Location, seconds: int
+) -> Keep:
     url = location.pinned_url(found.repository_id)
     return Keep(seconds, found.repository_id, url, os.fsencode(git_dir))
 

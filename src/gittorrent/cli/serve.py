@@ -15,10 +15,10 @@ from gittorrent.git.repository import find_repository
 from gittorrent.git.runner import Git, GitError
 from gittorrent.interruptions import PROCESS, run
 from gittorrent.node import events
-from gittorrent.node.caching import KEEP_SECONDS, KeepOptions
 from gittorrent.node.catalogue import Catalogue, catalogue_of_database, catalogue_of_paths
 from gittorrent.node.connections import allow_open_files
 from gittorrent.node.git_turns import PROCESSES
+from gittorrent.node.local_clones import KEEP_SECONDS, KeepOptions
 from gittorrent.node.node import Node, Options
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
@@ -167,7 +167,7 @@ async def _serve(
 
 def _show(node: Node, catalogue: Catalogue, *, as_json: bool) -> None:
     """Print where the node listens and what it serves."""
-    served = [(entry.path, entry.carried.about.repository_id) for entry in catalogue]
+    served = [(entry.path, entry.carried.info.repository_id) for entry in catalogue]
     if as_json:
         value = {
             "listening": node.addresses,

@@ -80,44 +80,46 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _show_node(process: dict[str, Any]) -> None:
-    talks = process["conversations"]
-    rate = sum(talk["rate"] for talk in talks)
+    session_table = process["conversations"]
+    rate = sum(session_stats["rate"] for session_stats in session_table)
     click.echo(
         f"node {process['pid']} at {', '.join(process['listening'])}:"
         f" {count(process['callers'], 'caller')}, sending {show_bytes(rate)}/s"
     )
-    if talks:
+    if session_table:
         click.echo("")
         print_table(
             ("PEER", "REPOSITORY", "SENT", "RATE", "PARTS", "FOR", "STATE"),
             [
                 (
-                    talk["peer"],
-                    talk["repository"],
-                    show_bytes(talk["sent"]),
-                    f"{show_bytes(talk['rate'])}/s",
-                    str(talk["parts"]),
-                    show_duration(talk["seconds"]),
-                    _state(talk),
+                    session_stats["peer"],
+                    session_stats["repository"],
+                    show_bytes(session_stats["sent"]),
+                    f"{show_bytes(session_stats['rate'])}/s",
+                    str(session_stats["parts"]),
+                    show_duration(session_stats["seconds"]),
+                    _state(session_stats),
                 )
-                for talk in talks
+                for session_stats in session_table
             ],
         )
-    if process["talks"] > len(talks):
-        click.echo(f"... and {process['talks'] - len(talks)} more")
+    if process["talks"] > len(session_table):
+        click.echo(f"... and {process['talks'] - len(session_table)} more")
     if process["ended"]:
         click.echo("\nended in the last minute")
         print_table(
             ("PEER", "REPOSITORY", "SENT", "PARTS", "REASON"),
             [
                 (
-                    talk["peer"],
-                    talk["repository"],
-                    show_bytes(talk["sent"]),
-                    str(talk["parts"]),
-                    f"at fault: {talk['reason']}" if talk["at_fault"] else talk["reason"],
+                    session_stats["peer"],
+                    session_stats["repository"],
+                    show_bytes(session_stats["sent"]),
+                    str(session_stats["parts"]),
+                    f"at fault: {session_stats['reason']}"
+                    if session_stats["at_fault"]
+                    else session_stats["reason"],
                 )
-                for talk in process["ended"]
+                for session_stats in process["ended"]
             ],
         )
     if process["cache"]:
@@ -136,11 +138,11 @@ def _show_node(process: dict[str, Any]) -> None:
         )
 
 
-def _state(talk: dict[str, Any]) -> str:
+def _state(session_stats: dict[str, Any]) -> str:
     """Say what a conversation does: who asks for parts is sent one, or waits for its turn."""
-    if talk["choked"]:
+    if session_stats["choked"]:
         return "waits for its turn"
-    return "is sent parts" if talk["waiting"] else "asks for nothing"
+    return "is sent parts" if session_stats["waiting"] else "asks for nothing"
 
 
 def _show_download(process: dict[str, Any]) -> None:

@@ -76,7 +76,7 @@ def trusted(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return environ
 
 
-def sealed(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+def isolated(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for git that must not read anybody's configuration."""
     environ = _base(_PASSED_ON)
     environ["GIT_CONFIG_NOSYSTEM"] = "1"
@@ -96,7 +96,7 @@ def strangers(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     Nothing of the user's goes there: no configuration, no credentials asked for or found, and no
     proxy, which would look up the name of the host anew.
     """
-    environ = sealed()
+    environ = isolated()
     for name in list(environ):
         if name.lower().endswith("_proxy"):
             del environ[name]

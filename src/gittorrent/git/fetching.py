@@ -119,7 +119,7 @@ _SWITCHES = {
 
 
 def fetch_pack(
-    room: Path,
+    staging: Path,
     source: FetchSource,
     wants: Iterable[Oid],
     options: FetchOptions,
@@ -130,7 +130,7 @@ def fetch_pack(
     """Fetch objects over git:// or ssh into a scratch repository.
 
     Args:
-        room: the scratch repository; the refs of those it borrows from take part in negotiation.
+        staging: the scratch repository; the refs of those it borrows from take part in negotiation.
         source: the mirror.
         wants: ids to fetch with all they reach.
         options: how.
@@ -140,7 +140,7 @@ def fetch_pack(
     Raises:
         FetchFailedError: the mirror did not give them; says what git said.
     """
-    words = [*_git(source, fsck), f"--git-dir={room}", "fetch-pack", "--stdin"]
+    words = [*_git(source, fsck), f"--git-dir={staging}", "fetch-pack", "--stdin"]
     for name, form in _FLAGS.items():
         words += [form.format(value) for value in options.settings.get(name, [])]
     words += [switch for name, switch in _SWITCHES.items() if options.has(name)]
@@ -150,7 +150,7 @@ def fetch_pack(
 
 
 def fetch_over_http(
-    room: Path,
+    staging: Path,
     source: FetchSource,
     wants: Iterable[tuple[Oid, str]],
     options: FetchOptions,
@@ -161,7 +161,7 @@ def fetch_over_http(
     """Fetch objects over HTTP into a scratch repository, by git's own helper.
 
     Args:
-        room: the scratch repository.
+        staging: the scratch repository.
         source: the mirror.
         wants: id and name of each ref to fetch.
         options: how.
@@ -179,7 +179,7 @@ def fetch_over_http(
     lines.append("list")
     lines += [f"fetch {oid} {name}" for oid, name in wants]
     body = "".join(f"{line}\n" for line in lines) + "\n\n"
-    environ = {**_environ(source), "GIT_DIR": str(room)}
+    environ = {**_environ(source), "GIT_DIR": str(staging)}
     _judge(source, guarded, guarded.run(words, body.encode("utf-8", "surrogateescape"), environ))
 
 

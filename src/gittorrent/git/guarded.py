@@ -109,14 +109,14 @@ class Guarded:
     """One git under guard.
 
     Args:
-        room: the scratch repository it writes into.
+        staging: the scratch repository it writes into.
         bounds: what it may cost.
         hear: told what it says on standard error, as it comes.
     """
 
-    def __init__(self, room: Path, bounds: Bounds, hear: Callable[[bytes], None]) -> None:
+    def __init__(self, staging: Path, bounds: Bounds, hear: Callable[[bytes], None]) -> None:
         self.bounds = bounds
-        self._room = room
+        self._staging = staging
         self._hear = hear
         self._said = bytearray()
 
@@ -134,7 +134,7 @@ class Guarded:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=environ,
-            cwd=self._room,
+            cwd=self._staging,
         )
         # Between two looks much may arrive; this holds for each file at any time.
         limit = self.bounds.max_bytes + _CHUNK
@@ -159,7 +159,7 @@ class Guarded:
         A `Stopper` is not told of it: it would end git alone, and an indexer that git has started
         goes on for minutes, with our pipe in its hands.
         """
-        watch = _Watch(process.pid, self._room, self.bounds)
+        watch = _Watch(process.pid, self._staging, self.bounds)
         left = memoryview(stdin)
         with selectors.DefaultSelector() as selector:
             assert process.stdin is not None
@@ -202,10 +202,10 @@ class Guarded:
 class _Watch:
     """Looks at what a process has come to, at most every `LOOK_SECONDS`, and whether to stop."""
 
-    def __init__(self, pid: int, room: Path, bounds: Bounds) -> None:
+    def __init__(self, pid: int, staging: Path, bounds: Bounds) -> None:
         self._stopper = stopper_of_thread()
         self._pid = pid
-        self._room = room
+        self._staging = staging
         self._bounds = bounds
         self._looked = 0.0
         self._since = time.monotonic()
@@ -219,7 +219,7 @@ class _Watch:
         if now - self._looked < LOOK_SECONDS:
             return None
         self._looked = now
-        size = _size(self._room / "objects")
+        size = _size(self._staging / "objects")
         if size > self._bounds.max_bytes:
             return Broken.TOO_LARGE
         indexing = 0.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import room
+from gittorrent.durable import temporary_directory
 from gittorrent.ids import Oid
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def hash_objects(git: Git, kind: str, contents: Sequence[bytes], *, write: bool)
     if not contents:
         return []
     options = ["-w"] if write else []
-    with room("hash") as folder:
+    with temporary_directory("hash") as folder:
         paths = []
         for number, content in enumerate(contents):
             path = folder / str(number)

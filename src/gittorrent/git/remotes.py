@@ -20,7 +20,7 @@ def url_of(git_dir: Path, named: str) -> str:
     Raises:
         GitError: git could not be asked.
     """
-    git = Git(git_dir, sealed=False, variables=environment.one_off_settings())
+    git = Git(git_dir, isolated=False, variables=environment.one_off_settings())
     said = git.run("ls-remote", "--get-url", "--", named)
     return said.decode("utf-8", "surrogateescape").removesuffix("\n")
 
@@ -42,6 +42,6 @@ def remote_urls(git_dir: Path) -> dict[str, str]:
 
 def fetched_by(git_dir: Path, remote: str) -> list[str]:
     """Return the refspecs that git fetches by default from a remote."""
-    git = Git(git_dir, sealed=False, variables=environment.one_off_settings())
+    git = Git(git_dir, isolated=False, variables=environment.one_off_settings())
     said = git.attempt("config", "--null", "--get-all", f"remote.{remote}.fetch").stdout
     return [each for each in said.decode("utf-8", "surrogateescape").split("\0") if each]

@@ -125,10 +125,10 @@ def common_directory(git_dir: Path) -> Path:
     return (git_dir / common.rstrip("\n")).resolve()
 
 
-def read_config(directory: Path, *, sealed: bool = False) -> dict[str, str]:
+def read_config(directory: Path, *, isolated: bool = False) -> dict[str, str]:
     """Return the settings git sees in ``directory``; the last value of each key counts."""
-    once = {} if sealed else environment.one_off_settings()
-    done = Git(directory, sealed=sealed, variables=once).attempt("config", "--null", "--list")
+    once = {} if isolated else environment.one_off_settings()
+    done = Git(directory, isolated=isolated, variables=once).attempt("config", "--null", "--list")
     settings = {}
     for item in done.stdout.decode("utf-8", "surrogateescape").split("\0"):
         key, _, value = item.partition("\n")
@@ -139,7 +139,7 @@ def read_config(directory: Path, *, sealed: bool = False) -> dict[str, str]:
 
 def set_config(git: Git, settings: Mapping[str, str]) -> None:
     """Write settings into the repository's own configuration, where they differ."""
-    present = read_config(git.directory, sealed=True)
+    present = read_config(git.directory, isolated=True)
     for key, value in settings.items():
         if present.get(key.lower()) != value:
             git.run("config", "--local", key, value)
@@ -170,5 +170,5 @@ def create_bare(path: Path, object_format: ObjectFormat) -> Git:
         f"--object-format={object_format.name}",
         str(path),
     ]
-    subprocess.run(command, env=environment.sealed(), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, env=environment.isolated(), check=True, stdout=subprocess.DEVNULL)
     return Git(path)

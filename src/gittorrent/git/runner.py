@@ -76,14 +76,14 @@ class Git(Struct, frozen=True):
 
     Args:
         directory: the repository's git directory.
-        sealed: when true, nobody's configuration but the repository's own is read.
+        isolated: when true, nobody's configuration but the repository's own is read.
         objects: object directory to use instead of the repository's own.
         config: ``key=value`` settings for every command, as with ``git -c``.
         variables: further environment variables.
     """
 
     directory: Path
-    sealed: bool = True
+    isolated: bool = True
     objects: Path | None = None
     config: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Git(Struct, frozen=True):
         extra = dict(self.variables)
         if self.objects is not None:
             extra["GIT_OBJECT_DIRECTORY"] = str(self.objects)
-        return environment.sealed(extra) if self.sealed else environment.trusted(extra)
+        return environment.isolated(extra) if self.isolated else environment.trusted(extra)
 
     def command(self, *arguments: str) -> list[str]:
         """Return the whole command line for ``arguments``."""

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import room
+from gittorrent.durable import temporary_directory
 from gittorrent.git.runner import Git
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def make(directory: Path, object_format: ObjectFormat) -> None:
 @contextlib.contextmanager
 def blank(object_format: ObjectFormat) -> Iterator[Git]:
     """Yield a sealed git in an empty scratch repository."""
-    with room("scratch") as directory:
+    with temporary_directory("scratch") as directory:
         make(directory, object_format)
         yield Git(directory)
 
@@ -58,7 +58,7 @@ def borrowing(objects: Path, object_format: ObjectFormat) -> Iterator[Git]:
         objects: object directory of the repository to read.
         object_format: its object format.
     """
-    with room("scratch") as directory:
+    with temporary_directory("scratch") as directory:
         make(directory, object_format)
         yield Git(directory, objects=objects.resolve())
 

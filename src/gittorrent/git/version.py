@@ -23,7 +23,7 @@ class GitTooOldError(LocalError):
 @functools.cache
 def _version_of(path: str) -> tuple[int, ...]:
     out = subprocess.run(
-        [path, "--version"], stdout=subprocess.PIPE, env=environment.sealed(), check=True
+        [path, "--version"], stdout=subprocess.PIPE, env=environment.isolated(), check=True
     ).stdout.decode(errors="replace")
     match = _VERSION.match(out)
     if match is None:

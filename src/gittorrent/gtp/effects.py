@@ -20,7 +20,7 @@ PeerKey: TypeAlias = int
 """A connection's number, never used twice."""
 
 
-class Say(Struct, frozen=True):
+class SendMessage(Struct, frozen=True):
     """Send a message to a peer."""
 
     peer: PeerKey
@@ -35,20 +35,20 @@ class Drop(Struct, frozen=True):
     ban: bool = True
 
 
-class Believed(Struct, frozen=True):
+class ReferenceVerified(Struct, frozen=True):
     """A reference object was verified; remember it."""
 
     reference: bytes
 
 
-class Meet(Struct, frozen=True):
+class ConnectTo(Struct, frozen=True):
     """``peer`` named others; connect if there is room, and if it may send us there."""
 
     peer: int
     peers: tuple[PeerAddress, ...]
 
 
-class Keep(Struct, frozen=True):
+class StoreBlock(Struct, frozen=True):
     """Check and store a block's pack, then report `Exchange.kept`."""
 
     peer: PeerKey
@@ -57,7 +57,7 @@ class Keep(Struct, frozen=True):
     pack: bytes
 
 
-class KeepObjects(Struct, frozen=True):
+class StoreObjects(Struct, frozen=True):
     """Store objects that were asked for by id, then report `Exchange.kept_objects`."""
 
     peer: PeerKey
@@ -92,12 +92,21 @@ class Assemble(Struct, frozen=True):
     """
 
     wanted: bytes
-    path: tuple[Fetch, ...]
+    path: tuple[ReelDownload, ...]
     without: frozenset[Oid] = frozenset()
 
 
 Effect: TypeAlias = (
-    Say | Drop | Believed | Meet | Keep | KeepObjects | Compare | Splice | Discard | Assemble
+    SendMessage
+    | Drop
+    | ReferenceVerified
+    | ConnectTo
+    | StoreBlock
+    | StoreObjects
+    | Compare
+    | Splice
+    | Discard
+    | Assemble
 )
 
 
@@ -108,7 +117,7 @@ class ObjectsJob(Struct, frozen=True):
     oids: tuple[Oid, ...]
 
 
-class Fetch(Struct):
+class ReelDownload(Struct):
     """The download of one reel.
 
     Args:
@@ -134,7 +143,7 @@ class Fetch(Struct):
     lacked: set[PeerKey] = field(default_factory=set)
 
 
-class PeerBook(Struct):
+class PeerState(Struct):
     """What an exchange knows of one peer.
 
     Args:

@@ -20,21 +20,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.gtp import limits
-from gittorrent.gtp.books import Phase
 from gittorrent.gtp.effects import (
     Assemble,
-    Believed,
     Compare,
+    ConnectTo,
     Effect,
-    Fetch,
-    Keep,
-    KeepObjects,
-    Meet,
     ObjectsJob,
-    PeerBook,
     PeerKey,
+    PeerState,
+    ReelDownload,
+    ReferenceVerified,
+    StoreBlock,
+    StoreObjects,
 )
 from gittorrent.gtp.errors import BadReferenceError
+from gittorrent.gtp.exchange_state import Phase
 from gittorrent.gtp.failed_proofs import FailedProofs
 from gittorrent.gtp.messages import (
     UNKNOWN_OFFSET,
@@ -72,7 +72,7 @@ class Exchange(FailedProofs):
     def joined(self, now: float, peer: PeerKey) -> list[Effect]:
         """A connection is open: explore."""
         del now
-        self.peers[peer] = PeerBook(choked=self.profile.starts_choked)
+        self.peers[peer] = PeerState(choked=self.profile.starts_choked)
         self._say(peer, Reels())
         self._say(peer, References())
         if not self.profile.blocks_are_commits:
@@ -104,7 +104,7 @@ class Exchange(FailedProofs):
             case Unchoke():
                 book.choked = False
             case Peers(peers) if peers:
-                self._effects.append(Meet(peer, peers))
+                self._effects.append(ConnectTo(peer, peers))
             case References(entries) if entries:
                 self._hear_references(now, peer, message)
             case Reels(offers) if offers:
@@ -122,7 +122,7 @@ class Exchange(FailedProofs):
             case ObjectsAnswer(pack):
                 if book.jobs:
                     job, _ = book.jobs.pop(0)
-                    self._effects.append(KeepObjects(peer, job, pack))
+                    self._effects.append(StoreObjects(peer, job, pack))
             case _:
                 pass
         return self._flush(now)
@@ -199,7 +199,7 @@ class Exchange(FailedProofs):
         for entry in entries.entries:
             try:
                 if entry.body and self.book.add(entry.reference, entry.body):
-                    self._effects.append(Believed(entry.reference))
+                    self._effects.append(ReferenceVerified(entry.reference))
             except BadReferenceError:
                 continue
         self._reconsider(now)
@@ -230,7 +230,7 @@ class Exchange(FailedProofs):
                 continue
             try:
                 if self.book.add(entry.reference, entry.body):
-                    self._effects.append(Believed(entry.reference))
+                    self._effects.append(ReferenceVerified(entry.reference))
             except BadReferenceError as error:
                 self._drop(peer, str(error))
                 return
@@ -241,7 +241,7 @@ class Exchange(FailedProofs):
 
     # --- data --------------------------------------------------------------------------------
 
-    def _hear_play(self, peer: PeerKey, book: PeerBook, message: PlayAnswer) -> None:
+    def _hear_play(self, peer: PeerKey, book: PeerState, message: PlayAnswer) -> None:
         block = message.block
         book.open.pop(block, None)
         fetch = self._fetch(block.reel, block.size)
@@ -256,9 +256,9 @@ class Exchange(FailedProofs):
         elif not fetch.received.fits(peer, block.index, len(message.pack), most, each=each):
             self._drop(peer, "it sends more than the reel can hold")
         else:
-            self._effects.append(Keep(peer, block, message.offset, message.pack))
+            self._effects.append(StoreBlock(peer, block, message.offset, message.pack))
 
-    def _hear_scan(self, peer: PeerKey, book: PeerBook, message: ScanAnswer) -> None:
+    def _hear_scan(self, peer: PeerKey, book: PeerState, message: ScanAnswer) -> None:
         book.open.pop(message.block, None)
         fetch = self._fetch(message.block.reel, message.block.size)
         if fetch is None or fetch.picker is None:
@@ -268,7 +268,7 @@ class Exchange(FailedProofs):
         else:
             self._effects.append(Compare(peer, message.block, message.entries))
 
-    def _done(self, fetch: Fetch, block: BlockName, peer: PeerKey) -> None:
+    def _done(self, fetch: ReelDownload, block: BlockName, peer: PeerKey) -> None:
         assert fetch.picker is not None
         if block.index in fetch.picker.have:
             return
@@ -301,7 +301,7 @@ class Exchange(FailedProofs):
         self._restore_last_block()
         self._finish()
 
-    def _ask_blocks(self, now: float, peer: PeerKey, book: PeerBook) -> None:
+    def _ask_blocks(self, now: float, peer: PeerKey, book: PeerState) -> None:
         for fetch in self.path:
             room = limits.PIPELINE - len(book.open) - len(book.jobs)
             if room <= 0:
@@ -314,7 +314,7 @@ class Exchange(FailedProofs):
                 scan = fetch.spliced and index not in fetch.scanned
                 self._say(peer, ScanRequest(block) if scan else PlayRequest(block))
 
-    def _request(self, now: float, peer: PeerKey, book: PeerBook, job: ObjectsJob) -> None:
+    def _request(self, now: float, peer: PeerKey, book: PeerState, job: ObjectsJob) -> None:
         book.jobs.append((job, now))
         self._say(peer, ObjectsRequest(tuple(bytes.fromhex(oid) for oid in job.oids)))
 
@@ -323,7 +323,7 @@ class Exchange(FailedProofs):
         asked = any(book.jobs for book in self.peers.values())
         repaired = self.phase is Phase.REPAIRING and not self._lacking and not asked
         if (self.phase is Phase.FETCHING and complete) or repaired:
-            keeping = any(isinstance(effect, KeepObjects) for effect in self._effects)
+            keeping = any(isinstance(effect, StoreObjects) for effect in self._effects)
             assert self.wanted is not None
             if not keeping:
                 self.phase = Phase.ASSEMBLING

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gittorrent.gtp.books import Phase
 from gittorrent.gtp.effects import Assemble, Discard
+from gittorrent.gtp.exchange_state import Phase
 from gittorrent.gtp.path_choice import PathChoice
 from gittorrent.gtp.received import ReceivedBytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gittorrent.gtp.effects import Fetch
+    from gittorrent.gtp.effects import ReelDownload
     from gittorrent.ids import Oid
 
 MAX_REPAIRS = 4
@@ -78,7 +78,7 @@ class FailedProofs(PathChoice):
         self.phase = Phase.ASSEMBLING
         self._effects.append(Assemble(self.wanted, tuple(self.path), self._without))
 
-    def _others_with(self, fetch: Fetch, block: int) -> bool:
+    def _others_with(self, fetch: ReelDownload, block: int) -> bool:
         assert fetch.picker is not None
         return any(
             fetch.picker.offers(peer, block) and not book.choked and self._may_give(peer)

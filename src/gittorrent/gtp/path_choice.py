@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.gtp.blocks import COMMITS
-from gittorrent.gtp.books import Books, Phase
-from gittorrent.gtp.effects import PeerBook, PeerKey, Splice
+from gittorrent.gtp.effects import PeerKey, PeerState, Splice
+from gittorrent.gtp.exchange_state import ExchangeState, Phase
 from gittorrent.gtp.messages import BlocksRequest, BlocksStatus, ReelName, Stop, blocks_in
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ SETTLE_SECONDS = 5.0
 """How long a missing block may be nobody's before another path is looked for."""
 
 
-class PathChoice(Books):
+class PathChoice(ExchangeState):
     """Chooses the path of a download; see the module."""
 
     def _reconsider(self, now: float, *, gone: bool = False) -> None:
@@ -64,7 +64,7 @@ class PathChoice(Books):
         spliced = bool(leaving) and not self.profile.blocks_are_commits
         self._take(now, path, spliced=spliced)
 
-    def _withdraw(self, peer: PeerKey, book: PeerBook, staying: set[ReelName]) -> None:
+    def _withdraw(self, peer: PeerKey, book: PeerState, staying: set[ReelName]) -> None:
         for block in [b for b in book.open if b.reel not in staying]:
             del book.open[block]
             if not self.profile.blocks_are_commits:
@@ -79,7 +79,7 @@ class PathChoice(Books):
                 book.pending[fetch.reel] = now
                 self._say(peer, BlocksRequest(fetch.reel, fetch.block_size))
 
-    def _hear_status(self, peer: PeerKey, book: PeerBook, message: BlocksStatus) -> None:
+    def _hear_status(self, peer: PeerKey, book: PeerState, message: BlocksStatus) -> None:
         fetch = self._fetch(message.reel, message.block_size)
         book.pending.pop(message.reel, None)
         if fetch is None:

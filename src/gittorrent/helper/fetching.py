@@ -16,9 +16,9 @@ from gittorrent.git.repository import read_config, set_config
 from gittorrent.git.runner import Git
 from gittorrent.ids import RefName
 from gittorrent.repository.layout import Layout
-from gittorrent.repository.litter import clear_litter
 from gittorrent.repository.logstore import LogStore, listed_pushes
 from gittorrent.repository.quarantine import extent_of
+from gittorrent.repository.stale_files import remove_stale_files
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.location import SCHEME
 from gittorrent.transfer.ordinary import Wanted as Needed
@@ -171,7 +171,7 @@ class Fetcher:
     def _remove_litter(self) -> None:
         """Remove what a run that was killed left behind."""
         assert self._log is not None
-        clear_litter(self._layout, listed_pushes(self._layout).union(self._log.ids))
+        remove_stale_files(self._layout, listed_pushes(self._layout).union(self._log.ids))
         for keep in (self._layout.objects / "pack").glob("pack-*.keep"):
             if keep.read_bytes() == f"{CLONE_KEEP}\n".encode():
                 keep.unlink()
@@ -182,7 +182,7 @@ class Fetcher:
         assert self._store is not None
         self._store.commit(self._log)
         key = f"remote.{self._remote}.url"
-        config = read_config(self._layout.git_dir, sealed=True)
+        config = read_config(self._layout.git_dir, isolated=True)
         pinned = self._location.pinned_url(self._log.repository)
         # git takes off the name of the helper before it hands a URL over.
         configured = config.get(key, "").removeprefix(HELPER_PREFIX)

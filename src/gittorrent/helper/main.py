@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gittorrent import background
-from gittorrent.durable import room
-from gittorrent.errors import GitTorrentError, UnverifiedError, own_trouble
+from gittorrent.durable import temporary_directory
+from gittorrent.errors import GitTorrentError, UnverifiedError, local_error
 from gittorrent.git.repository import common_directory, read_config
 from gittorrent.git.runner import Git
 from gittorrent.git.scratch import make
@@ -220,7 +220,7 @@ def main() -> int:
     except BrokenPipeError:
         status = 1
     except OSError as error:
-        trouble = own_trouble(error)
+        trouble = local_error(error)
         if trouble is None:
             raise
         status = trouble.exit_code
@@ -244,7 +244,11 @@ def _run_helper(
     home = open_home()
     named = os.environ.get("GIT_DIR")
     # git ls-remote works without any repository; the log is kept nowhere then.
-    own = contextlib.nullcontext(common_directory(Path(named))) if named else room("list")
+    own = (
+        contextlib.nullcontext(common_directory(Path(named)))
+        if named
+        else temporary_directory("list")
+    )
     with own as git_dir:
         if not named:
             make(git_dir, SHA1)

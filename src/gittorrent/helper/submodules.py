@@ -49,7 +49,7 @@ def _superproject(git_dir: Path) -> Path | None:
 
 def _remotes(git_dir: Path) -> Iterator[Location]:
     """Yield where the remotes of a repository lead that this program is for."""
-    git = Git(git_dir, sealed=False, variables=environment.one_off_settings())
+    git = Git(git_dir, isolated=False, variables=environment.one_off_settings())
     for key in read_config(git_dir):
         if key.startswith("remote.") and key.endswith(".url"):
             name = key.removeprefix("remote.").removesuffix(".url")

@@ -15,7 +15,7 @@ from gittorrent.durable import locked
 from gittorrent.errors import IdentityError, TrustError
 from gittorrent.reel.path import ReelOffer
 from gittorrent.repository.cache import adopt
-from gittorrent.repository.carried import CACHE, About, Carried, object_format_of
+from gittorrent.repository.carried import CACHE, Carried, RepositoryInfo, object_format_of
 from gittorrent.repository.receive import check_descents
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.manifests import verify_manifest
@@ -108,8 +108,8 @@ def fill_from_clone(
 
 def _clear(target: Carried) -> None:
     """Remove what an interrupted run left behind."""
-    for litter in target.layout.incoming.glob("*"):
-        shutil.rmtree(litter, ignore_errors=True)
+    for stale in target.layout.incoming.glob("*"):
+        shutil.rmtree(stale, ignore_errors=True)
 
 
 def _has(target: Carried, reel: StoredReel) -> bool:
@@ -175,5 +175,5 @@ def _commit(target: Carried, log: VerifiedLog, location: Location) -> None:
     log.descents = check_descents(target.git, log.descents)
     name = log.policy.policy.name
     source = location.pinned_url(log.repository)
-    target.set_about(About(log.repository, name, CACHE, source=source))
+    target.set_about(RepositoryInfo(log.repository, name, CACHE, source=source))
     target.log_store.commit(log)

@@ -21,7 +21,7 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.git.repository import NotARepositoryError, find_repository
 from gittorrent.node.events import EventLog
-from gittorrent.node.shelf import RepositoryShelf
+from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import (
     CACHE,
     Carried,
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gittorrent.ids import RepositoryId
-    from gittorrent.repository.carried import About
+    from gittorrent.repository.carried import RepositoryInfo
     from gittorrent.store.database import CarriedRow, Database
-    from gittorrent.transfer.off_loop import Lane
+    from gittorrent.transfer.off_loop import SerialExecutor
 
 MAX_DEPTH = 3
 """How far below a directory given repositories are looked for: ``group/user/name.git``."""
@@ -57,30 +57,30 @@ class Served(Struct, frozen=True):
     """A repository that is served.
 
     Args:
-        about: what it is to the node.
+        info: what it is to the node.
         carried: the repository.
-        shelf: what can be had of it; use it in ``reading`` alone.
+        content: what can be had of it; use it in ``reading`` alone.
         reading: the lane in which its files are read.
         opening: the lane for what takes longer, such as verifying its policies.
     """
 
-    about: About
+    info: RepositoryInfo
     carried: Carried
-    shelf: RepositoryShelf
-    reading: Lane
-    opening: Lane
+    content: RepositoryContent
+    reading: SerialExecutor
+    opening: SerialExecutor
 
     @property
     def is_cached(self) -> bool:
         """Tell whether it is kept for a while only, and not for git's own clients."""
-        return self.about.role == CACHE
+        return self.info.role == CACHE
 
     @property
     def path(self) -> str:
         """The path under which it is announced."""
         if self.is_cached:
-            return f"/{self.about.repository_id}"
-        return f"/{self.about.name}.git"
+            return f"/{self.info.repository_id}"
+        return f"/{self.info.name}.git"
 
 
 class Catalogue:
@@ -104,7 +104,7 @@ class Catalogue:
         threads: Threads | None = None,
     ) -> None:
         self.threads = threads or Threads()
-        self._looking = self.threads.lane()
+        self._looking = self.threads.executor()
         self._change = asyncio.Lock()
         self._reload = reload
         self._clock = clock
@@ -130,22 +130,22 @@ class Catalogue:
         self._add(self._make(carried))
 
     def _make(self, carried: Carried) -> Served:
-        lanes = (self.threads.lane(), self.threads.lane())
-        return Served(carried.about, carried, RepositoryShelf(carried), *lanes)
+        lanes = (self.threads.executor(), self.threads.executor())
+        return Served(carried.info, carried, RepositoryContent(carried), *lanes)
 
     def _add(self, served: Served) -> None:
-        about = served.about
-        other = self._served.get(about.name)
+        info = served.info
+        other = self._served.get(info.name)
         if other is not None:
             here, there = served.carried.layout.git_dir, other.carried.layout.git_dir
             if here == there:
                 return
             raise NameTakenError(
-                f"{there} and {here} are both published as {about.name}",
+                f"{there} and {here} are both published as {info.name}",
                 hint="serve one of them, or give them nodes of their own",
             )
-        self._served[about.name] = served
-        for path in _paths_of(about.repository_id, about.name):
+        self._served[info.name] = served
+        for path in _paths_of(info.repository_id, info.name):
             self._paths.setdefault(path, served)
 
     def find(self, path: bytes) -> Served | None:
@@ -233,7 +233,7 @@ def _open_row(row: CarriedRow, *, complain: bool) -> Carried | None:
         if not path.is_dir():
             raise NotCarriedError(f"{path} is not there any more")
         carried = Carried(path, object_format_of(path))
-        _ = carried.about
+        _ = carried.info
     except (GitTorrentError, KeyError) as error:
         note = _log.warning if complain else _log.debug
         text = "{repository} is not served: {reason}"
@@ -289,7 +289,7 @@ def _carried_below(directory: Path, depth: int, seen: set[Path]) -> Iterator[Car
             except NotARepositoryError as error:
                 _log.warning("not-served", "not served: {reason}", reason=error)
                 continue
-            if Layout(found.git_dir).about.exists():
+            if Layout(found.git_dir).info.exists():
                 yield Carried(found.git_dir, found.object_format)
         elif depth > 1:
             yield from _carried_below(entry, depth - 1, seen)

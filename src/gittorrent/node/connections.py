@@ -1,6 +1,6 @@
 """Listening sockets, and a task for each caller that they let in.
 
-A caller that `gittorrent.node.gate` does not let in is closed at once: that costs the least, and
+A caller that `gittorrent.node.connection_limiter` does not let in is closed at once: that costs the least, and
 whoever opens dozens of connections knows why.
 
 Must not know what is spoken on a connection.
@@ -24,7 +24,7 @@ from gittorrent.transfer.keepalive import notice_loss
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gittorrent.node.gate import Gate, Place
+    from gittorrent.node.connection_limiter import ConnectionLimiter, ConnectionSlot
 BACKLOG = 256
 """Connections that wait in the kernel to be accepted."""
 
@@ -33,7 +33,7 @@ PAUSE_SECONDS = 0.5
 
 _log = EventLog(__name__)
 
-Serve: TypeAlias = "Callable[[socket.socket, Place], Awaitable[None]]"
+Serve: TypeAlias = "Callable[[socket.socket, ConnectionSlot], Awaitable[None]]"
 """Serves one caller on its connection."""
 
 
@@ -118,7 +118,7 @@ def _listen(family: socket.AddressFamily, address: tuple[str | int, ...]) -> soc
 
 async def accept_forever(
     listener: socket.socket,
-    gate: Gate,
+    connection_limiter: ConnectionLimiter,
     serve: Serve,
     tasks: set[asyncio.Task[None]],
 ) -> None:
@@ -126,9 +126,9 @@ async def accept_forever(
 
     Args:
         listener: a listening socket, not blocking.
-        gate: says who may come in.
+        connection_limiter: says who may come in.
         serve: owns the socket it is given, and closes it; is cancelled when the caller has to
-            make room, unless it arranges something else with the `Place`.
+            make room, unless it arranges something else with the `ConnectionSlot`.
         tasks: holds the tasks under way.
     """
     loop = asyncio.get_running_loop()
@@ -142,8 +142,8 @@ async def accept_forever(
             await asyncio.sleep(PAUSE_SECONDS)
             continue
         address = plain_address(str(peer[0]))
-        place = gate.enter(address, loop.time())
-        if place is None:
+        slot = connection_limiter.enter(address, loop.time())
+        if slot is None:
             _log.info(
                 "turned-away",
                 "turned away {peer}: {reason}",
@@ -152,38 +152,43 @@ async def accept_forever(
             )
             sock.close()
             continue
-        task = loop.create_task(_serve_one(sock, place, serve))
-        place.give_way = partial(_give_way, place, task)
+        task = loop.create_task(_serve_one(sock, slot, serve))
+        slot.give_way = partial(_give_way, slot, task)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        task.add_done_callback(partial(_gone, sock, place, gate))
+        task.add_done_callback(partial(_gone, sock, slot, connection_limiter))
         # A request that came with the connection is read before the next newcomer is let in.
         await asyncio.sleep(0)
 
 
-def _gone(sock: socket.socket, place: Place, gate: Gate, _task: asyncio.Task[None]) -> None:
+def _gone(
+    sock: socket.socket,
+    slot: ConnectionSlot,
+    connection_limiter: ConnectionLimiter,
+    _task: asyncio.Task[None],
+) -> None:
     """Clean up after a caller, even one whose task was cancelled before it began."""
     sock.close()
-    gate.leave(place)
+    connection_limiter.leave(slot)
 
 
-def _give_way(place: Place, task: asyncio.Task[None]) -> None:
+def _give_way(slot: ConnectionSlot, task: asyncio.Task[None]) -> None:
     _log.info(
         "gave-way",
         "dropped {peer}: {reason}",
-        peer=place.address,
+        peer=slot.address,
         reason="it was silent longest, and others want in",
     )
     task.cancel()
 
 
-async def _serve_one(sock: socket.socket, place: Place, serve: Serve) -> None:
-    address = place.address
+async def _serve_one(sock: socket.socket, slot: ConnectionSlot, serve: Serve) -> None:
+    address = slot.address
     try:
         notice_loss(sock)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await serve(sock, place)
+        await serve(sock, slot)
     except OSError as error:
         _log.info("lost", "lost {peer}: {reason}", peer=address, reason=error)
     except Exception:

@@ -1,7 +1,7 @@
 """The node's control socket: takes the requests of this user's programs on this machine.
 
 Each connection brings one request; whoever hangs up has no use for the answer any more, and what is
-done for nobody else stops. Must not know how requests are carried out (`gittorrent.node.caching`).
+done for nobody else stops. Must not know how requests are carried out (`gittorrent.node.local_clones`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.events import EventLog
 from gittorrent.store import control_socket
-from gittorrent.transfer.waits import WAITS, Waits
+from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 from gittorrent.wire.control import MAX_LINE, Alive, Fetch, Greeting, No, parse_request
 
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from gittorrent.node.caching import Caching
+    from gittorrent.node.local_clones import LocalCloneService
     from gittorrent.wire.control import Answer, Request
 
 MAX_HELPERS = 256
@@ -40,14 +40,16 @@ class ControlSocket:
 
     Args:
         path: of the socket.
-        caching: carries requests out.
-        waits: how long programs are waited for.
+        local_clones: carries requests out.
+        server_timeouts: how long programs are waited for.
     """
 
-    def __init__(self, path: Path, caching: Caching, waits: Waits = WAITS) -> None:
+    def __init__(
+        self, path: Path, local_clones: LocalCloneService, server_timeouts: ServerTimeouts = WAITS
+    ) -> None:
         self._path = path
-        self._caching = caching
-        self._waits = waits
+        self._local_clones = local_clones
+        self._server_timeouts = server_timeouts
         self._place: int | None = None
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,7 +96,7 @@ class ControlSocket:
             if len(self._tasks) > MAX_HELPERS:
                 writer.write(No("too many ask at once").encode())
                 return
-            async with asyncio.timeout(self._waits.control):
+            async with asyncio.timeout(self._server_timeouts.control):
                 request = parse_request(await reader.readline())
             await self._answer(request, reader, writer)
         except (GitTorrentError, ValueError, TimeoutError) as error:
@@ -121,9 +123,9 @@ class ControlSocket:
 
         loop = asyncio.get_running_loop()
         if isinstance(request, Fetch):
-            work = loop.create_task(self._caching.fetch(request, tell))
+            work = loop.create_task(self._local_clones.fetch(request, tell))
         else:
-            work = loop.create_task(self._caching.keep(request))
+            work = loop.create_task(self._local_clones.keep(request))
         gone = loop.create_task(reader.read(1))
         try:
             while not work.done() and not gone.done():
@@ -133,7 +135,7 @@ class ControlSocket:
                 tell(Alive())
             if work.done():
                 writer.write(b"".join(answer.encode() for answer in work.result()))
-                async with asyncio.timeout(self._waits.control):
+                async with asyncio.timeout(self._server_timeouts.control):
                     await writer.drain()
         finally:
             for task in (work, gone):

@@ -22,10 +22,10 @@ from gittorrent.node import upload_pack
 from gittorrent.node.events import EventLog
 from gittorrent.node.git_socket import SocketUploadPack
 from gittorrent.node.git_turns import BUSY, BusyError
+from gittorrent.node.session_stats import SessionTable
 from gittorrent.node.swarming import Swarms
-from gittorrent.node.talks import Talks
 from gittorrent.transfer.conversation import Conversation
-from gittorrent.transfer.waits import WAITS, Waits
+from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
 from gittorrent.wire.messages import VERSION, Ready, Try
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gittorrent.node.catalogue import Catalogue, Served
-    from gittorrent.node.children import Children
-    from gittorrent.node.gate import Place
+    from gittorrent.node.connection_limiter import ConnectionSlot
+    from gittorrent.node.git_processes import GitProcesses
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
     from gittorrent.node.swarming import Participant
@@ -86,14 +86,14 @@ class Call(Struct, frozen=True):
     """A caller whose request can be served: connection, place, repository, and the request."""
 
     sock: socket.socket
-    place: Place
+    slot: ConnectionSlot
     served: Served
     request: ServiceRequest
 
     @property
     def address(self) -> str:
         """Where it comes from."""
-        return self.place.address
+        return self.slot.address
 
 
 class GitListener:
@@ -103,11 +103,11 @@ class GitListener:
         catalogue: what is served.
         lists: answers mirror-list.
         notices: answers mirror-notify.
-        children: runs git.
+        git_processes: runs git.
         limits: of all sending, and of sending to each caller.
         node_id: how this node calls itself in conversations.
         slots: upload slots of the node.
-        waits: how long callers are waited for.
+        server_timeouts: how long callers are waited for.
     """
 
     def __init__(
@@ -115,21 +115,21 @@ class GitListener:
         catalogue: Catalogue,
         lists: Lists,
         notices: Notices,
-        children: Children,
+        git_processes: GitProcesses,
         limits: Limits,
         node_id: str,
         slots: SlotQueue,
-        waits: Waits = WAITS,
+        server_timeouts: ServerTimeouts = WAITS,
     ) -> None:
         self._catalogue = catalogue
         self._lists = lists
         self._notices = notices
-        self._git = SocketUploadPack(children, limits)
+        self._git = SocketUploadPack(git_processes, limits)
         self._limits = limits
         self._node_id = node_id
-        self._waits = waits
+        self._server_timeouts = server_timeouts
         self._conversations: set[Conversation] = set()
-        self._talks = Talks()
+        self._session_table = SessionTable()
         self._swarms = Swarms()
         self._slots = slots
         self._services: dict[str, Callable[[Call], Awaitable[None]]] = {
@@ -148,21 +148,21 @@ class GitListener:
         """Return what conversations come to and came to, for people and programs."""
         now = asyncio.get_running_loop().time()
         return {
-            "conversations": self._talks.report(now, self._slots.waiting),
-            "talks": len(self._talks),
-            "ended": self._talks.ended(now),
+            "conversations": self._session_table.report(now, self._slots.waiting),
+            "talks": len(self._session_table),
+            "ended": self._session_table.ended(now),
         }
 
-    async def serve(self, sock: socket.socket, place: Place) -> None:
+    async def serve(self, sock: socket.socket, slot: ConnectionSlot) -> None:
         """Serve one caller.
 
         Args:
             sock: its connection, not blocking; the caller of this closes it.
-            place: the caller's; told when it is being served.
+            slot: the caller's; told when it is being served.
         """
-        address = place.address
+        address = slot.address
         try:
-            async with asyncio.timeout(self._waits.request):
+            async with asyncio.timeout(self._server_timeouts.request):
                 request = parse_request(await read_packet(sock, MAX_REQUEST))
         except TimeoutError:
             _log.info(
@@ -173,9 +173,11 @@ class GitListener:
             _log.info("refused", "refused {peer}: {reason}", peer=address, reason=error)
             await refuse(sock, "this is a git:// port, and that was no request for it")
             return
-        await self._dispatch(sock, place, request)
+        await self._dispatch(sock, slot, request)
 
-    async def _dispatch(self, sock: socket.socket, place: Place, request: ServiceRequest) -> None:
+    async def _dispatch(
+        self, sock: socket.socket, slot: ConnectionSlot, request: ServiceRequest
+    ) -> None:
         served = await self._find(request.path)
         service = self._services.get(request.service)
         refusal = None
@@ -189,7 +191,7 @@ class GitListener:
             _log.info(
                 "refused",
                 "refused {peer}: {service} {path}: {reason}",
-                peer=place.address,
+                peer=slot.address,
                 service=request.service,
                 path=request.path,
                 reason=refusal,
@@ -197,12 +199,12 @@ class GitListener:
             await refuse(sock, refusal or NOT_SERVED)
             return
         try:
-            await service(Call(sock, place, served, request))
+            await service(Call(sock, slot, served, request))
         except GitTorrentError as error:
             _log.error(
                 "damaged",
                 "cannot serve {repository}: {reason}",
-                repository=served.about.name,
+                repository=served.info.name,
                 reason=error,
             )
             await refuse(sock, OUR_FAULT)
@@ -215,7 +217,7 @@ class GitListener:
             return None
 
     async def _upload_pack(self, call: Call) -> None:
-        call.place.is_served(call.sock)
+        call.slot.is_served(call.sock)
         protocol = upload_pack.protocol_of(call.request.extra)
         try:
             await self._git.serve(call.sock, call.address, call.served, protocol)
@@ -231,19 +233,19 @@ class GitListener:
             await refuse(call.sock, BUSY)
 
     async def _mirror_list(self, call: Call) -> None:
-        call.place.is_served(call.sock)
+        call.slot.is_served(call.sock)
         answer = await self._lists.answer(call.served)
-        await send(call.sock, answer.encode_packets(), self._waits.taken)
+        await send(call.sock, answer.encode_packets(), self._server_timeouts.taken)
         _log.info(
             "mirror-list",
             "mirror-list {repository} to {peer}",
-            repository=call.served.about.name,
+            repository=call.served.info.name,
             peer=call.address,
         )
 
     async def _mirror_notify(self, call: Call) -> None:
         try:
-            async with asyncio.timeout(self._waits.notice):
+            async with asyncio.timeout(self._server_timeouts.notice):
                 notice = notify.parse_lines(await _read_lines(call.sock))
         except TimeoutError:
             await refuse(call.sock, "the notice did not come in time")
@@ -251,21 +253,23 @@ class GitListener:
         except ProtocolError as error:
             await refuse(call.sock, str(error))
             return
-        call.place.is_served(call.sock)
+        call.slot.is_served(call.sock)
         answer = await self._notices.receive(call.served, notice, call.address)
-        await send(call.sock, pktline.encode(answer.encode()), self._waits.taken)
+        await send(call.sock, pktline.encode(answer.encode()), self._server_timeouts.taken)
 
     async def _mirror_sync(self, call: Call) -> None:
-        served, about = call.served, call.served.about
+        served, info = call.served, call.served.info
         heads, others = await asyncio.gather(
-            served.reading(served.shelf.heads), self._lists.mirrors(served)
+            served.reading(served.content.heads), self._lists.mirrors(served)
         )
-        session = Session(Role.ANSWERER, asyncio.get_running_loop().time(), self._waits.session)
-        part = self._swarms.enter(about.repository_id, about.name, call.address)
+        session = Session(
+            Role.ANSWERER, asyncio.get_running_loop().time(), self._server_timeouts.session
+        )
+        part = self._swarms.enter(info.repository_id, info.name, call.address)
         conversation = Conversation(
             call.sock,
             session,
-            served.shelf,
+            served.content,
             self._limits.sending_to(call.address),
             part.on_message,
             self._slots,
@@ -273,10 +277,10 @@ class GitListener:
             part.on_request,
             reading=served.reading,
             show=part.show,
-            waits=self._waits,
+            server_timeouts=self._server_timeouts,
         )
-        call.place.silent_since = lambda _now: conversation.silent_since
-        call.place.give_way = lambda: conversation.end(MAKE_ROOM)
+        call.slot.silent_since = lambda _now: conversation.silent_since
+        call.slot.give_way = lambda: conversation.end(MAKE_ROOM)
         part.begin(conversation.say)
         conversation.say(Ready(VERSION, self._node_id))
         for head in heads:
@@ -284,16 +288,16 @@ class GitListener:
         for entry in others:
             conversation.say(Try(entry))
         loop = asyncio.get_running_loop()
-        names = {"repository": about.name, "peer": call.address}
+        names = {"repository": info.name, "peer": call.address}
         _log.info("conversation-begun", "mirror-sync {repository} with {peer}", **names)
-        self._talks.begin(conversation, call.address, about.name, loop.time())
+        self._session_table.begin(conversation, call.address, info.name, loop.time())
         self._conversations.add(conversation)
         try:
             await conversation.run()
         finally:
             part.leave()
             self._conversations.discard(conversation)
-            seconds = self._talks.end(conversation.key, loop.time())
+            seconds = self._session_table.end(conversation.key, loop.time())
         _log.info(
             "conversation-ended",
             "mirror-sync {repository} with {peer} ended after {seconds} s: sent {sent},"
@@ -307,7 +311,7 @@ class GitListener:
 
     def _sent(self, conversation: Conversation, part: Participant, message: ReceivePart) -> None:
         part.on_sent(message)
-        self._talks.sent_part(conversation.key)
+        self._session_table.sent_part(conversation.key)
 
 
 async def read_packet(sock: socket.socket, limit: int) -> bytes:

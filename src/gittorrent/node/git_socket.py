@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gittorrent.node.catalogue import Served
-    from gittorrent.node.children import Children
+    from gittorrent.node.git_processes import GitProcesses
     from gittorrent.transfer.limiter import Limiter, Limits
 
 SEND_SECONDS = 120.0
@@ -37,12 +37,12 @@ class SocketUploadPack:
     """Answers fetches over git://.
 
     Args:
-        children: runs git.
+        git_processes: runs git.
         limits: of all sending, and of sending to each caller.
     """
 
-    def __init__(self, children: Children, limits: Limits) -> None:
-        self._children = children
+    def __init__(self, git_processes: GitProcesses, limits: Limits) -> None:
+        self._git_processes = git_processes
         self._limits = limits
 
     async def serve(
@@ -60,7 +60,7 @@ class SocketUploadPack:
             BusyError: it waited in vain for its turn; nothing was sent.
             ConnectionError: it has gone.
         """
-        turns = self._children.turns
+        turns = self._git_processes.turns
         async with turns.turn(address, lambda: has_hung_up(sock)):
             loop = asyncio.get_running_loop()
             watch = Watch(loop.time())
@@ -74,7 +74,7 @@ class SocketUploadPack:
         _log.info(
             "upload-pack",
             "upload-pack {repository} to {peer}: {sent} bytes, {ended}",
-            repository=served.about.name,
+            repository=served.info.name,
             peer=address,
             sent=None if seen is None else seen.taken,
             ended=reason or upload_pack.describe_end(status),
@@ -90,24 +90,24 @@ class SocketUploadPack:
     ) -> tuple[int, str | None]:
         """Run git and return its exit status, and why it was made to end."""
         limiter = self._limits.sending_to(address)
-        prepared = await self._children.prepare(served, protocol)
+        prepared = await self._git_processes.prepare(served, protocol)
         if limiter.rate is None:
             # Git does blocking reads and writes; from here on the socket is git's alone.
             sock.setblocking(True)
             fileno = sock.fileno()
-            process = self._children.start(prepared, stdin=fileno, stdout=fileno)
-            reason = await self._children.wait(process, why_end)
+            process = self._git_processes.start(prepared, stdin=fileno, stdout=fileno)
+            reason = await self._git_processes.wait(process, why_end)
             return process.returncode, reason
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with ours:
             with theirs:
-                process = self._children.start(
+                process = self._git_processes.start(
                     prepared, stdin=sock.fileno(), stdout=theirs.fileno()
                 )
             pumping = asyncio.get_running_loop().create_task(_pump(ours, sock, limiter))
             try:
-                reason = await self._children.wait(
+                reason = await self._git_processes.wait(
                     process, lambda: _failure_of(pumping) or why_end()
                 )
                 if reason is None:

@@ -1,6 +1,6 @@
 """HTTP on connections that were let in: one request after another, none of them without end.
 
-Tracks each connection's `Place` and since when it has had nothing under way. Rules: a connection
+Tracks each connection's `ConnectionSlot` and since when it has had nothing under way. Rules: a connection
 that sends no whole request in time is dropped, the first time and between requests, and so is one
 that does not take the rest of an answer. Must not know what is asked for.
 """
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gittorrent.node.events import EventLog
-from gittorrent.transfer.waits import WAITS, Waits
+from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
-    from gittorrent.node.gate import Place
+    from gittorrent.node.connection_limiter import ConnectionSlot
 
 STOP_SECONDS = 1.0
 """Time requests under way get when the node stops; the HTTP server takes it up to twice."""
@@ -34,14 +34,14 @@ _log = EventLog(__name__)
 class Connection(web.RequestHandler):
     """A connection that can be waited for."""
 
-    __slots__ = ("asked", "gone", "idle_since", "place", "sock")
+    __slots__ = ("asked", "gone", "idle_since", "slot", "sock")
 
     def __init__(
         self,
         server: web.Server,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
-        place: Place,
+        slot: ConnectionSlot,
         keepalive: float,
     ) -> None:
         super().__init__(
@@ -56,7 +56,7 @@ class Connection(web.RequestHandler):
         self.gone = asyncio.Event()
         self.idle_since: float | None = loop.time()
         self.sock = sock
-        self.place = place
+        self.slot = slot
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Note the end."""
@@ -67,12 +67,12 @@ class Connection(web.RequestHandler):
         """Note that a request is being carried out."""
         self.asked = True
         self.idle_since = None
-        self.place.is_served(self.sock)
+        self.slot.is_served(self.sock)
 
-    def waits(self, now: float) -> None:
+    def server_timeouts(self, now: float) -> None:
         """Note that it asks for nothing, or that its request is not whole yet."""
         self.idle_since = now
-        self.place.waits(now)
+        self.slot.server_timeouts(now)
 
 
 def connection_of(request: web.BaseRequest) -> Connection:
@@ -87,16 +87,16 @@ class HttpConnections:
 
     Args:
         handle: answers one request.
-        waits: how long others are waited for.
+        server_timeouts: how long others are waited for.
     """
 
     def __init__(
         self,
         handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        waits: Waits = WAITS,
+        server_timeouts: ServerTimeouts = WAITS,
     ) -> None:
         self._handle = handle
-        self._waits = waits
+        self._server_timeouts = server_timeouts
         self._server: web.Server | None = None
 
     async def stop(self) -> None:
@@ -104,18 +104,18 @@ class HttpConnections:
         if self._server is not None:
             await self._server.shutdown(STOP_SECONDS)
 
-    async def serve(self, sock: socket.socket, place: Place) -> None:
+    async def serve(self, sock: socket.socket, slot: ConnectionSlot) -> None:
         """Serve one connection until it ends.
 
         Args:
             sock: the connection, not blocking.
-            place: the caller's; told when it is being served.
+            slot: the caller's; told when it is being served.
         """
         loop = asyncio.get_running_loop()
         server = self._server or web.Server(self._answer, handler_cancellation=True)
         self._server = server
         transport, connection = await loop.connect_accepted_socket(
-            lambda: Connection(server, loop, sock, place, self._waits.request), sock
+            lambda: Connection(server, loop, sock, slot, self._server_timeouts.request), sock
         )
         try:
             await self._until_idle(connection)
@@ -123,7 +123,7 @@ class HttpConnections:
                 _log.info(
                     "dropped",
                     "dropped {peer}: {reason}",
-                    peer=place.address,
+                    peer=slot.address,
                     reason="it sent no request",
                 )
         finally:
@@ -137,7 +137,7 @@ class HttpConnections:
         loop = asyncio.get_running_loop()
         while not connection.gone.is_set():
             since = connection.idle_since
-            left = self._waits.request
+            left = self._server_timeouts.request
             if since is not None:
                 left += since - loop.time()
                 if left <= 0:
@@ -152,7 +152,7 @@ class HttpConnections:
         try:
             return await self._handle(request)
         finally:
-            connection.waits(asyncio.get_running_loop().time())
+            connection.server_timeouts(asyncio.get_running_loop().time())
 
     async def finish(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Send what is left of an answer.
@@ -160,7 +160,7 @@ class HttpConnections:
         Raises:
             TimeoutError: its caller does not take it.
         """
-        async with asyncio.timeout(self._waits.taken):
+        async with asyncio.timeout(self._server_timeouts.taken):
             if not response.prepared:
                 await response.prepare(request)
             await response.write_eof()

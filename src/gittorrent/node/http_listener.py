@@ -37,14 +37,14 @@ from gittorrent.node.http_static import (
     resource_of_bytes,
     send_resource,
 )
-from gittorrent.transfer.waits import WAITS, Waits
+from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 from gittorrent.wire import notify
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from gittorrent.node.catalogue import Catalogue, Served
-    from gittorrent.node.children import Children
+    from gittorrent.node.git_processes import GitProcesses
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
     from gittorrent.transfer.limiter import Limits
@@ -75,9 +75,9 @@ class HttpListener:
         catalogue: what is served.
         lists: answers mirror-list.
         notices: answers mirror-notify.
-        children: runs git.
+        git_processes: runs git.
         limits: of all sending, and of sending to each caller.
-        waits: how long callers are waited for.
+        server_timeouts: how long callers are waited for.
         names: lower-case names this node goes by, besides its addresses and localhost.
     """
 
@@ -86,9 +86,9 @@ class HttpListener:
         catalogue: Catalogue,
         lists: Lists,
         notices: Notices,
-        children: Children,
+        git_processes: GitProcesses,
         limits: Limits,
-        waits: Waits = WAITS,
+        server_timeouts: ServerTimeouts = WAITS,
         names: Collection[str] = (),
     ) -> None:
         self._names = names
@@ -96,9 +96,9 @@ class HttpListener:
         self._lists = lists
         self._notices = notices
         self._limits = limits
-        self._waits = waits
-        self._smart = SmartHttp(children, limits)
-        self._connections = HttpConnections(self._handle, waits)
+        self._server_timeouts = server_timeouts
+        self._smart = SmartHttp(git_processes, limits)
+        self._connections = HttpConnections(self._handle, server_timeouts)
         self.serve = self._connections.serve
         self.stop = self._connections.stop
         self._plain: dict[str, Callable[[web.BaseRequest, Served], Awaitable[web.StreamResponse]]]
@@ -182,7 +182,7 @@ class HttpListener:
             if resource is not None:
                 limiter = self._limits.sending_to(caller_of(request))
                 return await send_resource(
-                    request, resource, limiter, served.reading, self._waits.taken
+                    request, resource, limiter, served.reading, self._server_timeouts.taken
                 )
             return _text("not here", 404)
         return _text(f"{request.method} means nothing here", 405)
@@ -219,9 +219,9 @@ class HttpListener:
             return _text_bytes(notify.encode_refusal(reason), 415)
         connection = connection_of(request)
         # Until the notice is here whole its sender counts as one that asks for nothing.
-        connection.place.waits(asyncio.get_running_loop().time())
+        connection.slot.server_timeouts(asyncio.get_running_loop().time())
         try:
-            async with asyncio.timeout(self._waits.notice):
+            async with asyncio.timeout(self._server_timeouts.notice):
                 notice = notify.parse_text(await _body(request))
         except ProtocolError as error:
             return _text_bytes(notify.encode_refusal(str(error)), 400)
@@ -235,7 +235,7 @@ class HttpListener:
         if name == "index":
             return self._index(served, kind)
         if kind == "pushes":
-            data = served.shelf.push(PushId(name)) if format_of(name) is not None else None
+            data = served.content.push(PushId(name)) if format_of(name) is not None else None
             if data is None:
                 return None
             return resource_of_bytes(data, name, "application/x-gittorrent-push")
@@ -244,18 +244,18 @@ class HttpListener:
 
     def _index(self, served: Served, kind: str) -> Resource:
         if kind == "pushes":
-            ids = served.shelf.ids()
+            ids = served.content.ids()
             text = "".join(f"{push}\n" for push in ids).encode("ascii")
             tag = ids[-1] if ids else "empty"
         else:
-            offers = served.shelf.all_offers()
+            offers = served.content.all_offers()
             text = b"".join(offer.encode() for offer in offers)
             tag = f"{offers[0].manifest}-{len(offers)}" if offers else "empty"
         return resource_of_bytes(text, f"index-{tag}", _TEXT, REVALIDATE)
 
     def _reel(self, served: Served, manifest: ManifestId, suffix: str) -> Resource | None:
-        data = served.shelf.manifest(manifest)
-        pack = served.shelf.pack(manifest)
+        data = served.content.manifest(manifest)
+        pack = served.content.pack(manifest)
         if data is None or pack is None:
             return None
         if suffix == "manifest":

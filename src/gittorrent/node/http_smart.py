@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gittorrent.node.catalogue import Served
-    from gittorrent.node.children import Children
+    from gittorrent.node.git_processes import GitProcesses
     from gittorrent.transfer.limiter import Limiter, Limits
 
 CHUNK = 64 << 10
@@ -51,12 +51,12 @@ class SmartHttp:
     """Answers fetches.
 
     Args:
-        children: runs git.
+        git_processes: runs git.
         limits: of all sending, and of sending to each caller.
     """
 
-    def __init__(self, children: Children, limits: Limits) -> None:
-        self._children = children
+    def __init__(self, git_processes: GitProcesses, limits: Limits) -> None:
+        self._git_processes = git_processes
         self._limits = limits
 
     async def info_refs(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
@@ -92,7 +92,7 @@ class SmartHttp:
         address = caller_of(request)
         limiter = self._limits.sending_to(address)
         try:
-            async with self._children.turns.turn(address):
+            async with self._git_processes.turns.turn(address):
                 sent, refusal = await self._exchange(request, response, served, options, prelude)
         except BusyError:
             await response.prepare(request)
@@ -110,17 +110,17 @@ class SmartHttp:
         prelude: bytes,
     ) -> tuple[int, str | None]:
         """Let git answer; returns the bytes it sent, and what was wrong with the request."""
-        prepared = await self._children.prepare(served, _protocol(request), *options)
+        prepared = await self._git_processes.prepare(served, _protocol(request), *options)
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with ours:
             with theirs:
-                process = self._children.start(
+                process = self._git_processes.start(
                     prepared, stdin=theirs.fileno(), stdout=theirs.fileno()
                 )
             feeding = loop.create_task(self._feed(request, ours, process))
-            watching = loop.create_task(self._children.wait(process, self._judge(request)))
+            watching = loop.create_task(self._git_processes.wait(process, self._judge(request)))
             try:
                 limiter = self._limits.sending_to(caller_of(request))
                 await response.prepare(request)
@@ -131,7 +131,7 @@ class SmartHttp:
                 feeding.cancel()
                 watching.cancel()
                 await asyncio.gather(feeding, watching, return_exceptions=True)
-                await self._children.end(process)
+                await self._git_processes.end(process)
         if reason is not None:
             raise ConnectionResetError(reason)
         return sent, feeding.result() if feeding.done() and not feeding.cancelled() else None
@@ -139,7 +139,7 @@ class SmartHttp:
     def _judge(self, request: web.BaseRequest) -> Callable[[], str | None]:
         """Return what tells why git should not go on for a caller."""
         loop = asyncio.get_running_loop()
-        address, turns, watch = caller_of(request), self._children.turns, Watch(loop.time())
+        address, turns, watch = caller_of(request), self._git_processes.turns, Watch(loop.time())
 
         def why_end() -> str | None:
             sock = request.transport and request.transport.get_extra_info("socket")
@@ -161,7 +161,7 @@ class SmartHttp:
             async for data in read_body(request):
                 await loop.sock_sendall(ours, data)
         except (ProtocolError, TimeoutError) as error:
-            self._children.terminate(process)
+            self._git_processes.terminate(process)
             return str(error) or "the request did not come in time"
         except OSError:
             return None  # git wants no more of it

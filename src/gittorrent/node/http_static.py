@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from gittorrent.reel.pack import FilePiece
 from gittorrent.transfer.addresses import plain_address
-from gittorrent.transfer.waits import WAITS
+from gittorrent.transfer.server_timeouts import WAITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -49,7 +49,7 @@ class MirrorTable:
         threads: to use it in.
         clock: seconds since 1970.
         shuffle: puts a list into random order.
-        patience: seconds that a question waits for the database.
+        client_timeouts: seconds that a question waits for the database.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class MirrorTable:
         threads: Threads | None = None,
         clock: Callable[[], float] = time.time,
         shuffle: Callable[[list[MirrorRow]], None] = random.shuffle,
-        patience: float = PATIENCE_SECONDS,
+        client_timeouts: float = PATIENCE_SECONDS,
     ) -> None:
         threads = threads or Threads()
         self.clock = clock
         self._database = database
         self._shuffle = shuffle
         # Who writes may wait for another process; who reads need not wait for that.
-        self._reading = threads.lane(patience)
-        self._writing = threads.lane()
+        self._reading = threads.executor(client_timeouts)
+        self._writing = threads.executor()
         self._known: dict[RepositoryId, list[MirrorRow]] = {}
         self.on_told: Callable[[RepositoryId, list[MirrorRow]], None] = lambda _id, _rows: None
 

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from gittorrent.interruptions import until_interrupted
-from gittorrent.node.announce import Announcer
-from gittorrent.node.caching import Caching, KeepOptions
-from gittorrent.node.children import Children
+from gittorrent.node.connection_limiter import ConnectionLimiter
 from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.node.control import ControlSocket
 from gittorrent.node.events import EventLog
-from gittorrent.node.gate import Gate
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_listener import GitListener
+from gittorrent.node.git_processes import GitProcesses
 from gittorrent.node.git_turns import PROCESSES, WAIT_SECONDS
 from gittorrent.node.http_listener import HttpListener
+from gittorrent.node.local_clones import KeepOptions, LocalCloneService
+from gittorrent.node.mirror_announcer import MirrorAnnouncer
 from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Notices
 from gittorrent.node.rechecks import Rechecks
@@ -35,8 +35,8 @@ from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
 from gittorrent.transfer.addresses import is_loopback, is_wildcard, show_address
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.off_loop import SlowError
+from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 from gittorrent.transfer.slot_queue import SlotQueue
-from gittorrent.transfer.waits import WAITS, Waits
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Node:
         database: whom it knows; None lists no mirrors.
         home: where its name is kept.
         options: how it runs.
-        waits: how long others are waited for.
+        server_timeouts: how long others are waited for.
     """
 
     def __init__(
@@ -98,15 +98,15 @@ class Node:
         database: Database | None,
         home: Home,
         options: Options,
-        waits: Waits = WAITS,
+        server_timeouts: ServerTimeouts = WAITS,
     ) -> None:
         self._options = options
         self._reachable = Reachable(options.url)
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: list[asyncio.Task[None]] = []
         self._listeners: list[tuple[str, socket.socket]] = []
-        self._gate = Gate()
-        self.children = Children(
+        self._connection_limiter = ConnectionLimiter()
+        self.git_processes = GitProcesses(
             options.git_processes, options.git_memory, home.views, options.git_wait
         )
         self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit)
@@ -118,18 +118,33 @@ class Node:
             self._rechecks = Rechecks(mirrors, self._is_local)
             mirrors.on_told = self._rechecks.told
         lists = Lists(self._reachable, mirrors)
-        notices = Notices(mirrors, self._is_local, waits)
+        notices = Notices(mirrors, self._is_local, server_timeouts)
         self._git = GitListener(
-            catalogue, lists, notices, self.children, self.limits, home.node_id(), slots, waits
+            catalogue,
+            lists,
+            notices,
+            self.git_processes,
+            self.limits,
+            home.node_id(),
+            slots,
+            server_timeouts,
         )
         self._http = HttpListener(
-            catalogue, lists, notices, self.children, self.limits, waits, _names(options.url)
+            catalogue,
+            lists,
+            notices,
+            self.git_processes,
+            self.limits,
+            server_timeouts,
+            _names(options.url),
         )
         self._snapshot = Snapshot(home.run, "node")
-        self._writing = catalogue.threads.lane(STOP_SECONDS)
-        self._announcer = Announcer(catalogue, self._reachable)
-        self._caching = Caching(home, database, catalogue, options.keep, self.limits, slots)
-        self._control = ControlSocket(home.control, self._caching, waits)
+        self._writing = catalogue.threads.executor(STOP_SECONDS)
+        self._announcer = MirrorAnnouncer(catalogue, self._reachable)
+        self._local_clones = LocalCloneService(
+            home, database, catalogue, options.keep, self.limits, slots
+        )
+        self._control = ControlSocket(home.control, self._local_clones, server_timeouts)
 
     @property
     def addresses(self) -> list[str]:
@@ -161,13 +176,13 @@ class Node:
         }
         loop = asyncio.get_running_loop()
         for scheme, sock in self._listeners:
-            work = accept_forever(sock, self._gate, serve[scheme], self._tasks)
+            work = accept_forever(sock, self._connection_limiter, serve[scheme], self._tasks)
             self._accepting.append(loop.create_task(work))
         self._accepting.append(loop.create_task(self._report()))
         if self._options.announce:
             self._accepting.append(loop.create_task(self._announcer.run()))
         if await self._control.start():
-            self._accepting.append(loop.create_task(self._caching.run()))
+            self._accepting.append(loop.create_task(self._local_clones.run()))
         for address in self.addresses:
             _log.info("listening", "listening at {address}", address=address)
 
@@ -182,7 +197,7 @@ class Node:
         self._accepting.clear()
         self._close_listeners()
         self._git.goodbye("the node is shutting down")
-        endings = [self.children.stop(), self._http.stop(), self._announcer.goodbye()]
+        endings = [self.git_processes.stop(), self._http.stop(), self._announcer.goodbye()]
         if self._rechecks is not None:
             endings.append(self._rechecks.stop())
         await asyncio.gather(*endings)
@@ -191,7 +206,7 @@ class Node:
         for served in list(self._tasks):
             served.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.children.stop()
+        await self.git_processes.stop()
         _log.info("stopped", "stopped")
 
     async def _report(self) -> None:
@@ -209,13 +224,13 @@ class Node:
     def _describe(self) -> dict[str, object]:
         return {
             "listening": self.addresses,
-            "callers": self._gate.open,
+            "callers": self._connection_limiter.open,
             "git": {
-                "running": self.children.turns.taken,
-                "waiting": self.children.turns.waiting,
+                "running": self.git_processes.turns.taken,
+                "waiting": self.git_processes.turns.waiting,
             },
             **self._git.report(),
-            "cache": self._caching.report(),
+            "cache": self._local_clones.report(),
         }
 
     async def run_until_interrupted(self) -> None:

@@ -23,11 +23,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.node.callback import ask_back, resolves_to, why_gone
+from gittorrent.node.dial_back import ask_back, resolves_to, why_gone
 from gittorrent.node.events import EventLog
 from gittorrent.store.database import MirrorRow
 from gittorrent.transfer.addresses import caller_group
-from gittorrent.transfer.waits import WAITS, Waits
+from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 from gittorrent.wire import notify
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import AddressClass, UrlError, address_class, parse_learned_url
@@ -78,7 +78,7 @@ MAX_SOURCES = 10_000
 _log = EventLog(__name__)
 
 
-class Answer(Struct, frozen=True):
+class NoticeReply(Struct, frozen=True):
     """What a notice is answered with: the seconds granted, or why not."""
 
     granted: int = 0
@@ -105,19 +105,22 @@ class Notices:
     Args:
         mirrors: where mirrors are listed; None refuses all notices.
         is_local: tells whether loopback and private addresses may be called back.
-        waits: how long others are waited for.
+        server_timeouts: how long others are waited for.
     """
 
     def __init__(
-        self, mirrors: MirrorTable | None, is_local: Callable[[], bool], waits: Waits = WAITS
+        self,
+        mirrors: MirrorTable | None,
+        is_local: Callable[[], bool],
+        server_timeouts: ServerTimeouts = WAITS,
     ) -> None:
-        self._waits = waits
+        self._server_timeouts = server_timeouts
         self._mirrors = mirrors
         self._is_local = is_local
         self._recent: dict[str, deque[float]] = {}
         self._calls = asyncio.Semaphore(MAX_CALLBACKS)
 
-    async def receive(self, served: Served, notice: notify.Notify, address: str) -> Answer:
+    async def receive(self, served: Served, notice: notify.Notify, address: str) -> NoticeReply:
         """Judge a notice, and list the mirror if it answers.
 
         Args:
@@ -131,12 +134,12 @@ class Notices:
             _log.info(
                 "notice-refused",
                 "notice for {repository} from {peer} refused: {reason}",
-                repository=served.about.name,
+                repository=served.info.name,
                 peer=address,
                 url=notice.url,
                 reason=error,
             )
-            return Answer(refusal=str(error))
+            return NoticeReply(refusal=str(error))
         event, text = (
             "notice-accepted",
             "{state} mirror of {repository} at {url} listed for {seconds} s",
@@ -146,13 +149,13 @@ class Notices:
         _log.info(
             event,
             text,
-            repository=served.about.name,
+            repository=served.info.name,
             peer=address,
             url=notice.url,
             state="" if state is None else state.value,
             seconds=granted,
         )
-        return Answer(granted=granted)
+        return NoticeReply(granted=granted)
 
     async def _receive(
         self, served: Served, notice: notify.Notify, address: str
@@ -168,12 +171,12 @@ class Notices:
             endpoint = await self._endpoint(notice.url, address)
             if not notice.ttl:
                 return await self._withdraw(mirrors, served, endpoint, address), None
-            found = await ask_back(endpoint, address, self._waits)
+            found = await ask_back(endpoint, address, self._server_timeouts)
         if isinstance(found, str):
             raise RefusedNotice(found)
-        state = _state(served, found, await served.reading(served.shelf.latest))
+        state = _state(served, found, await served.reading(served.content.latest))
         row = MirrorRow(endpoint.url, state, caller_group(address), int(now), 0, 0)
-        repository = served.about.repository_id
+        repository = served.info.repository_id
         enter = partial(_list, repository=repository, row=row, asked=notice.ttl)
         try:
             return await mirrors.change(enter), state
@@ -198,7 +201,10 @@ class Notices:
             if row.state is MirrorState.PARTIAL and row.source == newcomer.source
         ]
         is_local = self._is_local()
-        calls = (why_gone(repository, row, is_local=is_local, waits=self._waits) for row in rows)
+        calls = (
+            why_gone(repository, row, is_local=is_local, server_timeouts=self._server_timeouts)
+            for row in rows
+        )
         reasons = await asyncio.gather(*calls)
         gone = [row for row, reason in zip(rows, reasons, strict=True) if reason]
         for row in gone:
@@ -213,13 +219,13 @@ class Notices:
         Others may share its address, and a mirror of long standing has a place to lose; so it is
         called once more. Partial peers come and go, and are believed.
         """
-        repository = served.about.repository_id
+        repository = served.info.repository_id
         rows = await mirrors.rows(repository)
         known = next((row for row in rows if row.url == endpoint.url), None)
         if known is None:
             return 0
         if known.state is not MirrorState.PARTIAL:
-            found = await ask_back(endpoint, address, self._waits)
+            found = await ask_back(endpoint, address, self._server_timeouts)
             if not isinstance(found, str) and found.repository_id == repository:
                 raise RefusedNotice(f"{endpoint.url} still answers")
         await mirrors.change(lambda database: database.drop_mirror(repository, endpoint.url))
@@ -254,7 +260,7 @@ class Notices:
         if kind is AddressClass.LOOPBACK and _is_name_of_the_net(endpoint.host):
             # Anybody can make a name resolve here.
             raise RefusedNotice("of this machine only its addresses and localhost are called back")
-        if not await resolves_to(endpoint, address, self._waits):
+        if not await resolves_to(endpoint, address, self._server_timeouts):
             raise RefusedNotice(f"{endpoint.host} is not the address this notice came from")
         return endpoint
 
@@ -308,7 +314,7 @@ def granted_at_most(renewals: int) -> int:
 
 def _state(served: Served, found: MirrorList, latest: PushId | None) -> MirrorState:
     """Compare what a mirror says of itself with what is here."""
-    if found.repository_id != served.about.repository_id:
+    if found.repository_id != served.info.repository_id:
         raise RefusedNotice("another repository is served at that URL")
     if found.latest is None:
         return MirrorState.PARTIAL

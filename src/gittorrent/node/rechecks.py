@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.node.callback import why_gone
+from gittorrent.node.dial_back import why_gone
 from gittorrent.node.events import EventLog
 from gittorrent.wire.mirrorlist import MirrorState
 

@@ -80,18 +80,18 @@ class Lists:
     Args:
         reachable: where this node is.
         mirrors: whom it knows besides; None for nobody.
-        patience: seconds a list waits for its ``auth`` lines.
+        client_timeouts: seconds a list waits for its ``auth`` lines.
     """
 
     def __init__(
         self,
         reachable: Reachable,
         mirrors: MirrorTable | None = None,
-        patience: float = PATIENCE_SECONDS,
+        client_timeouts: float = PATIENCE_SECONDS,
     ) -> None:
         self._reachable = reachable
         self._mirrors = mirrors
-        self._patience = patience
+        self._client_timeouts = client_timeouts
         self._auth: dict[str, tuple[PushId, tuple[AuthLine, ...]]] = {}
 
     async def answer(self, served: Served) -> MirrorList:
@@ -102,15 +102,15 @@ class Lists:
         """
         if served.is_cached:
             # Without a push it is taken for what it is: a peer that has reels, for a while.
-            return MirrorList(served.about.repository_id, (), None, ())
+            return MirrorList(served.info.repository_id, (), None, ())
         latest, others = await asyncio.gather(
-            served.reading(served.shelf.latest), self.mirrors(served)
+            served.reading(served.content.latest), self.mirrors(served)
         )
         own = self._reachable.urls(served)
         entries = [MirrorEntry(url, OWN_VALID_SECONDS, MirrorState.CURRENT) for url in own]
         entries += [entry for entry in others if entry.url not in own]
         return MirrorList(
-            served.about.repository_id,
+            served.info.repository_id,
             () if latest is None else await self._auth_lines(served, latest),
             latest,
             tuple(entries[:MAX_TRY_LINES]),
@@ -120,11 +120,11 @@ class Lists:
         """Return the mirrors to tell of, without this node."""
         if self._mirrors is None:
             return ()
-        return await self._mirrors.entries(served.about.repository_id)
+        return await self._mirrors.entries(served.info.repository_id)
 
     async def _auth_lines(self, served: Served, latest: PushId) -> tuple[AuthLine, ...]:
         """Return the lines for people, if the policy is opened in time: they decide nothing."""
-        name = served.about.name
+        name = served.info.name
 
         def read() -> tuple[AuthLine, ...]:
             known = self._auth.get(name)
@@ -137,7 +137,7 @@ class Lists:
         if known is not None and known[0] == latest:
             return known[1]
         opening = asyncio.ensure_future(served.opening(read))
-        done, _ = await asyncio.wait([opening], timeout=self._patience)
+        done, _ = await asyncio.wait([opening], timeout=self._client_timeouts)
         if done:
             return opening.result()
         # It goes on, for those who ask later; nobody waits for it now.
@@ -153,7 +153,7 @@ def _read_auth(served: Served) -> tuple[AuthLine, ...]:
         _log.warning(
             "damaged",
             "cannot read the policy of {repository}: {reason}",
-            repository=served.about.name,
+            repository=served.info.name,
             reason=error,
         )
         return ()

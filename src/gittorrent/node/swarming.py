@@ -1,7 +1,7 @@
 """What a node does for those who download from it at the same time: brings them together.
 
 For each repository it introduces downloaders to each other, and for each pack that several of
-them want it shows parts as `gittorrent.swarm.reveal` decides, so that the swarm multiplies what
+them want it shows parts as `gittorrent.swarm.super_seeder` decides, so that the swarm multiplies what
 the node sends. A single downloader notices nothing of this.
 
 Tracks the participants of each repository. Rules: an address is passed on only if it is the one
@@ -22,8 +22,8 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.node.events import EventLog
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKey
-from gittorrent.swarm.introductions import Introductions
-from gittorrent.swarm.reveal import SMALLEST_PACK, Revealer
+from gittorrent.swarm.peer_exchange import PeerExchange
+from gittorrent.swarm.super_seeder import SMALLEST_PACK, SuperSeeder
 from gittorrent.transfer.git_mirror import claimed_parts
 from gittorrent.wire.messages import CancelParts, FetchParts, HaveBundle, Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
@@ -51,13 +51,13 @@ class Swarm:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.introductions = Introductions(random.SystemRandom().randrange)
-        self.revealers: dict[ManifestId, Revealer] = {}
+        self.peer_exchange = PeerExchange(random.SystemRandom().randrange)
+        self.revealers: dict[ManifestId, SuperSeeder] = {}
         self.participants: dict[PeerKey, Participant] = {}
 
     def introduce(self, peer: PeerKey, url: str | None) -> None:
         """Carry out what follows from a participant's word on where it listens."""
-        for made in self.introductions.listens(peer, url):
+        for made in self.peer_exchange.listens(peer, url):
             target = self.participants.get(made.to)
             if target is not None:
                 target.say(Try(MirrorEntry(made.url, 3600, MirrorState.PARTIAL)))
@@ -113,12 +113,12 @@ class Participant:
         if self._timer is not None:
             self._timer.cancel()
         self._swarm.participants.pop(self._key, None)
-        self._swarm.introductions.left(self._key)
+        self._swarm.peer_exchange.left(self._key)
         for manifest in self._packs:
-            revealer = self._swarm.revealers.get(manifest)
-            if revealer is not None:
-                revealer.left(self._key)
-                if not len(revealer):
+            super_seeder = self._swarm.revealers.get(manifest)
+            if super_seeder is not None:
+                super_seeder.left(self._key)
+                if not len(super_seeder):
                     del self._swarm.revealers[manifest]
 
     def say(self, message: Message) -> None:
@@ -143,16 +143,16 @@ class Participant:
         """Note which parts the caller asks for, or no longer does."""
         if not isinstance(message, FetchParts | CancelParts):
             return
-        revealer = self._swarm.revealers.get(message.manifest)
-        if revealer is not None:
-            note = revealer.asked if isinstance(message, FetchParts) else revealer.cancelled
+        super_seeder = self._swarm.revealers.get(message.manifest)
+        if super_seeder is not None:
+            note = super_seeder.asked if isinstance(message, FetchParts) else super_seeder.cancelled
             note(self._key, message.first, message.last)
 
     def on_sent(self, message: ReceivePart) -> None:
         """Note that a part was sent to the caller."""
-        revealer = self._swarm.revealers.get(message.manifest)
-        if revealer is not None:
-            revealer.sent(self._key, message.part)
+        super_seeder = self._swarm.revealers.get(message.manifest)
+        if super_seeder is not None:
+            super_seeder.sent(self._key, message.part)
 
     def _take_address(self, entry: MirrorEntry) -> None:
         try:
@@ -171,9 +171,9 @@ class Participant:
             self._swarm.introduce(self._key, endpoint.url)
 
     def _take_claim(self, message: HaveBundle) -> None:
-        revealer = self._swarm.revealers.get(message.manifest)
+        super_seeder = self._swarm.revealers.get(message.manifest)
         own = self._packs.get(message.manifest)
-        if revealer is None or own is None:
+        if super_seeder is None or own is None:
             return
         try:
             claim = claimed_parts(message, own.parts)
@@ -181,7 +181,7 @@ class Participant:
             return
         now = asyncio.get_running_loop().time()
         whole = PartSet.full(own.parts)
-        revealer.has(self._key, whole if claim is None else claim, now)
+        super_seeder.has(self._key, whole if claim is None else claim, now)
         if claim is None:
             self._packs.pop(message.manifest, None)
 
@@ -195,16 +195,16 @@ class Participant:
         if parts < SMALLEST_PACK or self._say is None:
             return offer
         now = asyncio.get_running_loop().time()
-        revealer = self._swarm.revealers.setdefault(offer.manifest, Revealer(parts))
-        revealer.joined(self._key, now)
+        super_seeder = self._swarm.revealers.setdefault(offer.manifest, SuperSeeder(parts))
+        super_seeder.joined(self._key, now)
         self._packs[offer.manifest] = _Offered(offer, parts)
         if self._since is None:
             self._since = now
             self._tick()
-        changed = revealer.changed(self._key, now)
+        changed = super_seeder.changed(self._key, now)
         if isinstance(changed, PartSet):
             return _cut(offer, changed)
-        shown = revealer.reveal(self._key, now)
+        shown = super_seeder.reveal(self._key, now)
         return offer if shown is None else _cut(offer, shown)
 
     def _tick(self) -> None:
@@ -215,8 +215,8 @@ class Participant:
             self._introduced = True
             self._swarm.introduce(self._key, None)
         for manifest, own in list(self._packs.items()):
-            revealer = self._swarm.revealers.get(manifest)
-            changed = False if revealer is None else revealer.changed(self._key, now)
+            super_seeder = self._swarm.revealers.get(manifest)
+            changed = False if super_seeder is None else super_seeder.changed(self._key, now)
             if changed is None:
                 self.say(own.offer)
             elif isinstance(changed, PartSet):

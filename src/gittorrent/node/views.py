@@ -110,7 +110,7 @@ class Views:
                 "not-whole",
                 "{repository} lacks objects that were published: stock git cannot"
                 " clone all of it; run 'gittorrent verify'",
-                repository=served.about.name,
+                repository=served.info.name,
             )
         if wants_packing and (self._packing is None or self._packing.done()):
             self._packing = loop.create_task(self._pack(view))
@@ -157,9 +157,9 @@ class Views:
 
 async def _key_of(served: Served) -> _Key:
     """Return what a view has to be made for; asked in the repository's lane."""
-    shelf = served.shelf
+    content = served.content
     return await served.reading(
-        lambda: _Key(shelf.latest(), tuple(reel.id for reel in shelf.reels()))
+        lambda: _Key(content.latest(), tuple(reel.id for reel in content.reels()))
     )
 
 

@@ -6,7 +6,7 @@ and grows by `admit`; there is no other way in. Ids are computed by git and hand
 (docs/protocol/trust.md, "The push log").
 
 What an entry's past cannot tell — whether a new value descends from the old one — needs the
-objects, which arrive later: such questions are handed out as `Descent` and must be answered
+objects, which arrive later: such questions are handed out as `FastForwardCheck` and must be answered
 before refs are shown.
 
 Logs in which entries were made side by side need the merge rule, which this version of the
@@ -48,7 +48,7 @@ class ConcurrentEntriesError(GitTorrentError):
     """The log forks, or holds a kind of entry that this version cannot judge."""
 
 
-class Descent(Struct, frozen=True):
+class FastForwardCheck(Struct, frozen=True):
     """A promise to check once the objects are here: ``new`` must descend from ``old``.
 
     When a later entry may set the ref to anything, what came before no longer matters for the
@@ -91,7 +91,7 @@ class VerifiedLog:
     def __init__(self, object_format: ObjectFormat) -> None:
         self.object_format = object_format
         self.refs: Refs = {}
-        self.descents: list[Descent] = []
+        self.descents: list[FastForwardCheck] = []
         self._ids: dict[PushId, None] = {}
         self._policy: VerifiedPolicy | None = None
 
@@ -240,14 +240,18 @@ class VerifiedLog:
                 allowed = True
             else:
                 allowed = rules.allows(name, key, Change.FORWARD)
-                asked.append(Descent(name, old, new))
+                asked.append(FastForwardCheck(name, old, new))
             if not allowed:
                 shown = name.decode(errors="backslashreplace")
                 raise NotAllowedError(
                     f"push {push_id}: the policy does not let {key} change {shown}"
                 )
         # Only now: a refused entry must leave no trace.
-        self.descents = [descent for descent in self.descents if descent.ref not in answered]
+        self.descents = [
+            fast_forward_check
+            for fast_forward_check in self.descents
+            if fast_forward_check.ref not in answered
+        ]
         self.descents += asked
         return tuple(name for name, _, _ in changed)
 

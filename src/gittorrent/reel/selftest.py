@@ -112,8 +112,8 @@ def _find(path: str, version: tuple[int, ...], can_deflate: bool) -> Encoder:
 
 def _digest(way: Encoder) -> str:
     """Return the digest of the pack that a way of encoding makes; empty if it makes none."""
-    with scratch.blank(SHA1) as git, tempfile.TemporaryDirectory(dir=git.directory) as room:
-        source, target = Path(room, "in"), Path(room, "pack")
+    with scratch.blank(SHA1) as git, tempfile.TemporaryDirectory(dir=git.directory) as staging:
+        source, target = Path(staging, "in"), Path(staging, "pack")
         source.write_bytes(b"".join(_store(git, content) for content in _objects()))
         try:
             way.pack(git, source, target, SHA1, 1, lambda _share: None)

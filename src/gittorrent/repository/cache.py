@@ -172,7 +172,7 @@ def _read(path: Path) -> Kept | None:
     try:
         until = float(_time_file(path).read_text(encoding="ascii"))
         carried = Carried(path, object_format_of(path))
-        if carried.about.role != CACHE:
+        if carried.info.role != CACHE:
             return None
     except (OSError, ValueError, KeyError, GitTorrentError):
         return None

@@ -22,9 +22,9 @@ from gittorrent.git.runner import Git
 from gittorrent.ids import OBJECT_FORMATS, Oid, RepositoryId
 from gittorrent.push.log import changes_between
 from gittorrent.repository.layout import LOG_REF, Layout
-from gittorrent.repository.litter import clear_litter
 from gittorrent.repository.logstore import LogStore, identify, listed_pushes
 from gittorrent.repository.reelstore import ReelStore
+from gittorrent.repository.stale_files import remove_stale_files
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import check_name
 from gittorrent.trust.refpattern import is_reserved
@@ -60,7 +60,7 @@ class NotCarriedError(UsageError):
     """The repository was never published or mirrored here."""
 
 
-class About(Struct, frozen=True):
+class RepositoryInfo(Struct, frozen=True):
     """What a repository is to the node.
 
     Args:
@@ -101,38 +101,38 @@ class Carried:
     def log_store(self) -> LogStore:
         """Its log on disk; one that is empty for good while nothing says whose."""
         if self._repository is None and self.is_carried:
-            self._repository = self.about.repository_id
+            self._repository = self.info.repository_id
         return LogStore(self.layout, self.object_format, self._repository)
 
     @property
-    def about(self) -> About:
+    def info(self) -> RepositoryInfo:
         """What it is to the node.
 
         Raises:
             NotCarriedError: nothing says so.
         """
         try:
-            values = json.loads(self.layout.about.read_text(encoding="utf-8"))
+            values = json.loads(self.layout.info.read_text(encoding="utf-8"))
             values["patterns"] = tuple(values["patterns"])
-            return About(**values)
+            return RepositoryInfo(**values)
         except FileNotFoundError:
             raise NotCarriedError(
                 f"{self.layout.git_dir} is not published or mirrored here",
                 hint="run 'gittorrent publish' on it first, or name one from 'gittorrent status'",
             ) from None
         except (ValueError, TypeError, KeyError) as error:
-            raise LocalError(f"{self.layout.about} is damaged: {error}") from error
+            raise LocalError(f"{self.layout.info} is damaged: {error}") from error
 
     @property
     def is_carried(self) -> bool:
         """Tell whether it was published or mirrored here."""
-        return self.layout.about.exists()
+        return self.layout.info.exists()
 
-    def set_about(self, about: About) -> None:
+    def set_about(self, info: RepositoryInfo) -> None:
         """Record what it is to the node."""
-        self._repository = about.repository_id
-        values = asdict(about)
-        write_atomically(self.layout.about, json.dumps(values, indent=1).encode("utf-8"))
+        self._repository = info.repository_id
+        values = asdict(info)
+        write_atomically(self.layout.info, json.dumps(values, indent=1).encode("utf-8"))
 
     def log(self) -> VerifiedLog:
         """Return its log."""
@@ -143,7 +143,7 @@ class Carried:
         """Hold the repository's lock; clears what a crashed writer left behind."""
         with locked(self.layout.lock):
             ids = self.log_store.ids()
-            clear_litter(self.layout, listed_pushes(self.layout))
+            remove_stale_files(self.layout, listed_pushes(self.layout))
             if self.is_carried and ids:
                 self._repair()
             yield
@@ -176,7 +176,7 @@ class Carried:
         The log ref moves last, so that it tells whether the others are done.
         """
         assert log.head is not None
-        if self.about.role == MIRROR:
+        if self.info.role == MIRROR:
             if not git_refs.write_first_refs(self.git, log.refs):
                 present = git_refs.read_refs(self.git)
                 own = {n: o for n, o in present.items() if not n.startswith(b"refs/gittorrent/")}
@@ -188,14 +188,14 @@ class Carried:
 
     def published_refs(self, patterns: tuple[str, ...] | None = None) -> Refs:
         """Return the repository's refs that ``patterns``, or those recorded, select."""
-        chosen = self.about.patterns if patterns is None else patterns
+        chosen = self.info.patterns if patterns is None else patterns
         prefixes = [pattern.removesuffix("/*") for pattern in chosen]
         found = git_refs.read_refs(self.git, *prefixes)
         return {name: oid for name, oid in found.items() if not is_reserved(name)}
 
     def published_listing(self) -> bytes:
         """Return the same refs as a references tag lists them, without taking them apart."""
-        prefixes = [pattern.removesuffix("/*") for pattern in self.about.patterns]
+        prefixes = [pattern.removesuffix("/*") for pattern in self.info.patterns]
         return git_refs.list_refs(self.git, *prefixes)
 
     def prepare_settings(self) -> None:
@@ -228,7 +228,7 @@ def open_carried(path: Path) -> Carried:
     """
     found = find_repository(path)
     carried = Carried(found.git_dir, found.object_format)
-    _ = carried.about
+    _ = carried.info
     return carried
 
 
@@ -247,5 +247,5 @@ def require_name(name: str) -> str:
 
 def object_format_of(git_dir: Path) -> ObjectFormat:
     """Return the object format of a git directory by its own configuration."""
-    name = read_config(git_dir, sealed=True).get("extensions.objectformat", "sha1")
+    name = read_config(git_dir, isolated=True).get("extensions.objectformat", "sha1")
     return OBJECT_FORMATS[name]

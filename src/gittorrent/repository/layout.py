@@ -46,7 +46,7 @@ class Layout(Struct, frozen=True):
         return self.git_dir / "gittorrent"
 
     @property
-    def about(self) -> Path:
+    def info(self) -> Path:
         """What this repository is to the node."""
         return self.own / "repository.json"
 

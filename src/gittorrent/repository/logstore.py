@@ -22,7 +22,7 @@ from gittorrent.git.hashing import hash_objects, tree_content
 from gittorrent.ids import Oid, PushId, RefName, RepositoryId
 from gittorrent.push.commit import entry_commit, entry_files
 from gittorrent.push.default_branch import default_after
-from gittorrent.push.log import Descent, VerifiedLog
+from gittorrent.push.log import FastForwardCheck, VerifiedLog
 from gittorrent.push.object import PushKind, PushObject, parse_push_object
 from gittorrent.push.parent import parent_of
 from gittorrent.push.reftag import parse_references_tag
@@ -55,8 +55,8 @@ def identify(
     """
     if write:
         return _identify(git, pushes, object_format, write=True)
-    with scratch.blank(object_format) as room:
-        return _identify(room, pushes, object_format, write=False)
+    with scratch.blank(object_format) as staging:
+        return _identify(staging, pushes, object_format, write=False)
 
 
 def _identify(
@@ -229,7 +229,7 @@ class LogStore:
         self._keep_open_questions(log.descents)
         write_atomically(self._list, "".join(lines).encode("ascii"))
 
-    def _open_questions(self) -> list[Descent]:
+    def _open_questions(self) -> list[FastForwardCheck]:
         """Return what could not be checked when the log was recorded, for want of objects."""
         if self._repository is None:
             return []
@@ -240,10 +240,10 @@ class LogStore:
         found = []
         for line in lines:
             old, new, name = line.split(b" ", 2)
-            found.append(Descent(RefName(name), Oid(old.decode()), Oid(new.decode())))
+            found.append(FastForwardCheck(RefName(name), Oid(old.decode()), Oid(new.decode())))
         return found
 
-    def _keep_open_questions(self, descents: Sequence[Descent]) -> None:
+    def _keep_open_questions(self, descents: Sequence[FastForwardCheck]) -> None:
         assert self._repository is not None
         path = self._layout.descents(self._repository)
         if descents or path.exists():

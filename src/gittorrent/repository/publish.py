@@ -26,7 +26,7 @@ from gittorrent.push.refnames import check_no_directory_conflict, check_ref_name
 from gittorrent.push.reftag import ReferencesTag
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.selftest import find_encoder
-from gittorrent.repository.carried import ORIGIN, PUBLISHED, About
+from gittorrent.repository.carried import ORIGIN, PUBLISHED, RepositoryInfo
 from gittorrent.repository.logstore import identify
 from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.repository.rebuild import store_built
@@ -135,12 +135,12 @@ class Publisher:
                     f"{carried.layout.git_dir} is published as {log.policy.policy.name}",
                     hint="leave --name away; renaming means a new version of the policy",
                 )
-            about = self._about(log, patterns)
-            refs = self._refs(about)
+            info = self._info(log, patterns)
+            refs = self._refs(info)
             changed = changes_between(log.refs, refs)
             if changed or is_new:
                 pending.append(self._references(log, refs))
-            reels = self._finish(log, about, pending)
+            reels = self._finish(log, info, pending)
             carried.remember_key(self._signer.spec)
             self._warn_of_other_head(log)
             changes = tuple(classify_changes(carried.git, changed))
@@ -210,33 +210,33 @@ class Publisher:
 
     def _former_name(self) -> str:
         """Return the name of a first publication that a crash cut short, or a plain one."""
-        return self._carried.about.name if self._carried.is_carried else "repository"
+        return self._carried.info.name if self._carried.is_carried else "repository"
 
-    def _about(self, log: VerifiedLog, patterns: tuple[str, ...]) -> About:
+    def _info(self, log: VerifiedLog, patterns: tuple[str, ...]) -> RepositoryInfo:
         """Return what the repository will be to the node once this push counts."""
         carried = self._carried
         former: tuple[str, ...] = ()
         if carried.is_carried:
-            about = carried.about
-            former = about.patterns
-            if about.role != ORIGIN:
+            info = carried.info
+            former = info.patterns
+            if info.role != ORIGIN:
                 raise UsageError(
-                    f"{carried.layout.git_dir} is a mirror of {about.source}: its refs follow"
+                    f"{carried.layout.git_dir} is a mirror of {info.source}: its refs follow"
                     " the log",
                     hint="publish the repository you work in",
                 )
         merged = tuple(dict.fromkeys([*PUBLISHED, *former, *patterns]))
-        return About(log.repository, log.policy.policy.name, ORIGIN, merged)
+        return RepositoryInfo(log.repository, log.policy.policy.name, ORIGIN, merged)
 
-    def _refs(self, about: About) -> Refs:
-        for pattern in about.patterns:
+    def _refs(self, info: RepositoryInfo) -> Refs:
+        for pattern in info.patterns:
             try:
                 RefPattern(pattern.encode("utf-8", "surrogateescape"))
             except PolicyError as error:
                 raise NothingPublishableError(
                     f"cannot publish {pattern!r}: {error}", hint="write it as refs/notes/*"
                 ) from error
-        refs = self._carried.published_refs(about.patterns)
+        refs = self._carried.published_refs(info.patterns)
         try:
             for name in refs:
                 check_ref_name(name)
@@ -249,7 +249,7 @@ class Publisher:
         return refs
 
     def _finish(
-        self, log: VerifiedLog, about: About, pending: list[tuple[PushId, PushObject]]
+        self, log: VerifiedLog, info: RepositoryInfo, pending: list[tuple[PushId, PushObject]]
     ) -> tuple[StoredReel, ...]:
         """Build what reels are missing, then let the log count."""
         carried = self._carried
@@ -257,8 +257,8 @@ class Publisher:
             carried.log_store.store_push(push_id, push)
         self._drop_litter(log)
         reels = self._missing_reels(log)
-        if not carried.is_carried or carried.about != about:
-            carried.set_about(about)
+        if not carried.is_carried or carried.info != info:
+            carried.set_about(info)
         if pending:
             carried.prepare_settings()
             carried.commit(log)
@@ -292,8 +292,8 @@ class Publisher:
         self._warn_of_other_bytes()
         start, before = self._start(log)
         carried.layout.incoming.mkdir(parents=True, exist_ok=True)
-        with scratch.receiving(carried.layout.incoming, carried.object_format) as room:
-            work = room.directory / "reel"
+        with scratch.receiving(carried.layout.incoming, carried.object_format) as staging:
+            work = staging.directory / "reel"
             work.mkdir()
             pack = build_reel(
                 carried.layout.objects,

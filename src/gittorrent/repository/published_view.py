@@ -106,7 +106,7 @@ class PublishedView:
             log = self._carried.log()
             reels = self._reels(log)
             state = self._state(log, reels)
-            if self._carried.about.role == MIRROR:
+            if self._carried.info.role == MIRROR:
                 self.git = Git(self.directory, objects=self._carried.layout.objects.absolute())
             done = self._recorded()
             if done.get("state") != state:
@@ -124,9 +124,9 @@ class PublishedView:
 
     def _state(self, log: VerifiedLog, reels: Sequence[StoredReel]) -> list[object]:
         """Return everything that the view follows from."""
-        about = self._carried.about
+        info = self._carried.info
         ends = [reel.id for reel in reels]
-        return [VERSION, about.role, log.head, ends if about.role != MIRROR else []]
+        return [VERSION, info.role, log.head, ends if info.role != MIRROR else []]
 
     def _recorded(self) -> dict[str, object]:
         try:
@@ -160,7 +160,7 @@ class PublishedView:
 
     def _take_objects(self, log: VerifiedLog, reels: Sequence[StoredReel]) -> bool:
         """Take in the objects of reels; tells whether they are all that the refs need."""
-        if self._carried.about.role == MIRROR or log.head is None:
+        if self._carried.info.role == MIRROR or log.head is None:
             return True
         store = self._carried.reels
         self._link([reel.pack for reel in reels if not store.is_small(reel.manifest)])

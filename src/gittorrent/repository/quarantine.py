@@ -60,7 +60,7 @@ class Extent(Struct, frozen=True):
 
 def extent_of(git_dir: Path) -> Extent:
     """Return how much of its history a repository holds, by what git keeps there."""
-    config = read_config(git_dir, sealed=True)
+    config = read_config(git_dir, isolated=True)
     partial = any(key == "extensions.partialclone" or key.endswith(".promisor") for key in config)
     return Extent(_read_shallow(git_dir), partial)
 
@@ -71,7 +71,7 @@ class Quarantine:
     Args:
         layout: of the repository.
         object_format: of its objects.
-        room: the scratch repository.
+        staging: the scratch repository.
         extent: of the repository before the fetch.
         borrows: whether what the repository has is taken for granted.
     """
@@ -80,7 +80,7 @@ class Quarantine:
         self,
         layout: Layout,
         object_format: ObjectFormat,
-        room: Git,
+        staging: Git,
         extent: Extent,
         *,
         borrows: bool,
@@ -89,7 +89,7 @@ class Quarantine:
         self._format = object_format
         self._extent = extent
         self._borrows = borrows
-        self.room = room
+        self.staging = staging
 
     def check(
         self, wants: Sequence[Oid], options: FetchOptions, welcome: Collection[Oid] = ()
@@ -105,7 +105,7 @@ class Quarantine:
             IncompleteSourceError: it is not all there.
         """
         self._check_boundary(wants, options)
-        present = history.describe(self.room, wants)
+        present = history.describe(self.staging, wants)
         for want, found in zip(wants, present, strict=True):
             if found is None:
                 raise IncompleteSourceError(f"it did not send {want}")
@@ -119,7 +119,7 @@ class Quarantine:
         if self._borrows or count != sum(packs.count_objects(pack) for pack in self._packs()):
             partial = self._extent.partial or "filter" in options.settings
             reached = history.Reached(
-                self.room, wants, without_borrowed=skips_known, may_lack=partial
+                self.staging, wants, without_borrowed=skips_known, may_lack=partial
             )
             self._drop_others(reached.ids())
 
@@ -134,7 +134,7 @@ class Quarantine:
         if not spec:
             only_commits = self._borrows and self._extent.partial
         return history.Reached(
-            self.room,
+            self.staging,
             wants,
             without_borrowed=skips_known,
             may_lack=bool(spec) and not only_blobs and not only_commits,
@@ -146,21 +146,21 @@ class Quarantine:
         """Move everything that was checked into the repository."""
         for pack in self._packs():
             packs.adopt_pack(pack, self._layout.pack(pack.stem.removeprefix("pack-")))
-        shallow = _read_shallow(self.room.directory)
+        shallow = _read_shallow(self.staging.directory)
         if shallow == self._extent.shallow:
             return
         path = self._layout.git_dir / "shallow"
         if shallow:
-            write_atomically(path, (self.room.directory / "shallow").read_bytes())
+            write_atomically(path, (self.staging.directory / "shallow").read_bytes())
         else:
             path.unlink(missing_ok=True)
 
     def _packs(self) -> list[Path]:
-        return sorted((self.room.directory / "objects" / "pack").glob("pack-*.pack"))
+        return sorted((self.staging.directory / "objects" / "pack").glob("pack-*.pack"))
 
     def _tags_that_came(self, welcome: Collection[Oid]) -> list[Oid]:
         """Return the annotated tags among some ids that this fetch brought."""
-        found_here = history.describe(self.room, welcome)
+        found_here = history.describe(self.staging, welcome)
         tags = [found.oid for found in found_here if found is not None and found.kind == "tag"]
         if not (tags and self._borrows):
             return tags
@@ -170,7 +170,7 @@ class Quarantine:
 
     def _check_boundary(self, wants: Sequence[Oid], options: FetchOptions) -> None:
         """Refuse places where history is cut off that nobody asked for, new ones and old ones."""
-        shallow = _read_shallow(self.room.directory)
+        shallow = _read_shallow(self.staging.directory)
         depth = options.settings.get("depth", ["0"])[-1]
         asked = options.moves_boundary or options.has("update-shallow")
         if shallow - self._extent.shallow and (not asked or depth == str(INFINITE_DEPTH)):
@@ -181,7 +181,7 @@ class Quarantine:
             misplaced = self._not_deeper(shallow, wants, int(depth))
         else:
             # Parents of a commit that is nearer than the depth asked for are missing there.
-            misplaced = shallow & history.nearer_than(self.room, wants, int(depth))
+            misplaced = shallow & history.nearer_than(self.staging, wants, int(depth))
         if misplaced:
             raise IncompleteSourceError("its history is cut off before the depth asked for")
 
@@ -189,12 +189,12 @@ class Quarantine:
         self, shallow: frozenset[str], wants: Sequence[Oid], more: int
     ) -> frozenset[str]:
         """Return where what the wanted ids reach is cut off less than ``more`` below before."""
-        reached = {commit.oid for commit in history.commits_between(self.room, (), wants)}
+        reached = {commit.oid for commit in history.commits_between(self.staging, (), wants)}
         before = [Oid(oid) for oid in sorted(self._extent.shallow & reached)]
         if not before:
             return shallow & reached
-        below = {commit.oid for commit in history.commits_between(self.room, (), before)}
-        near = history.nearer_than(self.room, before, more + 1)
+        below = {commit.oid for commit in history.commits_between(self.staging, (), before)}
+        near = history.nearer_than(self.staging, before, more + 1)
         return (shallow & reached) - (below - near)
 
     def _drop_others(self, reached: set[str]) -> None:
@@ -203,13 +203,13 @@ class Quarantine:
         What the repository has anyway may be in them: git completes a pack by such objects.
         """
         for pack in self._packs():
-            held = packs.listed(self.room, pack)
+            held = packs.listed(self.staging, pack)
             others = [Oid(oid) for oid in held if oid not in reached]
             if not others or (self._borrows and self._has_all(others)):
                 continue
             wanted = [oid for oid in held if oid in reached]
             promised = pack.with_suffix(".promisor")
-            made = packs.pack_objects(self.room, wanted) if wanted else None
+            made = packs.pack_objects(self.staging, wanted) if wanted else None
             if made is not None and promised.exists():
                 shutil.copyfile(promised, made.with_suffix(".promisor"))
             if made != pack:
@@ -234,10 +234,10 @@ def quarantine(
         borrows: whether what it holds is taken for granted; if not, everything has to come.
     """
     alternates = (layout.objects,) if borrows and layout.has_objects() else ()
-    with scratch.receiving(layout.incoming, object_format, alternates) as room:
+    with scratch.receiving(layout.incoming, object_format, alternates) as staging:
         if extent.shallow:
-            shutil.copyfile(layout.git_dir / "shallow", room.directory / "shallow")
-        yield Quarantine(layout, object_format, room, extent, borrows=bool(alternates))
+            shutil.copyfile(layout.git_dir / "shallow", staging.directory / "shallow")
+        yield Quarantine(layout, object_format, staging, extent, borrows=bool(alternates))
 
 
 def _read_shallow(git_dir: Path) -> frozenset[str]:

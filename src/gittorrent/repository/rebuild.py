@@ -89,8 +89,8 @@ def rebuild_reel(
     """
     find_encoder().require()
     layout = carried.layout
-    with scratch.receiving(layout.building, carried.object_format) as room:
-        work = room.directory / "reel"
+    with scratch.receiving(layout.building, carried.object_format) as staging:
+        work = staging.directory / "reel"
         work.mkdir()
         pack = build_reel(
             layout.objects, carried.object_format, start, end, work, progress=progress
@@ -147,16 +147,16 @@ def store_built(
 @contextlib.contextmanager
 def _indexed(
     carried: Carried,
-    rooms: Path,
+    parent: Path,
     pack: ReelPack,
     manifest: Manifest,
     progress: Callable[[str, int, int], None],
 ) -> Iterator[Path]:
-    """Index a pack built here, in a room of its own in ``rooms``, and yield its indexed form."""
+    """Index a pack built here, in a room of its own in ``parent``, and yield its indexed form."""
     progress("indexing", 0, manifest.objects)
     bases = () if manifest.start is None else (carried.layout.objects,)
-    with scratch.receiving(rooms, carried.object_format, bases) as room:
+    with scratch.receiving(parent, carried.object_format, bases) as staging:
         settings = index_settings(carried.layout.git_dir)
-        indexed = index_own_pack(room, pack.path, manifest, settings)
+        indexed = index_own_pack(staging, pack.path, manifest, settings)
         progress("indexing", manifest.objects, manifest.objects)
         yield indexed

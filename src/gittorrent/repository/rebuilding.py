@@ -19,17 +19,17 @@ import msgspec
 from msgspec import Struct
 
 from gittorrent.background import end_with_starter, worker
-from gittorrent.durable import locked, room
-from gittorrent.errors import LocalError, own_trouble
+from gittorrent.durable import locked, temporary_directory
+from gittorrent.errors import LocalError, local_error
 from gittorrent.git.history import MissingObjectError
 from gittorrent.git.runner import GitError
 from gittorrent.ids import OBJECT_FORMATS, ManifestId, Oid
 from gittorrent.reel.manifest import parse_manifest
 from gittorrent.reel.packing import ReelError
 from gittorrent.repository.carried import Carried
-from gittorrent.repository.litter import clear_building
 from gittorrent.repository.niceness import NICENESS
 from gittorrent.repository.rebuild import first_missing, present, rebuild_reel
+from gittorrent.repository.stale_files import clear_building
 from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _MODULE = "gittorrent.repository.rebuilding"
 
 
-class Outcome(enum.Enum):
+class RebuildOutcome(enum.Enum):
     """What came of one reel."""
 
     HELD = "held"
@@ -106,12 +106,12 @@ class Result(Struct, frozen=True, tag="result"):
     """
 
     manifest: ManifestId
-    outcome: Outcome
+    outcome: RebuildOutcome
     lacking: Oid | None = None
     reason: str = ""
 
 
-class Trouble(Struct, frozen=True, tag="trouble"):
+class WorkerFailure(Struct, frozen=True, tag="trouble"):
     """This machine let the worker down, which ends it: the error's text and hint."""
 
     text: str
@@ -141,14 +141,14 @@ async def rebuild_reels(
     where = os.fsencode(carried.layout.git_dir)
     order = Order(where, carried.object_format.name, list(jobs), yielding)
     results: list[Result] = []
-    with room("rebuild") as folder:
+    with temporary_directory("rebuild") as folder:
         try:
             async with worker(_MODULE, {"TMPDIR": str(folder)}) as process:
                 assert process.stdin is not None
                 assert process.stdout is not None
                 process.stdin.write(msgspec.json.encode(order) + b"\n")
                 async for line in process.stdout:
-                    said = msgspec.json.decode(line, type=Step | Result | Trouble)
+                    said = msgspec.json.decode(line, type=Step | Result | WorkerFailure)
                     if isinstance(said, Step):
                         progress(said.phase, said.done, said.total)
                     elif isinstance(said, Result):
@@ -196,10 +196,10 @@ def _build(carried: Carried, job: Job, progress: Callable[[str, int, int], None]
     manifest = parse_manifest(text)
     stored = carried.reels.get(manifest.id)
     if stored is not None and stored.is_available:
-        return Result(manifest.id, Outcome.HELD)
+        return Result(manifest.id, RebuildOutcome.HELD)
     lacking = first_missing(carried.git, job.end)
     if lacking is not None:
-        return Result(manifest.id, Outcome.MISSING, lacking)
+        return Result(manifest.id, RebuildOutcome.MISSING, lacking)
     # A branch that is gone since may be missing at the start. What is reachable from it only is no
     # part of the reel, and most often nothing else hangs on it; the manifest tells.
     start = present(carried.git, job.start)
@@ -207,16 +207,16 @@ def _build(carried: Carried, job: Job, progress: Callable[[str, int, int], None]
     lost = next((oid for oid in job.start if oid not in held), None)
     try:
         if rebuild_reel(carried, manifest, signature, start, job.end, progress):
-            return Result(manifest.id, Outcome.BUILT)
+            return Result(manifest.id, RebuildOutcome.BUILT)
     except MissingObjectError as error:
-        return Result(manifest.id, Outcome.MISSING, lost, str(error))
+        return Result(manifest.id, RebuildOutcome.MISSING, lost, str(error))
     except (GitError, ReelError) as error:
         if isinstance(error, GitError) and error.is_own_trouble:
             raise
-        return Result(manifest.id, Outcome.FAILED, lost, str(error))
+        return Result(manifest.id, RebuildOutcome.FAILED, lost, str(error))
     if lost is not None:
-        return Result(manifest.id, Outcome.MISSING, lost)
-    return Result(manifest.id, Outcome.DIFFERENT)
+        return Result(manifest.id, RebuildOutcome.MISSING, lost)
+    return Result(manifest.id, RebuildOutcome.DIFFERENT)
 
 
 def main() -> None:
@@ -226,18 +226,18 @@ def main() -> None:
     if order.yielding:
         os.nice(NICENESS)
 
-    def say(said: Step | Result | Trouble) -> None:
+    def say(said: Step | Result | WorkerFailure) -> None:
         os.write(1, msgspec.json.encode(said) + b"\n")
 
     try:
         _work(order, say)
     except LocalError as error:
-        say(Trouble(str(error), error.hint))
+        say(WorkerFailure(str(error), error.hint))
     except OSError as error:
-        trouble = own_trouble(error)
+        trouble = local_error(error)
         if trouble is None:
             raise
-        say(Trouble(str(trouble), trouble.hint))
+        say(WorkerFailure(str(trouble), trouble.hint))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat, Oid
-    from gittorrent.push.log import Descent
+    from gittorrent.push.log import FastForwardCheck
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.indexing import IndexedPack, Indexer
     from gittorrent.repository.layout import Layout
@@ -95,7 +95,7 @@ class Receiver:
         layout: of the repository.
         object_format: of the repository.
         reels: where manifests and small reels are kept.
-        room: the scratch repository.
+        staging: the scratch repository.
         settings: how to index.
     """
 
@@ -104,13 +104,13 @@ class Receiver:
         layout: Layout,
         object_format: ObjectFormat,
         reels: ReelStore,
-        room: Git,
+        staging: Git,
         settings: IndexSettings,
     ) -> None:
         self._layout = layout
         self._format = object_format
         self._reels = reels
-        self._room = room
+        self._staging = staging
         self._settings = settings
         self._taken: list[_Taken] = []
         self._proved: set[Oid] = set()
@@ -126,9 +126,9 @@ class Receiver:
         Raises:
             LyingReelError: there can be no such pack.
         """
-        room, manifest, settings = self._room, signed.manifest, self._settings
+        staging, manifest, settings = self._staging, signed.manifest, self._settings
         try:
-            return start_yielding(lambda: choose_indexer(room, wire, manifest, settings))
+            return start_yielding(lambda: choose_indexer(staging, wire, manifest, settings))
         except PackBrokenError as error:
             raise LyingReelError(
                 f"there can be no reel as {manifest.id} describes: {error}", signed.key
@@ -164,7 +164,7 @@ class Receiver:
         self._check_wire_form(signed, wire)
         self._taken.append(_Taken(signed, pack.path, wire))
         if pack.self_contained:
-            present = history.describe(self._room, tips)
+            present = history.describe(self._staging, tips)
             if all(info is not None for info in present):
                 self._note_proof(signed, pack.path, tips)
 
@@ -184,7 +184,7 @@ class Receiver:
             LyingReelError: the pack is the one of the manifest, and broken.
         """
         manifest = signed.manifest
-        wire = self._room.directory / f"{manifest.id}.wire"
+        wire = self._staging.directory / f"{manifest.id}.wire"
         copy_wire_form(stored, wire)
         try:
             if self._reels.is_small(manifest):
@@ -234,7 +234,7 @@ class Receiver:
         """
         self._check_wire_form(signed, wire)
         try:
-            packs.unpack_file(self._room, wire, fsck=self._settings.fsck)
+            packs.unpack_file(self._staging, wire, fsck=self._settings.fsck)
         except GitError as error:
             if error.is_own_trouble:
                 raise
@@ -253,7 +253,7 @@ class Receiver:
         """
         proved = self._proved.union(known)
         wanted = [tip for tip in dict.fromkeys(tips) if tip not in proved]
-        if wanted and not history.is_connected(self._room, wanted, sorted(proved)):
+        if wanted and not history.is_connected(self._staging, wanted, sorted(proved)):
             raise LyingReelError("the reels lack objects that the push needs", self._last_key())
 
     def install(self, *, keep: bool) -> None:
@@ -268,7 +268,7 @@ class Receiver:
                 if taken.pack == self._self_contained:
                     self.self_contained_pack = target
                 packs.adopt_pack(taken.pack, target, keep=KEEP_REASON if keep else "")
-        _move_loose(self._room.directory / "objects", self._layout.objects)
+        _move_loose(self._staging.directory / "objects", self._layout.objects)
         for taken in self._taken:
             manifest = taken.signed.manifest
             if self._reels.is_small(manifest):
@@ -280,7 +280,7 @@ class Receiver:
 
         Says nothing where objects are borrowed: a tip may be there and not in the pack.
         """
-        borrows = (self._room.directory / "objects" / "info" / "alternates").exists()
+        borrows = (self._staging.directory / "objects" / "info" / "alternates").exists()
         if signed.manifest.start is None and not borrows:
             self._proved.update(tips)
             self._self_contained = pack
@@ -310,7 +310,7 @@ class Receiver:
         return self._taken[-1].signed.key
 
 
-def check_descents(git: Git, descents: Sequence[Descent]) -> list[Descent]:
+def check_descents(git: Git, descents: Sequence[FastForwardCheck]) -> list[FastForwardCheck]:
     """Answer what the log left open until the objects were here.
 
     Returns:
@@ -319,15 +319,17 @@ def check_descents(git: Git, descents: Sequence[Descent]) -> list[Descent]:
     Raises:
         NotDescendedError: a ref was moved to where it may not go.
     """
-    present = history.describe(git, [descent.new for descent in descents])
+    present = history.describe(git, [fast_forward_check.new for fast_forward_check in descents])
     open_questions = [d for d, found in zip(descents, present, strict=True) if found is None]
     asked = [d for d, found in zip(descents, present, strict=True) if found is not None]
-    answers = descends(git, [(descent.old, descent.new) for descent in asked])
-    for descent, holds in zip(asked, answers, strict=True):
+    answers = descends(
+        git, [(fast_forward_check.old, fast_forward_check.new) for fast_forward_check in asked]
+    )
+    for fast_forward_check, holds in zip(asked, answers, strict=True):
         if not holds:
-            name = descent.ref.decode(errors="backslashreplace")
+            name = fast_forward_check.ref.decode(errors="backslashreplace")
             raise NotDescendedError(
-                f"a push moved {name} from {descent.old} to {descent.new}, which does not"
+                f"a push moved {name} from {fast_forward_check.old} to {fast_forward_check.new}, which does not"
                 " descend from it, with a key that may not do that"
             )
     return open_questions
@@ -340,8 +342,8 @@ def receiving(layout: Layout, object_format: ObjectFormat, reels: ReelStore) -> 
     Git's configuration says how to index, and whether objects must keep to fsck's rules.
     """
     alternates = (layout.objects,) if layout.has_objects() else ()
-    with scratch.receiving(layout.incoming, object_format, alternates) as room:
-        yield Receiver(layout, object_format, reels, room, index_settings(layout.git_dir))
+    with scratch.receiving(layout.incoming, object_format, alternates) as staging:
+        yield Receiver(layout, object_format, reels, staging, index_settings(layout.git_dir))
 
 
 def _move_loose(source: Path, target: Path) -> None:

@@ -50,7 +50,7 @@ def unpublished_refs(carried: Carried) -> list[Unpublished]:
     Raises:
         GitTorrentError: the log is damaged.
     """
-    if carried.about.role != ORIGIN or _is_as_published(carried):
+    if carried.info.role != ORIGIN or _is_as_published(carried):
         return []
     found = []
     for name, old, new in changes_between(carried.log().refs, carried.published_refs()):

@@ -129,13 +129,13 @@ class Verifier:
             if log.head is None:
                 self._find("log", "it is empty")
                 return None
-            if log.repository != carried.about.repository_id:
+            if log.repository != carried.info.repository_id:
                 self._find("log", f"it belongs to repository {log.repository}")
         except GitTorrentError as error:
             self._find("log", error)
             return None
         found = read_ref(carried.git, LOG_REF)
-        if carried.about.role != CLONE and str(found) != str(log.head):
+        if carried.info.role != CLONE and str(found) != str(log.head):
             self._find(LOG_REF, f"it is at {found}, the log's head is {log.head}")
         return log
 
@@ -174,7 +174,7 @@ class Verifier:
         tips = sorted(set(log.refs.values()))
         if not history.is_connected(carried.git, tips):
             self._find("refs", "objects that the log's refs need are missing")
-        if carried.about.role == MIRROR:
+        if carried.info.role == MIRROR:
             changed = changes_between(carried.published_refs(), log.refs)
             names = [name.decode(errors="backslashreplace") for name, _old, _new in changed]
             self._find_all("refs", names, "not what the log says")

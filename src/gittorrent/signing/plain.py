@@ -60,9 +60,9 @@ class PlainSigner(Struct, frozen=True):
         """Sign ``message``; raises ``NoSigningKey`` if the file is gone or another by now."""
         private = _load(self.path)
         digest = hashlib.sha512(message).digest()
-        about = _strings(_NAMESPACE, b"", b"sha512")
-        made = private.sign(b"SSHSIG" + about + _strings(digest))
-        blob = b"SSHSIG" + _VERSION.to_bytes(4, "big") + _strings(_public(private)) + about
+        info = _strings(_NAMESPACE, b"", b"sha512")
+        made = private.sign(b"SSHSIG" + info + _strings(digest))
+        blob = b"SSHSIG" + _VERSION.to_bytes(4, "big") + _strings(_public(private)) + info
         blob += _strings(_strings(_ALGORITHM, made))
         return detect(wrap(blob, Armor.SSH_SIGNATURE, width=70))
 

@@ -43,15 +43,15 @@ def interactive() -> bool:
 
 
 def run(
-    arguments: Sequence[str], *, given: bytes = b"", talk: bool = False
+    arguments: Sequence[str], *, given: bytes = b"", session_stats: bool = False
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end.
 
-    ``given`` goes to its standard input. With ``talk`` it may use the terminal, if there is one,
+    ``given`` goes to its standard input. With ``session_stats`` it may use the terminal, if there is one,
     for as long as the person needs. The exit code is the caller's to judge.
     Raises ``NoSigningKey`` when the program cannot be started.
     """
-    to_terminal = talk and interactive()
+    to_terminal = session_stats and interactive()
     try:
         return subprocess.run(
             list(arguments),

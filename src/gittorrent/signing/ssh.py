@@ -16,7 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gittorrent.durable import room
+from gittorrent.durable import temporary_directory
 from gittorrent.errors import TrustError
 from gittorrent.signing.plain import PlainSigner, make_plain_key, plain_signer
 from gittorrent.signing.programs import NoSigningKey, SigningFailed, complaint, run
@@ -58,7 +58,7 @@ class SshSigner(Struct, frozen=True):
         if self.path is not None:
             data = self._sign(message, ["-f", str(self.path)])
         else:
-            with room("sign") as folder:
+            with temporary_directory("sign") as folder:
                 public = folder / "key.pub"
                 public.write_text(f"{self.literal}\n", encoding="utf-8")
                 data = self._sign(message, ["-U", "-f", str(public)])
@@ -68,7 +68,7 @@ class SshSigner(Struct, frozen=True):
         # Silent, as to what it signs; other programs are only known to take what git says to them.
         silent = ["-q"] if Path(self.program).name == SSH_KEYGEN else []
         command = [self.program, *silent, "-Y", "sign", "-n", "git", *which]
-        done = run(command, given=message, talk=True)
+        done = run(command, given=message, session_stats=True)
         if done.returncode != 0:
             raise SigningFailed(
                 f"{self.program} could not sign with {self.path or self.key}: {complaint(done)}",

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.swarm import events as ev
-from gittorrent.swarm.asking import Asker
-from gittorrent.swarm.books import Books, Layout, cancels
+from gittorrent.swarm.download_state import DownloadState, PackLayout, cancels
 from gittorrent.swarm.peers import Peer
+from gittorrent.swarm.request_scheduler import RequestScheduler
 from gittorrent.swarm.settings import FALSE_CLAIMS, MAX_BANS, MAX_BUSY, MAX_PEERS, Mode, Settings
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class Download:
         if have.parts != parts:
             raise ValueError(f"the set of parts here is of {have.parts} parts, not {parts}")
         self._settings = settings or Settings()
-        self._books = Books(Layout(parts, part_size, pack_size), have, random)
-        self._asker = Asker(self._books, self._settings)
+        self._state = DownloadState(PackLayout(parts, part_size, pack_size), have, random)
+        self._request_scheduler = RequestScheduler(self._state, self._settings)
         self._banned: dict[ev.PeerKey, PeerReport] = {}
         self._now = -math.inf
         self._wake = math.inf
@@ -85,36 +85,36 @@ class Download:
     @property
     def finished(self) -> bool:
         """Whether every part is verified."""
-        return len(self._books.have) == self._books.layout.parts
+        return len(self._state.have) == self._state.layout.parts
 
     @property
     def prefix(self) -> int:
         """The number of verified parts at the beginning of the pack."""
-        return self._books.prefix
+        return self._state.prefix
 
     @property
     def have(self) -> PartSet:
         """The verified parts; to be read, not changed."""
-        return self._books.have
+        return self._state.have
 
     @property
     def mode(self) -> Mode:
         """The order in which parts are asked for at present."""
-        return self._asker.mode()
+        return self._request_scheduler.mode()
 
     @property
     def wasted_bytes(self) -> int:
         """Bytes that came for parts which another peer delivered first."""
-        return self._books.wasted_bytes
+        return self._state.wasted_bytes
 
     def wants(self, part: int) -> bool:
         """Tell whether the bytes of a part would be of use: not verified nor being verified."""
-        known = 0 <= part < self._books.layout.parts
-        return known and part not in self._books.have and part not in self._books.verifying
+        known = 0 <= part < self._state.layout.parts
+        return known and part not in self._state.have and part not in self._state.verifying
 
     def report(self, now: float) -> tuple[PeerReport, ...]:
         """Return how each peer does at ``now``, those present first, then those banned."""
-        present = tuple(self._report_of(now, peer) for peer in self._books.peers.values())
+        present = tuple(self._report_of(now, peer) for peer in self._state.peers.values())
         return present + tuple(self._banned.values())
 
     def next_deadline(self) -> float | None:
@@ -123,8 +123,8 @@ class Download:
 
     def check_invariant(self) -> None:
         """Raise AssertionError if the books are wrong; for tests."""
-        self._books.check_invariant()
-        assert not self._banned.keys() & self._books.peers.keys(), "a banned peer is present"
+        self._state.check_invariant()
+        assert not self._banned.keys() & self._state.peers.keys(), "a banned peer is present"
 
     def handle(self, now: float, event: ev.Event) -> list[ev.Effect]:
         """Take in what happened at ``now`` (seconds on any clock) and return what to do.
@@ -156,54 +156,54 @@ class Download:
             case ev.PartVerified():
                 self._verified(event)
             case ev.PartWrong():
-                self._books.reject(event.part, event.peer)
+                self._state.reject(event.part, event.peer)
                 self._ban(event.peer, f"part {event.part} from it has the wrong digest")
             case ev.PartMissing():
                 self._missing(event)
             case ev.PeerBusy():
                 self._busy(event)
             case ev.PeerLost():
-                peer = self._books.peers.get(event.peer)
+                peer = self._state.peers.get(event.peer)
                 if peer is not None:
-                    self._books.drop_peer(peer)
+                    self._state.drop_peer(peer)
                     self._all_hungry = True
             case ev.PartFromElsewhere():
-                if not 0 <= event.part < self._books.layout.parts:
+                if not 0 <= event.part < self._state.layout.parts:
                     raise ValueError(f"there is no part {event.part}")
                 self._complete(event.part)
             case ev.Tick():
                 pass
 
     def _joined(self, event: ev.PeerJoined) -> None:
-        known = event.peer in self._books.peers or event.peer in self._banned
-        if known or len(self._books.peers) >= MAX_PEERS or self._bad_bitmap(event):
+        known = event.peer in self._state.peers or event.peer in self._banned
+        if known or len(self._state.peers) >= MAX_PEERS or self._bad_bitmap(event):
             return
         claim = None if event.have is None else event.have.to_mask()
-        self._books.add_peer(Peer(event.peer, event.cost, claim))
+        self._state.add_peer(Peer(event.peer, event.cost, claim))
         self._hungry[event.peer] = None
 
     def _has(self, event: ev.PeerHas) -> None:
-        peer = self._books.peers.get(event.peer)
+        peer = self._state.peers.get(event.peer)
         if peer is None or self._bad_bitmap(event):
             return
-        self._books.set_claim(peer, None if event.have is None else event.have.to_mask())
+        self._state.set_claim(peer, None if event.have is None else event.have.to_mask())
         self._hungry[event.peer] = None
 
     def _bad_bitmap(self, event: ev.PeerJoined | ev.PeerHas) -> bool:
-        parts = self._books.layout.parts
+        parts = self._state.layout.parts
         if event.have is None or event.have.parts == parts:
             return False
         self._ban(event.peer, f"its bitmap is of {event.have.parts} parts, the pack has {parts}")
         return True
 
     def _no_such_part(self, key: ev.PeerKey, first: int, last: int) -> bool:
-        if 0 <= first <= last < self._books.layout.parts:
+        if 0 <= first <= last < self._state.layout.parts:
             return False
-        self._ban(key, f"it named parts {first} to {last} of {self._books.layout.parts}")
+        self._ban(key, f"it named parts {first} to {last} of {self._state.layout.parts}")
         return True
 
     def _progress(self, event: ev.PartProgress) -> None:
-        peer = self._books.peers.get(event.peer)
+        peer = self._state.peers.get(event.peer)
         if peer is not None:
             stranger = peer.meter.rate is None
             peer.receive(self._now, event.part, event.received, complete=False)
@@ -214,14 +214,14 @@ class Download:
         key, part = event.peer, event.part
         if key in self._banned or self._no_such_part(key, part, part):
             return
-        size = self._books.layout.size(part)
+        size = self._state.layout.size(part)
         if event.size != size:
             self._ban(key, f"it sent {event.size} bytes for part {part} of {size} bytes")
             return
-        peer = self._books.peers.get(key)
+        peer = self._state.peers.get(key)
         if peer is not None:
             self._delivered(peer, part)
-        if self._books.arrive(part, key):
+        if self._state.arrive(part, key):
             if peer is not None:
                 peer.unjudged += 1
             self._cancel_all(part)
@@ -229,9 +229,9 @@ class Download:
     def _delivered(self, peer: Peer, part: int) -> None:
         if part in peer.flights:
             flight = peer.flights[part]
-            self._books.note_wait(peer, self._now - flight.asked)
+            self._state.note_wait(peer, self._now - flight.asked)
             peer.receive(self._now, part, flight.size, complete=True)
-            self._books.release(peer, part)
+            self._state.release(peer, part)
         if peer.snubbed:
             peer.snubbed = False
             peer.snubs -= 1
@@ -242,51 +242,51 @@ class Download:
     def _verified(self, event: ev.PartVerified) -> None:
         if self._no_such_part(event.peer, event.part, event.part):
             return
-        peer = self._books.peers.get(event.peer)
+        peer = self._state.peers.get(event.peer)
         if peer is not None:
             peer.unjudged = max(0, peer.unjudged - 1)
             self._hungry[peer.key] = None
-        if peer is not None and event.part not in self._books.have:
+        if peer is not None and event.part not in self._state.have:
             peer.delivered_parts += 1
-            peer.delivered_bytes += self._books.layout.size(event.part)
+            peer.delivered_bytes += self._state.layout.size(event.part)
         self._complete(event.part)
 
     def _complete(self, part: int) -> None:
-        if part not in self._books.have:
+        if part not in self._state.have:
             self._cancel_all(part)
-            self._books.complete(part)
+            self._state.complete(part)
 
     def _cancel_all(self, part: int) -> None:
-        for peer in self._books.cancel_all(part):
+        for peer in self._state.cancel_all(part):
             self._effects.append(ev.Cancel(peer.key, part, part))
             if peer.snubbed:
                 self._rest(peer)
             self._hungry[peer.key] = None
 
     def _missing(self, event: ev.PartMissing) -> None:
-        peer = self._books.peers.get(event.peer)
+        peer = self._state.peers.get(event.peer)
         if peer is None or self._no_such_part(event.peer, event.first, event.last):
             return
         named = [p for p in peer.flights if event.first <= p <= event.last]
         for part in named:
-            self._books.release(peer, part)
+            self._state.release(peer, part)
         # the claim, and so what is noted here, cannot exceed one bitmap; four parts are enough
         false: list[int] = []
         for part in named or range(event.first, min(event.last, event.first + FALSE_CLAIMS) + 1):
-            if self._books.claims(peer, part):
+            if self._state.claims(peer, part):
                 false.append(part)
         if len(peer.refused) + len(false) > FALSE_CLAIMS:
             self._ban(event.peer, "it lied about its bitmap")
             return
-        self._books.refuse(peer, false)
+        self._state.refuse(peer, false)
         self._all_hungry = True
 
     def _busy(self, event: ev.PeerBusy) -> None:
-        peer = self._books.peers.get(event.peer)
+        peer = self._state.peers.get(event.peer)
         if peer is None:
             return
         for part in list(peer.flights):
-            self._books.release(peer, part)
+            self._state.release(peer, part)
         peer.quiet_until = self._now + min(max(event.seconds, 0.0), MAX_BUSY)
         self._wake = min(self._wake, peer.quiet_until)
         self._all_hungry = True
@@ -294,13 +294,13 @@ class Download:
     def _ban(self, key: ev.PeerKey, reason: str) -> None:
         if key in self._banned:
             return
-        peer = self._books.peers.get(key)
+        peer = self._state.peers.get(key)
         report = PeerReport(key, 0.0, 0, 0, 0, False, reason)
         if peer is not None:
             report = PeerReport(
                 key, 0.0, peer.delivered_parts, peer.delivered_bytes, 0, False, reason
             )
-            self._books.drop_peer(peer)
+            self._state.drop_peer(peer)
         while len(self._banned) >= MAX_BANS:
             del self._banned[next(iter(self._banned))]
         self._banned[key] = report
@@ -324,9 +324,9 @@ class Download:
         self._wake = min(self._wake, stalls)
 
     def _stalls_at(self, peer: Peer) -> float:
-        part_size = self._books.layout.part_size
-        crowd = self._books.partial_peers > 0
-        return peer.stalls_at(part_size, self._settings, self._books.usual, crowd=crowd)
+        part_size = self._state.layout.part_size
+        crowd = self._state.partial_peers > 0
+        return peer.stalls_at(part_size, self._settings, self._state.usual, crowd=crowd)
 
     def _rest(self, peer: Peer) -> None:
         """Leave a stalled peer alone for a while, ever longer."""
@@ -340,15 +340,15 @@ class Download:
         peer.snubs += 1
         oldest, *rest = peer.flights
         for part in rest:
-            self._books.wasted_bytes += self._books.release(peer, part).received
+            self._state.wasted_bytes += self._state.release(peer, part).received
         self._effects += cancels(peer.key, rest)
-        self._books.share(peer, oldest)
+        self._state.share(peer, oldest)
         self._all_hungry = True
 
     def _expire(self) -> None:
         """Do what is due, and find out when the next thing is."""
         wake = math.inf
-        for peer in self._books.peers.values():
+        for peer in self._state.peers.values():
             if self._stalls_at(peer) <= self._now:
                 self._snub(peer)
             wake = min(wake, self._stalls_at(peer))
@@ -358,39 +358,39 @@ class Download:
         self._all_hungry = True
 
     def _fill(self) -> None:
-        peers: Iterable[Peer] = self._books.peers.values()
+        peers: Iterable[Peer] = self._state.peers.values()
         if not self._all_hungry:
-            known = (self._books.peers.get(key) for key in self._hungry)
+            known = (self._state.peers.get(key) for key in self._hungry)
             peers = [peer for peer in known if peer is not None]
         if self._all_hungry or self._hungry:
-            asks = self._asker.fill(self._now, peers)
+            asks = self._request_scheduler.fill(self._now, peers)
             for ask in asks:
                 if isinstance(ask, ev.Ask):
-                    self._watch(self._books.peers[ask.peer])
+                    self._watch(self._state.peers[ask.peer])
             self._effects += asks
-            if self._asker.idle:
+            if self._request_scheduler.idle:
                 self._wake = min(self._wake, self._now + self._settings.recheck)
         self._all_hungry = False
         self._hungry.clear()
 
     def _conclude(self) -> None:
-        books = self._books
+        state = self._state
         if self.finished:
             self._finished = True
             self._effects.append(ev.Finished())
             return
-        if books.askers or books.verifying:
+        if state.askers or state.verifying:
             self._starved = False
             return
-        if any(books.picker.candidates(peer.claim) for peer in books.peers.values()):
+        if any(state.picker.candidates(peer.claim) for peer in state.peers.values()):
             self._starved = False
         elif not self._starved:
             self._starved = True
-            missing = books.layout.parts - len(books.have)
+            missing = state.layout.parts - len(state.have)
             self._effects.append(
                 ev.Starved(
-                    f"{missing} parts are missing and none of {len(books.peers)} peers has one"
-                    if books.peers
+                    f"{missing} parts are missing and none of {len(state.peers)} peers has one"
+                    if state.peers
                     else f"{missing} parts are missing and no peer is present"
                 )
             )

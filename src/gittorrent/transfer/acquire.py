@@ -1,7 +1,7 @@
 """Getting a repository from its mirrors: identity, log, reels.
 
 `Acquisition` begins at one mirror, verifies who the repository is and what its refs are
-(`gittorrent.transfer.following`), gathers the other mirrors, and downloads the reels that lead
+(`gittorrent.transfer.log_follower`), gathers the other mirrors, and downloads the reels that lead
 from what is here to the newest push any reel reaches. What no reel covers is left to an ordinary
 fetch, which the caller does.
 """
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.reel.path import ReelOffer
 from gittorrent.sizes import show_bytes
-from gittorrent.transfer.following import Following
+from gittorrent.transfer.log_follower import LogFollower
 from gittorrent.transfer.manifests import verify_manifest
-from gittorrent.transfer.neighbours import Neighbours
+from gittorrent.transfer.peer_manager import PeerManager
 from gittorrent.transfer.planning import Planner
 from gittorrent.transfer.reaching import Source, learned
-from gittorrent.transfer.taking import Taker
+from gittorrent.transfer.reel_fetcher import ReelFetcher
 from gittorrent.wire.limits import MAX_MANIFEST_BYTES
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.reelname import ReelName
@@ -50,81 +50,83 @@ class Acquisition:
 
     def __init__(self, location: Location, context: Context) -> None:
         self._context = context
-        self._neighbours = Neighbours(
+        self._peer_manager = PeerManager(
             context.reporter.note,
             context.sharing,
             context.limits,
-            context.patience,
+            context.client_timeouts,
             context.reporter.detail,
         )
-        self._following = Following(location, context, self._neighbours)
-        self._taker = Taker(self._neighbours, context)
+        self._log_follower = LogFollower(location, context, self._peer_manager)
+        self._reel_fetcher = ReelFetcher(self._peer_manager, context)
 
     async def __aenter__(self) -> Acquisition:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._neighbours.close()
-        self._taker.close()
+        await self._peer_manager.close()
+        self._reel_fetcher.close()
 
     @property
     def first_contact(self) -> bool:
         """Whether nothing on this machine said who the repository is."""
-        return self._following.first_contact
+        return self._log_follower.first_contact
 
     @property
     def claimed(self) -> RepositoryId:
         """The repository that the first mirror says it carries, and the only one it may prove."""
-        return self._following.claimed
+        return self._log_follower.claimed
 
     @property
     def object_format(self) -> ObjectFormat:
         """Of the repository, by the newest push of the first mirror's list."""
-        return self._following.object_format
+        return self._log_follower.object_format
 
     @property
     def first(self) -> Source:
         """The mirror it goes by."""
-        return self._following.first
+        return self._log_follower.first
 
     @property
     def url(self) -> str:
         """URL of the first mirror."""
-        return self._following.url
+        return self._log_follower.url
 
     def source_url(self) -> str:
         """Return the URL to come back to: of the mirror the user named, or else of the first."""
-        return self._following.source_url()
+        return self._log_follower.source_url()
 
     def sources(self, log: VerifiedLog) -> list[Source]:
         """Return the mirrors for an ordinary fetch, the first one first; ssh ones come last."""
-        return self._following.sources(log)
+        return self._log_follower.sources(log)
 
     @property
     def _mirrors(self) -> list[Mirror]:
-        return self._neighbours.mirrors
+        return self._peer_manager.mirrors
 
     async def open(self) -> RepositoryId:
-        """Reach the first mirror and return who it says it carries; see `Following.open`."""
-        return await self._following.open()
+        """Reach the first mirror and return who it says it carries; see `LogFollower.open`."""
+        return await self._log_follower.open()
 
     async def fetch_log(self, store: LogStore, object_format: ObjectFormat) -> VerifiedLog:
-        """Bring the log up to date, verified; see `Following.fetch_log`."""
-        log = await self._following.fetch_log(store, object_format)
-        self._neighbours.shelf.know(log, store)
+        """Bring the log up to date, verified; see `LogFollower.fetch_log`."""
+        log = await self._log_follower.fetch_log(store, object_format)
+        self._peer_manager.content.know(log, store)
         return log
 
     def gather(self, log: VerifiedLog) -> None:
         """Begin to connect to the other mirrors; they join downloads as they answer."""
-        trusted = self._neighbours.trusted
+        trusted = self._peer_manager.trusted
         partial = [
             learned(entry.url, trusted)
-            for entry in self._following.mirror_list.mirrors
+            for entry in self._log_follower.mirror_list.mirrors
             if entry.state is MirrorState.PARTIAL
         ]
         wanted = [*self.sources(log), *(source for source in partial if source is not None)]
-        stale = {e.url for e in self._following.mirror_list.mirrors if e.state is MirrorState.STALE}
-        self._neighbours.gather([s for s in wanted if s.url not in stale][:MAX_MIRRORS])
+        stale = {
+            e.url for e in self._log_follower.mirror_list.mirrors if e.state is MirrorState.STALE
+        }
+        self._peer_manager.gather([s for s in wanted if s.url not in stale][:MAX_MIRRORS])
 
     def served(self, log: VerifiedLog, source: Source) -> None:
         """Remember that a mirror gave what an ordinary fetch wanted."""
@@ -145,7 +147,7 @@ class Acquisition:
             """Tell of the first mirror in any case, of others to whoever asks."""
             (reporter.note if is_first else reporter.detail)(text)
 
-        planner = Planner(self._neighbours, log, lambda d, o: self._accept(log, d, o), tell)
+        planner = Planner(self._peer_manager, log, lambda d, o: self._accept(log, d, o), tell)
         planned = await planner.plan(have)
         total = sum(signed.manifest.pack_size for _, signed in planned)
         if total > self._context.max_bytes:
@@ -189,12 +191,12 @@ class Acquisition:
     async def download(
         self, offer: ReelOffer, signed: SignedManifest, receiver: Receiver, tips: Sequence[Oid]
     ) -> None:
-        """Bring one reel to the receiver; see `gittorrent.transfer.taking`."""
-        await self._taker.take(offer, signed, receiver, tips)
+        """Bring one reel to the receiver; see `gittorrent.transfer.reel_fetcher`."""
+        await self._reel_fetcher.take(offer, signed, receiver, tips)
 
     def look_in(self, nearby: Sequence[Path]) -> None:
         """Look for reels in these repositories of this machine before they are downloaded."""
-        self._taker.nearby = nearby
+        self._reel_fetcher.nearby = nearby
 
     def distrust(self, log: VerifiedLog, error: LyingReelError) -> None:
         """Believe a key no more that is proved to lie in a manifest; drop the pack in any case."""
@@ -207,4 +209,4 @@ class Acquisition:
 
     def discard_partial(self) -> None:
         """Remove the downloads of this acquisition: what they held is in the repository."""
-        self._taker.discard()
+        self._reel_fetcher.discard()

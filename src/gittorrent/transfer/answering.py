@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from gittorrent.transfer.content_source import ContentSource, ServedPack
     from gittorrent.transfer.off_loop import Reading
-    from gittorrent.transfer.shelf import ServedPack, Shelf
     from gittorrent.wire.messages import CancelParts, Message, Question
 
 
@@ -84,7 +84,7 @@ class Answer:
 
     Args:
         question: of a peer.
-        shelf: what it may have.
+        content: what it may have.
         reading: where the shelf is read; None to do that here, and to hold nothing ahead.
         show: what to say of offers; None for what they are.
         last: the pack that the same peer got parts of before.
@@ -93,7 +93,7 @@ class Answer:
     def __init__(
         self,
         question: Question,
-        shelf: Shelf,
+        content: ContentSource,
         reading: Reading | None = None,
         show: Show | None = None,
         last: LastPack | None = None,
@@ -104,8 +104,8 @@ class Answer:
         self._reading = reading
         self._show = show
         self._ahead: deque[Step | None] = deque()
-        self._shelf = shelf
-        self._steps = self._make(shelf)
+        self._content = content
+        self._steps = self._make(content)
 
     @property
     def cancelled(self) -> set[int]:
@@ -139,7 +139,7 @@ class Answer:
         now = asyncio.get_running_loop().time()
         pack = self._last.known(question.manifest, now)
         if pack is None:
-            pack = await reading(lambda: self._shelf.pack(question.manifest))
+            pack = await reading(lambda: self._content.pack(question.manifest))
             self._last.pack, self._last.manifest, self._last.found = pack, question.manifest, now
         self._steps = self._parts(question, pack)
 
@@ -167,36 +167,36 @@ class Answer:
         """Tell whether a part was cancelled, perhaps after its step was taken."""
         return part in self._cancelled
 
-    def _make(self, shelf: Shelf) -> Iterator[Step]:
+    def _make(self, content: ContentSource) -> Iterator[Step]:
         question = self.question
         if isinstance(question, FetchPush):
-            data = shelf.push(question.push)
+            data = content.push(question.push)
             yield (
                 Step(MissingPush(question.push))
                 if data is None
                 else Step(ReceivePush(question.push, len(data)), data)
             )
         elif isinstance(question, FetchManifest):
-            data = shelf.manifest(question.manifest)
+            data = content.manifest(question.manifest)
             yield (
                 Step(MissingManifest(question.manifest))
                 if data is None
                 else Step(ReceiveManifest(question.manifest, len(data)), data)
             )
         elif isinstance(question, WantBundle):
-            for offer in shelf.offers(question.reel):
-                pack = None if self._show is None else shelf.pack(offer.manifest)
+            for offer in content.offers(question.reel):
+                pack = None if self._show is None else content.pack(offer.manifest)
                 yield Step(offer, parts=0 if pack is None else pack.parts)
             yield Step(EndWant(question.reel))
         elif isinstance(question, FetchLog):
-            yield from self._log(question, shelf)
+            yield from self._log(question, content)
         else:
-            yield from self._parts(question, shelf.pack(question.manifest))
+            yield from self._parts(question, content.pack(question.manifest))
 
-    def _log(self, question: FetchLog, shelf: Shelf) -> Iterator[Step]:
-        ids = shelf.log_between(question.head, question.base)
+    def _log(self, question: FetchLog, content: ContentSource) -> Iterator[Step]:
+        ids = content.log_between(question.head, question.base)
         for push in ids or ():
-            data = shelf.push(push)
+            data = content.push(push)
             if data is None:
                 ids = None
                 break

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
-from gittorrent.transfer.neighbours import Sharing
-from gittorrent.transfer.patience import Patience
+from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.peer_manager import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ class Context(Struct, frozen=True):
         take_local: whether reels may be taken from repositories of this machine.
         ask_own_node: whether the node of this machine may stand in for a mirror that is gone;
             not where it is the node's own repository that is brought up to date.
-        patience: how long mirrors are waited for.
+        client_timeouts: how long mirrors are waited for.
     """
 
     database: Database
@@ -82,4 +82,4 @@ class Context(Struct, frozen=True):
     limits: Limits | None = None
     take_local: bool = True
     ask_own_node: bool = True
-    patience: Patience = Patience()
+    client_timeouts: ClientTimeouts = ClientTimeouts()

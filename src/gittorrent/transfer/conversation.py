@@ -18,12 +18,12 @@ from gittorrent.errors import UnreachableError
 from gittorrent.reel.pack import FilePiece
 from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer, LastPack
-from gittorrent.transfer.appetite import Appetite
 from gittorrent.transfer.distance import least_round_trip
-from gittorrent.transfer.flood import Flood
+from gittorrent.transfer.low_watermark import ReceiveLowWatermark
 from gittorrent.transfer.off_loop import SlowError
-from gittorrent.transfer.outlet import Outlet
-from gittorrent.transfer.waits import WAITS, Waits
+from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
+from gittorrent.transfer.socket_writer import SocketWriter
+from gittorrent.transfer.unsolicited import UnsolicitedMessageLimit
 from gittorrent.wire.messages import Bye, CancelParts, HaveBundle, Message, Question, ReceivePart
 from gittorrent.wire.session import (
     IdleTimeout,
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import ManifestId
     from gittorrent.transfer.answering import Show, Step
+    from gittorrent.transfer.content_source import ContentSource
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.off_loop import Reading
-    from gittorrent.transfer.shelf import Shelf
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.reelname import PackShape
     from gittorrent.wire.session import Event
@@ -72,7 +72,7 @@ class Conversation:
     Args:
         sock: the socket; closed when the conversation ends.
         session: the protocol machine, from after the service request on.
-        shelf: what the peer may have.
+        content: what the peer may have.
         limiter: of this node's sending.
         on_message: called with each message and payload that is not a question.
         slots: upload slots to wait for before each part; None to send at once.
@@ -82,14 +82,14 @@ class Conversation:
         intake: limits what is received.
         reading: where the shelf is read, if that may have to wait for a disk.
         show: what to say of offers, called in the loop; None for what they are.
-        waits: how long the peer is waited for.
+        server_timeouts: how long the peer is waited for.
     """
 
     def __init__(
         self,
         sock: socket.socket,
         session: Session,
-        shelf: Shelf,
+        content: ContentSource,
         limiter: Limiter,
         on_message: Callable[[MessageReceived], None] = lambda _event: None,
         slots: SlotQueue | None = None,
@@ -98,7 +98,7 @@ class Conversation:
         intake: Limiter | None = None,
         reading: Reading | None = None,
         show: Show | None = None,
-        waits: Waits = WAITS,
+        server_timeouts: ServerTimeouts = WAITS,
     ) -> None:
         self.session = session
         self.bytes_received = 0
@@ -106,8 +106,8 @@ class Conversation:
         self.is_at_fault = False
         self.has_refused = False
         self._socket = sock
-        self._shelf = shelf
-        self._outlet = Outlet(sock, limiter, reading)
+        self._content = content
+        self._socket_writer = SocketWriter(sock, limiter, reading)
         self._on_message = on_message
         self._slots = slots
         self._on_sent = on_sent
@@ -115,7 +115,7 @@ class Conversation:
         self._intake = intake
         self._reading = reading
         self._show = show
-        self._waits = waits
+        self._server_timeouts = server_timeouts
         self._last_pack = LastPack()
         self._key = PeerKey(next(_KEYS))
         self._loop = asyncio.get_running_loop()
@@ -127,8 +127,8 @@ class Conversation:
         self._last_words = b""
         self._mid_payload = False
         self._useful_at = self._loop.time()
-        self._flood = Flood(self._useful_at)
-        self._appetite = Appetite(self._loop.time(), least_round_trip(sock))
+        self._unsolicited_limit = UnsolicitedMessageLimit(self._useful_at)
+        self._low_watermark = ReceiveLowWatermark(self._loop.time(), least_round_trip(sock))
         self.is_paused = False
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
@@ -137,7 +137,7 @@ class Conversation:
     @property
     def bytes_sent(self) -> int:
         """What went out so far."""
-        return self._outlet.sent
+        return self._socket_writer.sent
 
     @property
     def key(self) -> PeerKey:
@@ -282,10 +282,10 @@ class Conversation:
             self._note_close()
             return 0.0
         self.bytes_received += count
-        self._appetite.ate(count, self._loop.time())
+        self._low_watermark.ate(count, self._loop.time())
         wait = 0.0 if self._intake is None else self._intake.reserve(count)
         self._handle(self.session.received(count))
-        if self._flood.is_over(self.session.unasked, self._loop.time()):
+        if self._unsolicited_limit.is_over(self.session.unasked, self._loop.time()):
             raise SessionError("that many lines nobody asked for are a flood")
         self._let_gather()
         return wait
@@ -305,10 +305,10 @@ class Conversation:
         within = self.session.receiving
         remaining = 0 if within is None else within.message.size - within.received
         buffer = 0
-        if remaining and not self._appetite.is_near:
+        if remaining and not self._low_watermark.is_near:
             buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        if self._appetite.choose(remaining, buffer):
-            least = self._appetite.least
+        if self._low_watermark.choose(remaining, buffer):
+            least = self._low_watermark.least
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
 
     def _handle(self, events: list[Event]) -> None:
@@ -340,20 +340,22 @@ class Conversation:
                 self.ended = f"silent for {event.seconds:.0f} seconds"
 
     def _answer_to(self, question: Question) -> Answer:
-        return Answer(question, self._shelf, self._reading, self._show, self._last_pack)
+        return Answer(question, self._content, self._reading, self._show, self._last_pack)
 
     async def _watch(self) -> None:
         while not self.session.closed:
             is_quiet = (
                 not self._answers
                 and self.session.receiving is None
-                and self._outlet.chunk_since is None
+                and self._socket_writer.chunk_since is None
             )
-            await asyncio.sleep(self._waits.look_quiet if is_quiet else self._waits.look)
+            await asyncio.sleep(
+                self._server_timeouts.look_quiet if is_quiet else self._server_timeouts.look
+            )
             now = self._loop.time()
             self._handle(self.session.tick(now))
-            begun = self._outlet.chunk_since
-            if begun is not None and now - begun >= self._waits.taken:
+            begun = self._socket_writer.chunk_since
+            if begun is not None and now - begun >= self._server_timeouts.taken:
                 raise TimeoutError
 
     async def _write(self) -> None:
@@ -373,7 +375,7 @@ class Conversation:
         self._urgent.clear()
         self._claims.clear()
         if data:
-            await self._outlet.send(data)
+            await self._socket_writer.send(data)
 
     async def _answer(self, answer: Answer) -> None:
         """Carry out the next step of the answer that is first in line."""
@@ -415,13 +417,13 @@ class Conversation:
 
     async def _perform(self, step: Step) -> None:
         self._mid_payload = True
-        await self._outlet.send(self.session.send(step.message) + step.payload)
+        await self._socket_writer.send(self.session.send(step.message) + step.payload)
         if step.path is not None:
             for piece in step.pieces:
                 if isinstance(piece, FilePiece):
-                    await self._outlet.send_file(step.path, piece.offset, piece.count)
+                    await self._socket_writer.send_file(step.path, piece.offset, piece.count)
                 else:
-                    await self._outlet.send(piece)
+                    await self._socket_writer.send(piece)
         self._mid_payload = False
 
     async def _say_goodbye(self) -> None:
@@ -438,6 +440,6 @@ class Conversation:
                     await self._loop.sock_sendall(self._socket, data)
 
     def _close(self) -> None:
-        self._outlet.close()
+        self._socket_writer.close()
         self._socket.close()
         self.ended = self.ended or "done"

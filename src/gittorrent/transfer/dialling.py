@@ -18,8 +18,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.errors import UnreachableError, UnverifiedError
+from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.looking_up import look_up
-from gittorrent.transfer.patience import Patience
 from gittorrent.transfer.racing import first_success
 from gittorrent.wire import pktline
 from gittorrent.wire.fields import RemoteRefusal
@@ -85,7 +85,7 @@ async def connect(
     endpoint: Endpoint,
     trusted: AddressClass | None = None,
     from_address: str | None = None,
-    patience: Patience | None = None,
+    client_timeouts: ClientTimeouts | None = None,
 ) -> Dialled:
     """Connect to a mirror, at whichever of its addresses accepts first.
 
@@ -94,14 +94,14 @@ async def connect(
         trusted: for a learned endpoint, the kind of address it was learned from; None for one
             that the user named.
         from_address: IP address of ours to connect from; None for any.
-        patience: how long to wait: for all addresses together.
+        client_timeouts: how long to wait: for all addresses together.
 
     Raises:
         CannotConnectError: with the reason of the last address tried.
     """
-    patience = patience or Patience()
+    client_timeouts = client_timeouts or ClientTimeouts()
     try:
-        found = await look_up(endpoint.host, endpoint.port, patience.look_up)
+        found = await look_up(endpoint.host, endpoint.port, client_timeouts.look_up)
     except OSError as error:
         raise CannotConnectError(
             f"cannot find host {endpoint.host}: {error}", hint=CHECK_HINT
@@ -115,8 +115,8 @@ async def connect(
             reason = f"{each[4][0]} is an address that strangers may not send us to"
     try:
         if wanted:
-            async with asyncio.timeout(patience.connect):
-                return await _first_to_accept(wanted, from_address, patience.stagger)
+            async with asyncio.timeout(client_timeouts.connect):
+                return await _first_to_accept(wanted, from_address, client_timeouts.stagger)
     except OSError as error:
         reason = why_not_connected(error)
     raise CannotConnectError(
@@ -168,20 +168,20 @@ async def _dial(found: Found, from_address: str | None) -> Dialled:
 
 
 async def judged_addresses(
-    endpoint: Endpoint, trusted: AddressClass, patience: Patience
+    endpoint: Endpoint, trusted: AddressClass, client_timeouts: ClientTimeouts
 ) -> list[str]:
     """Return the addresses of a learned endpoint that strangers may send us to.
 
     Args:
         endpoint: the mirror.
         trusted: the kind of address it was learned from.
-        patience: how long to wait.
+        client_timeouts: how long to wait.
 
     Raises:
         CannotConnectError: it has none.
     """
     try:
-        found = await look_up(endpoint.host, endpoint.port, patience.look_up)
+        found = await look_up(endpoint.host, endpoint.port, client_timeouts.look_up)
     except OSError as error:
         raise CannotConnectError(f"cannot find host {endpoint.host}: {error}") from error
     addresses = dict.fromkeys(str(address[0]) for *_, address in found)
@@ -208,7 +208,9 @@ def service_request(service: str, endpoint: Endpoint) -> bytes:
 
 
 async def ask_for_list(
-    endpoint: Endpoint, trusted: AddressClass | None = None, patience: Patience | None = None
+    endpoint: Endpoint,
+    trusted: AddressClass | None = None,
+    client_timeouts: ClientTimeouts | None = None,
 ) -> tuple[MirrorList, AddressClass]:
     """Ask the mirror at a git:// endpoint for its list.
 
@@ -221,11 +223,11 @@ async def ask_for_list(
         NotCarriedThereError: it does not carry the repository.
         ProtocolError: it breaks the protocol.
     """
-    patience = patience or Patience()
-    dialled = await connect(endpoint, trusted, patience=patience)
+    client_timeouts = client_timeouts or ClientTimeouts()
+    dialled = await connect(endpoint, trusted, client_timeouts=client_timeouts)
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(patience.answer):
+        async with asyncio.timeout(client_timeouts.answer):
             await loop.sock_sendall(dialled.sock, service_request(MIRROR_LIST, endpoint))
             lines = await _read_lines(dialled.sock, endpoint)
     except TimeoutError as error:

@@ -12,10 +12,10 @@ from msgspec import Struct
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKey, PeerKind
 from gittorrent.transfer.addresses import plain_address
+from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.conversation import Conversation, ConversationEndedError
 from gittorrent.transfer.dialling import connect, service_request
 from gittorrent.transfer.mirror import MirrorLostError
-from gittorrent.transfer.patience import Patience
 from gittorrent.transfer.questions import Questions
 from gittorrent.wire.fields import MessageError
 from gittorrent.wire.messages import (
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gittorrent.ids import ManifestId, PushId
+    from gittorrent.transfer.content_source import ContentSource
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.mirror import Admit, PartSink, WantedPack
     from gittorrent.transfer.off_loop import Reading
-    from gittorrent.transfer.shelf import Shelf
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.session import MessageReceived
@@ -67,7 +67,7 @@ class GitMirror:
     kind = PeerKind.SESSION
 
     def __init__(
-        self, url: str, sock: socket.socket, exchange: Exchange, role: Role = Role.CALLER
+        self, url: str, sock: socket.socket, exchange: ConversationContext, role: Role = Role.CALLER
     ) -> None:
         self._url = url
         self._exchange = exchange
@@ -77,15 +77,15 @@ class GitMirror:
         self._conversation = Conversation(
             sock,
             session,
-            exchange.shelf,
+            exchange.content,
             exchange.limits.sending_to(self._address),
             self._take,
             exchange.slots,
             intake=exchange.limits.down,
             reading=exchange.reading,
         )
-        patience = exchange.patience.at_rate(exchange.limits.down.rate)
-        self._questions = Questions(url, self._conversation, patience)
+        client_timeouts = exchange.client_timeouts.at_rate(exchange.limits.down.rate)
+        self._questions = Questions(url, self._conversation, client_timeouts)
         self._ready = asyncio.get_running_loop().create_future()
         self._heads: list[PushId] = []
         self._claims: dict[ManifestId, HaveBundle] = {}
@@ -159,7 +159,7 @@ class GitMirror:
             MirrorLostError: it has none.
         """
         try:
-            async with asyncio.timeout(self._exchange.patience.answer):
+            async with asyncio.timeout(self._exchange.client_timeouts.answer):
                 await self._ready
         except TimeoutError as error:
             raise MirrorLostError(f"{self._url} does not answer") from error
@@ -304,25 +304,25 @@ class GitMirror:
                 self._take_claim(message)
 
 
-class Exchange(Struct, frozen=True):
+class ConversationContext(Struct, frozen=True):
     """What all conversations of one acquisition share.
 
     Args:
         node_id: how this run calls itself; a mirror of that name is this run itself.
-        shelf: what others may have.
+        content: what others may have.
         limits: of what is sent and taken.
         slots: upload slots; None where nothing is given.
         on_try: called when another end, the one given, tells of a mirror.
-        patience: how long others are waited for.
+        client_timeouts: how long others are waited for.
         reading: where the shelf is read, if that may have to wait for a disk.
     """
 
     node_id: str
-    shelf: Shelf
+    content: ContentSource
     limits: Limits
     slots: SlotQueue | None = None
     on_try: Callable[[GitMirror, Try], None] = lambda _mirror, _message: None
-    patience: Patience = Patience()
+    client_timeouts: ClientTimeouts = ClientTimeouts()
     reading: Reading | None = None
 
 
@@ -338,23 +338,23 @@ def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:
 
 
 async def call(
-    endpoint: Endpoint, trusted: AddressClass | None, patience: Patience
+    endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
 ) -> socket.socket:
     """Connect to a mirror and ask for a conversation; its first words wait to be read.
 
     Args:
         endpoint: a git:// one.
         trusted: kind of address the endpoint was learned from; None if the user named it.
-        patience: how long to wait.
+        client_timeouts: how long to wait.
 
     Raises:
         CannotConnectError: nobody answers.
         MirrorLostError: it hung up.
     """
-    sock = (await connect(endpoint, trusted, patience=patience)).sock
+    sock = (await connect(endpoint, trusted, client_timeouts=client_timeouts)).sock
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(patience.answer):
+        async with asyncio.timeout(client_timeouts.answer):
             await loop.sock_sendall(sock, service_request(MIRROR_SYNC, endpoint))
     except OSError as error:
         sock.close()
@@ -367,7 +367,7 @@ async def call(
 
 async def open_git_mirror(
     endpoint: Endpoint,
-    exchange: Exchange,
+    exchange: ConversationContext,
     trusted: AddressClass | None = None,
     calling: Awaitable[socket.socket] | None = None,
 ) -> GitMirror:
@@ -384,7 +384,7 @@ async def open_git_mirror(
         MirrorLostError: it answers, but not in this protocol.
     """
     if calling is None:
-        calling = call(endpoint, trusted, exchange.patience)
+        calling = call(endpoint, trusted, exchange.client_timeouts)
     sock = await calling
     mirror = GitMirror(endpoint.url, sock, exchange)
     try:

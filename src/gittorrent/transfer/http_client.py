@@ -18,16 +18,16 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gittorrent import __version__
 from gittorrent.errors import ProtocolError
+from gittorrent.transfer.client_timeouts import Allowance
 from gittorrent.transfer.dialling import CannotConnectError
 from gittorrent.transfer.looking_up import look_up
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
-from gittorrent.transfer.patience import Allowance
 from gittorrent.wire.urls import address_class, may_contact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gittorrent.transfer.patience import Patience
+    from gittorrent.transfer.client_timeouts import ClientTimeouts
     from gittorrent.wire.urls import AddressClass, Endpoint
 
 CONNECTIONS = 8
@@ -51,7 +51,7 @@ class HttpClient:
     Args:
         endpoint: where resources lie.
         trusted: kind of address the endpoint was learned from; None if the user named it.
-        patience: how long to wait.
+        client_timeouts: how long to wait.
         address: the one to ask it at, where that was judged before.
     """
 
@@ -59,16 +59,16 @@ class HttpClient:
         self,
         endpoint: Endpoint,
         trusted: AddressClass | None,
-        patience: Patience,
+        client_timeouts: ClientTimeouts,
         address: str | None = None,
     ) -> None:
-        self.patience = patience
+        self.client_timeouts = client_timeouts
         self._endpoint = endpoint
         self._resolver: Pinned | _JudgingResolver
         if address is not None:
             self._resolver = Pinned(address)
         else:
-            self._resolver = _JudgingResolver(trusted, patience)
+            self._resolver = _JudgingResolver(trusted, client_timeouts)
             self._resolver.judge_literal(endpoint)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=self._resolver, limit=CONNECTIONS),
@@ -117,11 +117,11 @@ class HttpClient:
             ProtocolError: it sends more.
         """
         loop = asyncio.get_running_loop()
-        allowance = Allowance(self.patience, loop.time())
+        allowance = Allowance(self.client_timeouts, loop.time())
         total = 0
         try:
             async with (
-                asyncio.timeout(self.patience.answer) as limit,
+                asyncio.timeout(self.client_timeouts.answer) as limit,
                 self.get(name) as answer,
             ):
                 if answer.status != 200:
@@ -188,9 +188,9 @@ class Pinned(AbstractResolver):
 class _JudgingResolver(AbstractResolver):
     """Resolves a name once, and leaves out addresses that a stranger may not send us to."""
 
-    def __init__(self, trusted: AddressClass | None, patience: Patience) -> None:
+    def __init__(self, trusted: AddressClass | None, client_timeouts: ClientTimeouts) -> None:
         self._trusted = trusted
-        self._patience = patience
+        self._client_timeouts = client_timeouts
         self._results: list[ResolveResult] = []
         self.addresses: list[str] = []
 
@@ -217,7 +217,7 @@ class _JudgingResolver(AbstractResolver):
         """Return the addresses found the first time."""
         del family
         if not self._results:
-            found = await look_up(host, port, self._patience.look_up)
+            found = await look_up(host, port, self._client_timeouts.look_up)
             self._results = [
                 ResolveResult(
                     hostname=host,

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from gittorrent.errors import ProtocolError
 from gittorrent.ids import PushId
 from gittorrent.swarm.events import PeerKind
+from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import (
     CannotConnectError,
     NotAMirrorError,
@@ -25,7 +26,6 @@ from gittorrent.transfer.dialling import (
 )
 from gittorrent.transfer.http_client import HttpClient
 from gittorrent.transfer.mirror import NotThereError
-from gittorrent.transfer.patience import Patience
 from gittorrent.transfer.questions import BATCH_BYTES, ENTRY_BYTES, MAX_OFFERS
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_LOG_ENTRIES, MAX_PUSH_BYTES
 from gittorrent.wire.messages import HaveBundle, Try, parse_message
@@ -238,7 +238,7 @@ async def open_http_mirror(
     endpoint: Endpoint,
     trusted: AddressClass | None,
     intake: Limiter,
-    patience: Patience | None = None,
+    client_timeouts: ClientTimeouts | None = None,
 ) -> HttpMirror:
     """Make sure a mirror answers at an HTTP endpoint and return it.
 
@@ -246,9 +246,9 @@ async def open_http_mirror(
         endpoint: where it is.
         trusted: kind of address the endpoint was learned from; None if the user named it.
         intake: limits how fast parts are taken.
-        patience: how long to wait.
+        client_timeouts: how long to wait.
     """
-    client = HttpClient(endpoint, trusted, patience or Patience())
+    client = HttpClient(endpoint, trusted, client_timeouts or ClientTimeouts())
     mirror = HttpMirror(endpoint, client, intake)
     try:
         await mirror.begin_talking()
@@ -259,13 +259,13 @@ async def open_http_mirror(
 
 
 async def ask_for_list_by_http(
-    endpoint: Endpoint, trusted: AddressClass | None, patience: Patience | None = None
+    endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts | None = None
 ) -> tuple[MirrorList, AddressClass]:
     """Ask for a mirror's list by HTTP; returns it with the kind of address it came from.
 
     Of several addresses any may have answered, so the least trusted counts.
     """
-    client = HttpClient(endpoint, trusted, patience or Patience())
+    client = HttpClient(endpoint, trusted, client_timeouts or ClientTimeouts())
     try:
         mirrors = await fetch_list(client, endpoint)
     finally:
@@ -282,7 +282,10 @@ async def fetch_list(client: HttpClient, endpoint: Endpoint) -> MirrorList:
     """
     url = client.url_of("mirror-list")
     try:
-        async with asyncio.timeout(client.patience.answer), client.get("mirror-list") as answer:
+        async with (
+            asyncio.timeout(client.client_timeouts.answer),
+            client.get("mirror-list") as answer,
+        ):
             if answer.status == 404:
                 raise NotCarriedThereError(endpoint, "there is no mirror-list")
             if answer.status != 200:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from gittorrent.errors import UnreachableError
+from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import connect
 from gittorrent.transfer.http_client import Pinned
-from gittorrent.transfer.patience import Patience
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_REASON
 
@@ -61,7 +61,7 @@ async def send_http_notice(
         async with aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=Patience().notice),
+            timeout=aiohttp.ClientTimeout(total=ClientTimeouts().notice),
             headers={"Content-Type": notify.CONTENT_TYPE},
         ) as client:
             data = notice_from(own).encode_text()

@@ -18,13 +18,19 @@ from gittorrent.durable import locked_patiently, sync_directory
 from gittorrent.errors import LocalError
 from gittorrent.git.repository import create_bare
 from gittorrent.git.runner import Git
-from gittorrent.repository.carried import MIRROR, About, Carried, object_format_of, require_name
+from gittorrent.repository.carried import (
+    MIRROR,
+    Carried,
+    RepositoryInfo,
+    object_format_of,
+    require_name,
+)
 from gittorrent.repository.completeness import is_complete, record_complete
 from gittorrent.store.database import CarriedRow
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.context import MAX_REPOSITORY_BYTES, Context
-from gittorrent.transfer.neighbours import Sharing
 from gittorrent.transfer.ordinary import Wanted
+from gittorrent.transfer.peer_manager import Sharing
 from gittorrent.transfer.updating import Update, Updater
 from gittorrent.transfer.working import stoppable, unbroken
 
@@ -131,7 +137,7 @@ class Mirroring:
                 path = self._settle(carried, log) if is_new else carried.layout.git_dir
         assert log.head is not None
         return Mirrored(
-            log.repository, Carried(path, object_format).about.name, path, log.head, changed
+            log.repository, Carried(path, object_format).info.name, path, log.head, changed
         )
 
     def _path_of(self, repository: RepositoryId) -> Path | None:
@@ -156,16 +162,16 @@ class Mirroring:
             carried = Carried(path, object_format_of(path))
             if not carried.is_carried or not carried.log_store.ids():
                 continue
-            about = carried.about
-            if about.repository_id == repository and about.role == MIRROR:
-                self._record(path, about)
+            info = carried.info
+            if info.repository_id == repository and info.role == MIRROR:
+                self._record(path, info)
                 return path
         return None
 
-    def _record(self, path: Path, about: About) -> None:
+    def _record(self, path: Path, info: RepositoryInfo) -> None:
         """Let the node carry a mirror."""
         self._database.carry(
-            CarriedRow(about.name, about.repository_id, str(path), MIRROR, about.source)
+            CarriedRow(info.name, info.repository_id, str(path), MIRROR, info.source)
         )
 
     async def _bring(
@@ -184,7 +190,7 @@ class Mirroring:
             chosen = log.policy.policy.name if name is None else require_name(name)
             self._database.require_free(chosen, "", log.repository)
             carried.set_about(
-                About(
+                RepositoryInfo(
                     log.repository,
                     chosen,
                     MIRROR,
@@ -193,7 +199,7 @@ class Mirroring:
             )
         is_broken = bool(before) and not await stoppable(is_complete, carried, before[-1])
         if is_broken:
-            self._reporter.note(f"objects of {carried.about.name} are missing here")
+            self._reporter.note(f"objects of {carried.info.name} are missing here")
         elif before and before[-1] == log.head:
             return log, False
         acquisition.gather(log)
@@ -215,15 +221,15 @@ class Mirroring:
 
     def _settle(self, carried: Carried, log: VerifiedLog) -> Path:
         """Give a new mirror its name and let the node carry it; nothing gives way to it."""
-        about = carried.about
+        info = carried.info
         folder = self._home.repositories
-        path = folder / f"{about.name}.git"
+        path = folder / f"{info.name}.git"
         for number in itertools.count(1):
             if not os.path.lexists(path):
                 break
             suffix = log.repository[:8] if number == 1 else f"{log.repository[:8]}-{number}"
-            path = folder / f"{about.name}-{suffix}.git"
+            path = folder / f"{info.name}-{suffix}.git"
         carried.layout.git_dir.rename(path)
         sync_directory(folder)
-        self._record(path, about)
+        self._record(path, info)
         return path

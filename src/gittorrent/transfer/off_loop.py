@@ -65,13 +65,13 @@ class Threads:
     def __len__(self) -> int:
         return self._count
 
-    def lane(self, wait_seconds: float = WAIT_SECONDS) -> Lane:
+    def executor(self, wait_seconds: float = WAIT_SECONDS) -> SerialExecutor:
         """Return a new lane in these threads.
 
         Args:
             wait_seconds: time after which whoever waits in it gives up.
         """
-        return Lane(self, wait_seconds)
+        return SerialExecutor(self, wait_seconds)
 
     def submit(self, job: Callable[[], None]) -> None:
         """Have a thread do something soon; it may not raise anything."""
@@ -100,7 +100,7 @@ class Threads:
             return None
 
 
-class Lane:
+class SerialExecutor:
     """Does one thing after another in some thread; a `Reading`. Made by `Threads.lane`.
 
     Args:

@@ -35,7 +35,7 @@ FAULTS = 3
 """Reels that somebody believed may offer in vain: mirrors drop some, and trust in keys changes."""
 
 
-class Doubts:
+class OfferBans:
     """Whose offers are not listened to in this run: by URL, and by address once one was false."""
 
     def __init__(self) -> None:

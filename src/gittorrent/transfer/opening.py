@@ -6,45 +6,47 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import ask_for_list
 from gittorrent.transfer.git_mirror import call, open_git_mirror
-from gittorrent.transfer.patience import Patience
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator
 
-    from gittorrent.transfer.git_mirror import Exchange
+    from gittorrent.transfer.git_mirror import ConversationContext
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.wire.mirrorlist import MirrorList
     from gittorrent.wire.urls import AddressClass, Endpoint
 
 
 async def ask_list(
-    endpoint: Endpoint, trusted: AddressClass | None = None, patience: Patience | None = None
+    endpoint: Endpoint,
+    trusted: AddressClass | None = None,
+    client_timeouts: ClientTimeouts | None = None,
 ) -> tuple[MirrorList, AddressClass]:
     """Ask a mirror for its list; returns it with the kind of address it came from.
 
     Args:
         endpoint: where it is.
         trusted: kind of address the endpoint was learned from; None if the user named it.
-        patience: how long to wait, in all: to connect, and for the whole list.
+        client_timeouts: how long to wait, in all: to connect, and for the whole list.
 
     Raises:
         CannotConnectError: nobody answers in time.
         NotAMirrorError, NotCarriedThereError: it is no mirror of that repository.
     """
-    patience = patience or Patience()
+    client_timeouts = client_timeouts or ClientTimeouts()
     if endpoint.scheme == "git":
-        return await ask_for_list(endpoint, trusted, patience)
+        return await ask_for_list(endpoint, trusted, client_timeouts)
     from gittorrent.transfer.http_mirror import ask_for_list_by_http  # aiohttp is slow to import
 
-    return await ask_for_list_by_http(endpoint, trusted, patience)
+    return await ask_for_list_by_http(endpoint, trusted, client_timeouts)
 
 
 @contextlib.asynccontextmanager
 async def calling_ahead(
-    endpoint: Endpoint, patience: Patience | None = None
+    endpoint: Endpoint, client_timeouts: ClientTimeouts | None = None
 ) -> AsyncIterator[asyncio.Task[socket.socket] | None]:
     """Ask for a conversation before it is known whether there will be one.
 
@@ -58,7 +60,9 @@ async def calling_ahead(
     if endpoint.scheme != "git":
         yield None
         return
-    calling = asyncio.get_running_loop().create_task(call(endpoint, None, patience or Patience()))
+    calling = asyncio.get_running_loop().create_task(
+        call(endpoint, None, client_timeouts or ClientTimeouts())
+    )
     try:
         yield calling
     except BaseException:
@@ -71,7 +75,7 @@ async def calling_ahead(
 
 async def open_mirror(
     endpoint: Endpoint,
-    exchange: Exchange,
+    exchange: ConversationContext,
     trusted: AddressClass | None = None,
     calling: asyncio.Task[socket.socket] | None = None,
 ) -> Mirror:
@@ -87,5 +91,5 @@ async def open_mirror(
         return await open_git_mirror(endpoint, exchange, trusted, calling)
     from gittorrent.transfer.http_mirror import open_http_mirror
 
-    patience = exchange.patience.at_rate(exchange.limits.down.rate)
-    return await open_http_mirror(endpoint, trusted, exchange.limits.down, patience)
+    client_timeouts = exchange.client_timeouts.at_rate(exchange.limits.down.rate)
+    return await open_http_mirror(endpoint, trusted, exchange.limits.down, client_timeouts)

@@ -1,7 +1,7 @@
 """The ordinary fetch: from one mirror's upload-pack after another, until one gave what was wanted.
 
 Where several mirrors are known, one that gives next to nothing for as long as any answer may take
-(`Patience.answer`) gives way to the next; only when none was any good they are asked again with
+(`ClientTimeouts.answer`) gives way to the next; only when none was any good they are asked again with
 patience, since all of them may be slow for good reasons. What a mirror sends stays apart until it
 is proved whole (`gittorrent.repository.quarantine`): a mirror that lies costs time, nothing else.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gittorrent.git.fetching import FetchOptions
     from gittorrent.ids import ObjectFormat, Oid, RefName
     from gittorrent.repository.layout import Layout
-    from gittorrent.transfer.patience import Patience
+    from gittorrent.transfer.client_timeouts import ClientTimeouts
     from gittorrent.transfer.reaching import Source
 
 IMPATIENT_BYTES = 64 << 10
@@ -58,7 +58,7 @@ class OrdinaryFetch:
         object_format: of its objects.
         extent: how much of its history it holds.
         max_bytes: to take in all.
-        patience: how long others are waited for.
+        client_timeouts: how long others are waited for.
         hear: told what git says while it fetches.
         note: tells the user something worth a line.
         detail: tells what is worth a line only if all is wanted.
@@ -70,7 +70,7 @@ class OrdinaryFetch:
         object_format: ObjectFormat,
         extent: Extent,
         max_bytes: int,
-        patience: Patience,
+        client_timeouts: ClientTimeouts,
         hear: Callable[[bytes], None],
         note: Callable[[str], None],
         detail: Callable[[str], None],
@@ -79,7 +79,7 @@ class OrdinaryFetch:
         self._format = object_format
         self._extent = extent
         self._max_bytes = max_bytes
-        self._patience = patience
+        self._client_timeouts = client_timeouts
         self._hear = hear
         self._note = note
         self._detail = detail
@@ -114,7 +114,7 @@ class OrdinaryFetch:
         patient = Bounds(self._max_bytes, PATIENT_SECONDS)
         rounds = [patient]
         if len(sources) > 1:
-            silence = self._patience.answer
+            silence = self._client_timeouts.answer
             impatient = Bounds(self._max_bytes, silence, IMPATIENT_BYTES, IMPATIENT_INDEXING)
             rounds.insert(0, impatient)
         for bounds in rounds:
@@ -154,7 +154,9 @@ class OrdinaryFetch:
         """Try one mirror, at each of its addresses that may be contacted until one answers."""
         addresses: Sequence[str | None] = [None]
         if source.trusted is not None and source.endpoint is not None:
-            addresses = await judged_addresses(source.endpoint, source.trusted, self._patience)
+            addresses = await judged_addresses(
+                source.endpoint, source.trusted, self._client_timeouts
+            )
         for number, address in enumerate(addresses, start=1):
             try:
                 seen = self._as_git_sees(source, address)
@@ -190,13 +192,13 @@ class OrdinaryFetch:
         fsck = index_settings(self._layout.git_dir).fsck
         oids = list(dict.fromkeys(want.oid for want in wants))
         with quarantine(self._layout, self._format, self._extent, borrows=borrows) as apart:
-            room = apart.room.directory
-            guarded = Guarded(room, bounds, self._hear)
+            staging = apart.staging.directory
+            guarded = Guarded(staging, bounds, self._hear)
             if source.scheme in ("http", "https"):
                 named = [(want.oid, want.name.decode("utf-8", "surrogateescape")) for want in wants]
-                fetch_over_http(room, source, named, options, guarded, fsck=fsck)
+                fetch_over_http(staging, source, named, options, guarded, fsck=fsck)
             else:
-                fetch_pack(room, source, oids, options, guarded, fsck=fsck)
+                fetch_pack(staging, source, oids, options, guarded, fsck=fsck)
             try:
                 apart.check(oids, options, welcome)
             except IncompleteSourceError as error:

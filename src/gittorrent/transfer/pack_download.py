@@ -38,7 +38,7 @@ from gittorrent.swarm.events import (
     Starved,
     Tick,
 )
-from gittorrent.transfer.patience import Patience
+from gittorrent.transfer.client_timeouts import ClientTimeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,7 @@ class PackDownload:
         on_growth: called a few times a second with the verified parts.
         on_claim: called when a mirror says which parts it has, None for all.
         on_ban: called with a mirror that lied or sent a wrong part.
-        patience: how long to wait for parts.
+        client_timeouts: how long to wait for parts.
         settings: of the scheduler; its own by default.
     """
 
@@ -124,7 +124,7 @@ class PackDownload:
         on_growth: Callable[[PartSet], None] = lambda _have: None,
         on_claim: Callable[[Mirror, PartSet | None], None] = lambda _mirror, _parts: None,
         on_ban: Callable[[Mirror], None] = lambda _mirror: None,
-        patience: Patience | None = None,
+        client_timeouts: ClientTimeouts | None = None,
         settings: Settings | None = None,
     ) -> None:
         self.wanted = wanted
@@ -136,7 +136,7 @@ class PackDownload:
         self._on_claim = on_claim
         self._on_ban = on_ban
         self._loop = asyncio.get_running_loop()
-        self._patience = patience or Patience()
+        self._client_timeouts = client_timeouts or ClientTimeouts()
         self._settings = settings
         self._flowed = 0
         self._flowing: dict[PeerKey, tuple[int, int]] = {}
@@ -369,9 +369,9 @@ class PackDownload:
     def _check_starved(self) -> None:
         flowed, flowed_at = self._flowed_before
         now = self._loop.time()
-        if self._flowed - flowed >= self._patience.least_parts:
+        if self._flowed - flowed >= self._client_timeouts.least_parts:
             self._flowed_before = (self._flowed, now)
-        elif now - flowed_at > self._patience.nothing:
+        elif now - flowed_at > self._client_timeouts.nothing:
             self._fail(f"next to nothing came in {now - flowed_at:.0f} seconds")
         since = self._starved_since
         if since is not None and now - since > STARVED_SECONDS:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.receive import SignedManifest
     from gittorrent.transfer.mirror import Mirror
-    from gittorrent.transfer.neighbours import Neighbours
+    from gittorrent.transfer.peer_manager import PeerManager
 
 MORE_SECONDS = 3.0
 """Time to wait for further mirrors when those that answered offer nothing of use."""
@@ -49,7 +49,7 @@ class Planner:
     """Plans one way from what is here towards a log's head.
 
     Args:
-        neighbours: whom to ask.
+        peer_manager: whom to ask.
         log: the verified log.
         accept: verifies a manifest for an offer; raises a `GitTorrentError` when it does not hold.
         tell: tells the user what is wrong with a mirror, and whether it is the first one, which
@@ -58,18 +58,18 @@ class Planner:
 
     def __init__(
         self,
-        neighbours: Neighbours,
+        peer_manager: PeerManager,
         log: VerifiedLog,
         accept: Callable[[bytes, ReelOffer], SignedManifest],
         tell: Callable[[str, bool], None],
     ) -> None:
-        self._neighbours = neighbours
-        self._patience = neighbours.patience
+        self._peer_manager = peer_manager
+        self._client_timeouts = peer_manager.client_timeouts
         self._log = log
         self._accept = accept
         self._tell = tell
         self._loop = asyncio.get_running_loop()
-        self._first = next(iter(neighbours.mirrors), None)
+        self._first = next(iter(peer_manager.mirrors), None)
         self._asked: list[Mirror] = []
         self._offers = Offers(log.ids, self._first)
         self._signed: dict[ReelOffer, SignedManifest] = {}
@@ -95,7 +95,7 @@ class Planner:
             while True:
                 await self._hear(name)
                 planned = await self._prove(have)
-                if planned or not await self._neighbours.grown(limit - self._loop.time()):
+                if planned or not await self._peer_manager.grown(limit - self._loop.time()):
                     break
         finally:
             await _cancel([newcomers, *self._asking])
@@ -111,7 +111,9 @@ class Planner:
 
     def _ask(self, name: ReelName) -> None:
         """Ask those who were not asked yet, all at once."""
-        new = [m for m in self._neighbours.mirrors if m not in self._asked and not self._is_out(m)]
+        new = [
+            m for m in self._peer_manager.mirrors if m not in self._asked and not self._is_out(m)
+        ]
         self._asked += new
         for mirror in new:
             task = self._loop.create_task(self._ask_one(mirror, name))
@@ -121,7 +123,7 @@ class Planner:
 
     async def _ask_newcomers(self, name: ReelName) -> None:
         """Ask everybody who comes while others are waited for, whatever for."""
-        while await self._neighbours.grown(math.inf):
+        while await self._peer_manager.grown(math.inf):
             self._ask(name)
 
     async def _hear(self, name: ReelName) -> None:
@@ -130,7 +132,7 @@ class Planner:
         The first mirror may go on after that; others who take so long are not listened to.
         """
         self._ask(name)
-        until = self._loop.time() + self._patience.offers
+        until = self._loop.time() + self._client_timeouts.offers
         while pending := [task for task in self._asking if not task.done()]:
             left = until - self._loop.time()
             if self._answered and (left <= 0 or all(task in self._late for task in pending)):
@@ -143,7 +145,7 @@ class Planner:
             mirror = self._asking[task]
             self._say_of(mirror, "takes long to answer")
             if mirror is not self._first:
-                self._neighbours.doubts.silence(mirror)
+                self._peer_manager.offer_bans.silence(mirror)
                 task.cancel()
 
     async def _wait(self, tasks: Collection[asyncio.Task[Any]], seconds: float | None) -> None:
@@ -198,11 +200,13 @@ class Planner:
         Those are bounded as all answers are, and nothing better is at hand.
         """
         if whole_since is not None:
-            return whole_since + self._patience.rivals
-        waits = any(o not in self._signed and self._offers.is_of_first(o) for o in ways[0])
-        if waits and not any(way and self._is_proved(way) for way in ways):
+            return whole_since + self._client_timeouts.rivals
+        server_timeouts = any(
+            o not in self._signed and self._offers.is_of_first(o) for o in ways[0]
+        )
+        if server_timeouts and not any(way and self._is_proved(way) for way in ways):
             return None
-        return begun + self._patience.strangers
+        return begun + self._client_timeouts.strangers
 
     def _fetch_for(
         self,
@@ -245,7 +249,7 @@ class Planner:
         def makers() -> list[Mirror]:
             return self._offers.makers(offer)
 
-        second = self._patience.second
+        second = self._client_timeouts.second
         found = await first_success(makers(), ask, second, self._blame, keep, joining=makers)
         return None if found is None else found[1]
 
@@ -257,7 +261,7 @@ class Planner:
                     self._give_up(mirror, "it does not show what it offers in time")
 
     def _is_out(self, mirror: Mirror) -> bool:
-        return self._neighbours.doubts.is_out(mirror, self._first)
+        return self._peer_manager.offer_bans.is_out(mirror, self._first)
 
     def _blame(self, mirror: Mirror, error: BaseException) -> None:
         """Note an offer that came to nothing; one too many, and its others are dropped too.
@@ -268,14 +272,14 @@ class Planner:
             raise error
         if self._is_out(mirror):
             return
-        doubts = self._neighbours.doubts
+        offer_bans = self._peer_manager.offer_bans
         if isinstance(error, FalseOfferError):
-            doubts.suspect(mirror)
-            self._neighbours.banned(mirror)
+            offer_bans.suspect(mirror)
+            self._peer_manager.banned(mirror)
         elif isinstance(error, NotThereError) and mirror is not self._first:
-            doubts.suspect(mirror)
+            offer_bans.suspect(mirror)
         elif isinstance(error, (NotThereError, TrustError)):
-            faults = doubts.fault(mirror)
+            faults = offer_bans.fault(mirror)
             if faults == 1:
                 self._say_of(mirror, f"offers a reel that cannot be used: {error}")
             if faults < FAULTS:
@@ -286,7 +290,7 @@ class Planner:
         self._tell(f"{mirror.url} {what}", mirror is self._first)
 
     def _give_up(self, mirror: Mirror, why: str) -> None:
-        self._neighbours.doubts.silence(mirror)
+        self._peer_manager.offer_bans.silence(mirror)
         self._say_of(mirror, f"is not asked for reels any more: {why}")
         for each in [m for m in self._asked if self._is_out(m)]:
             self._offers.forget(each, self._signed)

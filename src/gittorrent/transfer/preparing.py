@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gittorrent.durable import locked_patiently
-from gittorrent.errors import GitTorrentError, UnreachableError, UsageError, own_trouble
-from gittorrent.repository.carried import CLONE, About, Carried
-from gittorrent.repository.litter import clear_litter
+from gittorrent.errors import GitTorrentError, UnreachableError, UsageError, local_error
+from gittorrent.repository.carried import CLONE, Carried, RepositoryInfo
 from gittorrent.repository.logstore import listed_pushes
 from gittorrent.repository.rebuild import present
-from gittorrent.repository.rebuilding import Job, Outcome, rebuild_reels
+from gittorrent.repository.rebuilding import Job, RebuildOutcome, rebuild_reels
+from gittorrent.repository.stale_files import remove_stale_files
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.catching_up import fetch_command
 from gittorrent.transfer.opening import ask_list
-from gittorrent.transfer.prepared import Lack, Prepared, why_not
+from gittorrent.transfer.seedable import SeedableReels, UnbuildableReel, why_not
 from gittorrent.transfer.working import stoppable, unbroken
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Preparer:
         self._context = replace(context, reporter=_SaidOnce(context.reporter))
         self._progress = progress
         self._every = every
-        self._missing: dict[ManifestId, Lack] = {}
+        self._missing: dict[ManifestId, UnbuildableReel] = {}
         self._different: dict[ManifestId, None] = {}
         self._failed: dict[ManifestId, str] = {}
         self._latest: PushId | None = None
@@ -136,7 +136,7 @@ class Preparer:
         """The mirror that answered last; None before any did."""
         return self._mirror
 
-    async def prepare(self) -> Prepared:
+    async def prepare(self) -> SeedableReels:
         """Make sure that the clone has the log and every reel it can give.
 
         Raises:
@@ -154,7 +154,7 @@ class Preparer:
         self._shown = _gist(found)
         return found
 
-    async def follow(self, show: Callable[[Prepared], None]) -> None:
+    async def follow(self, show: Callable[[SeedableReels], None]) -> None:
         """Look for new pushes, and for what the clone fetches, until cancelled; `prepare` first.
 
         Args:
@@ -175,7 +175,7 @@ class Preparer:
             except GitTorrentError as error:
                 self._note_trouble(error)
             except OSError as error:
-                trouble = own_trouble(error)
+                trouble = local_error(error)
                 if trouble is None:
                     raise
                 self._note_trouble(trouble)
@@ -206,7 +206,7 @@ class Preparer:
         """Return when git last changed what it changes when it has fetched."""
         return [_changed_at(self._carried.layout.git_dir / name) for name in _TOUCHED]
 
-    async def _look(self, *, yielding: bool) -> Prepared:
+    async def _look(self, *, yielding: bool) -> SeedableReels:
         """Bring the log up to date and build what can be built."""
         self._seen = self._touched()
         carried = self._carried
@@ -218,17 +218,17 @@ class Preparer:
                 self._carried = carried
             log = await acquisition.fetch_log(carried.log_store, object_format)
             self._mirror = acquisition.first
-            about = self._about(log, acquisition.source_url())
+            info = self._info(log, acquisition.source_url())
             held, left = await self._sort(acquisition, log)
         results = []
         if left:
             jobs = await stoppable(_jobs, carried, log, left)
             results = await rebuild_reels(carried, jobs, self._progress, yielding=yielding)
         built = self._take(results, {each.manifest.id: each.manifest.end for each in left})
-        held += [each.manifest for each in results if each.outcome is Outcome.HELD]
+        held += [each.manifest for each in results if each.outcome is RebuildOutcome.HELD]
         if held or built:
             async with locked_patiently(carried.layout.lock):
-                await unbroken(self._commit, log, about)
+                await unbroken(self._commit, log, info)
         assert log.head is not None
         self._latest = log.head
         behind = await self._behind(log)
@@ -236,8 +236,8 @@ class Preparer:
         if behind is not None:
             git_dir = carried.layout.git_dir
             remedy = await stoppable(fetch_command, git_dir, self._location, log.repository)
-        return Prepared(
-            about.name,
+        return SeedableReels(
+            info.name,
             log.repository,
             log.head,
             tuple(dict.fromkeys(held)),
@@ -329,37 +329,37 @@ class Preparer:
             manifest = result.manifest
             self._missing.pop(manifest, None)
             self._failed.pop(manifest, None)
-            if result.outcome is Outcome.BUILT:
+            if result.outcome is RebuildOutcome.BUILT:
                 built.append(manifest)
-            elif result.outcome is Outcome.MISSING:
-                self._missing[manifest] = Lack(manifest, ends[manifest], result.lacking)
-            elif result.outcome is Outcome.DIFFERENT:
+            elif result.outcome is RebuildOutcome.MISSING:
+                self._missing[manifest] = UnbuildableReel(manifest, ends[manifest], result.lacking)
+            elif result.outcome is RebuildOutcome.DIFFERENT:
                 self._different[manifest] = None
-            elif result.outcome is Outcome.FAILED:
+            elif result.outcome is RebuildOutcome.FAILED:
                 self._failed[manifest] = result.reason
         return built
 
-    def _about(self, log: VerifiedLog, source: str) -> About:
+    def _info(self, log: VerifiedLog, source: str) -> RepositoryInfo:
         """Return what the clone is to be: a seed, unless it is published or mirrored there."""
         name = log.policy.policy.name
-        if self._carried.is_carried and (about := self._carried.about).role != CLONE:
-            if about.repository_id != log.repository:
+        if self._carried.is_carried and (info := self._carried.info).role != CLONE:
+            if info.repository_id != log.repository:
                 raise NotASeedError(
-                    f"{self._carried.layout.git_dir} is the {about.role} of {about.name}, which is"
+                    f"{self._carried.layout.git_dir} is the {info.role} of {info.name}, which is"
                     f" another repository than the one at {self._location.url}",
                     hint="'gittorrent serve' gives it to others",
                 )
-            return about
-        return About(log.repository, name, CLONE, source=source)
+            return info
+        return RepositoryInfo(log.repository, name, CLONE, source=source)
 
-    def _commit(self, log: VerifiedLog, about: About) -> None:
+    def _commit(self, log: VerifiedLog, info: RepositoryInfo) -> None:
         """Make the log count, so that reels are found by its pushes; the caller holds the lock."""
         carried = self._carried
-        clear_litter(carried.layout, listed_pushes(carried.layout) | set(log.ids))
+        remove_stale_files(carried.layout, listed_pushes(carried.layout) | set(log.ids))
         if len(log) > len(carried.log_store.ids()):  # a fetch may have been faster
             carried.log_store.commit(log)
-        if not carried.is_carried or carried.about != about:
-            carried.set_about(about)
+        if not carried.is_carried or carried.info != info:
+            carried.set_about(info)
 
     async def _behind(self, log: VerifiedLog) -> str | None:
         here = await self._present(log.refs.values())
@@ -373,7 +373,7 @@ class Preparer:
         return set(await stoppable(present, self._carried.git, asked))
 
 
-def _gist(found: Prepared) -> tuple[object, ...]:
+def _gist(found: SeedableReels) -> tuple[object, ...]:
     """Return what is worth telling the user again when it has changed."""
     return (found.missing, found.different, tuple(found.failed), found.behind)
 

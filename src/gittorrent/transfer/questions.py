@@ -2,7 +2,7 @@
 
 For `gittorrent.transfer.git_mirror`. Tracks what is waited for, and how much of a log is held that
 nobody has verified yet: while that is too much the conversation is not read, so what a mirror sends
-ahead waits in its own memory. Who answers more slowly than `Patience` allows is given up.
+ahead waits in its own memory. Who answers more slowly than `ClientTimeouts` allows is given up.
 Must not know: how entries or manifests are verified.
 Source: docs/protocol/mirrorsync.md, Questions and answers.
 """
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
+from gittorrent.transfer.client_timeouts import Allowance
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
-from gittorrent.transfer.patience import Allowance
 from gittorrent.wire.messages import (
     EndLog,
     EndWant,
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gittorrent.ids import ManifestId, PushId
+    from gittorrent.transfer.client_timeouts import ClientTimeouts
     from gittorrent.transfer.conversation import Conversation
     from gittorrent.transfer.mirror import Admit, LogEntry
-    from gittorrent.transfer.patience import Patience
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.session import MessageReceived
 
@@ -103,13 +103,15 @@ class Questions:
     Args:
         url: of the mirror, for people.
         conversation: with it.
-        patience: how long to wait.
+        client_timeouts: how long to wait.
     """
 
-    def __init__(self, url: str, conversation: Conversation, patience: Patience) -> None:
+    def __init__(
+        self, url: str, conversation: Conversation, client_timeouts: ClientTimeouts
+    ) -> None:
         self._url = url
         self._conversation = conversation
-        self._patience = patience
+        self._client_timeouts = client_timeouts
         self._loop = asyncio.get_running_loop()
         self._log: _Log | None = None
         self._offers: dict[ReelName, _Offers] = {}
@@ -179,13 +181,13 @@ class Questions:
     async def _follow(self, future: asyncio.Future[T]) -> T:
         """Wait for an answer as long as enough of it, or of those before it, comes."""
         session = self._conversation.session
-        allowance = Allowance(self._patience, self._loop.time())
+        allowance = Allowance(self._client_timeouts, self._loop.time())
         seen = session.answered
         while not future.done():
             left = allowance.left(self._loop.time())
             if not left:
                 raise MirrorLostError(f"{self._url} does not answer, or too slowly")
-            await asyncio.wait([future], timeout=min(left, self._patience.answer / LOOKS))
+            await asyncio.wait([future], timeout=min(left, self._client_timeouts.answer / LOOKS))
             now = self._loop.time()
             if self._conversation.is_paused:
                 allowance.renew(now)

@@ -14,11 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, LocalError
-from gittorrent.transfer.announcing import Announcer
-from gittorrent.transfer.callers import Callers
-from gittorrent.transfer.git_mirror import Exchange, GitMirror, open_git_mirror
-from gittorrent.transfer.hub import PeerHub
+from gittorrent.transfer.git_mirror import ConversationContext, GitMirror, open_git_mirror
 from gittorrent.transfer.off_loop import Threads
+from gittorrent.transfer.peer_admission import PeerAdmission
+from gittorrent.transfer.peer_announcer import PeerAnnouncer
+from gittorrent.transfer.peer_listener import PeerListener
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.reelname import ReelName
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import PushId
     from gittorrent.repository.carried import Carried
+    from gittorrent.transfer.content_source import ContentSource
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.off_loop import Reading
     from gittorrent.transfer.reaching import Source
-    from gittorrent.transfer.shelf import Shelf
     from gittorrent.wire.messages import HaveBundle
 
 RETRY_SECONDS = 30.0
@@ -48,7 +48,7 @@ class Seed:
     """Gives what a repository holds.
 
     Args:
-        shelf: gives it.
+        content: gives it.
         carried: the repository, prepared (`gittorrent.transfer.preparing`).
         where: returns the mirror to be introduced by, which may change; None if there is none.
         limits: of what is sent.
@@ -59,7 +59,7 @@ class Seed:
 
     def __init__(
         self,
-        shelf: Shelf,
+        content: ContentSource,
         carried: Carried,
         where: Callable[[], Source | None],
         limits: Limits,
@@ -67,23 +67,23 @@ class Seed:
         note: Callable[[str], None] = lambda _text: None,
         reading: Reading | None = None,
     ) -> None:
-        self._shelf = shelf
-        self._reading = reading or Threads().lane()
+        self._content = content
+        self._reading = reading or Threads().executor()
         self._carried = carried
         self._where = where
-        self._callers: set[GitMirror] = set()
-        self._exchange = Exchange(
-            secrets.token_hex(20), shelf, limits, slots or SlotQueue(), reading=self._reading
+        self._admission: set[GitMirror] = set()
+        self._exchange = ConversationContext(
+            secrets.token_hex(20), content, limits, slots or SlotQueue(), reading=self._reading
         )
-        self._hub = PeerHub(
-            carried.about.repository_id,
+        self._peer_listener = PeerListener(
+            carried.info.repository_id,
             self._exchange,
-            self._callers.add,
-            Callers(MAX_CALLERS),
-            self._callers.discard,
+            self._admission.add,
+            PeerAdmission(MAX_CALLERS),
+            self._admission.discard,
         )
         latest = partial(self._reading, self._latest)
-        self._announcer = Announcer(where, self._hub.url_at, latest, note)
+        self._announcer = PeerAnnouncer(where, self._peer_listener.url_at, latest, note)
         self._news = asyncio.Event()
 
     def listen(self, port: int = 0) -> int:
@@ -95,12 +95,12 @@ class Seed:
         Raises:
             LocalError: something else listens at the port.
         """
-        if not self._hub.start(port) and port:
+        if not self._peer_listener.start(port) and port:
             raise LocalError(
-                f"cannot listen at port {port}: {self._hub.trouble}",
+                f"cannot listen at port {port}: {self._peer_listener.trouble}",
                 hint="choose another, or 0 for any",
             )
-        return self._hub.port
+        return self._peer_listener.port
 
     async def run(self, *works: Coroutine[Any, Any, None]) -> None:
         """Give until cancelled, and say goodbye then.
@@ -109,9 +109,12 @@ class Seed:
             works: to be done meanwhile; when one fails, so does this.
         """
         loop = asyncio.get_running_loop()
-        if not self._hub.port:
+        if not self._peer_listener.port:
             self.listen()
-        mine = [self._stay_introduced(), *([self._announcer.run()] if self._hub.port else [])]
+        mine = [
+            self._stay_introduced(),
+            *([self._announcer.run()] if self._peer_listener.port else []),
+        ]
         tasks = [loop.create_task(work) for work in (*mine, *works)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -124,14 +127,14 @@ class Seed:
 
     async def _end(self, tasks: Iterable[asyncio.Task[None]]) -> None:
         """Say goodbye to mirrors and callers, all at a time; whoever does not listen misses it."""
-        goodbyes = [self._announcer.withdraw(), *(caller.close() for caller in self._callers)]
+        goodbyes = [self._announcer.withdraw(), *(caller.close() for caller in self._admission)]
         loop = asyncio.get_running_loop()
         ending = [*tasks, *(loop.create_task(goodbye) for goodbye in goodbyes)]
         _, late = await asyncio.wait(ending, timeout=END_SECONDS)
         for task in late:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
-        await self._hub.close()
+        await self._peer_listener.close()
 
     def tell_offers(self) -> None:
         """Have the mirror that introduces us told what there is to give, some of it new."""
@@ -147,7 +150,7 @@ class Seed:
 
     def _offers(self) -> Sequence[HaveBundle]:
         head = self._latest()
-        return () if head is None else self._shelf.offers(ReelName(None, head))
+        return () if head is None else self._content.offers(ReelName(None, head))
 
     def _latest(self) -> PushId | None:
         """Return the newest push of the log; none if the repository has just been removed."""
@@ -170,7 +173,7 @@ class Seed:
         except GitTorrentError:
             return  # whoever prepares the clone, or announces it, says so
         try:
-            mirror.tell(self._hub.invitation(mirror.own_address))
+            mirror.tell(self._peer_listener.invitation(mirror.own_address))
             await self._converse(mirror)
         finally:
             await mirror.close()

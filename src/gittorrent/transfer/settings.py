@@ -22,7 +22,7 @@ from msgspec import Struct
 from gittorrent.errors import UsageError
 from gittorrent.sizes import parse_size
 from gittorrent.transfer.context import MAX_REPOSITORY_BYTES
-from gittorrent.transfer.neighbours import Sharing
+from gittorrent.transfer.peer_manager import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

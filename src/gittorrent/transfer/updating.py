@@ -62,7 +62,7 @@ class Update(Struct, frozen=True):
     admit: Callable[[int], None] = lambda _size: None
 
 
-class Brought(Struct, frozen=True):
+class UpdateResult(Struct, frozen=True):
     """What an update brought.
 
     Args:
@@ -103,7 +103,7 @@ class Updater:
         self._reporter = context.reporter
         self._taken = 0
 
-    async def bring(self, update: Update) -> Brought:
+    async def bring(self, update: Update) -> UpdateResult:
         """Bring what is wanted, prove it, and answer what the log left open.
 
         Raises:
@@ -132,14 +132,14 @@ class Updater:
             )
         return brought
 
-    async def _bring(self, update: Update, extent: Extent) -> Brought:
+    async def _bring(self, update: Update, extent: Extent) -> UpdateResult:
         is_limited = not extent.is_whole or update.options.limits_history
         brought = None
         if update.reels and not is_limited and not update.options.has("refetch"):
             brought = await self._bring_reels(update)
         wants = await stoppable(self._left, update, brought)
         if not wants:
-            return brought or Brought()
+            return brought or UpdateResult()
         self._acquisition.gather(self._log)
         self._reporter.close()
         fetch = OrdinaryFetch(
@@ -147,7 +147,7 @@ class Updater:
             self._log.object_format,
             extent,
             max(0, self._context.max_bytes - self._taken),
-            self._context.patience,
+            self._context.client_timeouts,
             self._reporter.git_says if update.options.progress else _unheard,
             self._reporter.note,
             self._reporter.detail,
@@ -161,14 +161,14 @@ class Updater:
         )
         self._acquisition.served(self._log, source)
         push = None if brought is None else brought.push
-        return Brought(push, is_proved=not is_limited)
+        return UpdateResult(push, is_proved=not is_limited)
 
     def _tags(self) -> list[Oid]:
         """Return what the tags point to; git follows those whose annotated objects came along."""
         refs = self._log.refs.items()
         return list(dict.fromkeys(oid for ref, oid in refs if ref.startswith(b"refs/tags/")))
 
-    async def _bring_reels(self, update: Update) -> Brought | None:
+    async def _bring_reels(self, update: Update) -> UpdateResult | None:
         """Bring what reels have; a manifest for the wrong objects leaves all to the fetch."""
         try:
             return await self._take_chain(update)
@@ -178,7 +178,7 @@ class Updater:
             self._acquisition.distrust(self._log, error)
             return None
 
-    async def _take_chain(self, update: Update) -> Brought | None:
+    async def _take_chain(self, update: Update) -> UpdateResult | None:
         """Download, prove and install the reels that lead from what is here to the log's head."""
         log, store, layout = self._log, self._store, self._layout
         try:
@@ -204,7 +204,7 @@ class Updater:
             await unbroken(receiver.install, keep=update.keep)
             proved = receiver.self_contained_pack
         self._acquisition.discard_partial()
-        return Brought(end, proved)
+        return UpdateResult(end, proved)
 
     def _prove(self, receiver: Receiver, have: Sequence[PushId], end: PushId) -> None:
         tips = list(self._store.refs_at_in(self._log, end).values())
@@ -214,7 +214,7 @@ class Updater:
         found = [self._store.refs_at_in(self._log, push).values() for push in pushes]
         return [oid for values in found for oid in values]
 
-    def _left(self, update: Update, brought: Brought | None) -> list[Wanted]:
+    def _left(self, update: Update, brought: UpdateResult | None) -> list[Wanted]:
         """Return what is wanted and neither came by reels nor is proved to be here."""
         if update.wants is None:
             return []

@@ -91,10 +91,10 @@ class VerifiedPolicy:
     keyring: KeyRing
     signers: frozenset[KeyRef]
     signed: SignedPolicy
-    gate: InitVar[object] = None
+    connection_limiter: InitVar[object] = None
 
-    def __post_init__(self, gate: object) -> None:
-        if gate is not _GATE:
+    def __post_init__(self, connection_limiter: object) -> None:
+        if connection_limiter is not _GATE:
             raise TypeError("a VerifiedPolicy is made by verify_first or verify_next only")
 
 

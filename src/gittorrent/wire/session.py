@@ -2,7 +2,7 @@
 
 For the node, which moves the bytes; pure. The same class serves both ends, since both may ask.
 Tracks the unread bytes of at most one packet, the payload being received, the open questions of
-either end (``ledger``), and when each end was last heard.
+either end (``pending``), and when each end was last heard.
 
 States: *opening* until the first known message of the peer, which for the caller must be
 ``ready``; *open*; *closed* after a ``bye`` either way, an ``ERR``, a fault or a timeout. What
@@ -37,7 +37,6 @@ from gittorrent.wire.intake import MessageTimeout as MessageTimeout
 from gittorrent.wire.intake import Payload
 from gittorrent.wire.intake import Receiving as Receiving
 from gittorrent.wire.intake import Refused as Refused
-from gittorrent.wire.ledger import Ledger, LedgerError
 from gittorrent.wire.messages import (
     ALIVE_LINE,
     VERSION,
@@ -52,6 +51,7 @@ from gittorrent.wire.messages import (
     Unknown,
     parse_message,
 )
+from gittorrent.wire.pending_requests import PendingRequestError, PendingRequests
 from gittorrent.wire.reelname import PackShape
 
 
@@ -91,8 +91,8 @@ class Session:
     def __init__(self, role: Role, now: float, timeouts: Timeouts | None = None) -> None:
         self.role = role
         self._timeouts = timeouts or Timeouts()
-        self._asked = Ledger(limits.MAX_PIPELINED)
-        self._to_answer = Ledger(limits.MAX_INCOMING)
+        self._asked = PendingRequests(limits.MAX_PIPELINED)
+        self._to_answer = PendingRequests(limits.MAX_INCOMING)
         self._buffer = bytearray(limits.FIRST_LINE_BUFFER)
         self._start = 0
         self._end = 0
@@ -193,7 +193,7 @@ class Session:
                 if line is None:
                     break
                 self._handle(line, events)
-        except (pktline.PktLineError, MessageError, LedgerError) as error:
+        except (pktline.PktLineError, MessageError, PendingRequestError) as error:
             raise self._fault(str(error), events) from error
         return events
 
@@ -333,7 +333,7 @@ class Session:
                 self._asked.cancel(message)
             elif isinstance(message, Answer):
                 self._to_answer.answer(message)
-        except (MessageError, LedgerError) as error:
+        except (MessageError, PendingRequestError) as error:
             raise SessionMisuse(f"cannot send {message!r}: {error}") from error
         self._spoke_first = self._sent = True
         if isinstance(message, Bye):

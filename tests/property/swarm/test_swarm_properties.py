@@ -171,7 +171,7 @@ def test_any_events_in_any_order(
                 if part in watcher.owed.get(key, ()):
                     watcher.tell(now, ev.PartArrived(key, part, 1000))
                     watcher.tell(now, ev.PartVerified(key, part))
-        for part in list(work._books.verifying):  # digests that were still being computed
+        for part in list(work._state.verifying):  # digests that were still being computed
             watcher.tell(now, ev.PartVerified(helper, part))
         if work.finished:
             break

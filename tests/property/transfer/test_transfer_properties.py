@@ -60,10 +60,10 @@ class Loaded:
         digests = tuple(hashlib.sha256(part).hexdigest() for part in cut)
         self.manifest: Manifest = replace(stored.manifest, part_size=PART, parts=digests)
         self.objects = carried.object_format
-        with scratch.blank(self.objects) as room:
-            path = room.directory / "whole.pack"
+        with scratch.blank(self.objects) as staging:
+            path = staging.directory / "whole.pack"
             path.write_bytes(self.data)
-            self.index = index_file(room, path, thin=False).with_suffix(".idx").read_bytes()
+            self.index = index_file(staging, path, thin=False).with_suffix(".idx").read_bytes()
 
     def wanted(self) -> WantedPack:
         manifest = self.manifest
@@ -179,11 +179,11 @@ def room_in(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def make_indexer(room: Git, pack: Path, manifest: Manifest, draw: random.Random) -> Indexer:
+def make_indexer(staging: Git, pack: Path, manifest: Manifest, draw: random.Random) -> Indexer:
     """Return git's indexer or, where it is installed, perhaps the compiled one."""
     if is_available() and draw.random() < 0.5:
-        return NativeIndexer(room, pack, manifest, IndexSettings())
-    return GitIndexer(room, pack, manifest.pack_size, thin=False)
+        return NativeIndexer(staging, pack, manifest, IndexSettings())
+    return GitIndexer(staging, pack, manifest.pack_size, thin=False)
 
 
 async def run(
@@ -193,9 +193,9 @@ async def run(
     exchange = Exchange(draw, stop_after)
     with (
         PartialPack(root, loaded.manifest, b"manifest") as partial,
-        scratch.receiving(root / "incoming", loaded.objects) as room,
+        scratch.receiving(root / "incoming", loaded.objects) as staging,
     ):
-        indexer = make_indexer(room, partial.pack, loaded.manifest, draw)
+        indexer = make_indexer(staging, partial.pack, loaded.manifest, draw)
         try:
             download = PackDownload(
                 loaded.wanted(),
@@ -272,10 +272,10 @@ def test_no_honest_mirror_is_an_error_and_keeps_what_held(
 @given(steps=st.lists(st.integers(0, 20_000), max_size=20))
 def test_any_split_of_the_stream(loaded: Loaded, tmp_path: Path, steps: list[int]) -> None:
     """The indexer is told of its bytes in whatever steps; the pack is the same."""
-    with room_in(tmp_path) as root, scratch.receiving(root, loaded.objects) as room:
+    with room_in(tmp_path) as root, scratch.receiving(root, loaded.objects) as staging:
         pack = root / "growing"
         pack.write_bytes(loaded.data)
-        indexer = GitIndexer(room, pack, len(loaded.data), thin=False)
+        indexer = GitIndexer(staging, pack, len(loaded.data), thin=False)
         position = 0
         for step in steps:
             position = min(position + step, len(loaded.data))

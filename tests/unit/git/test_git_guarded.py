@@ -22,7 +22,7 @@ from support.programs import GITS, processes, wait_until
 LONG = 600.0
 
 
-def room(tmp_path: Path) -> Path:
+def staging(tmp_path: Path) -> Path:
     (tmp_path / "room" / "objects" / "pack").mkdir(parents=True)
     return tmp_path / "room"
 
@@ -36,7 +36,7 @@ def run(
 ) -> Outcome:
     """Run a program in the place of git."""
     words = [sys.executable, "-c", code]
-    return Guarded(room(tmp_path), bounds, hear).run(words, stdin, dict(os.environ))
+    return Guarded(staging(tmp_path), bounds, hear).run(words, stdin, dict(os.environ))
 
 
 def test_what_it_says_is_heard_as_it_comes(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_memory_of_the_indexer(tmp_path: Path, git: str) -> None:
 def run_indexer(tmp_path: Path, code: str, bounds: Bounds) -> Outcome:
     """Run a program that looks like git's indexer."""
     words = [sys.executable, "-c", code, "index-pack"]
-    watched = Guarded(room(tmp_path), bounds, lambda _said: None)
+    watched = Guarded(staging(tmp_path), bounds, lambda _said: None)
     return watched.run(words, b"", dict(os.environ))
 
 
@@ -195,7 +195,7 @@ time.sleep(600)
 def test_it_is_stopped_from_another_thread(tmp_path: Path) -> None:
     stopper = Stopper()
     outcomes: list[Outcome] = []
-    place = room(tmp_path)
+    place = staging(tmp_path)
     code = "open('objects/begun', 'w').close(); import time; time.sleep(600)"
 
     def work() -> None:
@@ -216,7 +216,7 @@ def test_it_is_stopped_from_another_thread(tmp_path: Path) -> None:
 def test_what_it_started_is_stopped_too(tmp_path: Path) -> None:
     """An indexer, say: it holds the pipe, and may have long to go when git has ended."""
     mark = f"stopped-{os.getpid()}"
-    place = room(tmp_path)
+    place = staging(tmp_path)
     child = "open('objects/begun', 'w').close(); import time; time.sleep(600)"
     code = f"""
 import subprocess, sys, time

@@ -320,11 +320,11 @@ def test_environments_pass_on_no_steering(tmp_path: Path, monkeypatch: pytest.Mo
         "GIT_NO_REPLACE_OBJECTS", "GIT_NO_LAZY_FETCH", "GIT_OPTIONAL_LOCKS",
         "GIT_TERMINAL_PROMPT", "GIT_ADVICE",
     }  # fmt: skip
-    sealed = {key for key in environment.sealed() if key.startswith("GIT_")}
-    assert sealed == allowed | {
+    isolated = {key for key in environment.isolated() if key.startswith("GIT_")}
+    assert isolated == allowed | {
         "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_GLOBAL", "GIT_ATTR_NOSYSTEM",
     }  # fmt: skip
-    assert environment.sealed()["HOME"] == os.devnull
+    assert environment.isolated()["HOME"] == os.devnull
     trusted = {key for key in environment.trusted() if key.startswith("GIT_")}
     assert trusted == allowed | {"GIT_SSH_COMMAND"}
     assert environment.trusted({"GIT_DIR": "x"})["GIT_DIR"] == "x"
@@ -389,7 +389,7 @@ def test_what_is_no_repository(tmp_path: Path) -> None:
 def test_settings(tmp_path: Path) -> None:
     git = create_bare(tmp_path / "x.git", SHA1)
     set_config(git, {"repack.packKeptObjects": "false", "x.y": "a b\nc"})
-    found = read_config(git.directory, sealed=True)
+    found = read_config(git.directory, isolated=True)
     assert (found["repack.packkeptobjects"], found["x.y"]) == ("false", "a b\nc")
     before = (git.directory / "config").stat().st_mtime_ns
     set_config(git, {"repack.packKeptObjects": "false"})

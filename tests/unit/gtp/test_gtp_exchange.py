@@ -6,11 +6,20 @@ import pytest
 
 from gittorrent.gtp.believed import ReferenceBook
 from gittorrent.gtp.blocks import ReelIndex, ReelObject, check_block_size, usual_block_size
-from gittorrent.gtp.books import STATUS_SECONDS, Phase
 from gittorrent.gtp.choking import Candidate, unchoked
-from gittorrent.gtp.effects import Assemble, Compare, Discard, Drop, Effect, Keep, Say, Splice
+from gittorrent.gtp.effects import (
+    Assemble,
+    Compare,
+    Discard,
+    Drop,
+    Effect,
+    SendMessage,
+    Splice,
+    StoreBlock,
+)
 from gittorrent.gtp.errors import BadReferenceError, MessageError
 from gittorrent.gtp.exchange import Exchange
+from gittorrent.gtp.exchange_state import STATUS_SECONDS, Phase
 from gittorrent.gtp.limits import MAX_BLOCKS, PIPELINE, REQUEST_SECONDS
 from gittorrent.gtp.messages import (
     BEGINNING,
@@ -160,7 +169,7 @@ DIRECT = ReelName(BEGINNING, NEW)
 
 
 def said(effects: list[Effect], peer: int) -> list[Message]:
-    return [e.message for e in effects if isinstance(e, Say) and e.peer == peer]
+    return [e.message for e in effects if isinstance(e, SendMessage) and e.peer == peer]
 
 
 def connect(x: Exchange, peer: int, *offers: ReelOffer, have: set[int], now: float = 0) -> None:
@@ -198,9 +207,9 @@ def test_a_download_from_two_peers_to_the_end() -> None:
     for peer, index in ((2, 0), (2, 1), (1, 2), (1, 3)):
         block = BlockName(DIRECT, index, SIZE)
         (keep,) = (
-            e for e in x.heard(2, peer, PlayAnswer(block, 0, b"PACK")) if isinstance(e, Keep)
+            e for e in x.heard(2, peer, PlayAnswer(block, 0, b"PACK")) if isinstance(e, StoreBlock)
         )
-        assert keep == Keep(peer, block, 0, b"PACK")
+        assert keep == StoreBlock(peer, block, 0, b"PACK")
         effects = x.kept(2, peer, block)
     (assemble,) = (e for e in effects if isinstance(e, Assemble))
     assert assemble.wanted == NEW
@@ -367,7 +376,7 @@ def test_nobody_may_send_more_than_a_reel_can_hold() -> None:
     assert [e.reason for e in effects if isinstance(e, Drop)] == [
         "it sends more than the reel can hold"
     ]
-    assert not any(isinstance(e, Keep) for e in effects)
+    assert not any(isinstance(e, StoreBlock) for e in effects)
 
 
 def test_refused_packs_are_not_counted_against_those_who_come_next() -> None:
@@ -377,7 +386,7 @@ def test_refused_packs_are_not_counted_against_those_who_come_next() -> None:
         connect(x, peer, ReelOffer(DIRECT, SIZE), have={0})
         x.heard(1, peer, Unchoke())
         effects = x.heard(1, peer, PlayAnswer(block, 0, bytes(2**19)))
-        assert any(isinstance(e, Keep) for e in effects)
+        assert any(isinstance(e, StoreBlock) for e in effects)
         effects = x.kept(1, peer, block, "the pack's checksum is wrong")
         assert [e.peer for e in effects if isinstance(e, Drop)] == [peer]
 
@@ -391,7 +400,7 @@ def test_where_blocks_are_commits_each_pack_is_bounded_and_not_their_sum() -> No
     x.heard(0, 1, BlocksStatus(REEL, 0, 6, b"\x3f"))
     for index in range(5):
         answer = PlayAnswer(BlockName(REEL, index, 0), 0, bytes(2**20))
-        assert any(isinstance(e, Keep) for e in x.heard(0, 1, answer))
+        assert any(isinstance(e, StoreBlock) for e in x.heard(0, 1, answer))
     effects = x.heard(0, 1, PlayAnswer(BlockName(REEL, 5, 0), 0, bytes(2**21)))
     assert any(isinstance(e, Drop) for e in effects)
 

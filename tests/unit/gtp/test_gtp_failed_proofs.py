@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gittorrent.gtp.believed import ReferenceBook
-from gittorrent.gtp.books import Phase
-from gittorrent.gtp.effects import Assemble, Discard, Drop, Effect, Say
+from gittorrent.gtp.effects import Assemble, Discard, Drop, Effect, SendMessage
 from gittorrent.gtp.exchange import Exchange
+from gittorrent.gtp.exchange_state import Phase
 from gittorrent.gtp.messages import (
     BEGINNING,
     BlockName,
@@ -63,7 +63,7 @@ def asked(effects: list[Effect]) -> list[tuple[int, BlockName]]:
     return [
         (e.peer, e.message.block)
         for e in effects
-        if isinstance(e, Say) and isinstance(e.message, PlayRequest)
+        if isinstance(e, SendMessage) and isinstance(e.message, PlayRequest)
     ]
 
 

@@ -29,15 +29,15 @@ class Clock:
 
 
 def row(carried: Carried) -> CarriedRow:
-    about = carried.about
+    info = carried.info
     return CarriedRow(
-        about.name, about.repository_id, str(carried.layout.git_dir), about.role, about.source
+        info.name, info.repository_id, str(carried.layout.git_dir), info.role, info.source
     )
 
 
 def test_every_path_of_a_repository(carried: Carried) -> None:
     catalogue = Catalogue([carried])
-    repository = carried.about.repository_id
+    repository = carried.info.repository_id
     for path in ("project.git", "project", repository, f"{repository}/project.git"):
         found = catalogue.find(f"/{path}".encode())
         assert found is not None
@@ -94,10 +94,10 @@ def test_the_database_is_asked_again_for_unknown_paths(
 ) -> None:
     database = Database(tmp_path / "db")
     database.carry(row(carried))
-    database.carry(CarriedRow("gone", other.about.repository_id, "/nonexistent", "origin"))
+    database.carry(CarriedRow("gone", other.info.repository_id, "/nonexistent", "origin"))
     clock = Clock()
     catalogue = catalogue_of_database(database, clock)
-    assert [served.about.name for served in catalogue] == ["project"]
+    assert [served.info.name for served in catalogue] == ["project"]
     database.carry(row(other))
     assert asyncio.run(catalogue.seek(b"/other.git")) is None
     clock.now += RELOAD_SECONDS

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gittorrent.node.announce import Announcer
 from gittorrent.node.catalogue import Catalogue
+from gittorrent.node.mirror_announcer import MirrorAnnouncer
 from gittorrent.node.mirror_table import MirrorTable
-from gittorrent.node.notices import Answer, Notices
+from gittorrent.node.notices import NoticeReply, Notices
 from gittorrent.node.rechecks import (
     AGAIN_SECONDS,
     MIRROR_FAILURES,
@@ -26,7 +26,7 @@ from gittorrent.node.services import Reachable
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.transfer.addresses import caller_group
-from gittorrent.transfer.announcing import send_notice
+from gittorrent.transfer.peer_announcer import send_notice
 from gittorrent.wire.fields import RemoteRefusal
 from gittorrent.wire.mirrorlist import MirrorState, parse_text
 from gittorrent.wire.notify import Notify
@@ -60,7 +60,7 @@ class Listed:
 
     def __init__(self, database: Database, carried: Carried, url: str, state: MirrorState) -> None:
         self.now = float(NOW)
-        self.repository = carried.about.repository_id
+        self.repository = carried.info.repository_id
         self.table = MirrorTable(database, clock=lambda: self.now)
         self.checks = Rechecks(self.table, lambda: True)
         self.table.on_told = self.checks.told
@@ -83,7 +83,7 @@ class Listed:
 def test_a_partial_peer_that_says_goodbye_is_listed_no_more(
     carried: Carried, tmp_path: Path, free: str, scheme: str
 ) -> None:
-    repository, home = carried.about.repository_id, nodes.make_home(tmp_path)
+    repository, home = carried.info.repository_id, nodes.make_home(tmp_path)
     url = f"{free}/{repository}"
     goodbye = Notify(url, carried.log_store.ids()[-1], 0)
 
@@ -121,11 +121,11 @@ def test_a_mirror_that_still_answers_stays(
     with nodes.serving(copy, home=nodes.make_home(tmp_path / "mirror")) as mirror:
         said = Notify(f"{mirror.git}/project.git", carried.log_store.ids()[-1], 600)
         goodbye = replace(said, ttl=0)
-        assert asyncio.run(notices.receive(served, said, "127.0.0.1")) == Answer(600)
+        assert asyncio.run(notices.receive(served, said, "127.0.0.1")) == NoticeReply(600)
         assert "still answers" in asyncio.run(notices.receive(served, goodbye, "127.0.0.1")).refusal
-        assert len(database.mirrors(carried.about.repository_id, NOW)) == 1
-    assert asyncio.run(notices.receive(served, goodbye, "127.0.0.1")) == Answer(0)
-    assert database.mirrors(carried.about.repository_id, NOW) == []
+        assert len(database.mirrors(carried.info.repository_id, NOW)) == 1
+    assert asyncio.run(notices.receive(served, goodbye, "127.0.0.1")) == NoticeReply(0)
+    assert database.mirrors(carried.info.repository_id, NOW) == []
 
 
 def test_a_mirror_that_ends_says_so_where_it_announced_itself(
@@ -152,7 +152,7 @@ def test_who_announced_nothing_says_no_goodbye(carried: Carried, tmp_path: Path)
         source.setblocking(False)
         url = f"git://127.0.0.1:{source.getsockname()[1]}/project.git"
         copy = nodes.copy_as_mirror(carried, tmp_path / "copy.git", url)
-        announcer = Announcer(Catalogue([copy]), Reachable(listening=["git://127.0.0.1:1"]))
+        announcer = MirrorAnnouncer(Catalogue([copy]), Reachable(listening=["git://127.0.0.1:1"]))
         asyncio.run(announcer.goodbye())
         with pytest.raises(BlockingIOError):
             source.accept()

@@ -35,7 +35,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def test_mirrors_are_capped_and_shuffled_with_the_recent_first(
     carried: Carried, database: Database
 ) -> None:
-    repository = carried.about.repository_id
+    repository = carried.info.repository_id
     for number in range(MAX_MIRRORS + 10):
         url = f"git://192.0.2.{number}/project.git"
         made = MirrorRow(url, MirrorState.CURRENT, "192.0.2.1", number, 1000 + number, 0)
@@ -68,7 +68,7 @@ def test_a_list_does_not_wait_for_a_database_that_hangs(tmp_path: Path) -> None:
     database = Hanging(tmp_path / "db")
     database.list_mirror(HERE, row(1))
     clock = 500.0
-    table = MirrorTable(database, clock=lambda: clock, patience=0.01)
+    table = MirrorTable(database, clock=lambda: clock, client_timeouts=0.01)
 
     async def told() -> list[str]:
         return [entry.url for entry in await table.entries(HERE)]

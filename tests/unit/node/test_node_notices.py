@@ -15,8 +15,8 @@ import pytest
 from msgspec.structs import replace
 
 from gittorrent.errors import UnreachableError
-from gittorrent.node.announce import Announcer
 from gittorrent.node.catalogue import Catalogue, Served
+from gittorrent.node.mirror_announcer import MirrorAnnouncer
 from gittorrent.node.mirror_table import MAX_MIRRORS, MAX_PARTIAL, MirrorTable
 from gittorrent.node.notices import (
     FIRST_TTL,
@@ -26,19 +26,19 @@ from gittorrent.node.notices import (
     MAX_PER_SOURCE,
     PARTIAL_TTL,
     WINDOW_SECONDS,
-    Answer,
+    NoticeReply,
     Notices,
     granted_at_most,
 )
 from gittorrent.node.services import Reachable
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database, MirrorRow
-from gittorrent.transfer.announcing import send_notice
-from gittorrent.transfer.callers import Callers
-from gittorrent.transfer.git_mirror import Exchange
-from gittorrent.transfer.hub import PeerHub
+from gittorrent.transfer.content_source import EmptyContentSource
+from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.limiter import Limits
-from gittorrent.transfer.shelf import EmptyShelf
+from gittorrent.transfer.peer_admission import PeerAdmission
+from gittorrent.transfer.peer_announcer import send_notice
+from gittorrent.transfer.peer_listener import PeerListener
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.fields import RemoteRefusal
 from gittorrent.wire.mirrorlist import MirrorState, parse_text
@@ -105,8 +105,8 @@ def test_a_mirror_that_answers_is_listed(
     with mirror_of(carried, tmp_path) as mirror:
         url = f"{getattr(mirror, scheme)}/project.git"
         said = notice(carried, url)
-        assert run(notices.receive(entry(carried), said, "127.0.0.1")) == Answer(FIRST_TTL)
-        (row,) = database.mirrors(carried.about.repository_id, int(clock.now))
+        assert run(notices.receive(entry(carried), said, "127.0.0.1")) == NoticeReply(FIRST_TTL)
+        (row,) = database.mirrors(carried.info.repository_id, int(clock.now))
         assert (row.url, row.state, row.source) == (url, MirrorState.CURRENT, "127.0.0.1")
         granted = [
             run(notices.receive(entry(carried), said, "127.0.0.1")).granted for _ in range(3)
@@ -134,7 +134,7 @@ def test_a_mirror_that_is_behind_is_listed_as_stale(
         nodes.publish(repository, key, None)
         said = notice(own, f"{mirror.git}/project.git")
         run(Notices(MirrorTable(database), lambda: True).receive(entry(own), said, "127.0.0.1"))
-        (row,) = database.mirrors(own.about.repository_id, 0)
+        (row,) = database.mirrors(own.info.repository_id, 0)
         assert row.state is MirrorState.STALE
 
 
@@ -145,19 +145,19 @@ def peer_of(carried: Carried) -> Iterator[int]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
-    async def begin() -> PeerHub:
-        exchange = Exchange("peer", EmptyShelf(), Limits())
-        hub = PeerHub(
-            carried.about.repository_id, exchange, lambda _: None, Callers(), lambda _: None
+    async def begin() -> PeerListener:
+        exchange = ConversationContext("peer", EmptyContentSource(), Limits())
+        peer_listener = PeerListener(
+            carried.info.repository_id, exchange, lambda _: None, PeerAdmission(), lambda _: None
         )
-        assert hub.start()
-        return hub
+        assert peer_listener.start()
+        return peer_listener
 
-    hub = asyncio.run_coroutine_threadsafe(begin(), loop).result(20)
+    peer_listener = asyncio.run_coroutine_threadsafe(begin(), loop).result(20)
     try:
-        yield hub.port
+        yield peer_listener.port
     finally:
-        asyncio.run_coroutine_threadsafe(hub.close(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(peer_listener.close(), loop).result(20)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(20)
         loop.close()
@@ -168,7 +168,7 @@ def test_a_peer_is_listed_as_partial_and_for_minutes_only(
 ) -> None:
     clock = Clock()
     notices = Notices(MirrorTable(database, clock=clock), lambda: True)
-    repository = carried.about.repository_id
+    repository = carried.info.repository_id
     with peer_of(carried) as port:
         said = notice(carried, f"git://127.0.0.1:{port}/{repository}", ttl=86400)
         for _ in range(4):  # renewing does not make it last longer
@@ -188,7 +188,7 @@ def test_partial_peers_do_not_crowd_out_mirrors(
     carried: Carried, database: Database, tmp_path: Path
 ) -> None:
     clock = Clock()
-    now, repository = int(clock.now), carried.about.repository_id
+    now, repository = int(clock.now), carried.info.repository_id
 
     def add(number: int, state: MirrorState, source: str) -> None:
         url = f"git://{source}:{number}/x"
@@ -216,10 +216,10 @@ def test_peers_that_were_killed_make_room_for_those_that_follow(
     carried: Carried, database: Database
 ) -> None:
     """They have other ports each time; those that answer keep their places."""
-    repository = carried.about.repository_id
+    repository = carried.info.repository_id
     notices = Notices(MirrorTable(database), lambda: True)
 
-    def announce(port: int) -> Answer:
+    def announce(port: int) -> NoticeReply:
         said = notice(carried, f"git://127.0.0.1:{port}/{repository}")
         return run(notices.receive(entry(carried), said, "127.0.0.1"))
 
@@ -247,7 +247,7 @@ def test_nobody_but_the_announcing_address_is_contacted(
             assert "not the address" in answer.refusal
         with pytest.raises(BlockingIOError):
             third_party.accept()
-    assert database.mirrors(carried.about.repository_id, 0) == []
+    assert database.mirrors(carried.info.repository_id, 0) == []
 
 
 def test_a_name_is_fine_when_it_resolves_to_the_caller(
@@ -326,7 +326,7 @@ def test_odd_urls_are_refused(carried: Carried, database: Database, url: str) ->
 def test_one_source_has_a_share_of_the_list(
     carried: Carried, database: Database, tmp_path: Path
 ) -> None:
-    repository = carried.about.repository_id
+    repository = carried.info.repository_id
     clock = Clock()
     now = int(clock.now)
     for number in range(MAX_PER_SOURCE):
@@ -419,12 +419,12 @@ def test_a_node_behind_a_proxy_does_not_call_back_itself(carried: Carried, tmp_p
 
 def test_mirrors_announce_themselves_where_they_came_from(carried: Carried, tmp_path: Path) -> None:
     with nodes.serving(carried, home=nodes.make_home(tmp_path / "origin")) as origin:
-        pinned = f"{carried.about.repository_id}@{origin.git.removeprefix('git://')}"
+        pinned = f"{carried.info.repository_id}@{origin.git.removeprefix('git://')}"
         source = f"gittorrent://{pinned}/project.git"
         copy = nodes.copy_as_mirror(carried, tmp_path / "copy.git", source)
         with nodes.serving(copy, home=nodes.make_home(tmp_path / "mirror")) as mirror:
             reachable = Reachable(listening=[mirror.git, mirror.http])
-            announcer = Announcer(Catalogue([copy]), reachable)
+            announcer = MirrorAnnouncer(Catalogue([copy]), reachable)
             run(announcer.announce_due())
             _, text = fetch(origin.http_address, "GET", "/project.git/mirror-list")
             assert f"{mirror.git}/project.git" in {m.url for m in parse_text(text).mirrors}
@@ -451,8 +451,8 @@ def test_origins_and_nodes_without_address_announce_nothing(
         url = f"git://127.0.0.1:{source.getsockname()[1]}/project.git"
         copy = nodes.copy_as_mirror(carried, tmp_path / "copy.git", url)
         reachable = Reachable(listening=["git://127.0.0.1:1"])
-        run(Announcer(Catalogue([carried]), reachable).announce_due())
-        run(Announcer(Catalogue([copy]), Reachable()).announce_due())
+        run(MirrorAnnouncer(Catalogue([carried]), reachable).announce_due())
+        run(MirrorAnnouncer(Catalogue([copy]), Reachable()).announce_due())
         with pytest.raises(BlockingIOError):
             source.accept()
 
@@ -461,7 +461,7 @@ def test_failed_announcements_wait_ever_longer(carried: Carried, tmp_path: Path)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     copy = nodes.copy_as_mirror(carried, tmp_path / "c.git", f"git://127.0.0.1:{port}/project.git")
-    announcer = Announcer(Catalogue([copy]), Reachable(listening=["git://127.0.0.1:1"]))
+    announcer = MirrorAnnouncer(Catalogue([copy]), Reachable(listening=["git://127.0.0.1:1"]))
 
     async def work() -> tuple[float, float]:
         await announcer.announce_due()

@@ -9,32 +9,36 @@ import pytest
 
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.node.catalogue import Catalogue
-from gittorrent.node.children import Children
+from gittorrent.node.connection_limiter import ConnectionLimiter
 from gittorrent.node.connections import Serve
-from gittorrent.node.gate import Gate
 from gittorrent.node.git_listener import GitListener
+from gittorrent.node.git_processes import GitProcesses
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
+from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.node.services import Lists, Reachable
-from gittorrent.node.shelf import RepositoryShelf
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.limiter import Limiter, Limits
+from gittorrent.transfer.server_timeouts import ServerTimeouts
 from gittorrent.transfer.slot_queue import SlotQueue
-from gittorrent.transfer.waits import Waits
 from gittorrent.wire import pktline
 from gittorrent.wire.limits import MAX_INCOMING
 from gittorrent.wire.messages import VERSION, FetchPush, Ready
 from gittorrent.wire.session import Role, Session
 
 
-def listeners(carried: Carried, waits: Waits) -> dict[str, Serve]:
+def listeners(carried: Carried, server_timeouts: ServerTimeouts) -> dict[str, Serve]:
     catalogue, lists = Catalogue([carried]), Lists(Reachable())
-    notices, children, limits = Notices(None, lambda: True), Children(), Limits()
-    git = GitListener(catalogue, lists, notices, children, limits, "node", SlotQueue(), waits)
+    notices, git_processes, limits = Notices(None, lambda: True), GitProcesses(), Limits()
+    git = GitListener(
+        catalogue, lists, notices, git_processes, limits, "node", SlotQueue(), server_timeouts
+    )
     return {
         "git": git.serve,
-        "http": HttpListener(catalogue, lists, notices, children, limits, waits).serve,
+        "http": HttpListener(
+            catalogue, lists, notices, git_processes, limits, server_timeouts
+        ).serve,
     }
 
 
@@ -49,9 +53,9 @@ def test_a_request_that_does_not_end_is_dropped(carried: Carried, kind: str, beg
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(ours, begin)
             async with asyncio.timeout(10):
-                place = Gate().enter("127.0.0.1", loop.time())
-                assert place is not None
-                await listeners(carried, Waits(request=0.05))[kind](theirs, place)
+                slot = ConnectionLimiter().enter("127.0.0.1", loop.time())
+                assert slot is not None
+                await listeners(carried, ServerTimeouts(request=0.05))[kind](theirs, slot)
             theirs.close()
             return await loop.sock_recv(ours, 1000)
 
@@ -69,8 +73,8 @@ def test_a_peer_that_asks_and_never_reads_costs_no_memory(carried: Carried) -> N
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         loop = asyncio.get_running_loop()
         session = Session(Role.ANSWERER, loop.time())
-        shelf = _LargePushes(carried)
-        conversation = Conversation(theirs, session, shelf, Limiter(None))
+        content = _LargePushes(carried)
+        conversation = Conversation(theirs, session, content, Limiter(None))
         conversation.say(Ready(VERSION, "node"))
         running = loop.create_task(conversation.run())
         questions = pktline.encode(FetchPush(head).encode()) * MAX_INCOMING
@@ -80,7 +84,7 @@ def test_a_peer_that_asks_and_never_reads_costs_no_memory(carried: Carried) -> N
                 await asyncio.sleep(0)
         for _ in range(100):
             await asyncio.sleep(0)
-        made = shelf.made
+        made = content.made
         assert len(conversation._answers) <= MAX_INCOMING
         assert sum(map(len, conversation._urgent)) < 65536
         running.cancel()
@@ -94,7 +98,7 @@ def test_a_peer_that_asks_and_never_reads_costs_no_memory(carried: Carried) -> N
     assert conversation.bytes_sent < 1 << 20
 
 
-class _LargePushes(RepositoryShelf):
+class _LargePushes(RepositoryContent):
     """A shelf whose push objects are large, and which counts how many it made."""
 
     made = 0
@@ -110,9 +114,9 @@ def test_a_peer_that_breaks_the_protocol_is_told_goodbye(carried: Carried) -> No
         ours.setblocking(False)
         theirs.setblocking(False)
         loop = asyncio.get_running_loop()
-        shelf = RepositoryShelf(carried)
+        content = RepositoryContent(carried)
         session = Session(Role.ANSWERER, loop.time())
-        conversation = Conversation(theirs, session, shelf, Limiter(None))
+        conversation = Conversation(theirs, session, content, Limiter(None))
         conversation.say(Ready(VERSION, "node"))
         with ours:
             line = f"receive manifest {ManifestId('0' * 64)} size 10\n".encode()

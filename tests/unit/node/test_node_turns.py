@@ -6,12 +6,12 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
-from gittorrent.node.shelf import RepositoryShelf
+from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import Carried
 from gittorrent.swarm.events import PeerKey
+from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.limiter import Limiter
-from gittorrent.transfer.shelf import EmptyShelf
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.messages import (
     VERSION,
@@ -41,12 +41,12 @@ class Pair:
         far.setblocking(False)
         self.heard: list[Message] = []
         self.slots = SlotQueue(1)
-        self.shelf = RepositoryShelf(carried)
+        self.content = RepositoryContent(carried)
         self.caller = Conversation(
-            near, Session(Role.CALLER, loop.time()), EmptyShelf(), Limiter(None), self._hear
+            near, Session(Role.CALLER, loop.time()), EmptyContentSource(), Limiter(None), self._hear
         )
         self.sender = Conversation(
-            far, Session(Role.ANSWERER, loop.time()), self.shelf, Limiter(None), slots=self.slots
+            far, Session(Role.ANSWERER, loop.time()), self.content, Limiter(None), slots=self.slots
         )
         self.sender.say(Ready(VERSION, "node"))
         self._tasks = [loop.create_task(end.run()) for end in (self.caller, self.sender)]

@@ -13,11 +13,11 @@ import pytest
 
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.node.catalogue import Catalogue
+from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.node.services import Lists, Reachable
-from gittorrent.node.shelf import RepositoryShelf
 from gittorrent.push.log import VerifiedLog
 from gittorrent.repository.carried import Carried
-from gittorrent.transfer.shelf import ServedPack
+from gittorrent.transfer.content_source import ServedPack
 from gittorrent.wire.messages import HavePush
 from support import nodes
 from support.attackers import Wire
@@ -37,12 +37,12 @@ class Disk:
         self.go_on.wait()
 
 
-def hanging(disk: Disk) -> type[RepositoryShelf]:
+def hanging(disk: Disk) -> type[RepositoryContent]:
     """Return the kind of shelf that lies on such a disk, if its repository is ``project``."""
 
-    class Hanging(RepositoryShelf):
+    class Hanging(RepositoryContent):
         def _wait(self) -> None:
-            if self.carried.about.name == "project":
+            if self.carried.info.name == "project":
                 disk.wait()
 
         def latest(self) -> PushId | None:
@@ -74,7 +74,7 @@ def hear(wire: Wire, words: bytes) -> None:
 
 @contextlib.contextmanager
 def served(carried: Carried, other: Carried, disk: Disk, root: Path) -> Iterator[nodes.Served]:
-    kind = type("Hangs", (LyingCatalogue,), {"shelf": hanging(disk)})
+    kind = type("Hangs", (LyingCatalogue,), {"content": hanging(disk)})
     with nodes.serving(carried, other, home=nodes.make_home(root), catalogue=kind) as node:
         try:
             yield node
@@ -99,7 +99,7 @@ def test_others_get_lists_while_a_disk_hangs(
                 assert b"repo " in call(node.git_address, request("mirror-list", b"/other.git"))
                 response, text = fetch(node.http_address, "GET", "/other.git/mirror-list")
                 assert response.status == 200
-                assert str(other.about.repository_id).encode() in text
+                assert str(other.info.repository_id).encode() in text
             disk.go_on.set()
             heard = b""
             while more := waiting.recv(65536):
@@ -166,7 +166,7 @@ def test_a_list_does_not_wait_for_long_for_what_decides_nothing(
     slow = SlowToOpen(carried.layout.git_dir, carried.object_format)
     catalogue = Catalogue([slow, other])
     mine, theirs = catalogue
-    lists = Lists(Reachable(), patience=0.01)
+    lists = Lists(Reachable(), client_timeouts=0.01)
 
     async def work() -> None:
         answer = await lists.answer(mine)

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gittorrent.node.callback import ask_back
 from gittorrent.node.catalogue import Catalogue
+from gittorrent.node.connection_limiter import ConnectionLimiter, ConnectionSlot
 from gittorrent.node.connections import accept_forever
-from gittorrent.node.gate import Gate, Place
+from gittorrent.node.dial_back import ask_back
 from gittorrent.node.git_listener import send
 from gittorrent.node.http_connections import HttpConnections
 from gittorrent.node.mirror_table import MirrorTable
@@ -28,7 +28,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.store.database import Database
 from gittorrent.transfer.keepalive import PROBE_AFTER_SECONDS, PROBE_SECONDS, PROBES
-from gittorrent.transfer.waits import Waits
+from gittorrent.transfer.server_timeouts import ServerTimeouts
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.mirrorlist import MirrorList
 from gittorrent.wire.notify import Notify
@@ -39,7 +39,7 @@ from support.hostile import raw_server
 from support.nodes import request
 from support.programs import wait_until
 
-SHORT = Waits(
+SHORT = ServerTimeouts(
     request=0.2,
     notice=0.2,
     taken=0.2,
@@ -106,14 +106,14 @@ TRICKLES: dict[str, tuple[str, bytes, bytes]] = {
 @pytest.mark.parametrize("name", sorted(TRICKLES))
 def test_a_request_has_to_be_whole_in_time(carried: Carried, tmp_path: Path, name: str) -> None:
     scheme, begin, more = TRICKLES[name]
-    with nodes.serving(carried, home=nodes.make_home(tmp_path), waits=SHORT) as node:
+    with nodes.serving(carried, home=nodes.make_home(tmp_path), server_timeouts=SHORT) as node:
         address = node.git_address if scheme == "git" else node.http_address
         with connected(address, begin) as sock:
             drip(sock, more)
 
 
 def test_so_has_the_next_one_over_http(carried: Carried, tmp_path: Path) -> None:
-    with nodes.serving(carried, home=nodes.make_home(tmp_path), waits=SHORT) as node:
+    with nodes.serving(carried, home=nodes.make_home(tmp_path), server_timeouts=SHORT) as node:
         first = b"GET /project.git/mirror-list HTTP/1.1\r\nHost: localhost\r\n\r\n"
         for begin in (b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: "):
             with connected(node.http_address, first) as sock:
@@ -150,31 +150,33 @@ def test_who_takes_nothing_is_dropped(heavy: Carried, tmp_path: Path, kind: str)
     total = len(reel.manifest.parts)
     ask = f"fetch bundle :{reel.manifest.end} {reel.id} parts 1-{total}/{total}\n".encode()
     http = f"GET /project.git/reels/{reel.id}.pack HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-    with nodes.serving(heavy, home=nodes.make_home(tmp_path / "home"), waits=SHORT) as node:
+    with nodes.serving(
+        heavy, home=nodes.make_home(tmp_path / "home"), server_timeouts=SHORT
+    ) as node:
         address, first = node.http_address, http
         if kind == "parts":
             address = node.git_address
             first = request("mirror-sync", b"/project.git") + pktline.encode(ask)
         with deaf(address, first):
-            wait_until(lambda: node.node._gate.open == 1, "it is let in")
-            wait_until(lambda: node.node._gate.open == 0, "it is dropped", PATIENCE)
+            wait_until(lambda: node.node._connection_limiter.open == 1, "it is let in")
+            wait_until(lambda: node.node._connection_limiter.open == 0, "it is dropped", PATIENCE)
 
 
-def over_tcp(serve: Callable[[socket.socket, Place], object], first: bytes) -> None:
+def over_tcp(serve: Callable[[socket.socket, ConnectionSlot], object], first: bytes) -> None:
     """Have something serve a caller that asks and takes nothing, until that is over."""
 
     async def work() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as sock:
             listener.setblocking(False)
-            gate, tasks = Gate(), set[asyncio.Task[None]]()
+            connection_limiter, tasks = ConnectionLimiter(), set[asyncio.Task[None]]()
             accepting = asyncio.create_task(
-                accept_forever(listener, gate, serve, tasks)  # type: ignore[arg-type]
+                accept_forever(listener, connection_limiter, serve, tasks)  # type: ignore[arg-type]
             )
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             sock.connect(listener.getsockname())
             sock.sendall(first)
             async with asyncio.timeout(PATIENCE):
-                while not gate.open:
+                while not connection_limiter.open:
                     await asyncio.sleep(0)
                 await asyncio.gather(*tasks)
             accepting.cancel()
@@ -200,7 +202,7 @@ def test_a_short_answer_over_http_has_to_be_taken_too(size: int) -> None:
 
 
 def test_a_list_that_nobody_reads_is_given_up() -> None:
-    async def serve(sock: socket.socket, _place: Place) -> None:
+    async def serve(sock: socket.socket, _slot: ConnectionSlot) -> None:
         await send(sock, bytes(32 << 20), SHORT.taken)
 
     over_tcp(serve, b"")
@@ -220,8 +222,10 @@ def test_a_list_that_nobody_reads_is_given_up() -> None:
 def test_a_conversation_ends(
     carried: Carried, tmp_path: Path, session: Timeouts, say: bytes, reason: bytes
 ) -> None:
-    waits = Waits(look=0.02, look_quiet=0.02, session=session)
-    with nodes.serving(carried, home=nodes.make_home(tmp_path), waits=waits) as node:
+    server_timeouts = ServerTimeouts(look=0.02, look_quiet=0.02, session=session)
+    with nodes.serving(
+        carried, home=nodes.make_home(tmp_path), server_timeouts=server_timeouts
+    ) as node:
         with connected(node.git_address, request("mirror-sync", b"/project.git") + say) as sock:
             drip(sock, ENDLESS if say else b"")
         wait_until(lambda: bool(ended(node)), "its end is noted")
@@ -241,7 +245,7 @@ def test_hosts_that_are_lost_are_noticed(carried: Carried) -> None:
     """Or swarms would be told of them for hours."""
     seen: list[list[int]] = []
 
-    async def serve(sock: socket.socket, _place: Place) -> None:
+    async def serve(sock: socket.socket, _slot: ConnectionSlot) -> None:
         options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
         on = sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         seen.append([on, *(sock.getsockopt(socket.IPPROTO_TCP, each) for each in options)])

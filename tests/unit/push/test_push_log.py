@@ -9,8 +9,8 @@ from gittorrent.errors import GitTorrentError, IdentityError, TrustError
 from gittorrent.ids import SHA1, SHA256, PushId, RefName, RepositoryId
 from gittorrent.push.log import (
     ConcurrentEntriesError,
-    Descent,
     EntryError,
+    FastForwardCheck,
     NotAllowedError,
     VerifiedLog,
     changes_between,
@@ -80,7 +80,7 @@ def test_a_log_grows_and_tells_its_state(writer: Writer, log: VerifiedLog) -> No
     assert len(log) == 3
     assert log.repository == writer.repository
     assert log.refs == {MAIN: oid(3), TAG: oid(2), DEV: oid(4)}
-    assert log.descents == [Descent(MAIN, oid(1), oid(3))]
+    assert log.descents == [FastForwardCheck(MAIN, oid(1), oid(3))]
 
 
 def test_an_entry_tells_what_it_changed(writer: Writer, log: VerifiedLog) -> None:

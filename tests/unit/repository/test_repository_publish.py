@@ -11,7 +11,7 @@ import pytest
 from gittorrent.errors import TrustError, UsageError
 from gittorrent.git.repository import UnsuitableRepositoryError, find_repository
 from gittorrent.ids import RefName
-from gittorrent.repository.carried import MIRROR, About, NotCarriedError, open_carried
+from gittorrent.repository.carried import MIRROR, NotCarriedError, RepositoryInfo, open_carried
 from gittorrent.repository.layout import LOG_REF
 from gittorrent.repository.logstore import LogStoreError
 from gittorrent.repository.publish import Author, NothingPublishableError, Publisher
@@ -57,7 +57,7 @@ def test_a_new_repository(b: Builder) -> None:
     assert found["kinds"] == ["policy", "references"]
     assert [reel[:2] for reel in found["reels"]] == [(-1, 1)]
     this = open_carried(b.git_dir)
-    assert this.about.repository_id == done.repository_id
+    assert this.info.repository_id == done.repository_id
     assert done.reels[0].pack.parent == this.layout.objects / "pack"
     assert done.reels[0].pack.with_suffix(".keep").read_text() == "gittorrent reel\n"
     assert done.reels[0].pack.with_suffix(".rev").exists()
@@ -212,7 +212,7 @@ def test_further_patterns_are_remembered(b: Builder) -> None:
 def test_a_pattern_alone_is_remembered_too(b: Builder) -> None:
     publish(b.git_dir, name="project")
     assert publish(b.git_dir, patterns=("refs/notes/*",)).changed == 0
-    assert "refs/notes/*" in carried(b.git_dir).about.patterns
+    assert "refs/notes/*" in carried(b.git_dir).info.patterns
 
 
 # --- refusals ------------------------------------------------------------------------------------
@@ -220,11 +220,11 @@ def test_a_pattern_alone_is_remembered_too(b: Builder) -> None:
 
 def refused(b: Builder, error: type[Exception], match: str, **options: Any) -> None:
     own = b.git_dir / "gittorrent"
-    about = own / "repository.json"
-    before = about.read_text() if about.exists() else None
+    info = own / "repository.json"
+    before = info.read_text() if info.exists() else None
     with pytest.raises(error, match=match):
         publish(b.git_dir, **options)
-    assert (about.read_text() if about.exists() else None) == before, "a refusal changes nothing"
+    assert (info.read_text() if info.exists() else None) == before, "a refusal changes nothing"
     assert not any(own.glob("incoming/*"))
 
 
@@ -310,7 +310,9 @@ def test_the_key_is_remembered(b: Builder) -> None:
 
 def test_mirrors_are_not_published(b: Builder) -> None:
     done = publish(b.git_dir, name="project")
-    carried(b.git_dir).set_about(About(done.repository_id, "project", MIRROR, source="git://x/y"))
+    carried(b.git_dir).set_about(
+        RepositoryInfo(done.repository_id, "project", MIRROR, source="git://x/y")
+    )
     refused(b, UsageError, "is a mirror of git://x/y")
 
 
@@ -352,10 +354,10 @@ def test_entries_lost_in_a_power_cut_are_written_again(b: Builder) -> None:
 
 def test_what_a_dead_writer_left_is_cleared(b: Builder) -> None:
     publish(b.git_dir, name="project")
-    litter = b.git_dir / "gittorrent" / "incoming" / "incoming-x"
-    (litter / "objects").mkdir(parents=True)
+    stale = b.git_dir / "gittorrent" / "incoming" / "incoming-x"
+    (stale / "objects").mkdir(parents=True)
     publish(b.git_dir)
-    assert not litter.exists()
+    assert not stale.exists()
 
 
 def test_a_lost_reel_is_made_again(b: Builder) -> None:
@@ -438,7 +440,7 @@ def test_a_repository_is_found_from_its_work_tree(tmp_path: Path) -> None:
 def test_about_is_plain_json(b: Builder) -> None:
     done = publish(b.git_dir, name="project")
     layout = carried(b.git_dir).layout
-    values = json.loads(layout.about.read_text())
+    values = json.loads(layout.info.read_text())
     assert values["repository_id"] == done.repository_id
     assert values["role"] == "origin"
 

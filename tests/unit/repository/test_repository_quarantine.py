@@ -54,7 +54,7 @@ def put(apart: Quarantine, source: Builder, names: list[str], *options: str) -> 
     words = ("pack-objects", "--stdout", "-q", *options)
     pack = gitcmd.git(source.git_dir, *words, stdin=asked)
     git = ("index-pack", "--stdin", "--fix-thin")
-    gitcmd.git(apart.room.directory, *git, stdin=pack)
+    gitcmd.git(apart.staging.directory, *git, stdin=pack)
 
 
 def held(layout: Layout) -> set[str]:
@@ -172,7 +172,7 @@ def test_nothing_is_taken_for_granted_where_objects_are_missing(
 
 
 def cut_at(apart: Quarantine, *commits: str) -> None:
-    path = apart.room.directory / "shallow"
+    path = apart.staging.directory / "shallow"
     path.write_text("".join(f"{commit}\n" for commit in commits))
 
 
@@ -224,7 +224,7 @@ def test_a_boundary_that_is_gone(source: Builder, layout: Layout) -> None:
     assert not extent_of(layout.git_dir).is_whole
     with opened(layout, source) as apart:
         put(apart, source, names_of(source, "refs/heads/main"))
-        (apart.room.directory / "shallow").unlink()
+        (apart.staging.directory / "shallow").unlink()
         options = FetchOptions(settings={"depth": [str(INFINITE_DEPTH)]})
         apart.check([tip_of(source)], options)
         apart.install()
@@ -315,7 +315,7 @@ def test_a_partial_clone_may_lack_blobs(source: Builder, layout: Layout) -> None
     blob = next(n for n in names_of(source, "refs/heads/main") if n not in names)
     with opened(layout, source) as apart:
         put(apart, source, [*names, blob])
-        (pack,) = apart.room.directory.glob("objects/pack/*.pack")
+        (pack,) = apart.staging.directory.glob("objects/pack/*.pack")
         pack.with_suffix(".promisor").touch()
         apart.check([tip_of(source)], FetchOptions(settings={"filter": ["blob:none"]}))
         apart.install()

@@ -157,7 +157,7 @@ def test_who_lies_about_more_than_three_parts_is_banned() -> None:
     work.handle(0, joined(A))
     bans = []
     for _ in range(4):
-        first = next(iter(work._books.peers[A].flights))
+        first = next(iter(work._state.peers[A].flights))
         effects = work.handle(1, ev.PartMissing(A, first, first))
         bans.append([e.reason for e in effects if isinstance(e, ev.Ban)])
     assert bans == [[], [], [], ["it lied about its bitmap"]]

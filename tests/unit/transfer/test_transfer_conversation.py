@@ -13,9 +13,9 @@ from gittorrent.ids import SHA1, ManifestId, PushId
 from gittorrent.reel.pack import WireView
 from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer
+from gittorrent.transfer.content_source import EmptyContentSource, ServedPack
 from gittorrent.transfer.conversation import MAX_UNREAD, Conversation, ConversationEndedError
 from gittorrent.transfer.limiter import Limiter
-from gittorrent.transfer.shelf import EmptyShelf, ServedPack
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire import pktline
 from gittorrent.wire.messages import VERSION, CancelParts, FetchParts, HaveBundle, Ready, Try
@@ -28,7 +28,7 @@ MANIFEST = ManifestId("cd" * 32)
 PARTS = 4
 
 
-class OnePack(EmptyShelf):
+class OnePack(EmptyContentSource):
     """Has one pack of four small parts."""
 
     def __init__(self, path: Path) -> None:
@@ -50,8 +50,8 @@ class Ends:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         loop = asyncio.get_running_loop()
         session = Session(Role.ANSWERER, loop.time())
-        shelf = OnePack(tmp_path / "pack")
-        self.conversation = Conversation(ours, session, shelf, Limiter(None), slots=slots)
+        content = OnePack(tmp_path / "pack")
+        self.conversation = Conversation(ours, session, content, Limiter(None), slots=slots)
         self.conversation.say(Ready(VERSION, "node"))
         self.running = loop.create_task(self.conversation.run())
         self.heard = b""

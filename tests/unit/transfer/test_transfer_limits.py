@@ -13,6 +13,7 @@ import pytest
 
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.reel.pack import FilePiece
+from gittorrent.transfer.content_source import EmptyContentSource, ServedPack
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.limiter import (
     CHUNK,
@@ -22,7 +23,6 @@ from gittorrent.transfer.limiter import (
     RateError,
     parse_rate,
 )
-from gittorrent.transfer.shelf import EmptyShelf, ServedPack
 from gittorrent.wire.messages import VERSION, FetchParts, Ready
 from gittorrent.wire.reelname import PackShape, ReelName
 from gittorrent.wire.session import MessageReceived, Role, Session
@@ -56,12 +56,12 @@ class Paced(Limiter):
 def test_a_limit_is_kept_from_the_first_chunk_on() -> None:
     clock = Clock()
     limiter = Limiter(1000, clock)
-    waits = []
+    server_timeouts = []
     for _ in range(5):
         wait = limiter.reserve(500)
-        waits.append(wait)
+        server_timeouts.append(wait)
         clock.now += wait
-    assert waits == [0.0, 0.5, 0.5, 0.5, 0.5]
+    assert server_timeouts == [0.0, 0.5, 0.5, 0.5, 0.5]
 
 
 def test_time_that_passed_unused_is_not_saved_up() -> None:
@@ -144,7 +144,7 @@ class _Whole:
         yield FilePiece(offset, count)
 
 
-class _OnePack(EmptyShelf):
+class _OnePack(EmptyContentSource):
     def __init__(self, path: Path, reel: ReelName) -> None:
         self._pack = ServedPack(reel, path, _Whole(), PART, PARTS)  # type: ignore[arg-type]
 
@@ -175,15 +175,20 @@ def _transfer(path: Path, sending: Limiter, taking: Limiter | None) -> int:
 
         giver = Conversation(ours, Session(Role.ANSWERER, now), _OnePack(path, reel), sending)
         giver.say(Ready(VERSION, "giver"))
-        taker = Conversation(
-            theirs, Session(Role.CALLER, now), EmptyShelf(), Limiter(None), take, intake=taking
+        reel_fetcher = Conversation(
+            theirs,
+            Session(Role.CALLER, now),
+            EmptyContentSource(),
+            Limiter(None),
+            take,
+            intake=taking,
         )
         shape = PackShape(PART * PARTS, PART)
-        taker.say(FetchParts(reel, manifest, 0, PARTS - 1, PARTS), shape)
-        running = [asyncio.ensure_future(each.run()) for each in (giver, taker)]
+        reel_fetcher.say(FetchParts(reel, manifest, 0, PARTS - 1, PARTS), shape)
+        running = [asyncio.ensure_future(each.run()) for each in (giver, reel_fetcher)]
         async with asyncio.timeout(30):
             await came.wait()
-        taker.end("done")
+        reel_fetcher.end("done")
         await asyncio.gather(*running)
         return sum(parts)
 

@@ -15,12 +15,12 @@ from gittorrent.ids import SHA1, RepositoryId
 from gittorrent.push.log import VerifiedLog
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore
-from gittorrent.transfer.git_mirror import Exchange
+from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.log_intake import LogIntake
 from gittorrent.transfer.mirror import LogEntry, NotThereError
 from gittorrent.transfer.opening import open_mirror
-from gittorrent.transfer.partial_shelf import PartialShelf
+from gittorrent.transfer.partial_content import PartialContent
 from gittorrent.transfer.questions import BATCH_BYTES, ENTRY_BYTES
 from support.logs import MAIN, Writer, oid
 from support.starving import JUNK_ID, Manner, Starver, Step, junk_of
@@ -49,10 +49,10 @@ def entries(writer: Writer) -> list[LogEntry]:
     return [(push, entry.encode()) for push, entry in writer.pushes]
 
 
-def take(taker: LogIntake, *batches: Sequence[LogEntry]) -> None:
+def take(reel_fetcher: LogIntake, *batches: Sequence[LogEntry]) -> None:
     async def work() -> None:
         for batch in batches:
-            await taker.admit(batch)
+            await reel_fetcher.admit(batch)
 
     asyncio.run(work())
 
@@ -95,12 +95,12 @@ def test_a_log_of_junk_costs_an_entry(writer: Writer, store: LogStore, scheme: s
     starver = Starver(writer, Step.JUNK, Manner.SILENT, scheme, junk=junk_of(writer, size))
 
     async def work() -> None:
-        exchange = Exchange("tester", PartialShelf(), Limits())
+        exchange = ConversationContext("tester", PartialContent(), Limits())
         async with starver.open():
             mirror = await open_mirror(starver.endpoint, exchange)
             try:
-                taker = intake(log, store, writer.repository)
-                await mirror.fetch_log(JUNK_ID, writer.head, taker.admit)
+                reel_fetcher = intake(log, store, writer.repository)
+                await mirror.fetch_log(JUNK_ID, writer.head, reel_fetcher.admit)
             finally:
                 await mirror.close()
 
@@ -139,7 +139,9 @@ def test_no_more_than_a_few_batches_are_read_ahead(writer: Writer) -> None:
                 raise NotThereError("enough")
 
         async with starver.open():
-            mirror = await open_mirror(starver.endpoint, Exchange("t", PartialShelf(), Limits()))
+            mirror = await open_mirror(
+                starver.endpoint, ConversationContext("t", PartialContent(), Limits())
+            )
             try:
                 await mirror.fetch_log(JUNK_ID, None, admit)
             finally:

@@ -33,8 +33,8 @@ def test_a_lane_keeps_its_order_and_has_one_thread_at_a_time() -> None:
         return number
 
     async def scenario() -> list[int]:
-        lane = Threads().lane()
-        return await asyncio.gather(*(lane(lambda n=n: work(n)) for n in range(200)))  # type: ignore[misc]
+        executor = Threads().executor()
+        return await asyncio.gather(*(executor(lambda n=n: work(n)) for n in range(200)))  # type: ignore[misc]
 
     assert run(scenario()) == list(range(200)) == done
 
@@ -44,7 +44,7 @@ def test_a_lane_that_hangs_holds_up_nobody_else() -> None:
 
     async def scenario() -> None:
         threads = Threads()
-        slow, quick = threads.lane(), threads.lane()
+        slow, quick = threads.executor(), threads.executor()
         hanging = [asyncio.create_task(slow(release.wait)) for _ in range(100)]
         for _ in range(100):
             assert await quick(lambda: 7) == 7
@@ -62,7 +62,7 @@ def test_a_busy_lane_lets_others_have_their_turn() -> None:
 
     async def scenario() -> None:
         threads = Threads(most=1)
-        busy, other = threads.lane(), threads.lane()
+        busy, other = threads.executor(), threads.executor()
         begin = threading.Event()
         tasks = [asyncio.create_task(busy(begin.wait))]
         tasks += [asyncio.create_task(busy(lambda: done.append("busy"))) for _ in range(10)]  # type: ignore[func-returns-value,arg-type]
@@ -80,14 +80,14 @@ def test_nobody_waits_for_ever_and_what_nobody_waits_for_is_not_begun() -> None:
 
     async def scenario() -> None:
         threads = Threads()
-        lane = threads.lane(wait_seconds=0.01)
+        executor = threads.executor(wait_seconds=0.01)
         with pytest.raises(SlowError, match="did not answer"):
-            await lane(release.wait)
+            await executor(release.wait)
         with pytest.raises(SlowError):
-            await lane(begun.set)
+            await executor(begun.set)
         release.set()
-        await threads.lane()(lambda: None)
-        patient = threads.lane()
+        await threads.executor()(lambda: None)
+        patient = threads.executor()
         task = asyncio.create_task(patient(begun.set))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -99,15 +99,15 @@ def test_nobody_waits_for_ever_and_what_nobody_waits_for_is_not_begun() -> None:
 
 def test_errors_reach_whoever_waits() -> None:
     async def scenario() -> None:
-        lane = Threads().lane()
+        executor = Threads().executor()
 
         def fail(error: BaseException) -> None:
             raise error
 
         for error in (ValueError("x"), TimeoutError("of the disk"), KeyboardInterrupt()):
             with pytest.raises(type(error)):
-                await lane(lambda error=error: fail(error))  # type: ignore[misc]
-        assert await lane(lambda: 1) == 1
+                await executor(lambda error=error: fail(error))  # type: ignore[misc]
+        assert await executor(lambda: 1) == 1
 
     run(scenario())
 
@@ -116,7 +116,7 @@ def test_threads_end_when_they_have_nothing_to_do() -> None:
     async def scenario() -> None:
         threads = Threads(idle_seconds=0.01)
         for _ in range(3):
-            assert await threads.lane()(lambda: 1) == 1
+            assert await threads.executor()(lambda: 1) == 1
             while len(threads):
                 await asyncio.sleep(0)
 
@@ -129,14 +129,14 @@ def test_threads_begin_anew_after_all_of_them_were_busy_and_ended() -> None:
     async def scenario() -> None:
         threads = Threads(most=1, idle_seconds=0.01)
         begin = threading.Event()
-        busy = asyncio.create_task(threads.lane()(begin.wait))
-        others = [asyncio.create_task(threads.lane()(lambda: 2)) for _ in range(3)]
+        busy = asyncio.create_task(threads.executor()(begin.wait))
+        others = [asyncio.create_task(threads.executor()(lambda: 2)) for _ in range(3)]
         await asyncio.sleep(0)
         begin.set()
         assert await asyncio.gather(busy, *others) == [True, 2, 2, 2]
         while len(threads):
             await asyncio.sleep(0)
-        assert await threads.lane()(lambda: 3) == 3
+        assert await threads.executor()(lambda: 3) == 3
 
     run(scenario())
 

@@ -13,13 +13,13 @@ from gittorrent.ids import SHA1, PushId, RepositoryId
 from gittorrent.reel.manifest import Manifest, Segment
 from gittorrent.store.partial import PartialPack
 from gittorrent.swarm.settings import Settings
-from gittorrent.transfer.git_mirror import Exchange
+from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.mirror import WantedPack
 from gittorrent.transfer.opening import open_mirror
 from gittorrent.transfer.pack_download import NoSourceError, PackDownload
-from gittorrent.transfer.partial_shelf import PartialShelf
-from gittorrent.transfer.patience import Patience
+from gittorrent.transfer.partial_content import PartialContent
 from gittorrent.wire.reelname import PackShape, ReelName
 from support.logs import Writer
 from support.repositories import noise
@@ -49,14 +49,16 @@ def manifest_of(pack: bytes) -> Manifest:
     )
 
 
-def download(folder: Path, pack: bytes, mirrors: list[Starver], patience: Patience) -> bytes:
+def download(
+    folder: Path, pack: bytes, mirrors: list[Starver], client_timeouts: ClientTimeouts
+) -> bytes:
     """Download a pack from mirrors, the first of which has the first say; returns it."""
     manifest = manifest_of(pack)
     shape = PackShape(len(pack), PART)
     wanted = WantedPack(ReelName(None, manifest.end), manifest.id, shape, len(manifest.parts))
 
     async def work() -> None:
-        exchange = Exchange("tester", PartialShelf(), Limits())
+        exchange = ConversationContext("tester", PartialContent(), Limits())
         async with AsyncExitStack() as stack:
             opened = []
             for mirror in mirrors:
@@ -71,7 +73,7 @@ def download(folder: Path, pack: bytes, mirrors: list[Starver], patience: Patien
                     partial,
                     lambda _part: None,
                     lambda _figures: None,
-                    patience=patience,
+                    client_timeouts=client_timeouts,
                     settings=IMPATIENT,
                 )
                 for found in opened:
@@ -95,7 +97,7 @@ def test_another_mirror_gives_what_is_withheld(
     mirrors = [
         Starver(Writer(), step, manner, scheme, pack=pack) for step in (Step.PARTS, Step.NEVER)
     ]
-    assert download(tmp_path, pack, mirrors, Patience()) == pack
+    assert download(tmp_path, pack, mirrors, ClientTimeouts()) == pack
 
 
 @pytest.mark.parametrize("manner", [Manner.SILENT, Manner.TRICKLE])
@@ -104,4 +106,4 @@ def test_alone_it_is_given_up(tmp_path: Path, scheme: str, manner: Manner) -> No
     pack = noise("pack", 2 * PART)
     mirror = Starver(Writer(), Step.PARTS, manner, scheme, pack=pack)
     with pytest.raises(NoSourceError, match="next to nothing came"):
-        download(tmp_path, pack, [mirror], Patience(nothing=0.5))
+        download(tmp_path, pack, [mirror], ClientTimeouts(nothing=0.5))

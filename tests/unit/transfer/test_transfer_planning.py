@@ -15,20 +15,20 @@ from gittorrent.push.log import VerifiedLog
 from gittorrent.reel.manifest import Manifest, Segment, longest_file
 from gittorrent.reel.path import ReelOffer
 from gittorrent.swarm.events import PeerKind
+from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.mirror import Admit, MirrorLostError, NotThereError, PartSink, WantedPack
-from gittorrent.transfer.neighbours import Neighbours, Sharing
 from gittorrent.transfer.offers import MAX_UNBACKED, Offers
-from gittorrent.transfer.patience import Patience
+from gittorrent.transfer.peer_manager import PeerManager, Sharing
 from gittorrent.transfer.planning import Planned, Planner
 from gittorrent.wire.messages import ALL, HaveBundle, Try
 from gittorrent.wire.reelname import ReelName
 from support.logs import MAIN, Writer, oid
 
-PATIENCE = Patience()
+PATIENCE = ClientTimeouts()
 """For plans that nobody holds up."""
 
-SHORT = Patience(offers=0.3, second=0.05, rivals=0.2, strangers=0.4)
+SHORT = ClientTimeouts(offers=0.3, second=0.05, rivals=0.2, strangers=0.4)
 """For plans that somebody does."""
 
 ENOUGH = 30.0
@@ -151,7 +151,7 @@ def _full(manifest: ManifestId) -> bytes:
     raise LocalError(f"no room to verify {manifest}")
 
 
-class Arriving(Neighbours):
+class Arriving(PeerManager):
     """Further mirrors answer one by one, when others are waited for already."""
 
     later: Sequence[Fake] = ()
@@ -173,7 +173,7 @@ class Scene:
 
     reels: Reels
     mirrors: list[Fake]
-    patience: Patience = PATIENCE
+    client_timeouts: ClientTimeouts = PATIENCE
     later: Sequence[Fake] = ()
     notes: list[str] = field(default_factory=list)
     out: set[str] = field(default_factory=set)
@@ -181,27 +181,29 @@ class Scene:
     def plan(self, times: int = 1) -> list[ReelOffer]:
         async def work() -> list[Planned]:
             sharing = Sharing(None)
-            neighbours = Arriving(self.notes.append, sharing, patience=self.patience)
-            neighbours.later = self.later
-            neighbours.mirrors = list(self.mirrors)
+            peer_manager = Arriving(
+                self.notes.append, sharing, client_timeouts=self.client_timeouts
+            )
+            peer_manager.later = self.later
+            peer_manager.mirrors = list(self.mirrors)
             planned: list[Planned] = []
             async with asyncio.timeout(ENOUGH):
                 for _ in range(times):
-                    planned = await self.planner(neighbours).plan(())
+                    planned = await self.planner(peer_manager).plan(())
             first = self.mirrors[0]
-            self.out = {m.url for m in self.mirrors if neighbours.doubts.is_out(m, first)}
+            self.out = {m.url for m in self.mirrors if peer_manager.offer_bans.is_out(m, first)}
             return planned
 
         return [offer for offer, _ in asyncio.run(work())]
 
-    def planner(self, neighbours: Neighbours) -> Planner:
+    def planner(self, peer_manager: PeerManager) -> Planner:
         def accept(data: bytes, offer: ReelOffer) -> object:
             return verify_manifest(data, self.reels.log, offer)
 
         def tell(text: str, _is_first: bool) -> None:
             self.notes.append(text)
 
-        return Planner(neighbours, self.reels.log, accept, tell)
+        return Planner(peer_manager, self.reels.log, accept, tell)
 
 
 def test_a_manifest_that_never_comes_costs_a_moment(reels: Reels) -> None:
@@ -273,7 +275,7 @@ def test_the_first_mirrors_manifests_may_take_their_time(reels: Reels) -> None:
             return await super().fetch_manifest(manifest, most)
 
     first = Late("git://first/x", [true], lambda manifest: reels.files[manifest])
-    assert Scene(reels, [first], Patience(strangers=0.0)).plan() == [true]
+    assert Scene(reels, [first], ClientTimeouts(strangers=0.0)).plan() == [true]
 
 
 def test_a_better_way_of_a_stranger_is_taken(reels: Reels) -> None:
@@ -292,9 +294,9 @@ def test_a_chain_is_fetched_side_by_side(reels: Reels) -> None:
 
 def test_the_next_who_offers_a_manifest_is_asked_soon(reels: Reels) -> None:
     true = reels.make(None, 3, 2)
-    patience = Patience(second=0.05)
+    client_timeouts = ClientTimeouts(second=0.05)
     mirrors = [silent(true, url="git://first/x"), honest(reels, true, url="git://seed/x")]
-    assert Scene(reels, mirrors, patience).plan() == [true]
+    assert Scene(reels, mirrors, client_timeouts).plan() == [true]
 
 
 def test_who_is_slow_to_offer_is_waited_for_once(reels: Reels) -> None:
@@ -342,8 +344,8 @@ def test_the_first_mirror_may_offer_late(reels: Reels) -> None:
 
     first = Late("git://first/x", [whole], lambda manifest: reels.files[manifest])
     stranger = Fake("git://seed/x", [reels.false(1, whole.pack_size + 1)], ask)
-    patience = Patience(offers=0.0, strangers=ENOUGH)
-    assert Scene(reels, [first, stranger], patience).plan() == [whole]
+    client_timeouts = ClientTimeouts(offers=0.0, strangers=ENOUGH)
+    assert Scene(reels, [first, stranger], client_timeouts).plan() == [whole]
 
 
 def test_a_flood_of_false_offers(reels: Reels) -> None:

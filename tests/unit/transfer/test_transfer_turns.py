@@ -14,17 +14,17 @@ from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore
 from gittorrent.store.database import Database, RememberedMirror
 from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.location import Location
-from gittorrent.transfer.neighbours import Sharing
 from gittorrent.transfer.pack_download import DownloadFigures
-from gittorrent.transfer.patience import Patience
+from gittorrent.transfer.peer_manager import Sharing
 from support import nodes
 from support.logs import MAIN, Writer, oid
 from support.starving import Manner, Starver, Step
 
 ENOUGH = 60.0
-PATIENCE = Patience(turn=0.5)
+PATIENCE = ClientTimeouts(turn=0.5)
 
 
 class Notes:
@@ -68,7 +68,7 @@ def follow(root: Path, writer: Writer, mirrors: list[Starver]) -> tuple[list[Pus
             location = Location(mirrors[0].endpoint, writer.repository)
             git = Git(root)
             context = Context(
-                database, home, git, notes, Sharing(None), lambda: 2.0, patience=PATIENCE
+                database, home, git, notes, Sharing(None), lambda: 2.0, client_timeouts=PATIENCE
             )
             async with asyncio.timeout(ENOUGH), Acquisition(location, context) as acquisition:
                 await acquisition.open()

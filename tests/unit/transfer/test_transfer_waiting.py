@@ -11,15 +11,15 @@ import pytest
 
 from gittorrent.errors import ProtocolError, UnreachableError
 from gittorrent.ids import ManifestId
-from gittorrent.transfer.announcing import send_git_notice
+from gittorrent.transfer.client_timeouts import Allowance, ClientTimeouts
 from gittorrent.transfer.dialling import CannotConnectError, connect
-from gittorrent.transfer.git_mirror import Exchange
+from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.looking_up import Found, look_up
 from gittorrent.transfer.mirror import LogEntry, Mirror
 from gittorrent.transfer.opening import ask_list, open_mirror
-from gittorrent.transfer.partial_shelf import PartialShelf
-from gittorrent.transfer.patience import Allowance, Patience
+from gittorrent.transfer.partial_content import PartialContent
+from gittorrent.transfer.peer_announcer import send_git_notice
 from gittorrent.wire.notify import Notify
 from gittorrent.wire.reelname import ReelName
 from gittorrent.wire.urls import Endpoint
@@ -41,8 +41,8 @@ def writer() -> Writer:
     return writer
 
 
-def exchange() -> Exchange:
-    return Exchange("tester", PartialShelf(), Limits(), patience=QUICK)
+def exchange() -> ConversationContext:
+    return ConversationContext("tester", PartialContent(), Limits(), client_timeouts=QUICK)
 
 
 async def ask(mirror: Mirror, step: Step, writer: Writer) -> None:
@@ -75,11 +75,11 @@ def test_a_starved_step_ends(writer: Writer, step: Step, manner: Manner, scheme:
     async def work() -> None:
         async with Starver(writer, step, manner, scheme).open() as starver:
             if step is Step.LIST:
-                await ask_list(starver.endpoint, patience=QUICK)
+                await ask_list(starver.endpoint, client_timeouts=QUICK)
                 return
             if step is Step.NOTICE:
                 notice = Notify("git://127.0.0.1:1/x", writer.head, 600)
-                await send_git_notice(starver.endpoint, lambda _own: notice, patience=QUICK)
+                await send_git_notice(starver.endpoint, lambda _own: notice, client_timeouts=QUICK)
                 return
             mirror = await open_mirror(starver.endpoint, exchange())
             try:
@@ -106,7 +106,7 @@ def test_who_does_not_starve_us_is_heard(writer: Writer, scheme: str) -> None:
         async with Starver(writer, Step.NEVER, Manner.SILENT, scheme).open() as mirror:
             found, _ = await ask_list(mirror.endpoint)
             assert found.latest == writer.head
-            patient = Exchange("tester", PartialShelf(), Limits())
+            patient = ConversationContext("tester", PartialContent(), Limits())
             opened = await open_mirror(mirror.endpoint, patient)
             await opened.fetch_log(writer.head, None, admit)
             await opened.close()
@@ -124,11 +124,13 @@ def test_a_host_that_accepts_nothing_is_given_up() -> None:
             each.setblocking(False)
             each.connect_ex(full.getsockname())
         port = full.getsockname()[1]
-        patience = Patience(connect=0.3)
+        client_timeouts = ClientTimeouts(connect=0.3)
 
         async def work() -> None:
             async with asyncio.timeout(ENOUGH):
-                await connect(Endpoint("git", "127.0.0.1", port, "/x"), patience=patience)
+                await connect(
+                    Endpoint("git", "127.0.0.1", port, "/x"), client_timeouts=client_timeouts
+                )
 
         with pytest.raises(CannotConnectError, match="no answer"):
             asyncio.run(work())
@@ -156,7 +158,7 @@ def test_a_name_server_that_says_nothing_keeps_nobody() -> None:
 
 # --- the rule -------------------------------------------------------------------------------------
 
-RULE = Patience(answer=20.0, least_rate=1000.0)
+RULE = ClientTimeouts(answer=20.0, least_rate=1000.0)
 
 
 def test_silence_ends_and_bytes_buy_time() -> None:

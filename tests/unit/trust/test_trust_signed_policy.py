@@ -103,17 +103,17 @@ def test_the_next_version_needs_the_roots_before_it() -> None:
 
 def test_versions_follow_one_another_exactly() -> None:
     first = verify_first(signed(FIRST, ONE, TWO))
-    following = FIRST.next_version(HEAD)
+    log_follower = FIRST.next_version(HEAD)
     for wrong in (
         FIRST,
-        following.next_version(HEAD),
-        replace(following, previous="sha256:" + "0" * 64),
+        log_follower.next_version(HEAD),
+        replace(log_follower, previous="sha256:" + "0" * 64),
         Policy.first("r", b"\1" * 16, ROOTS).next_version(HEAD),
     ):
         with pytest.raises(PolicyError):
             verify_next(signed(wrong, ONE, TWO, THREE), first)
     with pytest.raises(PolicyError):
-        verify_first(signed(following, ONE, TWO, THREE))
+        verify_first(signed(log_follower, ONE, TWO, THREE))
 
 
 def test_a_verified_policy_cannot_be_made_by_hand() -> None:

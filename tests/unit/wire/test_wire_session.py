@@ -213,7 +213,7 @@ def test_a_push_in_a_log_does_not_use_up_its_own_question() -> None:
 
 
 def test_a_log_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gittorrent.wire.ledger.MAX_LOG_ENTRIES", 2)
+    monkeypatch.setattr("gittorrent.wire.pending_requests.MAX_LOG_ENTRIES", 2)
     session = _caller()
     session.send(FetchLog(P))
     packet = _line(ReceivePush(Q, 1)) + b"x"
@@ -223,7 +223,7 @@ def test_a_log_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_late_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gittorrent.wire.ledger.MAX_LATE_ANSWERS", 1)
+    monkeypatch.setattr("gittorrent.wire.pending_requests.MAX_LATE_ANSWERS", 1)
     session = _caller()
     session.send(_fetch(0, 1), shape=SHAPE)
     session.send(CancelParts(REEL, M, 0, 1, 3))

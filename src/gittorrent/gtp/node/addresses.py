@@ -46,7 +46,7 @@ CALL_SECONDS = 60.0
 MOST_COUNTED = 10_000
 """Tellers, or IP addresses called, that are counted; beyond that nobody new is believed."""
 
-Place = tuple[str, int]
+ConnectionSlot = tuple[str, int]
 """A host, by name or number, and a port."""
 
 
@@ -111,7 +111,7 @@ class _Entry(Struct):
     next_try: float = 0.0
     busy: bool = False
     is_proved: bool = False
-    reached: set[Place] = field(default_factory=set)
+    reached: set[ConnectionSlot] = field(default_factory=set)
 
 
 class Addresses:
@@ -125,8 +125,8 @@ class Addresses:
     def __init__(self, tellers: Budget | None = None, calls: Budget | None = None) -> None:
         self._tellers = tellers or Budget(TOLD_AT_ONCE, TOLD_SECONDS)
         self._calls = calls or Budget(CALLS_AT_ONCE, CALL_SECONDS)
-        self._entries: dict[Place, _Entry] = {}
-        self._known_as: dict[Place, Place] = {}
+        self._entries: dict[ConnectionSlot, _Entry] = {}
+        self._known_as: dict[ConnectionSlot, ConnectionSlot] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -148,18 +148,18 @@ class Addresses:
         self._entries[place] = _Entry(teller)
         return True
 
-    def trusted(self, place: Place) -> AddressClass | None:
+    def trusted(self, place: ConnectionSlot) -> AddressClass | None:
         """Return how far the teller of an address may send us; None for one the user gave."""
         entry = self._entries.get(place)
         return None if entry is None or entry.teller is None else entry.teller.trusted
 
-    def resolved(self, place: Place, ips: Collection[str]) -> None:
+    def resolved(self, place: ConnectionSlot, ips: Collection[str]) -> None:
         """Note the IP addresses that ``place`` has now; what it had before is free for others."""
         entry = self._entries.get(place)
         if entry is not None:
             self._release(place, {each for each in entry.reached if each[0] not in ips})
 
-    def may_call(self, now: float, place: Place, ip: str, group: str) -> bool:
+    def may_call(self, now: float, place: ConnectionSlot, ip: str, group: str) -> bool:
         """Tell whether to call one IP address that ``place`` resolved to, and count the call.
 
         Args:
@@ -183,7 +183,7 @@ class Addresses:
             entry.reached.add(reached)
         return True
 
-    def due(self, now: float, limit: int) -> list[Place]:
+    def due(self, now: float, limit: int) -> list[ConnectionSlot]:
         """Return up to ``limit`` addresses to try now, and note that they are being tried."""
         found = [
             address
@@ -194,7 +194,7 @@ class Addresses:
             self._entries[address].busy = True
         return found
 
-    def succeeded(self, address: Place, group: str) -> None:
+    def succeeded(self, address: ConnectionSlot, group: str) -> None:
         """Note that a peer of the swarm answered at an address; ``group``: as for `may_call`."""
         entry = self._entries.get(address)
         if entry is None:
@@ -206,7 +206,7 @@ class Addresses:
                 self._tellers.give_back(entry.teller.name)
         entry.is_proved = True
 
-    def ended(self, now: float, address: Place, jitter: float) -> None:
+    def ended(self, now: float, address: ConnectionSlot, jitter: float) -> None:
         """Note that an attempt or a connection ended.
 
         Args:
@@ -225,17 +225,17 @@ class Addresses:
         wait = min(FIRST_WAIT * 2 ** (entry.failures - 1), LONGEST_WAIT)
         entry.next_try = now + wait * (0.5 + jitter)
 
-    def forget(self, address: Place) -> None:
+    def forget(self, address: ConnectionSlot) -> None:
         """Never try an address again: it is our own."""
         entry = self._entries.get(address)
         if entry is not None:
             entry.busy, entry.next_try = True, float("inf")
 
-    def _remove(self, address: Place) -> None:
+    def _remove(self, address: ConnectionSlot) -> None:
         self._release(address, set(self._entries[address].reached))
         del self._entries[address]
 
-    def _release(self, address: Place, places: set[Place]) -> None:
+    def _release(self, address: ConnectionSlot, places: set[ConnectionSlot]) -> None:
         """Let others be called at places that were known under an address."""
         self._entries[address].reached -= places
         for reached in places:

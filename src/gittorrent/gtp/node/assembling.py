@@ -37,18 +37,18 @@ class Assembler(Struct):
     """Works in one scratch repository.
 
     Args:
-        room: a scratch repository whose alternates are the target's objects.
+        staging: a scratch repository whose alternates are the target's objects.
         store: the blocks.
         folder: for intermediate files, on the same file system.
     """
 
-    room: Git
+    staging: Git
     store: BlockStore
     folder: Path
 
     def missing(self, oids: Sequence[Oid]) -> list[Oid]:
         """Return those of ``oids`` that are not here."""
-        found = history.describe(self.room, oids)
+        found = history.describe(self.staging, oids)
         return [oid for oid, info in zip(oids, found, strict=True) if info is None]
 
     def take_objects(self, pack: bytes, oids: Sequence[Oid]) -> None:
@@ -84,7 +84,7 @@ class Assembler(Struct):
 
     def empty(self) -> None:
         """Forget everything that was indexed."""
-        for file in (self.room.directory / "objects" / "pack").iterdir():
+        for file in (self.staging.directory / "objects" / "pack").iterdir():
             file.unlink()
 
     def splice(self, reel: ReelName) -> None:
@@ -96,12 +96,12 @@ class Assembler(Struct):
             for index in sorted(self.store.have(reel, size)):
                 pack = self._pack(BlockName(reel, index, size))
                 if pack:
-                    self.room.attempt("unpack-objects", "-q", "-r", stdin=pack)
+                    self.staging.attempt("unpack-objects", "-q", "-r", stdin=pack)
         self._pack_loose()
         self.store.remove_reel(reel)
 
     def _pack_loose(self) -> None:
-        objects = self.room.directory / "objects"
+        objects = self.staging.directory / "objects"
         loose = [
             file for folder in objects.glob("[0-9a-f][0-9a-f]") for file in sorted(folder.iterdir())
         ]
@@ -109,7 +109,7 @@ class Assembler(Struct):
             return
         ids = "".join(f"{file.parent.name}{file.name}\n" for file in loose)
         target = str(objects / "pack" / "pack")
-        self.room.run("pack-objects", "-q", target, stdin=ids.encode("ascii"))
+        self.staging.run("pack-objects", "-q", target, stdin=ids.encode("ascii"))
         for file in loose:
             file.unlink()
 
@@ -118,18 +118,18 @@ class Assembler(Struct):
         absent = self.missing(sorted(tips))
         if absent:
             return absent
-        if history.is_connected(self.room, sorted(tips), sorted(known)):
+        if history.is_connected(self.staging, sorted(tips), sorted(known)):
             return []
         asked = "".join(f"{oid}\n" for oid in sorted(tips))
         asked += "".join(f"^{oid}\n" for oid in sorted(known))
         words = ["rev-list", "--objects", "--missing=print", "--stdin"]
-        done = self.room.attempt(*words, stdin=asked.encode("ascii"))
+        done = self.staging.attempt(*words, stdin=asked.encode("ascii"))
         lines = [line for line in done.stdout.splitlines() if line.startswith(b"?")]
         return [Oid(line[1:41].decode("ascii")) for line in lines[:_MOST_MISSING]]
 
     def install(self, target: Git) -> None:
         """Move everything that was indexed into the target's object store."""
-        for pack in sorted((self.room.directory / "objects" / "pack").glob("pack-*.pack")):
+        for pack in sorted((self.staging.directory / "objects" / "pack").glob("pack-*.pack")):
             packs.adopt_pack(pack, target.directory / "objects" / "pack" / pack.name)
 
     def _pack(self, name: BlockName) -> bytes:
@@ -153,7 +153,7 @@ class Assembler(Struct):
         if not objects:
             return
         _append_checksum(path)
-        packs.index_file(self.room, path, thin=True)
+        packs.index_file(self.staging, path, thin=True)
         path.unlink()
 
 

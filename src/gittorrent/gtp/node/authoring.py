@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gittorrent.signing.keys import Signer
 
 
-class AuthorOf(Struct, frozen=True):
+class ReferenceAuthor(Struct, frozen=True):
     """Whose name and key go into reference objects, and the time in seconds.
 
     ``signer`` is None in the dialect of 2008, whose reference objects are unsigned.
@@ -69,7 +69,7 @@ def published_refs(path: Path) -> tuple[Git, Refs, Oid | None]:
 
 
 def make_reference(
-    path: Path, author: AuthorOf, previous: Oid | None, profile: Profile = RFC
+    path: Path, author: ReferenceAuthor, previous: Oid | None, profile: Profile = RFC
 ) -> bytes:
     """Return a reference object for the refs of a repository as they are now.
 
@@ -94,7 +94,7 @@ def make_reference(
 
 def make_metainfo(
     path: Path,
-    author: AuthorOf,
+    author: ReferenceAuthor,
     profile: Profile,
     *,
     trackers: tuple[str, ...] = (),
@@ -121,7 +121,7 @@ def make_metainfo(
     return data
 
 
-def update_reference(path: Path, metainfo: Metainfo, author: AuthorOf) -> bytes | None:
+def update_reference(path: Path, metainfo: Metainfo, author: ReferenceAuthor) -> bytes | None:
     """Make a reference object for refs that changed; returns its body, None when nothing did."""
     git, refs, head = published_refs(path)
     book = ReferenceBook(metainfo, allow_unverified=not metainfo.pubkey)

@@ -33,8 +33,8 @@ from gittorrent.gtp.node.addresses import (
 from gittorrent.gtp.node.link import Link
 from gittorrent.gtp.node.tracker_client import TrackerClient
 from gittorrent.gtp.reference import reference_id
+from gittorrent.node.connection_limiter import ConnectionLimiter
 from gittorrent.node.connections import accept_forever, open_listeners
-from gittorrent.node.gate import Gate
 from gittorrent.transfer.addresses import caller_group, is_wildcard, plain_address
 from gittorrent.transfer.dialling import CannotConnectError
 from gittorrent.transfer.limiter import Limiter
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from gittorrent.gtp.node.swarm import Swarm
     from gittorrent.gtp.profile import Profile
     from gittorrent.gtp.tracker_messages import TrackerAnswer
-    from gittorrent.node.gate import Place
+    from gittorrent.node.connection_limiter import ConnectionSlot
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class GtpNode:
         self._tellers = Budget(TOLD_AT_ONCE, TOLD_SECONDS)
         self._calls = Budget(CALLS_AT_ONCE, CALL_SECONDS)
         self._members: dict[bytes, _Member] = {}
-        self._gate = Gate(limits.MAX_CONNECTIONS, limits.MAX_PER_ADDRESS)
+        self._connection_limiter = ConnectionLimiter(limits.MAX_CONNECTIONS, limits.MAX_PER_ADDRESS)
         self._listeners: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._links: set[asyncio.Task[None]] = set()
@@ -132,7 +132,9 @@ class GtpNode:
             name = self._listeners[0].getsockname()
             self.address, self.port = str(name[0]), int(name[1])
         for listener in self._listeners:
-            self._start(accept_forever(listener, self._gate, self._serve, self._links))
+            self._start(
+                accept_forever(listener, self._connection_limiter, self._serve, self._links)
+            )
         for member in self._members.values():
             member.swarm.start()
             self._start(self._dial_forever(member))
@@ -167,18 +169,18 @@ class GtpNode:
 
     # --- connections -------------------------------------------------------------------------
 
-    async def _serve(self, sock: socket.socket, place: Place) -> None:
+    async def _serve(self, sock: socket.socket, slot: ConnectionSlot) -> None:
         reader, writer = await asyncio.open_connection(sock=sock)
         # Peers stay for long and may have nothing to say; who does not introduce itself is none.
         await self._speak(
             reader,
             writer,
-            place.address,
+            slot.address,
             Side.LISTENING,
             None,
             None,
-            place.is_served,
-            trusted=self._trust_in_caller(place.address),
+            slot.is_served,
+            trusted=self._trust_in_caller(slot.address),
         )
 
     async def _dial_forever(self, member: _Member) -> None:
@@ -186,11 +188,11 @@ class GtpNode:
         dialling: set[asyncio.Task[None]] = set()
         try:
             while True:
-                room = min(
+                staging = min(
                     MOST_DIALLING - len(dialling),
                     limits.MAX_CONNECTIONS - len(member.swarm.links),
                 )
-                for address in member.addresses.due(time.monotonic(), room):
+                for address in member.addresses.due(time.monotonic(), staging):
                     task = loop.create_task(self._dial(member, address))
                     dialling.add(task)
                     self._links.add(task)

@@ -79,7 +79,9 @@ class Holding:
         self._cached = 0
         self._lock = threading.RLock()
         self._stack = contextlib.ExitStack()
-        self._room = self._stack.enter_context(scratch.borrowing(found.git_dir / "objects", SHA1))
+        self._staging = self._stack.enter_context(
+            scratch.borrowing(found.git_dir / "objects", SHA1)
+        )
 
     def close(self) -> None:
         """Remove the scratch space."""
@@ -95,7 +97,7 @@ class Holding:
                 if reference.id in self._complete:
                     continue
                 tips = sorted(reference.tips)
-                found = history.describe(self._room, tips)
+                found = history.describe(self._staging, tips)
                 here = {oid for oid, info in zip(tips, found, strict=True) if info is not None}
                 absent = reference.tips - here
                 if not absent or (here and absent <= self._may_lack(reference)):
@@ -133,7 +135,7 @@ class Holding:
                 self._cache.move_to_end(block)
                 return known
         found = self._index(block.reel).block(block.index, block.size)
-        made = found.offset, pack_block(self._room, found)
+        made = found.offset, pack_block(self._staging, found)
         with self._lock:
             if block not in self._cache:
                 self._cache[block] = made
@@ -163,7 +165,7 @@ class Holding:
         if not all(any(oid in ids for ids in self._ids.values()) for oid in wanted):
             raise MessageError("an object was asked for that is in no reel")
         known = [base for base in bases if any(base in ids for ids in self._ids.values())]
-        return pack_objects(self._room, wanted, known)
+        return pack_objects(self._staging, wanted, known)
 
     def _offer(self, reel: ReelName) -> ReelOffer | None:
         index = self._index(reel)
@@ -186,6 +188,6 @@ class Holding:
                 # References are few, but a peer may ask for the reel between any two of them.
                 self._indexes.clear()
                 self._ids.clear()
-            made = list_reel(self._room, before, end, self._profile)
+            made = list_reel(self._staging, before, end, self._profile)
             self._indexes[reel] = made
             return made

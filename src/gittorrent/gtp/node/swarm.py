@@ -19,16 +19,16 @@ from gittorrent.git.runner import GitError
 from gittorrent.gtp.choking import ROTATE_SECONDS, Candidate, unchoked
 from gittorrent.gtp.effects import (
     Assemble,
-    Believed,
     Compare,
+    ConnectTo,
     Discard,
     Drop,
     Effect,
-    Keep,
-    KeepObjects,
-    Meet,
-    Say,
+    ReferenceVerified,
+    SendMessage,
     Splice,
+    StoreBlock,
+    StoreObjects,
 )
 from gittorrent.gtp.errors import MessageError
 from gittorrent.gtp.limits import UPLOAD_SLOTS
@@ -67,7 +67,7 @@ TICK_SECONDS = 1.0
 MOST_BANNED = 10_000
 """Peer ids that may not return; a liar can take a new one, but has to be caught again."""
 
-_Storage = Keep | KeepObjects | Compare | Splice | Assemble | Discard
+_Storage = StoreBlock | StoreObjects | Compare | Splice | Assemble | Discard
 
 
 class Traffic(Struct):
@@ -224,19 +224,19 @@ class Swarm(Struct):
         started = self.exchange.path
         for effect in effects:
             match effect:
-                case Say(peer, message):
+                case SendMessage(peer, message):
                     self._say(peer, message)
                 case Drop(peer, reason, ban):
                     self._drop(peer, reason, ban=ban)
-                case Believed(reference):
+                case ReferenceVerified(reference):
                     self.remember(reference)
-                case Meet(peer, peers):
+                case ConnectTo(peer, peers):
                     teller = self.links.get(peer)
                     if teller is not None:
                         self.meet(teller, peers)
                 case _:
                     self._storage.put_nowait(effect)
-        if started and any(isinstance(e, Say) and _is_status(e) for e in effects):
+        if started and any(isinstance(e, SendMessage) and _is_status(e) for e in effects):
             self._tell_of_download()
 
     def _say(self, peer: int, message: Message) -> None:
@@ -276,14 +276,14 @@ class Swarm(Struct):
         assert self.target is not None
         now = time.monotonic
         match effect:
-            case Keep(peer, block):
+            case StoreBlock(peer, block):
                 try:
                     await asyncio.to_thread(self.target.keep, effect)
                 except MessageError as error:
                     return self.exchange.kept(now(), peer, block, str(error))
                 self._fresh = True
                 return self.exchange.kept(now(), peer, block)
-            case KeepObjects(peer, job):
+            case StoreObjects(peer, job):
                 try:
                     await asyncio.to_thread(self.target.keep_objects, effect)
                 except GitTorrentError as error:
@@ -378,5 +378,5 @@ class Swarm(Struct):
                 link.say(Choke())
 
 
-def _is_status(effect: Say) -> bool:
+def _is_status(effect: SendMessage) -> bool:
     return isinstance(effect.message, BlocksRequest)

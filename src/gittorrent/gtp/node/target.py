@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gittorrent.gtp.believed import ReferenceBook
-    from gittorrent.gtp.effects import Assemble, Compare, Discard, Keep, KeepObjects, Splice
+    from gittorrent.gtp.effects import Assemble, Compare, Discard, Splice, StoreBlock, StoreObjects
     from gittorrent.gtp.messages import ReelName
     from gittorrent.gtp.metainfo import Metainfo
     from gittorrent.gtp.reference import Reference
@@ -82,19 +82,21 @@ class Target:
         self._taken: set[ReelName] = set()
         self._stack = contextlib.ExitStack()
         # What an interrupted download left is of no use; its blocks are in the store.
-        room = scratch.receiving(self._own / "room", SHA1, (git.directory / "objects",))
-        self._assembler = Assembler(self._stack.enter_context(room), self.store, self._own / "room")
+        staging = scratch.receiving(self._own / "room", SHA1, (git.directory / "objects",))
+        self._assembler = Assembler(
+            self._stack.enter_context(staging), self.store, self._own / "room"
+        )
 
     def close(self) -> None:
         """Remove the scratch space."""
         self._stack.close()
 
-    def keep(self, effect: Keep) -> None:
+    def keep(self, effect: StoreBlock) -> None:
         """Store a block; raises `MessageError` when it is no pack."""
         self.store.put(effect.block, effect.offset, effect.pack)
         self._taken.discard(effect.block.reel)
 
-    def keep_objects(self, effect: KeepObjects) -> None:
+    def keep_objects(self, effect: StoreObjects) -> None:
         """Index objects asked for by id; raises when they are not what was asked."""
         self._assembler.take_objects(effect.pack, effect.job.oids)
 
@@ -218,7 +220,7 @@ def prepare_directory(path: Path, *, bare: bool) -> Git:
         return create_bare(path.absolute(), SHA1)
     path.mkdir(parents=True, exist_ok=True)
     words = [executable(), "init", "--quiet", "--template=", "--object-format=sha1", str(path)]
-    subprocess.run(words, env=environment.sealed(), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(words, env=environment.isolated(), check=True, stdout=subprocess.DEVNULL)
     return Git(find_repository(path).git_dir)
 
 
@@ -233,7 +235,7 @@ def check_out(git: Git, path: Path, reference: Reference) -> RefName | None:
         words = ["checkout", "--quiet", "--force", "-B", short, "--no-track"]
         done = subprocess.run(
             [executable(), "-C", str(path), *words, f"refs/remotes/{REMOTE}/{short}", "--"],
-            env=environment.sealed(),
+            env=environment.isolated(),
             capture_output=True,
             check=False,
         )

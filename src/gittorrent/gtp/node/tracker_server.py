@@ -27,13 +27,13 @@ from gittorrent.gtp.tracker_messages import (
     parse_request,
 )
 from gittorrent.gtp.tracker_table import TooManyRequestsError, TrackerTable
+from gittorrent.node.connection_limiter import MAX_CONNECTIONS, ConnectionLimiter
 from gittorrent.node.connections import accept_forever, open_listeners
-from gittorrent.node.gate import MAX_CONNECTIONS, Gate
 from gittorrent.node.http_connections import HttpConnections
 from gittorrent.node.http_pages import FROM_PAGE, is_from_page
 from gittorrent.transfer.addresses import caller_group, plain_address, show_address
 from gittorrent.transfer.off_loop import Threads
-from gittorrent.transfer.waits import WAITS, Waits
+from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 from gittorrent.wire.urls import AddressClass, address_class
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class TrackerServer:
         clock: seconds since 1970.
         behind_proxy: whether the last address of X-Forwarded-For, which the proxy itself appends,
             counts as the client's; believed from loopback and private addresses only.
-        waits: how long callers are waited for.
+        server_timeouts: how long callers are waited for.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class TrackerServer:
         clock: Callable[[], float] = time.time,
         *,
         behind_proxy: bool = False,
-        waits: Waits = WAITS,
+        server_timeouts: ServerTimeouts = WAITS,
     ) -> None:
         self._store = store
-        self._writing = Threads(1).lane(WRITE_SECONDS)
+        self._writing = Threads(1).executor(WRITE_SECONDS)
         self._clock = clock
         self._behind_proxy = behind_proxy
         known = frozenset(info.repo_hash for info in metainfos) or None
@@ -83,12 +83,14 @@ class TrackerServer:
             self.table.references[info.repo_hash] = newest_bodies(info)
         for entry in store.load(clock()):
             self.table.restore(entry)
-        self._connections = HttpConnections(self._answer, waits)
+        self._connections = HttpConnections(self._answer, server_timeouts)
         # Through a proxy all come from one address.
-        self._gate = Gate(per_address=MAX_CONNECTIONS) if behind_proxy else Gate()
+        self._connection_limiter = (
+            ConnectionLimiter(per_address=MAX_CONNECTIONS) if behind_proxy else ConnectionLimiter()
+        )
         self._listeners: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._callers: set[asyncio.Task[None]] = set()
+        self._admission: set[asyncio.Task[None]] = set()
         self.addresses: list[str] = []
 
     async def start(self, places: Sequence[tuple[str, int]]) -> None:
@@ -105,7 +107,9 @@ class TrackerServer:
                 sock.close()
             raise
         for sock in self._listeners:
-            work = accept_forever(sock, self._gate, self._connections.serve, self._callers)
+            work = accept_forever(
+                sock, self._connection_limiter, self._connections.serve, self._admission
+            )
             self._tasks.append(asyncio.create_task(work))
             name = sock.getsockname()
             self.addresses.append(f"http://{show_address(str(name[0]), int(name[1]))}/")
@@ -119,9 +123,9 @@ class TrackerServer:
         for sock in self._listeners:
             sock.close()
         await self._connections.stop()
-        for caller in list(self._callers):
+        for caller in list(self._admission):
             caller.cancel()
-        await asyncio.gather(*self._callers, return_exceptions=True)
+        await asyncio.gather(*self._admission, return_exceptions=True)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method in ("GET", "HEAD"):

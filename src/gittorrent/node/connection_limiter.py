@@ -1,0 +1,160 @@
+"""Who may come into a node, and who has to make room when it is full.
+
+Tracks each caller that is in, as a `ConnectionSlot`, and how long it has asked for nothing. A caller beyond
+its address's share is turned away; so is one more than there are places, unless somebody is in who
+asks for nothing: whoever has done so longest gives way. Silence is thus worth nothing to those who
+would fill a node with it, and an honest newcomer only has to send its request.
+
+Rules: whoever is being served keeps its place. That is decided by what was asked and answered,
+and where a process of git's talks to the caller, by what the kernel saw come and go; so a caller
+that neither asks nor takes anything counts as silent too. Must not know what is spoken.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import deque
+from socket import IPPROTO_TCP, TCP_INFO
+from typing import TYPE_CHECKING
+
+from gittorrent.transfer.peer_admission import PeerAdmission
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+MAX_CONNECTIONS = 1024
+"""Callers served at once: each costs a socket and perhaps a process, and both are bounded."""
+
+MAX_PER_ADDRESS = 64
+"""Callers from one address: a build farm behind one router, and no more."""
+
+LOOK_SECONDS = 0.25
+"""Least time between two looks at all callers, each of which takes milliseconds."""
+
+QUIET_SECONDS = 30.0
+"""Time in which nothing comes or goes after which a caller that is being served counts as silent;
+git's upload-pack is heard of every five seconds once it was asked for objects."""
+
+_SENT, _RECEIVED = 44, 52
+"""Where struct tcp_info of Linux has the milliseconds since data was sent and received."""
+
+
+class ConnectionSlot:
+    """A caller that was let in.
+
+    ``silent_since`` tells since when it has asked for nothing, None while it is being served;
+    ``give_way`` is called to end it.
+
+    Args:
+        address: where it comes from.
+        now: seconds; it has asked for nothing yet.
+        on_wait: called when it asks for nothing any more, and at the beginning.
+    """
+
+    def __init__(
+        self, address: str, now: float, on_wait: Callable[[ConnectionSlot, float], None]
+    ) -> None:
+        self.address = address
+        self.silent_since: Callable[[float], float | None]
+        self.give_way: Callable[[], None] = lambda: None
+        self._on_wait = on_wait
+        self.server_timeouts(now)
+
+    def server_timeouts(self, now: float) -> None:
+        """Note that everything it asked for is done, or that its request does not end."""
+        self.silent_since = lambda _now: now
+        self._on_wait(self, now)
+
+    def is_served(
+        self, sock: socket.socket | None = None, quiet_seconds: float = QUIET_SECONDS
+    ) -> None:
+        """Note that it asked for something.
+
+        Args:
+            sock: its connection, to watch whether anything comes or goes; None to trust that
+                whoever serves it notices.
+            quiet_seconds: time without anything after which it counts as silent.
+        """
+        if sock is None:
+            self.silent_since = lambda _now: None
+        else:
+            self.silent_since = lambda now: _quiet_since(sock, now, quiet_seconds)
+
+
+class ConnectionLimiter:
+    """Counts callers and says who may come in.
+
+    Args:
+        total: callers at once.
+        per_address: callers of one address at once; loopback has no such bound, because proxies
+            and tunnels come from there.
+    """
+
+    def __init__(self, total: int = MAX_CONNECTIONS, per_address: int = MAX_PER_ADDRESS) -> None:
+        self._total = total
+        self._admission = PeerAdmission(total, per_address)
+        self._places: dict[ConnectionSlot, None] = {}
+        self._silent: deque[tuple[float, ConnectionSlot]] = (
+            deque()
+        )  # the longest first; checked when due
+        self._looked = -math.inf
+
+    @property
+    def open(self) -> int:
+        """How many callers are in."""
+        return len(self._places)
+
+    def enter(self, address: str, now: float) -> ConnectionSlot | None:
+        """Let a caller in, in place of another one if need be; None if it may not."""
+        if len(self._places) >= self._total and self._admission.has_share(address):
+            self._make_room(now)
+        if not self._admission.enter(address):
+            return None
+        slot = ConnectionSlot(address, now, self._note)
+        self._places[slot] = None
+        return slot
+
+    def leave(self, slot: ConnectionSlot) -> None:
+        """Note that a caller has gone; nothing happens if it gave way before."""
+        if slot in self._places:
+            del self._places[slot]
+            self._admission.leave(slot.address)
+
+    def _note(self, slot: ConnectionSlot, now: float) -> None:
+        """Put somebody who asks for nothing from now on at the end of the line."""
+        if len(self._silent) > 2 * self._total:
+            self._look(now)
+        self._silent.append((now, slot))
+
+    def _make_room(self, now: float) -> None:
+        """Let whoever has asked for nothing for the longest time give way, if there is one."""
+        if now - self._looked >= LOOK_SECONDS:
+            self._look(now)
+        while self._silent:
+            since, slot = self._silent.popleft()
+            still = slot.silent_since(now) if slot in self._places else None
+            if still is not None and still <= since + LOOK_SECONDS:
+                self.leave(slot)
+                slot.give_way()
+                return
+
+    def _look(self, now: float) -> None:
+        """Line up everybody who asks for nothing, those too who did not say when that began."""
+        self._looked = now
+        found = [(slot.silent_since(now), slot) for slot in self._places]
+        silent = [(since, slot) for since, slot in found if since is not None]
+        self._silent = deque(sorted(silent, key=lambda each: each[0]))
+
+
+def _quiet_since(sock: socket.socket, now: float, enough: float) -> float | None:
+    """Return since when nothing came or went on a connection; None if that is not long."""
+    try:
+        info = sock.getsockopt(IPPROTO_TCP, TCP_INFO, 128)
+        (sent,) = struct.unpack_from("=I", info, _SENT)
+        (received,) = struct.unpack_from("=I", info, _RECEIVED)
+    except (OSError, struct.error):
+        return None
+    quiet = float(min(sent, received)) / 1000
+    return now - quiet if quiet >= enough else None

@@ -1,0 +1,206 @@
+"""Tells the nodes that mirrored repositories came from that they are served here too.
+
+Tracks for each mirrored repository when to announce it next and what was announced. A notice is
+renewed before the time granted runs out, and at once when the log has grown. Failures are tried
+again, ever more rarely. A node that ends withdraws its notices.
+
+Rules: only mirrors announce themselves, only where they came from, and only an address that
+others can use. Source: docs/protocol/mirrorsync.md, mirror-notify.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.node.events import EventLog
+from gittorrent.repository.carried import MIRROR
+from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.off_loop import SlowError
+from gittorrent.transfer.peer_announcer import send_notice
+from gittorrent.wire.notify import Notify
+from gittorrent.wire.urls import AddressClass, address_class, parse_learned_url
+
+if TYPE_CHECKING:
+    from gittorrent.ids import PushId
+    from gittorrent.node.catalogue import Catalogue, Served
+    from gittorrent.node.services import Reachable
+    from gittorrent.wire.urls import Endpoint
+
+ASKED_TTL = 24 * 3600
+"""Seconds of listing that are asked for."""
+
+LOOK_SECONDS = 5.0
+"""How often it is looked whether something is to be announced."""
+
+FIRST_RETRY = 30.0
+"""Seconds after which a failed announcement is tried again; doubled each time."""
+
+LAST_RETRY = 3600.0
+"""Longest wait between failed announcements."""
+
+AT_ONCE = 4
+"""Announcements under way at once."""
+
+GOODBYE_SECONDS = 3.0
+"""Time to tell others that we are going; who does not hear it finds out."""
+
+_log = EventLog(__name__)
+
+
+class _Announced(Struct):
+    """How it stands with one repository: what was said, when to say it again, how it failed."""
+
+    latest: PushId | None = None
+    due: float = 0.0
+    retry: float = FIRST_RETRY
+
+
+class MirrorAnnouncer:
+    """Announces a node's mirrored repositories.
+
+    Args:
+        catalogue: what the node serves.
+        reachable: where it can be reached.
+    """
+
+    def __init__(self, catalogue: Catalogue, reachable: Reachable) -> None:
+        self._catalogue = catalogue
+        self._reachable = reachable
+        self._state: dict[str, _Announced] = {}
+
+    async def run(self) -> None:
+        """Announce and renew until cancelled."""
+        while True:
+            try:
+                await self.announce_due()
+            except Exception:
+                # A mistake with one repository must not end announcing for good.
+                _log.exception("failed", "announcing failed")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def announce_due(self) -> None:
+        """Announce what is new or about to run out, and wait for the answers."""
+        await self._catalogue.look()
+        now = asyncio.get_running_loop().time()
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(served: Served) -> None:
+            # One whose disk does not answer must not keep the others waiting: it holds no slot.
+            try:
+                latest = await served.reading(served.content.latest)
+            except SlowError as error:
+                self._note_failure(served, "", str(error))
+                return
+            if latest is not None and self._is_due(served, latest, now):
+                async with slots:
+                    await self._announce(served, latest)
+
+        await asyncio.gather(*(one(served) for served in self._catalogue if _announces(served)))
+
+    async def goodbye(self) -> None:
+        """Tell those who list us that we are going, as far as they hear it in time."""
+        leaving = [served for served in self._catalogue if self._is_listed(served)]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await asyncio.gather(*map(self._withdraw, leaving))
+
+    def _is_listed(self, served: Served) -> bool:
+        state = self._state.get(served.info.name)
+        return state is not None and state.latest is not None
+
+    async def _withdraw(self, served: Served) -> None:
+        state = self._state[served.info.name]
+        urls = self._reachable.urls(served)
+        if state.latest is None or not urls:
+            return
+        source = served.info.source
+        try:
+            endpoint = parse_location(source).require_endpoint()
+            notice = Notify(urls[0], state.latest, 0)
+            await self._send(endpoint, notice)
+        except GitTorrentError as error:
+            # It finds out for itself then.
+            _log.info(
+                "not-withdrawn",
+                "{source} was not told that {url} ends: {reason}",
+                repository=served.info.name,
+                url=urls[0],
+                source=source,
+                reason=error,
+            )
+        state.latest = None
+
+    def _is_due(self, served: Served, latest: PushId, now: float) -> bool:
+        state = self._state.setdefault(served.info.name, _Announced())
+        return now >= state.due or (state.latest is not None and state.latest != latest)
+
+    async def _announce(self, served: Served, latest: PushId) -> None:
+        state = self._state[served.info.name]
+        urls = self._reachable.urls(served)
+        now = asyncio.get_running_loop().time()
+        if not urls:
+            state.due = now + LAST_RETRY
+            _log.info(
+                "not-announced",
+                "{repository} is not announced: {reason}",
+                repository=served.info.name,
+                reason="this node has no address of its own",
+            )
+            return
+        try:
+            location = parse_location(served.info.source)
+            notice = Notify(urls[0], latest, ASKED_TTL)
+            granted = await self._send(location.require_endpoint(), notice)
+        except GitTorrentError as error:
+            state.latest = None
+            state.due = now + state.retry
+            state.retry = min(LAST_RETRY, 2 * state.retry)
+            self._note_failure(served, urls[0], str(error))
+            return
+        state.latest = latest
+        state.retry = FIRST_RETRY
+        state.due = now + max(LOOK_SECONDS, 0.7 * granted)
+        _log.info(
+            "announced",
+            "announced {url} to {source} for {seconds} s",
+            repository=served.info.name,
+            url=urls[0],
+            source=served.info.source,
+            seconds=granted,
+        )
+
+    def _note_failure(self, served: Served, url: str, reason: str) -> None:
+        _log.warning(
+            "not-announced",
+            "{url} was not announced to {source}: {reason}",
+            repository=served.info.name,
+            url=url or served.path,
+            source=served.info.source,
+            reason=reason,
+        )
+
+    async def _send(self, endpoint: Endpoint, notice: Notify) -> int:
+        own = self._own_address(notice.url)
+        return await send_notice(endpoint, lambda _seen: notice, from_address=own)
+
+    def _own_address(self, url: str) -> str | None:
+        """Return the address to announce from: the one announced, if it is one of ours."""
+        if self._reachable.public:
+            return None
+        host = parse_learned_url(url).host
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return None
+        return None if address_class(str(address)) is AddressClass.RESERVED else str(address)
+
+
+def _announces(served: Served) -> bool:
+    """Tell whether a repository came from somewhere that can be told of us."""
+    return served.info.role == MIRROR and bool(served.info.source)

@@ -1,0 +1,101 @@
+"""When a neighbour that was lost is dialled again: exponential backoff with jitter, bounded.
+
+Tracks for each URL how often dialling came to nothing since a conversation went well, and when the
+next attempt is due. Pure: time comes in, and `ReconnectScheduler.due` says whom to dial now.
+
+Rules: waits double from `FIRST_SECONDS` to `LONGEST_SECONDS`, each shortened at random by up to
+half, so that a crowd that lost one mirror does not come back as one; after `ATTEMPTS` in vain a URL
+is given up. A conversation that lasted `GOOD_SECONDS` makes the next loss the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+FIRST_SECONDS = 1.0
+"""Longest wait before the first attempt: a mirror that restarts is back in no time."""
+
+LONGEST_SECONDS = 60.0
+"""Longest wait before any attempt."""
+
+ATTEMPTS = 5
+"""Attempts in a row that may fail: with the waits above at most half a minute and the dialling."""
+
+GOOD_SECONDS = 30.0
+"""Length of a conversation after which earlier failures count no more."""
+
+MAX_LOST = 64
+"""URLs that wait at once; more neighbours than anybody has."""
+
+_STEPS = 1 << 16
+
+
+class _Lost(Struct):
+    """How it stands with a URL: failures in a row; when it is due, None while it is dialled."""
+
+    failures: int
+    due: float | None
+
+
+class ReconnectScheduler:
+    """Decides when to dial lost neighbours again.
+
+    Args:
+        draw: returns a random number below its argument.
+    """
+
+    def __init__(self, draw: Callable[[int], int]) -> None:
+        self._draw = draw
+        self._lost: dict[str, _Lost] = {}
+
+    def lost(self, url: str, now: float, lasted: float) -> bool:
+        """Note that a conversation ended against our will.
+
+        Args:
+            url: of the neighbour.
+            now: seconds.
+            lasted: seconds the conversation lasted.
+
+        Returns:
+            Whether it will be dialled again.
+        """
+        if url not in self._lost and len(self._lost) >= MAX_LOST:
+            return False
+        if lasted >= GOOD_SECONDS:
+            self._lost.pop(url, None)
+        return self._again(url, now)
+
+    def failed(self, url: str, now: float) -> bool:
+        """Note that dialling a lost neighbour came to nothing; tells whether it is tried again."""
+        return url in self._lost and self._again(url, now)
+
+    def due(self, now: float) -> list[str]:
+        """Return whom to dial now; each is to be reported by `failed`, or when it is lost again."""
+        found = [
+            url for url, lost in self._lost.items() if lost.due is not None and lost.due <= now
+        ]
+        for url in found:
+            self._lost[url].due = None
+        return found
+
+    def forget(self, url: str) -> None:
+        """Dial a neighbour no more: it was banned, or is of no use."""
+        self._lost.pop(url, None)
+
+    def next_deadline(self) -> float | None:
+        """Return when somebody is due next; None when nobody waits."""
+        waiting = [lost.due for lost in self._lost.values() if lost.due is not None]
+        return min(waiting, default=None)
+
+    def _again(self, url: str, now: float) -> bool:
+        known = self._lost.get(url)
+        failures = 0 if known is None else known.failures + 1
+        if failures >= ATTEMPTS:
+            self._lost.pop(url, None)
+            return False
+        longest = min(LONGEST_SECONDS, FIRST_SECONDS * 2**failures)
+        wait = longest * (0.5 + 0.5 * self._draw(_STEPS) / _STEPS)
+        self._lost[url] = _Lost(failures, now + wait)
+        return True

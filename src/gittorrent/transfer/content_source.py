@@ -1,0 +1,103 @@
+"""What one end of a conversation can give: the port that serves questions.
+
+A node's shelf is a carried repository; somebody who only takes has an empty one. Answers are
+looked up when the question's turn comes, so nothing is held for a peer that does not read. A shelf
+may read from disk: where that must hold up nobody else, it is asked in a lane (`off_loop`), and is
+used there alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from gittorrent.ids import ManifestId, PushId
+    from gittorrent.reel.pack import WireView
+    from gittorrent.wire.messages import HaveBundle, HavePush
+    from gittorrent.wire.reelname import ReelName
+
+
+class ServedPack(Struct, frozen=True):
+    """A reel's pack that can be served.
+
+    Args:
+        reel: the reel's name.
+        path: the file on disk.
+        view: how the wire form lies in it.
+        part_size: bytes of a part.
+        parts: number of parts.
+        has: tells whether a part may be served; None where all may.
+    """
+
+    reel: ReelName
+    path: Path
+    view: WireView
+    part_size: int
+    parts: int
+    has: Callable[[int], bool] | None = None
+
+
+class ContentSource(Protocol):
+    """What can be asked for."""
+
+    def heads(self) -> Sequence[HavePush]:
+        """Return the log heads to announce."""
+        ...
+
+    def push(self, push: PushId) -> bytes | None:
+        """Return a push object."""
+        ...
+
+    def log_between(self, head: PushId, base: PushId | None) -> Sequence[PushId] | None:
+        """Return the ids in ``head``'s past and not in ``base``'s, oldest first."""
+        ...
+
+    def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
+        """Return the reels that help from the reel's start to its end."""
+        ...
+
+    def manifest(self, manifest: ManifestId) -> bytes | None:
+        """Return a manifest with its signature."""
+        ...
+
+    def pack(self, manifest: ManifestId) -> ServedPack | None:
+        """Return the pack of a reel."""
+        ...
+
+
+class EmptyContentSource:
+    """The shelf of somebody who has nothing to give."""
+
+    def heads(self) -> Sequence[HavePush]:
+        """Announce nothing."""
+        return ()
+
+    def push(self, push: PushId) -> bytes | None:
+        """Have no push."""
+        del push
+        return None
+
+    def log_between(self, head: PushId, base: PushId | None) -> Sequence[PushId] | None:
+        """Have no log."""
+        del head, base
+        return None
+
+    def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
+        """Have no reel."""
+        del reel
+        return ()
+
+    def manifest(self, manifest: ManifestId) -> bytes | None:
+        """Have no manifest."""
+        del manifest
+        return None
+
+    def pack(self, manifest: ManifestId) -> ServedPack | None:
+        """Have no pack."""
+        del manifest
+        return None

@@ -1,0 +1,391 @@
+"""Who a repository is and what its refs are: its log, from the first mirror whose log holds.
+
+That is the mirror the user named, or one that stands in for it where the repository is known. Its
+claim is checked before anything is asked of it, its log is verified entry by entry, and whatever
+goes wrong with it makes the next one first, which goes on where it was.
+
+Tracks whom it may turn to, and what failed with whom. Must not know reels.
+Source: docs/protocol/mirrorsync.md, Whom a client asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import (
+    GitTorrentError,
+    IdentityError,
+    LocalError,
+    TrustError,
+    UnreachableError,
+)
+from gittorrent.ids import format_of
+from gittorrent.store.database import RememberedMirror
+from gittorrent.transfer.location import SCHEME, Location
+from gittorrent.transfer.log_intake import LogIntake
+from gittorrent.transfer.opening import ask_list, calling_ahead
+from gittorrent.transfer.reaching import (
+    MAX_CANDIDATES,
+    Source,
+    all_that_answer,
+    first_to_answer,
+    known_here,
+    learned,
+    named,
+    named_by_policy,
+    unique,
+)
+from gittorrent.wire.mirrorlist import MirrorState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gittorrent.ids import ObjectFormat, RepositoryId
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.logstore import LogStore
+    from gittorrent.transfer.context import Context
+    from gittorrent.transfer.mirror import Mirror
+    from gittorrent.transfer.peer_manager import PeerManager
+    from gittorrent.wire.mirrorlist import MirrorList
+    from gittorrent.wire.urls import AddressClass
+
+
+class WrongIdentityError(IdentityError):
+    """The mirror carries another repository than the one asked for."""
+
+
+class ChangedIdentityError(IdentityError):
+    """A known URL leads to another repository than before."""
+
+
+class _SlowLogError(UnreachableError):
+    """A mirror sends its log, but not in the time that it has while others could."""
+
+
+class LogFollower:
+    """Follows the log of one repository.
+
+    ``first_contact`` tells whether nothing on this machine says who the repository is.
+
+    Args:
+        location: the mirror to begin with.
+        context: of the world around it.
+        peer_manager: the first mirror is made one of them.
+    """
+
+    def __init__(self, location: Location, context: Context, peer_manager: PeerManager) -> None:
+        self._location = location
+        self._context = context
+        self._peer_manager = peer_manager
+        self._list: MirrorList | None = None
+        self._first: Source | None = None
+        self._candidates: list[Source] = []
+        self._failures: dict[str, GitTorrentError] = {}
+        self._counted: set[str] = set()
+        self._hurries = True
+        self.first_contact = False
+
+    @property
+    def mirror_list(self) -> MirrorList:
+        """The list the first mirror answered with."""
+        assert self._list is not None
+        return self._list
+
+    @property
+    def claimed(self) -> RepositoryId:
+        """The repository that the first mirror says it carries, and the only one it may prove."""
+        return self.mirror_list.repository_id
+
+    @property
+    def object_format(self) -> ObjectFormat:
+        """Of the repository, by the newest push of the list."""
+        return _format_of(self.mirror_list, self.url)
+
+    @property
+    def first(self) -> Source:
+        """The mirror it goes by."""
+        assert self._first is not None
+        return self._first
+
+    @property
+    def url(self) -> str:
+        """URL of the first mirror."""
+        return self.first.url
+
+    def source_url(self) -> str:
+        """Return the URL to come back to: of the mirror the user named, or else of the first."""
+        location = self._location
+        if location.endpoint is None:
+            assert self._first is not None
+            location = Location(self._first.endpoint, location.expected)
+        return location.pinned_url(self.claimed)
+
+    async def open(self) -> RepositoryId:
+        """Ask a mirror who it carries and begin a conversation with it.
+
+        That is the one the user named; where it does not answer and the repository is known, it is
+        whichever of the mirrors known here answers first.
+
+        Returns:
+            The repository id it claims, which the log will have to prove.
+
+        Raises:
+            UnreachableError, NotAMirrorError: there is none that can be used.
+            WrongIdentityError, ChangedIdentityError: it carries another repository.
+        """
+        self._candidates = self._known_mirrors()
+        if not self._candidates:
+            raise UnreachableError(
+                f"no mirror of {self._location.url} is known on this machine",
+                hint=f"name one that carries it: {SCHEME}://{self._location.expected}@HOST/PATH",
+            )
+        await self._open_next()
+        return self.claimed
+
+    def _known_mirrors(self) -> list[Source]:
+        """Return whom to ask for the log: who was named, then those this machine knows."""
+        location = self._location
+        found = [] if location.endpoint is None else [named(location.endpoint)]
+        repository = location.expected or self._context.database.known_url(location.url)
+        if repository is not None:
+            found += self._known_here(repository)
+        return [each for each in unique(found) if each.endpoint is not None][:MAX_CANDIDATES]
+
+    def _known_here(self, repository: RepositoryId) -> list[Source]:
+        context = self._context
+        now = int(context.clock())
+        return known_here(
+            repository, context.database, context.home, now, own_node=context.ask_own_node
+        )
+
+    @property
+    def _left(self) -> list[Source]:
+        """The mirrors that did not fail yet, the first one among them."""
+        return [source for source in self._candidates if source.url not in self._failures]
+
+    async def _open_next(self) -> None:
+        """Open the best mirror that did not fail yet.
+
+        Raises:
+            GitTorrentError: none is left, or none answers.
+        """
+        opened = await first_to_answer(self._left, self._open, self._failures, _hang_up)
+        self._begin_with(*opened)
+        database = self._context.database
+        for url in self._failures.keys() - self._counted:
+            database.mirror_failed(self.claimed, url)
+        self._counted.update(self._failures)
+        wanted = self._candidates[0]
+        if self.first is not wanted:
+            why = self._failures.get(wanted.url, f"{wanted.url} takes long to answer")
+            self._context.reporter.note(f"{why}; going on with {self.url}")
+
+    def _begin_with(self, source: Source, opened: _Opened) -> None:
+        """Let a mirror be the first one."""
+        self._first, (self._list, kind, mirror) = source, opened
+        assert source.endpoint is not None
+        self._peer_manager.begin_with(mirror, source.endpoint, source.trusted, kind)
+
+    async def _open(self, source: Source) -> _Opened:
+        """Ask one mirror for its list, and for a conversation if it has what we want."""
+        endpoint, client_timeouts = source.endpoint, self._context.client_timeouts
+        assert endpoint is not None
+        ahead = calling_ahead(endpoint, client_timeouts) if source.trusted is None else _nothing()
+        async with ahead as calling:
+            found, kind = await ask_list(endpoint, source.trusted, client_timeouts)
+            self._check_identity(source, found.repository_id)
+            _format_of(found, source.url)
+            return found, kind, await self._peer_manager.call(endpoint, source.trusted, calling)
+
+    def _check_identity(self, source: Source, claimed: RepositoryId) -> None:
+        url = source.url
+        expected = self._location.expected
+        if expected is not None and claimed != expected:
+            raise WrongIdentityError(
+                f"{url} carries repository {claimed}, not {expected}",
+                hint="check the URL; the id names the repository and cannot be changed by a mirror",
+            )
+        known = self._context.database.known_url(self._location.url)
+        if expected is None and known is not None and known != claimed:
+            raise ChangedIdentityError(
+                f"{url} carried repository {known} before and now says {claimed}",
+                hint="somebody may be in between. If its owners did start anew, run"
+                f" 'gittorrent forget {url}' and try again",
+            )
+        self.first_contact = expected is None and known is None
+
+    async def fetch_log(self, store: LogStore, object_format: ObjectFormat) -> VerifiedLog:
+        """Bring the log up to date with the first mirror's, verified entry by entry.
+
+        A mirror that fails at it gives way to the next one, which goes on where it was; so does one
+        that takes long. When all do, all may have a slow line in common: then time does not count.
+
+        Args:
+            store: where the log is kept; what is new is added to it, the log not yet committed.
+            object_format: of the repository.
+
+        Raises:
+            IdentityError: the log belongs to another repository.
+            TrustError: an entry does not hold.
+            MirrorLostError: the mirror stopped answering.
+        """
+        before = frozenset(store.ids())
+        log = store.open()
+        while True:
+            try:
+                await self._follow(log, store, object_format)
+            except LocalError:
+                raise
+            except GitTorrentError as error:
+                await self._give_way(error)
+                if not isinstance(error, UnreachableError):
+                    log = store.open()
+            else:
+                break
+        if self.url != self._location.url and self.mirror_list.latest in before:
+            log = await self._look_for_news(log, store, object_format)
+        self._confirm(log)
+        return log
+
+    async def _give_way(self, error: GitTorrentError) -> None:
+        """Turn to the next mirror after one failed; if there is none, the failure stands."""
+        self._failures[self.url] = error
+        if self._is_last:
+            slow = [url for url, why in self._failures.items() if isinstance(why, _SlowLogError)]
+            if not slow:
+                raise error
+            self._hurries = False
+            for url in slow:
+                del self._failures[url]
+        await self._peer_manager.drop_first()
+        try:
+            await self._open_next()
+        except GitTorrentError:
+            raise error from None
+        if not isinstance(error, UnreachableError):
+            self._context.reporter.note(f"left out: {error}")
+
+    async def _look_for_news(
+        self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat
+    ) -> VerifiedLog:
+        """See whether another mirror than the one that answered first has more.
+
+        The one the user named is gone, and of those that stand in for it some may be behind.
+        """
+        others = [source for source in self._left if source.url != self.url]
+        for source, found in await all_that_answer(others, self._list_of):
+            if found.repository_id != log.repository:
+                continue
+            if found.latest is None or found.latest in log:
+                continue
+            newer = store.open()
+            try:
+                opened = await self._open(source)
+                await self._peer_manager.drop_first()
+                self._begin_with(source, opened)
+                await self._follow(newer, store, object_format)
+            except LocalError:
+                raise
+            except GitTorrentError as error:
+                self._failures[source.url] = error
+                self._context.reporter.note(f"left out: {error}")
+                if self.url == source.url:
+                    await self._peer_manager.drop_first()
+                    await self._open_next()
+            else:
+                return newer
+        return log
+
+    async def _list_of(self, source: Source) -> MirrorList:
+        assert source.endpoint is not None
+        return (await ask_list(source.endpoint, source.trusted, self._context.client_timeouts))[0]
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether nobody is left to turn to if the first mirror fails."""
+        return all(source is self._first for source in self._left)
+
+    async def _follow(self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat) -> None:
+        """Continue the log by what the first mirror has."""
+        latest = self.mirror_list.latest
+        assert latest is not None
+        if self.object_format is not object_format:
+            raise TrustError(f"{self.url} speaks of {self.object_format.name} objects")
+        if latest in log:
+            if latest != log.head:
+                self._context.reporter.note(
+                    f"{self.url} is behind: it does not have push {log.head} yet"
+                )
+            return
+        turn = self._context.client_timeouts.turn if self._hurries and not self._is_last else None
+        intake = LogIntake(log, store, self._context.git, self.url, self.claimed)
+        try:
+            async with asyncio.timeout(turn):
+                await self._peer_manager.mirrors[0].fetch_log(latest, log.head, intake.admit)
+        except TimeoutError as error:
+            raise _SlowLogError(f"{self.url} takes long to send its log") from error
+        except IdentityError as error:
+            raise WrongIdentityError(
+                f"{self.url} says that it carries {self.claimed}, and its log is another's: {error}"
+            ) from error
+        if log.head != latest:
+            raise TrustError(f"{self.url} announced push {latest} and did not send it")
+
+    def _confirm(self, log: VerifiedLog) -> None:
+        """Now that the log proves who it is: remember it, and notice a mirror that lags."""
+        database, now = self._context.database, int(self._context.clock())
+        assert log.head is not None
+        if self._location.expected is None and self.url == self._location.url:
+            database.remember_url(self.url, log.repository, now)
+        seen = database.seen_head(log.repository)
+        if seen is not None and seen[0] not in log and seen[1] > len(log):
+            self._context.reporter.note(
+                f"{self.url} is behind or withholds something: this machine has verified push"
+                f" {seen[0]}, which it does not have"
+            )
+        database.saw_head(log.repository, log.head, len(log), now)
+        known = [RememberedMirror(source.url, source.trusted) for source in self._listed(log)]
+        database.remember_mirrors(log.repository, known, now)
+        database.mirror_served(log.repository, self.url, now)
+
+    def _listed(self, log: VerifiedLog) -> list[Source]:
+        """Return the first mirror, those it lists, and those that the policy names."""
+        assert self._first is not None
+        trusted = self._peer_manager.trusted
+        found = [self._first]
+        for state in (MirrorState.CURRENT, MirrorState.STALE):
+            for entry in self.mirror_list.mirrors:
+                source = learned(entry.url, trusted) if entry.state is state else None
+                found += [] if source is None else [source]
+        return [*found, *named_by_policy(log.policy.policy.mirrors, log.repository, trusted)]
+
+    def sources(self, log: VerifiedLog) -> list[Source]:
+        """Return the mirrors for an ordinary fetch, the first one first; ssh ones come last."""
+        found = unique([*self._listed(log), *self._known_here(log.repository)])
+        usable = [source for source in found if source.url not in self._failures]
+        usable.sort(key=lambda source: source.endpoint is None)
+        return usable[:MAX_CANDIDATES]
+
+
+_Opened = tuple["MirrorList", "AddressClass", "Mirror"]
+"""What a mirror answered with: its list, the kind of its address, and the conversation."""
+
+
+async def _hang_up(opened: _Opened) -> None:
+    """End the conversation with a mirror that was not needed."""
+    await opened[2].close()
+
+
+@contextlib.asynccontextmanager
+async def _nothing() -> AsyncIterator[None]:
+    """Call nobody ahead: a learned address has to be judged first."""
+    yield
+
+
+def _format_of(found: MirrorList, url: str) -> ObjectFormat:
+    object_format = None if found.latest is None else format_of(found.latest)
+    if object_format is None:
+        raise UnreachableError(f"{url} has no push yet")
+    return object_format

@@ -1,0 +1,122 @@
+"""What a downloader can give while it downloads: the log, manifests, and every verified part.
+
+So every clone helps the next from its first part on. Must not give anything unverified.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.reel.pack import WireView
+from gittorrent.transfer.content_source import EmptyContentSource, ServedPack
+from gittorrent.wire.messages import ALL, HaveBundle, HavePush
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gittorrent.ids import ManifestId, PushId
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.logstore import LogStore
+    from gittorrent.repository.receive import SignedManifest
+    from gittorrent.store.partial import PartialPack
+    from gittorrent.swarm.bitmap import PartSet
+    from gittorrent.transfer.mirror import WantedPack
+    from gittorrent.wire.reelname import ReelName
+
+
+class _Growing(Struct, frozen=True):
+    """A pack on its way."""
+
+    wanted: WantedPack
+    signed: SignedManifest
+    partial: PartialPack
+    have: PartSet
+
+    def offer(self) -> HaveBundle:
+        """Return what is announced of it."""
+        whole = len(self.have) == self.wanted.total
+        return HaveBundle(
+            self.wanted.reel,
+            self.wanted.manifest,
+            self.wanted.shape.pack_size,
+            ALL if whole else self.have.to_bytes(),
+        )
+
+
+class PartialContent(EmptyContentSource):
+    """Gives what a download has so far.
+
+    Before `know` it is empty.
+    """
+
+    def __init__(self) -> None:
+        self._log: VerifiedLog | None = None
+        self._store: LogStore | None = None
+        self._packs: dict[ManifestId, _Growing] = {}
+
+    def know(self, log: VerifiedLog, store: LogStore) -> None:
+        """Give the verified log too."""
+        self._log, self._store = log, store
+
+    def begin(
+        self, wanted: WantedPack, signed: SignedManifest, partial: PartialPack, have: PartSet
+    ) -> None:
+        """Give parts of a pack as they are verified; ``have`` grows with them."""
+        self._packs[wanted.manifest] = _Growing(wanted, signed, partial, have)
+
+    def end(self) -> None:
+        """Give no parts any more: the downloads are about to be moved away."""
+        self._packs.clear()
+
+    def announcement(self, manifest: ManifestId) -> HaveBundle | None:
+        """Return what to tell others of a pack; None while there is nothing of it."""
+        pack = self._packs.get(manifest)
+        return pack.offer() if pack is not None and len(pack.have) else None
+
+    def heads(self) -> Sequence[HavePush]:
+        """Announce the verified head."""
+        if self._log is None or self._log.head is None:
+            return ()
+        return (HavePush(self._log.head),)
+
+    def push(self, push: PushId) -> bytes | None:
+        """Return a verified push object."""
+        if self._log is None or self._store is None or push not in self._log:
+            return None
+        return self._store.push_file(push)
+
+    def log_between(self, head: PushId, base: PushId | None) -> Sequence[PushId] | None:
+        """Return verified ids in ``head``'s past and not in ``base``'s."""
+        ids = [] if self._log is None else self._log.ids
+        if head not in ids:
+            return None
+        first = ids.index(base) + 1 if base in ids else 0
+        return ids[first : ids.index(head) + 1]
+
+    def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
+        """Return what there is of every pack on its way, were it nothing yet."""
+        del reel
+        return [pack.offer() for pack in self._packs.values()]
+
+    def manifest(self, manifest: ManifestId) -> bytes | None:
+        """Return the manifest of a pack on its way."""
+        pack = self._packs.get(manifest)
+        return None if pack is None else pack.signed.file
+
+    def pack(self, manifest: ManifestId) -> ServedPack | None:
+        """Return a pack on its way, of which only verified parts are given."""
+        pack = self._packs.get(manifest)
+        if pack is None:
+            return None
+        found = pack.signed.manifest
+        view = WireView(found.object_format, found.objects, found.pack_size, found.pack_checksum)
+        return ServedPack(
+            pack.wanted.reel,
+            pack.partial.pack,
+            view,
+            found.part_size,
+            pack.wanted.total,
+            pack.have.__contains__,
+        )

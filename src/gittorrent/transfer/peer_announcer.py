@@ -1,0 +1,212 @@
+"""Announces a peer that has reels for a while to mirrors, so that others hear of it from them.
+
+A seed talks to one mirror, which introduces it to those who download there. By a notice the other
+mirrors of the list can tell of it too, in their lists and to downloaders of their own; they call
+back, find that it answers without a push of its own, and list it as ``partial`` for some minutes.
+Whoever cannot be called back, behind address translation say, is refused, and nothing is lost.
+
+A seed that ends withdraws what it said, or those who come after it would dial nobody for minutes.
+Source: docs/protocol/mirrorsync.md, mirror-notify.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.dialling import connect, service_request
+from gittorrent.transfer.opening import ask_list
+from gittorrent.wire import notify, pktline
+from gittorrent.wire.mirrorlist import MirrorState
+from gittorrent.wire.service import MIRROR_NOTIFY
+from gittorrent.wire.urls import UrlError, parse_learned_url
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from gittorrent.ids import PushId
+    from gittorrent.transfer.reaching import Source
+    from gittorrent.wire.mirrorlist import MirrorList
+    from gittorrent.wire.urls import AddressClass, Endpoint
+
+ASKED_TTL = 600
+"""Seconds of listing that are asked for: a seed may end without a word."""
+
+RENEWED_AT = 0.7
+"""Share of the time granted after which a notice is sent again."""
+
+RETRY_SECONDS = 300.0
+"""Time until those who refused, or could not be reached, are asked again."""
+
+MAX_TOLD = 8
+"""Mirrors that are told of one seed."""
+
+FAREWELL_SECONDS = 0.5
+"""Time for all withdrawals together: whoever ends a seed is not kept waiting for its mirrors."""
+
+
+class _Told(Struct):
+    """A mirror that is asked to list us.
+
+    Args:
+        endpoint: where it is.
+        trusted: kind of address it was learned from; None if the user named it.
+    """
+
+    endpoint: Endpoint
+    trusted: AddressClass | None
+
+
+class PeerAnnouncer:
+    """Keeps a peer listed at a mirror and at those it lists.
+
+    Args:
+        where: returns the mirror to begin with; None if there is none.
+        url_at: returns our URL, given our address as a mirror sees it.
+        latest: returns the newest push of the log we have.
+        note: tells the user something worth a line.
+    """
+
+    def __init__(
+        self,
+        where: Callable[[], Source | None],
+        url_at: Callable[[str], str],
+        latest: Callable[[], Awaitable[PushId | None]],
+        note: Callable[[str], None],
+    ) -> None:
+        self._where = where
+        self._url_at = url_at
+        self._latest = latest
+        self._note = note
+        self._told: dict[str, _Told] = {}
+        self._was_told_why = False
+
+    async def run(self) -> None:
+        """Announce and renew until cancelled."""
+        while True:
+            push = await self._latest()
+            granted = 0 if push is None else await self._announce(push)
+            await asyncio.sleep(RENEWED_AT * granted if granted else RETRY_SECONDS)
+
+    async def withdraw(self) -> None:
+        """Ask all who may list us not to any more, as far as they hear it at once."""
+        if not self._told:
+            return
+        push = await self._latest()
+        if push is None:
+            return
+        work = [self._send(told, push, 0) for told in self._told.values()]
+        self._told.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                # Who cannot be reached any more finds out by itself, as it did before.
+                await asyncio.gather(*work, return_exceptions=True)
+
+    async def _announce(self, latest: PushId) -> int:
+        """Tell everybody once; returns the shortest time granted, 0 if none was."""
+        try:
+            whom = await self._whom()
+        except GitTorrentError as error:
+            self._say_why(str(error))
+            return 0
+        work = [self._send(told, latest, ASKED_TTL) for told in whom]
+        self._told |= {told.endpoint.url: told for told in whom}
+        answers = await asyncio.gather(*work, return_exceptions=True)
+        refusals = []
+        for told, answer in zip(whom, answers, strict=True):
+            if isinstance(answer, GitTorrentError):
+                self._told.pop(told.endpoint.url, None)
+                refusals.append(f"{told.endpoint.url}: {answer}")
+            elif isinstance(answer, BaseException):
+                raise answer
+        granted = [answer for answer in answers if isinstance(answer, int) and answer]
+        if whom and not granted:
+            self._say_why(refusals[0] if refusals else "none lists it")
+        return min(granted, default=0)
+
+    def _say_why(self, reason: str) -> None:
+        """Say once that nobody tells others of us: downloaders have to come by other ways."""
+        if not self._was_told_why:
+            self._was_told_why = True
+            self._note(f"no mirror tells others of this seed yet ({reason}); trying on")
+
+    async def _whom(self) -> list[_Told]:
+        source = self._where()
+        if source is None or source.endpoint is None:
+            return []
+        first = _Told(source.endpoint, source.trusted)
+        found, kind = await ask_list(first.endpoint, first.trusted)
+        others = (each for each in _others(found) if each.url != first.endpoint.url)
+        return [first, *(_Told(each, kind) for each in others)][:MAX_TOLD]
+
+    async def _send(self, told: _Told, latest: PushId, ttl: int) -> int:
+        def notice_from(own_address: str) -> notify.Notify:
+            return notify.Notify(self._url_at(own_address), latest, ttl)
+
+        return await send_notice(told.endpoint, notice_from, told.trusted)
+
+
+def _others(found: MirrorList) -> Iterator[Endpoint]:
+    """Yield the full mirrors of a list that can be told by git://; odd URLs are nobody's."""
+    for entry in found.mirrors:
+        if entry.state is not MirrorState.PARTIAL and entry.url.startswith("git://"):
+            with contextlib.suppress(UrlError):
+                yield parse_learned_url(entry.url)
+
+
+async def send_notice(
+    endpoint: Endpoint,
+    notice_from: Callable[[str], notify.Notify],
+    trusted: AddressClass | None = None,
+    from_address: str | None = None,
+) -> int:
+    """Ask one mirror to list us, and return the seconds it granted.
+
+    Args:
+        endpoint: the mirror.
+        notice_from: returns what to say, given our address as the mirror sees it.
+        trusted: kind of address the endpoint was learned from; None if the user named it.
+        from_address: IP address to call from, so that it is the one announced; None for any.
+
+    Raises:
+        RemoteRefusal: it does not list us, and says why.
+        ProtocolError: it answers with something else.
+        UnreachableError: it does not answer, or takes no notices.
+    """
+    if endpoint.scheme == "git":
+        return await send_git_notice(endpoint, notice_from, trusted, from_address)
+    from gittorrent.transfer.http_notice import send_http_notice  # aiohttp is slow to import
+
+    return await send_http_notice(endpoint, notice_from, trusted, from_address)
+
+
+async def send_git_notice(
+    endpoint: Endpoint,
+    notice_from: Callable[[str], notify.Notify],
+    trusted: AddressClass | None = None,
+    from_address: str | None = None,
+    client_timeouts: ClientTimeouts | None = None,
+) -> int:
+    """Do that at a git:// URL, within ``client_timeouts``."""
+    client_timeouts = client_timeouts or ClientTimeouts()
+    dialled = await connect(endpoint, trusted, from_address, client_timeouts)
+    loop = asyncio.get_running_loop()
+    with dialled.sock as sock:
+        notice = notice_from(str(sock.getsockname()[0]))
+        try:
+            async with asyncio.timeout(client_timeouts.notice):
+                request = service_request(MIRROR_NOTIFY, endpoint)
+                await loop.sock_sendall(sock, request + notice.encode_packets())
+                reader = pktline.PktReader()
+                while data := await loop.sock_recv(sock, 4096):
+                    packets = reader.feed(data)
+                    if packets and isinstance(packets[0], bytes):
+                        return notify.parse_answer(packets[0])
+        except (OSError, TimeoutError) as error:
+            raise UnreachableError(f"{endpoint.url}: {error or 'no answer'}") from error
+    raise UnreachableError(f"{endpoint.url} does not answer a notice")

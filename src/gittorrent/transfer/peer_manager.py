@@ -1,0 +1,447 @@
+"""Whom an acquisition talks to: the first mirror, those it learns of, and peers that call.
+
+Keeps the conversations, dials what it is told of (within limits, and only where strangers may
+send us), listens for other downloaders, and lets everybody take part in the running download.
+What goes wrong with one neighbour is told to the user and never stops the others. One that is lost
+while a download runs is dialled again, as `gittorrent.swarm.reconnect` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.swarm.bitmap import PartSet
+from gittorrent.swarm.have_scheduler import HaveScheduler
+from gittorrent.swarm.reconnect import ReconnectScheduler
+from gittorrent.transfer.addresses import plain_address
+from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.git_mirror import ConversationContext, GitMirror, claimed_parts
+from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.offers import OfferBans
+from gittorrent.transfer.opening import open_mirror
+from gittorrent.transfer.partial_content import PartialContent
+from gittorrent.transfer.peer_admission import PeerAdmission
+from gittorrent.transfer.peer_listener import PeerListener
+from gittorrent.transfer.slot_queue import SlotQueue
+from gittorrent.wire.messages import Try
+from gittorrent.wire.mirrorlist import MirrorState
+from gittorrent.wire.urls import address_class, less_trusted, parse_learned_url
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Coroutine, Iterable
+    from typing import Any
+
+    from gittorrent.ids import RepositoryId
+    from gittorrent.swarm.events import PeerKey
+    from gittorrent.transfer.mirror import Mirror
+    from gittorrent.transfer.pack_download import PackDownload
+    from gittorrent.transfer.reaching import Source
+    from gittorrent.wire.messages import HaveBundle
+    from gittorrent.wire.urls import AddressClass, Endpoint
+
+MAX_NEIGHBOURS = 40
+"""Conversations one acquisition keeps; enough for a well connected graph of any size."""
+
+MAX_LEARNED = 8
+"""Addresses taken from one of those we dialled; only the first mirror may tell more."""
+
+SHOWN_BYTES = 64 << 10
+"""Bytes from which on it is worth a word that somebody got something: questions are fewer."""
+
+LOOK_SECONDS = 0.5
+"""How often it is looked whether somebody who was lost is due to be dialled again."""
+
+SMALLEST_SHARED = 4
+"""Parts below which a download is over before anybody else could profit."""
+
+
+class Sharing(Struct, frozen=True):
+    """How a downloader shares what it has.
+
+    Args:
+        listen: port to listen on; 0 takes a free one, None listens nowhere.
+        up_limit: bytes per second to give, None for no limit.
+        down_limit: bytes per second to take, None for no limit.
+        peer_up_limit: bytes per second to give to one peer, None for no limit.
+    """
+
+    listen: int | None = 0
+    up_limit: int | None = None
+    down_limit: int | None = None
+    peer_up_limit: int | None = None
+
+
+class PeerManager:
+    """The other ends of one acquisition.
+
+    Args:
+        note: tells the user something worth a line.
+        sharing: how to share.
+        limits: what is sent and taken counts here too; made from ``sharing`` by default.
+        client_timeouts: how long others are waited for.
+        detail: tells what is worth a line only if all is wanted; ``note`` by default.
+    """
+
+    def __init__(
+        self,
+        note: Callable[[str], None],
+        sharing: Sharing,
+        limits: Limits | None = None,
+        client_timeouts: ClientTimeouts | None = None,
+        detail: Callable[[str], None] | None = None,
+    ) -> None:
+        self.content = PartialContent()
+        self.mirrors: list[Mirror] = []
+        self._note = note
+        self._detail = detail or note
+        self._sharing = sharing
+        self._slots = SlotQueue()
+        self._exchange = ConversationContext(
+            secrets.token_hex(20),
+            self.content,
+            limits or Limits(sharing.up_limit, sharing.down_limit, sharing.peer_up_limit),
+            self._slots,
+            self._learn,
+            client_timeouts or ClientTimeouts(),
+        )
+        self._trusted: AddressClass | None = None
+        self._known: dict[str, tuple[Endpoint, AddressClass | None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._peer_listener: PeerListener | None = None
+        self._repository: RepositoryId | None = None
+        self._download: PackDownload | None = None
+        self._have_scheduler = HaveScheduler()
+        self._told_first = 0
+        self._admission = PeerAdmission()
+        self.offer_bans = OfferBans()
+        self._learned: Counter[PeerKey] = Counter()
+        self._reconnect = ReconnectScheduler(secrets.randbelow)
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._redialling: asyncio.Task[None] | None = None
+
+    async def open_first(
+        self,
+        endpoint: Endpoint,
+        kind: AddressClass,
+        calling: asyncio.Task[socket.socket] | None = None,
+    ) -> None:
+        """Begin to talk to the mirror the user named.
+
+        Args:
+            endpoint: where it is.
+            kind: of its address; what it tells of is judged by it.
+            calling: what calls it already.
+        """
+        self.begin_with(await self.call(endpoint, None, calling), endpoint, None, kind)
+
+    async def call(
+        self,
+        endpoint: Endpoint,
+        trusted: AddressClass | None,
+        calling: asyncio.Task[socket.socket] | None = None,
+    ) -> Mirror:
+        """Begin to talk to a mirror that may become the first; whoever has it then closes it.
+
+        Args:
+            endpoint: where it is.
+            trusted: kind of address it was learned from; None if the user named it.
+            calling: what calls it already.
+        """
+        return await open_mirror(endpoint, self._exchange, trusted, calling)
+
+    def begin_with(
+        self, mirror: Mirror, endpoint: Endpoint, trusted: AddressClass | None, kind: AddressClass
+    ) -> None:
+        """Let a mirror be the first, whose word on others counts.
+
+        Args:
+            mirror: it answered.
+            endpoint: where it is.
+            trusted: kind of address it was learned from; None if the user named it.
+            kind: of its address; what it tells of is judged by it, and by how we learned of it.
+        """
+        self._trusted = kind if trusted is None else less_trusted(kind, trusted)
+        self._known[endpoint.url] = (endpoint, trusted)
+        self._keep(mirror, endpoint.url)
+
+    async def drop_first(self) -> None:
+        """Let go of the first mirror, whose log did not hold; another one takes its place."""
+        await self.mirrors.pop(0).close()
+
+    @property
+    def trusted(self) -> AddressClass:
+        """The kind of address by which what the first mirror tells of is judged."""
+        assert self._trusted is not None
+        return self._trusted
+
+    def gather(self, sources: Iterable[Source]) -> None:
+        """Begin to dial mirrors; they join downloads as they answer."""
+        for source in sources:
+            if source.endpoint is not None:
+                self._dial_at(source.endpoint, source.trusted)
+
+    def _dial(self, url: str, trusted: AddressClass | None) -> bool:
+        """Begin to dial somebody we were told of; tells whether that was news."""
+        try:
+            endpoint = parse_learned_url(url)
+        except GitTorrentError as error:
+            self._say(url, f"is left out: {error}")
+            return False
+        return self._dial_at(endpoint, trusted)
+
+    def _dial_at(self, endpoint: Endpoint, trusted: AddressClass | None) -> bool:
+        if endpoint.url in self._known or len(self._known) >= MAX_NEIGHBOURS:
+            return False
+        self._known[endpoint.url] = (endpoint, trusted)
+        self._spawn(self._join(endpoint, trusted))
+        return True
+
+    def _say(self, url: str, text: str) -> None:
+        """Tell of somebody: of whom the user named in any case, of others if all is wanted.
+
+        Lists are full of those who have just gone, and downloads do without them.
+        """
+        known = self._known.get(url)
+        is_named = known is not None and known[1] is None
+        (self._note if is_named else self._detail)(f"{url} {text}")
+
+    def is_growing(self) -> bool:
+        """Tell whether somebody who was dialled, or will be again, has not answered yet."""
+        return bool(self._tasks) or self._reconnect.next_deadline() is not None
+
+    async def grown(self, seconds: float) -> bool:
+        """Wait for somebody who was dialled to answer; tells whether anybody did in time."""
+        before = len(self.mirrors)
+        limit = asyncio.get_running_loop().time() + seconds
+        while self._tasks and len(self.mirrors) == before:
+            left = limit - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        return len(self.mirrors) > before
+
+    @property
+    def client_timeouts(self) -> ClientTimeouts:
+        """How long others are waited for."""
+        return self._exchange.client_timeouts
+
+    def help_with(self, download: PackDownload, repository: RepositoryId) -> None:
+        """Let everybody, now and later, take part in a download."""
+        self._repository = repository
+        self._download = download
+        self._have_scheduler = HaveScheduler()
+        self._told_first = 0
+        for mirror in self.mirrors:
+            self._spawn(self._offer_help(mirror, download))
+        if download.wanted.total >= SMALLEST_SHARED:
+            self._listen(repository)
+        if self._reconnect.next_deadline() is not None:
+            self._wake_redialling()
+
+    def rest(self) -> None:
+        """Note that no download is running."""
+        self._download = None
+
+    def announce(self, download: PackDownload, have: PartSet) -> None:
+        """Tell those whose turn it is which parts there are now, and always the first mirror."""
+        message = self.content.announcement(download.wanted.manifest)
+        if message is None:
+            return
+        if len(have) > self._told_first:
+            self._told_first = len(have)
+            self.mirrors[0].tell(message)
+        peers = {mirror.key: mirror for mirror in self.mirrors[1:] if isinstance(mirror, GitMirror)}
+        line = self._slots.line & peers.keys()
+        for key in self._have_scheduler.due(have, line, asyncio.get_running_loop().time()):
+            if key in peers:
+                peers[key].tell(message)
+            else:
+                self._have_scheduler.left(key)
+
+    def giving(self) -> list[dict[str, object]]:
+        """Return what was given to whom so far, and who waits for its turn."""
+        waiting = self._slots.waiting
+        return [
+            {"peer": mirror.url, "sent": mirror.bytes_sent, "choked": mirror.key in waiting}
+            for mirror in self.mirrors
+            if isinstance(mirror, GitMirror) and mirror.bytes_sent >= SHOWN_BYTES
+        ]
+
+    def take_claim(self, mirror: Mirror, parts: PartSet | None) -> None:
+        """Note what a neighbour says it has, so that it is not told of that."""
+        if isinstance(mirror, GitMirror) and self._download is not None:
+            total = self._download.wanted.total
+            self._have_scheduler.has(mirror.key, PartSet.full(total) if parts is None else parts)
+
+    async def close(self) -> None:
+        """End all conversations."""
+        redialling = () if self._redialling is None else (self._redialling,)
+        tasks = [*self._watchers, *redialling, *self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._peer_listener is not None:
+            await self._peer_listener.close()
+        await asyncio.gather(*(m.close() for m in self.mirrors), return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _keep(self, mirror: Mirror, url: str) -> None:
+        """Count a mirror that answered among the neighbours, in the place of its former self."""
+        before = [at for at, known in enumerate(self.mirrors) if known.url == url]
+        if before:
+            self.mirrors[before[0]] = mirror
+        else:
+            self.mirrors.append(mirror)
+        task = asyncio.get_running_loop().create_task(self._watch(mirror, url))
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    async def _watch(self, mirror: Mirror, url: str) -> None:
+        """Wait for a mirror's end, and see to it that it is dialled again if that may help."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await mirror.wait_closed()
+        if not mirror.may_return or self._download is None:
+            self._reconnect.forget(url)
+            return
+        await mirror.close()
+        now = loop.time()
+        if self._reconnect.lost(url, now, now - begun):
+            self._say(url, "was lost and is dialled again, a few times")
+            self._wake_redialling()
+
+    def _wake_redialling(self) -> None:
+        if self._redialling is None or self._redialling.done():
+            work = self._redial_due()
+            self._redialling = asyncio.get_running_loop().create_task(work)
+
+    async def _redial_due(self) -> None:
+        """Dial those who are due, until nobody waits or no download is running."""
+        loop = asyncio.get_running_loop()
+        while self._download is not None:
+            deadline = self._reconnect.next_deadline()
+            if deadline is None:
+                return
+            # Others may be lost, and due, before whoever is due first now.
+            await asyncio.sleep(min(LOOK_SECONDS, max(0.0, deadline - loop.time())))
+            for url in self._reconnect.due(loop.time()):
+                self._spawn(self._join(*self._known[url], again=True))
+
+    def _listen(self, repository: RepositoryId) -> None:
+        if self._peer_listener is not None or self._sharing.listen is None:
+            return
+        self._peer_listener = PeerListener(
+            repository, self._exchange, self._take_caller, self._admission, self._forget
+        )
+        if self._peer_listener.start(self._sharing.listen):
+            for mirror in self.mirrors:
+                self._say_where(mirror)
+
+    def _say_where(self, mirror: Mirror) -> None:
+        """Tell a neighbour where others reach us, as it sees our address."""
+        if (
+            self._peer_listener is None
+            or not self._peer_listener.port
+            or not isinstance(mirror, GitMirror)
+        ):
+            return
+        mirror.tell(self._peer_listener.invitation(mirror.own_address))
+
+    def _learn(self, teller: GitMirror, message: Try) -> None:
+        """Take in an address, as far as whoever tells of it may send us anywhere.
+
+        Source: docs/protocol/mirrorsync.md, Peer exchange.
+        """
+        if message.entry.state is MirrorState.STALE or self._trusted is None:
+            return
+        trusted = self._trusted
+        if self.mirrors and teller is not self.mirrors[0]:
+            if self._learned[teller.key] >= MAX_LEARNED or not teller.address:
+                return
+            trusted = less_trusted(trusted, address_class(teller.address))
+            if teller.is_caller and not _leads_to(message.entry.url, teller.address):
+                return
+            self._learned[teller.key] += 1
+        self._dial(message.entry.url, trusted)
+
+    def banned(self, mirror: Mirror) -> None:
+        """Note that somebody sent a wrong part or lied, and is not asked any more."""
+        if isinstance(mirror, GitMirror) and mirror.address:
+            self._admission.blame(mirror.address)
+
+    def _forget(self, caller: GitMirror) -> None:
+        """Note that a caller is gone: others may come in its place."""
+        self.mirrors = [mirror for mirror in self.mirrors if mirror is not caller]
+        self._have_scheduler.left(caller.key)
+        self._learned.pop(caller.key, None)
+
+    def _take_caller(self, caller: GitMirror) -> None:
+        self.mirrors.append(caller)
+        if self._download is not None:
+            self._spawn(self._offer_help(caller, self._download))
+
+    async def _join(
+        self, endpoint: Endpoint, trusted: AddressClass | None, *, again: bool = False
+    ) -> None:
+        """Dial a mirror; it takes part in what is downloaded from then on."""
+        url = endpoint.url
+        try:
+            mirror = await open_mirror(endpoint, self._exchange, trusted)
+        except GitTorrentError as error:
+            if again and self._reconnect.failed(url, asyncio.get_running_loop().time()):
+                self._wake_redialling()
+            else:
+                self._say(url, f"is left out: {error}")
+            return
+        if isinstance(mirror, GitMirror) and self._admission.is_banned(mirror.address):
+            await mirror.close()
+            return
+        if again:
+            self._say(url, "is back")
+        self._keep(mirror, url)
+        self._say_where(mirror)
+        if self._download is not None:
+            await self._offer_help(mirror, self._download)
+
+    async def _offer_help(self, mirror: Mirror, download: PackDownload) -> None:
+        """Let a mirror take part in a download with what it has of the pack."""
+        wanted = download.wanted
+        if isinstance(mirror, GitMirror) and mirror is not self.mirrors[0]:
+            now = asyncio.get_running_loop().time()
+            self._have_scheduler.joined(mirror.key, PartSet(wanted.total), now)
+        claims: list[HaveBundle] = []
+
+        def take(offer: HaveBundle) -> None:
+            if offer.manifest == wanted.manifest:
+                claims[:] = [offer]
+
+        try:
+            await mirror.offers(wanted.reel, take)
+            for offer in claims:
+                download.add(mirror, claimed_parts(offer, wanted.total))
+                return
+        except GitTorrentError as error:
+            self._say(mirror.url, f"is left out: {error}")
+            return
+        if isinstance(mirror, GitMirror):
+            # It has nothing of it yet; a peer that downloads too soon will.
+            download.add_empty(mirror)
+
+
+def _leads_to(url: str, address: str) -> bool:
+    """Tell whether a URL names an address by its number."""
+    try:
+        return plain_address(parse_learned_url(url).host) == address
+    except (GitTorrentError, ValueError):
+        return False

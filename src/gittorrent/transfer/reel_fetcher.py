@@ -1,0 +1,212 @@
+"""Brings one reel: from a repository this node carries, or from all mirrors at once.
+
+What is downloaded is shared with whoever asks from the first verified part on, and indexed while
+the rest arrives. Partial downloads are kept until `ReelFetcher.discard` says that they are of no use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import to_builtins
+
+from gittorrent.errors import LocalError
+from gittorrent.git.repository import NotARepositoryError, find_repository
+from gittorrent.repository.cache import sweep_unattended
+from gittorrent.repository.indexing import feeding
+from gittorrent.repository.layout import Layout
+from gittorrent.repository.reelstore import ReelStore, ReelStoreError
+from gittorrent.sizes import show_bytes
+from gittorrent.store.partial import PartialPack, expire
+from gittorrent.store.snapshot import Snapshot
+from gittorrent.transfer.mirror import WantedPack
+from gittorrent.transfer.pack_download import PackDownload
+from gittorrent.transfer.working import stoppable
+from gittorrent.wire.reelname import PackShape, ReelName
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gittorrent.ids import Oid
+    from gittorrent.reel.manifest import Manifest
+    from gittorrent.reel.path import ReelOffer
+    from gittorrent.repository.indexing import Indexer
+    from gittorrent.repository.receive import Receiver, SignedManifest
+    from gittorrent.repository.reelstore import StoredReel
+    from gittorrent.swarm.bitmap import PartSet
+    from gittorrent.transfer.context import Context
+    from gittorrent.transfer.pack_download import DownloadFigures
+    from gittorrent.transfer.peer_manager import PeerManager
+
+
+class ReelFetcher:
+    """Brings reels for one acquisition.
+
+    ``nearby`` names further repositories of this machine that may have them.
+
+    Args:
+        peer_manager: whom to download from and share with.
+        context: of the world around it.
+    """
+
+    def __init__(self, peer_manager: PeerManager, context: Context) -> None:
+        self._peer_manager = peer_manager
+        self._context = context
+        self._kept: list[PartialPack] = []
+        self.nearby: Sequence[Path] = ()
+
+    def close(self) -> None:
+        """Let go of what was downloaded; it stays for whoever goes on."""
+        for partial in self._kept:
+            partial.close()
+        self._kept.clear()
+
+    def discard(self) -> None:
+        """Remove what was downloaded: it is in the repository, or worth nothing."""
+        self._peer_manager.content.end()
+        for partial in self._kept:
+            partial.remove()
+        self._kept.clear()
+
+    async def take(
+        self, offer: ReelOffer, signed: SignedManifest, receiver: Receiver, tips: Sequence[Oid]
+    ) -> None:
+        """Bring one reel to the receiver, from this machine or from the mirrors.
+
+        Args:
+            offer: the reel.
+            signed: its verified manifest.
+            receiver: takes it into the repository.
+            tips: what the refs of the reel's end point at.
+
+        Raises:
+            NoSourceError: nobody has what is missing; verified parts are kept.
+        """
+        manifest = signed.manifest
+        if await self._take_local(signed, receiver, tips):
+            return
+        home = self._context.home
+        expire(home.partial)
+        sweep_unattended(home.cache, home.control, self._context.clock())
+        partial = await asyncio.to_thread(PartialPack, home.partial, manifest, signed.file)
+        self._kept.append(partial)
+        small = receiver.is_small(manifest)
+        indexer = None if small else receiver.begin(signed, partial.pack)
+        wanted = WantedPack(
+            ReelName(offer.start, offer.end),
+            manifest.id,
+            PackShape(manifest.pack_size, manifest.part_size),
+            len(manifest.parts),
+        )
+        reporter = self._context.reporter
+        try:
+            await self._download_parts(wanted, signed, partial, indexer)
+            reporter.phase("indexing")
+            if indexer is None:
+                await stoppable(receiver.take_small, signed, partial.pack)
+            else:
+                indexed = await asyncio.to_thread(receiver.finish_indexing, indexer, signed)
+                await stoppable(receiver.take_indexed, signed, partial.pack, indexed, tips)
+                indexer = None
+        finally:
+            if indexer is not None:
+                await asyncio.to_thread(indexer.abandon)
+
+    async def _take_local(
+        self, signed: SignedManifest, receiver: Receiver, tips: Sequence[Oid]
+    ) -> bool:
+        """Take a reel from this machine if it is there and whole; tells whether it was."""
+        reporter = self._context.reporter
+        for stored in await asyncio.to_thread(self._local_copies, signed.manifest):
+            reporter.phase("indexing")
+            try:
+                await _unless_cancelled(receiver, signed, stored, tips)
+            except LocalError as error:
+                reporter.note(f"{error}; downloading instead")
+                continue
+            size = show_bytes(signed.manifest.pack_size)
+            reporter.note(f"took {size} from {stored.pack}, without a download")
+            return True
+        return False
+
+    def _local_copies(self, manifest: Manifest) -> list[StoredReel]:
+        """Return the copies of a reel in repositories of this machine."""
+        found = []
+        for path in self._nearby(manifest):
+            with contextlib.suppress(ReelStoreError, NotARepositoryError):
+                reel = ReelStore(Layout(find_repository(path).git_dir)).get(manifest.id)
+                if reel is not None and reel.is_available:
+                    found.append(reel)
+        return found
+
+    def _nearby(self, manifest: Manifest) -> list[Path]:
+        """Return the repositories to look into."""
+        if not self._context.take_local:
+            return []
+        rows = self._context.database.carried()
+        return [
+            *self.nearby,
+            *(Path(row.path) for row in rows if row.repository_id == manifest.repository),
+        ]
+
+    async def _download_parts(
+        self,
+        wanted: WantedPack,
+        signed: SignedManifest,
+        partial: PartialPack,
+        indexer: Indexer | None,
+    ) -> None:
+        """Download a pack together with everybody there is, sharing what arrives."""
+        peer_manager = self._peer_manager
+        reporter = self._context.reporter
+        snapshot = Snapshot(self._context.home.run, "download")
+
+        def show(figures: DownloadFigures) -> None:
+            reporter.downloading(wanted.manifest, figures)
+            snapshot.write(
+                lambda: {
+                    "repository_id": signed.manifest.repository,
+                    "download": to_builtins(figures),
+                    "giving": peer_manager.giving(),
+                }
+            )
+
+        def share(have: PartSet) -> None:
+            peer_manager.content.begin(wanted, signed, partial, have)
+            peer_manager.announce(download, have)
+
+        download = PackDownload(
+            wanted,
+            partial,
+            (lambda _part: None) if indexer is None else feeding(indexer, signed.manifest),
+            show,
+            peer_manager.is_growing,
+            share,
+            peer_manager.take_claim,
+            peer_manager.banned,
+            peer_manager.client_timeouts,
+        )
+        peer_manager.help_with(download, signed.manifest.repository)
+        try:
+            await download.run()
+        finally:
+            peer_manager.rest()
+            snapshot.remove()
+
+
+async def _unless_cancelled(
+    receiver: Receiver, signed: SignedManifest, stored: StoredReel, tips: Sequence[Oid]
+) -> None:
+    """Take a reel from this machine; when cancelled, be over once nothing works on it any more."""
+    loop = asyncio.get_running_loop()
+    running = loop.run_in_executor(None, receiver.take_local, signed, stored, tips)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.to_thread(receiver.stop)
+        await asyncio.wait([running])
+        running.exception()  # of no interest: it was stopped
+        raise

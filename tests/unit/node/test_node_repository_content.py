@@ -1,0 +1,91 @@
+"""What a shelf finds on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gittorrent.ids import ManifestId, PushId
+from gittorrent.node.repository_content import RepositoryContent
+from gittorrent.repository.carried import Carried
+from gittorrent.signing.keys import Signer
+from gittorrent.wire.messages import ALL
+from gittorrent.wire.reelname import ReelName
+from support import nodes
+
+UNKNOWN = PushId("0" * 40)
+
+
+@pytest.fixture
+def grown(tmp_path: Path, key: Signer) -> Carried:
+    """A repository published three times: policy and three pushes, three reels."""
+    repository = nodes.make_repository(tmp_path / "r.git")
+    carried = nodes.publish(repository, key, "grown")
+    for number in range(2):
+        nodes.add_commit(repository, "refs/heads/main", f"file{number}", b"x\n")
+        nodes.publish(repository, key, None)
+    return carried
+
+
+def test_log_between(grown: Carried) -> None:
+    content, ids = RepositoryContent(grown), grown.log_store.ids()
+    assert len(ids) == 4
+    assert content.log_between(ids[-1], None) == ids
+    assert content.log_between(ids[2], ids[0]) == ids[1:3]
+    assert content.log_between(ids[-1], UNKNOWN) == ids
+    assert content.log_between(ids[0], ids[2]) == []
+    assert content.log_between(UNKNOWN, None) is None
+
+
+def test_offers_lie_between_the_ends_asked_for(grown: Carried) -> None:
+    content, ids = RepositoryContent(grown), grown.log_store.ids()
+
+    def ends(start: PushId | None, end: PushId) -> list[tuple[PushId | None, PushId]]:
+        offers = content.offers(ReelName(start, end))
+        assert all(offer.parts is ALL for offer in offers)
+        return [(offer.reel.start, offer.reel.end) for offer in offers]
+
+    steps = [(ids[2], ids[3]), (ids[1], ids[2]), (None, ids[1])]
+    assert ends(None, ids[3]) == steps
+    assert ends(None, ids[2]) == steps[1:]
+    assert ends(ids[1], ids[3]) == steps[:2]
+    assert ends(UNKNOWN, ids[3]) == []
+    assert ends(None, UNKNOWN) == []
+
+
+def test_a_reel_without_its_pack_is_not_offered(grown: Carried) -> None:
+    content, ids = RepositoryContent(grown), grown.log_store.ids()
+    last = next(reel for reel in content.reels() if reel.manifest.end == ids[-1])
+    last.pack.unlink()
+    assert len(content.all_offers()) == 2
+    assert content.manifest(last.id) is None
+    assert content.pack(last.id) is None
+
+
+def test_a_damaged_manifest_hides_only_itself(grown: Carried) -> None:
+    first = grown.reels.all()[0]
+    grown.layout.manifest(first.id).write_bytes(b"damaged\n")
+    content = RepositoryContent(Carried(grown.layout.git_dir, grown.object_format))
+    assert len(content.all_offers()) == 2
+    assert content.manifest(first.id) is None
+
+
+def test_only_pushes_of_the_log_are_given(grown: Carried) -> None:
+    content = RepositoryContent(grown)
+    stray = PushId("1" * 40)
+    grown.layout.push(stray).write_bytes(b"not admitted")
+    assert content.push(stray) is None
+    assert content.push(PushId("../../config")) is None
+    assert content.manifest(ManifestId("../../config")) is None
+
+
+def test_reels_of_a_push_that_does_not_count_are_not_given(grown: Carried) -> None:
+    """Publishing puts the reel in place before the log: a crash between them leaves it there."""
+    last = next(r for r in grown.reels.all() if r.manifest.end == grown.log_store.ids()[-1])
+    lines = grown.log_store.path.read_bytes().splitlines(keepends=True)
+    grown.log_store.path.write_bytes(b"".join(lines[:-1]))
+    content = RepositoryContent(grown)
+    assert len(content.all_offers()) == 2
+    assert content.manifest(last.id) is None
+    assert content.pack(last.id) is None

@@ -63,7 +63,7 @@ def write_long_log(git_dir: Path, entries: int) -> Carried:
         text = tag.text()
         signer = fingerprint(blob)
         push = PushObject(PushKind.REFERENCES, text, (_sign(key, blob, text),), signer=signer)
-    log.descents = []
+    log.fast_forward_checks = []
     carried.log_store.commit(log)
     return carried
 

@@ -25,14 +25,16 @@ LOCK_SECONDS = 0.1
 STALE_SECONDS = 24 * 3600
 """Age at which a file that was being written belongs to nobody any more; writing takes seconds."""
 
-ROOMS = ("clone", "hash", "list", "rebuild", "scratch", "sign")
-"""What temporary rooms are for; each name stands for what may be swept from a shared directory."""
+TEMPORARY_DIRECTORIES = ("clone", "hash", "list", "rebuild", "scratch", "sign")
+"""What temporary directories are for; each name stands for what may be swept from a shared
+directory."""
 
 ROOM_SECONDS = 14 * 24 * 3600
-"""Age at which a temporary room is somebody's who died; git waits as long with its own."""
+"""Age at which a temporary directory counts as left by a killed process; git waits as long with its
+own."""
 
 SWEEP_SECONDS = 24 * 3600
-"""How often a process that goes on running looks for rooms of the dead."""
+"""How often a process that goes on running looks for directories that killed processes left."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -140,9 +142,9 @@ def temporary_directory(name: str) -> Iterator[Path]:
     later, whatever either of them is for.
 
     Args:
-        name: what it is for, one of `ROOMS`; ``gittorrent-<name>-`` begins its own.
+        name: what it is for, one of `TEMPORARY_DIRECTORIES`; ``gittorrent-<name>-`` begins its own.
     """
-    _sweep_rooms(tempfile.gettempdir())
+    _sweep_directories(tempfile.gettempdir())
     directory = Path(tempfile.mkdtemp(prefix=f"gittorrent-{name}-"))
     try:
         yield directory
@@ -154,11 +156,12 @@ _swept: dict[str, float] = {}
 """When this process swept a directory of temporary files, by `time.monotonic`."""
 
 
-def _sweep_rooms(directory: str) -> None:
-    """Remove rooms of the dead, seldom: others' files may lie there by the thousand."""
+def _sweep_directories(directory: str) -> None:
+    """Remove directories that killed processes left, seldom: others' files may lie there by the
+    thousand."""
     now, last = time.monotonic(), _swept.get(directory)
     if last is not None and now - last < SWEEP_SECONDS:
         return
     _swept[directory] = now
-    patterns = [f"gittorrent-{known}-????????" for known in ROOMS]
+    patterns = [f"gittorrent-{known}-????????" for known in TEMPORARY_DIRECTORIES]
     sweep(Path(directory), *patterns, age=ROOM_SECONDS)

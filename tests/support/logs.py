@@ -116,7 +116,7 @@ def admit(log: VerifiedLog, push: PushObject) -> Entry:
 def state(log: VerifiedLog) -> tuple[Refs, list[PushId], int, int]:
     """Return all a refused entry must not change."""
     version = log.policy.policy.version if len(log) else 0
-    return dict(log.refs), log.ids, len(log.descents), version
+    return dict(log.refs), log.ids, len(log.fast_forward_checks), version
 
 
 def with_text(push: PushObject, text: bytes) -> PushObject:

@@ -71,7 +71,10 @@ def _mirrorsync() -> dict[str, str]:
         (
             "lines that answer no question and are no offers asked for; "
             "each KiB of a line counts as one more"
-        ): f"{unsolicited.LINES_AT_ONCE:,} at once and {unsolicited.LINES_PER_SECOND:,.0f} a second",
+        ): (
+            f"{unsolicited.LINES_AT_ONCE:,} at once and"
+            f" {unsolicited.LINES_PER_SECOND:,.0f} a second"
+        ),
     }
 
 

@@ -16,7 +16,7 @@ from gittorrent.errors import IdentityError, TrustError
 from gittorrent.reel.path import ReelOffer
 from gittorrent.repository.cache import adopt
 from gittorrent.repository.carried import CACHE, Carried, RepositoryInfo, object_format_of
-from gittorrent.repository.receive import check_descents
+from gittorrent.repository.receive import check_fast_forwards
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.mirror import NotThereError
@@ -172,7 +172,7 @@ def _commit(target: Carried, log: VerifiedLog, location: Location) -> None:
     """Make a log the one of a repository in the cache, if there is a reel to go with it."""
     if not any(reel.is_available for reel in target.reels.all()):
         raise NotThereError(f"{location.url} has no reel")
-    log.descents = check_descents(target.git, log.descents)
+    log.fast_forward_checks = check_fast_forwards(target.git, log.fast_forward_checks)
     name = log.policy.policy.name
     source = location.pinned_url(log.repository)
     target.set_about(RepositoryInfo(log.repository, name, CACHE, source=source))

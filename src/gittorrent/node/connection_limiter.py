@@ -1,9 +1,9 @@
 """Who may come into a node, and who has to make room when it is full.
 
-Tracks each caller that is in, as a `ConnectionSlot`, and how long it has asked for nothing. A caller beyond
-its address's share is turned away; so is one more than there are places, unless somebody is in who
-asks for nothing: whoever has done so longest gives way. Silence is thus worth nothing to those who
-would fill a node with it, and an honest newcomer only has to send its request.
+Tracks each open connection as a `ConnectionSlot`, and how long it has asked for nothing. A
+connection beyond its address's share is refused; so is one more than there are slots, unless an
+idle one can be closed: the one that has been idle longest. Idle connections can thus not keep a
+node full, and a new honest caller only has to send its request.
 
 Rules: whoever is being served keeps its place. That is decided by what was asked and answered,
 and where a process of git's talks to the caller, by what the kernel saw come and go; so a caller

@@ -1,7 +1,7 @@
 """Listening sockets, and a task for each caller that they let in.
 
-A caller that `gittorrent.node.connection_limiter` does not let in is closed at once: that costs the least, and
-whoever opens dozens of connections knows why.
+A connection that `gittorrent.node.connection_limiter` refuses is closed at once, without an answer,
+since that costs the least.
 
 Must not know what is spoken on a connection.
 """

@@ -1,7 +1,8 @@
 """The node's control socket: takes the requests of this user's programs on this machine.
 
 Each connection brings one request; whoever hangs up has no use for the answer any more, and what is
-done for nobody else stops. Must not know how requests are carried out (`gittorrent.node.local_clones`).
+done for nobody else stops. Must not know how requests are carried out (that is
+`gittorrent.node.local_clones`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """HTTP on connections that were let in: one request after another, none of them without end.
 
-Tracks each connection's `ConnectionSlot` and since when it has had nothing under way. Rules: a connection
-that sends no whole request in time is dropped, the first time and between requests, and so is one
-that does not take the rest of an answer. Must not know what is asked for.
+Tracks each connection's `ConnectionSlot` and since when it has had nothing under way. Rules: a
+connection that sends no whole request in time is dropped, the first time and between requests, and
+so is one that does not take the rest of an answer. Must not know what is asked for.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ and grows by `admit`; there is no other way in. Ids are computed by git and hand
 (docs/protocol/trust.md, "The push log").
 
 What an entry's past cannot tell — whether a new value descends from the old one — needs the
-objects, which arrive later: such questions are handed out as `FastForwardCheck` and must be answered
-before refs are shown.
+objects, which arrive later: such questions are handed out as `FastForwardCheck` and must be
+answered before refs are shown.
 
 Logs in which entries were made side by side need the merge rule, which this version of the
 program does not carry out: it stops there and says so, it never guesses.
@@ -91,7 +91,7 @@ class VerifiedLog:
     def __init__(self, object_format: ObjectFormat) -> None:
         self.object_format = object_format
         self.refs: Refs = {}
-        self.descents: list[FastForwardCheck] = []
+        self.fast_forward_checks: list[FastForwardCheck] = []
         self._ids: dict[PushId, None] = {}
         self._policy: VerifiedPolicy | None = None
 
@@ -247,12 +247,12 @@ class VerifiedLog:
                     f"push {push_id}: the policy does not let {key} change {shown}"
                 )
         # Only now: a refused entry must leave no trace.
-        self.descents = [
+        self.fast_forward_checks = [
             fast_forward_check
-            for fast_forward_check in self.descents
+            for fast_forward_check in self.fast_forward_checks
             if fast_forward_check.ref not in answered
         ]
-        self.descents += asked
+        self.fast_forward_checks += asked
         return tuple(name for name, _, _ in changed)
 
     def _is_known(self, key: KeyRef) -> bool:

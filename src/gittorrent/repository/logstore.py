@@ -2,8 +2,8 @@
 
 Push objects are files, named by their ids, of all logs together. A file ``log`` lists the ids of
 one, oldest first; an entry is part of the log when it is listed there, and a push object that no
-log lists is litter of a crash. In carried repositories each entry is also a commit, and
-``refs/gittorrent/log`` follows the last one.
+log lists is a stale file that a crash left. In carried repositories each entry is also a commit,
+and ``refs/gittorrent/log`` follows the last one.
 
 What was verified when it was recorded is not verified again at every open: the newest policy
 chain and the newest references are, the ids between are taken as recorded. ``verify`` replays all.
@@ -188,7 +188,7 @@ class LogStore:
         )
         if ids and log.repository != self._repository:
             raise self._damaged(f"it is the log of repository {log.repository}")
-        log.descents = self._open_questions()
+        log.fast_forward_checks = self._open_questions()
         return log
 
     def replay(self, git: Git) -> VerifiedLog:
@@ -226,7 +226,7 @@ class LogStore:
         for push_id in log.ids:
             kind = kinds.get(push_id) or self.push(push_id).kind
             lines.append(f"{push_id} {kind.value}\n")
-        self._keep_open_questions(log.descents)
+        self._keep_open_questions(log.fast_forward_checks)
         write_atomically(self._list, "".join(lines).encode("ascii"))
 
     def _open_questions(self) -> list[FastForwardCheck]:
@@ -243,11 +243,13 @@ class LogStore:
             found.append(FastForwardCheck(RefName(name), Oid(old.decode()), Oid(new.decode())))
         return found
 
-    def _keep_open_questions(self, descents: Sequence[FastForwardCheck]) -> None:
+    def _keep_open_questions(self, fast_forward_checks: Sequence[FastForwardCheck]) -> None:
         assert self._repository is not None
         path = self._layout.descents(self._repository)
-        if descents or path.exists():
-            lines = [f"{d.old} {d.new} ".encode("ascii") + d.ref + b"\n" for d in descents]
+        if fast_forward_checks or path.exists():
+            lines = [
+                f"{d.old} {d.new} ".encode("ascii") + d.ref + b"\n" for d in fast_forward_checks
+            ]
             write_atomically(path, b"".join(lines))
 
     def _kinds(self) -> dict[PushId, PushKind]:

@@ -2,8 +2,9 @@
 
 Reels are the same bytes on every machine, so whoever has the objects can build the pack a signed
 manifest describes and serve it: any clone becomes a seed without a download. Building takes long,
-and fetches into the same repository need not wait for it: rooms in ``building`` belong to whoever
-holds that lock, and the repository's own is held only while what came out is moved into the store.
+and fetches into the same repository need not wait for it: directories in ``building`` belong to
+whoever holds that lock, and the repository's own is held only while what came out is moved into the
+store.
 """
 
 from __future__ import annotations
@@ -152,7 +153,8 @@ def _indexed(
     manifest: Manifest,
     progress: Callable[[str, int, int], None],
 ) -> Iterator[Path]:
-    """Index a pack built here, in a room of its own in ``parent``, and yield its indexed form."""
+    """Index a pack built here, in a directory of its own in ``parent``, and yield its indexed
+    form."""
     progress("indexing", 0, manifest.objects)
     bases = () if manifest.start is None else (carried.layout.objects,)
     with scratch.receiving(parent, carried.object_format, bases) as staging:

@@ -2,8 +2,8 @@
 
 Packs of a whole chain of reels gather in one scratch repository that borrows the real one's
 objects. When what the log's head needs is proved present, packs and loose objects are moved into
-the real object store in one go, manifests after them. A crash or a lie before that leaves litter
-in ``gittorrent/incoming`` and nothing else.
+the real object store in one go, manifests after them. A crash or a lie before that leaves stale
+files in ``gittorrent/incoming`` and nothing else.
 """
 
 from __future__ import annotations
@@ -310,7 +310,9 @@ class Receiver:
         return self._taken[-1].signed.key
 
 
-def check_descents(git: Git, descents: Sequence[FastForwardCheck]) -> list[FastForwardCheck]:
+def check_fast_forwards(
+    git: Git, fast_forward_checks: Sequence[FastForwardCheck]
+) -> list[FastForwardCheck]:
     """Answer what the log left open until the objects were here.
 
     Returns:
@@ -319,18 +321,18 @@ def check_descents(git: Git, descents: Sequence[FastForwardCheck]) -> list[FastF
     Raises:
         NotDescendedError: a ref was moved to where it may not go.
     """
-    present = history.describe(git, [fast_forward_check.new for fast_forward_check in descents])
-    open_questions = [d for d, found in zip(descents, present, strict=True) if found is None]
-    asked = [d for d, found in zip(descents, present, strict=True) if found is not None]
-    answers = descends(
-        git, [(fast_forward_check.old, fast_forward_check.new) for fast_forward_check in asked]
-    )
-    for fast_forward_check, holds in zip(asked, answers, strict=True):
+    present = history.describe(git, [check.new for check in fast_forward_checks])
+    open_questions = [
+        c for c, found in zip(fast_forward_checks, present, strict=True) if found is None
+    ]
+    asked = [c for c, found in zip(fast_forward_checks, present, strict=True) if found is not None]
+    answers = descends(git, [(check.old, check.new) for check in asked])
+    for check, holds in zip(asked, answers, strict=True):
         if not holds:
-            name = fast_forward_check.ref.decode(errors="backslashreplace")
+            name = check.ref.decode(errors="backslashreplace")
             raise NotDescendedError(
-                f"a push moved {name} from {fast_forward_check.old} to {fast_forward_check.new}, which does not"
-                " descend from it, with a key that may not do that"
+                f"a push moved {name} from {check.old} to {check.new}, which does not descend from"
+                " it, with a key that may not do that"
             )
     return open_questions
 

@@ -1,10 +1,10 @@
 """Removes what writers left in a repository when they were killed.
 
-Five kinds, whoever the writer was: rooms in ``incoming``, which belong to whoever holds the lock,
-and in ``building``, which belong to whoever holds the lock for that; packs that were moved from the
-first to git's without their index; files about to be renamed into place; and push objects of pushes
-that never came to count. The last two may also be the work of somebody who does not hold the lock
-yet (a fetch lists before it locks), so only old ones go.
+Five kinds, whoever the writer was: directories in ``incoming``, which belong to whoever holds the
+lock, and in ``building``, which belong to whoever holds the lock for that; packs that were moved
+from the first to git's without their index; files about to be renamed into place; and push objects
+of pushes that never came to count. The last two may also be the work of somebody who does not hold
+the lock yet (a fetch lists before it locks), so only old ones go.
 
 A pack without index is nothing to git, but may be all that is left of somebody's work. So only
 those go whose index is still in the room that they came from.
@@ -62,7 +62,7 @@ def clear_building(layout: Layout) -> None:
 
 
 def _withdraw(layout: Layout, index: Path) -> None:
-    """Remove what was moved out of a room of a pack whose index was to follow.
+    """Remove what was moved out of a staging directory of a pack whose index was to follow.
 
     Source: `gittorrent.git.packs.adopt_pack`, which moves the index last.
     """

@@ -50,7 +50,7 @@ class OpenPgpSigner(Struct, frozen=True):
         """Sign ``message``; may ask for a passphrase. Raises ``SigningFailed``."""
         quiet = [] if interactive() else ["--batch"]
         command = [self.program, *quiet, "--no-textmode", "--armor", "--local-user", self.user]
-        done = run([*command, "--detach-sign"], given=message, session_stats=True)
+        done = run([*command, "--detach-sign"], given=message, may_prompt=True)
         if done.returncode != 0:
             raise SigningFailed(
                 f"{self.program} could not sign as {self.user}: {complaint(done)}",

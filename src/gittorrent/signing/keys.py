@@ -124,7 +124,7 @@ def _default_key(command: str) -> str | None:
         raise NoSigningKey(f"gpg.ssh.defaultKeyCommand is malformed: {error}") from error
     if not words:
         return None
-    done = run(words, session_stats=True)
+    done = run(words, may_prompt=True)
     if done.returncode != 0:
         raise NoSigningKey(f"gpg.ssh.defaultKeyCommand failed: {complaint(done)}")
     lines = done.stdout.decode("utf-8", "replace").splitlines()

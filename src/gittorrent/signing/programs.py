@@ -43,15 +43,15 @@ def interactive() -> bool:
 
 
 def run(
-    arguments: Sequence[str], *, given: bytes = b"", session_stats: bool = False
+    arguments: Sequence[str], *, given: bytes = b"", may_prompt: bool = False
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end.
 
-    ``given`` goes to its standard input. With ``session_stats`` it may use the terminal, if there is one,
-    for as long as the person needs. The exit code is the caller's to judge.
+    ``given`` goes to its standard input. With ``may_prompt`` it may use the terminal, if there is
+    one, for as long as the person needs. The exit code is the caller's to judge.
     Raises ``NoSigningKey`` when the program cannot be started.
     """
-    to_terminal = session_stats and interactive()
+    to_terminal = may_prompt and interactive()
     try:
         return subprocess.run(
             list(arguments),

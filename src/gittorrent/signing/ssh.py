@@ -68,7 +68,7 @@ class SshSigner(Struct, frozen=True):
         # Silent, as to what it signs; other programs are only known to take what git says to them.
         silent = ["-q"] if Path(self.program).name == SSH_KEYGEN else []
         command = [self.program, *silent, "-Y", "sign", "-n", "git", *which]
-        done = run(command, given=message, session_stats=True)
+        done = run(command, given=message, may_prompt=True)
         if done.returncode != 0:
             raise SigningFailed(
                 f"{self.program} could not sign with {self.path or self.key}: {complaint(done)}",

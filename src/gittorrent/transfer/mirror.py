@@ -109,7 +109,8 @@ class Mirror(Protocol):
 
         Raises:
             NotThereError: the mirror does not have ``head``.
-            MirrorLostError: it hung up, or answers too slowly (`gittorrent.transfer.client_timeouts`).
+            MirrorLostError: it hung up, or answers too slowly
+                (`gittorrent.transfer.client_timeouts`).
         """
         ...
 

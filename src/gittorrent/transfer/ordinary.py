@@ -1,9 +1,10 @@
 """The ordinary fetch: from one mirror's upload-pack after another, until one gave what was wanted.
 
 Where several mirrors are known, one that gives next to nothing for as long as any answer may take
-(`ClientTimeouts.answer`) gives way to the next; only when none was any good they are asked again with
-patience, since all of them may be slow for good reasons. What a mirror sends stays apart until it
-is proved whole (`gittorrent.repository.quarantine`): a mirror that lies costs time, nothing else.
+(`ClientTimeouts.answer`) gives way to the next; only when none was any good they are asked again
+without that limit, since all of them may be slow for good reasons. What a mirror sends stays apart
+until it is proved whole (`gittorrent.repository.quarantine`): a mirror that lies costs time,
+nothing else.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from gittorrent.git import refs as git_refs
 from gittorrent.git.fetching import FetchFailedError, FetchOptions
 from gittorrent.git.runner import Git
 from gittorrent.repository.quarantine import Extent, IncompleteSourceError, extent_of
-from gittorrent.repository.receive import LyingReelError, check_descents, receiving
+from gittorrent.repository.receive import LyingReelError, check_fast_forwards, receiving
 from gittorrent.repository.reelstore import ReelStore
 from gittorrent.transfer.ordinary import OrdinaryFetch, Wanted
 from gittorrent.transfer.working import stoppable, unbroken
@@ -127,8 +127,8 @@ class Updater:
             )
             brought = await self._bring(_without_trust(update), extent)
         if brought.is_proved:
-            self._log.descents = await stoppable(
-                check_descents, Git(self._layout.git_dir), self._log.descents
+            self._log.fast_forward_checks = await stoppable(
+                check_fast_forwards, Git(self._layout.git_dir), self._log.fast_forward_checks
             )
         return brought
 

@@ -80,7 +80,7 @@ def test_a_log_grows_and_tells_its_state(writer: Writer, log: VerifiedLog) -> No
     assert len(log) == 3
     assert log.repository == writer.repository
     assert log.refs == {MAIN: oid(3), TAG: oid(2), DEV: oid(4)}
-    assert log.descents == [FastForwardCheck(MAIN, oid(1), oid(3))]
+    assert log.fast_forward_checks == [FastForwardCheck(MAIN, oid(1), oid(3))]
 
 
 def test_an_entry_tells_what_it_changed(writer: Writer, log: VerifiedLog) -> None:
@@ -205,7 +205,7 @@ def test_a_key_outside_its_refs(log: VerifiedLog, writer: Writer) -> None:
     refused(log, writer.references(both, OTHER), NotAllowedError, "refs/heads/main")
     entry = admit(log, writer.references({MAIN: oid(3), TAG: oid(2), DEV: oid(9)}, OTHER))
     assert entry.changed == (DEV,)
-    assert len(log.descents) == 1, "a forced change promises nothing"
+    assert len(log.fast_forward_checks) == 1, "a forced change promises nothing"
 
 
 def test_a_refused_entry_leaves_no_promise_behind(log: VerifiedLog, writer: Writer) -> None:
@@ -355,7 +355,7 @@ def test_recalling_equals_replaying(writer: Writer, log: VerifiedLog) -> None:
     assert recalled.ids == log.ids
     assert recalled.refs == log.refs
     assert recalled.policy.policy == log.policy.policy
-    assert recalled.descents == []
+    assert recalled.fast_forward_checks == []
 
 
 def test_recalling_judges_what_it_is_given(writer: Writer) -> None:

@@ -15,9 +15,9 @@ import pytest
 from gittorrent import durable
 from gittorrent.durable import (
     ROOM_SECONDS,
-    ROOMS,
     STALE_SECONDS,
     SWEEP_SECONDS,
+    TEMPORARY_DIRECTORIES,
     sweep,
     temporary_directory,
 )
@@ -74,7 +74,7 @@ def test_rooms_of_the_dead_go_with_the_first_of_a_process(
 ) -> None:
     """Whatever they were for: who only fetches sweeps what publishing left, and vice versa."""
     with contextlib.ExitStack() as stack:
-        dead = [stack.enter_context(temporary_directory(name)) for name in ROOMS]
+        dead = [stack.enter_context(temporary_directory(name)) for name in TEMPORARY_DIRECTORIES]
         mine = dead[0].with_name("gittorrent-hash-with-another-name")
         others = dead[0].with_name("gittorrent-notours-abcdefgh")
         for path in (mine, others):
@@ -94,11 +94,12 @@ def test_rooms_of_the_dead_go_with_the_first_of_a_process(
     assert not living.exists()
 
 
-def test_every_room_has_a_known_name() -> None:
+def test_every_temporary_directory_has_a_known_name() -> None:
     used = set()
     for path in Path(durable.__file__).parent.rglob("*.py"):
-        used |= set(re.findall(r"\btemporary_directory\(\"(\w+)\"\)", path.read_text(encoding="utf-8")))
-    assert used == set(ROOMS)
+        source = path.read_text(encoding="utf-8")
+        used |= set(re.findall(r"\btemporary_directory\(\"(\w+)\"\)", source))
+    assert used == set(TEMPORARY_DIRECTORIES)
 
 
 def test_litter_of_a_repository(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ ARGS ?=
 JOBS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint rust coverage bench fuzz format clean
+.PHONY: help install demo test lint rust coverage dist bench fuzz format clean
 
 help:
 	@echo 'make demo    publish, mirror and clone on this machine, with a dying and a lying mirror'
@@ -27,6 +27,7 @@ help:
 	@echo 'make lint    formatting, lint, types and import contracts alone'
 	@echo 'make rust    formatting, clippy and tests of native/, where cargo is'
 	@echo 'make coverage  the tests with branch coverage'
+	@echo 'make dist    sdists and wheels in dist/, checked and tried in a fresh environment'
 	@echo 'make bench   against stock git                     REPO=/path/to/repo.git  QUICK=1'
 	@echo 'make fuzz    each fuzz target for SECONDS (30); needs atheris, see CONTRIBUTING.md'
 	@echo 'make format  format and fix what can be fixed'
@@ -90,6 +91,10 @@ coverage: $(NATIVE)
 	$(BIN)/coverage run -m pytest -q -n $(JOBS) $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+# What is released. The tests run it too, without the wheel of native/, which takes a minute.
+dist: $(STAMP)
+	@$(BIN)/python tools/dist.py $(ARGS)
 
 # Benchmarks compare with stock git in the same run and write bench/RESULTS.md.
 BENCHES := publish clone serve_cost idle index

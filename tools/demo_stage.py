@@ -64,10 +64,16 @@ class Published:
 
 
 class Stage:
-    """The temporary directory, and everything that runs in it."""
+    """The temporary directory, and everything that runs in it.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the directory, empty.
+        programs: the folder of the ``gittorrent`` commands to run.
+    """
+
+    def __init__(self, root: Path, programs: Path) -> None:
         self.root = root
+        self.programs = programs
         self.running: list[subprocess.Popen[str]] = []
         (root / "home").mkdir()
         (root / "home" / ".gitconfig").write_text(
@@ -79,7 +85,7 @@ class Stage:
 
     def environment(self, home: str) -> dict[str, str]:
         """Return the whole environment of a process: a home of its own, nobody's settings."""
-        path = os.pathsep.join([str(PROGRAMS), os.environ.get("PATH", os.defpath)])
+        path = os.pathsep.join([str(self.programs), os.environ.get("PATH", os.defpath)])
         found = {
             "PATH": path,
             "HOME": str(self.root / "home"),
@@ -156,10 +162,10 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage() -> Iterator[Stage]:
+def stage(programs: Path = PROGRAMS) -> Iterator[Stage]:
     """Set the stage, and clear it away whatever happens."""
     root = Path(tempfile.mkdtemp(prefix="gittorrent-demo-"))
-    made = Stage(root)
+    made = Stage(root, programs)
     try:
         yield made
     finally:

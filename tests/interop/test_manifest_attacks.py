@@ -90,12 +90,14 @@ def smaller_parts(carried: Carried, key: Signer) -> None:
     add_reel(carried, replace(stored.manifest, part_size=size, parts=digests), key)
 
 
+@pytest.mark.parametrize("fsck", ["false", "true"])
 def test_a_signed_reel_without_the_objects_is_not_believed_twice(
-    project: Carried, owner_key: Signer, tmp_path: Path, person: Person
+    project: Carried, owner_key: Signer, tmp_path: Path, person: Person, fsck: str
 ) -> None:
     """The clone comes out whole by an ordinary fetch, and the signer's word counts no more."""
     carried = copied(project, tmp_path / "r.git")
     wrong_objects(carried, owner_key)
+    person.git("config", "--global", "transfer.fsckObjects", fsck).ok()
     with nodes.serving(carried, home=nodes.make_home(tmp_path / "h")) as served:
         first = person.git("clone", "--mirror", url_of(served), "c").ok()
         assert "lack objects that the push needs" in first.err or "is broken" in first.err

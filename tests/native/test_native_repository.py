@@ -16,6 +16,7 @@ from packing import REF_DELTA, Entry
 
 from gittorrent.errors import LocalError
 from gittorrent.git import scratch
+from gittorrent.git.fsckrules import RulesBrokenError
 from gittorrent.git.runner import Git
 from gittorrent.ids import OBJECT_FORMATS, SHA1, Oid, PushId, RepositoryId
 from gittorrent.native import SWITCH
@@ -28,6 +29,7 @@ from support import gitcmd
 from support.repositories import Builder, prose
 
 PART = 4096
+RULES = ("gitmodulesUrl",)
 PLAIN, STRICT = IndexSettings(), IndexSettings(fsck=True)
 REPOSITORY = RepositoryId("a2" * 26)
 
@@ -189,8 +191,9 @@ def refused(tmp_path: Path) -> Judge:
         path.write_bytes(pack.data)
         with scratch.receiving(tmp_path, SHA1, (here / "objects",)) as room:
             indexer = NativeIndexer(room, path, manifest_of(pack, len(entries)), settings)
-            with pytest.raises(PackBrokenError, match=reason):
+            with pytest.raises((PackBrokenError, RulesBrokenError), match=reason) as caught:
                 indexer.finish()
+            assert isinstance(caught.value, RulesBrokenError) is (reason in RULES)
         assert path.read_bytes() == pack.data
         shutil.rmtree(here)
 

@@ -10,20 +10,22 @@ judged, whatever its name leads to a moment later.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from gittorrent.errors import UnreachableError
 from gittorrent.git import environment
+from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
 from gittorrent.git.guarded import Broken
 from gittorrent.git.runner import executable
 from gittorrent.sizes import show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
+    from gittorrent.git.fsckrules import FsckRules
     from gittorrent.git.guarded import Guarded, Outcome
     from gittorrent.ids import Oid
 
@@ -124,8 +126,7 @@ def fetch_pack(
     wants: Iterable[Oid],
     options: FetchOptions,
     guarded: Guarded,
-    *,
-    fsck: bool,
+    rules: FsckRules | None,
 ) -> None:
     """Fetch objects over git:// or ssh into a scratch repository.
 
@@ -135,18 +136,21 @@ def fetch_pack(
         wants: ids to fetch with all they reach.
         options: how.
         guarded: runs git.
-        fsck: whether objects must keep to fsck's rules.
+        rules: what objects must keep to, None for git's own settings.
 
     Raises:
+        RulesBrokenError: objects break the rules.
         FetchFailedError: the mirror did not give them; says what git said.
     """
-    words = [*_git(source, fsck), f"--git-dir={staging}", "fetch-pack", "--stdin"]
+    words = [*_git(source, rules), f"--git-dir={staging}", "fetch-pack", "--stdin"]
+    # Git 2.39 crashes where it checks objects and is not to say which pack it locked.
+    words.append("--lock-pack")
     for name, form in _FLAGS.items():
         words += [form.format(value) for value in options.settings.get(name, [])]
     words += [switch for name, switch in _SWITCHES.items() if options.has(name)]
     words.append(_url_to_use(source))
     asked = "".join(f"{want}\n" for want in wants).encode("ascii")
-    _judge(source, guarded, guarded.run(words, asked, _environ(source)))
+    _judge(source, guarded, guarded.run(words, asked, _environ(source), _cwd(source)))
 
 
 def fetch_over_http(
@@ -155,8 +159,7 @@ def fetch_over_http(
     wants: Iterable[tuple[Oid, str]],
     options: FetchOptions,
     guarded: Guarded,
-    *,
-    fsck: bool,
+    rules: FsckRules | None,
 ) -> None:
     """Fetch objects over HTTP into a scratch repository, by git's own helper.
 
@@ -166,12 +169,13 @@ def fetch_over_http(
         wants: id and name of each ref to fetch.
         options: how.
         guarded: runs git.
-        fsck: whether objects must keep to fsck's rules.
+        rules: what objects must keep to, None for git's own settings.
 
     Raises:
+        RulesBrokenError: objects break the rules.
         FetchFailedError: the mirror did not give them.
     """
-    words = [*_git(source, fsck), "-c", "protocol.version=0"]
+    words = [*_git(source, rules), "-c", "protocol.version=0"]
     words += [f"remote-{source.scheme}", source.url, source.url]
     lines = ["option progress true", "option verbosity 1"]
     for name, values in options.settings.items():
@@ -180,14 +184,15 @@ def fetch_over_http(
     lines += [f"fetch {oid} {name}" for oid, name in wants]
     body = "".join(f"{line}\n" for line in lines) + "\n\n"
     environ = {**_environ(source), "GIT_DIR": str(staging)}
-    _judge(source, guarded, guarded.run(words, body.encode("utf-8", "surrogateescape"), environ))
+    asked = body.encode("utf-8", "surrogateescape")
+    _judge(source, guarded, guarded.run(words, asked, environ, _cwd(source)))
 
 
-def _git(source: FetchSource, fsck: bool) -> list[str]:
+def _git(source: FetchSource, rules: FsckRules | None) -> list[str]:
     """Return the beginning of a command line."""
     settings = ["http.followRedirects=false", "fetch.unpackLimit=1", "transfer.unpackLimit=1"]
-    if fsck:
-        settings += ["transfer.fsckObjects=true", "fetch.fsckObjects=true"]
+    if rules is not None:
+        settings += rules.settings
     if source.config is not None:
         # First, so that what follows counts more.
         settings.insert(0, f"include.path={source.config}")
@@ -221,10 +226,17 @@ def _environ(source: FetchSource) -> dict[str, str]:
     return environment.strangers(extra)
 
 
+def _cwd(source: FetchSource) -> Path | None:
+    """Return where relative paths in the settings begin, if the user's count."""
+    return None if source.is_learned else Path.cwd()
+
+
 def _judge(source: FetchSource, guarded: Guarded, outcome: Outcome) -> None:
     """Say in plain words why a fetch failed, if it did."""
     if outcome.broken is None and outcome.status == 0:
         return
+    if outcome.broken is None and says_rules_are_broken(outcome.said):
+        raise RulesBrokenError(f"{_complaint(outcome)}, from {source.url}")
     bounds = guarded.bounds
     why = {
         Broken.SILENT: f"too little came of it for {bounds.silence:.0f} seconds",

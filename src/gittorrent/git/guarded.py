@@ -120,13 +120,20 @@ class Guarded:
         self._hear = hear
         self._said = bytearray()
 
-    def run(self, words: Sequence[str], stdin: bytes, environ: Mapping[str, str]) -> Outcome:
+    def run(
+        self,
+        words: Sequence[str],
+        stdin: bytes,
+        environ: Mapping[str, str],
+        cwd: Path | None = None,
+    ) -> Outcome:
         """Run it to its end, or to the end of patience; nobody hears its standard output.
 
         Args:
             words: the command line.
             stdin: what to give it.
             environ: its environment.
+            cwd: where relative paths begin, None for the scratch repository.
         """
         process = subprocess.Popen(
             words,
@@ -134,7 +141,7 @@ class Guarded:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=environ,
-            cwd=self._staging,
+            cwd=cwd or self._staging,
         )
         # Between two looks much may arrive; this holds for each file at any time.
         limit = self.bounds.max_bytes + _CHUNK

@@ -12,12 +12,14 @@ from typing import IO, TYPE_CHECKING
 
 from gittorrent.durable import sweep, sync_directory
 from gittorrent.errors import LocalError
+from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
 from gittorrent.git.runner import Git, GitError
 from gittorrent.ids import OBJECT_FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from gittorrent.git.fsckrules import FsckRules
 
 _SUFFIXES = ("promisor", "rev", "pack", "idx")
 """In the order to move them: git looks for an index, so the pack has to be there first."""
@@ -34,19 +36,19 @@ class IndexingProcess:
         scratch: receives the pack; its alternates provide bases when the pack is thin.
         thin: whether bases may be missing from the pack.
         check_connected: whether git is to check that the pack refers to nothing outside itself.
-        fsck: whether objects must keep to fsck's rules.
+        rules: what objects must keep to, None for no rules.
     """
 
     def __init__(
-        self, scratch: Git, *, thin: bool, check_connected: bool, fsck: bool = False
+        self, scratch: Git, *, thin: bool, check_connected: bool, rules: FsckRules | None = None
     ) -> None:
         words = ["index-pack", "--stdin", "--rev-index"]
         if thin:
             words.append("--fix-thin")
         if check_connected:
             words.append("--check-self-contained-and-connected")
-        if fsck:
-            words.append("--strict")
+        if rules is not None:
+            words.append(rules.strict)
         self._words = words
         self._scratch = scratch
         self._process = scratch.start(*words)
@@ -65,6 +67,7 @@ class IndexingProcess:
         """Wait for the index and return the pack's path and whether it proved self-contained.
 
         Raises:
+            RulesBrokenError: an object breaks the rules.
             GitError: the pack is broken, or it was stopped.
         """
         with self._guard:
@@ -84,7 +87,7 @@ class IndexingProcess:
         self._process.stderr.close()
         words = out.decode("ascii", errors="replace").split()
         if status not in (0, 1) or len(words) != 2 or (status == 1 and not self._check_connected):
-            raise GitError(self._words, status, said, str(self._scratch.directory))
+            raise _failure(GitError(self._words, status, said, str(self._scratch.directory)))
         pack = self._scratch.directory / "objects" / "pack" / f"pack-{words[1]}.pack"
         return pack, self._check_connected and status == 0
 
@@ -104,21 +107,23 @@ class IndexingProcess:
             self._process.communicate()
 
 
-def index_file(scratch: Git, pack: Path, *, thin: bool) -> Path:
+def index_file(scratch: Git, pack: Path, *, thin: bool, rules: FsckRules | None = None) -> Path:
     """Index a pack file in a scratch repository and return the path of the indexed pack.
 
     Args:
         scratch: where to work; a thin pack is completed there from its alternates.
         pack: the pack, which stays where it is unless it had to be completed.
-        thin: whether bases may be missing from it.
+        thin: whether bases may be missing from it; otherwise it is one of our own making.
+        rules: what objects of a thin one must keep to, None for no rules.
 
     Raises:
+        RulesBrokenError: an object breaks the rules.
         GitError: the pack is broken.
     """
     if not thin:
         scratch.run("index-pack", "--rev-index", str(pack))
         return pack
-    process = IndexingProcess(scratch, thin=True, check_connected=False)
+    process = IndexingProcess(scratch, thin=True, check_connected=False, rules=rules)
     try:
         with pack.open("rb") as source:
             while chunk := source.read(1 << 20):
@@ -128,22 +133,31 @@ def index_file(scratch: Git, pack: Path, *, thin: bool) -> Path:
     return process.finish()[0]
 
 
-def unpack_file(git: Git, pack: Path, *, fsck: bool = False) -> None:
+def unpack_file(git: Git, pack: Path, *, rules: FsckRules | None = None) -> None:
     """Store a pack's objects loose in ``git``'s repository.
 
     Args:
         git: the repository.
         pack: the pack file.
-        fsck: whether objects must keep to fsck's rules.
+        rules: what objects must keep to, None for no rules.
 
     Raises:
+        RulesBrokenError: an object breaks the rules.
         GitError: the pack is broken.
     """
     # Git does not sync loose objects by itself, yet what follows takes them for safely stored.
     durable = git.with_config("core.fsync=committed", "core.fsyncMethod=batch")
     with pack.open("rb") as source:
-        options = ["--strict"] if fsck else []
-        durable.run("unpack-objects", "-q", *options, stdin=source)
+        options = [] if rules is None else [rules.strict]
+        try:
+            durable.run("unpack-objects", "-q", *options, stdin=source)
+        except GitError as error:
+            raise _failure(error) from error
+
+
+def _failure(error: GitError) -> GitError | RulesBrokenError:
+    """Tell broken rules from a broken pack."""
+    return RulesBrokenError(error.stderr) if says_rules_are_broken(error.stderr) else error
 
 
 def adopt_pack(pack: Path, target: Path, *, keep: str = "") -> None:

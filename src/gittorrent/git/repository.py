@@ -126,14 +126,31 @@ def common_directory(git_dir: Path) -> Path:
 
 
 def read_config(directory: Path, *, isolated: bool = False) -> dict[str, str]:
-    """Return the settings git sees in ``directory``; the last value of each key counts."""
+    """Return the settings git sees in ``directory``; the last value of each key counts.
+
+    Raises:
+        GitError: git cannot read its configuration.
+    """
+    return dict(list_config(configured(directory, isolated=isolated)))
+
+
+def configured(directory: Path, *, isolated: bool = False) -> Git:
+    """Return git in ``directory`` with the settings that count there: ``git -c``'s too."""
     once = {} if isolated else environment.one_off_settings()
-    done = Git(directory, isolated=isolated, variables=once).attempt("config", "--null", "--list")
-    settings = {}
-    for item in done.stdout.decode("utf-8", "surrogateescape").split("\0"):
-        key, _, value = item.partition("\n")
+    return Git(directory, isolated=isolated, variables=once)
+
+
+def list_config(git: Git) -> list[tuple[str, str]]:
+    """Return all settings git sees, in its order; a name without a value is ``true``, as in git.
+
+    Raises:
+        GitError: git cannot read its configuration.
+    """
+    settings = []
+    for item in git.run("config", "--null", "--list").split(b"\0"):
+        key, has_value, value = item.decode("utf-8", "surrogateescape").partition("\n")
         if key:
-            settings[key] = value
+            settings.append((key, value if has_value else "true"))
     return settings
 
 

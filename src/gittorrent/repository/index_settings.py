@@ -3,8 +3,10 @@
 ===============================  ===================================================================
 ``fetch.fsckObjects``,           hold what is received to fsck's rules, as git does
 ``transfer.fsckObjects``
+``fetch.fsck.<rule>``,           exceptions from those rules, as for git
+``fetch.fsck.skipList``
 ``gittorrent.paranoid``          index with git's own ``index-pack`` and fsck's rules, whatever is
-                                 installed and whatever the two above say
+                                 installed and whatever the first two above say
 ``gittorrent.detectCollisions``  false: do not look for SHA-1 collision attacks in reels, every part
                                  of which a manifest names that a key of the repository signed
 ``gittorrent.indexMemory``       bytes the compiled indexer may use, about; with K, M or G
@@ -16,9 +18,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.errors import UsageError
-from gittorrent.git.repository import read_config
+from gittorrent.git.boolean import parse_boolean
+from gittorrent.git.fsckrules import FsckRules, read_rules
+from gittorrent.git.repository import configured, list_config
 from gittorrent.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -28,8 +33,6 @@ if TYPE_CHECKING:
 DEFAULT_MEMORY = 128 << 20
 """Bytes the compiled indexer uses, about: with more it is hardly faster, with half of it a tenth
 slower. A clone, Python and all, then stays below 300 MiB up to about a million objects."""
-
-_TRUE = frozenset({"true", "yes", "on", "1", ""})
 
 
 class IndexSettings(Struct, frozen=True):
@@ -41,6 +44,7 @@ class IndexSettings(Struct, frozen=True):
         memory: bytes the compiled indexer may use, about.
         detect: whether to look for collision attacks where a signed manifest names the pack.
         git_checks: whether git by itself holds what it fetches to fsck's rules.
+        exceptions: from those rules.
     """
 
     fsck: bool = False
@@ -48,6 +52,12 @@ class IndexSettings(Struct, frozen=True):
     memory: int = DEFAULT_MEMORY
     detect: bool = True
     git_checks: bool = False
+    exceptions: FsckRules = FsckRules()
+
+    @property
+    def rules(self) -> FsckRules | None:
+        """The rules for what is received, None where there are none."""
+        return self.exceptions if self.fsck else None
 
 
 def index_settings(directory: Path) -> IndexSettings:
@@ -55,30 +65,37 @@ def index_settings(directory: Path) -> IndexSettings:
 
     Raises:
         UsageError: a value is malformed.
+        GitError: git cannot read its configuration.
     """
-    return read_index_settings(read_config(directory))
+    git = configured(directory)
+    config = list_config(git)
+    settings = read_index_settings(dict(config))
+    if not settings.fsck:
+        return settings
+    return replace(settings, exceptions=read_rules(git, config))
 
 
 def read_index_settings(config: Mapping[str, str]) -> IndexSettings:
-    """Read the settings out of git's configuration (keys in lower case).
+    """Read the settings out of git's configuration (keys in lower case), without exceptions.
 
     Raises:
         UsageError: a value is malformed.
     """
-    paranoid = _is_true(config.get("gittorrent.paranoid", "false"))
-    fsck = config.get("fetch.fsckobjects", config.get("transfer.fsckobjects", "false"))
+    paranoid = _boolean(config, "gittorrent.paranoid", "false")
+    by_default = _boolean(config, "transfer.fsckObjects", "false")
+    git_checks = _boolean(config, "fetch.fsckObjects", str(by_default))
     memory = config.get("gittorrent.indexmemory")
     return IndexSettings(
-        fsck=paranoid or _is_true(fsck),
-        git_checks=_is_true(fsck),
+        fsck=paranoid or git_checks,
+        git_checks=git_checks,
         paranoid=paranoid,
         memory=DEFAULT_MEMORY if memory is None else _bytes(memory),
-        detect=_is_true(config.get("gittorrent.detectcollisions", "true")),
+        detect=_boolean(config, "gittorrent.detectCollisions", "true"),
     )
 
 
-def _is_true(text: str) -> bool:
-    return text.lower() in _TRUE
+def _boolean(config: Mapping[str, str], name: str, default: str) -> bool:
+    return parse_boolean(name, config.get(name.lower(), default))
 
 
 def _bytes(text: str) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from gittorrent.git.fsckrules import FsckRules
     from gittorrent.git.runner import Git
     from gittorrent.reel.manifest import Manifest
 
@@ -60,6 +61,7 @@ class Indexer(Protocol):
         """Wait for the index; the whole pack must be there.
 
         Raises:
+            RulesBrokenError: the pack is whole, and an object breaks fsck's rules.
             PackBrokenError: the pack is broken.
             LocalError: this machine could not do it.
         """
@@ -98,13 +100,19 @@ class GitIndexer:
         pack: the growing pack file.
         size: bytes it will have.
         thin: whether bases may be missing from it.
-        fsck: whether objects must keep to fsck's rules.
+        rules: what objects must keep to, None for no rules.
     """
 
     def __init__(
-        self, scratch: Git, pack: Path, size: int, *, thin: bool, fsck: bool = False
+        self,
+        scratch: Git,
+        pack: Path,
+        size: int,
+        *,
+        thin: bool,
+        rules: FsckRules | None = None,
     ) -> None:
-        self._process = IndexingProcess(scratch, thin=thin, check_connected=not thin, fsck=fsck)
+        self._process = IndexingProcess(scratch, thin=thin, check_connected=not thin, rules=rules)
         self._pack = pack
         self._size = size
         self._prefix = 0
@@ -126,6 +134,7 @@ class GitIndexer:
         """Wait for the index.
 
         Raises:
+            RulesBrokenError: an object breaks fsck's rules.
             PackBrokenError: the pack is broken.
             GitError: this machine let git down.
         """

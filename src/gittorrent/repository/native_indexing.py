@@ -10,6 +10,7 @@ fsck's rules only where the user asked for that (docs/decisions/0013-compiled-in
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from gittorrent import native
 from gittorrent.errors import LocalError
 from gittorrent.git import history
+from gittorrent.git.fsckrules import FsckRules, RulesBrokenError
 from gittorrent.git.packs import index_file, link_pack_file
 from gittorrent.git.reader import ObjectReader
 from gittorrent.ids import Oid
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from gittorrent.git.runner import Git
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.indexing import Indexer
+
+_RULE = re.compile(r"(?:(?:commit|tree|blob|tag) [0-9a-f]+: )?[a-z]+[A-Z][A-Za-z0-9]*: ")
+"""How the indexer begins what it says of a broken rule: the object, and git's name for the rule."""
 
 
 class NativeIndexer:
@@ -84,6 +89,7 @@ class NativeIndexer:
         """Wait for the index.
 
         Raises:
+            RulesBrokenError: an object breaks fsck's rules.
             PackBrokenError: the pack is broken, or refers to what is neither in it nor in the
                 scratch repository.
             LocalError: this machine could not do it.
@@ -101,6 +107,8 @@ class NativeIndexer:
                     read_object=reader.read if thin else None,
                 )
         except self._native.CorruptPack as error:
+            if self._fsck and _RULE.match(error.what):
+                raise RulesBrokenError(f"{error}") from error
             raise PackBrokenError(f"{error}") from error
         except OSError as error:
             raise LocalError(f"indexing {self._pack} failed: {error}") from error
@@ -110,7 +118,7 @@ class NativeIndexer:
             self._require(summary)
         if self._fsck and summary.unchecked:
             oid, name = summary.unchecked[0]
-            raise PackBrokenError(f"{name} {oid} cannot be read")
+            raise RulesBrokenError(f"{name} {oid} cannot be read")
         return IndexedPack(target, self_contained=not summary.missing)
 
     def abandon(self) -> None:
@@ -149,9 +157,11 @@ def choose_indexer(
         PackBrokenError: there can be no such pack.
         LocalError: this machine could not begin.
     """
-    if settings.paranoid or not native.is_available():
+    # The compiled one knows the rules and no exceptions from them.
+    is_for_git = settings.paranoid or (settings.fsck and settings.exceptions != FsckRules())
+    if is_for_git or not native.is_available():
         thin = manifest.start is not None
-        return GitIndexer(scratch, pack, manifest.pack_size, thin=thin, fsck=settings.fsck)
+        return GitIndexer(scratch, pack, manifest.pack_size, thin=thin, rules=settings.rules)
     return NativeIndexer(scratch, pack, manifest, settings)
 
 

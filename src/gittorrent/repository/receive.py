@@ -52,17 +52,12 @@ class LyingReelError(TrustError):
     Args:
         message: what is wrong.
         key: whoever signed the manifest.
-        is_proof: whether that proves the key a liar. An object that breaks a rule of fsck's, to
-            which the user holds what is received, proves nothing: honest histories have some.
     """
 
-    def __init__(self, message: str, key: KeyRef, *, is_proof: bool = True) -> None:
+    def __init__(self, message: str, key: KeyRef) -> None:
         hint = "the key that signed it is not believed here any more; fetching instead"
-        if not is_proof:
-            hint = "objects are held to fsck's rules, as git's configuration says"
         super().__init__(message, hint=hint)
         self.key = key
-        self.is_proof = is_proof
 
 
 class NotDescendedError(TrustError):
@@ -138,6 +133,7 @@ class Receiver:
         """Wait for the index of a reel's pack.
 
         Raises:
+            RulesBrokenError: an object breaks fsck's rules, which accuses nobody.
             LyingReelError: the pack is the one that the manifest describes, and broken.
             LocalError: this machine could not do it.
         """
@@ -181,6 +177,7 @@ class Receiver:
 
         Raises:
             LocalError: it is damaged or gone, or there is no room; nothing of it was taken.
+            RulesBrokenError: an object breaks fsck's rules.
             LyingReelError: the pack is the one of the manifest, and broken.
         """
         manifest = signed.manifest
@@ -230,11 +227,12 @@ class Receiver:
         """Unpack a small reel that is complete.
 
         Raises:
+            RulesBrokenError: one of its objects breaks fsck's rules.
             LyingReelError: its objects cannot be unpacked.
         """
         self._check_wire_form(signed, wire)
         try:
-            packs.unpack_file(self._staging, wire, fsck=self._settings.fsck)
+            packs.unpack_file(self._staging, wire, rules=self._settings.rules)
         except GitError as error:
             if error.is_own_trouble:
                 raise
@@ -299,9 +297,7 @@ class Receiver:
 
     def _broken(self, signed: SignedManifest, error: Exception) -> LyingReelError:
         return LyingReelError(
-            f"the pack of reel {signed.manifest.id} is broken: {error}",
-            signed.key,
-            is_proof=not self._settings.fsck,
+            f"the pack of reel {signed.manifest.id} is broken: {error}", signed.key
         )
 
     def _last_key(self) -> KeyRef:

@@ -199,12 +199,11 @@ class Acquisition:
         self._reel_fetcher.nearby = nearby
 
     def distrust(self, log: VerifiedLog, error: LyingReelError) -> None:
-        """Believe a key no more that is proved to lie in a manifest; drop the pack in any case."""
+        """Believe a key no more that is proved to lie in a manifest, and drop the pack."""
         self._context.reporter.note(str(error))
-        if error.is_proof:
-            self._context.database.distrust(
-                log.repository, str(error.key), str(error), int(self._context.clock())
-            )
+        self._context.database.distrust(
+            log.repository, str(error.key), str(error), int(self._context.clock())
+        )
         self.discard_partial()
 
     def discard_partial(self) -> None:

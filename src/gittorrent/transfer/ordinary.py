@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, LocalError, TrustError
 from gittorrent.git.fetching import FetchFailedError, FetchSource, fetch_over_http, fetch_pack
+from gittorrent.git.fsckrules import RulesBrokenError
 from gittorrent.git.guarded import Bounds, Broken, Guarded
 from gittorrent.repository.index_settings import index_settings
 from gittorrent.repository.quarantine import Extent, IncompleteSourceError, quarantine
@@ -108,6 +109,7 @@ class OrdinaryFetch:
 
         Raises:
             TooLargeError: whoever was asked sends more than the user allows.
+            RulesBrokenError: objects break fsck's rules, and no other was better.
             IncompleteSourceError: one sent less than it should, and no other was better.
             FetchFailedError: none of them gave it; says why each did not.
         """
@@ -139,6 +141,9 @@ class OrdinaryFetch:
         if len(failures) == 1:
             raise next(iter(failures.values()))
         said = "; ".join(map(str, failures.values())) or "no mirror to fetch from"
+        for failure in failures.values():
+            if isinstance(failure, RulesBrokenError):
+                raise failure
         if any(isinstance(error, IncompleteSourceError) for error in failures.values()):
             raise IncompleteSourceError(said)
         raise FetchFailedError(said)
@@ -190,16 +195,16 @@ class OrdinaryFetch:
         borrows: bool,
     ) -> None:
         """Fetch from one mirror, prove and install; blocks."""
-        fsck = index_settings(self._layout.git_dir).fsck
+        rules = index_settings(self._layout.git_dir).rules
         oids = list(dict.fromkeys(want.oid for want in wants))
         with quarantine(self._layout, self._format, self._extent, borrows=borrows) as apart:
             staging = apart.staging.directory
             guarded = Guarded(staging, bounds, self._hear)
             if source.scheme in ("http", "https"):
                 named = [(want.oid, want.name.decode("utf-8", "surrogateescape")) for want in wants]
-                fetch_over_http(staging, source, named, options, guarded, fsck=fsck)
+                fetch_over_http(staging, source, named, options, guarded, rules)
             else:
-                fetch_pack(staging, source, oids, options, guarded, fsck=fsck)
+                fetch_pack(staging, source, oids, options, guarded, rules)
             try:
                 apart.check(oids, options, welcome)
             except IncompleteSourceError as error:

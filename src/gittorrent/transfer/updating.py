@@ -20,6 +20,7 @@ from gittorrent.errors import UnreachableError
 from gittorrent.git import history
 from gittorrent.git import refs as git_refs
 from gittorrent.git.fetching import FetchFailedError, FetchOptions
+from gittorrent.git.fsckrules import RulesBrokenError
 from gittorrent.git.runner import Git
 from gittorrent.repository.quarantine import Extent, IncompleteSourceError, extent_of
 from gittorrent.repository.receive import LyingReelError, check_fast_forwards, receiving
@@ -110,6 +111,7 @@ class Updater:
             NoSourceError: the mirrors ran out of a reel; verified parts are kept.
             FetchFailedError, IncompleteSourceError: no mirror gave the rest.
             LyingReelError: a signed manifest led to the wrong objects, and nothing else would do.
+            RulesBrokenError: objects break fsck's rules, whoever sends them.
             NotDescendedError: a push moved a ref to where it may not go.
         """
         extent = extent_of(self._layout.git_dir)
@@ -160,6 +162,8 @@ class Updater:
             borrows=not update.doubtful and not update.options.has("refetch"),
         )
         self._acquisition.served(self._log, source)
+        # Until now, settings could have been changed and the reels be of use after all.
+        self._acquisition.discard_partial()
         push = None if brought is None else brought.push
         return UpdateResult(push, is_proved=not is_limited)
 
@@ -169,13 +173,22 @@ class Updater:
         return list(dict.fromkeys(oid for ref, oid in refs if ref.startswith(b"refs/tags/")))
 
     async def _bring_reels(self, update: Update) -> UpdateResult | None:
-        """Bring what reels have; a manifest for the wrong objects leaves all to the fetch."""
+        """Bring what reels have; a manifest for the wrong objects leaves all to the fetch.
+
+        So do objects that break fsck's rules, but what was downloaded is kept.
+        """
         try:
             return await self._take_chain(update)
         except LyingReelError as error:
             if update.wants is None or (update.have and not await self._is_sound(update)):
                 raise
             self._acquisition.distrust(self._log, error)
+            return None
+        except RulesBrokenError as error:
+            if update.wants is None:
+                raise
+            # What breaks them may be of a branch that is gone, which a fetch does not bring.
+            self._reporter.note(f"{error}; fetching instead")
             return None
 
     async def _take_chain(self, update: Update) -> UpdateResult | None:

@@ -99,7 +99,8 @@ def test_serving_what_the_main_protocol_published_and_publishing_a_clone(
         command(home, "gtp", "clone", file, clone, "--bare", "--peer", peer, "--timeout", 60)
     names = {n for n in gitcmd.refs(source) if not n.startswith(b"refs/gittorrent/")}
     assert set(gitcmd.refs(clone)) == names
-    assert "gittorrent://" in command(home, "publish", clone, "--name", "again", "--new-key")
+    words = ["publish", clone, "--name", "again", "--new-repository"]
+    assert "gittorrent://" in command(home, *words)
     again = tmp_path / "again"
     with running(home, "gtp", "serve", file, clone, "--listen", "127.0.0.1:0") as node:
         peer = f"127.0.0.1:{node['port']}"

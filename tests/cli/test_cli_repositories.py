@@ -76,7 +76,8 @@ def test_a_directory_comes_before_a_name_where_it_can_be_meant(
     # Not carried, so the commands for carried repositories mean the name; a path is a path.
     assert owner.gittorrent("log", "project").ok().out
     owner.gittorrent("log", "./project").failed(2, "is not published or mirrored here")
-    done = owner.gittorrent("publish", "project", "--name", "other", "--json").ok()
+    words = ["publish", "project", "--name", "other", "--new-repository", "--json"]
+    done = owner.gittorrent(*words).ok()
     assert json.loads(done.out)["path"] == str(other)
     assert json.loads(done.out)["repository_id"] != published
 

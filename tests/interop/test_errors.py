@@ -369,10 +369,10 @@ def test_no_signing_key(person: Person, tmp_path: Path) -> None:
 def test_name_taken(person: Person, tmp_path: Path) -> None:
     first, second = bulk.make_small(tmp_path / "1.git"), bulk.make_small(tmp_path / "2.git")
     person.gittorrent("publish", first, "--name", "project", "--new-key", "--wait").ok()
-    done = person.gittorrent("publish", second, "--name", "project")
+    done = person.gittorrent("publish", second, "--name", "project", "--new-repository")
     done.failed(2, "project is taken", str(first), "--name")
     # Refused before anything was made, so another name can be chosen.
-    person.gittorrent("publish", second, "--name", "other", "--wait").ok()
+    person.gittorrent("publish", second, "--name", "other", "--new-repository", "--wait").ok()
     done = person.gittorrent("publish", first, "--name", "renamed")
     done.failed(2, "is published as project")
 

@@ -381,13 +381,14 @@ def work(person: Person, project: Carried) -> Path:
 def test_publishing_goes_on_with_a_bare_copy_that_was_begun(person: Person, work: Path) -> None:
     copy = person.node / "repositories" / "work.git"
     (copy / "objects").mkdir(parents=True)
-    person.gittorrent("publish", work, "--new-key", "--wait").ok()
+    person.gittorrent("publish", work, "--new-repository", "--new-key", "--wait").ok()
     assert repositories(person) == ["work.git"]
 
 
 def test_a_bare_copy_is_remembered_before_anything_is_published(person: Person, work: Path) -> None:
     """Else whoever went on after a crash would take it for somebody else's of the same name."""
-    person.gittorrent("publish", work, "--key", "/nonexistent/key").failed(7, "nonexistent")
+    words = ["publish", work, "--new-repository"]
+    person.gittorrent(*words, "--key", "/nonexistent/key").failed(7, "nonexistent")
     copy = person.node / "repositories" / "work.git"
     assert gitcmd.text(work, "config", "gittorrent.copy") == str(copy)
-    person.gittorrent("publish", work, "--new-key", "--wait").ok()
+    person.gittorrent("publish", work, "--new-repository", "--new-key", "--wait").ok()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gittorrent.cli.new_repository import recorded_copy, require_new
 from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
 from gittorrent.cli.published import published_json, show_published
 from gittorrent.cli.repositories import REPOSITORY
@@ -24,7 +25,7 @@ from gittorrent.git.repository import (
 from gittorrent.git.runner import Git
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried, require_name
-from gittorrent.repository.publish import Author, Publisher
+from gittorrent.repository.publish import Author, Publisher, require_own
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home, open_home
 
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
 )
 @click.option("--new-key", is_flag=True, help="Make an SSH key for signing if there is none.")
 @click.option(
+    "--new-repository",
+    is_flag=True,
+    help="Make a new repository, with a new id, of what belongs to another one.",
+)
+@click.option(
     "--refs",
     "patterns",
     multiple=True,
@@ -58,6 +64,7 @@ def publish(
     name: str | None,
     key: str | None,
     new_key: bool,
+    new_repository: bool,
     patterns: tuple[str, ...],
     wait: bool,
     quiet: bool,
@@ -84,6 +91,10 @@ def publish(
     try:
         found = find_repository(repository)
         require_complete(Git(found.git_dir))
+        if not new_repository:
+            require_new(found, database)
+        if found.is_bare:
+            require_own(Carried(found.git_dir, found.object_format))
         carried = _bare_copy(found, home, database, name, patterns, say)
         if not carried.is_carried:
             chosen = require_name(_name(carried, found, name) or "")
@@ -124,9 +135,9 @@ def _bare_copy(
     """Return the bare repository to publish, brought up to date if it is a copy."""
     if found.is_bare:
         return Carried(found.git_dir, found.object_format)
-    recorded = Git(found.git_dir).attempt("config", "--get", "gittorrent.copy")
-    if recorded.returncode == 0:
-        path = Path(recorded.stdout.decode("utf-8", "surrogateescape").strip())
+    recorded = recorded_copy(found.git_dir)
+    if recorded is not None:
+        path = recorded
         carried = Carried(path, found.object_format)
     else:
         chosen = require_name(_directory_name(found.git_dir) if name is None else name)
@@ -141,7 +152,7 @@ def _bare_copy(
     is_new = not path.is_dir()
     # Harmless where it is whole, and completes one whose making was cut short.
     create_bare(path, found.object_format)
-    if recorded.returncode != 0:
+    if recorded is None:
         # Before anything is published, so that whoever goes on after a crash finds it again.
         Git(found.git_dir).run("config", "--local", "gittorrent.copy", str(path))
     if is_new:

@@ -82,6 +82,20 @@ class Author(Struct, frozen=True):
     clock: Callable[[], float] = time.time
 
 
+def require_own(carried: Carried) -> None:
+    """Make sure that a repository's refs belong to whoever works in it.
+
+    Raises:
+        UsageError: they follow the log.
+    """
+    if carried.is_carried and carried.info.role != ORIGIN:
+        raise UsageError(
+            f"{carried.layout.git_dir} is a mirror of {carried.info.source}: its refs follow the"
+            " log",
+            hint="publish the repository you work in",
+        )
+
+
 class Publisher:
     """Publishes one repository.
 
@@ -217,14 +231,8 @@ class Publisher:
         carried = self._carried
         former: tuple[str, ...] = ()
         if carried.is_carried:
-            info = carried.info
-            former = info.patterns
-            if info.role != ORIGIN:
-                raise UsageError(
-                    f"{carried.layout.git_dir} is a mirror of {info.source}: its refs follow"
-                    " the log",
-                    hint="publish the repository you work in",
-                )
+            require_own(carried)
+            former = carried.info.patterns
         merged = tuple(dict.fromkeys([*PUBLISHED, *former, *patterns]))
         return RepositoryInfo(log.repository, log.policy.policy.name, ORIGIN, merged)
 

@@ -194,7 +194,7 @@ class Database:
         """
         found = self._read("SELECT repository_id, path FROM repositories WHERE name = ?", name)
         taken = found[0] if found else None
-        if taken is None or (taken[1] == path and repository in (None, taken[0])):
+        if taken is None or taken[1] == path:
             return
         if taken[0] == repository and not Path(taken[1]).is_dir():
             return  # what is left of one that is gone

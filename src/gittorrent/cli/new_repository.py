@@ -1,0 +1,218 @@
+"""Whether what is about to be published for the first time is a repository already.
+
+A first publication makes a new repository id, which nobody's URLs lead to, so it must be meant.
+Looked at: what is kept in the directory itself, what this node recorded of it, its remotes, and
+whose commits it has. Rules: the cheapest comes first; what cannot be reached or read is passed
+over, since this only warns. Must not know how anything is published.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
+
+from gittorrent.errors import GitTorrentError, UsageError
+from gittorrent.git.history import describe
+from gittorrent.git.refs import read_ref, read_refs
+from gittorrent.git.remotes import remote_urls
+from gittorrent.git.repository import find_repository
+from gittorrent.git.runner import Git
+from gittorrent.ids import RepositoryId, is_repository_id
+from gittorrent.interruptions import run
+from gittorrent.repository.carried import ORIGIN, Carried
+from gittorrent.repository.layout import LOG_REF, Layout
+from gittorrent.repository.logstore import LogStore
+from gittorrent.transfer.location import LocationError, parse_location
+from gittorrent.transfer.opening import ask_list
+from gittorrent.transfer.reaching import Source, all_that_answer, named
+from gittorrent.trust.errors import PolicyError
+from gittorrent.trust.policy import repository_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gittorrent.git.repository import FoundRepository
+    from gittorrent.ids import Oid
+    from gittorrent.repository.carried import RepositoryInfo
+    from gittorrent.store.database import CarriedRow, Database
+
+MAX_TIPS = 1000
+"""Branches by which a repository is recognised: more say nothing new and cost time."""
+
+
+class AlreadyARepositoryError(UsageError):
+    """What was to be published for the first time belongs to a repository that there is."""
+
+
+class Relation(Struct, frozen=True):
+    """Which repository something belongs to.
+
+    Args:
+        repository: its id; None where it is lost.
+        why: how that is known, as the second half of a sentence.
+        published_at: where it is published from, if that is there.
+        lost_copy: where the bare copy was that it was published through, if that is gone.
+    """
+
+    repository: RepositoryId | None
+    why: str
+    published_at: Path | None = None
+    lost_copy: Path | None = None
+
+
+def recorded_copy(git_dir: Path) -> Path | None:
+    """Return the bare copy that a clone was published through; None if it never was."""
+    said = Git(git_dir).attempt("config", "--get", "gittorrent.copy")
+    if said.returncode != 0:
+        return None
+    return Path(said.stdout.decode("utf-8", "surrogateescape").removesuffix("\n"))
+
+
+def require_new(found: FoundRepository, database: Database) -> None:
+    """Refuse to publish something as a new repository that belongs to one already.
+
+    Args:
+        found: what is to be published, in place or through a bare copy.
+        database: of the node.
+
+    Raises:
+        AlreadyARepositoryError: with how that is known, and what to do.
+    """
+    relation = find_relation(found, database)
+    if relation is None:
+        return
+    where = found.git_dir.parent if found.git_dir.name == ".git" else found.git_dir
+    whose = f"repository {relation.repository}" if relation.repository else "a repository"
+    if relation.published_at is not None:
+        instead = f"push to {relation.published_at} and publish that"
+    elif relation.lost_copy is not None:
+        instead = f"if it was moved, run 'git -C {where} config gittorrent.copy NEW_PLACE'"
+    else:
+        instead = "mirror that repository and push to it if you have its key"
+    raise AlreadyARepositoryError(
+        f"{where} belongs to {whose}: {relation.why}; publishing it would make another one, with"
+        " a new id",
+        hint=f"{instead}, or say --new-repository",
+    )
+
+
+def find_relation(found: FoundRepository, database: Database) -> Relation | None:
+    """Return which repository this belongs to, if it was not published yet; None if to none.
+
+    Args:
+        found: the repository, a bare one or a clone.
+        database: of the node.
+    """
+    copy = None if found.is_bare else recorded_copy(found.git_dir)
+    published = Carried(copy or found.git_dir, found.object_format)
+    is_there = found.is_bare or (copy is not None and copy.is_dir())
+    if is_there and published.is_carried and published.log_store.ids():
+        return None
+    rows = database.carried()
+    return (
+        _by_own_log(found)
+        or _by_record(found.git_dir if found.is_bare else copy, rows, is_there=is_there)
+        or _by_remotes(found.git_dir, database)
+        or _by_commits(found, rows)
+    )
+
+
+def _by_own_log(found: FoundRepository) -> Relation | None:
+    """Look for a log, or for the branch that shows it."""
+    layout = Layout(found.git_dir)
+    for folder in sorted(layout.logs.glob("*")):
+        if is_repository_id(folder.name):
+            repository = RepositoryId(folder.name)
+            if LogStore(layout, found.object_format, repository).ids():
+                return Relation(repository, "that one's log is here")
+    git = Git(found.git_dir)
+    if read_ref(git, LOG_REF) is None:
+        return None
+    root = git.run("rev-list", "--max-parents=0", LOG_REF).decode("ascii").split()[0]
+    text = git.attempt("cat-file", "blob", f"{root}:text").stdout
+    with contextlib.suppress(PolicyError):
+        return Relation(repository_id(text), f"{LOG_REF} shows that one's log")
+    return None
+
+
+def _by_record(
+    place: Path | None, rows: Iterable[CarriedRow], *, is_there: bool
+) -> Relation | None:
+    """See whether this node carried something where this is published, and it is gone."""
+    row = next((row for row in rows if row.path == str(place)), None)
+    if place is None or (row is None and is_there):
+        return None
+    repository = row.repository_id if row else None
+    if is_there:
+        why = f"it was published before, and its log in {Layout(place).own} is gone"
+        return Relation(repository, why)
+    why = f"it was published before, and the bare copy {place} is gone"
+    return Relation(repository, why, lost_copy=place)
+
+
+def _by_remotes(git_dir: Path, database: Database) -> Relation | None:
+    """Look at the remotes: at what their URLs say first, and then at who answers there."""
+    unknown: dict[str, Source] = {}
+    for name, url in remote_urls(git_dir).items():
+        local = _at_path(git_dir, url)
+        if local is not None:
+            at = Path(url) if local.role == ORIGIN else None
+            return Relation(local.repository_id, f"its remote {name} is {url}", at)
+        try:
+            location = parse_location(url)
+        except LocationError:
+            continue
+        repository = location.expected or database.known_url(location.url)
+        if repository is not None:
+            return Relation(repository, f"its remote {name} leads there")
+        if location.endpoint is not None:
+            unknown[name] = named(location.endpoint)
+    answers = run(all_that_answer(list(unknown.values()), partial(_list_of)))
+    for source, repository in answers:
+        name = next(name for name, asked in unknown.items() if asked is source)
+        return Relation(repository, f"its remote {name} leads there")
+    return None
+
+
+async def _list_of(source: Source) -> RepositoryId:
+    assert source.endpoint is not None
+    return (await ask_list(source.endpoint))[0].repository_id
+
+
+def _at_path(git_dir: Path, url: str) -> RepositoryInfo | None:
+    """Return what is carried where a remote is a directory of this machine; None if nothing."""
+    place = unquote(urlsplit(url).path) if url.startswith("file://") else url
+    if "://" in place:
+        return None
+    with contextlib.suppress(GitTorrentError, OSError):
+        base = git_dir.parent if git_dir.name == ".git" else git_dir
+        other = find_repository(base / place)
+        return Carried(other.git_dir, other.object_format).info
+    return None
+
+
+def _by_commits(found: FoundRepository, rows: Iterable[CarriedRow]) -> Relation | None:
+    """See whether branches of this are known to a carried repository, or the other way round."""
+    git = Git(found.git_dir)
+    own = _tips(git)
+    for row in rows if own else ():
+        with contextlib.suppress(GitTorrentError, OSError):
+            other = find_repository(Path(row.path))
+            if other.object_format is not found.object_format:
+                continue
+            theirs = Git(other.git_dir)
+            if any(describe(theirs, own)) or any(describe(git, _tips(theirs))):
+                at = other.git_dir if row.role == ORIGIN else None
+                why = f"commits of its branches are in {row.name} ({row.path})"
+                return Relation(row.repository_id, why, at)
+    return None
+
+
+def _tips(git: Git) -> list[Oid]:
+    """Return what branches point to, some of them where there are many."""
+    return sorted(set(read_refs(git, "refs/heads").values()))[:MAX_TIPS]

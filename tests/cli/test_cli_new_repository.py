@@ -1,0 +1,119 @@
+"""`publish` makes a new repository id only where it is meant."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support import bulk, gitcmd
+from support.programs import Person, serve, somebody
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Person:
+    return somebody(tmp_path / "owner")
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Callable[[str], Person]:
+    return lambda name: somebody(tmp_path / name)
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    return bulk.make_small(tmp_path / "project.git")
+
+
+def publish(owner: Person, path: Path, *options: str) -> str:
+    words = ["publish", path, "--new-key", "--wait", "--json", *options]
+    return str(json.loads(owner.gittorrent(*words).ok().out)["repository_id"])
+
+
+def refused(person: Person, path: Path, repository: str, *fragments: str) -> None:
+    """Publishing must end before anything is made, and say what the user may mean."""
+    before = tree(path)
+    done = person.gittorrent("publish", path, "--new-key")
+    done.failed(2, repository, "a new id", "--new-repository", *fragments)
+    assert tree(path) == before
+    assert not list((person.node / "repositories").glob(f"{path.name}*"))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("database_is_lost", [False, True])
+def test_a_published_repository_that_lost_its_log(
+    owner: Person, origin: Path, database_is_lost: bool
+) -> None:
+    first = publish(owner, origin)
+    shutil.rmtree(origin / "gittorrent")
+    if database_is_lost:
+        (owner.node / "node.sqlite").unlink()
+    refused(owner, origin, first)
+    second = publish(owner, origin, "--new-repository")
+    assert second != first
+    assert publish(owner, origin) == second
+    assert second in owner.gittorrent("status", "--json").ok().out
+
+
+def test_a_database_row_alone_is_enough(owner: Person, origin: Path) -> None:
+    first = publish(owner, origin)
+    shutil.rmtree(origin / "gittorrent")
+    gitcmd.git(origin, "update-ref", "-d", "refs/gittorrent/log")
+    refused(owner, origin, first, "published before", f"{origin / 'gittorrent'} is gone")
+
+
+def test_a_clone_whose_bare_copy_is_gone(owner: Person, origin: Path) -> None:
+    work = owner.root / "work"
+    owner.git("clone", "-q", origin, work).ok()
+    first = publish(owner, work)
+    copy = owner.node / "repositories" / "work.git"
+    moved = copy.rename(owner.root / "moved.git")
+    refused(owner, work, first, f"the bare copy {copy} is gone", "gittorrent.copy")
+    assert not copy.exists()
+    owner.git("config", "gittorrent.copy", moved, cwd=work).ok()
+    assert publish(owner, work) == first
+    shutil.rmtree(moved)
+    assert publish(owner, work, "--new-repository") != first
+
+
+def test_clones_of_every_kind(owner: Person, origin: Path, people: Callable[[str], Person]) -> None:
+    first = publish(owner, origin)
+    someone = people("someone")
+    with serve(owner, origin) as daemon:
+        someone.git("clone", "-q", daemon.url(), "by-helper").ok()
+        refused(someone, someone.root / "by-helper", first, "log is here")
+        shutil.rmtree(someone.root / "by-helper" / ".git" / "gittorrent")
+        refused(someone, someone.root / "by-helper", first, "remote origin leads there")
+        for base in (daemon.git, daemon.http):
+            someone.git("clone", "-q", f"{base}/project.git", "stock").ok()
+            refused(someone, someone.root / "stock", first, "remote origin leads there")
+            shutil.rmtree(someone.root / "stock")
+    someone.git("clone", "-q", origin, "by-path").ok()
+    refused(someone, someone.root / "by-path", first, f"push to {origin}")
+
+
+def test_commits_of_a_repository_that_is_mirrored_here(
+    owner: Person, origin: Path, people: Callable[[str], Person], tmp_path: Path
+) -> None:
+    first = publish(owner, origin)
+    someone = people("someone")
+    with serve(owner, origin) as daemon:
+        someone.gittorrent("mirror", daemon.url(), "--once").ok()
+    for name in ("behind", "ahead"):
+        someone.git("clone", "-q", origin, name).ok()
+        someone.git("remote", "remove", "origin", cwd=someone.root / name).ok()
+    someone.git("reset", "-q", "--hard", "HEAD~1", cwd=someone.root / "behind").ok()
+    commit = ["commit", "-q", "--allow-empty", "-m", "more"]
+    someone.git(*commit, cwd=someone.root / "ahead").ok()
+    refused(someone, someone.root / "behind", first, "commits of its branches are in project")
+    refused(someone, someone.root / "ahead", first, "commits of its branches are in project")
+    someone.git("init", "-q", "apart").ok()
+    someone.git(*commit, cwd=someone.root / "apart").ok()
+    assert publish(someone, someone.root / "apart") != first

@@ -122,6 +122,29 @@ def test_our_daemon_gives_to_a_peer_of_2008(copied: Callable[[str], Made]) -> No
     gtp.run(scenario())
 
 
+def test_a_peer_of_2008_that_is_refused_sees_a_clean_end(copied: Callable[[str], Made]) -> None:
+    """It believes us connected for ever if the connection breaks under its hands."""
+    source = copied("linear").git_dir
+
+    async def scenario() -> None:
+        info = gtp.metainfo_for(source, PERL_2008)
+        giver = await seed(info, source)
+        reader, writer = await asyncio.open_connection(*giver.address)
+        writer.write(b"\7GTP/0.1" + bytes(8) + info.repo_hash + giver.node.peer_id)
+        writer.write(frame(REELS) + frame(REFERENCES))
+        assert (await reader.readexactly(56))[36:] == giver.node.peer_id
+        assert await reader.read() == b""
+        # More than sockets hold: it is read to its end, and writing it breaks nothing.
+        writer.write(bytes(16 << 20))
+        await writer.drain()
+        writer.write_eof()
+        writer.close()
+        await writer.wait_closed()
+        await giver.stop()
+
+    gtp.run(scenario())
+
+
 class Seeder2008:
     """Gives packs, one a commit, as the peer of 2008 does.
 

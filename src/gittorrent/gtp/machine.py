@@ -108,6 +108,8 @@ class PeerMachine(Struct):
         admit: tells welcome peers by repo hash and peer id.
         now: seconds that never run backwards.
         repo_hash: whom to ask for, as connecting end.
+
+    ``profile`` is known as soon as our handshake may have gone out, whatever becomes of the peer's.
     """
 
     side: Side
@@ -132,6 +134,7 @@ class PeerMachine(Struct):
     def __post_init__(self) -> None:
         self._heard = self._spoke = self.now
         if self.side is Side.CONNECTING:
+            self.profile = self.identify(self.repo_hash)
             self._greet(self.repo_hash)
 
     @property
@@ -234,6 +237,7 @@ class PeerMachine(Struct):
         profile = self.identify(repo_hash)
         if profile is None:
             raise HandshakeError(f"there is no repository {repo_hash.hex()} here")
+        self.profile = profile
         if not self._greeted:
             self._greet(repo_hash)
         if len(data) < handshake.SIZE:
@@ -241,7 +245,7 @@ class PeerMachine(Struct):
         found = handshake.parse(data)
         if not self.admit(repo_hash, found.peer_id):
             raise HandshakeError("the peer is ourselves, or is connected already")
-        self.repo_hash, self.profile, self.remote_id = repo_hash, profile, found.peer_id
+        self.repo_hash, self.remote_id = repo_hash, found.peer_id
         self._reader = FrameReader(profile.codec)
         if not profile.starts_choked:
             self.state = _State(choked=False, choking=False, interested=True, interesting=True)

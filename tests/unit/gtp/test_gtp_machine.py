@@ -70,6 +70,18 @@ class Pair:
         return self.move()
 
 
+def test_whoever_has_sent_a_handshake_knows_how_to_end_the_connection() -> None:
+    """The peer of 2008 wants it drained, also when its handshake is refused."""
+    a = machine(Side.CONNECTING, b"a" * 20)
+    assert a.profile is RFC
+    b = machine(Side.LISTENING, b"b" * 20, frozenset({b"a" * 20}))
+    assert b.profile is None
+    with pytest.raises(HandshakeError):
+        list(b.receive(0, a.output()))
+    assert b.profile is RFC
+    assert not b.is_open
+
+
 def test_the_listener_answers_when_it_knows_the_repository() -> None:
     a, b = machine(Side.CONNECTING, b"a" * 20), machine(Side.LISTENING, b"b" * 20)
     hello = a.output()

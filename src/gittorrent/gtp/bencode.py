@@ -178,3 +178,12 @@ def text_of(value: Value | None, what: str, limit: int) -> str:
     if not all(char.isprintable() or char in "\n\t" for char in text):
         raise BencodeError(f"{what} has characters that cannot be printed")
     return text
+
+
+def remark_of(value: Value | None, what: str, limit: int) -> str:
+    """Return what people wrote as text: like `text_of`, or the digits of an integer.
+
+    Encoders in languages that do not tell numbers from text, such as Perl's, write a text that
+    looks like an integer as one.
+    """
+    return str(value) if isinstance(value, int) else text_of(value, what, limit)

@@ -125,15 +125,15 @@ def _read(data: bytes, top: dict[bytes, bencode.Value], wanted: Profile | None) 
         profile=profile,
         repo_hash=hashlib.sha1(hashed, usedforsecurity=False).digest(),
         pubkey=pubkey,
-        description=bencode.text_of(repo.get(b"description", b""), "description", MAX_TEXT),
+        description=bencode.remark_of(repo.get(b"description", b""), "description", MAX_TEXT),
         alternatives=_alternatives(repo),
         trackers=tuple(
             bencode.text_of(url, "tracker", MAX_TEXT)
             for url in _list(top, b"trackers", MAX_TRACKERS)
         ),
         references=_references(top),
-        comment=bencode.text_of(top.get(b"comment", b""), "comment", MAX_TEXT),
-        created_by=bencode.text_of(top.get(b"created by", b""), "created by", MAX_TEXT),
+        comment=bencode.remark_of(top.get(b"comment", b""), "comment", MAX_TEXT),
+        created_by=bencode.remark_of(top.get(b"created by", b""), "created by", MAX_TEXT),
         creation_date=date if isinstance(date, int) and date > 0 else 0,
     )
 

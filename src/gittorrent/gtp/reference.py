@@ -1,7 +1,7 @@
 """Reference objects: the body of a tag whose message lists refs, and who signed it.
 
-Pure. The id is the one git would give the tag. Lines ``<sha1> TAB <ref>`` (the dialect of 2008: a
-space) name refs; ``HEAD`` and peeled ``^{}`` lines may occur, other lines are text for people.
+Pure. The id is the one git would give the tag. Lines ``<sha1> TAB <ref>`` (the dialect of 2008:
+blanks) name refs; ``HEAD`` and peeled ``^{}`` lines may occur, other lines are text for people.
 Rules: names that git does not allow, names that cannot stand side by side and doubled names make
 the whole object bad; well-formed names that must not be created here (``refs/stash``, this
 program's own) are left out, but what they point at still belongs to the reels.
@@ -37,6 +37,9 @@ _HEADER = re.compile(
     rb"object ([0-9a-f]{40})\ntype (commit|tree|blob|tag)\ntag ([^\n\0]{0,1024})\n"
     rb"tagger [^\n\0]{0,1024}?(\d{1,12}) [+-]\d{4}\n\n"
 )
+_BLANKS = rb"[ \t\f\r\v]+"
+"""What the peer of 2008 takes for the separator."""
+
 _SIGNED = b"\n-----BEGIN PGP SIGNATURE-----\n"
 
 
@@ -46,7 +49,8 @@ class Reference(Struct, frozen=True):
     Args:
         body: the tag's content, with its signature if it has one.
         refs: refs that may be created, and what they point at.
-        head: what HEAD points at, None when the object does not say.
+        head: what HEAD points at, None when no line says.
+        commit: what the tag itself is of, None unless that is a commit; where no line says, HEAD.
         tips: everything the object names, which is what reels lead to.
         time: when it was made, in seconds.
         previous: id (hexadecimal) of the object it supersedes; None when it names none.
@@ -58,6 +62,7 @@ class Reference(Struct, frozen=True):
     tips: frozenset[Oid]
     time: int
     previous: Oid | None
+    commit: Oid | None = None
 
     @property
     def id(self) -> bytes:
@@ -145,7 +150,8 @@ def parse_reference(body: bytes, separator: bytes = TAB) -> Reference:
     if header is None:
         raise BadReferenceError(f"reference object is no tag: it begins {body[:60]!r}")
     message = body[header.end() :].partition(_SIGNED)[0]
-    line = re.compile(rb"([0-9a-f]{40})" + re.escape(separator) + rb"([^\n]+)")
+    between = _BLANKS if separator == SPACE else re.escape(separator)
+    line = re.compile(rb"([0-9a-f]{40})" + between + rb"([^\n]+)")
     refs: Refs = {}
     seen: set[bytes] = set()
     head: Oid | None = None
@@ -169,8 +175,16 @@ def parse_reference(body: bytes, separator: bytes = TAB) -> Reference:
         check_no_directory_conflict(refs)
     except TrustError as error:
         raise BadReferenceError(f"reference object: {error}") from error
-    previous = Oid(header[1].decode()) if header[2] == b"tag" else None
-    return Reference(body, refs, head, frozenset(tips), int(header[4]), previous)
+    tagged, kind = Oid(header[1].decode()), header[2]
+    return Reference(
+        body,
+        refs,
+        head,
+        frozenset(tips),
+        int(header[4]),
+        previous=tagged if kind == b"tag" else None,
+        commit=tagged if kind == b"commit" else None,
+    )
 
 
 def _may_exist(name: bytes) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from gittorrent.gtp import bencode
 from gittorrent.gtp.errors import BadReferenceError, MetainfoError
 from gittorrent.gtp.metainfo import MetainfoSpec, parse_metainfo, write_metainfo
+from gittorrent.gtp.node.target import head_branch
 from gittorrent.gtp.profile import PERL_2008, RFC
 from gittorrent.gtp.reference import (
     SPACE,
@@ -46,6 +47,29 @@ def test_the_dialect_of_2008_sorts_lines_and_has_no_head() -> None:
     assert b"HEAD" not in written
     assert parse_reference(written, SPACE).refs == {MAIN: A, TAG: B}
     assert parse_reference(written).refs == {}
+
+
+def test_the_dialect_of_2008_takes_any_blanks_between_id_and_name() -> None:
+    found = parse_reference(
+        body(A.encode() + b"  refs/heads/main", B.encode() + b" \t refs/tags/v1"), SPACE
+    )
+    assert found.refs == {MAIN: A, TAG: B}
+    assert parse_reference(body(A.encode() + b" refs/heads/main")).refs == {}
+
+
+def test_the_tagged_commit_is_known_apart_from_head() -> None:
+    found = parse_reference(body(B.encode() + b" refs/heads/main"), SPACE)
+    assert (found.head, found.commit) == (None, A)
+    assert parse_reference(body(kind=b"tree")).commit is None
+    assert found.tips == {B}
+
+
+def test_head_is_the_branch_of_the_tagged_commit_where_no_line_says() -> None:
+    dev = b" refs/heads/dev"
+    found = parse_reference(body(A.encode() + dev, B.encode() + b" refs/heads/main"), SPACE)
+    assert head_branch(found) == b"refs/heads/dev"
+    found = parse_reference(body(B.encode() + dev, B.encode() + b" refs/heads/main"), SPACE)
+    assert head_branch(found) == b"refs/heads/main"
 
 
 def test_an_empty_repository_has_a_reference_too() -> None:
@@ -155,3 +179,9 @@ def test_malformed_metainfo_is_refused(top: dict[bytes, bencode.Encodable]) -> N
 def test_what_is_no_dictionary_is_refused(data: bytes) -> None:
     with pytest.raises(MetainfoError):
         parse_metainfo(data)
+
+
+def test_what_people_wrote_may_have_been_encoded_as_an_integer() -> None:
+    data = bencode.encode({b"comment": 7, b"created by": 2008, b"references": []})
+    found = parse_metainfo(data)
+    assert (found.comment, found.created_by) == ("7", "2008")

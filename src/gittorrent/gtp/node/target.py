@@ -196,9 +196,12 @@ def head_branch(reference: Reference) -> RefName | None:
     """Return the branch that HEAD most likely names: the usual ones first."""
     usual = (b"refs/heads/main", b"refs/heads/master")
     branches = sorted(n for n in reference.refs if n.startswith(b"refs/heads/"))
-    ordered = [*(n for n in usual if n in branches), *branches]
-    at_head = [n for n in ordered if reference.head in (None, reference.refs[RefName(n)])]
-    return RefName(at_head[0]) if at_head else None
+    ordered = [RefName(n) for n in [*(n for n in usual if n in branches), *branches]]
+    head = reference.head or reference.commit
+    at_head = [name for name in ordered if reference.refs[name] == head]
+    if not at_head and reference.head is None:
+        at_head = ordered  # the peer of 2008 tags its newest commit, which may be no branch's
+    return at_head[0] if at_head else None
 
 
 def prepare_directory(path: Path, *, bare: bool) -> Git:

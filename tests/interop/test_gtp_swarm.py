@@ -69,6 +69,62 @@ def test_odd_repositories_arrive_whole(
     gtp.run(scenario())
 
 
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "with a work tree"])
+@pytest.mark.parametrize("profile", [RFC, PERL_2008], ids=lambda p: p.name)
+def test_a_complete_clone_needs_nobody_and_can_be_given_on(
+    profile: Profile,
+    bare: bool,
+    signer: OpenPgpSigner,
+    copied: Callable[[str], Made],
+    tmp_path: Path,
+) -> None:
+    source = copied("tags").git_dir
+
+    async def scenario() -> None:
+        info = gtp.metainfo_for(source, profile, signer)
+        giver = await seed(info, source)
+        first = await leech(info, tmp_path / "clone", giver.address, bare=bare)
+        await finished(first)
+        await first.stop()
+        before = gitcmd.refs(tmp_path / "clone")
+        again = await leech(info, tmp_path / "clone", giver.address, bare=bare)
+        await finished(again)
+        assert again.swarm.received < 2000  # two handshakes and lists, no pack
+        await again.stop()
+        await giver.stop()
+        alone = await leech(info, tmp_path / "clone", bare=bare)
+        await finished(alone)
+        assert gitcmd.refs(tmp_path / "clone") == before
+        other = await leech(info, tmp_path / "other", alone.address)
+        await finished(other)
+        assert_same(tmp_path / "other", source)
+        await other.stop()
+        await alone.stop()
+
+    gtp.run(scenario())
+
+
+def test_refs_that_an_interruption_left_unset_are_set_without_a_download(
+    signer: OpenPgpSigner, copied: Callable[[str], Made], tmp_path: Path
+) -> None:
+    source, clone = copied("linear").git_dir, tmp_path / "clone.git"
+
+    async def scenario() -> None:
+        info = gtp.metainfo_for(source, RFC, signer)
+        giver = await seed(info, source)
+        first = await leech(info, clone, giver.address)
+        await finished(first)
+        await first.stop()
+        await giver.stop()
+        gitcmd.git(clone, "update-ref", "-d", "refs/heads/main")
+        again = await leech(info, clone)
+        await finished(again)
+        await again.stop()
+        assert_same(clone, source)
+
+    gtp.run(scenario())
+
+
 def test_an_empty_repository_is_a_clone_too(
     signer: OpenPgpSigner, copied: Callable[[str], Made], tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from gittorrent.gtp.reference import parse_reference, reference_id, verify_refer
 if TYPE_CHECKING:
     from gittorrent.gtp.metainfo import Metainfo
     from gittorrent.gtp.reference import Reference
+    from gittorrent.ids import Oid
 
 
 class ReferenceBook:
@@ -80,6 +81,18 @@ class ReferenceBook:
                 at += 1
             ordered.insert(at, reference)
         return ordered
+
+    def may_lack(self, reference: Reference) -> frozenset[Oid]:
+        """Return what a reference names and a node may lack that gives or has it.
+
+        The peer of 2008 sends what commits hold: no annotated tag, and no blob or tree that only a
+        ref names. Branches name commits.
+        """
+        if not self._metainfo.profile.blocks_are_commits:
+            return frozenset()
+        named = reference.refs.items()
+        branches = {oid for name, oid in named if name.startswith(b"refs/heads/")}
+        return reference.tips - branches - {reference.head}
 
     def _believe(self, reference: Reference) -> None:
         if self._metainfo.pubkey and not self._metainfo.profile.blocks_are_commits:

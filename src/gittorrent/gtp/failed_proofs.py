@@ -35,7 +35,7 @@ class FailedProofs(PathChoice):
 
     def _mend(self, now: float, missing: Sequence[Oid]) -> None:
         """Get what is missing, do without it, or find out who lied."""
-        if self.profile.blocks_are_commits:
+        if self.profile.blocks_are_commits:  # nothing can be requested by id
             if self._may_go_without(missing):
                 self._do_without(now, missing)
             else:
@@ -57,7 +57,7 @@ class FailedProofs(PathChoice):
         # What was left out once and is missed again is reached by something else.
         return (
             wanted is not None
-            and wanted.may_lack.issuperset(missing)
+            and self.book.may_lack(wanted).issuperset(missing)
             and not self._without.intersection(missing)
         )
 

@@ -70,16 +70,6 @@ class Reference(Struct, frozen=True):
         return reference_id(self.body)
 
     @property
-    def may_lack(self) -> frozenset[Oid]:
-        """What only refs other than branches name.
-
-        The peer of 2008 sends what commits hold: no annotated tag, and no blob or tree that only a
-        ref names.
-        """
-        branches = {oid for name, oid in self.refs.items() if name.startswith(b"refs/heads/")}
-        return self.tips - branches - {self.head}
-
-    @property
     def is_signed(self) -> bool:
         """Tell whether there is a signature to verify."""
         return _SIGNED in self.body

@@ -100,14 +100,11 @@ class Holding:
                 found = history.describe(self._staging, tips)
                 here = {oid for oid, info in zip(tips, found, strict=True) if info is not None}
                 absent = reference.tips - here
-                if not absent or (here and absent <= self._may_lack(reference)):
+                if not absent or (here and absent <= self._book.may_lack(reference)):
                     self._complete[reference.id] = reference
                     self._tips[reference.id] = frozenset(here)
                     self._ids.clear()
             return frozenset(self._complete)
-
-    def _may_lack(self, reference: Reference) -> frozenset[Oid]:
-        return reference.may_lack if self._profile.blocks_are_commits else frozenset()
 
     def references(self) -> list[Reference]:
         """Return the complete references, newest first."""

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 2.0
-"""How long to wait for a way to a newer reference, once an older one is complete."""
+"""How long to wait for a way to a newer reference, once an older one is complete; or for a newer
+one to be heard of, where a clone was complete before."""
 
 POLL_SECONDS = 0.1
 
@@ -117,9 +118,12 @@ class Clone:
         self._git = prepare_directory(path, bare=options.bare)
         load_references(self._git.directory, metainfo.repo_hash, self.book)
         self.target = Target(self._git, metainfo, self.book, mirror=options.bare)
+        complete = self.target.complete()
+        self._was_complete = complete is not None
         self.exchange = Exchange(
             metainfo.profile,
             self.book,
+            () if complete is None else (complete.id,),
             block_size=options.block_size,
             seed=random.getrandbits(32),
             stored=self.target.store.have,
@@ -127,7 +131,7 @@ class Clone:
         self.swarm = Swarm(
             metainfo=metainfo,
             exchange=self.exchange,
-            holding=None,
+            holding=None if complete is None else self._open_holding(),
             target=self.target,
             open_holding=self._open_holding,
             meet=lambda link, peers: node.meet(metainfo.repo_hash, peers, link.teller()),
@@ -159,7 +163,9 @@ class Clone:
             now = time.monotonic()
             if self.exchange.is_idle and self.exchange.have:
                 settled = settled or now
-                if self.exchange.has_newest or now - settled > SETTLE_SECONDS:
+                # What was here from the start says nothing of what peers have now.
+                fresh = self.exchange.has_newest and not self._was_complete
+                if fresh or now - settled > SETTLE_SECONDS:
                     break
             else:
                 settled = 0.0
@@ -193,8 +199,10 @@ class Clone:
             hint="what was received is kept; run the same command again when more peers are there",
         )
 
-    def _open_holding(self) -> Holding | None:
-        return Holding(self._path, self._metainfo.profile, self.book)
+    def _open_holding(self) -> Holding:
+        holding = Holding(self._path, self._metainfo.profile, self.book)
+        holding.refresh()
+        return holding
 
     def _remember(self, reference: bytes) -> None:
         found = self.book.get(reference)

@@ -145,6 +145,23 @@ class Target:
         self._update_refs(wanted, effect.without)
         return []
 
+    def complete(self) -> Reference | None:
+        """Return the newest believed reference that is complete here, with its refs set."""
+        for reference in self._book.newest_first():
+            absent = frozenset(self._assembler.missing(sorted(reference.tips)))
+            here = reference.tips - absent
+            if not here or not absent <= self._book.may_lack(reference):
+                continue
+            # Refs are set after the proof. That tips are here is none: moving packs in may have
+            # been interrupted.
+            has_names = any(True for _ in self._names(reference))
+            if has_names and not self._changes(reference, absent):
+                return reference
+            if not self._assembler.lacking(here, ()):
+                self._update_refs(reference, absent)
+                return reference
+        return None
+
     def left_out(self, reference: Reference) -> list[RefName]:
         """Return the refs of a reference that are not here, since nobody sent what they name."""
         names = sorted(reference.refs)
@@ -164,6 +181,15 @@ class Target:
 
     def _update_refs(self, wanted: Reference, without: frozenset[Oid]) -> None:
         """Make refs what the reference says; the only moment at which they change."""
+        git_refs.apply_changes(self.git, self._changes(wanted, without), SHA1)
+        branch = head_branch(wanted)
+        if self._mirror and branch is not None:
+            git_refs.set_head(self.git, branch)
+
+    def _changes(
+        self, wanted: Reference, without: frozenset[Oid]
+    ) -> list[tuple[RefName, Oid | None, Oid | None]]:
+        """Return what differs between the refs here and those of a reference."""
         new = {name: oid for name, oid in self._names(wanted) if oid not in without}
         if self._mirror:
             old = git_refs.read_refs(self.git, *sorted({_kind(name) for name in new}))
@@ -173,11 +199,7 @@ class Target:
                 {n: o for n, o in git_refs.read_refs(self.git, "refs/tags").items() if n in new}
             )
         names = sorted(new.keys() | old.keys())
-        changes = [(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)]
-        git_refs.apply_changes(self.git, changes, SHA1)
-        branch = head_branch(wanted)
-        if self._mirror and branch is not None:
-            git_refs.set_head(self.git, branch)
+        return [(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)]
 
     def _names(self, wanted: Reference) -> Iterator[tuple[RefName, Oid]]:
         for name, oid in wanted.refs.items():

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -129,6 +130,43 @@ def test_the_dialect_of_2008_and_new_references(
         command(home, "gtp", "clone", new, tmp_path / "b.git", "--bare", "--peer", peer)
     assert gitcmd.refs(tmp_path / "a.git")[b"refs/heads/main"] == parent
     assert gitcmd.refs(tmp_path / "b.git")[b"refs/heads/main"] == child
+
+
+def test_the_only_swarm_that_the_program_of_2008_knows(
+    copied: Callable[[str], Made], tmp_path: Path
+) -> None:
+    """Nobody signs in it and nothing is listed, so both ends need the user's word."""
+    source, home, file = copied("tags").git_dir, tmp_path / "home", tmp_path / "a.gittorrent"
+    file.write_bytes(b"d10:referenceslee")
+    clone, other, allow = tmp_path / "clone.git", tmp_path / "other", "--allow-unverified"
+    serve = ("gtp", "serve", file, source, "--listen", "127.0.0.1:0")
+    assert "make one with --sign" in command(home, *serve, allow, status=2)
+    with running(home, *serve, "--sign", allow) as node:
+        peer = f"127.0.0.1:{node['port']}"
+        command(home, "gtp", "clone", file, clone, "--bare", "--peer", peer, allow)
+    assert gitcmd.refs(clone) == gitcmd.refs(source)
+    serve = ("gtp", "serve", file, clone, "--listen", "127.0.0.1:0")
+    assert "pass --allow-unverified" in command(home, *serve, status=6)
+    with running(home, *serve, allow) as node:
+        peer = f"127.0.0.1:{node['port']}"
+        command(home, "gtp", "clone", file, other, "--peer", peer, allow)
+    assert gitcmd.text(other, "status", "--porcelain") == ""
+
+
+def test_what_could_not_be_served_leaves_no_reference_behind(
+    copied: Callable[[str], Made], tmp_path: Path
+) -> None:
+    source, home, file = copied("one").git_dir, tmp_path / "home", tmp_path / "a.gittorrent"
+    file.write_bytes(b"d10:referenceslee")
+    serve = ("gtp", "serve", file, source, "--sign")
+    said = command(home, *serve, "--listen", "127.0.0.1:0", status=5)
+    assert "signed by nobody" in said
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        command(home, *serve, "--allow-unverified", "--listen", place, status=7)
+    create = ("gtp", "metainfo", "create", source, file / "below", "--profile", "perl-2008")
+    assert "cannot write" in command(home, *create, status=2)
+    assert not (source / "gittorrent").exists()
 
 
 def test_mistakes_end_with_their_exit_codes(

@@ -26,7 +26,7 @@ from gittorrent.gtp.messages import (
     ScanEntry,
 )
 from gittorrent.gtp.metainfo import Metainfo
-from gittorrent.gtp.node.authoring import ReferenceAuthor, make_reference, update_reference
+from gittorrent.gtp.node.authoring import ReferenceAuthor, make_reference
 from gittorrent.gtp.node.daemon import GtpNode
 from gittorrent.gtp.node.holding import Holding
 from gittorrent.gtp.node.swarm import Swarm
@@ -293,7 +293,7 @@ def test_another_path_is_taken_and_spliced_when_a_peer_vanishes(
             parent = gitcmd.text(source, "rev-parse", "refs/heads/main")
             words = ("commit-tree", "-p", parent, "-m", str(number), f"{parent}^{{tree}}")
             gitcmd.git(source, "update-ref", "refs/heads/main", gitcmd.text(source, *words))
-        update_reference(source, info, ReferenceAuthor(gtp.PERSON, gtp.TIME + 60, signer))
+        gtp.list_again(source, info, signer, gtp.TIME + 60)
         direct = await lie(OnlyDirect, info, source)
         steps = await lie(OnlySteps, info, source)
         reel_fetcher = await leech(info, target, direct.address, block_size=4096)

@@ -11,7 +11,6 @@ import pytest
 
 from gittorrent.gtp.messages import BEGINNING, PeerAddress
 from gittorrent.gtp.node.addresses import Teller
-from gittorrent.gtp.node.authoring import ReferenceAuthor, update_reference
 from gittorrent.gtp.node.tracker_server import TrackerServer
 from gittorrent.gtp.node.tracker_store import TrackerStore
 from gittorrent.gtp.profile import Profile
@@ -238,11 +237,8 @@ def test_a_newer_reference_leads_over_two_reels(
             source, "commit-tree", "-p", "refs/heads/main", "-m", "x", "refs/heads/main^{tree}"
         )
         gitcmd.git(source, "update-ref", "refs/heads/new", tip)
-        assert update_reference(source, info, ReferenceAuthor(gtp.PERSON, gtp.TIME + 60, signer))
-        assert (
-            update_reference(source, info, ReferenceAuthor(gtp.PERSON, gtp.TIME + 90, signer))
-            is None
-        )
+        assert gtp.list_again(source, info, signer, gtp.TIME + 60)
+        assert gtp.list_again(source, info, signer, gtp.TIME + 90) is None
         giver = await seed(info, source)
         holding = giver.swarm.holding
         assert holding is not None
@@ -332,7 +328,7 @@ def test_a_clone_that_goes_on_giving_follows_new_references(
         tip = gitcmd.text(source, "commit-tree", "-p", main, "-m", "new", f"{main}^{{tree}}")
         gitcmd.git(source, "update-ref", "refs/heads/main", tip)
         gitcmd.git(source, "update-ref", "-d", "refs/tags/v0")
-        assert update_reference(source, info, ReferenceAuthor(gtp.PERSON, gtp.TIME + 60, signer))
+        assert gtp.list_again(source, info, signer, gtp.TIME + 60)
         again = await seed(info, source)
         reel_fetcher.node.meet(
             info.repo_hash, (peer_address(again),), Teller("test", AddressClass.LOOPBACK)

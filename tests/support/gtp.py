@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from gittorrent.gtp.metainfo import Metainfo, MetainfoSpec, parse_metainfo, write_metainfo
-from gittorrent.gtp.node.authoring import ReferenceAuthor, make_metainfo
+from gittorrent.gtp.node.authoring import (
+    ReferenceAuthor,
+    changed_reference,
+    make_metainfo,
+    remember_references,
+)
 from gittorrent.gtp.node.daemon import GtpNode
 from gittorrent.gtp.node.session import Clone, CloneOptions, open_seed
 from gittorrent.gtp.node.swarm import Swarm
@@ -62,7 +67,17 @@ def metainfo_for(
 ) -> Metainfo:
     """Make the metainfo of a repository."""
     author = ReferenceAuthor(PERSON, time, signer if profile is RFC else None)
-    return parse_metainfo(make_metainfo(path, author, profile, trackers=trackers))
+    metainfo = parse_metainfo(make_metainfo(path, author, profile, trackers=trackers))
+    remember_references(path, metainfo, *metainfo.references)
+    return metainfo
+
+
+def list_again(path: Path, metainfo: Metainfo, signer: OpenPgpSigner, time: int) -> bytes | None:
+    """Make a repository remember a reference object for refs that changed; returns its body."""
+    body = changed_reference(path, metainfo, ReferenceAuthor(PERSON, time, signer))
+    if body is not None:
+        remember_references(path, metainfo, body)
+    return body
 
 
 def without_references(metainfo: Metainfo) -> Metainfo:
@@ -91,10 +106,10 @@ class Running:
             self.swarm.holding.close()
 
 
-async def seed(metainfo: Metainfo, path: Path) -> Running:
+async def seed(metainfo: Metainfo, path: Path, *, allow_unverified: bool = False) -> Running:
     """Start a node that gives a repository."""
     node = GtpNode(("127.0.0.1", 0))
-    swarm = open_seed(node, metainfo, path)
+    swarm = open_seed(node, metainfo, path, allow_unverified=allow_unverified)
     node.add(swarm)
     await node.start()
     return Running(node, swarm)

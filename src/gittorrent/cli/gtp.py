@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import Struct
 
-from gittorrent.cli.gtp_metainfo import author_of, file_argument, metainfo, read_metainfo
+from gittorrent.cli.gtp_metainfo import (
+    author_of,
+    file_argument,
+    metainfo,
+    read_metainfo,
+    write_file,
+)
 from gittorrent.cli.limits import size_of
 from gittorrent.cli.output import json_option, quiet_option, with_progress
-from gittorrent.durable import write_atomically
 from gittorrent.errors import UnverifiedError, UsageError
 from gittorrent.interruptions import run, until_interrupted
 from gittorrent.printable import decoded, printable
@@ -46,6 +52,9 @@ listen_option = click.option(
 limit_option = click.option(
     "--up-limit", metavar="RATE", help="Send at most so many bytes a second: 500K, 2M."
 )
+allow_option = click.option(
+    "--allow-unverified", is_flag=True, help="Believe unsigned reference objects."
+)
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Log each connection.")
 
 
@@ -70,6 +79,7 @@ gtp.add_command(metainfo)
 @click.argument("repo", type=click.Path(path_type=Path, exists=True))
 @click.option("--sign", is_flag=True, help="List refs that changed in a new reference object.")
 @click.option("--key", help="OpenPGP key for --sign; default as git does.")
+@allow_option
 @wanted_profile_option
 @listen_option
 @peer_option
@@ -82,6 +92,7 @@ def serve(
     sign: bool,
     profile: str | None,
     key: str | None,
+    allow_unverified: bool,
     listen: str,
     peers: tuple[str, ...],
     up_limit: str | None,
@@ -100,29 +111,44 @@ def serve(
     """
     _log_to_stderr(verbose)
     info = read_metainfo(file, profile)
+    body: bytes | None = None
     if sign:
-        from gittorrent.gtp.node.authoring import update_reference
+        from gittorrent.gtp.node.authoring import changed_reference
 
-        update_reference(repo, info, author_of(repo, key, signs=bool(info.pubkey)))
-    run(_serve(info, repo, _place(listen), peers, up_limit, as_json=as_json))
+        unsigned = info.profile.blocks_are_commits
+        body = changed_reference(repo, info, author_of(repo, key, signs=not unsigned))
+    options = _SeedOptions(allow_unverified, body, tuple(map(_place, peers)))
+    run(_serve(_node(_place(listen), up_limit), info, repo, options, as_json=as_json))
+
+
+class _SeedOptions(Struct, frozen=True):
+    """How to give a repository.
+
+    Args:
+        allow_unverified: whether unsigned references that it remembers are believed.
+        body: a new reference object, which it is to remember.
+        peers: to begin with.
+    """
+
+    allow_unverified: bool
+    body: bytes | None
+    peers: tuple[tuple[str, int], ...]
 
 
 async def _serve(
-    info: Metainfo,
-    repo: Path,
-    listen: tuple[str, int],
-    peers: tuple[str, ...],
-    up_limit: str | None,
-    *,
-    as_json: bool,
+    node: GtpNode, info: Metainfo, repo: Path, options: _SeedOptions, *, as_json: bool
 ) -> None:
+    from gittorrent.gtp.node.authoring import remember_references
     from gittorrent.gtp.node.session import open_seed
 
-    node = _node(listen, up_limit)
-    swarm = open_seed(node, info, repo)
-    node.add(swarm, tuple(map(_place, peers)))
+    swarm = open_seed(
+        node, info, repo, allow_unverified=options.allow_unverified, body=options.body
+    )
+    node.add(swarm, options.peers)
     try:
         await node.start()
+        if options.body is not None:  # remembered last: what failed leaves nothing behind
+            remember_references(repo, info, options.body)
         _say_listening(node, info, as_json=as_json)
         await until_interrupted()
     finally:
@@ -142,7 +168,7 @@ async def _serve(
     callback=size_of,
     help="Such as 64K, 1M; default by size.",
 )
-@click.option("--allow-unverified", is_flag=True, help="Believe unsigned reference objects.")
+@allow_option
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds without progress.")
 @click.option("--listen", default=None, metavar="HOST:PORT", help="Let peers reach us too.")
 @wanted_profile_option
@@ -272,7 +298,7 @@ def tracker(
 
         if len(infos) != 1 or not peers:
             raise UsageError("--static needs one metainfo file and at least one --peer")
-        write_atomically(static, static_answer(infos[0], [_place(peer) for peer in peers]))
+        write_file(static, static_answer(infos[0], [_place(peer) for peer in peers]))
         click.echo(f"wrote {static}: serve it with any web server")
         return
     if not places:

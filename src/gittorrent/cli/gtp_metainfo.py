@@ -56,7 +56,7 @@ def create(
       gittorrent gtp metainfo create . project.gittorrent --tracker http://tracker.example.org:8418/
     """
     from gittorrent.gtp.metainfo import parse_metainfo
-    from gittorrent.gtp.node.authoring import make_metainfo
+    from gittorrent.gtp.node.authoring import make_metainfo, remember_references
     from gittorrent.gtp.profile import PROFILES
 
     author = author_of(repo, key, signs=profile == "rfc")
@@ -68,8 +68,10 @@ def create(
         description=description,
         comment=comment,
     )
-    write_atomically(file, data)
-    click.echo(f"{file}: repo hash {parse_metainfo(data).repo_hash.hex()}")
+    write_file(file, data)
+    info = parse_metainfo(data)
+    remember_references(repo, info, *info.references)
+    click.echo(f"{file}: repo hash {info.repo_hash.hex()}")
 
 
 @metainfo.command("show")
@@ -146,6 +148,18 @@ def read_metainfo(file: Path, profile: str | None = None) -> Metainfo:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
     except GitTorrentError as error:
         raise UsageError(f"{file}: {error}", hint=error.hint) from error
+
+
+def write_file(file: Path, data: bytes) -> None:
+    """Write a file that the user named.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        write_atomically(file, data)
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error
 
 
 def author_of(repo: Path, key: str | None, *, signs: bool) -> ReferenceAuthor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gittorrent.gtp.errors import BadReferenceError
+from gittorrent.gtp.errors import BadReferenceError, UnsignedReferenceError
 from gittorrent.gtp.limits import MAX_REFERENCES
 from gittorrent.gtp.reference import parse_reference, reference_id, verify_reference
 
@@ -59,7 +59,8 @@ class ReferenceBook:
             Whether it is new here.
 
         Raises:
-            BadReferenceError: another id, no such object, or not to be believed.
+            UnsignedReferenceError: it is nobody's word, where references are unsigned.
+            BadReferenceError: another id, no such object, or falsely signed.
         """
         if claimed in self._known:
             return False
@@ -82,6 +83,10 @@ class ReferenceBook:
             ordered.insert(at, reference)
         return ordered
 
+    def require_signatures(self) -> None:
+        """Believe from now on only what is signed or listed; what is known stays."""
+        self._allow_unverified = False
+
     def may_lack(self, reference: Reference) -> frozenset[Oid]:
         """Return what a reference names and a node may lack that gives or has it.
 
@@ -98,7 +103,7 @@ class ReferenceBook:
         if self._metainfo.pubkey and not self._metainfo.profile.blocks_are_commits:
             verify_reference(reference, self._metainfo.pubkey)
         elif reference.id not in self._listed and not self._allow_unverified:
-            raise BadReferenceError(
+            raise UnsignedReferenceError(
                 f"reference object {reference.id.hex()} is signed by nobody",
                 hint="ask for a metainfo file that lists it, or allow unverified references",
             )

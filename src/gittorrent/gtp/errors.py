@@ -37,5 +37,9 @@ class BadReferenceError(TrustError):
     """A reference object that is malformed, or whose signature does not hold."""
 
 
+class UnsignedReferenceError(BadReferenceError):
+    """A reference object that may be right, where nobody signs and nobody lists it."""
+
+
 class ForbiddenMessageError(GitTorrentError):
     """We were about to send what the other end's dialect cannot bear; a defect of ours."""

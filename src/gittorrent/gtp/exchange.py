@@ -33,7 +33,7 @@ from gittorrent.gtp.effects import (
     StoreBlock,
     StoreObjects,
 )
-from gittorrent.gtp.errors import BadReferenceError
+from gittorrent.gtp.errors import BadReferenceError, UnsignedReferenceError
 from gittorrent.gtp.exchange_state import Phase
 from gittorrent.gtp.failed_proofs import FailedProofs
 from gittorrent.gtp.messages import (
@@ -231,6 +231,8 @@ class Exchange(FailedProofs):
             try:
                 if self.book.add(entry.reference, entry.body):
                     self._effects.append(ReferenceVerified(entry.reference))
+            except UnsignedReferenceError:
+                continue  # no lie: peers of 2008 cannot know what is listed here
             except BadReferenceError as error:
                 self._drop(peer, str(error))
                 return

@@ -17,7 +17,7 @@ from gittorrent.gtp.effects import (
     Splice,
     StoreBlock,
 )
-from gittorrent.gtp.errors import BadReferenceError, MessageError
+from gittorrent.gtp.errors import BadReferenceError, MessageError, UnsignedReferenceError
 from gittorrent.gtp.exchange import Exchange
 from gittorrent.gtp.exchange_state import STATUS_SECONDS, Phase
 from gittorrent.gtp.limits import MAX_BLOCKS, PIPELINE, REQUEST_SECONDS
@@ -427,3 +427,24 @@ def test_unsigned_references_need_the_users_word() -> None:
     assert ReferenceBook(info, allow_unverified=True).add(END, BODY)
     listed = parse_metainfo(write_metainfo(MetainfoSpec(b"", (BODY,), profile=PERL_2008)))
     assert END in ReferenceBook(listed)
+
+
+def test_an_unsigned_reference_that_is_not_listed_is_no_lie() -> None:
+    """A peer of 2008 tells of what it has, and cannot know what is listed here."""
+    listed = BODY.replace(b"\n\n", b"\n\nanother\n")
+    info = parse_metainfo(write_metainfo(MetainfoSpec(b"", (listed,), profile=PERL_2008)))
+    x = Exchange(PERL_2008, ReferenceBook(info))
+    x.joined(0, 1)
+    effects = x.heard(0, 1, References((ReferenceEntry(END, BODY),)))
+    assert not any(isinstance(effect, Drop) for effect in effects)
+    assert END not in x.book
+
+
+def test_who_gives_believes_unsigned_references_of_its_own_only() -> None:
+    book = ReferenceBook(parse_metainfo(b"d10:referenceslee"), allow_unverified=True)
+    book.add(END, BODY)
+    book.require_signatures()
+    other = BODY.replace(b"\n\n", b"\n\nanother\n")
+    with pytest.raises(UnsignedReferenceError):
+        book.add(reference_id(other), other)
+    assert END in book

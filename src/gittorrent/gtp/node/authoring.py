@@ -101,7 +101,7 @@ def make_metainfo(
     description: str = "",
     comment: str = "",
 ) -> bytes:
-    """Return a metainfo file for a repository, and remember its reference object there."""
+    """Return a metainfo file for a repository, which lists a reference object of it as it is."""
     certificate = b"" if author.signer is None else author.signer.certificate or b""
     body = make_reference(path, author, None, profile)
     spec = MetainfoSpec(
@@ -115,16 +115,23 @@ def make_metainfo(
         profile=profile,
     )
     data = write_metainfo(spec)
-    metainfo = parse_metainfo(data)
-    ReferenceBook(metainfo)
-    save_reference(find_repository(path).git_dir, metainfo.repo_hash, body)
+    ReferenceBook(parse_metainfo(data))
     return data
 
 
-def update_reference(path: Path, metainfo: Metainfo, author: ReferenceAuthor) -> bytes | None:
-    """Make a reference object for refs that changed; returns its body, None when nothing did."""
+def remember_references(path: Path, metainfo: Metainfo, *bodies: bytes) -> None:
+    """Keep reference objects in the repository that they list, to be given by it."""
+    for body in bodies:
+        save_reference(find_repository(path).git_dir, metainfo.repo_hash, body)
+
+
+def changed_reference(path: Path, metainfo: Metainfo, author: ReferenceAuthor) -> bytes | None:
+    """Return a reference object for refs that changed, None when nothing did.
+
+    It is not remembered yet: `remember_references`.
+    """
     git, refs, head = published_refs(path)
-    book = ReferenceBook(metainfo, allow_unverified=not metainfo.pubkey)
+    book = ReferenceBook(metainfo, allow_unverified=metainfo.profile.blocks_are_commits)
     load_references(git.directory, metainfo.repo_hash, book)
     newest = book.newest_first()
     if newest and newest[0].refs == refs and newest[0].head in (None, head):
@@ -133,5 +140,4 @@ def update_reference(path: Path, metainfo: Metainfo, author: ReferenceAuthor) ->
     previous = Oid(newest[0].id.hex()) if newest and not profile.blocks_are_commits else None
     body = make_reference(path, author, previous, profile)
     book.add(parse_reference(body, profile.separator).id, body)
-    save_reference(git.directory, metainfo.repo_hash, body)
     return body

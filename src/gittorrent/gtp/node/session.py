@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.errors import GitTorrentError, UnreachableError, UnverifiedError, UsageError
 from gittorrent.git.repository import find_repository
 from gittorrent.gtp.believed import ReferenceBook
 from gittorrent.gtp.exchange import Exchange
@@ -27,6 +27,7 @@ from gittorrent.gtp.node.target import (
     prepare_directory,
     save_reference,
 )
+from gittorrent.gtp.reference import reference_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,23 +47,41 @@ one to be heard of, where a clone was complete before."""
 POLL_SECONDS = 0.1
 
 
-def open_seed(node: GtpNode, metainfo: Metainfo, path: Path) -> Swarm:
+def open_seed(
+    node: GtpNode,
+    metainfo: Metainfo,
+    path: Path,
+    *,
+    allow_unverified: bool = False,
+    body: bytes | None = None,
+) -> Swarm:
     """Return a swarm in which this node gives the repository at ``path``.
 
+    Args:
+        node: takes part in the swarm.
+        metainfo: of the swarm.
+        path: the repository.
+        allow_unverified: whether unsigned references that it remembers are believed; those that
+            peers tell of never are.
+        body: a reference object to give besides those it remembers.
+
     Raises:
-        UsageError: it cannot be served, or lacks what every reference names.
+        BadReferenceError: ``body`` is not to be believed.
+        UnverifiedError: it remembers references, none of which is to be believed.
+        UsageError: it cannot be served.
+        UnreachableError: it lacks what every reference names.
     """
-    book = ReferenceBook(metainfo)
+    book = ReferenceBook(metainfo, allow_unverified=allow_unverified)
     git_dir = find_repository(path).git_dir
-    load_references(git_dir, metainfo.repo_hash, book)
+    refused = load_references(git_dir, metainfo.repo_hash, book)
+    if body is not None:
+        book.add(reference_id(body), body)
+    book.require_signatures()
     holding = Holding(path, metainfo.profile, book)
     have = holding.refresh()
     if not have:
         holding.close()
-        raise UnreachableError(
-            f"{path} lacks what the references of this metainfo file name",
-            hint="name the repository it was made from, or update it",
-        )
+        raise _nothing_to_give(path, book, refused)
     exchange = _GivingExchange(metainfo.profile, book, have)
     return Swarm(
         metainfo=metainfo,
@@ -72,6 +91,23 @@ def open_seed(node: GtpNode, metainfo: Metainfo, path: Path) -> Swarm:
         open_holding=lambda: holding,
         meet=lambda link, peers: node.meet(metainfo.repo_hash, peers, link.teller()),
         remember=lambda _reference: None,
+    )
+
+
+def _nothing_to_give(path: Path, book: ReferenceBook, refused: int) -> GitTorrentError:
+    if len(book):
+        return UnreachableError(
+            f"{path} lacks what the references of this metainfo file name",
+            hint="name the repository it was made from, or update it",
+        )
+    if refused:
+        return UnverifiedError(
+            f"{path} remembers {refused} reference objects of this swarm, which nobody signed",
+            hint="pass --allow-unverified to give what they name",
+        )
+    return UsageError(
+        f"neither the metainfo file nor {path} has a reference object that lists refs",
+        hint="make one with --sign",
     )
 
 

@@ -52,14 +52,21 @@ def save_reference(git_dir: Path, repo_hash: bytes, body: bytes) -> None:
         write_atomically(path, body)
 
 
-def load_references(git_dir: Path, repo_hash: bytes, book: ReferenceBook) -> None:
-    """Put the reference objects remembered in a repository into ``book``."""
+def load_references(git_dir: Path, repo_hash: bytes, book: ReferenceBook) -> int:
+    """Put the reference objects remembered in a repository into ``book``.
+
+    Returns:
+        how many are not believed.
+    """
+    refused = 0
     folder = own_folder(git_dir, repo_hash) / "references"
     for path in sorted(folder.glob("?" * 40)) if folder.is_dir() else []:
         try:
             book.add(bytes.fromhex(path.name), path.read_bytes())
         except (BadReferenceError, ValueError) as error:
             _log.warning("%s is not believed: %s", path, error)
+            refused += 1
+    return refused
 
 
 class Target:

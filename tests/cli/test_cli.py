@@ -109,6 +109,7 @@ def test_json_of_every_command_that_reports(owner: Person, origin: Path) -> None
     (row,) = status["repositories"]
     assert (row["name"], row["repository_id"], row["latest"]) == ("project", repository, push)
     assert (row["role"], row["pushes"], row["reels"]) == ("origin", 2, 1)
+    assert row["check"] is None, "an origin follows nobody"
 
     log = json.loads(owner.gittorrent("log", origin, "--json").ok().out)
     assert [entry["kind"] for entry in log] == ["references", "policy"]

@@ -101,7 +101,7 @@ async def _mirror(
     while True:
         reporter.begin_round()
         try:
-            done = await mirroring.update(name)
+            done = await mirroring.check(name)
         except GitTorrentError as error:
             server_timeouts = isinstance(error, UnreachableError) and mirroring.is_carried
             if once or (first and not server_timeouts):

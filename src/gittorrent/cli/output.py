@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+from msgspec import Struct, to_builtins
 
 from gittorrent.printable import printable
 
@@ -25,7 +26,7 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON: exact, and in ASCII, so that no terminal obeys any of it."""
-    click.echo(json.dumps(value, indent=2))
+    click.echo(json.dumps(to_builtins(value), indent=2))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -39,13 +40,22 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def count(number: int, noun: str) -> str:
     """Return a number with its noun, such as ``1 ref`` or ``2 refs``."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("try") else f"{noun}s"
+    plural = f"{noun}{'es' if noun.endswith('sh') else 's'}"
+    if noun.endswith("try"):
+        plural = f"{noun[:-1]}ies"
     return f"{number} {noun if number == 1 else plural}"
 
 
-def list_unpublished(refs: Iterable[Unpublished]) -> list[dict[str, str]]:
+class UnpublishedRef(Struct, frozen=True):
+    """A ref that is not published, as --json shows it."""
+
+    ref: str
+    change: str
+
+
+def list_unpublished(refs: Iterable[Unpublished]) -> list[UnpublishedRef]:
     """Return refs that are not published, as --json shows them."""
-    return [{"ref": ref.shown, "change": ref.change} for ref in refs]
+    return [UnpublishedRef(ref.shown, ref.change) for ref in refs]
 
 
 def list_changes(changes: Iterable[RefChange]) -> list[dict[str, str | None]]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import to_builtins
 
-from gittorrent.cli.output import count, json_option, list_unpublished, print_json, print_table
-from gittorrent.repository.carried import Carried, object_format_of
-from gittorrent.repository.unpublished import describe_unpublished, unpublished_refs
+from gittorrent.cli.output import count, json_option, print_json, print_table
+from gittorrent.cli.repository_status import RepositoryStatus, describe_check, look_at
 from gittorrent.sizes import show_bytes
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.store.snapshot import read_snapshots
 from gittorrent.terminal import show_duration
@@ -37,7 +36,7 @@ def status(watch: bool, as_json: bool) -> None:
     while True:
         found = _gather(home)
         if as_json and watch:
-            click.echo(json.dumps(found))
+            click.echo(json.dumps(to_builtins(found)))
         elif as_json:
             print_json(found)
         else:
@@ -52,7 +51,7 @@ def status(watch: bool, as_json: bool) -> None:
 def _gather(home: Home) -> dict[str, Any]:
     database = Database(home.database)
     try:
-        rows = [_look(row, database) for row in database.carried()]
+        rows = [look_at(row, database) for row in database.carried()]
     finally:
         database.close()
     processes = read_snapshots(home.run)
@@ -61,14 +60,16 @@ def _gather(home: Home) -> dict[str, Any]:
 
 def _show(found: dict[str, Any]) -> None:
     click.echo(f"home  {found['home']}")
-    rows = found["repositories"]
+    rows: list[RepositoryStatus] = found["repositories"]
     if rows:
         names = ("name", "role", "pushes", "reels", "mirrors", "path")
         head = tuple(name.upper() for name in names)
-        print_table(head, [tuple(str(row[k]) for k in names) for row in rows])
+        print_table(head, [tuple(str(getattr(row, name)) for name in names) for row in rows])
         for row in rows:
-            if row["not_published"]:
-                click.echo(f"{row['name']}: {row['not_published']}")
+            if row.not_published:
+                click.echo(f"{row.name}: {row.not_published}")
+            if row.check is not None:
+                click.echo(f"{row.name}: {describe_check(row.check, time.time())}")
     else:
         click.echo("no repositories yet: publish or mirror one")
     for process in found["processes"]:
@@ -182,32 +183,3 @@ def _peer_state(mirror: dict[str, Any], given: dict[str, Any] | None) -> str:
     if mirror["fault"]:
         return f"out: {mirror['fault']}"
     return "takes part; waits for its turn" if given and given["choked"] else "takes part"
-
-
-def _look(row: CarriedRow, database: Database) -> dict[str, object]:
-    found: dict[str, object] = {
-        "name": row.name,
-        "repository_id": row.repository_id,
-        "role": row.role,
-        "path": row.path,
-        "source": row.source,
-        "pushes": 0,
-        "reels": 0,
-        "latest": None,
-        "unpublished": [],
-        "not_published": "",
-        "mirrors": len(database.mirrors(row.repository_id, int(time.time()))),
-    }
-    path = Path(row.path)
-    if not path.is_dir():
-        found["role"] = f"{row.role} (missing)"
-        return found
-    carried = Carried(path, object_format_of(path), row.repository_id)
-    ids = carried.log_store.ids()
-    found["pushes"] = len(ids)
-    found["latest"] = ids[-1] if ids else None
-    found["reels"] = sum(1 for reel in carried.reels.all() if reel.is_available)
-    differing = unpublished_refs(carried)
-    found["unpublished"] = list_unpublished(differing)
-    found["not_published"] = describe_unpublished(differing)
-    return found

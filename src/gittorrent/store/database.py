@@ -63,6 +63,24 @@ class MirrorRow(Struct, frozen=True):
     renewals: int
 
 
+class CheckRow(Struct, frozen=True):
+    """What looking for news of a mirrored repository came to.
+
+    Args:
+        succeeded: when it last was brought up to date, in seconds since 1970; 0 for never.
+        source: URL of the mirror that the last success came from.
+        failed: when it last failed; 0 for never.
+        error: why it last failed.
+        failures: how often it failed since the last success.
+    """
+
+    succeeded: int = 0
+    source: str = ""
+    failed: int = 0
+    error: str = ""
+    failures: int = 0
+
+
 class RememberedMirror(Struct, frozen=True):
     """A mirror of a repository that may be turned to when the one named is gone.
 
@@ -298,6 +316,34 @@ class Database:
                 " WHERE excluded.length >= heads.length",
                 (repository, head, length, now),
             )
+
+    def check_succeeded(self, repository: RepositoryId, source: str, now: int) -> None:
+        """Record that a mirrored repository is as new as ``source``, which it came from."""
+        with self._writing():
+            self._db.execute(
+                "INSERT INTO checks (repository_id, succeeded, source) VALUES (?, ?, ?)"
+                " ON CONFLICT (repository_id) DO UPDATE"
+                " SET succeeded = excluded.succeeded, source = excluded.source, failures = 0",
+                (repository, now, source),
+            )
+
+    def check_failed(self, repository: RepositoryId, error: str, now: int) -> None:
+        """Record why looking for news of a mirrored repository failed."""
+        with self._writing():
+            self._db.execute(
+                "INSERT INTO checks (repository_id, failed, error, failures) VALUES (?, ?, ?, 1)"
+                " ON CONFLICT (repository_id) DO UPDATE SET failed = excluded.failed,"
+                " error = excluded.error, failures = checks.failures + 1",
+                (repository, now, error),
+            )
+
+    def check(self, repository: RepositoryId) -> CheckRow:
+        """Return what looking for news of a mirrored repository came to."""
+        rows = self._read(
+            "SELECT succeeded, source, failed, error, failures FROM checks WHERE repository_id = ?",
+            repository,
+        )
+        return CheckRow(*rows[0]) if rows else CheckRow()
 
     def distrust(self, repository: RepositoryId, key: str, reason: str, now: int) -> None:
         """Believe no manifest of ``key`` any more for a repository."""

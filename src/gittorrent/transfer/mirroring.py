@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.durable import locked_patiently, sync_directory
-from gittorrent.errors import LocalError
+from gittorrent.errors import GitTorrentError, LocalError, local_error
 from gittorrent.git.repository import create_bare
 from gittorrent.git.runner import Git
 from gittorrent.repository.carried import (
@@ -51,6 +51,7 @@ class Mirrored(Struct, frozen=True):
         name: it is served at ``/<name>.git``.
         path: of the mirror.
         push_id: the log's head.
+        source: URL of the mirror it came from.
         changed: whether anything was new.
     """
 
@@ -58,6 +59,7 @@ class Mirrored(Struct, frozen=True):
     name: str
     path: Path
     push_id: PushId
+    source: str
     changed: bool
 
 
@@ -99,9 +101,44 @@ class Mirroring:
     @property
     def is_carried(self) -> bool:
         """Tell whether the repository is mirrored here already, as far as its id is known."""
-        known = self._location.expected or self._database.known_url(self._location.url)
+        known = self._known_repository()
         rows = self._database.carried()
         return any(row.role == MIRROR and row.repository_id == known for row in rows)
+
+    async def check(self, name: str | None = None) -> Mirrored:
+        """Do what `update` does, and record for ``gittorrent status`` what it came to.
+
+        A failure is recorded where it is known which repository it is about.
+
+        Args:
+            name: to carry it under; the policy's by default.
+
+        Raises:
+            GitTorrentError: the reasons acquiring has.
+        """
+        try:
+            done = await self.update(name)
+        except GitTorrentError as error:
+            self._note_failure(error)
+            raise
+        except OSError as error:
+            trouble = local_error(error)
+            if trouble is None:
+                raise
+            self._note_failure(trouble)
+            raise trouble from error
+        now = int(self._context.clock())
+        self._database.check_succeeded(done.repository_id, done.source, now)
+        return done
+
+    def _note_failure(self, error: GitTorrentError) -> None:
+        repository = self._known_repository()
+        if repository is not None:
+            self._database.check_failed(repository, str(error), int(self._context.clock()))
+
+    def _known_repository(self) -> RepositoryId | None:
+        """Return the repository that the location stands for, as far as this machine knows."""
+        return self._location.expected or self._database.known_url(self._location.url)
 
     async def update(self, name: str | None = None) -> Mirrored:
         """Make the mirror, or bring it up to date.
@@ -136,9 +173,8 @@ class Mirroring:
                     raise
                 path = self._settle(carried, log) if is_new else carried.layout.git_dir
         assert log.head is not None
-        return Mirrored(
-            log.repository, Carried(path, object_format).info.name, path, log.head, changed
-        )
+        name = Carried(path, object_format).info.name
+        return Mirrored(log.repository, name, path, log.head, acquisition.url, changed)
 
     def _path_of(self, repository: RepositoryId) -> Path | None:
         for row in self._database.carried():

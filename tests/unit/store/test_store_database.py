@@ -14,7 +14,7 @@ import pytest
 
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
-from gittorrent.store.database import CarriedRow, Database, MirrorRow
+from gittorrent.store.database import CarriedRow, CheckRow, Database, MirrorRow
 from gittorrent.store.home import VARIABLE, Home, open_home
 from gittorrent.wire.mirrorlist import MirrorState
 
@@ -86,6 +86,19 @@ def test_heads_never_go_back(database: Database) -> None:
     database.saw_head(A, OTHER, 6, 3)
     assert database.seen_head(A) == (OTHER, 6)
     assert database.seen_head(B) is None
+
+
+def test_what_checks_came_to(database: Database) -> None:
+    assert database.check(A) == CheckRow()
+    database.check_failed(A, "nobody answers", 5)
+    assert database.check(A) == CheckRow(failed=5, error="nobody answers", failures=1)
+    database.check_succeeded(A, "git://x/a.git", 6)
+    database.check_failed(A, "it hung up", 7)
+    database.check_failed(A, "nobody answers", 7)
+    assert database.check(A) == CheckRow(6, "git://x/a.git", 7, "nobody answers", 2)
+    database.check_succeeded(A, "git://y/a.git", 7)
+    assert database.check(A) == CheckRow(7, "git://y/a.git", 7, "nobody answers", 0)
+    assert database.check(B) == CheckRow()
 
 
 def test_mirrors(database: Database) -> None:

@@ -1,0 +1,146 @@
+"""What ``gittorrent status`` says of each repository that this node carries.
+
+A mirror is behind by the pushes that were verified on this machine and whose objects are not in the
+mirror yet. Pushes that nobody has shown to this machine are not counted.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from gittorrent.cli.output import UnpublishedRef, count, list_unpublished
+from gittorrent.repository.carried import MIRROR, Carried, object_format_of
+from gittorrent.repository.unpublished import describe_unpublished, unpublished_refs
+from gittorrent.terminal import show_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gittorrent.ids import PushId, RepositoryId
+    from gittorrent.store.database import CarriedRow, Database
+
+
+class CheckStatus(Struct, frozen=True):
+    """How a mirror keeps up with where it comes from; times are seconds since 1970.
+
+    Args:
+        checked: when news was looked for last; None if never.
+        succeeded: when that last brought the mirror up to date; None if never.
+        source: URL of the mirror that the last success came from.
+        failed: when it last failed; None if never.
+        error: why it last failed; empty if never.
+        failures: how often it failed since the last success.
+        behind: verified pushes that the mirror does not have.
+    """
+
+    checked: int | None
+    succeeded: int | None
+    source: str
+    failed: int | None
+    error: str
+    failures: int
+    behind: int
+
+
+class RepositoryStatus(Struct, frozen=True):
+    """One repository that this node carries, as ``--json`` shows it.
+
+    Args:
+        name: it is served at ``/<name>.git``.
+        repository_id: its id.
+        role: ``origin`` or ``mirror``, with a word where it is missing.
+        path: its git directory.
+        source: of a mirror, the URL it was made from.
+        mirrors: how many mirrors of it announced themselves here.
+        pushes: in its log.
+        reels: that can be given to others.
+        latest: the newest push of its log.
+        unpublished: refs of an origin that are not as they were published.
+        not_published: the same in words.
+        check: how a mirror keeps up; None for an origin.
+    """
+
+    name: str
+    repository_id: RepositoryId
+    role: str
+    path: str
+    source: str
+    mirrors: int
+    pushes: int = 0
+    reels: int = 0
+    latest: PushId | None = None
+    unpublished: list[UnpublishedRef] = field(default_factory=list)
+    not_published: str = ""
+    check: CheckStatus | None = None
+
+
+def look_at(row: CarriedRow, database: Database) -> RepositoryStatus:
+    """Return what there is to say of a carried repository."""
+    mirrors = len(database.mirrors(row.repository_id, int(time.time())))
+    path = Path(row.path)
+    is_there = path.is_dir()
+    carried = Carried(path, object_format_of(path), row.repository_id) if is_there else None
+    ids = carried.log_store.ids() if carried is not None else ()
+    differing = unpublished_refs(carried) if carried is not None else ()
+    return RepositoryStatus(
+        name=row.name,
+        repository_id=row.repository_id,
+        role=row.role if is_there else f"{row.role} (missing)",
+        path=row.path,
+        source=row.source,
+        mirrors=mirrors,
+        pushes=len(ids),
+        reels=0 if carried is None else sum(1 for r in carried.reels.all() if r.is_available),
+        latest=ids[-1] if ids else None,
+        unpublished=list_unpublished(differing),
+        not_published=describe_unpublished(differing),
+        check=_check_status(row, database, ids) if row.role == MIRROR else None,
+    )
+
+
+def _check_status(row: CarriedRow, database: Database, ids: Sequence[PushId]) -> CheckStatus:
+    check = database.check(row.repository_id)
+    seen = database.seen_head(row.repository_id)
+    behind = 0
+    if seen is not None and seen[0] not in ids:
+        # A log that forked may be no longer than ours, and has a push all the same.
+        behind = max(1, seen[1] - len(ids))
+    return CheckStatus(
+        checked=max(check.succeeded, check.failed) or None,
+        succeeded=check.succeeded or None,
+        source=check.source,
+        failed=check.failed or None,
+        error=check.error,
+        failures=check.failures,
+        behind=behind,
+    )
+
+
+def describe_check(check: CheckStatus, now: float) -> str:
+    """Return in words how a mirror keeps up.
+
+    Args:
+        check: what is known of it.
+        now: seconds since 1970.
+    """
+    if check.checked is None:
+        words = "no look for news is recorded; 'gittorrent mirror' keeps it current"
+    elif check.failures:
+        times = "" if check.failures == 1 else f" ({check.failures} times in a row)"
+        words = f"not updated {_ago(check.failed, now)}{times}: {check.error}; "
+        words += (
+            "it never was before"
+            if check.succeeded is None
+            else f"last updated {_ago(check.succeeded, now)} from {check.source}"
+        )
+    else:
+        words = f"up to date {_ago(check.succeeded, now)} with {check.source}"
+    return words + (f"; {count(check.behind, 'push')} behind" if check.behind else "")
+
+
+def _ago(moment: int | None, now: float) -> str:
+    return f"{show_duration(max(0.0, now - (moment or 0)))} ago"

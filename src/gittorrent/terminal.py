@@ -81,6 +81,35 @@ def complain(error: GitTorrentError) -> None:
     sys.stderr.flush()
 
 
+class NoteFilter:
+    """Knows which notes were said in the last round, and which details were left unsaid."""
+
+    def __init__(self) -> None:
+        self._unsaid: deque[str] = deque(maxlen=MAX_UNSAID)
+        self._said: set[str] | None = None
+        self._said_before: set[str] = set()
+
+    def begin_round(self) -> None:
+        """Do the same work once more: a note of the last round that still holds is not repeated."""
+        self._said_before, self._said = self._said or set(), set()
+
+    def is_new(self, text: str) -> bool:
+        """Tell whether the last round did not have a note; from now on this one has it."""
+        if self._said is not None:
+            self._said.add(text)
+        return text not in self._said_before
+
+    def keep(self, detail: str) -> None:
+        """Keep a detail that is not said, in case something fails."""
+        self._unsaid.append(detail)
+
+    def take_unsaid(self) -> list[str]:
+        """Return the last details that were kept: what failed may have failed for their reasons."""
+        taken = list(self._unsaid)
+        self._unsaid.clear()
+        return taken
+
+
 class TerminalReporter:
     """Writes notes and progress.
 
@@ -104,9 +133,7 @@ class TerminalReporter:
         self.progress = progress
         self.quiet = quiet
         self.verbose = verbose
-        self._unsaid: deque[str] = deque(maxlen=MAX_UNSAID)
-        self._said: set[str] | None = None
-        self._said_before: set[str] = set()
+        self._filter = NoteFilter()
         self._stream = stream or sys.stderr
         self._line_length = 0
         self._shown_at = 0.0
@@ -118,27 +145,25 @@ class TerminalReporter:
 
     def note(self, text: str) -> None:
         """Say something worth a line."""
-        if self._said is not None:
-            self._said.add(text)
-        if not self.quiet and text not in self._said_before:
+        if self._filter.is_new(text) and not self.quiet:
             self._end_line()
             self._write(f"gittorrent: {paragraph(text)}\n")
 
     def begin_round(self) -> None:
         """Do the same work once more: a note of the last round that still holds is not repeated."""
-        self._said_before, self._said = self._said or set(), set()
+        self._filter.begin_round()
 
     def detail(self, text: str) -> None:
         """Say something if all is wanted, or else keep it for `explain`."""
         if self.verbose:
             self.note(text)
         else:
-            self._unsaid.append(text)
+            self._filter.keep(text)
 
     def explain(self) -> None:
         """Say the last details that were kept: what failed may have failed for their reasons."""
-        while self._unsaid:
-            self.note(self._unsaid.popleft())
+        for text in self._filter.take_unsaid():
+            self.note(text)
 
     def downloading(self, name: str, figures: DownloadFigures) -> None:
         """Show how far the download of a reel is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,21 +11,33 @@ import click
 
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
 from gittorrent.cli.output import json_option, print_json, quiet_option, verbose_option
+from gittorrent.cli.service_log import (
+    LogReporter,
+    Printed,
+    failures_in_log,
+    log_format_option,
+    make_reporter,
+    what_is_printed,
+)
 from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.git.repository import read_config
 from gittorrent.interruptions import PROCESS, run
+from gittorrent.node.events import EventLog
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
-from gittorrent.terminal import TerminalReporter
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.mirroring import Mirroring
 from gittorrent.transfer.peer_manager import Sharing
 from gittorrent.transfer.settings import read_settings
 
 if TYPE_CHECKING:
+    from gittorrent.terminal import TerminalReporter
     from gittorrent.transfer.mirroring import Mirrored
+
+
+_log = EventLog(__name__)
 
 
 @click.command()
@@ -44,6 +57,7 @@ if TYPE_CHECKING:
 @peer_up_limit_option
 @quiet_option
 @verbose_option
+@log_format_option
 @json_option
 def mirror(
     url: str,
@@ -55,6 +69,7 @@ def mirror(
     peer_up_limit: int | None,
     quiet: bool,
     verbose: bool,
+    log_format: str | None,
     as_json: bool,
 ) -> None:
     """Carry a repository: download it from its mirrors, verify everything, keep it current.
@@ -69,33 +84,31 @@ def mirror(
     """
     if not once:
         PROCESS.serve()
-    home = open_home()
-    location = parse_location(url)
-    database = Database(home.database)
-    show = not quiet and not as_json
-    progress = show and sys.stderr.isatty()
-    reporter = TerminalReporter(progress=progress, quiet=not show, verbose=verbose)
+    reporter = make_reporter(
+        log_format,
+        follows=not once,
+        quiet=quiet or (as_json and log_format is None),
+        verbose=verbose,
+        progress=not quiet and not as_json and sys.stderr.isatty(),
+    )
+    prints = what_is_printed(log_format, as_json=as_json, quiet=quiet)
     sharing = Sharing(up_limit=up_limit, down_limit=down_limit, peer_up_limit=peer_up_limit)
-    max_bytes = read_settings(read_config(home.root)).max_bytes
-    mirroring = Mirroring(location, home, database, reporter, sharing, max_bytes)
-    try:
-        run(_mirror(mirroring, reporter, name, once, interval, quiet, as_json))
-    except GitTorrentError:
-        reporter.explain()
-        raise
-    finally:
-        reporter.close()
-        database.close()
+    with failures_in_log(reporter), contextlib.closing(reporter):
+        home = open_home()
+        location = parse_location(url)
+        max_bytes = read_settings(read_config(home.root)).max_bytes
+        with contextlib.closing(Database(home.database)) as database:
+            mirroring = Mirroring(location, home, database, reporter, sharing, max_bytes)
+            run(_mirror(mirroring, reporter, name, once, interval, prints))
 
 
 async def _mirror(
     mirroring: Mirroring,
-    reporter: TerminalReporter,
+    reporter: TerminalReporter | LogReporter,
     name: str | None,
     once: bool,
     interval: float,
-    quiet: bool,
-    as_json: bool,
+    prints: Printed,
 ) -> None:
     first, failed = True, False
     while True:
@@ -103,15 +116,18 @@ async def _mirror(
         try:
             done = await mirroring.check(name)
         except GitTorrentError as error:
-            server_timeouts = isinstance(error, UnreachableError) and mirroring.is_carried
-            if once or (first and not server_timeouts):
+            can_wait = isinstance(error, UnreachableError) and mirroring.is_carried
+            if once or (first and not can_wait):
                 raise
             first, failed = False, True
-            reporter.note(f"{error}; trying again every {interval:.0f} seconds")
+            if isinstance(reporter, LogReporter):
+                reporter.failed_check(mirroring.url, error, interval)
+            else:
+                reporter.note(f"{error}; trying again every {interval:.0f} seconds")
         else:
             reporter.close()
             if first or failed or done.changed:
-                _report(done, quiet=quiet, as_json=as_json)
+                _report(done, prints)
             failed = False
             _tidy(done, wait=once)
         if once:
@@ -129,17 +145,27 @@ def _tidy(done: Mirrored, *, wait: bool) -> None:
             housekeeping.start_in_background(carried)
 
 
-def _report(done: Mirrored, *, quiet: bool, as_json: bool) -> None:
-    if as_json:
+def _report(done: Mirrored, prints: Printed) -> None:
+    """Tell of a look that brought something, or was the first or first good one."""
+    state = "is up to date" if not done.changed else "updated"
+    if prints is Printed.JSON:
         print_json(
             {
                 "repository_id": done.repository_id,
                 "push_id": done.push_id,
                 "name": done.name,
                 "path": str(done.path),
+                "source": done.source,
                 "changed": done.changed,
             }
         )
-    elif not quiet:
-        state = "is up to date" if not done.changed else "updated"
+    elif prints is Printed.TEXT:
         click.echo(f"{done.name} {state}: push {done.push_id} of {done.repository_id}")
+    _log.info(
+        "updated" if done.changed else "up-to-date",
+        "{repository} " + state + ": push {push} from {source}",
+        repository=done.name,
+        repository_id=done.repository_id,
+        push=done.push_id,
+        source=done.source,
+    )

@@ -20,16 +20,24 @@ from gittorrent.cli.output import (
     verbose_option,
 )
 from gittorrent.cli.repositories import REPOSITORY
-from gittorrent.errors import GitTorrentError, UnreachableError, UsageError
+from gittorrent.cli.service_log import (
+    LogReporter,
+    Printed,
+    failures_in_log,
+    log_format_option,
+    make_reporter,
+    what_is_printed,
+)
+from gittorrent.errors import UnreachableError, UsageError
 from gittorrent.git.remotes import remote_urls, url_of
 from gittorrent.git.repository import find_repository, read_config, require_complete
 from gittorrent.git.runner import Git
 from gittorrent.interruptions import PROCESS, run
+from gittorrent.node.events import EventLog
 from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
-from gittorrent.terminal import TerminalReporter
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.local_node import LocalNode
@@ -42,8 +50,11 @@ from gittorrent.wire.control import Keep
 
 if TYPE_CHECKING:
     from gittorrent.store.home import Home
+    from gittorrent.terminal import TerminalReporter
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.seedable import SeedableReels
+
+_log = EventLog(__name__)
 
 
 @click.command()
@@ -71,6 +82,7 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 @verbose_option
+@log_format_option
 def seed(
     clone: Path,
     url: str | None,
@@ -82,6 +94,7 @@ def seed(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    log_format: str | None,
 ) -> None:
     """Turn a clone you have into a seed of the repository at URL, without a download.
 
@@ -96,38 +109,49 @@ def seed(
       gittorrent seed . --for 86400 --hand-over
     """
     PROCESS.serve()
-    found = find_repository(clone)
-    require_complete(Git(found.git_dir), "a seed needs a full clone: make one and seed that")
-    location = _location(found.git_dir, url)
-    if port is None and not hand_over:
-        port = _configured_port(found.git_dir)
-    home = open_home()
-    reporter = TerminalReporter(quiet=quiet, verbose=verbose)
-    progress = StepProgress(quiet=quiet)
-    with contextlib.ExitStack() as stack:
-        database = stack.enter_context(contextlib.closing(Database(home.database)))
-        stack.callback(progress.close)
-        carried = Carried(found.git_dir, found.object_format)
-        context = Context(database, home, Git(found.git_dir), reporter)
-        preparer = Preparer(carried, location, context, progress)
-        try:
+    reporter = make_reporter(
+        log_format, follows=not hand_over and seconds != 0, quiet=quiet, verbose=verbose
+    )
+    prints = what_is_printed(log_format, as_json=as_json, quiet=quiet)
+    with failures_in_log(reporter):
+        found = find_repository(clone)
+        require_complete(Git(found.git_dir), "a seed needs a full clone: make one and seed that")
+        location = _location(found.git_dir, url)
+        if port is None and not hand_over:
+            port = _configured_port(found.git_dir)
+        home = open_home()
+        progress = StepProgress(quiet=quiet or isinstance(reporter, LogReporter))
+        with (
+            contextlib.closing(Database(home.database)) as database,
+            contextlib.closing(progress),
+        ):
+            carried = Carried(found.git_dir, found.object_format)
+            context = Context(database, home, Git(found.git_dir), reporter)
+            preparer = Preparer(carried, location, context, progress)
             prepared = run(preparer.prepare())
-        except GitTorrentError:
             progress.close()
-            reporter.explain()
-            raise
-        progress.close()
-        if hand_over:
-            request = _hand_over_request(found.git_dir, prepared, location, seconds or 0)
-            granted = run(_hand_over(request, home, reporter))
-            if as_json:
-                click.echo(json.dumps({**_info(prepared), "seconds": granted}))
-            elif not quiet:
-                kept = f" for {granted} s" if granted else ", which it carries, as long as it runs"
-                click.echo(f"the node seeds {prepared.name}{kept}")
-            return
-        running = _Running(preparer, location, reporter, as_json=as_json, quiet=quiet)
-        run(running.seed(prepared, Limits(up_limit, peer_up=peer_up_limit), port or 0, seconds))
+            if hand_over:
+                request = _hand_over_request(found.git_dir, prepared, location, seconds or 0)
+                granted = run(_hand_over(request, home, reporter))
+                _tell_handed_over(prepared, granted, prints)
+                return
+            running = _Running(preparer, location, reporter, prints)
+            limits = Limits(up_limit, peer_up=peer_up_limit)
+            run(running.seed(prepared, limits, port or 0, seconds))
+
+
+def _tell_handed_over(prepared: SeedableReels, granted: int, prints: Printed) -> None:
+    kept = f" for {granted} s" if granted else ", which it carries, as long as it runs"
+    if prints is Printed.JSON:
+        click.echo(json.dumps({**_info(prepared), "seconds": granted}))
+    elif prints is Printed.TEXT:
+        click.echo(f"the node seeds {prepared.name}{kept}")
+    _log.info(
+        "handed-over",
+        "the node seeds {repository}" + kept,
+        repository=prepared.name,
+        seconds=granted,
+    )
 
 
 class _Running:
@@ -137,16 +161,13 @@ class _Running:
         self,
         preparer: Preparer,
         location: Location,
-        reporter: TerminalReporter,
-        *,
-        as_json: bool,
-        quiet: bool,
+        reporter: TerminalReporter | LogReporter,
+        prints: Printed,
     ) -> None:
         self._preparer = preparer
         self._location = location
         self._reporter = reporter
-        self._as_json = as_json
-        self._quiet = quiet
+        self._prints = prints
         self._port = 0
         self._seed: Seed | None = None
 
@@ -171,13 +192,26 @@ class _Running:
         self._show(prepared)
 
     def _show(self, prepared: SeedableReels) -> None:
-        if self._as_json:
+        text = (
+            f"{count(len(prepared.held), 'reel')} held, {len(prepared.built)} built,"
+            f" {prepared.impossible} not possible here"
+        )
+        if self._prints is Printed.JSON:
             click.echo(json.dumps({**_info(prepared), "port": self._port}))
-        elif not self._quiet:
-            click.echo(
-                f"seeding {prepared.name}: {count(len(prepared.held), 'reel')} held,"
-                f" {len(prepared.built)} built, {prepared.impossible} not possible here"
-            )
+        elif self._prints is Printed.TEXT:
+            click.echo(f"seeding {prepared.name}: {text}")
+        _log.info(
+            "seeding",
+            "seeding {repository} at port {port}: " + text,
+            repository=prepared.name,
+            repository_id=prepared.repository_id,
+            push=prepared.latest,
+            port=self._port,
+            held=len(prepared.held),
+            built=len(prepared.built),
+            impossible=prepared.impossible,
+        )
+        if self._prints is not Printed.JSON or isinstance(self._reporter, LogReporter):
             git_dir = self._preparer.carried.layout.git_dir
             for words in why_not(prepared, git_dir, self._location.url):
                 self._reporter.note(words)
@@ -208,7 +242,7 @@ def _hand_over_request(
     return Keep(seconds, found.repository_id, url, os.fsencode(git_dir))
 
 
-async def _hand_over(request: Keep, home: Home, reporter: TerminalReporter) -> int:
+async def _hand_over(request: Keep, home: Home, reporter: TerminalReporter | LogReporter) -> int:
     granted = await LocalNode(home.control, reporter).keep(request)
     if granted is None:
         raise UnreachableError(

@@ -99,6 +99,11 @@ class Mirroring:
         )
 
     @property
+    def url(self) -> str:
+        """The URL it was told to mirror."""
+        return self._location.url
+
+    @property
     def is_carried(self) -> bool:
         """Tell whether the repository is mirrored here already, as far as its id is known."""
         known = self._known_repository()

@@ -30,6 +30,10 @@ def published_json(carried: Carried, done: Published) -> dict[str, Any]:
         "path": str(carried.layout.git_dir),
         "changed_refs": done.changed,
         "changes": list_changes(done.changes),
+        "left_out": [
+            {"ref": each.name.decode(errors="backslashreplace"), "reason": each.reason}
+            for each in done.left_out
+        ],
         "reels": [reel.id for reel in done.reels],
     }
 

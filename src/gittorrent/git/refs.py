@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import write_atomically
+from gittorrent.errors import LocalError
 from gittorrent.git import history
+from gittorrent.git.runner import GitError
 from gittorrent.ids import Oid, RefName
 
 if TYPE_CHECKING:
@@ -17,10 +19,45 @@ if TYPE_CHECKING:
     from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat, Refs
 
+_LIST = ("for-each-ref", "--format=%(objectname) %(refname)")
+
+_BROKEN = b"warning: ignoring broken ref "
+"""What git says (in the C locale) of a ref that is there and holds no object id."""
+
+
+class BrokenRefError(LocalError):
+    """A ref is there and cannot be read, as after a power cut."""
+
 
 def read_refs(git: Git, *prefixes: str) -> Refs:
-    """Return the refs below ``prefixes`` (or matching such patterns) and what they point at."""
-    out = git.run("for-each-ref", "--format=%(objectname) %(refname)", *prefixes)
+    """Return the refs below ``prefixes`` (or matching such patterns) and what they point at.
+
+    Git leaves out those that it cannot read; see `read_sound_refs`.
+    """
+    return _parse(git.run(*_LIST, *prefixes))
+
+
+def read_sound_refs(git: Git, *prefixes: str) -> Refs:
+    """Return the same where a ref that cannot be read must not pass for one that was deleted.
+
+    Raises:
+        BrokenRefError: one of them cannot be read.
+    """
+    done = git.attempt(*_LIST, *prefixes)
+    if done.returncode:
+        raise GitError(_LIST, done.returncode, done.stderr, str(git.directory))
+    broken = [line for line in done.stderr.splitlines() if line.startswith(_BROKEN)]
+    if broken:
+        names = b", ".join(line.removeprefix(_BROKEN) for line in broken)
+        raise BrokenRefError(
+            f"cannot read refs of {git.directory}: {names.decode(errors='backslashreplace')}",
+            hint="'git reflog' or another copy may tell what they were: set them with"
+            " 'git update-ref', or delete them with 'git update-ref -d'",
+        )
+    return _parse(done.stdout)
+
+
+def _parse(out: bytes) -> Refs:
     refs: Refs = {}
     for line in out.splitlines():
         oid, _, name = line.partition(b" ")

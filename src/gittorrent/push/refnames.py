@@ -15,7 +15,7 @@ from gittorrent.errors import TrustError
 from gittorrent.trust.refpattern import is_reserved, ref_name_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 MAX_COMPONENT = 250
 """Bytes; a component and ``.lock`` must fit the usual limit for file names."""
@@ -37,26 +37,46 @@ def check_ref_name(name: bytes) -> None:
     """
     reason = _fault(name)
     if reason:
-        raise RefNameError(f"ref name {_short(name)!r} {reason}")
+        raise RefNameError(f"ref name {shown_name(name)!r} {reason}")
 
 
 def check_no_directory_conflict(names: Iterable[bytes]) -> None:
     """Raise `RefNameError` when one name is a directory of another, such as ``a`` and ``a/b``."""
+    for name, outer in _below_others(names):
+        raise RefNameError(f"refs {_text(outer)!r} and {_text(name)!r} cannot exist together")
+
+
+def unpublishable_names(names: Iterable[bytes]) -> dict[bytes, str]:
+    """Return the names that must not be published, with the reason, as what follows the name.
+
+    Of two that cannot exist together it is the one below the other.
+    """
+    present = set(names)
+    faults = {name: fault for name in sorted(present) if (fault := _fault(name))}
+    for name, outer in _below_others(present - faults.keys()):
+        faults[name] = f"cannot exist together with {shown_name(outer)!r}"
+    return faults
+
+
+def shown_name(name: bytes) -> str:
+    """Return a name as text, or the beginning of a long one, which says which one it is."""
+    return _text(name if len(name) <= _SHOWN else name[: _SHOWN - 3] + b"...")
+
+
+def _below_others(names: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield each name that has another one as a directory, and that one."""
     present = set(names)
     for name in sorted(present):
         position = name.find(b"/", len(b"refs/"))
         while position >= 0:
             if name[:position] in present:
-                outer = name[:position].decode(errors="backslashreplace")
-                shown = name.decode(errors="backslashreplace")
-                raise RefNameError(f"refs {outer!r} and {shown!r} cannot exist together")
+                yield name, name[:position]
+                break
             position = name.find(b"/", position + 1)
 
 
-def _short(name: bytes) -> str:
-    """Return the beginning of a name, which says which one it is."""
-    cut = name if len(name) <= _SHOWN else name[: _SHOWN - 3] + b"..."
-    return cut.decode(errors="backslashreplace")
+def _text(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
 
 
 def _fault(name: bytes) -> str:

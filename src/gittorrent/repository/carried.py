@@ -186,10 +186,9 @@ class Carried:
             git_refs.set_head(self.git, branch)
         self.git.run("update-ref", LOG_REF, log.head)
 
-    def published_refs(self, patterns: tuple[str, ...] | None = None) -> Refs:
-        """Return the repository's refs that ``patterns``, or those recorded, select."""
-        chosen = self.info.patterns if patterns is None else patterns
-        prefixes = [pattern.removesuffix("/*") for pattern in chosen]
+    def published_refs(self) -> Refs:
+        """Return the repository's refs that the recorded patterns select."""
+        prefixes = [pattern.removesuffix("/*") for pattern in self.info.patterns]
         found = git_refs.read_refs(self.git, *prefixes)
         return {name: oid for name, oid in found.items() if not is_reserved(name)}
 

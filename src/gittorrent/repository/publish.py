@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.errors import TrustError, UsageError
+from gittorrent.errors import UsageError
 from gittorrent.git import scratch
 from gittorrent.git.history import describe
 from gittorrent.git.refs import head_target
@@ -22,18 +22,17 @@ from gittorrent.ids import RefName
 from gittorrent.push.default_branch import next_default
 from gittorrent.push.log import VerifiedLog, changes_between
 from gittorrent.push.object import PushKind, PushObject
-from gittorrent.push.refnames import check_no_directory_conflict, check_ref_name
 from gittorrent.push.reftag import ReferencesTag
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.selftest import find_encoder
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, RepositoryInfo
 from gittorrent.repository.logstore import identify
+from gittorrent.repository.publishable import describe_left_out, select_refs
 from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.repository.rebuild import store_built
 from gittorrent.repository.ref_changes import classify_changes
-from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import Policy
-from gittorrent.trust.refpattern import RefPattern
+from gittorrent.trust.refpattern import is_ref_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,13 +40,10 @@ if TYPE_CHECKING:
     from gittorrent.ids import Oid, PushId, Refs, RepositoryId
     from gittorrent.reel.build import ReelPack
     from gittorrent.repository.carried import Carried
+    from gittorrent.repository.publishable import Unpublishable
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.repository.ref_changes import RefChange
     from gittorrent.signing.keys import Signer
-
-
-class NothingPublishableError(UsageError):
-    """The repository's refs cannot be published as they are."""
 
 
 class Published(Struct, frozen=True):
@@ -60,6 +56,7 @@ class Published(Struct, frozen=True):
         changes: what this push did to refs, by name; nothing when there was nothing new.
         reels: reels that were made.
         is_new: whether the repository was published for the first time.
+        left_out: refs that cannot be published and were not.
     """
 
     repository_id: RepositoryId
@@ -68,6 +65,7 @@ class Published(Struct, frozen=True):
     changes: tuple[RefChange, ...]
     reels: tuple[StoredReel, ...]
     is_new: bool
+    left_out: tuple[Unpublishable, ...]
 
     @property
     def changed(self) -> int:
@@ -130,7 +128,8 @@ class Publisher:
 
         Raises:
             UnsuitableRepositoryError: shallow, partial or grafted.
-            NothingPublishableError: its refs cannot be published.
+            NothingPublishableError: ``patterns`` say nothing that can be published.
+            BrokenRefError: a ref cannot be read.
             WrongKeyError: it is published with another key.
             TrustError: the policy does not let the key do this.
         """
@@ -150,7 +149,8 @@ class Publisher:
                     hint="leave --name away; renaming means a new version of the policy",
                 )
             info = self._info(log, patterns)
-            refs = self._refs(info)
+            refs, left_out = select_refs(carried, info.patterns)
+            self._warn_of_left_out(left_out)
             changed = changes_between(log.refs, refs)
             if changed or is_new:
                 pending.append(self._references(log, refs))
@@ -159,7 +159,13 @@ class Publisher:
             self._warn_of_other_head(log)
             changes = tuple(classify_changes(carried.git, changed))
         assert log.head is not None
-        return Published(log.repository, log.policy.policy.name, log.head, changes, reels, is_new)
+        return Published(
+            log.repository, log.policy.policy.name, log.head, changes, reels, is_new, left_out
+        )
+
+    def _warn_of_left_out(self, left_out: tuple[Unpublishable, ...]) -> None:
+        if left_out:
+            self._note(describe_left_out(self._carried.layout.git_dir, left_out))
 
     def _warn_of_other_head(self, log: VerifiedLog) -> None:
         """Say so if clones begin on another branch than HEAD names here.
@@ -190,11 +196,13 @@ class Publisher:
     def _first_policy(self, log: VerifiedLog, name: str) -> tuple[PushId, PushObject]:
         certificate = self._signer.certificate
         pinned = () if certificate is None else (certificate,)
+        own = head_target(self._carried.git)
+        head = own if own is not None and is_ref_name(own) else RefName(b"refs/heads/main")
         policy = Policy.first(
             name,
             secrets.token_bytes(16),
             self._signer.key,
-            head_target(self._carried.git) or RefName(b"refs/heads/main"),
+            head,
             certificates=pinned,
         )
         text = policy.text()
@@ -235,26 +243,6 @@ class Publisher:
             former = carried.info.patterns
         merged = tuple(dict.fromkeys([*PUBLISHED, *former, *patterns]))
         return RepositoryInfo(log.repository, log.policy.policy.name, ORIGIN, merged)
-
-    def _refs(self, info: RepositoryInfo) -> Refs:
-        for pattern in info.patterns:
-            try:
-                RefPattern(pattern.encode("utf-8", "surrogateescape"))
-            except PolicyError as error:
-                raise NothingPublishableError(
-                    f"cannot publish {pattern!r}: {error}", hint="write it as refs/notes/*"
-                ) from error
-        refs = self._carried.published_refs(info.patterns)
-        try:
-            for name in refs:
-                check_ref_name(name)
-            check_no_directory_conflict(refs)
-        except TrustError as error:
-            raise NothingPublishableError(
-                f"cannot publish {self._carried.layout.git_dir}: {error}",
-                hint="rename or delete that ref",
-            ) from error
-        return refs
 
     def _finish(
         self, log: VerifiedLog, info: RepositoryInfo, pending: list[tuple[PushId, PushObject]]

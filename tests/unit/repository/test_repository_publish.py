@@ -14,7 +14,8 @@ from gittorrent.ids import RefName
 from gittorrent.repository.carried import MIRROR, NotCarriedError, RepositoryInfo, open_carried
 from gittorrent.repository.layout import LOG_REF
 from gittorrent.repository.logstore import LogStoreError
-from gittorrent.repository.publish import Author, NothingPublishableError, Publisher
+from gittorrent.repository.publish import Author, Publisher
+from gittorrent.repository.publishable import NothingPublishableError
 from gittorrent.repository.publishing_keys import WrongKeyError
 from gittorrent.repository.reelstore import ReelStoreError
 from gittorrent.repository.verify import Verifier

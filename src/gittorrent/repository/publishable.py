@@ -1,0 +1,83 @@
+"""Which refs of a repository a publication takes: those selected, but for names nobody may have.
+
+One ref that cannot be published does not keep the others back: it is left out, and the owner is
+told each time. A ref that cannot be read stops the publication instead, since leaving it out would
+delete it everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.errors import UsageError
+from gittorrent.git.refs import read_sound_refs
+from gittorrent.push.refnames import shown_name, unpublishable_names
+from gittorrent.trust.errors import PolicyError
+from gittorrent.trust.refpattern import RefPattern, is_reserved
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gittorrent.ids import RefName, Refs
+    from gittorrent.repository.carried import Carried
+
+_SHOWN = 5
+"""Refs that a warning names."""
+
+
+class NothingPublishableError(UsageError):
+    """The repository's refs cannot be published as they are."""
+
+
+class Unpublishable(Struct, frozen=True):
+    """A ref that cannot be published.
+
+    Args:
+        name: its name.
+        reason: why, as what follows the name.
+    """
+
+    name: RefName
+    reason: str
+
+
+def select_refs(
+    carried: Carried, patterns: tuple[str, ...]
+) -> tuple[Refs, tuple[Unpublishable, ...]]:
+    """Return the refs to publish, and those that ``patterns`` select and that cannot be published.
+
+    Raises:
+        NothingPublishableError: a pattern is none.
+        BrokenRefError: a ref cannot be read.
+    """
+    for pattern in patterns:
+        try:
+            RefPattern(pattern.encode("utf-8", "surrogateescape"))
+        except PolicyError as error:
+            raise NothingPublishableError(
+                f"cannot publish {pattern!r}: {error}", hint="write it as refs/notes/*"
+            ) from error
+    prefixes = [pattern.removesuffix("/*") for pattern in patterns]
+    found = read_sound_refs(carried.git, *prefixes)
+    selected = {name: oid for name, oid in found.items() if not is_reserved(name)}
+    faults = unpublishable_names(selected)
+    left_out = [Unpublishable(name, faults[name]) for name in selected if name in faults]
+    return {name: oid for name, oid in selected.items() if name not in faults}, tuple(left_out)
+
+
+def describe_left_out(git_dir: Path, left_out: tuple[Unpublishable, ...]) -> str:
+    """Return a warning that says which refs were left out, and why."""
+    number = len(left_out)
+    lines = [f"  {shown_name(each.name)} {each.reason}" for each in left_out[:_SHOWN]]
+    if number > _SHOWN:
+        lines.append(f"  and {number - _SHOWN} more")
+    what = "1 ref that cannot" if number == 1 else f"{number} refs that cannot"
+    return "\n".join(
+        [
+            f"warning: left out {what} be published, of {git_dir}:",
+            *lines,
+            "hint: rename or delete such refs with 'git update-ref'; all others are published",
+        ]
+    )

@@ -1,4 +1,10 @@
-"""Writing files so that a crash leaves the old content or the new, never half of it."""
+"""Writing files so that a crash leaves the old content or the new, never half of it.
+
+A directory whose group is inherited (setgid) is shared: what is made in it is as open as the
+directory itself, whatever the umask of whoever makes it. Git marks the directories of repositories
+that several users push to in this way (``core.sharedRepository``), and what is made in others has
+the mode that the umask leaves.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +20,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -36,6 +42,10 @@ own."""
 SWEEP_SECONDS = 24 * 3600
 """How often a process that goes on running looks for directories that killed processes left."""
 
+_DIRECTORY_BITS = stat.S_ISGID | 0o777
+_FILE_BITS = 0o666
+_WRITE_BITS = 0o222
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data``; when this returns it will survive a power cut."""
@@ -45,6 +55,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         with beside.open("wb") as file:
             file.write(data)
             file.flush()
+            share_like_directory(beside)
             os.fsync(file.fileno())
         beside.rename(path)
     except BaseException:
@@ -57,8 +68,38 @@ def make_directory(path: Path) -> None:
     """Make a directory and those above it, as far as they are missing; they survive a power cut."""
     if not path.is_dir():
         make_directory(path.parent)
-        path.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            share_like_directory(path)
         sync_directory(path.parent)
+
+
+def share_like_directory(path: Path) -> None:
+    """Make what this process made in a shared directory as open as that; elsewhere do nothing.
+
+    Args:
+        path: a file, or a directory, which becomes shared too. What is not writable to its owner
+            will be to nobody.
+    """
+    directory = path.parent.stat().st_mode
+    if not directory & stat.S_ISGID:
+        return
+    mode = path.stat().st_mode
+    wanted = directory & (_DIRECTORY_BITS if stat.S_ISDIR(mode) else _FILE_BITS)
+    if not mode & stat.S_IWUSR:
+        wanted &= ~_WRITE_BITS
+    if stat.S_IMODE(mode) != wanted:
+        path.chmod(wanted)
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a file to append to, which is made, as open as its directory, if it is not there."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return path.open("ab")
+    share_like_directory(path)
+    return os.fdopen(descriptor, "ab")
 
 
 def sync_directory(path: Path) -> None:
@@ -77,8 +118,8 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     Raises:
         BlockingIOError: somebody has it, and ``wait`` is false.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    make_directory(path.parent)
+    with open_to_append(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from gittorrent.durable import sweep, sync_directory
+from gittorrent.durable import make_directory, share_like_directory, sweep, sync_directory
 from gittorrent.errors import LocalError
 from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
 from gittorrent.git.runner import Git, GitError
@@ -168,16 +168,19 @@ def adopt_pack(pack: Path, target: Path, *, keep: str = "") -> None:
         target: path the ``.pack`` shall have, on the same file system.
         keep: reason to put into a ``.keep`` file; without one the pack may be repacked.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     if keep:
         target.with_suffix(".keep").write_text(f"{keep}\n", encoding="utf-8")
+        share_like_directory(target.with_suffix(".keep"))
     present = [suffix for suffix in _SUFFIXES if pack.with_suffix(f".{suffix}").exists()]
     for suffix in present:
         descriptor = os.open(pack.with_suffix(f".{suffix}"), os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
+    # Nobody writes to it any more, and it is as readable as the directory that it is in.
+    mode = target.parent.stat().st_mode & 0o444
     for suffix in present:
-        pack.with_suffix(f".{suffix}").chmod(0o444)
+        pack.with_suffix(f".{suffix}").chmod(mode)
         pack.with_suffix(f".{suffix}").rename(target.with_suffix(f".{suffix}"))
     sync_directory(target.parent)
 

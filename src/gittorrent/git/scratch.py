@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import temporary_directory
+from gittorrent.durable import make_directory, share_like_directory, temporary_directory
 from gittorrent.git.runner import Git
 
 if TYPE_CHECKING:
@@ -32,14 +33,27 @@ _CONFIG = """\
 \tobjectFormat = {format}
 """
 
+_SHARED = """\
+[core]
+\tsharedRepository = 0{mode:03o}
+"""
+
 
 def make(directory: Path, object_format: ObjectFormat) -> None:
-    """Write an empty bare repository: unborn HEAD, no refs, the fixed configuration."""
-    (directory / "objects" / "pack").mkdir(parents=True)
-    (directory / "objects" / "info").mkdir()
-    (directory / "refs").mkdir()
+    """Write an empty bare repository: unborn HEAD, no refs, the fixed configuration.
+
+    In a shared directory (see `gittorrent.durable`) git makes objects that are shared likewise.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for folder in ("objects", "objects/pack", "objects/info", "refs"):
+        (directory / folder).mkdir(exist_ok=True)
+        share_like_directory(directory / folder)
     (directory / "HEAD").write_text("ref: refs/heads/unborn\n")
-    (directory / "config").write_text(_CONFIG.format(format=object_format.name))
+    config = _CONFIG.format(format=object_format.name)
+    mode = directory.stat().st_mode
+    if mode & stat.S_ISGID:
+        config += _SHARED.format(mode=mode & 0o666)
+    (directory / "config").write_text(config)
 
 
 @contextlib.contextmanager
@@ -75,9 +89,10 @@ def receiving(
         object_format: format of the objects.
         alternates: object directories whose objects deltas may build on.
     """
-    parent.mkdir(parents=True, exist_ok=True)
+    make_directory(parent)
     directory = Path(tempfile.mkdtemp(prefix="incoming-", dir=parent))
     try:
+        share_like_directory(directory)
         make(directory, object_format)
         if alternates:
             lines = "".join(f"{path.resolve()}\n" for path in alternates)

@@ -24,6 +24,7 @@ from gittorrent.push.log import changes_between
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore, identify, listed_pushes
 from gittorrent.repository.reelstore import ReelStore
+from gittorrent.repository.shared import follow_shared_repository
 from gittorrent.repository.stale_files import remove_stale_files
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import check_name
@@ -141,6 +142,7 @@ class Carried:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the repository's lock; clears what a crashed writer left behind."""
+        follow_shared_repository(self.layout)
         with locked(self.layout.lock):
             ids = self.log_store.ids()
             remove_stale_files(self.layout, listed_pushes(self.layout))

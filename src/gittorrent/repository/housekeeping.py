@@ -10,6 +10,7 @@ import fcntl
 from typing import TYPE_CHECKING
 
 from gittorrent import background
+from gittorrent.durable import open_to_append
 from gittorrent.git import packs
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def tidy_up(carried: Carried) -> bool:
         GitError: git failed; nothing is lost.
     """
     lock = carried.layout.own / "housekeeping.lock"
-    with lock.open("ab") as file:
+    with open_to_append(lock) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -49,7 +50,7 @@ def tidy_up(carried: Carried) -> bool:
 def start_in_background(carried: Carried) -> None:
     """Start the housekeeping in a process of its own, which writes its words to a log file."""
     log = carried.layout.own / "housekeeping.log"
-    with log.open("ab") as out:
+    with open_to_append(log) as out:
         background.start(["tidy", str(carried.layout.git_dir)], out)
 
 

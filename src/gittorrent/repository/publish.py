@@ -287,7 +287,6 @@ class Publisher:
             return ()
         self._warn_of_other_bytes()
         start, before = self._start(log)
-        carried.layout.incoming.mkdir(parents=True, exist_ok=True)
         with scratch.receiving(carried.layout.incoming, carried.object_format) as staging:
             work = staging.directory / "reel"
             work.mkdir()

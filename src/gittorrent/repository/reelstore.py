@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.durable import sync_directory, write_atomically
+from gittorrent.durable import (
+    make_directory,
+    share_like_directory,
+    sync_directory,
+    write_atomically,
+)
 from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.ids import ManifestId, is_sha256
 from gittorrent.ownership import share
@@ -167,8 +172,9 @@ class ReelStore:
     def adopt_wire_file(self, manifest: Manifest, wire: Path) -> None:
         """Move the wire form of a small reel into the store."""
         target = self._layout.small_pack(manifest.id)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(target.parent)
         wire.rename(target)
+        share_like_directory(target)
         sync_directory(target.parent)
 
     def adopt_copy(self, manifest: Manifest, wire: Path) -> None:

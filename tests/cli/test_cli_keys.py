@@ -57,7 +57,7 @@ def test_a_relative_key_is_found_from_another_directory(
     owner.gittorrent("publish", origin, "--key", "here", "--wait", cwd=tmp_path).ok()
     commit(origin, "one more")
     done = owner.gittorrent("publish", origin, "--wait", cwd=owner.root).ok()
-    assert "1 ref changed" in done.out
+    assert "1 ref moved" in done.out
     assert gitcmd.text(origin, "config", "gittorrent.signingKey") == str(tmp_path / "here")
 
 

@@ -174,7 +174,7 @@ def test_changed_identity_and_forget(
         hint = said.partition("'gittorrent forget ")[2].partition("'")[0]
         person.git("fetch", cwd=person.root / "c").failed(128, "not " + project.info.repository_id)
         person.gittorrent("forget", hint).ok()
-        person.gittorrent("forget", hint).failed(2, "nothing is known")
+        person.gittorrent("forget", hint).failed(2, "no record of")
         assert "first contact" in person.git("clone", url, "e").ok().err
 
 

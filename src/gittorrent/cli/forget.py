@@ -27,5 +27,5 @@ def forget(url: str) -> None:
     finally:
         database.close()
     if not known:
-        raise UsageError(f"nothing is known about {url}")
+        raise UsageError(f"no record of {url}")
     click.echo(f"forgot {url}")

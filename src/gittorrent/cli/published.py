@@ -46,7 +46,7 @@ def show_published(done: Published) -> None:
         click.echo(f"published {done.name}: {did}, {size} of reels")
         _show_changes(done)
     else:
-        click.echo(f"{done.name} is published as it is: nothing new")
+        click.echo(f"{done.name} is up to date: nothing new to publish")
     click.echo(f"repository  {done.repository_id}")
     click.echo(f"push        {done.push_id}")
     click.echo(_url(done))

@@ -143,7 +143,7 @@ def _state(session_stats: dict[str, Any]) -> str:
     """Say what a conversation does: who asks for parts is sent one, or waits for its turn."""
     if session_stats["choked"]:
         return "waits for its turn"
-    return "is sent parts" if session_stats["waiting"] else "asks for nothing"
+    return "is sent parts" if session_stats["waiting"] else "idle"
 
 
 def _show_download(process: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ def _version_of(path: str) -> tuple[int, ...]:
     ).stdout.decode(errors="replace")
     match = _VERSION.match(out)
     if match is None:
-        raise LocalError(f"{path} --version says {out.strip()!r}, which is no git")
+        raise LocalError(f"{path} --version says {out.strip()!r}, which is not a git version")
     return tuple(int(number) for number in match.group(1).split("."))
 
 

@@ -37,7 +37,7 @@ MAX_SECONDS = 6 * 3600.0
 """The longest that git works for one caller: 10 GB at 500 kB a second."""
 
 HUNG_UP = "it hung up"
-STALLED = "it does not take what it asked for"
+STALLED = "it does not read the answer it asked for"
 GIVES_WAY = "it was silent, and others wait for their turn"
 TOO_LONG = "it took too long"
 

@@ -66,7 +66,7 @@ NOT_SERVED = "no such repository here"
 OUR_FAULT = "this mirror has a problem of its own; try another"
 """What callers are told of errors that are for the operator to read."""
 
-MAKE_ROOM = "you ask for nothing, and others wait to be served; call again when you need something"
+MAKE_ROOM = "idle connection closed to serve others; connect again when you need something"
 """What those in a conversation are told who have to make room for others."""
 
 CACHED_SERVICES = (MIRROR_LIST, MIRROR_SYNC)

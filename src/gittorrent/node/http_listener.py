@@ -126,7 +126,7 @@ class HttpListener:
                 "lost",
                 "lost {peer}: {reason}",
                 peer=request.remote,
-                reason=error or "it takes nothing",
+                reason=error or "it stopped reading the answer",
             )
             request.protocol.force_close()
             raise ConnectionResetError(str(error)) from error
@@ -185,7 +185,7 @@ class HttpListener:
                     request, resource, limiter, served.reading, self._server_timeouts.taken
                 )
             return _text("not here", 404)
-        return _text(f"{request.method} means nothing here", 405)
+        return _text(f"{request.method} is not supported here", 405)
 
     async def _find(self, raw: str) -> tuple[Served | None, str]:
         """Return the repository a path speaks of, and the rest of the path."""

@@ -128,7 +128,7 @@ class MirrorAnnouncer:
             # It finds out for itself then.
             _log.info(
                 "not-withdrawn",
-                "{source} was not told that {url} ends: {reason}",
+                "{source} could not be told that {url} is withdrawn: {reason}",
                 repository=served.info.name,
                 url=urls[0],
                 source=source,

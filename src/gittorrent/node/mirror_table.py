@@ -78,7 +78,7 @@ class MirrorTable:
         except LocalError as error:
             _log.warning(
                 "database-slow",
-                "told of mirrors from memory: {reason}",
+                "listed mirrors from memory: {reason}",
                 repository=repository,
                 reason=error,
             )

@@ -67,7 +67,7 @@ class Reachable(Struct):
             except UrlError as error:
                 _log.warning(
                     "unusable-url",
-                    "{url} is not told to others: {reason}",
+                    "{url} is not announced: {reason}",
                     url=base + served.path,
                     reason=error,
                 )

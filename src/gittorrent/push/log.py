@@ -285,6 +285,6 @@ def _refuse_exclusions(policy: Policy, push_id: PushId) -> None:
 
 def _concurrent(push_id: PushId) -> ConcurrentEntriesError:
     return ConcurrentEntriesError(
-        f"push {push_id} was made side by side with another one",
+        f"push {push_id} conflicts with a concurrent entry",
         hint="this version follows logs without forks only; install a newer gittorrent",
     )

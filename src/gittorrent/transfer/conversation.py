@@ -183,7 +183,7 @@ class Conversation:
         if self.session.closed:
             raise ConversationEndedError(self.ended or "the conversation is over")
         if sum(map(len, self._urgent)) > MAX_UNREAD:
-            self.end("it does not read what it is told")
+            self.end("it does not read what it is sent")
             raise ConversationEndedError(self.ended)
         data = self.session.send(message, shape=shape, most=most)
         if isinstance(message, HaveBundle):
@@ -286,7 +286,7 @@ class Conversation:
         wait = 0.0 if self._intake is None else self._intake.reserve(count)
         self._handle(self.session.received(count))
         if self._unsolicited_limit.is_over(self.session.unasked, self._loop.time()):
-            raise SessionError("that many lines nobody asked for are a flood")
+            raise SessionError("unsolicited-message limit exceeded")
         self._let_gather()
         return wait
 

@@ -358,7 +358,7 @@ async def call(
             await loop.sock_sendall(sock, service_request(MIRROR_SYNC, endpoint))
     except OSError as error:
         sock.close()
-        raise MirrorLostError(f"{endpoint.url}: {error or 'it reads nothing'}") from error
+        raise MirrorLostError(f"{endpoint.url}: {error or 'it stopped reading'}") from error
     except BaseException:
         sock.close()
         raise

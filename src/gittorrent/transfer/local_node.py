@@ -158,7 +158,7 @@ async def _read(reader: asyncio.StreamReader, seconds: float) -> Answer | None:
     except TimeoutError as error:
         raise _NodeFailed(f"it is silent for {seconds:.0f} seconds") from error
     except ValueError as error:
-        raise _NodeFailed("it says too much at once") from error
+        raise _NodeFailed("its answer is too long") from error
     if not line.endswith(b"\n"):
         raise _NodeFailed("it has gone")
     return parse_answer(line)

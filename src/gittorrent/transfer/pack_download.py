@@ -372,7 +372,7 @@ class PackDownload:
         if self._flowed - flowed >= self._client_timeouts.least_parts:
             self._flowed_before = (self._flowed, now)
         elif now - flowed_at > self._client_timeouts.nothing:
-            self._fail(f"next to nothing came in {now - flowed_at:.0f} seconds")
+            self._fail(f"almost nothing was received in {now - flowed_at:.0f} seconds")
         since = self._starved_since
         if since is not None and now - since > STARVED_SECONDS:
             self._fail(self._starved_reason)

@@ -40,7 +40,7 @@ PAUSE_SECONDS = 0.5
 INVITATION_SECONDS = 3600
 """How long others may believe our address; it dies with this run anyway."""
 
-MAKE_ROOM = "neither of us needs the other now, and others want to call"
+MAKE_ROOM = "idle connection closed to make room for others"
 """What those are told who make room."""
 
 _MAX_REQUEST = 1024

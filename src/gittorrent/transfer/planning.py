@@ -291,7 +291,7 @@ class Planner:
 
     def _give_up(self, mirror: Mirror, why: str) -> None:
         self._peer_manager.offer_bans.silence(mirror)
-        self._say_of(mirror, f"is not asked for reels any more: {why}")
+        self._say_of(mirror, f"is excluded from this download: {why}")
         for each in [m for m in self._asked if self._is_out(m)]:
             self._offers.forget(each, self._signed)
 

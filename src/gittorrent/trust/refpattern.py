@@ -49,7 +49,7 @@ class RefPattern(Struct, frozen=True):
         if is_reserved(literal):
             raise PolicyError(
                 f"{self.text[:80]!r} cannot be granted: the namespace is reserved",
-                hint="refs/gittorrent/, refs/conflicts/ and refs/replace/ belong to nobody",
+                hint="refs/gittorrent/, refs/conflicts/ and refs/replace/ are reserved",
             )
 
     def __str__(self) -> str:

@@ -161,7 +161,7 @@ def split_signed(text: bytes) -> tuple[bytes, Signature]:
     if len(starts) > 1 or others:
         raise BadSignature("more than one signature block; exactly one is allowed")
     if starts[0] == 0:
-        raise BadSignature("a signature over nothing")
+        raise BadSignature("the signed message is empty")
     return text[: starts[0]], detect(text[starts[0] :])
 
 

@@ -1,4 +1,4 @@
-"""A peer that does not take what it asked for, or does not read what it is told."""
+"""A peer that does not take what it asked for, or does not read what it is sent."""
 
 from __future__ import annotations
 

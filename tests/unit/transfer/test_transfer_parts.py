@@ -105,5 +105,5 @@ def test_another_mirror_gives_what_is_withheld(
 def test_alone_it_is_given_up(tmp_path: Path, scheme: str, manner: Manner) -> None:
     pack = noise("pack", 2 * PART)
     mirror = Starver(Writer(), Step.PARTS, manner, scheme, pack=pack)
-    with pytest.raises(NoSourceError, match="next to nothing came"):
+    with pytest.raises(NoSourceError, match="almost nothing was received"):
         download(tmp_path, pack, [mirror], ClientTimeouts(nothing=0.5))

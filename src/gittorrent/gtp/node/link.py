@@ -145,7 +145,7 @@ class Link:
             self.sent += len(data)
             self._writer.write(data)
             if self._writer.transport.get_write_buffer_size() > MOST_UNREAD:
-                _log.info("%s does not read what it is told", self.address)
+                _log.info("%s does not read what it is sent", self.address)
                 self._writer.transport.abort()
 
     async def pace(self, message: Message) -> None:

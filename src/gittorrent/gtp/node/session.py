@@ -224,12 +224,12 @@ class Clone:
     def _stuck(self) -> GitTorrentError:
         peers = len(self.swarm.links)
         if not self.book.newest_first():
-            why = "nobody gave a reference object that is to be believed"
+            why = "no peer sent a reference object that can be verified"
         elif self.exchange.is_idle:
-            why = "nobody has reels that lead to it"
+            why = "no peer has reels that lead to it"
         else:
             done, total = self.exchange.progress()
-            why = f"{total - done} of {total} blocks are missing and nobody has them"
+            why = f"{total - done} of {total} blocks are missing and no peer has them"
         return UnreachableError(
             f"cannot clone {self._metainfo.repo_hash.hex()} from {peers} peers: {why}",
             hint="what was received is kept; run the same command again when more peers are there",

@@ -156,7 +156,7 @@ class TrackerClient:
         kinds = {address: address_class(address) for address in found}
         usable = [each for each in kinds if kinds[each] is not AddressClass.RESERVED]
         if not usable:
-            raise TrackerError(f"{host} is {', '.join(kinds)}, which is nobody's address")
+            raise TrackerError(f"{host} is {', '.join(kinds)}, a reserved address range")
         # Whichever of them answers, its word counts as that of the least trusted.
         self._kind = functools.reduce(less_trusted, (kinds[each] for each in usable))
         return usable

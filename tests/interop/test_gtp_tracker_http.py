@@ -29,6 +29,10 @@ from support.repositories import Made
 HASH = b"h" * 20
 
 
+def ignore(*_: object) -> None:
+    """Take in what a tracker told."""
+
+
 async def get(server: TrackerServer, query: str, **headers: str) -> tuple[int, bytes, str | None]:
     parts = urlsplit(server.addresses[0])
     address = (str(parts.hostname), int(parts.port or 0))
@@ -160,10 +164,10 @@ def test_clients_understand_trackers_that_fail(
         node = GtpNode(None)
         swarm = open_seed(node, info, source)
         client = TrackerClient(
-            f"http://127.0.0.1:{port}/announce?key=1", swarm, node.peer_id, 0, lambda *_: None
+            [url := f"http://127.0.0.1:{port}/announce?key=1"], swarm, node.peer_id, 0, ignore
         )
         with pytest.raises(TrackerError, match=expected):
-            await client._ask(TrackerEvent.STARTED)
+            await client.ask(url)
         await client.leave()
         assert swarm.holding is not None
         swarm.holding.close()
@@ -171,6 +175,66 @@ def test_clients_understand_trackers_that_fail(
         await server.wait_closed()
 
     gtp.run(scenario())
+
+
+def test_answers_and_refusals_have_the_type_of_the_draft(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = TrackerStore(tmp_path / "t.sqlite")
+        server = TrackerServer(store)
+        await server.start([("127.0.0.1", 0)])
+        parts = urlsplit(server.addresses[0])
+        address = (str(parts.hostname), int(parts.port or 0))
+        for method, query in (("GET", request(1)), ("GET", "port=1"), ("PUT", "")):
+            response, _ = await asyncio.to_thread(nodes.fetch, address, method, f"/?{query}")
+            assert response.getheader("Content-Type") == "application/x-gittorrent"
+        await server.stop()
+        store.close()
+
+    gtp.run(scenario())
+
+
+def test_one_tracker_is_asked_and_the_others_when_it_fails(
+    copied: Callable[[str], Made], tmp_path: Path
+) -> None:
+    """A node is listed at one; one that is gone gives way at once."""
+    source = copied("one").git_dir
+
+    async def scenario() -> None:
+        stores = [TrackerStore(tmp_path / f"{number}.sqlite") for number in range(2)]
+        servers = [TrackerServer(store) for store in stores]
+        for server in servers:
+            await server.start([("127.0.0.1", 0)])
+        urls = ("http://127.0.0.1:1/", *(url for s in servers for url in s.addresses))
+        info = gtp.metainfo_for(source, gtp.PERL_2008, trackers=urls)
+        giver = await gtp.seed(info, source)
+
+        def listings() -> int:
+            return sum(sum(server.table.counts(info.repo_hash)) for server in servers)
+
+        await gtp.until(lambda: listings() > 0)
+        assert listings() == 1
+        await giver.stop()
+        assert listings() == 0
+        for server, store in zip(servers, stores, strict=True):
+            await server.stop()
+            store.close()
+
+    gtp.run(scenario())
+
+
+def test_who_fetches_something_newer_does_not_count_as_complete(
+    copied: Callable[[str], Made],
+) -> None:
+    source = copied("linear").git_dir
+    info = gtp.metainfo_for(source, gtp.PERL_2008)
+    node = GtpNode(None)
+    swarm = open_seed(node, info, source)
+    client = TrackerClient(["http://127.0.0.1:1/"], swarm, node.peer_id, 0, ignore)
+    assert client.request(TrackerEvent.NONE).completed
+    swarm.exchange.have.clear()  # as while the newest reference is on its way
+    assert not client.request(TrackerEvent.NONE).completed
+    assert swarm.holding is not None
+    swarm.holding.close()
 
 
 def test_a_name_is_asked_at_its_next_address(tmp_path: Path) -> None:

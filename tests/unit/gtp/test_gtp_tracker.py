@@ -212,6 +212,13 @@ def test_malformed_requests_are_refused(query: str) -> None:
         parse_request("&".join([*kept, query]) if query else "")
 
 
+@pytest.mark.parametrize("name", ["repo_hash", "peer_id", "port", "uploaded", "downloaded"])
+def test_a_request_lacks_nothing_that_is_required(name: str) -> None:
+    parts = request(1).query().split("&")
+    with pytest.raises(TrackerError, match=name):
+        parse_request("&".join(part for part in parts if part.partition("=")[0] != name))
+
+
 def test_answers_from_files_and_failures() -> None:
     data = TrackerAnswer(0, (PeerAddress(NOBODY, "seed.example.org", 9417),)).encode()
     assert parse_answer(data).expires == 0

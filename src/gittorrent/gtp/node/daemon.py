@@ -15,7 +15,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.gtp import limits
@@ -68,7 +68,7 @@ class _Member(Struct):
 
     swarm: Swarm
     addresses: Addresses
-    trackers: list[TrackerClient] = field(default_factory=list)
+    tracker: TrackerClient | None = None
 
 
 class GtpNode:
@@ -97,7 +97,7 @@ class GtpNode:
         self._tasks: list[asyncio.Task[None]] = []
         self._links: set[asyncio.Task[None]] = set()
         self._next_key = 0
-        # Only patience is drawn from this, nothing that anybody must not guess.
+        # Only patience and the order of trackers, nothing that anybody must not guess.
         self._random = random.Random()  # noqa: S311
 
     def add(self, swarm: Swarm, peers: tuple[tuple[str, int], ...] = ()) -> None:
@@ -138,10 +138,7 @@ class GtpNode:
         for member in self._members.values():
             member.swarm.start()
             self._start(self._dial_forever(member))
-            for url in member.swarm.metainfo.trackers:
-                client = TrackerClient(url, member.swarm, self.peer_id, self.port, self._told)
-                member.trackers.append(client)
-                self._start(client.run())
+            self._follow_trackers(member)
 
     async def stop(self) -> None:
         """Leave all swarms; takes a few seconds at most."""
@@ -150,7 +147,7 @@ class GtpNode:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for listener in self._listeners:
             listener.close()
-        farewells = [t.leave() for m in self._members.values() for t in m.trackers]
+        farewells = [m.tracker.leave() for m in self._members.values() if m.tracker is not None]
         await asyncio.gather(*farewells, return_exceptions=True)
         for member in self._members.values():
             for link in list(member.swarm.links.values()):
@@ -323,6 +320,13 @@ class GtpNode:
         return peer_id != self.peer_id and not known
 
     # --- trackers ----------------------------------------------------------------------------
+
+    def _follow_trackers(self, member: _Member) -> None:
+        urls = member.swarm.metainfo.trackers
+        if urls:
+            order = self._random.sample(urls, len(urls))
+            member.tracker = TrackerClient(order, member.swarm, self.peer_id, self.port, self._told)
+            self._start(member.tracker.run())
 
     def _told(self, swarm: Swarm, answer: TrackerAnswer, teller: Teller) -> None:
         self.meet(swarm.metainfo.repo_hash, answer.peers, teller)

@@ -1,8 +1,8 @@
-"""Asks one tracker for peers, again and again, and says goodbye.
+"""Asks a repository's trackers for peers, one at a time, again and again, and says goodbye.
 
 Rules: a tracker is asked when its answer expires, not before; one that fails or says it is busy
-(HTTP 503) is left alone for longer each time; an answer that never expires is a file, which is read
-again now and then. Source: docs/protocol/gtp01.md, Tracker.
+(HTTP 503) gives way to another (`gittorrent.gtp.tracker_rotation`); an answer that never expires is
+a file, which is read again now and then. Source: docs/protocol/gtp01.md, Tracker.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import functools
 import logging
 import random
+import time
 from typing import TYPE_CHECKING
 
 from gittorrent.gtp.errors import TrackerError
@@ -22,12 +23,13 @@ from gittorrent.gtp.tracker_messages import (
     TrackerRequest,
     parse_answer,
 )
+from gittorrent.gtp.tracker_rotation import LONGEST_RETRY, TrackerRotation
 from gittorrent.transfer.http_client import Pinned
 from gittorrent.transfer.looking_up import look_up
 from gittorrent.wire.urls import AddressClass, address_class, less_trusted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gittorrent.gtp.node.swarm import Swarm
 
@@ -36,13 +38,9 @@ _log = logging.getLogger(__name__)
 FILE_SECONDS = 3600.0
 """How often a tracker that is a file is read."""
 
-SHORTEST_WAIT = 20.0
-"""Seconds between two requests, whatever the tracker says."""
-
-FIRST_RETRY = 10.0
-LONGEST_RETRY = 1800.0
 ANSWER_SECONDS = 30.0
 LOOK_UP_SECONDS = 10.0
+LEAVE_SECONDS = 3.0
 
 
 class BusyTrackerError(TrackerError):
@@ -54,10 +52,10 @@ class BusyTrackerError(TrackerError):
 
 
 class TrackerClient:
-    """One tracker of one swarm.
+    """The trackers of one swarm.
 
     Args:
-        url: of the tracker.
+        urls: of the trackers, in an order of chance.
         swarm: whose peers are wanted.
         peer_id: ours.
         port: at which we listen; 0 not at all, and then we are not listed for long.
@@ -66,47 +64,66 @@ class TrackerClient:
 
     def __init__(
         self,
-        url: str,
+        urls: Sequence[str],
         swarm: Swarm,
         peer_id: bytes,
         port: int,
         told: Callable[[Swarm, TrackerAnswer, Teller], None],
     ) -> None:
-        self.url = url
+        self._rotation = TrackerRotation(urls)
         self._swarm = swarm
         self._peer_id = peer_id
         self._port = port
         self._told = told
-        self._started = False
+        self._listed: set[str] = set()
         self._kind: AddressClass | None = None
 
     async def run(self) -> None:
         """Ask for ever."""
-        failures = 0
+        rotation = self._rotation
         while True:
-            try:
-                event = TrackerEvent.NONE if self._started else TrackerEvent.STARTED
-                answer = await self._ask(event)
-                assert self._kind is not None
-                self._started, failures = True, 0
-                self._told(self._swarm, answer, Teller(self.url, self._kind))
-                # A little early, so that the listing never lapses.
-                wait = answer.expires * 0.8 if answer.expires else FILE_SECONDS
-            except BusyTrackerError as error:
-                wait = error.seconds
-            except (TrackerError, OSError, TimeoutError) as error:
-                _log.warning("tracker %s: %s", self.url, error)
-                failures += 1
-                wait = min(FIRST_RETRY * 2 ** (failures - 1), LONGEST_RETRY)
             # Patience is no secret.
-            await asyncio.sleep(max(wait, SHORTEST_WAIT) * random.uniform(0.9, 1.1))  # noqa: S311
+            wait = (rotation.due - time.monotonic()) * random.uniform(0.9, 1.1)  # noqa: S311
+            await asyncio.sleep(max(wait, 0.0))
+            url = rotation.url
+            try:
+                answer = await self.ask(url)
+            except BusyTrackerError as error:
+                rotation.failed(time.monotonic(), error.seconds)
+                continue
+            except (TrackerError, OSError, TimeoutError) as error:
+                _log.warning("tracker %s: %s", url, error)
+                rotation.failed(time.monotonic())
+                continue
+            assert self._kind is not None
+            self._told(self._swarm, answer, Teller(url, self._kind))
+            # A little early, so that the listing never lapses.
+            lasting = answer.expires * 0.8 if answer.expires else FILE_SECONDS
+            rotation.answered(time.monotonic(), lasting)
 
     async def leave(self) -> None:
-        """Say that we are going, if the tracker knows us."""
-        if self._started:
-            await asyncio.wait_for(self._ask(TrackerEvent.STOPPED), 3.0)
+        """Say to those trackers that know us that we are going."""
+        asked = [
+            asyncio.wait_for(self._ask(url, TrackerEvent.STOPPED), LEAVE_SECONDS)
+            for url in sorted(self._listed)
+        ]
+        await asyncio.gather(*asked, return_exceptions=True)  # who hears nothing finds out in time
 
-    def _request(self, event: TrackerEvent) -> TrackerRequest:
+    async def ask(self, url: str) -> TrackerAnswer:
+        """Ask one tracker, once.
+
+        Raises:
+            OSError: its name has no address.
+            TimeoutError: it takes too long.
+            TrackerError: it refuses, or gives no answer that can be read.
+        """
+        event = TrackerEvent.NONE if url in self._listed else TrackerEvent.STARTED
+        answer = await self._ask(url, event)
+        self._listed.add(url)
+        return answer
+
+    def request(self, event: TrackerEvent) -> TrackerRequest:
+        """Return what to ask a tracker with."""
         return TrackerRequest(
             repo_hash=self._swarm.metainfo.repo_hash,
             peer_id=self._peer_id,
@@ -114,17 +131,17 @@ class TrackerClient:
             port=self._port or 9,
             uploaded=self._swarm.sent,
             downloaded=self._swarm.received,
-            completed=self._swarm.holding is not None,
+            completed=self._swarm.exchange.has_newest,
             event=event,
             valid=0 if self._port else 60,
         )
 
-    async def _ask(self, event: TrackerEvent) -> TrackerAnswer:
+    async def _ask(self, tracker: str, event: TrackerEvent) -> TrackerAnswer:
         import aiohttp
         from yarl import URL
 
-        separator = "&" if "?" in self.url else "?"
-        url = URL(self.url + separator + self._request(event).query(), encoded=True)
+        separator = "&" if "?" in tracker else "?"
+        url = URL(tracker + separator + self.request(event).query(), encoded=True)
         addresses = await self._find(url.host or "", url.port or 80)
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         try:

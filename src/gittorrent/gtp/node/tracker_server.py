@@ -20,6 +20,7 @@ from gittorrent.gtp.believed import ReferenceBook
 from gittorrent.gtp.errors import TrackerError
 from gittorrent.gtp.limits import MAX_TRACKER_REFERENCES
 from gittorrent.gtp.messages import PeerAddress
+from gittorrent.gtp.metainfo import MIME_TYPE
 from gittorrent.gtp.tracker_messages import (
     NOBODY,
     TrackerAnswer,
@@ -38,7 +39,7 @@ from gittorrent.wire.urls import AddressClass, address_class
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gittorrent.gtp.metainfo import Metainfo
     from gittorrent.gtp.node.tracker_store import TrackerStore
@@ -131,14 +132,14 @@ class TrackerServer:
         if request.method in ("GET", "HEAD"):
             response = await self._announce(request)
         else:
-            response = web.Response(status=405, body=encode_failure("only GET means something"))
+            response = _document(encode_failure("only GET means something"), 405)
         await self._connections.finish(request, response)
         return response
 
     async def _announce(self, request: web.BaseRequest) -> web.Response:
         if is_from_page(request.headers):
             # Or a page would have its readers' browsers announce them as peers.
-            return web.Response(status=403, body=encode_failure(FROM_PAGE))
+            return _document(encode_failure(FROM_PAGE), 403)
         now = self._clock()
         try:
             source = self._source(request)
@@ -147,15 +148,15 @@ class TrackerServer:
             answer, entry = self.table.announce(now, wanted, source)
         except TooManyRequestsError as error:
             headers = {"Retry-After": str(error.seconds)}
-            return web.Response(status=503, headers=headers, body=encode_failure(str(error)))
+            return _document(encode_failure(str(error)), 503, headers)
         except TrackerError as error:
-            return _plain(encode_failure(str(error)))
+            return _document(encode_failure(str(error)))
         await self._write(
             partial(self._store.remove, wanted.repo_hash, wanted.peer_id)
             if entry is None
             else partial(self._store.put, entry)
         )
-        return _plain(answer.encode())
+        return _document(answer.encode())
 
     async def _write(self, work: Callable[[], None]) -> None:
         """Have something written; where that fails, a restart forgets it, and that is all."""
@@ -220,5 +221,7 @@ def static_answer(info: Metainfo, peers: Sequence[tuple[str, int]]) -> bytes:
     return TrackerAnswer(0, known, newest_bodies(info)).encode()
 
 
-def _plain(body: bytes) -> web.Response:
-    return web.Response(body=body, content_type="text/plain")
+def _document(
+    body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    return web.Response(body=body, status=status, headers=headers, content_type=MIME_TYPE)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from gittorrent import __version__
+from gittorrent.cli.manual import how_to_read
 from gittorrent.errors import GitTorrentError, local_error
 from gittorrent.interruptions import PROCESS
 from gittorrent.terminal import complain, screen_streams
@@ -85,6 +87,13 @@ class LazyGroup(click.Group):
         """List the subcommands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name][2]) for name in self.list_commands(ctx)])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the epilog, and where the manual is."""
+        super().format_epilog(ctx, formatter)
+        if manual := how_to_read(Path(sys.argv[0]), os.environ):
+            formatter.write_paragraph()
+            formatter.write(f"Manual: {manual}\n")
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -19,6 +19,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, TextIO
 
+from gittorrent.ids import ManifestId
 from gittorrent.printable import Screening, paragraph, printable, screened
 from gittorrent.sizes import show_bytes
 
@@ -139,9 +140,15 @@ class TerminalReporter:
         self._shown_at = 0.0
         self._clock = clock
         self._name = ""
+        self._downloads: dict[str, None] = {}
         self._begun_at = 0.0
         self._faults: set[str] = set()
         self._screening = Screening()
+
+    @property
+    def downloads(self) -> list[ManifestId]:
+        """The packs that were downloaded in this round, or are being."""
+        return [ManifestId(name) for name in self._downloads]
 
     def note(self, text: str) -> None:
         """Say something worth a line."""
@@ -152,6 +159,7 @@ class TerminalReporter:
     def begin_round(self) -> None:
         """Do the same work once more: a note of the last round that still holds is not repeated."""
         self._filter.begin_round()
+        self._downloads.clear()
 
     def detail(self, text: str) -> None:
         """Say something if all is wanted, or else keep it for `explain`."""
@@ -170,6 +178,7 @@ class TerminalReporter:
         if name != self._name:
             self._end_line()
             self._name, self._faults = name, set()
+            self._downloads[name] = None
             self._begun_at = self._clock()
         for mirror in figures.mirrors:
             if mirror.fault and mirror.url not in self._faults:

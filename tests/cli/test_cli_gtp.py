@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from support import gitcmd, gtp
+from support.programs import PATIENCE, wait_until
 from support.repositories import Made
 
 pytestmark = [
@@ -86,6 +88,28 @@ def test_from_metainfo_to_clone_with_a_tracker(
             said = command(home, "gtp", "clone", file, clone, "--bare", "--timeout", 60)
             assert "refs of" in said
     assert gitcmd.refs(clone) == gitcmd.refs(source)
+
+
+def test_an_interrupted_clone_says_what_is_kept(
+    key: str, copied: Callable[[str], Made], tmp_path: Path
+) -> None:
+    source, file, home = copied("linear").git_dir, tmp_path / "l.gittorrent", tmp_path / "home"
+    command(home, "gtp", "metainfo", "create", source, file, "--key", key)
+    clone = tmp_path / "clone.git"
+    serve = ("gtp", "serve", file, source, "--listen", "127.0.0.1:0", "--up-limit", "16K")
+    with running(home, *serve) as node:
+        words = ("gtp", "clone", file, clone, "--bare", "--peer", f"127.0.0.1:{node['port']}")
+        process = subprocess.Popen(
+            [*RUN, *map(str, words), "--block-size", "4096"],
+            stderr=subprocess.PIPE,
+            env=environ(home),
+            text=True,
+        )
+        wait_until(lambda: len(list(clone.rglob("blocks/*/*"))) >= 3, "some blocks are here")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert re.search(rf"interrupted; {clone} keeps \d+ of \d+ blocks: run the same", said)
 
 
 def test_serving_what_the_main_protocol_published_and_publishing_a_clone(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import re
 import select
 import shutil
 import signal
@@ -14,7 +16,7 @@ import pytest
 from gittorrent.repository.carried import Carried
 from support import nodes
 from support.nodes import Served
-from support.programs import Person, wait_until
+from support.programs import GITS, Person, somebody, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +62,60 @@ def test_signals_in_a_row(
     for word in ("Traceback", "Task was destroyed", "never retrieved", "Exception ignored"):
         assert word not in running.err
     assert not list((person.root / "tmp").iterdir())
+
+
+def marked(person: Person) -> int:
+    """Return how many parts are marked as verified in the person's partial downloads."""
+    found = 0
+    for path in person.partial:
+        with contextlib.suppress(FileNotFoundError):  # it is about to be made
+            found += (path / "parts").read_bytes().count(1)
+    return found
+
+
+@pytest.mark.parametrize("git_program", GITS)
+@pytest.mark.parametrize("command", ["git clone", "gittorrent clone", "git fetch", "mirror"])
+def test_an_interrupted_download_says_what_is_kept(
+    large: Carried, node: Served, tmp_path: Path, command: str, git_program: str
+) -> None:
+    person = somebody(tmp_path / "person", git_program)
+    place = node.git.removeprefix("git://")
+    url = f"gittorrent://{large.info.repository_id}@{place}/project.git"
+    program, _, word = command.rpartition(" ")
+    if word == "fetch":
+        person.git("init", "-q", "c").ok()
+    where = ["-C", "c"] if word == "fetch" else []
+    running = person.start(program or "gittorrent", *where, word, url)
+    try:
+        wait_until(lambda: marked(person) >= 2, "two parts are verified")
+        running.signal_group(signal.SIGINT)
+        assert running.wait() != 0
+        running.wait_all(5.0)
+    finally:
+        running.stop()
+    said = re.search(r"interrupted; (\d+) of (\d+) parts \(.*\) are verified and kept", running.err)
+    assert said is not None, running.err
+    assert int(said[1]) == marked(person)
+
+
+def test_an_interrupted_mirror_or_seed_says_what_stays(
+    large: Carried, node: Served, person: Person, tmp_path: Path
+) -> None:
+    place = node.git.removeprefix("git://")
+    url = f"gittorrent://{large.info.repository_id}@{place}/project.git"
+    copy = tmp_path / "copy.git"
+    shutil.copytree(large.layout.git_dir, copy)
+    bare = person.node / "repositories" / "project.git"
+    for words, says in (
+        (["mirror", url], f"{bare} stays as it is, and 'gittorrent serve' serves it"),
+        (["seed", copy, url, "--port", "0"], f"ended; 1 reel stays in {copy}"),
+    ):
+        running = person.start("gittorrent", *words)
+        try:
+            wait_until(lambda each=running: bool(each.out), "it is at work")
+            running.signal_group(signal.SIGINT)
+            running.wait()
+            running.wait_all(5.0)
+        finally:
+            running.stop()
+        assert says in running.err

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from gittorrent.cli.output import StepProgress
     from gittorrent.gtp.metainfo import Metainfo
     from gittorrent.gtp.node.daemon import GtpNode
+    from gittorrent.gtp.node.session import Clone, CloneOptions
+    from gittorrent.gtp.reference import Reference
     from gittorrent.ids import RefName
 
 DEFAULT_LISTEN = "0.0.0.0:9417"
@@ -224,20 +226,19 @@ async def _clone(
     node: GtpNode,
     info: Metainfo,
     directory: Path,
-    options: object,
+    options: CloneOptions,
     peers: tuple[str, ...],
     progress: StepProgress,
     *,
     seed: bool,
 ) -> None:
-    from gittorrent.gtp.node.session import Clone, CloneOptions
+    from gittorrent.gtp.node.session import Clone
 
-    assert isinstance(options, CloneOptions)
     clone_ = Clone(node, info, directory, options)
     node.add(clone_.swarm, tuple(map(_place, peers)))
     try:
         await node.start()
-        reference, left_out = await clone_.run(progress)
+        reference, left_out = await _completed(clone_, directory, progress)
         count = len(reference.refs) - len(left_out)
         click.echo(f"{directory}: {count} refs of {reference.id.hex()}")
         if left_out:
@@ -248,6 +249,26 @@ async def _clone(
     finally:
         await node.stop()
         clone_.close()
+
+
+async def _completed(
+    clone_: Clone, directory: Path, progress: StepProgress
+) -> tuple[Reference, list[RefName]]:
+    """Wait until a clone is complete; says what is kept if that is interrupted."""
+    from asyncio import CancelledError
+
+    try:
+        return await clone_.run(progress)
+    except CancelledError:
+        progress.close()
+        done, total = clone_.exchange.progress()
+        if done:
+            click.echo(
+                f"gittorrent: interrupted; {directory} keeps {done} of {total} blocks:"
+                " run the same command again and it goes on from there",
+                err=True,
+            )
+        raise
 
 
 def _left_out(names: list[RefName]) -> str:

@@ -27,12 +27,17 @@ from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
+from gittorrent.transfer.interrupted import what_is_kept
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.mirroring import Mirroring
 from gittorrent.transfer.peer_manager import Sharing
 from gittorrent.transfer.settings import read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gittorrent.ids import ManifestId
+    from gittorrent.store.home import Home
     from gittorrent.terminal import TerminalReporter
     from gittorrent.transfer.mirroring import Mirrored
 
@@ -99,7 +104,21 @@ def mirror(
         max_bytes = read_settings(read_config(home.root)).max_bytes
         with contextlib.closing(Database(home.database)) as database:
             mirroring = Mirroring(location, home, database, reporter, sharing, max_bytes)
-            run(_mirror(mirroring, reporter, name, once, interval, prints))
+            try:
+                run(_mirror(mirroring, reporter, name, once, interval, prints))
+            except KeyboardInterrupt:
+                if words := _kept(mirroring, home, reporter.downloads):
+                    reporter.note(words)
+                raise
+
+
+def _kept(mirroring: Mirroring, home: Home, downloads: Collection[ManifestId]) -> str:
+    """Return what an interruption leaves; empty if there is nothing yet."""
+    if words := what_is_kept(home, downloads):
+        return words
+    if mirroring.path is None:
+        return ""
+    return f"{mirroring.path} stays as it is, and 'gittorrent serve' serves it"
 
 
 async def _mirror(
@@ -116,8 +135,8 @@ async def _mirror(
         try:
             done = await mirroring.check(name)
         except GitTorrentError as error:
-            can_wait = isinstance(error, UnreachableError) and mirroring.is_carried
-            if once or (first and not can_wait):
+            may_come_back = isinstance(error, UnreachableError) and mirroring.path is not None
+            if once or (first and not may_come_back):
                 raise
             first, failed = False, True
             if isinstance(reporter, LogReporter):

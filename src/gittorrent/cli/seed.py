@@ -128,7 +128,12 @@ def seed(
             carried = Carried(found.git_dir, found.object_format)
             context = Context(database, home, Git(found.git_dir), reporter)
             preparer = Preparer(carried, location, context, progress)
-            prepared = run(preparer.prepare())
+            try:
+                prepared = run(preparer.prepare())
+            except KeyboardInterrupt:
+                progress.close()
+                reporter.note(f"interrupted; {_kept(preparer.carried)}")
+                raise
             progress.close()
             if hand_over:
                 request = _hand_over_request(found.git_dir, prepared, location, seconds or 0)
@@ -180,9 +185,13 @@ class _Running:
         self._seed = Seed(content, carried, lambda: self._preparer.mirror, limits, note=note)
         self._port = self._seed.listen(port)
         self._show(prepared)
-        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+        try:
             async with asyncio.timeout(seconds):
                 await self._seed.run(self._preparer.follow(self._show_again))
+        except asyncio.CancelledError:
+            self._reporter.note(f"ended; {_kept(carried)}")
+        except TimeoutError:
+            pass  # as it was told
 
     def _show_again(self, prepared: SeedableReels) -> None:
         """Tell of what has changed: to whoever introduces us what is new, to the user all."""
@@ -215,6 +224,13 @@ class _Running:
             git_dir = self._preparer.carried.layout.git_dir
             for words in why_not(prepared, git_dir, self._location.url):
                 self._reporter.note(words)
+
+
+def _kept(carried: Carried) -> str:
+    """Return what a seed leaves behind that has ended, or was interrupted while it built."""
+    reels = sum(reel.is_available for reel in carried.reels.all())
+    kept = f"{count(reels, 'reel')} {'stays' if reels == 1 else 'stay'}"
+    return f"{kept} in {carried.layout.git_dir}, and the next seed gives them without building"
 
 
 def _info(prepared: SeedableReels) -> dict[str, object]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.ids import ManifestId
 from gittorrent.interruptions import PROCESS
 from gittorrent.node import events
 from gittorrent.node.events import EventLog
@@ -62,12 +63,19 @@ class LogReporter:
         self._verbose = verbose
         self._filter = NoteFilter()
         self._reel = ""
+        self._downloads: dict[str, None] = {}
         self._is_complete = False
         self._faults: set[str] = set()
+
+    @property
+    def downloads(self) -> list[ManifestId]:
+        """The packs that were downloaded in this round, or are being."""
+        return [ManifestId(name) for name in self._downloads]
 
     def begin_round(self) -> None:
         """Do the same work once more: a note of the last round that still holds is not repeated."""
         self._filter.begin_round()
+        self._downloads.clear()
 
     def note(self, text: str) -> None:
         """Write something that whoever runs this has to know."""
@@ -102,6 +110,7 @@ class LogReporter:
         """Write which mirrors are out of a download, and when it is complete."""
         if name != self._reel:
             self._reel, self._faults, self._is_complete = name, set(), False
+            self._downloads[name] = None
         for mirror in figures.mirrors:
             if mirror.fault and mirror.url not in self._faults:
                 self._faults.add(mirror.url)

@@ -30,6 +30,7 @@ from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.terminal import STATUS_VARIABLE, TerminalReporter, complain, screen_streams
 from gittorrent.transfer.context import Context
+from gittorrent.transfer.interrupted import what_is_kept
 from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import SCHEME, parse_location
 from gittorrent.transfer.settings import read_settings
@@ -227,7 +228,7 @@ def main() -> int:
         _complain(reporter, trouble)
     except KeyboardInterrupt:
         status = STATUS
-        reporter.close()
+        _say_what_is_kept(reporter)
     finally:
         PROCESS.settle()
     if status and (path := os.environ.get(STATUS_VARIABLE)):
@@ -302,6 +303,13 @@ def _complain(reporter: TerminalReporter, error: GitTorrentError) -> None:
     reporter.close()
     reporter.explain()
     complain(error)
+
+
+def _say_what_is_kept(reporter: TerminalReporter) -> None:
+    """Tell who interrupted us: git removes the clone that it had begun, and looks as if all was."""
+    reporter.close()
+    if kept := what_is_kept(open_home(), reporter.downloads):
+        reporter.note(kept)
 
 
 def _pipe_is_closed() -> bool:

@@ -19,15 +19,18 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Self
 
+from msgspec import Struct
+
 from gittorrent.durable import write_atomically
 from gittorrent.errors import FULL, LocalError
 from gittorrent.reel.parts import part_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
+    from gittorrent.ids import ManifestId
     from gittorrent.reel.manifest import Manifest
 
 EXPIRY_SECONDS = 14 * 24 * 3600
@@ -197,6 +200,33 @@ class PartialPack:
         """Close and delete the download, unless another process works on it."""
         _remove_unused(self.directory, self._lock)
         self.close()
+
+
+class Kept(Struct, frozen=True):
+    """What is there of unfinished downloads.
+
+    Args:
+        parts: verified ones.
+        total: how many there will be.
+        size: bytes of those that are verified, within a part.
+    """
+
+    parts: int = 0
+    total: int = 0
+    size: int = 0
+
+
+def kept_of(root: Path, manifests: Iterable[ManifestId]) -> Kept:
+    """Return what is there below ``root`` of the downloads of some packs."""
+    found = Kept()
+    for manifest in manifests:
+        with contextlib.suppress(FileNotFoundError):  # finished, or not begun
+            marks = (root / manifest / "parts").read_bytes()
+            whole = (root / manifest / "pack").stat().st_size
+            parts = marks.count(1)
+            size = whole * parts // max(1, len(marks))
+            found = Kept(found.parts + parts, found.total + len(marks), found.size + size)
+    return found
 
 
 def expire(root: Path, now: float | None = None) -> None:

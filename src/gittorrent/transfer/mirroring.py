@@ -104,11 +104,11 @@ class Mirroring:
         return self._location.url
 
     @property
-    def is_carried(self) -> bool:
-        """Tell whether the repository is mirrored here already, as far as its id is known."""
+    def path(self) -> Path | None:
+        """Where the repository is mirrored already, as far as its id is known; None if nowhere."""
         known = self._known_repository()
-        rows = self._database.carried()
-        return any(row.role == MIRROR and row.repository_id == known for row in rows)
+        rows = (row for row in self._database.carried() if row.role == MIRROR)
+        return next((Path(row.path) for row in rows if row.repository_id == known), None)
 
     async def check(self, name: str | None = None) -> Mirrored:
         """Do what `update` does, and record for ``gittorrent status`` what it came to.

@@ -105,7 +105,7 @@ class PackDownload:
         wanted: the pack.
         partial: where it is stored.
         on_part: told of each verified part (from 0), those recovered from disk first.
-        on_progress: told how far it is, a few times a second.
+        on_progress: told how far it is, at the beginning and then a few times a second.
         expecting: tells whether further mirrors may still join.
         on_growth: called a few times a second with the verified parts.
         on_claim: called when a mirror says which parts it has, None for all.
@@ -178,6 +178,7 @@ class PackDownload:
         for key, mirror in list(self._mirrors.items()):
             self._welcome(key, mirror)
         self._handle(Tick())
+        self._on_progress(self.figures())
         for part in recovered:
             self._on_part(part)
         watcher = self._loop.create_task(self._watch())

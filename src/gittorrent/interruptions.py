@@ -15,6 +15,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+from gittorrent.errors import GitTorrentError
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine, Iterator
@@ -45,6 +47,7 @@ class Interruptions:
         self._leave = leave
         self._since: float | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._is_interrupted = False
         self._is_held = False
         self._is_owed = False
         self._serves = False
@@ -92,6 +95,7 @@ class Interruptions:
                 self._leave(self.status)
             return
         self._since = self._clock()
+        self._is_interrupted = True
         if number == signal.SIGTERM and self._serves:
             self.status = 0
         if self._is_held:
@@ -104,6 +108,7 @@ class Interruptions:
 
         Raises:
             KeyboardInterrupt: it was cancelled, and has stopped what it started.
+            GitTorrentError: it failed, and nothing had interrupted it before.
         """
         from asyncio import CancelledError
 
@@ -113,6 +118,11 @@ class Interruptions:
                 return loop.run_until_complete(self._task)
             except CancelledError:
                 raise KeyboardInterrupt from None
+            except GitTorrentError as error:
+                if not self._is_interrupted:
+                    raise
+                # Ctrl-C ends the git that works for us as well: it has not failed.
+                raise KeyboardInterrupt from error
             finally:
                 self._task = None
 

@@ -10,6 +10,7 @@ from typing import Never
 
 import pytest
 
+from gittorrent.errors import LocalError
 from gittorrent.interruptions import (
     PATIENCE_SECONDS,
     STATUS,
@@ -49,6 +50,22 @@ def test_without_work_the_first_interrupts_where_it_comes() -> None:
     with pytest.raises(KeyboardInterrupt):
         scene.signal()
     scene.signal()
+
+
+@pytest.mark.parametrize("is_interrupted", [True, False])
+def test_what_fails_by_the_same_signal_was_interrupted(
+    loop: asyncio.AbstractEventLoop, is_interrupted: bool
+) -> None:
+    """Ctrl-C reaches git too, and work that waits for it without a loop sees git end first."""
+    scene = Scene()
+
+    async def work() -> None:
+        if is_interrupted:
+            scene.signal()
+        raise LocalError("git: exit status -2")
+
+    with pytest.raises(KeyboardInterrupt if is_interrupted else LocalError):
+        scene.interruptions.run(loop, work())
 
 
 def test_work_is_cancelled_once_and_cleans_up(loop: asyncio.AbstractEventLoop) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.git.refs import read_refs
+from gittorrent.git.runner import Git
 from gittorrent.ids import SHA1
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.housekeeping import tidy_up
@@ -143,3 +145,31 @@ def test_two_users_publish_one_repository(place: Path, users: list[UnixUser]) ->
     owners = {path.lstat().st_uid for path in (bare / "gittorrent").rglob("*")}
     assert owners == {pwd.getpwnam(user.name).pw_uid for user in users}
     assert len(Carried(bare, SHA1).log()) == 5
+
+
+@as_root
+def test_what_other_users_push_is_published(place: Path, users: list[UnixUser]) -> None:
+    python = installed_for_all(place)
+    nodes.signer(place)
+    os.chown(place / "key", 0, GROUP)
+    (place / "key").chmod(0o640)
+    bare = place / "project.git"
+    first, second = users
+    words = ["init", "-q", "--bare", "--initial-branch=main", "--shared=group"]
+    first.run("git", *words, bare, cwd=place).ok()
+    for user in users:
+        user.run("git", "config", "--global", "user.name", user.name, cwd=place).ok()
+        user.run("git", "config", "--global", "user.email", "u@example.org", cwd=place).ok()
+        user.run("git", "config", "--global", "safe.directory", "*", cwd=place).ok()
+    words = ["publish", bare, "--key", place / "key", "--install-hook", "--wait"]
+    done = first.run(python, "-P", "-m", "gittorrent", *words, cwd=place).ok()
+    assert "what is pushed from now on is published" in done.err
+    for number, user in enumerate([second, first, second]):
+        clone = user.home / f"clone-{number}"
+        user.run("git", "clone", "-q", bare, clone, cwd=place).ok()
+        user.run("git", "commit", "-q", "--allow-empty", "-m", "x", cwd=clone).ok()
+        said = user.run("git", "push", "origin", "HEAD:main", cwd=clone).ok().err
+        assert "remote: published project: 1 ref" in said
+    assert Carried(bare, SHA1).log().refs == read_refs(Git(bare), "refs/heads")
+    # The second one never had a node, and does not get one by pushing.
+    assert not (second.home / ".local" / "share" / "gittorrent").exists()

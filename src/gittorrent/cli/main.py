@@ -102,11 +102,11 @@ def gittorrent() -> None:
     """Distribute git repositories from peer to peer, over git's own protocol."""
 
 
-def main() -> NoReturn:
-    """Run the command line."""
+def main(command: click.Command = gittorrent) -> NoReturn:
+    """Run the command line, of ``gittorrent`` or of one command."""
     screen_streams()
     try:
-        gittorrent.main(standalone_mode=False)
+        command.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.Abort:

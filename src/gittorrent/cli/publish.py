@@ -10,13 +10,13 @@ import click
 from gittorrent.cli.new_repository import recorded_copy, require_new
 from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
 from gittorrent.cli.published import published_json, show_published
+from gittorrent.cli.push_hook import see_to_pushes
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.signer import KeyOptions, choose_signer
 from gittorrent.errors import UsageError
 from gittorrent.git.packs import copy_refs_from
 from gittorrent.git.refs import head_target, read_refs, set_head
 from gittorrent.git.repository import (
-    committer,
     create_bare,
     find_repository,
     read_config,
@@ -25,7 +25,7 @@ from gittorrent.git.repository import (
 from gittorrent.git.runner import Git
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried, require_name
-from gittorrent.repository.publish import Author, Publisher, require_own
+from gittorrent.repository.publish import Publisher, author_in, require_own
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home, open_home
 
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     metavar="PATTERN",
     help="Publish refs like refs/notes/* too, now and from now on.",
 )
+@click.option("--install-hook", is_flag=True, help="Publish what is pushed here from now on, too.")
 @click.option("--wait", is_flag=True, help="Do the repacking before returning.")
 @quiet_option
 @json_option
@@ -66,6 +67,7 @@ def publish(
     new_key: bool,
     new_repository: bool,
     patterns: tuple[str, ...],
+    install_hook: bool,
     wait: bool,
     quiet: bool,
     as_json: bool,
@@ -103,7 +105,7 @@ def publish(
         signer = choose_signer(KeyOptions(key, new_key), config, home, carried, say)
         progress = StepProgress(quiet=quiet or as_json)
         try:
-            publisher = Publisher(carried, signer, _author(found.git_dir), progress, say)
+            publisher = Publisher(carried, signer, author_in(found.git_dir), progress, say)
             done = publisher.publish(_name(carried, found, name), patterns)
         finally:
             progress.close()
@@ -122,6 +124,7 @@ def publish(
             housekeeping.tidy_up(carried)
         else:
             housekeeping.start_in_background(carried)
+    see_to_pushes(found, carried, is_wanted=install_hook, is_new=done.is_new, say=say)
 
 
 def _bare_copy(
@@ -173,12 +176,6 @@ def _add_remote(found: FoundRepository, carried: Carried, say: Callable[[str], N
     if git.attempt("config", "--get", "remote.gittorrent.url").returncode != 0:
         git.run("remote", "add", "gittorrent", path)
         say(f"added the remote 'gittorrent' for {path}")
-
-
-def _author(git_dir: Path) -> Author:
-    """Return the person git takes the user for, or a neutral one where git knows none."""
-    person = committer(git_dir)
-    return Author(b"gittorrent <gittorrent@localhost>" if person is None else person)
 
 
 def _name(carried: Carried, found: FoundRepository, name: str | None) -> str | None:

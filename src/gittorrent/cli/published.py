@@ -40,13 +40,7 @@ def published_json(carried: Carried, done: Published) -> dict[str, Any]:
 
 def show_published(done: Published) -> None:
     """Print it for people."""
-    if done.changed or done.is_new:
-        size = show_bytes(sum(reel.manifest.pack_size for reel in done.reels))
-        did = describe_changes(done.changes) or "no refs"
-        click.echo(f"published {done.name}: {did}, {size} of reels")
-        _show_changes(done)
-    else:
-        click.echo(f"{done.name} is up to date: nothing new to publish")
+    show_changes(done)
     click.echo(f"repository  {done.repository_id}")
     click.echo(f"push        {done.push_id}")
     click.echo(_url(done))
@@ -58,7 +52,14 @@ def show_published(done: Published) -> None:
         )
 
 
-def _show_changes(done: Published) -> None:
+def show_changes(done: Published) -> None:
+    """Print what a publication did to refs."""
+    if not done.changed and not done.is_new:
+        click.echo(f"{done.name} is up to date: nothing new to publish")
+        return
+    size = show_bytes(sum(reel.manifest.pack_size for reel in done.reels))
+    did = describe_changes(done.changes) or "no refs"
+    click.echo(f"published {done.name}: {did}, {size} of reels")
     ordered = in_order_of_weight(done.changes)
     for each in ordered[:SHOWN_CHANGES]:
         click.echo(f"  {each.change:8} {printable(each.shown)}{_values(each)}")

@@ -17,7 +17,7 @@ from gittorrent.errors import UsageError
 from gittorrent.git import scratch
 from gittorrent.git.history import describe
 from gittorrent.git.refs import head_target
-from gittorrent.git.repository import require_complete
+from gittorrent.git.repository import committer, require_complete
 from gittorrent.ids import RefName
 from gittorrent.push.default_branch import next_default
 from gittorrent.push.log import VerifiedLog, changes_between
@@ -36,6 +36,7 @@ from gittorrent.trust.refpattern import is_ref_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from gittorrent.ids import Oid, PushId, Refs, RepositoryId
     from gittorrent.reel.build import ReelPack
@@ -78,6 +79,12 @@ class Author(Struct, frozen=True):
 
     person: bytes
     clock: Callable[[], float] = time.time
+
+
+def author_in(git_dir: Path) -> Author:
+    """Return the person git takes the user for, or a neutral one where git knows none."""
+    person = committer(git_dir)
+    return Author(b"gittorrent <gittorrent@localhost>" if person is None else person)
 
 
 def require_own(carried: Carried) -> None:

@@ -103,6 +103,14 @@ def _read_id(path: Path) -> str | None:
     return text if SHA1.is_oid(text) else None
 
 
+def named_home() -> Home:
+    """Return the home that the environment names, which need not be there or be this user's."""
+    named = os.environ.get(VARIABLE)
+    return Home(
+        Path(named).expanduser() if named else Path(platformdirs.user_data_dir("gittorrent"))
+    )
+
+
 def open_home() -> Home:
     """Return the home that the environment names, made if it was not there.
 
@@ -110,8 +118,7 @@ def open_home() -> Home:
         NotOwnError: it is another user's, or others may write to it.
         LocalError: it cannot be made.
     """
-    named = os.environ.get(VARIABLE)
-    root = Path(named).expanduser() if named else Path(platformdirs.user_data_dir("gittorrent"))
+    root = named_home().root
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

@@ -72,6 +72,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
+	@set -e; for each in tests/native tests/sim; do $(BIN)/mypy $$each/conftest.py; done
 	$(BIN)/lint-imports
 
 # A toolchain may come without rustfmt or clippy; what is there has to pass.

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def command(home: Path, *words: object, status: int = 0) -> str:
 
 
 @contextmanager
-def running(home: Path, *words: object) -> Iterator[dict[str, object]]:
+def running(home: Path, *words: object) -> Iterator[dict[str, Any]]:
     """Run a daemon; yields the JSON it prints first."""
     process = subprocess.Popen(
         [*RUN, *map(str, words), "--json"],
@@ -71,7 +72,7 @@ def test_from_metainfo_to_clone_with_a_tracker(
 ) -> None:
     source, file, home = copied("pushes").git_dir, tmp_path / "p.gittorrent", tmp_path / "home"
     with running(home, "gtp", "tracker", "--http", "127.0.0.1:0") as tracker:
-        (url,) = tracker["listening"]  # type: ignore[misc]
+        (url,) = tracker["listening"]
         words = ("gtp", "metainfo", "create", source, file, "--key", key, "--tracker", url)
         described = "a test\nkey: none of it"
         assert "repo hash" in command(home, *words, "--description", described)

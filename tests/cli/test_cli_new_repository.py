@@ -29,7 +29,7 @@ def origin(tmp_path: Path) -> Path:
 
 
 def publish(owner: Person, path: Path, *options: str) -> str:
-    words = ["publish", path, "--new-key", "--wait", "--json", *options]
+    words: list[str | Path] = ["publish", path, "--new-key", "--wait", "--json", *options]
     return str(json.loads(owner.gittorrent(*words).ok().out)["repository_id"])
 
 

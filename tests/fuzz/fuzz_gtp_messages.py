@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gittorrent.gtp.errors import ForbiddenMessageError, GtpError
 from gittorrent.gtp.framing import FrameReader, encode_frame
 from gittorrent.gtp.machine import PeerMachine, Received, Side
-from gittorrent.gtp.profile import PERL_2008, RFC
+from gittorrent.gtp.profile import PERL_2008, RFC, Profile
 
 _PAIR = b"s" * 20 + b"e" * 20
 _HELLO = b"\7GTP/0.1" + bytes(8) + b"h" * 20 + b"p" * 20
@@ -36,6 +38,10 @@ SEEDS = [
 ]
 
 
+def _always(profile: Profile) -> Callable[[bytes], Profile]:
+    return lambda _hash: profile
+
+
 def one_input(data: bytes) -> None:
     for profile in (RFC, PERL_2008):
         try:
@@ -48,7 +54,7 @@ def one_input(data: bytes) -> None:
         machine = PeerMachine(
             side=Side.LISTENING,
             peer_id=b"q" * 20,
-            identify=lambda _hash, profile=profile: profile,
+            identify=_always(profile),
             admit=lambda _hash, _peer: True,
             now=0.0,
         )

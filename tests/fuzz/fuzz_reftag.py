@@ -38,7 +38,7 @@ def one_input(data: bytes) -> None:
         if tag.text() != data:
             raise RuntimeError("accepted a text that is not in canonical form")
         for name in tag.refs:
-            if is_reserved(name) or b".." in name or min(name) < 0x21:
+            if is_reserved(name) or b".." in bytes(name) or min(name) < 0x21:
                 raise RuntimeError(f"accepted the ref {name!r}")
 
 

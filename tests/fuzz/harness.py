@@ -6,6 +6,7 @@ Usage: ``python tests/fuzz/fuzz_<what>.py [atheris arguments]``. A target offers
 
 from __future__ import annotations
 
+import importlib
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ def mutate(source: random.Random, seeds: Sequence[bytes]) -> bytes:
 def run(one_input: Callable[[bytes], None]) -> None:
     """Fuzz ``one_input`` until it fails, is stopped, or (without atheris) ran its rounds."""
     try:
-        import atheris
+        atheris = importlib.import_module("atheris")
     except ImportError:
         module = sys.modules[one_input.__module__]
         _run_plain(one_input, getattr(module, "SEEDS", [b""]))

@@ -16,6 +16,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+from gittorrent.node.node import Options
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support import bulk, gitcmd, nodes
@@ -48,7 +50,7 @@ def _loop(given: argparse.Namespace, seed: int, root: Path) -> int:
     shutil.copytree(source, root / "origin.git")
     origin = nodes.publish(root / "origin.git", signer, "project")
     names = given.only or sorted(SCENARIOS)
-    options = nodes.Options(git=(("127.0.0.1", 0),), up_limit=given.rate, announce=False)
+    options = Options(git=(("127.0.0.1", 0),), up_limit=given.rate, announce=False)
     kills: Counter[str] = Counter()
     failures = turn = 0
     with nodes.serving(origin, home=nodes.make_home(root / "home"), options=options) as served:

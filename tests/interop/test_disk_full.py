@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.node.node import Options
 from gittorrent.repository.carried import Carried
 from support import bulk, gitcmd, killing, nodes
 from support.disks import small_disk
@@ -43,7 +44,7 @@ def test_publishing(tmp_path: Path, person: Person, size: str) -> None:
     with small_disk(tmp_path / "disk", size) as disk:
         repository = disk.path / "project.git"
         shutil.copytree(made, repository)
-        words = ["gittorrent", "publish", repository, "--new-key", "--wait"]
+        words: list[str | Path] = ["gittorrent", "publish", repository, "--new-key", "--wait"]
         done = person.run(*words).failed(FULL)
         assert says_full(done.err), done.err
         assert not killing.logs_of(repository)
@@ -117,7 +118,7 @@ def test_seeding(large: Carried, tmp_path: Path, person: Person) -> None:
         with small_disk(tmp_path / "disk", "18m") as disk:
             clone = disk.path / "c"
             person.git("clone", "-q", "--mirror", f"{served.git}/project.git", clone).ok()
-            words = ["gittorrent", "seed", clone, url_of(served), "--for", "0"]
+            words: list[str | Path] = ["gittorrent", "seed", clone, url_of(served), "--for", "0"]
             done = person.run(*words).failed(FULL)
             assert says_full(done.err), done.err
             assert_no_litter(person, clone)
@@ -131,7 +132,7 @@ def test_a_clone_whose_home_fills_up_on_the_way(
 ) -> None:
     """What it says of itself for 'status' has no room; that is no reason to fail."""
     total = large.reels.all()[0].manifest.pack_size
-    options = nodes.Options(git=(("127.0.0.1", 0),), up_limit=6 << 20, announce=False)
+    options = Options(git=(("127.0.0.1", 0),), up_limit=6 << 20, announce=False)
     home = nodes.make_home(tmp_path / "h")
     with nodes.serving(large, home=home, options=options) as served:
         with small_disk(person.node, f"{total + (1 << 20)}") as disk:

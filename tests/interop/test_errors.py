@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.node.node import Options
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.push.reftag import ReferencesTag
 from gittorrent.repository.carried import Carried
@@ -167,7 +168,7 @@ def test_changed_identity_and_forget(
         assert str(project.info.repository_id) in first.err
         second = person.git("clone", url, "d").ok()
         assert "first contact" not in second.err
-    place = nodes.Options(git=(options,), announce=False)
+    place = Options(git=(options,), announce=False)
     with nodes.serving(other, home=nodes.make_home(tmp_path / "h2"), options=place):
         said = clone(person, url, 4, str(project.info.repository_id), str(other.info.repository_id))
         # The hint can be followed as it stands.

@@ -144,7 +144,7 @@ def test_git_ends_with_its_caller_and_the_next_is_served(
         wait_until(lambda: len(git_processes(tmp_path)) == 1, "git works for the first")
         waiting = socket.create_connection(narrow.git_address, timeout=20)
         waiting.sendall(request("git-upload-pack", b"/project.git", b"version=2"))
-        wait_until(lambda: narrow.node.children.turns.waiting == 1, "the second waits")
+        wait_until(lambda: narrow.node.git_processes.turns.waiting == 1, "the second waits")
         assert len(git_processes(tmp_path)) == 1
     with waiting:
         assert waiting.recv(100).startswith(b"000eversion 2\n")
@@ -156,8 +156,8 @@ def test_who_gives_up_waiting_is_forgotten(narrow: Served, large: Carried, tmp_p
         wait_until(lambda: len(git_processes(tmp_path)) == 1, "git works for the first")
         with socket.create_connection(narrow.git_address, timeout=20) as waiting:
             waiting.sendall(request("git-upload-pack", b"/project.git", b"version=2"))
-            wait_until(lambda: narrow.node.children.turns.waiting == 1, "the second waits")
-        wait_until(lambda: narrow.node.children.turns.waiting == 0, "it is forgotten")
+            wait_until(lambda: narrow.node.git_processes.turns.waiting == 1, "the second waits")
+        wait_until(lambda: narrow.node.git_processes.turns.waiting == 0, "it is forgotten")
 
 
 @pytest.mark.parametrize("version", ["0", "2"])

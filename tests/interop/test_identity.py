@@ -81,8 +81,9 @@ def test_the_log_of_another_repository(
     logs = [path.parent.name for path in Layout(clone / ".git").logs.glob("*/log")]
     assert lib.info.repository_id not in logs
     # Nor anywhere else.
-    for words in (("clone", url, "d"), ("ls-remote", url)):
-        done = person.git(*words)
+    elsewhere: list[tuple[str, ...]] = [("clone", url, "d"), ("ls-remote", url)]
+    for command in elsewhere:
+        done = person.git(*command)
         assert done.status != 0
         assert "but this policy makes it" in done.err
     person.gittorrent("mirror", url, "--once").failed(4, "but this policy makes it")

@@ -9,22 +9,28 @@ import select
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from gittorrent.node.node import Options
 from gittorrent.repository.carried import Carried
 from support import nodes
 from support.nodes import Served
-from support.programs import GITS, Person, somebody, wait_until
+from support.programs import GITS, Person, Running, somebody, wait_until
 
 
 @pytest.fixture(scope="module")
 def node(large: Carried, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    options = nodes.Options(git=(("127.0.0.1", 0),), up_limit=4 << 20, announce=False)
+    options = Options(git=(("127.0.0.1", 0),), up_limit=4 << 20, announce=False)
     home = nodes.make_home(tmp_path_factory.mktemp("node"))
     with nodes.serving(large, home=home, options=options) as served:
         yield served
+
+
+def has_said_something(running: Running) -> bool:
+    return bool(running.out)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -56,7 +62,7 @@ def test_signals_in_a_row(
         # SIGTERM is how what serves or follows is ended; Ctrl-C interrupts what follows.
         ends_well = command != "mirror" or signal.SIGTERM in signals
         assert told in ({0, 130, 143} if ends_well else {130, 143})
-        running.wait_all(5.0)
+        running.wait_all()
     finally:
         running.stop()
     for word in ("Traceback", "Task was destroyed", "never retrieved", "Exception ignored"):
@@ -90,7 +96,7 @@ def test_an_interrupted_download_says_what_is_kept(
         wait_until(lambda: marked(person) >= 2, "two parts are verified")
         running.signal_group(signal.SIGINT)
         assert running.wait() != 0
-        running.wait_all(5.0)
+        running.wait_all()
     finally:
         running.stop()
     said = re.search(r"interrupted; (\d+) of (\d+) parts \(.*\) are verified and kept", running.err)
@@ -112,10 +118,10 @@ def test_an_interrupted_mirror_or_seed_says_what_stays(
     ):
         running = person.start("gittorrent", *words)
         try:
-            wait_until(lambda each=running: bool(each.out), "it is at work")
+            wait_until(partial(has_said_something, running), "it is at work")
             running.signal_group(signal.SIGINT)
             running.wait()
-            running.wait_all(5.0)
+            running.wait_all()
         finally:
             running.stop()
         assert says in running.err

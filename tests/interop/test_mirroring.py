@@ -11,7 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from gittorrent.node.node import Options
 from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import Carried
 from gittorrent.store.home import Home
@@ -27,7 +29,7 @@ First = tuple[Served, Home]
 @contextmanager
 def beginning(root: Path, carried: Carried, rate: int) -> Iterator[First]:
     home = nodes.make_home(root / "first")
-    options = nodes.Options(git=(("127.0.0.1", 0),), up_limit=rate, announce=False)
+    options = Options(git=(("127.0.0.1", 0),), up_limit=rate, announce=False)
     with nodes.serving(carried, home=home, options=options) as served:
         yield served, home
 
@@ -79,7 +81,7 @@ def test_parts_come_from_all(
     with ExitStack() as stack:
         urls = []
         for number in range(3):
-            options = nodes.replace(nodes.LOOPBACK, up_limit=1 << 20)
+            options = replace(nodes.LOOPBACK, up_limit=1 << 20)
             home = nodes.make_home(tmp_path / f"h{number}")
             served = stack.enter_context(nodes.serving(large, home=home, options=options))
             base = served.http if number == 2 else served.git
@@ -387,7 +389,7 @@ def test_publishing_goes_on_with_a_bare_copy_that_was_begun(person: Person, work
 
 def test_a_bare_copy_is_remembered_before_anything_is_published(person: Person, work: Path) -> None:
     """Else whoever went on after a crash would take it for somebody else's of the same name."""
-    words = ["publish", work, "--new-repository"]
+    words: list[str | Path] = ["publish", work, "--new-repository"]
     person.gittorrent(*words, "--key", "/nonexistent/key").failed(7, "nonexistent")
     copy = person.node / "repositories" / "work.git"
     assert gitcmd.text(work, "config", "gittorrent.copy") == str(copy)

@@ -18,6 +18,7 @@ import pytest
 
 from gittorrent.node.connection_limiter import MAX_CONNECTIONS
 from gittorrent.node.connections import allow_open_files
+from gittorrent.node.node import Options
 from gittorrent.repository.carried import Carried
 from gittorrent.wire import pktline
 from support import gitcmd, killing, nodes
@@ -164,7 +165,7 @@ def test_those_who_ask_and_take_nothing_keep_nobody_out(
     """A node shows a crowd different parts; some of this one never ask for theirs."""
     person = somebody(tmp_path / "reader")
     home = nodes.make_home(tmp_path / "node")
-    options = nodes.Options(git=(("127.0.0.1", 0),), announce=False)
+    options = Options(git=(("127.0.0.1", 0),), announce=False)
     with nodes.serving(large, home=home, options=options) as node, contextlib.ExitStack() as stack:
         host, _, port = node.git.removeprefix("git://").rpartition(":")
         for _ in range(23):

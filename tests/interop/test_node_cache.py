@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from gittorrent.node.events import fields_of
+from gittorrent.node.node import Options
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
@@ -65,8 +66,8 @@ def size_of(large: Carried) -> int:
     return large.reels.all()[0].manifest.pack_size
 
 
-def slow() -> nodes.Options:
-    return nodes.Options(git=(("127.0.0.1", 0),), up_limit=SLOW, announce=False)
+def slow() -> Options:
+    return Options(git=(("127.0.0.1", 0),), up_limit=SLOW, announce=False)
 
 
 def assert_cloned(clone: Path, large: Carried) -> None:
@@ -218,7 +219,7 @@ def test_what_a_clone_hands_over_is_seeded_after_its_end(
 ) -> None:
     """The clone is deleted, and the next downloader still gets parts from its node."""
     user, other = people("user"), people("other")
-    options = nodes.Options(git=(("127.0.0.1", 0),), up_limit=SLOW, announce=False, lan=True)
+    options = Options(git=(("127.0.0.1", 0),), up_limit=SLOW, announce=False, lan=True)
     with nodes.serving(large, home=nodes.make_home(tmp_path / "o"), options=options) as origin:
         with serve(user):
             seeding = ("-c", "gittorrent.seedTime=3600")

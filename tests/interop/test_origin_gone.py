@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
+from gittorrent.store.database import Database
 from gittorrent.store.snapshot import read_snapshots
 from support import bulk, gitcmd, liars, nodes
 from support.liars import front
@@ -194,7 +195,7 @@ def test_who_stands_in_may_be_behind(
             url = url_at(served.git)
             person.git("clone", "-q", "--mirror", url, "c").ok()
             person.gittorrent("mirror", url, "--once").ok()
-        with contextlib.closing(nodes.Database(person.node / "node.sqlite")) as database:
+        with contextlib.closing(Database(person.node / "node.sqlite")) as database:
             database.mirror_served(origin.info.repository_id, urls[0], 1 << 40)
         tip = news(origin, mirror[1], owner_key)
         if command == "fetch":
@@ -218,7 +219,7 @@ def test_an_id_that_the_node_here_carries(origin: Carried, tmp_path: Path, perso
     """What a node of this user's serves on this machine needs no address."""
     with nodes.serving(origin, home=nodes.make_home(tmp_path / "origin-node")) as served:
         person.gittorrent("mirror", url_at(served.git), "--once").ok()
-    with contextlib.closing(nodes.Database(person.node / "node.sqlite")) as database:
+    with contextlib.closing(Database(person.node / "node.sqlite")) as database:
         # As if the origin had never been heard of.
         database.forget_url(f"{served.git}/project.git")
 

@@ -16,8 +16,7 @@ from gittorrent.repository.layout import Layout
 from gittorrent.repository.rebuilding import Job, RebuildOutcome, Result, rebuild_reels
 from gittorrent.signing.keys import Signer
 from support import gitcmd, nodes, publishing
-from support.killing import processes
-from support.programs import GITS, somebody, wait_until
+from support.programs import GITS, processes, somebody, wait_until
 
 
 def jobs_of(carried: Carried) -> list[Job]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.node.node import Options
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
@@ -31,7 +32,7 @@ RATE = 4 << 20
 
 @pytest.fixture(scope="module")
 def node(large: Carried, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    options = nodes.Options(git=(("127.0.0.1", 0),), up_limit=RATE, announce=False)
+    options = Options(git=(("127.0.0.1", 0),), up_limit=RATE, announce=False)
     home = nodes.make_home(tmp_path_factory.mktemp("node"))
     with nodes.serving(large, home=home, options=options) as served:
         yield served
@@ -148,7 +149,7 @@ def test_killed_fetch_goes_on(
     for number in range(40):
         nodes.add_commit(git_dir, "refs/heads/main", "f", noise(f"{seed} {number}", 160_000))
     nodes.publish(git_dir, owner_key, None)
-    options = nodes.Options(git=(("127.0.0.1", 0),), up_limit=RATE, announce=False)
+    options = Options(git=(("127.0.0.1", 0),), up_limit=RATE, announce=False)
     with nodes.serving(carried, home=nodes.make_home(tmp_path / "h2"), options=options) as node:
         person.git("remote", "set-url", "origin", url_of(node, carried), cwd=clone).ok()
         for moment in draw.sample(range(1, 6), 3):

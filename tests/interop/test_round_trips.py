@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from gittorrent.node.node import Options
 from gittorrent.repository.carried import Carried
 from support import gitcmd, nodes
 from support.nodes import Served
@@ -79,7 +80,7 @@ class Withholding:
 
 @pytest.fixture
 def node(project: Carried, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    options = nodes.Options(git=(("127.0.0.1", 0),), announce=False)
+    options = Options(git=(("127.0.0.1", 0),), announce=False)
     home = nodes.make_home(tmp_path_factory.mktemp("node"))
     with nodes.serving(project, home=home, options=options) as served:
         yield served

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.git.repository import find_repository
 from gittorrent.git.runner import Git
@@ -38,9 +39,8 @@ from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.reelname import ReelName
 from gittorrent.wire.urls import Endpoint
 from support import bulk, gitcmd, killing, nodes, publishing
-from support.killing import processes
 from support.nodes import Served
-from support.programs import GITS, PATIENCE, Person, Running, somebody, wait_until
+from support.programs import GITS, PATIENCE, Person, Running, processes, somebody, wait_until
 from support.repositories import Builder
 
 
@@ -136,7 +136,7 @@ def test_a_seed_is_listed_by_all_mirrors_and_gives(
     user, other = people("user"), people("other")
     copy = nodes.copy_as_mirror(large, tmp_path / "copy.git", "git://192.0.2.1/project.git")
     # Slow enough that the seed's turn comes before everything is there.
-    slow = nodes.replace(nodes.LOOPBACK, up_limit=2 << 20)
+    slow = replace(nodes.LOOPBACK, up_limit=2 << 20)
     with (
         nodes.serving(large, home=nodes.make_home(tmp_path / "o")) as origin,
         nodes.serving(copy, home=nodes.make_home(tmp_path / "m"), options=slow) as mirror,

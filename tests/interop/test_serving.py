@@ -483,6 +483,7 @@ def test_up_limit_paces_everything(carried: Carried, tmp_path: Path, kind: str) 
             fetch(served.http_address, "GET", path)
         elif kind == "sync":
             found = converse(served.git_address, b"/project.git")
+            assert found.manifest is not None
             assert len(found.parts) == len(found.manifest.parts)
         else:
             clone("git", f"{getattr(served, kind)}/project.git", tmp_path / "c")

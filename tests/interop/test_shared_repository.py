@@ -137,7 +137,7 @@ def test_two_users_publish_one_repository(place: Path, users: list[UnixUser]) ->
         user.run("git", "add", ".", cwd=clone).ok()
         user.run("git", "commit", "-qm", "x", cwd=clone).ok()
         user.run("git", "push", "-q", "origin", "HEAD:main", cwd=clone).ok()
-        program = [python, "-P", "-m", "gittorrent"]
+        program: list[str | Path] = [python, "-P", "-m", "gittorrent"]
         user.run(*program, "publish", bare, "--key", key, "--wait", cwd=place).ok()
         user.run(*program, "tidy", bare, cwd=place).ok()
     for user in users:
@@ -161,8 +161,9 @@ def test_what_other_users_push_is_published(place: Path, users: list[UnixUser]) 
         user.run("git", "config", "--global", "user.name", user.name, cwd=place).ok()
         user.run("git", "config", "--global", "user.email", "u@example.org", cwd=place).ok()
         user.run("git", "config", "--global", "safe.directory", "*", cwd=place).ok()
-    words = ["publish", bare, "--key", place / "key", "--install-hook", "--wait"]
-    done = first.run(python, "-P", "-m", "gittorrent", *words, cwd=place).ok()
+    publish: list[str | Path] = ["publish", bare, "--key", place / "key"]
+    publish += ["--install-hook", "--wait"]
+    done = first.run(python, "-P", "-m", "gittorrent", *publish, cwd=place).ok()
     assert "what is pushed from now on is published" in done.err
     for number, user in enumerate([second, first, second]):
         clone = user.home / f"clone-{number}"

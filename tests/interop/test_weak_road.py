@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
-from gittorrent.store.database import RememberedMirror
+from gittorrent.store.database import Database, RememberedMirror
+from gittorrent.store.home import Home
 from gittorrent.wire.urls import AddressClass
 from support import bulk, gitcmd, liars, nodes
 from support.liars import Front, front
@@ -41,12 +44,12 @@ def bare(project: Carried, tmp_path: Path) -> Carried:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> nodes.Home:
+def home(tmp_path: Path) -> Home:
     return nodes.make_home(tmp_path / "node")
 
 
 @pytest.fixture
-def honest(bare: Carried, home: nodes.Home) -> Iterator[Served]:
+def honest(bare: Carried, home: Home) -> Iterator[Served]:
     with nodes.serving(bare, home=home) as served:
         yield served
 
@@ -146,7 +149,7 @@ def test_a_mirror_is_not_poisoned_later(
 def make_origin_again(carried: Carried, target: Path, key: Signer) -> None:
     """Let a copy of the project be published with more in it, as its owner would."""
     copy = nodes.copy_as_mirror(carried, target, "")
-    copy.set_about(nodes.replace(copy.info, role="origin"))
+    copy.set_about(replace(copy.info, role="origin"))
     main = gitcmd.text(target, "rev-parse", "refs/heads/main")
     gitcmd.git(target, "update-ref", "refs/heads/new", main)
     nodes.add_commit(target, "refs/heads/new", "first of new", b"1")
@@ -357,7 +360,7 @@ def test_a_stall_can_be_interrupted(
 # --- somebody else -------------------------------------------------------------------------------
 
 
-def refusing(made: Front, sock: liars.socket.socket, first: bytes) -> None:
+def refusing(made: Front, sock: socket.socket, first: bytes) -> None:
     """Hang up at once."""
     del made, sock, first
 
@@ -404,7 +407,7 @@ def test_an_ssh_mirror_of_the_policy_comes_last(
     person.git("config", "--global", "safe.directory", "*").ok()
     with front(honest.git_address, refusing) as first:
         person.git("ls-remote", url_at(first.at)).ok()
-        with contextlib.closing(nodes.Database(person.node / "node.sqlite")) as database:
+        with contextlib.closing(Database(person.node / "node.sqlite")) as database:
             told = RememberedMirror("ssh://git@mirror.example.org:99/p.git", AddressClass.PUBLIC)
             database.remember_mirrors(bare.info.repository_id, [told], 1)
         person.git("clone", "--mirror", url_at(first.at), "c").ok()

@@ -19,8 +19,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import packing
 from judging import (
@@ -38,6 +39,7 @@ from msgspec.structs import replace
 from packing import Entry, Pack
 
 Rng = random.Random
+T = TypeVar("T")
 
 NAMES = [
     *(b"a", b"b", b"a.b", b"a.b.c", b"a-b", b"a0", b"foo", b"foo.c", b"foo.", b"zz", b"f" * 4097),
@@ -193,8 +195,8 @@ class Seeds:
         self.packs: list[tuple[str, bytes]] = []
         self.repositories = {}
         self.thin: list[tuple[str, bytes]] = []
-        self.receivers = {}
-        self.received = {}
+        self.receivers: dict[str, Path] = {}
+        self.received: dict[str, dict[str, tuple[str, bytes]]] = {}
         for object_format in ("sha1", "sha256"):
             path = empty_repository(workspace / f"judge-{object_format}.git", object_format)
             self.repositories[object_format] = path
@@ -324,7 +326,7 @@ def _objects(rng: Rng, object_format: str) -> list[tuple[str, bytes]]:
     """A commit, its trees and blobs, each made of parts of which a few are bad."""
     bad = rng.choice((0.0, 0.02, 0.2))
 
-    def pick(options: list[str] | list[bytes], good: int) -> str | bytes:
+    def pick(options: Sequence[T], good: int) -> T:
         return rng.choice(options) if rng.random() < bad else rng.choice(options[:good])
 
     template = rng.choice(MODULES)

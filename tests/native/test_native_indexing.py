@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from pathlib import Path
+from typing import Any
 
 import gittorrent_native as native
 import packing
@@ -21,7 +22,7 @@ def place(data: bytes, directory: Path) -> Path:
 
 
 def assert_same(
-    data: bytes, object_format: str, judge: Path, directory: Path, **options: object
+    data: bytes, object_format: str, judge: Path, directory: Path, **options: Any
 ) -> None:
     """Require both judges to accept and to write the same."""
     pack = place(data, directory)

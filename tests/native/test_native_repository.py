@@ -170,7 +170,7 @@ def manifest_of(pack: packing.Pack, objects: int, **changes: object) -> Manifest
         segments=(Segment(12, objects, 1, ()),),
         parts=("",) * -(-len(pack.data) // PART),
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
 Judge = Callable[..., None]

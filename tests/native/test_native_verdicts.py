@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 from pathlib import Path
+from typing import Any
 
 import gittorrent_native as native
 import packing
@@ -139,7 +140,7 @@ def test_wrong_use_is_told(tmp_path: Path) -> None:
     path = tmp_path / "case.pack"
     path.write_bytes(packing.write([BLOB]).data)
     size = path.stat().st_size
-    for options in (
+    wrong: list[dict[str, Any]] = [
         {"objects": 1000},
         {"size": 20},
         {"segments": [(13, 1)]},
@@ -148,7 +149,8 @@ def test_wrong_use_is_told(tmp_path: Path) -> None:
         {"object_format": "md5"},
         {"checksum_hex": "xyz"},
         {"checksum_hex": "0" * 64},
-    ):
+    ]
+    for options in wrong:
         with pytest.raises(ValueError, match=r"."):
             native.Indexer(path, **{"size": size, "objects": 1, **options})
     with pytest.raises(OSError, match="opening"):
@@ -173,7 +175,7 @@ def test_claims_are_held_against_the_pack(tmp_path: Path) -> None:
     pack = packing.write([BLOB, packing.whole("blob", b"y")])
     path.write_bytes(pack.data)
     size = len(pack.data)
-    cases: list[tuple[dict[str, object], str]] = [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"objects": 1}, "end here"),
         ({"objects": 3}, "pack ends"),
         ({"checksum_hex": "0" * 40}, "announced"),

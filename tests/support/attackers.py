@@ -15,7 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gittorrent.wire import pktline
-from gittorrent.wire.messages import FetchParts, HaveBundle, Message, Try, WantBundle, parse_message
+from gittorrent.wire.messages import (
+    FetchParts,
+    HaveBundle,
+    Message,
+    Try,
+    Unknown,
+    WantBundle,
+    parse_message,
+)
 from support.programs import PATIENCE
 
 
@@ -77,7 +85,7 @@ class Wire:
                     if isinstance(packet, bytes):
                         yield packet
 
-    def messages(self) -> Iterator[Message]:
+    def messages(self) -> Iterator[Message | Unknown]:
         """Yield what the other end says until it closes."""
         for line in self.lines():
             yield parse_message(line)

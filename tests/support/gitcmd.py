@@ -22,7 +22,7 @@ ENVIRONMENT = {
 
 
 def git(
-    directory: Path, *arguments: str, stdin: bytes = b"", extra: dict[str, str] | None = None
+    directory: Path, *arguments: str | Path, stdin: bytes = b"", extra: dict[str, str] | None = None
 ) -> bytes:
     """Run git in ``directory`` (a git directory or a work tree); it must succeed."""
     done = subprocess.run(
@@ -34,11 +34,11 @@ def git(
         check=False,
     )
     if done.returncode:
-        raise AssertionError(f"git {' '.join(arguments)}: {done.stderr.decode(errors='replace')}")
+        raise AssertionError(f"git {arguments}: {done.stderr.decode(errors='replace')}")
     return done.stdout
 
 
-def text(directory: Path, *arguments: str, stdin: bytes = b"") -> str:
+def text(directory: Path, *arguments: str | Path, stdin: bytes = b"") -> str:
     """Run git and return its output as text without the last line feed."""
     return git(directory, *arguments, stdin=stdin).decode().removesuffix("\n")
 

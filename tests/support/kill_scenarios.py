@@ -89,7 +89,16 @@ def publish_bare(stage: Stage) -> Iterator[str]:
     mortal, draw = stage.mortal("owner"), stage.draw
     person = mortal.person
     repository = stage.older(person.root / "project.git")
-    words = ["gittorrent", "publish", repository, "--name", "project", "--key", stage.key, "--wait"]
+    words: list[str | Path] = [
+        "gittorrent",
+        "publish",
+        repository,
+        "--name",
+        "project",
+        "--key",
+        stage.key,
+        "--wait",
+    ]
     later = [*words[:3], *words[5:]]
     tip = gitcmd.text(stage.source, "rev-parse", "refs/heads/main")
     rehearsal = Mortal(somebody(stage.root / "rehearsal"), draw)
@@ -120,7 +129,7 @@ def publish_clone(stage: Stage) -> Iterator[str]:
     twin = Mortal(somebody(stage.root / "rehearsal"), stage.draw)
     for one in (person, twin.person):
         one.git("clone", "-q", stage.source, "project").ok()
-    words = ["gittorrent", "publish", "project", "--key", stage.key, "--wait"]
+    words: list[str | Path] = ["gittorrent", "publish", "project", "--key", stage.key, "--wait"]
     twin.rehearsed("publish clone", *words)
     mortal.steps, mortal.seconds = twin.steps, twin.seconds
     copy = person.node / "repositories" / "project.git"
@@ -153,7 +162,7 @@ def tidy(stage: Stage) -> Iterator[str]:
     person = mortal.person
     repository = person.root / "project.git"
     shutil.copytree(stage.origin.layout.git_dir, repository)
-    words = ["gittorrent", "tidy", repository]
+    words: list[str | Path] = ["gittorrent", "tidy", repository]
     mortal.rehearsed("tidy", *words)
     for number in range(stage.kills):
         data = f"{number}".encode()
@@ -246,7 +255,15 @@ def background(stage: Stage) -> Iterator[str]:
     mortal, draw = stage.mortal("owner"), stage.draw
     person = mortal.person
     repository = stage.older(person.root / "project.git")
-    words = ["gittorrent", "publish", repository, "--name", "project", "--key", stage.key]
+    words: list[str | Path] = [
+        "gittorrent",
+        "publish",
+        repository,
+        "--name",
+        "project",
+        "--key",
+        stage.key,
+    ]
     for number in range(stage.kills):
         if number % 2:
             killing.remove(person.root / "c")

@@ -179,7 +179,7 @@ def request(service: str, path: bytes, *extra: bytes) -> bytes:
 
 
 def fetch(
-    address: tuple[str, int], method: str, path: str, body: bytes = b"", **headers: str
+    address: tuple[str, int], method: str, path: str, body: bytes = b"", /, **headers: str
 ) -> tuple[http.client.HTTPResponse, bytes]:
     """Do one HTTP request; underscores in header names stand for dashes."""
     connection = http.client.HTTPConnection(*address, timeout=20)

@@ -266,8 +266,9 @@ def _negative(b: Builder) -> None:
         b.set_ref(f"refs/heads/d{number}", child)
         parent = child if number == 1 else root
     header = b"\nencoding UTF-16\n\nconverted, nothing of this could be read\n"
-    content = f"tree {tree}\nparent {root}\nauthor A <a@b> 6 +0000\ncommitter A <a@b> 6 +0000"
-    b.set_ref("refs/heads/converted", b.write("commit", content.encode() + header))
+    people = "author A <a@b> 6 +0000\ncommitter A <a@b> 6 +0000"
+    content = f"tree {tree}\nparent {root}\n{people}".encode()
+    b.set_ref("refs/heads/converted", b.write("commit", content + header))
 
 
 def _tags(b: Builder) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
@@ -206,7 +206,7 @@ class SuperSeeder:
         self._show_more(now)
         return downloader.shown
 
-    def changed(self, peer: PeerKey, now: float) -> PartSet | bool | None:
+    def changed(self, peer: PeerKey, now: float) -> PartSet | Literal[False] | None:
         """Return what to tell ``peer`` when that differs from what it was told, else False."""
         downloader = self._downloaders.get(peer)
         if downloader is None:

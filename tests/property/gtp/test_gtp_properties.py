@@ -113,7 +113,7 @@ def test_blocks_divide_a_reel_without_gap_or_overlap(sizes: list[list[int]], siz
             found.append(ReelObject(Oid(f"{number:040x}"), Kind.BLOB, width * 300))
         index.add(found)
     assert index.count(block_size) == block_count(index.size, block_size)
-    seen = []
+    seen: list[ReelObject] = []
     end = 0
     for at in range(index.count(block_size)):
         block = index.block(at, block_size)

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from gittorrent.git import scratch
 from gittorrent.git.packs import index_file
 from gittorrent.git.runner import Git
+from gittorrent.ids import ManifestId, PushId
 from gittorrent.native import is_available
 from gittorrent.reel.manifest import Manifest
 from gittorrent.repository.carried import Carried
@@ -119,7 +120,9 @@ class FakeMirror:
     """A mirror that keeps its word, or breaks it as ``faults`` says: wrong, missing, lost."""
 
     kind = PeerKind.SESSION
-    heads: Sequence[object] = ()
+    heads: Sequence[PushId] = ()
+    address = ""
+    may_return = False
 
     def __init__(self, number: int, data: bytes, exchange: Exchange, faults: str = "") -> None:
         self.url = f"fake://{number}"
@@ -165,6 +168,18 @@ class FakeMirror:
 
     def tell(self, message: object) -> None:
         del message
+
+    async def fetch_log(self, head: PushId, base: PushId | None, admit: object) -> None:
+        raise AssertionError("only parts are asked for")
+
+    async def offers(self, reel: ReelName, take: object) -> None:
+        raise AssertionError("only parts are asked for")
+
+    async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
+        raise AssertionError("only parts are asked for")
+
+    async def wait_closed(self) -> None:
+        raise AssertionError("only a dialler waits for that")
 
     async def close(self) -> None:
         self._sink = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ RECIPES = ("one", "linear", "merges", "times", "negative", "tags", "names", "pus
 PROFILES = pytest.mark.parametrize("profile", [RFC, PERL_2008], ids=lambda p: p.name)
 
 
-def listed(made: Made, profile: Profile, start: list[str], end: list[str]) -> ReelIndex:
+def listed(made: Made, profile: Profile, start: Sequence[str], end: Sequence[str]) -> ReelIndex:
     with scratch.borrowing(made.objects, SHA1) as git:
         return list_reel(git, [Oid(o) for o in start], [Oid(o) for o in end], profile)
 

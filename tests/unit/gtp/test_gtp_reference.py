@@ -87,7 +87,7 @@ def test_the_id_is_the_tags() -> None:
 def test_peeled_lines_and_text_are_passed_over() -> None:
     text = body(b"Hello", A.encode() + b"\trefs/tags/v1", B.encode() + b"\trefs/tags/v1^{}", b"")
     found = parse_reference(text)
-    assert (found.refs, found.tips) == ({TAG: A}, {A})
+    assert (found.refs, found.tips) == ({TAG: A}, frozenset({A}))
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ def test_every_path_of_a_repository(carried: Carried) -> None:
         found = catalogue.find(f"/{path}".encode())
         assert found is not None
         assert found.carried is carried
-    for path in (b"", b"/", b"project.git", b"/project.git/", b"/other.git", b"/Project.git"):
-        assert catalogue.find(path) is None
+    for other in (b"", b"/", b"project.git", b"/project.git/", b"/other.git", b"/Project.git"):
+        assert catalogue.find(other) is None
     assert [served.path for served in catalogue] == ["/project.git"]
 
 

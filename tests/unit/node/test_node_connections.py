@@ -10,6 +10,7 @@ import pytest
 
 from gittorrent.node.connections import CannotListenError, open_listeners
 from gittorrent.node.http_static import RangeNotSatisfiable, parse_range
+from gittorrent.node.node import Options
 from gittorrent.node.upload_pack import protocol_of
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.addresses import caller_group, is_wildcard, plain_address, show_address
@@ -89,7 +90,7 @@ def test_ipv6_listener(carried: Carried, tmp_path: Path) -> None:
             probe.bind(("::1", 0))
     except OSError:
         pytest.skip("no IPv6 here")
-    options = nodes.Options(git=(("::1", 0),), announce=False)
+    options = Options(git=(("::1", 0),), announce=False)
     with nodes.serving(carried, home=nodes.make_home(tmp_path), options=options) as served:
         assert served.git.startswith("git://[::1]:")
         answer = call(served.git_address, request("mirror-list", b"/project.git"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.http_pages import is_from_page, is_misdirected
 from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Notices
@@ -120,7 +121,7 @@ def test_names_of_the_net_do_not_lead_back_to_this_machine(
     carried: Carried, tmp_path: Path
 ) -> None:
     database = Database(tmp_path / "db")
-    (served,) = nodes.Catalogue([carried])
+    (served,) = Catalogue([carried])
 
     async def refusal(host: str, address: str) -> str:
         said = Notify(f"git://{host}:9/project.git", carried.log_store.ids()[-1], 600)

@@ -17,6 +17,7 @@ from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.node.services import Lists, Reachable
 from gittorrent.push.log import VerifiedLog
 from gittorrent.repository.carried import Carried
+from gittorrent.signing.keys import Signer
 from gittorrent.transfer.content_source import ServedPack
 from gittorrent.wire.messages import HavePush
 from support import nodes
@@ -180,7 +181,7 @@ def test_a_list_does_not_wait_for_long_for_what_decides_nothing(
     asyncio.run(work())
 
 
-def test_a_pack_that_was_not_there_is_looked_for_again(key: nodes.Signer, tmp_path: Path) -> None:
+def test_a_pack_that_was_not_there_is_looked_for_again(key: Signer, tmp_path: Path) -> None:
     """A conversation remembers where a pack is, not that it is nowhere."""
     own = nodes.publish(nodes.make_repository(tmp_path / "r.git"), key, "project")
     (reel,) = own.reels.all()

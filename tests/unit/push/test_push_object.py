@@ -23,6 +23,7 @@ from gittorrent.push.refnames import (
 from gittorrent.push.reftag import ReferencesTag, ReferencesTagError, parse_references_tag
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.refpattern import RefPattern
+from gittorrent.trust.signed_policy import MAX_CERTIFICATES
 from support.logs import MAIN, Writer, oid
 from support.signing import TestSigner
 
@@ -33,7 +34,7 @@ HEAD = PushId("ab" * 20)
 
 def tag(**changes: object) -> ReferencesTag:
     made = ReferencesTag(SHA1, ID, HEAD, {MAIN: oid(1)}, b"P <p@example.org>", 1_600_000_000)
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
 TEXT = tag().text()
@@ -41,7 +42,7 @@ TEXT = tag().text()
 
 def push(**changes: object) -> PushObject:
     made = PushObject(PushKind.REFERENCES, TEXT, (SIGNER.sign(TEXT),), signer=SIGNER.key)
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
 # --- references tags -----------------------------------------------------------------------------
@@ -226,7 +227,7 @@ def test_policies_travel_with_certificates() -> None:
         {"join": (oid(2), oid(1))},
         {"join": (oid(1), oid(1))},
         {"join": ("12", "34")},
-        {"pinned": (b"",) * (push_object.MAX_CERTIFICATES + 1)},
+        {"pinned": (b"",) * (MAX_CERTIFICATES + 1)},
     ],
     ids=str,
 )

@@ -37,7 +37,7 @@ def manifest(**changes: object) -> Manifest:
         segments=(Segment(12, 10, 400, (A, B)), Segment(600, 20, 0, ())),
         parts=(PART, PART),
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
 TEXT = manifest().text()

@@ -177,7 +177,7 @@ def test_moving_the_one_log_while_another_process_does(tmp_path: Path) -> None:
     writer = lengthen(Writer(), 3)
     moved = one_log_of_old(writer, tmp_path / "x.git")
 
-    class Overtaken(Layout):
+    class Overtaken(Layout, frozen=True):
         @property
         def only_log(self) -> Path:
             assert moved.ids() == writer.log().ids

@@ -288,14 +288,17 @@ def test_a_late_second_copy_is_counted_as_waste_and_harms_nothing() -> None:
 
 def test_order_follows_the_share_of_complete_peers() -> None:
     work = download()
-    work.handle(0, joined(A))
-    assert work.mode is Mode.IN_ORDER
-    work.handle(0, joined(B, "#......."))
-    assert work.mode is Mode.RAREST, "what the lone seed sends, the two should share"
-    work.handle(0, joined(C, "##......"))
-    assert work.mode is Mode.RAREST
-    work.handle(0, ev.PeerHas(C, PartSet.full(8)))
-    assert work.mode is Mode.IN_ORDER
+    seen = []
+    # What a lone seed sends, two who lack most of it should share.
+    for event in (
+        joined(A),
+        joined(B, "#......."),
+        joined(C, "##......"),
+        ev.PeerHas(C, PartSet.full(8)),
+    ):
+        work.handle(0, event)
+        seen.append(work.mode)
+    assert seen == [Mode.IN_ORDER, Mode.RAREST, Mode.RAREST, Mode.IN_ORDER]
     work.check_invariant()
 
 

@@ -128,8 +128,13 @@ def test_what_a_peer_does_not_read_is_bounded(tmp_path: Path) -> None:
         line = Try(MirrorEntry(f"git://h/{'x' * 2000}", 60, MirrorState.PARTIAL))
         for _ in range(MAX_UNREAD // 2100):
             ends.conversation.say(line)
+
+        def say_more() -> None:
+            for _ in range(200):
+                ends.conversation.say(line)
+
         with pytest.raises(ConversationEndedError):
-            _ = [ends.conversation.say(line) for _ in range(200)]
+            say_more()
         await asyncio.wait([ends.running])
         assert "does not read" in ends.conversation.ended
 

@@ -26,6 +26,15 @@ class Quiet:
     def note(self, text: str) -> None:
         raise AssertionError(text)
 
+    def detail(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def git_says(self, said: bytes) -> None:
+        raise AssertionError(said)
+
+    def close(self) -> None:
+        pass
+
     def downloading(self, name: str, figures: DownloadFigures) -> None:
         raise AssertionError
 

@@ -60,13 +60,17 @@ def test_a_busy_lane_lets_others_have_their_turn() -> None:
     """With one thread for both, what comes later in another lane is not last."""
     done: list[str] = []
 
+    def note(whose: str) -> bool:
+        done.append(whose)
+        return True
+
     async def scenario() -> None:
         threads = Threads(most=1)
         busy, other = threads.executor(), threads.executor()
         begin = threading.Event()
         tasks = [asyncio.create_task(busy(begin.wait))]
-        tasks += [asyncio.create_task(busy(lambda: done.append("busy"))) for _ in range(10)]  # type: ignore[func-returns-value,arg-type]
-        tasks.append(asyncio.create_task(other(lambda: done.append("other"))))  # type: ignore[func-returns-value,arg-type]
+        tasks += [asyncio.create_task(busy(lambda: note("busy"))) for _ in range(10)]
+        tasks.append(asyncio.create_task(other(lambda: note("other"))))
         await asyncio.sleep(0)
         begin.set()
         await asyncio.gather(*tasks)

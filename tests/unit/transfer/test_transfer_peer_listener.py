@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gittorrent.ids import RepositoryId
+from gittorrent.ids import PushId, RepositoryId
 from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.git_mirror import ConversationContext, GitMirror
 from gittorrent.transfer.limiter import Limits
@@ -16,7 +16,7 @@ from gittorrent.transfer.peer_admission import PeerAdmission
 from gittorrent.transfer.peer_listener import MAKE_ROOM, PeerListener
 from gittorrent.transfer.server_timeouts import ServerTimeouts
 from gittorrent.wire import pktline
-from gittorrent.wire.messages import FetchPush, PushId
+from gittorrent.wire.messages import FetchPush
 
 HERE = RepositoryId("a" * 52)
 PLACES = 3

@@ -14,6 +14,7 @@ from gittorrent.ids import ManifestId, PushId
 from gittorrent.push.log import VerifiedLog
 from gittorrent.reel.manifest import Manifest, Segment, longest_file
 from gittorrent.reel.path import ReelOffer
+from gittorrent.repository.receive import SignedManifest
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.manifests import verify_manifest
@@ -197,7 +198,7 @@ class Scene:
         return [offer for offer, _ in asyncio.run(work())]
 
     def planner(self, peer_manager: PeerManager) -> Planner:
-        def accept(data: bytes, offer: ReelOffer) -> object:
+        def accept(data: bytes, offer: ReelOffer) -> SignedManifest:
             return verify_manifest(data, self.reels.log, offer)
 
         def tell(text: str, _is_first: bool) -> None:

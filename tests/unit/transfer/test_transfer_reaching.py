@@ -184,7 +184,8 @@ async def fails() -> str:
 
 
 async def hangs() -> str:
-    return await asyncio.get_running_loop().create_future()
+    never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    return await never
 
 
 def says(name: str) -> Callable[[], Awaitable[str]]:

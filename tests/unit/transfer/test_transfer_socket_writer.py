@@ -184,7 +184,8 @@ def test_a_file_opened_for_nobody_is_closed(tmp_path: Path, closed_first: bool) 
 
     async def thread(work: Callable[[], T]) -> T:
         works.append(work)
-        return await asyncio.get_running_loop().create_future()
+        never: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        return await never
 
     async def run() -> None:
         with pair() as (near, _):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -121,7 +122,7 @@ def test_a_verified_policy_cannot_be_made_by_hand() -> None:
     with pytest.raises(TypeError):
         VerifiedPolicy(first.repository, FIRST, KeyRing(), frozenset(), first.signed)
     with pytest.raises((TypeError, ValueError)):
-        replace(first, repository=RepositoryId("a" * 52))
+        replace(cast("Any", first), repository=RepositoryId("a" * 52))
     with pytest.raises(AttributeError):
         first.policy = FIRST  # type: ignore[misc]
     assert copy.copy(first) == first

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from gittorrent.ids import ManifestId, PushId
@@ -343,7 +345,8 @@ def test_payload_is_received_into_its_own_buffer() -> None:
     room[:4] = b"cdef"
     (event,) = session.received(4)
     assert isinstance(event, MessageReceived)
-    assert event.payload == b"abcdef"
+    assert event.payload is not None
+    assert bytes(event.payload) == b"abcdef"
     assert room.obj is event.payload
     assert session.receiving is None
 
@@ -355,7 +358,7 @@ def test_memory_follows_what_arrived_not_what_was_announced() -> None:
     session.feed(_line(ReceiveManifest(M, size)))
     assert len(session.writable()) == limits.FIRST_PAYLOAD_BUFFER
     filled = 0
-    events = []
+    events: Sequence[object] = ()
     while not events:
         held = session.writable()
         filled += len(held)

@@ -223,19 +223,30 @@ def test_compressed_and_announced_bodies(served: Served, carried: Carried) -> No
     assert b"refs/heads/main" in answer
 
 
-def test_a_repository_that_vanished_is_our_fault(tmp_path: Path, key: Signer) -> None:
-    carried = nodes.publish(nodes.make_repository(tmp_path / "r.git"), key, "gone")
+def test_a_damaged_repository_is_our_fault(tmp_path: Path, key: Signer) -> None:
+    carried = nodes.publish(nodes.make_repository(tmp_path / "r.git"), key, "worn")
     with nodes.serving(carried, home=nodes.make_home(tmp_path / "h")) as served:
-        shutil.rmtree(carried.layout.git_dir)
-        answer = call(served.git_address, request("git-upload-pack", b"/gone.git"))
+        carried.log_store.path.write_text("no push id\n")
+        answer = call(served.git_address, request("git-upload-pack", b"/worn.git"))
         assert OUR_FAULT.encode() in answer
         assert str(tmp_path).encode() not in answer
-        path = "/gone.git/info/refs?service=git-upload-pack"
+        path = "/worn.git/info/refs?service=git-upload-pack"
         response, text = fetch(served.http_address, "GET", path)
         assert (response.status, text.decode()) == (500, f"{OUR_FAULT}\n")
-        answer = call(served.git_address, request("mirror-list", b"/gone.git"))
+        answer = call(served.git_address, request("mirror-list", b"/worn.git"))
         assert b"repo " in answer
         assert b"latest" not in answer
+
+
+def test_a_repository_that_vanished_is_not_served(tmp_path: Path, key: Signer) -> None:
+    carried = nodes.publish(nodes.make_repository(tmp_path / "r.git"), key, "gone")
+    with nodes.serving(carried, home=nodes.make_home(tmp_path / "h")) as served:
+        carried.layout.git_dir.rename(tmp_path / "away")
+        for service in ("git-upload-pack", "mirror-list", "mirror-sync"):
+            answer = call(served.git_address, request(service, b"/gone.git"))
+            assert NOT_SERVED.encode() in answer
+        response, text = fetch(served.http_address, "GET", "/gone.git/mirror-list")
+        assert (response.status, text.decode()) == (404, f"{NOT_SERVED}\n")
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -496,7 +507,7 @@ SERVER = """
 import sys
 from pathlib import Path
 from gittorrent.interruptions import PROCESS, run
-from gittorrent.node.catalogue import catalogue_of_paths
+from gittorrent.node.carried_here import catalogue_of_paths
 from gittorrent.node.node import Node, Options
 from gittorrent.store.home import Home
 

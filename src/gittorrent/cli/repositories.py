@@ -17,7 +17,9 @@ import click
 
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import NotARepositoryError, find_repository
+from gittorrent.git.runner import Git
 from gittorrent.ids import is_repository_id
+from gittorrent.repository.carried import MIRROR
 from gittorrent.repository.layout import Layout
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
@@ -60,6 +62,8 @@ def resolve_carried(text: str, rows: Iterable[CarriedRow]) -> CarriedRow | None:
 def carried_row(text: str) -> CarriedRow | None:
     """Return what this machine's node carries under a name, an id, or at a path; None if nothing.
 
+    A path need not be there any more. That of a clone stands for the copy it is published through.
+
     Raises:
         UsageError: the node carries the repository of that id more than once.
     """
@@ -68,12 +72,33 @@ def carried_row(text: str) -> CarriedRow | None:
         rows = database.carried()
     finally:
         database.close()
-    if not _is_path(text):
-        return resolve_carried(text, rows)
+    path = Path(text)
+    if not _is_path(text) and not (path.is_dir() and _carries(path)):
+        row = resolve_carried(text, rows)
+        if row is not None:
+            return row
+    places = {path.absolute(), path.resolve()}
     with contextlib.suppress(NotARepositoryError):
-        place = find_repository(Path(text)).git_dir
-        return next((row for row in rows if Path(row.path) == place), None)
-    return None
+        git_dir = find_repository(path).git_dir
+        places |= {git_dir, published_copy(git_dir) or git_dir}
+    return next((row for row in rows if Path(row.path) in places), None)
+
+
+def published_copy(git_dir: Path) -> Path | None:
+    """Return the bare copy that a clone is published through, None if it has none."""
+    recorded = Git(git_dir).attempt("config", "--get", "gittorrent.copy")
+    if recorded.returncode != 0:
+        return None
+    return Path(recorded.stdout.decode("utf-8", "surrogateescape").strip())
+
+
+def way_out(row: CarriedRow) -> str:
+    """Return what to do about a carried repository that is not where it was."""
+    if row.role == MIRROR:
+        again = f"'gittorrent mirror {row.source}' gets it again"
+    else:
+        again = "if it was moved, run 'gittorrent publish' on its new place"
+    return f"{again}; 'gittorrent remove {row.name}' forgets it"
 
 
 class RepositoryArgument(_PathParameter):
@@ -104,7 +129,7 @@ class RepositoryArgument(_PathParameter):
             return path
         row = carried_row(text)
         if row is not None:
-            return Path(row.path)
+            return present_path(row)
         if path.exists():
             return path
         raise UsageError(
@@ -124,6 +149,18 @@ REPOSITORY = RepositoryArgument()
 
 CARRIED_REPOSITORY = RepositoryArgument(is_carried=True)
 """One that was published or mirrored here."""
+
+
+def present_path(row: CarriedRow) -> Path:
+    """Return the directory of a carried repository.
+
+    Raises:
+        UsageError: it is not there any more.
+    """
+    path = Path(row.path)
+    if not path.is_dir():
+        raise UsageError(f"{row.name} is missing: {path} is not there any more", hint=way_out(row))
+    return path
 
 
 def _is_path(text: str) -> bool:

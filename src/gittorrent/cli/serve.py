@@ -9,13 +9,13 @@ import click
 
 from gittorrent.cli.limits import peer_up_limit_option, size_of, up_limit_option
 from gittorrent.cli.output import json_option
-from gittorrent.cli.repositories import REPOSITORY
+from gittorrent.cli.repositories import REPOSITORY, published_copy
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository
-from gittorrent.git.runner import Git, GitError
 from gittorrent.interruptions import PROCESS, run
 from gittorrent.node import events
-from gittorrent.node.catalogue import Catalogue, catalogue_of_database, catalogue_of_paths
+from gittorrent.node.carried_here import catalogue_of_database, catalogue_of_paths
+from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.connections import allow_open_files
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_SECONDS, KeepOptions
@@ -148,7 +148,7 @@ def serve(
     database = Database(home.database)
     try:
         if places:
-            catalogue = catalogue_of_paths([_published_copy(p) for p in places])
+            catalogue = catalogue_of_paths([_served_place(p) for p in places])
         else:
             catalogue = catalogue_of_database(database)
         run(_serve(catalogue, database, home, options, as_json=as_json))
@@ -183,16 +183,11 @@ def _show(node: Node, catalogue: Catalogue, *, as_json: bool) -> None:
             click.echo("nothing to serve yet: publish or mirror a repository", err=True)
 
 
-def _published_copy(place: Path) -> Path:
+def _served_place(place: Path) -> Path:
     """Return the bare copy a working clone is published through, or the place itself."""
     if not (place / ".git").exists():
         return place
-    found = find_repository(place)
-    try:
-        recorded = Git(found.git_dir).run("config", "--get", "gittorrent.copy")
-    except GitError:
-        return place
-    return Path(recorded.decode("utf-8", "surrogateescape").strip())
+    return published_copy(find_repository(place).git_dir) or place
 
 
 def _public_url(url: str) -> str:

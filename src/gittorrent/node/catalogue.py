@@ -6,51 +6,64 @@ caller sent, so there is nothing for ``..``, symbolic links or odd encodings to 
 
 Rules: every repository answers at ``/NAME.git``, ``/NAME``, ``/ID/NAME.git``, ``/ID/NAME`` and
 ``/ID``; two repositories of one name are an error. What is in the cache answers at ``/ID`` alone
-and gives way to what is carried. Must not know sockets.
+and gives way to what is carried. Repositories are moved, renamed and removed while a node runs: one
+that is not what it was is dropped when somebody asks for it, in its own lane, and looked for again;
+one that is not carried any more at the next look. Must not know sockets, nor where the names of
+what is carried come from.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, UsageError
-from gittorrent.git.repository import NotARepositoryError, find_repository
 from gittorrent.node.events import EventLog
 from gittorrent.node.repository_content import RepositoryContent
-from gittorrent.repository.carried import (
-    CACHE,
-    Carried,
-    NotCarriedError,
-    object_format_of,
-    open_carried,
-)
+from gittorrent.repository.carried import CACHE, Carried, object_format_of
 from gittorrent.repository.layout import Layout
-from gittorrent.transfer.off_loop import Threads
+from gittorrent.transfer.off_loop import SlowError, Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from gittorrent.ids import RepositoryId
     from gittorrent.repository.carried import RepositoryInfo
-    from gittorrent.store.database import CarriedRow, Database
     from gittorrent.transfer.off_loop import SerialExecutor
 
-MAX_DEPTH = 3
-"""How far below a directory given repositories are looked for: ``group/user/name.git``."""
-
 RELOAD_SECONDS = 1.0
-"""Unknown paths make the node look for new repositories at most this often."""
+"""How often a node looks what is carried; unknown paths do not make it look more often."""
+
+CHECK_SECONDS = 10.0
+"""How often it looks at each repository whether it was moved, if nobody asks for it."""
 
 _log = EventLog(__name__)
 
 
 class NameTakenError(UsageError):
     """Two repositories to be served have one name."""
+
+
+FileState = tuple[int, int, int]
+"""Inode, time of change in nanoseconds and size: what tells whether a file was replaced."""
+
+
+class Listing(Struct, frozen=True):
+    """What is carried, compared with what a catalogue knows.
+
+    Args:
+        fresh: repositories that it does not know.
+        gone: git directories that it knows and that are not carried any more.
+    """
+
+    fresh: Sequence[Carried] = ()
+    gone: Collection[Path] = ()
 
 
 class Served(Struct, frozen=True):
@@ -62,6 +75,7 @@ class Served(Struct, frozen=True):
         content: what can be had of it; use it in ``reading`` alone.
         reading: the lane in which its files are read.
         opening: the lane for what takes longer, such as verifying its policies.
+        seen: the file that says what it is to the node, as it was when that was read.
     """
 
     info: RepositoryInfo
@@ -69,6 +83,11 @@ class Served(Struct, frozen=True):
     content: RepositoryContent
     reading: SerialExecutor
     opening: SerialExecutor
+    seen: FileState | None
+
+    def is_current(self) -> bool:
+        """Tell whether it is where it was and what it was; call it in `reading` alone."""
+        return state_of(self.carried.layout.info) == self.seen
 
     @property
     def is_cached(self) -> bool:
@@ -88,9 +107,11 @@ class Catalogue:
 
     Args:
         repositories: those known at the start.
-        reload: names what is carried now, asked when a path is unknown; None if that is fixed.
+        reload: compares what is carried with the git directories known; asked when a path is
+            unknown, and now and then. Without it that is fixed, but for what becomes of each.
         clock: seconds that never run backwards.
         threads: in which repositories are read.
+        reload_seconds: how often it may be asked.
 
     Raises:
         NameTakenError: two have one name.
@@ -99,19 +120,24 @@ class Catalogue:
     def __init__(
         self,
         repositories: Iterable[Carried],
-        reload: Callable[[set[Path]], list[Carried]] | None = None,
+        reload: Callable[[set[Path]], Listing] | None = None,
         clock: Callable[[], float] = time.monotonic,
         threads: Threads | None = None,
+        reload_seconds: float = RELOAD_SECONDS,
     ) -> None:
+        repositories = list(repositories)
         self.threads = threads or Threads()
         self._looking = self.threads.executor()
         self._change = asyncio.Lock()
-        self._reload = reload
+        places = [carried.layout.git_dir for carried in repositories]
+        self._reload = reload or partial(still_carried, places)
+        self._reload_seconds = reload_seconds
         self._clock = clock
-        self._next_reload = clock() + RELOAD_SECONDS
+        self._next_reload = clock() + reload_seconds
         self._served: dict[str, Served] = {}
         self._paths: dict[bytes, Served] = {}
         self._cached: dict[bytes, Served] = {}
+        self._refused: set[Path] = set()
         for carried in repositories:
             self.add(carried)
 
@@ -131,7 +157,9 @@ class Catalogue:
 
     def _make(self, carried: Carried) -> Served:
         lanes = (self.threads.executor(), self.threads.executor())
-        return Served(carried.info, carried, RepositoryContent(carried), *lanes)
+        # The file first: should it be replaced in between, that is seen at the next request.
+        seen = state_of(carried.layout.info)
+        return Served(carried.info, carried, RepositoryContent(carried), *lanes, seen)
 
     def _add(self, served: Served) -> None:
         info = served.info
@@ -148,13 +176,27 @@ class Catalogue:
         for path in _paths_of(info.repository_id, info.name):
             self._paths.setdefault(path, served)
 
+    def _drop(self, served: Served) -> bool:
+        """Serve a repository no more; tells whether that was still to be done."""
+        known = self._served.get(served.info.name)
+        if known is None or known.carried is not served.carried:
+            return False
+        del self._served[served.info.name]
+        self._paths.clear()
+        for left in self._served.values():
+            for path in _paths_of(left.info.repository_id, left.info.name):
+                self._paths.setdefault(path, left)
+        return True
+
     def find(self, path: bytes) -> Served | None:
         """Return the repository known at ``path``, byte for byte; None when there is none."""
         found = self._paths.get(path)
         return self._cached.get(path) if found is None else found
 
     async def seek(self, path: bytes) -> Served | None:
-        """Return the repository served at ``path``, perhaps one that is carried since lately.
+        """Return the repository served at ``path``, as it is now.
+
+        It may be carried since lately, or have been moved or renamed.
 
         Raises:
             SlowError: the disk does not answer.
@@ -162,13 +204,17 @@ class Catalogue:
         found = self.find(path)
         if found is None:
             await self.look()
-            found = self.find(path)
-        return found
+        elif not found.is_cached and not await found.reading(found.is_current):
+            await self.look(at_once=self._drop(found))
+        else:
+            return found
+        return self.find(path)
 
     async def carried(self, repository: RepositoryId) -> Served | None:
         """Return a repository that the node's operator named; None when there is none."""
         await self.look()
-        return self._paths.get(f"/{repository}".encode("ascii"))
+        found = await self.seek(f"/{repository}".encode("ascii"))
+        return None if found is None or found.is_cached else found
 
     async def add_cached(self, carried: Carried) -> Served:
         """Serve a repository of the cache too, under its id and to MirrorSync only."""
@@ -180,116 +226,102 @@ class Catalogue:
         """Serve a repository of the cache no more."""
         self._cached.pop(f"/{repository}".encode("ascii"), None)
 
-    async def look(self) -> None:
-        """Add what is carried since the last look, if that was long enough ago to look again."""
-        reload = self._reload
-        if reload is None:
-            return
+    async def follow(self) -> None:
+        """Keep up with what is carried, whoever asks for what, until cancelled."""
+        await asyncio.gather(
+            _again_and_again(self.look, self._reload_seconds),
+            _again_and_again(self.check, CHECK_SECONDS),
+        )
+
+    async def check(self) -> None:
+        """Drop what is not what it was, without waiting for somebody to ask for it."""
+
+        async def one(served: Served) -> bool:
+            with contextlib.suppress(SlowError):  # nobody needs it now
+                return not await served.reading(served.is_current) and self._drop(served)
+            return False
+
+        if any(await asyncio.gather(*map(one, self))):
+            await self.look(at_once=True)
+
+    async def look(self, *, at_once: bool = False) -> None:
+        """Add what is carried since the last look, and drop what is carried no more.
+
+        Args:
+            at_once: whatever the last look; otherwise only if that is long enough ago.
+        """
         async with self._change:  # whoever comes while another one looks sees what that finds
-            if self._clock() < self._next_reload:
+            if not at_once and self._clock() < self._next_reload:
                 return
-            self._next_reload = self._clock() + RELOAD_SECONDS
+            self._next_reload = self._clock() + self._reload_seconds
             known = {served.carried.layout.git_dir for served in self._served.values()}
-            made = await self._looking(lambda: [self._make(carried) for carried in reload(known)])
+            gone, made = await self._looking(lambda: self._compare(known))
+            for served in list(self._served.values()):
+                if served.carried.layout.git_dir in gone:
+                    self._drop(served)
         for served in made:
+            await self._admit(served)
+
+    def _compare(self, known: set[Path]) -> tuple[Collection[Path], list[Served]]:
+        listing = self._reload(known)
+        made = []
+        for carried in listing.fresh:
             try:
-                self._add(served)
-            except GitTorrentError as error:
-                _log.warning("not-served", "not served: {reason}", reason=error)
+                made.append(self._make(carried))
+            except (GitTorrentError, OSError) as error:
+                # It may have been moved on just now. One that is damaged keeps nobody else away.
+                self._complain(carried.layout.git_dir, error)
+        return listing.gone, made
+
+    def _complain(self, place: Path, error: Exception) -> None:
+        """Say once why a repository that was found is not served."""
+        note = _log.debug if place in self._refused else _log.warning
+        note("not-served", "not served: {reason}", reason=error)
+        self._refused.add(place)
+
+    async def _admit(self, served: Served) -> None:
+        """Serve a repository that was found, unless its name is taken."""
+        place = served.carried.layout.git_dir
+        other = self._served.get(served.info.name)
+        if other is not None and not await other.reading(other.is_current):
+            self._drop(other)
+        try:
+            self._add(served)
+        except NameTakenError as error:
+            self._complain(place, error)
+        else:
+            self._refused.discard(place)
+
+
+async def _again_and_again(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Do something every so many seconds, whether it works or not."""
+    while True:
+        try:
+            await work()
+        except (GitTorrentError, OSError) as error:
+            _log.warning("damaged", "cannot look for repositories: {reason}", reason=error)
+        await asyncio.sleep(seconds)
+
+
+def state_of(path: Path) -> FileState | None:
+    """Return the state of a file, None if it is not there."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def still_carried(places: Iterable[Path], known: set[Path]) -> Listing:
+    """Compare places that never change with what a catalogue knows."""
+    fresh = []
+    for place in places:
+        if place not in known and Layout(place).info.exists():
+            fresh.append(Carried(place, object_format_of(place)))
+    return Listing(fresh)
 
 
 def _paths_of(repository: RepositoryId, name: str) -> list[bytes]:
     paths = [f"/{name}.git", f"/{name}", f"/{repository}"]
     paths += [f"/{repository}/{name}.git", f"/{repository}/{name}"]
     return [path.encode("ascii") for path in paths]
-
-
-def catalogue_of_database(
-    database: Database, clock: Callable[[], float] = time.monotonic
-) -> Catalogue:
-    """Return all that the node carries, and what it will carry later."""
-
-    unusable: set[str] = set()
-
-    def load(known: set[Path]) -> list[Carried]:
-        found = []
-        for row in database.carried():
-            if Path(row.path) in known:
-                continue
-            carried = _open_row(row, complain=row.path not in unusable)
-            if carried is None:
-                unusable.add(row.path)
-            else:
-                found.append(carried)
-        return found
-
-    return Catalogue(load(set()), load, clock)
-
-
-def _open_row(row: CarriedRow, *, complain: bool) -> Carried | None:
-    """Open what the database lists; what is gone or damaged must not keep others from serving."""
-    path = Path(row.path)
-    try:
-        if not path.is_dir():
-            raise NotCarriedError(f"{path} is not there any more")
-        carried = Carried(path, object_format_of(path))
-        _ = carried.info
-    except (GitTorrentError, KeyError) as error:
-        note = _log.warning if complain else _log.debug
-        text = "{repository} is not served: {reason}"
-        note("not-served", text, repository=row.name, reason=error)
-        return None
-    return carried
-
-
-def catalogue_of_paths(paths: Iterable[Path]) -> Catalogue:
-    """Return the repositories named, and those below directories named.
-
-    Raises:
-        NotCarriedError: a repository was never published or mirrored, or a directory has none.
-        NameTakenError: two have one name.
-    """
-    found: dict[Path, Carried] = {}
-    for path in paths:
-        if _is_repository(path):
-            carried = open_carried(path)
-            found.setdefault(carried.layout.git_dir, carried)
-            continue
-        below = list(_carried_below(path, MAX_DEPTH, set()))
-        if not below:
-            raise NotCarriedError(
-                f"there is no published or mirrored repository in {path}",
-                hint="run 'gittorrent publish' on one first",
-            )
-        for carried in below:
-            found.setdefault(carried.layout.git_dir, carried)
-    return Catalogue(found.values())
-
-
-def _is_repository(path: Path) -> bool:
-    """Tell whether ``path`` itself is a repository; one that merely contains it does not count."""
-    bare = (path / "HEAD").is_file() and (path / "objects").is_dir()
-    return bare or (path / ".git").exists()
-
-
-def _carried_below(directory: Path, depth: int, seen: set[Path]) -> Iterator[Carried]:
-    """Yield carried repositories below ``directory``, each once however links lead to it."""
-    try:
-        entries = sorted(entry for entry in directory.iterdir() if entry.is_dir())
-    except OSError as error:
-        raise NotCarriedError(f"cannot look into {directory}: {error.strerror}") from error
-    for entry in entries:
-        real = entry.resolve()
-        if real in seen:
-            continue
-        seen.add(real)
-        if _is_repository(entry):
-            try:
-                found = find_repository(entry)
-            except NotARepositoryError as error:
-                _log.warning("not-served", "not served: {reason}", reason=error)
-                continue
-            if Layout(found.git_dir).info.exists():
-                yield Carried(found.git_dir, found.object_format)
-        elif depth > 1:
-            yield from _carried_below(entry, depth - 1, seen)

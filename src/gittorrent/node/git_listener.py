@@ -178,7 +178,12 @@ class GitListener:
     async def _dispatch(
         self, sock: socket.socket, slot: ConnectionSlot, request: ServiceRequest
     ) -> None:
-        served = await self._find(request.path)
+        try:
+            served = await self._catalogue.seek(request.path)
+        except GitTorrentError as error:
+            _log.error("damaged", "cannot look for repositories: {reason}", reason=error)
+            await refuse(sock, OUR_FAULT)
+            return
         service = self._services.get(request.service)
         refusal = None
         if service is None:
@@ -208,13 +213,6 @@ class GitListener:
                 reason=error,
             )
             await refuse(sock, OUR_FAULT)
-
-    async def _find(self, path: bytes) -> Served | None:
-        try:
-            return await self._catalogue.seek(path)
-        except GitTorrentError as error:
-            _log.error("damaged", "cannot look for repositories: {reason}", reason=error)
-            return None
 
     async def _upload_pack(self, call: Call) -> None:
         call.slot.is_served(call.sock)

@@ -2,7 +2,8 @@
 
 Tracks for each mirrored repository when to announce it next and what was announced. A notice is
 renewed before the time granted runs out, and at once when the log has grown. Failures are tried
-again, ever more rarely. A node that ends withdraws its notices.
+again, ever more rarely. A node that ends withdraws its notices, and one that carries a repository
+no more withdraws the notice of that.
 
 Rules: only mirrors announce themselves, only where they came from, and only an address that
 others can use. Source: docs/protocol/mirrorsync.md, mirror-notify.
@@ -56,6 +57,7 @@ _log = EventLog(__name__)
 class _Announced(Struct):
     """How it stands with one repository: what was said, when to say it again, how it failed."""
 
+    served: Served
     latest: PushId | None = None
     due: float = 0.0
     retry: float = FIRST_RETRY
@@ -87,6 +89,7 @@ class MirrorAnnouncer:
     async def announce_due(self) -> None:
         """Announce what is new or about to run out, and wait for the answers."""
         await self._catalogue.look()
+        await self._withdraw_removed()
         now = asyncio.get_running_loop().time()
         slots = asyncio.Semaphore(AT_ONCE)
 
@@ -105,17 +108,20 @@ class MirrorAnnouncer:
 
     async def goodbye(self) -> None:
         """Tell those who list us that we are going, as far as they hear it in time."""
-        leaving = [served for served in self._catalogue if self._is_listed(served)]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_SECONDS):
-                await asyncio.gather(*map(self._withdraw, leaving))
+                await asyncio.gather(*map(self._withdraw, self._state.values()))
 
-    def _is_listed(self, served: Served) -> bool:
-        state = self._state.get(served.info.name)
-        return state is not None and state.latest is not None
+    async def _withdraw_removed(self) -> None:
+        """Tell those who list what is not served here any more, as far as they hear it in time."""
+        served = {each.info.name for each in self._catalogue if _announces(each)}
+        removed = [self._state.pop(name) for name in self._state.keys() - served]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await asyncio.gather(*map(self._withdraw, removed))
 
-    async def _withdraw(self, served: Served) -> None:
-        state = self._state[served.info.name]
+    async def _withdraw(self, state: _Announced) -> None:
+        served = state.served
         urls = self._reachable.urls(served)
         if state.latest is None or not urls:
             return
@@ -137,7 +143,8 @@ class MirrorAnnouncer:
         state.latest = None
 
     def _is_due(self, served: Served, latest: PushId, now: float) -> bool:
-        state = self._state.setdefault(served.info.name, _Announced())
+        state = self._state.setdefault(served.info.name, _Announced(served))
+        state.served = served
         return now >= state.due or (state.latest is not None and state.latest != latest)
 
     async def _announce(self, served: Served, latest: PushId) -> None:

@@ -139,6 +139,7 @@ class Node:
             _names(options.url),
         )
         self._snapshot = Snapshot(home.run, "node")
+        self._catalogue = catalogue
         self._writing = catalogue.threads.executor(STOP_SECONDS)
         self._announcer = MirrorAnnouncer(catalogue, self._reachable)
         self._local_clones = LocalCloneService(
@@ -179,6 +180,7 @@ class Node:
             work = accept_forever(sock, self._connection_limiter, serve[scheme], self._tasks)
             self._accepting.append(loop.create_task(work))
         self._accepting.append(loop.create_task(self._report()))
+        self._accepting.append(loop.create_task(self._catalogue.follow()))
         if self._options.announce:
             self._accepting.append(loop.create_task(self._announcer.run()))
         if await self._control.start():

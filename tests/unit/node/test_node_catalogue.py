@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.node.catalogue import (
-    RELOAD_SECONDS,
-    Catalogue,
-    NameTakenError,
+from gittorrent.node.carried_here import (
+    SCAN_SECONDS,
     catalogue_of_database,
     catalogue_of_paths,
 )
+from gittorrent.node.catalogue import RELOAD_SECONDS, Catalogue, Listing, NameTakenError
 from gittorrent.repository.carried import Carried, NotCarriedError
 from gittorrent.store.database import CarriedRow, Database
 from support import gitcmd, nodes
@@ -111,10 +110,10 @@ def test_whoever_asks_while_another_looks_sees_what_that_finds(
     clock = Clock()
     looking, go_on = threading.Event(), threading.Event()
 
-    def reload(_known: set[Path]) -> list[Carried]:
+    def reload(_known: set[Path]) -> Listing:
         looking.set()
         go_on.wait()
-        return [other]
+        return Listing([other])
 
     catalogue = Catalogue([carried], reload, clock)
     clock.now += RELOAD_SECONDS
@@ -133,3 +132,131 @@ def test_whoever_asks_while_another_looks_sees_what_that_finds(
         assert await second is await first
 
     asyncio.run(work())
+
+
+# --- what becomes of repositories while a node runs -----------------------------------------------
+
+
+def copy_of(carried: Carried, target: Path) -> Carried:
+    shutil.copytree(carried.layout.git_dir, target)
+    return Carried(target, carried.object_format)
+
+
+def seek(catalogue: Catalogue, path: str) -> Carried | None:
+    found = asyncio.run(catalogue.seek(path.encode()))
+    return None if found is None else found.carried
+
+
+def test_what_is_not_carried_any_more_is_dropped_at_the_next_look(
+    carried: Carried, other: Carried, tmp_path: Path
+) -> None:
+    database, clock = Database(tmp_path / "db"), Clock()
+    database.carry(row(carried))
+    database.carry(row(other))
+    catalogue = catalogue_of_database(database, clock)
+    database.uncarry(row(carried))
+    clock.now += RELOAD_SECONDS
+    asyncio.run(catalogue.look())
+    assert [served.info.name for served in catalogue] == ["other"]
+    for path in ("/project.git", f"/{carried.info.repository_id}"):
+        assert seek(catalogue, path) is None
+    assert seek(catalogue, "/other.git") is not None
+    database.close()
+
+
+def test_a_repository_that_was_moved_and_published_again_is_found(
+    carried: Carried, tmp_path: Path
+) -> None:
+    database, clock = Database(tmp_path / "db"), Clock()
+    moved = copy_of(carried, tmp_path / "old.git")
+    database.carry(row(moved))
+    catalogue = catalogue_of_database(database, clock)
+    new = moved.layout.git_dir.rename(tmp_path / "new.git")
+    database.carry(row(Carried(new, carried.object_format)))
+    found = seek(catalogue, "/project.git")
+    assert found is not None, "at once, whenever the last look was"
+    assert found.layout.git_dir == new
+    assert found.log_store.ids() == carried.log_store.ids()
+    database.close()
+
+
+def test_a_name_that_another_repository_has_by_now(carried: Carried, tmp_path: Path) -> None:
+    """The one that was there under this name has gone, and nobody asked for it since."""
+    database, clock = Database(tmp_path / "db"), Clock()
+    old, new = copy_of(carried, tmp_path / "old.git"), copy_of(carried, tmp_path / "new.git")
+    database.carry(row(old))
+    catalogue = catalogue_of_database(database, clock)
+    shutil.rmtree(old.layout.git_dir)
+    database.carry(row(new))
+    clock.now += RELOAD_SECONDS
+    asyncio.run(catalogue.look())
+    (served,) = catalogue
+    assert served.carried.layout.git_dir == new.layout.git_dir
+    database.close()
+
+
+def test_another_repository_at_the_same_place(
+    carried: Carried, other: Carried, tmp_path: Path
+) -> None:
+    place = tmp_path / "r.git"
+    catalogue = Catalogue([copy_of(carried, place)])
+    shutil.rmtree(place)
+    copy_of(other, place)
+    assert seek(catalogue, "/project.git") is None
+    found = seek(catalogue, "/other.git")
+    assert found is not None
+    assert found.log_store.ids() == other.log_store.ids()
+
+
+def test_what_comes_back_is_served_again(
+    carried: Carried, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database, clock = Database(tmp_path / "db"), Clock()
+    place = copy_of(carried, tmp_path / "r.git").layout.git_dir
+    database.carry(row(Carried(place, carried.object_format)))
+    catalogue = catalogue_of_database(database, clock)
+    for _ in range(2):
+        caplog.clear()
+        place.rename(tmp_path / "elsewhere")
+        asyncio.run(catalogue.check())
+        assert len(catalogue) == 0
+        for _ in range(3):
+            clock.now += RELOAD_SECONDS
+            assert seek(catalogue, "/project.git") is None
+        said = [r for r in caplog.records if r.levelname == "WARNING"]
+        assert len(said) == 1, "once, with the way out"
+        assert "'gittorrent remove project'" in said[0].getMessage()
+        (tmp_path / "elsewhere").rename(place)
+        clock.now += RELOAD_SECONDS
+        assert seek(catalogue, "/project.git") is not None
+    database.close()
+
+
+def test_directories_are_looked_through_again(
+    carried: Carried, other: Carried, tmp_path: Path
+) -> None:
+    root, clock = tmp_path / "root", Clock()
+    place = copy_of(carried, root / "a.git").layout.git_dir
+    catalogue = catalogue_of_paths([root], clock)
+    place.rename(root / "b.git")
+    found = seek(catalogue, "/project.git")
+    assert found is not None
+    assert found.layout.git_dir == root / "b.git"
+    copy_of(other, root / "c.git")
+    assert seek(catalogue, "/other.git") is None
+    clock.now += SCAN_SECONDS
+    assert seek(catalogue, "/other.git") is not None
+
+
+def test_a_name_that_stays_taken_is_complained_of_once(
+    carried: Carried, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    copy = copy_of(carried, tmp_path / "copy.git")
+    catalogue = Catalogue([carried], lambda _known: Listing([copy]), clock)
+    for _ in range(3):
+        clock.now += RELOAD_SECONDS
+        asyncio.run(catalogue.look())
+    said = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert len(said) == 1
+    assert str(copy.layout.git_dir) in said[0].getMessage()

@@ -68,6 +68,24 @@ def test_a_name_that_is_taken(database: Database) -> None:
     assert len(database.carried()) == 1
 
 
+def test_what_is_carried_no_more(database: Database) -> None:
+    row = CarriedRow("a", A, "/a.git", "origin")
+    listed = MirrorRow("git://m.example.org/a.git", MirrorState.CURRENT, "10.0.0.1", 1, 100, 0)
+    for known in (row, CarriedRow("b", B, "/b.git", "origin")):
+        database.carry(known)
+        database.list_mirror(known.repository_id, listed)
+    database.remember_url("git://x/a", A, 1)
+    database.saw_head(A, HEAD, 1, 1)
+    database.uncarry(CarriedRow("a", A, "/elsewhere.git", "origin"))
+    assert len(database.carried()) == 2, "that is another one"
+    database.uncarry(row)
+    assert [known.name for known in database.carried()] == ["b"]
+    assert (database.mirrors(A, 1), database.mirrors(B, 1)) == ([], [listed])
+    # What protects clones is no part of it.
+    assert database.known_url("git://x/a") == A
+    assert database.seen_head(A) == (HEAD, 1)
+
+
 def test_known_urls(database: Database) -> None:
     assert database.known_url("git://x/y") is None
     database.remember_url("git://x/y", A, 1)

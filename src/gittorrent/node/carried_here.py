@@ -1,0 +1,153 @@
+"""Where the repositories of a catalogue come from: the node's database, or directories named.
+
+Both are read again now and then, so that a node follows what is published, moved and removed while
+it runs. Must not know requests.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.git.repository import NotARepositoryError, find_repository
+from gittorrent.node.catalogue import Catalogue, Listing, still_carried
+from gittorrent.node.events import EventLog
+from gittorrent.repository.carried import Carried, NotCarriedError, object_format_of, open_carried
+from gittorrent.repository.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gittorrent.store.database import CarriedRow, Database
+
+MAX_DEPTH = 3
+"""How far below a directory given repositories are looked for: ``group/user/name.git``."""
+
+SCAN_SECONDS = 30.0
+"""How often directories are looked through again: that may take a while where they are large."""
+
+_log = EventLog(__name__)
+
+
+def catalogue_of_database(
+    database: Database, clock: Callable[[], float] = time.monotonic
+) -> Catalogue:
+    """Return all that the node carries, and what it will carry later."""
+    unusable: set[str] = set()
+
+    def load(known: set[Path]) -> Listing:
+        rows = {Path(row.path): row for row in database.carried()}
+        fresh = []
+        for path, row in rows.items():
+            if path in known:
+                continue
+            carried = _open_row(row, complain=row.path not in unusable)
+            if carried is None:
+                unusable.add(row.path)
+            else:
+                unusable.discard(row.path)
+                fresh.append(carried)
+        return Listing(fresh, known - rows.keys())
+
+    return Catalogue(load(set()).fresh, load, clock)
+
+
+def _open_row(row: CarriedRow, *, complain: bool) -> Carried | None:
+    """Open what the database lists; what is gone or damaged must not keep others from serving."""
+    path = Path(row.path)
+    try:
+        if not path.is_dir():
+            raise NotCarriedError(
+                f"{path} is not there any more; if it is gone for good, 'gittorrent remove"
+                f" {row.name}' forgets it"
+            )
+        carried = Carried(path, object_format_of(path))
+        _ = carried.info
+    except (GitTorrentError, KeyError) as error:
+        note = _log.warning if complain else _log.debug
+        text = "{repository} is not served: {reason}"
+        note("not-served", text, repository=row.name, reason=error)
+        return None
+    return carried
+
+
+def catalogue_of_paths(
+    paths: Iterable[Path], clock: Callable[[], float] = time.monotonic
+) -> Catalogue:
+    """Return the repositories named, and those below directories named, now and later.
+
+    Raises:
+        NotCarriedError: a repository was never published or mirrored, or a directory has none.
+        NameTakenError: two have one name.
+    """
+    places = list(paths)
+    found: dict[Path, Carried] = {}
+    repositories: list[Path] = []
+    directories: list[Path] = []
+    for path in places:
+        if _is_repository(path):
+            carried = open_carried(path)
+            repositories.append(carried.layout.git_dir)
+            found.setdefault(carried.layout.git_dir, carried)
+            continue
+        directories.append(path)
+        below = list(_carried_below(path, MAX_DEPTH, set()))
+        if not below:
+            raise NotCarriedError(
+                f"there is no published or mirrored repository in {path}",
+                hint="run 'gittorrent publish' on one first",
+            )
+        for carried in below:
+            found.setdefault(carried.layout.git_dir, carried)
+
+    def load(known: set[Path]) -> Listing:
+        fresh = {each.layout.git_dir: each for each in still_carried(repositories, known).fresh}
+        for directory in directories:
+            seen = set(known)
+            try:
+                for carried in _carried_below(directory, MAX_DEPTH, seen):
+                    fresh.setdefault(carried.layout.git_dir, carried)
+            except NotCarriedError as error:
+                _log.warning("not-served", "not served: {reason}", reason=error)
+        return Listing([carried for path, carried in fresh.items() if path not in known])
+
+    return Catalogue(found.values(), load, clock, reload_seconds=SCAN_SECONDS)
+
+
+def _is_repository(path: Path) -> bool:
+    """Tell whether ``path`` itself is a repository; one that merely contains it does not count."""
+    bare = (path / "HEAD").is_file() and (path / "objects").is_dir()
+    return bare or (path / ".git").exists()
+
+
+def _may_be_carried(path: Path) -> bool:
+    """Tell whether a repository may have been published or mirrored, before git is asked."""
+    linked = (path / ".git").is_file()
+    return linked or any(Layout(each).info.exists() for each in (path, path / ".git"))
+
+
+def _carried_below(directory: Path, depth: int, seen: set[Path]) -> Iterator[Carried]:
+    """Yield carried repositories below ``directory``, each once however links lead to it."""
+    try:
+        entries = sorted(entry for entry in directory.iterdir() if entry.is_dir())
+    except OSError as error:
+        raise NotCarriedError(f"cannot look into {directory}: {error.strerror}") from error
+    for entry in entries:
+        real = entry.resolve()
+        if real in seen:
+            continue
+        seen.add(real)
+        if _is_repository(entry):
+            if not _may_be_carried(entry):
+                continue  # git is asked about few: this is done again and again
+            try:
+                found = find_repository(entry)
+            except NotARepositoryError as error:
+                _log.warning("not-served", "not served: {reason}", reason=error)
+                continue
+            if Layout(found.git_dir).info.exists():
+                yield Carried(found.git_dir, found.object_format)
+        elif depth > 1:
+            yield from _carried_below(entry, depth - 1, seen)

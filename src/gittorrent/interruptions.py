@@ -53,6 +53,11 @@ class Interruptions:
         self._serves = False
         self.status = STATUS
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Tell whether a signal came, or nothing is to be interrupted any more."""
+        return self._since is not None
+
     def serve(self) -> None:
         """Take SIGTERM for an orderly end: what serves or follows has no end of its own."""
         self._serves = True

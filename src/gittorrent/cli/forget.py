@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from gittorrent.cli.repositories import carried_row
 from gittorrent.errors import UsageError
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
-from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.location import is_url, parse_location
 
 
 @click.command()
@@ -15,12 +16,21 @@ from gittorrent.transfer.location import parse_location
 def forget(url: str) -> None:
     """Forget which repository URL led to, so that the next contact is a first contact.
 
-    Do this only when you know why the repository changed.
+    Do this only when you know why the repository changed. To carry a repository no more, use
+    'gittorrent remove'.
 
     \b
     Example:
       gittorrent forget git://mirror.example.org/project.git
     """
+    if not is_url(url):
+        row = carried_row(url)
+        raise UsageError(
+            f"{url} is no URL" if row is None else f"{url} is a repository that is carried here",
+            hint="name the URL, as in gittorrent://HOST/NAME.git"
+            if row is None
+            else f"'gittorrent remove {row.name}' stops carrying it; forget is for URLs",
+        )
     database = Database(open_home().database)
     try:
         known = database.forget_url(parse_location(url).url)

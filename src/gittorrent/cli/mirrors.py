@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from gittorrent.cli.output import json_option, print_json, print_table
-from gittorrent.cli.repositories import carried_row
+from gittorrent.cli.repositories import carried_row, present_path
 from gittorrent.errors import UsageError
 from gittorrent.interruptions import run
 from gittorrent.node.services import auth_lines
@@ -86,7 +85,7 @@ def _known_here(row: CarriedRow) -> MirrorList:
         known = database.mirrors(row.repository_id, now)
     finally:
         database.close()
-    path = Path(row.path)
+    path = present_path(row)
     carried = Carried(path, object_format_of(path), row.repository_id)
     ids = carried.log_store.ids()
     entries = tuple(MirrorEntry(each.url, each.expires - now, each.state) for each in known)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from gittorrent.cli.output import UnpublishedRef, count, list_unpublished
+from gittorrent.cli.repositories import way_out
 from gittorrent.repository.carried import MIRROR, Carried, object_format_of
 from gittorrent.repository.unpublished import describe_unpublished, unpublished_refs
 from gittorrent.terminal import show_duration
@@ -61,6 +62,7 @@ class RepositoryStatus(Struct, frozen=True):
         latest: the newest push of its log.
         unpublished: refs of an origin that are not as they were published.
         not_published: the same in words.
+        way_out: what to do where it is missing; empty where it is there.
         check: how a mirror keeps up; None for an origin.
     """
 
@@ -75,6 +77,7 @@ class RepositoryStatus(Struct, frozen=True):
     latest: PushId | None = None
     unpublished: list[UnpublishedRef] = field(default_factory=list)
     not_published: str = ""
+    way_out: str = ""
     check: CheckStatus | None = None
 
 
@@ -98,6 +101,7 @@ def look_at(row: CarriedRow, database: Database) -> RepositoryStatus:
         latest=ids[-1] if ids else None,
         unpublished=list_unpublished(differing),
         not_published=describe_unpublished(differing),
+        way_out="" if is_there else way_out(row),
         check=_check_status(row, database, ids) if row.role == MIRROR else None,
     )
 

@@ -70,6 +70,8 @@ def _show(found: dict[str, Any]) -> None:
                 click.echo(f"{row.name}: {row.not_published}")
             if row.check is not None:
                 click.echo(f"{row.name}: {describe_check(row.check, time.time())}")
+            if row.way_out:
+                click.echo(f"{row.name} is missing: {row.way_out}")
     else:
         click.echo("no repositories yet: publish or mirror one")
     for process in found["processes"]:

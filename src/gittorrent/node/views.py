@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.durable import write_atomically
+from gittorrent.durable import locked, write_atomically
 from gittorrent.errors import LocalError
 from gittorrent.git.runner import Stopper
 from gittorrent.node.events import EventLog
@@ -86,9 +86,11 @@ class Views:
             GitTorrentError: it is gone or damaged, or there is no room for the view.
         """
         kept = self._kept.setdefault(served.carried.layout.git_dir, _Kept())
-        if kept.view is None or kept.key != await _key_of(served):
+        if kept.view is None or kept.key != await _key_of(served, kept.view):
             async with kept.lock:
-                key = await _key_of(served)
+                key = await _key_of(served, kept.view)
+                if key is None:
+                    kept.view, key = None, await _key_of(served)
                 if kept.view is None or kept.key != key:
                     kept.view = await self._renew(served, kept.view)
                     kept.key = key
@@ -139,10 +141,9 @@ class Views:
         """Return the place of a repository's view, with a note beside it whose it is."""
         with self._placing:
             root = self._directory()
-        whose = os.fsencode(git_dir.absolute())
-        name = hashlib.sha256(whose).hexdigest()[:32]
-        write_atomically(root / f"{name}.of", whose)
-        return root / f"{name}.git"
+        directory = _directory_in(root, git_dir)
+        write_atomically(directory.with_suffix(".of"), os.fsencode(git_dir.absolute()))
+        return directory
 
     def _directory(self) -> Path:
         if self._root is None:
@@ -155,12 +156,38 @@ class Views:
         return self._root
 
 
-async def _key_of(served: Served) -> _Key:
-    """Return what a view has to be made for; asked in the repository's lane."""
+def _directory_in(root: Path, git_dir: Path) -> Path:
+    """Return where the view of a repository is, if there is one."""
+    whose = os.fsencode(git_dir.absolute())
+    return root / f"{hashlib.sha256(whose).hexdigest()[:32]}.git"
+
+
+async def _key_of(served: Served, view: PublishedView | None = None) -> _Key | None:
+    """Return what a view has to be made for; asked in the repository's lane.
+
+    None where the view that was made is gone: `gittorrent remove` does that.
+    """
     content = served.content
-    return await served.reading(
-        lambda: _Key(content.latest(), tuple(reel.id for reel in content.reels()))
-    )
+
+    def read() -> _Key | None:
+        if view is not None and not view.directory.is_dir():
+            return None
+        return _Key(content.latest(), tuple(reel.id for reel in content.reels()))
+
+    return await served.reading(read)
+
+
+def remove_view(root: Path, git_dir: Path) -> None:
+    """Remove the view of a repository that is not carried any more, if there is one.
+
+    A node that runs makes it anew should it need it.
+    """
+    directory = _directory_in(root, git_dir)
+    if directory.with_suffix(".of").exists():
+        with locked(directory.with_suffix(".lock")):
+            shutil.rmtree(directory, ignore_errors=True)
+            for suffix in (".of", ".lock"):
+                directory.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _remove_orphans(root: Path) -> None:

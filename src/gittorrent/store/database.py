@@ -202,18 +202,20 @@ class Database:
     def uncarry(self, row: CarriedRow) -> None:
         """Record that this node carries a repository no more.
 
-        Mirrors that announced themselves here for it go with it. What protects clones stays: ids
+        Mirrors that announced themselves here for it, and what looking for news of it came to, go
+        with it. What protects clones stays: ids
         seen at URLs, newest heads, distrusted keys, mirrors to turn to.
         """
         with self._writing():
             self._db.execute(
                 "DELETE FROM repositories WHERE name = ? AND path = ?", (row.name, row.path)
             )
-            self._db.execute(
-                "DELETE FROM mirrors WHERE repository_id = ? AND repository_id NOT IN"
-                " (SELECT repository_id FROM repositories)",
-                (row.repository_id,),
-            )
+            for table in ("mirrors", "checks"):
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE repository_id = ? AND repository_id NOT IN"
+                    " (SELECT repository_id FROM repositories)",
+                    (row.repository_id,),
+                )
 
     def require_free(self, name: str, path: str, repository: RepositoryId | None = None) -> None:
         """Make sure that a repository may be carried under a name.

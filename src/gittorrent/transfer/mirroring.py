@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.durable import locked_patiently, sync_directory
-from gittorrent.errors import GitTorrentError, LocalError, local_error
+from gittorrent.errors import GitTorrentError, LocalError, UsageError, local_error
 from gittorrent.git.repository import create_bare
 from gittorrent.git.runner import Git
 from gittorrent.repository.carried import (
@@ -26,6 +26,7 @@ from gittorrent.repository.carried import (
     require_name,
 )
 from gittorrent.repository.completeness import is_complete, record_complete
+from gittorrent.repository.removal import sweep_removed
 from gittorrent.store.database import CarriedRow
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.context import MAX_REPOSITORY_BYTES, Context
@@ -63,6 +64,15 @@ class Mirrored(Struct, frozen=True):
     changed: bool
 
 
+class RemovedError(UsageError):
+    """The repository that is followed is not carried any more."""
+
+
+def update_lock(home: Home, repository: RepositoryId) -> Path:
+    """Return the file that whoever updates the mirror of a repository holds locked."""
+    return home.run / f"mirror-{repository}.lock"
+
+
 class Mirroring:
     """Mirrors one repository.
 
@@ -97,6 +107,8 @@ class Mirroring:
             max_bytes=max_bytes,
             ask_own_node=False,
         )
+        # What this follows already: it ends when that is removed, and does not make it anew.
+        self._follows = self._known_repository() if self.path is not None else None
 
     @property
     def url(self) -> str:
@@ -110,6 +122,19 @@ class Mirroring:
         rows = (row for row in self._database.carried() if row.role == MIRROR)
         return next((Path(row.path) for row in rows if row.repository_id == known), None)
 
+    def _is_mirrored(self, repository: RepositoryId | None) -> bool:
+        rows = self._database.carried()
+        return any(row.role == MIRROR and row.repository_id == repository for row in rows)
+
+    def _require_carried(self) -> None:
+        """Make sure that nobody removed meanwhile what is followed.
+
+        Raises:
+            RemovedError: somebody did.
+        """
+        if self._follows is not None and not self._is_mirrored(self._follows):
+            raise RemovedError(f"repository {self._follows} was removed from this node")
+
     async def check(self, name: str | None = None) -> Mirrored:
         """Do what `update` does, and record for ``gittorrent status`` what it came to.
 
@@ -119,10 +144,13 @@ class Mirroring:
             name: to carry it under; the policy's by default.
 
         Raises:
+            RemovedError: the mirror was there before, and was removed.
             GitTorrentError: the reasons acquiring has.
         """
         try:
             done = await self.update(name)
+        except RemovedError:
+            raise  # there is nothing left to record it of
         except GitTorrentError as error:
             self._note_failure(error)
             raise
@@ -152,15 +180,19 @@ class Mirroring:
             name: to carry it under; the policy's by default.
 
         Raises:
+            RemovedError: the mirror was there before, and was removed.
             GitTorrentError: the reasons acquiring has.
         """
+        self._require_carried()
         home = self._home
         home.repositories.mkdir(parents=True, exist_ok=True)
+        sweep_removed(home.repositories)
         async with Acquisition(self._location, self._context) as acquisition:
             claimed = await acquisition.open()
             object_format = acquisition.object_format
             # One at a time, or two that find nothing would make the same repository.
-            async with locked_patiently(home.run / f"mirror-{claimed}.lock"):
+            async with locked_patiently(update_lock(home, claimed)):
+                self._require_carried()
                 path = self._path_of(claimed) or self._found_again(claimed)
                 is_new = path is None
                 if path is None:
@@ -177,6 +209,7 @@ class Mirroring:
                         shutil.rmtree(path)  # nothing came that would be worth going on with
                     raise
                 path = self._settle(carried, log) if is_new else carried.layout.git_dir
+        self._follows = log.repository
         assert log.head is not None
         name = Carried(path, object_format).info.name
         return Mirrored(log.repository, name, path, log.head, acquisition.url, changed)

@@ -11,7 +11,7 @@ import pytest
 
 from gittorrent.errors import LocalError
 from gittorrent.node.catalogue import Catalogue, Served
-from gittorrent.node.views import Views
+from gittorrent.node.views import Views, remove_view
 from gittorrent.repository.published_view import PublishedView
 from gittorrent.signing.keys import Signer
 from support import gitcmd, nodes
@@ -148,3 +148,18 @@ def test_large_views_are_packed_in_the_background(served: Served, tmp_path: Path
         await views.stop()
 
     asyncio.run(main())
+
+
+def test_a_view_that_was_removed_is_made_anew(served: Served, tmp_path: Path) -> None:
+    root, git_dir = tmp_path / "views", served.carried.layout.git_dir
+
+    async def work(views: Views) -> None:
+        before = gitcmd.refs((await views.view_of(served)).directory)
+        remove_view(root, git_dir)
+        assert list(root.iterdir()) == []
+        assert gitcmd.refs((await views.view_of(served)).directory) == before
+
+    run(work, root)
+    remove_view(root, git_dir)
+    remove_view(root, git_dir)
+    assert list(root.iterdir()) == []

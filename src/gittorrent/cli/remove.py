@@ -1,0 +1,180 @@
+"""``gittorrent remove``."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gittorrent.cli.output import quiet_option
+from gittorrent.cli.repositories import carried_row
+from gittorrent.durable import locked
+from gittorrent.errors import LocalError, UsageError
+from gittorrent.interruptions import PROCESS
+from gittorrent.node.views import remove_view
+from gittorrent.repository.carried import MIRROR
+from gittorrent.repository.layout import Layout
+from gittorrent.repository.removal import delete, set_aside, sweep_removed
+from gittorrent.sizes import show_bytes
+from gittorrent.store.database import Database
+from gittorrent.store.home import Home, open_home
+from gittorrent.transfer.location import is_url
+from gittorrent.transfer.mirroring import update_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gittorrent.store.database import CarriedRow
+
+
+@click.command()
+@click.argument("repository")
+@click.option("--keep", is_flag=True, help="Leave a mirror's directory where it is.")
+@click.option(
+    "--delete",
+    "delete_copy",
+    is_flag=True,
+    help="Delete the bare copy that a clone was published through, too.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@quiet_option
+def remove(repository: str, keep: bool, delete_copy: bool, yes: bool, quiet: bool) -> None:
+    """Carry a repository no more: it is not served, listed or updated from then on.
+
+    REPOSITORY is the name, id or path of a repository that this node carries, as 'gittorrent
+    status' shows them; it may be missing. A mirror's directory is deleted, after a question.
+    What was published stays as it is, so that it can be published again under the same id.
+
+    \b
+    Examples:
+      gittorrent remove project
+      gittorrent remove /srv/git/project.git --yes
+    """
+    if keep and delete_copy:
+        raise UsageError("--keep and --delete contradict each other")
+    home = open_home()
+    row = _row(repository)
+    path = Path(row.path)
+    is_missing = not path.is_dir()
+    doomed = not is_missing and _is_doomed(row, home, keep=keep, delete_copy=delete_copy)
+    if not yes and not is_missing:
+        _ask(row, doomed=doomed)
+    _remove(row, home, doomed=doomed)
+    if not quiet:
+        click.echo(f"removed {row.name}")
+        for line in _afterwards(row, is_missing=is_missing, doomed=doomed):
+            click.echo(line, err=True)
+
+
+def _row(repository: str) -> CarriedRow:
+    row = None if is_url(repository) else carried_row(repository)
+    if row is None:
+        hint = "'gittorrent status' shows names, ids and paths"
+        if is_url(repository):
+            hint += "; 'gittorrent forget URL' forgets which repository a URL led to"
+        raise UsageError(f"{repository} is no repository that is carried here", hint=hint)
+    return row
+
+
+def _is_doomed(row: CarriedRow, home: Home, *, keep: bool, delete_copy: bool) -> bool:
+    """Tell whether the repository's directory is to be deleted.
+
+    Raises:
+        UsageError: it was asked for and may not be.
+    """
+    is_own = Path(row.path).parent == home.repositories
+    if delete_copy and row.role != MIRROR and not is_own:
+        raise UsageError(
+            f"{row.path} was published in place, and is not deleted",
+            hint="leave --delete away, and delete the directory yourself if you mean it",
+        )
+    return delete_copy or (row.role == MIRROR and not keep)
+
+
+def _ask(row: CarriedRow, *, doomed: bool) -> None:
+    """Ask whether that is meant.
+
+    Raises:
+        UsageError: it is not, or nobody answers.
+    """
+    question = f"Stop carrying {row.name}? {row.path} stays as it is."
+    if doomed:
+        size = show_bytes(_size(Path(row.path)))
+        question = f"Stop carrying {row.name} and delete {row.path} ({size})?"
+    if doomed and row.role != MIRROR:
+        click.echo(
+            f"With {row.path} the push log goes: unless a mirror has it, nobody can publish"
+            f" {row.repository_id} again.",
+            err=True,
+        )
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:
+        if PROCESS.is_interrupted:
+            raise
+        click.echo(err=True)
+        raise UsageError(
+            "nobody answers, so nothing was removed", hint="use --yes where nobody can be asked"
+        ) from None
+    if not agreed:
+        raise UsageError("nothing was removed")
+
+
+def _remove(row: CarriedRow, home: Home, *, doomed: bool) -> None:
+    path = Path(row.path)
+    aside = None
+    database = Database(home.database)
+    try:
+        with _nobody_else(row, home):
+            if doomed:
+                aside = set_aside(path)
+            database.uncarry(row)
+    finally:
+        database.close()
+    remove_view(home.views, path)
+    if aside is not None:
+        delete(aside)
+    sweep_removed(home.repositories)
+
+
+@contextlib.contextmanager
+def _nobody_else(row: CarriedRow, home: Home) -> Iterator[None]:
+    """Keep a repository from being updated or published meanwhile.
+
+    Raises:
+        LocalError: that is under way.
+    """
+    layout = Layout(Path(row.path))
+    with contextlib.ExitStack() as stack:
+        try:
+            if row.role == MIRROR:
+                stack.enter_context(locked(update_lock(home, row.repository_id), wait=False))
+            if layout.own.is_dir():
+                stack.enter_context(locked(layout.lock, wait=False))
+        except BlockingIOError:
+            raise LocalError(
+                f"{row.name} is being changed by another process just now",
+                hint="try again when that is done; for a mirror, stop 'gittorrent mirror' first",
+            ) from None
+        yield
+
+
+def _afterwards(row: CarriedRow, *, is_missing: bool, doomed: bool) -> Iterator[str]:
+    """Say what is left, and what there is to do about it."""
+    if not doomed and not is_missing:
+        again = f"gittorrent mirror {row.source}" if row.role == MIRROR else "gittorrent publish"
+        where = "" if row.role == MIRROR else f" {row.path}"
+        yield f"{row.path} stays as it is; '{again}{where}' carries it again"
+    if row.role == MIRROR:
+        yield "a 'gittorrent mirror' that follows it ends by itself; a service would begin anew"
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of all files below a directory, as far as they can be seen."""
+    total = 0
+    for file in path.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += file.lstat().st_size
+    return total

@@ -21,6 +21,7 @@ from gittorrent.git.runner import Git
 from gittorrent.ids import is_repository_id
 from gittorrent.repository.carried import MIRROR
 from gittorrent.repository.layout import Layout
+from gittorrent.repository.relocating import recognise, relocate
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 
@@ -69,9 +70,15 @@ def carried_row(text: str) -> CarriedRow | None:
     """
     database = Database(open_home().database)
     try:
-        rows = database.carried()
+        row = _find(text, database.carried())
+        if row is not None and not Path(row.path).is_dir():
+            return relocate(row, database) or row
     finally:
         database.close()
+    return row
+
+
+def _find(text: str, rows: list[CarriedRow]) -> CarriedRow | None:
     path = Path(text)
     if not _is_path(text) and not (path.is_dir() and _carries(path)):
         row = resolve_carried(text, rows)
@@ -94,11 +101,11 @@ def published_copy(git_dir: Path) -> Path | None:
 
 def way_out(row: CarriedRow) -> str:
     """Return what to do about a carried repository that is not where it was."""
-    if row.role == MIRROR:
-        again = f"'gittorrent mirror {row.source}' gets it again"
-    else:
-        again = "if it was moved, run 'gittorrent publish' on its new place"
-    return f"{again}; 'gittorrent remove {row.name}' forgets it"
+    again = f"; 'gittorrent mirror {row.source}' gets it again" if row.role == MIRROR else ""
+    return (
+        f"if it was moved, name its new place once, as in 'gittorrent log NEW_PATH'{again};"
+        f" 'gittorrent remove {row.name}' forgets it"
+    )
 
 
 class RepositoryArgument(_PathParameter):
@@ -126,6 +133,8 @@ class RepositoryArgument(_PathParameter):
         text = os.fspath(value)
         path = Path(text)
         if _is_path(text) or (path.is_dir() and not (self._is_carried and not _carries(path))):
+            if self._is_carried and _carries(path):
+                _recognise(path)
             return path
         row = carried_row(text)
         if row is not None:
@@ -165,6 +174,15 @@ def present_path(row: CarriedRow) -> Path:
 
 def _is_path(text: str) -> bool:
     return os.sep in text or text in (".", "..", "")
+
+
+def _recognise(path: Path) -> None:
+    """Let the database know of a repository that was moved to where it is named."""
+    database = Database(open_home().database)
+    try:
+        recognise(find_repository(path).git_dir, database)
+    finally:
+        database.close()
 
 
 def _carries(path: Path) -> bool:

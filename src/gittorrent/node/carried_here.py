@@ -16,6 +16,7 @@ from gittorrent.node.catalogue import Catalogue, Listing, still_carried
 from gittorrent.node.events import EventLog
 from gittorrent.repository.carried import Carried, NotCarriedError, object_format_of, open_carried
 from gittorrent.repository.layout import Layout
+from gittorrent.repository.relocating import relocate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,8 +37,10 @@ def catalogue_of_database(
 ) -> Catalogue:
     """Return all that the node carries, and what it will carry later."""
     unusable: set[str] = set()
+    searched: dict[Path, int] = {}
 
     def load(known: set[Path]) -> Listing:
+        _relocate_missing(database, known, searched)
         rows = {Path(row.path): row for row in database.carried()}
         fresh = []
         for path, row in rows.items():
@@ -52,6 +55,27 @@ def catalogue_of_database(
         return Listing(fresh, known - rows.keys())
 
     return Catalogue(load(set()).fresh, load, clock)
+
+
+def _relocate_missing(database: Database, known: set[Path], searched: dict[Path, int]) -> None:
+    """Look for what was renamed within its folder, again only when the folder has changed.
+
+    Args:
+        database: of the node.
+        known: git directories that are served; whoever asks for one finds out if it is missing.
+        searched: times of change of the folders that were looked through, by missing repository.
+    """
+    for row in database.carried():
+        path = Path(row.path)
+        if path in known or path.is_dir():
+            searched.pop(path, None)
+            continue
+        try:
+            changed = path.parent.stat().st_mtime_ns
+            if searched.get(path) != changed and relocate(row, database) is None:
+                searched[path] = changed
+        except OSError as error:
+            _log.debug("not-served", "cannot look for {path}: {reason}", path=path, reason=error)
 
 
 def _open_row(row: CarriedRow, *, complain: bool) -> Carried | None:

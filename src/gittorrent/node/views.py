@@ -43,6 +43,7 @@ class _Kept:
     """One view, once there is one, and what it was last made for."""
 
     def __init__(self) -> None:
+        self.carried: Carried | None = None
         self.view: PublishedView | None = None
         self.key: _Key | None = None
         self.lock = asyncio.Lock()
@@ -86,6 +87,8 @@ class Views:
             GitTorrentError: it is gone or damaged, or there is no room for the view.
         """
         kept = self._kept.setdefault(served.carried.layout.git_dir, _Kept())
+        if kept.carried is not served.carried:  # it may be another repository at the same place
+            kept.carried, kept.view = served.carried, None
         if kept.view is None or kept.key != await _key_of(served, kept.view):
             async with kept.lock:
                 key = await _key_of(served, kept.view)

@@ -21,6 +21,7 @@ Source: docs/decisions/0025-stock-clients-see-what-was-published.md; gitreposito
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -109,12 +110,15 @@ class PublishedView:
             if self._carried.info.role == MIRROR:
                 self.git = Git(self.directory, objects=self._carried.layout.objects.absolute())
             done = self._recorded()
+            if done.get("repository", log.repository) != log.repository:
+                shutil.rmtree(self.directory)  # of another repository that was at the same place
+                done = {}
             if done.get("state") != state:
                 self._prepare()
                 is_whole = self._take_objects(log, reels)
                 self._show(log)
                 # Last, since it says that all of this was done.
-                done = {"is_whole": is_whole, "state": state}
+                done = {"is_whole": is_whole, "state": state, "repository": log.repository}
                 write_atomically(self._stamp, json.dumps(done).encode("ascii"))
             self.is_whole = bool(done["is_whole"])
 

@@ -210,12 +210,10 @@ class Database:
             self._db.execute(
                 "DELETE FROM repositories WHERE name = ? AND path = ?", (row.name, row.path)
             )
-            for table in ("mirrors", "checks"):
-                self._db.execute(
-                    f"DELETE FROM {table} WHERE repository_id = ? AND repository_id NOT IN"
-                    " (SELECT repository_id FROM repositories)",
-                    (row.repository_id,),
-                )
+            only = " WHERE repository_id = ? AND repository_id NOT IN"
+            only += " (SELECT repository_id FROM repositories)"
+            self._db.execute("DELETE FROM mirrors" + only, (row.repository_id,))
+            self._db.execute("DELETE FROM checks" + only, (row.repository_id,))
 
     def require_free(self, name: str, path: str, repository: RepositoryId | None = None) -> None:
         """Make sure that a repository may be carried under a name.
@@ -230,7 +228,7 @@ class Database:
         """
         found = self._read("SELECT repository_id, path FROM repositories WHERE name = ?", name)
         taken = found[0] if found else None
-        if taken is None or taken[1] == path:
+        if taken is None or _is_same(taken[1], path):
             return
         if taken[0] == repository and not Path(taken[1]).is_dir():
             return  # what is left of one that is gone
@@ -418,6 +416,11 @@ class Database:
             now,
         )
         return [MirrorRow(u, MirrorState(s), o, v, e, r) for u, s, o, v, e, r in rows]
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Tell whether two paths are one place: a repository that was moved may have left a link."""
+    return one == other or bool(one and other and Path(one).resolve() == Path(other).resolve())
 
 
 def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:

@@ -215,9 +215,11 @@ def test_what_comes_back_is_served_again(
     place = copy_of(carried, tmp_path / "r.git").layout.git_dir
     database.carry(row(Carried(place, carried.object_format)))
     catalogue = catalogue_of_database(database, clock)
+    away = tmp_path / "away"
+    away.mkdir()
     for _ in range(2):
         caplog.clear()
-        place.rename(tmp_path / "elsewhere")
+        place.rename(away / "r.git")
         asyncio.run(catalogue.check())
         assert len(catalogue) == 0
         for _ in range(3):
@@ -226,7 +228,7 @@ def test_what_comes_back_is_served_again(
         said = [r for r in caplog.records if r.levelname == "WARNING"]
         assert len(said) == 1, "once, with the way out"
         assert "'gittorrent remove project'" in said[0].getMessage()
-        (tmp_path / "elsewhere").rename(place)
+        (away / "r.git").rename(place)
         clock.now += RELOAD_SECONDS
         assert seek(catalogue, "/project.git") is not None
     database.close()

@@ -150,6 +150,31 @@ def test_large_views_are_packed_in_the_background(served: Served, tmp_path: Path
     asyncio.run(main())
 
 
+def test_another_repository_at_the_same_place(served: Served, key: Signer, tmp_path: Path) -> None:
+    """Nothing of the one that was there before is seen: no ref, and no object."""
+    root, git_dir = tmp_path / "views", served.carried.layout.git_dir
+    tip = gitcmd.refs(git_dir)[b"refs/heads/main"]
+    git_dir.rename(tmp_path / "away")
+    other = nodes.publish(nodes.make_repository(git_dir, object_format="sha256"), key, "other")
+    (second,) = Catalogue([other])
+    git_dir.rename(tmp_path / "second")
+    (tmp_path / "away").rename(git_dir)
+
+    async def work(views: Views) -> None:
+        first = await views.view_of(served)
+        assert gitcmd.refs(first.directory)[b"refs/heads/main"] == tip
+        git_dir.rename(tmp_path / "away")
+        (tmp_path / "second").rename(git_dir)
+        view = await views.view_of(second)
+        assert view.directory == first.directory
+        shown = gitcmd.refs(view.directory)
+        assert shown[b"refs/heads/main"] == gitcmd.refs(git_dir)[b"refs/heads/main"]
+        objects = gitcmd.text(view.directory, "cat-file", "--batch-all-objects", "--batch-check")
+        assert tip not in objects
+
+    run(work, root)
+
+
 def test_a_view_that_was_removed_is_made_anew(served: Served, tmp_path: Path) -> None:
     root, git_dir = tmp_path / "views", served.carried.layout.git_dir
 

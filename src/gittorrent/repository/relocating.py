@@ -1,0 +1,68 @@
+"""Finds repositories that were moved, and lets the database know their new place.
+
+Two ways: one that was renamed within its folder is looked for there, and one that somebody names at
+its new place is recognised by its id. Rules: only what is missing at its old place has moved, since
+a copy is another thing; and only what is plainly the one is taken, which of two copies is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from gittorrent.repository.layout import Layout
+
+if TYPE_CHECKING:
+    from gittorrent.store.database import CarriedRow, Database
+
+
+def relocate(row: CarriedRow, database: Database) -> CarriedRow | None:
+    """Return a missing repository as it is carried from now on; None where it is not found.
+
+    Args:
+        row: what the database has of it.
+        database: is told of the new place.
+    """
+    known = {Path(each.path) for each in database.carried()}
+    folder = Path(row.path).parent
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = [
+        entry
+        for entry in entries
+        if not entry.name.startswith(".") and entry not in known and _is_it(entry, row)
+    ]
+    if len(found) != 1:
+        return None
+    return _moved(row, found[0], database)
+
+
+def recognise(place: Path, database: Database) -> None:
+    """Let the database know of a repository that was moved here from where it is missing.
+
+    Args:
+        place: a git directory, in the form that is recorded.
+        database: is told of it.
+    """
+    for row in database.carried():
+        if not Path(row.path).is_dir() and _is_it(place, row):
+            _moved(row, place, database)
+
+
+def _moved(row: CarriedRow, place: Path, database: Database) -> CarriedRow:
+    moved = replace(row, path=str(place))
+    database.carry(moved)
+    return moved
+
+
+def _is_it(place: Path, row: CarriedRow) -> bool:
+    """Tell whether a directory says that it is the repository, in the same role."""
+    # Whatever else lies there is somebody else's affair.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        values = json.loads(Layout(place).info.read_text(encoding="utf-8"))
+        found = (values.get("repository_id"), values.get("role"))
+        return found == (row.repository_id, row.role)
+    return False

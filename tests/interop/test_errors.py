@@ -374,8 +374,8 @@ def test_name_taken(person: Person, tmp_path: Path) -> None:
     done.failed(2, "project is taken", str(first), "--name")
     # Refused before anything was made, so another name can be chosen.
     person.gittorrent("publish", second, "--name", "other", "--new-repository", "--wait").ok()
-    done = person.gittorrent("publish", first, "--name", "renamed")
-    done.failed(2, "is published as project")
+    done = person.gittorrent("publish", first, "--name", "other")
+    done.failed(2, "other is taken", str(second))
 
 
 def test_unfit_names_and_patterns(person: Person, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("repository", type=REPOSITORY, default=".")
-@click.option("--name", metavar="NAME", help="Name to serve it under; the directory's by default.")
+@click.option("--name", metavar="NAME", help="Name to serve it under; later on: rename it to NAME.")
 @click.option(
     "--key",
     metavar="KEY",
@@ -98,15 +98,16 @@ def publish(
         if found.is_bare:
             require_own(Carried(found.git_dir, found.object_format))
         carried = _bare_copy(found, home, database, name, patterns, say)
-        if not carried.is_carried:
-            chosen = require_name(_name(carried, found, name) or "")
-            database.require_free(chosen, str(carried.layout.git_dir))
+        chosen = _name(carried, found, name)
+        if chosen is not None:
+            own = carried.info.repository_id if carried.is_carried else None
+            database.require_free(require_name(chosen), str(carried.layout.git_dir), own)
         config = read_config(found.git_dir)
         signer = choose_signer(KeyOptions(key, new_key), config, home, carried, say)
         progress = StepProgress(quiet=quiet or as_json)
         try:
             publisher = Publisher(carried, signer, author_in(found.git_dir), progress, say)
-            done = publisher.publish(_name(carried, found, name), patterns)
+            done = publisher.publish(chosen, patterns)
         finally:
             progress.close()
         git_dir = carried.layout.git_dir

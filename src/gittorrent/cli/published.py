@@ -27,6 +27,7 @@ def published_json(carried: Carried, done: Published) -> dict[str, Any]:
         "push_id": done.push_id,
         "url": _url(done),
         "name": done.name,
+        "renamed_from": done.renamed_from,
         "path": str(carried.layout.git_dir),
         "changed_refs": done.changed,
         "changes": list_changes(done.changes),
@@ -54,8 +55,11 @@ def show_published(done: Published) -> None:
 
 def show_changes(done: Published) -> None:
     """Print what a publication did to refs."""
+    if done.renamed_from is not None:
+        click.echo(f"renamed {done.renamed_from} to {done.name}; nodes answer at the old name too")
     if not done.changed and not done.is_new:
-        click.echo(f"{done.name} is up to date: nothing new to publish")
+        if done.renamed_from is None:
+            click.echo(f"{done.name} is up to date: nothing new to publish")
         return
     size = show_bytes(sum(reel.manifest.pack_size for reel in done.reels))
     did = describe_changes(done.changes) or "no refs"

@@ -5,11 +5,11 @@ request is looked up in it by exact bytes: no path of the file system is ever bu
 caller sent, so there is nothing for ``..``, symbolic links or odd encodings to reach.
 
 Rules: every repository answers at ``/NAME.git``, ``/NAME``, ``/ID/NAME.git``, ``/ID/NAME`` and
-``/ID``; two repositories of one name are an error. What is in the cache answers at ``/ID`` alone
-and gives way to what is carried. Repositories are moved, renamed and removed while a node runs: one
-that is not what it was is dropped when somebody asks for it, in its own lane, and looked for again;
-one that is not carried any more at the next look. Must not know sockets, nor where the names of
-what is carried come from.
+``/ID``, and likewise under names that it had before, where no other has them now; two repositories
+of one name are an error. What is in the cache answers at ``/ID`` alone and gives way to what is
+carried. Repositories are moved, renamed and removed while a node runs: one that is not what it was
+is dropped when somebody asks for it, in its own lane, and looked for again; one that is not carried
+any more at the next look. Must not know sockets, nor where the names of what is carried come from.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Catalogue:
         self._clock = clock
         self._next_reload = clock() + reload_seconds
         self._served: dict[str, Served] = {}
-        self._paths: dict[bytes, Served] = {}
+        self._paths: dict[bytes, Served] | None = None
         self._cached: dict[bytes, Served] = {}
         self._refused: set[Path] = set()
         for carried in repositories:
@@ -173,8 +173,7 @@ class Catalogue:
                 hint="serve one of them, or give them nodes of their own",
             )
         self._served[info.name] = served
-        for path in _paths_of(info.repository_id, info.name):
-            self._paths.setdefault(path, served)
+        self._paths = None
 
     def _drop(self, served: Served) -> bool:
         """Serve a repository no more; tells whether that was still to be done."""
@@ -182,15 +181,25 @@ class Catalogue:
         if known is None or known.carried is not served.carried:
             return False
         del self._served[served.info.name]
-        self._paths.clear()
-        for left in self._served.values():
-            for path in _paths_of(left.info.repository_id, left.info.name):
-                self._paths.setdefault(path, left)
+        self._paths = None
         return True
+
+    def _table(self) -> dict[bytes, Served]:
+        """Return what is served by path, made again after a change."""
+        if self._paths is None:
+            self._paths = {}
+            for served in self._served.values():
+                for path in _paths_of(served.info.repository_id, served.info.name):
+                    self._paths.setdefault(path, served)
+            for served in self._served.values():
+                for name in served.info.former_names:
+                    for path in _paths_of(served.info.repository_id, name):
+                        self._paths.setdefault(path, served)
+        return self._paths
 
     def find(self, path: bytes) -> Served | None:
         """Return the repository known at ``path``, byte for byte; None when there is none."""
-        found = self._paths.get(path)
+        found = self._table().get(path)
         return self._cached.get(path) if found is None else found
 
     async def seek(self, path: bytes) -> Served | None:

@@ -114,8 +114,12 @@ class MirrorAnnouncer:
 
     async def _withdraw_removed(self) -> None:
         """Tell those who list what is not served here any more, as far as they hear it in time."""
-        served = {each.info.name for each in self._catalogue if _announces(each)}
-        removed = [self._state.pop(name) for name in self._state.keys() - served]
+        sources = {each.info.name: each.info.source for each in self._catalogue if _announces(each)}
+        removed = [
+            self._state.pop(name)
+            for name, state in list(self._state.items())
+            if sources.get(name) != state.served.info.source
+        ]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await asyncio.gather(*map(self._withdraw, removed))

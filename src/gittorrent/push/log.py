@@ -94,6 +94,7 @@ class VerifiedLog:
         self.fast_forward_checks: list[FastForwardCheck] = []
         self._ids: dict[PushId, None] = {}
         self._policy: VerifiedPolicy | None = None
+        self._names: dict[str, None] = {}
 
     @classmethod
     def recall(
@@ -146,6 +147,11 @@ class VerifiedLog:
         return self._policy
 
     @property
+    def former_names(self) -> tuple[str, ...]:
+        """The names that earlier policies gave the repository, oldest first; not its name now."""
+        return tuple(name for name in self._names if name != self.policy.policy.name)
+
+    @property
     def repository(self) -> RepositoryId:
         """The repository id, which the first policy's text decides."""
         return self.policy.repository
@@ -193,6 +199,7 @@ class VerifiedLog:
             self._check_parent(policy.policy.parent, push_id)
             _refuse_exclusions(policy.policy, push_id)
         self._policy = policy
+        self._names[policy.policy.name] = None
         return Entry(push_id, self.head, push, None, self.refs, ())
 
     def _references_entry(self, push: PushObject, push_id: PushId) -> Entry:

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from gittorrent.durable import locked, write_atomically
 from gittorrent.errors import LocalError, UsageError
@@ -70,6 +70,7 @@ class RepositoryInfo(Struct, frozen=True):
         role: `ORIGIN`, `MIRROR`, `CLONE` or `CACHE`.
         patterns: patterns of the refs that are published.
         source: for mirrors, the URL they were made from.
+        former_names: it is served under these too, where nothing else has them for its name.
     """
 
     repository_id: RepositoryId
@@ -77,6 +78,12 @@ class RepositoryInfo(Struct, frozen=True):
     role: str
     patterns: tuple[str, ...] = PUBLISHED
     source: str = ""
+    former_names: tuple[str, ...] = ()
+
+    def renamed(self, name: str, *former: str) -> RepositoryInfo:
+        """Return the same with another name, or only with further names that it had."""
+        names = dict.fromkeys([*self.former_names, *former, self.name])
+        return replace(self, name=name, former_names=tuple(n for n in names if n != name))
 
 
 class Carried:
@@ -113,8 +120,10 @@ class Carried:
             NotCarriedError: nothing says so.
         """
         try:
-            values = json.loads(self.layout.info.read_text(encoding="utf-8"))
+            read = json.loads(self.layout.info.read_text(encoding="utf-8"))
+            values = {key: read[key] for key in RepositoryInfo.__struct_fields__ if key in read}
             values["patterns"] = tuple(values["patterns"])
+            values["former_names"] = tuple(values.get("former_names", ()))
             return RepositoryInfo(**values)
         except FileNotFoundError:
             raise NotCarriedError(
@@ -133,6 +142,8 @@ class Carried:
         """Record what it is to the node."""
         self._repository = info.repository_id
         values = asdict(info)
+        if not info.former_names:
+            del values["former_names"]  # versions that do not know it refuse the whole file
         write_atomically(self.layout.info, json.dumps(values, indent=1).encode("utf-8"))
 
     def log(self) -> VerifiedLog:

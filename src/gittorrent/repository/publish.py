@@ -58,6 +58,7 @@ class Published(Struct, frozen=True):
         reels: reels that were made.
         is_new: whether the repository was published for the first time.
         left_out: refs that cannot be published and were not.
+        renamed_from: the name that it had until now; None if it has that still.
     """
 
     repository_id: RepositoryId
@@ -67,6 +68,7 @@ class Published(Struct, frozen=True):
     reels: tuple[StoredReel, ...]
     is_new: bool
     left_out: tuple[Unpublishable, ...]
+    renamed_from: str | None = None
 
     @property
     def changed(self) -> int:
@@ -130,7 +132,7 @@ class Publisher:
         """Publish the refs as they are now.
 
         Args:
-            name: for a repository that has no policy yet.
+            name: of the repository; if it has another one already, it is renamed.
             patterns: of further refs to publish from now on, such as ``refs/notes/*``.
 
         Raises:
@@ -145,16 +147,14 @@ class Publisher:
         with carried.writing():
             log = carried.log()
             is_new = log.head is None
+            before = None if is_new else log.policy.policy.name
             pending: list[tuple[PushId, PushObject]] = []
             if not is_new:
                 require_publishing_key(carried, log, self._signer.key)
             if is_new:
                 pending.append(self._first_policy(log, name or self._former_name()))
             elif name is not None and name != log.policy.policy.name:
-                raise UsageError(
-                    f"{carried.layout.git_dir} is published as {log.policy.policy.name}",
-                    hint="leave --name away; renaming means a new version of the policy",
-                )
+                pending.append(self._renaming(log, name))
             info = self._info(log, patterns)
             refs, left_out = select_refs(carried, info.patterns)
             self._warn_of_left_out(left_out)
@@ -166,8 +166,10 @@ class Publisher:
             self._warn_of_other_head(log)
             changes = tuple(classify_changes(carried.git, changed))
         assert log.head is not None
+        called = log.policy.policy.name
+        renamed_from = None if before == called else before
         return Published(
-            log.repository, log.policy.policy.name, log.head, changes, reels, is_new, left_out
+            log.repository, called, log.head, changes, reels, is_new, left_out, renamed_from
         )
 
     def _warn_of_left_out(self, left_out: tuple[Unpublishable, ...]) -> None:
@@ -216,6 +218,26 @@ class Publisher:
         push = PushObject(PushKind.POLICY, text, (self._signer.sign(text),), pinned=pinned)
         return self._admit(log, push)
 
+    def _renaming(self, log: VerifiedLog, name: str) -> tuple[PushId, PushObject]:
+        """Draw up the version of the policy that gives the repository another name.
+
+        Raises:
+            UsageError: other keys would have to sign that.
+        """
+        assert log.head is not None
+        former = log.policy.policy
+        if self._signer.key not in former.roots or former.threshold > 1:
+            roots = " and ".join(map(str, former.roots))
+            raise UsageError(
+                f"{former.name} cannot be renamed with {self._signer.key} alone: the policy takes"
+                f" {former.threshold} of its root keys, which are {roots}",
+                hint="leave --name away",
+            )
+        policy = former.next_version(log.head, name=name)
+        text, pinned = policy.text(), log.policy.signed.certificates
+        push = PushObject(PushKind.POLICY, text, (self._signer.sign(text),), pinned=pinned)
+        return self._admit(log, push)
+
     def _references(self, log: VerifiedLog, refs: Refs) -> tuple[PushId, PushObject]:
         assert log.head is not None
         tag = ReferencesTag(
@@ -245,11 +267,15 @@ class Publisher:
         """Return what the repository will be to the node once this push counts."""
         carried = self._carried
         former: tuple[str, ...] = ()
+        names = log.former_names
         if carried.is_carried:
             require_own(carried)
             former = carried.info.patterns
+            names = (*carried.info.former_names, *names)
         merged = tuple(dict.fromkeys([*PUBLISHED, *former, *patterns]))
-        return RepositoryInfo(log.repository, log.policy.policy.name, ORIGIN, merged)
+        name = log.policy.policy.name
+        info = RepositoryInfo(log.repository, name, ORIGIN, merged)
+        return info.renamed(name, *names)
 
     def _finish(
         self, log: VerifiedLog, info: RepositoryInfo, pending: list[tuple[PushId, PushObject]]

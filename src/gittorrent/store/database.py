@@ -210,10 +210,16 @@ class Database:
             self._db.execute(
                 "DELETE FROM repositories WHERE name = ? AND path = ?", (row.name, row.path)
             )
-            only = " WHERE repository_id = ? AND repository_id NOT IN"
-            only += " (SELECT repository_id FROM repositories)"
-            self._db.execute("DELETE FROM mirrors" + only, (row.repository_id,))
-            self._db.execute("DELETE FROM checks" + only, (row.repository_id,))
+            self._db.execute(
+                "DELETE FROM mirrors WHERE repository_id = ? AND repository_id NOT IN"
+                " (SELECT repository_id FROM repositories)",
+                (row.repository_id,),
+            )
+            self._db.execute(
+                "DELETE FROM checks WHERE repository_id = ? AND repository_id NOT IN"
+                " (SELECT repository_id FROM repositories)",
+                (row.repository_id,),
+            )
 
     def require_free(self, name: str, path: str, repository: RepositoryId | None = None) -> None:
         """Make sure that a repository may be carried under a name.

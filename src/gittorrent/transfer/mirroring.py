@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.durable import locked_patiently, sync_directory
 from gittorrent.errors import GitTorrentError, LocalError, UsageError, local_error
@@ -26,6 +27,7 @@ from gittorrent.repository.carried import (
     require_name,
 )
 from gittorrent.repository.completeness import is_complete, record_complete
+from gittorrent.repository.relocating import relocate
 from gittorrent.repository.removal import sweep_removed
 from gittorrent.store.database import CarriedRow
 from gittorrent.transfer.acquire import Acquisition
@@ -109,6 +111,7 @@ class Mirroring:
         )
         # What this follows already: it ends when that is removed, and does not make it anew.
         self._follows = self._known_repository() if self.path is not None else None
+        self._is_first = True
 
     @property
     def url(self) -> str:
@@ -177,9 +180,10 @@ class Mirroring:
         """Make the mirror, or bring it up to date.
 
         Args:
-            name: to carry it under; the policy's by default.
+            name: to carry it under; by default the policy's, or the one that it has here.
 
         Raises:
+            UsageError: the name is no name, or taken.
             RemovedError: the mirror was there before, and was removed.
             GitTorrentError: the reasons acquiring has.
         """
@@ -194,6 +198,9 @@ class Mirroring:
             async with locked_patiently(update_lock(home, claimed)):
                 self._require_carried()
                 path = self._path_of(claimed) or self._found_again(claimed)
+                if name is not None:
+                    taken_by = "" if path is None else str(path)
+                    self._database.require_free(require_name(name), taken_by, claimed)
                 is_new = path is None
                 if path is None:
                     path = home.repositories / f".new-{claimed}.git"
@@ -204,12 +211,14 @@ class Mirroring:
                         log, changed = await self._bring(
                             acquisition, carried, object_format, is_new, name
                         )
+                        if not is_new:
+                            self._take_settings(carried, log, name, acquisition)
                 except BaseException:
                     if is_new and not carried.layout.has_objects():
                         shutil.rmtree(path)  # nothing came that would be worth going on with
                     raise
                 path = self._settle(carried, log) if is_new else carried.layout.git_dir
-        self._follows = log.repository
+        self._follows, self._is_first = log.repository, False
         assert log.head is not None
         name = Carried(path, object_format).info.name
         return Mirrored(log.repository, name, path, log.head, acquisition.url, changed)
@@ -224,6 +233,9 @@ class Mirroring:
                     )
                 if path.is_dir():
                     return path
+                moved = relocate(row, self._database)
+                if moved is not None:
+                    return Path(moved.path)
         return None
 
     def _found_again(self, repository: RepositoryId) -> Path | None:
@@ -244,9 +256,54 @@ class Mirroring:
 
     def _record(self, path: Path, info: RepositoryInfo) -> None:
         """Let the node carry a mirror."""
-        self._database.carry(
-            CarriedRow(info.name, info.repository_id, str(path), MIRROR, info.source)
-        )
+        self._database.carry(self._row(path, info))
+
+    def _take_settings(
+        self, carried: Carried, log: VerifiedLog, name: str | None, acquisition: Acquisition
+    ) -> None:
+        """Let a mirror that was there have the name and the source that the user asks for.
+
+        Without a name asked for, one that was the policy's follows the policy.
+        """
+        info = carried.info
+        chosen = self._name_for(carried, log) if name is None else name
+        wanted = info.renamed(chosen, *self._policy_names(log, chosen))
+        if self._is_first and self._is_named(acquisition.url):
+            wanted = replace(wanted, source=acquisition.source_url())
+        if info.source != wanted.source:
+            self._reporter.note(f"{chosen} follows {wanted.source} from now on, not {info.source}")
+        if info.name != chosen:
+            self._reporter.note(f"{info.name} is called {chosen} from now on")
+        if info != wanted:
+            carried.set_about(wanted)
+        row = self._row(carried.layout.git_dir, wanted)
+        if row not in self._database.carried():
+            self._database.carry(row)
+
+    def _name_for(self, carried: Carried, log: VerifiedLog) -> str:
+        """Return the name of a mirror: what the policy says by now, if it said the one it has."""
+        info, called = carried.info, log.policy.policy.name
+        if info.name not in log.former_names:
+            return info.name
+        try:
+            self._database.require_free(called, str(carried.layout.git_dir), log.repository)
+        except UsageError as error:
+            self._reporter.note(f"{info.name} is now called {called}, and is not here: {error}")
+            return info.name
+        return called
+
+    @staticmethod
+    def _policy_names(log: VerifiedLog, name: str) -> tuple[str, ...]:
+        """Return what old URLs call a repository that is carried under the policy's name."""
+        return log.former_names if name == log.policy.policy.name else ()
+
+    def _is_named(self, url: str) -> bool:
+        """Tell whether a mirror is the one that the user named, and not one that stands in."""
+        return self._location.endpoint is not None and self._location.endpoint.url == url
+
+    @staticmethod
+    def _row(path: Path, info: RepositoryInfo) -> CarriedRow:
+        return CarriedRow(info.name, info.repository_id, str(path), MIRROR, info.source)
 
     async def _bring(
         self,
@@ -269,6 +326,7 @@ class Mirroring:
                     chosen,
                     MIRROR,
                     source=acquisition.source_url(),
+                    former_names=self._policy_names(log, chosen),
                 )
             )
         is_broken = bool(before) and not await stoppable(is_complete, carried, before[-1])

@@ -11,9 +11,10 @@ import pytest
 from gittorrent.errors import TrustError, UsageError
 from gittorrent.git.repository import UnsuitableRepositoryError, find_repository
 from gittorrent.ids import RefName
+from gittorrent.push.object import PushKind, PushObject
 from gittorrent.repository.carried import MIRROR, NotCarriedError, RepositoryInfo, open_carried
 from gittorrent.repository.layout import LOG_REF
-from gittorrent.repository.logstore import LogStoreError
+from gittorrent.repository.logstore import LogStoreError, identify
 from gittorrent.repository.publish import Author, Publisher
 from gittorrent.repository.publishable import NothingPublishableError
 from gittorrent.repository.publishing_keys import WrongKeyError
@@ -285,8 +286,38 @@ def test_names_that_must_not_be_published(b: Builder) -> None:
 
 
 def test_another_name(b: Builder) -> None:
+    first = publish(b.git_dir, name="project")
+    done = publish(b.git_dir, name="other")
+    assert (done.name, done.renamed_from) == ("other", "project")
+    assert (done.repository_id, done.changes, done.reels) == (first.repository_id, (), ())
+    found = outcome(b.git_dir)
+    assert found["kinds"] == ["policy", "references", "policy"]
+    assert carried(b.git_dir).log().former_names == ("project",)
+    assert carried(b.git_dir).info.former_names == ("project",)
+    sound(b)
+    grow(b, 1)
+    assert publish(b.git_dir).renamed_from is None
+    assert publish(b.git_dir, name="project").renamed_from == "other"
+    assert carried(b.git_dir).info.former_names == ("other",)
+    sound(b)
+
+
+def test_a_name_that_other_keys_would_have_to_sign(b: Builder) -> None:
     publish(b.git_dir, name="project")
-    refused(b, UsageError, "is published as project", name="other")
+    this = carried(b.git_dir)
+    log = this.log()
+    assert log.head is not None
+    keys = tuple(sorted({TestSigner(1).key, TestSigner(2).key}))
+    policy = log.policy.policy.next_version(log.head, roots=keys, threshold=2)
+    text = policy.text()
+    push = PushObject(PushKind.POLICY, text, (TestSigner(1).sign(text),))
+    with this.writing():
+        (push_id,) = identify(this.git, [push], this.object_format, write=True)
+        log.admit(push, push_id)
+        this.log_store.store_push(push_id, push)
+        this.commit(log)
+    refused(b, UsageError, "the policy takes 2 of its root keys", name="other")
+    assert publish(b.git_dir).name == "project"
 
 
 def test_another_key(b: Builder) -> None:

@@ -142,3 +142,19 @@ def usual_block_size(size: int) -> int:
     while block_count(size, chosen) > MAX_BLOCKS:
         chosen *= 2
     return chosen
+
+
+def scaled(blocks: Iterable[int], count: int, size: int, other_count: int, other: int) -> set[int]:
+    """Return which blocks of another size are wholly among ``blocks``.
+
+    Args:
+        blocks: some of a reel, numbered by ``size``.
+        count: how many of that size the reel has.
+        size: bytes of one.
+        other_count: how many of the other size it has.
+        other: bytes of one of those.
+    """
+    lacked: set[int] = set()
+    for block in set(range(count)).difference(blocks):
+        lacked.update(range(block * size // other, -(-(block + 1) * size // other)))
+    return set(range(other_count)) - lacked

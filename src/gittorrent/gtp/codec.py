@@ -100,7 +100,7 @@ class Codec:
             case MessageId.REQUEST:
                 return _request(fields)
             case _:
-                return Stop(_block(fields))
+                return Stop(_block(fields, smallest=0))
 
     def encode(self, message: Message) -> tuple[MessageId, bytes]:
         """Return a message's kind and payload.

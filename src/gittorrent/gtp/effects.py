@@ -154,6 +154,7 @@ class PeerState(Struct):
         jobs: objects it was asked for, in order, and when.
         interested: whether we said that we want something.
         heard: when bytes came last.
+        explored: when it was asked last whom it knows.
     """
 
     choked: bool
@@ -163,3 +164,4 @@ class PeerState(Struct):
     jobs: list[tuple[ObjectsJob, float]] = field(default_factory=list)
     interested: bool = False
     heard: float = 0.0
+    explored: float = 0.0

@@ -3,7 +3,8 @@
 Pure. Tracks peers and what they offer, the path of reels chosen, the blocks of each reel, and what
 is open. Rules:
 
-- explore first: reels, references and peers are asked of everybody once, when they connect;
+- explore first: reels, references and peers are asked of everybody when they connect, and peers
+  again now and then;
 - blocks are played rarest first from everybody who has them;
 - blocks of a path that was taken in place of another are scanned, and only objects that are missing
   are requested.
@@ -63,16 +64,21 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import Oid
 
+EXPLORE_SECONDS = 300.0
+"""How often a peer is asked whom it knows, besides the first time."""
+
+MAX_HEADS = 256
+"""Commits named in a request for objects as bases of deltas; a few do, since all are related."""
+
 
 class Exchange(FailedProofs):
-    """Downloads one repository; see the module, and `Books` for its arguments."""
+    """Downloads one repository; see the module, and `ExchangeState` for its arguments."""
 
     # --- what happens ------------------------------------------------------------------------
 
     def joined(self, now: float, peer: PeerKey) -> list[Effect]:
         """A connection is open: explore."""
-        del now
-        self.peers[peer] = PeerState(choked=self.profile.starts_choked)
+        self.peers[peer] = PeerState(choked=self.profile.starts_choked, explored=now)
         self._say(peer, Reels())
         self._say(peer, References())
         if not self.profile.blocks_are_commits:
@@ -217,6 +223,9 @@ class Exchange(FailedProofs):
             jobs = [asked for _, asked in book.jobs[:1]]
             if any(max(asked, book.heard) < late for asked in [*book.open.values(), *jobs]):
                 self._drop(peer, "it does not answer", ban=False)
+            elif now - book.explored >= EXPLORE_SECONDS and not self.profile.blocks_are_commits:
+                book.explored = now
+                self._say(peer, Peers())
         self._reconsider(now)
         return self._flush(now)
 
@@ -318,7 +327,17 @@ class Exchange(FailedProofs):
 
     def _request(self, now: float, peer: PeerKey, book: PeerState, job: ObjectsJob) -> None:
         book.jobs.append((job, now))
-        self._say(peer, ObjectsRequest(tuple(bytes.fromhex(oid) for oid in job.oids)))
+        objects = tuple(bytes.fromhex(oid) for oid in job.oids)
+        self._say(peer, ObjectsRequest(objects, self._complete_heads()))
+
+    def _complete_heads(self) -> tuple[bytes, ...]:
+        """Return commits that are here with all they reach, which deltas may build on."""
+        heads: set[str] = set()
+        for reference in self.book.newest_first():
+            if reference.id in self.have and len(heads) < MAX_HEADS:
+                named = reference.refs.items()
+                heads.update(oid for name, oid in named if name.startswith(b"refs/heads/"))
+        return tuple(bytes.fromhex(oid) for oid in sorted(heads)[:MAX_HEADS])
 
     def _finish(self) -> None:
         complete = all(f.picker is not None and f.picker.is_complete for f in self.path)

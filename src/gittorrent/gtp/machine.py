@@ -47,6 +47,7 @@ from gittorrent.gtp.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gittorrent.gtp.messages import BlockName
     from gittorrent.gtp.profile import Profile
 
 Identify: TypeAlias = "Callable[[bytes], Profile | None]"
@@ -128,6 +129,7 @@ class PeerMachine(Struct):
     _greeted: bool = False
     _reader: FrameReader | None = None
     _announced: set[bytes] = field(default_factory=set)
+    _known_there: set[bytes] = field(default_factory=set)
     _heard: float = 0.0
     _spoke: float = 0.0
 
@@ -146,6 +148,11 @@ class PeerMachine(Struct):
     def may_ask(self) -> bool:
         """Tell whether data requests may be sent."""
         return self.is_open and not self.state.choked
+
+    @property
+    def known_there(self) -> frozenset[bytes]:
+        """Ids of references that the peer announced or sent, or was sent."""
+        return frozenset(self._known_there)
 
     def output(self) -> bytes:
         """Return what is to be written now."""
@@ -272,7 +279,10 @@ class PeerMachine(Struct):
                     # An answer that crossed our stop, or that nobody asked for.
                     return None
             case Stop(block):
-                self.waiting = [r for r in self.waiting if getattr(r, "block", None) != block]
+                self.waiting = _without(self.waiting, block)
+            case References(entries):
+                free = limits.MAX_REFERENCES - len(self._known_there)
+                self._known_there.update(entry.reference for entry in entries[: max(free, 0)])
             case _:
                 pass
         return Received(message)
@@ -309,7 +319,7 @@ class PeerMachine(Struct):
             case References(entries) if entries:
                 return self._unannounced(entries)
             case Stop(block):
-                self.asked = [r for r in self.asked if getattr(r, "block", None) != block]
+                self.asked = _without(self.asked, block)
             case _ if isinstance(message, DATA_REQUESTS):
                 if self.state.choked:
                     raise ForbiddenMessageError("a data request while the peer chokes us")
@@ -319,12 +329,15 @@ class PeerMachine(Struct):
         return message
 
     def _unannounced(self, entries: tuple[ReferenceEntry, ...]) -> Message | None:
-        """Leave out announcements that were made on this connection before."""
+        """Leave out announcements that either end made on this connection before."""
         fresh = []
         for entry in entries:
-            if entry.body or entry.reference not in self._announced:
+            known = entry.reference in self._announced or entry.reference in self._known_there
+            if entry.body or not known:
                 fresh.append(entry)
             self._announced.add(entry.reference)
+            if entry.body:
+                self._known_there.add(entry.reference)
         return References(tuple(fresh)) if fresh else None
 
     @staticmethod
@@ -335,6 +348,13 @@ class PeerMachine(Struct):
                 del open_requests[position]
                 return True
         return False
+
+
+def _without(requests: list[DataRequest], stopped: BlockName) -> list[DataRequest]:
+    """Return what remains of requests after a stop; block size 0 stands for those by id."""
+    if not stopped.size:
+        return [request for request in requests if not isinstance(request, ObjectsRequest)]
+    return [request for request in requests if getattr(request, "block", None) != stopped]
 
 
 def _answers(answer: DataAnswer, request: DataRequest) -> bool:

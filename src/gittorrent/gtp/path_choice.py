@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gittorrent.gtp.blocks import COMMITS
+from gittorrent.gtp.blocks import COMMITS, block_count, check_block_size, scaled
 from gittorrent.gtp.effects import PeerKey, PeerState, Splice
+from gittorrent.gtp.errors import MessageError
 from gittorrent.gtp.exchange_state import ExchangeState, Phase
 from gittorrent.gtp.messages import BlocksRequest, BlocksStatus, ReelName, Stop, blocks_in
 
@@ -80,18 +81,45 @@ class PathChoice(ExchangeState):
                 self._say(peer, BlocksRequest(fetch.reel, fetch.block_size))
 
     def _hear_status(self, peer: PeerKey, book: PeerState, message: BlocksStatus) -> None:
-        fetch = self._fetch(message.reel, message.block_size)
         book.pending.pop(message.reel, None)
+        fetch = next((fetch for fetch in self.path if fetch.reel == message.reel), None)
         if fetch is None:
             return
         if fetch.picker is None:
             fetch.picker = self._new_picker(fetch.reel, COMMITS, message.count)
-        count = fetch.picker.count
-        exact = message.count == count
-        if not exact and (fetch.block_size == COMMITS or message.count != -(-count // 8) * 8):
-            self._drop(peer, f"it counts {message.count} blocks of a reel that has {count}")
+        try:
+            offered = offered_blocks(message, fetch.size, fetch.block_size, fetch.picker.count)
+        except MessageError as error:
+            self._drop(peer, str(error))
             return
-        offered = set(blocks_in(message.bitmap, count))
         if peer in fetch.lacked:
-            offered.discard(count - 1)
+            offered.discard(fetch.picker.count - 1)
         fetch.picker.offer(peer, offered)
+
+
+def offered_blocks(status: BlocksStatus, size: int, block_size: int, count: int) -> set[int]:
+    """Return which of our blocks of a reel a peer has.
+
+    Args:
+        status: what it says, in blocks of any size.
+        size: uncompressed bytes of the reel.
+        block_size: of our blocks; `COMMITS` where they are commits.
+        count: how many of ours there are.
+
+    Raises:
+        MessageError: it has another number of blocks than the reel.
+    """
+    theirs = count
+    if (block_size == COMMITS) != (status.block_size == COMMITS):
+        raise MessageError(f"it counts blocks of {status.block_size} bytes, not of {block_size}")
+    if block_size != COMMITS:
+        check_block_size(size, status.block_size)
+        theirs = block_count(size, status.block_size)
+    # Only where blocks are commits does a status say how many there are, beyond whole bytes.
+    told = theirs if block_size == COMMITS else -(-theirs // 8) * 8
+    if status.count not in (theirs, told):
+        raise MessageError(f"it counts {status.count} blocks of a reel that has {theirs}")
+    found = blocks_in(status.bitmap, theirs)
+    if block_size == status.block_size:
+        return found
+    return scaled(found, theirs, status.block_size, count, block_size)

@@ -18,7 +18,7 @@ from gittorrent.gtp.effects import (
     StoreBlock,
 )
 from gittorrent.gtp.errors import BadReferenceError, MessageError, UnsignedReferenceError
-from gittorrent.gtp.exchange import Exchange
+from gittorrent.gtp.exchange import EXPLORE_SECONDS, Exchange
 from gittorrent.gtp.exchange_state import STATUS_SECONDS, Phase
 from gittorrent.gtp.limits import MAX_BLOCKS, PIPELINE, REQUEST_SECONDS
 from gittorrent.gtp.messages import (
@@ -249,6 +249,49 @@ def test_a_status_of_another_length_is_a_lie() -> None:
     connect(x, 1, ReelOffer(DIRECT, 4 * SIZE), have={0})
     effects = x.heard(1, 1, BlocksStatus(DIRECT, SIZE, 16, b"\1\0"))
     assert any(isinstance(e, Drop) for e in effects)
+
+
+def test_a_status_in_other_blocks_is_converted() -> None:
+    """Ours are there where all of theirs are that they overlap."""
+    x = exchange()
+    connect(x, 1, ReelOffer(DIRECT, 10 * SIZE), have=set())
+    picker = x.path[0].picker
+    assert picker is not None
+    x.heard(1, 1, BlocksStatus(DIRECT, 4 * SIZE, 8, bitmap_of({0, 2}, 3)))
+    assert picker.picture() == "1111....11"
+    x.heard(1, 1, BlocksStatus(DIRECT, SIZE + SIZE // 2, 8, bitmap_of({0, 1, 2, 4}, 7)))
+    assert picker.picture() == "1111..1..."
+    effects = x.heard(1, 1, BlocksStatus(DIRECT, 4 * SIZE, 16, b"\1\0"))
+    assert any(isinstance(e, Drop) for e in effects)
+
+
+def test_peers_are_asked_again_whom_they_know() -> None:
+    x = exchange()
+    connect(x, 1, ReelOffer(DIRECT, SIZE), have={0})
+    assert Peers() not in said(x.tick(EXPLORE_SECONDS - 1), 1)
+    assert Peers() in said(x.tick(EXPLORE_SECONDS), 1)
+    assert Peers() not in said(x.tick(EXPLORE_SECONDS + 1), 1)
+    assert Peers() in said(x.tick(2 * EXPLORE_SECONDS), 1)
+
+
+def test_a_request_names_the_commits_that_are_here_with_all_they_reach() -> None:
+    x = exchange()
+    main = RefName(b"refs/heads/main")
+    old = write_reference({main: OID}, OID, None, Tagger(b"A <a@b>", 4))
+    x.book.add(reference_id(old), old)
+    x.have.add(reference_id(old))
+    other = Oid("cd" * 20)
+    new = write_reference({main: other}, other, None, Tagger(b"A <a@b>", 6))
+    reel = ReelName(reference_id(old), reference_id(new))
+    x.joined(0, 1)
+    x.heard(0, 1, References((ReferenceEntry(reel.end, new),)))
+    x.heard(0, 1, Reels((ReelOffer(reel, SIZE),)))
+    status(x, 1, reel, {0})
+    x.heard(0, 1, Unchoke())
+    x.heard(0, 1, PlayAnswer(BlockName(reel, 0, SIZE), 0, b"PACK"))
+    x.kept(0, 1, BlockName(reel, 0, SIZE))
+    effects = x.lacking(1, [Oid("07" * 20)])
+    assert ObjectsRequest((b"\7" * 20,), (bytes.fromhex(OID),)) in said(effects, 1)
 
 
 def test_a_false_reference_ends_the_connection() -> None:

@@ -210,3 +210,25 @@ def test_a_handshake_has_a_time_limit() -> None:
 def test_messages_before_the_handshake_are_ours_to_avoid() -> None:
     with pytest.raises(ForbiddenMessageError):
         machine(Side.CONNECTING, b"a" * 20).send(0, Choke())
+
+
+def test_a_stop_without_a_block_withdraws_requests_by_id() -> None:
+    pair = Pair()
+    pair.say(pair.b, Unchoke())
+    pair.say(pair.a, ObjectsRequest((b"o" * 20,)))
+    pair.say(pair.a, PlayRequest(BLOCK))
+    pair.say(pair.a, Stop(BlockName(ReelName(b"\0" * 20, b"\0" * 20), 0, 0)))
+    assert pair.b.waiting == [PlayRequest(BLOCK)]
+    assert pair.a.asked == [PlayRequest(BLOCK)]
+
+
+def test_what_either_end_told_of_is_known_there_and_not_announced_again() -> None:
+    pair = Pair()
+    first, second = ReferenceEntry(b"1" * 20), ReferenceEntry(b"2" * 20, b"body")
+    pair.say(pair.a, References((first,)))
+    pair.say(pair.a, References((second,)))
+    assert pair.b.known_there == {b"1" * 20, b"2" * 20}
+    assert pair.a.known_there == {b"2" * 20}
+    assert pair.say(pair.b, References((first, ReferenceEntry(b"2" * 20)))) == []
+    found = pair.say(pair.b, References((first, ReferenceEntry(b"3" * 20))))
+    assert found == [Received(References((ReferenceEntry(b"3" * 20),)))]

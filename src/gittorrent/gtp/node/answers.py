@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from gittorrent.gtp.blocks import COMMITS, block_count
 from gittorrent.gtp.errors import MessageError
+from gittorrent.gtp.limits import MAX_REFERENCES_MESSAGE
 from gittorrent.gtp.messages import (
     UNKNOWN_OFFSET,
     BlocksRequest,
@@ -35,9 +36,13 @@ if TYPE_CHECKING:
     from gittorrent.gtp.node.holding import Holding
     from gittorrent.gtp.node.target import Target
     from gittorrent.gtp.profile import Profile
+    from gittorrent.gtp.reference import Reference
 
-MOST_BODIES = 8
-"""Reference objects in one answer, the newest ones."""
+_LENGTH = 4
+"""Bytes of the length before a reference object."""
+
+MOST_NEWS = 8
+"""Reference objects in one answer that no offered reel names, the newest ones."""
 
 
 class Answers(Struct, frozen=True):
@@ -48,12 +53,14 @@ class Answers(Struct, frozen=True):
         exchange: knows the download under way.
         holding: what is complete; None for nothing.
         target: where blocks of the download are; None at a node that only gives.
+        known_there: ids of references whose objects the peer has.
     """
 
     profile: Profile
     exchange: Exchange
     holding: Holding | None
     target: Target | None
+    known_there: frozenset[bytes] = frozenset()
 
     def answer(self, question: Message) -> Message | None:
         """Return the answer, None for silence."""
@@ -80,14 +87,36 @@ class Answers(Struct, frozen=True):
         return tuple(ReelOffer(fetch.reel, fetch.size) for fetch in self.exchange.path)
 
     def _references(self) -> Message | None:
-        newest = self.exchange.book.newest_first()
+        bodies: list[ReferenceEntry] = []
+        room = MAX_REFERENCES_MESSAGE
+        for reference in self._references_to_tell():
+            entry = ReferenceEntry(reference.id, reference.body)
+            room -= len(entry.reference) + _LENGTH + len(entry.body)
+            if room < 0:
+                break  # the next question brings the rest
+            bodies.append(entry)
+        return References(tuple(bodies)) if bodies else None
+
+    def _references_to_tell(self) -> list[Reference]:
+        """Return what offered reels lead from or to, and what is new, unless the peer has it."""
+        book = self.exchange.book
+        offers = [*self._whole_offers(), *self.partial_offers()]
+        named = {place for offer in offers for place in (offer.reel.end, offer.reel.start)}
+        newest = book.newest_first()
         if not self.profile.shares_partial:
-            newest = [r for r in newest if self.holding and r in self.holding.references()]
-        bodies = tuple(ReferenceEntry(r.id, r.body) for r in newest[:MOST_BODIES])
-        return References(bodies) if bodies else None
+            newest = [] if self.holding is None else self.holding.references()
+        named.update(reference.id for reference in newest[:MOST_NEWS])
+        return [
+            reference
+            for reference in book.newest_first()
+            if reference.id in named and reference.id not in self.known_there
+        ]
+
+    def _whole_offers(self) -> list[ReelOffer]:
+        return [] if self.holding is None else self.holding.offers()
 
     def _reels(self) -> Message | None:
-        offers = [] if self.holding is None else self.holding.offers()
+        offers = self._whole_offers()
         whole = {offer.reel for offer in offers}
         offers += [offer for offer in self.partial_offers() if offer.reel not in whole]
         return Reels(tuple(offers)) if offers else None

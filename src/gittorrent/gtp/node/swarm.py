@@ -164,7 +164,8 @@ class Swarm(Struct):
 
     async def answer(self, link: Link, question: Message) -> None:
         """Answer one question of a peer."""
-        answers = Answers(self.metainfo.profile, self.exchange, self.holding, self.target)
+        profile, known_there = self.metainfo.profile, link.machine.known_there
+        answers = Answers(profile, self.exchange, self.holding, self.target, known_there)
         if isinstance(question, PlayRequest | ScanRequest | ObjectsRequest):
             if question not in link.machine.waiting:
                 return  # stopped, or choked, meanwhile

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.store.snapshot import read_snapshots
 from support import gitcmd, nodes, packings
-from support.programs import Person, somebody
+from support.programs import Person, serve, somebody, wait_until
 
 
 @pytest.fixture
@@ -60,3 +61,46 @@ def test_a_log_is_shown_where_objects_are_lost(owner: Person, origin: Path) -> N
     assert "refs/heads/main" in done.out
     assert "rewound" not in done.out
     assert "cannot tell which pushes rewound refs" in done.err
+
+
+def test_the_url_is_the_running_nodes(owner: Person, origin: Path) -> None:
+    said = json.loads(owner.gittorrent("publish", origin, "--new-key", "--json").ok().out)
+    repository = said["repository_id"]
+    assert said["urls"] == [f"gittorrent://{repository}@localhost/project.git"]
+    assert not said["is_served"]
+    with serve(owner) as daemon:
+        wait_until(lambda: bool(read_snapshots(owner.node / "run")), "the node says where it is")
+        said = json.loads(owner.gittorrent("publish", origin, "--json").ok().out)
+        web = f"gittorrent::{daemon.http.replace('://', f'://{repository}@')}/project.git"
+        assert said["urls"] == [daemon.url("project", repository), web]
+        assert (said["url"], said["is_served"]) == (said["urls"][0], True)
+        for url in said["urls"]:
+            owner.git("ls-remote", url, "HEAD").ok()
+        # A repository that is published while it runs is served too.
+        second = nodes.make_repository(owner.root / "second.git")
+        done = owner.gittorrent("publish", second, "--new-repository").ok()
+        (url,) = (line for line in done.out.splitlines() if line.startswith("gittorrent://"))
+        assert url.endswith(f"{daemon.git.removeprefix('git://')}/second.git")
+        assert "listens for this machine only" in done.err
+        # A node looks for new repositories once a second at most.
+        wait_until(lambda: owner.git("ls-remote", url, "HEAD").status == 0, "it is served")
+
+
+def test_a_node_that_serves_something_else_is_not_named(owner: Person, origin: Path) -> None:
+    other = nodes.make_repository(owner.root / "other.git")
+    owner.gittorrent("publish", other, "--new-key").ok()
+    with serve(owner, other):
+        wait_until(lambda: bool(read_snapshots(owner.node / "run")), "the node says where it is")
+        said = json.loads(
+            owner.gittorrent("publish", origin, "--new-repository", "--json").ok().out
+        )
+    assert not said["is_served"]
+
+
+def test_what_the_operator_calls_the_node_comes_first(owner: Person, origin: Path) -> None:
+    owner.gittorrent("publish", origin, "--new-key").ok()
+    with serve(owner, "--url", "https://mirror.example.org/git"):
+        wait_until(lambda: bool(read_snapshots(owner.node / "run")), "the node says where it is")
+        said = json.loads(owner.gittorrent("publish", origin, "--json").ok().out)
+    pinned = f"{said['repository_id']}@mirror.example.org/git/project.git"
+    assert said["urls"] == [f"gittorrent::https://{pinned}"]

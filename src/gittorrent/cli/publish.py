@@ -12,6 +12,7 @@ from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_o
 from gittorrent.cli.published import published_json, show_published
 from gittorrent.cli.push_hook import see_to_pushes
 from gittorrent.cli.repositories import REPOSITORY
+from gittorrent.cli.running_node import served_at
 from gittorrent.cli.signer import KeyOptions, choose_signer
 from gittorrent.errors import UsageError
 from gittorrent.git.packs import copy_refs_from
@@ -116,10 +117,11 @@ def publish(
             _add_remote(found, carried, say)
     finally:
         database.close()
+    served = served_at(home, done.name, done.repository_id)
     if as_json:
-        print_json(published_json(carried, done))
+        print_json(published_json(carried, done, served))
     elif not quiet:
-        show_published(done)
+        show_published(done, served)
     if done.reels and housekeeping.is_due(carried, first=done.is_new):
         if wait:
             housekeeping.tidy_up(carried)

@@ -12,6 +12,7 @@ from gittorrent.repository.ref_changes import REWOUND, describe_changes, in_orde
 from gittorrent.sizes import show_bytes
 
 if TYPE_CHECKING:
+    from gittorrent.cli.running_node import ServedAt
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.publish import Published
     from gittorrent.repository.ref_changes import RefChange
@@ -20,12 +21,15 @@ SHOWN_CHANGES = 10
 """Refs that are listed; a first publication may have a hundred thousand."""
 
 
-def published_json(carried: Carried, done: Published) -> dict[str, Any]:
+def published_json(carried: Carried, done: Published, served: ServedAt) -> dict[str, Any]:
     """Return what ``--json`` prints."""
+    urls = served.urls or (_url_at_localhost(done),)
     return {
         "repository_id": done.repository_id,
         "push_id": done.push_id,
-        "url": _url(done),
+        "url": urls[0],
+        "urls": list(urls),
+        "is_served": bool(served.urls),
         "name": done.name,
         "renamed_from": done.renamed_from,
         "path": str(carried.layout.git_dir),
@@ -39,16 +43,23 @@ def published_json(carried: Carried, done: Published) -> dict[str, Any]:
     }
 
 
-def show_published(done: Published) -> None:
+def show_published(done: Published, served: ServedAt) -> None:
     """Print it for people."""
     show_changes(done)
     click.echo(f"repository  {done.repository_id}")
     click.echo(f"push        {done.push_id}")
-    click.echo(_url(done))
-    if done.is_new:
+    for url in served.urls or (_url_at_localhost(done),):
+        click.echo(url)
+    if not served.urls and done.is_new:
         click.echo(
             "Serve it with 'gittorrent serve'; in the URL, put this machine's name for"
             " localhost, and the port if it is not 9418.",
+            err=True,
+        )
+    elif served.is_here_only and done.is_new:
+        click.echo(
+            "The node that runs listens for this machine only: 'gittorrent serve --git"
+            " 0.0.0.0:9418' lets others reach it.",
             err=True,
         )
 
@@ -81,5 +92,5 @@ def _values(change: RefChange) -> str:
     return f"  {change.old[:10]}{dots}{change.new[:10]}"
 
 
-def _url(done: Published) -> str:
+def _url_at_localhost(done: Published) -> str:
     return f"gittorrent://{done.repository_id}@localhost/{done.name}.git"

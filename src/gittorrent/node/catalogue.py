@@ -147,6 +147,11 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._served)
 
+    @property
+    def fixed_names(self) -> list[str] | None:
+        """The names of what is served where that stays so; None for all that is carried."""
+        return sorted(self._served) if self._reload is None else None
+
     def add(self, carried: Carried) -> None:
         """Serve one more repository.
 

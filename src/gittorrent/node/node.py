@@ -101,6 +101,7 @@ class Node:
         server_timeouts: ServerTimeouts = WAITS,
     ) -> None:
         self._options = options
+        self._catalogue = catalogue
         self._reachable = Reachable(options.url)
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: list[asyncio.Task[None]] = []
@@ -226,6 +227,8 @@ class Node:
     def _describe(self) -> dict[str, object]:
         return {
             "listening": self.addresses,
+            "url": self._options.url,
+            "serves": self._catalogue.fixed_names,
             "callers": self._connection_limiter.open,
             "git": {
                 "running": self.git_processes.turns.taken,

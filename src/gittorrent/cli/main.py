@@ -23,6 +23,7 @@ from gittorrent.terminal import complain, screen_streams
 
 COMMANDS = {
     "publish": ("publish", "publish", "Sign a repository's refs and make its objects a reel."),
+    "adopt": ("adopt", "adopt", "Publish a repository from here that was published elsewhere."),
     "serve": ("serve", "serve", "Serve published and mirrored repositories."),
     "clone": ("clone", "clone", "Clone from all mirrors at once; same as git clone."),
     "seed": ("seed", "seed", "Turn a clone you have into a seed, without a download."),

@@ -29,7 +29,7 @@ from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.transfer.interrupted import what_is_kept
 from gittorrent.transfer.location import parse_location
-from gittorrent.transfer.mirroring import Mirroring, RemovedError
+from gittorrent.transfer.mirroring import Mirroring, PublishedHereError, RemovedError
 from gittorrent.transfer.peer_manager import Sharing
 from gittorrent.transfer.settings import read_settings
 
@@ -134,6 +134,11 @@ async def _mirror(
         reporter.begin_round()
         try:
             done = await mirroring.check(name)
+        except PublishedHereError as error:
+            if first:
+                raise
+            reporter.note(f"{error}: there is nothing to follow any more")
+            return
         except RemovedError as error:
             reporter.note(f"{error}: there is nothing to follow any more")
             return

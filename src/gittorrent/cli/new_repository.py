@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
+from gittorrent.cli.bare_copy import recorded_copy
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.git.history import describe
 from gittorrent.git.refs import read_ref, read_refs
@@ -57,20 +58,14 @@ class Relation(Struct, frozen=True):
         why: how that is known, as the second half of a sentence.
         published_at: where it is published from, if that is there.
         lost_copy: where the bare copy was that it was published through, if that is gone.
+        log_is_here: whether the directory itself has its log.
     """
 
     repository: RepositoryId | None
     why: str
     published_at: Path | None = None
     lost_copy: Path | None = None
-
-
-def recorded_copy(git_dir: Path) -> Path | None:
-    """Return the bare copy that a clone was published through; None if it never was."""
-    said = Git(git_dir).attempt("config", "--get", "gittorrent.copy")
-    if said.returncode != 0:
-        return None
-    return Path(said.stdout.decode("utf-8", "surrogateescape").removesuffix("\n"))
+    log_is_here: bool = False
 
 
 def require_new(found: FoundRepository, database: Database) -> None:
@@ -93,7 +88,8 @@ def require_new(found: FoundRepository, database: Database) -> None:
     elif relation.lost_copy is not None:
         instead = f"if it was moved, run 'git -C {where} config gittorrent.copy NEW_PLACE'"
     else:
-        instead = "mirror that repository and push to it if you have its key"
+        place = str(where) if relation.log_is_here else "URL_OF_A_MIRROR"
+        instead = f"'gittorrent adopt {place}' goes on with that one if you have its key"
     raise AlreadyARepositoryError(
         f"{where} belongs to {whose}: {relation.why}; publishing it would make another one, with"
         " a new id",
@@ -122,14 +118,18 @@ def find_relation(found: FoundRepository, database: Database) -> Relation | None
     )
 
 
+def own_logs(found: FoundRepository) -> list[RepositoryId]:
+    """Return the repositories whose logs are kept in a git directory."""
+    layout = Layout(found.git_dir)
+    ids = [RepositoryId(p.name) for p in sorted(layout.logs.glob("*")) if is_repository_id(p.name)]
+    return [i for i in ids if LogStore(layout, found.object_format, i).ids()]
+
+
 def _by_own_log(found: FoundRepository) -> Relation | None:
     """Look for a log, or for the branch that shows it."""
-    layout = Layout(found.git_dir)
-    for folder in sorted(layout.logs.glob("*")):
-        if is_repository_id(folder.name):
-            repository = RepositoryId(folder.name)
-            if LogStore(layout, found.object_format, repository).ids():
-                return Relation(repository, "that one's log is here")
+    logs = own_logs(found)
+    if logs:
+        return Relation(logs[0], "that one's log is here", log_is_here=True)
     git = Git(found.git_dir)
     if read_ref(git, LOG_REF) is None:
         return None

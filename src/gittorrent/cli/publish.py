@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gittorrent.cli.new_repository import recorded_copy, require_new
+from gittorrent.cli.bare_copy import add_remote, recorded_copy
+from gittorrent.cli.new_repository import require_new
 from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
 from gittorrent.cli.published import published_json, show_published
 from gittorrent.cli.push_hook import see_to_pushes
@@ -15,7 +16,6 @@ from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.running_node import served_at
 from gittorrent.cli.signer import KeyOptions, choose_signer
 from gittorrent.errors import UsageError
-from gittorrent.git.packs import copy_refs_from
 from gittorrent.git.refs import head_target, read_refs, set_head
 from gittorrent.git.repository import (
     create_bare,
@@ -26,6 +26,7 @@ from gittorrent.git.repository import (
 from gittorrent.git.runner import Git
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried, require_name
+from gittorrent.repository.copied_refs import copy_refs
 from gittorrent.repository.publish import Publisher, author_in, require_own
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home, open_home
@@ -114,7 +115,7 @@ def publish(
         git_dir = carried.layout.git_dir
         database.carry(CarriedRow(done.name, done.repository_id, str(git_dir), ORIGIN))
         if not found.is_bare:
-            _add_remote(found, carried, say)
+            add_remote(found, carried, say)
     finally:
         database.close()
     served = served_at(home, done.name, done.repository_id)
@@ -164,21 +165,18 @@ def _bare_copy(
     if is_new:
         say(f"{found.git_dir.parent} is published through the bare copy {path}")
     wanted = (*PUBLISHED, *(carried.info.patterns if carried.is_carried else ()), *patterns)
-    copy_refs_from(Git(path), found.git_dir, list(dict.fromkeys(wanted)))
+    left = copy_refs(found, Git(path), tuple(dict.fromkeys(wanted)))
+    if left:
+        names = ", ".join(name.decode(errors="backslashreplace") for name in left)
+        say(
+            f"{path} has refs that this clone does not have; they stay published: {names}\n"
+            "hint: delete one with 'git push gittorrent --delete NAME'"
+        )
     branch, shown = head_target(Git(found.git_dir)), head_target(Git(path))
     # Later on a checked out topic is no default branch; but a branch that is gone is none either.
     if branch is not None and (not carried.is_carried or shown not in read_refs(Git(path))):
         set_head(Git(path), branch)
     return carried
-
-
-def _add_remote(found: FoundRepository, carried: Carried, say: Callable[[str], None]) -> None:
-    """Let the clone push to its bare copy by name."""
-    git = Git(found.git_dir)
-    path = str(carried.layout.git_dir)
-    if git.attempt("config", "--get", "remote.gittorrent.url").returncode != 0:
-        git.run("remote", "add", "gittorrent", path)
-        say(f"added the remote 'gittorrent' for {path}")
 
 
 def _name(carried: Carried, found: FoundRepository, name: str | None) -> str | None:

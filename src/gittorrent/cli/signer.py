@@ -74,6 +74,21 @@ def choose_signer(
     return resolve_signer(str(own), config)
 
 
+def choose_known_signer(key: str | None, config: Mapping[str, str], home: Home) -> Signer:
+    """Return the key that the user named, or else the one of a first publication; makes none.
+
+    Raises:
+        NoSigningKey: there is none, or the one that is meant cannot be used.
+    """
+    if key is not None:
+        return resolve_signer(key, config)
+    try:
+        return _first(config, home, None)
+    except NoSigningKey as error:
+        error.hint = "use --key to name the key that the repository is published with"
+        raise
+
+
 def _one_of(
     keys: frozenset[KeyRef], config: Mapping[str, str], home: Home, carried: Carried
 ) -> Signer:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gittorrent.git.fsckrules import FsckRules
+    from gittorrent.ids import Oid
 
 _SUFFIXES = ("promisor", "rev", "pack", "idx")
 """In the order to move them: git looks for an index, so the pack has to be there first."""
@@ -277,8 +278,21 @@ def count_loose(git: Git) -> tuple[int, int]:
     return figures["count"], figures["packs"] - kept
 
 
+def copy_objects(git: Git, tips: Iterable[Oid], objects: Path) -> None:
+    """Copy everything that ``tips`` reach into another repository, as one pack.
+
+    Args:
+        git: where it is, complete.
+        tips: of any type.
+        objects: the other's object directory.
+    """
+    asked = "".join(f"{oid}\n" for oid in tips).encode("ascii")
+    words = ["pack-objects", "--quiet", "--revs", "--delta-base-offset"]
+    git.run(*words, str(objects / "pack" / "pack"), stdin=asked)
+
+
 def copy_refs_from(git: Git, source: Path, patterns: Sequence[str]) -> None:
-    """Make ``git``'s repository mirror the refs of a local one that ``patterns`` match.
+    """Give ``git``'s repository the refs of a local one that ``patterns`` match; removes none.
 
     Args:
         git: a bare repository.
@@ -289,7 +303,6 @@ def copy_refs_from(git: Git, source: Path, patterns: Sequence[str]) -> None:
     git.run(
         "fetch",
         "--quiet",
-        "--prune",
         "--no-auto-maintenance",
         "--update-head-ok",
         "--no-write-fetch-head",

@@ -8,6 +8,7 @@
     gittorrent/pushes/<push id>  push objects, of all logs
     gittorrent/reels/<manifest id>.manifest   text and signature
     gittorrent/reels/<manifest id>.pack       wire form of a small reel
+    gittorrent/copied-refs       in a clone, refs copied to the bare copy it is published through
     gittorrent/incoming/         what is received and not believed yet
     gittorrent/building/         reels being built from the repository's own objects
     gittorrent/building.lock     held by whoever builds them
@@ -72,6 +73,11 @@ class Layout(Struct, frozen=True):
     def only_descents(self) -> Path:
         """Where the open questions of the one log were kept."""
         return self.own / "descents"
+
+    @property
+    def copied_refs(self) -> Path:
+        """In a clone: names of the refs that were copied to what it is published through."""
+        return self.own / "copied-refs"
 
     @property
     def lock(self) -> Path:

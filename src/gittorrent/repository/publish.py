@@ -99,7 +99,8 @@ def require_own(carried: Carried) -> None:
         raise UsageError(
             f"{carried.layout.git_dir} is a mirror of {carried.info.source}: its refs follow the"
             " log",
-            hint="publish the repository you work in",
+            hint="publish the repository you work in; if that is lost, 'gittorrent adopt' takes the"
+            " mirror over with the key",
         )
 
 
@@ -150,7 +151,8 @@ class Publisher:
             before = None if is_new else log.policy.policy.name
             pending: list[tuple[PushId, PushObject]] = []
             if not is_new:
-                require_publishing_key(carried, log, self._signer.key)
+                where = str(carried.layout.git_dir)
+                require_publishing_key(log, self._signer.key, where, carried.signing_key)
             if is_new:
                 pending.append(self._first_policy(log, name or self._former_name()))
             elif name is not None and name != log.policy.policy.name:

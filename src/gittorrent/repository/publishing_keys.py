@@ -14,7 +14,6 @@ from gittorrent.errors import UsageError
 
 if TYPE_CHECKING:
     from gittorrent.push.log import VerifiedLog
-    from gittorrent.repository.carried import Carried
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.policy import Policy
 
@@ -29,13 +28,16 @@ def publishing_keys(policy: Policy) -> tuple[KeyRef, ...]:
     return tuple(key for key in policy.reels if key in may_push)
 
 
-def require_publishing_key(carried: Carried, log: VerifiedLog, key: KeyRef) -> None:
+def require_publishing_key(
+    log: VerifiedLog, key: KeyRef, where: str, remembered: str | None = None
+) -> None:
     """Make sure that ``key`` can publish a repository.
 
     Args:
-        carried: the repository.
         log: its log, not empty.
         key: the one that would sign.
+        where: the repository, for the message.
+        remembered: what names the key of the last publication, if that is known.
 
     Raises:
         WrongKeyError: with the keys that can.
@@ -43,10 +45,8 @@ def require_publishing_key(carried: Carried, log: VerifiedLog, key: KeyRef) -> N
     keys = publishing_keys(log.policy.policy)
     if key in keys:
         return
-    remembered = carried.signing_key
     named = f" ({remembered})" if remembered else ""
     raise WrongKeyError(
-        f"{carried.layout.git_dir} is published with {' or '.join(map(str, keys))}{named},"
-        f" not with {key}",
+        f"{where} is published with {' or '.join(map(str, keys))}{named}, not with {key}",
         hint=f"use --key {remembered}" if remembered else "use --key to name that key",
     )

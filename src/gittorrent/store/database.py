@@ -93,6 +93,9 @@ class RememberedMirror(Struct, frozen=True):
     trusted: AddressClass | None
 
 
+OWN_DIRECTORY = "gittorrent"
+"""What every carried repository has in its git directory; without it, its log is gone."""
+
 MAX_REMEMBERED = 32
 """Mirrors remembered of one repository: more than are ever asked."""
 
@@ -236,7 +239,7 @@ class Database:
         taken = found[0] if found else None
         if taken is None or _is_same(taken[1], path):
             return
-        if taken[0] == repository and not Path(taken[1]).is_dir():
+        if taken[0] == repository and not (Path(taken[1]) / OWN_DIRECTORY).is_dir():
             return  # what is left of one that is gone
         raise UsageError(
             f"the name {name} is taken by the repository in {taken[1]}",

@@ -21,6 +21,7 @@ from gittorrent.git.repository import create_bare
 from gittorrent.git.runner import Git
 from gittorrent.repository.carried import (
     MIRROR,
+    ORIGIN,
     Carried,
     RepositoryInfo,
     object_format_of,
@@ -38,12 +39,18 @@ from gittorrent.transfer.updating import Update, Updater
 from gittorrent.transfer.working import stoppable, unbroken
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gittorrent.ids import ObjectFormat, PushId, RepositoryId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
     from gittorrent.transfer.context import Reporter
     from gittorrent.transfer.location import Location
+
+
+class PublishedHereError(LocalError):
+    """The repository is published from this machine, so its refs do not follow others."""
 
 
 class Mirrored(Struct, frozen=True):
@@ -125,17 +132,14 @@ class Mirroring:
         rows = (row for row in self._database.carried() if row.role == MIRROR)
         return next((Path(row.path) for row in rows if row.repository_id == known), None)
 
-    def _is_mirrored(self, repository: RepositoryId | None) -> bool:
-        rows = self._database.carried()
-        return any(row.role == MIRROR and row.repository_id == repository for row in rows)
-
     def _require_carried(self) -> None:
         """Make sure that nobody removed meanwhile what is followed.
 
         Raises:
             RemovedError: somebody did.
         """
-        if self._follows is not None and not self._is_mirrored(self._follows):
+        rows = self._database.carried()
+        if self._follows and not any(row.repository_id == self._follows for row in rows):
             raise RemovedError(f"repository {self._follows} was removed from this node")
 
     async def check(self, name: str | None = None) -> Mirrored:
@@ -152,8 +156,8 @@ class Mirroring:
         """
         try:
             done = await self.update(name)
-        except RemovedError:
-            raise  # there is nothing left to record it of
+        except (RemovedError, PublishedHereError):
+            raise  # there is no mirror left to record it of
         except GitTorrentError as error:
             self._note_failure(error)
             raise
@@ -176,15 +180,19 @@ class Mirroring:
         """Return the repository that the location stands for, as far as this machine knows."""
         return self._location.expected or self._database.known_url(self._location.url)
 
-    async def update(self, name: str | None = None) -> Mirrored:
+    async def update(
+        self, name: str | None = None, judge: Callable[[VerifiedLog], None] = lambda _log: None
+    ) -> Mirrored:
         """Make the mirror, or bring it up to date.
 
         Args:
             name: to carry it under; by default the policy's, or the one that it has here.
+            judge: is shown the log before anything else is downloaded, and may raise.
 
         Raises:
             UsageError: the name is no name, or taken.
             RemovedError: the mirror was there before, and was removed.
+            PublishedHereError: it is published from here.
             GitTorrentError: the reasons acquiring has.
         """
         self._require_carried()
@@ -197,7 +205,7 @@ class Mirroring:
             # One at a time, or two that find nothing would make the same repository.
             async with locked_patiently(update_lock(home, claimed)):
                 self._require_carried()
-                path = self._path_of(claimed) or self._found_again(claimed)
+                path = self.path_of(claimed) or self._found_again(claimed)
                 if name is not None:
                     taken_by = "" if path is None else str(path)
                     self._database.require_free(require_name(name), taken_by, claimed)
@@ -209,7 +217,7 @@ class Mirroring:
                 try:
                     with carried.writing():
                         log, changed = await self._bring(
-                            acquisition, carried, object_format, is_new, name
+                            acquisition, carried, object_format, is_new, name, judge
                         )
                         if not is_new:
                             self._take_settings(carried, log, name, acquisition)
@@ -217,25 +225,39 @@ class Mirroring:
                     if is_new and not carried.layout.has_objects():
                         shutil.rmtree(path)  # nothing came that would be worth going on with
                     raise
-                path = self._settle(carried, log) if is_new else carried.layout.git_dir
+                path = self.settle(carried, log) if is_new else carried.layout.git_dir
         self._follows, self._is_first = log.repository, False
         assert log.head is not None
         name = Carried(path, object_format).info.name
         return Mirrored(log.repository, name, path, log.head, acquisition.url, changed)
 
-    def _path_of(self, repository: RepositoryId) -> Path | None:
+    def path_of(self, repository: RepositoryId) -> Path | None:
+        """Return where this node has the mirror; None where nothing is left of it.
+
+        What the directory itself says counts: the node's record may be older, or about something
+        that is gone.
+
+        Raises:
+            PublishedHereError: it is no mirror.
+        """
         for row in self._database.carried():
-            if row.repository_id == repository:
-                path = Path(row.path)
-                if row.role != MIRROR:
-                    raise LocalError(
-                        f"{path} is where {row.name} is published from; it cannot follow a mirror"
-                    )
-                if path.is_dir():
-                    return path
+            path = Path(row.path)
+            if row.repository_id != repository:
+                continue
+            if not path.is_dir():
                 moved = relocate(row, self._database)
-                if moved is not None:
-                    return Path(moved.path)
+                if moved is None:
+                    continue
+                path = Path(moved.path)
+            carried = Carried(path, object_format_of(path), repository)
+            if not carried.is_carried or carried.info.repository_id != repository:
+                continue
+            if carried.info.role == ORIGIN:
+                raise PublishedHereError(
+                    f"{path} is where {row.name} is published from; it follows no mirror",
+                    hint=f"push to it, and run 'gittorrent publish {path}'",
+                )
+            return path
         return None
 
     def _found_again(self, repository: RepositoryId) -> Path | None:
@@ -312,11 +334,13 @@ class Mirroring:
         object_format: ObjectFormat,
         is_new: bool,
         name: str | None,
+        judge: Callable[[VerifiedLog], None],
     ) -> tuple[VerifiedLog, bool]:
         store = carried.log_store
         before = store.ids()
         log = await acquisition.fetch_log(store, object_format)
         assert log.head is not None
+        judge(log)
         if is_new:
             chosen = log.policy.policy.name if name is None else require_name(name)
             self._database.require_free(chosen, "", log.repository)
@@ -351,7 +375,7 @@ class Mirroring:
         carried.commit(log)
         record_complete(carried)
 
-    def _settle(self, carried: Carried, log: VerifiedLog) -> Path:
+    def settle(self, carried: Carried, log: VerifiedLog) -> Path:
         """Give a new mirror its name and let the node carry it; nothing gives way to it."""
         info = carried.info
         folder = self._home.repositories

@@ -1,0 +1,47 @@
+"""What a bare copy keeps of its own, and what goes with the clone it is made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gittorrent.git.repository import create_bare, find_repository
+from gittorrent.ids import SHA1
+from gittorrent.repository.copied_refs import copy_refs
+from support import gitcmd
+from support.publishing import builder, grow
+
+PATTERNS = ("refs/heads/*", "refs/tags/*")
+
+
+def test_only_what_came_from_the_clone_goes_with_it(tmp_path: Path) -> None:
+    clone = builder(tmp_path / "clone.git")
+    grow(clone, 2)
+    tip = gitcmd.text(clone.git_dir, "rev-parse", "main")
+    clone.set_ref("refs/heads/a", tip)
+    clone.set_ref("refs/private/x", tip)
+    copy = create_bare(tmp_path / "copy.git", SHA1)
+    found = find_repository(clone.git_dir)
+    assert copy_refs(found, copy, PATTERNS) == []
+    assert gitcmd.refs(copy.directory) == {b"refs/heads/main": tip, b"refs/heads/a": tip}
+    gitcmd.git(copy.directory, "update-ref", "refs/heads/pushed", tip)
+    clone.delete_ref("refs/heads/a")
+    clone.set_ref("refs/heads/a/b", tip)
+    assert copy_refs(found, copy, PATTERNS) == []
+    expected = {b"refs/heads/main", b"refs/heads/a/b", b"refs/heads/pushed"}
+    assert gitcmd.refs(copy.directory).keys() == expected
+
+
+def test_where_nothing_tells_what_was_copied_nothing_is_deleted(tmp_path: Path) -> None:
+    """As after an older version, or where `gittorrent.copy` was set by hand."""
+    clone = builder(tmp_path / "clone.git")
+    grow(clone, 1)
+    tip = gitcmd.text(clone.git_dir, "rev-parse", "main")
+    clone.set_ref("refs/heads/a", tip)
+    copy = create_bare(tmp_path / "copy.git", SHA1)
+    found = find_repository(clone.git_dir)
+    copy_refs(found, copy, PATTERNS)
+    (clone.git_dir / "gittorrent" / "copied-refs").unlink()
+    clone.delete_ref("refs/heads/a")
+    assert copy_refs(found, copy, PATTERNS) == [b"refs/heads/a"]
+    assert copy_refs(found, copy, PATTERNS) == []
+    assert b"refs/heads/a" in gitcmd.refs(copy.directory)

@@ -23,7 +23,7 @@ from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
 from support.disks import small_disk
 from support.nodes import Served
-from support.programs import Person, wait_until
+from support.programs import PATIENCE, Person, wait_until
 
 OTHER_ID = "a" * 52
 
@@ -280,7 +280,7 @@ def git_daemon(base: Path) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, 15)
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 def test_plain_git_server(tmp_path: Path, person: Person) -> None:
@@ -530,8 +530,8 @@ def test_a_plain_git_server_that_hangs_up_ends_the_clone(person: Person) -> None
         url = f"gittorrent://127.0.0.1:{listener.getsockname()[1]}/x.git"
         running = person.start("gittorrent", "clone", "--allow-unverified", url, "c")
         try:
-            assert running.wait(20) != 0
-            running.wait_all(5.0)
+            assert running.wait() != 0
+            running.wait_all()
         finally:
             running.stop()
             listener.shutdown(socket.SHUT_RDWR)

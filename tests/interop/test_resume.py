@@ -109,7 +109,7 @@ def test_killed_clone_goes_on(large: Carried, node: Served, person: Person, seed
         kill(running, whom)
         running.wait()
         # Whoever is left notices by itself.
-        running.wait_all(2.0)
+        running.wait_all()
     finally:
         running.stop()
     kept = marked(person)
@@ -159,7 +159,7 @@ def test_killed_fetch_goes_on(
                 wait_for_moment(person, running, least)
                 kill(running, draw.choice(["helper", "git", "both"]))
                 running.wait()
-                running.wait_all(2.0)
+                running.wait_all()
             finally:
                 running.stop()
             assert gitcmd.refs(clone) == before
@@ -180,7 +180,7 @@ def test_interrupted_clone_is_quiet_and_clean(
         wait_for_moment(person, running, 3)
         running.signal_group(number)
         assert running.wait() != 0
-        running.wait_all(5.0)
+        running.wait_all()
         said = running.err
     finally:
         running.stop()
@@ -211,7 +211,7 @@ def test_signals_in_a_row_end_it_as_one_does(
         status = running.wait()
         # Below zero if one came when all was done: shells show the same for it.
         assert (128 - status if status < 0 else status) in {128 + 2, 128 + 15}
-        running.wait_all(5.0)
+        running.wait_all()
     finally:
         running.stop()
     assert "Traceback" not in running.err
@@ -231,7 +231,7 @@ def test_interrupted_fetch_leaves_nothing_but_parts(
         wait_for_moment(person, running, 3)
         running.signal_group(signal.SIGINT)
         running.wait()
-        running.wait_all(5.0)
+        running.wait_all()
         assert "Traceback" not in running.err
     finally:
         running.stop()
@@ -257,7 +257,7 @@ def test_orphan_of_an_ordinary_fetch_ends(
         wait_until(fetches, "git fetch-pack runs")
         kill(running, "git")
         running.wait()
-        running.wait_all(3.0)
+        running.wait_all()
     finally:
         running.stop()
 

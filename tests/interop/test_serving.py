@@ -46,6 +46,7 @@ from gittorrent.wire.reelname import PackShape, ReelName
 from gittorrent.wire.session import MessageReceived, Role, Session
 from support import gitcmd, nodes
 from support.nodes import Served, call, fetch, request
+from support.programs import PATIENCE
 
 GITS = sorted({os.path.realpath(p) for p in (shutil.which("git"), "/usr/bin/git") if p})
 SIZE = 2_600_000
@@ -549,7 +550,7 @@ def test_signal_ends_node_and_its_children(
             while more := talking.recv(65536):
                 heard += more
             assert b"bye the node is shutting down" in heard
-            assert process.wait(15) == 0
+            assert process.wait(PATIENCE) == 0
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
 
 

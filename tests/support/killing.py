@@ -78,7 +78,7 @@ class Mortal:
             place += self.strike(running, self.draw.uniform(0, self.seconds[name]), place)
             status = running.wait()
             # Whoever is left notices by itself.
-            running.wait_all(20.0)
+            running.wait_all()
         finally:
             running.stop()
         assert "Traceback" not in running.err, f"{place}\n{running.err}"

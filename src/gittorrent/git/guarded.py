@@ -154,11 +154,20 @@ class Guarded:
         finally:
             _end(process)
         said = self._said.decode(errors="replace")
-        if broken is None and f"signal {signal.SIGXFSZ.value}" in said:
+        if broken is None and process.returncode and self._is_too_large(said):
             broken = Broken.TOO_LARGE
         if broken is None and process.returncode and _OUT_OF_MEMORY in said:
             broken = Broken.MEMORY
         return Outcome(process.returncode, said, broken)
+
+    def _is_too_large(self, said: str) -> bool:
+        """Tell whether what failed met the limit on files.
+
+        Not every git says what ended the one it started, but what that wrote stays.
+        """
+        if f"signal {signal.SIGXFSZ.value}" in said:
+            return True
+        return _size(self._staging / "objects") > self.bounds.max_bytes
 
     def _attend(self, process: subprocess.Popen[bytes], stdin: bytes) -> Broken | None:
         """Feed and hear a process until it ends or breaks a bound.

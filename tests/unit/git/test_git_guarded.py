@@ -93,6 +93,22 @@ with open("objects/pack/tmp_pack_x", "wb", 0) as file:
     assert size <= (1 << 20) + (1 << 16)
 
 
+def test_one_file_that_is_too_large_of_which_nothing_is_said(tmp_path: Path) -> None:
+    """Git does not say what ended its index-pack once that has named the pack it locked."""
+    code = """
+import signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    with open("objects/pack/one", "wb", buffering=0) as file:
+        while file.write(b"x" * 65536):
+            pass
+except OSError:
+    sys.exit(128)
+"""
+    outcome = run(tmp_path, code, Bounds(1 << 20, LONG))
+    assert (outcome.broken, outcome.said) == (Broken.TOO_LARGE, "")
+
+
 def test_many_files_that_are_too_large(tmp_path: Path) -> None:
     code = """
 import itertools, time

@@ -9,6 +9,9 @@ import pytest
 from gittorrent.gtp.node.addresses import (
     CALL_SECONDS,
     CALLS_AT_ONCE,
+    FIRST_WAIT,
+    LONGEST_WAIT,
+    MOST_FAILURES,
     TOLD_AT_ONCE,
     TOLD_SECONDS,
     Addresses,
@@ -114,3 +117,27 @@ def test_a_peer_that_comes_back_gives_its_teller_no_more_names() -> None:
         known.succeeded(("h0.example.org", 80), "192.0.2.7")
     assert known.told(0, TELLER, "one.example.org", 80)
     assert not known.told(0, TELLER, "two.example.org", 80)
+
+
+def test_who_hangs_up_after_the_handshake_is_called_less_and_less_often() -> None:
+    known, place, now = Addresses(), ("192.0.2.7", 80), 0.0
+    known.add(*place)
+    assert known.due(now, 1) == [place]
+    for attempt in range(10):
+        known.succeeded(place, "192.0.2.7")
+        known.ended(now, place, 0.5)
+        wait = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT)
+        assert known.due(now + wait - 0.1, 1) == []
+        now += wait
+        assert known.due(now, 1) == [place]
+    known.ended(now, place, 0.5, was_useful=True)
+    assert known.due(now + FIRST_WAIT, 1) == [place]
+
+
+def test_a_stranger_that_never_gives_anything_is_forgotten() -> None:
+    known, place = Addresses(), ("192.0.2.7", 80)
+    assert known.told(0, TELLER, *place)
+    for attempt in range(MOST_FAILURES + 1):
+        known.succeeded(place, "192.0.2.7")
+        known.ended(1000.0 * attempt, place, 0.5)
+    assert len(known) == 0

@@ -9,13 +9,24 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gittorrent.gtp.machine import PeerMachine, Side
-from gittorrent.gtp.messages import ReferenceEntry, References
+from gittorrent.gtp.machine import Opened, PeerMachine, Received, Side
+from gittorrent.gtp.messages import (
+    BEGINNING,
+    UNKNOWN_OFFSET,
+    BlockName,
+    PlayAnswer,
+    PlayRequest,
+    ReelName,
+    ReferenceEntry,
+    References,
+    Unchoke,
+)
 from gittorrent.gtp.node.link import MOST_UNREAD, Link
 from gittorrent.gtp.profile import RFC
 from gittorrent.transfer.limiter import Limiter
 
 HASH = b"h" * 20
+BLOCK = BlockName(ReelName(BEGINNING, b"e" * 20), 1, 4096)
 NEWS = References((ReferenceEntry(b"i" * 20, b"x" * (256 << 10)),))
 
 
@@ -74,3 +85,41 @@ def test_who_reads_nothing_is_told_only_so_much() -> None:
         assert link.sent < 2 * MOST_UNREAD
 
     assert with_a_deaf_peer(work)
+
+
+def after_a_peer_gave(pack: bytes, offset: int) -> Link:
+    """Ask a peer for a block and let it hang up after its answer; returns the link."""
+
+    async def answer(_link: Link, _message: object) -> None:
+        raise AssertionError("nothing is asked")
+
+    def happen(link: Link, event: object) -> None:
+        if event == Received(Unchoke()):
+            link.say(PlayRequest(BLOCK))
+
+    async def scenario() -> Link:
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        own = machine(Side.CONNECTING, b"a" * 20)
+        link = Link(1, own, reader, writer, "198.51.100.7", Limiter(None))
+        running = asyncio.create_task(link.run(happen, answer))
+        peer = machine(Side.LISTENING, b"b" * 20)
+        their_reader, their_writer = await asyncio.open_connection(sock=theirs)
+        async with asyncio.timeout(20):
+            while PlayRequest(BLOCK) not in peer.waiting:
+                for event in peer.receive(0, await their_reader.read(4096)):
+                    if isinstance(event, Opened):
+                        peer.send(0, Unchoke())
+                their_writer.write(peer.output())
+            peer.send(0, PlayAnswer(BLOCK, offset, pack))
+            their_writer.write(peer.output())
+            their_writer.close()
+            await running
+        return link
+
+    return asyncio.run(scenario())
+
+
+def test_only_who_gave_data_was_useful() -> None:
+    assert after_a_peer_gave(b"PACK", 0).is_useful
+    assert not after_a_peer_gave(b"", UNKNOWN_OFFSET).is_useful

@@ -46,7 +46,7 @@ CALL_SECONDS = 60.0
 MOST_COUNTED = 10_000
 """Tellers, or IP addresses called, that are counted; beyond that nobody new is believed."""
 
-ConnectionSlot = tuple[str, int]
+HostPort = tuple[str, int]
 """A host, by name or number, and a port."""
 
 
@@ -111,7 +111,7 @@ class _Entry(Struct):
     next_try: float = 0.0
     busy: bool = False
     is_proved: bool = False
-    reached: set[ConnectionSlot] = field(default_factory=set)
+    reached: set[HostPort] = field(default_factory=set)
 
 
 class Addresses:
@@ -125,8 +125,8 @@ class Addresses:
     def __init__(self, tellers: Budget | None = None, calls: Budget | None = None) -> None:
         self._tellers = tellers or Budget(TOLD_AT_ONCE, TOLD_SECONDS)
         self._calls = calls or Budget(CALLS_AT_ONCE, CALL_SECONDS)
-        self._entries: dict[ConnectionSlot, _Entry] = {}
-        self._known_as: dict[ConnectionSlot, ConnectionSlot] = {}
+        self._entries: dict[HostPort, _Entry] = {}
+        self._known_as: dict[HostPort, HostPort] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -148,18 +148,18 @@ class Addresses:
         self._entries[place] = _Entry(teller)
         return True
 
-    def trusted(self, place: ConnectionSlot) -> AddressClass | None:
+    def trusted(self, place: HostPort) -> AddressClass | None:
         """Return how far the teller of an address may send us; None for one the user gave."""
         entry = self._entries.get(place)
         return None if entry is None or entry.teller is None else entry.teller.trusted
 
-    def resolved(self, place: ConnectionSlot, ips: Collection[str]) -> None:
+    def resolved(self, place: HostPort, ips: Collection[str]) -> None:
         """Note the IP addresses that ``place`` has now; what it had before is free for others."""
         entry = self._entries.get(place)
         if entry is not None:
             self._release(place, {each for each in entry.reached if each[0] not in ips})
 
-    def may_call(self, now: float, place: ConnectionSlot, ip: str, group: str) -> bool:
+    def may_call(self, now: float, place: HostPort, ip: str, group: str) -> bool:
         """Tell whether to call one IP address that ``place`` resolved to, and count the call.
 
         Args:
@@ -183,7 +183,7 @@ class Addresses:
             entry.reached.add(reached)
         return True
 
-    def due(self, now: float, limit: int) -> list[ConnectionSlot]:
+    def due(self, now: float, limit: int) -> list[HostPort]:
         """Return up to ``limit`` addresses to try now, and note that they are being tried."""
         found = [
             address
@@ -194,48 +194,51 @@ class Addresses:
             self._entries[address].busy = True
         return found
 
-    def succeeded(self, address: ConnectionSlot, group: str) -> None:
+    def succeeded(self, address: HostPort, group: str) -> None:
         """Note that a peer of the swarm answered at an address; ``group``: as for `may_call`."""
         entry = self._entries.get(address)
         if entry is None:
             return
-        entry.failures = 0
         if entry.teller is not None:
             self._calls.give_back(group)
             if not entry.is_proved:  # it was counted once, however often it is called
                 self._tellers.give_back(entry.teller.name)
         entry.is_proved = True
 
-    def ended(self, now: float, address: ConnectionSlot, jitter: float) -> None:
+    def ended(
+        self, now: float, address: HostPort, jitter: float, *, was_useful: bool = False
+    ) -> None:
         """Note that an attempt or a connection ended.
 
         Args:
             now: seconds.
             address: which.
             jitter: 0 to 1, so that two nodes that call each other do not do so for ever.
+            was_useful: whether the peer gave data or stayed for long. A handshake alone is no
+                reason to call again as soon as the first time.
         """
         entry = self._entries.get(address)
         if entry is None:
             return
         entry.busy = False
-        entry.failures += 1
+        entry.failures = 1 if was_useful else entry.failures + 1
         if entry.failures > MOST_FAILURES and entry.teller is not None:
             self._remove(address)
             return
         wait = min(FIRST_WAIT * 2 ** (entry.failures - 1), LONGEST_WAIT)
         entry.next_try = now + wait * (0.5 + jitter)
 
-    def forget(self, address: ConnectionSlot) -> None:
+    def forget(self, address: HostPort) -> None:
         """Never try an address again: it is our own."""
         entry = self._entries.get(address)
         if entry is not None:
             entry.busy, entry.next_try = True, float("inf")
 
-    def _remove(self, address: ConnectionSlot) -> None:
+    def _remove(self, address: HostPort) -> None:
         self._release(address, set(self._entries[address].reached))
         del self._entries[address]
 
-    def _release(self, address: ConnectionSlot, places: set[ConnectionSlot]) -> None:
+    def _release(self, address: HostPort, places: set[HostPort]) -> None:
         """Let others be called at places that were known under an address."""
         self._entries[address].reached -= places
         for reached in places:

@@ -202,6 +202,7 @@ class GtpNode:
                     task.cancel()
 
     async def _dial(self, member: _Member, address: tuple[str, int]) -> None:
+        was_useful = False
         try:
             trusted = member.addresses.trusted(address)
             reader, writer = await self._connect(member, address, trusted)
@@ -210,7 +211,7 @@ class GtpNode:
             sock = writer.get_extra_info("socket")
             # The dialect of 2008 has no keep-alives of its own.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            await self._speak(
+            was_useful = await self._speak(
                 reader,
                 writer,
                 peer,
@@ -222,7 +223,8 @@ class GtpNode:
         except (OSError, CannotConnectError) as error:
             _log.info("cannot reach %s:%d: %s", *address, error)
         finally:
-            member.addresses.ended(time.monotonic(), address, self._random.random())
+            jitter = self._random.random()
+            member.addresses.ended(time.monotonic(), address, jitter, was_useful=was_useful)
 
     async def _connect(
         self, member: _Member, address: tuple[str, int], trusted: AddressClass | None
@@ -273,7 +275,8 @@ class GtpNode:
         opened: Callable[[], None] = lambda: None,
         *,
         trusted: AddressClass,
-    ) -> None:
+    ) -> bool:
+        """Run a connection to its end; returns whether the peer was of use (`Link.is_useful`)."""
         machine = PeerMachine(
             side=side,
             peer_id=self.peer_id,
@@ -308,6 +311,7 @@ class GtpNode:
                 found.swarm.ended(link, reason)
             if machine.remote_id == b"" and member is not None and dialled is not None:
                 _log.info("%s:%d: %s", *dialled, reason)
+        return link.is_useful
 
     def _identify(self, repo_hash: bytes) -> Profile | None:
         member = self._members.get(repo_hash)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.gtp.errors import MessageError
-from gittorrent.gtp.machine import Opened
+from gittorrent.gtp.machine import Opened, Received
+from gittorrent.gtp.messages import ObjectsAnswer, PlayAnswer, ScanAnswer
 from gittorrent.gtp.node.addresses import Teller
 from gittorrent.transfer.addresses import caller_group
 from gittorrent.wire.urls import AddressClass
@@ -32,6 +33,9 @@ _log = logging.getLogger(__name__)
 READ_SIZE = 256 << 10
 DRAIN_SECONDS = 10.0
 """How long a peer may go on sending after we ended our side."""
+
+LASTING_SECONDS = 60.0
+"""A connection of this length is worth calling again, though nothing was there to be given."""
 
 STALLED_SECONDS = 120.0
 """Time a peer may take to accept one chunk of what it asked for."""
@@ -86,6 +90,14 @@ class Link:
         self._unsent = bytearray()
         self._pacing = False
         self._listening: asyncio.Task[str] | None = None
+        self._opened: float | None = None
+        self._gave = False
+
+    @property
+    def is_useful(self) -> bool:
+        """Tell whether the peer gave data, or has stayed for long."""
+        lasted = 0.0 if self._opened is None else time.monotonic() - self._opened
+        return self._gave or lasted >= LASTING_SECONDS
 
     def teller(self) -> Teller:
         """Return the peer as one who names others."""
@@ -191,13 +203,24 @@ class Link:
                 return "closed"
             self.received += len(data)
             for event in self.machine.receive(time.monotonic(), data):
-                if isinstance(event, Opened):
-                    self.flush()
+                self._note(event)
                 happen(self, event)
                 if self._ending:
                     break
             self.flush()
         return "closed here"
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Opened):
+            self._opened = time.monotonic()
+            self.flush()
+        elif isinstance(event, Received):
+            # The machine lets through only what was asked for.
+            match event.message:
+                case PlayAnswer(_, _, data) | ScanAnswer(_, _, data) | ObjectsAnswer(data):
+                    self._gave = self._gave or bool(data)
+                case _:
+                    pass
 
     async def _answer_all(self, answer: Callable[[Link, Message], Awaitable[None]]) -> None:
         while True:

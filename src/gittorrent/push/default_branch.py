@@ -54,16 +54,22 @@ def next_default(policy: RefName, current: RefName | None, old: Refs, new: Refs)
     return _preferred(branches) if branches else None
 
 
-def default_after(policy: RefName, states: Iterable[Refs]) -> RefName | None:
+def default_after(
+    policy: RefName,
+    states: Iterable[Refs],
+    current: RefName | None = None,
+    before: Refs | None = None,
+) -> RefName | None:
     """Return the default branch after a series of pushes.
 
     Args:
         policy: the branch that the policy in force names.
         states: all refs after each push, oldest first; it suffices to begin with the last that
-            has the policy's branch.
+            has the policy's branch, or after the push that ``current`` is known of.
+        current: the default branch before the series; None where there was no branch.
+        before: all refs before it; none by default.
     """
-    current: RefName | None = None
-    before: Refs = {}
+    before = before or {}
     for refs in states:
         current = next_default(policy, current, before, refs)
         before = refs

@@ -5,6 +5,7 @@
     gittorrent/repository.json   what this repository is to the node
     gittorrent/logs/<repository id>/log        ids of its entries, oldest first: the commit point
     gittorrent/logs/<repository id>/descents   its promises that wait for objects to be checked
+    gittorrent/logs/<repository id>/default-branch  where HEAD leads since it was renamed
     gittorrent/pushes/<push id>  push objects, of all logs
     gittorrent/reels/<manifest id>.manifest   text and signature
     gittorrent/reels/<manifest id>.pack       wire form of a small reel
@@ -63,6 +64,10 @@ class Layout(Struct, frozen=True):
     def descents(self, repository: RepositoryId) -> Path:
         """What a repository's log promises about objects that are not here."""
         return self.logs / repository / "descents"
+
+    def default_branch(self, repository: RepositoryId) -> Path:
+        """The branch that HEAD names after a push of a repository's log; it can be found anew."""
+        return self.logs / repository / "default-branch"
 
     @property
     def only_log(self) -> Path:

@@ -15,6 +15,8 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gittorrent.durable import make_directory, sync_directory, write_atomically
 from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.git import scratch
@@ -72,6 +74,13 @@ def _identify(
         for push, tree in zip(pushes, trees, strict=True)
     ]
     return [PushId(oid) for oid in hash_objects(git, "commit", commits, write=write)]
+
+
+class _KnownDefault(Struct, frozen=True):
+    """The default branch after a push of the log; None where there was no branch."""
+
+    push: PushId
+    branch: RefName | None
 
 
 class LogStore:
@@ -151,25 +160,58 @@ class LogStore:
         """Return the branch that HEAD names, of a log whose push objects are all stored.
 
         It is never one that is gone; None where there is no branch. Cheap while the policy's
-        branch exists, otherwise all pushes since it went are read, one at a time.
+        branch exists. Otherwise the pushes since it went are read, one at a time, as far as they
+        came after the one that the answer is known of.
         """
         policy = log.policy.policy.head
         if policy in log.refs:
             return policy
-        listing, since = b"\t" + policy + b"\n", 0
-        for number in range(len(log.ids) - 1, -1, -1):
-            push = self.push(log.ids[number])
+        known = self._known_default(policy)
+        if known is not None and known.push == log.head:
+            return known.branch
+        ids, listing, since = log.ids, b"\t" + policy + b"\n", 0
+        current: RefName | None = None
+        before: Refs = {}
+        for number in range(len(ids) - 1, -1, -1):
+            if known is not None and known.push == ids[number]:
+                since, current = number + 1, known.branch
+                before = self.refs_at_in(log, known.push)
+                break
+            push = self.push(ids[number])
             if push.kind is PushKind.REFERENCES and listing in push.text:
                 since = number
                 break
         # Each is read again rather than kept: a listing may be 32 MiB, and there may be many.
-        pushes = map(self.push, log.ids[since:])
+        pushes = map(self.push, ids[since:])
         states = (
             parse_references_tag(push.text, self._format).refs
             for push in pushes
             if push.kind is PushKind.REFERENCES
         )
-        return default_after(policy, states)
+        return default_after(policy, states, current, before)
+
+    def _known_default(self, policy: RefName) -> _KnownDefault | None:
+        """Return what was found out before, if the policy named the same branch then."""
+        if self._repository is None:
+            return None
+        try:
+            lines = self._layout.default_branch(self._repository).read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return None
+        # It can be found out anew, so whatever else is there counts as nothing.
+        if len(lines) != 4 or lines[0] != policy:
+            return None
+        push = lines[1].decode("ascii", "replace")
+        return _KnownDefault(PushId(push), RefName(lines[2]) if lines[2] else None)
+
+    def _keep_default(self, log: VerifiedLog) -> None:
+        """Keep which branch is the default one, where finding that out takes reading pushes."""
+        assert self._repository is not None
+        policy, head = log.policy.policy.head, log.head
+        if policy in log.refs or head is None:
+            return
+        lines = (policy, head.encode("ascii"), self.default_branch(log) or b"", b"")
+        write_atomically(self._layout.default_branch(self._repository), b"\n".join(lines))
 
     def open(self) -> VerifiedLog:
         """Return the log as recorded: policies and the newest references verified again.
@@ -228,6 +270,8 @@ class LogStore:
             lines.append(f"{push_id} {kind.value}\n")
         self._keep_open_questions(log.fast_forward_checks)
         write_atomically(self._list, "".join(lines).encode("ascii"))
+        # Afterwards: until then what is kept there is of a push of the log, and goes on counting.
+        self._keep_default(log)
 
     def _open_questions(self) -> list[FastForwardCheck]:
         """Return what could not be checked when the log was recorded, for want of objects."""

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from gittorrent.errors import TrustError
 from gittorrent.git.runner import Git
-from gittorrent.ids import OBJECT_FORMATS, SHA1, PushId, RepositoryId
+from gittorrent.ids import OBJECT_FORMATS, SHA1, PushId, RefName, RepositoryId
 from gittorrent.push.log import VerifiedLog
+from gittorrent.push.object import PushObject
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import (
     LogStore,
@@ -24,6 +25,8 @@ from support import gitcmd
 from support.logs import MAIN, Writer, oid
 from support.signing import TestSigner
 
+TRUNK = RefName(b"refs/heads/trunk")
+
 
 def stored(writer: Writer, directory: Path) -> LogStore:
     """Keep a written log on disk."""
@@ -33,6 +36,78 @@ def stored(writer: Writer, directory: Path) -> LogStore:
         store.store_push(push_id, push)
     store.commit(writer.log())
     return store
+
+
+class Counting(LogStore):
+    """Counts the push objects that are read."""
+
+    reads = 0
+
+    def push(self, push: PushId) -> PushObject:
+        self.reads += 1
+        return super().push(push)
+
+
+def asked(store: LogStore, writer: Writer, log: VerifiedLog) -> tuple[bytes | None, int]:
+    """Return the default branch and how many push objects were read for it."""
+    counting = Counting(store._layout, writer.object_format, writer.repository)
+    return counting.default_branch(log), counting.reads
+
+
+def renamed_and_pushed(writer: Writer, pushes: int) -> Writer:
+    """Rename the default branch, then push so many times."""
+    writer.append(writer.references({MAIN: oid(1)}))
+    for number in range(pushes):
+        writer.append(writer.references({TRUNK: oid(number + 1), b"refs/heads/a": oid(9)}))
+    return writer
+
+
+def test_a_renamed_default_branch_is_found_once_for_each_push(tmp_path: Path) -> None:
+    writer = renamed_and_pushed(Writer(), 50)
+    store = stored(writer, tmp_path / "r.git")
+    assert asked(store, writer, store.open()) == (TRUNK, 0)
+    # The next push reads itself and what the refs were before it, and not the others.
+    writer.append(writer.references({b"refs/heads/dev": oid(50)}))
+    store.store_push(*writer.pushes[-1])
+    log = writer.log()
+    assert asked(store, writer, log) == (b"refs/heads/dev", 3)
+    store.commit(log)
+    assert asked(store, writer, store.open()) == (b"refs/heads/dev", 0)
+
+
+@pytest.mark.parametrize("damage", [b"", b"refs/heads/main\n", b"\xff\n\xff\n\xff\n", None])
+def test_a_default_branch_that_was_not_kept_is_found_anew(
+    tmp_path: Path, damage: bytes | None
+) -> None:
+    """The file may be cut short or absent, as in logs that an older version kept."""
+    writer = renamed_and_pushed(Writer(), 5)
+    store = stored(writer, tmp_path / "r.git")
+    kept = Layout(tmp_path / "r.git").default_branch(writer.repository)
+    if damage is None:
+        kept.unlink()
+    else:
+        kept.write_bytes(damage)
+    found, reads = asked(store, writer, store.open())
+    assert (found, reads > 5) == (TRUNK, True)
+
+
+def test_a_kept_default_branch_is_of_this_policy_and_this_log(tmp_path: Path) -> None:
+    writer = renamed_and_pushed(Writer(), 5)
+    store = stored(writer, tmp_path / "r.git")
+    kept = Layout(tmp_path / "r.git").default_branch(writer.repository)
+    policy, push, branch, _ = kept.read_bytes().split(b"\n")
+    assert (policy, branch) == (MAIN, TRUNK)
+    # Of a push that is not in the log, as after a publication that a crash cut short.
+    kept.write_bytes(b"\n".join((policy, b"1" * len(push), b"refs/heads/a", b"")))
+    assert asked(store, writer, store.open())[0] == TRUNK
+    kept.write_bytes(b"\n".join((b"refs/heads/other", push, b"refs/heads/a", b"")))
+    assert asked(store, writer, store.open())[0] == TRUNK
+
+
+def test_no_default_branch_is_kept_while_the_policys_exists(tmp_path: Path) -> None:
+    writer = lengthen(Writer(), 3)
+    stored(writer, tmp_path / "r.git")
+    assert not Layout(tmp_path / "r.git").default_branch(writer.repository).exists()
 
 
 def kept_in(layout: Layout) -> list[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gittorrent.errors import GitTorrentError
-    from gittorrent.transfer.pack_download import DownloadFigures, MirrorFigures
+    from gittorrent.store.processes import DownloadFigures, MirrorFigures
 
 STATUS_VARIABLE = "GITTORRENT_STATUS_FILE"
 """Names an empty file to which a helper writes its exit code, since git does not pass it on."""

@@ -26,12 +26,12 @@ from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.store.home import Home
+from gittorrent.store.processes import DownloadFigures
 from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.git_mirror import ConversationContext, open_git_mirror
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.location import parse_location
-from gittorrent.transfer.pack_download import DownloadFigures
 from gittorrent.transfer.preparing import Preparer
 from gittorrent.transfer.seedable import SeedableReels
 from gittorrent.wire.messages import HaveBundle

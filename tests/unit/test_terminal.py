@@ -6,8 +6,8 @@ import io
 
 import pytest
 
+from gittorrent.store.processes import DownloadFigures, MirrorFigures
 from gittorrent.terminal import ScreenedStream, TerminalReporter
-from gittorrent.transfer.pack_download import DownloadFigures, MirrorFigures
 
 EVIL = "\x1b[2J\u009b31m\u202e\nhint: do as I say\r"
 SHOWN = "\\x1b[2J\\u009b31m\\u202e"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -31,10 +32,11 @@ from gittorrent.transfer.interrupted import what_is_kept
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.mirroring import Mirroring, PublishedHereError, RemovedError
 from gittorrent.transfer.peer_manager import Sharing
+from gittorrent.transfer.process_status import shown
 from gittorrent.transfer.settings import read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Coroutine
 
     from gittorrent.ids import ManifestId
     from gittorrent.store.home import Home
@@ -104,8 +106,10 @@ def mirror(
         max_bytes = read_settings(read_config(home.root)).max_bytes
         with contextlib.closing(Database(home.database)) as database:
             mirroring = Mirroring(location, home, database, reporter, sharing, max_bytes)
+            schedule = _Schedule()
+            work = _mirror(mirroring, schedule, reporter, name, once, interval, prints)
             try:
-                run(_mirror(mirroring, reporter, name, once, interval, prints))
+                run(_shown(home, mirroring, schedule, work))
             except KeyboardInterrupt:
                 if words := _kept(mirroring, home, reporter.downloads):
                     reporter.note(words)
@@ -121,8 +125,33 @@ def _kept(mirroring: Mirroring, home: Home, downloads: Collection[ManifestId]) -
     return f"{mirroring.path} stays as it is, and 'gittorrent serve' serves it"
 
 
+class _Schedule:
+    """When a mirror looks for news.
+
+    ``next_check`` is when it does again, in seconds since 1970; None while it looks.
+    """
+
+    def __init__(self) -> None:
+        self.next_check: float | None = None
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until the next look is due."""
+        self.next_check = time.time() + seconds
+        await asyncio.sleep(seconds)
+        self.next_check = None
+
+
+async def _shown(
+    home: Home, mirroring: Mirroring, schedule: _Schedule, work: Coroutine[None, None, None]
+) -> None:
+    """Mirror, and let ``gittorrent status`` see it, between the looks as well."""
+    async with shown(home.run, "mirror", lambda: mirroring.describe(schedule.next_check)):
+        await work
+
+
 async def _mirror(
     mirroring: Mirroring,
+    schedule: _Schedule,
     reporter: TerminalReporter | LogReporter,
     name: str | None,
     once: bool,
@@ -160,7 +189,7 @@ async def _mirror(
         if once:
             return
         first = False
-        await asyncio.sleep(interval)
+        await schedule.wait(interval)
 
 
 def _tidy(done: Mirrored, *, wait: bool) -> None:

@@ -7,10 +7,11 @@ same user and home only. A node that listens at all addresses is called by the n
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.store.processes import NodeProcess
 from gittorrent.store.snapshot import read_snapshots
 from gittorrent.transfer.addresses import is_loopback, is_wildcard
 from gittorrent.transfer.location import LocationError, parse_location
@@ -44,10 +45,9 @@ def served_at(home: Home, name: str, repository: RepositoryId) -> ServedAt:
     """
     found: dict[str, bool] = {}
     for process in read_snapshots(home.run):
-        if process.get("kind") != "node":
+        if not isinstance(process, NodeProcess):
             continue
-        names = process.get("serves")
-        if names is not None and name not in names:
+        if process.serves is not None and name not in process.serves:
             continue
         for base in _bases(process):
             try:
@@ -59,11 +59,11 @@ def served_at(home: Home, name: str, repository: RepositoryId) -> ServedAt:
     return ServedAt(tuple(found), bool(found) and all(found.values()))
 
 
-def _bases(process: dict[str, Any]) -> list[str]:
+def _bases(process: NodeProcess) -> list[str]:
     """Return the base URLs of a node: what its operator says, or else where it listens."""
-    if process.get("url"):
-        return [str(process["url"])]
-    listening = [_by_name(str(base)) for base in process.get("listening", ())]
+    if process.url:
+        return [process.url]
+    listening = [_by_name(base) for base in process.listening]
     return sorted(listening, key=lambda base: not base.startswith("git:"))
 
 

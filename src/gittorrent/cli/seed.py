@@ -38,11 +38,13 @@ from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
+from gittorrent.store.processes import SeedProcess
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import SCHEME, LocationError, parse_location
 from gittorrent.transfer.preparing import Preparer
+from gittorrent.transfer.process_status import shown
 from gittorrent.transfer.seedable import why_not
 from gittorrent.transfer.seeding import Seed
 from gittorrent.transfer.settings import read_settings
@@ -140,7 +142,7 @@ def seed(
                 granted = run(_hand_over(request, home, reporter))
                 _tell_handed_over(prepared, granted, prints)
                 return
-            running = _Running(preparer, location, reporter, prints)
+            running = _Running(preparer, location, home, reporter, prints)
             limits = Limits(up_limit, peer_up=peer_up_limit)
             run(running.seed(prepared, limits, port or 0, seconds))
 
@@ -166,15 +168,18 @@ class _Running:
         self,
         preparer: Preparer,
         location: Location,
+        home: Home,
         reporter: TerminalReporter | LogReporter,
         prints: Printed,
     ) -> None:
         self._preparer = preparer
+        self._home = home
         self._location = location
         self._reporter = reporter
         self._prints = prints
         self._port = 0
         self._seed: Seed | None = None
+        self._prepared: SeedableReels | None = None
 
     async def seed(
         self, prepared: SeedableReels, limits: Limits, port: int, seconds: int | None
@@ -182,16 +187,36 @@ class _Running:
         """Give what is prepared, and follow the mirror, until interrupted or the time is up."""
         carried = self._preparer.carried
         content, note = RepositoryContent(carried), self._reporter.note
-        self._seed = Seed(content, carried, lambda: self._preparer.mirror, limits, note=note)
-        self._port = self._seed.listen(port)
+        seed = Seed(content, carried, lambda: self._preparer.mirror, limits, note=note)
+        self._seed, self._port = seed, seed.listen(port)
         self._show(prepared)
         try:
-            async with asyncio.timeout(seconds):
-                await self._seed.run(self._preparer.follow(self._show_again))
+            async with (
+                asyncio.timeout(seconds),
+                shown(self._home.run, "seed", lambda: self._describe(seed)),
+            ):
+                await seed.run(self._preparer.follow(self._show_again))
         except asyncio.CancelledError:
             self._reporter.note(f"ended; {_kept(carried)}")
         except TimeoutError:
             pass  # as it was told
+
+    def _describe(self, seed: Seed) -> SeedProcess:
+        """Return what there is to say of the seed now."""
+        prepared = self._prepared
+        assert prepared is not None
+        return SeedProcess(
+            url=self._location.url,
+            repository_id=prepared.repository_id,
+            name=prepared.name,
+            path=str(self._preparer.carried.layout.git_dir),
+            port=self._port,
+            latest=prepared.latest,
+            reels=len({*prepared.held, *prepared.built}),
+            impossible=prepared.impossible,
+            behind=prepared.behind,
+            giving=seed.giving(),
+        )
 
     def _show_again(self, prepared: SeedableReels) -> None:
         """Tell of what has changed: to whoever introduces us what is new, to the user all."""
@@ -201,6 +226,7 @@ class _Running:
         self._show(prepared)
 
     def _show(self, prepared: SeedableReels) -> None:
+        self._prepared = prepared
         text = (
             f"{count(len(prepared.held), 'reel')} held, {len(prepared.built)} built,"
             f" {prepared.impossible} not possible here"

@@ -25,7 +25,7 @@ from gittorrent.terminal import NoteFilter, TerminalReporter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gittorrent.transfer.pack_download import DownloadFigures
+    from gittorrent.store.processes import DownloadFigures
 
 log_format_option = click.option(
     "--log-format",

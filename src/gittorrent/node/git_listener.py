@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from gittorrent.node.notices import Notices
     from gittorrent.node.services import Lists
     from gittorrent.node.swarming import Participant
+    from gittorrent.store.processes import ConversationFigures, EndedConversation
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.messages import ReceivePart
@@ -144,14 +145,19 @@ class GitListener:
         for conversation in self._conversations:
             conversation.end(reason)
 
-    def report(self) -> dict[str, object]:
-        """Return what conversations come to and came to, for people and programs."""
+    def conversations(self) -> list[ConversationFigures]:
+        """Return what the conversations that are under way come to, the busy ones first."""
         now = asyncio.get_running_loop().time()
-        return {
-            "conversations": self._session_table.report(now, self._slots.waiting),
-            "talks": len(self._session_table),
-            "ended": self._session_table.ended(now),
-        }
+        return self._session_table.report(now, self._slots.waiting)
+
+    @property
+    def open_conversations(self) -> int:
+        """How many conversations are under way."""
+        return len(self._session_table)
+
+    def ended(self) -> list[EndedConversation]:
+        """Return the conversations that ended lately, the last one first."""
+        return self._session_table.ended(asyncio.get_running_loop().time())
 
     async def serve(self, sock: socket.socket, slot: ConnectionSlot) -> None:
         """Serve one caller.

@@ -29,6 +29,7 @@ from gittorrent.node.cache_filling import fill_from_clone, fill_from_mirrors
 from gittorrent.node.events import EventLog
 from gittorrent.repository.cache import Cache
 from gittorrent.repository.carried import object_format_of
+from gittorrent.store.processes import KeptRepository
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.off_loop import SlowError, apart
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
     from gittorrent.repository.cache import Kept
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
+    from gittorrent.store.processes import DownloadFigures
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.location import Location
-    from gittorrent.transfer.pack_download import DownloadFigures
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.control import Answer, Fetch, Keep
 
@@ -234,17 +235,17 @@ class LocalCloneService:
         finally:
             await self._stop()
 
-    def report(self) -> list[dict[str, object]]:
+    def report(self) -> list[KeptRepository]:
         """Return what was kept at the last look, for people and programs."""
         now = self._clock()
         return [
-            {
-                "repository_id": kept.carried.info.repository_id,
-                "name": kept.carried.info.name,
-                "bytes": kept.size,
-                "seconds_left": max(0, int(kept.until - now)),
-                "path": str(kept.carried.layout.git_dir),
-            }
+            KeptRepository(
+                repository_id=kept.carried.info.repository_id,
+                name=kept.carried.info.name,
+                bytes=kept.size,
+                seconds_left=max(0, int(kept.until - now)),
+                path=str(kept.carried.layout.git_dir),
+            )
             for kept in self._shown
         ]
 

@@ -31,6 +31,7 @@ from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Notices
 from gittorrent.node.rechecks import Rechecks
 from gittorrent.node.services import Lists, Reachable
+from gittorrent.store.processes import GitLoad, NodeProcess
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
 from gittorrent.transfer.addresses import is_loopback, is_wildcard, show_address
 from gittorrent.transfer.limiter import Limits
@@ -216,27 +217,27 @@ class Node:
         """Write down once a second what the node is doing, for ``gittorrent status``."""
         try:
             while True:
-                shown = self._describe()
+                described = self._describe()  # here: the thread that writes must not look at us
                 with contextlib.suppress(SlowError):  # nobody learns of it, and that is all
-                    await self._writing(partial(self._snapshot.write, partial(dict, shown)))
+                    await self._writing(partial(self._snapshot.write, described))
                 await asyncio.sleep(INTERVAL_SECONDS)
         finally:
             with contextlib.suppress(SlowError):
                 await self._writing(self._snapshot.remove)
 
-    def _describe(self) -> dict[str, object]:
-        return {
-            "listening": self.addresses,
-            "url": self._options.url,
-            "serves": self._catalogue.fixed_names,
-            "callers": self._connection_limiter.open,
-            "git": {
-                "running": self.git_processes.turns.taken,
-                "waiting": self.git_processes.turns.waiting,
-            },
-            **self._git.report(),
-            "cache": self._local_clones.report(),
-        }
+    def _describe(self) -> NodeProcess:
+        turns = self.git_processes.turns
+        return NodeProcess(
+            listening=self.addresses,
+            url=self._options.url,
+            serves=self._catalogue.fixed_names,
+            callers=self._connection_limiter.open,
+            git=GitLoad(turns.taken, turns.waiting),
+            conversations=self._git.conversations(),
+            talks=self._git.open_conversations,
+            ended=self._git.ended(),
+            cache=self._local_clones.report(),
+        )
 
     async def run_until_interrupted(self) -> None:
         """Serve until a signal, or whatever cancels this, then stop."""

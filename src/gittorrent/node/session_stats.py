@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
+from gittorrent.store.processes import ConversationFigures, EndedConversation
+
 if TYPE_CHECKING:
     from gittorrent.swarm.events import PeerKey
 
@@ -66,7 +68,7 @@ class SessionTable:
 
     def __init__(self) -> None:
         self._rows: dict[PeerKey, _Row] = {}
-        self._ended: deque[tuple[float, dict[str, object]]] = deque(maxlen=MAX_ENDED)
+        self._ended: deque[tuple[float, EndedConversation]] = deque(maxlen=MAX_ENDED)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -82,19 +84,19 @@ class SessionTable:
     def end(self, key: PeerKey, now: float) -> float:
         """Note that a conversation is over; returns the seconds it lasted."""
         row = self._rows.pop(key)
-        shown = {
-            "peer": row.peer,
-            "repository": row.repository,
-            "sent": row.session_stats.bytes_sent,
-            "received": row.session_stats.bytes_received,
-            "parts": row.parts,
-            "reason": row.session_stats.ended,
-            "at_fault": row.session_stats.is_at_fault,
-        }
+        shown = EndedConversation(
+            peer=row.peer,
+            repository=row.repository,
+            sent=row.session_stats.bytes_sent,
+            received=row.session_stats.bytes_received,
+            parts=row.parts,
+            reason=row.session_stats.ended,
+            at_fault=row.session_stats.is_at_fault,
+        )
         self._ended.append((now, shown))
         return now - row.since
 
-    def report(self, now: float, waiting: set[PeerKey]) -> list[dict[str, object]]:
+    def report(self, now: float, waiting: set[PeerKey]) -> list[ConversationFigures]:
         """Return what each conversation came to so far, those that move before those that do not.
 
         Of many only `MAX_SHOWN`: this is asked for once a second, and most may be idle for hours.
@@ -108,24 +110,24 @@ class SessionTable:
         )
         return [self._look(row, now, row.session_stats.key in waiting) for row in rows[:MAX_SHOWN]]
 
-    def ended(self, now: float) -> list[dict[str, object]]:
+    def ended(self, now: float) -> list[EndedConversation]:
         """Return the conversations that ended lately, the last one first."""
         lately = [shown for at, shown in self._ended if now - at <= ENDED_SECONDS]
         return lately[::-1]
 
-    def _look(self, row: _Row, now: float, server_timeouts: bool) -> dict[str, object]:
+    def _look(self, row: _Row, now: float, is_choked: bool) -> ConversationFigures:
         if now > row.looked:
             newest = (row.session_stats.bytes_sent - row.sent_before) / (now - row.looked)
             row.rate += SMOOTHING * (newest - row.rate)
             row.looked, row.sent_before = now, row.session_stats.bytes_sent
-        return {
-            "peer": row.peer,
-            "repository": row.repository,
-            "seconds": round(now - row.since, 1),
-            "sent": row.session_stats.bytes_sent,
-            "received": row.session_stats.bytes_received,
-            "rate": round(row.rate),
-            "parts": row.parts,
-            "waiting": row.session_stats.waiting,
-            "choked": server_timeouts,
-        }
+        return ConversationFigures(
+            peer=row.peer,
+            repository=row.repository,
+            seconds=round(now - row.since, 1),
+            sent=row.session_stats.bytes_sent,
+            received=row.session_stats.bytes_received,
+            rate=round(row.rate),
+            parts=row.parts,
+            waiting=row.session_stats.waiting,
+            choked=is_choked,
+        )

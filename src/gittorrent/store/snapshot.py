@@ -12,10 +12,14 @@ import itertools
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec import ValidationError, convert, to_builtins
+from msgspec.structs import replace
 
 from gittorrent.durable import sweep
 from gittorrent.errors import FULL
+from gittorrent.store.processes import AnyProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,14 +46,13 @@ class Snapshot:
     def __init__(self, directory: Path, kind: str) -> None:
         # A node may have several downloads at once.
         self._path = directory / f"{kind}-{os.getpid()}-{next(_NUMBERS)}.json"
-        self._kind = kind
         self._written = 0.0
         self._swept = False
 
-    def write(self, describe: Callable[[], dict[str, Any]]) -> None:
+    def write(self, process: AnyProcess | Callable[[], AnyProcess]) -> None:
         """Write what the process does now, unless that was done less than a second ago.
 
-        ``describe`` says it, and is called only if it is to be written.
+        A function is called only if it is to be written.
 
         Where there is no room for it nobody learns of it, which is no reason to stop doing it.
         """
@@ -57,14 +60,15 @@ class Snapshot:
         if now - self._written < INTERVAL_SECONDS:
             return
         self._written = now
-        value = {"kind": self._kind, "pid": os.getpid(), "time": time.time(), **describe()}
+        described = process() if callable(process) else process
+        value = replace(described, pid=os.getpid(), time=time.time())
         beside = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(exist_ok=True)
             if not self._swept:
                 self._swept = True
                 remove_stale(self._path.parent)
-            beside.write_text(json.dumps(value), encoding="utf-8")
+            beside.write_text(json.dumps(to_builtins(value)), encoding="utf-8")
             beside.replace(self._path)
         except OSError as error:
             if error.errno not in FULL:
@@ -81,13 +85,14 @@ def remove_stale(directory: Path) -> None:
     sweep(directory, "*.json", "*.new", age=STALE_SECONDS)
 
 
-def read_snapshots(directory: Path) -> list[dict[str, Any]]:
-    """Return what running processes say they do, removing what dead ones left."""
-    found = []
+def read_snapshots(directory: Path) -> list[AnyProcess]:
+    """Return what running processes say they do, removing what dead ones left.
+
+    Of a process of another version it is left out if its kind is not known here, or a field lacks.
+    """
+    found: list[AnyProcess] = []
     remove_stale(directory)
     for path in sorted(directory.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError):
-            value = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(value, dict):
-                found.append(value)
+        with contextlib.suppress(OSError, ValueError, ValidationError):
+            found.append(convert(json.loads(path.read_text(encoding="utf-8")), AnyProcess))
     return found

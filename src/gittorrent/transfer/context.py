@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gittorrent.git.runner import Git
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
+    from gittorrent.store.processes import DownloadFigures
     from gittorrent.transfer.limiter import Limits
-    from gittorrent.transfer.pack_download import DownloadFigures
 
 MAX_REPOSITORY_BYTES = 1 << 40
 """Pack bytes taken for one repository, unless the user allows more."""

@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.store import control_socket
-from gittorrent.transfer.pack_download import DownloadFigures, MirrorFigures
+from gittorrent.store.processes import DownloadFigures, MirrorFigures
 from gittorrent.wire.control import (
     MAX_LINE,
     VERSION,

@@ -31,6 +31,7 @@ from gittorrent.repository.completeness import is_complete, record_complete
 from gittorrent.repository.relocating import relocate
 from gittorrent.repository.removal import sweep_removed
 from gittorrent.store.database import CarriedRow
+from gittorrent.store.processes import MirrorProcess
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.context import MAX_REPOSITORY_BYTES, Context
 from gittorrent.transfer.ordinary import Wanted
@@ -128,9 +129,29 @@ class Mirroring:
     @property
     def path(self) -> Path | None:
         """Where the repository is mirrored already, as far as its id is known; None if nowhere."""
+        row = self._carried_row()
+        return None if row is None else Path(row.path)
+
+    def _carried_row(self) -> CarriedRow | None:
         known = self._known_repository()
-        rows = (row for row in self._database.carried() if row.role == MIRROR)
-        return next((Path(row.path) for row in rows if row.repository_id == known), None)
+        rows = self._database.carried()
+        mirrors = (row for row in rows if row.role == MIRROR and row.repository_id == known)
+        return next(mirrors, None)
+
+    def describe(self, next_check: float | None) -> MirrorProcess:
+        """Return what there is to say of whoever follows the repository.
+
+        Args:
+            next_check: when it looks for news again, in seconds since 1970; None while it does.
+        """
+        row = self._carried_row()
+        return MirrorProcess(
+            url=self._location.url,
+            repository_id=self._known_repository(),
+            name="" if row is None else row.name,
+            checking=next_check is None,
+            next_check=next_check,
+        )
 
     def _require_carried(self) -> None:
         """Make sure that nobody removed meanwhile what is followed.

@@ -13,10 +13,10 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.errors import LocalError, UnreachableError
+from gittorrent.store.processes import DownloadFigures, MirrorFigures
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.download import Download
 from gittorrent.swarm.events import (
@@ -60,42 +60,6 @@ SYNC_BYTES = 256 << 20
 
 class NoSourceError(UnreachableError):
     """No mirror is left that has the missing parts."""
-
-
-class MirrorFigures(Struct, frozen=True):
-    """What came from one mirror.
-
-    Args:
-        url: of the mirror.
-        rate: bytes per second, now.
-        parts: delivered.
-        bytes: delivered.
-        fault: why it is not asked any more; empty while it is.
-    """
-
-    url: str
-    rate: float
-    parts: int
-    bytes: int
-    fault: str
-
-
-class DownloadFigures(Struct, frozen=True):
-    """How far a download is.
-
-    Args:
-        parts: verified so far.
-        total: of all.
-        size: bytes of the pack.
-        received: bytes verified in this run.
-        mirrors: what came from whom.
-    """
-
-    parts: int
-    total: int
-    size: int
-    received: int
-    mirrors: tuple[MirrorFigures, ...]
 
 
 class PackDownload:

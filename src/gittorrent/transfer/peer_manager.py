@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.store.processes import GivenFigures
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.have_scheduler import HaveScheduler
 from gittorrent.swarm.reconnect import ReconnectScheduler
@@ -265,11 +266,11 @@ class PeerManager:
             else:
                 self._have_scheduler.left(key)
 
-    def giving(self) -> list[dict[str, object]]:
+    def giving(self) -> list[GivenFigures]:
         """Return what was given to whom so far, and who waits for its turn."""
         waiting = self._slots.waiting
         return [
-            {"peer": mirror.url, "sent": mirror.bytes_sent, "choked": mirror.key in waiting}
+            GivenFigures(mirror.url, mirror.bytes_sent, mirror.key in waiting)
             for mirror in self.mirrors
             if isinstance(mirror, GitMirror) and mirror.bytes_sent >= SHOWN_BYTES
         ]

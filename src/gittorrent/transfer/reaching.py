@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.repository.carried import MIRROR, ORIGIN
+from gittorrent.store.processes import NodeProcess
 from gittorrent.store.snapshot import read_snapshots
 from gittorrent.transfer.addresses import is_wildcard
 from gittorrent.transfer.location import SCHEME, LocationError, parse_location
@@ -146,9 +147,8 @@ def _own_node(repository: RepositoryId, database: Database, home: Home) -> list[
         return []
     found = []
     for process in read_snapshots(home.run):
-        listening = process.get("listening") if process.get("kind") == "node" else None
-        for base in listening if isinstance(listening, list) else ():
-            scheme, _, rest = str(base).partition("://")
+        for base in process.listening if isinstance(process, NodeProcess) else ():
+            scheme, _, rest = base.partition("://")
             host, _, port = rest.rpartition(":")
             if scheme in DEFAULT_PORTS and port.isdigit():
                 host = _as_reached_here(host.strip("[]"))

@@ -12,8 +12,6 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import to_builtins
-
 from gittorrent.errors import LocalError
 from gittorrent.git.repository import NotARepositoryError, find_repository
 from gittorrent.repository.cache import sweep_unattended
@@ -22,6 +20,7 @@ from gittorrent.repository.layout import Layout
 from gittorrent.repository.reelstore import ReelStore, ReelStoreError
 from gittorrent.sizes import show_bytes
 from gittorrent.store.partial import PartialPack, expire
+from gittorrent.store.processes import DownloadProcess
 from gittorrent.store.snapshot import Snapshot
 from gittorrent.transfer.mirror import WantedPack
 from gittorrent.transfer.pack_download import PackDownload
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
     from gittorrent.repository.indexing import Indexer
     from gittorrent.repository.receive import Receiver, SignedManifest
     from gittorrent.repository.reelstore import StoredReel
+    from gittorrent.store.processes import DownloadFigures
     from gittorrent.swarm.bitmap import PartSet
     from gittorrent.transfer.context import Context
-    from gittorrent.transfer.pack_download import DownloadFigures
     from gittorrent.transfer.peer_manager import PeerManager
 
 
@@ -168,11 +167,11 @@ class ReelFetcher:
         def show(figures: DownloadFigures) -> None:
             reporter.downloading(wanted.manifest, figures)
             snapshot.write(
-                lambda: {
-                    "repository_id": signed.manifest.repository,
-                    "download": to_builtins(figures),
-                    "giving": peer_manager.giving(),
-                }
+                lambda: DownloadProcess(
+                    repository_id=signed.manifest.repository,
+                    download=figures,
+                    giving=peer_manager.giving(),
+                )
             )
 
         def share(have: PartSet) -> None:

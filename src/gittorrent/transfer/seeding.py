@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, LocalError
+from gittorrent.store.processes import GivenFigures
 from gittorrent.transfer.git_mirror import ConversationContext, GitMirror, open_git_mirror
 from gittorrent.transfer.off_loop import Threads
 from gittorrent.transfer.peer_admission import PeerAdmission
@@ -72,8 +73,9 @@ class Seed:
         self._carried = carried
         self._where = where
         self._admission: set[GitMirror] = set()
+        self._slots = slots or SlotQueue()
         self._exchange = ConversationContext(
-            secrets.token_hex(20), content, limits, slots or SlotQueue(), reading=self._reading
+            secrets.token_hex(20), content, limits, self._slots, reading=self._reading
         )
         self._peer_listener = PeerListener(
             carried.info.repository_id,
@@ -135,6 +137,14 @@ class Seed:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         await self._peer_listener.close()
+
+    def giving(self) -> list[GivenFigures]:
+        """Return who is connected, what they were given, and who waits for its turn."""
+        waiting = self._slots.waiting
+        return [
+            GivenFigures(caller.url, caller.bytes_sent, caller.key in waiting)
+            for caller in self._admission
+        ]
 
     def tell_offers(self) -> None:
         """Have the mirror that introduces us told what there is to give, some of it new."""

@@ -25,11 +25,11 @@ def test_rates_parts_and_turns() -> None:
     session_stats.bytes_sent, session_stats.waiting = 4000, 2
     session_table.sent_part(session_stats.key)
     (first,) = session_table.report(102.0, set())
-    assert (first["sent"], first["rate"], first["parts"]) == (4000, 1000, 1)
-    assert (first["seconds"], first["waiting"], first["choked"]) == (2.0, 2, False)
+    assert (first.sent, first.rate, first.parts) == (4000, 1000, 1)
+    assert (first.seconds, first.waiting, first.choked) == (2.0, 2, False)
     (second,) = session_table.report(103.0, {PeerKey(1)})
-    assert second["choked"]
-    assert second["rate"] == 500  # nothing came in the last second
+    assert second.choked
+    assert second.rate == 500  # nothing came in the last second
 
 
 def test_of_many_those_that_move_are_shown() -> None:
@@ -40,7 +40,7 @@ def test_of_many_those_that_move_are_shown() -> None:
     made[-1].bytes_sent = 5000
     shown = session_table.report(1.0, set())
     assert (len(shown), len(session_table)) == (MAX_SHOWN, len(made))
-    assert shown[0]["repository"] == f"r{made[-1].key}"
+    assert shown[0].repository == f"r{made[-1].key}"
 
 
 def test_endings_are_shown_for_a_while_with_their_reasons() -> None:
@@ -52,8 +52,8 @@ def test_endings_are_shown_for_a_while_with_their_reasons() -> None:
         session_table.begin(session_stats, "192.0.2.1", "project", 0.0)
         assert session_table.end(session_stats.key, float(number)) == number
     shown = session_table.ended(20.0)
-    assert [entry["reason"] for entry in shown][:2] == ["reason 19", "reason 18"]
-    assert [entry["at_fault"] for entry in shown][:2] == [True, False]
+    assert [entry.reason for entry in shown][:2] == ["reason 19", "reason 18"]
+    assert [entry.at_fault for entry in shown][:2] == [True, False]
     assert len(shown) == MAX_ENDED
     assert session_table.report(20.0, set()) == []
     assert session_table.ended(20.0 + ENDED_SECONDS) == []

@@ -27,6 +27,7 @@ from gittorrent.node.notices import Notices
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.store.database import Database
+from gittorrent.store.processes import EndedConversation
 from gittorrent.transfer.keepalive import PROBE_AFTER_SECONDS, PROBE_SECONDS, PROBES
 from gittorrent.transfer.server_timeouts import ServerTimeouts
 from gittorrent.wire import notify, pktline
@@ -233,12 +234,11 @@ def test_a_conversation_ends(
 
 
 def ended(node: nodes.Served) -> list[bytes]:
-    async def look() -> dict[str, object]:
-        return node.node._git.report()
+    async def look() -> list[EndedConversation]:
+        return node.node._git.ended()
 
-    found = asyncio.run_coroutine_threadsafe(look(), node.loop).result(PATIENCE)["ended"]
-    assert isinstance(found, list)
-    return [str(each["reason"]).encode() for each in found]
+    found = asyncio.run_coroutine_threadsafe(look(), node.loop).result(PATIENCE)
+    return [each.reason.encode() for each in found]
 
 
 def test_hosts_that_are_lost_are_noticed(carried: Carried) -> None:

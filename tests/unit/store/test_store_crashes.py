@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from test_store_partial import FILE, MANIFEST, PARTS
 
-from gittorrent.ids import RepositoryId
+from gittorrent.ids import PushId, RepositoryId
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home
 from gittorrent.store.partial import PartialPack
-from gittorrent.store.snapshot import STALE_SECONDS, Snapshot
+from gittorrent.store.processes import GivenFigures, MirrorProcess, NodeProcess, SeedProcess
+from gittorrent.store.snapshot import STALE_SECONDS, Snapshot, read_snapshots
 
 ID = RepositoryId("a" * 52)
 
@@ -49,11 +50,46 @@ def test_snapshots_of_the_dead_are_removed_by_the_living(tmp_path: Path) -> None
     for name in names[:2]:
         os.utime(tmp_path / name, (then, then))
     snapshot = Snapshot(tmp_path, "download")
-    snapshot.write(dict)
+    snapshot.write(MirrorProcess(url="git://x/y"))
     own, other = sorted(tmp_path.iterdir())
     assert own.name.startswith(f"download-{os.getpid()}-")
     assert other.name == "node-2.json"
-    assert json.loads(own.read_text())["kind"] == "download"
+    assert json.loads(own.read_text())["kind"] == "mirror"
+
+
+def test_what_a_process_says_is_read_as_it_was_written(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"/srv/caf\xe9")
+    given = [GivenFigures("peer://192.0.2.1", 5, True)]
+    seed = SeedProcess(
+        url=odd,
+        repository_id=ID,
+        name="x",
+        path=odd,
+        port=1,
+        latest=PushId("12" * 20),
+        reels=2,
+        impossible=0,
+        behind=None,
+        giving=given,
+    )
+    Snapshot(tmp_path, "seed").write(seed)
+    Snapshot(tmp_path, "node").write(lambda: NodeProcess(listening=["git://0.0.0.0:9418"]))
+    node, read = read_snapshots(tmp_path)
+    assert isinstance(node, NodeProcess)
+    assert node.listening == ["git://0.0.0.0:9418"]
+    assert (node.pid, node.time > 0) == (os.getpid(), True)
+    assert isinstance(read, SeedProcess)
+    assert (read.path, read.giving) == (odd, given)
+
+
+def test_what_another_version_says_is_left_out(tmp_path: Path) -> None:
+    for number, text in enumerate(
+        ('{"kind": "telescope"}', '{"kind": "node"}', "[]", "{", '{"kind": "mirror", "url": 1}')
+    ):
+        (tmp_path / f"x-{number}.json").write_text(text)
+    (tmp_path / "y.json").write_text('{"kind": "mirror", "url": "git://x/y", "mood": "good"}')
+    (known,) = read_snapshots(tmp_path)
+    assert known == MirrorProcess(url="git://x/y")
 
 
 def test_a_row_whose_repository_is_gone_gives_its_name_up(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 from gittorrent.ids import SHA1, PushId, RepositoryId
 from gittorrent.reel.manifest import Manifest, Segment
 from gittorrent.store.partial import PartialPack
+from gittorrent.store.processes import DownloadFigures
 from gittorrent.transfer.mirror import WantedPack
-from gittorrent.transfer.pack_download import DownloadFigures, PackDownload
+from gittorrent.transfer.pack_download import PackDownload
 from gittorrent.wire.reelname import PackShape, ReelName
 from support.repositories import noise
 

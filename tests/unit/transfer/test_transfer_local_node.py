@@ -11,8 +11,8 @@ import pytest
 
 from gittorrent.ids import PushId, RepositoryId
 from gittorrent.store import control_socket
+from gittorrent.store.processes import DownloadFigures
 from gittorrent.transfer.local_node import LocalNode
-from gittorrent.transfer.pack_download import DownloadFigures
 from gittorrent.wire.control import Fetch, Greeting
 from support.starving import PACE
 

@@ -19,6 +19,7 @@ from gittorrent.store.database import (
     RememberedMirror,
 )
 from gittorrent.store.home import Home
+from gittorrent.store.processes import NodeProcess
 from gittorrent.store.snapshot import Snapshot
 from gittorrent.transfer.location import LocationError, parse_location
 from gittorrent.transfer.reaching import (
@@ -114,7 +115,7 @@ def test_what_is_known_here(database: Database, home: Home) -> None:
     database.carry(CarriedRow("my x", ID, "/nowhere", "mirror"))
     database.carry(CarriedRow("other", OTHER, "/elsewhere", "mirror"))
     listening = ["git://0.0.0.0:9418", "http://[::]:80"]
-    Snapshot(home.run, "node").write(lambda: {"listening": listening})
+    Snapshot(home.run, "node").write(NodeProcess(listening=listening))
     found = known_here(ID, database, home, 200)
     assert [each.url for each in found] == [
         "git://127.0.0.1/my%20x.git",

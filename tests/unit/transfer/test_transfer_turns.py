@@ -13,11 +13,11 @@ from gittorrent.ids import SHA1, PushId
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore
 from gittorrent.store.database import Database, RememberedMirror
+from gittorrent.store.processes import DownloadFigures
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.location import Location
-from gittorrent.transfer.pack_download import DownloadFigures
 from gittorrent.transfer.peer_manager import Sharing
 from support import nodes
 from support.logs import MAIN, Writer, oid

@@ -1,0 +1,237 @@
+"""What running processes of this node say of themselves, as ``gittorrent status --json`` shows it.
+
+Each kind of process has a type, which its file (`gittorrent.store.snapshot`) names as ``kind``.
+Names of fields are documented in docs/commands.md and programs build on them: fields are added, and
+never get another meaning. Must not know how the figures come about.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from gittorrent.ids import PushId, RepositoryId
+
+
+class Process(Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """What all say of themselves; filled in when it is written.
+
+    Args:
+        pid: of the process.
+        time: when this was true, in seconds since 1970.
+    """
+
+    pid: int = 0
+    time: float = 0.0
+
+
+class ConversationFigures(Struct, frozen=True):
+    """A conversation of a node that is under way.
+
+    Args:
+        peer: IP address of the other end.
+        repository: name it is served under.
+        seconds: since it began.
+        sent: bytes.
+        received: bytes.
+        rate: bytes sent per second, now.
+        parts: that were sent.
+        waiting: questions that wait for their answers.
+        choked: whether its next part waits for an upload slot.
+    """
+
+    peer: str
+    repository: str
+    seconds: float
+    sent: int
+    received: int
+    rate: int
+    parts: int
+    waiting: int
+    choked: bool
+
+
+class EndedConversation(Struct, frozen=True):
+    """A conversation that ended in the last minute.
+
+    Args:
+        peer: IP address of the other end.
+        repository: name it was served under.
+        sent: bytes.
+        received: bytes.
+        parts: that were sent.
+        reason: why it ended.
+        at_fault: whether the other end refused, or broke the protocol.
+    """
+
+    peer: str
+    repository: str
+    sent: int
+    received: int
+    parts: int
+    reason: str
+    at_fault: bool
+
+
+class KeptRepository(Struct, frozen=True):
+    """What a node keeps for clones of its machine.
+
+    Args:
+        repository_id: its id.
+        name: that its policy gives it.
+        bytes: on disk.
+        seconds_left: until it goes.
+        path: its git directory.
+    """
+
+    repository_id: RepositoryId
+    name: str
+    bytes: int
+    seconds_left: int
+    path: str
+
+
+class GitLoad(Struct, frozen=True):
+    """Callers of a node that stock git works for, and those that wait for their turn."""
+
+    running: int = 0
+    waiting: int = 0
+
+
+class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
+    """A node that serves.
+
+    Args:
+        listening: base URLs, such as ``git://127.0.0.1:9418``.
+        url: base URL under which others reach it, if its operator named one.
+        serves: names of the repositories it was told to serve; None for all that are carried.
+        callers: connections that are open.
+        git: what stock git does for them.
+        conversations: under way, the busy ones first; of many only some.
+        talks: how many conversations there are.
+        ended: those that ended lately.
+        cache: what is kept for clones of this machine.
+    """
+
+    listening: list[str]
+    url: str | None = None
+    serves: list[str] | None = None
+    callers: int = 0
+    git: GitLoad = GitLoad()
+    conversations: list[ConversationFigures] = []
+    talks: int = 0
+    ended: list[EndedConversation] = []
+    cache: list[KeptRepository] = []
+
+
+class MirrorFigures(Struct, frozen=True):
+    """What came from one mirror.
+
+    Args:
+        url: of the mirror.
+        rate: bytes per second, now.
+        parts: delivered.
+        bytes: delivered.
+        fault: why it is not asked any more; empty while it is.
+    """
+
+    url: str
+    rate: float
+    parts: int
+    bytes: int
+    fault: str
+
+
+class DownloadFigures(Struct, frozen=True):
+    """How far a download is.
+
+    Args:
+        parts: verified so far.
+        total: of all.
+        size: bytes of the pack.
+        received: bytes verified in this run.
+        mirrors: what came from whom.
+    """
+
+    parts: int
+    total: int
+    size: int
+    received: int
+    mirrors: tuple[MirrorFigures, ...]
+
+
+class GivenFigures(Struct, frozen=True):
+    """What a peer was given.
+
+    Args:
+        peer: its URL.
+        sent: bytes.
+        choked: whether its next part waits for an upload slot.
+    """
+
+    peer: str
+    sent: int
+    choked: bool
+
+
+class DownloadProcess(Process, frozen=True, kw_only=True, tag="download"):
+    """The download of one reel.
+
+    Args:
+        repository_id: of the repository.
+        download: how far it is.
+        giving: what others were given of it.
+    """
+
+    repository_id: RepositoryId
+    download: DownloadFigures
+    giving: list[GivenFigures] = []
+
+
+class MirrorProcess(Process, frozen=True, kw_only=True, tag="mirror"):
+    """A ``mirror`` that follows a repository.
+
+    Args:
+        url: as the user named it.
+        repository_id: of the repository; None until it is known.
+        name: it is served under; empty until it is carried.
+        checking: whether it looks for news, or brings them, now.
+        next_check: when it looks again, in seconds since 1970; None while it does.
+    """
+
+    url: str
+    repository_id: RepositoryId | None = None
+    name: str = ""
+    checking: bool = True
+    next_check: float | None = None
+
+
+class SeedProcess(Process, frozen=True, kw_only=True, tag="seed"):
+    """A ``seed`` that gives what a clone has.
+
+    Args:
+        url: of the mirror that it follows.
+        repository_id: of the repository.
+        name: that its policy gives it.
+        path: git directory of the clone.
+        port: where it listens.
+        latest: the newest push that it knows.
+        reels: that it can give.
+        impossible: reels that cannot be built from the clone.
+        behind: a ref whose published value is not in the clone; None if there is none.
+        giving: who is connected, and what they were given.
+    """
+
+    url: str
+    repository_id: RepositoryId
+    name: str
+    path: str
+    port: int
+    latest: PushId
+    reels: int
+    impossible: int
+    behind: str | None
+    giving: list[GivenFigures] = []
+
+
+AnyProcess = NodeProcess | DownloadProcess | MirrorProcess | SeedProcess
+"""Every kind that there is."""

@@ -246,3 +246,25 @@ def test_a_published_repository_that_lost_its_log_goes_on_from_a_mirror(
         done = said(owner, "adopt", daemon.url(), "--key", key)
     assert publish(owner, Path(done["path"]))["repository_id"] == done["repository_id"]
     assert said(owner, "status")["repositories"][0]["path"] == done["path"]
+
+
+def test_a_log_that_parted_is_called_that(
+    owner: Person, key: Path, people: Callable[[str], Person]
+) -> None:
+    """Two places published on the same push: followers keep the side they have, and say why."""
+    origin = owner.root / "project.git"
+    late, reader, restored = people("late"), people("reader"), people("restored")
+    mirror(owner, late)
+    gitcmd.git(origin, "branch", "newer", "main")
+    publish(owner, origin)
+    kept = published(mirror(owner, reader))
+    lose(owner)
+    with serve(late) as behind:
+        done = said(restored, "adopt", behind.url(), "--key", key)
+    bare = Path(done["path"])
+    gitcmd.git(bare, "branch", "other", "main")
+    publish(restored, bare)
+    with serve(restored) as daemon:
+        found = reader.gittorrent("mirror", daemon.url(), "--once")
+    found.failed(1, "old backup", "guide")
+    assert published(reader.node / "repositories" / "project.git") == kept

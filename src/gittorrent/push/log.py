@@ -173,7 +173,10 @@ class VerifiedLog:
         """
         if push.join:
             self._check_signature(push, push_id)
-            raise _concurrent(push_id)
+            raise ConcurrentEntriesError(
+                f"push {push_id} joins concurrent entries, which this version cannot do",
+                hint="install a newer gittorrent",
+            )
         if push.kind is PushKind.POLICY:
             entry = self._policy_entry(push, push_id, expected)
         elif push.kind is PushKind.REFERENCES:
@@ -229,7 +232,11 @@ class VerifiedLog:
         if parent == self.head:
             return
         if parent in self._ids:
-            raise _concurrent(push_id)
+            raise ConcurrentEntriesError(
+                f"push {push_id} conflicts with a concurrent entry: the log forks after {parent}",
+                hint="its owner published from two places at once, or from an old backup; the"
+                " owner's guide says what to do (docs/guide-owners.md, When the machine is lost)",
+            )
         raise EntryError(f"push {push_id} builds on {parent}, which is not in this log")
 
     def _judge_changes(self, refs: Refs, key: KeyRef, push_id: PushId) -> tuple[RefName, ...]:
@@ -288,10 +295,3 @@ def _refuse_exclusions(policy: Policy, push_id: PushId) -> None:
             f"policy {push_id} takes earlier pushes back, which this version cannot carry out",
             hint="install a newer gittorrent",
         )
-
-
-def _concurrent(push_id: PushId) -> ConcurrentEntriesError:
-    return ConcurrentEntriesError(
-        f"push {push_id} conflicts with a concurrent entry",
-        hint="this version follows logs without forks only; install a newer gittorrent",
-    )

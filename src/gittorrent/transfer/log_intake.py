@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
+from gittorrent.push.log import ConcurrentEntriesError
 from gittorrent.push.object import parse_push_object
 from gittorrent.push.parent import parent_of
 from gittorrent.repository.logstore import identify
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gittorrent.git.runner import Git
-    from gittorrent.ids import RepositoryId
+    from gittorrent.ids import PushId, RepositoryId
     from gittorrent.push.log import VerifiedLog
+    from gittorrent.push.object import PushObject
     from gittorrent.repository.logstore import LogStore
     from gittorrent.transfer.mirror import LogEntry
 
@@ -68,16 +70,33 @@ class LogIntake:
             raise TrustError(f"{self._url} has a log of more than {MAX_LOG_BYTES >> 20} MiB")
         object_format = self._log.object_format
         pushes = [parse_push_object(data) for _, data in entries]
-        if not self._begun and parent_of(pushes[0], object_format) != self._log.head:
-            raise TrustError(
-                f"{self._url} has a log that does not continue the one verified before,"
-                f" whose head is {self._log.head}",
-                hint="it withholds pushes, or its repository was made anew under the same id",
-            )
-        self._begun = True
         ids = identify(self._git, pushes, object_format, write=False)
         for (announced, _), push_id, push in zip(entries, ids, pushes, strict=True):
             if announced != push_id:
                 raise TrustError(f"{self._url} sent push {push_id} under the name {announced}")
+            if not self._begun:
+                # A mirror that does not have the newest entry known here sends all it has.
+                if push_id in self._log:
+                    continue
+                self._check_descent(push)
+                self._begun = True
+            self._judge(push_id, push)
+
+    def _check_descent(self, push: PushObject) -> None:
+        """Make sure that the first entry that is not known here builds on one that is."""
+        parent = parent_of(push, self._log.object_format)
+        if parent == self._log.head or (parent is not None and parent in self._log):
+            return
+        raise TrustError(
+            f"{self._url} has a log that does not continue the one verified before,"
+            f" whose head is {self._log.head}",
+            hint="it withholds pushes, or its repository was made anew under the same id",
+        )
+
+    def _judge(self, push_id: PushId, push: PushObject) -> None:
+        """Let the log judge an entry, and keep it if it holds."""
+        try:
             self._log.admit(push, push_id, self._expected)
-            self._store.store_push(push_id, push)
+        except ConcurrentEntriesError as error:
+            raise ConcurrentEntriesError(f"{self._url}: {error}", hint=error.hint) from error
+        self._store.store_push(push_id, push)

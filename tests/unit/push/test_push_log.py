@@ -248,14 +248,14 @@ def test_a_checkpoint_must_equal_the_state(log: VerifiedLog, writer: Writer) -> 
 def test_building_on_a_head_that_is_not_the_head(log: VerifiedLog, writer: Writer) -> None:
     older = writer.pushes[1][0]
     push = references(OWNER, writer.repository, older, {MAIN: oid(5), TAG: oid(2)})
-    refused(log, push, ConcurrentEntriesError, "concurrent entry")
+    refused(log, push, ConcurrentEntriesError, f"the log forks after {older}")
     unknown = references(OWNER, writer.repository, PushId("ab" * 20), {MAIN: oid(5)})
     refused(log, unknown, EntryError, "not in this log")
 
 
 def test_joins_and_certificates_are_not_guessed(log: VerifiedLog, writer: Writer) -> None:
     push = writer.references({MAIN: oid(5), TAG: oid(2), DEV: oid(4)})
-    refused(log, replace(push, join=(oid(1), oid(2))), ConcurrentEntriesError, "concurrent entry")
+    refused(log, replace(push, join=(oid(1), oid(2))), ConcurrentEntriesError, "joins")
     text = f"certificate version 0.1\npusher x 1 +0000\nnonce a/{writer.head}\n\n".encode()
     certificate = PushObject(PushKind.CERTIFICATE, text, (OWNER.sign(text),), OWNER.key)
     refused(log, certificate, ConcurrentEntriesError, "certificate")

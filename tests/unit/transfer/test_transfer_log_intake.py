@@ -12,7 +12,7 @@ import pytest
 from gittorrent.errors import IdentityError, TrustError
 from gittorrent.git.runner import Git
 from gittorrent.ids import SHA1, RepositoryId
-from gittorrent.push.log import VerifiedLog
+from gittorrent.push.log import ConcurrentEntriesError, VerifiedLog
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore
 from gittorrent.transfer.git_mirror import ConversationContext
@@ -22,7 +22,7 @@ from gittorrent.transfer.mirror import LogEntry, NotThereError
 from gittorrent.transfer.opening import open_mirror
 from gittorrent.transfer.partial_content import PartialContent
 from gittorrent.transfer.questions import BATCH_BYTES, ENTRY_BYTES
-from support.logs import MAIN, Writer, oid
+from support.logs import MAIN, Writer, oid, push_id, references
 from support.starving import JUNK_ID, Manner, Starver, Step, junk_of
 
 URL = "git://m.example/x"
@@ -85,7 +85,18 @@ def test_another_repository(writer: Writer, store: LogStore) -> None:
 
 def test_a_log_that_does_not_continue_ours(writer: Writer, store: LogStore) -> None:
     with pytest.raises(TrustError, match="does not continue"):
-        take(intake(writer.log(), store, writer.repository), entries(writer))
+        take(intake(VerifiedLog(SHA1), store, writer.repository), entries(writer)[2:])
+
+
+def test_a_log_that_forks_is_told_from_one_that_is_another(writer: Writer, store: LogStore) -> None:
+    """The mirror does not know our newest entry, and so sends all that it has."""
+    log = writer.log()
+    older = writer.pushes[1][0]
+    push = references(writer.signer, writer.repository, older, {MAIN: oid(5)})
+    sent = [*entries(writer)[:2], (push_id(push), push.encode())]
+    with pytest.raises(ConcurrentEntriesError, match=f"forks after {older}"):
+        take(intake(log, store, writer.repository), sent[:1], sent[1:])
+    assert log.head == writer.head
 
 
 @pytest.mark.parametrize("scheme", ["git", "http"])

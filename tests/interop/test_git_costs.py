@@ -16,7 +16,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.wire import pktline
 from support import gitcmd, nodes
 from support.nodes import Served, call, fetch, request
-from support.programs import GITS, processes, somebody, wait_until
+from support.programs import GITS, PATIENCE, processes, somebody, wait_until
 
 REQUEST = "application/x-git-upload-pack-request"
 FETCH = "/project.git/git-upload-pack"
@@ -142,7 +142,7 @@ def test_git_ends_with_its_caller_and_the_next_is_served(
 ) -> None:
     with greedy(narrow, large):
         wait_until(lambda: len(git_processes(tmp_path)) == 1, "git works for the first")
-        waiting = socket.create_connection(narrow.git_address, timeout=20)
+        waiting = socket.create_connection(narrow.git_address, timeout=PATIENCE)
         waiting.sendall(request("git-upload-pack", b"/project.git", b"version=2"))
         wait_until(lambda: narrow.node.git_processes.turns.waiting == 1, "the second waits")
         assert len(git_processes(tmp_path)) == 1
@@ -154,7 +154,7 @@ def test_git_ends_with_its_caller_and_the_next_is_served(
 def test_who_gives_up_waiting_is_forgotten(narrow: Served, large: Carried, tmp_path: Path) -> None:
     with greedy(narrow, large):
         wait_until(lambda: len(git_processes(tmp_path)) == 1, "git works for the first")
-        with socket.create_connection(narrow.git_address, timeout=20) as waiting:
+        with socket.create_connection(narrow.git_address, timeout=PATIENCE) as waiting:
             waiting.sendall(request("git-upload-pack", b"/project.git", b"version=2"))
             wait_until(lambda: narrow.node.git_processes.turns.waiting == 1, "the second waits")
         wait_until(lambda: narrow.node.git_processes.turns.waiting == 0, "it is forgotten")

@@ -20,6 +20,7 @@ from gittorrent.gtp.reference import Tagger, reference_id, write_reference
 from gittorrent.ids import SHA1, RefName, Refs
 from support import gitcmd, gtp
 from support.gtp import PERL_2008, finished, leech, seed
+from support.programs import PATIENCE
 from support.repositories import Made, noise
 
 pytestmark = pytest.mark.slow
@@ -93,7 +94,7 @@ def test_our_daemon_gives_to_a_peer_of_2008(copied: Callable[[str], Made]) -> No
         packs: dict[int, bytes] = {}
         count = 0
         while not count or len(packs) < count:
-            found = await asyncio.wait_for(peer.read(), 20)
+            found = await asyncio.wait_for(peer.read(), PATIENCE)
             assert found is not None
             kind, payload = found
             if kind == REELS and payload:
@@ -205,7 +206,7 @@ async def cloned_from(seeder: Seeder2008, target: Path) -> list[RefName]:
     reel_fetcher = await leech(info, target, place, allow_unverified=True)
     _, left_out = await finished(reel_fetcher)
     await reel_fetcher.stop()
-    await asyncio.wait_for(seeder.ended.wait(), 20)
+    await asyncio.wait_for(seeder.ended.wait(), PATIENCE)
     server.close()
     await server.wait_closed()
     assert seeder.deaths == []

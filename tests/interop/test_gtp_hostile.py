@@ -35,6 +35,7 @@ from gittorrent.gtp.reference import reference_id
 from gittorrent.signing.gpg import OpenPgpSigner
 from support import gitcmd, gtp
 from support.gtp import RFC, Running, finished, leech, seed, until, without_references
+from support.programs import PATIENCE
 from support.repositories import Made
 
 pytestmark = [
@@ -232,7 +233,7 @@ def test_a_peer_that_breaks_the_protocol_is_dropped(
         honest = await seed(info, source)
         learned = without_references(info)
         reel_fetcher = await leech(learned, target, place(server), honest.address)
-        await asyncio.wait_for(left.wait(), 20)
+        await asyncio.wait_for(left.wait(), PATIENCE)
         await finished(reel_fetcher)
         assert b"refs/heads/evil" not in gitcmd.refs(target)
         assert gitcmd.refs(target) == gitcmd.refs(source)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,10 +13,6 @@ import pytest
 from gittorrent.repository.carried import Carried
 from support import bulk, gitcmd
 from support.programs import Person, Running, serve, wait_until
-
-FIRST_CONTACT = 5.0
-"""Seconds in which a refused connection is reported; most of one is spent on starting programs, and
-redialling would take half a minute."""
 
 
 def parts_of(person: Person) -> int:
@@ -67,7 +62,7 @@ def test_a_mirror_that_stays_away_is_given_up(
     words = ("--up-limit", "4M", large.layout.git_dir)
     with serve(server, *words) as daemon, cloning(user, daemon.url()) as running:
         os.kill(daemon.pid, signal.SIGKILL)
-        wait_until(lambda: "is dialled again" in running.err, "somebody says what goes on", 5.0)
+        wait_until(lambda: "is dialled again" in running.err, "somebody says what goes on")
         assert running.process.poll() is None
         assert running.wait() != 0
         said = running.err
@@ -87,12 +82,10 @@ def test_a_mirror_that_refuses_the_first_connection_is_reported_at_once(
         if with_node:
             stack.enter_context(serve(user))
         url = f"gittorrent://127.0.0.1:{bound.getsockname()[1]}/project.git"
-        began = time.monotonic()
         done = user.git("clone", url, "c")
-        seconds = time.monotonic() - began
     assert done.status != 0
     assert "connection refused" in done.err
-    assert seconds < FIRST_CONTACT
+    assert "is dialled again" not in done.err
 
 
 def test_whoever_refuses_is_not_called_a_third_time(

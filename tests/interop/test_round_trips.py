@@ -13,9 +13,7 @@ from gittorrent.node.node import Options
 from gittorrent.repository.carried import Carried
 from support import gitcmd, nodes
 from support.nodes import Served
-from support.programs import Person
-
-PATIENCE = 20.0
+from support.programs import PATIENCE, Person
 
 
 class Withholding:

@@ -210,7 +210,7 @@ def test_compressed_and_announced_bodies(served: Served, carried: Carried) -> No
     ]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     lines += [f"Content-Length: {len(body)}", "", ""]
-    with socket.create_connection(served.http_address, timeout=20) as sock:
+    with socket.create_connection(served.http_address, timeout=PATIENCE) as sock:
         sock.sendall("\r\n".join(lines).encode())
         # The head of the answer may follow at once, in the same packet.
         proceed = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -439,7 +439,7 @@ def converse(address: tuple[str, int], path: bytes) -> RequestScheduler:
     request_scheduler = RequestScheduler()
 
     async def work() -> None:
-        sock = socket.create_connection(address, timeout=20)
+        sock = socket.create_connection(address, timeout=PATIENCE)
         sock.sendall(request("mirror-sync", path))
         sock.setblocking(False)
         session = Session(Role.CALLER, asyncio.get_running_loop().time())
@@ -537,8 +537,8 @@ def test_signal_ends_node_and_its_children(
         assert process.stdout is not None
         address = nodes._address(process.stdout.readline().split()[0])
         with (
-            socket.create_connection(address, timeout=20) as fetching,
-            socket.create_connection(address, timeout=20) as talking,
+            socket.create_connection(address, timeout=PATIENCE) as fetching,
+            socket.create_connection(address, timeout=PATIENCE) as talking,
         ):
             fetching.sendall(request("git-upload-pack", b"/project.git"))
             talking.sendall(request("mirror-sync", b"/project.git"))

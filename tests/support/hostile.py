@@ -23,6 +23,7 @@ from gittorrent.transfer.content_source import ServedPack
 from gittorrent.wire.messages import ALL, HaveBundle
 from gittorrent.wire.reelname import ReelName
 from support import nodes
+from support.programs import PATIENCE
 
 
 class LacksEverything(RepositoryContent):
@@ -116,7 +117,7 @@ def raw_server(answer: Callable[[bytes, socket.socket], None]) -> Iterator[str]:
 
     def serve_one(sock: socket.socket) -> None:
         with sock, contextlib.suppress(OSError, ValueError):
-            sock.settimeout(20)
+            sock.settimeout(PATIENCE)
             size = int(sock.recv(4, socket.MSG_WAITALL), 16)
             answer(sock.recv(size - 4, socket.MSG_WAITALL), sock)
 

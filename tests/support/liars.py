@@ -22,6 +22,7 @@ from pathlib import Path
 
 from gittorrent.wire import pktline
 from support import gitcmd
+from support.programs import PATIENCE
 
 Manner = Callable[["Front", socket.socket, bytes], None]
 """Answers a request for ``git-upload-pack``: given the socket and the first packet."""
@@ -222,7 +223,7 @@ def web_front(node: tuple[str, int] | None, redirect: str) -> Iterator[WebFront]
                 return
             status, body = 404, b""
             if node is not None:
-                connection = http.client.HTTPConnection(*node, timeout=20)
+                connection = http.client.HTTPConnection(*node, timeout=PATIENCE)
                 connection.request("GET", self.path)
                 answer = connection.getresponse()
                 status, body = answer.status, answer.read()

@@ -31,6 +31,7 @@ from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 from gittorrent.wire import pktline
 from gittorrent.wire.mirrorlist import MirrorState
 from support import gitcmd
+from support.programs import PATIENCE
 from support.repositories import noise
 
 LOOPBACK = Options(git=(("127.0.0.1", 0),), http=(("127.0.0.1", 0),), announce=False)
@@ -160,7 +161,7 @@ def serving(
 
 def call(address: tuple[str, int], data: bytes, *, end: bool = False) -> bytes:
     """Send bytes and return everything that comes back until the other end closes."""
-    with socket.create_connection(address, timeout=20) as sock:
+    with socket.create_connection(address, timeout=PATIENCE) as sock:
         sock.sendall(data)
         if end:
             sock.shutdown(socket.SHUT_WR)
@@ -182,7 +183,7 @@ def fetch(
     address: tuple[str, int], method: str, path: str, body: bytes = b"", /, **headers: str
 ) -> tuple[http.client.HTTPResponse, bytes]:
     """Do one HTTP request; underscores in header names stand for dashes."""
-    connection = http.client.HTTPConnection(*address, timeout=20)
+    connection = http.client.HTTPConnection(*address, timeout=PATIENCE)
     try:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body or None, given)

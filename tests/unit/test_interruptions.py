@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Iterator
 from typing import Never
 
@@ -94,10 +93,8 @@ def test_a_loop_that_sleeps_is_woken_by_a_real_signal(loop: asyncio.AbstractEven
     try:
         interruptions.install()
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
-            interruptions.run(loop, asyncio.sleep(60))
-        assert time.monotonic() - began < 30
+            interruptions.run(loop, asyncio.Event().wait())
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -31,6 +31,7 @@ from gittorrent.wire import notify as wire_notify
 from gittorrent.wire import pktline
 from support import nodes
 from support.nodes import call, request
+from support.programs import PATIENCE
 
 PLACES = 4
 """Places of the gates below that real sockets go through."""
@@ -317,7 +318,7 @@ def test_a_node_full_of_silent_callers_serves_newcomers(carried: Carried, tmp_pa
         for number in range(MAX_CONNECTIONS):
             source = (f"127.0.1.{1 + number % 64}", 0)
             address = node.git_address if number % 2 else node.http_address
-            sock = socket.create_connection(address, timeout=20, source_address=source)
+            sock = socket.create_connection(address, timeout=PATIENCE, source_address=source)
             silent.append(stack.enter_context(sock))
         while node.node._connection_limiter.open < MAX_CONNECTIONS:
             pass

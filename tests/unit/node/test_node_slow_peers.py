@@ -26,6 +26,7 @@ from gittorrent.wire import pktline
 from gittorrent.wire.limits import MAX_INCOMING
 from gittorrent.wire.messages import VERSION, FetchPush, Ready
 from gittorrent.wire.session import Role, Session
+from support.programs import PATIENCE
 
 
 def listeners(carried: Carried, server_timeouts: ServerTimeouts) -> dict[str, Serve]:
@@ -52,7 +53,7 @@ def test_a_request_that_does_not_end_is_dropped(carried: Carried, kind: str, beg
         with ours, theirs:
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(ours, begin)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 slot = ConnectionLimiter().enter("127.0.0.1", loop.time())
                 assert slot is not None
                 await listeners(carried, ServerTimeouts(request=0.05))[kind](theirs, slot)
@@ -79,7 +80,7 @@ def test_a_peer_that_asks_and_never_reads_costs_no_memory(carried: Carried) -> N
         running = loop.create_task(conversation.run())
         questions = pktline.encode(FetchPush(head).encode()) * MAX_INCOMING
         await loop.sock_sendall(ours, questions)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while session.unanswered < MAX_INCOMING - 1:
                 await asyncio.sleep(0)
         for _ in range(100):
@@ -121,7 +122,7 @@ def test_a_peer_that_breaks_the_protocol_is_told_goodbye(carried: Carried) -> No
         with ours:
             line = f"receive manifest {ManifestId('0' * 64)} size 10\n".encode()
             await loop.sock_sendall(ours, pktline.encode(line))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 await conversation.run()
             return conversation.ended, await loop.sock_recv(ours, 65536)
 

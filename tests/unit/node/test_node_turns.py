@@ -26,6 +26,7 @@ from gittorrent.wire.messages import (
 )
 from gittorrent.wire.reelname import PackShape, ReelName
 from gittorrent.wire.session import MessageReceived, Role, Session
+from support.programs import PATIENCE
 
 SOMEBODY = PeerKey(0)
 """Holds the only slot."""
@@ -68,7 +69,7 @@ class Pair:
         self.caller.say(CancelParts(self.reel, self.manifest, 0, 0, self.shape.parts))
 
     async def until(self, what: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not what():
                 await asyncio.sleep(0)
 

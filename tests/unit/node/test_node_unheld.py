@@ -24,6 +24,7 @@ from support import nodes
 from support.attackers import Wire
 from support.hostile import LyingCatalogue
 from support.nodes import call, fetch, request
+from support.programs import PATIENCE
 
 
 class Disk:
@@ -93,9 +94,9 @@ def test_others_get_lists_while_a_disk_hangs(
         ask = b"GET /project.git/mirror-list HTTP/1.0\r\n\r\n"
     with served(carried, other, disk, tmp_path) as node:
         address = node.git_address if scheme == "git" else node.http_address
-        with socket.create_connection(address, timeout=20) as waiting:
+        with socket.create_connection(address, timeout=PATIENCE) as waiting:
             waiting.sendall(ask)
-            assert disk.asked.wait(20)
+            assert disk.asked.wait(PATIENCE)
             for _ in range(3):
                 assert b"repo " in call(node.git_address, request("mirror-list", b"/other.git"))
                 response, text = fetch(node.http_address, "GET", "/other.git/mirror-list")
@@ -118,9 +119,9 @@ def test_others_get_lists_while_stock_git_waits_for_a_disk(
         ask = b"GET /project.git/info/refs?service=git-upload-pack HTTP/1.0\r\n\r\n"
     with served(carried, other, disk, tmp_path) as node:
         address = node.git_address if scheme == "git" else node.http_address
-        with socket.create_connection(address, timeout=20) as waiting:
+        with socket.create_connection(address, timeout=PATIENCE) as waiting:
             waiting.sendall(ask)
-            assert disk.asked.wait(20)
+            assert disk.asked.wait(PATIENCE)
             assert b"repo " in call(node.git_address, request("mirror-list", b"/other.git"))
             disk.go_on.set()
             heard = b""
@@ -138,7 +139,7 @@ def test_other_conversations_go_on_while_a_disk_hangs(
     with served(carried, other, disk, tmp_path) as node, contextlib.ExitStack() as stack:
         stuck = stack.enter_context(Wire.call(node.git_address, "project.git"))
         stuck.say(f"fetch push {head}")
-        assert disk.asked.wait(20)
+        assert disk.asked.wait(PATIENCE)
         name = f":{reel.manifest.end} {reel.id} part 1/1"
         parts = stack.enter_context(Wire.call(node.git_address, "project.git"))
         parts.say(f"fetch bundle {name}")

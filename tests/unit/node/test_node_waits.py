@@ -38,7 +38,7 @@ from gittorrent.wire.urls import parse_learned_url
 from support import nodes
 from support.hostile import raw_server
 from support.nodes import request
-from support.programs import wait_until
+from support.programs import PATIENCE, wait_until
 
 SHORT = ServerTimeouts(
     request=0.2,
@@ -50,7 +50,6 @@ SHORT = ServerTimeouts(
     look_quiet=0.02,
     session=Timeouts(idle=60.0, message=60.0),
 )
-PATIENCE = 20.0
 ENDLESS = b"x" * 7000
 """Takes longer to send, a byte at a time, than anybody here waits."""
 

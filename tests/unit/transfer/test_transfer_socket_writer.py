@@ -13,6 +13,7 @@ import pytest
 
 from gittorrent.transfer.limiter import Limiter
 from gittorrent.transfer.socket_writer import SocketWriter
+from support.programs import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -169,7 +170,7 @@ def test_an_unforeseen_error_reaches_who_sends(
             socket_writer = SocketWriter(near, Limiter(None))
             monkeypatch.setattr(os, "sendfile", failing)
             with pytest.raises(ValueError, match="unforeseen"):
-                await asyncio.wait_for(socket_writer.send_file(path, 0, 5000), 10)
+                await asyncio.wait_for(socket_writer.send_file(path, 0, 5000), PATIENCE)
             socket_writer.close()
 
     asyncio.run(run())

@@ -14,9 +14,9 @@ import pytest
 from msgspec.structs import replace
 
 from gittorrent.node.node import Options
-from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import Carried
 from gittorrent.store.home import Home
+from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.wire import pktline
 from support import bulk, gitcmd, hostile, nodes
 from support.nodes import Served, list_mirrors

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.node.events import fields_of
+from gittorrent.event_log import fields_of
 from gittorrent.node.node import Options
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 from gittorrent.ids import ManifestId
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.catalogue import Served as ServedRepository
-from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import Carried
 from gittorrent.store.home import Home
 from gittorrent.transfer.content_source import ServedPack
+from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.wire.messages import ALL, HaveBundle
 from gittorrent.wire.reelname import ReelName
 from support import nodes

@@ -21,9 +21,9 @@ from gittorrent.cli.service_log import (
     what_is_printed,
 )
 from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.event_log import EventLog
 from gittorrent.git.repository import read_config
 from gittorrent.interruptions import PROCESS, run
-from gittorrent.node.events import EventLog
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database

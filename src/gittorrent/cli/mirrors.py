@@ -11,7 +11,7 @@ from gittorrent.cli.output import json_option, print_json, print_table
 from gittorrent.cli.repositories import carried_row, present_path
 from gittorrent.errors import UsageError
 from gittorrent.interruptions import run
-from gittorrent.node.services import auth_lines
+from gittorrent.repository.auth_lines import auth_lines
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home

@@ -29,12 +29,11 @@ from gittorrent.cli.service_log import (
     what_is_printed,
 )
 from gittorrent.errors import UnreachableError, UsageError
+from gittorrent.event_log import EventLog
 from gittorrent.git.remotes import remote_urls, url_of
 from gittorrent.git.repository import find_repository, read_config, require_complete
 from gittorrent.git.runner import Git
 from gittorrent.interruptions import PROCESS, run
-from gittorrent.node.events import EventLog
-from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
@@ -45,6 +44,7 @@ from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import SCHEME, LocationError, parse_location
 from gittorrent.transfer.preparing import Preparer
 from gittorrent.transfer.process_status import shown
+from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.transfer.seedable import why_not
 from gittorrent.transfer.seeding import Seed
 from gittorrent.transfer.settings import read_settings

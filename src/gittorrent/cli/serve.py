@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
+from gittorrent import event_log
 from gittorrent.cli.limits import peer_up_limit_option, size_of, up_limit_option
 from gittorrent.cli.output import json_option
 from gittorrent.cli.repositories import REPOSITORY, published_copy
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository
 from gittorrent.interruptions import PROCESS, run
-from gittorrent.node import events
 from gittorrent.node.carried_here import catalogue_of_database, catalogue_of_paths
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.connections import allow_open_files
@@ -84,13 +84,13 @@ DEFAULT_GIT = ("127.0.0.1:9418",)
 @click.option("-v", "--verbose", is_flag=True, help="Log each connection; --log-level info.")
 @click.option(
     "--log-level",
-    type=click.Choice(events.LEVELS),
+    type=click.Choice(event_log.LEVELS),
     metavar="LEVEL",
     help="Log what matters as much: debug, info, warning (default) or error.",
 )
 @click.option(
     "--log-format",
-    type=click.Choice(events.FORMATS),
+    type=click.Choice(event_log.FORMATS),
     metavar="FORMAT",
     default="text",
     show_default=True,
@@ -129,7 +129,7 @@ def serve(
     """
     PROCESS.serve()
     level = log_level or ("info" if verbose else "warning")
-    events.configure(log_format, level, apart=True)
+    event_log.configure(log_format, level, apart=True)
     git = [_place(text) for text in git_places or (() if http_places else DEFAULT_GIT)]
     options = Options(
         git=tuple(git),

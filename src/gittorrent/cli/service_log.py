@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gittorrent import event_log
 from gittorrent.errors import GitTorrentError
+from gittorrent.event_log import EventLog
 from gittorrent.ids import ManifestId
 from gittorrent.interruptions import PROCESS
-from gittorrent.node import events
-from gittorrent.node.events import EventLog
 from gittorrent.terminal import NoteFilter, TerminalReporter
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log_format_option = click.option(
     "--log-format",
-    type=click.Choice(events.FORMATS),
+    type=click.Choice(event_log.FORMATS),
     metavar="FORMAT",
     help="Write a log to standard error, as text or as json: an object a line.",
 )
@@ -152,7 +152,7 @@ def make_reporter(
     """
     if log_format is None and (not follows or sys.stderr.isatty()):
         return TerminalReporter(progress=progress, quiet=quiet, verbose=verbose)
-    events.configure(log_format or "text", "error" if quiet else "info", apart=True)
+    event_log.configure(log_format or "text", "error" if quiet else "info", apart=True)
     return LogReporter(verbose=verbose)
 
 

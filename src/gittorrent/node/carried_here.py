@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.event_log import EventLog
 from gittorrent.git.repository import NotARepositoryError, find_repository
 from gittorrent.node.catalogue import Catalogue, Listing, still_carried
-from gittorrent.node.events import EventLog
 from gittorrent.repository.carried import Carried, NotCarriedError, object_format_of, open_carried
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.relocating import relocate

@@ -8,8 +8,9 @@ Rules: every repository answers at ``/NAME.git``, ``/NAME``, ``/ID/NAME.git``, `
 ``/ID``, and likewise under names that it had before, where no other has them now; two repositories
 of one name are an error. What is in the cache answers at ``/ID`` alone and gives way to what is
 carried. Repositories are moved, renamed and removed while a node runs: one that is not what it was
-is dropped when somebody asks for it, in its own lane, and looked for again; one that is not carried
-any more at the next look. Must not know sockets, nor where the names of what is carried come from.
+is dropped when somebody asks for it, by its own executor, and looked for again; one that is not
+carried any more at the next look. Must not know sockets, nor where the names of what is carried
+come from.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, UsageError
-from gittorrent.node.events import EventLog
-from gittorrent.node.repository_content import RepositoryContent
+from gittorrent.event_log import EventLog
 from gittorrent.repository.carried import CACHE, Carried, object_format_of
 from gittorrent.repository.layout import Layout
 from gittorrent.transfer.off_loop import SlowError, Threads
+from gittorrent.transfer.repository_content import RepositoryContent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
@@ -73,8 +74,8 @@ class Served(Struct, frozen=True):
         info: what it is to the node.
         carried: the repository.
         content: what can be had of it; use it in ``reading`` alone.
-        reading: the lane in which its files are read.
-        opening: the lane for what takes longer, such as verifying its policies.
+        reading: the executor that reads its files.
+        opening: the executor for what takes longer, such as verifying its policies.
         seen: the file that says what it is to the node, as it was when that was read.
     """
 
@@ -161,10 +162,10 @@ class Catalogue:
         self._add(self._make(carried))
 
     def _make(self, carried: Carried) -> Served:
-        lanes = (self.threads.executor(), self.threads.executor())
+        executors = (self.threads.executor(), self.threads.executor())
         # The file first: should it be replaced in between, that is seen at the next request.
         seen = state_of(carried.layout.info)
-        return Served(carried.info, carried, RepositoryContent(carried), *lanes, seen)
+        return Served(carried.info, carried, RepositoryContent(carried), *executors, seen)
 
     def _add(self, served: Served) -> None:
         info = served.info

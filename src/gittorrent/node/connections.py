@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from gittorrent.errors import LocalError
-from gittorrent.node.events import EventLog
+from gittorrent.event_log import EventLog
 from gittorrent.transfer.addresses import plain_address
 from gittorrent.transfer.keepalive import notice_loss
 

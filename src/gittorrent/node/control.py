@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.node.events import EventLog
+from gittorrent.event_log import EventLog
 from gittorrent.store import control_socket
 from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 from gittorrent.wire.control import MAX_LINE, Alive, Fetch, Greeting, No, parse_request

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, ProtocolError
+from gittorrent.event_log import EventLog
 from gittorrent.node import upload_pack
-from gittorrent.node.events import EventLog
 from gittorrent.node.git_socket import SocketUploadPack
 from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.session_stats import SessionTable

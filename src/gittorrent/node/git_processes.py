@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.event_log import EventLog
 from gittorrent.node import upload_pack
-from gittorrent.node.events import EventLog
 from gittorrent.node.git_limits import BASE_MEMORY, count_packed, limits_for
 from gittorrent.node.git_turns import PROCESSES, WAIT_SECONDS, GitTurns
 from gittorrent.node.views import Views

@@ -13,9 +13,9 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING
 
+from gittorrent.event_log import EventLog
 from gittorrent.node import upload_pack
 from gittorrent.node.caller_watch import STALLED, Watch, has_hung_up, look_at
-from gittorrent.node.events import EventLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable

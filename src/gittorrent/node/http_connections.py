@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from gittorrent.node.events import EventLog
+from gittorrent.event_log import EventLog
 from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from urllib.parse import parse_qs, unquote_to_bytes
 from aiohttp import web
 
 from gittorrent.errors import GitTorrentError, ProtocolError
+from gittorrent.event_log import EventLog
 from gittorrent.ids import ManifestId, PushId, format_of, is_sha256
-from gittorrent.node.events import EventLog
 from gittorrent.node.git_listener import (
     MAX_NOTICE_BYTES,
     NO_PUSH,

@@ -23,10 +23,10 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.event_log import EventLog
 from gittorrent.git.runner import Git
 from gittorrent.ids import ManifestId, format_of
 from gittorrent.node.cache_filling import fill_from_clone, fill_from_mirrors
-from gittorrent.node.events import EventLog
 from gittorrent.repository.cache import Cache
 from gittorrent.repository.carried import object_format_of
 from gittorrent.store.processes import KeptRepository

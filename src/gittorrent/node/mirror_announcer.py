@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.node.events import EventLog
+from gittorrent.event_log import EventLog
 from gittorrent.repository.carried import MIRROR
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.off_loop import SlowError

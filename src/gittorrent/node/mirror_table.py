@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.errors import LocalError
-from gittorrent.node.events import EventLog
+from gittorrent.event_log import EventLog
 from gittorrent.transfer.off_loop import Threads
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
 from gittorrent.node.connection_limiter import ConnectionLimiter
 from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.node.control import ControlSocket
-from gittorrent.node.events import EventLog
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses

@@ -23,8 +23,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.event_log import EventLog
 from gittorrent.node.dial_back import ask_back, resolves_to, why_gone
-from gittorrent.node.events import EventLog
 from gittorrent.store.database import MirrorRow
 from gittorrent.transfer.addresses import caller_group
 from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.event_log import EventLog
 from gittorrent.node.dial_back import why_gone
-from gittorrent.node.events import EventLog
 from gittorrent.wire.mirrorlist import MirrorState
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.node.events import EventLog
-from gittorrent.trust.keys import KeyRef
-from gittorrent.wire.limits import MAX_AUTH_LINES, MAX_TRY_LINES
+from gittorrent.event_log import EventLog
+from gittorrent.repository.auth_lines import auth_lines
+from gittorrent.wire.limits import MAX_TRY_LINES
 from gittorrent.wire.mirrorlist import AuthLine, MirrorEntry, MirrorList, MirrorState
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from gittorrent.ids import PushId
     from gittorrent.node.catalogue import Served
     from gittorrent.node.mirror_table import MirrorTable
-    from gittorrent.repository.carried import Carried
 
 OWN_VALID_SECONDS = 24 * 3600
 """For how long a node says its own address stays good."""
@@ -157,14 +156,3 @@ def _read_auth(served: Served) -> tuple[AuthLine, ...]:
             reason=error,
         )
         return ()
-
-
-def auth_lines(carried: Carried) -> tuple[AuthLine, ...]:
-    """Return the policy's rules for single keys, for people to read.
-
-    Raises:
-        GitTorrentError: the log is damaged.
-    """
-    rules = carried.log().policy.policy.rules
-    keyed = [rule for rule in rules if isinstance(rule.who, KeyRef)]
-    return tuple(AuthLine(r.pattern.text, str(r.who)) for r in keyed[:MAX_AUTH_LINES])

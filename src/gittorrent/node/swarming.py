@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.node.events import EventLog
+from gittorrent.event_log import EventLog
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKey
 from gittorrent.swarm.peer_exchange import PeerExchange

@@ -1,9 +1,9 @@
 """The views that git's own clients are served from, kept up with what is published.
 
 Tracks for each repository its view and what of the log and the reels it was last made for. A
-request looks whether these have changed, which costs a few calls of stat in the repository's lane;
-when they have, the view is made anew in a thread, once for all who wait for it. Large views are
-packed in the background then, one at a time.
+request looks whether these have changed, which costs a few calls of stat by the repository's
+executor; when they have, the view is made anew in a thread, once for all who wait for it. Large
+views are packed in the background then, one at a time.
 
 Rules: views lie in the node's home, or in a directory of the node's own that goes with it; those of
 repositories that are gone are removed. Must not know what is in a view.
@@ -25,8 +25,8 @@ from msgspec import Struct
 
 from gittorrent.durable import locked, write_atomically
 from gittorrent.errors import LocalError
+from gittorrent.event_log import EventLog
 from gittorrent.git.runner import Stopper
-from gittorrent.node.events import EventLog
 from gittorrent.repository.published_view import PublishedView
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _directory_in(root: Path, git_dir: Path) -> Path:
 
 
 async def _key_of(served: Served, view: PublishedView | None = None) -> _Key | None:
-    """Return what a view has to be made for; asked in the repository's lane.
+    """Return what a view has to be made for; asked by the repository's executor.
 
     None where the view that was made is gone: `gittorrent remove` does that.
     """

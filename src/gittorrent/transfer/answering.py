@@ -1,8 +1,8 @@
-"""Turns questions into answers from a shelf, a few pieces at a time.
+"""Turns questions into answers from a content source, a few pieces at a time.
 
 A question becomes an iterator of steps; the conversation takes the next step when its socket has
 room. So a peer that asks for everything and reads nothing costs the questions' few bytes. Where
-the shelf has to read from disk, it does so away from the event loop, some steps at a time.
+the content source has to read from disk, it does so away from the event loop, some steps at a time.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Answer:
     Args:
         question: of a peer.
         content: what it may have.
-        reading: where the shelf is read; None to do that here, and to hold nothing ahead.
+        reading: where the content source is read; None to do that here, and to hold nothing ahead.
         show: what to say of offers; None for what they are.
         last: the pack that the same peer got parts of before.
     """

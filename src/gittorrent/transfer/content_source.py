@@ -1,9 +1,9 @@
 """What one end of a conversation can give: the port that serves questions.
 
-A node's shelf is a carried repository; somebody who only takes has an empty one. Answers are
-looked up when the question's turn comes, so nothing is held for a peer that does not read. A shelf
-may read from disk: where that must hold up nobody else, it is asked in a lane (`off_loop`), and is
-used there alone.
+A node's is a carried repository; somebody who only takes has an empty one. Answers are
+looked up when the question's turn comes, so nothing is held for a peer that does not read. A source
+may read from disk: where that must hold up nobody else, it is asked by a `SerialExecutor`
+(`off_loop`), and is used there alone.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ContentSource(Protocol):
 
 
 class EmptyContentSource:
-    """The shelf of somebody who has nothing to give."""
+    """Has nothing to give."""
 
     def heads(self) -> Sequence[HavePush]:
         """Announce nothing."""

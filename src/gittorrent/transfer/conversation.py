@@ -80,7 +80,7 @@ class Conversation:
         on_request: called with each question of the peer before it is answered, and with what
             it withdraws.
         intake: limits what is received.
-        reading: where the shelf is read, if that may have to wait for a disk.
+        reading: where the content source is read, if that may have to wait for a disk.
         show: what to say of offers, called in the loop; None for what they are.
         server_timeouts: how long the peer is waited for.
     """

@@ -314,7 +314,7 @@ class ConversationContext(Struct, frozen=True):
         slots: upload slots; None where nothing is given.
         on_try: called when another end, the one given, tells of a mirror.
         client_timeouts: how long others are waited for.
-        reading: where the shelf is read, if that may have to wait for a disk.
+        reading: where the content source is read, if that may have to wait for a disk.
     """
 
     node_id: str

@@ -1,11 +1,11 @@
-"""Does what may take long away from the event loop: in lanes, or in a loop of its own.
+"""Does what may take long away from the event loop: in serial executors, or in a loop of its own.
 
-A lane does one thing after another, so what belongs together keeps its order and needs no lock.
-However much waits in it, it holds one thread at a time: a slow disk, or a database that somebody
-has locked, holds up its own lane and nobody else's. Lanes take turns, so a busy one does not keep
+A `SerialExecutor` does one thing after another, so what belongs together keeps its order and needs
+no lock. However much waits in it, it holds one thread at a time: a slow disk, or a database that
+somebody has locked, delays its own executor only. Executors take turns, so a busy one does not keep
 others from the threads.
 
-Rules: nobody waits for a lane without end; threads are daemons, since one that hangs in the
+Rules: no wait for an executor is without end; threads are daemons, since one that hangs in the
 system must not keep the process from ending. Must not know what is done in them.
 """
 
@@ -26,7 +26,7 @@ MOST_THREADS = 64
 """Threads at once: so many repositories may hang in the system before others wait for them."""
 
 WAIT_SECONDS = 60.0
-"""Time after which whoever waits for a lane gives up."""
+"""Time after which a wait for an executor is given up."""
 
 IDLE_SECONDS = 20.0
 """Time after which a thread that has nothing to do ends."""
@@ -66,7 +66,7 @@ class Threads:
         return self._count
 
     def executor(self, wait_seconds: float = WAIT_SECONDS) -> SerialExecutor:
-        """Return a new lane in these threads.
+        """Return a new executor in these threads.
 
         Args:
             wait_seconds: time after which whoever waits in it gives up.
@@ -101,7 +101,7 @@ class Threads:
 
 
 class SerialExecutor:
-    """Does one thing after another in some thread; a `Reading`. Made by `Threads.lane`.
+    """Does one thing after another in some thread; a `Reading`. Made by `Threads.executor`.
 
     Args:
         threads: that do it.
@@ -116,7 +116,7 @@ class SerialExecutor:
         self._busy = False
 
     async def __call__(self, work: Callable[[], T]) -> T:
-        """Call ``work`` in a thread, after all that waits in this lane.
+        """Call ``work`` in a thread, after all that was submitted before.
 
         What is begun is carried out, were nobody to wait for it any more.
 
@@ -141,7 +141,7 @@ class SerialExecutor:
             ) from None
 
     def _next(self) -> None:
-        """Do what is first in line, then let other lanes have their turn."""
+        """Do what is first in line, then let other executors have their turn."""
         with self._lock:
             job = self._waiting.popleft() if self._waiting else None
         if job is not None:

@@ -55,7 +55,7 @@ class Seed:
         limits: of what is sent.
         slots: upload slots, if they are shared with other conversations of this process.
         note: tells the user something worth a line.
-        reading: where the shelf is read; a lane of its own by default.
+        reading: where the content source is read; an executor of its own by default.
     """
 
     def __init__(

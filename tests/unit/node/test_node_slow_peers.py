@@ -15,11 +15,11 @@ from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
-from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.node.services import Lists, Reachable
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.limiter import Limiter, Limits
+from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.transfer.server_timeouts import ServerTimeouts
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire import pktline

@@ -6,12 +6,12 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
-from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import Carried
 from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.messages import (
     VERSION,

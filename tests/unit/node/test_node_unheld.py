@@ -13,12 +13,12 @@ import pytest
 
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.node.catalogue import Catalogue
-from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.node.services import Lists, Reachable
 from gittorrent.push.log import VerifiedLog
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.transfer.content_source import ServedPack
+from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.wire.messages import HavePush
 from support import nodes
 from support.attackers import Wire

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from gittorrent.node import events
-from gittorrent.node.events import EventLog, WrittenApart
+from gittorrent import event_log
+from gittorrent.event_log import EventLog, WrittenApart
 
-SOURCE = Path(__file__).parents[3] / "src" / "gittorrent" / "node"
-GUIDE = Path(__file__).parents[3] / "docs" / "guide-mirror-operators.md"
+SOURCE = Path(event_log.__file__).parent
+GUIDE = Path(__file__).parents[2] / "docs" / "guide-mirror-operators.md"
 
 
 @pytest.fixture
 def root_logger() -> Iterator[None]:
-    """Put back what `events.configure` changes."""
+    """Put back what `event_log.configure` changes."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     for handler in handlers:
@@ -35,7 +35,7 @@ def root_logger() -> Iterator[None]:
 
 def logged(style: str, level: str = "info") -> tuple[EventLog, io.StringIO]:
     stream = io.StringIO()
-    events.configure(style, level, stream)
+    event_log.configure(style, level, stream)
     return EventLog("gittorrent.node.test"), stream
 
 
@@ -66,7 +66,7 @@ def test_json_has_an_object_with_real_fields_on_each_line() -> None:
 
 
 @pytest.mark.usefixtures("root_logger")
-@pytest.mark.parametrize("style", events.FORMATS)
+@pytest.mark.parametrize("style", event_log.FORMATS)
 @pytest.mark.parametrize("evil", ["/x\n2026 INFO all is well", "\x1b[31m{peer}%s", b"/\xff\n\0"])
 def test_what_strangers_send_stays_on_its_line(style: str, evil: str | bytes) -> None:
     log, stream = logged(style)
@@ -91,7 +91,7 @@ def test_nobody_who_logs_waits_for_whoever_reads() -> None:
     read, write = os.pipe()
     with os.fdopen(read) as reader, os.fdopen(write, "w") as writer:
         handler = WrittenApart(writer, most=10)
-        handler.setFormatter(events.JsonFormatter())
+        handler.setFormatter(event_log.JsonFormatter())
         logger = logging.Logger("gittorrent.node.test")
         logger.addHandler(handler)
         for number in range(3):
@@ -118,7 +118,7 @@ def test_every_event_is_explained_to_operators() -> None:
     written = GUIDE.read_text(encoding="utf-8").partition("## The log")[2]
     explained = set(re.findall(r"`([a-z-]+)`", written))
     used = set()
-    for path in (*SOURCE.glob("*.py"), *(SOURCE.parent / "cli").glob("*.py")):
+    for path in SOURCE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         pattern = r"(?:_log\.(?:info|warning|error|exception)|note)\(\s*\"([a-z-]+)\""
         used |= set(re.findall(pattern, text))

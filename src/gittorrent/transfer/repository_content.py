@@ -4,8 +4,8 @@ Tracks the log's ids and the reels found last time, with the state of the file a
 they came from. Another process may publish or mirror while this one serves, so every question
 looks whether they changed. Damage on disk is logged and answered as "not here".
 
-Must not know who asks, or over which transport. One thread uses it at a time: it is asked in the
-lane of its repository (`Served.reading`).
+Must not know who asks, or over which transport. One thread uses it at a time: it is asked by the
+executor of its repository (`Served.reading`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.node.events import EventLog
+from gittorrent.event_log import EventLog
 from gittorrent.push.object import parse_push_object
 from gittorrent.transfer.content_source import ServedPack
 from gittorrent.wire.messages import ALL, HaveBundle, HavePush
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class RepositoryContent:
-    """The shelf of one carried repository.
+    """The content of one carried repository.
 
     Args:
         carried: the repository.

@@ -7,14 +7,19 @@ from pathlib import Path
 import pytest
 
 from gittorrent.ids import ManifestId, PushId
-from gittorrent.node.repository_content import RepositoryContent
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
+from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.wire.messages import ALL
 from gittorrent.wire.reelname import ReelName
 from support import nodes
 
 UNKNOWN = PushId("0" * 40)
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Signer:
+    return nodes.signer(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture

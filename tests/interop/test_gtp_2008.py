@@ -11,13 +11,16 @@ import pytest
 from gittorrent.git import scratch
 from gittorrent.git.refs import read_refs
 from gittorrent.git.runner import Git
-from gittorrent.gtp.messages import BEGINNING
+from gittorrent.gtp.blocks import COMMITS
+from gittorrent.gtp.messages import BEGINNING, BlockName, ReelName
 from gittorrent.gtp.metainfo import parse_metainfo
+from gittorrent.gtp.node.assembling import Assembler
+from gittorrent.gtp.node.blockstore import BlockStore
 from gittorrent.gtp.node.listing import list_reel
 from gittorrent.gtp.node.packing import pack_block
 from gittorrent.gtp.received import most_bytes
 from gittorrent.gtp.reference import Tagger, reference_id, write_reference
-from gittorrent.ids import SHA1, RefName, Refs
+from gittorrent.ids import SHA1, Oid, RefName, Refs
 from support import gitcmd, gtp
 from support.gtp import PERL_2008, finished, leech, seed
 from support.programs import PATIENCE
@@ -240,10 +243,55 @@ def test_a_peer_of_2008_may_send_an_object_with_every_commit_that_brings_it_back
     with scratch.borrowing(source / "objects", SHA1) as git:
         index = list_reel(git, [], sorted(set(refs.values())), PERL_2008)
     packs = [pack_by_difference(source, commit) for commit in commits]
-    assert sum(map(len, packs)) > most_bytes(index.size, len(packs), commits=False)
+    assert sum(map(len, packs)) > most_bytes(index.size, 0)
     assert gtp.run(cloned_from(Seeder2008(reference_to(refs), index.size, packs), target)) == []
     assert gitcmd.refs(target) == {bytes(name): oid for name, oid in refs.items()}
     gitcmd.git(target, "fsck", "--full", "--strict")
+
+
+def test_repetitions_are_removed_on_disk_while_a_download_goes_on(tmp_path: Path) -> None:
+    """What was received and what is kept of it: one pack, and blocks without anything."""
+    source = gitcmd.init(tmp_path / "source.git")
+    commits = toggled(source, 40)
+    packs = [pack_by_difference(source, commit) for commit in commits]
+    reel = ReelName(BEGINNING, b"e" * 20)
+    target = gitcmd.init(tmp_path / "target.git")
+    with scratch.receiving(tmp_path / "scratch", SHA1, (target / "objects",)) as git:
+        store = BlockStore(tmp_path / "blocks")
+        assembler = Assembler(git, store, tmp_path / "scratch")
+        for index in range(30):
+            store.put(BlockName(reel, index, COMMITS), 0, packs[index])
+        kept = assembler.compact(reel)
+        assert kept < 2 * 100_000 + 10_000 < sum(map(len, packs[:30]))
+        for index in range(30, 40):
+            store.put(BlockName(reel, index, COMMITS), 0, packs[index])
+        assembler.compact(reel)
+        assert store.have(reel, COMMITS) == set(range(40))
+        assembler.take_reel(reel, COMMITS)
+        assert assembler.lacking([Oid(commits[-1])], ()) == []
+
+
+def test_what_lacks_its_bases_still_is_left_as_it_came(tmp_path: Path) -> None:
+    source = gitcmd.init(tmp_path / "source.git")
+    old, new = toggled(source, 2, similar=True)
+    packs = [
+        gitcmd.git(source, "pack-objects", "-q", "--stdout", "--revs", "--thin", stdin=revisions)
+        for revisions in (f"{old}\n".encode(), f"{new}\n^{old}\n".encode())
+    ]
+    assert len(packs[1]) < 10_000
+    reel = ReelName(BEGINNING, b"e" * 20)
+    target = gitcmd.init(tmp_path / "target.git")
+    with scratch.receiving(tmp_path / "scratch", SHA1, (target / "objects",)) as git:
+        store = BlockStore(tmp_path / "blocks")
+        assembler = Assembler(git, store, tmp_path / "scratch")
+        store.put(BlockName(reel, 1, COMMITS), 0, packs[1])
+        assembler.compact(reel)
+        assert store.get(BlockName(reel, 1, COMMITS)) == (0, packs[1])
+        store.put(BlockName(reel, 0, COMMITS), 0, packs[0])
+        assembler.compact(reel)
+        assert store.get(BlockName(reel, 1, COMMITS)) == (0, b"")
+        assembler.take_reel(reel, COMMITS)
+        assert assembler.lacking([Oid(new)], ()) == []
 
 
 def test_tags_that_a_peer_of_2008_does_not_send_are_left_out(tmp_path: Path) -> None:
@@ -263,9 +311,10 @@ def test_tags_that_a_peer_of_2008_does_not_send_are_left_out(tmp_path: Path) -> 
     gitcmd.git(target, "fsck", "--full", "--strict")
 
 
-def toggled(repository: Path, count: int) -> list[str]:
+def toggled(repository: Path, count: int, *, similar: bool = False) -> list[str]:
     """Commit two contents of a file by turns; returns the commits, oldest first."""
-    contents = [noise("even", 100_000), noise("odd", 100_000)]
+    even, odd = noise("even", 100_000), noise("odd", 100_000)
+    contents = [even, odd[:100] + even[100:] if similar else odd]
     stream = []
     for number in range(count):
         stamp = b"C O Mitter <committer@example.org> %d +0000" % (1_000_000_000 + number)

@@ -85,6 +85,12 @@ class Discard(Struct, frozen=True):
     reels: tuple[ReelName, ...]
 
 
+class Compact(Struct, frozen=True):
+    """Keep each object of a reel's stored blocks once, then report `Exchange.compacted`."""
+
+    reel: ReelName
+
+
 class Assemble(Struct, frozen=True):
     """All blocks of the path are here: index, prove, report `Exchange.assembled` or a failure.
 
@@ -105,6 +111,7 @@ Effect: TypeAlias = (
     | StoreObjects
     | Compare
     | Splice
+    | Compact
     | Discard
     | Assemble
 )

@@ -21,8 +21,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.gtp import limits
+from gittorrent.gtp.blocks import COMMITS
 from gittorrent.gtp.effects import (
     Assemble,
+    Compact,
     Compare,
     ConnectTo,
     Effect,
@@ -62,10 +64,16 @@ from gittorrent.gtp.received import most_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gittorrent.gtp.messages import ReelName
     from gittorrent.ids import Oid
 
 EXPLORE_SECONDS = 300.0
 """How often a peer is asked whom it knows, besides the first time."""
+
+MOST_KEPT = 4
+"""How many times what a reel's objects may have is kept when repetitions were removed."""
+
+TOO_MUCH = "it sends more than the reel can hold"
 
 MAX_HEADS = 256
 """Commits named in a request for objects as bases of deltas; a few do, since all are related."""
@@ -122,7 +130,7 @@ class Exchange(FailedProofs):
             case BlocksStatus():
                 self._hear_status(peer, book, message)
             case PlayAnswer():
-                self._hear_play(peer, book, message)
+                self._hear_play(now, peer, book, message)
             case ScanAnswer():
                 self._hear_scan(peer, book, message)
             case ObjectsAnswer(pack):
@@ -181,6 +189,15 @@ class Exchange(FailedProofs):
         else:
             book.open[block] = now
             self._say(peer, PlayRequest(block))
+        return self._flush(now)
+
+    def compacted(self, now: float, reel: ReelName, size: int) -> list[Effect]:
+        """What came of a reel was made free of repetitions, and has ``size`` bytes now."""
+        self._compacting = False
+        fetch = self._fetch(reel, COMMITS)
+        # Blocks whose bases did not come yet are as they came; but they come in order.
+        if fetch is not None and size > MOST_KEPT * most_bytes(fetch.size, 0):
+            self._suspect(now, TOO_MUCH)
         return self._flush(now)
 
     def assembled(self, now: float) -> list[Effect]:
@@ -252,22 +269,38 @@ class Exchange(FailedProofs):
 
     # --- data --------------------------------------------------------------------------------
 
-    def _hear_play(self, peer: PeerKey, book: PeerState, message: PlayAnswer) -> None:
+    def _hear_play(self, now: float, peer: PeerKey, book: PeerState, message: PlayAnswer) -> None:
         block = message.block
-        book.open.pop(block, None)
+        was_asked = book.open.pop(block, None) is not None
         fetch = self._fetch(block.reel, block.size)
         if fetch is None or fetch.picker is None or block.index in fetch.picker.have:
             return
-        # A peer of 2008 sends an object in every commit that brings it back, so the sum of its
-        # packs has no bound; each alone holds objects of the reel, once.
-        each = self.profile.blocks_are_commits
-        most = most_bytes(fetch.size, fetch.picker.count, commits=each)
+        if not was_asked and self._alone:
+            return  # it crossed our doubts: now each is to give everything alone
+        size, by_commits = len(message.pack), self.profile.blocks_are_commits
+        most = most_bytes(fetch.size, 0 if by_commits else fetch.picker.count)
         if message.offset == UNKNOWN_OFFSET:
             fetch.picker.refuse(peer, block.index)
-        elif not fetch.received.fits(peer, block.index, len(message.pack), most, each=each):
-            self._drop(peer, "it sends more than the reel can hold")
+        elif size > most:
+            self._drop(peer, TOO_MUCH)
+        elif not by_commits and fetch.received.sum_with(peer, block.index, size) > most:
+            self._suspect(now, TOO_MUCH, peer)
         else:
+            fetch.received.count(peer, block.index, size)
             self._effects.append(StoreBlock(peer, block, message.offset, message.pack))
+            self._compact_if_due(fetch, most)
+
+    def _compact_if_due(self, fetch: ReelDownload, most: int) -> None:
+        """Have objects that came repeatedly kept once, when packs grow beyond what a reel has.
+
+        A peer of 2008 sends an object with every commit that brings it back, so the sum of what is
+        received has no bound; what is distinct in it has.
+        """
+        is_due = self.profile.blocks_are_commits and fetch.received.since_compacted > most
+        if is_due and not self._compacting:
+            self._compacting = True
+            fetch.received.compacted()
+            self._effects.append(Compact(fetch.reel))
 
     def _hear_scan(self, peer: PeerKey, book: PeerState, message: ScanAnswer) -> None:
         book.open.pop(message.block, None)
@@ -303,7 +336,7 @@ class Exchange(FailedProofs):
                 self._say(peer, Interested() if wants else Uninterested())
             if book.choked:
                 continue
-            if self.phase is Phase.FETCHING and self._may_give(peer):
+            if self.phase is Phase.FETCHING and self._may_give(peer) and not self._compacting:
                 self._ask_blocks(now, peer, book)
             elif self.phase is Phase.REPAIRING and self._lacking and not book.jobs:
                 chunk = tuple(self._lacking[: limits.MAX_OBJECTS_ASKED])
@@ -343,7 +376,7 @@ class Exchange(FailedProofs):
         complete = all(f.picker is not None and f.picker.is_complete for f in self.path)
         asked = any(book.jobs for book in self.peers.values())
         repaired = self.phase is Phase.REPAIRING and not self._lacking and not asked
-        if (self.phase is Phase.FETCHING and complete) or repaired:
+        if ((self.phase is Phase.FETCHING and complete) or repaired) and not self._compacting:
             keeping = any(isinstance(effect, StoreObjects) for effect in self._effects)
             assert self.wanted is not None
             if not keeping:

@@ -76,6 +76,7 @@ class ExchangeState:
         self._lacking: list[Oid] = []
         self._without: frozenset[Oid] = frozenset()
         self._alone = False
+        self._compacting = False
         self._tested: PeerKey = -1
         self._effects: list[Effect] = []
 
@@ -142,7 +143,7 @@ class ExchangeState:
         return ReelDownload(way.reel, way.size, size, picker, spliced)
 
     def _new_picker(self, reel: ReelName, block_size: int, count: int) -> Picker:
-        picker = Picker(count, self._seed)
+        picker = Picker(count, self._seed, in_order=self.profile.blocks_are_commits)
         picker.have = {block for block in self._stored(reel, block_size) if block < count}
         return picker
 

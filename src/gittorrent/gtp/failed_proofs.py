@@ -23,7 +23,7 @@ from gittorrent.gtp.received import ReceivedBytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gittorrent.gtp.effects import ReelDownload
+    from gittorrent.gtp.effects import PeerKey, ReelDownload
     from gittorrent.ids import Oid
 
 MAX_REPAIRS = 4
@@ -94,9 +94,23 @@ class FailedProofs(PathChoice):
         if last not in fetch.picker.have and not fetch.picker.asked(last):
             fetch.picker.add(last)
 
-    def _suspect(self, now: float) -> None:
-        """Somebody lied: forget everything, and find out who by asking one peer at a time."""
+    def _suspect(
+        self,
+        now: float,
+        reason: str = "what it sent does not lead to the reference",
+        sender: PeerKey | None = None,
+    ) -> None:
+        """Somebody lied: forget everything, and find out who by asking one peer at a time.
+
+        Args:
+            now: seconds.
+            reason: for a lone sender, who is dropped.
+            sender: of what was not stored, besides those whose blocks were.
+        """
         providers = {peer for fetch in self.path for peer in fetch.providers.values()}
+        providers |= set() if sender is None else {sender}
+        for peer, book in self.peers.items():
+            self._withdraw(peer, book, set())
         self._effects.append(Discard(tuple(fetch.reel for fetch in self.path)))
         for fetch in self.path:
             fetch.providers.clear()
@@ -106,10 +120,12 @@ class FailedProofs(PathChoice):
             fetch.spliced = False
             if fetch.picker is not None:
                 fetch.picker.have.clear()
+                for peer in self.peers:
+                    fetch.picker.unask(peer)
         self.phase = Phase.FETCHING
         self._changed, self._repairs, self._lacking = now, 0, []
         self._without = frozenset()
         for peer in providers if len(providers) == 1 else ():
-            self._drop(peer, "what it sent does not lead to the reference")
+            self._drop(peer, reason)
         self._alone = len(providers) > 1
         self._reconsider(now, gone=True)

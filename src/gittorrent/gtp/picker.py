@@ -27,12 +27,14 @@ class Picker:
     Args:
         count: number of blocks.
         seed: decides between equally rare blocks.
+        in_order: whether blocks are picked as they follow each other, whatever their copies.
     """
 
-    def __init__(self, count: int, seed: int = 0) -> None:
+    def __init__(self, count: int, seed: int = 0, *, in_order: bool = False) -> None:
         self.count = count
         self.have: set[int] = set()
         self._seed = seed
+        self._in_order = in_order
         self._offered: dict[Hashable, set[int]] = {}
         self._asked: dict[int, set[Hashable]] = {}
         self._copies: Counter[int] = Counter()
@@ -116,6 +118,8 @@ class Picker:
         return peer not in asked and len(asked) < MAX_ASKED_TWICE
 
     def _rank(self, block: int) -> tuple[int, bytes]:
+        if self._in_order:
+            return block, b""
         mixed = hashlib.blake2b(b"%d %d" % (self._seed, block), digest_size=8).digest()
         return self._copies[block], mixed
 

@@ -2,7 +2,8 @@
 
 Pure. Tracks the sizes of the packs that came for the blocks of one reel, by who sent them. A pack
 that was refused after it came counts no longer: its sender's bytes are not held against whoever
-comes next.
+comes next. Where repetitions are allowed, packs are compacted now and then, and what remains is
+bounded.
 Source: docs/protocol/gtp01.md, "Downloading" and "The dialect of 2008".
 """
 
@@ -22,37 +23,41 @@ class ReceivedBytes(Struct):
     _sizes: dict[tuple[int, int], int] = field(default_factory=dict)
     _sum: int = 0
 
-    def fits(self, peer: int, index: int, size: int, most: int, *, each: bool) -> bool:
-        """Count the pack of a block, if there is room for it; tells whether there is.
+    @property
+    def since_compacted(self) -> int:
+        """Bytes of packs that came and were not compacted."""
+        return self._sum
 
-        Args:
-            peer: who sent it.
-            index: the block; a pack of it by the same peer that was counted before is replaced.
-            size: bytes of the pack.
-            most: bytes that are allowed.
-            each: whether ``most`` bounds each pack; otherwise their sum.
+    def sum_with(self, peer: int, index: int, size: int) -> int:
+        """Return the bytes of all packs with one more of ``size`` bytes.
+
+        A pack of the block ``index`` by the same peer that was counted before is replaced.
         """
-        others = self._sum - self._sizes.get((peer, index), 0)
-        if (size if each else others + size) > most:
-            return False
+        return self._sum - self._sizes.get((peer, index), 0) + size
+
+    def count(self, peer: int, index: int, size: int) -> None:
+        """Count a peer's pack of a block."""
+        self._sum = self.sum_with(peer, index, size)
         self._sizes[peer, index] = size
-        self._sum = others + size
-        return True
 
     def forget(self, peer: int, index: int) -> None:
         """Count a peer's pack of a block no longer: it was refused."""
         self._sum -= self._sizes.pop((peer, index), 0)
 
+    def compacted(self) -> None:
+        """Note that repetitions were removed from all that was counted."""
+        self._sizes.clear()
+        self._sum = 0
 
-def most_bytes(size: int, blocks: int, *, commits: bool) -> int:
-    """Return the most bytes of one pack where blocks are commits, else of all packs of a reel.
+
+def most_bytes(size: int, blocks: int) -> int:
+    """Return how many bytes the objects of a reel may have in packs.
 
     Args:
         size: uncompressed bytes of the reel, as its offers say.
-        blocks: how many it has.
-        commits: whether blocks are commits.
+        blocks: how many it has; 0 where that is the peer's word, as where blocks are commits.
     """
-    if commits and size >= WIDEST_2008:
+    if size >= WIDEST_2008 and not blocks:
         return MAX_REEL_SIZE
     # Packing makes small objects larger, but not by much; near the end blocks come twice.
     return 3 * size + 4 * KIB * blocks + MIB

@@ -9,6 +9,7 @@ from gittorrent.gtp.blocks import ReelIndex, ReelObject, check_block_size, usual
 from gittorrent.gtp.choking import Candidate, unchoked
 from gittorrent.gtp.effects import (
     Assemble,
+    Compact,
     Compare,
     Discard,
     Drop,
@@ -18,7 +19,7 @@ from gittorrent.gtp.effects import (
     StoreBlock,
 )
 from gittorrent.gtp.errors import BadReferenceError, MessageError, UnsignedReferenceError
-from gittorrent.gtp.exchange import EXPLORE_SECONDS, Exchange
+from gittorrent.gtp.exchange import EXPLORE_SECONDS, MOST_KEPT, Exchange
 from gittorrent.gtp.exchange_state import STATUS_SECONDS, Phase
 from gittorrent.gtp.limits import MAX_BLOCKS, PIPELINE, REQUEST_SECONDS
 from gittorrent.gtp.messages import (
@@ -52,6 +53,7 @@ from gittorrent.gtp.path import Way, best_path
 from gittorrent.gtp.path_choice import SETTLE_SECONDS
 from gittorrent.gtp.picker import Picker
 from gittorrent.gtp.profile import PERL_2008, RFC
+from gittorrent.gtp.received import most_bytes
 from gittorrent.gtp.reference import Tagger, reference_id, write_reference
 from gittorrent.ids import Oid, RefName
 
@@ -434,18 +436,89 @@ def test_refused_packs_are_not_counted_against_those_who_come_next() -> None:
         assert [e.peer for e in effects if isinstance(e, Drop)] == [peer]
 
 
-def test_where_blocks_are_commits_each_pack_is_bounded_and_not_their_sum() -> None:
+def by_commits(*peers: int) -> Exchange:
     info = parse_metainfo(b"d10:referenceslee")
     x = Exchange(PERL_2008, ReferenceBook(info, allow_unverified=True))
+    for peer in peers:
+        x.joined(0, peer)
+        x.heard(0, peer, References((ReferenceEntry(END, BODY),)))
+        x.heard(0, peer, Reels((ReelOffer(REEL, SIZE),)))
+        x.heard(0, peer, BlocksStatus(REEL, 0, 6, b"\x3f"))
+    return x
+
+
+def commit(index: int, size: int) -> PlayAnswer:
+    return PlayAnswer(BlockName(REEL, index, 0), 0, bytes(size))
+
+
+def test_where_blocks_are_commits_repetitions_are_removed_and_each_pack_is_bounded() -> None:
+    x = by_commits(1)
+    assert not any(isinstance(e, Compact) for e in x.heard(0, 1, commit(0, 2**20)))
+    effects = x.heard(0, 1, commit(1, 2**20))
+    assert [e for e in effects if not isinstance(e, SendMessage)] == [
+        StoreBlock(1, BlockName(REEL, 1, 0), 0, bytes(2**20)),
+        Compact(REEL),
+    ]
+    assert played(x.kept(0, 1, BlockName(REEL, 0, 0)), 1) == set()  # not while it is done
+    assert not any(isinstance(e, Compact) for e in x.heard(0, 1, commit(2, 2**20)))
+    effects = x.compacted(0, REEL, 2**20)
+    assert not any(isinstance(e, Drop) for e in effects)
+    assert any(isinstance(e, Compact) for e in x.heard(0, 1, commit(3, 2**20)))
+    assert any(isinstance(e, Drop) for e in x.heard(0, 1, commit(5, 2**21)))
+
+
+def test_more_distinct_objects_than_a_reel_has_are_a_lie() -> None:
+    x = by_commits(1)
+    for index in range(2):
+        x.heard(0, 1, commit(index, 2**20))
+        x.kept(0, 1, BlockName(REEL, index, 0))
+    effects = x.compacted(0, REEL, MOST_KEPT * 2**20 + 2**18)
+    assert any(isinstance(e, Discard) for e in effects)
+    assert [e.peer for e in effects if isinstance(e, Drop)] == [1]
+
+
+def test_where_blocks_are_commits_they_are_asked_for_in_order() -> None:
+    """Or their bases would be missing when repetitions are removed."""
+    x = Exchange(
+        PERL_2008, ReferenceBook(parse_metainfo(b"d10:referenceslee"), allow_unverified=True)
+    )
     x.joined(0, 1)
     x.heard(0, 1, References((ReferenceEntry(END, BODY),)))
     x.heard(0, 1, Reels((ReelOffer(REEL, SIZE),)))
-    x.heard(0, 1, BlocksStatus(REEL, 0, 6, b"\x3f"))
-    for index in range(5):
-        answer = PlayAnswer(BlockName(REEL, index, 0), 0, bytes(2**20))
-        assert any(isinstance(e, StoreBlock) for e in x.heard(0, 1, answer))
-    effects = x.heard(0, 1, PlayAnswer(BlockName(REEL, 5, 0), 0, bytes(2**21)))
-    assert any(isinstance(e, Drop) for e in effects)
+    effects = x.heard(0, 1, BlocksStatus(REEL, 0, 40, b"\xff" * 5))
+    assert played(effects, 1) == set(range(PIPELINE))
+
+
+def test_when_several_fill_a_reel_the_liar_is_found_and_nobody_else_is_banned() -> None:
+    """The one whose pack crosses the sum may be honest: each has to give everything alone."""
+    x = exchange()
+    for peer in (1, 2):
+        connect(x, peer, ReelOffer(DIRECT, 2 * SIZE), have={0, 1})
+        x.heard(1, peer, Unchoke())
+    liar, honest = BlockName(DIRECT, 0, SIZE), BlockName(DIRECT, 1, SIZE)
+    most = most_bytes(2 * SIZE, 2)
+    x.heard(2, 1, PlayAnswer(liar, 0, bytes(most - 10)))
+    x.kept(2, 1, liar)
+    effects = x.heard(2, 2, PlayAnswer(honest, 0, bytes(100)))
+    assert not any(isinstance(e, Drop | StoreBlock) for e in effects)
+    assert any(isinstance(e, Discard) for e in effects)
+    assert played(effects, 1) == {0, 1}
+    assert played(effects, 2) == set()
+    x.heard(3, 1, PlayAnswer(liar, 0, bytes(most - 10)))
+    x.kept(3, 1, liar)
+    effects = x.heard(3, 1, PlayAnswer(honest, 0, bytes(100)))
+    assert [e.peer for e in effects if isinstance(e, Drop)] == [1]
+    assert played(effects, 2) == {0, 1}
+    for block in (liar, honest):
+        assert any(isinstance(e, StoreBlock) for e in x.heard(4, 2, PlayAnswer(block, 0, b"PACK")))
+
+
+def test_what_was_asked_before_the_doubts_counts_no_more() -> None:
+    x = exchange()
+    both_gave(x)
+    x.broken(3)
+    effects = x.heard(4, 2, PlayAnswer(BlockName(DIRECT, 1, SIZE), 0, b"PACK"))
+    assert not any(isinstance(e, StoreBlock) for e in effects)
 
 
 def test_a_peer_that_never_tells_its_blocks_does_not_hold_up_another_path() -> None:

@@ -16,6 +16,8 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError
 from gittorrent.git import history, packs
 from gittorrent.git.runner import GitError
+from gittorrent.gtp.blocks import COMMITS
+from gittorrent.gtp.limits import MIB
 from gittorrent.gtp.messages import BlockName, ReelName
 from gittorrent.gtp.node.blockstore import check_pack
 from gittorrent.ids import Oid
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from gittorrent.gtp.node.blockstore import BlockStore
 
 _TRAILER = 20
+_COMPACTED_PACK = 256 * MIB
+"""Bytes of a pack made of stored blocks: it is read into memory like a block that came."""
+
 _MOST_MISSING = 1_000_000
 """Missing objects that are listed; more than that is no repair but a download."""
 
@@ -87,6 +92,28 @@ class Assembler(Struct):
         for file in (self.staging.directory / "objects" / "pack").iterdir():
             file.unlink()
 
+    def compact(self, reel: ReelName) -> int:
+        """Rewrite the stored blocks of a reel so that each object is in one; returns their bytes.
+
+        Where blocks are commits. Those whose bases did not come yet stay as they are.
+        """
+        names = [BlockName(reel, n, COMMITS) for n in sorted(self.store.have(reel, COMMITS))]
+        unpacked = []
+        for name in names:
+            pack = self._pack(name)
+            if pack:
+                done = self.staging.attempt("unpack-objects", "-q", stdin=pack)
+                if done.returncode == 0:
+                    unpacked.append(name)
+        made = self._pack_loose(f"--max-pack-size={_COMPACTED_PACK}")
+        if len(made) <= len(unpacked):
+            for at, name in enumerate(unpacked):
+                self.store.put(name, 0, made[at].read_bytes() if at < len(made) else b"")
+        for path in made:  # what is indexed in the end is what the store has
+            for suffix in (".pack", ".idx", ".rev"):
+                path.with_suffix(suffix).unlink(missing_ok=True)
+        return sum(self.store.size(name) for name in names)
+
     def splice(self, reel: ReelName) -> None:
         """Index what there is of a reel that is given up, and forget its blocks.
 
@@ -100,18 +127,20 @@ class Assembler(Struct):
         self._pack_loose()
         self.store.remove_reel(reel)
 
-    def _pack_loose(self) -> None:
+    def _pack_loose(self, *options: str) -> list[Path]:
+        """Put loose objects into packs, and return these."""
         objects = self.staging.directory / "objects"
         loose = [
             file for folder in objects.glob("[0-9a-f][0-9a-f]") for file in sorted(folder.iterdir())
         ]
         if not loose:
-            return
+            return []
         ids = "".join(f"{file.parent.name}{file.name}\n" for file in loose)
-        target = str(objects / "pack" / "pack")
-        self.staging.run("pack-objects", "-q", target, stdin=ids.encode("ascii"))
+        words = ["pack-objects", "-q", *options, str(objects / "pack" / "pack")]
+        out = self.staging.run(*words, stdin=ids.encode("ascii")).decode("ascii")
         for file in loose:
             file.unlink()
+        return [objects / "pack" / f"pack-{checksum}.pack" for checksum in out.split()]
 
     def lacking(self, tips: Collection[Oid], known: Collection[Oid]) -> list[Oid]:
         """Return what ``tips`` reach and is not here; ``known`` is taken for granted."""

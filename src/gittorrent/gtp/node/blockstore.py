@@ -70,6 +70,10 @@ class BlockStore:
             return None  # the download ended meanwhile
         return int.from_bytes(data[:_OFFSET], "big"), data[_OFFSET:]
 
+    def size(self, block: BlockName) -> int:
+        """Return the bytes that a block has on disk."""
+        return (self._folder(block.reel, block.size) / str(block.index)).stat().st_size
+
     def remove(self, block: BlockName) -> None:
         """Forget a block."""
         (self._folder(block.reel, block.size) / str(block.index)).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from gittorrent.git.runner import GitError
 from gittorrent.gtp.choking import ROTATE_SECONDS, Candidate, unchoked
 from gittorrent.gtp.effects import (
     Assemble,
+    Compact,
     Compare,
     ConnectTo,
     Discard,
@@ -67,7 +68,7 @@ TICK_SECONDS = 1.0
 MOST_BANNED = 10_000
 """Peer ids that may not return; a liar can take a new one, but has to be caught again."""
 
-_Storage = StoreBlock | StoreObjects | Compare | Splice | Assemble | Discard
+_Storage = StoreBlock | StoreObjects | Compare | Splice | Compact | Assemble | Discard
 
 
 class Traffic(Struct):
@@ -296,6 +297,9 @@ class Swarm(Struct):
             case Splice():
                 await asyncio.to_thread(self.target.splice, effect)
                 return []
+            case Compact(reel):
+                size = await asyncio.to_thread(self.target.compact, effect)
+                return self.exchange.compacted(now(), reel, size)
             case Discard():
                 await asyncio.to_thread(self.target.discard, effect)
                 return []

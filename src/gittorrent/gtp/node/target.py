@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gittorrent.gtp.believed import ReferenceBook
-    from gittorrent.gtp.effects import Assemble, Compare, Discard, Splice, StoreBlock, StoreObjects
+    from gittorrent.gtp.effects import (
+        Assemble,
+        Compact,
+        Compare,
+        Discard,
+        Splice,
+        StoreBlock,
+        StoreObjects,
+    )
     from gittorrent.gtp.messages import ReelName
     from gittorrent.gtp.metainfo import Metainfo
     from gittorrent.gtp.reference import Reference
@@ -115,6 +123,11 @@ class Target:
         """Make what there is of other reels usable."""
         for reel in effect.reels:
             self._assembler.splice(reel)
+
+    def compact(self, effect: Compact) -> int:
+        """Keep each object of a reel's stored blocks once; returns the bytes they have then."""
+        self._taken.discard(effect.reel)
+        return self._assembler.compact(effect.reel)
 
     def discard(self, effect: Discard) -> None:
         """Forget what was received of reels, stored or indexed."""

@@ -248,6 +248,32 @@ def test_a_published_repository_that_lost_its_log_goes_on_from_a_mirror(
     assert said(owner, "status")["repositories"][0]["path"] == done["path"]
 
 
+def test_an_old_backup_is_not_published_by_accident(
+    owner: Person, key: Path, people: Callable[[str], Person]
+) -> None:
+    origin, backup = owner.root / "project.git", owner.root / "backup.git"
+    shutil.copytree(origin, backup, symlinks=True)
+    gitcmd.git(origin, "branch", "newer", "main")
+    newest = publish(owner, origin)["push_id"]
+    helper = people("helper")
+    mirror(owner, helper)
+    shutil.rmtree(origin)
+    backup.rename(origin)
+    gitcmd.git(origin, "branch", "other", "main")
+    before = published(origin)
+    done = owner.gittorrent("publish", origin)
+    done.failed(2, newest, "gittorrent adopt", "--allow-behind")
+    # The way out that the message names.
+    away = owner.root / "elsewhere" / "project.git"
+    away.parent.mkdir()
+    origin.rename(away)
+    with serve(helper) as daemon:
+        adopted = said(owner, "adopt", daemon.url(), "--key", key)
+    assert adopted["push_id"] == newest
+    assert publish(owner, away, "--name", "old", "--allow-behind")["push_id"] != newest
+    assert published(away) == before
+
+
 def test_a_log_that_parted_is_called_that(
     owner: Person, key: Path, people: Callable[[str], Person]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from gittorrent.git.runner import Git
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried, require_name
 from gittorrent.repository.copied_refs import copy_refs
+from gittorrent.repository.newest_push import require_newest
 from gittorrent.repository.publish import Publisher, author_in, require_own
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home, open_home
@@ -52,6 +54,11 @@ if TYPE_CHECKING:
     help="Make a new repository, with a new id, of what belongs to another one.",
 )
 @click.option(
+    "--allow-behind",
+    is_flag=True,
+    help="Go on although a newer push was seen here that this lacks.",
+)
+@click.option(
     "--refs",
     "patterns",
     multiple=True,
@@ -68,6 +75,7 @@ def publish(
     key: str | None,
     new_key: bool,
     new_repository: bool,
+    allow_behind: bool,
     patterns: tuple[str, ...],
     install_hook: bool,
     wait: bool,
@@ -104,6 +112,12 @@ def publish(
         if chosen is not None:
             own = carried.info.repository_id if carried.is_carried else None
             database.require_free(require_name(chosen), str(carried.layout.git_dir), own)
+        log = carried.log()
+        if log.head is not None and not allow_behind:
+            instead = (
+                "move it to another folder, and 'gittorrent adopt' the repository from a mirror"
+            )
+            require_newest(log, database, str(carried.layout.git_dir), instead)
         config = read_config(found.git_dir)
         signer = choose_signer(KeyOptions(key, new_key), config, home, carried, say)
         progress = StepProgress(quiet=quiet or as_json)
@@ -114,6 +128,8 @@ def publish(
             progress.close()
         git_dir = carried.layout.git_dir
         database.carry(CarriedRow(done.name, done.repository_id, str(git_dir), ORIGIN))
+        length = len(carried.log_store.ids())
+        database.saw_head(done.repository_id, done.push_id, length, int(time.time()))
         if not found.is_bare:
             add_remote(found, carried, say)
     finally:

@@ -29,6 +29,7 @@ from gittorrent.repository.carried import (
     object_format_of,
 )
 from gittorrent.repository.completeness import is_complete
+from gittorrent.repository.newest_push import require_newest
 from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.store.database import CarriedRow
 from gittorrent.transfer.location import Location
@@ -219,7 +220,9 @@ class Adopting:
             log = carried.log()
             assert log.head is not None
             self._check_key(log)
-            self._require_newest(log)
+            if not self._allow_behind:
+                where = f"what the mirrors of {log.policy.policy.name} have"
+                require_newest(log, self._database, where, "find a mirror that has it")
             if not is_complete(carried, log.head):
                 raise LocalError(
                     f"objects are missing in {carried.layout.git_dir}",
@@ -236,21 +239,6 @@ class Adopting:
             carried.set_about(replace(info, role=ORIGIN, patterns=patterns, source=""))
         self._database.carry(CarriedRow(name, log.repository, str(path), ORIGIN))
         return Adopted(log.repository, name, path, log.head)
-
-    def _require_newest(self, log: VerifiedLog) -> None:
-        """Refuse to go on from an older push than one that was seen here.
-
-        Raises:
-            UsageError: publishing would fork the log.
-        """
-        seen = self._database.seen_head(log.repository)
-        if seen is None or seen[0] in log or seen[1] <= len(log) or self._allow_behind:
-            return
-        raise UsageError(
-            f"this machine has seen push {seen[0]}, which none of the mirrors has that answer",
-            hint="find one that does; --allow-behind goes on without it, and whoever has it will"
-            " not follow",
-        )
 
 
 def patterns_of(refs: Refs) -> tuple[str, ...]:

@@ -74,6 +74,8 @@ class LocalError(GitTorrentError):
 FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 """What the system says when there is no room."""
 
+FULL_HINT = "make room and try again; what was there is as it was"
+
 _OWN = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE}
 """What it says when something else is wrong with this machine, and not with the program."""
 
@@ -83,7 +85,7 @@ def local_error(error: OSError) -> LocalError | None:
     if error.errno not in _OWN:
         return None
     where = f" ({error.filename})" if error.filename else ""
-    hint = "make room and try again; what was there is as it was" if error.errno in FULL else ""
+    hint = FULL_HINT if error.errno in FULL else ""
     return LocalError(f"{error.strerror}{where}", hint=hint)
 
 

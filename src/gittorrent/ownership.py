@@ -57,8 +57,8 @@ def require_own(path: Path, hint: str, *, within: Path | None = None) -> None:
     info = path.stat()
     if info.st_uid != os.geteuid():
         raise NotOwnError(
-            f"{path} belongs to {_user(info.st_uid)}, and this program runs as"
-            f" {_user(os.geteuid())}",
+            f"{path} belongs to {user_name(info.st_uid)}, and this program runs as"
+            f" {user_name(os.geteuid())}",
             hint=hint,
         )
     if within is not None and not within.stat().st_mode & _ENTERED_BY_OTHERS:
@@ -161,7 +161,8 @@ def _clone_blocks(source: int, target: int) -> bool:
     return True
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return such as ``user nobody``."""
     try:
         return f"user {pwd.getpwuid(uid).pw_name}"
     except KeyError:

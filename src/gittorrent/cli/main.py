@@ -17,8 +17,9 @@ import click
 
 from gittorrent import __version__
 from gittorrent.cli.manual import how_to_read
-from gittorrent.errors import GitTorrentError, local_error
+from gittorrent.errors import GitTorrentError
 from gittorrent.interruptions import PROCESS
+from gittorrent.permissions import explain_local_error
 from gittorrent.terminal import complain, screen_streams
 
 COMMANDS = {
@@ -125,7 +126,7 @@ def main(command: click.Command = gittorrent) -> NoReturn:
     except GitTorrentError as error:
         _fail(error)
     except OSError as error:
-        trouble = local_error(error)
+        trouble = explain_local_error(error)
         if trouble is None:
             raise
         _fail(trouble)

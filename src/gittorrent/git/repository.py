@@ -12,6 +12,7 @@ from gittorrent.errors import UsageError
 from gittorrent.git import environment
 from gittorrent.git.runner import Git, executable
 from gittorrent.ids import OBJECT_FORMATS, ObjectFormat
+from gittorrent.permissions import denied_in_repository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,17 +69,28 @@ def find_repository(path: Path) -> FoundRepository:
     except OSError as error:
         raise NotARepositoryError(f"cannot look into {path}: {error}") from error
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ")
-        raise NotARepositoryError(
-            f"no git repository at {path}: {said}",
-            hint="name a bare repository or the top directory of a clone",
-        )
+        raise _no_repository(path, done.stderr.decode(errors="replace"))
     own, common, bare, name = done.stdout.decode("utf-8", "surrogateescape").splitlines()
     git_dir = Path(own)
     common_dir = Path(path, common).resolve()
     if common_dir != git_dir.resolve():
         git_dir = common_dir
     return FoundRepository(git_dir.resolve(), bare == "true", OBJECT_FORMATS[name])
+
+
+def _no_repository(path: Path, said: str) -> NotARepositoryError:
+    """Return why git finds no repository: this user may not read it, or git does not trust it."""
+    for git_dir in (path / ".git", path):
+        denied = denied_in_repository(git_dir, reading=True)
+        if denied is not None:
+            return NotARepositoryError(f"no git repository at {path}: {denied}", hint=denied.hint)
+    first = said.strip().removeprefix("fatal: ").partition("\n")[0]
+    hint = "name a bare repository or the top directory of a clone"
+    if "dubious ownership" in first:
+        hint = (
+            f"'git config --global --add safe.directory {path.absolute()}' if you trust its owner"
+        )
+    return NotARepositoryError(f"no git repository at {path}: {first}", hint=hint)
 
 
 def require_complete(git: Git, instead: str = "make a full clone and publish that") -> None:

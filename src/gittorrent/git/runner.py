@@ -12,29 +12,30 @@ import os
 import shutil
 import subprocess
 import threading
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gittorrent.errors import LocalError
+from gittorrent.errors import FULL_HINT, LocalError
 from gittorrent.git import environment
+from gittorrent.permissions import denied_in_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 EXECUTABLE_VARIABLE = "GITTORRENT_GIT"
 """Environment variable that names the git to use instead of the first on the PATH."""
 
 
+_FULL = ("No space left on device", "ut of diskspace", "Disk quota exceeded", "File too large")
+
 _OWN_TROUBLE = (
-    "No space left on device",
-    "ut of diskspace",
-    "Disk quota exceeded",
-    "File too large",
+    *_FULL,
     "Read-only file system",
     "Permission denied",
+    "insufficient permission",
     "Input/output error",
     "Too many open files",
     "Cannot allocate memory",
@@ -50,6 +51,18 @@ def _failure_in(said: str) -> str:
     return "\n".join(found) or said
 
 
+def _way_out(said: str, where: str) -> str:
+    """Return what to do where git says that a disk is full, or that it may not use files."""
+    if any(words in said for words in _FULL):
+        return FULL_HINT
+    if not any(words in said for words in ("ermission", "Read-only file system")):
+        return ""
+    git_dir = Path(where)
+    found = denied_in_repository(git_dir, reading=True)
+    found = found or denied_in_repository(git_dir, reading=False)
+    return "" if found is None else f"{found}; {found.hint}"
+
+
 class GitMissingError(LocalError):
     """There is no git to run."""
 
@@ -61,7 +74,7 @@ class GitError(LocalError):
         said = _failure_in(stderr.decode(errors="backslashreplace").strip())
         name = " ".join(command[:2])
         shown = said or f"exit status {status}"
-        super().__init__(f"git {name} failed in {where}: {shown}")
+        super().__init__(f"git {name} failed in {where}: {shown}", hint=_way_out(said, where))
         self.status = status
         self.stderr = said
 

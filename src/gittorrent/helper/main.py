@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent import background
 from gittorrent.durable import temporary_directory
-from gittorrent.errors import GitTorrentError, UnverifiedError, local_error
+from gittorrent.errors import GitTorrentError, UnverifiedError
 from gittorrent.git.repository import common_directory, read_config
 from gittorrent.git.runner import Git
 from gittorrent.git.scratch import make
@@ -25,6 +25,7 @@ from gittorrent.helper.relay import relay
 from gittorrent.helper.submodules import without_inherited_id
 from gittorrent.ids import SHA1
 from gittorrent.interruptions import PROCESS, STATUS, Interruptions
+from gittorrent.permissions import explain_local_error
 from gittorrent.repository.index_settings import read_index_settings
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
@@ -221,7 +222,7 @@ def main() -> int:
     except BrokenPipeError:
         status = 1
     except OSError as error:
-        trouble = local_error(error)
+        trouble = explain_local_error(error)
         if trouble is None:
             raise
         status = trouble.exit_code

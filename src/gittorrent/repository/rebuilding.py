@@ -20,10 +20,11 @@ from msgspec import Struct
 
 from gittorrent.background import end_with_starter, worker
 from gittorrent.durable import locked, temporary_directory
-from gittorrent.errors import LocalError, local_error
+from gittorrent.errors import LocalError
 from gittorrent.git.history import MissingObjectError
 from gittorrent.git.runner import GitError
 from gittorrent.ids import OBJECT_FORMATS, ManifestId, Oid
+from gittorrent.permissions import explain_local_error
 from gittorrent.reel.manifest import parse_manifest
 from gittorrent.reel.packing import ReelError
 from gittorrent.repository.carried import Carried
@@ -234,7 +235,7 @@ def main() -> None:
     except LocalError as error:
         say(WorkerFailure(str(error), error.hint))
     except OSError as error:
-        trouble = local_error(error)
+        trouble = explain_local_error(error)
         if trouble is None:
             raise
         say(WorkerFailure(str(trouble), trouble.hint))

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from gittorrent.durable import locked_directory
-from gittorrent.errors import LocalError, UsageError
+from gittorrent.errors import FULL, LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
 from gittorrent.ownership import make_private
+from gittorrent.permissions import denied_at
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import AddressClass
 
@@ -126,10 +127,7 @@ class Database:
             self._migrate(path)
             self._reader = _connect(path, busy_seconds)
         except (sqlite3.DatabaseError, OSError) as error:
-            raise LocalError(
-                f"{path} cannot be used as database: {error}",
-                hint="move it away; what repositories hold is not lost with it",
-            ) from error
+            raise _cannot_use(path, error) from error
 
     def close(self) -> None:
         """Close it; what another thread still waits for in it ends with the process."""
@@ -437,3 +435,17 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     return sqlite3.connect(
         path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
     )
+
+
+def _cannot_use(path: Path, error: sqlite3.DatabaseError | OSError) -> LocalError:
+    denied = denied_at(path, reading=False)
+    if denied is not None:
+        return denied
+    hint = "move it away; what repositories hold is not lost with it"
+    if isinstance(error, OSError):
+        is_full = error.errno in FULL
+    else:
+        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    if is_full:
+        hint = "make room and try again"
+    return LocalError(f"{path} cannot be used as database: {error}", hint=hint)

@@ -29,6 +29,7 @@ from gittorrent.durable import locked_directory, write_atomically
 from gittorrent.errors import LocalError
 from gittorrent.ids import SHA1
 from gittorrent.ownership import require_own
+from gittorrent.permissions import denied_at
 
 VARIABLE = "GITTORRENT_HOME"
 
@@ -122,9 +123,7 @@ def open_home() -> Home:
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise LocalError(
-            f"cannot make {root}: {error.strerror}", hint=f"set {VARIABLE} to a writable directory"
-        ) from error
+        raise _cannot_make(root, error) from error
     home = Home(root.resolve())
     require_own(home.root, _HINT)
     _prepare(home)
@@ -139,10 +138,15 @@ def _prepare(home: Home) -> None:
         # Others may read what is carried, if the home's own mode lets them.
         home.repositories.mkdir(mode=0o755, exist_ok=True)
     except OSError as error:
-        raise LocalError(
-            f"cannot make {error.filename}: {error.strerror}", hint="make room, or " + _HINT
-        ) from error
+        raise _cannot_make(Path(error.filename or home.root), error) from error
     present = [home.keys, home.run, home.partial, home.cache, home.repositories, home.database]
     for path in present:
         if path.exists():
             require_own(path, _HINT, within=home.root)
+
+
+def _cannot_make(path: Path, error: OSError) -> LocalError:
+    denied = denied_at(path, reading=False)
+    if denied is not None:
+        return LocalError(str(denied), hint=f"{denied.hint}; or {_HINT}")
+    return LocalError(f"cannot make {path}: {error.strerror}", hint=f"make room, or {_HINT}")

@@ -16,9 +16,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.durable import locked_patiently, sync_directory
-from gittorrent.errors import GitTorrentError, LocalError, UsageError, local_error
+from gittorrent.errors import GitTorrentError, LocalError, UsageError
 from gittorrent.git.repository import create_bare
 from gittorrent.git.runner import Git
+from gittorrent.permissions import explain_local_error
 from gittorrent.repository.carried import (
     MIRROR,
     ORIGIN,
@@ -183,7 +184,7 @@ class Mirroring:
             self._note_failure(error)
             raise
         except OSError as error:
-            trouble = local_error(error)
+            trouble = explain_local_error(error)
             if trouble is None:
                 raise
             self._note_failure(trouble)

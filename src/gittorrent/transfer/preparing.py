@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gittorrent.durable import locked_patiently
-from gittorrent.errors import GitTorrentError, UnreachableError, UsageError, local_error
+from gittorrent.errors import GitTorrentError, UnreachableError, UsageError
+from gittorrent.permissions import explain_local_error
 from gittorrent.repository.carried import CLONE, Carried, RepositoryInfo
 from gittorrent.repository.logstore import listed_pushes
 from gittorrent.repository.rebuild import present
@@ -175,7 +176,7 @@ class Preparer:
             except GitTorrentError as error:
                 self._note_trouble(error)
             except OSError as error:
-                trouble = local_error(error)
+                trouble = explain_local_error(error)
                 if trouble is None:
                     raise
                 self._note_trouble(trouble)

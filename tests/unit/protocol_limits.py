@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gittorrent.gtp import exchange, received, tracker_table
+from gittorrent.gtp import limits as gtp
+from gittorrent.gtp.node import addresses, link
+from gittorrent.node import connection_limiter
 from gittorrent.push import object as push_object
+from gittorrent.reel import manifest
 from gittorrent.transfer import unsolicited
+from gittorrent.transfer.server_timeouts import WAITS
 from gittorrent.trust.signature import MAX_SIGNATURE
 from gittorrent.trust.signed_policy import MAX_CERTIFICATES, MAX_CERTIFICATES_SIZE, MAX_SIGNATURES
 from gittorrent.wire import limits
@@ -21,6 +27,16 @@ def _mib(count: int) -> str:
     whole, rest = divmod(count, 1 << 20)
     assert not rest, count
     return f"{whole} MiB"
+
+
+def _kib(count: int) -> str:
+    whole, rest = divmod(count, 1 << 10)
+    assert not rest, count
+    return f"{whole} KiB"
+
+
+def _paced(burst: int, seconds: float) -> str:
+    return f"{burst:,} at once and one more every {seconds:,.0f} s"
 
 
 def _power(count: int) -> str:
@@ -98,7 +114,86 @@ def _trust() -> dict[str, str]:
     }
 
 
-ROWS = {"mirrorsync.md": _mirrorsync, "trust.md": _trust}
+def _reels() -> dict[str, str]:
+    return {
+        "text of a manifest": f"{manifest.MAX_TEXT:,} bytes",
+        "part size in a manifest": (
+            f"{manifest.MIN_PART_SIZE:,} to {manifest.MAX_PART_SIZE:,} bytes"
+        ),
+        "numbers in a manifest": _power(manifest.MAX_NUMBER),
+        "segments": f"1 to {manifest.MAX_SEGMENTS:,}",
+        "objects": f"1 to {_power(manifest.MAX_OBJECTS + 1)} - 1, a third of the pack size at most",
+    }
+
+
+def _gtp() -> dict[str, str]:
+    return {
+        "bencoded document": (
+            f"{_mib(gtp.MAX_BENCODE)}, {gtp.MAX_DEPTH} levels, {_power(gtp.MAX_ITEMS)} values, "
+            f"integers of {gtp.MAX_DIGITS} digits"
+        ),
+        "tracker's answer, query": f"{_mib(gtp.MAX_TRACKER_ANSWER)}, {_kib(gtp.MAX_QUERY)}",
+        "texts of a metainfo": f"{gtp.MAX_TEXT:,} bytes",
+        "trackers, references of a metainfo": f"{gtp.MAX_TRACKERS:,}, {gtp.MAX_REFERENCES:,}",
+        "reference object": _mib(gtp.MAX_REFERENCE),
+        "references message": _mib(gtp.MAX_REFERENCES_MESSAGE),
+        "play answer": (
+            f"{_mib(gtp.MAX_PACK_MESSAGE)}; so a block's objects must fit there compressed"
+        ),
+        "packs of a reel": (
+            f"{received.TIMES_SIZE} times its size, {_kib(received.FOR_BLOCK)} for each block "
+            f"and {_mib(received.FOR_REEL)}"
+        ),
+        "`perl-2008`: a pack; what is kept of a reel": (
+            f"{received.TIMES_SIZE} times the reel's size and {_mib(received.FOR_REEL)}; "
+            f"{exchange.MOST_KEPT} times that"
+        ),
+        "any other message": _mib(gtp.MAX_MESSAGE),
+        "peers, reels in a message": f"{gtp.MAX_PEERS:,}, {gtp.MAX_REELS:,}",
+        "address": f"{gtp.MAX_ADDRESS:,} bytes",
+        "reel size": _power(gtp.MAX_REEL_SIZE),
+        "block size": f"{_kib(gtp.MIN_BLOCK_SIZE)} to {_power(gtp.MAX_BLOCK_SIZE + 1)} - 1",
+        "blocks of a reel": _power(gtp.MAX_BLOCKS),
+        "object ids in a request": (
+            f"{gtp.MAX_OBJECTS_ASKED:,} objects, {gtp.MAX_OBJECTS_ASKED:,} bases"
+        ),
+        "entries of a scan": f"{gtp.MAX_SCAN_ENTRIES:,}",
+        "open data requests of a peer": (
+            f"{gtp.MAX_OPEN_REQUESTS:,}; in `perl-2008` {_power(gtp.MAX_BLOCKS)}, "
+            "since it asks for all commits at once"
+        ),
+        "questions waiting": f"{link.MOST_QUEUED:,}",
+        "connections": (
+            f"{gtp.MAX_CONNECTIONS:,} a node, {gtp.MAX_PER_ADDRESS:,} from one address "
+            "(loopback excepted)"
+        ),
+        "connections of a tracker": (
+            f"{connection_limiter.MAX_CONNECTIONS:,}, {connection_limiter.MAX_PER_ADDRESS:,} from "
+            "one address; when all are taken, whoever asks for nothing makes room"
+        ),
+        "a tracker's caller: sending a request, idling, flushing an answer": (
+            f"{WAITS.request:,.0f} s each"
+        ),
+        "taking a chunk of what was asked for; short messages that wait for a peer to read": (
+            f"{link.STALLED_SECONDS:,.0f} s; {_mib(link.MOST_UNREAD)}"
+        ),
+        "a handshake; silence; silence before a keep-alive is due; an answer to a data request": (
+            f"{gtp.HANDSHAKE_SECONDS:,.0f} s; {gtp.IDLE_SECONDS:,.0f} s; "
+            f"{gtp.KEEPALIVE_SECONDS:,.0f} s; {gtp.REQUEST_SECONDS:,.0f} s"
+        ),
+        "addresses named by one teller; calls to one IP address on strangers' word": (
+            f"{_paced(addresses.TOLD_AT_ONCE, addresses.TOLD_SECONDS)}; "
+            f"{_paced(addresses.CALLS_AT_ONCE, addresses.CALL_SECONDS)}"
+        ),
+        "swarms of a tracker; peers of a swarm, listed by one address; requests of one address": (
+            f"{tracker_table.MAX_SWARMS:,}; {tracker_table.MAX_SWARM_PEERS:,}, "
+            f"{tracker_table.MAX_LISTED_PER_ADDRESS:,}; "
+            f"{_paced(tracker_table.BURST, tracker_table.REFILL_SECONDS)}"
+        ),
+    }
+
+
+ROWS = {"gtp01.md": _gtp, "mirrorsync.md": _mirrorsync, "reels.md": _reels, "trust.md": _trust}
 
 
 def rewritten(page: str) -> str:

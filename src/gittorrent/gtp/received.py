@@ -17,6 +17,16 @@ WIDEST_2008 = 2**32 - 1
 """Size in which the dialect of 2008 gives all larger reels."""
 
 
+TIMES_SIZE = 3
+"""Packing makes small objects larger, but not by much; near the end blocks come twice."""
+
+FOR_BLOCK = 4 * KIB
+"""Bytes beside that for the pack of each block."""
+
+FOR_REEL = MIB
+"""Bytes beside that for a reel, which may have next to no size."""
+
+
 class ReceivedBytes(Struct):
     """Bytes of the packs of one reel; see the module."""
 
@@ -59,5 +69,4 @@ def most_bytes(size: int, blocks: int) -> int:
     """
     if size >= WIDEST_2008 and not blocks:
         return MAX_REEL_SIZE
-    # Packing makes small objects larger, but not by much; near the end blocks come twice.
-    return 3 * size + 4 * KIB * blocks + MIB
+    return TIMES_SIZE * size + FOR_BLOCK * blocks + FOR_REEL

@@ -45,6 +45,9 @@ MIN_PART_SIZE = 1 << 12
 MAX_NUMBER = 1 << 50
 """No count or size beyond a petabyte is believed."""
 
+MAX_OBJECTS = (1 << 32) - 1
+"""Objects of a reel: what the header of a pack can count."""
+
 _FIRST_LINE = f"gittorrent manifest {MANIFEST_VERSION}"
 
 
@@ -260,7 +263,7 @@ def _check_arithmetic(manifest: Manifest) -> None:
         raise ManifestError(f"part size {manifest.part_size} is out of range")
     if manifest.pack_size <= smallest or manifest.objects < 1:
         raise ManifestError("a reel without objects has no manifest")
-    if manifest.objects > manifest.pack_size // 3 or manifest.objects >= 1 << 32:
+    if manifest.objects > manifest.pack_size // 3 or manifest.objects > MAX_OBJECTS:
         raise ManifestError(f"{manifest.objects} objects do not fit {manifest.pack_size} bytes")
     if len(manifest.parts) != part_count(manifest.pack_size, manifest.part_size):
         raise ManifestError(f"{len(manifest.parts)} parts do not make {manifest.pack_size} bytes")

@@ -148,15 +148,20 @@ def test_who_follows_it_ends_and_does_not_make_it_anew(
     assert left(operator) == []
 
 
-def test_not_while_it_is_being_changed(owner: Person, operator: Person, origin: Path) -> None:
+def test_it_waits_for_whoever_changes_it(owner: Person, operator: Person, origin: Path) -> None:
     repository = publish(owner, origin)
     with serve(owner) as source:
         operator.gittorrent("mirror", source.url(repository=repository), "--once").ok()
-    lock = update_lock(Home(operator.node), RepositoryId(repository))
-    with locked(lock):
-        remove(operator, "project", "--yes").failed(7, "being changed", "'gittorrent mirror' first")
-    assert Path(carried(operator)["project"]).is_dir()
-    remove(operator, "project", "--yes").ok()
+    with locked(update_lock(Home(operator.node), RepositoryId(repository))):
+        removing = operator.start("gittorrent", "remove", "project", "--yes")
+        try:
+            wait_until(lambda: "waiting for another process" in removing.err, "it says so")
+            assert Path(carried(operator)["project"]).is_dir()
+        except BaseException:
+            removing.stop()
+            raise
+    assert removing.wait() == 0
+    assert left(operator) == []
 
 
 def test_the_copy_of_a_clone(owner: Person, origin: Path) -> None:

@@ -11,7 +11,7 @@ import click
 from gittorrent.cli.output import quiet_option
 from gittorrent.cli.repositories import carried_row
 from gittorrent.durable import locked
-from gittorrent.errors import LocalError, UsageError
+from gittorrent.errors import UsageError
 from gittorrent.interruptions import PROCESS
 from gittorrent.node.views import remove_view
 from gittorrent.repository.carried import MIRROR
@@ -141,23 +141,21 @@ def _remove(row: CarriedRow, home: Home, *, doomed: bool) -> None:
 
 @contextlib.contextmanager
 def _nobody_else(row: CarriedRow, home: Home) -> Iterator[None]:
-    """Keep a repository from being updated or published meanwhile.
-
-    Raises:
-        LocalError: that is under way.
-    """
+    """Keep a repository from being updated or published meanwhile, waiting for whoever does."""
     layout = Layout(Path(row.path))
+    locks = [update_lock(home, row.repository_id)] if row.role == MIRROR else []
+    locks += [layout.lock] if layout.own.is_dir() else []
     with contextlib.ExitStack() as stack:
-        try:
-            if row.role == MIRROR:
-                stack.enter_context(locked(update_lock(home, row.repository_id), wait=False))
-            if layout.own.is_dir():
-                stack.enter_context(locked(layout.lock, wait=False))
-        except BlockingIOError:
-            raise LocalError(
-                f"{row.name} is being changed by another process just now",
-                hint="try again when that is done; for a mirror, stop 'gittorrent mirror' first",
-            ) from None
+        for lock in locks:
+            try:
+                stack.enter_context(locked(lock, wait=False))
+            except BlockingIOError:
+                click.echo(
+                    f"waiting for another process that changes {row.name};"
+                    " to end that of a mirror, stop 'gittorrent mirror'",
+                    err=True,
+                )
+                stack.enter_context(locked(lock))
         yield
 
 

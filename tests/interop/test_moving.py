@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,25 @@ def test_an_origin_renamed_in_its_folder_is_found_by_itself(owner: Person, origi
         publish(owner, moved)
         after = gitcmd.text(moved, "rev-parse", "refs/heads/main")
         assert all(after in heads(owner, url) for url in urls(node, "project"))
+
+
+def test_what_was_named_to_serve_is_followed(owner: Person, origin: Path, tmp_path: Path) -> None:
+    publish(owner, origin)
+    with serve(owner, "project") as node:
+        before = heads(owner, node.url())
+        moved = origin.rename(origin.with_name("moved.git"))
+        assert heads(owner, node.url()) == before
+        (tmp_path / "elsewhere").mkdir()
+        last = moved.rename(tmp_path / "elsewhere" / "r.git")
+        publish(owner, last)
+        assert heads(owner, node.url()) == before, "the next caller makes the node look"
+
+
+def test_status_finds_what_was_renamed(owner: Person, origin: Path) -> None:
+    publish(owner, origin)
+    moved = origin.rename(origin.with_name("moved.git"))
+    assert rows(owner)["project"]["path"] == str(moved)
+    assert rows(owner)["project"]["role"] == "origin"
 
 
 def test_an_origin_moved_elsewhere_is_served_when_it_is_named(
@@ -142,7 +162,7 @@ def test_a_renamed_repository_answers_at_both_names(
         operator.git("clone", "--quiet", source.url(), clone).ok()
         done = owner.gittorrent("publish", origin, "--name", "renamed").ok()
         assert "renamed project to renamed; nodes answer at the old name too" in done.out
-        assert f"{repository}@localhost/renamed.git" in done.out
+        assert re.search(rf"gittorrent://{repository}@\S+/renamed\.git\n", done.out)
         assert list(rows(owner)) == ["renamed"]
         log = json.loads(owner.gittorrent("log", "renamed", "--json").ok().out)
         assert [entry["kind"] for entry in log] == ["policy", "references", "policy"]

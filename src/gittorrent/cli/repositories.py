@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gittorrent.cli.bare_copy import recorded_copy
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import NotARepositoryError, find_repository
-from gittorrent.git.runner import Git
 from gittorrent.ids import is_repository_id
 from gittorrent.repository.carried import MIRROR
 from gittorrent.repository.layout import Layout
@@ -87,16 +87,8 @@ def _find(text: str, rows: list[CarriedRow]) -> CarriedRow | None:
     places = {path.absolute(), path.resolve()}
     with contextlib.suppress(NotARepositoryError):
         git_dir = find_repository(path).git_dir
-        places |= {git_dir, published_copy(git_dir) or git_dir}
+        places |= {git_dir, recorded_copy(git_dir) or git_dir}
     return next((row for row in rows if Path(row.path) in places), None)
-
-
-def published_copy(git_dir: Path) -> Path | None:
-    """Return the bare copy that a clone is published through, None if it has none."""
-    recorded = Git(git_dir).attempt("config", "--get", "gittorrent.copy")
-    if recorded.returncode != 0:
-        return None
-    return Path(recorded.stdout.decode("utf-8", "surrogateescape").strip())
 
 
 def way_out(row: CarriedRow) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from gittorrent import event_log
+from gittorrent.cli.bare_copy import recorded_copy
 from gittorrent.cli.limits import peer_up_limit_option, size_of, up_limit_option
 from gittorrent.cli.output import json_option
-from gittorrent.cli.repositories import REPOSITORY, published_copy
+from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository
 from gittorrent.interruptions import PROCESS, run
@@ -148,7 +149,7 @@ def serve(
     database = Database(home.database)
     try:
         if places:
-            catalogue = catalogue_of_paths([_served_place(p) for p in places])
+            catalogue = catalogue_of_paths([_served_place(p) for p in places], database=database)
         else:
             catalogue = catalogue_of_database(database)
         run(_serve(catalogue, database, home, options, as_json=as_json))
@@ -187,7 +188,7 @@ def _served_place(place: Path) -> Path:
     """Return the bare copy a working clone is published through, or the place itself."""
     if not (place / ".git").exists():
         return place
-    return published_copy(find_repository(place).git_dir) or place
+    return recorded_copy(find_repository(place).git_dir) or place
 
 
 def _public_url(url: str) -> str:

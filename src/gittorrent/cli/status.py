@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,12 +14,14 @@ from msgspec import Struct, to_builtins
 from gittorrent.cli.output import json_option, print_json, print_table
 from gittorrent.cli.process_view import show_process
 from gittorrent.cli.repository_status import RepositoryStatus, describe_check, look_at
+from gittorrent.repository.relocating import relocate
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.store.processes import AnyProcess
 from gittorrent.store.snapshot import read_snapshots
 
 if TYPE_CHECKING:
+    from gittorrent.store.database import CarriedRow
     from gittorrent.store.home import Home
 
 
@@ -68,8 +71,14 @@ class Status(Struct, frozen=True):
 
 def _gather(home: Home) -> Status:
     with contextlib.closing(Database(home.database)) as database:
-        rows = [look_at(row, database) for row in database.carried()]
+        rows = [look_at(_present(row, database), database) for row in database.carried()]
     return Status(str(home.root), rows, read_snapshots(home.run))
+
+
+def _present(row: CarriedRow, database: Database) -> CarriedRow:
+    """Return a repository as it is carried now, should it have been renamed within its folder."""
+    moved = None if Path(row.path).is_dir() else relocate(row, database)
+    return moved or row
 
 
 def _show(found: Status) -> None:

@@ -21,6 +21,7 @@ from gittorrent.repository.relocating import relocate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from gittorrent.ids import RepositoryId
     from gittorrent.store.database import CarriedRow, Database
 
 MAX_DEPTH = 3
@@ -98,9 +99,16 @@ def _open_row(row: CarriedRow, *, complain: bool) -> Carried | None:
 
 
 def catalogue_of_paths(
-    paths: Iterable[Path], clock: Callable[[], float] = time.monotonic
+    paths: Iterable[Path],
+    clock: Callable[[], float] = time.monotonic,
+    database: Database | None = None,
 ) -> Catalogue:
     """Return the repositories named, and those below directories named, now and later.
+
+    Args:
+        paths: of them.
+        clock: seconds that never run backwards.
+        database: knows where what was named has been moved to since.
 
     Raises:
         NotCarriedError: a repository was never published or mirrored, or a directory has none.
@@ -108,12 +116,12 @@ def catalogue_of_paths(
     """
     places = list(paths)
     found: dict[Path, Carried] = {}
-    repositories: list[Path] = []
+    repositories: dict[Path, RepositoryId] = {}
     directories: list[Path] = []
     for path in places:
         if _is_repository(path):
             carried = open_carried(path)
-            repositories.append(carried.layout.git_dir)
+            repositories[carried.layout.git_dir] = carried.info.repository_id
             found.setdefault(carried.layout.git_dir, carried)
             continue
         directories.append(path)
@@ -127,7 +135,8 @@ def catalogue_of_paths(
             found.setdefault(carried.layout.git_dir, carried)
 
     def load(known: set[Path]) -> Listing:
-        fresh = {each.layout.git_dir: each for each in still_carried(repositories, known).fresh}
+        places = [_place_now(place, owner, database) for place, owner in repositories.items()]
+        fresh = {each.layout.git_dir: each for each in still_carried(places, known).fresh}
         for directory in directories:
             seen = set(known)
             try:
@@ -138,6 +147,18 @@ def catalogue_of_paths(
         return Listing([carried for path, carried in fresh.items() if path not in known])
 
     return Catalogue(found.values(), load, clock, reload_seconds=SCAN_SECONDS)
+
+
+def _place_now(place: Path, repository: RepositoryId, database: Database | None) -> Path:
+    """Return where a repository is that was named at a place."""
+    if place.is_dir() or database is None:
+        return place
+    for row in database.carried():
+        if row.repository_id == repository:
+            found = row if Path(row.path).is_dir() else relocate(row, database)
+            if found is not None:
+                return Path(found.path)
+    return place
 
 
 def _is_repository(path: Path) -> bool:

@@ -11,9 +11,11 @@ import os
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import locked_patiently
+from gittorrent.errors import GitTorrentError
 from gittorrent.git import history
 from gittorrent.git.repository import read_config, set_config
 from gittorrent.git.runner import Git
+from gittorrent.helper.peeling import peeled_tags
 from gittorrent.ids import RefName
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore, listed_pushes
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gittorrent.helper.commands import Options, Wanted
-    from gittorrent.ids import ObjectFormat, PushId, Refs
+    from gittorrent.ids import ObjectFormat, Oid, PushId, Refs
     from gittorrent.push.log import VerifiedLog
     from gittorrent.terminal import TerminalReporter
     from gittorrent.transfer.context import Context
@@ -115,6 +117,23 @@ class Fetcher:
             )
         head = await stoppable(self._store.default_branch, self._log)
         return object_format, self._log.refs, head
+
+    async def peeled(self, refs: Refs, *, is_kept: bool) -> dict[RefName, Oid]:
+        """Return what the annotated tags among verified refs lead to, as far as it is known.
+
+        Args:
+            refs: verified.
+            is_kept: whether git has a repository; into an empty one it clones, and has no use
+                for this.
+        """
+        if is_kept and not self._layout.has_objects():
+            return {}
+        try:
+            return await peeled_tags(self._layout, refs, self._acquisition.tags)
+        except* GitTorrentError as errors:
+            reason = errors.exceptions[0]
+            self._reporter.detail(f"what some tags lead to is not known: {reason}")
+        return {}
 
     async def fetch(self, wants: Sequence[Wanted], options: Options) -> bool:
         """Bring the objects that git wants.

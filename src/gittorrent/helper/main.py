@@ -151,7 +151,11 @@ class Helper:
         lines = [f":object-format {object_format.name}".encode()]
         if head in refs:
             lines.append(b"@" + head + b" HEAD")
-        lines += [oid.encode("ascii") + b" " + name for name, oid in sorted(refs.items())]
+        peeled = self._run(self._fetcher.peeled(refs, is_kept="GIT_DIR" in os.environ))
+        for name, oid in sorted(refs.items()):
+            lines.append(oid.encode("ascii") + b" " + name)
+            if name in peeled:
+                lines.append(peeled[name].encode("ascii") + b" " + name + b"^{}")
         _say_bytes(b"\n".join(lines) + b"\n\n")
 
     def _fetch(self, first: str) -> None:

@@ -53,6 +53,11 @@ class Layout(Struct, frozen=True):
         return self.own / "repository.json"
 
     @property
+    def peeled(self) -> Path:
+        """What annotated tags lead to that are not here: two ids a line."""
+        return self.own / "peeled"
+
+    @property
     def logs(self) -> Path:
         """A folder for each repository whose log is kept."""
         return self.own / "logs"

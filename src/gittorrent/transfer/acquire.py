@@ -8,26 +8,30 @@ fetch, which the caller does.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import LocalError, TrustError
+from gittorrent.ids import PushId
 from gittorrent.reel.path import ReelOffer
 from gittorrent.sizes import show_bytes
 from gittorrent.transfer.log_follower import LogFollower
 from gittorrent.transfer.manifests import verify_manifest
+from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.peer_manager import PeerManager
 from gittorrent.transfer.planning import Planner
 from gittorrent.transfer.reaching import Source, learned
 from gittorrent.transfer.reel_fetcher import ReelFetcher
-from gittorrent.wire.limits import MAX_MANIFEST_BYTES
+from gittorrent.wire.limits import MAX_MANIFEST_BYTES, MAX_TAG_BYTES, MAX_TAGS_BYTES
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
-    from gittorrent.ids import ObjectFormat, Oid, PushId, RepositoryId
+    from gittorrent.ids import ObjectFormat, Oid, RepositoryId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.logstore import LogStore
     from gittorrent.repository.receive import LyingReelError, Receiver, SignedManifest
@@ -38,6 +42,12 @@ if TYPE_CHECKING:
 
 MAX_MIRRORS = 16
 """Mirrors one download talks to; more add little speed and much chatter."""
+
+TAGS_SECONDS = 10.0
+"""Time for tag objects: a listing is complete without them."""
+
+TAGS_AT_ONCE = 32
+"""Tag objects asked for at once: half of the questions that one end may have open."""
 
 
 class Acquisition:
@@ -169,6 +179,33 @@ class Acquisition:
         await self._mirrors[0].offers(ReelName(None, log.head), found.append)
         made = [ReelOffer(o.manifest, o.reel.start, o.reel.end, o.pack_size) for o in found]
         return [o for o in made if o.end in log and (o.start is None or o.start in log)]
+
+    async def tags(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
+        """Return those tag objects that the first mirror gives, unverified.
+
+        What would come after `MAX_TAGS_BYTES` or `TAGS_SECONDS` is left out.
+
+        Raises:
+            MirrorLostError: it stopped answering.
+        """
+        found: dict[Oid, bytes] = {}
+        size = 0
+        room, mirror = asyncio.Semaphore(TAGS_AT_ONCE), self._mirrors[0]
+
+        async def take(oid: Oid) -> None:
+            nonlocal size
+            async with room:
+                if size > MAX_TAGS_BYTES:
+                    return
+                with contextlib.suppress(NotThereError):  # a tag that is no object of its own
+                    found[oid] = await mirror.fetch_push(PushId(oid), MAX_TAG_BYTES)
+                    size += len(found[oid])
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TAGS_SECONDS), asyncio.TaskGroup() as group:
+                for oid in oids:
+                    group.create_task(take(oid))
+        return found
 
     async def manifest(self, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:
         """Return the verified manifest of a reel that the first mirror offers.

@@ -174,7 +174,8 @@ class Conversation:
         Args:
             message: what to say.
             shape: of the pack whose parts are asked for.
-            most: bytes that a manifest asked for may have; None for what the protocol allows.
+            most: bytes that a manifest or push object asked for may have; None for what the
+                protocol allows.
 
         Raises:
             ConversationEndedError: the conversation is over.

@@ -176,6 +176,10 @@ class GitMirror:
         """Return a manifest with its signature."""
         return await self._questions.fetch_manifest(manifest, most)
 
+    async def fetch_push(self, push: PushId, most: int) -> bytes:
+        """Return a push object or a tag."""
+        return await self._questions.fetch_push(push, most)
+
     def begin(self, pack: WantedPack, sink: PartSink) -> None:
         """Send what arrives of ``pack`` to ``sink`` from now on."""
         self._pack = pack

@@ -125,6 +125,10 @@ class HttpMirror:
         """Return a manifest with its signature."""
         return bytes(await self._client.read(f"reels/{manifest}.manifest", most))
 
+    async def fetch_push(self, push: PushId, most: int) -> bytes:
+        """Return a push object or a tag."""
+        return bytes(await self._client.read(f"pushes/{push}", most))
+
     def begin(self, pack: WantedPack, sink: PartSink) -> None:
         """Send what arrives of ``pack`` to ``sink`` from now on."""
         self._pack = pack

@@ -135,6 +135,19 @@ class Mirror(Protocol):
         """
         ...
 
+    async def fetch_push(self, push: PushId, most: int) -> bytes:
+        """Return a push object, or an annotated tag that a ref of the log's head names; unverified.
+
+        Args:
+            push: its id.
+            most: bytes it may have.
+
+        Raises:
+            NotThereError: the mirror does not have it, or knows nothing of tags.
+            MirrorLostError: as above, or it is longer.
+        """
+        ...
+
     def begin(self, pack: WantedPack, sink: PartSink) -> None:
         """Send what arrives of ``pack`` to ``sink`` from now on."""
         ...

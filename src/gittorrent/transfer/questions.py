@@ -21,9 +21,11 @@ from gittorrent.wire.messages import (
     EndWant,
     FetchLog,
     FetchManifest,
+    FetchPush,
     HaveBundle,
     MissingLog,
     MissingManifest,
+    MissingPush,
     ReceiveManifest,
     ReceivePush,
     WantBundle,
@@ -116,6 +118,7 @@ class Questions:
         self._log: _Log | None = None
         self._offers: dict[ReelName, _Offers] = {}
         self._manifests: dict[ManifestId, asyncio.Future[bytes]] = {}
+        self._pushes: dict[PushId, asyncio.Future[bytes]] = {}
 
     async def fetch_log(self, head: PushId, base: PushId | None, admit: Admit) -> None:
         """Hand the push objects in ``head``'s past and not in ``base``'s over, oldest first."""
@@ -167,12 +170,22 @@ class Questions:
             if self._manifests.get(manifest) is future:
                 del self._manifests[manifest]
 
+    async def fetch_push(self, push: PushId, most: int) -> bytes:
+        """Return a push object, or a tag, of ``most`` bytes at most."""
+        future = self._pushes[push] = self._loop.create_future()
+        try:
+            self._conversation.say(FetchPush(push), most=most)
+            return await self._follow(future)
+        finally:
+            if self._pushes.get(push) is future:
+                del self._pushes[push]
+
     def let_go(self, reason: str) -> None:
         """Tell everybody who waits that nothing more will come."""
         error = MirrorLostError(f"{self._url}: {reason}")
         for offers in self._offers.values():
             _refuse(offers.ended, error)
-        for future in self._manifests.values():
+        for future in (*self._manifests.values(), *self._pushes.values()):
             _refuse(future, error)
         if self._log is not None:
             self._log.failure = error
@@ -210,6 +223,12 @@ class Questions:
             if message.manifest in self._manifests:
                 error = NotThereError(f"{self._url} has no such manifest")
                 _refuse(self._manifests[message.manifest], error)
+        elif isinstance(message, ReceivePush) and message.push in self._pushes:
+            _settle(self._pushes[message.push], bytes(payload or b""))
+        elif isinstance(message, MissingPush):
+            if message.push in self._pushes:
+                error = NotThereError(f"{self._url} has no such push object or tag")
+                _refuse(self._pushes[message.push], error)
         elif self._log is not None:
             self._take_entry(self._log, event)
 

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
+from gittorrent.git import history
+from gittorrent.ids import Oid
 from gittorrent.push.object import parse_push_object
 from gittorrent.transfer.content_source import ServedPack
+from gittorrent.wire.limits import MAX_TAG_BYTES, MAX_TAGS_BYTES
 from gittorrent.wire.messages import ALL, HaveBundle, HavePush
 from gittorrent.wire.reelname import ReelName
 
@@ -53,6 +56,8 @@ class RepositoryContent:
         self._ids: _Remembered[list[PushId]] = _Remembered(clock)
         self._places: _Remembered[dict[PushId, int]] = _Remembered(clock)
         self._reels: _Remembered[list[StoredReel]] = _Remembered(clock)
+        self._tags: dict[Oid, bytes] = {}
+        self._tagged_at: PushId | None = None
 
     def ids(self) -> list[PushId]:
         """Return the ids of the log, oldest first; do not change the list."""
@@ -108,10 +113,36 @@ class RepositoryContent:
         return (HavePush(latest, None if signer is None else str(signer)),)
 
     def push(self, push: PushId) -> bytes | None:
-        """Return a push object that the log lists."""
+        """Return a push object that the log lists, or a tag that a ref of its head leads to."""
         if not self.has_push(push):
-            return None
+            return self._tags_of_head().get(Oid(push))
         return _guarded(lambda: self.carried.log_store.push_file(push), None)
+
+    def _tags_of_head(self) -> dict[Oid, bytes]:
+        """Return the annotated tags that are published; read once for each head of the log."""
+        latest = self.latest()
+        if latest is None:
+            return {}
+        if latest != self._tagged_at:
+            self._tags = _guarded(lambda: self._read_tags(latest), {})
+            self._tagged_at = latest
+        return self._tags
+
+    def _read_tags(self, head: PushId) -> dict[Oid, bytes]:
+        git, found, size = self.carried.git, dict[Oid, bytes](), 0
+        wanted = sorted(set(self.carried.log_store.refs_at(head).values()))
+        while wanted:
+            infos = [info for info in history.describe(git, wanted) if info is not None]
+            tags = [i for i in infos if i.kind == "tag" and i.size <= MAX_TAG_BYTES]
+            size += sum(info.size for info in tags)
+            if size > MAX_TAGS_BYTES:
+                break
+            oids = [info.oid for info in tags]
+            new = dict(zip(oids, history.read_objects(git, oids), strict=True))
+            found |= new
+            # A tag may name another.
+            wanted = sorted({history.tagged_object(tag) for tag in new.values()} - found.keys())
+        return found
 
     def log_between(self, head: PushId, base: PushId | None) -> Sequence[PushId] | None:
         """Return the ids after ``base`` up to ``head``, oldest first; all if base is unknown."""

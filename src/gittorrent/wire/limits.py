@@ -83,6 +83,12 @@ MAX_BUSY_SECONDS = 3600
 MAX_PUSH_BYTES = 64 * MIB
 """Bytes in one push object: a references tag for 200,000 refs with all it may carry fits."""
 
+MAX_TAG_BYTES = 1 * MIB
+"""Bytes in one annotated tag that is given for itself: the longest release notes fit."""
+
+MAX_TAGS_BYTES = 16 * MIB
+"""Bytes of such tags held at once, by either end: some twenty thousand signed ones."""
+
 MAX_MANIFEST_BYTES = 64 * MIB
 """Bytes in one manifest: some 900,000 parts at 72 bytes each."""
 

@@ -103,7 +103,7 @@ class PendingRequests:
         self._limit = limit
         self._open = 0
         self._single: Counter[Question] = Counter()
-        self._most: dict[ManifestId, int] = {}
+        self._most: dict[Question, int] = {}
         self._parts: dict[_PartKey, list[_Run]] = {}
         self._logs: Counter[PushId] = Counter()
         self._log_entries = 0
@@ -132,7 +132,7 @@ class PendingRequests:
         """Record a question; raises LedgerError when too many are open.
 
         ``shape``: for parts, how their pack is cut, so that announced sizes can be checked.
-        ``most``: bytes that a manifest may have.
+        ``most``: bytes that a manifest or push object may have.
         """
         if self._open >= self._limit:
             raise PendingRequestError(f"more than {self._limit} requests open at once")
@@ -151,8 +151,8 @@ class PendingRequests:
             self._logs[question.head] += 1
         else:
             self._single[question] += 1
-            if isinstance(question, FetchManifest) and most is not None:
-                self._most[question.manifest] = max(most, self._most.get(question.manifest, 0))
+            if isinstance(question, FetchManifest | FetchPush) and most is not None:
+                self._most[question] = max(most, self._most.get(question, 0))
 
     def cancel(self, message: CancelParts) -> None:
         """Withdraw questions for parts; those not open (any more) are passed over."""
@@ -165,12 +165,13 @@ class PendingRequests:
         """Record an answer; raises LedgerError when it was not asked for or is of a wrong size."""
         match message:
             case ReceivePush():
-                self._receive_push(message.push)
+                self._receive_push(message)
             case MissingPush():
                 self._settle(FetchPush(message.push))
             case ReceiveManifest():
-                self._check_manifest(message)
-                self._settle(FetchManifest(message.manifest))
+                question = FetchManifest(message.manifest)
+                self._check_size(question, message.size)
+                self._settle(question)
             case MissingManifest():
                 self._settle(FetchManifest(message.manifest))
             case EndWant():
@@ -182,12 +183,11 @@ class PendingRequests:
             case MissingParts():
                 self._missing_parts(message)
 
-    def _check_manifest(self, message: ReceiveManifest) -> None:
-        most = self._most.get(message.manifest)
-        if most is not None and message.size > most:
-            raise PendingRequestError(
-                f"manifest announced with {message.size} bytes, more than {most}"
-            )
+    def _check_size(self, question: FetchManifest | FetchPush, size: int) -> None:
+        most = self._most.get(question)
+        if most is not None and size > most:
+            kind = "manifest" if isinstance(question, FetchManifest) else "push object"
+            raise PendingRequestError(f"{kind} announced with {size} bytes, more than {most}")
 
     def _settle(self, question: FetchPush | FetchManifest | WantBundle) -> None:
         if self._close(question) or self._late.take(question):
@@ -200,13 +200,14 @@ class PendingRequests:
         self._single[question] -= 1
         if not self._single[question]:
             del self._single[question]
-            if isinstance(question, FetchManifest):
-                self._most.pop(question.manifest, None)
+            self._most.pop(question, None)
         self._open -= 1
         return True
 
-    def _receive_push(self, push: PushId) -> None:
+    def _receive_push(self, message: ReceivePush) -> None:
+        push = message.push
         question = FetchPush(push)
+        self._check_size(question, message.size)
         if self._logs:
             # It may belong to a log or to a question of its own, and then comes once more.
             if self._log_entries >= MAX_LOG_ENTRIES:

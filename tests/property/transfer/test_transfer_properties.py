@@ -178,6 +178,9 @@ class FakeMirror:
     async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
         raise AssertionError("only parts are asked for")
 
+    async def fetch_push(self, push: PushId, most: int) -> bytes:
+        raise AssertionError("only parts are asked for")
+
     async def wait_closed(self) -> None:
         raise AssertionError("only a dialler waits for that")
 

@@ -107,6 +107,9 @@ class Fake:
         assert found is not None
         return found
 
+    async def fetch_push(self, push: PushId, most: int) -> bytes:
+        raise AssertionError("no planner asks for pushes")
+
     async def fetch_log(self, head: PushId, base: PushId | None, admit: Admit) -> None:
         raise AssertionError
 

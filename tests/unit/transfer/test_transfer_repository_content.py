@@ -10,9 +10,10 @@ from gittorrent.ids import ManifestId, PushId
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.transfer.repository_content import RepositoryContent
+from gittorrent.wire.limits import MAX_TAG_BYTES
 from gittorrent.wire.messages import ALL
 from gittorrent.wire.reelname import ReelName
-from support import nodes
+from support import gitcmd, nodes
 
 UNKNOWN = PushId("0" * 40)
 
@@ -41,6 +42,23 @@ def test_log_between(grown: Carried) -> None:
     assert content.log_between(ids[-1], UNKNOWN) == ids
     assert content.log_between(ids[0], ids[2]) == []
     assert content.log_between(UNKNOWN, None) is None
+
+
+def test_tags_are_given_as_far_as_they_are_published(grown: Carried, key: Signer) -> None:
+    git_dir, content = grown.layout.git_dir, RepositoryContent(grown)
+    gitcmd.git(git_dir, "tag", "-m", "one", "inner", "main")
+    gitcmd.git(git_dir, "tag", "-m", "two", "outer", "inner")
+    gitcmd.git(git_dir, "tag", "-F", "-", "large", "main", stdin=b"x" * MAX_TAG_BYTES)
+    names = ("inner", "outer", "large", "main")
+    oids = [PushId(gitcmd.text(git_dir, "rev-parse", name)) for name in names]
+    gitcmd.git(git_dir, "tag", "-d", "inner")
+    assert [content.push(oid) for oid in oids] == [None] * 4
+    nodes.publish(git_dir, key, None)
+    given = [gitcmd.git(git_dir, "cat-file", "tag", oid) for oid in oids[:2]]
+    assert [content.push(oid) for oid in oids] == [*given, None, None]
+    gitcmd.git(git_dir, "tag", "-d", "outer")
+    nodes.publish(git_dir, key, None)
+    assert [content.push(oid) for oid in oids] == [None] * 4
 
 
 def test_offers_lie_between_the_ends_asked_for(grown: Carried) -> None:

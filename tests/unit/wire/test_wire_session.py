@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -162,6 +162,25 @@ def test_part_of_the_wrong_size_or_total_is_an_offence() -> None:
         session.send(_fetch(0, 2), shape=SHAPE)
         with pytest.raises(SessionError):
             session.feed(_line(wrong))
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (FetchManifest(M), lambda size: ReceiveManifest(M, size)),
+        (FetchPush(P), lambda size: ReceivePush(P, size)),
+    ],
+)
+def test_an_answer_beyond_what_was_asked_for_is_an_offence(
+    question: Question, answer: Callable[[int], Message]
+) -> None:
+    session = _caller()
+    session.send(question, most=10)
+    events = session.feed(_line(answer(10)) + b"x" * 10)
+    assert events == [MessageReceived(answer(10), bytearray(b"x" * 10))]
+    session.send(question, most=10)
+    with pytest.raises(SessionError, match="more than 10"):
+        session.feed(_line(answer(11)))
 
 
 def test_events_before_a_fault_are_not_lost() -> None:

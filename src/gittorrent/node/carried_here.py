@@ -55,7 +55,7 @@ def catalogue_of_database(
                 fresh.append(carried)
         return Listing(fresh, known - rows.keys())
 
-    return Catalogue(load(set()).fresh, load, clock)
+    return Catalogue(load(set()).fresh, load, clock, has_all=True)
 
 
 def _relocate_missing(database: Database, known: set[Path], searched: dict[Path, int]) -> None:

@@ -113,6 +113,7 @@ class Catalogue:
         clock: seconds that never run backwards.
         threads: in which repositories are read.
         reload_seconds: how often it may be asked.
+        has_all: whether ``reload`` brings whatever the node comes to carry.
 
     Raises:
         NameTakenError: two have one name.
@@ -125,6 +126,7 @@ class Catalogue:
         clock: Callable[[], float] = time.monotonic,
         threads: Threads | None = None,
         reload_seconds: float = RELOAD_SECONDS,
+        has_all: bool = False,
     ) -> None:
         repositories = list(repositories)
         self.threads = threads or Threads()
@@ -133,6 +135,7 @@ class Catalogue:
         places = [carried.layout.git_dir for carried in repositories]
         self._reload = reload or partial(still_carried, places)
         self._reload_seconds = reload_seconds
+        self._has_all = has_all
         self._clock = clock
         self._next_reload = clock() + reload_seconds
         self._served: dict[str, Served] = {}
@@ -149,9 +152,9 @@ class Catalogue:
         return len(self._served)
 
     @property
-    def fixed_names(self) -> list[str] | None:
-        """The names of what is served where that stays so; None for all that is carried."""
-        return sorted(self._served) if self._reload is None else None
+    def names(self) -> list[str] | None:
+        """The names of what is served now; None where all that is carried is, or soon will be."""
+        return None if self._has_all else sorted(self._served)
 
     def add(self, carried: Carried) -> None:
         """Serve one more repository.

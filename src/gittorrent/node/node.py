@@ -230,7 +230,7 @@ class Node:
         return NodeProcess(
             listening=self.addresses,
             url=self._options.url,
-            serves=self._catalogue.fixed_names,
+            serves=self._catalogue.names,
             callers=self._connection_limiter.open,
             git=GitLoad(turns.taken, turns.waiting),
             conversations=self._git.conversations(),

@@ -103,7 +103,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     Args:
         listening: base URLs, such as ``git://127.0.0.1:9418``.
         url: base URL under which others reach it, if its operator named one.
-        serves: names of the repositories it was told to serve; None for all that are carried.
+        serves: names of the repositories it serves; None for all that are carried.
         callers: connections that are open.
         git: what stock git does for them.
         conversations: under way, the busy ones first; of many only some.

@@ -319,7 +319,7 @@ def test_floods_are_cut_off(scene: Scene, pack: Pack, usual: int, name: str) -> 
 
     def act(wire: Wire, trap: Trap) -> None:
         del trap
-        sent.append(wire.unsolicited_limit(_floods(pack)[name], ENOUGH))
+        sent.append(wire.flood(_floods(pack)[name], ENOUGH))
 
     with Trap(act).open() as trap:
         with scene.introduce(trap.url(scene.repository)):

@@ -100,7 +100,7 @@ FLOODS: dict[str, Callable[[Pack], bytes]] = {
 @pytest.mark.parametrize("name", sorted(FLOODS))
 def test_floods_are_cut_off(node: Daemon, pack: Pack, name: str) -> None:
     with bounded(node), call(node) as wire:
-        sent = wire.unsolicited_limit(FLOODS[name](pack), ENOUGH)
+        sent = wire.flood(FLOODS[name](pack), ENOUGH)
         assert sent < ENOUGH // 2, "nobody stopped it"
 
 
@@ -111,7 +111,7 @@ def test_others_are_served_while_somebody_floods(node: Daemon) -> None:
     def attack() -> None:
         while not over.is_set():
             with contextlib.suppress(OSError), call(node) as wire:
-                wire.unsolicited_limit(FLOODS["unknown"](Pack("", "", 1, 1, 1, Path())), ENOUGH)
+                wire.flood(FLOODS["unknown"](Pack("", "", 1, 1, 1, Path())), ENOUGH)
 
     attackers = [threading.Thread(target=attack) for _ in range(3)]
     with bounded(node):
@@ -130,7 +130,7 @@ def test_pipelines_without_end(node: Daemon, pack: Pack) -> None:
     """More questions than may be open end the conversation; so do answers that are not read."""
     ask = lines(f"fetch bundle {pack.reel} {pack.manifest} parts 1-{pack.parts}/{pack.parts}")
     with bounded(node), call(node, receive_buffer=4096) as wire:
-        assert wire.unsolicited_limit(ask * 100, ENOUGH) < ENOUGH // 2
+        assert wire.flood(ask * 100, ENOUGH) < ENOUGH // 2
 
 
 def test_slow_readers_hold_no_memory_and_no_slot(node: Daemon, pack: Pack) -> None:

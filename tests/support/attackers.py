@@ -124,7 +124,7 @@ class Wire:
             return True
         return True
 
-    def unsolicited_limit(self, data: bytes, limit: int) -> int:
+    def flood(self, data: bytes, limit: int) -> int:
         """Send ``data`` again and again, ``limit`` bytes in all; returns what was taken.
 
         Stops when the other end hangs up.

@@ -1,7 +1,8 @@
 """Whether a git process still works for somebody: what the kernel tells of its caller's connection.
 
 Where git has a caller's socket to itself this process does not see what comes and goes, but the
-kernel does (tcp(7), TCP_INFO). `Watch` is fed one look after the other and says when to end git.
+kernel does (`gittorrent.transfer.tcp_info`). `Watch` is fed one look after the other and says when
+to end git.
 
 Rules: whoever hung up gets no more work done; who only closed its sending side, as some proxies
 do when a request is over, is served as long as it takes what it is sent; who does not take what is
@@ -11,11 +12,11 @@ know processes.
 
 from __future__ import annotations
 
-import struct
-from socket import IPPROTO_TCP, TCP_INFO
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+from gittorrent.transfer.tcp_info import CLOSE_WAIT, CLOSED, tcp_info
 
 if TYPE_CHECKING:
     import socket
@@ -41,13 +42,6 @@ STALLED = "it does not read the answer it asked for"
 GIVES_WAY = "it was silent, and others wait for their turn"
 TOO_LONG = "it took too long"
 
-_CLOSED, _CLOSE_WAIT = 7, 8
-"""TCP_CLOSE and TCP_CLOSE_WAIT of Linux (include/net/tcp_states.h)."""
-
-_SIZE = 160
-_UNACKNOWLEDGED, _SENT, _RECEIVED, _BYTES_ACKED, _NOT_SENT = 24, 44, 52, 120, 144
-"""Where struct tcp_info of Linux has what `Look` holds."""
-
 
 class Look(Struct, frozen=True):
     """What the kernel tells of a connection.
@@ -69,22 +63,21 @@ class Look(Struct, frozen=True):
 
 def look_at(sock: socket.socket) -> Look | None:
     """Return what the kernel tells of a connection; None where it does not."""
-    try:
-        info = sock.getsockopt(IPPROTO_TCP, TCP_INFO, _SIZE)
-        state = info[0]
-        (flying,) = struct.unpack_from("=I", info, _UNACKNOWLEDGED)
-        (sent,) = struct.unpack_from("=I", info, _SENT)
-        (received,) = struct.unpack_from("=I", info, _RECEIVED)
-        (taken,) = struct.unpack_from("=Q", info, _BYTES_ACKED)
-        (not_sent,) = struct.unpack_from("=I", info, _NOT_SENT)
-    except (OSError, struct.error, IndexError):
+    info = tcp_info(sock)
+    if (
+        info is None
+        or info.in_flight is None
+        or info.not_sent is None
+        or info.acknowledged is None
+        or info.quiet is None
+    ):
         return None
     return Look(
-        is_open=state != _CLOSED,
-        is_half=state == _CLOSE_WAIT,
-        taken=taken,
-        is_owed=bool(flying or not_sent),
-        quiet=min(sent, received) / 1000,
+        is_open=info.state != CLOSED,
+        is_half=info.state == CLOSE_WAIT,
+        taken=info.acknowledged,
+        is_owed=bool(info.in_flight or info.not_sent),
+        quiet=info.quiet,
     )
 
 

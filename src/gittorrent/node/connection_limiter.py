@@ -13,12 +13,11 @@ that neither asks nor takes anything counts as silent too. Must not know what is
 from __future__ import annotations
 
 import math
-import struct
 from collections import deque
-from socket import IPPROTO_TCP, TCP_INFO
 from typing import TYPE_CHECKING
 
 from gittorrent.transfer.peer_admission import PeerAdmission
+from gittorrent.transfer.tcp_info import tcp_info
 
 if TYPE_CHECKING:
     import socket
@@ -36,9 +35,6 @@ LOOK_SECONDS = 0.25
 QUIET_SECONDS = 30.0
 """Time in which nothing comes or goes after which a caller that is being served counts as silent;
 git's upload-pack is heard of every five seconds once it was asked for objects."""
-
-_SENT, _RECEIVED = 44, 52
-"""Where struct tcp_info of Linux has the milliseconds since data was sent and received."""
 
 
 class ConnectionSlot:
@@ -60,9 +56,9 @@ class ConnectionSlot:
         self.silent_since: Callable[[float], float | None]
         self.give_way: Callable[[], None] = lambda: None
         self._on_wait = on_wait
-        self.server_timeouts(now)
+        self.mark_idle(now)
 
-    def server_timeouts(self, now: float) -> None:
+    def mark_idle(self, now: float) -> None:
         """Note that everything it asked for is done, or that its request does not end."""
         self.silent_since = lambda _now: now
         self._on_wait(self, now)
@@ -150,11 +146,7 @@ class ConnectionLimiter:
 
 def _quiet_since(sock: socket.socket, now: float, enough: float) -> float | None:
     """Return since when nothing came or went on a connection; None if that is not long."""
-    try:
-        info = sock.getsockopt(IPPROTO_TCP, TCP_INFO, 128)
-        (sent,) = struct.unpack_from("=I", info, _SENT)
-        (received,) = struct.unpack_from("=I", info, _RECEIVED)
-    except (OSError, struct.error):
+    info = tcp_info(sock)
+    if info is None or info.quiet is None or info.quiet < enough:
         return None
-    quiet = float(min(sent, received)) / 1000
-    return now - quiet if quiet >= enough else None
+    return now - info.quiet

@@ -25,6 +25,7 @@ from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.session_stats import SessionTable
 from gittorrent.node.swarming import Swarms
 from gittorrent.transfer.conversation import Conversation
+from gittorrent.transfer.packet_reader import PacketReader
 from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
@@ -169,7 +170,7 @@ class GitListener:
         address = slot.address
         try:
             async with asyncio.timeout(self._server_timeouts.request):
-                request = parse_request(await read_packet(sock, MAX_REQUEST))
+                request = parse_request(await PacketReader(sock, "request", MAX_REQUEST).line())
         except TimeoutError:
             _log.info(
                 "dropped", "dropped {peer}: {reason}", peer=address, reason="it sent no request"
@@ -250,7 +251,8 @@ class GitListener:
     async def _mirror_notify(self, call: Call) -> None:
         try:
             async with asyncio.timeout(self._server_timeouts.notice):
-                notice = notify.parse_lines(await _read_lines(call.sock))
+                reader = PacketReader(call.sock, "notice", MAX_NOTICE_BYTES)
+                notice = notify.parse_lines(await reader.lines(MAX_LIST_LINES))
         except TimeoutError:
             await refuse(call.sock, "the notice did not come in time")
             return
@@ -316,45 +318,6 @@ class GitListener:
     def _sent(self, conversation: Conversation, part: Participant, message: ReceivePart) -> None:
         part.on_sent(message)
         self._session_table.sent_part(conversation.key)
-
-
-async def read_packet(sock: socket.socket, limit: int) -> bytes:
-    """Read exactly one packet of at most ``limit`` bytes from a socket, and nothing after it.
-
-    Raises:
-        ProtocolError: it is none, is too long, or the stream ends.
-    """
-    size = pktline.parse_length(await _read_exactly(sock, pktline.HEADER_SIZE))
-    if isinstance(size, pktline.Special):
-        raise pktline.PktLineError(f"a {size.name.lower()} packet where a request belongs")
-    if size > limit:
-        raise pktline.PktLineError(f"request of {size} bytes; at most {limit} are allowed")
-    return await _read_exactly(sock, size)
-
-
-async def _read_lines(sock: socket.socket) -> list[bytes]:
-    """Read packets up to a flush."""
-    lines: list[bytes] = []
-    total = 0
-    while total <= MAX_NOTICE_BYTES and len(lines) <= MAX_LIST_LINES:
-        size = pktline.parse_length(await _read_exactly(sock, pktline.HEADER_SIZE))
-        if size is pktline.FLUSH:
-            return lines
-        if isinstance(size, int):
-            total += size + pktline.HEADER_SIZE
-            lines.append(await _read_exactly(sock, size))
-    raise pktline.PktLineError("the notice does not end")
-
-
-async def _read_exactly(sock: socket.socket, size: int) -> bytes:
-    loop = asyncio.get_running_loop()
-    data = bytearray()
-    while len(data) < size:
-        more = await loop.sock_recv(sock, size - len(data))
-        if not more:
-            raise pktline.PktLineError("the connection ended in the middle of a packet")
-        data += more
-    return bytes(data)
 
 
 async def send(sock: socket.socket, data: bytes, seconds: float = WAITS.taken) -> None:

@@ -69,10 +69,10 @@ class Connection(web.RequestHandler):
         self.idle_since = None
         self.slot.is_served(self.sock)
 
-    def server_timeouts(self, now: float) -> None:
+    def mark_idle(self, now: float) -> None:
         """Note that it asks for nothing, or that its request is not whole yet."""
         self.idle_since = now
-        self.slot.server_timeouts(now)
+        self.slot.mark_idle(now)
 
 
 def connection_of(request: web.BaseRequest) -> Connection:
@@ -152,7 +152,7 @@ class HttpConnections:
         try:
             return await self._handle(request)
         finally:
-            connection.server_timeouts(asyncio.get_running_loop().time())
+            connection.mark_idle(asyncio.get_running_loop().time())
 
     async def finish(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Send what is left of an answer.

@@ -219,7 +219,7 @@ class HttpListener:
             return _text_bytes(notify.encode_refusal(reason), 415)
         connection = connection_of(request)
         # Until the notice is here whole its sender counts as one that asks for nothing.
-        connection.slot.server_timeouts(asyncio.get_running_loop().time())
+        connection.slot.mark_idle(asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(self._server_timeouts.notice):
                 notice = notify.parse_text(await _body(request))

@@ -18,11 +18,11 @@ from gittorrent.errors import UnreachableError
 from gittorrent.reel.pack import FilePiece
 from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer, LastPack
-from gittorrent.transfer.distance import least_round_trip
 from gittorrent.transfer.low_watermark import ReceiveLowWatermark
 from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
 from gittorrent.transfer.socket_writer import SocketWriter
+from gittorrent.transfer.tcp_info import tcp_info
 from gittorrent.transfer.unsolicited import UnsolicitedMessageLimit
 from gittorrent.wire.messages import Bye, CancelParts, HaveBundle, Message, Question, ReceivePart
 from gittorrent.wire.session import (
@@ -128,7 +128,10 @@ class Conversation:
         self._mid_payload = False
         self._useful_at = self._loop.time()
         self._unsolicited_limit = UnsolicitedMessageLimit(self._useful_at)
-        self._low_watermark = ReceiveLowWatermark(self._loop.time(), least_round_trip(sock))
+        tcp = tcp_info(sock)
+        self._low_watermark = ReceiveLowWatermark(
+            self._loop.time(), None if tcp is None else tcp.least_round_trip
+        )
         self.is_paused = False
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:

@@ -20,10 +20,11 @@ from msgspec.structs import replace
 from gittorrent.errors import UnreachableError, UnverifiedError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.looking_up import look_up
+from gittorrent.transfer.packet_reader import ConnectionEndError, PacketReader
 from gittorrent.transfer.racing import first_success
 from gittorrent.wire import pktline
 from gittorrent.wire.fields import RemoteRefusal
-from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_LIST_LINES, MAX_PKT_LINE
+from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_LIST_LINES
 from gittorrent.wire.mirrorlist import MirrorList, parse_lines
 from gittorrent.wire.service import MIRROR_LIST, ServiceRequest, encode_request
 from gittorrent.wire.urls import DEFAULT_PORTS, AddressClass, UrlError, address_class, may_contact
@@ -229,7 +230,7 @@ async def ask_for_list(
     try:
         async with asyncio.timeout(client_timeouts.answer):
             await loop.sock_sendall(dialled.sock, service_request(MIRROR_LIST, endpoint))
-            lines = await _read_lines(dialled.sock, endpoint)
+            lines = await _read_list(dialled.sock, endpoint)
     except TimeoutError as error:
         raise CannotConnectError(f"{endpoint.url} does not answer", hint=CHECK_HINT) from error
     except OSError as error:
@@ -253,49 +254,50 @@ def _not_a_mirror(endpoint: Endpoint, why: str, hint: str = _HINT) -> NotAMirror
 
 
 _OTHER_SERVERS = (
-    (b"HTTP/", "it is a web server", "http"),
+    (b"HTTP", "it is a web server", "http"),
     (b"\x15\x03", "it is a TLS port", "https"),
     (b"SSH-", "it is an ssh port", None),
 )
 """First bytes of an answer, what answers so, and the scheme it may be reached by."""
 
 
-def _check_greeting(endpoint: Endpoint, data: bytes) -> None:
+def _check_greeting(endpoint: Endpoint, header: bytes) -> None:
     """Notice by the first bytes of an answer that the port is another server's.
 
     Raises:
         NotAMirrorError: it is.
     """
     for start, what, scheme in _OTHER_SERVERS:
-        if data.startswith(start):
+        if header.startswith(start):
             url = f"gittorrent::{replace(endpoint, scheme=scheme).url}" if scheme else None
             hint = f"clone {url} instead" if url else f"nodes listen elsewhere; {CHECK_HINT}"
             raise _not_a_mirror(endpoint, what, hint)
 
 
-async def _read_lines(sock: socket.socket, endpoint: Endpoint) -> list[bytes]:
-    """Read packets up to the flush that ends a list."""
-    loop = asyncio.get_running_loop()
-    reader = pktline.PktReader()
+async def _read_list(sock: socket.socket, endpoint: Endpoint) -> list[bytes]:
+    """Read packets up to the flush that ends a list; a refusal ends with the connection.
+
+    Raises:
+        NotAMirrorError: something else answers.
+        UrlError: the list does not end.
+        OSError: the connection breaks.
+    """
+    reader = PacketReader(sock, "list", MAX_LIST_BYTES)
     lines: list[bytes] = []
-    total = 0
-    while True:
-        data = await loop.sock_recv(sock, MAX_PKT_LINE)
-        total += len(data)
-        if not data:
-            if lines:
-                return lines
-            raise _not_a_mirror(endpoint, "it closed the connection")
-        if not lines:
-            _check_greeting(endpoint, data)
+    while len(lines) <= MAX_LIST_LINES:
         try:
-            packets = reader.feed(data)
+            header = await reader.header()
+            if not lines:
+                _check_greeting(endpoint, header)
+            packet = await reader.rest(header)
+        except ConnectionEndError as error:
+            if lines and error.is_clean:
+                return lines
+            raise _not_a_mirror(endpoint, str(error)) from error
         except pktline.PktLineError as error:
             raise _not_a_mirror(endpoint, str(error)) from error
-        for packet in packets:
-            if packet is pktline.Special.FLUSH:
-                return lines
-            if isinstance(packet, bytes):
-                lines.append(packet)
-            if len(lines) > MAX_LIST_LINES or total > MAX_LIST_BYTES:
-                raise UrlError(f"{endpoint.url} sends an endless list")
+        if packet is pktline.FLUSH:
+            return lines
+        if isinstance(packet, bytes):
+            lines.append(packet)
+    raise UrlError(f"{endpoint.url} sends an endless list")

@@ -21,7 +21,9 @@ from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import connect, service_request
 from gittorrent.transfer.opening import ask_list
-from gittorrent.wire import notify, pktline
+from gittorrent.transfer.packet_reader import ConnectionEndError, PacketReader
+from gittorrent.wire import notify
+from gittorrent.wire.limits import MAX_PKT_LINE
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.service import MIRROR_NOTIFY
 from gittorrent.wire.urls import UrlError, parse_learned_url
@@ -202,11 +204,9 @@ async def send_git_notice(
             async with asyncio.timeout(client_timeouts.notice):
                 request = service_request(MIRROR_NOTIFY, endpoint)
                 await loop.sock_sendall(sock, request + notice.encode_packets())
-                reader = pktline.PktReader()
-                while data := await loop.sock_recv(sock, 4096):
-                    packets = reader.feed(data)
-                    if packets and isinstance(packets[0], bytes):
-                        return notify.parse_answer(packets[0])
+                answer = await PacketReader(sock, "notice's answer", MAX_PKT_LINE).line()
+        except ConnectionEndError as error:
+            raise UnreachableError(f"{endpoint.url} does not answer a notice") from error
         except (OSError, TimeoutError) as error:
             raise UnreachableError(f"{endpoint.url}: {error or 'no answer'}") from error
-    raise UnreachableError(f"{endpoint.url} does not answer a notice")
+    return notify.parse_answer(answer)

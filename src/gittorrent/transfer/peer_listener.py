@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from gittorrent.transfer.addresses import plain_address, show_address
 from gittorrent.transfer.git_mirror import GitMirror
 from gittorrent.transfer.keepalive import notice_loss
+from gittorrent.transfer.packet_reader import PacketReader
 from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
-from gittorrent.wire import pktline
 from gittorrent.wire.messages import Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList, MirrorState
 from gittorrent.wire.service import MIRROR_LIST, MIRROR_SYNC, parse_request
@@ -226,17 +226,4 @@ class PeerListener:
 
 async def _read_request(sock: socket.socket, seconds: float) -> ServiceRequest:
     async with asyncio.timeout(seconds):
-        return parse_request(await _read_packet(sock))
-
-
-async def _read_packet(sock: socket.socket) -> bytes:
-    loop = asyncio.get_running_loop()
-    reader = pktline.PktReader()
-    for _ in range(_MAX_REQUEST):
-        data = await loop.sock_recv(sock, 1)
-        if not data:
-            raise EOFError
-        packets = reader.feed(data)
-        if packets and isinstance(packets[0], bytes):
-            return packets[0]
-    raise OSError("the request is too long")
+        return parse_request(await PacketReader(sock, "request", _MAX_REQUEST).line())

@@ -85,7 +85,7 @@ def test_whoever_is_silent_longest_gives_way() -> None:
         places.append(slot)
     first, second, third = places
     first.is_served()
-    second.server_timeouts(5.0)  # it was served meanwhile
+    second.mark_idle(5.0)  # it was served meanwhile
     assert connection_limiter.enter(next(who), 6.0)
     assert gone == [third.address]
     assert connection_limiter.enter(next(who), 7.0)
@@ -153,7 +153,7 @@ def test_many_waits_leave_no_long_line() -> None:
         for slot in places:
             assert slot is not None
             slot.is_served()
-            slot.server_timeouts(float(number))
+            slot.mark_idle(float(number))
     assert len(connection_limiter._silent) < 10
     gone: list[int] = []
     for at, slot in enumerate(places):
@@ -294,7 +294,7 @@ def test_callers_who_are_served_stay() -> None:
             await asyncio.sleep(0)
         assert await running.answer(b"") == b""
         assert running.connection_limiter.open == PLACES
-        began[1].server_timeouts(asyncio.get_running_loop().time())
+        began[1].mark_idle(asyncio.get_running_loop().time())
         with await running.call(host="127.0.0.9"):
             assert await heard(busy[1]) == b""
             while len(began) == PLACES:

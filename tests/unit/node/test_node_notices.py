@@ -393,7 +393,7 @@ def test_malformed_notices_are_refused_over_both_transports(
         assert answer[4:8] == b"ERR "
         endless = pktline.encode(b"x" * 60000) * 3
         answer = call(origin.git_address, request("mirror-notify", b"/project.git") + endless)
-        assert b"does not end" in answer
+        assert b"the notice is too long" in answer
         path = "/project.git/mirror-notify"
         for body in (b"at nowhere\n", b"x" * 100_000):
             response, text = fetch(origin.http_address, "POST", path, body, **NOTICE_HEADERS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gittorrent.cli.bare_copy import add_remote
+from gittorrent.cli.locations import typed_location
 from gittorrent.cli.new_repository import own_logs
 from gittorrent.cli.output import json_option, print_json, quiet_option, verbose_option
 from gittorrent.cli.repositories import REPOSITORY, carried_row
@@ -96,7 +97,8 @@ def _repository(place: str) -> FoundRepository | None:
     """Return the repository of this machine that is meant; None if it is to be got elsewhere."""
     if is_url(place):
         return None
-    if is_repository_id(place.lower()) and not Path(place).exists() and carried_row(place) is None:
+    is_elsewhere = is_repository_id(place.lower()) or ":" in place  # such as git's short forms
+    if is_elsewhere and not Path(place).exists() and carried_row(place) is None:
         return None
     found = find_repository(REPOSITORY.convert(place, None, None))
     require_complete(Git(found.git_dir))
@@ -106,7 +108,7 @@ def _repository(place: str) -> FoundRepository | None:
 def _location(place: str) -> Location:
     if is_repository_id(place.lower()):
         return Location(None, RepositoryId(place.lower()))
-    return parse_location(place)
+    return typed_location(place)
 
 
 def _from_here(adopting: Adopting, found: FoundRepository, reporter: Reporter) -> Adopted:
@@ -148,7 +150,7 @@ def _only_log(found: FoundRepository) -> RepositoryId:
 
 def _source(found: FoundRepository, repository: RepositoryId) -> Location:
     """Return where a clone came from, by its remotes."""
-    for url in remote_urls(found.git_dir).values():
+    for _, url in remote_urls(found.git_dir):
         location = _known_source(url, repository)
         if location is not None:
             return location

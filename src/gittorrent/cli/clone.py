@@ -12,11 +12,12 @@ import click
 
 from gittorrent.cli.clone_options import sort_words
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
+from gittorrent.cli.locations import typed_location
 from gittorrent.durable import temporary_directory
 from gittorrent.git.runner import executable
 from gittorrent.interruptions import PROCESS
 from gittorrent.terminal import STATUS_VARIABLE
-from gittorrent.transfer.location import parse_location, url_for_git
+from gittorrent.transfer.location import url_for_git
 
 _GIT_OPTIONS = "gittorrent.clone.git_options"
 """Where the context keeps git's options."""
@@ -82,7 +83,7 @@ def clone(
       gittorrent clone --branch next gittorrent://mirror.example.org/project.git dir
       gittorrent clone gittorrent://mirror.example.org/project.git --down-limit 500K
     """
-    parse_location(url)
+    typed_location(url)
     url = url_for_git(url)
     limits = {"downLimit": down_limit, "upLimit": up_limit, "peerUpLimit": peer_up_limit}
     once = [f"gittorrent.{name}={rate}" for name, rate in limits.items() if rate is not None]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from gittorrent.cli.locations import typed_location
 from gittorrent.cli.repositories import carried_row
 from gittorrent.errors import UsageError
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
-from gittorrent.transfer.location import is_url, parse_location
+from gittorrent.transfer.location import LocationError, is_url
 
 
 @click.command()
@@ -23,17 +24,21 @@ def forget(url: str) -> None:
     Example:
       gittorrent forget git://mirror.example.org/project.git
     """
-    if not is_url(url):
+    try:
+        location = typed_location(url)
+    except LocationError:
+        if is_url(url):
+            raise
         row = carried_row(url)
         raise UsageError(
             f"{url} is no URL" if row is None else f"{url} is a repository that is carried here",
             hint="name the URL, as in gittorrent://HOST/NAME.git"
             if row is None
             else f"'gittorrent remove {row.name}' stops carrying it; forget is for URLs",
-        )
+        ) from None
     database = Database(open_home().database)
     try:
-        known = database.forget_url(parse_location(url).url)
+        known = database.forget_url(location.url)
     finally:
         database.close()
     if not known:

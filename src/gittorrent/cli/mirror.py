@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
+from gittorrent.cli.locations import typed_location
 from gittorrent.cli.output import json_option, print_json, quiet_option, verbose_option
 from gittorrent.cli.service_log import (
     LogReporter,
@@ -29,7 +30,6 @@ from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.transfer.interrupted import what_is_kept
-from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.mirroring import Mirroring, PublishedHereError, RemovedError
 from gittorrent.transfer.peer_manager import Sharing
 from gittorrent.transfer.process_status import shown
@@ -102,7 +102,7 @@ def mirror(
     sharing = Sharing(up_limit=up_limit, down_limit=down_limit, peer_up_limit=peer_up_limit)
     with failures_in_log(reporter), contextlib.closing(reporter):
         home = open_home()
-        location = parse_location(url)
+        location = typed_location(url)
         max_bytes = read_settings(read_config(home.root)).max_bytes
         with contextlib.closing(Database(home.database)) as database:
             mirroring = Mirroring(location, home, database, reporter, sharing, max_bytes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 import click
 
+from gittorrent.cli.locations import typed_location
 from gittorrent.cli.output import json_option, print_json, print_table
 from gittorrent.cli.repositories import carried_row, present_path
 from gittorrent.errors import UsageError
@@ -15,12 +17,13 @@ from gittorrent.repository.auth_lines import auth_lines
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
-from gittorrent.transfer.location import is_url, parse_location
+from gittorrent.transfer.location import LocationError, is_url, parse_location
 from gittorrent.transfer.opening import ask_list
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList
 
 if TYPE_CHECKING:
     from gittorrent.store.database import CarriedRow
+    from gittorrent.transfer.location import Location
 
 
 @click.command()
@@ -59,16 +62,23 @@ def mirrors(place: str, as_json: bool) -> None:
         print_table(("MIRROR", "STATE", "VALID FOR"), rows)
 
 
+def _asked(location: Location) -> MirrorList:
+    listed: MirrorList = run(ask_list(location.require_endpoint()))[0]
+    return listed
+
+
 def _answer(place: str) -> MirrorList:
     """Return what the node at a URL knows, or this one of a repository it carries."""
     if is_url(place):
         location = parse_location(place)
         row = None if location.endpoint is not None else carried_row(str(location.expected))
         if row is None:
-            listed: MirrorList = run(ask_list(location.require_endpoint()))[0]
-            return listed
+            return _asked(location)
     else:
         row = carried_row(place)
+        if row is None and ":" in place:
+            with contextlib.suppress(LocationError):
+                return _asked(typed_location(place))
     if row is None:
         raise UsageError(
             f"{place} is neither a URL nor a repository that is carried here",

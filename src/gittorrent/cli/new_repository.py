@@ -157,8 +157,8 @@ def _by_record(
 
 def _by_remotes(git_dir: Path, database: Database) -> Relation | None:
     """Look at the remotes: at what their URLs say first, and then at who answers there."""
-    unknown: dict[str, Source] = {}
-    for name, url in remote_urls(git_dir).items():
+    unknown: list[tuple[str, Source]] = []
+    for name, url in remote_urls(git_dir):
         local = _at_path(git_dir, url)
         if local is not None:
             at = Path(url) if local.role == ORIGIN else None
@@ -171,10 +171,10 @@ def _by_remotes(git_dir: Path, database: Database) -> Relation | None:
         if repository is not None:
             return Relation(repository, f"its remote {name} leads there")
         if location.endpoint is not None:
-            unknown[name] = named(location.endpoint)
-    answers = run(all_that_answer(list(unknown.values()), partial(_list_of)))
+            unknown.append((name, named(location.endpoint)))
+    answers = run(all_that_answer([source for _, source in unknown], partial(_list_of)))
     for source, repository in answers:
-        name = next(name for name, asked in unknown.items() if asked is source)
+        name = next(name for name, asked in unknown if asked is source)
         return Relation(repository, f"its remote {name} leads there")
     return None
 

@@ -314,10 +314,10 @@ def _location(git_dir: Path, named: str | None) -> Location:
         return parse_location(url_of(git_dir, named))
     urls = remote_urls(git_dir)
     # A clone by stock git's own transports may name a node as well, though nothing shows it.
-    for url in sorted(urls.values(), key=lambda url: not url.startswith((f"{SCHEME}:",))):
+    for url in sorted((url for _, url in urls), key=lambda url: not url.startswith(f"{SCHEME}:")):
         with contextlib.suppress(LocationError):
             return parse_location(url)
-    shown = ", ".join(f"{name} is {url}" for name, url in urls.items()) or "there are none"
+    shown = ", ".join(f"{name} is {url}" for name, url in urls) or "there are none"
     raise UsageError(
         f"none of the remotes of {git_dir} leads to a GitTorrent mirror: {shown}",
         hint="name the URL of a mirror",

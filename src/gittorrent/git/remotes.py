@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gittorrent.git import environment
-from gittorrent.git.repository import read_config
+from gittorrent.git.repository import configured, read_config
 from gittorrent.git.runner import Git
 
 if TYPE_CHECKING:
@@ -20,16 +19,18 @@ def url_of(git_dir: Path, named: str) -> str:
     Raises:
         GitError: git could not be asked.
     """
-    git = Git(git_dir, isolated=False, variables=environment.one_off_settings())
-    said = git.run("ls-remote", "--get-url", "--", named)
+    said = configured(git_dir).run("ls-remote", "--get-url", "--", named)
     return said.decode("utf-8", "surrogateescape").removesuffix("\n")
 
 
-def remote_urls(git_dir: Path) -> dict[str, str]:
-    """Return the remotes with their URLs: first the one that git fetches from by default.
+def remote_urls(git_dir: Path) -> list[tuple[str, str]]:
+    """Return names and URLs of remotes: first the remote that git fetches from by default.
 
     That is the remote of the branch that is checked out, then ``origin``, then the others as they
-    were configured.
+    were configured. A remote may have several URLs; git fetches from its first.
+
+    Raises:
+        GitError: git could not be asked.
     """
     config = read_config(git_dir)
     names = [key[7:-4] for key in config if key.startswith("remote.") and key.endswith(".url")]
@@ -37,11 +38,19 @@ def remote_urls(git_dir: Path) -> dict[str, str]:
     branch = head.decode("utf-8", "surrogateescape").strip()
     first = [config.get(f"branch.{branch}.remote", _DEFAULT), _DEFAULT]
     ordered = dict.fromkeys([*(name for name in first if name in names), *names])
-    return {name: url_of(git_dir, name) for name in ordered}
+    git = configured(git_dir)
+    found = []
+    for name in ordered:
+        said = git.run("remote", "get-url", "--all", "--", name)
+        found += [(name, url) for url in said.decode("utf-8", "surrogateescape").splitlines()]
+    return found
 
 
 def fetched_by(git_dir: Path, remote: str) -> list[str]:
     """Return the refspecs that git fetches by default from a remote."""
-    git = Git(git_dir, isolated=False, variables=environment.one_off_settings())
-    said = git.attempt("config", "--null", "--get-all", f"remote.{remote}.fetch").stdout
+    said = (
+        configured(git_dir)
+        .attempt("config", "--null", "--get-all", f"remote.{remote}.fetch")
+        .stdout
+    )
     return [each for each in said.decode("utf-8", "surrogateescape").split("\0") if each]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gittorrent.durable import locked_patiently
 from gittorrent.errors import GitTorrentError
 from gittorrent.git import history
-from gittorrent.git.repository import read_config, set_config
+from gittorrent.git.repository import configured, list_config
 from gittorrent.git.runner import Git
 from gittorrent.helper.peeling import peeled_tags
 from gittorrent.ids import RefName
@@ -200,15 +200,24 @@ class Fetcher:
         assert self._log is not None
         assert self._store is not None
         self._store.commit(self._log)
-        key = f"remote.{self._remote}.url"
-        config = read_config(self._layout.git_dir, isolated=True)
         pinned = self._location.pinned_url(self._log.repository)
-        # git takes off the name of the helper before it hands a URL over.
-        configured = config.get(key, "").removeprefix(HELPER_PREFIX)
-        is_it = configured == self._url.removeprefix(HELPER_PREFIX)
-        if self._location.expected is None and is_it:
-            set_config(self._git(), {key: pinned})
+        if self._location.expected is None and self._pin(pinned):
             self._reporter.note(f"{self._remote} is now {pinned}")
+
+    def _pin(self, pinned: str) -> bool:
+        """Replace the URL that git gave in the remote, whose others stay; tells whether it is."""
+        key = f"remote.{self._remote}.url"
+        git = configured(self._layout.git_dir, isolated=True)
+        # git takes off the name of the helper before it hands a URL over.
+        plain = self._url.removeprefix(HELPER_PREFIX)
+        found = {
+            value
+            for name, value in list_config(git)
+            if name == key and value.removeprefix(HELPER_PREFIX) == plain
+        }
+        for value in found:
+            git.run("config", "--local", "--fixed-value", "--replace-all", key, pinned, value)
+        return bool(found)
 
     def _git(self) -> Git:
         return Git(self._layout.git_dir)

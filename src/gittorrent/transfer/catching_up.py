@@ -45,7 +45,10 @@ def fetch_command(git_dir: Path, location: Location, repository: RepositoryId) -
 
 
 def _remote_of(git_dir: Path, location: Location) -> str | None:
-    for name, url in remote_urls(git_dir).items():
+    first: dict[str, str] = {}
+    for name, url in remote_urls(git_dir):
+        first.setdefault(name, url)  # whence git fetches
+    for name, url in first.items():
         with contextlib.suppress(LocationError):  # a remote of another kind
             if parse_location(url).url == location.url:
                 return name

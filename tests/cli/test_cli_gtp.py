@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from support import gitcmd, gtp
-from support.programs import PATIENCE, wait_until
+from support.programs import GITS, PATIENCE, wait_until
 from support.repositories import Made
 
 pytestmark = [
@@ -38,10 +38,16 @@ def environ(home: Path) -> dict[str, str]:
     return {**os.environ, "GITTORRENT_HOME": str(home), "GIT_CONFIG_GLOBAL": os.devnull}
 
 
-def command(home: Path, *words: object, status: int = 0) -> str:
+def command(
+    home: Path, *words: object, status: int = 0, variables: Mapping[str, str] | None = None
+) -> str:
     """Run a command; returns what it printed."""
     done = subprocess.run(
-        [*RUN, *map(str, words)], capture_output=True, text=True, env=environ(home), check=False
+        [*RUN, *map(str, words)],
+        capture_output=True,
+        text=True,
+        env={**environ(home), **(variables or {})},
+        check=False,
     )
     assert done.returncode == status, done.stderr
     return done.stdout + done.stderr
@@ -132,6 +138,39 @@ def test_serving_what_the_main_protocol_published_and_publishing_a_clone(
         peer = f"127.0.0.1:{node['port']}"
         command(home, "gtp", "clone", file, again, "--peer", peer, "--timeout", 60, "-q")
     assert gitcmd.text(again, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_objects_are_held_to_the_same_rules_as_everywhere(
+    key: str, copied: Callable[[str], Made], tmp_path: Path, git: str
+) -> None:
+    source, home, file = copied("linear").git_dir, tmp_path / "home", tmp_path / "l.gittorrent"
+    main = gitcmd.text(source, "rev-parse", "refs/heads/main")
+    tree = gitcmd.text(source, "rev-parse", f"{main}^{{tree}}")
+    person = "A <a@example.org> 1312735823 +051800"
+    words = f"tree {tree}\nparent {main}\nauthor {person}\ncommitter {person}\n\nodd\n".encode()
+    form = ("-t", "commit", "-w", "--stdin", "--literally")
+    odd = gitcmd.text(source, "hash-object", *form, stdin=words)
+    gitcmd.git(source, "update-ref", "refs/heads/main", odd)
+    command(home, "gtp", "metainfo", "create", source, file, "--key", key)
+    strict = {
+        "GITTORRENT_GIT": git,
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "gittorrent.paranoid",
+        "GIT_CONFIG_VALUE_0": "true",
+    }
+    exception = {"GIT_CONFIG_KEY_1": "fetch.fsck.badTimezone", "GIT_CONFIG_VALUE_1": "ignore"}
+    with running(home, "gtp", "serve", file, source, "--listen", "127.0.0.1:0") as node:
+        peer = f"127.0.0.1:{node['port']}"
+        clone = ("gtp", "clone", file, tmp_path / "c.git", "--bare", "--peer", peer)
+        said = command(home, *clone, status=5, variables=strict)
+        assert "breaks fsck's rules" in said
+        assert "dropping" not in said
+        assert not gitcmd.refs(tmp_path / "c.git")
+        assert list((tmp_path / "c.git").rglob("blocks/*/*"))
+        excepted = {**strict, **exception, "GIT_CONFIG_COUNT": "2"}
+        command(home, *clone, variables=excepted)
+    assert gitcmd.refs(tmp_path / "c.git")[b"refs/heads/main"] == odd
 
 
 def test_the_dialect_of_2008_and_new_references(

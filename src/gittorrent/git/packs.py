@@ -134,6 +134,24 @@ def index_file(scratch: Git, pack: Path, *, thin: bool, rules: FsckRules | None 
     return process.finish()[0]
 
 
+def hold_to_rules(git: Git, pack: Path, rules: FsckRules) -> None:
+    """Check the objects of an indexed pack, all of whose links must be here.
+
+    Args:
+        git: the repository that has the pack, or borrows from where it leads.
+        pack: the pack file.
+        rules: what its objects must keep to.
+
+    Raises:
+        RulesBrokenError: an object breaks the rules.
+        GitError: the pack is broken, or objects are missing.
+    """
+    try:
+        git.run("index-pack", rules.strict, "--verify", str(pack))
+    except GitError as error:
+        raise _failure(error) from error
+
+
 def unpack_file(git: Git, pack: Path, *, rules: FsckRules | None = None) -> None:
     """Store a pack's objects loose in ``git``'s repository.
 

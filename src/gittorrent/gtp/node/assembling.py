@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
+    from gittorrent.git.fsckrules import FsckRules
     from gittorrent.git.runner import Git
     from gittorrent.gtp.node.blockstore import BlockStore
 
@@ -156,9 +157,17 @@ class Assembler(Struct):
         lines = [line for line in done.stdout.splitlines() if line.startswith(b"?")]
         return [Oid(line[1:41].decode("ascii")) for line in lines[:_MOST_MISSING]]
 
-    def install(self, target: Git) -> None:
-        """Move everything that was indexed into the target's object store."""
-        for pack in sorted((self.staging.directory / "objects" / "pack").glob("pack-*.pack")):
+    def install(self, target: Git, rules: FsckRules | None) -> None:
+        """Move everything that was indexed into the target's object store.
+
+        Raises:
+            RulesBrokenError: an object breaks fsck's rules, where it must keep to them.
+        """
+        indexed = sorted((self.staging.directory / "objects" / "pack").glob("pack-*.pack"))
+        if rules is not None:
+            for pack in indexed:
+                packs.hold_to_rules(self.staging, pack, rules)
+        for pack in indexed:
             packs.adopt_pack(pack, target.directory / "objects" / "pack" / pack.name)
 
     def _pack(self, name: BlockName) -> bytes:

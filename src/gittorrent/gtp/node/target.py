@@ -23,6 +23,7 @@ from gittorrent.gtp.node.assembling import Assembler
 from gittorrent.gtp.node.blockstore import BlockStore
 from gittorrent.gtp.reference import reference_id
 from gittorrent.ids import SHA1, Oid, RefName
+from gittorrent.repository.index_settings import index_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,6 +142,7 @@ class Target:
 
         Raises:
             GitError: packs are broken, or bases are missing.
+            RulesBrokenError: an object breaks fsck's rules; the blocks stay.
             UnreachableError: nobody sends anything that refs name.
         """
         for fetch in effect.path:
@@ -157,7 +159,7 @@ class Target:
         missing = self._assembler.lacking(tips, self._known(have))
         if missing:
             return missing
-        self._assembler.install(self.git)
+        self._assembler.install(self.git, index_settings(self.git.directory).rules)
         for fetch in effect.path:
             self.store.remove_reel(fetch.reel)
         self._taken.clear()

@@ -187,7 +187,8 @@ def test_interrupted_clone_is_quiet_and_clean(
     assert "Traceback" not in said
     assert "Task was destroyed" not in said
     lines = [line for line in said.replace("\r", "\n").splitlines() if line.strip()]
-    assert all(line.startswith(("Cloning into", "Receiving parts")) for line in lines), said
+    expected = ("Cloning into", "Receiving parts", "gittorrent: interrupted; ")
+    assert all(line.startswith(expected) for line in lines), said
     assert not (person.root / "c").exists()
     assert marked(person) >= 3
     assert not list((person.root / "tmp").iterdir())

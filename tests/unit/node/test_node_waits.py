@@ -50,7 +50,7 @@ SHORT = ServerTimeouts(
     look_quiet=0.02,
     session=Timeouts(idle=60.0, message=60.0),
 )
-ENDLESS = b"x" * 7000
+ENDLESS = b"x" * 20_000
 """Takes longer to send, a byte at a time, than anybody here waits."""
 
 

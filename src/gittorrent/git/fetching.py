@@ -105,6 +105,9 @@ class FetchSource(Struct, frozen=True):
         return self.url.partition(":")[0]
 
 
+_BY_HELPER = frozenset(["http", "https"])
+"""Schemes for which git has a remote helper; the others are streams, which fetch-pack takes."""
+
 _FLAGS = {
     "depth": "--depth={}",
     "filter": "--filter={}",
@@ -118,6 +121,36 @@ _SWITCHES = {
     "refetch": "--refetch",
     "followtags": "--include-tag",
 }
+
+
+def fetch(
+    staging: Path,
+    source: FetchSource,
+    wants: Iterable[tuple[Oid, str]],
+    options: FetchOptions,
+    guarded: Guarded,
+    rules: FsckRules | None,
+) -> None:
+    """Fetch objects into a scratch repository, in the way of the source's scheme.
+
+    Args:
+        staging: the scratch repository; the refs of those it borrows from take part in negotiation.
+        source: the mirror.
+        wants: id of each ref to fetch with all it reaches, and the ref's name, which HTTP needs.
+        options: how.
+        guarded: runs git.
+        rules: what objects must keep to, None for git's own settings.
+
+    Raises:
+        RulesBrokenError: objects break the rules.
+        FetchFailedError: the mirror did not give them; says what git said.
+    """
+    wants = list(wants)
+    if source.scheme in _BY_HELPER:
+        fetch_over_http(staging, source, wants, options, guarded, rules)
+    else:
+        oids = list(dict.fromkeys(oid for oid, _ in wants))
+        fetch_pack(staging, source, oids, options, guarded, rules)
 
 
 def fetch_pack(
@@ -196,7 +229,7 @@ def _git(source: FetchSource, rules: FsckRules | None) -> list[str]:
     if source.config is not None:
         # First, so that what follows counts more.
         settings.insert(0, f"include.path={source.config}")
-    if source.scheme in ("http", "https") and source.address is not None:
+    if source.scheme in _BY_HELPER and source.address is not None:
         name, literal = source.host.strip("[]"), source.address
         literal = f"[{literal}]" if ":" in literal else literal
         if name != source.address:

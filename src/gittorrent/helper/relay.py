@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import UsageError
 from gittorrent.transfer.dialling import connect, service_request
+from gittorrent.transfer.transport import transport_of
 
 if TYPE_CHECKING:
     import socket
@@ -23,7 +24,7 @@ _CHUNK = 1 << 16
 async def relay(
     endpoint: Endpoint, service: str, connected: Callable[[], None], spoken: bytes = b""
 ) -> None:
-    """Relay between git (standard input and output) and ``service`` at a git:// endpoint.
+    """Relay between git (standard input and output) and ``service`` of a mirror behind a stream.
 
     Args:
         endpoint: the mirror.
@@ -35,7 +36,7 @@ async def relay(
         UsageError: the endpoint is reached by HTTP.
         CannotConnectError: nobody answers.
     """
-    if endpoint.scheme != "git":
+    if not transport_of(endpoint).is_stream:
         raise UsageError(
             f"{service} at {endpoint.url} cannot be reached this way",
             hint=f"use the URL {endpoint.url} itself with git",

@@ -11,22 +11,17 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.transfer.addresses import caller_group, plain_address
-from gittorrent.transfer.client_timeouts import ClientTimeouts
-from gittorrent.transfer.dialling import ask_for_list
-from gittorrent.transfer.http_client import HttpClient
 from gittorrent.transfer.looking_up import look_up
 from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
-from gittorrent.wire.limits import MAX_LIST_BYTES
-from gittorrent.wire.mirrorlist import MirrorList, parse_text
+from gittorrent.transfer.transport import transport_of
 from gittorrent.wire.urls import AddressClass, address_class, parse_learned_url
 
 if TYPE_CHECKING:
     from gittorrent.ids import RepositoryId
     from gittorrent.store.database import MirrorRow
+    from gittorrent.wire.mirrorlist import MirrorList
     from gittorrent.wire.urls import Endpoint
 
 
@@ -54,10 +49,7 @@ async def ask_back(
     """Ask what is served at an endpoint, at one address of it; a text says why that failed."""
     try:
         async with asyncio.timeout(server_timeouts.call_back):
-            if endpoint.scheme == "git":
-                found, _ = await ask_for_list(replace(endpoint, host=address))
-                return found
-            return await _ask_over_http(endpoint, address)
+            return await transport_of(endpoint).ask_list_at(endpoint, address)
     except ProtocolError as error:
         return f"{endpoint.url} does not answer in this protocol: {error}"
     except (GitTorrentError, OSError):
@@ -95,11 +87,3 @@ async def why_gone(
     if isinstance(found, str):
         return found
     return "" if found.repository_id == repository else "another repository is there"
-
-
-async def _ask_over_http(endpoint: Endpoint, address: str) -> MirrorList:
-    client = HttpClient(endpoint, None, ClientTimeouts(), address)
-    try:
-        return parse_text(bytes(await client.read("mirror-list", MAX_LIST_BYTES)))
-    finally:
-        await client.close()

@@ -23,7 +23,7 @@ from gittorrent.event_log import EventLog
 from gittorrent.repository.carried import MIRROR
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.off_loop import SlowError
-from gittorrent.transfer.peer_announcer import send_notice
+from gittorrent.transfer.opening import send_notice
 from gittorrent.wire.notify import Notify
 from gittorrent.wire.urls import AddressClass, address_class, parse_learned_url
 

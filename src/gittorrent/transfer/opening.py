@@ -1,4 +1,4 @@
-"""Opens mirrors by the scheme of their URL: mirror-sync for git://, resources for HTTP."""
+"""Turns to mirrors by whatever transport their URLs ask for (`gittorrent.transfer.transport`)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from gittorrent.transfer.client_timeouts import ClientTimeouts
-from gittorrent.transfer.dialling import ask_for_list
-from gittorrent.transfer.git_mirror import call, open_git_mirror
+from gittorrent.transfer.transport import transport_of
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from gittorrent.transfer.git_mirror import ConversationContext
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.wire.mirrorlist import MirrorList
+    from gittorrent.wire.notify import Notify
     from gittorrent.wire.urls import AddressClass, Endpoint
 
 
@@ -37,11 +37,7 @@ async def ask_list(
         NotAMirrorError, NotCarriedThereError: it is no mirror of that repository.
     """
     client_timeouts = client_timeouts or ClientTimeouts()
-    if endpoint.scheme == "git":
-        return await ask_for_list(endpoint, trusted, client_timeouts)
-    from gittorrent.transfer.http_mirror import ask_for_list_by_http  # aiohttp is slow to import
-
-    return await ask_for_list_by_http(endpoint, trusted, client_timeouts)
+    return await transport_of(endpoint).ask_list(endpoint, trusted, client_timeouts)
 
 
 @contextlib.asynccontextmanager
@@ -57,19 +53,15 @@ async def calling_ahead(
     Yields:
         What calls; None where there is nothing to gain.
     """
-    if endpoint.scheme != "git":
-        yield None
-        return
-    calling = asyncio.get_running_loop().create_task(
-        call(endpoint, None, client_timeouts or ClientTimeouts())
-    )
+    calling = transport_of(endpoint).call_ahead(endpoint, client_timeouts or ClientTimeouts())
     try:
         yield calling
     except BaseException:
-        calling.cancel()
-        await asyncio.wait([calling])
-        if not calling.cancelled() and calling.exception() is None:
-            calling.result().close()
+        if calling is not None:
+            calling.cancel()
+            await asyncio.wait([calling])
+            if not calling.cancelled() and calling.exception() is None:
+                calling.result().close()
         raise
 
 
@@ -87,9 +79,27 @@ async def open_mirror(
         trusted: kind of address the endpoint was learned from; None if the user named it.
         calling: from `calling_ahead` of the same endpoint.
     """
-    if endpoint.scheme == "git":
-        return await open_git_mirror(endpoint, exchange, trusted, calling)
-    from gittorrent.transfer.http_mirror import open_http_mirror
+    return await transport_of(endpoint).open_mirror(endpoint, exchange, trusted, calling)
 
-    client_timeouts = exchange.client_timeouts.at_rate(exchange.limits.down.rate)
-    return await open_http_mirror(endpoint, trusted, exchange.limits.down, client_timeouts)
+
+async def send_notice(
+    endpoint: Endpoint,
+    notice_from: Callable[[str], Notify],
+    trusted: AddressClass | None = None,
+    from_address: str | None = None,
+) -> int:
+    """Ask one mirror to list us, and return the seconds it granted.
+
+    Args:
+        endpoint: the mirror.
+        notice_from: returns what to say, given our address as the mirror sees it.
+        trusted: kind of address the endpoint was learned from; None if the user named it.
+        from_address: IP address to call from, so that it is the one announced; None for any.
+
+    Raises:
+        RemoteRefusal: it does not list us, and says why.
+        ProtocolError: it answers with something else.
+        UnreachableError: it does not answer, or takes no notices.
+    """
+    transport = transport_of(endpoint)
+    return await transport.send_notice(endpoint, notice_from, trusted, from_address)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, LocalError, TrustError
-from gittorrent.git.fetching import FetchFailedError, FetchSource, fetch_over_http, fetch_pack
+from gittorrent.git.fetching import FetchFailedError, FetchSource, fetch
 from gittorrent.git.fsckrules import RulesBrokenError
 from gittorrent.git.guarded import Bounds, Broken, Guarded
 from gittorrent.repository.index_settings import index_settings
@@ -200,11 +200,8 @@ class OrdinaryFetch:
         with quarantine(self._layout, self._format, self._extent, borrows=borrows) as apart:
             staging = apart.staging.directory
             guarded = Guarded(staging, bounds, self._hear)
-            if source.scheme in ("http", "https"):
-                named = [(want.oid, want.name.decode("utf-8", "surrogateescape")) for want in wants]
-                fetch_over_http(staging, source, named, options, guarded, rules)
-            else:
-                fetch_pack(staging, source, oids, options, guarded, rules)
+            refs = [(want.oid, want.name.decode("utf-8", "surrogateescape")) for want in wants]
+            fetch(staging, source, refs, options, guarded, rules)
             try:
                 apart.check(oids, options, welcome)
             except IncompleteSourceError as error:

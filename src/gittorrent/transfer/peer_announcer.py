@@ -17,15 +17,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.errors import GitTorrentError, UnreachableError
-from gittorrent.transfer.client_timeouts import ClientTimeouts
-from gittorrent.transfer.dialling import connect, service_request
-from gittorrent.transfer.opening import ask_list
-from gittorrent.transfer.packet_reader import ConnectionEndError, PacketReader
+from gittorrent.errors import GitTorrentError
+from gittorrent.transfer.opening import ask_list, send_notice
+from gittorrent.transfer.transport import transport_of
 from gittorrent.wire import notify
-from gittorrent.wire.limits import MAX_PKT_LINE
 from gittorrent.wire.mirrorlist import MirrorState
-from gittorrent.wire.service import MIRROR_NOTIFY
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
@@ -154,59 +150,10 @@ class PeerAnnouncer:
 
 
 def _others(found: MirrorList) -> Iterator[Endpoint]:
-    """Yield the full mirrors of a list that can be told by git://; odd URLs are nobody's."""
+    """Yield the full mirrors of a list that hold conversations; malformed URLs are left out."""
     for entry in found.mirrors:
-        if entry.state is not MirrorState.PARTIAL and entry.url.startswith("git://"):
+        if entry.state is not MirrorState.PARTIAL:
             with contextlib.suppress(UrlError):
-                yield parse_learned_url(entry.url)
-
-
-async def send_notice(
-    endpoint: Endpoint,
-    notice_from: Callable[[str], notify.Notify],
-    trusted: AddressClass | None = None,
-    from_address: str | None = None,
-) -> int:
-    """Ask one mirror to list us, and return the seconds it granted.
-
-    Args:
-        endpoint: the mirror.
-        notice_from: returns what to say, given our address as the mirror sees it.
-        trusted: kind of address the endpoint was learned from; None if the user named it.
-        from_address: IP address to call from, so that it is the one announced; None for any.
-
-    Raises:
-        RemoteRefusal: it does not list us, and says why.
-        ProtocolError: it answers with something else.
-        UnreachableError: it does not answer, or takes no notices.
-    """
-    if endpoint.scheme == "git":
-        return await send_git_notice(endpoint, notice_from, trusted, from_address)
-    from gittorrent.transfer.http_notice import send_http_notice  # aiohttp is slow to import
-
-    return await send_http_notice(endpoint, notice_from, trusted, from_address)
-
-
-async def send_git_notice(
-    endpoint: Endpoint,
-    notice_from: Callable[[str], notify.Notify],
-    trusted: AddressClass | None = None,
-    from_address: str | None = None,
-    client_timeouts: ClientTimeouts | None = None,
-) -> int:
-    """Do that at a git:// URL, within ``client_timeouts``."""
-    client_timeouts = client_timeouts or ClientTimeouts()
-    dialled = await connect(endpoint, trusted, from_address, client_timeouts)
-    loop = asyncio.get_running_loop()
-    with dialled.sock as sock:
-        notice = notice_from(str(sock.getsockname()[0]))
-        try:
-            async with asyncio.timeout(client_timeouts.notice):
-                request = service_request(MIRROR_NOTIFY, endpoint)
-                await loop.sock_sendall(sock, request + notice.encode_packets())
-                answer = await PacketReader(sock, "notice's answer", MAX_PKT_LINE).line()
-        except ConnectionEndError as error:
-            raise UnreachableError(f"{endpoint.url} does not answer a notice") from error
-        except (OSError, TimeoutError) as error:
-            raise UnreachableError(f"{endpoint.url}: {error or 'no answer'}") from error
-    return notify.parse_answer(answer)
+                endpoint = parse_learned_url(entry.url)
+                if transport_of(endpoint).is_stream:
+                    yield endpoint

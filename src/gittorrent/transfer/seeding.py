@@ -21,6 +21,7 @@ from gittorrent.transfer.peer_admission import PeerAdmission
 from gittorrent.transfer.peer_announcer import PeerAnnouncer
 from gittorrent.transfer.peer_listener import PeerListener
 from gittorrent.transfer.slot_queue import SlotQueue
+from gittorrent.transfer.transport import transport_of
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Seed:
     async def _be_introduced(self) -> None:
         source = self._where()
         endpoint = None if source is None else source.endpoint
-        if source is None or endpoint is None or endpoint.scheme != "git":
+        if source is None or endpoint is None or not transport_of(endpoint).is_stream:
             return  # over HTTP there are no conversations; notices do what they can
         try:
             mirror = await open_git_mirror(endpoint, self._exchange, source.trusted)

@@ -26,7 +26,7 @@ from gittorrent.node.services import Reachable
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.transfer.addresses import caller_group
-from gittorrent.transfer.peer_announcer import send_notice
+from gittorrent.transfer.opening import send_notice
 from gittorrent.wire.fields import RemoteRefusal
 from gittorrent.wire.mirrorlist import MirrorState, parse_text
 from gittorrent.wire.notify import Notify

@@ -36,8 +36,8 @@ from gittorrent.store.database import Database, MirrorRow
 from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.opening import send_notice
 from gittorrent.transfer.peer_admission import PeerAdmission
-from gittorrent.transfer.peer_announcer import send_notice
 from gittorrent.transfer.peer_listener import PeerListener
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.fields import RemoteRefusal

@@ -14,12 +14,12 @@ from gittorrent.ids import ManifestId
 from gittorrent.transfer.client_timeouts import Allowance, ClientTimeouts
 from gittorrent.transfer.dialling import CannotConnectError, connect
 from gittorrent.transfer.git_mirror import ConversationContext
+from gittorrent.transfer.git_transport import GitTransport
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.looking_up import Found, look_up
 from gittorrent.transfer.mirror import LogEntry, Mirror
 from gittorrent.transfer.opening import ask_list, open_mirror
 from gittorrent.transfer.partial_content import PartialContent
-from gittorrent.transfer.peer_announcer import send_git_notice
 from gittorrent.wire.notify import Notify
 from gittorrent.wire.reelname import ReelName
 from gittorrent.wire.urls import Endpoint
@@ -79,7 +79,9 @@ def test_a_starved_step_ends(writer: Writer, step: Step, manner: Manner, scheme:
                 return
             if step is Step.NOTICE:
                 notice = Notify("git://127.0.0.1:1/x", writer.head, 600)
-                await send_git_notice(starver.endpoint, lambda _own: notice, client_timeouts=QUICK)
+                await GitTransport().send_notice(
+                    starver.endpoint, lambda _own: notice, None, None, client_timeouts=QUICK
+                )
                 return
             mirror = await open_mirror(starver.endpoint, exchange())
             try:

@@ -1,0 +1,68 @@
+"""Mirrors behind HTTP URLs: any web server that holds the static resources."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.http_client import HttpClient
+from gittorrent.transfer.http_mirror import ask_for_list_by_http, open_http_mirror
+from gittorrent.transfer.http_notice import send_http_notice
+from gittorrent.wire.limits import MAX_LIST_BYTES
+from gittorrent.wire.mirrorlist import parse_text
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from collections.abc import Callable
+
+    from gittorrent.transfer.git_mirror import ConversationContext
+    from gittorrent.transfer.mirror import Mirror
+    from gittorrent.wire.mirrorlist import MirrorList
+    from gittorrent.wire.notify import Notify
+    from gittorrent.wire.urls import AddressClass, Endpoint
+
+
+class HttpTransport:
+    """A `gittorrent.transfer.transport.Transport`."""
+
+    is_stream = False
+
+    async def ask_list(
+        self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
+    ) -> tuple[MirrorList, AddressClass]:
+        return await ask_for_list_by_http(endpoint, trusted, client_timeouts)
+
+    async def ask_list_at(self, endpoint: Endpoint, address: str) -> MirrorList:
+        client = HttpClient(endpoint, None, ClientTimeouts(), address)
+        try:
+            return parse_text(bytes(await client.read("mirror-list", MAX_LIST_BYTES)))
+        finally:
+            await client.close()
+
+    def call_ahead(
+        self,
+        endpoint: Endpoint,
+        client_timeouts: ClientTimeouts,
+    ) -> asyncio.Task[socket.socket] | None:
+        return None
+
+    async def open_mirror(
+        self,
+        endpoint: Endpoint,
+        context: ConversationContext,
+        trusted: AddressClass | None,
+        calling: asyncio.Task[socket.socket] | None,
+    ) -> Mirror:
+        down = context.limits.down
+        client_timeouts = context.client_timeouts.at_rate(down.rate)
+        return await open_http_mirror(endpoint, trusted, down, client_timeouts)
+
+    async def send_notice(
+        self,
+        endpoint: Endpoint,
+        notice_from: Callable[[str], Notify],
+        trusted: AddressClass | None,
+        from_address: str | None,
+    ) -> int:
+        return await send_http_notice(endpoint, notice_from, trusted, from_address)

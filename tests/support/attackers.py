@@ -24,6 +24,7 @@ from gittorrent.wire.messages import (
     WantBundle,
     parse_message,
 )
+from support.packets import PacketStream
 from support.programs import PATIENCE
 
 
@@ -37,7 +38,7 @@ class Wire:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         sock.settimeout(PATIENCE)
-        self._reader = pktline.PktReader()
+        self._reader = PacketStream()
         self._heard: list[bytes] = []
 
     @classmethod

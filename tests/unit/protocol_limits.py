@@ -74,7 +74,7 @@ def _mirrorsync() -> dict[str, str]:
         "part": _mib(limits.MAX_PART_BYTES),
         "pack": f"{_power(limits.MAX_PACK_BYTES)} bytes, {_power(limits.MAX_PARTS)} parts",
         "bitmap on a line": (
-            f"{limits.MAX_BITMAP_DIGITS:,} hex digits: {limits.MAX_BITMAP_PARTS:,} parts"
+            f"{limits.MAX_BITMAP_DIGITS:,} hex digits: {4 * limits.MAX_BITMAP_DIGITS:,} parts"
         ),
         "parts in one request": f"{limits.MAX_PARTS_PER_REQUEST:,}",
         "questions open at once, by the one who asks": f"{limits.MAX_PIPELINED:,}",

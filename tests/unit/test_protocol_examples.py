@@ -32,6 +32,7 @@ from gittorrent.wire.messages import FetchParts, Unknown, parse_message
 from gittorrent.wire.reelname import PackShape
 from gittorrent.wire.service import MIRROR_SYNC, parse_request
 from gittorrent.wire.session import MessageReceived, Role, Session
+from support.packets import PacketStream
 
 PAGE = page_examples()
 
@@ -157,8 +158,7 @@ def test_packs_hold_what_was_planned(tmp_path: Path) -> None:
 
 
 def test_mirror_list() -> None:
-    reader = pktline.PktReader()
-    packets = reader.feed(_packets(PAGE["mirror-list"]))
+    packets = PacketStream().feed(_packets(PAGE["mirror-list"]))
     assert packets.pop() is pktline.FLUSH
     found = mirrorlist.parse_lines([p for p in packets if isinstance(p, bytes)])
     assert found == mirrorlist.parse_text(PAGE["mirror-list-text"].encode())
@@ -167,11 +167,11 @@ def test_mirror_list() -> None:
 
 
 def test_mirror_notify() -> None:
-    packets = pktline.PktReader().feed(_packets(PAGE["mirror-notify"]))
+    packets = PacketStream().feed(_packets(PAGE["mirror-notify"]))
     assert packets.pop() is pktline.FLUSH
     notice = notify.parse_lines([p for p in packets if isinstance(p, bytes)])
     assert notice.ttl == 3600
-    (answer,) = pktline.PktReader().feed(_packets(PAGE["mirror-notify-answer"]))
+    (answer,) = PacketStream().feed(_packets(PAGE["mirror-notify-answer"]))
     assert isinstance(answer, bytes)
     assert notify.parse_answer(answer) == 1800
 
@@ -181,7 +181,7 @@ def test_conversation_is_understood_by_both_ends(world: World) -> None:
     payloads = [turn.payload for turn in conversation(world) if turn.payload]
     ends = {Role.CALLER: Session(Role.CALLER, 0.0), Role.ANSWERER: Session(Role.ANSWERER, 0.0)}
     first, *lines = PAGE["mirror-sync"].splitlines()
-    (request,) = pktline.PktReader().feed(_packets(first.removeprefix("-> ")))
+    (request,) = PacketStream().feed(_packets(first.removeprefix("-> ")))
     assert isinstance(request, bytes)
     assert parse_request(request).service == MIRROR_SYNC
     received = 0

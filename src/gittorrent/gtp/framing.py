@@ -54,11 +54,6 @@ class FrameReader:
         self._buffer = bytearray()
         self._skip = 0
 
-    @property
-    def is_between(self) -> bool:
-        """Tell whether no message is under way."""
-        return not self._buffer and not self._skip
-
     def feed(self, data: bytes) -> Iterator[Message]:
         """Yield the messages that are complete with ``data``.
 

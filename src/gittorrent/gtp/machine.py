@@ -145,11 +145,6 @@ class PeerMachine(Struct):
         return self._reader is not None
 
     @property
-    def may_ask(self) -> bool:
-        """Tell whether data requests may be sent."""
-        return self.is_open and not self.state.choked
-
-    @property
     def known_there(self) -> frozenset[bytes]:
         """Ids of references that the peer announced or sent, or was sent."""
         return frozenset(self._known_there)

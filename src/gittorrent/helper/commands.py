@@ -32,14 +32,12 @@ class Options(Struct):
     Args:
         progress: whether to show any.
         verbosity: 0 for quiet, 1 as usual.
-        cloning: whether this fills a new clone.
         check_connectivity: whether git would like to be spared its own check.
         settings: options for an ordinary fetch, with their values.
     """
 
     progress: bool = False
     verbosity: int = 1
-    cloning: bool = False
     check_connectivity: bool = False
     settings: dict[str, list[str]] = field(default_factory=dict)
 
@@ -64,8 +62,6 @@ class Options(Struct):
     def _switch(self, name: str, on: bool) -> None:
         if name == "progress":
             self.progress = on
-        elif name == "cloning":
-            self.cloning = on
         elif name == "check-connectivity":
             self.check_connectivity = on
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 MAX_PARTS = 1 << 22
 """Most parts one pack may be cut into: 4 TiB in parts of 1 MiB, a bitmap of 512 KiB."""
@@ -49,16 +49,6 @@ class PartSet:
         """Return the set of all of ``parts`` parts."""
         width = (parts + 7) // 8 * 8
         return cls.from_mask(parts, ((1 << parts) - 1) << (width - parts))
-
-    @classmethod
-    def from_flags(cls, flags: Iterable[object]) -> PartSet:
-        """Return the set of the positions at which ``flags`` is true; one flag for each part."""
-        listed = [bool(flag) for flag in flags]
-        made = cls(len(listed))
-        for part, flag in enumerate(listed):
-            if flag:
-                made.add(part)
-        return made
 
     @classmethod
     def from_mask(cls, parts: int, mask: int) -> PartSet:

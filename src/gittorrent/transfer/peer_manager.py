@@ -127,21 +127,6 @@ class PeerManager:
         self._watchers: set[asyncio.Task[None]] = set()
         self._redialling: asyncio.Task[None] | None = None
 
-    async def open_first(
-        self,
-        endpoint: Endpoint,
-        kind: AddressClass,
-        calling: asyncio.Task[socket.socket] | None = None,
-    ) -> None:
-        """Begin to talk to the mirror the user named.
-
-        Args:
-            endpoint: where it is.
-            kind: of its address; what it tells of is judged by it.
-            calling: what calls it already.
-        """
-        self.begin_with(await self.call(endpoint, None, calling), endpoint, None, kind)
-
     async def call(
         self,
         endpoint: Endpoint,

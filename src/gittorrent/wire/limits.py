@@ -104,9 +104,6 @@ MAX_PARTS = 2**22
 MAX_BITMAP_DIGITS = 64_000
 """Hexadecimal digits in a part bitmap: what fits one pkt-line beside the names before it."""
 
-MAX_BITMAP_PARTS = 4 * MAX_BITMAP_DIGITS
-"""Parts a bitmap on a line can speak of; of larger packs only whole copies are announced."""
-
 MAX_PARTS_PER_REQUEST = 256
 """Parts one request may name: runs save most of the cost, and cancelling stays fine-grained."""
 

@@ -244,9 +244,6 @@ Answer = (
 Announcement = ReceivePush | ReceiveManifest | ReceivePart
 """Messages that raw bytes follow."""
 
-Missing = MissingPush | MissingLog | MissingManifest | MissingParts
-"""Answers that say no."""
-
 Message = Ready | HavePush | HaveBundle | CancelParts | Try | Busy | Bye | Question | Answer
 
 

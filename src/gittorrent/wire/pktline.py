@@ -1,6 +1,6 @@
 """Git's pkt-line framing: four hexadecimal digits of length, then that many bytes less four.
 
-For every reader and writer of the wire; pure. Tracks the bytes of at most one unfinished packet.
+For every reader and writer of the wire; pure. Keeps nothing: readers hold their own bytes.
 
 Rules: a flush is not a delimiter is not an empty packet, so they have their own type. Lengths are
 read digit by digit, since ``int(x, 16)`` also takes signs, spaces, underscores and ``0x``: with
@@ -37,11 +37,7 @@ Packet = bytes | Special
 
 
 class PktLineError(ProtocolError):
-    """The byte stream is no sequence of pkt-lines; ``packets`` are those read before that."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.packets: tuple[Packet, ...] = ()
+    """The byte stream is no sequence of pkt-lines."""
 
 
 def encode(data: bytes) -> bytes:
@@ -87,59 +83,3 @@ def parse_length(header: bytes | bytearray | memoryview) -> int | Special:
     if length > MAX_PKT_LINE:
         raise PktLineError(f"pkt-line of {length} bytes; at most {MAX_PKT_LINE} are allowed")
     return length - HEADER_SIZE
-
-
-class PktReader:
-    """Cuts a stream into packets, however it is chunked.
-
-    Holds at most one unfinished packet beyond what one ``feed`` brought and left unread.
-    """
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._error: str | None = None
-
-    @property
-    def mid_packet(self) -> bool:
-        """Tell whether bytes are held that make no whole packet yet."""
-        return bool(self._buffer)
-
-    def feed(self, data: bytes | bytearray | memoryview, limit: int | None = None) -> list[Packet]:
-        """Take in bytes and return the packets now whole.
-
-        ``data``: the next bytes of the stream, any number. ``limit``: stop after so many packets
-        and leave the rest for ``take_rest``, for streams that turn into something else. Raises
-        PktLineError, whose ``packets`` hold those before the fault; the reader is then spent.
-        """
-        if self._error is not None:
-            raise PktLineError(self._error)
-        self._buffer += data
-        packets: list[Packet] = []
-        at = 0
-        try:
-            while limit is None or len(packets) < limit:
-                if len(self._buffer) - at < HEADER_SIZE:
-                    break
-                size = parse_length(self._buffer[at : at + HEADER_SIZE])
-                if isinstance(size, Special):
-                    packets.append(size)
-                    at += HEADER_SIZE
-                    continue
-                end = at + HEADER_SIZE + size
-                if len(self._buffer) < end:
-                    break
-                packets.append(bytes(self._buffer[at + HEADER_SIZE : end]))
-                at = end
-        except PktLineError as error:
-            self._error = str(error)
-            self._buffer.clear()
-            error.packets = tuple(packets)
-            raise
-        del self._buffer[:at]
-        return packets
-
-    def take_rest(self) -> bytes:
-        """Hand over the bytes not yet read as packets, and forget them."""
-        rest = bytes(self._buffer)
-        self._buffer.clear()
-        return rest

@@ -9,8 +9,6 @@ Source: docs/protocol/mirrorsync.md, mirror-sync; docs/protocol/reels.md, Parts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from msgspec import Struct
 
 from gittorrent.ids import PushId
@@ -71,15 +69,6 @@ class PackShape(Struct, frozen=True):
         return min(self.part_size, self.pack_size - part * self.part_size)
 
 
-def encode_bitmap(flags: Sequence[bool]) -> str:
-    """Write which parts are there, from one flag per part, as hexadecimal digits."""
-    packed = bytearray((len(flags) + 7) // 8)
-    for part, held in enumerate(flags):
-        if held:
-            packed[part >> 3] |= 0x80 >> (part & 7)
-    return packed.hex()
-
-
 def parse_bitmap_word(text: str) -> bytes:
     """Read a bitmap whose number of parts is not known yet; raises MessageError.
 
@@ -96,11 +85,3 @@ def check_bitmap(packed: bytes, total: int) -> bytes:
     if len(packed) != (total + 7) // 8 or (packed and packed[-1] & ((1 << unused) - 1)):
         raise MessageError(f"bitmap of {len(packed)} bytes does not fit {total} parts")
     return packed
-
-
-def parse_bitmap(text: str, total: int) -> bytes:
-    """Read a bitmap of ``total`` parts; raises MessageError when it is of another size.
-
-    Returns it packed, eight parts to a byte, most significant bit first.
-    """
-    return check_bitmap(parse_bitmap_word(text), total)

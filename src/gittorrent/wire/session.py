@@ -122,11 +122,6 @@ class Session:
         return self._asked.room
 
     @property
-    def unanswered(self) -> int:
-        """How many of the peer's questions are open."""
-        return self._to_answer.open
-
-    @property
     def unasked(self) -> int:
         """How many lines came that answer no question of ours, unknown ones included.
 

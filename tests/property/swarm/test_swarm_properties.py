@@ -14,6 +14,7 @@ from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.download import Download
 from gittorrent.swarm.picker import Picker
 from gittorrent.swarm.settings import Mode
+from support.part_sets import part_set
 
 PARTS = 9
 SEEDS = st.integers(0, 2**32 - 1)
@@ -21,7 +22,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 @given(st.lists(st.booleans(), max_size=70), st.lists(st.tuples(st.booleans(), st.integers(0, 69))))
 def test_a_part_set_is_a_set(flags: list[bool], changes: list[tuple[bool, int]]) -> None:
-    parts = PartSet.from_flags(flags)
+    parts = part_set(flags)
     model = {part for part, flag in enumerate(flags) if flag}
     for adding, part in changes:
         if part < len(flags):
@@ -50,17 +51,17 @@ def test_the_rarest_part_is_picked(
     drawn: tuple[list[list[bool]], list[str], int, int],
 ) -> None:
     claims, state, at, limit = drawn
-    picker = Picker(PartSet.from_flags(s == "#" for s in state), lambda n: at)
+    picker = Picker(part_set(s == "#" for s in state), lambda n: at)
     for part, s in enumerate(state):
         if s == "o":
             picker.take(part, part)
     for claim in claims:
-        picker.add_holder(PartSet.from_flags(claim).to_mask())
+        picker.add_holder(part_set(claim).to_mask())
     counts = [sum(column) for column in zip(*claims, strict=True)]
     assert [picker.holders(part) for part in range(len(state))] == counts
     asked = claims[0]
     possible = [p for p, s in enumerate(state) if s == "." and asked[p]]
-    candidates = picker.candidates(PartSet.from_flags(asked).to_mask())
+    candidates = picker.candidates(part_set(asked).to_mask())
     run = picker.pick(candidates, Mode.RAREST, 0, limit)
     if not possible:
         assert run is None
@@ -71,16 +72,14 @@ def test_the_rarest_part_is_picked(
         assert 1 <= len(chosen) <= limit
         assert all(part in possible and counts[part] == least for part in chosen)
     for claim in claims:
-        picker.remove_holder(PartSet.from_flags(claim).to_mask())
+        picker.remove_holder(part_set(claim).to_mask())
     assert all(picker.holders(part) == 0 for part in range(len(state)))
     picker.check_invariant()
 
 
 peer_keys = st.integers(1, 4).map(ev.PeerKey)
 part_numbers = st.integers(0, PARTS - 1)
-bitmaps = st.none() | st.lists(st.booleans(), min_size=PARTS, max_size=PARTS).map(
-    PartSet.from_flags
-)
+bitmaps = st.none() | st.lists(st.booleans(), min_size=PARTS, max_size=PARTS).map(part_set)
 
 
 def made(event: type[ev.Event], *fields: st.SearchStrategy[object]) -> st.SearchStrategy[ev.Event]:
@@ -153,7 +152,7 @@ class Watcher:
 def test_any_events_in_any_order(
     steps: list[tuple[float, ev.Event]], here: set[int], seed: int
 ) -> None:
-    have = PartSet.from_flags(part in here for part in range(PARTS))
+    have = part_set(part in here for part in range(PARTS))
     work = Download(PARTS, 1000, PARTS * 1000, have, random.Random(seed).randrange)
     watcher = Watcher(work)
     now = 0.0
@@ -188,7 +187,7 @@ def wild_peer(draw: random.Random, parts: int) -> VirtualPeer:
     have = None
     if draw.random() < 0.5:
         share = draw.random()
-        have = PartSet.from_flags(draw.random() < share for _ in range(parts))
+        have = part_set(draw.random() < share for _ in range(parts))
     peer = VirtualPeer(10 ** draw.uniform(4, 7.7), draw.choice([0.001, 0.05, 0.4]), have)
     peer.joins = draw.choice([0.0, draw.uniform(0, 20)])
     if draw.random() < 0.4:

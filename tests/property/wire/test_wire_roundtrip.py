@@ -38,8 +38,8 @@ from gittorrent.wire.messages import (
 )
 from gittorrent.wire.mirrorlist import AuthLine, MirrorEntry, MirrorList, MirrorState
 from gittorrent.wire.notify import Notify
-from gittorrent.wire.pktline import PktReader, Special
-from gittorrent.wire.reelname import PackShape, ReelName, encode_bitmap, parse_bitmap
+from gittorrent.wire.pktline import Special
+from gittorrent.wire.reelname import PackShape, ReelName
 from gittorrent.wire.service import ServiceRequest, encode_request, parse_request
 from gittorrent.wire.session import Event, MessageReceived, Role, Session, SessionError
 
@@ -134,12 +134,6 @@ def test_a_cleaned_reason_stays_clean(text: str) -> None:
     assert reason == "" or reason.isprintable()
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=200))
-def test_bitmaps_read_back(flags: list[bool]) -> None:
-    packed = parse_bitmap(encode_bitmap(flags), len(flags))
-    assert [bool(packed[i >> 3] & (0x80 >> (i & 7))) for i in range(len(flags))] == flags
-
-
 packets = st.binary(max_size=50) | st.sampled_from(Special)
 
 
@@ -149,16 +143,6 @@ def _chunks(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 cut_lists = st.lists(st.integers(0, 10_000), max_size=20)
-
-
-@given(st.lists(packets, max_size=20), cut_lists)
-def test_packets_read_back_in_any_chunks(sent: list[bytes | Special], cuts: list[int]) -> None:
-    data = b"".join(
-        pktline.encode_special(p) if isinstance(p, Special) else pktline.encode(p) for p in sent
-    )
-    reader = PktReader()
-    assert [p for chunk in _chunks(data, cuts) for p in reader.feed(chunk)] == sent
-    assert not reader.mid_packet
 
 
 safe = st.binary(min_size=1, max_size=40).map(

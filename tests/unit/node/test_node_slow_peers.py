@@ -81,7 +81,7 @@ def test_a_peer_that_asks_and_never_reads_costs_no_memory(carried: Carried) -> N
         questions = pktline.encode(FetchPush(head).encode()) * MAX_INCOMING
         await loop.sock_sendall(ours, questions)
         async with asyncio.timeout(PATIENCE):
-            while session.unanswered < MAX_INCOMING - 1:
+            while conversation.waiting < MAX_INCOMING - 1:
                 await asyncio.sleep(0)
         for _ in range(100):
             await asyncio.sleep(0)

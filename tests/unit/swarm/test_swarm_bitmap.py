@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gittorrent.swarm.bitmap import MAX_PARTS, PartSet
+from support.part_sets import part_set
 
 
 def test_most_significant_bit_of_the_first_byte_is_part_0() -> None:
@@ -53,7 +54,7 @@ def test_there_are_no_other_parts(part: int) -> None:
     ],
 )
 def test_first_missing(flags: str, start: int, expected: int) -> None:
-    assert PartSet.from_flags(f == "#" for f in flags).first_missing(start) == expected
+    assert part_set(f == "#" for f in flags).first_missing(start) == expected
 
 
 @pytest.mark.parametrize("raw", [b"", b"\0\0", b"\xff", b"\x01"])

@@ -8,13 +8,14 @@ from gittorrent.swarm import events as ev
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.download import Download
 from gittorrent.swarm.settings import MAX_BANS, MAX_PEERS, Mode, Settings
+from support.part_sets import part_set
 
 MIB = 1 << 20
 A, B, C = ev.PeerKey(1), ev.PeerKey(2), ev.PeerKey(3)
 
 
 def download(parts: int = 8, have: str = "", settings: Settings | None = None) -> Download:
-    here = PartSet.from_flags(char == "#" for char in have.ljust(parts, "."))
+    here = part_set(char == "#" for char in have.ljust(parts, "."))
     return Download(parts, MIB, parts * MIB, here, lambda n: 0, settings)
 
 
@@ -28,9 +29,7 @@ def asked(effects: list[ev.Effect], peer: ev.PeerKey) -> list[int]:
 
 
 def joined(peer: ev.PeerKey, have: str | None = None) -> ev.PeerJoined:
-    return ev.PeerJoined(
-        peer, None if have is None else PartSet.from_flags(char == "#" for char in have)
-    )
+    return ev.PeerJoined(peer, None if have is None else part_set(char == "#" for char in have))
 
 
 def test_a_newcomer_is_asked_for_the_lowest_missing_parts() -> None:

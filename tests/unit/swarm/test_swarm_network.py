@@ -10,8 +10,8 @@ import pytest
 from virtual import MIB, Network, VirtualPeer
 
 from gittorrent.swarm import events as ev
-from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.settings import Mode
+from support.part_sets import part_set
 
 RATES = (5e6, 10e6, 20e6, 40e6)
 
@@ -161,7 +161,7 @@ def test_static_servers_are_asked_as_well() -> None:
 
 def test_incomplete_peers_together_are_as_good_as_complete_ones() -> None:
     draw = random.Random(3)
-    held = [PartSet.from_flags(draw.random() < 0.4 for _ in range(500)) for _ in range(8)]
+    held = [part_set(draw.random() < 0.4 for _ in range(500)) for _ in range(8)]
     peers = [VirtualPeer(10e6, have=have) for have in held] + [VirtualPeer(10e6)]
     network = Network(peers, 500)
     before = network.download.mode
@@ -171,7 +171,7 @@ def test_incomplete_peers_together_are_as_good_as_complete_ones() -> None:
 
 
 def test_a_resumed_download_fetches_only_the_rest() -> None:
-    have = PartSet.from_flags(part % 3 == 0 for part in range(300))
+    have = part_set(part % 3 == 0 for part in range(300))
     network = Network(four(), 300, have=have)
     end = network.run()
     assert end <= 1.2 * 200 * MIB / 75e6
@@ -179,7 +179,7 @@ def test_a_resumed_download_fetches_only_the_rest() -> None:
 
 
 def test_starved_until_a_peer_with_the_rest_comes() -> None:
-    half = PartSet.from_flags(part < 50 for part in range(100))
+    half = part_set(part < 50 for part in range(100))
     peers = [VirtualPeer(10e6, have=half), VirtualPeer(10e6, joins=30.0)]
     network = Network(peers, 100)
     finished(network, 30 + 1.15 * 50 * MIB / 10e6)
@@ -200,7 +200,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
     def trace() -> tuple[float, list[int]]:
         draw = random.Random(7)
         peers = [
-            VirtualPeer(1e7, have=PartSet.from_flags(draw.random() < 0.5 for _ in range(99)))
+            VirtualPeer(1e7, have=part_set(draw.random() < 0.5 for _ in range(99)))
             for _ in range(5)
         ]
         network = Network([*peers, VirtualPeer(1e6)], 99, seed=11)

@@ -11,19 +11,20 @@ import pytest
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.picker import Picker
 from gittorrent.swarm.settings import Mode
+from support.part_sets import part_set
 
 
 def mask(drawing: str, mark: str = "*") -> int:
-    return PartSet.from_flags(char == mark for char in drawing).to_mask()
+    return part_set(char == mark for char in drawing).to_mask()
 
 
 def build(state: str, counts: str = "", at: int = 0) -> Picker:
-    picker = Picker(PartSet.from_flags(char == "#" for char in state), lambda n: min(at, n - 1))
+    picker = Picker(part_set(char == "#" for char in state), lambda n: min(at, n - 1))
     for part, char in enumerate(state):
         if char == "o":
             picker.take(part, part)
     for level in range(1, 10):
-        held = PartSet.from_flags(char.isdigit() and int(char) >= level for char in counts)
+        held = part_set(char.isdigit() and int(char) >= level for char in counts)
         if len(held):
             picker.add_holder(held.to_mask())
     picker.check_invariant()

@@ -33,12 +33,12 @@ class Scene:
             listener.setblocking(False)
             port = listener.getsockname()[1]
             endpoint = Endpoint("git", "127.0.0.1", port, "/x")
-            opening = loop.create_task(self.peer_manager.open_first(endpoint, kind))
+            calling = loop.create_task(self.peer_manager.call(endpoint, None))
             sock, _ = await loop.sock_accept(listener)
             sock.setblocking(False)
             await loop.sock_recv(sock, 1000)
             await say(sock, "mirror-sync ready 1 first")
-            await opening
+            self.peer_manager.begin_with(await calling, endpoint, None, kind)
         return sock
 
     def dialled(self) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gittorrent.ids import ManifestId, PushId
+from gittorrent.swarm.bitmap import PartSet
 from gittorrent.wire.fields import MessageError
 from gittorrent.wire.messages import (
     ALIVE_LINE,
@@ -39,8 +40,7 @@ from gittorrent.wire.reelname import (
     PackShape,
     ReelName,
     check_bitmap,
-    encode_bitmap,
-    parse_bitmap,
+    parse_bitmap_word,
 )
 
 A, B = "aa" * 20, "bb" * 20
@@ -188,15 +188,14 @@ def test_a_reason_is_made_safe_both_ways() -> None:
 
 
 def test_bitmap_begins_with_the_first_part() -> None:
-    assert encode_bitmap([True] + [False] * 8) == "8000"
-    assert parse_bitmap("8000", 9) == b"\x80\x00"
-    assert encode_bitmap([True] * 9) == "ff80"
+    packed = check_bitmap(parse_bitmap_word("8000"), 9)
+    assert list(PartSet(9, packed)) == [0]
 
 
 @pytest.mark.parametrize(("text", "total"), [("80", 9), ("8000", 8), ("8040", 9), ("0x", 8)])
 def test_bitmap_fits_its_parts_exactly(text: str, total: int) -> None:
     with pytest.raises(MessageError):
-        parse_bitmap(text, total)
+        check_bitmap(parse_bitmap_word(text), total)
 
 
 def test_check_bitmap_refuses_an_empty_one() -> None:

@@ -17,7 +17,8 @@ from gittorrent.wire.limits import (
 )
 from gittorrent.wire.mirrorlist import AuthLine, MirrorEntry, MirrorList, MirrorState
 from gittorrent.wire.notify import Notify
-from gittorrent.wire.pktline import FLUSH, PktReader
+from gittorrent.wire.pktline import FLUSH
+from support.packets import PacketStream
 
 REPO = RepositoryId("a2" * 26)
 PUSH = PushId("01" * 20)
@@ -38,7 +39,7 @@ FULL = MirrorList(
 
 def test_both_forms_read_back() -> None:
     assert mirrorlist.parse_text(FULL.encode_text()) == FULL
-    packets = PktReader().feed(FULL.encode_packets())
+    packets = PacketStream().feed(FULL.encode_packets())
     assert packets.pop() is FLUSH
     assert mirrorlist.parse_lines(p for p in packets if isinstance(p, bytes)) == FULL
 
@@ -109,7 +110,7 @@ def test_refusal_is_made_safe_to_show() -> None:
 def test_notice_reads_back_in_both_forms() -> None:
     notice = Notify("git://203.0.113.35/linux.git", PushId("01" * 32), 3600)
     assert notify.parse_text(notice.encode_text()) == notice
-    packets = PktReader().feed(notice.encode_packets())
+    packets = PacketStream().feed(notice.encode_packets())
     assert packets.pop() is FLUSH
     assert notify.parse_lines(p for p in packets if isinstance(p, bytes)) == notice
 

@@ -1,4 +1,4 @@
-"""Pkt-line framing: strict lengths, distinct special packets, bounded buffering."""
+"""Pkt-line framing: strict lengths, distinct special packets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from gittorrent.wire import pktline
 from gittorrent.wire.limits import MAX_PKT_PAYLOAD
-from gittorrent.wire.pktline import DELIM, FLUSH, RESPONSE_END, PktLineError, PktReader
+from gittorrent.wire.pktline import DELIM, FLUSH, RESPONSE_END, PktLineError
 
 
 def test_encodes_as_git_does() -> None:
@@ -18,13 +18,14 @@ def test_encodes_as_git_does() -> None:
 def test_largest_payload_fits_and_one_more_does_not() -> None:
     packet = pktline.encode(b"x" * MAX_PKT_PAYLOAD)
     assert packet[:4] == b"fff0"
-    assert PktReader().feed(packet) == [b"x" * MAX_PKT_PAYLOAD]
+    assert pktline.parse_length(packet[:4]) == MAX_PKT_PAYLOAD
     with pytest.raises(ValueError, match="do not fit"):
         pktline.encode(b"x" * (MAX_PKT_PAYLOAD + 1))
 
 
 def test_special_packets_are_not_data_nor_each_other() -> None:
-    assert PktReader().feed(b"0000000100020004") == [FLUSH, DELIM, RESPONSE_END, b""]
+    headers = (b"0000", b"0001", b"0002", b"0004")
+    assert [pktline.parse_length(header) for header in headers] == [FLUSH, DELIM, RESPONSE_END, 0]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_special_packets_are_not_data_nor_each_other() -> None:
 )
 def test_odd_lengths_are_refused(header: bytes) -> None:
     with pytest.raises(PktLineError):
-        PktReader().feed(header + b"x" * 100)
+        pktline.parse_length(header)
 
 
 @pytest.mark.parametrize("header", [b"", b"000", b"00000"])
@@ -43,21 +44,4 @@ def test_a_length_has_four_digits(header: bytes) -> None:
 
 
 def test_upper_case_digits_are_read() -> None:
-    assert PktReader().feed(b"000Ahello\n") == [b"hello\n"]
-
-
-def test_packets_before_a_fault_are_kept_and_the_reader_is_spent() -> None:
-    reader = PktReader()
-    with pytest.raises(PktLineError) as caught:
-        reader.feed(b"0006a\n0003")
-    assert caught.value.packets == (b"a\n",)
-    with pytest.raises(PktLineError):
-        reader.feed(b"0006a\n")
-
-
-def test_limit_leaves_the_rest_unread() -> None:
-    reader = PktReader()
-    assert reader.feed(b"0006a\nPACK raw bytes", limit=1) == [b"a\n"]
-    assert reader.mid_packet
-    assert reader.take_rest() == b"PACK raw bytes"
-    assert not reader.mid_packet
+    assert pktline.parse_length(b"000A") == 6

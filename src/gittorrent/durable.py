@@ -31,11 +31,11 @@ LOCK_SECONDS = 0.1
 STALE_SECONDS = 24 * 3600
 """Age at which a file that was being written belongs to nobody any more; writing takes seconds."""
 
-TEMPORARY_DIRECTORIES = ("clone", "hash", "list", "rebuild", "scratch", "sign")
+TEMPORARY_DIRECTORIES = ("clone", "hash", "list", "rebuild", "scratch", "sign", "tags")
 """What temporary directories are for; each name stands for what may be swept from a shared
 directory."""
 
-ROOM_SECONDS = 14 * 24 * 3600
+DIRECTORY_SECONDS = 14 * 24 * 3600
 """Age at which a temporary directory counts as left by a killed process; git waits as long with its
 own."""
 
@@ -205,4 +205,4 @@ def _sweep_directories(directory: str) -> None:
         return
     _swept[directory] = now
     patterns = [f"gittorrent-{known}-????????" for known in TEMPORARY_DIRECTORIES]
-    sweep(Path(directory), *patterns, age=ROOM_SECONDS)
+    sweep(Path(directory), *patterns, age=DIRECTORY_SECONDS)

@@ -14,7 +14,7 @@ import pytest
 
 from gittorrent import durable
 from gittorrent.durable import (
-    ROOM_SECONDS,
+    DIRECTORY_SECONDS,
     STALE_SECONDS,
     SWEEP_SECONDS,
     TEMPORARY_DIRECTORIES,
@@ -81,7 +81,7 @@ def test_rooms_of_the_dead_go_with_the_first_of_a_process(
             path.mkdir()
         for path in (*dead, mine, others):
             made(path / "file", 0)
-            age(path, ROOM_SECONDS + 10)
+            age(path, DIRECTORY_SECONDS + 10)
         with temporary_directory("hash"):
             assert all(path.exists() for path in dead), "this process has looked already"
         later = time.monotonic() + SWEEP_SECONDS

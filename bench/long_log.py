@@ -48,7 +48,7 @@ def write_long_log(git_dir: Path, entries: int) -> Carried:
     repository = repository_id(policy)
     create_bare(git_dir, SHA1)
     carried = Carried(git_dir, SHA1)
-    carried.set_about(RepositoryInfo(repository, NAME, ORIGIN))
+    carried.set_info(RepositoryInfo(repository, NAME, ORIGIN))
     carried = Carried(git_dir, SHA1)
     log = VerifiedLog(SHA1)
     push = PushObject(PushKind.POLICY, policy, (_sign(key, blob, policy),))

@@ -137,14 +137,14 @@ def test_who_follows_it_ends_and_does_not_make_it_anew(
     repository = publish(owner, origin)
     with serve(owner) as source:
         url = source.url(repository=repository)
-        log_follower = operator.start("gittorrent", "mirror", url, "--interval", "1")
+        following = operator.start("gittorrent", "mirror", url, "--interval", "1")
         try:
-            wait_until(lambda: "project updated" in log_follower.out, "it is mirrored")
+            wait_until(lambda: "project updated" in following.out, "it is mirrored")
             remove(operator, repository, "--yes").ok()
-            assert log_follower.wait() == 0
-            assert "was removed from this node" in log_follower.err
+            assert following.wait() == 0
+            assert "was removed from this node" in following.err
         finally:
-            log_follower.stop()
+            following.stop()
     assert left(operator) == []
 
 

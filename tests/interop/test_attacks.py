@@ -10,7 +10,7 @@ Which attack of docs/protocol/trust.md's world is shown to fail where:
 | bitmaps that do not fit, claims that are lies | here, test_mirroring |
 | floods of lines, pipelines without end, answers not read | here, test_node_attacks |
 | bans evaded by a new port or a new identity | here, test_transfer_callers |
-| poisoned `try` lines, one source filling the table | here, test_transfer_neighbours |
+| poisoned `try` lines, one source filling the table | here, test_transfer_peer_manager |
 | slow and silent callers of the node and of a clone | test_node_attacks, here |
 | huge manifests, endless lists | test_mirroring |
 | manifests of wrong objects, of strangers, two for one reel | test_manifest_attacks |

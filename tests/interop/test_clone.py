@@ -142,7 +142,7 @@ def test_fetching_in_a_linked_work_tree(
 ) -> None:
     """What comes goes where all work trees find it."""
     origin = nodes.copy_as_mirror(project, tmp_path / "origin.git", "")
-    origin.set_about(replace(origin.info, role="origin"))
+    origin.set_info(replace(origin.info, role="origin"))
     with nodes.serving(origin, home=nodes.make_home(tmp_path / "node")) as served:
         person.git("clone", "-q", url_of(served), "c").ok()
         person.git("worktree", "add", "-q", "../w", cwd=person.root / "c").ok()

@@ -32,7 +32,7 @@ def says_full(said: str) -> bool:
 
 def assert_no_litter(person: Person, *repositories: Path) -> None:
     """Nothing is left but verified parts and files that locks are on."""
-    left = killing.stale(person, *repositories)
+    left = killing.stale_files(person, *repositories)
     assert not [path for path in left if "/partial" not in str(path)], left
 
 

@@ -88,8 +88,8 @@ def post(served: Served, body: bytes, encoding: str) -> tuple[int, bytes]:
 
 def test_bodies_are_counted_when_inflated(project_node: Served, project: Carried) -> None:
     line = pktline.encode(b"server-option=" + b"x" * 60000)
-    unsolicited_limit = pktline.encode(b"command=fetch") + line * (MAX_BODY // len(line) + 1)
-    packed = gzip.compress(unsolicited_limit)
+    body = pktline.encode(b"command=fetch") + line * (MAX_BODY // len(line) + 1)
+    packed = gzip.compress(body)
     assert len(packed) < 200_000
     status, answer = post(project_node, packed, "gzip")
     assert (status, answer[4:8]) == (200, b"ERR ")

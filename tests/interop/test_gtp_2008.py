@@ -206,9 +206,9 @@ async def cloned_from(seeder: Seeder2008, target: Path) -> list[RefName]:
     place = server.sockets[0].getsockname()[:2]
     info = parse_metainfo(AD_HOC)
     assert info.repo_hash == REPO_HASH
-    reel_fetcher = await leech(info, target, place, allow_unverified=True)
-    _, left_out = await finished(reel_fetcher)
-    await reel_fetcher.stop()
+    leecher = await leech(info, target, place, allow_unverified=True)
+    _, left_out = await finished(leecher)
+    await leecher.stop()
     await asyncio.wait_for(seeder.ended.wait(), PATIENCE)
     server.close()
     await server.wait_closed()

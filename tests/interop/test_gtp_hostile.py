@@ -147,13 +147,13 @@ def test_lies_about_data_do_no_harm(
         info = gtp.metainfo_for(source, RFC, signer)
         liar = await lie(kind, info, source)
         honest = await seed(info, source)
-        reel_fetcher = await leech(info, target, liar.address, honest.address, block_size=16384)
-        await finished(reel_fetcher)
+        leecher = await leech(info, target, liar.address, honest.address, block_size=16384)
+        await finished(leecher)
         assert gitcmd.refs(target) == {
             name: oid for name, oid in gitcmd.refs(source).items() if b"refs/private" not in name
         }
         gitcmd.git(target, "fsck", "--full")
-        for running in (reel_fetcher, honest, liar):
+        for running in (leecher, honest, liar):
             await running.stop()
 
     gtp.run(scenario())
@@ -173,11 +173,11 @@ def test_a_liar_alone_leaves_no_refs(
     async def scenario() -> None:
         info = gtp.metainfo_for(source, RFC, signer)
         liar = await lie(kind, info, source)
-        reel_fetcher = await leech(info, target, liar.address, block_size=4096, client_timeouts=1.5)
+        leecher = await leech(info, target, liar.address, block_size=4096, timeout=1.5)
         with pytest.raises(UnreachableError, match="cannot clone"):
-            await finished(reel_fetcher)
+            await finished(leecher)
         assert gitcmd.refs(target) == {}
-        await reel_fetcher.stop()
+        await leecher.stop()
         await liar.stop()
 
     gtp.run(scenario())
@@ -232,12 +232,12 @@ def test_a_peer_that_breaks_the_protocol_is_dropped(
         server, left = await raw_peer(info, data)
         honest = await seed(info, source)
         learned = without_references(info)
-        reel_fetcher = await leech(learned, target, place(server), honest.address)
+        leecher = await leech(learned, target, place(server), honest.address)
         await asyncio.wait_for(left.wait(), PATIENCE)
-        await finished(reel_fetcher)
+        await finished(leecher)
         assert b"refs/heads/evil" not in gitcmd.refs(target)
         assert gitcmd.refs(target) == gitcmd.refs(source)
-        await reel_fetcher.stop()
+        await leecher.stop()
         await honest.stop()
         server.close()
         await server.wait_closed()
@@ -297,16 +297,16 @@ def test_another_path_is_taken_and_spliced_when_a_peer_vanishes(
         gtp.list_again(source, info, signer, gtp.TIME + 60)
         direct = await lie(OnlyDirect, info, source)
         steps = await lie(OnlySteps, info, source)
-        reel_fetcher = await leech(info, target, direct.address, block_size=4096)
-        exchange = reel_fetcher.swarm.exchange
+        leecher = await leech(info, target, direct.address, block_size=4096)
+        exchange = leecher.swarm.exchange
         await until(lambda: 2 * exchange.progress()[0] >= exchange.progress()[1] > 0)
-        reel_fetcher.node._members[info.repo_hash].addresses.add(*steps.address)
-        await until(lambda: len(reel_fetcher.swarm.links) == 2)
+        leecher.node._members[info.repo_hash].addresses.add(*steps.address)
+        await until(lambda: len(leecher.swarm.links) == 2)
         await direct.stop()
-        await finished(reel_fetcher)
+        await finished(leecher)
         assert gitcmd.refs(target) == gitcmd.refs(source)
         gitcmd.git(target, "fsck", "--full")
-        await reel_fetcher.stop()
+        await leecher.stop()
         await steps.stop()
 
     gtp.run(scenario())

@@ -59,10 +59,10 @@ def test_odd_repositories_arrive_whole(
         info = gtp.metainfo_for(source, profile, signer)
         giver = await seed(info, source)
         size = 4096 if profile is RFC else 0
-        reel_fetcher = await leech(info, tmp_path / "clone.git", giver.address, block_size=size)
-        await finished(reel_fetcher)
+        leecher = await leech(info, tmp_path / "clone.git", giver.address, block_size=size)
+        await finished(leecher)
         assert_same(tmp_path / "clone.git", source)
-        await reel_fetcher.stop()
+        await leecher.stop()
         await giver.stop()
 
     gtp.run(scenario())
@@ -132,10 +132,10 @@ def test_an_empty_repository_is_a_clone_too(
     async def scenario() -> None:
         info = gtp.metainfo_for(source, RFC, signer)
         giver = await seed(info, source)
-        reel_fetcher = await leech(info, tmp_path / "clone", giver.address, bare=False)
-        await finished(reel_fetcher)
+        leecher = await leech(info, tmp_path / "clone", giver.address, bare=False)
+        await finished(leecher)
         assert gitcmd.refs(tmp_path / "clone") == {}
-        await reel_fetcher.stop()
+        await leecher.stop()
         await giver.stop()
 
     gtp.run(scenario())
@@ -158,21 +158,21 @@ def test_five_daemons_and_a_tracker_while_a_seed_leaves(
         places = [giver.address for giver in givers]
         learned = without_references(info)
         assert learned.repo_hash == info.repo_hash
-        takers: list[Running] = []
+        leechers: list[Running] = []
         for number in range(3):
             clone = tmp_path / f"clone{number}.git"
             # The third knows nobody: it has the tracker alone.
             known = places if number < 2 else []
-            reel_fetcher = await leech(learned, clone, *known, block_size=4096)
-            takers.append(reel_fetcher)
-        half = takers[0].swarm.exchange
+            leecher = await leech(learned, clone, *known, block_size=4096)
+            leechers.append(leecher)
+        half = leechers[0].swarm.exchange
         await until(lambda: bool(half.path) and 2 * half.progress()[0] >= half.progress()[1])
         await givers[0].stop()
-        await asyncio.gather(*(finished(reel_fetcher) for reel_fetcher in takers))
+        await asyncio.gather(*(finished(leecher) for leecher in leechers))
         for number in range(3):
             assert_same(tmp_path / f"clone{number}.git", source)
         assert tracker.table.counts(info.repo_hash)[0] >= 1
-        for running in [*takers, givers[1]]:
+        for running in [*leechers, givers[1]]:
             await running.stop()
         assert tracker.table.counts(info.repo_hash) == (0, 0)
         await tracker.stop()
@@ -208,10 +208,10 @@ def test_an_interrupted_clone_goes_on_with_what_it_has(
     async def scenario() -> None:
         info = gtp.metainfo_for(source, RFC, signer)
         giver = await seed(info, source)
-        reel_fetcher = await leech(info, target, giver.address, block_size=4096)
-        exchange = reel_fetcher.swarm.exchange
+        leecher = await leech(info, target, giver.address, block_size=4096)
+        exchange = leecher.swarm.exchange
         await until(lambda: exchange.progress()[0] >= 20)
-        await reel_fetcher.stop()
+        await leecher.stop()
         assert gitcmd.refs(target) == {}
         again = await leech(info, target, giver.address, block_size=4096)
         await until(lambda: bool(again.swarm.exchange.path) or again.swarm.installed.is_set())
@@ -244,10 +244,10 @@ def test_a_newer_reference_leads_over_two_reels(
         assert holding is not None
         starts = [offer.reel.start == BEGINNING for offer in holding.offers()]
         assert starts == [True, True, False]
-        reel_fetcher = await leech(info, tmp_path / "clone.git", giver.address)
-        await finished(reel_fetcher)
+        leecher = await leech(info, tmp_path / "clone.git", giver.address)
+        await finished(leecher)
         assert_same(tmp_path / "clone.git", source)
-        await reel_fetcher.stop()
+        await leecher.stop()
         await giver.stop()
 
     gtp.run(scenario())
@@ -299,13 +299,13 @@ def test_a_work_tree_is_checked_out(
     async def scenario() -> None:
         info = gtp.metainfo_for(source, RFC, signer)
         giver = await seed(info, source)
-        reel_fetcher = await leech(info, target, giver.address, bare=False)
-        await finished(reel_fetcher)
+        leecher = await leech(info, target, giver.address, bare=False)
+        await finished(leecher)
         assert (target / "README").read_bytes() == b"hello\n"
         assert gitcmd.text(target, "status", "--porcelain") == ""
         assert gitcmd.text(target, "symbolic-ref", "HEAD") == "refs/heads/main"
         assert set(gitcmd.refs(target)) == {b"refs/heads/main", b"refs/remotes/origin/main"}
-        await reel_fetcher.stop()
+        await leecher.stop()
         await giver.stop()
 
     gtp.run(scenario())
@@ -320,29 +320,29 @@ def test_a_clone_that_goes_on_giving_follows_new_references(
     async def scenario() -> None:
         info = gtp.metainfo_for(source, RFC, signer)
         giver = await seed(info, source)
-        reel_fetcher = await leech(info, target, giver.address)
-        await finished(reel_fetcher)
+        leecher = await leech(info, target, giver.address)
+        await finished(leecher)
         await giver.stop()
-        before = reel_fetcher.swarm.received
+        before = leecher.swarm.received
         main = gitcmd.text(source, "rev-parse", "refs/heads/main")
         tip = gitcmd.text(source, "commit-tree", "-p", main, "-m", "new", f"{main}^{{tree}}")
         gitcmd.git(source, "update-ref", "refs/heads/main", tip)
         gitcmd.git(source, "update-ref", "-d", "refs/tags/v0")
         assert gtp.list_again(source, info, signer, gtp.TIME + 60)
         again = await seed(info, source)
-        reel_fetcher.node.meet(
+        leecher.node.meet(
             info.repo_hash, (peer_address(again),), Teller("test", AddressClass.LOOPBACK)
         )
-        known = reel_fetcher.swarm.exchange
+        known = leecher.swarm.exchange
         await until(lambda: len(known.book) == 2 and known.has_newest)
         assert gitcmd.refs(target) == published(source)
-        assert reel_fetcher.swarm.received - before < 10_000
+        assert leecher.swarm.received - before < 10_000
         await again.stop()
-        third = await leech(info, tmp_path / "third.git", reel_fetcher.address)
+        third = await leech(info, tmp_path / "third.git", leecher.address)
         await finished(third)
         assert_same(tmp_path / "third.git", source)
         await third.stop()
-        await reel_fetcher.stop()
+        await leecher.stop()
 
     gtp.run(scenario())
 
@@ -370,10 +370,10 @@ def test_ipv6(
             await node.start()
         except CannotListenError:
             pytest.skip("no IPv6 here")
-        reel_fetcher = await leech(info, tmp_path / "clone.git", (node.address, node.port))
-        await finished(reel_fetcher)
+        leecher = await leech(info, tmp_path / "clone.git", (node.address, node.port))
+        await finished(leecher)
         assert_same(tmp_path / "clone.git", source)
-        await reel_fetcher.stop()
+        await leecher.stop()
         await node.stop()
         assert swarm.holding is not None
         swarm.holding.close()

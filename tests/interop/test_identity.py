@@ -41,7 +41,7 @@ def passed_off(carried: Carried, claimed: RepositoryId) -> Carried:
     """Return a repository whose node says that its log is another repository's."""
     layout = carried.layout
     layout.log(carried.info.repository_id).parent.rename(layout.log(claimed).parent)
-    carried.set_about(replace(carried.info, repository_id=claimed))
+    carried.set_info(replace(carried.info, repository_id=claimed))
     return Carried(layout.git_dir, carried.object_format)
 
 

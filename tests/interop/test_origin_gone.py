@@ -32,7 +32,7 @@ def url_at(base: str, pin: str = "", name: str = "project") -> str:
 def origin(project: Carried, tmp_path: Path) -> Carried:
     """The project where its owner publishes it."""
     copy = nodes.copy_as_mirror(project, tmp_path / "origin.git", "")
-    copy.set_about(replace(copy.info, role="origin", source=""))
+    copy.set_info(replace(copy.info, role="origin", source=""))
     return copy
 
 

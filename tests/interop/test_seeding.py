@@ -343,14 +343,14 @@ def test_a_seed_follows_its_mirror(
                     news.clear()
                     await news.wait()
 
-            log_follower = asyncio.create_task(preparer.follow(show))
+            following = asyncio.create_task(preparer.follow(show))
             await asyncio.to_thread(grow, growing, owner_key)
             await until(lambda found: found.behind == "refs/heads/main")
             words = ("fetch", "-q", str(growing.layout.git_dir), "refs/heads/main")
             await asyncio.to_thread(gitcmd.git, found.git_dir, *words)
             await until(lambda found: not found.missing)
-            log_follower.cancel()
-            await asyncio.wait([log_follower])
+            following.cancel()
+            await asyncio.wait([following])
             database.close()
 
         asyncio.run(asyncio.wait_for(scenario(), PATIENCE))

@@ -401,7 +401,7 @@ def test_http_conditions(served: Served, carried: Carried) -> None:
 # --- mirror-sync ---------------------------------------------------------------------------------
 
 
-class RequestScheduler:
+class Asker:
     """The calling end of a conversation: asks for everything there is."""
 
     def __init__(self) -> None:
@@ -435,22 +435,22 @@ class RequestScheduler:
                 self.conversation.end("done")
 
 
-def converse(address: tuple[str, int], path: bytes) -> RequestScheduler:
-    request_scheduler = RequestScheduler()
+def converse(address: tuple[str, int], path: bytes) -> Asker:
+    asker = Asker()
 
     async def work() -> None:
         sock = socket.create_connection(address, timeout=PATIENCE)
         sock.sendall(request("mirror-sync", path))
         sock.setblocking(False)
         session = Session(Role.CALLER, asyncio.get_running_loop().time())
-        request_scheduler.conversation = Conversation(
-            sock, session, EmptyContentSource(), Limiter(None), request_scheduler.take
+        asker.conversation = Conversation(
+            sock, session, EmptyContentSource(), Limiter(None), asker.take
         )
         async with asyncio.timeout(30):
-            await request_scheduler.conversation.run()
+            await asker.conversation.run()
 
     asyncio.run(work())
-    return request_scheduler
+    return asker
 
 
 def test_mirror_sync_gives_log_manifest_and_parts(served: Served, carried: Carried) -> None:

@@ -513,8 +513,8 @@ def test_a_policy_with_roots_of_both_kinds(gpg: Gpg, plain: str, tmp_path: Path)
     signed = SignedPolicy(text, (pgp.sign(text), ssh.sign(text)), certificates)
     first = verify_first(signed)
     assert first.signers == {pgp.key, ssh.key}
-    log_follower = policy.next_version("a" * 40, mirrors=("https://mirror.example.org/both.git",))  # type: ignore[arg-type]
-    text = log_follower.text()
+    later = policy.next_version("a" * 40, mirrors=("https://mirror.example.org/both.git",))  # type: ignore[arg-type]
+    text = later.text()
     signed = SignedPolicy(text, (ssh.sign(text), pgp.sign(text)), certificates)
     second = verify_next(signed, first)
     assert second.repository == first.repository

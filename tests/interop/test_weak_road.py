@@ -149,7 +149,7 @@ def test_a_mirror_is_not_poisoned_later(
 def make_origin_again(carried: Carried, target: Path, key: Signer) -> None:
     """Let a copy of the project be published with more in it, as its owner would."""
     copy = nodes.copy_as_mirror(carried, target, "")
-    copy.set_about(replace(copy.info, role="origin"))
+    copy.set_info(replace(copy.info, role="origin"))
     main = gitcmd.text(target, "rev-parse", "refs/heads/main")
     gitcmd.git(target, "update-ref", "refs/heads/new", main)
     nodes.add_commit(target, "refs/heads/new", "first of new", b"1")

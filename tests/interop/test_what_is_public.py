@@ -133,7 +133,7 @@ def test_partial_and_shallow_clones_go_on(
 
 def test_the_branches_of_a_clone_are_its_users(project: Carried, tmp_path: Path) -> None:
     copy = nodes.copy_as_mirror(project, tmp_path / "clone.git", "git://example.org/x")
-    copy.set_about(replace(copy.info, role=CLONE))
+    copy.set_info(replace(copy.info, role=CLONE))
     secret = nodes.add_commit(copy.layout.git_dir, "refs/heads/secret", "secret", b"secret\n")
     person = somebody(tmp_path / "p")
     with nodes.serving(copy, home=nodes.make_home(tmp_path / "h")) as served:

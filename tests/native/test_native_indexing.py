@@ -117,13 +117,13 @@ def chain(length: int, by_name: bool, object_format: str) -> list[Entry]:
     data = b"start " * 10
     entries = [packing.whole("blob", data)]
     for number in range(length):
-        log_follower = data[:50] + b"%010d" % number
+        changed = data[:50] + b"%010d" % number
         name = packing.object_id("blob", data, object_format)
         kind = REF_DELTA if by_name else OFS_DELTA
         entries.append(
-            Entry(kind, packing.delta(data, log_follower), name if by_name else number, level=1)
+            Entry(kind, packing.delta(data, changed), name if by_name else number, level=1)
         )
-        data = log_follower
+        data = changed
     return entries
 
 

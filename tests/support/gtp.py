@@ -121,7 +121,7 @@ async def leech(
     *peers: tuple[str, int],
     block_size: int = 0,
     bare: bool = True,
-    client_timeouts: float = 30.0,
+    timeout: float = 30.0,
     allow_unverified: bool = False,
 ) -> Running:
     """Start a node that clones; await ``running.clone.run``."""
@@ -129,7 +129,7 @@ async def leech(
     options = CloneOptions(
         bare=bare,
         block_size=block_size,
-        client_timeouts=client_timeouts,
+        timeout=timeout,
         allow_unverified=allow_unverified,
     )
     clone = Clone(node, metainfo, path, options)

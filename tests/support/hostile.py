@@ -1,4 +1,4 @@
-"""Mirrors that lie: real nodes with a shelf that does not tell the truth, and raw servers.
+"""Mirrors that lie: real nodes with a content source that does not tell the truth, and raw servers.
 
 Everything up to the lie is this program's own wire code, so that only the lie is wrong.
 """
@@ -92,7 +92,7 @@ class Silent(RepositoryContent):
 
 
 class LyingCatalogue(Catalogue):
-    """Serves repositories with another shelf than they have."""
+    """Serves repositories with other content than they have."""
 
     content: type[RepositoryContent] = RepositoryContent
 
@@ -103,7 +103,7 @@ class LyingCatalogue(Catalogue):
 
 @contextlib.contextmanager
 def lying(carried: Carried, home: Home, content: type[RepositoryContent]) -> Iterator[nodes.Served]:
-    """Run a node that serves ``carried`` with a shelf of another kind."""
+    """Run a node that serves ``carried`` with a content source of another kind."""
     kind = type("Lies", (LyingCatalogue,), {"content": content})
     with nodes.serving(carried, home=home, catalogue=kind) as served:
         yield served

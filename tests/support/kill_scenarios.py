@@ -68,14 +68,14 @@ def _finish(mortal: Mortal, *repositories: Path, rooms: bool = True) -> Callable
 
     Temporary rooms go when another is made, which not every last run has to do (``rooms``).
     """
-    before = killing.stale(mortal.person, *repositories)
+    before = killing.stale_files(mortal.person, *repositories)
     killing.grow_old(before)
     if not rooms:
         before -= {path for path in before if mortal.person.root / "tmp" in path.parents}
 
     def check() -> None:
         killing.wait_for_background(mortal.person)
-        left = before & killing.stale(mortal.person, *repositories)
+        left = before & killing.stale_files(mortal.person, *repositories)
         assert not left, sorted(map(str, left))
 
     return check

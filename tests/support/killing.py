@@ -172,7 +172,7 @@ def fsck(git_dir: Path) -> None:
     assert not [line for line in bad if "HEAD" not in line], said
 
 
-def stale(person: Person, *repositories: Path) -> set[Path]:
+def stale_files(person: Person, *repositories: Path) -> set[Path]:
     """Return what unfinished work has left of the person's."""
     found = set()
     for folder in (person.node, person.root / "tmp", *repositories):

@@ -27,7 +27,7 @@ from gittorrent.repository.publish import Author, Publisher
 from gittorrent.signing.keys import Signer, make_ssh_key
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.store.home import Home
-from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire import pktline
 from gittorrent.wire.mirrorlist import MirrorState
 from support import gitcmd
@@ -80,7 +80,7 @@ def copy_as_mirror(carried: Carried, target: Path, source: str) -> Carried:
     """Return a copy of a carried repository that says it mirrors ``source``."""
     shutil.copytree(carried.layout.git_dir, target)
     copy = Carried(target, carried.object_format)
-    copy.set_about(replace(carried.info, role=MIRROR, source=source))
+    copy.set_info(replace(carried.info, role=MIRROR, source=source))
     return copy
 
 
@@ -130,7 +130,7 @@ def serving(
     options: Options = LOOPBACK,
     with_database: bool = True,
     catalogue: Callable[..., Catalogue] = Catalogue,
-    server_timeouts: ServerTimeouts = WAITS,
+    server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
 ) -> Iterator[Served]:
     """Run a node while the block runs; ``catalogue`` makes what it looks repositories up in."""
     loop = asyncio.new_event_loop()

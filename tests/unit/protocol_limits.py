@@ -15,7 +15,7 @@ from gittorrent.node import connection_limiter
 from gittorrent.push import object as push_object
 from gittorrent.reel import manifest
 from gittorrent.transfer import unsolicited
-from gittorrent.transfer.server_timeouts import WAITS
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 from gittorrent.trust.signature import MAX_SIGNATURE
 from gittorrent.trust.signed_policy import MAX_CERTIFICATES, MAX_CERTIFICATES_SIZE, MAX_SIGNATURES
 from gittorrent.wire import limits
@@ -173,7 +173,7 @@ def _gtp() -> dict[str, str]:
             "one address; when all are taken, whoever asks for nothing makes room"
         ),
         "a tracker's caller: sending a request, idling, flushing an answer": (
-            f"{WAITS.request:,.0f} s each"
+            f"{SERVER_TIMEOUTS.request:,.0f} s each"
         ),
         "taking a chunk of what was asked for; short messages that wait for a peer to read": (
             f"{link.STALLED_SECONDS:,.0f} s; {_mib(link.MOST_UNREAD)}"

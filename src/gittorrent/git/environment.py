@@ -6,7 +6,7 @@ what it needs to find programs and talk to people, nothing of ``GIT_*`` that the
 (hooks, remote helpers) may have set, no replace refs and no lazy fetching.
 
 Two kinds: `trusted` for work on the user's own behalf, where the user's configuration (proxies,
-ssh command, credentials) counts; `sealed` for reels and for anything a peer had a hand in,
+ssh command, credentials) counts; `isolated` for reels and for anything a peer had a hand in,
 where it must not.
 """
 

@@ -58,7 +58,7 @@ def make(directory: Path, object_format: ObjectFormat) -> None:
 
 @contextlib.contextmanager
 def blank(object_format: ObjectFormat) -> Iterator[Git]:
-    """Yield a sealed git in an empty scratch repository."""
+    """Yield an isolated git in an empty scratch repository."""
     with temporary_directory("scratch") as directory:
         make(directory, object_format)
         yield Git(directory)
@@ -66,7 +66,7 @@ def blank(object_format: ObjectFormat) -> Iterator[Git]:
 
 @contextlib.contextmanager
 def borrowing(objects: Path, object_format: ObjectFormat) -> Iterator[Git]:
-    """Yield a sealed git in a scratch repository that reads objects from ``objects``.
+    """Yield an isolated git in a scratch repository that reads objects from ``objects``.
 
     Args:
         objects: object directory of the repository to read.
@@ -81,7 +81,7 @@ def borrowing(objects: Path, object_format: ObjectFormat) -> Iterator[Git]:
 def receiving(
     parent: Path, object_format: ObjectFormat, alternates: tuple[Path, ...] = ()
 ) -> Iterator[Git]:
-    """Yield a sealed git in a scratch repository for objects that are not believed yet.
+    """Yield an isolated git in a scratch repository for objects that are not believed yet.
 
     Args:
         parent: directory to make it in; the same file system as where objects end up, so that

@@ -218,11 +218,11 @@ class TrackerTable(Struct):
         limit = MAX_TRACKER_PEERS if request.peers is None else request.peers
         wanted = min(limit, MAX_TRACKER_PEERS)
         swarm = self._swarms.get(request.repo_hash, {})
-        request_scheduler = address_class(source)
+        asker_class = address_class(source)
         others = [
             entry
             for entry in swarm.values()
-            if entry.peer.peer_id != request.peer_id and _may_tell(entry, request_scheduler)
+            if entry.peer.peer_id != request.peer_id and _may_tell(entry, asker_class)
         ]
         giving = self._shuffled([entry for entry in others if entry.has_data])
         empty = self._shuffled([entry for entry in others if not entry.has_data])
@@ -258,7 +258,7 @@ class TrackerTable(Struct):
             del self._listed[entry.source]
 
 
-def _may_tell(entry: ListedPeer, request_scheduler: AddressClass) -> bool:
+def _may_tell(entry: ListedPeer, asker_class: AddressClass) -> bool:
     """Tell whether a peer's address means the same peer to whom it is told."""
     kind = address_class(entry.peer.host)
-    return kind is AddressClass.RESERVED or may_contact(kind, request_scheduler)
+    return kind is AddressClass.RESERVED or may_contact(kind, asker_class)

@@ -149,7 +149,7 @@ class Fetcher:
         assert self._log is not None
         assert self._store is not None
         async with locked_patiently(self._layout.lock):
-            self._remove_litter()
+            self._remove_stale_files()
             update = await stoppable(self._plan, self._log, self._store, wants, options)
             if update.reels:
                 await self._ask_node(self._log, update.have)
@@ -187,7 +187,7 @@ class Fetcher:
             self.locked = pack.with_suffix(".keep")
             self.locked.write_text(f"{CLONE_KEEP}\n", encoding="ascii")
 
-    def _remove_litter(self) -> None:
+    def _remove_stale_files(self) -> None:
         """Remove what a run that was killed left behind."""
         assert self._log is not None
         remove_stale_files(self._layout, listed_pushes(self._layout).union(self._log.ids))

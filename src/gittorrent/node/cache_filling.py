@@ -175,5 +175,5 @@ def _commit(target: Carried, log: VerifiedLog, location: Location) -> None:
     log.fast_forward_checks = check_fast_forwards(target.git, log.fast_forward_checks)
     name = log.policy.policy.name
     source = location.pinned_url(log.repository)
-    target.set_about(RepositoryInfo(log.repository, name, CACHE, source=source))
+    target.set_info(RepositoryInfo(log.repository, name, CACHE, source=source))
     target.log_store.commit(log)

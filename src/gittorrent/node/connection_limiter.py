@@ -91,7 +91,7 @@ class ConnectionLimiter:
     def __init__(self, total: int = MAX_CONNECTIONS, per_address: int = MAX_PER_ADDRESS) -> None:
         self._total = total
         self._admission = PeerAdmission(total, per_address)
-        self._places: dict[ConnectionSlot, None] = {}
+        self._slots: dict[ConnectionSlot, None] = {}
         self._silent: deque[tuple[float, ConnectionSlot]] = (
             deque()
         )  # the longest first; checked when due
@@ -100,22 +100,22 @@ class ConnectionLimiter:
     @property
     def open(self) -> int:
         """How many callers are in."""
-        return len(self._places)
+        return len(self._slots)
 
     def enter(self, address: str, now: float) -> ConnectionSlot | None:
         """Let a caller in, in place of another one if need be; None if it may not."""
-        if len(self._places) >= self._total and self._admission.has_share(address):
+        if len(self._slots) >= self._total and self._admission.has_share(address):
             self._make_room(now)
         if not self._admission.enter(address):
             return None
         slot = ConnectionSlot(address, now, self._note)
-        self._places[slot] = None
+        self._slots[slot] = None
         return slot
 
     def leave(self, slot: ConnectionSlot) -> None:
         """Note that a caller has gone; nothing happens if it gave way before."""
-        if slot in self._places:
-            del self._places[slot]
+        if slot in self._slots:
+            del self._slots[slot]
             self._admission.leave(slot.address)
 
     def _note(self, slot: ConnectionSlot, now: float) -> None:
@@ -130,7 +130,7 @@ class ConnectionLimiter:
             self._look(now)
         while self._silent:
             since, slot = self._silent.popleft()
-            still = slot.silent_since(now) if slot in self._places else None
+            still = slot.silent_since(now) if slot in self._slots else None
             if still is not None and still <= since + LOOK_SECONDS:
                 self.leave(slot)
                 slot.give_way()
@@ -139,7 +139,7 @@ class ConnectionLimiter:
     def _look(self, now: float) -> None:
         """Line up everybody who asks for nothing, those too who did not say when that began."""
         self._looked = now
-        found = [(slot.silent_since(now), slot) for slot in self._places]
+        found = [(slot.silent_since(now), slot) for slot in self._slots]
         silent = [(since, slot) for since, slot in found if since is not None]
         self._silent = deque(sorted(silent, key=lambda each: each[0]))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.store import control_socket
-from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire.control import MAX_LINE, Alive, Fetch, Greeting, No, parse_request
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ class ControlSocket:
     """
 
     def __init__(
-        self, path: Path, local_clones: LocalCloneService, server_timeouts: ServerTimeouts = WAITS
+        self,
+        path: Path,
+        local_clones: LocalCloneService,
+        server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
     ) -> None:
         self._path = path
         self._local_clones = local_clones

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.transfer.addresses import caller_group, plain_address
 from gittorrent.transfer.looking_up import look_up
-from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.transfer.transport import transport_of
 from gittorrent.wire.urls import AddressClass, address_class, parse_learned_url
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from gittorrent.wire.urls import Endpoint
 
 
-async def addresses_of(endpoint: Endpoint, server_timeouts: ServerTimeouts = WAITS) -> set[str]:
+async def addresses_of(
+    endpoint: Endpoint, server_timeouts: ServerTimeouts = SERVER_TIMEOUTS
+) -> set[str]:
     """Return the addresses of an endpoint's host, none if they are not found in time."""
     with contextlib.suppress(ValueError):
         return {plain_address(endpoint.host)}
@@ -37,14 +39,14 @@ async def addresses_of(endpoint: Endpoint, server_timeouts: ServerTimeouts = WAI
 
 
 async def resolves_to(
-    endpoint: Endpoint, address: str, server_timeouts: ServerTimeouts = WAITS
+    endpoint: Endpoint, address: str, server_timeouts: ServerTimeouts = SERVER_TIMEOUTS
 ) -> bool:
     """Tell whether ``address`` is among those of the endpoint's host."""
     return address in await addresses_of(endpoint, server_timeouts)
 
 
 async def ask_back(
-    endpoint: Endpoint, address: str, server_timeouts: ServerTimeouts = WAITS
+    endpoint: Endpoint, address: str, server_timeouts: ServerTimeouts = SERVER_TIMEOUTS
 ) -> MirrorList | str:
     """Ask what is served at an endpoint, at one address of it; a text says why that failed."""
     try:
@@ -61,7 +63,7 @@ async def why_gone(
     row: MirrorRow,
     *,
     is_local: bool,
-    server_timeouts: ServerTimeouts = WAITS,
+    server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
 ) -> str:
     """Call a listed mirror; returns why it is not to be told of any more, empty if it answers.
 

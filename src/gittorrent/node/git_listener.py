@@ -26,7 +26,7 @@ from gittorrent.node.session_stats import SessionTable
 from gittorrent.node.swarming import Swarms
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.packet_reader import PacketReader
-from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
 from gittorrent.wire.messages import VERSION, Ready, Try
@@ -121,7 +121,7 @@ class GitListener:
         limits: Limits,
         node_id: str,
         slots: SlotQueue,
-        server_timeouts: ServerTimeouts = WAITS,
+        server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
     ) -> None:
         self._catalogue = catalogue
         self._lists = lists
@@ -320,7 +320,7 @@ class GitListener:
         self._session_table.sent_part(conversation.key)
 
 
-async def send(sock: socket.socket, data: bytes, seconds: float = WAITS.taken) -> None:
+async def send(sock: socket.socket, data: bytes, seconds: float = SERVER_TIMEOUTS.taken) -> None:
     """Send a short answer, or give up on a caller that does not take it."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

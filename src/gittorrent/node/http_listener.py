@@ -37,7 +37,7 @@ from gittorrent.node.http_static import (
     resource_of_bytes,
     send_resource,
 )
-from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire import notify
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class HttpListener:
         notices: Notices,
         git_processes: GitProcesses,
         limits: Limits,
-        server_timeouts: ServerTimeouts = WAITS,
+        server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
         names: Collection[str] = (),
     ) -> None:
         self._names = names

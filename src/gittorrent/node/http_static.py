@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from gittorrent.reel.pack import FilePiece
 from gittorrent.transfer.addresses import plain_address
-from gittorrent.transfer.server_timeouts import WAITS
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.off_loop import Reading
 
-STALLED_SECONDS = WAITS.taken
+STALLED_SECONDS = SERVER_TIMEOUTS.taken
 """Time a caller may take to accept one chunk."""
 
 FILE_CHUNK = 1 << 20

@@ -30,7 +30,7 @@ MAX_MIRRORS = 50
 MAX_PARTIAL = 8
 """Partial peers among them, after all others: they come and go."""
 
-PATIENCE_SECONDS = 5.0
+WAIT_SECONDS = 5.0
 """Time a list waits for the database; a client waits 20 s for a list."""
 
 MAX_KNOWN = 1000
@@ -49,7 +49,7 @@ class MirrorTable:
         threads: to use it in.
         clock: seconds since 1970.
         shuffle: puts a list into random order.
-        client_timeouts: seconds that a question waits for the database.
+        wait_seconds: seconds that a question waits for the database.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class MirrorTable:
         threads: Threads | None = None,
         clock: Callable[[], float] = time.time,
         shuffle: Callable[[list[MirrorRow]], None] = random.shuffle,
-        client_timeouts: float = PATIENCE_SECONDS,
+        wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         threads = threads or Threads()
         self.clock = clock
         self._database = database
         self._shuffle = shuffle
         # Who writes may wait for another process; who reads need not wait for that.
-        self._reading = threads.executor(client_timeouts)
+        self._reading = threads.executor(wait_seconds)
         self._writing = threads.executor()
         self._known: dict[RepositoryId, list[MirrorRow]] = {}
         self.on_told: Callable[[RepositoryId, list[MirrorRow]], None] = lambda _id, _rows: None

@@ -36,7 +36,7 @@ from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
 from gittorrent.transfer.addresses import is_loopback, is_wildcard, show_address
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.off_loop import SlowError
-from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.urls import UrlError, parse_learned_url
 
@@ -99,7 +99,7 @@ class Node:
         database: Database | None,
         home: Home,
         options: Options,
-        server_timeouts: ServerTimeouts = WAITS,
+        server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
     ) -> None:
         self._options = options
         self._catalogue = catalogue

@@ -27,7 +27,7 @@ from gittorrent.event_log import EventLog
 from gittorrent.node.dial_back import ask_back, resolves_to, why_gone
 from gittorrent.store.database import MirrorRow
 from gittorrent.transfer.addresses import caller_group
-from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire import notify
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import AddressClass, UrlError, address_class, parse_learned_url
@@ -112,7 +112,7 @@ class Notices:
         self,
         mirrors: MirrorTable | None,
         is_local: Callable[[], bool],
-        server_timeouts: ServerTimeouts = WAITS,
+        server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
     ) -> None:
         self._server_timeouts = server_timeouts
         self._mirrors = mirrors

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 OWN_VALID_SECONDS = 24 * 3600
 """For how long a node says its own address stays good."""
 
-PATIENCE_SECONDS = 5.0
+WAIT_SECONDS = 5.0
 """Time a list waits for its ``auth`` lines; a client waits 20 s for a list."""
 
 _log = EventLog(__name__)
@@ -79,18 +79,18 @@ class Lists:
     Args:
         reachable: where this node is.
         mirrors: whom it knows besides; None for nobody.
-        client_timeouts: seconds a list waits for its ``auth`` lines.
+        wait_seconds: seconds a list waits for its ``auth`` lines.
     """
 
     def __init__(
         self,
         reachable: Reachable,
         mirrors: MirrorTable | None = None,
-        client_timeouts: float = PATIENCE_SECONDS,
+        wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self._reachable = reachable
         self._mirrors = mirrors
-        self._client_timeouts = client_timeouts
+        self._wait_seconds = wait_seconds
         self._auth: dict[str, tuple[PushId, tuple[AuthLine, ...]]] = {}
 
     async def answer(self, served: Served) -> MirrorList:
@@ -136,7 +136,7 @@ class Lists:
         if known is not None and known[0] == latest:
             return known[1]
         opening = asyncio.ensure_future(served.opening(read))
-        done, _ = await asyncio.wait([opening], timeout=self._client_timeouts)
+        done, _ = await asyncio.wait([opening], timeout=self._wait_seconds)
         if done:
             return opening.result()
         # It goes on, for those who ask later; nobody waits for it now.

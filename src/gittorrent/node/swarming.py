@@ -52,7 +52,7 @@ class Swarm:
     def __init__(self, name: str) -> None:
         self.name = name
         self.peer_exchange = PeerExchange(random.SystemRandom().randrange)
-        self.revealers: dict[ManifestId, SuperSeeder] = {}
+        self.super_seeders: dict[ManifestId, SuperSeeder] = {}
         self.participants: dict[PeerKey, Participant] = {}
 
     def introduce(self, peer: PeerKey, url: str | None) -> None:
@@ -115,11 +115,11 @@ class Participant:
         self._swarm.participants.pop(self._key, None)
         self._swarm.peer_exchange.left(self._key)
         for manifest in self._packs:
-            super_seeder = self._swarm.revealers.get(manifest)
+            super_seeder = self._swarm.super_seeders.get(manifest)
             if super_seeder is not None:
                 super_seeder.left(self._key)
                 if not len(super_seeder):
-                    del self._swarm.revealers[manifest]
+                    del self._swarm.super_seeders[manifest]
 
     def say(self, message: Message) -> None:
         """Send a message; lost if the conversation is over."""
@@ -143,14 +143,14 @@ class Participant:
         """Note which parts the caller asks for, or no longer does."""
         if not isinstance(message, FetchParts | CancelParts):
             return
-        super_seeder = self._swarm.revealers.get(message.manifest)
+        super_seeder = self._swarm.super_seeders.get(message.manifest)
         if super_seeder is not None:
             note = super_seeder.asked if isinstance(message, FetchParts) else super_seeder.cancelled
             note(self._key, message.first, message.last)
 
     def on_sent(self, message: ReceivePart) -> None:
         """Note that a part was sent to the caller."""
-        super_seeder = self._swarm.revealers.get(message.manifest)
+        super_seeder = self._swarm.super_seeders.get(message.manifest)
         if super_seeder is not None:
             super_seeder.sent(self._key, message.part)
 
@@ -171,7 +171,7 @@ class Participant:
             self._swarm.introduce(self._key, endpoint.url)
 
     def _take_claim(self, message: HaveBundle) -> None:
-        super_seeder = self._swarm.revealers.get(message.manifest)
+        super_seeder = self._swarm.super_seeders.get(message.manifest)
         own = self._packs.get(message.manifest)
         if super_seeder is None or own is None:
             return
@@ -195,7 +195,7 @@ class Participant:
         if parts < SMALLEST_PACK or self._say is None:
             return offer
         now = asyncio.get_running_loop().time()
-        super_seeder = self._swarm.revealers.setdefault(offer.manifest, SuperSeeder(parts))
+        super_seeder = self._swarm.super_seeders.setdefault(offer.manifest, SuperSeeder(parts))
         super_seeder.joined(self._key, now)
         self._packs[offer.manifest] = _Offered(offer, parts)
         if self._since is None:
@@ -215,7 +215,7 @@ class Participant:
             self._introduced = True
             self._swarm.introduce(self._key, None)
         for manifest, own in list(self._packs.items()):
-            super_seeder = self._swarm.revealers.get(manifest)
+            super_seeder = self._swarm.super_seeders.get(manifest)
             changed = False if super_seeder is None else super_seeder.changed(self._key, now)
             if changed is None:
                 self.say(own.offer)

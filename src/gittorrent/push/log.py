@@ -262,9 +262,7 @@ class VerifiedLog:
                 )
         # Only now: a refused entry must leave no trace.
         self.fast_forward_checks = [
-            fast_forward_check
-            for fast_forward_check in self.fast_forward_checks
-            if fast_forward_check.ref not in answered
+            check for check in self.fast_forward_checks if check.ref not in answered
         ]
         self.fast_forward_checks += asked
         return tuple(name for name, _, _ in changed)

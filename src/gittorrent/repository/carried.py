@@ -138,7 +138,7 @@ class Carried:
         """Tell whether it was published or mirrored here."""
         return self.layout.info.exists()
 
-    def set_about(self, info: RepositoryInfo) -> None:
+    def set_info(self, info: RepositoryInfo) -> None:
         """Record what it is to the node."""
         self._repository = info.repository_id
         values = asdict(info)

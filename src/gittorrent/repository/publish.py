@@ -286,16 +286,16 @@ class Publisher:
         carried = self._carried
         for push_id, push in pending:
             carried.log_store.store_push(push_id, push)
-        self._drop_litter(log)
+        self._drop_stale_files(log)
         reels = self._missing_reels(log)
         if not carried.is_carried or carried.info != info:
-            carried.set_about(info)
+            carried.set_info(info)
         if pending:
             carried.prepare_settings()
             carried.commit(log)
         return reels
 
-    def _drop_litter(self, log: VerifiedLog) -> None:
+    def _drop_stale_files(self, log: VerifiedLog) -> None:
         """Forget reels of pushes that a crash kept from counting."""
         for reel in self._carried.reels.all():
             if reel.manifest.end not in log:

@@ -7,7 +7,7 @@ of pushes that never came to count. The last two may also be the work of somebod
 the lock yet (a fetch lists before it locks), so only old ones go.
 
 A pack without index is nothing to git, but may be all that is left of somebody's work. So only
-those go whose index is still in the room that they came from.
+those go whose index is still in the staging repository that they came from.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ RATE_MEMORY = 3.0
 ASSUMED_ROUND_TRIP = 0.1
 """Seconds to the first byte while unmeasured."""
 
-WAITS = 3.0
+LINE_WAITS = 3.0
 """How many times the usual wait in line at an incomplete peer is too long."""
 
 MIN_SAMPLE = 1e-4
@@ -210,7 +210,7 @@ class Peer(Struct, eq=False):
         if rate is not None and self.delivered_parts == 0:
             patience = max(patience, settings.first_patience)
         if self.claim is not None:
-            patience = max(patience, settings.line_patience, WAITS * usual)
+            patience = max(patience, settings.line_patience, LINE_WAITS * usual)
         longest = settings.longest_patience if crowd else settings.mirror_patience
         patience = min(patience * 2.0 ** min(self.snubs, 8), longest)
         return self.meter.mark + patience

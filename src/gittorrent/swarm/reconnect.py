@@ -1,4 +1,4 @@
-"""When a neighbour that was lost is dialled again: exponential backoff with jitter, bounded.
+"""When a peer that was lost is dialled again: exponential backoff with jitter, bounded.
 
 Tracks for each URL how often dialling came to nothing since a conversation went well, and when the
 next attempt is due. Pure: time comes in, and `ReconnectScheduler.due` says whom to dial now.
@@ -54,7 +54,7 @@ class ReconnectScheduler:
         """Note that a conversation ended against our will.
 
         Args:
-            url: of the neighbour.
+            url: of the peer.
             now: seconds.
             lasted: seconds the conversation lasted.
 
@@ -68,7 +68,7 @@ class ReconnectScheduler:
         return self._again(url, now)
 
     def failed(self, url: str, now: float) -> bool:
-        """Note that dialling a lost neighbour came to nothing; tells whether it is tried again."""
+        """Note that dialling a lost peer came to nothing; tells whether it is tried again."""
         return url in self._lost and self._again(url, now)
 
     def due(self, now: float) -> list[str]:
@@ -81,7 +81,7 @@ class ReconnectScheduler:
         return found
 
     def forget(self, url: str) -> None:
-        """Dial a neighbour no more: it was banned, or is of no use."""
+        """Dial a peer no more: it was banned, or is of no use."""
         self._lost.pop(url, None)
 
     def next_deadline(self) -> float | None:

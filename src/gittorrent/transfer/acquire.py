@@ -190,11 +190,11 @@ class Acquisition:
         """
         found: dict[Oid, bytes] = {}
         size = 0
-        room, mirror = asyncio.Semaphore(TAGS_AT_ONCE), self._mirrors[0]
+        slots, mirror = asyncio.Semaphore(TAGS_AT_ONCE), self._mirrors[0]
 
         async def take(oid: Oid) -> None:
             nonlocal size
-            async with room:
+            async with slots:
                 if size > MAX_TAGS_BYTES:
                     return
                 with contextlib.suppress(NotThereError):  # a tag that is no object of its own

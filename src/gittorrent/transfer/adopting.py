@@ -173,7 +173,7 @@ class Adopting:
                 copy_objects(clone.git, tips, carried.layout.objects)
                 for push in log.ids:
                     carried.log_store.store_push(push, clone.log_store.push(push))
-                carried.set_about(
+                carried.set_info(
                     RepositoryInfo(
                         log.repository,
                         name,
@@ -236,7 +236,7 @@ class Adopting:
             info = carried.info.renamed(name, *log.former_names)
             patterns = patterns_of(log.refs)
             # From here on it is published from here; the node's record follows.
-            carried.set_about(replace(info, role=ORIGIN, patterns=patterns, source=""))
+            carried.set_info(replace(info, role=ORIGIN, patterns=patterns, source=""))
         self._database.carry(CarriedRow(name, log.repository, str(path), ORIGIN))
         return Adopted(log.repository, name, path, log.head)
 

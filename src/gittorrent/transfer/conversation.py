@@ -20,7 +20,7 @@ from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer, LastPack
 from gittorrent.transfer.low_watermark import ReceiveLowWatermark
 from gittorrent.transfer.off_loop import SlowError
-from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.transfer.socket_writer import SocketWriter
 from gittorrent.transfer.tcp_info import tcp_info
 from gittorrent.transfer.unsolicited import UnsolicitedMessageLimit
@@ -98,7 +98,7 @@ class Conversation:
         intake: Limiter | None = None,
         reading: Reading | None = None,
         show: Show | None = None,
-        server_timeouts: ServerTimeouts = WAITS,
+        server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
     ) -> None:
         self.session = session
         self.bytes_received = 0

@@ -319,7 +319,7 @@ class Mirroring:
         if info.name != chosen:
             self._reporter.note(f"{info.name} is called {chosen} from now on")
         if info != wanted:
-            carried.set_about(wanted)
+            carried.set_info(wanted)
         row = self._row(carried.layout.git_dir, wanted)
         if row not in self._database.carried():
             self._database.carry(row)
@@ -366,7 +366,7 @@ class Mirroring:
         if is_new:
             chosen = log.policy.policy.name if name is None else require_name(name)
             self._database.require_free(chosen, "", log.repository)
-            carried.set_about(
+            carried.set_info(
                 RepositoryInfo(
                     log.repository,
                     chosen,

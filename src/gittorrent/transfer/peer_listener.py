@@ -16,7 +16,7 @@ from gittorrent.transfer.addresses import plain_address, show_address
 from gittorrent.transfer.git_mirror import GitMirror
 from gittorrent.transfer.keepalive import notice_loss
 from gittorrent.transfer.packet_reader import PacketReader
-from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire.messages import Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList, MirrorState
 from gittorrent.wire.service import MIRROR_LIST, MIRROR_SYNC, parse_request
@@ -65,7 +65,7 @@ class PeerListener:
         on_caller: Callable[[GitMirror], None],
         admission: PeerAdmission,
         on_gone: Callable[[GitMirror], None],
-        server_timeouts: ServerTimeouts = WAITS,
+        server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
     ) -> None:
         self._repository = repository
         self._path = f"/{repository}".encode("ascii")

@@ -125,7 +125,7 @@ class PeerManager:
         self._learned: Counter[PeerKey] = Counter()
         self._reconnect = ReconnectScheduler(secrets.randbelow)
         self._watchers: set[asyncio.Task[None]] = set()
-        self._redialling: asyncio.Task[None] | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
 
     async def call(
         self,
@@ -229,7 +229,7 @@ class PeerManager:
         if download.wanted.total >= SMALLEST_SHARED:
             self._listen(repository)
         if self._reconnect.next_deadline() is not None:
-            self._wake_redialling()
+            self._wake_reconnecting()
 
     def rest(self) -> None:
         """Note that no download is running."""
@@ -268,8 +268,8 @@ class PeerManager:
 
     async def close(self) -> None:
         """End all conversations."""
-        redialling = () if self._redialling is None else (self._redialling,)
-        tasks = [*self._watchers, *redialling, *self._tasks]
+        reconnecting = () if self._reconnecting is None else (self._reconnecting,)
+        tasks = [*self._watchers, *reconnecting, *self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -305,14 +305,14 @@ class PeerManager:
         now = loop.time()
         if self._reconnect.lost(url, now, now - begun):
             self._say(url, "was lost and is dialled again, a few times")
-            self._wake_redialling()
+            self._wake_reconnecting()
 
-    def _wake_redialling(self) -> None:
-        if self._redialling is None or self._redialling.done():
-            work = self._redial_due()
-            self._redialling = asyncio.get_running_loop().create_task(work)
+    def _wake_reconnecting(self) -> None:
+        if self._reconnecting is None or self._reconnecting.done():
+            work = self._reconnect_due()
+            self._reconnecting = asyncio.get_running_loop().create_task(work)
 
-    async def _redial_due(self) -> None:
+    async def _reconnect_due(self) -> None:
         """Dial those who are due, until nobody waits or no download is running."""
         loop = asyncio.get_running_loop()
         while self._download is not None:
@@ -386,7 +386,7 @@ class PeerManager:
             mirror = await open_mirror(endpoint, self._exchange, trusted)
         except GitTorrentError as error:
             if again and self._reconnect.failed(url, asyncio.get_running_loop().time()):
-                self._wake_redialling()
+                self._wake_reconnecting()
             else:
                 self._say(url, f"is left out: {error}")
             return

@@ -360,7 +360,7 @@ class Preparer:
         if len(log) > len(carried.log_store.ids()):  # a fetch may have been faster
             carried.log_store.commit(log)
         if not carried.is_carried or carried.info != info:
-            carried.set_about(info)
+            carried.set_info(info)
 
     async def _behind(self, log: VerifiedLog) -> str | None:
         here = await self._present(log.refs.values())

@@ -73,7 +73,7 @@ class Seed:
         self._reading = reading or Threads().executor()
         self._carried = carried
         self._where = where
-        self._admission: set[GitMirror] = set()
+        self._callers: set[GitMirror] = set()
         self._slots = slots or SlotQueue()
         self._exchange = ConversationContext(
             secrets.token_hex(20), content, limits, self._slots, reading=self._reading
@@ -81,9 +81,9 @@ class Seed:
         self._peer_listener = PeerListener(
             carried.info.repository_id,
             self._exchange,
-            self._admission.add,
+            self._callers.add,
             PeerAdmission(MAX_CALLERS),
-            self._admission.discard,
+            self._callers.discard,
         )
         latest = partial(self._reading, self._latest)
         self._announcer = PeerAnnouncer(where, self._peer_listener.url_at, latest, note)
@@ -130,7 +130,7 @@ class Seed:
 
     async def _end(self, tasks: Iterable[asyncio.Task[None]]) -> None:
         """Say goodbye to mirrors and callers, all at a time; whoever does not listen misses it."""
-        goodbyes = [self._announcer.withdraw(), *(caller.close() for caller in self._admission)]
+        goodbyes = [self._announcer.withdraw(), *(caller.close() for caller in self._callers)]
         loop = asyncio.get_running_loop()
         ending = [*tasks, *(loop.create_task(goodbye) for goodbye in goodbyes)]
         _, late = await asyncio.wait(ending, timeout=END_SECONDS)
@@ -144,7 +144,7 @@ class Seed:
         waiting = self._slots.waiting
         return [
             GivenFigures(caller.url, caller.bytes_sent, caller.key in waiting)
-            for caller in self._admission
+            for caller in self._callers
         ]
 
     def tell_offers(self) -> None:

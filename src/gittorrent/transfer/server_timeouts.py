@@ -48,5 +48,5 @@ class ServerTimeouts(Struct, frozen=True):
     session: Timeouts = field(default_factory=Timeouts)
 
 
-WAITS = ServerTimeouts()
+SERVER_TIMEOUTS = ServerTimeouts()
 """What is used unless a test says otherwise."""

@@ -50,7 +50,7 @@ MAX_CERTIFICATES_SIZE = 16 * 1024 * 1024
 """Bytes of all certificates together; about 1 KiB each in practice."""
 
 _NOT_COUNTED = (BadSignature, ExpiredKey, RevokedKey, UnknownKey, WeakSignature, BadKey)
-_GATE = object()
+_TOKEN = object()
 
 
 class SignedPolicy(Struct, frozen=True):
@@ -91,10 +91,10 @@ class VerifiedPolicy:
     keyring: KeyRing
     signers: frozenset[KeyRef]
     signed: SignedPolicy
-    connection_limiter: InitVar[object] = None
+    token: InitVar[object] = None
 
-    def __post_init__(self, connection_limiter: object) -> None:
-        if connection_limiter is not _GATE:
+    def __post_init__(self, token: object) -> None:
+        if token is not _TOKEN:
             raise TypeError("a VerifiedPolicy is made by verify_first or verify_next only")
 
 
@@ -115,7 +115,7 @@ def verify_first(signed: SignedPolicy, *, repository: RepositoryId | None = None
         )
     keyring = _pinned_certificates(signed, policy)
     signers = _require_roots(signed, policy, keyring)
-    return VerifiedPolicy(name, policy, keyring, signers, signed, _GATE)
+    return VerifiedPolicy(name, policy, keyring, signers, signed, _TOKEN)
 
 
 def verify_next(signed: SignedPolicy, previous: VerifiedPolicy) -> VerifiedPolicy:
@@ -136,7 +136,7 @@ def verify_next(signed: SignedPolicy, previous: VerifiedPolicy) -> VerifiedPolic
         )
     keyring = _pinned_certificates(signed, policy)
     signers = _require_roots(signed, previous.policy, previous.keyring)
-    return VerifiedPolicy(previous.repository, policy, keyring, signers, signed, _GATE)
+    return VerifiedPolicy(previous.repository, policy, keyring, signers, signed, _TOKEN)
 
 
 def _pinned_certificates(signed: SignedPolicy, policy: Policy) -> KeyRing:

@@ -23,8 +23,8 @@ LONG = 600.0
 
 
 def staging(tmp_path: Path) -> Path:
-    (tmp_path / "room" / "objects" / "pack").mkdir(parents=True)
-    return tmp_path / "room"
+    (tmp_path / "staging" / "objects" / "pack").mkdir(parents=True)
+    return tmp_path / "staging"
 
 
 def run(
@@ -89,7 +89,7 @@ with open("objects/pack/tmp_pack_x", "wb", 0) as file:
 """
     outcome = run(tmp_path, code, Bounds(1 << 20, LONG))
     assert outcome.status != 0
-    size = (tmp_path / "room" / "objects" / "pack" / "tmp_pack_x").stat().st_size
+    size = (tmp_path / "staging" / "objects" / "pack" / "tmp_pack_x").stat().st_size
     assert size <= (1 << 20) + (1 << 16)
 
 

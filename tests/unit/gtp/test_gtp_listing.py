@@ -107,7 +107,7 @@ def test_blocks_become_the_repository_again(
         for at in reversed(range(index.count(size))):
             block = index.block(at, size)
             store.put(BlockName(reel, at, size), block.offset, pack_block(git, block))
-    with scratch.receiving(tmp_path / "room", SHA1) as staging:
+    with scratch.receiving(tmp_path / "staging", SHA1) as staging:
         assembler = Assembler(staging, store, tmp_path / "work")
         assert assembler.lacking(tips, []) != []
         assembler.take_reel(reel, size)

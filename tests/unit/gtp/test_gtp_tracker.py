@@ -143,18 +143,18 @@ def test_peers_are_told_of_where_they_ask_from_and_references_are_handed_out() -
 
 
 @pytest.mark.parametrize(
-    ("request_scheduler", "told"),
+    ("asker", "told"),
     [
         ("8.8.8.8", {"8.8.4.4"}),
         ("10.0.0.9", {"8.8.4.4", "10.0.0.1"}),
         ("127.0.0.1", {"8.8.4.4", "10.0.0.1", "127.0.0.1"}),
     ],
 )
-def test_nobody_is_sent_into_a_network_of_its_own(request_scheduler: str, told: set[str]) -> None:
+def test_nobody_is_sent_into_a_network_of_its_own(asker: str, told: set[str]) -> None:
     swarm = table()
     for number, source in enumerate(("8.8.4.4", "10.0.0.1", "127.0.0.1")):
         swarm.announce(0, request(number), source)
-    answer, _ = swarm.announce(0, request(9), request_scheduler)
+    answer, _ = swarm.announce(0, request(9), asker)
     assert {p.host for p in answer.peers} == told
 
 

@@ -68,7 +68,7 @@ def test_a_list_does_not_wait_for_a_database_that_hangs(tmp_path: Path) -> None:
     database = Hanging(tmp_path / "db")
     database.list_mirror(HERE, row(1))
     clock = 500.0
-    table = MirrorTable(database, clock=lambda: clock, client_timeouts=0.01)
+    table = MirrorTable(database, clock=lambda: clock, wait_seconds=0.01)
 
     async def told() -> list[str]:
         return [entry.url for entry in await table.entries(HERE)]

@@ -100,7 +100,7 @@ def test_a_peer_that_asks_and_never_reads_costs_no_memory(carried: Carried) -> N
 
 
 class _LargePushes(RepositoryContent):
-    """A shelf whose push objects are large, and which counts how many it made."""
+    """A content source whose push objects are large, and which counts how many it made."""
 
     made = 0
 

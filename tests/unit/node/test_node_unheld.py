@@ -40,7 +40,7 @@ class Disk:
 
 
 def hanging(disk: Disk) -> type[RepositoryContent]:
-    """Return the kind of shelf that lies on such a disk, if its repository is ``project``."""
+    """Return a content source that lies on such a disk, if its repository is ``project``."""
 
     class Hanging(RepositoryContent):
         def _wait(self) -> None:
@@ -168,7 +168,7 @@ def test_a_list_does_not_wait_for_long_for_what_decides_nothing(
     slow = SlowToOpen(carried.layout.git_dir, carried.object_format)
     catalogue = Catalogue([slow, other])
     mine, theirs = catalogue
-    lists = Lists(Reachable(), client_timeouts=0.01)
+    lists = Lists(Reachable(), wait_seconds=0.01)
 
     async def work() -> None:
         answer = await lists.answer(mine)

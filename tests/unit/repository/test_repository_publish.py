@@ -342,7 +342,7 @@ def test_the_key_is_remembered(b: Builder) -> None:
 
 def test_mirrors_are_not_published(b: Builder) -> None:
     done = publish(b.git_dir, name="project")
-    carried(b.git_dir).set_about(
+    carried(b.git_dir).set_info(
         RepositoryInfo(done.repository_id, "project", MIRROR, source="git://x/y")
     )
     refused(b, UsageError, "is a mirror of git://x/y")

@@ -175,7 +175,7 @@ def test_packs_that_are_gone_leave_nothing_behind(
 
 
 def test_a_mirror_is_served_as_it_is(carried: Carried, tmp_path: Path) -> None:
-    carried.set_about(replace(carried.info, role=MIRROR, source="git://example.org/x"))
+    carried.set_info(replace(carried.info, role=MIRROR, source="git://example.org/x"))
     view = view_of(carried, tmp_path)
     assert view.is_whole
     assert view.object_folder == carried.layout.objects

@@ -71,7 +71,7 @@ def test_a_list_that_only_ends_alike_differs(carried: Carried) -> None:
 
 
 def test_the_refs_of_a_clone_are_its_users(carried: Carried) -> None:
-    carried.set_about(replace(carried.info, role=CLONE))
+    carried.set_info(replace(carried.info, role=CLONE))
     gitcmd.git(carried.layout.git_dir, "branch", "new", "main")
     assert found(carried) == {}
 

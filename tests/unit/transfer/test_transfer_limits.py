@@ -175,7 +175,7 @@ def _transfer(path: Path, sending: Limiter, taking: Limiter | None) -> int:
 
         giver = Conversation(ours, Session(Role.ANSWERER, now), _OnePack(path, reel), sending)
         giver.say(Ready(VERSION, "giver"))
-        reel_fetcher = Conversation(
+        taker = Conversation(
             theirs,
             Session(Role.CALLER, now),
             EmptyContentSource(),
@@ -184,11 +184,11 @@ def _transfer(path: Path, sending: Limiter, taking: Limiter | None) -> int:
             intake=taking,
         )
         shape = PackShape(PART * PARTS, PART)
-        reel_fetcher.say(FetchParts(reel, manifest, 0, PARTS - 1, PARTS), shape)
-        running = [asyncio.ensure_future(each.run()) for each in (giver, reel_fetcher)]
+        taker.say(FetchParts(reel, manifest, 0, PARTS - 1, PARTS), shape)
+        running = [asyncio.ensure_future(each.run()) for each in (giver, taker)]
         async with asyncio.timeout(30):
             await came.wait()
-        reel_fetcher.end("done")
+        taker.end("done")
         await asyncio.gather(*running)
         return sum(parts)
 

@@ -49,10 +49,10 @@ def entries(writer: Writer) -> list[LogEntry]:
     return [(push, entry.encode()) for push, entry in writer.pushes]
 
 
-def take(reel_fetcher: LogIntake, *batches: Sequence[LogEntry]) -> None:
+def take(log_intake: LogIntake, *batches: Sequence[LogEntry]) -> None:
     async def work() -> None:
         for batch in batches:
-            await reel_fetcher.admit(batch)
+            await log_intake.admit(batch)
 
     asyncio.run(work())
 
@@ -110,8 +110,8 @@ def test_a_log_of_junk_costs_an_entry(writer: Writer, store: LogStore, scheme: s
         async with starver.open():
             mirror = await open_mirror(starver.endpoint, exchange)
             try:
-                reel_fetcher = intake(log, store, writer.repository)
-                await mirror.fetch_log(JUNK_ID, writer.head, reel_fetcher.admit)
+                log_intake = intake(log, store, writer.repository)
+                await mirror.fetch_log(JUNK_ID, writer.head, log_intake.admit)
             finally:
                 await mirror.close()
 

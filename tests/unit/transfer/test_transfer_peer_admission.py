@@ -92,7 +92,7 @@ class Blaming(PeerAdmission):
 
 
 class Hub:
-    """A hub on a port of this machine, with what it made of its callers."""
+    """A listener on a port of this machine, with what it made of its callers."""
 
     def __init__(self) -> None:
         self.here: list[GitMirror] = []
@@ -193,11 +193,11 @@ def test_a_flooding_caller_lets_others_have_their_turn() -> None:
     """Its socket has always more to read; the loop must not read only that."""
 
     async def work(made: Hub) -> None:
-        unsolicited_limit = pktline.encode(b"hello") * 100_000
+        flood = pktline.encode(b"hello") * 100_000
         sock = await made.call(HELLO)
         await until(lambda: len(made.here) == 1)
         sending = asyncio.get_running_loop().create_task(
-            asyncio.get_running_loop().sock_sendall(sock, unsolicited_limit)
+            asyncio.get_running_loop().sock_sendall(sock, flood)
         )
         other = await made.call(HELLO)
         await until(lambda: len(made.here) == 2 or len(made.gone) == 1)

@@ -364,7 +364,7 @@ def test_a_flood_of_false_offers(reels: Reels) -> None:
     assert all(len(liar.asked) == 1 for liar in liars)
 
 
-# --- the books ------------------------------------------------------------------------------------
+# --- the offers ----------------------------------------------------------------------------------
 
 
 def claim(offer: ReelOffer) -> HaveBundle:
@@ -379,30 +379,30 @@ def test_what_backs_an_offer(reels: Reels) -> None:
             ["203.0.113.1", "198.51.100.1", "198.51.100.1", "127.0.0.1", "192.0.2.1"]
         )
     ]
-    books = Offers(reels.log.ids, first)
+    offers = Offers(reels.log.ids, first)
     for mirror in others[:3]:
-        books.take(mirror, claim(offer))
-        assert not books.has_backing(offer), "one address, however many ports, and loopback"
-    books.take(others[3], claim(offer))
-    assert books.has_backing(offer)
-    books.take(first, claim(offer))
-    assert books.makers(offer)[0] is first
-    second = books.makers(offer)[1:3]
+        offers.take(mirror, claim(offer))
+        assert not offers.has_backing(offer), "one address, however many ports, and loopback"
+    offers.take(others[3], claim(offer))
+    assert offers.has_backing(offer)
+    offers.take(first, claim(offer))
+    assert offers.makers(offer)[0] is first
+    second = offers.makers(offer)[1:3]
     assert {mirror.address for mirror in second} == {"198.51.100.1", "127.0.0.1"}
 
 
 def test_offers_of_other_logs_and_too_many_of_one_are_not_kept(reels: Reels) -> None:
     first, other = silent(url="git://first/x"), silent(url="git://other/x")
-    books = Offers(reels.log.ids, first)
+    offers = Offers(reels.log.ids, first)
     strange = ReelOffer(ManifestId("ef" * 32), None, PushId("12" * 20), 5)
-    books.take(other, claim(strange))
-    assert not books
+    offers.take(other, claim(strange))
+    assert not offers
     for number in range(MAX_UNBACKED + 10):
-        books.take(other, claim(reels.false(number)))
-    assert reels.false(MAX_UNBACKED - 1) in books
-    assert reels.false(MAX_UNBACKED) not in books
-    books.take(first, claim(reels.false(MAX_UNBACKED)))
-    assert reels.false(MAX_UNBACKED) in books
+        offers.take(other, claim(reels.false(number)))
+    assert reels.false(MAX_UNBACKED - 1) in offers
+    assert reels.false(MAX_UNBACKED) not in offers
+    offers.take(first, claim(reels.false(MAX_UNBACKED)))
+    assert reels.false(MAX_UNBACKED) in offers
 
 
 def test_nobody_is_blamed_for_what_this_machine_cannot_do(reels: Reels) -> None:

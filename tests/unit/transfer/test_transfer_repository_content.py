@@ -1,4 +1,4 @@
-"""What a shelf finds on disk."""
+"""What a repository content source finds on disk."""
 
 from __future__ import annotations
 

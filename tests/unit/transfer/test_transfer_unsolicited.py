@@ -6,9 +6,9 @@ from gittorrent.transfer.unsolicited import LINES_AT_ONCE, LINES_PER_SECOND, Uns
 
 
 def test_a_burst_is_no_flood() -> None:
-    unsolicited_limit = UnsolicitedMessageLimit(100.0)
-    assert not unsolicited_limit.is_over(LINES_AT_ONCE, 100.0)
-    assert unsolicited_limit.is_over(LINES_AT_ONCE + 1, 100.0)
+    limit = UnsolicitedMessageLimit(100.0)
+    assert not limit.is_over(LINES_AT_ONCE, 100.0)
+    assert limit.is_over(LINES_AT_ONCE + 1, 100.0)
 
 
 def test_what_is_not_used_is_not_saved_up() -> None:

@@ -104,17 +104,17 @@ def test_the_next_version_needs_the_roots_before_it() -> None:
 
 def test_versions_follow_one_another_exactly() -> None:
     first = verify_first(signed(FIRST, ONE, TWO))
-    log_follower = FIRST.next_version(HEAD)
+    second = FIRST.next_version(HEAD)
     for wrong in (
         FIRST,
-        log_follower.next_version(HEAD),
-        replace(log_follower, previous="sha256:" + "0" * 64),
+        second.next_version(HEAD),
+        replace(second, previous="sha256:" + "0" * 64),
         Policy.first("r", b"\1" * 16, ROOTS).next_version(HEAD),
     ):
         with pytest.raises(PolicyError):
             verify_next(signed(wrong, ONE, TWO, THREE), first)
     with pytest.raises(PolicyError):
-        verify_first(signed(log_follower, ONE, TWO, THREE))
+        verify_first(signed(second, ONE, TWO, THREE))
 
 
 def test_a_verified_policy_cannot_be_made_by_hand() -> None:

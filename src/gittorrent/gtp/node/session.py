@@ -125,13 +125,13 @@ class CloneOptions(Struct, frozen=True):
         bare: whether refs are mirrored into a bare repository.
         block_size: to ask for; 0 for the usual one.
         allow_unverified: whether unsigned references are believed.
-        client_timeouts: seconds without any progress after which to give up.
+        timeout: seconds without any progress after which to give up.
     """
 
     bare: bool = False
     block_size: int = 0
     allow_unverified: bool = False
-    client_timeouts: float = 300.0
+    timeout: float = 300.0
 
 
 class Clone:
@@ -205,7 +205,7 @@ class Clone:
                     break
             else:
                 settled = 0.0
-            if now - swarm.last_progress > self._options.client_timeouts:
+            if now - swarm.last_progress > self._options.timeout:
                 raise self._stuck()
         return await asyncio.to_thread(self._finish)
 

@@ -98,9 +98,9 @@ class Target:
         self._taken: set[ReelName] = set()
         self._stack = contextlib.ExitStack()
         # What an interrupted download left is of no use; its blocks are in the store.
-        staging = scratch.receiving(self._own / "room", SHA1, (git.directory / "objects",))
+        staging = scratch.receiving(self._own / "staging", SHA1, (git.directory / "objects",))
         self._assembler = Assembler(
-            self._stack.enter_context(staging), self.store, self._own / "room"
+            self._stack.enter_context(staging), self.store, self._own / "staging"
         )
 
     def close(self) -> None:

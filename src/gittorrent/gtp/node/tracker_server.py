@@ -34,7 +34,7 @@ from gittorrent.node.http_connections import HttpConnections
 from gittorrent.node.http_pages import FROM_PAGE, is_from_page
 from gittorrent.transfer.addresses import caller_group, plain_address, show_address
 from gittorrent.transfer.off_loop import Threads
-from gittorrent.transfer.server_timeouts import WAITS, ServerTimeouts
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire.urls import AddressClass, address_class
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class TrackerServer:
         clock: Callable[[], float] = time.time,
         *,
         behind_proxy: bool = False,
-        server_timeouts: ServerTimeouts = WAITS,
+        server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
     ) -> None:
         self._store = store
         self._writing = Threads(1).executor(WRITE_SECONDS)
@@ -91,7 +91,7 @@ class TrackerServer:
         )
         self._listeners: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._admission: set[asyncio.Task[None]] = set()
+        self._callers: set[asyncio.Task[None]] = set()
         self.addresses: list[str] = []
 
     async def start(self, places: Sequence[tuple[str, int]]) -> None:
@@ -109,7 +109,7 @@ class TrackerServer:
             raise
         for sock in self._listeners:
             work = accept_forever(
-                sock, self._connection_limiter, self._connections.serve, self._admission
+                sock, self._connection_limiter, self._connections.serve, self._callers
             )
             self._tasks.append(asyncio.create_task(work))
             name = sock.getsockname()
@@ -124,9 +124,9 @@ class TrackerServer:
         for sock in self._listeners:
             sock.close()
         await self._connections.stop()
-        for caller in list(self._admission):
+        for caller in list(self._callers):
             caller.cancel()
-        await asyncio.gather(*self._admission, return_exceptions=True)
+        await asyncio.gather(*self._callers, return_exceptions=True)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method in ("GET", "HEAD"):

@@ -15,13 +15,17 @@ from support.programs import GITS, Person, somebody
 
 @pytest.fixture(params=["sha1", "sha256"])
 def tagged(request: pytest.FixtureRequest, tmp_path: Path, owner_key: Signer) -> Carried:
-    """Tags of each kind; one annotated tag is not published."""
+    """Tags of each kind, a very old one too; one annotated tag is not published."""
     git_dir = tmp_path / "tagged.git"
     publishing.grow(publishing.builder(git_dir, request.param), 3)
     gitcmd.git(git_dir, "tag", "light", "main")
     gitcmd.git(git_dir, "tag", "-m", "one", "v1", "main~1")
     gitcmd.git(git_dir, "tag", "-m", "a tag of a tag", "nested", "v1")
     gitcmd.git(git_dir, "tag", "-m", "a tree", "tree", "main^{tree}")
+    old = f"object {gitcmd.text(git_dir, 'rev-parse', 'main')}\ntype commit\ntag v0\n\nno tagger\n"
+    form = ("hash-object", "-t", "tag", "-w", "--stdin", "--literally")
+    oid = gitcmd.text(git_dir, *form, stdin=old.encode())
+    gitcmd.git(git_dir, "update-ref", "refs/tags/v0", oid)
     carried = nodes.publish(git_dir, owner_key, "project")
     gitcmd.git(git_dir, "tag", "-m", "not published", "later", "main")
     return carried
@@ -48,7 +52,7 @@ def test_listings_are_those_of_git(
     with nodes.serving(tagged, home=nodes.make_home(tmp_path / "node")) as served:
         url = urls(served)[way]
         stock = listed(person, "ls-remote", "--tags", urls(served)["stock"])
-        assert sum(line.endswith("^{}") for line in stock) == 3
+        assert sum(line.endswith("^{}") for line in stock) == 4
         assert not any("later" in line for line in stock)
         assert listed(person, "ls-remote", "--tags", url) == stock
         # In a clone that has the tags, and in one that has none of them.

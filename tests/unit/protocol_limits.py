@@ -66,7 +66,9 @@ def _mirrorsync() -> dict[str, str]:
         ),
         "`busy`": f"0 to {limits.MAX_BUSY_SECONDS:,} s",
         "push object": _mib(limits.MAX_PUSH_BYTES),
-        "annotated tag that is asked for by itself": _mib(limits.MAX_TAG_BYTES),
+        "annotated tag that is asked for by itself; tags of tags": (
+            f"{_mib(limits.MAX_TAG_BYTES)}; {limits.MAX_TAG_DEPTH} from a ref on"
+        ),
         "manifest with its signature": (
             f"{_mib(limits.MAX_MANIFEST_BYTES)}; when asked for, also 256 KiB and twice the size "
             "its pack is offered with"

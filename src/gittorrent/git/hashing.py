@@ -17,18 +17,23 @@ if TYPE_CHECKING:
     from gittorrent.git.runner import Git
 
 
-def hash_objects(git: Git, kind: str, contents: Sequence[bytes], *, write: bool) -> list[Oid]:
+def hash_objects(
+    git: Git, kind: str, contents: Sequence[bytes], *, write: bool, any_form: bool = False
+) -> list[Oid]:
     """Return the ids of objects.
 
     Args:
         git: the repository whose object format counts.
-        kind: ``blob``, ``tree``, ``commit`` or ``tag``; git checks the content's form.
+        kind: ``blob``, ``tree``, ``commit`` or ``tag``.
         contents: one for each object.
         write: whether to store them in the repository.
+        any_form: whether contents may break the form that git makes them in, as old objects and
+            those of other programs do; otherwise one that breaks it fails all.
     """
     if not contents:
         return []
     options = ["-w"] if write else []
+    options += ["--literally"] if any_form else []
     with temporary_directory("hash") as folder:
         paths = []
         for number, content in enumerate(contents):

@@ -7,6 +7,7 @@ histories of ten million objects exist.
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from gittorrent.git.runner import Git
 
+
+_TAG = re.compile(rb"object ([0-9a-f]{40}|[0-9a-f]{64})\ntype (blob|tree|commit|tag)\n")
 
 LATEST = 2**64 - 1
 """The largest committer time; git keeps times in 64 bits, and larger ones count as this one."""
@@ -153,6 +156,15 @@ def read_objects(git: Git, oids: Iterable[Oid]) -> list[bytes]:
         contents.append(out[end + 1 : end + 1 + size])
         position = end + 1 + size + 1
     return contents
+
+
+def read_tag(content: bytes) -> tuple[Oid, str] | None:
+    """Return the object that a tag object names and that object's type; None if it names none.
+
+    Only the first two lines count: what git tags for a person has more, and old tags have less.
+    """
+    match = _TAG.match(content)
+    return None if match is None else (Oid(match[1].decode("ascii")), match[2].decode("ascii"))
 
 
 def tagged_object(content: bytes) -> Oid:

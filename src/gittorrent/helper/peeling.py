@@ -21,6 +21,7 @@ from gittorrent.git.runner import Git
 from gittorrent.ids import Oid, RefName, format_of
 from gittorrent.repository.quarantine import extent_of
 from gittorrent.transfer.working import stoppable
+from gittorrent.wire.limits import MAX_TAG_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -36,9 +37,6 @@ TAGS = b"refs/tags/"
 MAX_ASKED = 10_000
 """Tags asked for in one listing."""
 
-MAX_DEPTH = 8
-"""Tags of tags that are followed."""
-
 
 async def peeled_tags(layout: Layout, refs: Refs, ask: Ask) -> dict[RefName, Oid]:
     """Return what the annotated tags among some refs lead to, as far as it can be known.
@@ -49,7 +47,7 @@ async def peeled_tags(layout: Layout, refs: Refs, ask: Ask) -> dict[RefName, Oid
         ask: returns those of some tag objects that a mirror has, unverified.
 
     Raises:
-        GitTorrentError: the mirror failed, or sent what is no tag.
+        GitTorrentError: the mirror failed.
     """
     tags = {name: oid for name, oid in refs.items() if name.startswith(TAGS)}
     known = await stoppable(_known, layout, sorted(set(tags.values())))
@@ -77,7 +75,7 @@ async def _ask(oids: list[Oid], ask: Ask) -> dict[Oid, Oid]:
     """Return what tags lead to by tag objects that a mirror has and that prove to be these."""
     named: dict[Oid, tuple[Oid, bool]] = {}
     wanted = set(oids)
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_TAG_DEPTH):
         sent = await ask(wanted) if wanted else {}
         new = await stoppable(_verified, sent)
         named |= new
@@ -85,7 +83,7 @@ async def _ask(oids: list[Oid], ask: Ask) -> dict[Oid, Oid]:
     found = {}
     for oid in oids:
         to, is_tag = named.get(oid, (oid, True))
-        for _ in range(MAX_DEPTH):
+        for _ in range(MAX_TAG_DEPTH):
             to, is_tag = named.get(to, (to, is_tag)) if is_tag else (to, False)
         if not is_tag:
             found[oid] = to
@@ -101,11 +99,12 @@ def _verified(sent: Mapping[Oid, bytes]) -> dict[Oid, tuple[Oid, bool]]:
     # Git may work in no repository yet, or in one of another format.
     with temporary_directory("tags") as folder:
         scratch.make(folder, object_format)
-        oids = hash_objects(Git(folder), "tag", contents, write=False)
+        # One tag without a tagger, as git's own repository has it, must not hide the others.
+        oids = hash_objects(Git(folder), "tag", contents, write=False, any_form=True)
     for asked, oid, content in zip(sent, oids, contents, strict=True):
-        if asked == oid:  # git has checked the form of what it hashed
-            kind = content.split(b"\n", 2)[1]
-            found[oid] = (history.tagged_object(content), kind == b"type tag")
+        named = history.read_tag(content) if asked == oid else None
+        if named is not None:
+            found[oid] = (named[0], named[1] == "tag")
     return found
 
 

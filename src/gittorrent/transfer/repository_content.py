@@ -19,7 +19,7 @@ from gittorrent.git import history
 from gittorrent.ids import Oid
 from gittorrent.push.object import parse_push_object
 from gittorrent.transfer.content_source import ServedPack
-from gittorrent.wire.limits import MAX_TAG_BYTES, MAX_TAGS_BYTES
+from gittorrent.wire.limits import MAX_TAG_BYTES, MAX_TAG_DEPTH, MAX_TAGS_BYTES
 from gittorrent.wire.messages import ALL, HaveBundle, HavePush
 from gittorrent.wire.reelname import ReelName
 
@@ -131,7 +131,7 @@ class RepositoryContent:
     def _read_tags(self, head: PushId) -> dict[Oid, bytes]:
         git, found, size = self.carried.git, dict[Oid, bytes](), 0
         wanted = sorted(set(self.carried.log_store.refs_at(head).values()))
-        while wanted:
+        for _ in range(MAX_TAG_DEPTH):
             infos = [info for info in history.describe(git, wanted) if info is not None]
             tags = [i for i in infos if i.kind == "tag" and i.size <= MAX_TAG_BYTES]
             size += sum(info.size for info in tags)
@@ -140,8 +140,10 @@ class RepositoryContent:
             oids = [info.oid for info in tags]
             new = dict(zip(oids, history.read_objects(git, oids), strict=True))
             found |= new
-            # A tag may name another.
-            wanted = sorted({history.tagged_object(tag) for tag in new.values()} - found.keys())
+            named = filter(None, map(history.read_tag, new.values()))
+            wanted = sorted({oid for oid, kind in named if kind == "tag"} - found.keys())
+            if not wanted:
+                break
         return found
 
     def log_between(self, head: PushId, base: PushId | None) -> Sequence[PushId] | None:

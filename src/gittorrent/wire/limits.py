@@ -89,6 +89,10 @@ MAX_TAG_BYTES = 1 * MIB
 MAX_TAGS_BYTES = 16 * MIB
 """Bytes of such tags held at once, by either end: some twenty thousand signed ones."""
 
+MAX_TAG_DEPTH = 8
+"""Tags on the way from a ref to what is no tag, by either end: people tag a tag once, and each
+further one costs a question, and the one who answers a run of git."""
+
 MAX_MANIFEST_BYTES = 64 * MIB
 """Bytes in one manifest: some 900,000 parts at 72 bytes each."""
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.errors import GitTorrentError
-from gittorrent.helper.peeling import MAX_DEPTH, peeled_tags
+from gittorrent.helper.peeling import peeled_tags
 from gittorrent.ids import Oid, RefName
 from gittorrent.repository.layout import Layout
+from gittorrent.wire.limits import MAX_TAG_DEPTH
 from support import gitcmd, publishing
+from support.programs import GITS
 
 NAME = RefName(b"refs/tags/v1")
 
@@ -52,6 +53,12 @@ def tag(mirror: Tags, name: str, what: str) -> Oid:
     return Oid(gitcmd.text(mirror.git_dir, "rev-parse", name))
 
 
+def written(mirror: Tags, content: bytes) -> Oid:
+    """Return the id of a tag object that git would not make now."""
+    words = ("hash-object", "-t", "tag", "-w", "--stdin", "--literally")
+    return Oid(gitcmd.text(mirror.git_dir, *words, stdin=content))
+
+
 def commit(mirror: Tags) -> Oid:
     return Oid(gitcmd.text(mirror.git_dir, "rev-parse", "main"))
 
@@ -72,10 +79,10 @@ def test_what_is_found_is_remembered(mirror: Tags, here: Layout) -> None:
 
 def test_tags_of_tags_lead_to_the_end(mirror: Tags, here: Layout) -> None:
     oid = tag(mirror, "t0", "main")
-    for depth in range(1, MAX_DEPTH):
+    for depth in range(1, MAX_TAG_DEPTH):
         oid = tag(mirror, f"t{depth}", f"t{depth - 1}")
     assert peel(here, {NAME: oid}, mirror) == {NAME: commit(mirror)}
-    beyond = tag(mirror, "beyond", f"t{MAX_DEPTH - 1}")
+    beyond = tag(mirror, "beyond", f"t{MAX_TAG_DEPTH - 1}")
     assert peel(here, {NAME: beyond}, mirror) == {}
 
 
@@ -86,11 +93,28 @@ def test_another_tag_is_nothing(mirror: Tags, here: Layout) -> None:
     assert not here.peeled.exists()
 
 
-def test_what_is_no_tag_is_an_error(mirror: Tags, here: Layout) -> None:
-    oid = tag(mirror, "v1", "main")
+def test_what_is_no_tag_hides_no_other(mirror: Tags, here: Layout) -> None:
+    oid, other = tag(mirror, "v1", "main"), tag(mirror, "other", "main")
     mirror.lies[oid] = b"object nothing\n"
-    with pytest.raises(GitTorrentError):
-        peel(here, {NAME: oid}, mirror)
+    refs = {NAME: oid, RefName(b"refs/tags/other"): other}
+    assert peel(here, refs, mirror) == {RefName(b"refs/tags/other"): commit(mirror)}
+
+
+@pytest.mark.parametrize("git_program", GITS)
+def test_old_tags_without_a_tagger_lead_on(
+    mirror: Tags, here: Layout, monkeypatch: pytest.MonkeyPatch, git_program: str
+) -> None:
+    monkeypatch.setenv("GITTORRENT_GIT", git_program)
+    to, new = commit(mirror), tag(mirror, "new", "main")
+    old = written(mirror, f"object {to}\ntype commit\ntag v0.99\n\nThe first\n".encode())
+    refs = {NAME: old, RefName(b"refs/tags/new"): new}
+    assert peel(here, refs, mirror) == dict.fromkeys(refs, to)
+
+
+def test_a_tag_that_names_nothing_hides_no_other(mirror: Tags, here: Layout) -> None:
+    bad, good = written(mirror, b"object none\n"), tag(mirror, "good", "main")
+    refs = {NAME: bad, RefName(b"refs/tags/good"): good}
+    assert peel(here, refs, mirror) == {RefName(b"refs/tags/good"): commit(mirror)}
 
 
 def test_what_is_here_is_not_asked_for(mirror: Tags) -> None:

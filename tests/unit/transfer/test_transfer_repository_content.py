@@ -10,7 +10,7 @@ from gittorrent.ids import ManifestId, PushId
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.transfer.repository_content import RepositoryContent
-from gittorrent.wire.limits import MAX_TAG_BYTES
+from gittorrent.wire.limits import MAX_TAG_BYTES, MAX_TAG_DEPTH
 from gittorrent.wire.messages import ALL
 from gittorrent.wire.reelname import ReelName
 from support import gitcmd, nodes
@@ -42,6 +42,32 @@ def test_log_between(grown: Carried) -> None:
     assert content.log_between(ids[-1], UNKNOWN) == ids
     assert content.log_between(ids[0], ids[2]) == []
     assert content.log_between(UNKNOWN, None) is None
+
+
+def test_no_more_tags_of_tags_are_given_than_are_followed(grown: Carried, key: Signer) -> None:
+    git_dir, oids, to = grown.layout.git_dir, [], "main"
+    for number in range(MAX_TAG_DEPTH + 1):
+        gitcmd.git(git_dir, "tag", "-m", "deep", f"t{number}", to)
+        to = f"t{number}"
+        oids.append(PushId(gitcmd.text(git_dir, "rev-parse", to)))
+    gitcmd.git(git_dir, "tag", "-d", *(f"t{number}" for number in range(MAX_TAG_DEPTH)))
+    nodes.publish(git_dir, key, None)
+    given = [RepositoryContent(grown).push(oid) is not None for oid in oids]
+    assert given == [False] + [True] * MAX_TAG_DEPTH
+
+
+def test_a_tag_that_names_nothing_hides_no_other(grown: Carried, key: Signer) -> None:
+    git_dir = grown.layout.git_dir
+    form = ("-t", "tag", "-w", "--stdin", "--literally")
+    content = f"object {gitcmd.text(git_dir, 'rev-parse', 'main')}\ntype commit\ntag old\n\nx\n"
+    old = gitcmd.text(git_dir, "hash-object", *form, stdin=content.encode())
+    gitcmd.git(git_dir, "update-ref", "refs/tags/old", old)
+    gitcmd.git(git_dir, "tag", "-m", "new", "new", "main")
+    new = gitcmd.text(git_dir, "rev-parse", "new")
+    nodes.publish(git_dir, key, None)
+    given = RepositoryContent(grown)
+    assert given.push(PushId(old)) == content.encode()
+    assert given.push(PushId(new)) is not None
 
 
 def test_tags_are_given_as_far_as_they_are_published(grown: Carried, key: Signer) -> None:

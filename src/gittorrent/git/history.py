@@ -185,7 +185,11 @@ class SizeCounter:
         self._sizes: list[int] = []
         self._missing: str | None = None
         self._reader = threading.Thread(target=self._read, name="object-sizes", daemon=True)
-        self._reader.start()
+        try:
+            self._reader.start()
+        except BaseException:
+            self._process.kill()  # interrupted, and nobody else knows of it yet
+            raise
 
     def add(self, oid: bytes) -> None:
         """Ask for the size of ``oid`` (hexadecimal)."""
@@ -199,10 +203,14 @@ class SizeCounter:
             MissingObjectError: one of the objects is not present.
         """
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._reader.join()
-        _finish(self._process, ["cat-file"], self._git)
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._reader.join()
+            _finish(self._process, ["cat-file"], self._git)
+        except BaseException:
+            self._process.kill()  # interrupted: nobody waits for the answers any more
+            raise
         if self._missing is not None:
             raise MissingObjectError(self._missing, str(self._git.objects or self._git.directory))
         return self._sizes
@@ -325,8 +333,8 @@ def _walks(git: Git, asked: bytes, *options: str) -> bool:
 def _reading(git: Git, words: list[str], stdin: bytes) -> Iterator[IO[bytes]]:
     process = git.start(*words)
     feeder = threading.Thread(target=_feeding(process, stdin), name="git-feeder", daemon=True)
-    feeder.start()
     try:
+        feeder.start()
         assert process.stdout is not None
         yield process.stdout
         feeder.join()
@@ -334,8 +342,9 @@ def _reading(git: Git, words: list[str], stdin: bytes) -> Iterator[IO[bytes]]:
     finally:
         if process.poll() is None:
             process.kill()
+        if feeder.ident is not None:
+            feeder.join()  # first, or it writes to a pipe that is closed under its hands
         process.communicate()
-        feeder.join()
 
 
 def _feeding(process: subprocess.Popen[bytes], stdin: bytes) -> Callable[[], None]:

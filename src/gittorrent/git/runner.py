@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ from gittorrent.permissions import denied_in_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
 
 EXECUTABLE_VARIABLE = "GITTORRENT_GIT"
 """Environment variable that names the git to use instead of the first on the PATH."""
@@ -169,7 +170,7 @@ class Git(Struct, frozen=True):
             own_group: whether git and what it starts are a process group of their own.
         """
         try:
-            process = subprocess.Popen(
+            process = GitProcess(
                 [*before, *self.command(*arguments)],
                 stdin=stdin,
                 stdout=stdout,
@@ -185,14 +186,46 @@ class Git(Struct, frozen=True):
         return process
 
 
+class GitProcess(subprocess.Popen[bytes]):
+    """A git that runs; as a context it is ended where the block is left by an exception.
+
+    Nobody wants what it does any more then, and it may be at it for long. `subprocess` itself waits
+    for it, or leaves it behind where the exception is an interruption.
+    """
+
+    def __init__(self, words: Sequence[str], **options: Any) -> None:
+        try:
+            super().__init__(words, **options)
+        except BaseException:
+            # Interrupted while it began: nobody else knows of it yet.
+            if getattr(self, "pid", None) is not None:
+                self.terminate()
+            raise
+
+    def __exit__(
+        self,
+        exception: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close its pipes and wait for its end."""
+        if exception is not None:
+            self.terminate()
+        super().__exit__(exception, value, traceback)
+
+
 class Stopper:
     """Ends, from another thread, what a thread runs: whatever git it is at, and all that follow.
 
     The thread works within `watching`; each git it starts is known from then on. It sees them
     fail, clears away what it was at, and returns.
+
+    Args:
+        above: ends what this one knows as well; None if there is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, above: Stopper | None = None) -> None:
+        self._above = above
         self._guard = threading.Lock()
         self._processes: list[subprocess.Popen[bytes]] = []
         self.is_stopped = False
@@ -213,6 +246,8 @@ class Stopper:
             self._processes.append(process)
             if self.is_stopped:
                 process.terminate()
+        if self._above is not None:
+            self._above.add(process)
 
     def stop(self) -> None:
         """End what runs, and what is started later."""

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 from msgspec import Struct, field
 
 from gittorrent.git import history, scratch
+from gittorrent.git.runner import Stopper, stopper_of_thread
 from gittorrent.reel import segments as cutting
 from gittorrent.reel.encoder import ENCODER_VERSION
 from gittorrent.reel.manifest import Manifest, Segment
@@ -346,7 +347,10 @@ class _Meter:
 def _encode(
     git: Git, plan: Plan, object_format: ObjectFormat, processes: int, meter: _Meter
 ) -> list[Path]:
-    """Encode segments side by side, each into its own pack file; returns the paths in order."""
+    """Encode segments side by side, each into its own pack file; returns the paths in order.
+
+    When this is interrupted, or one of them fails, the others are stopped: nobody wants them.
+    """
     encoder = find_encoder()
     workers = min(processes, len(plan.segments))
     threads = max(1, processes // workers)
@@ -357,13 +361,20 @@ def _encode(
         def report(share: float) -> None:
             meter.update(number, share)
 
-        encoder.pack(git, source, target, object_format, threads, report)
+        with stopper.watching():
+            encoder.pack(git, source, target, object_format, threads, report)
         report(1.0)
         source.unlink()
         return target
 
+    # Threads of a pool know nothing of what may stop the one that waits for them.
+    stopper = Stopper(above=stopper_of_thread())
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(encode, range(len(plan.segments))))
+        try:
+            return list(pool.map(encode, range(len(plan.segments))))
+        except BaseException:
+            stopper.stop()
+            raise
 
 
 def _join(plan: Plan, packs: list[Path], object_format: ObjectFormat, path: Path) -> ReelPack:

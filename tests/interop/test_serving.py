@@ -25,6 +25,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.conversation import Conversation
+from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
 from gittorrent.transfer.limiter import Limiter
 from gittorrent.trust.signature import split_signed
 from gittorrent.wire import pktline
@@ -444,7 +445,10 @@ def converse(address: tuple[str, int], path: bytes) -> Asker:
         sock.setblocking(False)
         session = Session(Role.CALLER, asyncio.get_running_loop().time())
         asker.conversation = Conversation(
-            sock, session, EmptyContentSource(), Limiter(None), asker.take
+            sock,
+            session,
+            Upload(EmptyContentSource(), Limiter(None)),
+            ConversationHandlers(asker.take),
         )
         async with asyncio.timeout(30):
             await asker.conversation.run()

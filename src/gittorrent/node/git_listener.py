@@ -25,8 +25,9 @@ from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.session_stats import SessionTable
 from gittorrent.node.swarming import Swarms
 from gittorrent.transfer.conversation import Conversation
+from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
 from gittorrent.transfer.packet_reader import PacketReader
-from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
 from gittorrent.wire.messages import VERSION, Ready, Try
@@ -44,14 +45,11 @@ from gittorrent.wire.session import Role, Session
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gittorrent.node.catalogue import Catalogue, Served
+    from gittorrent.node.catalogue import Served
     from gittorrent.node.connection_limiter import ConnectionSlot
-    from gittorrent.node.git_processes import GitProcesses
-    from gittorrent.node.notices import Notices
-    from gittorrent.node.services import Lists
+    from gittorrent.node.services import NodeServices
     from gittorrent.node.swarming import Participant
     from gittorrent.store.processes import ConversationFigures, EndedConversation
-    from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.messages import ReceivePart
     from gittorrent.wire.service import ServiceRequest
@@ -102,34 +100,24 @@ class GitListener:
     """Serves one caller after another; ``serve`` is run in a task for each.
 
     Args:
-        catalogue: what is served.
-        lists: answers mirror-list.
-        notices: answers mirror-notify.
-        git_processes: runs git.
-        limits: of all sending, and of sending to each caller.
+        services: what callers are served with.
         node_id: how this node calls itself in conversations.
         slots: upload slots of the node.
-        server_timeouts: how long callers are waited for.
     """
 
     def __init__(
         self,
-        catalogue: Catalogue,
-        lists: Lists,
-        notices: Notices,
-        git_processes: GitProcesses,
-        limits: Limits,
+        services: NodeServices,
         node_id: str,
         slots: SlotQueue,
-        server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
     ) -> None:
-        self._catalogue = catalogue
-        self._lists = lists
-        self._notices = notices
-        self._git = SocketUploadPack(git_processes, limits)
-        self._limits = limits
+        self._catalogue = services.catalogue
+        self._lists = services.lists
+        self._notices = services.notices
+        self._git = SocketUploadPack(services.git_processes, services.limits)
+        self._limits = services.limits
         self._node_id = node_id
-        self._server_timeouts = server_timeouts
+        self._server_timeouts = services.server_timeouts
         self._conversations: set[Conversation] = set()
         self._session_table = SessionTable()
         self._swarms = Swarms()
@@ -275,14 +263,18 @@ class GitListener:
         conversation = Conversation(
             call.sock,
             session,
-            served.content,
-            self._limits.sending_to(call.address),
-            part.on_message,
-            self._slots,
-            lambda message: self._sent(conversation, part, message),
-            part.on_request,
-            reading=served.reading,
-            show=part.show,
+            Upload(
+                served.content,
+                self._limits.sending_to(call.address),
+                self._slots,
+                served.reading,
+                part.show,
+            ),
+            ConversationHandlers(
+                part.on_message,
+                lambda message: self._sent(conversation, part, message),
+                part.on_request,
+            ),
             server_timeouts=self._server_timeouts,
         )
         call.slot.silent_since = lambda _now: conversation.silent_since

@@ -37,17 +37,13 @@ from gittorrent.node.http_static import (
     resource_of_bytes,
     send_resource,
 )
-from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire import notify
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from gittorrent.node.catalogue import Catalogue, Served
-    from gittorrent.node.git_processes import GitProcesses
-    from gittorrent.node.notices import Notices
-    from gittorrent.node.services import Lists
-    from gittorrent.transfer.limiter import Limits
+    from gittorrent.node.catalogue import Served
+    from gittorrent.node.services import NodeServices
 
 NO_DUMB = "only git's smart HTTP protocol is served; use git 1.6.6 or newer"
 
@@ -72,33 +68,23 @@ class HttpListener:
     """Serves one connection after another; ``serve`` is run in a task for each.
 
     Args:
-        catalogue: what is served.
-        lists: answers mirror-list.
-        notices: answers mirror-notify.
-        git_processes: runs git.
-        limits: of all sending, and of sending to each caller.
-        server_timeouts: how long callers are waited for.
+        services: what callers are served with.
         names: lower-case names this node goes by, besides its addresses and localhost.
     """
 
     def __init__(
         self,
-        catalogue: Catalogue,
-        lists: Lists,
-        notices: Notices,
-        git_processes: GitProcesses,
-        limits: Limits,
-        server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
+        services: NodeServices,
         names: Collection[str] = (),
     ) -> None:
         self._names = names
-        self._catalogue = catalogue
-        self._lists = lists
-        self._notices = notices
-        self._limits = limits
-        self._server_timeouts = server_timeouts
-        self._smart = SmartHttp(git_processes, limits)
-        self._connections = HttpConnections(self._handle, server_timeouts)
+        self._catalogue = services.catalogue
+        self._lists = services.lists
+        self._notices = services.notices
+        self._limits = services.limits
+        self._server_timeouts = services.server_timeouts
+        self._smart = SmartHttp(services.git_processes, services.limits)
+        self._connections = HttpConnections(self._handle, services.server_timeouts)
         self.serve = self._connections.serve
         self.stop = self._connections.stop
         self._plain: dict[str, Callable[[web.BaseRequest, Served], Awaitable[web.StreamResponse]]]

@@ -30,7 +30,7 @@ from gittorrent.node.mirror_announcer import MirrorAnnouncer
 from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Notices
 from gittorrent.node.rechecks import Rechecks
-from gittorrent.node.services import Lists, Reachable
+from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.store.processes import GitLoad, NodeProcess
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
 from gittorrent.transfer.addresses import is_loopback, is_wildcard, show_address
@@ -121,25 +121,11 @@ class Node:
             mirrors.on_told = self._rechecks.told
         lists = Lists(self._reachable, mirrors)
         notices = Notices(mirrors, self._is_local, server_timeouts)
-        self._git = GitListener(
-            catalogue,
-            lists,
-            notices,
-            self.git_processes,
-            self.limits,
-            home.node_id(),
-            slots,
-            server_timeouts,
+        services = NodeServices(
+            catalogue, lists, notices, self.git_processes, self.limits, server_timeouts
         )
-        self._http = HttpListener(
-            catalogue,
-            lists,
-            notices,
-            self.git_processes,
-            self.limits,
-            server_timeouts,
-            _names(options.url),
-        )
+        self._git = GitListener(services, home.node_id(), slots)
+        self._http = HttpListener(services, _names(options.url))
         self._snapshot = Snapshot(home.run, "node")
         self._catalogue = catalogue
         self._writing = catalogue.threads.executor(STOP_SECONDS)

@@ -15,6 +15,7 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.repository.auth_lines import auth_lines
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire.limits import MAX_TRY_LINES
 from gittorrent.wire.mirrorlist import AuthLine, MirrorEntry, MirrorList, MirrorState
 from gittorrent.wire.urls import UrlError, parse_learned_url
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gittorrent.ids import PushId
-    from gittorrent.node.catalogue import Served
+    from gittorrent.node.catalogue import Catalogue, Served
+    from gittorrent.node.git_processes import GitProcesses
     from gittorrent.node.mirror_table import MirrorTable
+    from gittorrent.node.notices import Notices
+    from gittorrent.transfer.limiter import Limits
 
 OWN_VALID_SECONDS = 24 * 3600
 """For how long a node says its own address stays good."""
@@ -142,6 +146,26 @@ class Lists:
         # It goes on, for those who ask later; nobody waits for it now.
         opening.add_done_callback(lambda task: task.cancelled() or task.exception())
         return () if known is None else known[1]
+
+
+class NodeServices(Struct, frozen=True):
+    """What both listeners serve callers with.
+
+    Args:
+        catalogue: what is served.
+        lists: answers mirror-list.
+        notices: answers mirror-notify.
+        git_processes: runs git.
+        limits: of all sending, and of sending to each caller.
+        server_timeouts: how long callers are waited for.
+    """
+
+    catalogue: Catalogue
+    lists: Lists
+    notices: Notices
+    git_processes: GitProcesses
+    limits: Limits
+    server_timeouts: ServerTimeouts = SERVER_TIMEOUTS
 
 
 def _read_auth(served: Served) -> tuple[AuthLine, ...]:

@@ -18,6 +18,7 @@ from gittorrent.errors import UnreachableError
 from gittorrent.reel.pack import FilePiece
 from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer, LastPack
+from gittorrent.transfer.conversation_roles import UNHEARD, ConversationHandlers
 from gittorrent.transfer.low_watermark import ReceiveLowWatermark
 from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
@@ -37,13 +38,10 @@ from gittorrent.wire.session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gittorrent.ids import ManifestId
-    from gittorrent.transfer.answering import Show, Step
-    from gittorrent.transfer.content_source import ContentSource
+    from gittorrent.transfer.answering import Step
+    from gittorrent.transfer.conversation_roles import Upload
     from gittorrent.transfer.limiter import Limiter
-    from gittorrent.transfer.off_loop import Reading
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.reelname import PackShape
     from gittorrent.wire.session import Event
@@ -72,16 +70,9 @@ class Conversation:
     Args:
         sock: the socket; closed when the conversation ends.
         session: the protocol machine, from after the service request on.
-        content: what the peer may have.
-        limiter: of this node's sending.
-        on_message: called with each message and payload that is not a question.
-        slots: upload slots to wait for before each part; None to send at once.
-        on_sent: called with each part that was sent.
-        on_request: called with each question of the peer before it is answered, and with what
-            it withdraws.
+        upload: what the peer is given.
+        handlers: who hears of what it says and gets.
         intake: limits what is received.
-        reading: where the content source is read, if that may have to wait for a disk.
-        show: what to say of offers, called in the loop; None for what they are.
         server_timeouts: how long the peer is waited for.
     """
 
@@ -89,15 +80,9 @@ class Conversation:
         self,
         sock: socket.socket,
         session: Session,
-        content: ContentSource,
-        limiter: Limiter,
-        on_message: Callable[[MessageReceived], None] = lambda _event: None,
-        slots: SlotQueue | None = None,
-        on_sent: Callable[[ReceivePart], None] = lambda _message: None,
-        on_request: Callable[[Question | CancelParts], None] = lambda _message: None,
+        upload: Upload,
+        handlers: ConversationHandlers = UNHEARD,
         intake: Limiter | None = None,
-        reading: Reading | None = None,
-        show: Show | None = None,
         server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
     ) -> None:
         self.session = session
@@ -106,15 +91,10 @@ class Conversation:
         self.is_at_fault = False
         self.has_refused = False
         self._socket = sock
-        self._content = content
-        self._socket_writer = SocketWriter(sock, limiter, reading)
-        self._on_message = on_message
-        self._slots = slots
-        self._on_sent = on_sent
-        self._on_request = on_request
+        self._upload = upload
+        self._handlers = handlers
+        self._socket_writer = SocketWriter(sock, upload.limiter, upload.reading)
         self._intake = intake
-        self._reading = reading
-        self._show = show
         self._server_timeouts = server_timeouts
         self._last_pack = LastPack()
         self._key = PeerKey(next(_KEYS))
@@ -322,18 +302,18 @@ class Conversation:
                 if isinstance(message, Question):
                     self._useful_at = self._loop.time()
                     self._answers.append(self._answer_to(message))
-                    self._on_request(message)
+                    self._handlers.on_request(message)
                     self._to_write.set()
                 elif isinstance(message, CancelParts):
                     for answer in self._answers:
                         answer.cancel(message)
-                    self._on_request(message)
+                    self._handlers.on_request(message)
                 elif isinstance(message, Bye):
                     self.ended = message.reason or "the peer said goodbye"
                 else:
                     if event.payload is not None:
                         self._useful_at = self._loop.time()
-                    self._on_message(event)
+                    self._handlers.on_message(event)
             elif isinstance(event, Refused):
                 self.ended = f"refused: {event.reason}"
                 self.has_refused = True
@@ -344,7 +324,8 @@ class Conversation:
                 self.ended = f"silent for {event.seconds:.0f} seconds"
 
     def _answer_to(self, question: Question) -> Answer:
-        return Answer(question, self._content, self._reading, self._show, self._last_pack)
+        upload = self._upload
+        return Answer(question, upload.content, upload.reading, upload.show, self._last_pack)
 
     async def _watch(self) -> None:
         while not self.session.closed:
@@ -386,10 +367,10 @@ class Conversation:
         step = await answer.next_step()
         if step is None:
             self._answers.popleft()
-        elif self._slots is None or not isinstance(step.message, ReceivePart):
+        elif self._upload.slots is None or not isinstance(step.message, ReceivePart):
             await self._perform(step)
         else:
-            await self._perform_in_turn(step, step.message, answer, self._slots)
+            await self._perform_in_turn(step, step.message, answer, self._upload.slots)
 
     async def _perform_in_turn(
         self, step: Step, message: ReceivePart, answer: Answer, slots: SlotQueue
@@ -403,7 +384,7 @@ class Conversation:
             slots.sent(message.size)
         finally:
             slots.done(self._key)
-        self._on_sent(message)
+        self._handlers.on_sent(message)
         await asyncio.sleep(0)  # a peer that takes all at once does not keep others from their turn
 
     async def _await_turn(self, slots: SlotQueue) -> None:

@@ -14,6 +14,7 @@ from gittorrent.swarm.events import PeerKey, PeerKind
 from gittorrent.transfer.addresses import plain_address
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.conversation import Conversation, ConversationEndedError
+from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
 from gittorrent.transfer.dialling import connect, service_request
 from gittorrent.transfer.mirror import MirrorLostError
 from gittorrent.transfer.questions import Questions
@@ -77,12 +78,14 @@ class GitMirror:
         self._conversation = Conversation(
             sock,
             session,
-            exchange.content,
-            exchange.limits.sending_to(self._address),
-            self._take,
-            exchange.slots,
-            intake=exchange.limits.down,
-            reading=exchange.reading,
+            Upload(
+                exchange.content,
+                exchange.limits.sending_to(self._address),
+                exchange.slots,
+                exchange.reading,
+            ),
+            ConversationHandlers(self._take),
+            exchange.limits.down,
         )
         client_timeouts = exchange.client_timeouts.at_rate(exchange.limits.down.rate)
         self._questions = Questions(url, self._conversation, client_timeouts)

@@ -13,6 +13,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.errors import LocalError, UnreachableError
@@ -62,18 +63,37 @@ class NoSourceError(UnreachableError):
     """No mirror is left that has the missing parts."""
 
 
+class DownloadHandlers(Struct, frozen=True):
+    """Who hears of how a download goes; nobody by default.
+
+    Args:
+        on_part: told of each verified part (from 0), those recovered from disk first.
+        on_progress: told how far it is, at the beginning and then a few times a second.
+        is_growing: tells whether further mirrors may still join.
+        on_growth: called a few times a second with the verified parts.
+        on_claim: called when a mirror says which parts it has, None for all.
+        on_ban: called with a mirror that lied or sent a wrong part.
+    """
+
+    on_part: Callable[[int], None] = lambda _part: None
+    on_progress: Callable[[DownloadFigures], None] = lambda _figures: None
+    is_growing: Callable[[], bool] = lambda: False
+    on_growth: Callable[[PartSet], None] = lambda _have: None
+    on_claim: Callable[[Mirror, PartSet | None], None] = lambda _mirror, _parts: None
+    on_ban: Callable[[Mirror], None] = lambda _mirror: None
+
+
+UNHEARD = DownloadHandlers()
+"""Of those who only wait for the pack."""
+
+
 class PackDownload:
     """The download of one pack; a `PartSink` for its mirrors.
 
     Args:
         wanted: the pack.
         partial: where it is stored.
-        on_part: told of each verified part (from 0), those recovered from disk first.
-        on_progress: told how far it is, at the beginning and then a few times a second.
-        expecting: tells whether further mirrors may still join.
-        on_growth: called a few times a second with the verified parts.
-        on_claim: called when a mirror says which parts it has, None for all.
-        on_ban: called with a mirror that lied or sent a wrong part.
+        handlers: who hears of how it goes.
         client_timeouts: how long to wait for parts.
         settings: of the scheduler; its own by default.
     """
@@ -82,23 +102,13 @@ class PackDownload:
         self,
         wanted: WantedPack,
         partial: PartialPack,
-        on_part: Callable[[int], None],
-        on_progress: Callable[[DownloadFigures], None],
-        expecting: Callable[[], bool] = lambda: False,
-        on_growth: Callable[[PartSet], None] = lambda _have: None,
-        on_claim: Callable[[Mirror, PartSet | None], None] = lambda _mirror, _parts: None,
-        on_ban: Callable[[Mirror], None] = lambda _mirror: None,
+        handlers: DownloadHandlers = UNHEARD,
         client_timeouts: ClientTimeouts | None = None,
         settings: Settings | None = None,
     ) -> None:
         self.wanted = wanted
         self._partial = partial
-        self._on_part = on_part
-        self._on_progress = on_progress
-        self._expecting = expecting
-        self._on_growth = on_growth
-        self._on_claim = on_claim
-        self._on_ban = on_ban
+        self._handlers = handlers
         self._loop = asyncio.get_running_loop()
         self._client_timeouts = client_timeouts or ClientTimeouts()
         self._settings = settings
@@ -138,13 +148,13 @@ class PackDownload:
             random.SystemRandom().randrange,
             self._settings,
         )
-        self._on_growth(self._machine.have)
+        self._handlers.on_growth(self._machine.have)
         for key, mirror in list(self._mirrors.items()):
             self._welcome(key, mirror)
         self._handle(Tick())
-        self._on_progress(self.figures())
+        self._handlers.on_progress(self.figures())
         for part in recovered:
-            self._on_part(part)
+            self._handlers.on_part(part)
         watcher = self._loop.create_task(self._watch())
         watcher.add_done_callback(self._note_failure)
         try:
@@ -158,7 +168,7 @@ class PackDownload:
                 self._threads.shutdown(wait=True)
         self._announce()
         await asyncio.to_thread(self._partial.sync)
-        self._on_progress(self.figures())
+        self._handlers.on_progress(self.figures())
 
     def add(self, mirror: Mirror, have: PartSet | None) -> None:
         """Let a mirror take part, now or later.
@@ -186,7 +196,7 @@ class PackDownload:
 
     def mirror_has(self, mirror: Mirror, parts: PartSet | None) -> None:
         """Note which parts a mirror says it has."""
-        self._on_claim(mirror, parts)
+        self._handlers.on_claim(mirror, parts)
         self._tell(mirror, lambda key: PeerHas(key, parts))
 
     def figures(self) -> DownloadFigures:
@@ -279,7 +289,7 @@ class PackDownload:
         self._received += len(data)
         self._unsynced += len(data)
         self._handle(PartVerified(key, part))
-        self._on_part(part)
+        self._handlers.on_part(part)
         if self._unsynced >= SYNC_BYTES:
             self._unsynced = 0
             await self._loop.run_in_executor(self._threads, self._partial.sync)
@@ -304,12 +314,12 @@ class PackDownload:
             await self._adopt_from_elsewhere()
             self._handle(Tick())
             self._announce()
-            self._on_progress(self.figures())
+            self._handlers.on_progress(self.figures())
             self._check_starved()
 
     def _announce(self) -> None:
         assert self._machine is not None
-        self._on_growth(self._machine.have)
+        self._handlers.on_growth(self._machine.have)
 
     async def _adopt_from_elsewhere(self) -> None:
         machine = self._machine
@@ -322,7 +332,7 @@ class PackDownload:
                 and await self._loop.run_in_executor(self._threads, self._partial.holds, part)
             ):
                 self._handle(PartFromElsewhere(part))
-                self._on_part(part)
+                self._handlers.on_part(part)
 
     def _note_flow(self, key: PeerKey, part: int, received: int) -> None:
         """Count the bytes of parts, those of unfinished ones included."""
@@ -341,7 +351,7 @@ class PackDownload:
         since = self._starved_since
         if since is not None and now - since > STARVED_SECONDS:
             self._fail(self._starved_reason)
-        elif not self._mirrors and not self._expecting():
+        elif not self._mirrors and not self._handlers.is_growing():
             self._fail("no mirror is left")
 
     def _fail(self, reason: str) -> None:
@@ -378,7 +388,7 @@ class PackDownload:
             mirror = self._mirrors.pop(effect.peer, None)
             self._faults[effect.peer] = effect.reason
             if mirror is not None:
-                self._on_ban(mirror)
+                self._handlers.on_ban(mirror)
                 task = self._loop.create_task(mirror.close())
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)

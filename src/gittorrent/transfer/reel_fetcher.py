@@ -23,7 +23,7 @@ from gittorrent.store.partial import PartialPack, expire
 from gittorrent.store.processes import DownloadProcess
 from gittorrent.store.snapshot import Snapshot
 from gittorrent.transfer.mirror import WantedPack
-from gittorrent.transfer.pack_download import PackDownload
+from gittorrent.transfer.pack_download import DownloadHandlers, PackDownload
 from gittorrent.transfer.working import stoppable
 from gittorrent.wire.reelname import PackShape, ReelName
 
@@ -181,12 +181,14 @@ class ReelFetcher:
         download = PackDownload(
             wanted,
             partial,
-            (lambda _part: None) if indexer is None else feeding(indexer, signed.manifest),
-            show,
-            peer_manager.is_growing,
-            share,
-            peer_manager.take_claim,
-            peer_manager.banned,
+            DownloadHandlers(
+                (lambda _part: None) if indexer is None else feeding(indexer, signed.manifest),
+                show,
+                peer_manager.is_growing,
+                share,
+                peer_manager.take_claim,
+                peer_manager.banned,
+            ),
             peer_manager.client_timeouts,
         )
         peer_manager.help_with(download, signed.manifest.repository)

@@ -33,7 +33,7 @@ from gittorrent.repository.native_indexing import NativeIndexer
 from gittorrent.store.partial import PartialPack
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.mirror import PartSink, WantedPack
-from gittorrent.transfer.pack_download import NoSourceError, PackDownload
+from gittorrent.transfer.pack_download import DownloadHandlers, NoSourceError, PackDownload
 from gittorrent.wire.reelname import PackShape, ReelName
 from support import nodes
 from support.nodes import signer
@@ -218,9 +218,7 @@ async def run(
             download = PackDownload(
                 loaded.wanted(),
                 partial,
-                feeding(indexer, loaded.manifest),
-                lambda _figures: None,
-                lambda: False,
+                DownloadHandlers(feeding(indexer, loaded.manifest)),
             )
             for number, fault in enumerate(faults):
                 download.add(FakeMirror(number, loaded.data, exchange, fault), None)

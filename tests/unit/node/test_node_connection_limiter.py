@@ -23,7 +23,7 @@ from gittorrent.node.git_listener import MAKE_ROOM, GitListener
 from gittorrent.node.git_processes import GitProcesses
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
-from gittorrent.node.services import Lists, Reachable
+from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.slot_queue import SlotQueue
@@ -223,10 +223,8 @@ def with_listener(serve: Callable[[], Serve], work: Callable[[Running], Awaitabl
 def services(carried: Carried) -> tuple[GitListener, HttpListener]:
     catalogue, lists = Catalogue([carried]), Lists(Reachable())
     notices, git_processes, limits = Notices(None, lambda: True), GitProcesses(), Limits()
-    return (
-        GitListener(catalogue, lists, notices, git_processes, limits, "node", SlotQueue()),
-        HttpListener(catalogue, lists, notices, git_processes, limits),
-    )
+    served_with = NodeServices(catalogue, lists, notices, git_processes, limits)
+    return GitListener(served_with, "node", SlotQueue()), HttpListener(served_with)
 
 
 @pytest.mark.parametrize("kind", ["git", "http"])

@@ -15,9 +15,10 @@ from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
-from gittorrent.node.services import Lists, Reachable
+from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.conversation import Conversation
+from gittorrent.transfer.conversation_roles import Upload
 from gittorrent.transfer.limiter import Limiter, Limits
 from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.transfer.server_timeouts import ServerTimeouts
@@ -32,15 +33,9 @@ from support.programs import PATIENCE
 def listeners(carried: Carried, server_timeouts: ServerTimeouts) -> dict[str, Serve]:
     catalogue, lists = Catalogue([carried]), Lists(Reachable())
     notices, git_processes, limits = Notices(None, lambda: True), GitProcesses(), Limits()
-    git = GitListener(
-        catalogue, lists, notices, git_processes, limits, "node", SlotQueue(), server_timeouts
-    )
-    return {
-        "git": git.serve,
-        "http": HttpListener(
-            catalogue, lists, notices, git_processes, limits, server_timeouts
-        ).serve,
-    }
+    services = NodeServices(catalogue, lists, notices, git_processes, limits, server_timeouts)
+    git = GitListener(services, "node", SlotQueue())
+    return {"git": git.serve, "http": HttpListener(services).serve}
 
 
 @pytest.mark.parametrize("kind", ["git", "http"])
@@ -75,7 +70,7 @@ def test_a_peer_that_asks_and_never_reads_costs_no_memory(carried: Carried) -> N
         loop = asyncio.get_running_loop()
         session = Session(Role.ANSWERER, loop.time())
         content = _LargePushes(carried)
-        conversation = Conversation(theirs, session, content, Limiter(None))
+        conversation = Conversation(theirs, session, Upload(content, Limiter(None)))
         conversation.say(Ready(VERSION, "node"))
         running = loop.create_task(conversation.run())
         questions = pktline.encode(FetchPush(head).encode()) * MAX_INCOMING
@@ -117,7 +112,7 @@ def test_a_peer_that_breaks_the_protocol_is_told_goodbye(carried: Carried) -> No
         loop = asyncio.get_running_loop()
         content = RepositoryContent(carried)
         session = Session(Role.ANSWERER, loop.time())
-        conversation = Conversation(theirs, session, content, Limiter(None))
+        conversation = Conversation(theirs, session, Upload(content, Limiter(None)))
         conversation.say(Ready(VERSION, "node"))
         with ours:
             line = f"receive manifest {ManifestId('0' * 64)} size 10\n".encode()

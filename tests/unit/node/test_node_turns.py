@@ -10,6 +10,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.conversation import Conversation
+from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
 from gittorrent.transfer.limiter import Limiter
 from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.transfer.slot_queue import SlotQueue
@@ -44,10 +45,15 @@ class Pair:
         self.slots = SlotQueue(1)
         self.content = RepositoryContent(carried)
         self.caller = Conversation(
-            near, Session(Role.CALLER, loop.time()), EmptyContentSource(), Limiter(None), self._hear
+            near,
+            Session(Role.CALLER, loop.time()),
+            Upload(EmptyContentSource(), Limiter(None)),
+            ConversationHandlers(self._hear),
         )
         self.sender = Conversation(
-            far, Session(Role.ANSWERER, loop.time()), self.content, Limiter(None), slots=self.slots
+            far,
+            Session(Role.ANSWERER, loop.time()),
+            Upload(self.content, Limiter(None), self.slots),
         )
         self.sender.say(Ready(VERSION, "node"))
         self._tasks = [loop.create_task(end.run()) for end in (self.caller, self.sender)]

@@ -15,6 +15,7 @@ from gittorrent.swarm.events import PeerKey
 from gittorrent.transfer.answering import Answer
 from gittorrent.transfer.content_source import EmptyContentSource, ServedPack
 from gittorrent.transfer.conversation import MAX_UNREAD, Conversation, ConversationEndedError
+from gittorrent.transfer.conversation_roles import Upload
 from gittorrent.transfer.limiter import Limiter
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire import pktline
@@ -51,7 +52,7 @@ class Ends:
         loop = asyncio.get_running_loop()
         session = Session(Role.ANSWERER, loop.time())
         content = OnePack(tmp_path / "pack")
-        self.conversation = Conversation(ours, session, content, Limiter(None), slots=slots)
+        self.conversation = Conversation(ours, session, Upload(content, Limiter(None), slots))
         self.conversation.say(Ready(VERSION, "node"))
         self.running = loop.create_task(self.conversation.run())
         self.heard = b""

@@ -15,7 +15,7 @@ from gittorrent.reel.manifest import Manifest, Segment
 from gittorrent.store.partial import PartialPack
 from gittorrent.store.processes import DownloadFigures
 from gittorrent.transfer.mirror import WantedPack
-from gittorrent.transfer.pack_download import PackDownload
+from gittorrent.transfer.pack_download import DownloadHandlers, PackDownload
 from gittorrent.wire.reelname import PackShape, ReelName
 from support.repositories import noise
 
@@ -45,7 +45,9 @@ def test_a_failure_to_report_ends_the_download(tmp_path: Path) -> None:
         shape = PackShape(MANIFEST.pack_size, PART)
         wanted = WantedPack(ReelName(None, MANIFEST.end), MANIFEST.id, shape, 3)
         with PartialPack(tmp_path, MANIFEST, MANIFEST.text() + b"signature") as partial:
-            download = PackDownload(wanted, partial, lambda _prefix: None, fails, lambda: True)
+            download = PackDownload(
+                wanted, partial, DownloadHandlers(on_progress=fails, is_growing=lambda: True)
+            )
             async with asyncio.timeout(20):
                 await download.run()
 
@@ -69,7 +71,9 @@ def test_being_cancelled_over_and_over_leaves_no_thread(tmp_path: Path) -> None:
             PartialPack(tmp_path, MANIFEST, text) as partial,
             PartialPack(tmp_path, MANIFEST, text) as elsewhere,
         ):
-            download = PackDownload(wanted, partial, lambda _prefix: None, look, lambda: True)
+            download = PackDownload(
+                wanted, partial, DownloadHandlers(on_progress=look, is_growing=lambda: True)
+            )
             running = asyncio.create_task(download.run())
             async with asyncio.timeout(20):
                 await began.wait()

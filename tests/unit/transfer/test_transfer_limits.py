@@ -15,6 +15,7 @@ from gittorrent.ids import ManifestId, PushId
 from gittorrent.reel.pack import FilePiece
 from gittorrent.transfer.content_source import EmptyContentSource, ServedPack
 from gittorrent.transfer.conversation import Conversation
+from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
 from gittorrent.transfer.limiter import (
     CHUNK,
     RECENT_PEERS,
@@ -173,15 +174,16 @@ def _transfer(path: Path, sending: Limiter, taking: Limiter | None) -> int:
                 if len(parts) == PARTS:
                     came.set()
 
-        giver = Conversation(ours, Session(Role.ANSWERER, now), _OnePack(path, reel), sending)
+        giver = Conversation(
+            ours, Session(Role.ANSWERER, now), Upload(_OnePack(path, reel), sending)
+        )
         giver.say(Ready(VERSION, "giver"))
         taker = Conversation(
             theirs,
             Session(Role.CALLER, now),
-            EmptyContentSource(),
-            Limiter(None),
-            take,
-            intake=taking,
+            Upload(EmptyContentSource(), Limiter(None)),
+            ConversationHandlers(take),
+            taking,
         )
         shape = PackShape(PART * PARTS, PART)
         taker.say(FetchParts(reel, manifest, 0, PARTS - 1, PARTS), shape)

@@ -71,8 +71,6 @@ def download(
                 running = PackDownload(
                     wanted,
                     partial,
-                    lambda _part: None,
-                    lambda _figures: None,
                     client_timeouts=client_timeouts,
                     settings=IMPATIENT,
                 )

@@ -73,6 +73,27 @@ def test_a_relative_url_leads_to_the_submodule(
     user.git("-C", "parts/lib", "fetch", cwd=clone).ok()
 
 
+def test_git_has_to_be_told_to_follow_such_urls(pair: Pair, node: Served, user: Person) -> None:
+    """As docs/commands.md says of ``protocol.gittorrent.allow``, with what it says that helps."""
+    user.git("config", "--global", "--unset", "protocol.gittorrent.allow").ok()
+    named = url(node, pair.project)
+    refused = user.git("clone", "--recurse-submodules", named, "refused")
+    assert refused.status
+    assert "transport 'gittorrent' not allowed" in refused.err
+    allow = "protocol.gittorrent.allow=always"
+    user.git("-c", allow, "clone", "--recurse-submodules", named, "c").ok()
+    assert (user.root / "c/parts/lib/source").read_text() == "first\n"
+
+
+def test_an_absolute_url_of_a_submodule(pair: Pair, node: Served, user: Person) -> None:
+    user.git("clone", url(node, pair.project), "c").ok()
+    clone = user.root / "c"
+    absolute = url(node, pair.library, "lib.git")
+    user.git("config", "-f", ".gitmodules", "submodule.parts/lib.url", absolute, cwd=clone).ok()
+    user.git("submodule", "update", "--init", "--recursive", cwd=clone).ok()
+    assert (clone / "parts/lib/source").read_text() == "first\n"
+
+
 def test_an_id_that_was_written_down_counts_in_a_submodule_too(
     pair: Pair, node: Served, user: Person
 ) -> None:

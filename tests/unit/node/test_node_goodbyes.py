@@ -33,6 +33,7 @@ from gittorrent.wire.notify import Notify
 from gittorrent.wire.urls import Endpoint, parse_learned_url
 from support import nodes
 from support.nodes import fetch
+from support.programs import wait_until
 
 NOW = 1_000_000
 
@@ -140,10 +141,7 @@ def test_a_mirror_that_ends_says_so_where_it_announced_itself(
 
         home = nodes.make_home(tmp_path / "mirror")
         with nodes.serving(copy, home=home, options=options) as mirror:
-            for _ in range(1000):
-                if mirror.git.encode() in listed():
-                    break
-            assert mirror.git.encode() in listed()
+            wait_until(lambda: mirror.git.encode() in listed(), "the origin lists the mirror")
         assert mirror.git.encode() not in listed()
 
 

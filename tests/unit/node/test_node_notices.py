@@ -46,6 +46,7 @@ from gittorrent.wire.notify import Notify
 from gittorrent.wire.urls import Endpoint, parse_learned_url
 from support import nodes
 from support.nodes import call, fetch, request
+from support.programs import wait_until
 
 T = TypeVar("T")
 
@@ -436,11 +437,13 @@ def test_a_mirror_node_announces_itself_when_it_starts(carried: Carried, tmp_pat
         copy = nodes.copy_as_mirror(carried, tmp_path / "c.git", f"{origin.git}/project.git")
         home = nodes.make_home(tmp_path / "mirror")
         with nodes.serving(copy, home=home, options=options) as mirror:
-            for _ in range(1000):
+            line = f"try {mirror.git}/project.git 600 current\n"
+
+            def is_listed() -> bool:
                 _, text = fetch(origin.http_address, "GET", "/project.git/mirror-list")
-                if mirror.git in text.decode():
-                    break
-            assert f"try {mirror.git}/project.git 600 current\n" in text.decode()
+                return line in text.decode()
+
+            wait_until(is_listed, "the origin lists the mirror")
 
 
 def test_origins_and_nodes_without_address_announce_nothing(

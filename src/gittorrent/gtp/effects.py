@@ -1,4 +1,4 @@
-"""What an `gittorrent.gtp.exchange.Exchange` wants done, and the books it keeps about peers.
+"""What an `gittorrent.gtp.exchange.Exchange` wants done, and what it knows of each peer.
 
 Pure values. Effects are carried out in order by a shell, which reports back to the exchange.
 """

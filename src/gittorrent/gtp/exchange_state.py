@@ -1,4 +1,4 @@
-"""The books of a download: peers, the path under way, what can be had from whom.
+"""The state of an exchange: its peers, the path under way, and which blocks each peer has.
 
 Pure. `ExchangeState` keeps and answers; what follows from it is decided by
 `gittorrent.gtp.exchange.Exchange`. Tracks peers and their offers, open questions, the path with a
@@ -169,7 +169,7 @@ class ExchangeState:
         for book in self.peers.values():
             book.pending.clear()
 
-    # --- books -------------------------------------------------------------------------------
+    # --- state -------------------------------------------------------------------------------
 
     def _fetch(self, reel: ReelName, block_size: int) -> ReelDownload | None:
         for fetch in self.path:

@@ -22,7 +22,7 @@ MAX_ASKED_TWICE = 2
 
 
 class Picker:
-    """The books of one reel's download.
+    """The state of one reel's download.
 
     Args:
         count: number of blocks.
@@ -137,7 +137,7 @@ class Picker:
         )
 
     def check_invariant(self) -> None:
-        """Raise AssertionError when the books contradict themselves."""
+        """Raise AssertionError when the state contradicts itself."""
         assert +self._copies == Counter(b for blocks in self._offered.values() for b in blocks)
         assert not self.have & set(self._asked)
         assert all(self._asked.values())

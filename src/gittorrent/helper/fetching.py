@@ -1,8 +1,8 @@
-"""What the helper does for git: list the verified refs, bring the objects.
+"""The helper's ``list`` and ``fetch``: lists verified refs and brings objects.
 
-Refs are listed only after the whole log behind them was verified. Objects come by reels where
-they can, by an ordinary fetch where no reel covers them or less than everything is wanted; they
-become visible together, when everything the refs need is proved present.
+Refs are listed only after the whole log behind them was verified. Objects come by reels where they
+can, by an ordinary fetch where no reel covers them or less than everything is wanted; they become
+visible together, when everything the refs need is proved present.
 """
 
 from __future__ import annotations

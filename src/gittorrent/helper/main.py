@@ -1,6 +1,6 @@
 """The remote helper's main loop: ``git-remote-gittorrent REMOTE URL``.
 
-Standard output belongs to the protocol. If git goes away, so does the helper: nobody would hear it.
+Standard output belongs to the protocol. When git ends, so does the helper.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What annotated tags lead to, for the ``^{}`` lines of git's listings.
+"""Peels annotated tags, for the ``^{}`` lines of git's listings.
 
 The log lists what refs point at, and of a tag that is its own id. Git wants to know the tagged
 object before it has the tag: ``git ls-remote`` shows it, and ``git fetch`` follows tags by it.
 Where the tag is not here it is asked of the mirror, and believed only if its content has the id
-that the verified log names; so whoever answers can withhold a line, and give none that is wrong.
+that the verified log names; so a mirror can withhold a line, and give none that is wrong.
 Source: docs/protocol/mirrorsync.md, Annotated tags.
 
 Tracks, in a file of the repository, what was found before: a clone without tags would ask for all

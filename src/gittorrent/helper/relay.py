@@ -1,4 +1,4 @@
-"""Connects git to a mirror's own service for real: bytes both ways, nothing in between."""
+"""Relays git's own protocol to a mirror's git service, unverified: bytes both ways."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Where ``git-remote-gittorrent`` begins and ends.
+"""Entry point of ``git-remote-gittorrent``, with little spent on start and end.
 
 Git runs it for every fetch, so what a start costs is paid each time. Most of it is imports, and
-what they make stays: looking for garbage in it is time lost. So is taking it apart at the end,
-when all is written and closed.
+what they make stays: looking for garbage in it is time lost. So is taking it apart at the end, when
+all is written and closed.
 """
 
 from __future__ import annotations

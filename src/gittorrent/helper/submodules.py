@@ -1,8 +1,8 @@
-"""Submodules with relative URLs inherit their superproject's URL, and an id that is not theirs.
+"""Drops the repository id that a submodule's relative URL inherits from its superproject.
 
-Of ``../lib.git`` in ``gittorrent://ID@HOST/project.git`` git makes ``gittorrent://ID@HOST/lib.git``.
-The id is the project's and says nothing of the library; so what is found there is taken as with a
-URL without an id. Which commit of it is right says the superproject.
+Of ``../lib.git`` in ``gittorrent://ID@HOST/project.git`` git makes
+``gittorrent://ID@HOST/lib.git``. The id is the project's and says nothing of the library; so what
+is found there is taken as with a URL without an id. The superproject's commit pins the submodule's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Fills the cache: from mirrors, as a mirror is made; or from a clone of this machine.
+"""Fills a repository of the node's cache, from mirrors or from a clone of this machine.
 
 Either way the log is verified from its first policy on, manifests by their signatures, and packs by
-their manifests. What is interrupted or does not hold never gets a time until which it is kept, and
-goes with the next sweep.
+their manifests. What is interrupted or does not verify gets no expiry time, and is removed by the
+next sweep.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Whether a git process still works for somebody: what the kernel tells of its caller's connection.
+"""Watches a caller's TCP connection while git serves it, and says when to end git.
 
 Where git has a caller's socket to itself this process does not see what comes and goes, but the
 kernel does (`gittorrent.transfer.tcp_info`). `Watch` is fed one look after the other and says when
 to end git.
 
-Rules: whoever hung up gets no more work done; who only closed its sending side, as some proxies
-do when a request is over, is served as long as it takes what it is sent; who does not take what is
-there is cut off, as over HTTP; while others wait for their turn, silence ends it sooner. Must not
+Rules: git is ended when its caller closed the connection. A caller that only closed its sending
+side, as some proxies do when a request is over, is served as long as it reads what it is sent. One
+that does not read is cut off, as over HTTP, and sooner while others wait for their turn. Must not
 know processes.
 """
 

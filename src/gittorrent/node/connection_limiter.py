@@ -1,13 +1,13 @@
-"""Who may come into a node, and who has to make room when it is full.
+"""Limits a node's open connections, in all and per address; idle ones make room for new ones.
 
 Tracks each open connection as a `ConnectionSlot`, and how long it has asked for nothing. A
 connection beyond its address's share is refused; so is one more than there are slots, unless an
 idle one can be closed: the one that has been idle longest. Idle connections can thus not keep a
 node full, and a new honest caller only has to send its request.
 
-Rules: whoever is being served keeps its place. That is decided by what was asked and answered,
-and where a process of git's talks to the caller, by what the kernel saw come and go; so a caller
-that neither asks nor takes anything counts as silent too. Must not know what is spoken.
+Rules: a connection that is being served is not closed. That is decided by what was asked and
+answered, and where a git process has the socket, by the bytes that the kernel counted; so a caller
+that neither asks nor reads counts as silent too. Must not know what is spoken.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Calls back: what is served where somebody says that it is.
+"""Dial-back: connects to an announced URL and reads its mirror list before the URL is listed.
 
-Rules: a call-back goes to one IP address that was judged before, never to what a name resolves to
-a second time; no redirects, cookies, proxies or credentials; answers are bounded in size and time.
+Rules: a dial-back goes to one IP address that was judged before, never to what a name resolves to a
+second time; no redirects, cookies, proxies or credentials; answers are bounded in size and time.
 Source: docs/protocol/mirrorsync.md, Learned addresses.
 """
 

@@ -1,13 +1,13 @@
-"""Turns for git processes: so many at once, so many for one address, and a fair queue.
+"""Limits the git processes that run at once, in all and per address, with a fair queue.
 
-A process of git's takes a processor and hundreds of megabytes; connections cost next to nothing.
-So a node lets many callers in, and lets only some of them have git work for them at a time.
+A process of git's takes a processor and hundreds of megabytes; connections cost next to nothing. So
+a node lets many callers in, and lets only some of them have git work for them at a time.
 
-Tracks who has a turn and who waits. Rules: whoever waits is served round robin by address, so
-that somebody with sixty connections waits for those with one and not the other way round; within
-an address the first comes first; whoever has waited too long is told so. As everywhere, loopback
-has no bound of its own, and of IPv6 addresses those of one /64 network count as one. Must not know
-processes or sockets.
+Tracks who has a turn and who waits. Rules: turns are given round robin by address, so that an
+address with sixty connections does not hold up those with one; within an address the first comes
+first; a caller that has waited too long is told so. As everywhere, loopback has no bound of its
+own, and of IPv6 addresses those of one /64 network count as one. Must not know processes or
+sockets.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What the node does for clones of its own machine: downloads once for all, and goes on seeding.
+"""Downloads for clones of this machine, once for all who want the same, and seeds it afterwards.
 
-Tracks the downloads under way, by repository, with everybody who waits for each; and what is in the
-cache, which is served and announced until its time has passed.
+Tracks the downloads under way, by repository, with the clones that wait for each; and what is in
+the cache, which is served and announced until it expires.
 
-Rules: nothing is kept that is carried already; nothing outlives its time; what is kept has at most
-so many bytes, and the longest unused goes first. A download that nobody waits for any more stops,
-and its verified parts stay for whoever comes next. Nothing a clone says is believed: logs,
-manifests and parts of what it hands over are verified as if they came from the net.
+Rules: what is carried already is not cached; everything in the cache expires; the cache is bounded
+in bytes, and what was unused longest is evicted first. A download that no clone waits for any more
+stops, and its verified parts are kept for the next one. A clone is not trusted: logs, manifests and
+parts that it hands over are verified as if they came from the net.
 """
 
 from __future__ import annotations

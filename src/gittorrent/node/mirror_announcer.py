@@ -1,12 +1,12 @@
-"""Tells the nodes that mirrored repositories came from that they are served here too.
+"""Announces this node's mirrors, by mirror-notify, to the nodes that they were made from.
 
 Tracks for each mirrored repository when to announce it next and what was announced. A notice is
 renewed before the time granted runs out, and at once when the log has grown. Failures are tried
 again, ever more rarely. A node that ends withdraws its notices, and one that carries a repository
 no more withdraws the notice of that.
 
-Rules: only mirrors announce themselves, only where they came from, and only an address that
-others can use. Source: docs/protocol/mirrorsync.md, mirror-notify.
+Rules: only mirrors announce themselves, only where they came from, and only an address that others
+can use. Source: docs/protocol/mirrorsync.md, mirror-notify.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Whom a node knows of other mirrors: the database's table, asked and changed off the event loop.
+"""The mirrors a node knows of: a table of its database, read and written off the event loop.
 
-Tracks for each repository the rows read last. Whoever asks waits a moment for what is in the
-database now, and is told what was there before where somebody holds it locked: a list that is a
-little old beats none. Changes are made one after another, each as a whole.
+Tracks for each repository the rows read last. A query waits a moment for the database and returns
+the rows read last while another process holds it locked: a list that is a little old beats none.
+Changes are made one after another, each as a whole.
 
 Must not know who may be listed.
 """

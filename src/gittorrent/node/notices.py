@@ -1,13 +1,13 @@
-"""mirror-notify from the receiving side: who may be listed as a mirror, and for how long.
+"""mirror-notify, receiving side: which mirrors are listed, and for how long.
 
-Tracks how many notices each address sent lately, and how many call-backs are under way. The
-mirrors themselves are in the `MirrorTable`.
+Tracks how many notices each address sent lately, and how many call-backs are under way. The mirrors
+themselves are in the `MirrorTable`.
 
 Rules: a mirror is listed only after it was called back and answered for this very repository. The
-call goes to the address the notice came from and to no other, whatever the URL's name resolves
-to, so nobody can make this node contact third parties; loopback and private addresses only if the
-node itself is local. New mirrors are listed for minutes; each renewal doubles that. Whoever says
-goodbye, by a ttl of 0, is listed no more.
+call goes to the address the notice came from and to no other, whatever the URL's name resolves to,
+so nobody can make this node contact third parties; loopback and private addresses only if the node
+itself is local. New mirrors are listed for minutes; each renewal doubles that. A notice with a ttl
+of 0 takes a mirror off the list.
 Source: docs/protocol/mirrorsync.md, mirror-notify.
 """
 

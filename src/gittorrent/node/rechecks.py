@@ -1,12 +1,12 @@
-"""Looks again whether those answer of whom a node tells, and lists them no more if they do not.
+"""Dials listed mirrors and seeds again, and takes those off the list that do not answer.
 
-A mirror that was killed, or whose host is lost, cannot say goodbye. So whoever is told of is called
-back when that was last done some time ago: partial peers after a minute, others after some. What
-nobody asks for costs nothing.
+A mirror that was killed, or whose host is lost, cannot withdraw its notice. So an entry of a list
+that is given out is dialled back if its last check is too long ago: a minute for partial peers,
+several for others. Lists that nobody asks for cost nothing.
 
-Tracks what is being checked and what failed lately. Rules: calls go where the notice came from, as
-in `gittorrent.node.notices`; so many at once and no more, and nobody is called more often than
-said. Must not know who asked.
+Tracks what is being checked and what failed lately. Rules: dial-backs go to the address that the
+notice came from, as in `gittorrent.node.notices`; how many there are at once, and how often one
+mirror is dialled, is bounded. Must not know who asked for the list.
 """
 
 from __future__ import annotations

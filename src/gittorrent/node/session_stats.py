@@ -1,4 +1,4 @@
-"""What a node's conversations come to, for ``gittorrent status``: uploads, turns, and endings.
+"""Statistics of a node's mirror-sync sessions for ``gittorrent status``: uploads, slots, endings.
 
 Tracks each conversation under way with its rate since the last look, and the last few that ended
 with the reason. Must not know sockets.

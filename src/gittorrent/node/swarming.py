@@ -1,11 +1,11 @@
-"""What a node does for those who download from it at the same time: brings them together.
+"""Peer exchange and super-seeding for those who download from a node at the same time.
 
-For each repository it introduces downloaders to each other, and for each pack that several of
-them want it shows parts as `gittorrent.swarm.super_seeder` decides, so that the swarm multiplies
-what the node sends. A single downloader notices nothing of this.
+For each repository it introduces downloaders to each other, and for each pack that several of them
+want it shows parts as `gittorrent.swarm.super_seeder` decides, so that the swarm multiplies what
+the node sends. A single downloader notices nothing of this.
 
-Tracks the participants of each repository. Rules: an address is passed on only if it is the one
-the participant calls from; what participants claim is bounded and only steers what is shown.
+Tracks the participants of each repository. Rules: an address is passed on only if it is the one the
+participant calls from; what participants claim is bounded and only steers what is shown.
 Source: docs/protocol/mirrorsync.md, "Super-seeding" and "Peer exchange".
 """
 

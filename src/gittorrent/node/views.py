@@ -1,4 +1,4 @@
-"""The views that git's own clients are served from, kept up with what is published.
+"""The views that stock git clients are served from, kept up to date with what is published.
 
 Tracks for each repository its view and what of the log and the reels it was last made for. A
 request looks whether these have changed, which costs a few calls of stat by the repository's

@@ -1,12 +1,12 @@
-"""Which branch HEAD names, told from the log alone, so that everybody who has it says the same.
+"""Which branch HEAD names, from the log alone, so that every mirror gives the same answer.
 
 Pure. The policy names the default branch, and its owner may have renamed that since. HEAD must not
 name a branch that is gone: clones would have an empty work tree. So what took its place is told
 from the push that took it away. There `git branch -m` shows as a deleted branch and a new one.
 
 Rules: the policy's branch as long as it exists; otherwise the branch that HEAD named last, as long
-as that exists; otherwise its successor: a branch of the same value, or the only new one, or one
-of the names that git gives to default branches, or the first by name. A branch that is made later
+as that exists; otherwise its successor: a branch of the same value, or the only new one, or one of
+the names that git gives to default branches, or the first by name. A branch that is made later
 under the policy's name counts again.
 """
 

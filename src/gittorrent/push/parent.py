@@ -1,7 +1,7 @@
-"""What a signed text says it builds on, before anything else about it is judged.
+"""Reads the parent of a signed text, before anything else in it is verified.
 
-Pure. The parent is part of the text, so it is signed; it is needed to compute the push id, which
-is done before verification (docs/protocol/trust.md, "Log entries").
+Pure. The parent is part of the text, so it is signed; it is needed to compute the push id, which is
+done before verification (docs/protocol/trust.md, "Log entries").
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What a node keeps for a while for the clones of its machine: reels nobody named it to carry.
+"""The node's cache: repositories that it keeps for a while for the clones of its machine.
 
 ``GITTORRENT_HOME/cache/<repository id>.git`` is a repository with log, manifests and packs, and
 without refs; ``gittorrent/kept`` in it says until when it is kept. Packs are hard links of clones'
 packs wherever disks allow, so what is kept often costs no room of its own.
 
-Rules: what is here has a time at which it goes; what does not say when goes at once. One node at a
-time changes the cache (it holds the lock of the control socket); without a node it is only swept.
+Rules: everything here has an expiry time; what has none is removed at once. One node at a time
+changes the cache (it holds the lock of the control socket); without a node it is only swept.
 """
 
 from __future__ import annotations

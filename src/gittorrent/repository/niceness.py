@@ -1,8 +1,8 @@
-"""Work that yields to the network: started at a low priority, since nobody waits for it yet.
+"""Starts indexing at a low priority, so that it yields to the network.
 
 Indexing wants all the processors while a pack arrives; receiving and passing on parts wants little,
 but at once. On a machine that is busy enough, that little comes too late, and everybody who waits
-for our parts is slowed down. So what indexes runs at a lower priority than what talks.
+for our parts is slowed down. So indexing runs at a lower priority than the network.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Publishing: the owner's refs become a signed push, and the objects it brings a reel.
+"""Publishing: signs the owner's refs as a push, and packs its new objects as a reel.
 
-Everything is made and checked before anything counts: the references tag is signed and admitted
-to a copy of the log, the reel is built, its manifest signed and its pack put in place; the log's
-new list of entries comes last. A crash before that leaves the repository as it was.
+Everything is made and checked before anything counts: the references tag is signed and admitted to
+a copy of the log, the reel is built, its manifest signed and its pack put in place; the log's new
+list of entries comes last. A crash before that leaves the repository as it was.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which refs of a repository a publication takes: those selected, but for names nobody may have.
+"""Selects the refs that are published: those that patterns name, without unpublishable names.
 
 One ref that cannot be published does not keep the others back: it is left out, and the owner is
 told each time. A ref that cannot be read stops the publication instead, since leaving it out would

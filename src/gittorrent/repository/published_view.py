@@ -1,4 +1,4 @@
-"""A git repository that has what is published of a carried one, and nothing else.
+"""A view: a git repository with what is published of a carried one, and nothing else.
 
 Git's own clients are served from here: refs and HEAD are what the log's head says, whatever the
 carried repository has by now, and the objects are those that were published. The carried repository

@@ -1,4 +1,4 @@
-"""Which keys a repository is published with, and what is said of another one.
+"""Which keys publish a repository, and the error for another key.
 
 Rules: who signs pushes here signs their reels too, so a key that may do only one of them does not
 count. Whether a key may make one particular change is the log's to judge (`gittorrent.push.log`).

@@ -1,4 +1,4 @@
-"""What an ordinary fetch brought, kept apart until it is proved to be what was asked for.
+"""Quarantine for an ordinary fetch: objects are installed once proved to be what was wanted.
 
 The fetch runs in a scratch repository in ``gittorrent/incoming`` that borrows the real one's
 objects. Nothing leaves it before every id that was wanted is there with all it reaches; a place

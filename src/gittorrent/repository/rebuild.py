@@ -1,4 +1,4 @@
-"""Makes a reel's pack from objects that are here already, instead of downloading it.
+"""Rebuilds a reel's pack from objects that are here already, instead of downloading it.
 
 Reels are the same bytes on every machine, so whoever has the objects can build the pack a signed
 manifest describes and serve it: any clone becomes a seed without a download. Building takes long,

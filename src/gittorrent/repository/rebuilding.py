@@ -1,9 +1,9 @@
 """Rebuilds reels in a process of its own: ``python -m gittorrent.repository.rebuilding``.
 
 Building runs git's encoders, several at a time, then joins, digests and indexes for as long again;
-whoever asked for it may have to end within a second, or be answering others meanwhile. So it is a
+the process that asks for it may have to end within a second, or serve others meanwhile. So it is a
 worker (`gittorrent.background`): it reads one line that says what to build, writes a line for each
-step and each result, and dies with whoever started it.
+step and each result, and dies with its starter.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Takes reels into a repository: nothing is visible before everything holds together.
+"""Installs reels in a repository, all at once, after their connectivity is proved.
 
 Packs of a whole chain of reels gather in one scratch repository that borrows the real one's
 objects. When what the log's head needs is proved present, packs and loose objects are moved into
-the real object store in one go, manifests after them. A crash or a lie before that leaves stale
-files in ``gittorrent/incoming`` and nothing else.
+the real object store in one go, manifests after them. A crash or a wrong reel before that leaves
+stale files in ``gittorrent/incoming`` and nothing else.
 """
 
 from __future__ import annotations

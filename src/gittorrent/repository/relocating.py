@@ -1,8 +1,8 @@
 """Finds repositories that were moved, and lets the database know their new place.
 
 Two ways: one that was renamed within its folder is looked for there, and one that somebody names at
-its new place is recognised by its id. Rules: only what is missing at its old place has moved, since
-a copy is another thing; and only what is plainly the one is taken, which of two copies is not.
+its new place is recognised by its id. Rules: only what is missing at its old place counts as moved,
+since otherwise it is a copy; and where two candidates are found, neither is taken.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Deletes a repository of the node's own so that nobody ever meets half of it.
+"""Deletes a repository of the node so that no process ever finds it half deleted.
 
 It is given another name first, in the same folder, and deleted under that. What a crash leaves
 there goes when another one is deleted or mirrored, a day later.

@@ -1,13 +1,13 @@
 """Removes what writers left in a repository when they were killed.
 
-Five kinds, whoever the writer was: directories in ``incoming``, which belong to whoever holds the
-lock, and in ``building``, which belong to whoever holds the lock for that; packs that were moved
-from the first to git's without their index; files about to be renamed into place; and push objects
-of pushes that never came to count. The last two may also be the work of somebody who does not hold
-the lock yet (a fetch lists before it locks), so only old ones go.
+Five kinds: directories in ``incoming``, which belong to the holder of the lock, and in
+``building``, which belong to the holder of its lock; packs that were moved from the first to git's
+without their index; files about to be renamed into place; and push objects of pushes that never
+came to count. The last two may also belong to a process that does not hold the lock yet (a fetch
+lists before it locks), so only old ones go.
 
-A pack without index is nothing to git, but may be all that is left of somebody's work. So only
-those go whose index is still in the staging repository that they came from.
+A pack without index is nothing to git, but may be all that is left of a user's work. So only those
+go whose index is still in the staging repository that they came from.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an owner's refs have that was not published yet.
+"""Tells how the owner's refs differ from the newest push.
 
 Pushing into a published repository publishes nothing, and nobody but its owner can tell. Looking
 has to be cheap even with a hundred thousand refs: git's list of them is compared with the text of

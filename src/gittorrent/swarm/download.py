@@ -1,15 +1,15 @@
 """Downloads one pack, cut in parts, from many mirrors: events in, effects out.
 
 For the shells that own the connections (docs/protocol/mirrorsync.md, Swarm behaviour). A shell
-reports what happens with ``handle``, carries out the effects it returns, and sends a ``Tick``
-when ``next_deadline`` is reached.
+reports what happens with ``handle``, carries out the effects it returns, and sends a ``Tick`` when
+``next_deadline`` is reached.
 
-Tracks, through its books, the state of each part and peer; and who was banned and why.
+Tracks, in its `DownloadState`, the state of each part and peer; and who was banned and why.
 Rules: a part is verified once, and only a verified part counts. A wrong digest bans its sender at
 once; a part belongs to one sender, so nobody else can be to blame. A peer that stalls keeps only
-its oldest part and everything is askable of others; it is tried with one part at a time, ever
-less often, until it delivers. Nothing a peer claims can make the books grow beyond its bitmap.
-After ``Finished`` there are no effects.
+its oldest part and everything is askable of others; it is tried with one part at a time, ever less
+often, until it delivers. Nothing a peer claims can make the state grow beyond its bitmap. After
+``Finished`` there are no effects.
 Must not know: sockets, digests, disks, the clock, or where entropy comes from.
 """
 
@@ -122,7 +122,7 @@ class Download:
         return None if self.finished or self._wake == math.inf else self._wake
 
     def check_invariant(self) -> None:
-        """Raise AssertionError if the books are wrong; for tests."""
+        """Raise AssertionError if the state contradicts itself; for tests."""
         self._state.check_invariant()
         assert not self._banned.keys() & self._state.peers.keys(), "a banned peer is present"
 

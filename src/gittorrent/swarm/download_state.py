@@ -1,4 +1,4 @@
-"""The books of one download: what is here, what is on its way, and who owes what.
+"""The state of one download: parts here, parts in flight, and the peers each was asked of.
 
 For the scheduler. Every part is in exactly one state: *verified* (in ``have``), *verifying* (its
 bytes are here, its digest is being computed), *owed* (asked of one or more peers) or *idle*. The
@@ -173,7 +173,7 @@ class DownloadState:
             self.prefix = self.have.first_missing(part)
 
     def check_invariant(self) -> None:
-        """Raise AssertionError if the books do not agree with each other; for tests."""
+        """Raise AssertionError if the state contradicts itself; for tests."""
         self.picker.check_invariant()
         owed: dict[int, set[int]] = {}
         for peer in self.peers.values():

@@ -1,14 +1,14 @@
-"""Whom to tell of new parts, and when: demand is invited as fast as it can be met.
+"""When HAVE messages are sent, and to which peers: as fast as the requests can be served.
 
-For a downloader that gives while it takes. Told at once, all peers would ask the first holder
-of a part for it and wait in line there, while those that got it early stand idle: a part would
-spread one by one instead of doubling. So a few peers are told at a time, as many as there is
-room for in the line of those who wait to be sent something; the others hear of it a little later,
-from us or from somebody who got it meanwhile.
+For a downloader that gives while it takes. Told at once, all peers would ask the first holder of a
+part for it and wait in line there, while those that got it early stand idle: a part would spread
+one by one instead of doubling. So a few peers are told at a time, as many as there is room for in
+the line of those who wait to be sent something; the others hear of it a little later, from us or
+from a peer that got it meanwhile.
 
-Tracks, for one pack: what each peer says it has, what it was told, and when. Rules: who lacks
-nothing that we have is not told; everybody who could use something is told within
-``LONGEST_SECONDS`` whatever the line. Time comes in. Must not know connections or bytes.
+Tracks, for one pack: what each peer says it has, what it was told, and when. Rules: a peer that
+lacks nothing we have is not told; a peer that could use something is told within
+``LONGEST_SECONDS`` however long the line is. Time comes in. Must not know connections or bytes.
 Source: docs/protocol/mirrorsync.md, Upload slots.
 """
 

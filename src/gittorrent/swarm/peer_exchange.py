@@ -1,8 +1,8 @@
-"""Peer exchange at a meeting point: who is told of whom.
+"""Peer exchange at a node: which downloaders of a repository are told of which others.
 
 For a node that many downloaders of one repository talk to. Each may tell where it listens; a
-newcomer is told of some who came before and dials them, which grows a sparse random graph in
-which nobody is dialled twice by the same peer. Whoever does not listen (behind NAT) is told of
+newcomer is told of some who came before and dials them, which grows a sparse random graph in which
+nobody is dialled twice by the same peer. A member that does not listen (behind NAT) is told of
 newcomers too, since it can only dial.
 
 Tracks the members present and where they listen. Entropy comes in. Rules: one address a member;

@@ -137,7 +137,7 @@ class Picker:
         return first, first + self.count_run(candidates, first, limit) - 1
 
     def check_invariant(self) -> None:
-        """Raise AssertionError if the books are wrong; for tests."""
+        """Raise AssertionError if the state contradicts itself; for tests."""
         assert not self.free & self._have, "a verified part is offered"
         assert not (self.free | self._have) & ~self.everything, "a part beyond the last"
         assert all(plane & ~self.everything == 0 for plane in self._planes), "a count beyond"

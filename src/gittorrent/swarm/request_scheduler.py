@@ -1,4 +1,4 @@
-"""Whom to ask for what: keeps every peer busy with the parts it is best asked for.
+"""Decides which parts to request from which peer, so that every peer's pipeline is full.
 
 For ``Download``, which calls ``fill`` whenever a peer may have room. The rules:
 

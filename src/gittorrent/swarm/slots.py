@@ -1,9 +1,9 @@
 """Upload slots: how many parts are sent side by side, and whose turn it is.
 
-For whoever sends to many. A part that travels alone is useful to the swarm sooner than many parts
-that travel together, so only a few peers are served at a time, one part each, in the order in
-which they became ready: fair rotation. A peer that reads much more slowly than others gives its
-slot up and finishes its part without one, so it cannot hold the others up.
+For the sending side. A part that travels alone is useful to the swarm sooner than many parts that
+travel together, so only a few peers are served at a time, one part each, in the order in which they
+became ready: fair rotation. A peer that reads much more slowly than others gives its slot up and
+finishes its part without one, so it cannot hold the others up.
 
 How many slots pay depends on whose link is the narrow one: on our own, more would only make parts
 arrive later; on the peers', more add up. So while somebody waits twice the slots are tried now and

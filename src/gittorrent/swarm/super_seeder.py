@@ -1,4 +1,4 @@
-"""Super-seeding: what a lone origin shows to whom, so that it sends about one copy in all.
+"""Super-seeding: which parts a lone origin shows to which downloader, to send about one copy.
 
 For the end that has a whole pack while several others download it. Each part is shown to one
 downloader; the swarm multiplies it. A part is shown again when whoever got it left before others

@@ -1,4 +1,4 @@
-"""Getting a repository from its mirrors: identity, log, reels.
+"""Acquires a repository from its mirrors: identity, log, reels.
 
 `Acquisition` begins at one mirror, verifies who the repository is and what its refs are
 (`gittorrent.transfer.log_follower`), gathers the other mirrors, and downloads the reels that lead

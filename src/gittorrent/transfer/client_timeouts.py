@@ -1,10 +1,10 @@
-"""How long this program waits for others when it is the one who asks.
+"""Timeouts of the client side: how long this program waits for answers to what it asks.
 
-Every wait is bounded, and all bounds are here, so that tests can shorten them and the table in
-the protocol page has one place to agree with. What has a small answer gets a fixed time. What may
-be long (logs, offers, manifests, over git:// and HTTP alike) gets an `Allowance`, which grows with
-the bytes that come: silence ends soon, a trickle little later, and a slow line that flows may take
-its time. Parts have a scheduler of their own (`gittorrent.swarm`), which asks others meanwhile.
+Every wait is bounded, and all bounds are here, so that tests can shorten them and the table in the
+protocol page has one place to agree with. What has a small answer gets a fixed time. What may be
+long (logs, offers, manifests, over git:// and HTTP alike) gets an `Allowance`, which grows with the
+bytes that come: silence ends soon, a trickle little later, and a slow line that flows may take its
+time. Parts have a scheduler of their own (`gittorrent.swarm`), which asks others meanwhile.
 
 Pure: reads no clock. Source: docs/protocol/mirrorsync.md, How long anybody is waited for.
 """

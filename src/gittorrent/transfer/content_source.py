@@ -1,9 +1,9 @@
-"""What one end of a conversation can give: the port that serves questions.
+"""What one end of a conversation can serve: the port that answers questions.
 
-A node's is a carried repository; somebody who only takes has an empty one. Answers are
-looked up when the question's turn comes, so nothing is held for a peer that does not read. A source
-may read from disk: where that must hold up nobody else, it is asked by a `SerialExecutor`
-(`off_loop`), and is used there alone.
+A node's is a carried repository; somebody who only takes has an empty one. Answers are looked up
+when the question's turn comes, so nothing is held for a peer that does not read. A source may read
+from disk: where that must hold up nobody else, it is asked by a `SerialExecutor` (`off_loop`), and
+is used there alone.
 """
 
 from __future__ import annotations

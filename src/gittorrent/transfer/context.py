@@ -1,4 +1,4 @@
-"""What updating a repository needs of the world around it, and whom it tells what happens.
+"""What updating a repository needs besides the repository: database, home, limits, reporter.
 
 A command makes a `Context` and hands it down; nothing below reads settings or the environment.
 """

@@ -1,4 +1,4 @@
-"""What a user is told who interrupted a download: whether it was in vain."""
+"""Tells the user who interrupted a download what of it is kept."""
 
 from __future__ import annotations
 

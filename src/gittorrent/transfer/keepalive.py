@@ -1,4 +1,4 @@
-"""Has the kernel notice that the other end's host is gone.
+"""TCP keep-alive: the kernel finds out that the other end's host is gone.
 
 A host that loses its power or its line says nothing, and a connection on which nothing is said
 stays open for two hours then. Probes cost this process nothing. Source: tcp(7).

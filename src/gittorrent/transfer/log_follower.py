@@ -1,8 +1,8 @@
-"""Who a repository is and what its refs are: its log, from the first mirror whose log holds.
+"""Fetches and verifies a repository's log, from the first mirror whose log holds.
 
-That is the mirror the user named, or one that stands in for it where the repository is known. Its
-claim is checked before anything is asked of it, its log is verified entry by entry, and whatever
-goes wrong with it makes the next one first, which goes on where it was.
+That is the mirror the user named, or another one where the repository's id is known. The id that it
+claims is checked before anything is asked of it, and its log is verified entry by entry. When it
+fails, the next mirror becomes the first one and continues from the entries that are here.
 
 Tracks whom it may turn to, and what failed with whom. Must not know reels.
 Source: docs/protocol/mirrorsync.md, Whom a client asks.

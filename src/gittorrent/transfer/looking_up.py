@@ -1,4 +1,4 @@
-"""Name look-ups that nobody has to wait for.
+"""Name look-ups in threads of their own, so that a slow resolver blocks nothing.
 
 The system's resolver cannot be called off, and a name server that says nothing holds it for a
 minute. In the event loop's own threads that would keep the process from ending; a name that a

@@ -1,9 +1,8 @@
-"""How many bytes to let gather before a payload is read on.
+"""Chooses the receive low watermark (``SO_RCVLOWAT``) while a payload is read.
 
 On a line of some Mbit/s a packet comes every half millisecond, and a task that wakes for each of
 them costs many times what the packet is worth. So within a payload, whose bytes nobody can use
-before the last one, the kernel is asked to wake us only when a fifth of a second's worth
-is there.
+before the last one, the kernel is asked to wake us only when a fifth of a second's worth is there.
 
 What gathers takes room in the kernel's receive buffer, and for lack of that room the other end
 pauses until it hears that we have read. Nearby it hears so at once. From afar that would cost a

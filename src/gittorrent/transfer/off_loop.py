@@ -1,4 +1,4 @@
-"""Does what may take long away from the event loop: in serial executors, or in a loop of its own.
+"""Runs blocking work off the event loop: in serial executors, or in an event loop of its own.
 
 A `SerialExecutor` does one thing after another, so what belongs together keeps its order and needs
 no lock. However much waits in it, it holds one thread at a time: a slow disk, or a database that

@@ -1,10 +1,10 @@
-"""Who offers which reels, whose word counts for how much, and which ways are worth proving.
+"""The reels that mirrors offer, how well each is backed, and which chains are worth verifying.
 
 An offer is hearsay: it costs nothing to make, and the most tempting may be the least true. So ways
 are proved side by side: the one that rests on offers with *backing*, which are those of the first
-mirror and those that neighbours at two unrelated addresses make; the best that anybody offers; and
-the best of those who have no part in the ways before. Whoever made an offer that did not hold is
-not listened to any more in this run.
+mirror and those that peers at two unrelated addresses make; the best that anybody offers; and the
+best of those who have no part in the ways before. Whoever made an offer that did not hold is not
+listened to any more in this run.
 
 Must not know: sockets, or how manifests are verified.
 Source: docs/protocol/mirrorsync.md, Offers.

@@ -1,4 +1,4 @@
-"""Turns to mirrors by whatever transport their URLs ask for (`gittorrent.transfer.transport`)."""
+"""Connects to mirrors by the transport of their URL (`gittorrent.transfer.transport`)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Who may call a node, a clone or a seed, and who is not believed any more.
+"""Admission of incoming connections: limits per address, and bans for wrong data.
 
-Tracks how many callers of each address are in, and what each address has done wrong. Whoever sent
-a wrong part comes back under another port or name in no time; an address is what it cannot change
-so easily. Behind one address there may be others, who are not to blame: so an address that sent
-something wrong may have fewer conversations, and none only when that went on.
+Tracks how many connections each address has, and how often it sent wrong data. A peer that sent a
+wrong part can come back under another port or node id at once, but not so easily under another
+address. Other peers may share that address: so an address that sent something wrong may have fewer
+conversations, and is banned only when that is repeated.
 
 Rules: loopback has no bounds of its own, since tunnels and everybody on this machine come from
 there. Of IPv6 addresses those of one /64 network count as one. Must not know sockets.

@@ -1,11 +1,11 @@
-"""Announces a peer that has reels for a while to mirrors, so that others hear of it from them.
+"""Announces a seed, by mirror-notify, to the mirrors that list the repository.
 
 A seed talks to one mirror, which introduces it to those who download there. By a notice the other
 mirrors of the list can tell of it too, in their lists and to downloaders of their own; they call
-back, find that it answers without a push of its own, and list it as ``partial`` for some minutes.
-Whoever cannot be called back, behind address translation say, is refused, and nothing is lost.
+back, find that it answers without a push of its own, and list it as ``partial`` for some minutes. A
+seed that cannot be dialled back, such as one behind NAT, is refused, and nothing is lost.
 
-A seed that ends withdraws what it said, or those who come after it would dial nobody for minutes.
+A seed that ends withdraws its notices, or clients would dial its old address for minutes.
 Source: docs/protocol/mirrorsync.md, mirror-notify.
 """
 

@@ -1,4 +1,4 @@
-"""Where other downloaders reach this one: a listening port and the conversations it brings.
+"""The listening port of a clone or seed, and the conversations that other peers begin there.
 
 A clone that listens is told to others by the mirrors it talks to (peer exchange). Callers speak
 mirror-sync, for one repository, or ask for its list, which is short; anything else is hung up on.

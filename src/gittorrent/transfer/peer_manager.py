@@ -1,9 +1,9 @@
-"""Whom an acquisition talks to: the first mirror, those it learns of, and peers that call.
+"""The peers of an acquisition: the first mirror, mirrors it learns of, and peers that connect.
 
-Keeps the conversations, dials what it is told of (within limits, and only where strangers may
-send us), listens for other downloaders, and lets everybody take part in the running download.
-What goes wrong with one neighbour is told to the user and never stops the others. One that is lost
-while a download runs is dialled again, as `gittorrent.swarm.reconnect` says.
+Keeps the conversations, dials what it is told of (within limits, and only where strangers may send
+us), listens for other downloaders, and lets everybody take part in the running download. What goes
+wrong with one peer is reported to the user and never stops the others. One that is lost while a
+download runs is dialled again, as `gittorrent.swarm.reconnect` says.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Finds out which reels a clone can give and builds them, again and again as there are new pushes.
+"""Finds and builds the reels that a clone can seed, again after each new push.
 
 Everything a seed gives is built from the clone's own objects and compared with manifests that were
 verified; nothing is downloaded but the log and the manifests. What cannot be built is looked at

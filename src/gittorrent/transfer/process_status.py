@@ -1,7 +1,7 @@
-"""Keeps what a process says of itself up to date while it waits, for ``gittorrent status``.
+"""Keeps the snapshot of an idle mirror or seed up to date, for ``gittorrent status``.
 
-Downloads write about themselves as parts arrive. What follows or gives may do nothing for hours,
-and is to be seen all the same.
+Downloads write their snapshot as parts arrive. A mirror or seed may have nothing to do for hours,
+and is shown all the same.
 """
 
 from __future__ import annotations

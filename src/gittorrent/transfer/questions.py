@@ -2,7 +2,8 @@
 
 For `gittorrent.transfer.git_mirror`. Tracks what is waited for, and how much of a log is held that
 nobody has verified yet: while that is too much the conversation is not read, so what a mirror sends
-ahead waits in its own memory. Who answers more slowly than `ClientTimeouts` allows is given up.
+ahead waits in its own memory. A mirror that answers more slowly than `ClientTimeouts` allows is
+given up.
 Must not know: how entries or manifests are verified.
 Source: docs/protocol/mirrorsync.md, Questions and answers.
 """

@@ -1,8 +1,8 @@
-"""Attempts in order, the next as soon as one fails or says nothing for a while.
+"""Staggered attempts: the next begins when one fails or has not answered for a while.
 
-For the addresses of a name, the mirrors of a repository and those who offer a manifest alike: who
-is named first has a head start, and nobody who is silent holds up the others. Must not know what
-is attempted.
+For the addresses of a name, the mirrors of a repository and the mirrors that offer a manifest: each
+has a head start over the next, and one that does not answer holds up none of the others (compare
+RFC 8305, Happy Eyeballs). Must not know what is attempted.
 """
 
 from __future__ import annotations

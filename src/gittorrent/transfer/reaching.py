@@ -1,4 +1,4 @@
-"""Mirrors to turn to, and the first of them that answers.
+"""The mirrors a client may begin with, and the first of them that answers.
 
 Whoever the user named comes first. Where an id is known, so are others: those that served this
 machine before, those that announced themselves to its node, those that the owners' policy names,

@@ -1,4 +1,4 @@
-"""Brings one reel: from a repository this node carries, or from all mirrors at once.
+"""Fetches one reel: from a repository of this machine, or from all mirrors at once.
 
 What is downloaded is shared with whoever asks from the first verified part on, and indexed while
 the rest arrives. Partial downloads are kept until `ReelFetcher.discard` says that they are of no

@@ -1,4 +1,4 @@
-"""What a clone can give, and words for what it cannot.
+"""The reels that a clone can seed, and the reasons why it cannot seed others.
 
 Found out by `gittorrent.transfer.preparing`; pure.
 """

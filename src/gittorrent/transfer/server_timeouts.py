@@ -1,9 +1,9 @@
-"""How long this program waits for those who ask it something: at a node, a clone or a seed.
+"""Timeouts of the server side: how long a node, clone or seed waits for its callers.
 
 Every wait that a stranger can hold has its bound here, so that tests can shorten it and the table
 in the protocol page has one place to agree with. Requests and other short things have to be whole
 in a fixed time, however they trickle. What is long has to move: so many bytes in a time, for as
-long as it takes. Whoever neither asks nor is sent anything may stay until its place is wanted.
+long as it takes. A connection that is idle may stay until its slot is wanted.
 
 Pure: reads no clock. Source: docs/protocol/mirrorsync.md, How long anybody is waited for.
 """

@@ -1,8 +1,8 @@
-"""Tells a flood of lines from a lively conversation.
+"""Limits the rate of messages that a peer sends unasked.
 
-Each line costs its reader some time, whatever it says, so whoever sends them without end could keep
-a node busy with nothing. Lines that answer a question of ours were asked for and do not count; the
-others may come in a burst, and then as fast as an honest peer could have a use for.
+Each line costs time to read, whatever it says, so a peer that sends them without end could keep a
+node busy. Answers to questions of ours do not count; other lines may come in a burst, and then at
+the highest rate that an honest peer could have a use for.
 """
 
 from __future__ import annotations

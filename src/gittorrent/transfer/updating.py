@@ -1,12 +1,12 @@
-"""Brings what a log's pushes need into a repository: the one way, whoever the repository is for.
+"""Updates a repository to the newest push of its log; used by clones, mirrors and the cache.
 
-A clone, a mirror and what a node keeps for clones are updated alike: reels as far as they reach,
-an ordinary fetch for what they leave, everything proved before it is moved in, and last the
-promises of the log that had to wait for the objects. What differs between them is in the request
-(`Update`), and in what they do with the result.
+A clone, a mirror and what a node keeps for clones are updated alike: reels as far as they reach, an
+ordinary fetch for what they leave, everything proved before it is moved in, and last the promises
+of the log that had to wait for the objects. What differs between them is in the request (`Update`),
+and in what they do with the result.
 
 A repository whose own objects turn out to be incomplete, however that came about, gets them again
-from the mirrors. That is nobody's fault who sends us something now.
+from the mirrors. No mirror is blamed for that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Work in threads that nobody leaves behind: whoever waits for it and is cancelled sees its end.
+"""Runs blocking work in threads so that a cancelled caller still waits for its end.
 
-What holds a lock or a scratch space around such work lets go of it only then, so that nobody
-comes across half of it, and it does not lose its ground.
+A lock or a staging repository that is held around such work is released only after that, so that no
+other process sees half of it, and its files are not removed under it.
 """
 
 from __future__ import annotations

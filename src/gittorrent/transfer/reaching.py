@@ -112,7 +112,8 @@ def known_here(
         database: of the node.
         home: of the node.
         now: seconds since 1970.
-        own_node: whether a node that runs here counts; for what it serves itself it is no source.
+        own_node: whether a node that runs here counts; for what it serves itself it is no source,
+            under whichever of its URLs others list it.
     """
     found = _own_node(repository, database, home) if own_node else []
     for mirror in database.remembered_mirrors(repository):
@@ -125,6 +126,9 @@ def known_here(
         if row.state is not MirrorState.PARTIAL:
             announced = learned(row.url, address_class(row.source))
             found += [] if announced is None else [announced]
+    if not own_node:
+        bases = _own_bases(home)
+        found = [source for source in found if not source.url.startswith(bases)]
     return unique(found)
 
 
@@ -145,15 +149,37 @@ def _own_node(repository: RepositoryId, database: Database, home: Home) -> list[
     ]
     if not names:
         return []
+    path = quote(f"/{names[0]}.git", safe="/%!$&'()*+,;=:@~")
+    return [named(endpoint) for node in _own_nodes(home) for endpoint in _listening_at(node, path)]
+
+
+def _own_nodes(home: Home) -> list[NodeProcess]:
+    """Return the nodes of this user that run here."""
+    return [each for each in read_snapshots(home.run) if isinstance(each, NodeProcess)]
+
+
+def _own_bases(home: Home) -> tuple[str, ...]:
+    """Return what the URLs begin with under which others may have learned of nodes that run here.
+
+    That is what the operator named, or else the addresses that they listen at; both, since it may
+    have been the other one when they announced themselves.
+    """
+    bases = [each.url for node in _own_nodes(home) for each in _listening_at(node, "/")]
+    for node in _own_nodes(home):
+        public = learned(f"{(node.url or '').rstrip('/')}/", None)
+        bases += [] if public is None else [public.url]
+    return tuple(bases)
+
+
+def _listening_at(node: NodeProcess, path: str) -> list[Endpoint]:
+    """Return where this machine reaches a node that runs here."""
     found = []
-    for process in read_snapshots(home.run):
-        for base in process.listening if isinstance(process, NodeProcess) else ():
-            scheme, _, rest = base.partition("://")
-            host, _, port = rest.rpartition(":")
-            if scheme in DEFAULT_PORTS and port.isdigit():
-                host = _as_reached_here(host.strip("[]"))
-                path = quote(f"/{names[0]}.git", safe="/%!$&'()*+,;=:@~")
-                found.append(named(Endpoint(scheme, host, int(port), path)))
+    for base in node.listening:
+        scheme, _, rest = base.partition("://")
+        host, _, port = rest.rpartition(":")
+        if scheme in DEFAULT_PORTS and port.isdigit():
+            host = _as_reached_here(host.strip("[]"))
+            found.append(Endpoint(scheme, host, int(port), path))
     return found
 
 

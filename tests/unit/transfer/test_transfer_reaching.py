@@ -130,6 +130,25 @@ def test_what_is_known_here(database: Database, home: Home) -> None:
     assert known_here(RepositoryId("c" * 52), database, home, 200) == []
 
 
+def test_a_node_is_no_source_for_itself_under_any_name(database: Database, home: Home) -> None:
+    """Others list it as a mirror, and tell that to the mirror that is brought up to date."""
+    urls = [
+        "git://me.example.org/x.git",
+        "git://127.0.0.1:9999/x.git",
+        "git://me.example.org:99/x.git",
+        "https://me.example.org/a/x.git",
+        "https://me.example.org/b/x.git",
+    ]
+    database.remember_mirrors(ID, [RememberedMirror(url, PUBLIC) for url in urls], 100)
+    listening = ["git://127.0.0.1:9999"]
+    node = Snapshot(home.run, "node")
+    node.write(NodeProcess(listening=listening, url="git://ME.example.org"))
+    other = Snapshot(home.run, "node")
+    other.write(NodeProcess(listening=["http://0.0.0.0:80"], url="https://me.example.org/a/"))
+    found = known_here(ID, database, home, 200, own_node=False)
+    assert {each.url for each in found} == {urls[2], urls[4]}
+
+
 def test_what_fails_goes_and_what_the_user_named_stays(database: Database) -> None:
     named, told = "git://named.example.org/x.git", "git://told.example.org/x.git"
     mirrors = [RememberedMirror(named, None), RememberedMirror(told, PUBLIC)]

@@ -35,11 +35,15 @@ def publish(owner: Person, path: Path, *options: str) -> str:
 
 def refused(person: Person, path: Path, repository: str, *fragments: str) -> None:
     """Publishing must end before anything is made, and say what the user may mean."""
-    before = tree(path)
+    before, copies = tree(path), copies_of(person)
     done = person.gittorrent("publish", path, "--new-key")
     done.failed(2, repository, "a new id", "--new-repository", *fragments)
     assert tree(path) == before
-    assert not list((person.node / "repositories").glob(f"{path.name}*"))
+    assert copies_of(person) == copies
+
+
+def copies_of(person: Person) -> list[Path]:
+    return sorted((person.node / "repositories").glob("*"))
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -83,12 +87,41 @@ def test_a_clone_whose_bare_copy_is_gone(owner: Person, origin: Path) -> None:
     assert publish(owner, work, "--new-repository") != first
 
 
+def test_a_clone_whose_bare_copy_lost_its_log(owner: Person, origin: Path) -> None:
+    """Neither the node's record nor the clone knows the id then; the copy's log branch does."""
+    work = owner.root / "work"
+    owner.git("clone", "-q", origin, work).ok()
+    first = publish(owner, work)
+    copy = owner.node / "repositories" / "work.git"
+    shutil.rmtree(copy / "gittorrent")
+    owner.gittorrent("remove", "work", "--yes").ok()
+    refused(owner, work, first, f"refs/gittorrent/log in {copy}", "adopt URL_OF_A_MIRROR")
+
+
+def test_a_clone_whose_bare_copy_has_no_info(owner: Person, origin: Path) -> None:
+    work = owner.root / "work"
+    owner.git("clone", "-q", origin, work).ok()
+    first = publish(owner, work)
+    copy = owner.node / "repositories" / "work.git"
+    (copy / "gittorrent" / "repository.json").unlink()
+    refused(owner, work, first, f"that one's log is in {copy}", f"adopt {copy}")
+    adopted = json.loads(owner.gittorrent("adopt", copy, "--json").ok().out)
+    place = adopted["path"]
+    assert (adopted["repository_id"], place) == (
+        first,
+        str(copy.with_name(f"work-{first[:8]}.git")),
+    )
+    refused(owner, work, first, f"push to {place}", f"gittorrent.copy {place}")
+    owner.git("config", "gittorrent.copy", place, cwd=work).ok()
+    assert publish(owner, work) == first
+
+
 def test_clones_of_every_kind(owner: Person, origin: Path, people: Callable[[str], Person]) -> None:
     first = publish(owner, origin)
     someone = people("someone")
     with serve(owner, origin) as daemon:
         someone.git("clone", "-q", daemon.url(), "by-helper").ok()
-        refused(someone, someone.root / "by-helper", first, "log is here")
+        refused(someone, someone.root / "by-helper", first, "log is in")
         shutil.rmtree(someone.root / "by-helper" / ".git" / "gittorrent")
         refused(someone, someone.root / "by-helper", first, "remote origin leads there")
         for base in (daemon.git, daemon.http):

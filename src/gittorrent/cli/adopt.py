@@ -138,7 +138,7 @@ def _only_log(found: FoundRepository) -> RepositoryId:
     Raises:
         UsageError: it has the log of none, or of several.
     """
-    logs = own_logs(found)
+    logs = own_logs(found.git_dir, found.object_format)
     if len(logs) == 1:
         return logs[0]
     why = f"the logs of {' and '.join(logs)}" if logs else "no repository's log"

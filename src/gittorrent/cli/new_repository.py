@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.cli.bare_copy import recorded_copy
 from gittorrent.errors import GitTorrentError, UsageError
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gittorrent.git.repository import FoundRepository
-    from gittorrent.ids import Oid
+    from gittorrent.ids import ObjectFormat, Oid
     from gittorrent.repository.carried import RepositoryInfo
     from gittorrent.store.database import CarriedRow, Database
 
@@ -58,14 +59,14 @@ class Relation(Struct, frozen=True):
         why: how that is known, as the second half of a sentence.
         published_at: where it is published from, if that is there.
         lost_copy: where the bare copy was that it was published through, if that is gone.
-        log_is_here: whether the directory itself has its log.
+        log_at: the directory here that has its log, if one has.
     """
 
     repository: RepositoryId | None
     why: str
     published_at: Path | None = None
     lost_copy: Path | None = None
-    log_is_here: bool = False
+    log_at: Path | None = None
 
 
 def require_new(found: FoundRepository, database: Database) -> None:
@@ -85,10 +86,16 @@ def require_new(found: FoundRepository, database: Database) -> None:
     whose = f"repository {relation.repository}" if relation.repository else "a repository"
     if relation.published_at is not None:
         instead = f"push to {relation.published_at} and publish that"
+        if not found.is_bare and recorded_copy(found.git_dir) is not None:
+            config = f"'git -C {where} config gittorrent.copy {relation.published_at}'"
+            instead += f", or run {config} to publish {where} through it"
     elif relation.lost_copy is not None:
-        instead = f"if it was moved, run 'git -C {where} config gittorrent.copy NEW_PLACE'"
+        instead = (
+            f"if it was moved, run 'git -C {where} config gittorrent.copy NEW_PLACE'; if it is"
+            " lost, 'gittorrent adopt URL_OF_A_MIRROR' goes on with it if you have its key"
+        )
     else:
-        place = str(where) if relation.log_is_here else "URL_OF_A_MIRROR"
+        place = relation.log_at or "URL_OF_A_MIRROR"
         instead = f"'gittorrent adopt {place}' goes on with that one if you have its key"
     raise AlreadyARepositoryError(
         f"{where} belongs to {whose}: {relation.why}; publishing it would make another one, with"
@@ -110,33 +117,51 @@ def find_relation(found: FoundRepository, database: Database) -> Relation | None
     if is_there and published.is_carried and published.log_store.ids():
         return None
     rows = database.carried()
-    return (
-        _by_own_log(found)
+    kept = published if is_there and not found.is_bare else None
+    relation = (
+        _by_log_in(found.git_dir, found.object_format)
+        or (kept and _by_log_in(kept.layout.git_dir, found.object_format))
         or _by_record(found.git_dir if found.is_bare else copy, rows, is_there=is_there)
         or _by_remotes(found.git_dir, database)
         or _by_commits(found, rows)
     )
+    if relation is None or relation.published_at is not None:
+        return relation
+    return replace(relation, published_at=_origin_here(relation, rows, found))
 
 
-def own_logs(found: FoundRepository) -> list[RepositoryId]:
+def _origin_here(
+    relation: Relation, rows: Iterable[CarriedRow], found: FoundRepository
+) -> Path | None:
+    """Return where this node publishes a repository from; None if it does not, or that is gone."""
+    for row in rows:
+        if row.repository_id == relation.repository and row.role == ORIGIN:
+            place = Path(row.path)
+            if Carried(place, found.object_format).is_carried:
+                return place
+    return None
+
+
+def own_logs(git_dir: Path, object_format: ObjectFormat) -> list[RepositoryId]:
     """Return the repositories whose logs are kept in a git directory."""
-    layout = Layout(found.git_dir)
+    layout = Layout(git_dir)
     ids = [RepositoryId(p.name) for p in sorted(layout.logs.glob("*")) if is_repository_id(p.name)]
-    return [i for i in ids if LogStore(layout, found.object_format, i).ids()]
+    return [i for i in ids if LogStore(layout, object_format, i).ids()]
 
 
-def _by_own_log(found: FoundRepository) -> Relation | None:
+def _by_log_in(git_dir: Path, object_format: ObjectFormat) -> Relation | None:
     """Look for a log, or for the branch that shows it."""
-    logs = own_logs(found)
+    logs = own_logs(git_dir, object_format)
     if logs:
-        return Relation(logs[0], "that one's log is here", log_is_here=True)
-    git = Git(found.git_dir)
+        place = git_dir.parent if git_dir.name == ".git" else git_dir
+        return Relation(logs[0], f"that one's log is in {git_dir}", log_at=place)
+    git = Git(git_dir)
     if read_ref(git, LOG_REF) is None:
         return None
     root = git.run("rev-list", "--max-parents=0", LOG_REF).decode("ascii").split()[0]
     text = git.attempt("cat-file", "blob", f"{root}:text").stdout
     with contextlib.suppress(PolicyError):
-        return Relation(repository_id(text), f"{LOG_REF} shows that one's log")
+        return Relation(repository_id(text), f"{LOG_REF} in {git_dir} shows that one's log")
     return None
 
 

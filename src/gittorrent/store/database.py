@@ -94,8 +94,8 @@ class RememberedMirror(Struct, frozen=True):
     trusted: AddressClass | None
 
 
-OWN_DIRECTORY = "gittorrent"
-"""What every carried repository has in its git directory; without it, its log is gone."""
+INFO_FILE = "gittorrent/repository.json"
+"""What every carried repository has in its git directory; without it, nobody can go on with it."""
 
 MAX_REMEMBERED = 32
 """Mirrors remembered of one repository: more than are ever asked."""
@@ -237,11 +237,12 @@ class Database:
         taken = found[0] if found else None
         if taken is None or _is_same(taken[1], path):
             return
-        if taken[0] == repository and not (Path(taken[1]) / OWN_DIRECTORY).is_dir():
+        if taken[0] == repository and not (Path(taken[1]) / INFO_FILE).exists():
             return  # what is left of one that is gone
         raise UsageError(
             f"the name {name} is taken by the repository in {taken[1]}",
-            hint="choose another with --name",
+            hint="give one of the two another name ('gittorrent publish' and 'gittorrent mirror'"
+            f" have --name), or 'gittorrent remove {name}' stops carrying that one",
         )
 
     def carried(self) -> list[CarriedRow]:

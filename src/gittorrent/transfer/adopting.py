@@ -161,13 +161,13 @@ class Adopting:
                 f"{clone.layout.git_dir} lacks objects of the newest push that it knows",
                 hint="run 'git fetch' there first, or name the URL of a mirror",
             )
+        name = log.policy.policy.name
+        self._database.require_free(name, "", log.repository)
         self._home.repositories.mkdir(parents=True, exist_ok=True)
         path = self._home.repositories / f".new-{log.repository}.git"
         was_there = path.exists()
         create_bare(path, clone.object_format)
         carried = Carried(path, clone.object_format, log.repository)
-        name = log.policy.policy.name
-        self._database.require_free(name, "", log.repository)
         try:
             with carried.writing():
                 copy_objects(clone.git, tips, carried.layout.objects)

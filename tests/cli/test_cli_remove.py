@@ -191,6 +191,31 @@ def test_missing_ones_are_shown_with_the_way_out(owner: Person, origin: Path) ->
     assert carried(owner) == {}
 
 
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (shutil.rmtree, "is not published or mirrored here"),
+        (lambda own: (own / "repository.json").write_text("{"), "repository.json is damaged"),
+    ],
+)
+def test_one_that_is_damaged_hides_no_other(
+    owner: Person, origin: Path, tmp_path: Path, damage: Callable[[Path], object], reason: str
+) -> None:
+    publish(owner, origin)
+    other = tmp_path / "other"
+    owner.git("init", "-q", other).ok()
+    owner.git("commit", "-q", "--allow-empty", "-m", "other", cwd=other).ok()
+    publish(owner, other)
+    damage(origin / "gittorrent")
+    said = owner.gittorrent("status").ok().out
+    assert "project cannot be used" in said
+    assert reason in said
+    assert "gittorrent adopt URL_OF_A_MIRROR" in said
+    shown = json.loads(owner.gittorrent("status", "--json").ok().out)["repositories"]
+    states = {each["name"]: (each["role"], each["pushes"]) for each in shown}
+    assert states == {"other": ("origin", 2), "project": ("origin (damaged)", 0)}
+
+
 def test_what_is_not_carried(owner: Person, origin: Path) -> None:
     for place in ("project", str(origin), "a" * 51 + "q"):
         remove(owner, place, "--yes").failed(2, "is no repository that is carried here")

@@ -26,7 +26,7 @@ from gittorrent.event_log import EventLog
 from gittorrent.git.repository import read_config
 from gittorrent.interruptions import PROCESS, run
 from gittorrent.repository import housekeeping
-from gittorrent.repository.carried import Carried, object_format_of
+from gittorrent.repository.carried import Carried, object_format_of, require_name
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.transfer.interrupted import what_is_kept
@@ -99,6 +99,8 @@ def mirror(
         progress=not quiet and not as_json and sys.stderr.isatty(),
     )
     prints = what_is_printed(log_format, as_json=as_json, quiet=quiet)
+    if name is not None:
+        require_name(name)  # a mistake in what was typed is no failure of the mirror's
     sharing = Sharing(up_limit=up_limit, down_limit=down_limit, peer_up_limit=peer_up_limit)
     with failures_in_log(reporter), contextlib.closing(reporter):
         home = open_home()

@@ -100,6 +100,13 @@ def way_out(row: CarriedRow) -> str:
     )
 
 
+def way_out_of_damage(row: CarriedRow) -> str:
+    """Return what to do about a carried repository whose own records are lost or damaged."""
+    if row.role == MIRROR:
+        return f"'gittorrent remove {row.name}' and 'gittorrent mirror {row.source}' get it anew"
+    return "'gittorrent adopt URL_OF_A_MIRROR' goes on with what a mirror has, if you have its key"
+
+
 class RepositoryArgument(_PathParameter):
     """A repository named on the command line; becomes the path of a directory.
 

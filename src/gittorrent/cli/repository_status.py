@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gittorrent.cli.output import UnpublishedRef, count, list_unpublished
-from gittorrent.cli.repositories import way_out
+from gittorrent.cli.repositories import way_out, way_out_of_damage
+from gittorrent.errors import GitTorrentError
 from gittorrent.repository.carried import MIRROR, Carried, object_format_of
 from gittorrent.repository.unpublished import describe_unpublished, unpublished_refs
 from gittorrent.terminal import show_duration
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import PushId, RepositoryId
     from gittorrent.store.database import CarriedRow, Database
+
+_MISSING = " (missing)"
 
 
 class CheckStatus(Struct, frozen=True):
@@ -53,7 +57,7 @@ class RepositoryStatus(Struct, frozen=True):
     Args:
         name: it is served at ``/<name>.git``.
         repository_id: its id.
-        role: ``origin`` or ``mirror``, with a word where it is missing.
+        role: ``origin`` or ``mirror``, with a word where it is missing or damaged.
         path: its git directory.
         source: of a mirror, the URL it was made from.
         mirrors: how many mirrors of it announced themselves here.
@@ -62,7 +66,8 @@ class RepositoryStatus(Struct, frozen=True):
         latest: the newest push of its log.
         unpublished: refs of an origin that are not as they were published.
         not_published: the same in words.
-        way_out: what to do where it is missing; empty where it is there.
+        way_out: what to do where it is missing or damaged; else empty.
+        problem: why it cannot be looked at; else empty.
         check: how a mirror keeps up; None for an origin.
     """
 
@@ -78,30 +83,54 @@ class RepositoryStatus(Struct, frozen=True):
     unpublished: list[UnpublishedRef] = field(default_factory=list)
     not_published: str = ""
     way_out: str = ""
+    problem: str = ""
     check: CheckStatus | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether its directory is not there any more."""
+        return self.role.endswith(_MISSING)
 
 
 def look_at(row: CarriedRow, database: Database) -> RepositoryStatus:
-    """Return what there is to say of a carried repository."""
-    mirrors = len(database.mirrors(row.repository_id, int(time.time())))
-    path = Path(row.path)
-    is_there = path.is_dir()
-    carried = Carried(path, object_format_of(path), row.repository_id) if is_there else None
-    ids = carried.log_store.ids() if carried is not None else ()
-    differing = unpublished_refs(carried) if carried is not None else ()
-    return RepositoryStatus(
+    """Return what there is to say of a carried repository, whatever state it is in."""
+    status = RepositoryStatus(
         name=row.name,
         repository_id=row.repository_id,
-        role=row.role if is_there else f"{row.role} (missing)",
+        role=row.role,
         path=row.path,
         source=row.source,
-        mirrors=mirrors,
+        mirrors=len(database.mirrors(row.repository_id, int(time.time()))),
+        check=_check_status(row, database, ()) if row.role == MIRROR else None,
+    )
+    if not Path(row.path).is_dir():
+        role, problem = row.role + _MISSING, f"{row.path} is not there any more"
+        return replace(status, role=role, problem=problem, way_out=way_out(row))
+    try:
+        return _look_inside(row, database, status)
+    except (GitTorrentError, OSError) as error:
+        # One that cannot be read must not hide all the others.
+        role = f"{row.role} (damaged)"
+        return replace(status, role=role, problem=str(error), way_out=way_out_of_damage(row))
+
+
+def _look_inside(row: CarriedRow, database: Database, status: RepositoryStatus) -> RepositoryStatus:
+    """Add to what is known of a repository what its directory says.
+
+    Raises:
+        GitTorrentError, OSError: it cannot be read.
+    """
+    path = Path(row.path)
+    carried = Carried(path, object_format_of(path), row.repository_id)
+    ids = carried.log_store.ids()
+    differing = unpublished_refs(carried)
+    return replace(
+        status,
         pushes=len(ids),
-        reels=0 if carried is None else sum(1 for r in carried.reels.all() if r.is_available),
+        reels=sum(1 for reel in carried.reels.all() if reel.is_available),
         latest=ids[-1] if ids else None,
         unpublished=list_unpublished(differing),
         not_published=describe_unpublished(differing),
-        way_out="" if is_there else way_out(row),
         check=_check_status(row, database, ids) if row.role == MIRROR else None,
     )
 

@@ -92,10 +92,12 @@ def _show(found: Status) -> None:
         for row in rows:
             if row.not_published:
                 click.echo(f"{row.name}: {row.not_published}")
-            if row.check is not None:
+            if row.check is not None and not row.problem:
                 click.echo(f"{row.name}: {describe_check(row.check, now)}")
-            if row.way_out:
+            if row.is_missing:
                 click.echo(f"{row.name} is missing: {row.way_out}")
+            elif row.problem:
+                click.echo(f"{row.name} cannot be used: {row.problem}; {row.way_out}")
     else:
         click.echo("no repositories yet: publish or mirror one")
     for process in found.processes:

@@ -131,7 +131,10 @@ class Carried:
                 hint="run 'gittorrent publish' on it first, or name one from 'gittorrent status'",
             ) from None
         except (ValueError, TypeError, KeyError) as error:
-            raise LocalError(f"{self.layout.info} is damaged: {error}") from error
+            raise LocalError(
+                f"{self.layout.info} is damaged: {error}",
+                hint="'gittorrent status' says how to go on with what a mirror has",
+            ) from error
 
     @property
     def is_carried(self) -> bool:

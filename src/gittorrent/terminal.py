@@ -181,9 +181,9 @@ class TerminalReporter:
             self._downloads[name] = None
             self._begun_at = self._clock()
         for mirror in figures.mirrors:
-            if mirror.fault and mirror.url not in self._faults:
-                self._faults.add(mirror.url)
-                self.note(f"{mirror.url} is out: {mirror.fault}")
+            if mirror.fault and mirror.name not in self._faults:
+                self._faults.add(mirror.name)
+                self.note(f"{mirror.name} is out: {mirror.fault}")
         complete = figures.parts == figures.total
         now = self._clock()
         if self.progress and (complete or now - self._shown_at >= _INTERVAL):
@@ -212,7 +212,7 @@ class TerminalReporter:
     def _summary(self, figures: DownloadFigures) -> None:
         shares = [m for m in figures.mirrors if m.parts]
         if self.progress and shares and not self.quiet:
-            parts = ", ".join(f"{m.parts} from {m.url}" for m in shares)
+            parts = ", ".join(f"{m.parts} from {m.name}" for m in shares)
             self._write(f"Parts: {printable(parts)}\n")
 
     def _rewrite(self, text: str) -> None:
@@ -256,7 +256,7 @@ def _rates(mirrors: tuple[MirrorFigures, ...]) -> str:
     if not active:
         return ""
     shown = ", ".join(
-        f"{m.url.split('/')[2]} {show_bytes(m.rate)}/s"
+        f"{m.name if m.called_us else m.url.split('/')[2]} {show_bytes(m.rate)}/s"
         for m in sorted(active, key=lambda m: -m.rate)
     )
     return f" | {shown}"

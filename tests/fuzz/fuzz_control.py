@@ -13,6 +13,7 @@ SEEDS = [
     b"fetch " + _ID + b" " + b"01" * 32 + b" " + b"02" * 32 + b" " + _URL + b"\n",
     b"keep 3600 " + _ID + b" " + _URL + b" /home/somebody/with%20space/%FF.git\n",
     b"mirror 1048576 12 12582912 git://mirror.example.org/linux.git\n",
+    b"caller 0 1 1048576 192.0.2.1:40123 wrong digest\n",
     b"mirror 0 1 1048576 git://192.0.2.1/linux.git silent for 180 seconds\n",
     b"progress " + b"0f" * 32 + b" 3 130 136314880 3145728\n",
     b"phase checking connectivity\n",

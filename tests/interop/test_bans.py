@@ -69,8 +69,8 @@ def test_a_banned_peer_comes_back_in_vain(large: Carried, tmp_path: Path) -> Non
                 ear.sock.close()
         assert [spoke for spoke, _ in tries] == [True] * MAX_STRIKES + [False] * 3
         assert sum(sent for _, sent in tries) <= 2 * MAX_STRIKES
-        assert re.search(rf"peer://{re.escape(EVIL)}:\d+ is out", running.err)
-        assert not re.search(rf"peer://{re.escape(INNOCENT)}:\d+ is out", running.err)
+        assert re.search(rf"{re.escape(EVIL)}:\d+ \(called us\) is out", running.err)
+        assert not re.search(rf"{re.escape(INNOCENT)}:\d+ .*is out", running.err)
         refs = gitcmd.refs(reader.root / "c")
         assert refs == bulk.published(gitcmd.refs(large.layout.git_dir))
 

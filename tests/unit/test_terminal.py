@@ -40,6 +40,13 @@ def test_neither_faults_nor_phases_nor_places_break_a_line() -> None:
         assert not {"\x1b", "\u009b", "\u202e"} & set(line)
 
 
+def test_a_peer_that_called_is_named_by_where_it_called_from() -> None:
+    made, stream = reporter()
+    caller = MirrorFigures("192.0.2.1:40123", 0.0, 3, 10, "wrong digest", called_us=True)
+    made.downloading("name", DownloadFigures(2, 4, 100, 50, (caller,)))
+    assert "gittorrent: 192.0.2.1:40123 (called us) is out: wrong digest\n" in stream.getvalue()
+
+
 @pytest.mark.parametrize(("seconds", "rate"), [(4.0, " | 2.00 MiB/s"), (0.1, "")])
 def test_a_download_ends_with_its_mean_rate(seconds: float, rate: str) -> None:
     stream = io.StringIO()

@@ -17,6 +17,7 @@ from gittorrent.store.processes import (
     MirrorProcess,
     NodeProcess,
     SeedProcess,
+    peer_name,
 )
 from gittorrent.terminal import show_duration
 
@@ -112,7 +113,7 @@ def _show_download(process: DownloadProcess) -> None:
 
 def _peer(mirror: MirrorFigures, given: GivenFigures | None, repository: str) -> tuple[str, ...]:
     return (
-        _short(mirror.url, repository),
+        _short(mirror.url, mirror.called_us, repository),
         str(mirror.parts),
         f"{show_bytes(mirror.rate)}/s",
         show_bytes(given.sent if given else 0),
@@ -120,10 +121,10 @@ def _peer(mirror: MirrorFigures, given: GivenFigures | None, repository: str) ->
     )
 
 
-def _short(url: str, repository: str) -> str:
+def _short(url: str, called_us: bool, repository: str) -> str:
     """Return a peer's place, without what all of them have in common; a mirror's URL as it is."""
-    if url.startswith("peer://"):
-        return f"{url.removeprefix('peer://')} (called)"
+    if called_us:
+        return peer_name(url, called_us)
     place = url.removesuffix(f"/{repository}")
     return place if place == url else place.partition("://")[2]
 
@@ -156,7 +157,7 @@ def _show_seed(process: SeedProcess) -> None:
             ("PEER", "GIVEN", "STATE"),
             [
                 (
-                    _short(peer.peer, process.repository_id),
+                    _short(peer.peer, peer.called_us, process.repository_id),
                     show_bytes(peer.sent),
                     "waits for its turn" if peer.choked else "takes part",
                 )

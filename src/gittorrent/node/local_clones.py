@@ -117,18 +117,18 @@ class _Download(Struct):
     def downloading(self, name: str, figures: DownloadFigures) -> None:
         """Pass on how far it is."""
         for mirror in figures.mirrors:
-            if mirror.fault and mirror.url not in self.out:
-                self.out.add(mirror.url)
+            if mirror.fault and mirror.name not in self.out:
+                self.out.add(mirror.name)
                 _log.warning(
                     "mirror-out",
-                    "{url} is out of the download of {repository}: {reason}",
+                    "{mirror} is out of the download of {repository}: {reason}",
                     repository=self.repository,
-                    url=mirror.url,
+                    mirror=mirror.name,
                     reason=mirror.fault,
                 )
-            if "://" in mirror.url:
-                rate = int(mirror.rate)
-                self._tell(MirrorLine(rate, mirror.parts, mirror.bytes, mirror.url, mirror.fault))
+            if mirror.called_us or "://" in mirror.url:
+                came = (int(mirror.rate), mirror.parts, mirror.bytes)
+                self._tell(MirrorLine(*came, mirror.url, mirror.fault, mirror.called_us))
         numbers = (figures.parts, figures.total, figures.size, figures.received)
         self._tell(Progress(ManifestId(name), *numbers))
 

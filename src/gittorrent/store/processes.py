@@ -123,15 +123,26 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     cache: list[KeptRepository] = []
 
 
+def peer_name(place: str, called_us: bool) -> str:
+    """Return what a peer is called in messages.
+
+    Args:
+        place: its URL; ``ADDRESS:PORT`` of one that called us.
+        called_us: whether it did.
+    """
+    return f"{place} (called us)" if called_us else place
+
+
 class MirrorFigures(Struct, frozen=True):
     """What came from one mirror.
 
     Args:
-        url: of the mirror.
+        url: of the mirror; ``ADDRESS:PORT`` of a peer that called us.
         rate: bytes per second, now.
         parts: delivered.
         bytes: delivered.
         fault: why it is not asked any more; empty while it is.
+        called_us: whether it called us.
     """
 
     url: str
@@ -139,6 +150,12 @@ class MirrorFigures(Struct, frozen=True):
     parts: int
     bytes: int
     fault: str
+    called_us: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return peer_name(self.url, self.called_us)
 
 
 class DownloadFigures(Struct, frozen=True):
@@ -163,14 +180,16 @@ class GivenFigures(Struct, frozen=True):
     """What a peer was given.
 
     Args:
-        peer: its URL.
+        peer: its URL; ``ADDRESS:PORT`` of one that called us.
         sent: bytes.
         choked: whether its next part waits for an upload slot.
+        called_us: whether it called us.
     """
 
     peer: str
     sent: int
     choked: bool
+    called_us: bool = False
 
 
 class DownloadProcess(Process, frozen=True, kw_only=True, tag="download"):

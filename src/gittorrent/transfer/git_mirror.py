@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.store.processes import peer_name
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKey, PeerKind
 from gittorrent.transfer.addresses import plain_address
@@ -88,7 +89,7 @@ class GitMirror:
             exchange.limits.down,
         )
         client_timeouts = exchange.client_timeouts.at_rate(exchange.limits.down.rate)
-        self._questions = Questions(url, self._conversation, client_timeouts)
+        self._questions = Questions(self.name, self._conversation, client_timeouts)
         self._ready = asyncio.get_running_loop().create_future()
         self._heads: list[PushId] = []
         self._claims: dict[ManifestId, HaveBundle] = {}
@@ -131,7 +132,7 @@ class GitMirror:
         return self._address
 
     @property
-    def is_caller(self) -> bool:
+    def called_us(self) -> bool:
         """Whether the other end called us."""
         return self._conversation.session.role is Role.ANSWERER
 
@@ -147,8 +148,13 @@ class GitMirror:
 
     @property
     def url(self) -> str:
-        """Its URL."""
+        """Its URL; ``ADDRESS:PORT`` of a peer that called us."""
         return self._url
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return peer_name(self._url, self.called_us)
 
     @property
     def heads(self) -> Sequence[PushId]:
@@ -165,7 +171,7 @@ class GitMirror:
             async with asyncio.timeout(self._exchange.client_timeouts.answer):
                 await self._ready
         except TimeoutError as error:
-            raise MirrorLostError(f"{self._url} does not answer") from error
+            raise MirrorLostError(f"{self.name} does not answer") from error
 
     async def fetch_log(self, head: PushId, base: PushId | None, admit: Admit) -> None:
         """Hand the push objects in ``head``'s past and not in ``base``'s over, oldest first."""
@@ -241,7 +247,7 @@ class GitMirror:
     def _let_go(self, reason: str) -> None:
         """Tell everybody who waits for this end that nothing more will come."""
         if not self._ready.done():
-            self._ready.set_exception(MirrorLostError(f"{self._url}: {reason}"))
+            self._ready.set_exception(MirrorLostError(f"{self.name}: {reason}"))
             self._ready.exception()  # nobody may be waiting for it
         self._questions.let_go(reason)
         if self._sink is not None:

@@ -64,11 +64,17 @@ class HttpMirror:
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._ended = asyncio.Event()
         self.may_return = False
+        self.called_us = False
 
     @property
     def url(self) -> str:
         """Its URL."""
         return self._endpoint.url
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages: its URL."""
+        return self.url
 
     @property
     def address(self) -> str:

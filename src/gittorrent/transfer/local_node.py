@@ -135,6 +135,7 @@ class LocalNode:
                     answer.parts,
                     answer.received,
                     answer.fault,
+                    answer.called_us,
                 )
                 self._mirrors.append(MirrorFigures(*figures))
         elif isinstance(answer, Progress):

@@ -81,7 +81,17 @@ class Mirror(Protocol):
 
     @property
     def url(self) -> str:
-        """Its URL, for people."""
+        """Its URL; ``ADDRESS:PORT`` of a peer that called us."""
+        ...
+
+    @property
+    def called_us(self) -> bool:
+        """Whether it called us, so that it cannot be dialled at its ``url``."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
         ...
 
     @property

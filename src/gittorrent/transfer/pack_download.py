@@ -87,6 +87,14 @@ UNHEARD = DownloadHandlers()
 """Of those who only wait for the pack."""
 
 
+class _Named(Struct, frozen=True):
+    """What stays known of a mirror that is gone; see `Mirror`."""
+
+    url: str
+    name: str
+    called_us: bool
+
+
 class PackDownload:
     """The download of one pack; a `PartSink` for its mirrors.
 
@@ -118,7 +126,7 @@ class PackDownload:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="parts")
         self._keys = itertools.count(1)
         self._mirrors: dict[PeerKey, Mirror] = {}
-        self._names: dict[PeerKey, str] = {}
+        self._names: dict[PeerKey, _Named] = {}
         self._claims: dict[PeerKey, PartSet | None] = {}
         self._faults: dict[PeerKey, str] = {}
         self._gone: dict[PeerKey, MirrorFigures] = {}
@@ -181,7 +189,7 @@ class PackDownload:
             return
         key = PeerKey(next(self._keys))
         self._mirrors[key] = mirror
-        self._names[key] = mirror.url
+        self._names[key] = _Named(mirror.url, mirror.name, mirror.called_us)
         self._claims[key] = have
         if self._machine is not None:
             self._welcome(key, mirror)
@@ -217,11 +225,12 @@ class PackDownload:
         """Return what came from each mirror that the scheduler still knows."""
         return {
             report.peer: MirrorFigures(
-                self._names[report.peer],
+                self._names[report.peer].url,
                 report.rate,
                 report.delivered_parts,
                 report.delivered_bytes,
                 report.banned or self._faults.get(report.peer, ""),
+                self._names[report.peer].called_us,
             )
             for report in machine.report(self._loop.time())
         }
@@ -358,7 +367,7 @@ class PackDownload:
         if self._done.done():
             return
         here = 0 if self._machine is None else len(self._machine.have)
-        faults = "; ".join(f"{self._names[k]}: {why}" for k, why in self._faults.items())
+        faults = "; ".join(f"{self._names[k].name}: {why}" for k, why in self._faults.items())
         details = f" ({faults})" if faults else ""
         self._done.set_exception(
             NoSourceError(

@@ -181,8 +181,8 @@ class PeerListener:
             # The conversation closes it; until then we do, whatever happens.
             own = socket.socket(fileno=sock.detach())
             own.setblocking(False)
-            url = f"peer://{show_address(address, port)}"
-            caller = GitMirror(url, own, self._exchange, Role.ANSWERER)
+            place = show_address(address, port)
+            caller = GitMirror(place, own, self._exchange, Role.ANSWERER)
             self._talking[caller] = address
             self._on_caller(caller)
             await caller.wait_closed()

@@ -189,14 +189,14 @@ class PeerManager:
         self._spawn(self._join(endpoint, trusted))
         return True
 
-    def _say(self, url: str, text: str) -> None:
+    def _say(self, name: str, text: str) -> None:
         """Tell of somebody: of whom the user named in any case, of others if all is wanted.
 
         Lists are full of those who have just gone, and downloads do without them.
         """
-        known = self._known.get(url)
+        known = self._known.get(name)
         is_named = known is not None and known[1] is None
-        (self._note if is_named else self._detail)(f"{url} {text}")
+        (self._note if is_named else self._detail)(f"{name} {text}")
 
     def is_growing(self) -> bool:
         """Tell whether somebody who was dialled, or will be again, has not answered yet."""
@@ -255,7 +255,7 @@ class PeerManager:
         """Return what was given to whom so far, and who waits for its turn."""
         waiting = self._slots.waiting
         return [
-            GivenFigures(mirror.url, mirror.bytes_sent, mirror.key in waiting)
+            GivenFigures(mirror.url, mirror.bytes_sent, mirror.key in waiting, mirror.called_us)
             for mirror in self.mirrors
             if isinstance(mirror, GitMirror) and mirror.bytes_sent >= SHOWN_BYTES
         ]
@@ -356,7 +356,7 @@ class PeerManager:
             if self._learned[teller.key] >= MAX_LEARNED or not teller.address:
                 return
             trusted = less_trusted(trusted, address_class(teller.address))
-            if teller.is_caller and not _leads_to(message.entry.url, teller.address):
+            if teller.called_us and not _leads_to(message.entry.url, teller.address):
                 return
             self._learned[teller.key] += 1
         self._dial(message.entry.url, trusted)
@@ -418,7 +418,7 @@ class PeerManager:
                 download.add(mirror, claimed_parts(offer, wanted.total))
                 return
         except GitTorrentError as error:
-            self._say(mirror.url, f"is left out: {error}")
+            self._say(mirror.name, f"is left out: {error}")
             return
         if isinstance(mirror, GitMirror):
             # It has nothing of it yet; a peer that downloads too soon will.

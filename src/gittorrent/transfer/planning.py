@@ -287,7 +287,7 @@ class Planner:
         self._give_up(mirror, str(error))
 
     def _say_of(self, mirror: Mirror, what: str) -> None:
-        self._tell(f"{mirror.url} {what}", mirror is self._first)
+        self._tell(f"{mirror.name} {what}", mirror is self._first)
 
     def _give_up(self, mirror: Mirror, why: str) -> None:
         self._peer_manager.offer_bans.silence(mirror)

@@ -104,15 +104,15 @@ class Questions:
     """Asks one mirror, and takes its answers.
 
     Args:
-        url: of the mirror, for people.
+        name: what the mirror is called in messages.
         conversation: with it.
         client_timeouts: how long to wait.
     """
 
     def __init__(
-        self, url: str, conversation: Conversation, client_timeouts: ClientTimeouts
+        self, name: str, conversation: Conversation, client_timeouts: ClientTimeouts
     ) -> None:
-        self._url = url
+        self._name = name
         self._conversation = conversation
         self._client_timeouts = client_timeouts
         self._loop = asyncio.get_running_loop()
@@ -183,7 +183,7 @@ class Questions:
 
     def let_go(self, reason: str) -> None:
         """Tell everybody who waits that nothing more will come."""
-        error = MirrorLostError(f"{self._url}: {reason}")
+        error = MirrorLostError(f"{self._name}: {reason}")
         for offers in self._offers.values():
             _refuse(offers.ended, error)
         for future in (*self._manifests.values(), *self._pushes.values()):
@@ -200,7 +200,7 @@ class Questions:
         while not future.done():
             left = allowance.left(self._loop.time())
             if not left:
-                raise MirrorLostError(f"{self._url} does not answer, or too slowly")
+                raise MirrorLostError(f"{self._name} does not answer, or too slowly")
             await asyncio.wait([future], timeout=min(left, self._client_timeouts.answer / LOOKS))
             now = self._loop.time()
             if self._conversation.is_paused:
@@ -222,13 +222,13 @@ class Questions:
                 _settle(self._manifests[message.manifest], bytes(payload or b""))
         elif isinstance(message, MissingManifest):
             if message.manifest in self._manifests:
-                error = NotThereError(f"{self._url} has no such manifest")
+                error = NotThereError(f"{self._name} has no such manifest")
                 _refuse(self._manifests[message.manifest], error)
         elif isinstance(message, ReceivePush) and message.push in self._pushes:
             _settle(self._pushes[message.push], bytes(payload or b""))
         elif isinstance(message, MissingPush):
             if message.push in self._pushes:
-                error = NotThereError(f"{self._url} has no such push object or tag")
+                error = NotThereError(f"{self._name} has no such push object or tag")
                 _refuse(self._pushes[message.push], error)
         elif self._log is not None:
             self._take_entry(self._log, event)
@@ -252,7 +252,7 @@ class Questions:
             log.ended = True
             _settle(log.stirred, None)
         elif isinstance(message, MissingLog):
-            log.failure = NotThereError(f"{self._url} does not have {message.head}")
+            log.failure = NotThereError(f"{self._name} does not have {message.head}")
             _settle(log.stirred, None)
 
 

@@ -143,7 +143,7 @@ class Seed:
         """Return who is connected, what they were given, and who waits for its turn."""
         waiting = self._slots.waiting
         return [
-            GivenFigures(caller.url, caller.bytes_sent, caller.key in waiting)
+            GivenFigures(caller.url, caller.bytes_sent, caller.key in waiting, caller.called_us)
             for caller in self._callers
         ]
 

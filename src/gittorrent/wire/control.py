@@ -7,6 +7,7 @@ a time::
     helper  fetch <repository id> <head> <base, or -> <url>
     node    phase <text> | note <text>
     node    mirror <rate> <parts> <bytes> <url> [<fault>]
+    node    caller <rate> <parts> <bytes> <address:port> [<fault>]
     node    progress <manifest id> <parts> <total> <size> <received>
     node    alive
     node    at <directory>                                         any number of times
@@ -14,7 +15,8 @@ a time::
     helper  keep <seconds, or 0> <repository id> <url> <directory>
     node    no <reason>
 
-``mirror`` lines speak of the ``progress`` line that follows. Texts, faults and reasons run to the
+``mirror`` lines, and ``caller`` lines of peers that called, speak of the ``progress`` line that
+follows. Texts, faults and reasons run to the
 end of the line; directories are percent-encoded, so that any name fits. Words, numbers and ids are
 as in MirrorSync (docs/protocol/mirrorsync.md, Lines).
 
@@ -99,18 +101,20 @@ class Keep(Struct, frozen=True):
 
 
 class MirrorLine(Struct, frozen=True):
-    """What came from one mirror, as part of the next `Progress`."""
+    """What came from one mirror, as part of the next `Progress`; see `MirrorFigures`."""
 
     rate: int
     parts: int
     received: int
     url: str
     fault: str = ""
+    called_us: bool = False
 
     def encode(self) -> bytes:
         """Write the line."""
         fault = [clean_reason(self.fault)] if self.fault else []
-        return encode_words("mirror", self.rate, self.parts, self.received, self.url, *fault)
+        keyword = "caller" if self.called_us else "mirror"
+        return encode_words(keyword, self.rate, self.parts, self.received, self.url, *fault)
 
 
 class Progress(Struct, frozen=True):
@@ -218,11 +222,13 @@ def parse_answer(line: bytes) -> Answer | None:
     keyword = words.take("answer")
     if keyword == "gittorrent-control":
         return Greeting(words.number("version", 1, 1 << 31))
-    if keyword == "mirror":
+    if keyword in ("mirror", "caller"):
         rate = words.number("rate", 0, MAX_PACK_BYTES)
         parts = words.number("number of parts", 0, MAX_PARTS)
         received = words.number("bytes", 0, MAX_PACK_BYTES)
-        return MirrorLine(rate, parts, received, words.url(), clean_reason(words.rest()))
+        called_us = keyword == "caller"
+        place = _caller(words) if called_us else words.url()
+        return MirrorLine(rate, parts, received, place, clean_reason(words.rest()), called_us)
     if keyword == "progress":
         return _progress(words)
     if keyword == "at":
@@ -258,6 +264,15 @@ def _repository(words: Words) -> RepositoryId:
     if not is_repository_id(text):
         raise MessageError(f"not a repository id: {shown(text)}")
     return RepositoryId(text)
+
+
+def _caller(words: Words) -> str:
+    """Take ``ADDRESS:PORT``; it is shown, and nobody connects to it."""
+    text = words.take("address")
+    address, _, port = text.rpartition(":")
+    if not (address and text.isprintable() and port.isascii() and port.isdigit()):
+        raise MessageError(f"not ADDRESS:PORT: {shown(text)}")
+    return text
 
 
 def _directory(words: Words) -> bytes:

@@ -122,10 +122,11 @@ class FakeMirror:
     kind = PeerKind.SESSION
     heads: Sequence[PushId] = ()
     address = ""
+    called_us = False
     may_return = False
 
     def __init__(self, number: int, data: bytes, exchange: Exchange, faults: str = "") -> None:
-        self.url = f"fake://{number}"
+        self.url = self.name = f"fake://{number}"
         self._data = data
         self._exchange = exchange
         self._faults = faults

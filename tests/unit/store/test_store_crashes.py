@@ -59,7 +59,7 @@ def test_snapshots_of_the_dead_are_removed_by_the_living(tmp_path: Path) -> None
 
 def test_what_a_process_says_is_read_as_it_was_written(tmp_path: Path) -> None:
     odd = os.fsdecode(b"/srv/caf\xe9")
-    given = [GivenFigures("peer://192.0.2.1", 5, True)]
+    given = [GivenFigures("192.0.2.1:9418", 5, True, called_us=True)]
     seed = SeedProcess(
         url=odd,
         repository_id=ID,

@@ -90,8 +90,13 @@ class Fake:
     kind = PeerKind.SESSION
     heads: Sequence[PushId] = ()
     may_return = False
+    called_us = False
     asked: list[ManifestId] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.url
 
     async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
         del reel

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from gittorrent.git import scratch
+from gittorrent.git.memory import INDEXING_MEMORY
+from gittorrent.git.runner import GitError
 from gittorrent.gtp.believed import ReferenceBook
+from gittorrent.gtp.blocks import COMMITS
 from gittorrent.gtp.errors import MessageError
 from gittorrent.gtp.exchange import Exchange
 from gittorrent.gtp.framing import encode_frame
@@ -20,22 +24,27 @@ from gittorrent.gtp.messages import (
     BEGINNING,
     BlockName,
     ObjectsRequest,
+    ReelName,
     ReelOffer,
     ReferenceEntry,
     References,
     ScanEntry,
 )
 from gittorrent.gtp.metainfo import Metainfo
+from gittorrent.gtp.node.assembling import Assembler
 from gittorrent.gtp.node.authoring import ReferenceAuthor, make_reference
+from gittorrent.gtp.node.blockstore import BlockStore
 from gittorrent.gtp.node.daemon import GtpNode
 from gittorrent.gtp.node.holding import Holding
 from gittorrent.gtp.node.swarm import Swarm
 from gittorrent.gtp.node.target import load_references
 from gittorrent.gtp.reference import reference_id
+from gittorrent.ids import SHA1
 from gittorrent.signing.gpg import OpenPgpSigner
 from support import gitcmd, gtp
 from support.gtp import RFC, Running, finished, leech, seed, until, without_references
-from support.programs import PATIENCE
+from support.inflating import entry, inflating_pack
+from support.programs import GITS, PATIENCE
 from support.repositories import Made
 
 pytestmark = [
@@ -102,6 +111,35 @@ class Truncating(Holding):
         return offset, pack[:-1]
 
 
+class Inflating(Holding):
+    """Sends a delta of a few KiB that makes more than there may be."""
+
+    def play(self, block: BlockName) -> tuple[int, bytes]:
+        return super().play(block)[0], inflating_pack(INDEXING_MEMORY + (64 << 20))
+
+
+class Smuggling(Holding):
+    """Sends with the first block a commit that breaks fsck's rules, and that nothing refers to."""
+
+    def play(self, block: BlockName) -> tuple[int, bytes]:
+        offset, pack = super().play(block)
+        return offset, pack if block.index else _with_entry(pack, entry(1, len(ODD), ODD))
+
+
+ODD = (
+    b"tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n"
+    b"author A <a@example.org> 1312735823 +051800\n"
+    b"committer A <a@example.org> 1312735823 +051800\n\nodd\n"
+)
+
+
+def _with_entry(pack: bytes, added: bytes) -> bytes:
+    """Return a pack with one more object."""
+    objects = int.from_bytes(pack[8:12], "big") + 1
+    body = pack[:8] + objects.to_bytes(4, "big") + pack[12:-20] + added
+    return body + hashlib.sha1(body).digest()
+
+
 def _pack(holding: Holding, block: object) -> bytes:
     from gittorrent.gtp.node.packing import pack_block
 
@@ -134,7 +172,9 @@ async def lie(kind: type[Holding], metainfo: Metainfo, path: Path) -> Running:
     return Running(node, swarm)
 
 
-@pytest.mark.parametrize("kind", [Smaller, Larger, Overlapping, Elsewhere, Damaging, Truncating])
+@pytest.mark.parametrize(
+    "kind", [Smaller, Larger, Overlapping, Elsewhere, Damaging, Truncating, Inflating]
+)
 def test_lies_about_data_do_no_harm(
     kind: type[Holding],
     signer: OpenPgpSigner,
@@ -157,6 +197,57 @@ def test_lies_about_data_do_no_harm(
             await running.stop()
 
     gtp.run(scenario())
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_memory_of_all_that_reads_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, git: str
+) -> None:
+    monkeypatch.setenv("GITTORRENT_GIT", git)
+    pack = inflating_pack(INDEXING_MEMORY + (64 << 20))
+    store, reel = BlockStore(tmp_path / "blocks"), ReelName(BEGINNING, b"x" * 20)
+    with scratch.receiving(tmp_path, SHA1) as staging:
+        assembler = Assembler(staging, store, tmp_path / "room")
+        with pytest.raises(GitError, match="ut of memory"):
+            assembler.take_objects(pack, [])
+        store.put(BlockName(reel, 0, COMMITS), 0, pack)
+        assembler.compact(reel)
+        assert store.get(BlockName(reel, 0, COMMITS)) == (0, pack)
+        assembler.splice(reel)
+        assert len(gitcmd.text(staging.directory, *ALL_OBJECTS).splitlines()) == 1
+
+
+ALL_OBJECTS = ("cat-file", "--batch-all-objects", "--batch-check")
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_smuggled_objects_that_break_rules_end_nothing(
+    signer: OpenPgpSigner,
+    copied: Callable[[str], Made],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    git: str,
+) -> None:
+    """A clone that is held to fsck's rules is held to them in what refs lead to."""
+    source, target = copied("linear").git_dir, tmp_path / "clone.git"
+    odd = gitcmd.text(source, "hash-object", "-t", "commit", "--stdin", "--literally", stdin=ODD)
+
+    async def scenario() -> None:
+        info = gtp.metainfo_for(source, RFC, signer)
+        liar = await lie(Smuggling, info, source)
+        monkeypatch.setenv("GITTORRENT_GIT", git)
+        monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+        monkeypatch.setenv("GIT_CONFIG_KEY_0", "transfer.fsckObjects")
+        monkeypatch.setenv("GIT_CONFIG_VALUE_0", "true")
+        reel_fetcher = await leech(info, target, liar.address, block_size=4096)
+        await finished(reel_fetcher)
+        for running in (reel_fetcher, liar):
+            await running.stop()
+
+    gtp.run(scenario())
+    assert gitcmd.refs(target) == gitcmd.refs(source)
+    gitcmd.git(target, "fsck", "--full", "--strict")
+    assert odd not in gitcmd.text(target, *ALL_OBJECTS)
 
 
 @pytest.mark.parametrize("kind", [Damaging, Truncating, Larger])

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.git.memory import indexing_memory, limit_memory
 from gittorrent.git.runner import stopper_of_thread
 
 if TYPE_CHECKING:
@@ -42,14 +43,6 @@ MAX_SAID = 16 << 10
 MAX_MEMORY = 384 << 20
 """Bytes of memory that a git which reads a stranger's words may take. A list of 700,000 refs fits;
 of indexing more is expected."""
-
-INDEXING_MEMORY = 1 << 30
-"""Bytes that one git may ask for to index, before what came is counted. Each of its threads holds
-an object, its base and a delta at once, and a delta of a few bytes may stand for gigabytes."""
-
-INDEXING_MEMORY_PER_BYTE = 8
-"""Bytes more for each byte that came: what git notes of an object takes some 100, and an object of
-a real history seldom less than 30 in its pack."""
 
 WORK = 64 << 10
 """Bytes that a second of git's indexing counts for: it is as good a sign of life, but no more than
@@ -149,7 +142,7 @@ class Guarded:
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
             # What it starts inherits this.
-            _limit_memory(process.pid, INDEXING_MEMORY)
+            limit_memory(process.pid, indexing_memory(0))
             broken = self._attend(process, stdin)
         finally:
             _end(process)
@@ -242,7 +235,7 @@ class _Watch:
         for process in _family(self._pid):
             if process.is_indexing:
                 indexing += process.seconds
-                _limit_memory(process.pid, INDEXING_MEMORY + size * INDEXING_MEMORY_PER_BYTE)
+                limit_memory(process.pid, indexing_memory(size))
             elif process.memory > MAX_MEMORY:
                 return Broken.MEMORY
         most = self._bounds.indexing + size / INDEXING_PER_SECOND
@@ -276,17 +269,6 @@ def _family(pid: int) -> Iterator[_Process]:
                 seconds=(int(fields[11]) + int(fields[12])) / _TICKS,
                 is_indexing=any(word in _INDEXING for word in words),
             )
-
-
-def _limit_memory(pid: int, limit: int) -> None:
-    """Bound what a process may ask for: private writable memory, not packs that it maps to read.
-
-    A hard limit that is lower stays (setrlimit(2), RLIMIT_DATA, which counts so since Linux 4.7).
-    """
-    with contextlib.suppress(ProcessLookupError):
-        _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
-        soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.prlimit(pid, resource.RLIMIT_DATA, (soft, hard))
 
 
 def _members(pid: int) -> list[int]:

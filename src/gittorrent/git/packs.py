@@ -296,17 +296,25 @@ def count_loose(git: Git) -> tuple[int, int]:
     return figures["count"], figures["packs"] - kept
 
 
-def copy_objects(git: Git, tips: Iterable[Oid], objects: Path) -> None:
-    """Copy everything that ``tips`` reach into another repository, as one pack.
+def copy_objects(
+    git: Git, tips: Iterable[Oid], objects: Path, *, without: Iterable[Oid] = ()
+) -> Path | None:
+    """Copy everything that ``tips`` reach, as one pack.
 
     Args:
         git: where it is, complete.
         tips: of any type.
-        objects: the other's object directory.
+        objects: the object directory to put it into.
+        without: what these reach is left out.
+
+    Returns:
+        the pack; None where there is nothing to copy.
     """
-    asked = "".join(f"{oid}\n" for oid in tips).encode("ascii")
-    words = ["pack-objects", "--quiet", "--revs", "--delta-base-offset"]
-    git.run(*words, str(objects / "pack" / "pack"), stdin=asked)
+    asked = "".join(f"{oid}\n" for oid in tips) + "".join(f"^{oid}\n" for oid in without)
+    words = ["pack-objects", "--quiet", "--revs", "--non-empty", "--delta-base-offset"]
+    base = objects / "pack" / "pack"
+    checksum = git.run(*words, str(base), stdin=asked.encode("ascii")).decode("ascii").strip()
+    return base.with_name(f"pack-{checksum}.pack") if checksum else None
 
 
 def copy_refs_from(git: Git, source: Path, patterns: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from gittorrent.errors import FULL_HINT, LocalError
 from gittorrent.git import environment
+from gittorrent.git.memory import indexing_memory, limit_memory
 from gittorrent.permissions import denied_in_repository
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Git(Struct, frozen=True):
         objects: object directory to use instead of the repository's own.
         config: ``key=value`` settings for every command, as with ``git -c``.
         variables: further environment variables.
+        max_memory: bytes that commands may ask for, which are bound by it before they read their
+            input; None for no bound.
     """
 
     directory: Path
@@ -101,10 +104,15 @@ class Git(Struct, frozen=True):
     objects: Path | None = None
     config: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    max_memory: int | None = None
 
     def with_config(self, *settings: str) -> Git:
         """Return the same with further ``key=value`` settings."""
         return replace(self, config=self.config + settings)
+
+    def indexing(self, size: int) -> Git:
+        """Return the same for indexing ``size`` bytes of packs that a stranger sent."""
+        return replace(self, max_memory=indexing_memory(size))
 
     def environ(self) -> dict[str, str]:
         """Return the environment that commands get."""
@@ -181,6 +189,8 @@ class Git(Struct, frozen=True):
             )
         except FileNotFoundError as error:
             raise _missing(error, self.directory) from error
+        if self.max_memory is not None:
+            limit_memory(process.pid, self.max_memory)
         if (stopper := stopper_of_thread()) is not None:
             stopper.add(process)
         return process

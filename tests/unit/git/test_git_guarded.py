@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import struct
 import sys
 import threading
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +12,10 @@ import pytest
 
 from gittorrent.git import guarded
 from gittorrent.git.guarded import Bounds, Broken, Guarded, Outcome
+from gittorrent.git.memory import INDEXING_MEMORY
 from gittorrent.git.runner import Git, GitError, Stopper
 from support import gitcmd
+from support.inflating import inflating_pack
 from support.programs import GITS, processes, wait_until
 
 LONG = 600.0
@@ -127,42 +126,11 @@ def test_memory(tmp_path: Path) -> None:
     assert outcome.broken is Broken.MEMORY
 
 
-def entry(kind: int, size: int, content: bytes, base: bytes = b"") -> bytes:
-    """Return an entry of a pack (gitformat-pack(5))."""
-    head = bytearray([kind << 4 | size & 15])
-    size >>= 4
-    while size:
-        head[-1] |= 128
-        head.append(size & 127)
-        size >>= 7
-    return bytes(head) + base + zlib.compress(content)
-
-
-def number(value: int) -> bytes:
-    """Return a size as deltas have it."""
-    digits = bytearray([value & 127])
-    while value := value >> 7:
-        digits[-1] |= 128
-        digits.append(value & 127)
-    return bytes(digits)
-
-
-def inflating_pack(size: int) -> bytes:
-    """Return a pack of a few KiB with a blob of zeros, and a delta that makes ``size`` of them."""
-    blob = bytes(1 << 16)
-    name = hashlib.sha1(b"blob %d\0" % len(blob) + blob).digest()
-    copies = size // len(blob)
-    delta = number(len(blob)) + number(copies * len(blob)) + b"\x80" * copies
-    body = b"PACK" + struct.pack(">II", 2, 2)
-    body += entry(3, len(blob), blob) + entry(7, len(delta), delta, name)
-    return body + hashlib.sha1(body).digest()
-
-
 @pytest.mark.parametrize("git", GITS)
 def test_memory_of_the_indexer(tmp_path: Path, git: str) -> None:
     """A few KiB that stand for more than there may be."""
     place = gitcmd.init(tmp_path / "room.git")
-    pack = inflating_pack(guarded.INDEXING_MEMORY + (64 << 20))
+    pack = inflating_pack(INDEXING_MEMORY + (64 << 20))
     watched = Guarded(place, Bounds(1 << 20, LONG), lambda _said: None)
     outcome = watched.run([git, "index-pack", "--stdin"], pack, dict(os.environ))
     assert outcome.broken is Broken.MEMORY
@@ -180,7 +148,7 @@ def test_an_indexer_may_take_more_when_more_came(tmp_path: Path) -> None:
     code = f"""
 import resource, time
 open("objects/pack/tmp_pack_x", "wb").truncate(1 << 20)
-while resource.getrlimit(resource.RLIMIT_DATA)[0] <= {guarded.INDEXING_MEMORY}:
+while resource.getrlimit(resource.RLIMIT_DATA)[0] <= {INDEXING_MEMORY}:
     time.sleep(0.05)
 """
     outcome = run_indexer(tmp_path, code, Bounds(1 << 20, LONG))

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.git import history, packs
+from gittorrent.git.fsckrules import RulesBrokenError
 from gittorrent.git.runner import GitError
 from gittorrent.gtp.blocks import COMMITS
 from gittorrent.gtp.limits import MIB
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 _TRAILER = 20
 _COMPACTED_PACK = 256 * MIB
 """Bytes of a pack made of stored blocks: it is read into memory like a block that came."""
+
+_MODEST = ("--threads=2", "--window-memory=256m")
+"""Keeps git from holding many large objects at once: small packs may have brought them."""
 
 _MOST_MISSING = 1_000_000
 """Missing objects that are listed; more than that is no repair but a download."""
@@ -103,7 +107,8 @@ class Assembler(Struct):
         for name in names:
             pack = self._pack(name)
             if pack:
-                done = self.staging.attempt("unpack-objects", "-q", stdin=pack)
+                git = self.staging.indexing(len(pack))
+                done = git.attempt("unpack-objects", "-q", stdin=pack)
                 if done.returncode == 0:
                     unpacked.append(name)
         made = self._pack_loose(f"--max-pack-size={_COMPACTED_PACK}")
@@ -124,7 +129,8 @@ class Assembler(Struct):
             for index in sorted(self.store.have(reel, size)):
                 pack = self._pack(BlockName(reel, index, size))
                 if pack:
-                    self.staging.attempt("unpack-objects", "-q", "-r", stdin=pack)
+                    git = self.staging.indexing(len(pack))
+                    git.attempt("unpack-objects", "-q", "-r", stdin=pack)
         self._pack_loose()
         self.store.remove_reel(reel)
 
@@ -137,7 +143,7 @@ class Assembler(Struct):
         if not loose:
             return []
         ids = "".join(f"{file.parent.name}{file.name}\n" for file in loose)
-        words = ["pack-objects", "-q", *options, str(objects / "pack" / "pack")]
+        words = ["pack-objects", "-q", *_MODEST, *options, str(objects / "pack" / "pack")]
         out = self.staging.run(*words, stdin=ids.encode("ascii")).decode("ascii")
         for file in loose:
             file.unlink()
@@ -157,18 +163,46 @@ class Assembler(Struct):
         lines = [line for line in done.stdout.splitlines() if line.startswith(b"?")]
         return [Oid(line[1:41].decode("ascii")) for line in lines[:_MOST_MISSING]]
 
-    def install(self, target: Git, rules: FsckRules | None) -> None:
-        """Move everything that was indexed into the target's object store.
+    def install(
+        self,
+        target: Git,
+        rules: FsckRules | None,
+        tips: Collection[Oid],
+        known: Collection[Oid],
+    ) -> None:
+        """Move what was indexed into the target's object store.
+
+        Args:
+            target: the repository to fill.
+            rules: what its objects must keep to, None for no rules.
+            tips: what was proved to be complete.
+            known: what was there before.
 
         Raises:
-            RulesBrokenError: an object breaks fsck's rules, where it must keep to them.
+            RulesBrokenError: an object that the tips reach breaks the rules.
         """
         indexed = sorted((self.staging.directory / "objects" / "pack").glob("pack-*.pack"))
         if rules is not None:
-            for pack in indexed:
-                packs.hold_to_rules(self.staging, pack, rules)
+            try:
+                self._hold(indexed, rules)
+            except RulesBrokenError:
+                # Perhaps only of what a peer sent besides, which must not end the download.
+                indexed = self._reached(tips, known)
+                self._hold(indexed, rules)
         for pack in indexed:
             packs.adopt_pack(pack, target.directory / "objects" / "pack" / pack.name)
+        self.empty()
+
+    def _hold(self, indexed: Collection[Path], rules: FsckRules) -> None:
+        for pack in indexed:
+            git = self.staging.indexing(pack.stat().st_size)
+            packs.hold_to_rules(git, pack, rules)
+
+    def _reached(self, tips: Collection[Oid], known: Collection[Oid]) -> list[Path]:
+        """Make one pack of what the tips reach, without what a peer sent besides."""
+        objects = self.staging.directory / "objects"
+        made = packs.copy_objects(self.staging, tips, objects, without=known)
+        return [] if made is None else [made]
 
     def _pack(self, name: BlockName) -> bytes:
         found = self.store.get(name)
@@ -191,7 +225,7 @@ class Assembler(Struct):
         if not objects:
             return
         _append_checksum(path)
-        packs.index_file(self.staging, path, thin=True)
+        packs.index_file(self.staging.indexing(path.stat().st_size), path, thin=True)
         path.unlink()
 
 

@@ -156,10 +156,12 @@ class Target:
                 f"nobody sends what reference object {wanted.id.hex()} names",
                 hint="peers of 2008 send no annotated tags; it needs a branch",
             )
-        missing = self._assembler.lacking(tips, self._known(have))
+        known = self._known(have)
+        missing = self._assembler.lacking(tips, known)
         if missing:
             return missing
-        self._assembler.install(self.git, index_settings(self.git.directory).rules)
+        rules = index_settings(self.git.directory).rules
+        self._assembler.install(self.git, rules, tips, known)
         for fetch in effect.path:
             self.store.remove_reel(fetch.reel)
         self._taken.clear()

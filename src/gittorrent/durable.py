@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 LOCK_SECONDS = 0.1
-"""How often to look whether whoever holds a lock is done."""
+"""Seconds between two attempts to take a lock."""
 
 STALE_SECONDS = 24 * 3600
 """Age at which a file that was being written belongs to nobody any more; writing takes seconds."""
@@ -113,7 +113,7 @@ def sync_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold an exclusive lock on ``path``, waiting for whoever has it; freed if we die.
+    """Hold an exclusive lock on ``path``, waiting for its holder; released when this process ends.
 
     Raises:
         BlockingIOError: somebody has it, and ``wait`` is false.
@@ -126,7 +126,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_directory(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a directory that exists, waiting for whoever has it."""
+    """Hold an exclusive lock on a directory that exists, waiting for its holder."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

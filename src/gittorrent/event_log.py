@@ -29,7 +29,7 @@ FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
 MAX_LINES = 10_000
-"""Lines of the log that wait for whoever reads it: a few MiB."""
+"""Lines of the log that wait for a slow reader: a few MiB."""
 
 CLOSE_SECONDS = 1.0
 """Time for the last lines at the end."""

@@ -91,7 +91,7 @@ def isolated(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def strangers(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for git that talks to somebody the user never named.
+    """Return the environment for git that talks to a mirror the user did not name.
 
     Nothing of the user's goes there: no configuration, no credentials asked for or found, and no
     proxy, which would look up the name of the host anew.

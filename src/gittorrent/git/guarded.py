@@ -1,4 +1,4 @@
-"""Runs a git that talks to a stranger: watched, bounded, and gone when nobody waits for it.
+"""Runs a git that talks to a stranger: watched, bounded, and ended with its caller.
 
 `git fetch-pack` and git's HTTP helper wait for ever, take any number of bytes and keep what they
 hear in memory. So they write into a scratch repository, and this looks several times a second at
@@ -120,7 +120,7 @@ class Guarded:
         environ: Mapping[str, str],
         cwd: Path | None = None,
     ) -> Outcome:
-        """Run it to its end, or to the end of patience; nobody hears its standard output.
+        """Run it to its end or until a bound is exceeded; its standard output is discarded.
 
         Args:
             words: the command line.
@@ -310,7 +310,7 @@ def _descriptor(pid: int, stack: contextlib.ExitStack) -> int | None:
 
 
 def _feed(pipe: IO[bytes], data: memoryview) -> memoryview:
-    """Write what a pipe takes; returns what is left, nothing if nobody reads it any more."""
+    """Write what a pipe takes; returns what is left, nothing if its reader is gone."""
     try:
         return data[os.write(pipe.fileno(), data[:_CHUNK]) :] if data else data
     except BrokenPipeError:

@@ -223,7 +223,7 @@ class Fetcher:
         return Git(self._layout.git_dir)
 
     async def _ask_node(self, log: VerifiedLog, have: Sequence[PushId]) -> None:
-        """Let the node of this machine download, for us and whoever else wants the same."""
+        """Let the node of this machine download, for this clone and others that want the same."""
         head = log.head
         if self._node is None or head is None or head in have:
             return

@@ -52,7 +52,6 @@ class Helper:
     """One run of the helper.
 
     Args:
-        remote: name of git's remote, or the URL when it has none.
         location: the mirror to begin with.
         settings: what the user configured.
         indexing: what is asked of objects.
@@ -350,7 +349,7 @@ class Input:
         return found
 
     def rest(self) -> bytes:
-        """Return what was read and is no line yet: it belongs to whoever reads on."""
+        """Return what was read and is no line yet, for the relay to send on."""
         rest = bytes(self._read)
         self._read.clear()
         return rest

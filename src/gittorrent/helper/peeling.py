@@ -109,7 +109,7 @@ def _verified(sent: Mapping[Oid, bytes]) -> dict[Oid, tuple[Oid, bool]]:
 
 
 def _remembered(path: Path) -> dict[Oid, Oid]:
-    """Return what was found before; lines that make no sense are nobody's."""
+    """Return what was found before; malformed lines are skipped."""
     try:
         lines = path.read_text(encoding="ascii", errors="replace").splitlines()
     except FileNotFoundError:

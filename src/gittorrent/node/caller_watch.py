@@ -82,7 +82,7 @@ def look_at(sock: socket.socket) -> Look | None:
 
 
 def has_hung_up(sock: socket.socket) -> bool:
-    """Tell whether a caller for whom nothing was done yet will send no more."""
+    """Tell whether a caller closed its sending side before git did anything for it."""
     look = look_at(sock)
     return look is not None and (look.is_half or not look.is_open)
 

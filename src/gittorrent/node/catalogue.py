@@ -42,7 +42,7 @@ RELOAD_SECONDS = 1.0
 """How often a node looks what is carried; unknown paths do not make it look more often."""
 
 CHECK_SECONDS = 10.0
-"""How often it looks at each repository whether it was moved, if nobody asks for it."""
+"""Seconds between two checks whether an unrequested repository was moved."""
 
 _log = EventLog(__name__)
 
@@ -245,14 +245,14 @@ class Catalogue:
         self._cached.pop(f"/{repository}".encode("ascii"), None)
 
     async def follow(self) -> None:
-        """Keep up with what is carried, whoever asks for what, until cancelled."""
+        """Keep the table up to date with what is carried, until cancelled."""
         await asyncio.gather(
             _again_and_again(self.look, self._reload_seconds),
             _again_and_again(self.check, CHECK_SECONDS),
         )
 
     async def check(self) -> None:
-        """Drop what is not what it was, without waiting for somebody to ask for it."""
+        """Drop repositories that were moved or removed, without waiting for a request."""
 
         async def one(served: Served) -> bool:
             with contextlib.suppress(SlowError):  # nobody needs it now

@@ -119,13 +119,13 @@ class ConnectionLimiter:
             self._admission.leave(slot.address)
 
     def _note(self, slot: ConnectionSlot, now: float) -> None:
-        """Put somebody who asks for nothing from now on at the end of the line."""
+        """Append a connection that became idle to the queue of idle ones."""
         if len(self._silent) > 2 * self._total:
             self._look(now)
         self._silent.append((now, slot))
 
     def _make_room(self, now: float) -> None:
-        """Let whoever has asked for nothing for the longest time give way, if there is one."""
+        """Close the connection that has been idle longest; tells whether there was one."""
         if now - self._looked >= LOOK_SECONDS:
             self._look(now)
         while self._silent:

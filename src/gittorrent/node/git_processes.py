@@ -36,7 +36,7 @@ GRACE_SECONDS = 3.0
 """Time processes get to end when asked, before they are killed."""
 
 LOOK_SECONDS = 1.0
-"""Time between two looks whether a process still works for somebody."""
+"""Seconds between two checks whether a process's caller is still there."""
 
 _log = EventLog(__name__)
 
@@ -126,7 +126,7 @@ class GitProcesses:
     async def wait(
         self, process: subprocess.Popen[bytes], why_end: Callable[[], str | None] = lambda: None
     ) -> str | None:
-        """Wait for a process's end; make it end if nobody needs it, or if this is cancelled.
+        """Wait for a process's end; end it if its caller is gone, or if this is cancelled.
 
         Args:
             process: that `start` returned.

@@ -32,7 +32,7 @@ WAIT_SECONDS = 60.0
 """Wait after which a caller is sent away: another mirror serves it sooner."""
 
 LOOK_SECONDS = 1.0
-"""Time between two looks whether somebody who waits is still there."""
+"""Seconds between two checks whether a waiting caller is still connected."""
 
 BUSY = "this mirror is busy: git works for others already; try again later, or another mirror"
 """What those are told who waited in vain."""
@@ -79,7 +79,7 @@ class GitTurns:
         return sum(map(len, self._queues.values()))
 
     def others_wait(self, address: str) -> bool:
-        """Tell whether somebody waits who would have the turn that ``address`` gave back."""
+        """Tell whether a caller waits that would get the turn that ``address`` gave back."""
         group = caller_group(address)
         return any(name == group or self._may_have(name) for name in self._queues)
 

@@ -25,7 +25,7 @@ OTHER_HOST = (
     "this node is not called that; from its own machine use its address, localhost, or the name"
     " that it was given with --url"
 )
-"""What a request is answered with that came here under somebody else's name."""
+"""The answer to a request whose ``Host`` is not this machine's."""
 
 
 def is_from_page(headers: Mapping[str, str]) -> bool:
@@ -41,7 +41,7 @@ def is_from_page(headers: Mapping[str, str]) -> bool:
 
 
 def is_misdirected(host: str | None, caller: str, names: Collection[str]) -> bool:
-    """Tell whether a request from this machine was meant for somebody else's name.
+    """Tell whether a request from this machine names another host (DNS rebinding).
 
     Args:
         host: the ``Host`` header; None where it is missing, as no browser leaves it.

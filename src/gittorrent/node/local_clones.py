@@ -59,7 +59,7 @@ KEEP_BYTES = 10 << 30
 """Bytes kept at most, unless the operator says otherwise."""
 
 MAX_DOWNLOADS = 8
-"""Downloads for clones at once; whoever finds no room downloads for itself."""
+"""Downloads for clones at once; a clone beyond them downloads by itself."""
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether something's time has passed."""
@@ -141,7 +141,7 @@ class _Download(Struct):
             tell(answer)
 
     async def wait(self, tell: Callable[[Answer], None]) -> None:
-        """Wait for the end; if nobody else waits and this is cancelled, so is the download."""
+        """Wait for the end; when the last waiter is cancelled, so is the download."""
         assert self.task is not None
         self.waiting.add(tell)
         try:

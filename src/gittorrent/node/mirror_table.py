@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class MirrorTable:
-    """The mirrors a node knows; ``on_told`` hears whom callers were told of.
+    """The mirrors a node knows; ``on_told`` is called with the rows that a list named.
 
     Args:
         database: of the node.

@@ -93,7 +93,7 @@ class Rechecks:
             task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
-        """Call nobody any more."""
+        """Stop all checks."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -70,7 +70,7 @@ class Swarms:
         self._swarms: dict[RepositoryId, Swarm] = {}
 
     def enter(self, repository: RepositoryId, name: str, address: str) -> Participant:
-        """Let somebody who calls from ``address`` take part; `Participant.leave` must follow."""
+        """Let a caller at ``address`` take part; `Participant.leave` must follow."""
         swarm = self._swarms.setdefault(repository, Swarm(name))
         return Participant(swarm, address)
 

@@ -44,7 +44,7 @@ MIRROR = "mirror"
 """Role of a repository whose refs follow the log."""
 
 CLONE = "clone"
-"""Role of somebody's clone: its refs are its user's, its reels can be served to others."""
+"""Role of a user's clone: its refs are its user's, its reels can be served to others."""
 
 CACHE = "cache"
 """Role of what a node keeps for a while for the clones of its machine: reels, and no refs."""

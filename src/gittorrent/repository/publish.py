@@ -90,7 +90,7 @@ def author_in(git_dir: Path) -> Author:
 
 
 def require_own(carried: Carried) -> None:
-    """Make sure that a repository's refs belong to whoever works in it.
+    """Make sure that a repository's refs are its owner's to change.
 
     Raises:
         UsageError: they follow the log.

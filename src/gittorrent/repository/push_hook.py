@@ -32,7 +32,7 @@ _PROGRAMS = ("ssh-keygen", "gpg")
 
 
 class OtherHookError(UsageError):
-    """Pushes are for somebody else's hook."""
+    """Another hook is installed for pushes."""
 
 
 def install_push_hook(git_dir: Path) -> Path:

@@ -169,7 +169,7 @@ class Quarantine:
         return [oid for oid, known in zip(tags, before, strict=True) if known is None]
 
     def _check_boundary(self, wants: Sequence[Oid], options: FetchOptions) -> None:
-        """Refuse places where history is cut off that nobody asked for, new ones and old ones."""
+        """Refuse shallow boundaries that were not asked for, new ones and old ones."""
         shallow = _read_shallow(self.staging.directory)
         depth = options.settings.get("depth", ["0"])[-1]
         asked = options.moves_boundary or options.has("update-shallow")

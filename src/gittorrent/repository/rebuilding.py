@@ -221,7 +221,7 @@ def _build(carried: Carried, job: Job, progress: Callable[[str, int, int], None]
 
 
 def main() -> None:
-    """Work for whoever holds the other ends of standard input and output."""
+    """Work for the process at the other ends of standard input and output."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     end_with_starter()
     if order.yielding:

@@ -49,7 +49,7 @@ def remove_stale_files(layout: Layout, listed: Collection[str]) -> None:
 
 
 def _clear_building(layout: Layout) -> None:
-    """Remove reels that nobody goes on building."""
+    """Remove reels whose builder is gone."""
     if layout.building.is_dir():
         with contextlib.suppress(BlockingIOError), locked(layout.building_lock, wait=False):
             clear_building(layout)

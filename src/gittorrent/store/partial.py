@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gittorrent.reel.manifest import Manifest
 
 EXPIRY_SECONDS = 14 * 24 * 3600
-"""Age at which a download nobody goes on with is removed."""
+"""Age at which a partial download that was not resumed is removed."""
 
 
 class DiskFullError(LocalError):
@@ -145,7 +145,7 @@ class PartialPack:
         self.close()
 
     def close(self) -> None:
-        """Let go of the directory, which stays for whoever goes on; once is enough."""
+        """Release the directory, which stays to be resumed; may be called twice."""
         if not self._marks.closed:
             self._marks.close()
             os.close(self._pack)
@@ -230,7 +230,7 @@ def kept_of(root: Path, manifests: Iterable[ManifestId]) -> Kept:
 
 
 def expire(root: Path, now: float | None = None) -> None:
-    """Remove downloads below ``root`` that nobody uses and nobody touched for long."""
+    """Remove downloads below ``root`` that are not locked and are old."""
     limit = (time.time() if now is None else now) - EXPIRY_SECONDS
     for directory in root.iterdir() if root.is_dir() else ():
         try:

@@ -119,7 +119,7 @@ class DownloadState:
             self.usual += 0.2 * (seconds - self.usual)
 
     def release(self, peer: Peer, part: int) -> Flight:
-        """A peer no longer owes a part; if nobody live owes it, it may be asked for again."""
+        """Note that a peer no longer owes a part; if no live peer owes it, it is free again."""
         flight = peer.flights.pop(part)
         left = self.askers[part]
         left.remove(peer)
@@ -136,7 +136,7 @@ class DownloadState:
             self.picker.give_back(part)
 
     def cancel_all(self, part: int) -> list[Peer]:
-        """The part came: nobody owes it any longer. Return those who did."""
+        """Note that a part came, and return the peers that owed it."""
         owing = list(self.askers.get(part, ()))
         for peer in owing:
             self.wasted_bytes += self.release(peer, part).received

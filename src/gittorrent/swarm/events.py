@@ -98,7 +98,7 @@ class PeerLost(Struct, frozen=True):
 
 
 class PartFromElsewhere(Struct, frozen=True):
-    """A part is stored and verified by somebody else, such as another process."""
+    """A part was stored and verified by another process."""
 
     part: int
 

@@ -28,7 +28,7 @@ LINE = 8
 """Peers that may be sent something or wait for it: those with a slot and as many again."""
 
 ANSWER_SECONDS = 0.5
-"""Time in which somebody who was told is expected to ask."""
+"""Time in which a peer that was told is expected to ask."""
 
 LONGEST_SECONDS = 10.0
 """Time after which news are told however long the line is."""

@@ -41,7 +41,7 @@ class PeerHint(Struct, frozen=True):
 
 
 class PeerExchange:
-    """Decides who is told of whom, for one repository.
+    """Decides which members are told of which others, for one repository.
 
     Args:
         random: returns 0 <= x < n for n > 0.
@@ -59,11 +59,11 @@ class PeerExchange:
         self._members.setdefault(peer, _Member())
 
     def left(self, peer: PeerKey) -> None:
-        """Forget a member; nobody is told of it any more."""
+        """Forget a member; no other is told of it any more."""
         self._members.pop(peer, None)
 
     def listens(self, peer: PeerKey, url: str | None) -> list[PeerHint]:
-        """Note where a member listens, None for nowhere, and return who is told of whom."""
+        """Note where a member listens, None for nowhere, and return the hints to send."""
         member = self._members.setdefault(peer, _Member())
         news = url is not None and member.url is None
         member.url = url

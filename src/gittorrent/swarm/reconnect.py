@@ -72,7 +72,7 @@ class ReconnectScheduler:
         return url in self._lost and self._again(url, now)
 
     def due(self, now: float) -> list[str]:
-        """Return whom to dial now; each is to be reported by `failed`, or when it is lost again."""
+        """Return the URLs to dial now; for each, `failed` or later `lost` is to be called."""
         found = [
             url for url, lost in self._lost.items() if lost.due is not None and lost.due <= now
         ]
@@ -85,7 +85,7 @@ class ReconnectScheduler:
         self._lost.pop(url, None)
 
     def next_deadline(self) -> float | None:
-        """Return when somebody is due next; None when nobody waits."""
+        """Return when the next attempt is due; None when there is none."""
         waiting = [lost.due for lost in self._lost.values() if lost.due is not None]
         return min(waiting, default=None)
 

@@ -126,7 +126,7 @@ class RequestScheduler:
         return not peer.snubbed and now >= peer.quiet_until
 
     def _rank(self, context: _DecisionContext, peer: Peer) -> tuple[bool, bool, bool, float]:
-        """Sort key: whoever is first is offered the most urgent part first."""
+        """Sort key: the first peer is offered the most urgent part."""
         soon = peer.finish_after(context.now, self._part_size, context.assumed_rate)
         return peer.snubbed, peer.unreliable, peer.kind is PeerKind.HTTP, soon
 

@@ -23,7 +23,7 @@ CLEARLY = 0.7
 """A part is asked a second time only if that takes at most this fraction of the time left."""
 
 TAIL = 64
-"""So few free parts are dealt out one by one, each to whoever finishes it first."""
+"""So few free parts are given out one by one, each to the peer that finishes it first."""
 
 SMALL = 8
 """Of so few missing parts a stranger gets one: it may be the slowest of those still to come."""

@@ -164,7 +164,7 @@ class Slots:
         return self._grant(now)
 
     def next_deadline(self) -> float | None:
-        """Return when `tick` is due; None while nobody waits."""
+        """Return when `tick` is due; None while no peer waits."""
         if not self._waiting or not self._holders:
             return None
         return min(self._holders.values()) + self._hold()

@@ -66,7 +66,7 @@ ASK_SECONDS = 2.0
 shown nothing more, and keeps nobody else from being shown something."""
 
 LONGEST_REST = 600.0
-"""Seconds that somebody is shown nothing who takes nothing; each time it is twice as long."""
+"""Seconds for which a peer that requested nothing is shown nothing; doubled each time."""
 
 RATE_SECONDS = 1.0
 """Over how long parts sent are counted."""
@@ -228,7 +228,7 @@ class SuperSeeder:
             self._sent.popleft()
 
     def _again(self) -> None:
-        """Something changed: look once more whom to show something."""
+        """Look again, after a change, which peers to show parts to."""
         self._pass_at = -math.inf
 
     def _show_more(self, now: float) -> None:
@@ -257,7 +257,7 @@ class SuperSeeder:
         return False
 
     def _show_again(self, now: float) -> bool:
-        """Show a rare part to somebody who gets nothing from the others."""
+        """Show a rare part to a peer that gets nothing from the others."""
         if self._gap is None:
             return False  # we do not know yet what is long
         stall = max(STALL_SECONDS, STALL_PARTS * self._gap)
@@ -327,7 +327,7 @@ class SuperSeeder:
             self._idlers += downloader.is_idle or now < downloader.rests_until
 
     def _next_fresh(self) -> int | None:
-        """Return the lowest part that nobody was shown."""
+        """Return the lowest part that no peer was shown."""
         while self._fresh:
             part = self._fresh[0]
             if self._keepers[part] == 0:

@@ -154,7 +154,7 @@ class Acquisition:
         reporter = self._context.reporter
 
         def tell(text: str, is_first: bool) -> None:
-            """Tell of the first mirror in any case, of others to whoever asks."""
+            """Report on the first mirror as a note, on others as a detail."""
             (reporter.note if is_first else reporter.detail)(text)
 
         planner = Planner(self._peer_manager, log, lambda d, o: self._accept(log, d, o), tell)

@@ -1,4 +1,4 @@
-"""IP addresses as they are compared, counted and shown, for whoever calls or is called.
+"""IP addresses as they are compared, counted and shown.
 
 Pure; names are resolved elsewhere (`gittorrent.transfer.dialling`).
 """

@@ -76,7 +76,7 @@ class Step(Struct, frozen=True):
     path: Path | None = None
     pieces: tuple[bytes | FilePiece, ...] = ()
     parts: int = 0
-    """Of the pack that is offered; 0 where nobody wants to know."""
+    """Number of parts of the pack that is offered; 0 where it does not matter."""
 
 
 class Answer:

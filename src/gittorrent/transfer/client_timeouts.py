@@ -53,14 +53,15 @@ class ClientTimeouts(Struct, frozen=True):
         return 64 * self.least_rate
 
     def at_rate(self, rate: int | None) -> ClientTimeouts:
-        """Return the same for somebody who takes no more than ``rate`` bytes per second."""
+        """Return the same for a client whose download rate is limited to ``rate`` bytes per
+        second."""
         if rate is None or rate / 4 >= self.least_rate:
             return self
         return replace(self, least_rate=rate / 4)
 
 
 class Allowance:
-    """The time somebody has who is asked for something long: each byte buys some more.
+    """The deadline of a long answer, which each byte that comes puts off.
 
     Args:
         client_timeouts: how long silence may last, and what a byte buys.

@@ -30,7 +30,7 @@ class Reporter(Protocol):
     """Tells the user what happens; every method may do nothing."""
 
     def note(self, text: str) -> None:
-        """Say something that whoever waits for this has to know."""
+        """Tell the user something that matters."""
         ...
 
     def detail(self, text: str) -> None:
@@ -50,7 +50,7 @@ class Reporter(Protocol):
         ...
 
     def close(self) -> None:
-        """End what is being shown: somebody else writes now."""
+        """End the progress line, before something else is written."""
         ...
 
 

@@ -49,7 +49,7 @@ _NO_PORT_HINT = (
 
 
 def hint_for(endpoint: Endpoint) -> str:
-    """Return what to do about an endpoint where nobody answers."""
+    """Return the hint for an endpoint where nothing answers."""
     if endpoint.port == DEFAULT_PORTS[endpoint.scheme]:
         return _NO_PORT_HINT.format(port=endpoint.port)
     return CHECK_HINT

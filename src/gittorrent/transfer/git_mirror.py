@@ -60,7 +60,7 @@ MAX_CLAIM_BYTES = 256 << 10
 """Bytes of their bitmaps: dozens may talk to us, and an honest one claims what it has of a few."""
 
 FAREWELL = "done"
-"""The reason of a goodbye by somebody who is content, and does not want to be called again."""
+"""The reason in a ``bye`` after which the peer is not dialled again."""
 
 
 class GitMirror:
@@ -221,7 +221,7 @@ class GitMirror:
         return receiving.message.part, receiving.received
 
     async def wait_closed(self) -> None:
-        """Wait until the conversation is over, whoever ends it."""
+        """Wait until the conversation is over, whichever end ends it."""
         await asyncio.wait([self._task])
 
     @property

@@ -1,4 +1,4 @@
-"""Bounded requests to one HTTP endpoint: a mirror, or somebody who announced itself.
+"""Bounded requests to one HTTP endpoint: a mirror, or a node that announced itself.
 
 No redirects, no cookies, no credentials. A name is looked up once, its addresses are judged before
 any is contacted, and no second answer of a name server counts. Bodies are bounded in bytes and by

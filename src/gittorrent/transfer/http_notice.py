@@ -1,4 +1,4 @@
-"""Asks a node over HTTP to list somebody: ``POST mirror-notify``.
+"""Sends a notice over HTTP: ``POST mirror-notify``.
 
 No redirects, cookies or credentials, and a bounded answer; an address that was judged is not looked
 up again.

@@ -145,7 +145,7 @@ class LogFollower:
         return self.claimed
 
     def _known_mirrors(self) -> list[Source]:
-        """Return whom to ask for the log: who was named, then those this machine knows."""
+        """Return the mirrors to ask for the log: the one named, then those this machine knows."""
         location = self._location
         found = [] if location.endpoint is None else [named(location.endpoint)]
         repository = location.expected or self._context.database.known_url(location.url)
@@ -304,7 +304,7 @@ class LogFollower:
 
     @property
     def _is_last(self) -> bool:
-        """Whether nobody is left to turn to if the first mirror fails."""
+        """Whether no other mirror is left if the first one fails."""
         return all(source is self._first for source in self._left)
 
     async def _follow(self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat) -> None:
@@ -380,7 +380,7 @@ async def _hang_up(opened: _Opened) -> None:
 
 @contextlib.asynccontextmanager
 async def _nothing() -> AsyncIterator[None]:
-    """Call nobody ahead: a learned address has to be judged first."""
+    """Connect to nothing ahead: a learned address has to be judged first."""
     yield
 
 

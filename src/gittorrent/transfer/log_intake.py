@@ -55,7 +55,7 @@ class LogIntake:
         self._bytes = 0
 
     async def admit(self, entries: Sequence[LogEntry]) -> None:
-        """Judge the next entries and keep them; when cancelled, only once nobody is at it.
+        """Verify the next entries and store them; when cancelled, wait until the thread is done.
 
         Raises:
             IdentityError: the log belongs to another repository.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FalseOfferError(TrustError):
-    """A manifest is not what was offered: whoever offered it lied."""
+    """A manifest is not what was offered: the mirror that offered it lied."""
 
 
 def verify_manifest(data: bytes, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:

@@ -179,7 +179,7 @@ class Mirror(Protocol):
         ...
 
     async def wait_closed(self) -> None:
-        """Wait until nothing comes from it any more, whoever ended that."""
+        """Wait until nothing comes from it any more, whichever end ended that."""
         ...
 
     @property

@@ -80,7 +80,7 @@ class RemovedError(UsageError):
 
 
 def update_lock(home: Home, repository: RepositoryId) -> Path:
-    """Return the file that whoever updates the mirror of a repository holds locked."""
+    """Return the file that is locked while the mirror of a repository is updated."""
     return home.run / f"mirror-{repository}.lock"
 
 
@@ -155,7 +155,7 @@ class Mirroring:
         )
 
     def _require_carried(self) -> None:
-        """Make sure that nobody removed meanwhile what is followed.
+        """Make sure that the mirror was not removed meanwhile.
 
         Raises:
             RemovedError: somebody did.

@@ -154,7 +154,7 @@ class SerialExecutor:
 
 
 class _Job(Generic[T]):
-    """Something to be done, and whoever waits for it."""
+    """A piece of work, and the future of the task that waits for it."""
 
     def __init__(self, work: Callable[[], T], loop: asyncio.AbstractEventLoop) -> None:
         self._work = work
@@ -162,7 +162,7 @@ class _Job(Generic[T]):
         self.future: asyncio.Future[T] = loop.create_future()
 
     def run(self) -> None:
-        """Do it, in a thread, unless nobody waits any more."""
+        """Do it, in a thread, unless the task that waited was cancelled."""
         if self.future.cancelled():
             return
         try:

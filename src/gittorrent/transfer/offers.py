@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from gittorrent.wire.messages import HaveBundle
 
 MAX_UNBACKED = 1000
-"""Offers of one neighbour that are weighed though nobody backs them: what this program makes."""
+"""Offers of one peer that count without backing: as many as this program makes."""
 
 MAX_WAYS = 8
 """Ways that are proved side by side."""
 
 FAULTS = 3
-"""Reels that somebody believed may offer in vain: mirrors drop some, and trust in keys changes."""
+"""Failed offers of a trusted mirror before it is ignored: mirrors drop some, and keys change."""
 
 
 class OfferBans:
@@ -53,7 +53,7 @@ class OfferBans:
         self._silent.add(mirror.url)
 
     def suspect(self, mirror: Mirror) -> None:
-        """Listen to nobody at a mirror's address any more: it made an offer up."""
+        """Ignore offers from a mirror's address from now on: it made an offer up."""
         if group := group_of(mirror):
             self._groups.add(group)
 
@@ -65,7 +65,7 @@ class OfferBans:
 
 
 def group_of(mirror: Mirror) -> str:
-    """Return what neighbours have in common that may be one person.
+    """Return what peers have in common that may be one person.
 
     Empty while nobody knows, and for loopback: tunnels end there, and everybody on this machine.
     """
@@ -134,7 +134,7 @@ class Offers:
         return self._first in self._makers.get(offer, [])
 
     def drop(self, offer: ReelOffer) -> None:
-        """Forget an offer that nobody could show a manifest for."""
+        """Forget an offer for which no mirror sent a manifest."""
         self._makers.pop(offer, None)
         self._ways = None
 

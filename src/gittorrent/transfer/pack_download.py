@@ -304,7 +304,7 @@ class PackDownload:
             await self._loop.run_in_executor(self._threads, self._partial.sync)
 
     def _note_failure(self, watcher: asyncio.Task[None]) -> None:
-        """Let the download fail if nobody watches over it any more: it could wait for ever."""
+        """Make the download fail if the task that drives it ended: it could wait for ever."""
         if not watcher.cancelled() and not self._done.done():
             error = watcher.exception()
             if error is not None:

@@ -64,14 +64,14 @@ class PeerAdmission:
             del self._open[group]
 
     def blame(self, address: str) -> None:
-        """Note that somebody at an address sent what was wrong, or broke the protocol."""
+        """Note that a peer at an address sent wrong data or broke the protocol."""
         group = caller_group(address)
         self._strikes[group] = self._strikes.pop(group, 0) + 1
         while len(self._strikes) > MAX_BLAMED:
             del self._strikes[next(iter(self._strikes))]
 
     def is_banned(self, address: str) -> bool:
-        """Tell whether nobody at an address is talked to any more."""
+        """Tell whether an address is banned."""
         return self._allowed(address) == 0
 
     def _allowed(self, address: str) -> int:

@@ -45,7 +45,7 @@ MAX_TOLD = 8
 """Mirrors that are told of one seed."""
 
 FAREWELL_SECONDS = 0.5
-"""Time for all withdrawals together: whoever ends a seed is not kept waiting for its mirrors."""
+"""Time for all withdrawals together: ending a seed does not wait for slow mirrors."""
 
 
 class _Told(Struct):
@@ -128,7 +128,7 @@ class PeerAnnouncer:
         return min(granted, default=0)
 
     def _say_why(self, reason: str) -> None:
-        """Say once that nobody tells others of us: downloaders have to come by other ways."""
+        """Report once that no mirror lists this seed: downloaders have to find it by other ways."""
         if not self._was_told_why:
             self._was_told_why = True
             self._note(f"no mirror tells others of this seed yet ({reason}); trying on")

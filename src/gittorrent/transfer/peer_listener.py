@@ -149,7 +149,8 @@ class PeerListener:
                 caller.close()
 
     def _make_room(self, address: str) -> bool:
-        """Let somebody in, in place of whoever has been of no use for the longest time.
+        """Make room for a caller by ending the conversation that was of no use for the longest
+        time.
 
         Silence is worth nothing to those who would fill all places with it.
         """

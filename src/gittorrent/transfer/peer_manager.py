@@ -54,10 +54,10 @@ MAX_LEARNED = 8
 """Addresses taken from one of those we dialled; only the first mirror may tell more."""
 
 SHOWN_BYTES = 64 << 10
-"""Bytes from which on it is worth a word that somebody got something: questions are fewer."""
+"""Bytes from which on a peer is shown as having been given something; questions are smaller."""
 
 LOOK_SECONDS = 0.5
-"""How often it is looked whether somebody who was lost is due to be dialled again."""
+"""Seconds between two checks whether a lost peer is due to be dialled again."""
 
 SMALLEST_SHARED = 4
 """Parts below which a download is over before anybody else could profit."""
@@ -133,7 +133,7 @@ class PeerManager:
         trusted: AddressClass | None,
         calling: asyncio.Task[socket.socket] | None = None,
     ) -> Mirror:
-        """Begin to talk to a mirror that may become the first; whoever has it then closes it.
+        """Connect to a mirror that may become the first; the caller closes it.
 
         Args:
             endpoint: where it is.
@@ -174,7 +174,7 @@ class PeerManager:
                 self._dial_at(source.endpoint, source.trusted)
 
     def _dial(self, url: str, trusted: AddressClass | None) -> bool:
-        """Begin to dial somebody we were told of; tells whether that was news."""
+        """Begin to dial an address we were told of; tells whether it was new."""
         try:
             endpoint = parse_learned_url(url)
         except GitTorrentError as error:
@@ -190,7 +190,7 @@ class PeerManager:
         return True
 
     def _say(self, name: str, text: str) -> None:
-        """Tell of somebody: of whom the user named in any case, of others if all is wanted.
+        """Report on a peer: as a note on the one the user named, as a detail on others.
 
         Lists are full of those who have just gone, and downloads do without them.
         """
@@ -199,11 +199,11 @@ class PeerManager:
         (self._note if is_named else self._detail)(f"{name} {text}")
 
     def is_growing(self) -> bool:
-        """Tell whether somebody who was dialled, or will be again, has not answered yet."""
+        """Tell whether a peer that was dialled, or will be again, has not answered yet."""
         return bool(self._tasks) or self._reconnect.next_deadline() is not None
 
     async def grown(self, seconds: float) -> bool:
-        """Wait for somebody who was dialled to answer; tells whether anybody did in time."""
+        """Wait for a peer that was dialled to answer; tells whether one did in time."""
         before = len(self.mirrors)
         limit = asyncio.get_running_loop().time() + seconds
         while self._tasks and len(self.mirrors) == before:
@@ -252,7 +252,7 @@ class PeerManager:
                 self._have_scheduler.left(key)
 
     def giving(self) -> list[GivenFigures]:
-        """Return what was given to whom so far, and who waits for its turn."""
+        """Return what each peer was given so far, and whether it waits for a slot."""
         waiting = self._slots.waiting
         return [
             GivenFigures(mirror.url, mirror.bytes_sent, mirror.key in waiting, mirror.called_us)
@@ -261,7 +261,7 @@ class PeerManager:
         ]
 
     def take_claim(self, mirror: Mirror, parts: PartSet | None) -> None:
-        """Note what a neighbour says it has, so that it is not told of that."""
+        """Note what a peer says it has, so that it is not told of that."""
         if isinstance(mirror, GitMirror) and self._download is not None:
             total = self._download.wanted.total
             self._have_scheduler.has(mirror.key, PartSet.full(total) if parts is None else parts)
@@ -283,7 +283,7 @@ class PeerManager:
         task.add_done_callback(self._tasks.discard)
 
     def _keep(self, mirror: Mirror, url: str) -> None:
-        """Count a mirror that answered among the neighbours, in the place of its former self."""
+        """Add a mirror that answered, in the place of its former conversation if there was one."""
         before = [at for at, known in enumerate(self.mirrors) if known.url == url]
         if before:
             self.mirrors[before[0]] = mirror
@@ -313,7 +313,7 @@ class PeerManager:
             self._reconnecting = asyncio.get_running_loop().create_task(work)
 
     async def _reconnect_due(self) -> None:
-        """Dial those who are due, until nobody waits or no download is running."""
+        """Dial peers that are due, until none waits or no download is running."""
         loop = asyncio.get_running_loop()
         while self._download is not None:
             deadline = self._reconnect.next_deadline()
@@ -335,7 +335,7 @@ class PeerManager:
                 self._say_where(mirror)
 
     def _say_where(self, mirror: Mirror) -> None:
-        """Tell a neighbour where others reach us, as it sees our address."""
+        """Tell a peer where others reach us, as it sees our address."""
         if (
             self._peer_listener is None
             or not self._peer_listener.port
@@ -345,7 +345,7 @@ class PeerManager:
         mirror.tell(self._peer_listener.invitation(mirror.own_address))
 
     def _learn(self, teller: GitMirror, message: Try) -> None:
-        """Take in an address, as far as whoever tells of it may send us anywhere.
+        """Dial an address that a peer told of, if that peer may send us there.
 
         Source: docs/protocol/mirrorsync.md, Peer exchange.
         """
@@ -362,7 +362,7 @@ class PeerManager:
         self._dial(message.entry.url, trusted)
 
     def banned(self, mirror: Mirror) -> None:
-        """Note that somebody sent a wrong part or lied, and is not asked any more."""
+        """Note that a peer was banned for a wrong part or a false claim."""
         if isinstance(mirror, GitMirror) and mirror.address:
             self._admission.blame(mirror.address)
 

@@ -149,7 +149,7 @@ class Planner:
                 task.cancel()
 
     async def _wait(self, tasks: Collection[asyncio.Task[Any]], seconds: float | None) -> None:
-        """Wait until a task is done, or somebody was asked or has answered."""
+        """Wait until a task is done, or another mirror was asked or has answered."""
         self._news.clear()
         news = self._loop.create_task(self._news.wait())
         try:

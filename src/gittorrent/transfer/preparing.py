@@ -85,7 +85,7 @@ class _SaidOnce:
         self.close = reporter.close
 
     def note(self, text: str) -> None:
-        """Say something that whoever waits for this has to know, the first time."""
+        """Tell the user something that matters, the first time."""
         if text not in self._said and len(self._said) < MAX_SAID:
             self._said.add(text)
             self._reporter.note(text)

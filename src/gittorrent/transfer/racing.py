@@ -25,7 +25,7 @@ async def first_success(
     let_go: Callable[[T], Awaitable[None]],
     joining: Callable[[], Iterable[C]] = tuple,
 ) -> tuple[C, T] | None:
-    """Return whose attempt succeeded, and what it gave; None if nobody's did.
+    """Return the first attempt that succeeded, and its result; None if all failed.
 
     Args:
         candidates: the best first.

@@ -68,7 +68,7 @@ def named(endpoint: Endpoint) -> Source:
 
 
 def learned(url: str, trusted: AddressClass | None) -> Source | None:
-    """Return a mirror that somebody told us of, None if its URL is of no use."""
+    """Return the mirror at a learned URL, None if the URL is of no use."""
     with contextlib.suppress(UrlError):
         endpoint = parse_learned_url(url)
         return Source(endpoint.url, endpoint, trusted)

@@ -59,7 +59,7 @@ class ReelFetcher:
         self.nearby: Sequence[Path] = ()
 
     def close(self) -> None:
-        """Let go of what was downloaded; it stays for whoever goes on."""
+        """Release the partial downloads, which stay on disk to be resumed."""
         for partial in self._kept:
             partial.close()
         self._kept.clear()

@@ -1,4 +1,4 @@
-"""Serves the reels of a clone, or of what a node keeps for clones, to whoever asks.
+"""Seeds the reels of a clone, or of a repository in the node's cache.
 
 A seed listens on a port of its own, tells the mirror it names where that is, and is introduced by
 it to downloaders. By notices that mirror and those it lists tell of the seed in their lists too,
@@ -40,7 +40,7 @@ RETRY_SECONDS = 30.0
 """Time between attempts to reach the mirror again."""
 
 END_SECONDS = 0.6
-"""Time for all goodbyes together: whoever ends a seed means at once."""
+"""Time for all goodbyes together: a seed that is ended is to end at once."""
 
 MAX_CALLERS = 80
 """Conversations that others may have with a seed."""
@@ -129,7 +129,7 @@ class Seed:
             await self._end(tasks)
 
     async def _end(self, tasks: Iterable[asyncio.Task[None]]) -> None:
-        """Say goodbye to mirrors and callers, all at a time; whoever does not listen misses it."""
+        """Say goodbye to mirrors and callers, all at once, within bounded time."""
         goodbyes = [self._announcer.withdraw(), *(caller.close() for caller in self._callers)]
         loop = asyncio.get_running_loop()
         ending = [*tasks, *(loop.create_task(goodbye) for goodbye in goodbyes)]

@@ -139,7 +139,7 @@ class SocketWriter:
         return self._file[1]
 
     def _open(self, path: Path) -> BinaryIO:
-        """Open a file, perhaps in a thread, and perhaps when nobody waits for it any more."""
+        """Open a file, perhaps in a thread, and close it if the task that waited was cancelled."""
         file = path.open("rb")
         self._file = (path, file)
         if self._is_closed:

@@ -8,14 +8,14 @@ the highest rate that an honest peer could have a use for.
 from __future__ import annotations
 
 LINES_AT_ONCE = 10_000
-"""Lines nobody asked for that may come in a burst: a pipeline's worth many times over."""
+"""Unsolicited lines that may come in a burst: many times a full pipeline."""
 
 LINES_PER_SECOND = 1_000.0
 """The same for ever: requests for small parts at a gigabyte a second come at this rate."""
 
 
 class UnsolicitedMessageLimit:
-    """Counts the lines of one peer that nobody asked for.
+    """Counts the unsolicited lines of one peer.
 
     Args:
         now: seconds on any steady clock.

@@ -262,5 +262,5 @@ def _without_trust(update: Update) -> Update:
 
 
 def _unheard(said: bytes) -> None:
-    """Take what git says while nobody wants to see it."""
+    """Discard what git says while progress is off."""
     del said

@@ -1,11 +1,10 @@
 """Downloads for clones of this machine, once for all who want the same, and seeds it afterwards.
 
-Tracks the downloads under way, by repository, with the clones that wait for each; and what is in
-the cache, which is served and announced until it expires.
+Tracks what is in the cache, which is served and announced until it expires; the downloads under way
+are in `gittorrent.node.clone_downloads`.
 
 Rules: what is carried already is not cached; everything in the cache expires; the cache is bounded
-in bytes, and what was unused longest is evicted first. A download that no clone waits for any more
-stops, and its verified parts are kept for the next one. A clone is not trusted: logs, manifests and
+in bytes, and what was unused longest is evicted first. A clone is not trusted: logs, manifests and
 parts that it hands over are verified as if they came from the net.
 """
 
@@ -19,14 +18,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
-from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.errors import UnreachableError
 from gittorrent.event_log import EventLog
 from gittorrent.git.runner import Git
-from gittorrent.ids import ManifestId, format_of
+from gittorrent.ids import format_of
 from gittorrent.node.cache_filling import fill_from_clone, fill_from_mirrors
+from gittorrent.node.clone_downloads import (
+    CloneDownload,
+    CloneDownloads,
+    NotKeptError,
+    RelayedReports,
+)
 from gittorrent.repository.cache import Cache
 from gittorrent.repository.carried import object_format_of
 from gittorrent.store.processes import KeptRepository
@@ -36,7 +41,7 @@ from gittorrent.transfer.off_loop import SlowError, apart
 from gittorrent.transfer.peer_manager import Sharing
 from gittorrent.transfer.reaching import named
 from gittorrent.transfer.seeding import Seed
-from gittorrent.wire.control import At, Done, MirrorLine, Note, Phase, Progress
+from gittorrent.wire.control import At, Done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +51,6 @@ if TYPE_CHECKING:
     from gittorrent.repository.cache import Kept
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
-    from gittorrent.store.processes import DownloadFigures
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.slot_queue import SlotQueue
@@ -58,9 +62,6 @@ KEEP_SECONDS = 24 * 3600
 KEEP_BYTES = 10 << 30
 """Bytes kept at most, unless the operator says otherwise."""
 
-MAX_DOWNLOADS = 8
-"""Downloads for clones at once; a clone beyond them downloads by itself."""
-
 LOOK_SECONDS = 1.0
 """How often it is looked whether something's time has passed."""
 
@@ -68,10 +69,6 @@ TAKE_SECONDS = 3600.0
 """Time a clone's reels may take to be verified and taken over: packs are read whole."""
 
 _log = EventLog(__name__)
-
-
-class NotKeptError(GitTorrentError):
-    """The node does not do what a clone asks for; the text is the answer."""
 
 
 class KeepOptions(Struct, frozen=True):
@@ -84,104 +81,6 @@ class KeepOptions(Struct, frozen=True):
 
     seconds: int = KEEP_SECONDS
     max_bytes: int = KEEP_BYTES
-
-
-class _Download(Struct):
-    """A download for clones of this machine; the reporter of its acquisition."""
-
-    repository: RepositoryId
-    task: asyncio.Task[None] | None = None
-    out: set[str] = field(default_factory=set)
-    waiting: set[Callable[[Answer], None]] = field(default_factory=set)
-
-    def note(self, text: str) -> None:
-        """Pass on something worth a line."""
-        self._tell(Note(text))
-
-    def detail(self, text: str) -> None:
-        """Keep to the log what nobody who waits has to know."""
-        _log.debug(
-            "cache-detail",
-            "downloading {repository} for clones: {reason}",
-            repository=self.repository,
-            reason=text,
-        )
-
-    def git_says(self, said: bytes) -> None:
-        """Keep to reels, which git does not fetch."""
-        del said
-
-    def close(self) -> None:
-        """Hold nothing that is being shown."""
-
-    def downloading(self, name: str, figures: DownloadFigures) -> None:
-        """Pass on how far it is."""
-        for mirror in figures.mirrors:
-            if mirror.fault and mirror.name not in self.out:
-                self.out.add(mirror.name)
-                _log.warning(
-                    "mirror-out",
-                    "{mirror} is out of the download of {repository}: {reason}",
-                    repository=self.repository,
-                    mirror=mirror.name,
-                    reason=mirror.fault,
-                )
-            if mirror.called_us or "://" in mirror.url:
-                came = (int(mirror.rate), mirror.parts, mirror.bytes)
-                self._tell(MirrorLine(*came, mirror.url, mirror.fault, mirror.called_us))
-        numbers = (figures.parts, figures.total, figures.size, figures.received)
-        self._tell(Progress(ManifestId(name), *numbers))
-
-    def phase(self, text: str) -> None:
-        """Pass on what is done now."""
-        self._tell(Phase(text))
-
-    def _tell(self, answer: Answer) -> None:
-        for tell in self.waiting:
-            tell(answer)
-
-    async def wait(self, tell: Callable[[Answer], None]) -> None:
-        """Wait for the end; when the last waiter is cancelled, so is the download."""
-        assert self.task is not None
-        self.waiting.add(tell)
-        try:
-            await asyncio.shield(self.task)
-        finally:
-            self.waiting.discard(tell)
-            if not self.waiting and not self.task.done():
-                self.task.cancel()
-                await asyncio.gather(self.task, return_exceptions=True)
-
-
-class _Relayed:
-    """Reports to a download from another thread."""
-
-    def __init__(self, download: _Download, loop: asyncio.AbstractEventLoop) -> None:
-        self._download = download
-        self._loop = loop
-
-    def note(self, text: str) -> None:
-        """Pass on something worth a line."""
-        self._loop.call_soon_threadsafe(self._download.note, text)
-
-    def downloading(self, name: str, figures: DownloadFigures) -> None:
-        """Pass on how far it is."""
-        self._loop.call_soon_threadsafe(self._download.downloading, name, figures)
-
-    def phase(self, text: str) -> None:
-        """Pass on what is done now."""
-        self._loop.call_soon_threadsafe(self._download.phase, text)
-
-    def detail(self, text: str) -> None:
-        """Keep to the log what nobody who waits has to know."""
-        self._loop.call_soon_threadsafe(self._download.detail, text)
-
-    def git_says(self, said: bytes) -> None:
-        """Keep to reels, which git does not fetch."""
-        del said
-
-    def close(self) -> None:
-        """Hold nothing that is being shown."""
 
 
 class LocalCloneService:
@@ -219,7 +118,7 @@ class LocalCloneService:
         self._taking = catalogue.threads.executor(TAKE_SECONDS)
         self._files = threading.RLock()
         self._shown: list[Kept] = []
-        self._downloads: dict[RepositoryId, _Download] = {}
+        self._downloads = CloneDownloads(self._bring)
         self._seeding: dict[RepositoryId, asyncio.Task[None]] = {}
         self._changing = asyncio.Lock()
 
@@ -271,7 +170,7 @@ class LocalCloneService:
         if served is None and request.base is not None:
             raise NotKeptError("nothing is kept that could be added to")
         if served is None or not await served.reading(partial(served.content.has_push, head)):
-            await self._download(request).wait(tell)
+            await self._downloads.join(request, tell)
         granted = await self._use(request.repository, self._options.seconds)
         path = await self._path(request.repository)
         return [At(os.fsencode(path)), Done(granted)]
@@ -317,30 +216,7 @@ class LocalCloneService:
     def _location(self, url: str, repository: RepositoryId) -> Location:
         return replace(parse_location(url), expected=repository)
 
-    def _download(self, request: Fetch) -> _Download:
-        """Return the download of a repository that is under way, or begin it."""
-        found = self._downloads.get(request.repository)
-        if found is not None:
-            return found
-        if len(self._downloads) >= MAX_DOWNLOADS:
-            raise NotKeptError("too many downloads at once")
-        made = _Download(request.repository)
-        self._downloads[request.repository] = made
-        made.task = asyncio.get_running_loop().create_task(self._bring(request, made))
-        made.task.add_done_callback(lambda task: self._ended(request.repository, task))
-        return made
-
-    def _ended(self, repository: RepositoryId, task: asyncio.Task[None]) -> None:
-        self._downloads.pop(repository, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning(
-                "cache-failed",
-                "downloading {repository} for clones failed: {reason}",
-                repository=repository,
-                reason=error,
-            )
-
-    async def _bring(self, request: Fetch, download: _Download) -> None:
+    async def _bring(self, request: Fetch, download: CloneDownload) -> None:
         assert self._database is not None
         object_format = format_of(request.head)
         if object_format is None:
@@ -349,7 +225,7 @@ class LocalCloneService:
             self._database,
             self._home,
             Git(self._home.root),
-            _Relayed(download, asyncio.get_running_loop()),
+            RelayedReports(download, asyncio.get_running_loop()),
             Sharing(),
             max_bytes=self._options.max_bytes,
             limits=self._limits,
@@ -450,7 +326,7 @@ class LocalCloneService:
         """Serve what is kept, and let go of what is past its time."""
         await self._catalogue.look()
         async with self._changing:
-            busy = frozenset(self._downloads)
+            busy = self._downloads.repositories
             gone, self._shown = await self._disk(partial(self._look, busy))
         for repository in gone:
             _log.info(
@@ -472,9 +348,6 @@ class LocalCloneService:
         await asyncio.gather(task, return_exceptions=True)
 
     async def _stop(self) -> None:
-        tasks = [each.task for each in self._downloads.values() if each.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._downloads.stop()
         # At once, for each says goodbye to its mirrors.
         await asyncio.gather(*(self._unserve(repository) for repository in list(self._seeding)))

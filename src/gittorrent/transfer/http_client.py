@@ -53,6 +53,7 @@ class HttpClient:
         trusted: kind of address the endpoint was learned from; None if the user named it.
         client_timeouts: how long to wait.
         address: the one to ask it at, where that was judged before.
+        from_address: IP address of ours to ask from; None for any.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class HttpClient:
         trusted: AddressClass | None,
         client_timeouts: ClientTimeouts,
         address: str | None = None,
+        from_address: str | None = None,
     ) -> None:
         self.client_timeouts = client_timeouts
         self._endpoint = endpoint
@@ -71,7 +73,11 @@ class HttpClient:
             self._resolver = _JudgingResolver(trusted, client_timeouts)
             self._resolver.judge_literal(endpoint)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=self._resolver, limit=CONNECTIONS),
+            connector=aiohttp.TCPConnector(
+                resolver=self._resolver,
+                limit=CONNECTIONS,
+                local_addr=None if from_address is None else (from_address, 0),
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_read=PART_SECONDS),
             headers=_HEADERS,
@@ -96,6 +102,31 @@ class HttpClient:
     ) -> aiohttp.client._RequestContextManager:
         """Begin a request whose answer the caller reads, and bounds."""
         return self._session.get(self.url_of(name), headers=headers, allow_redirects=False)
+
+    async def post(self, name: str, data: bytes, content_type: str, most: int) -> tuple[int, bytes]:
+        """Send ``data`` to a resource, within the time of a notice.
+
+        Returns:
+            The status, and the answer; of one longer than ``most`` bytes the first of them.
+
+        Raises:
+            MirrorLostError: there is no answer.
+        """
+        url = self.url_of(name)
+        headers = {"Content-Type": content_type}
+        try:
+            async with (
+                asyncio.timeout(self.client_timeouts.notice),
+                self._session.post(
+                    url, data=data, headers=headers, allow_redirects=False
+                ) as answer,
+            ):
+                found = b""
+                while len(found) < most and (more := await answer.content.read(most - len(found))):
+                    found += more
+                return answer.status, found
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise MirrorLostError(f"{url}: {error or 'no answer'}") from error
 
     async def read(self, name: str, most: int) -> bytearray:
         """Return a resource of at most ``most`` bytes; errors as `each`."""

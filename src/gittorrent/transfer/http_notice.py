@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import aiohttp
-
 from gittorrent.errors import UnreachableError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import connect
-from gittorrent.transfer.http_client import Pinned
+from gittorrent.transfer.http_client import HttpClient
+from gittorrent.transfer.mirror import MirrorLostError
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_REASON
 
@@ -53,31 +52,14 @@ async def send_http_notice(
     dialled = await connect(endpoint, trusted, from_address)
     with dialled.sock as sock:
         own = str(sock.getsockname()[0])
-    url = f"{endpoint.url.rstrip('/')}/mirror-notify"
-    connector = aiohttp.TCPConnector(
-        force_close=True, local_addr=(own, 0), resolver=Pinned(dialled.address)
-    )
+    client = HttpClient(endpoint, trusted, ClientTimeouts(), dialled.address, own)
     try:
-        async with aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=ClientTimeouts().notice),
-            headers={"Content-Type": notify.CONTENT_TYPE},
-        ) as client:
-            data = notice_from(own).encode_text()
-            async with client.post(url, data=data, allow_redirects=False) as response:
-                if response.status in NO_NOTICES:
-                    raise UnreachableError(f"{endpoint.url} is a web server that takes no notices")
-                return notify.parse_answer(await _first_bytes(response))
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise UnreachableError(
-            f"cannot announce to {endpoint.url}: {error or 'no answer'}"
-        ) from error
-
-
-async def _first_bytes(response: aiohttp.ClientResponse) -> bytes:
-    """Return the answer; what is too long for one is cut, and no answer then."""
-    data = b""
-    while len(data) < _MAX_ANSWER and (more := await response.content.read(_MAX_ANSWER)):
-        data += more
-    return data[:_MAX_ANSWER]
+        data = notice_from(own).encode_text()
+        status, answer = await client.post("mirror-notify", data, notify.CONTENT_TYPE, _MAX_ANSWER)
+    except MirrorLostError as error:
+        raise UnreachableError(f"cannot announce to {error}") from error
+    finally:
+        await client.close()
+    if status in NO_NOTICES:
+        raise UnreachableError(f"{endpoint.url} is a web server that takes no notices")
+    return notify.parse_answer(answer)

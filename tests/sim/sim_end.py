@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.swarm import events as ev
+from gittorrent.swarm.keys import ConversationKey, ParticipantKey
 from gittorrent.wire import messages as msg
 from gittorrent.wire.reelname import ReelName
 from gittorrent.wire.session import MessageReceived, Role, Session
@@ -32,7 +33,10 @@ class End:
 
     def __init__(self, node: Node, key: int, caller: bool, byte_mode: bool) -> None:
         self.node = node
-        self.key = ev.PeerKey(key)
+        self.key = key
+        self.peer = ev.PeerKey(key)
+        self.conversation = ConversationKey(key)
+        self.participant = ParticipantKey(key)
         self.caller = caller
         self.other: End
         self.out: Stream
@@ -97,14 +101,14 @@ class End:
         idle = self.open and self.sending is None and not self.waiting_slot
         if idle and self.next_part() is not None:
             self.waiting_slot = True
-            self.node.begin(self.node.slots.ask(self.key, self.node.clock.now))
+            self.node.begin(self.node.slots.ask(self.conversation, self.node.clock.now))
 
     def begin(self) -> None:
         """It is our turn: send the next part."""
         self.waiting_slot = False
         part = self.next_part()
         if part is None:
-            self.node.begin(self.node.slots.done(self.key, self.node.clock.now))
+            self.node.begin(self.node.slots.done(self.conversation, self.node.clock.now))
             return
         self.at += 1
         size = self.node.shape.size_of(part)
@@ -122,9 +126,9 @@ class End:
         size = node.shape.size_of(part)
         node.given_bytes += size
         if node.super_seeder is not None:
-            node.super_seeder.sent(self.key, part)
+            node.super_seeder.sent(self.participant, part)
         node.slots.sent(size, node.clock.now)
-        node.begin(node.slots.done(self.key, node.clock.now))
+        node.begin(node.slots.done(self.conversation, node.clock.now))
         self.pump()
 
     # Receiving

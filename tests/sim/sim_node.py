@@ -26,6 +26,7 @@ from gittorrent.swarm import events as ev
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.download import Download
 from gittorrent.swarm.have_scheduler import HaveScheduler
+from gittorrent.swarm.keys import ConversationKey
 from gittorrent.swarm.peer_exchange import PeerExchange
 from gittorrent.swarm.settings import Settings
 from gittorrent.swarm.slots import Slots
@@ -103,7 +104,7 @@ class Node:
         self.alive = True
         self.began = 0.0
         self.slots = Slots()
-        self.ends: dict[ev.PeerKey, End] = {}
+        self.ends: dict[int, End] = {}
         self.figures = Figures()
         self.bans: dict[int, str] = {}
         self.wrong: dict[int, int] = {}
@@ -175,7 +176,7 @@ class Node:
         if not end.caller:
             end.say(msg.Ready(msg.VERSION, f"n{self.number}"))
             if self.peer_exchange is not None:
-                self.peer_exchange.joined(end.key)
+                self.peer_exchange.joined(end.participant)
 
     def hang_up(self, end: End) -> None:
         """End a connection; both sides notice after the latency."""
@@ -195,13 +196,13 @@ class Node:
         end.out.close()
         del self.ends[end.key]
         if self.peer_exchange is not None:
-            self.peer_exchange.left(end.key)
+            self.peer_exchange.left(end.participant)
         if self.super_seeder is not None:
-            self.super_seeder.left(end.key)
-        self.have_scheduler.left(end.key)
-        self.begin(self.slots.done(end.key, self.clock.now))
+            self.super_seeder.left(end.participant)
+        self.have_scheduler.left(end.conversation)
+        self.begin(self.slots.done(end.conversation, self.clock.now))
         if end.joined and self.alive:
-            self._handle(ev.PeerLost(end.key, "gone"))
+            self._handle(ev.PeerLost(end.peer, "gone"))
 
     def _tick(self) -> None:
         if not self.alive:
@@ -212,7 +213,7 @@ class Node:
             for end in list(self.ends.values()):
                 if end.incoming is not None and end.joined:
                     part = end.incoming.part
-                    self._handle(ev.PartProgress(end.key, part, end.received))
+                    self._handle(ev.PartProgress(end.peer, part, end.received))
             self._handle(ev.Tick())
             self._look_for_company(now)
         if self.conduct is Conduct.HONEST:
@@ -236,7 +237,7 @@ class Node:
         if self.super_seeder is None:
             return
         for end in self.ends.values():
-            changed = self.super_seeder.changed(end.key, now)
+            changed = self.super_seeder.changed(end.participant, now)
             if changed is not False:
                 end.say(self._shown(changed))
 
@@ -267,7 +268,7 @@ class Node:
         """Tell of each other those who should know."""
         if self.peer_exchange is None or not end.open:
             return
-        for made in self.peer_exchange.listens(end.key, url):
+        for made in self.peer_exchange.listens(end.participant, url):
             target = self.ends.get(made.to)
             if target is not None:
                 target.say(msg.Try(MirrorEntry(made.url, 3600, MirrorState.PARTIAL)))
@@ -281,16 +282,16 @@ class Node:
                 self._take_claim(end, message)
             case msg.FetchParts():
                 if self.super_seeder is not None:
-                    self.super_seeder.asked(end.key, message.first, message.last)
+                    self.super_seeder.asked(end.participant, message.first, message.last)
                 self._take_question(end, message)
             case msg.CancelParts():
                 if self.super_seeder is not None:
-                    self.super_seeder.cancelled(end.key, message.first, message.last)
+                    self.super_seeder.cancelled(end.participant, message.first, message.last)
                 for _, cancelled in end.answers:
                     cancelled.update(message.indices)
             case msg.MissingParts():
                 if end.joined:
-                    self._handle(ev.PartMissing(end.key, message.first, message.last))
+                    self._handle(ev.PartMissing(end.peer, message.first, message.last))
                 end.send_waiting()
             case msg.Ready():
                 end.say(msg.WantBundle(REEL))
@@ -312,8 +313,8 @@ class Node:
     def _take_want(self, end: End) -> None:
         if self.super_seeder is not None:
             now = self.clock.now
-            self.super_seeder.joined(end.key, now)
-            changed = self.super_seeder.changed(end.key, now)
+            self.super_seeder.joined(end.participant, now)
+            changed = self.super_seeder.changed(end.participant, now)
             end.say(self._shown(None if changed is False else changed))
         else:
             self._say_what(end)
@@ -323,7 +324,7 @@ class Node:
         """Tell a new neighbour what is here."""
         end.say(self.offer())
         if self.download is not None and not end.other.node.is_origin:
-            self.have_scheduler.joined(end.key, self.download.have, self.clock.now)
+            self.have_scheduler.joined(end.conversation, self.download.have, self.clock.now)
 
     def _take_claim(self, end: End, message: msg.HaveBundle) -> None:
         claim = None
@@ -331,15 +332,17 @@ class Node:
             claim = PartSet(self.shape.parts, message.parts)
         if self.super_seeder is not None:
             had = PartSet.full(self.shape.parts) if claim is None else claim
-            self.super_seeder.has(end.key, had, self.clock.now)
-        self.have_scheduler.has(end.key, PartSet.full(self.shape.parts) if claim is None else claim)
+            self.super_seeder.has(end.participant, had, self.clock.now)
+        self.have_scheduler.has(
+            end.conversation, PartSet.full(self.shape.parts) if claim is None else claim
+        )
         if self.download is None or self.download.finished:
             return
         if end.joined:
-            self._handle(ev.PeerHas(end.key, claim))
+            self._handle(ev.PeerHas(end.peer, claim))
         else:
             end.joined = True
-            self._handle(ev.PeerJoined(end.key, claim))
+            self._handle(ev.PeerJoined(end.peer, claim))
 
     def _take_question(self, end: End, message: msg.FetchParts) -> None:
         if self.conduct is Conduct.SILENT:
@@ -356,7 +359,7 @@ class Node:
             self.known.add(url)
             self._dial(self, url)
 
-    def begin(self, granted: list[ev.PeerKey]) -> None:
+    def begin(self, granted: list[ConversationKey]) -> None:
         """Let those send whose turn it is."""
         for key in granted:
             end = self.ends.get(key)
@@ -382,16 +385,16 @@ class Node:
         self.figures.received += size
         wanted = download.wants(part)
         if end.joined:
-            self._handle(ev.PartArrived(end.key, part, size))
+            self._handle(ev.PartArrived(end.peer, part, size))
         if wanted:
             other = end.other.node
             if other.conduct is Conduct.GARBAGE:
                 self.figures.garbage += size
                 self.wrong[other.number] = self.wrong.get(other.number, 0) + 1
-                self._handle(ev.PartWrong(end.key, part))
+                self._handle(ev.PartWrong(end.peer, part))
             else:
                 self.figures.useful += size
-                self._handle(ev.PartVerified(end.key, part))
+                self._handle(ev.PartVerified(end.peer, part))
         end.send_waiting()
 
     def _handle(self, event: ev.Event) -> None:

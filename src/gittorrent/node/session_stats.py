@@ -14,7 +14,7 @@ from msgspec import Struct
 from gittorrent.store.processes import ConversationFigures, EndedConversation
 
 if TYPE_CHECKING:
-    from gittorrent.swarm.events import PeerKey
+    from gittorrent.swarm.keys import ConversationKey
 
 MAX_SHOWN = 100
 """Conversations that are reported."""
@@ -42,7 +42,7 @@ class SessionStats(Protocol):
         ...
 
     @property
-    def key(self) -> PeerKey:
+    def key(self) -> ConversationKey:
         """What it is called among those that wait for upload slots."""
         ...
 
@@ -67,7 +67,7 @@ class SessionTable:
     """The conversations of a node; its length is their number."""
 
     def __init__(self) -> None:
-        self._rows: dict[PeerKey, _Row] = {}
+        self._rows: dict[ConversationKey, _Row] = {}
         self._ended: deque[tuple[float, EndedConversation]] = deque(maxlen=MAX_ENDED)
 
     def __len__(self) -> int:
@@ -77,11 +77,11 @@ class SessionTable:
         """Count a conversation."""
         self._rows[session_stats.key] = _Row(session_stats, peer, repository, now, looked=now)
 
-    def sent_part(self, key: PeerKey) -> None:
+    def sent_part(self, key: ConversationKey) -> None:
         """Count a part that was sent."""
         self._rows[key].parts += 1
 
-    def end(self, key: PeerKey, now: float) -> float:
+    def end(self, key: ConversationKey, now: float) -> float:
         """Note that a conversation is over; returns the seconds it lasted."""
         row = self._rows.pop(key)
         shown = EndedConversation(
@@ -96,7 +96,7 @@ class SessionTable:
         self._ended.append((now, shown))
         return now - row.since
 
-    def report(self, now: float, waiting: set[PeerKey]) -> list[ConversationFigures]:
+    def report(self, now: float, waiting: set[ConversationKey]) -> list[ConversationFigures]:
         """Return what each conversation came to so far, those that move before those that do not.
 
         Of many only `MAX_SHOWN`: this is asked for once a second, and most may be idle for hours.

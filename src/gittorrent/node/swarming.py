@@ -21,7 +21,7 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.swarm.bitmap import PartSet
-from gittorrent.swarm.events import PeerKey
+from gittorrent.swarm.keys import ParticipantKey
 from gittorrent.swarm.peer_exchange import PeerExchange
 from gittorrent.swarm.super_seeder import SMALLEST_PACK, SuperSeeder
 from gittorrent.transfer.git_mirror import claimed_parts
@@ -53,9 +53,9 @@ class Swarm:
         self.name = name
         self.peer_exchange = PeerExchange(random.SystemRandom().randrange)
         self.super_seeders: dict[ManifestId, SuperSeeder] = {}
-        self.participants: dict[PeerKey, Participant] = {}
+        self.participants: dict[ParticipantKey, Participant] = {}
 
-    def introduce(self, peer: PeerKey, url: str | None) -> None:
+    def introduce(self, peer: ParticipantKey, url: str | None) -> None:
         """Carry out what follows from a participant's word on where it listens."""
         for made in self.peer_exchange.listens(peer, url):
             target = self.participants.get(made.to)
@@ -96,7 +96,7 @@ class Participant:
     def __init__(self, swarm: Swarm, address: str) -> None:
         self._swarm = swarm
         self._address = address
-        self._key = PeerKey(next(_KEYS))
+        self._key = ParticipantKey(next(_KEYS))
         self._say: Callable[[Message], None] | None = None
         self._packs: dict[ManifestId, _Offered] = {}
         self._timer: asyncio.TimerHandle | None = None

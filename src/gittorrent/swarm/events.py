@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gittorrent.swarm.bitmap import PartSet
 
 PeerKey = NewType("PeerKey", int)
-"""The shell's number for one connection to one mirror."""
+"""The shell's number for a mirror in one download; see also `gittorrent.swarm.keys`."""
 
 
 class PeerKind(enum.Enum):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from gittorrent.swarm.bitmap import PartSet
-    from gittorrent.swarm.events import PeerKey
+    from gittorrent.swarm.keys import ConversationKey
 
 LINE = 8
 """Peers that may be sent something or wait for it: those with a slot and as many again."""
@@ -44,34 +44,36 @@ class HaveScheduler:
     """Decides who is told of the parts of one pack."""
 
     def __init__(self) -> None:
-        self._peers: dict[PeerKey, _PeerState] = {}
+        self._peers: dict[ConversationKey, _PeerState] = {}
 
     def __len__(self) -> int:
         return len(self._peers)
 
-    def joined(self, peer: PeerKey, told: PartSet, now: float) -> None:
+    def joined(self, peer: ConversationKey, told: PartSet, now: float) -> None:
         """Note a peer and what it was told as it came."""
         since = now if len(told) else now - ANSWER_SECONDS  # it has nothing yet to ask for
         self._peers[peer] = _PeerState(told=told.to_mask(), since=since)
 
-    def left(self, peer: PeerKey) -> None:
+    def left(self, peer: ConversationKey) -> None:
         """Forget a peer."""
         self._peers.pop(peer, None)
 
-    def has(self, peer: PeerKey, parts: PartSet) -> None:
+    def has(self, peer: ConversationKey, parts: PartSet) -> None:
         """Note what a peer says it has."""
         state = self._peers.get(peer)
         if state is not None:
             state.has = parts.to_mask()
 
-    def due(self, have: PartSet, line: Collection[PeerKey], now: float) -> list[PeerKey]:
+    def due(
+        self, have: PartSet, line: Collection[ConversationKey], now: float
+    ) -> list[ConversationKey]:
         """Return who is to be told now of all that we ``have``; they count as told.
 
         ``line``: the peers that are being sent something or wait for it.
         """
         mask = have.to_mask()
         answering = 0
-        waiting: list[tuple[float, int, PeerKey]] = []
+        waiting: list[tuple[float, int, ConversationKey]] = []
         for key, state in self._peers.items():
             if key in line:
                 continue

@@ -19,7 +19,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gittorrent.swarm.events import PeerKey
+    from gittorrent.swarm.keys import ParticipantKey
 
 DEGREE = 8
 """Neighbours a newcomer is told of: a random graph of this degree stays connected under churn."""
@@ -36,7 +36,7 @@ class _Member(Struct):
 class PeerHint(Struct, frozen=True):
     """Tell ``to`` of the member that listens at ``url``."""
 
-    to: PeerKey
+    to: ParticipantKey
     url: str
 
 
@@ -49,20 +49,20 @@ class PeerExchange:
 
     def __init__(self, random: Callable[[int], int]) -> None:
         self._random = random
-        self._members: dict[PeerKey, _Member] = {}
+        self._members: dict[ParticipantKey, _Member] = {}
 
     def __len__(self) -> int:
         return len(self._members)
 
-    def joined(self, peer: PeerKey) -> None:
+    def joined(self, peer: ParticipantKey) -> None:
         """Note a member that has not said whether it listens."""
         self._members.setdefault(peer, _Member())
 
-    def left(self, peer: PeerKey) -> None:
+    def left(self, peer: ParticipantKey) -> None:
         """Forget a member; no other is told of it any more."""
         self._members.pop(peer, None)
 
-    def listens(self, peer: PeerKey, url: str | None) -> list[PeerHint]:
+    def listens(self, peer: ParticipantKey, url: str | None) -> list[PeerHint]:
         """Note where a member listens, None for nowhere, and return the hints to send."""
         member = self._members.setdefault(peer, _Member())
         news = url is not None and member.url is None
@@ -82,14 +82,14 @@ class PeerExchange:
                     made.append(PeerHint(other, url))
         return made
 
-    def _sample(self, peer: PeerKey, *, listening: bool) -> list[PeerKey]:
+    def _sample(self, peer: ParticipantKey, *, listening: bool) -> list[ParticipantKey]:
         """Return up to DEGREE other members at random, of those who listen or of the others."""
         pool = [
             key
             for key, member in self._members.items()
             if key != peer and (member.url is not None) == listening
         ]
-        chosen: list[PeerKey] = []
+        chosen: list[ParticipantKey] = []
         while pool and len(chosen) < DEGREE:
             at = self._random(len(pool))
             pool[at], pool[-1] = pool[-1], pool[at]

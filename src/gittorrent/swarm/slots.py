@@ -20,7 +20,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gittorrent.swarm.events import PeerKey
+    from gittorrent.swarm.keys import ConversationKey
 
 SLOTS = 4
 """Parts sent side by side: two keep a link full while others are between parts; twice that."""
@@ -70,9 +70,9 @@ class Slots:
         self._upwards = True
         self._rest = 0
         self._typical: float | None = None  # seconds that a part takes
-        self._holders: dict[PeerKey, float] = {}
-        self._overdue: dict[PeerKey, float] = {}  # sends its part without a slot
-        self._waiting: OrderedDict[PeerKey, None] = OrderedDict()
+        self._holders: dict[ConversationKey, float] = {}
+        self._overdue: dict[ConversationKey, float] = {}  # sends its part without a slot
+        self._waiting: OrderedDict[ConversationKey, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._holders)
@@ -83,7 +83,7 @@ class Slots:
         return len(self._waiting)
 
     @property
-    def line(self) -> set[PeerKey]:
+    def line(self) -> set[ConversationKey]:
         """Who is being sent a part or waits for it."""
         return {*self._holders, *self._overdue, *self._waiting}
 
@@ -137,13 +137,13 @@ class Slots:
         self._rate_before = None if others == self._slots else rate
         self._slots_before, self._slots = self._slots, others
 
-    def ask(self, peer: PeerKey, now: float) -> list[PeerKey]:
+    def ask(self, peer: ConversationKey, now: float) -> list[ConversationKey]:
         """Note that ``peer`` wants to be sent a part; return who may begin now."""
         if peer not in self._holders and peer not in self._overdue:
             self._waiting[peer] = None
         return self._grant(now)
 
-    def done(self, peer: PeerKey, now: float) -> list[PeerKey]:
+    def done(self, peer: ConversationKey, now: float) -> list[ConversationKey]:
         """Note that ``peer``'s part is sent or its connection gone; return who may begin now."""
         began = self._holders.pop(peer, None)
         if began is None:
@@ -155,7 +155,7 @@ class Slots:
         self._waiting.pop(peer, None)
         return self._grant(now)
 
-    def tick(self, now: float) -> list[PeerKey]:
+    def tick(self, now: float) -> list[ConversationKey]:
         """Take slots from those who hold them too long; return who may begin now."""
         if self._waiting:
             hold = self._hold()
@@ -175,7 +175,7 @@ class Slots:
             return HOLD_SECONDS if self._overdue else FIRST_HOLD_SECONDS
         return min(max(HOLD_SECONDS, HOLD_TIMES * self._typical), LONGEST_HOLD_SECONDS)
 
-    def _grant(self, now: float) -> list[PeerKey]:
+    def _grant(self, now: float) -> list[ConversationKey]:
         begun = []
         while self._waiting and len(self._holders) < self._slots:
             peer, _ = self._waiting.popitem(last=False)

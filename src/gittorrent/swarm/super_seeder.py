@@ -30,7 +30,7 @@ from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.picker import Picker
 
 if TYPE_CHECKING:
-    from gittorrent.swarm.events import PeerKey
+    from gittorrent.swarm.keys import ParticipantKey
 
 CROWD = 3
 """Downloaders from which super-seeding pays; two gain little from each other."""
@@ -96,7 +96,9 @@ class SuperSeeder:
 
     def __init__(self, parts: int) -> None:
         self._parts = parts
-        self._downloaders: OrderedDict[PeerKey, _Downloader] = OrderedDict()  # next one first
+        self._downloaders: OrderedDict[ParticipantKey, _Downloader] = (
+            OrderedDict()
+        )  # next one first
         self._counts = Picker(PartSet(parts), lambda _n: 0)
         self._keepers = [0] * parts  # downloaders that it was shown or sent to
         self._fresh = list(range(parts))  # a heap; entries are checked when they come up
@@ -125,13 +127,13 @@ class SuperSeeder:
         untaken = 0 if self._sent else self._idle_parts
         return max(LEAST_WINDOW, untaken, 2 * len(self._sent))
 
-    def joined(self, peer: PeerKey, now: float) -> None:
+    def joined(self, peer: ParticipantKey, now: float) -> None:
         """Note that ``peer`` begins to download the pack."""
         self._tick(now)
         if peer not in self._downloaders:
             self._downloaders[peer] = _Downloader(PartSet(self._parts), now, now)
 
-    def left(self, peer: PeerKey) -> None:
+    def left(self, peer: ParticipantKey) -> None:
         """Note that ``peer`` is gone; what only it had becomes fresh again."""
         gone = self._downloaders.pop(peer, None)
         if gone is None:
@@ -142,7 +144,7 @@ class SuperSeeder:
             self._let_go(part)
         self._again()
 
-    def has(self, peer: PeerKey, parts: PartSet, now: float) -> None:
+    def has(self, peer: ParticipantKey, parts: PartSet, now: float) -> None:
         """Note which parts ``peer`` says it has.
 
         Whoever has everything downloads no more, and is forgotten as a downloader.
@@ -164,20 +166,20 @@ class SuperSeeder:
         if len(parts) == self._parts:
             self.left(peer)
 
-    def asked(self, peer: PeerKey, first: int, last: int) -> None:
+    def asked(self, peer: ParticipantKey, first: int, last: int) -> None:
         """Note that ``peer`` asked for a run of parts; what it was not shown tells nothing."""
         downloader = self._downloaders.get(peer)
         if downloader is not None:
             downloader.asked.update(part for part in downloader.open if first <= part <= last)
             downloader.is_idle = downloader.is_idle and not downloader.asked
 
-    def cancelled(self, peer: PeerKey, first: int, last: int) -> None:
+    def cancelled(self, peer: ParticipantKey, first: int, last: int) -> None:
         """Note that ``peer`` withdrew a run of parts, asked for or not."""
         downloader = self._downloaders.get(peer)
         if downloader is not None:
             downloader.asked = {part for part in downloader.asked if not first <= part <= last}
 
-    def sent(self, peer: PeerKey, part: int) -> None:
+    def sent(self, peer: ParticipantKey, part: int) -> None:
         """Note that a part was sent to ``peer``."""
         self._count_sent()
         downloader = self._downloaders.get(peer)
@@ -197,7 +199,7 @@ class SuperSeeder:
             self._gap = gap if self._gap is None else 0.8 * self._gap + 0.2 * gap
         self._sent_at = self._now if self._open > 1 else None
 
-    def reveal(self, peer: PeerKey, now: float) -> PartSet | None:
+    def reveal(self, peer: ParticipantKey, now: float) -> PartSet | None:
         """Return all that ``peer`` may ask us for from now on; None stands for everything."""
         self._tick(now)
         downloader = self._downloaders.get(peer)
@@ -206,7 +208,7 @@ class SuperSeeder:
         self._show_more(now)
         return downloader.shown
 
-    def changed(self, peer: PeerKey, now: float) -> PartSet | Literal[False] | None:
+    def changed(self, peer: ParticipantKey, now: float) -> PartSet | Literal[False] | None:
         """Return what to tell ``peer`` when that differs from what it was told, else False."""
         downloader = self._downloaders.get(peer)
         if downloader is None:
@@ -279,7 +281,7 @@ class SuperSeeder:
                 return True
         return False
 
-    def _show(self, peer: PeerKey, downloader: _Downloader, part: int, now: float) -> None:
+    def _show(self, peer: ParticipantKey, downloader: _Downloader, part: int, now: float) -> None:
         if part not in downloader.shown:
             self._keep(downloader, part)
         downloader.open[part] = now

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import UnreachableError
 from gittorrent.reel.pack import FilePiece
-from gittorrent.swarm.events import PeerKey
+from gittorrent.swarm.keys import ConversationKey
 from gittorrent.transfer.answering import Answer, LastPack
 from gittorrent.transfer.conversation_roles import UNHEARD, ConversationHandlers
 from gittorrent.transfer.low_watermark import ReceiveLowWatermark
@@ -97,7 +97,7 @@ class Conversation:
         self._intake = intake
         self._server_timeouts = server_timeouts
         self._last_pack = LastPack()
-        self._key = PeerKey(next(_KEYS))
+        self._key = ConversationKey(next(_KEYS))
         self._loop = asyncio.get_running_loop()
         self._urgent: deque[bytes] = deque()
         self._claims: dict[ManifestId, bytes] = {}
@@ -123,7 +123,7 @@ class Conversation:
         return self._socket_writer.sent
 
     @property
-    def key(self) -> PeerKey:
+    def key(self) -> ConversationKey:
         """What this conversation is called among those that wait for upload slots."""
         return self._key
 

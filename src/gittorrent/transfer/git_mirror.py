@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from gittorrent.store.processes import peer_name
 from gittorrent.swarm.bitmap import PartSet
-from gittorrent.swarm.events import PeerKey, PeerKind
+from gittorrent.swarm.events import PeerKind
+from gittorrent.swarm.keys import ConversationKey
 from gittorrent.transfer.addresses import plain_address
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.conversation import Conversation, ConversationEndedError
@@ -103,7 +104,7 @@ class GitMirror:
         self._task = asyncio.get_running_loop().create_task(self._converse())
 
     @property
-    def key(self) -> PeerKey:
+    def key(self) -> ConversationKey:
         """What this conversation is called among those that wait for upload slots."""
         return self._conversation.key
 

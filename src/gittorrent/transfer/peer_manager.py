@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gittorrent.ids import RepositoryId
-    from gittorrent.swarm.events import PeerKey
+    from gittorrent.swarm.keys import ConversationKey
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.pack_download import PackDownload
     from gittorrent.transfer.reaching import Source
@@ -122,7 +122,7 @@ class PeerManager:
         self._told_first = 0
         self._admission = PeerAdmission()
         self.offer_bans = OfferBans()
-        self._learned: Counter[PeerKey] = Counter()
+        self._learned: Counter[ConversationKey] = Counter()
         self._reconnect = ReconnectScheduler(secrets.randbelow)
         self._watchers: set[asyncio.Task[None]] = set()
         self._reconnecting: asyncio.Task[None] | None = None

@@ -10,7 +10,7 @@ from gittorrent.swarm.slots import SLOTS, Slots
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gittorrent.swarm.events import PeerKey
+    from gittorrent.swarm.keys import ConversationKey
 
 
 class SlotQueue:
@@ -22,20 +22,20 @@ class SlotQueue:
 
     def __init__(self, slots: int = SLOTS) -> None:
         self._machine = Slots(slots)
-        self._waiting: dict[PeerKey, asyncio.Future[None]] = {}
+        self._waiting: dict[ConversationKey, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def line(self) -> set[PeerKey]:
+    def line(self) -> set[ConversationKey]:
         """Who is being sent a part or waits for that."""
         return self._machine.line
 
     @property
-    def waiting(self) -> set[PeerKey]:
+    def waiting(self) -> set[ConversationKey]:
         """Who waits for its turn."""
         return set(self._waiting)
 
-    def turn(self, peer: PeerKey) -> asyncio.Future[None]:
+    def turn(self, peer: ConversationKey) -> asyncio.Future[None]:
         """Ask for a slot; `done` must follow, whether or not it was waited for.
 
         Returns:
@@ -47,7 +47,7 @@ class SlotQueue:
         self._wake(self._machine.ask(peer, loop.time()))
         return future
 
-    def done(self, peer: PeerKey) -> None:
+    def done(self, peer: ConversationKey) -> None:
         """Note that ``peer``'s part is sent, or that it is gone."""
         self._waiting.pop(peer, None)
         self._wake(self._machine.done(peer, asyncio.get_running_loop().time()))
@@ -56,7 +56,7 @@ class SlotQueue:
         """Note that ``count`` bytes left: the number of slots follows what they bring."""
         self._machine.sent(count, asyncio.get_running_loop().time())
 
-    def _wake(self, peers: Iterable[PeerKey]) -> None:
+    def _wake(self, peers: Iterable[ConversationKey]) -> None:
         for peer in peers:
             future = self._waiting.pop(peer, None)
             if future is not None and not future.done():

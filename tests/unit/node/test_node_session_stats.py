@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gittorrent.node.session_stats import ENDED_SECONDS, MAX_ENDED, MAX_SHOWN, SessionTable
-from gittorrent.swarm.events import PeerKey
+from gittorrent.swarm.keys import ConversationKey
 
 
 @dataclass
 class FakeTalk:
-    key: PeerKey
+    key: ConversationKey
     bytes_sent: int = 0
     bytes_received: int = 0
     ended: str = ""
@@ -20,21 +20,21 @@ class FakeTalk:
 
 def test_rates_parts_and_turns() -> None:
     session_table = SessionTable()
-    session_stats = FakeTalk(PeerKey(1))
+    session_stats = FakeTalk(ConversationKey(1))
     session_table.begin(session_stats, "192.0.2.1", "project", 100.0)
     session_stats.bytes_sent, session_stats.waiting = 4000, 2
     session_table.sent_part(session_stats.key)
     (first,) = session_table.report(102.0, set())
     assert (first.sent, first.rate, first.parts) == (4000, 1000, 1)
     assert (first.seconds, first.waiting, first.choked) == (2.0, 2, False)
-    (second,) = session_table.report(103.0, {PeerKey(1)})
+    (second,) = session_table.report(103.0, {ConversationKey(1)})
     assert second.choked
     assert second.rate == 500  # nothing came in the last second
 
 
 def test_of_many_those_that_move_are_shown() -> None:
     session_table = SessionTable()
-    made = [FakeTalk(PeerKey(number)) for number in range(10 * MAX_SHOWN)]
+    made = [FakeTalk(ConversationKey(number)) for number in range(10 * MAX_SHOWN)]
     for session_stats in made:
         session_table.begin(session_stats, "192.0.2.1", f"r{session_stats.key}", 0.0)
     made[-1].bytes_sent = 5000
@@ -47,7 +47,7 @@ def test_endings_are_shown_for_a_while_with_their_reasons() -> None:
     session_table = SessionTable()
     for number in range(2 * MAX_ENDED):
         session_stats = FakeTalk(
-            PeerKey(number), ended=f"reason {number}", is_at_fault=number % 2 == 1
+            ConversationKey(number), ended=f"reason {number}", is_at_fault=number % 2 == 1
         )
         session_table.begin(session_stats, "192.0.2.1", "project", 0.0)
         assert session_table.end(session_stats.key, float(number)) == number

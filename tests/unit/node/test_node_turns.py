@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from gittorrent.repository.carried import Carried
-from gittorrent.swarm.events import PeerKey
+from gittorrent.swarm.keys import ConversationKey
 from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
@@ -29,7 +29,7 @@ from gittorrent.wire.reelname import PackShape, ReelName
 from gittorrent.wire.session import MessageReceived, Role, Session
 from support.programs import PATIENCE
 
-SOMEBODY = PeerKey(0)
+SOMEBODY = ConversationKey(0)
 """Holds the only slot."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gittorrent.swarm.events import PeerKey
+from gittorrent.swarm.keys import ConversationKey
 from gittorrent.swarm.slots import (
     FIRST_HOLD_SECONDS,
     HOLD_SECONDS,
@@ -13,12 +13,12 @@ from gittorrent.swarm.slots import (
     Slots,
 )
 
-PEERS = [PeerKey(n) for n in range(600)]
+PEERS = [ConversationKey(n) for n in range(600)]
 MIB = 1 << 20
 
 
-def full(slots: Slots, count: int, now: float = 0.0) -> list[PeerKey]:
-    begun: list[PeerKey] = []
+def full(slots: Slots, count: int, now: float = 0.0) -> list[ConversationKey]:
+    begun: list[ConversationKey] = []
     for peer in PEERS[:count]:
         begun += slots.ask(peer, now)
     return begun

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from gittorrent.swarm.bitmap import PartSet
-from gittorrent.swarm.events import PeerKey
+from gittorrent.swarm.keys import ParticipantKey
 from gittorrent.swarm.super_seeder import (
     CROWD,
     LEAST_WINDOW,
@@ -21,8 +21,8 @@ from gittorrent.swarm.super_seeder import (
 PARTS = 64
 
 
-def peers(count: int) -> list[PeerKey]:
-    return [PeerKey(n) for n in range(count)]
+def peers(count: int) -> list[ParticipantKey]:
+    return [ParticipantKey(n) for n in range(count)]
 
 
 def crowd(count: int, parts: int = PARTS) -> SuperSeeder:
@@ -40,7 +40,7 @@ def having(*parts: int) -> PartSet:
 
 
 def shown(super_seeder: SuperSeeder, peer: int, now: float) -> set[int]:
-    found = super_seeder.reveal(PeerKey(peer), now)
+    found = super_seeder.reveal(ParticipantKey(peer), now)
     assert found is not None
     return set(found)
 
@@ -48,8 +48,8 @@ def shown(super_seeder: SuperSeeder, peer: int, now: float) -> set[int]:
 def test_few_see_everything() -> None:
     super_seeder = crowd(CROWD - 1)
     assert not super_seeder.is_crowded
-    assert super_seeder.reveal(PeerKey(0), 0.0) is None
-    assert super_seeder.changed(PeerKey(0), 0.0) is False
+    assert super_seeder.reveal(ParticipantKey(0), 0.0) is None
+    assert super_seeder.changed(ParticipantKey(0), 0.0) is False
 
 
 def test_a_crowd_is_shown_different_parts() -> None:
@@ -60,31 +60,31 @@ def test_a_crowd_is_shown_different_parts() -> None:
         assert isinstance(found, PartSet)
         seen.update(found)
     assert seen == Counter(range(LEAST_WINDOW))
-    assert super_seeder.changed(PeerKey(0), 0.1) is False
+    assert super_seeder.changed(ParticipantKey(0), 0.1) is False
 
 
 def test_a_newcomer_is_told_to_see_everything_no_more() -> None:
     super_seeder = crowd(2)
-    assert super_seeder.changed(PeerKey(0), 0.0) is False
-    super_seeder.joined(PeerKey(2), 0.1)
-    assert isinstance(super_seeder.changed(PeerKey(0), 0.2), PartSet)
-    super_seeder.left(PeerKey(2))
-    assert super_seeder.changed(PeerKey(0), 0.3) is None
+    assert super_seeder.changed(ParticipantKey(0), 0.0) is False
+    super_seeder.joined(ParticipantKey(2), 0.1)
+    assert isinstance(super_seeder.changed(ParticipantKey(0), 0.2), PartSet)
+    super_seeder.left(ParticipantKey(2))
+    assert super_seeder.changed(ParticipantKey(0), 0.3) is None
 
 
 def test_what_is_sent_makes_room_for_more() -> None:
     super_seeder = crowd(4)
     first = shown(super_seeder, 0, 0.0)
-    super_seeder.sent(PeerKey(0), min(first))
+    super_seeder.sent(ParticipantKey(0), min(first))
     assert len(set().union(*(shown(super_seeder, n, 0.1) for n in range(4)))) > LEAST_WINDOW
 
 
 def test_the_window_follows_the_rate() -> None:
     super_seeder = crowd(4, 1000)
     for part in range(100):
-        super_seeder.sent(PeerKey(part % 4), part)
+        super_seeder.sent(ParticipantKey(part % 4), part)
     assert super_seeder.window == 200
-    super_seeder.reveal(PeerKey(0), 10.0)
+    super_seeder.reveal(ParticipantKey(0), 10.0)
     assert super_seeder.window == LEAST_WINDOW
 
 
@@ -130,8 +130,8 @@ def test_what_only_a_leaver_had_is_shown_again() -> None:
     super_seeder = crowd(4)
     lost = shown(super_seeder, 0, 0.0)
     for part in lost:
-        super_seeder.sent(PeerKey(0), part)
-    super_seeder.left(PeerKey(0))
+        super_seeder.sent(ParticipantKey(0), part)
+    super_seeder.left(ParticipantKey(0))
     again = set().union(*(shown(super_seeder, n, 0.1) for n in (1, 2, 3)))
     assert lost <= again
 
@@ -140,9 +140,9 @@ def test_what_others_have_is_not_shown_again_when_somebody_leaves() -> None:
     super_seeder = crowd(4)
     kept = shown(super_seeder, 0, 0.0)
     for part in kept:
-        super_seeder.sent(PeerKey(0), part)
-    super_seeder.has(PeerKey(1), having(*kept), 0.1)
-    super_seeder.left(PeerKey(0))
+        super_seeder.sent(ParticipantKey(0), part)
+    super_seeder.has(ParticipantKey(1), having(*kept), 0.1)
+    super_seeder.left(ParticipantKey(0))
     assert not kept & set().union(*(shown(super_seeder, n, 0.2) for n in (1, 2, 3)))
 
 
@@ -151,9 +151,9 @@ def test_who_takes_nothing_does_not_keep_parts_from_others() -> None:
     silent = shown(super_seeder, 0, 0.0)
     for n in (1, 2, 3):
         for part in shown(super_seeder, n, 0.0):
-            super_seeder.sent(PeerKey(n), part)
+            super_seeder.sent(ParticipantKey(n), part)
     later = 4 * 10 * VAIN_SECONDS
-    super_seeder.reveal(PeerKey(1), later)
+    super_seeder.reveal(ParticipantKey(1), later)
     again = set().union(*(shown(super_seeder, n, later + 0.1) for n in (1, 2, 3)))
     assert silent <= again
     assert not shown(super_seeder, 0, later + 0.2) & silent
@@ -169,9 +169,9 @@ def test_a_crowd_of_idlers_keeps_nobody_out(idle: int, seconds: float) -> None:
         for part in shown(super_seeder, idle, now) - got:
             first = first or now
             got.add(part)
-            super_seeder.asked(PeerKey(idle), part, part)
-            super_seeder.sent(PeerKey(idle), part)
-            super_seeder.has(PeerKey(idle), having(*got), now)
+            super_seeder.asked(ParticipantKey(idle), part, part)
+            super_seeder.sent(ParticipantKey(idle), part)
+            super_seeder.has(ParticipantKey(idle), having(*got), now)
             if len(got) == PARTS:
                 break
     assert first is not None
@@ -182,9 +182,9 @@ def test_a_crowd_of_idlers_keeps_nobody_out(idle: int, seconds: float) -> None:
 def test_whoever_asks_is_given_time() -> None:
     super_seeder = crowd(4)
     first, second = (min(shown(super_seeder, n, 0.0)) for n in (0, 1))
-    super_seeder.asked(PeerKey(0), first, first)
-    super_seeder.asked(PeerKey(1), second, second)
-    super_seeder.cancelled(PeerKey(1), second, second)
+    super_seeder.asked(ParticipantKey(0), first, first)
+    super_seeder.asked(ParticipantKey(1), second, second)
+    super_seeder.cancelled(ParticipantKey(1), second, second)
     for now in (VAIN_SECONDS + 0.1, 2 * VAIN_SECONDS):
         assert first in shown(super_seeder, 0, now)
         assert second not in shown(super_seeder, 1, now)
@@ -206,25 +206,25 @@ def test_who_goes_on_taking_nothing_rests_longer_each_time() -> None:
 
 def test_whoever_has_everything_is_no_downloader() -> None:
     super_seeder = crowd(4)
-    super_seeder.has(PeerKey(0), PartSet.full(PARTS), 0.1)
+    super_seeder.has(ParticipantKey(0), PartSet.full(PARTS), 0.1)
     assert len(super_seeder) == 3
-    assert super_seeder.changed(PeerKey(0), 0.2) is False
-    assert super_seeder.reveal(PeerKey(0), 0.2) is None
+    assert super_seeder.changed(ParticipantKey(0), 0.2) is False
+    assert super_seeder.reveal(ParticipantKey(0), 0.2) is None
 
 
 def test_claims_do_not_hide_a_part_that_nobody_got() -> None:
     super_seeder = crowd(5)
-    super_seeder.has(PeerKey(4), having(*range(PARTS - 1)), 0.0)  # a liar
+    super_seeder.has(ParticipantKey(4), having(*range(PARTS - 1)), 0.0)  # a liar
     for now in range(40):
         for n in range(4):
             for part in shown(super_seeder, n, now):
-                super_seeder.sent(PeerKey(n), part)
+                super_seeder.sent(ParticipantKey(n), part)
     assert set().union(*(shown(super_seeder, n, 41.0) for n in range(4))) == set(range(PARTS))
 
 
 def test_strangers_are_ignored() -> None:
     super_seeder = crowd(3)
-    super_seeder.left(PeerKey(99))
-    super_seeder.has(PeerKey(99), having(1), 0.0)
-    super_seeder.sent(PeerKey(99), 1)
+    super_seeder.left(ParticipantKey(99))
+    super_seeder.has(ParticipantKey(99), having(1), 0.0)
+    super_seeder.sent(ParticipantKey(99), 1)
     assert len(super_seeder) == 3

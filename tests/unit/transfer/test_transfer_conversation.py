@@ -11,7 +11,7 @@ import pytest
 
 from gittorrent.ids import SHA1, ManifestId, PushId
 from gittorrent.reel.pack import WireView
-from gittorrent.swarm.events import PeerKey
+from gittorrent.swarm.keys import ConversationKey
 from gittorrent.transfer.answering import Answer
 from gittorrent.transfer.content_source import EmptyContentSource, ServedPack
 from gittorrent.transfer.conversation import MAX_UNREAD, Conversation, ConversationEndedError
@@ -85,7 +85,7 @@ def play(
 def test_news_do_not_wait_for_an_upload_slot(tmp_path: Path) -> None:
     """Nor do questions of ours: who has to wait in line for a part would starve of them."""
     slots = SlotQueue(1)
-    other = PeerKey(-1)
+    other = ConversationKey(-1)
 
     async def work(ends: Ends) -> None:
         await slots.turn(other)
@@ -105,7 +105,7 @@ def test_news_do_not_wait_for_an_upload_slot(tmp_path: Path) -> None:
 
 def test_whoever_leaves_the_line_makes_room(tmp_path: Path) -> None:
     slots = SlotQueue(1)
-    other = PeerKey(-1)
+    other = ConversationKey(-1)
 
     async def work(ends: Ends) -> None:
         await slots.turn(other)

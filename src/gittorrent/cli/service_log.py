@@ -112,10 +112,10 @@ class LogReporter:
             self._reel, self._faults, self._is_complete = name, set(), False
             self._downloads[name] = None
         for mirror in figures.mirrors:
-            if mirror.fault and mirror.url not in self._faults:
-                self._faults.add(mirror.url)
+            if mirror.fault and mirror.name not in self._faults:
+                self._faults.add(mirror.name)
                 _log.warning(
-                    "mirror-out", "{url} is out: {reason}", url=mirror.url, reason=mirror.fault
+                    "mirror-out", "{url} is out: {reason}", url=mirror.name, reason=mirror.fault
                 )
         if figures.parts == figures.total and not self._is_complete:
             self._is_complete = True

@@ -72,9 +72,9 @@ class CloneDownload(Struct):
                 self.out.add(mirror.name)
                 _log.warning(
                     "mirror-out",
-                    "{mirror} is out of the download of {repository}: {reason}",
+                    "{url} is out of the download of {repository}: {reason}",
                     repository=self.repository,
-                    mirror=mirror.name,
+                    url=mirror.name,
                     reason=mirror.fault,
                 )
             if mirror.called_us or "://" in mirror.url:

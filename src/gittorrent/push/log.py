@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import ObjectFormat, Oid, PushId, RefName, Refs, RepositoryId
     from gittorrent.push.object import PushObject
-    from gittorrent.push.reftag import ReferencesTag
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.signed_policy import VerifiedPolicy
 
@@ -116,10 +115,7 @@ class VerifiedLog:
             if push is not None and push.kind is PushKind.POLICY:
                 log.admit(push, push_id)
             elif push is not None:
-                log._check_signature(push, push_id)
-                tag = parse_references_tag(push.text, object_format)
-                log._check_references(tag, push_id)
-                log.refs = tag.refs
+                log.refs = log._read_references(push, push_id)[1]
             log._ids[push_id] = None
         return log
 
@@ -206,18 +202,24 @@ class VerifiedLog:
         return Entry(push_id, self.head, push, None, self.refs, ())
 
     def _references_entry(self, push: PushObject, push_id: PushId) -> Entry:
+        key, refs = self._read_references(push, push_id)
+        changed = self._judge_changes(refs, key, push_id)
+        return Entry(push_id, self.head, push, key, refs, changed)
+
+    def _read_references(self, push: PushObject, push_id: PushId) -> tuple[KeyRef, Refs]:
+        """Return who signed a references tag and what it lists, which is still to be judged.
+
+        Raises:
+            TrustError: it is not signed as it should be, is another repository's, or does not
+                build on the log's head.
+        """
         # The signature first: a list of refs takes ten times its size, and this may be anybody's.
         key = self._check_signature(push, push_id)
         tag = parse_references_tag(push.text, self.object_format)
-        self._check_references(tag, push_id)
-        changed = self._judge_changes(tag.refs, key, push_id)
-        return Entry(push_id, self.head, push, key, tag.refs, changed)
-
-    def _check_references(self, tag: ReferencesTag, push_id: PushId) -> None:
-        """Check whose tag it is and what it builds on."""
         if tag.repository != self.repository:
             raise EntryError(f"push {push_id} is for repository {tag.repository}")
         self._check_parent(tag.parent, push_id)
+        return key, tag.refs
 
     def _check_signature(self, push: PushObject, push_id: PushId) -> KeyRef:
         """Check who signed an entry; comes first, so that only the known can stop a log."""

@@ -153,8 +153,12 @@ class LogStore:
         for candidate in reversed(ids[: ids.index(push) + 1]):
             found = self.push(candidate)
             if found.kind is PushKind.REFERENCES:
-                return parse_references_tag(found.text, self._format).refs
+                return self._listed_in(found)
         return {}
+
+    def _listed_in(self, push: PushObject) -> Refs:
+        """Return the refs that a references tag lists, of an entry that was verified before."""
+        return parse_references_tag(push.text, self._format).refs
 
     def default_branch(self, log: VerifiedLog) -> RefName | None:
         """Return the branch that HEAD names, of a log whose push objects are all stored.
@@ -183,11 +187,7 @@ class LogStore:
                 break
         # Each is read again rather than kept: a listing may be 32 MiB, and there may be many.
         pushes = map(self.push, ids[since:])
-        states = (
-            parse_references_tag(push.text, self._format).refs
-            for push in pushes
-            if push.kind is PushKind.REFERENCES
-        )
+        states = (self._listed_in(push) for push in pushes if push.kind is PushKind.REFERENCES)
         return default_after(policy, states, current, before)
 
     def _known_default(self, policy: RefName) -> _KnownDefault | None:

@@ -131,6 +131,49 @@ def test_a_mirror_that_is_kept_is_gone_on_with(
         assert json.loads(again.out)["changed"] is False
 
 
+@pytest.fixture
+def mirror(owner: Person, operator: Person, origin: Path) -> Path:
+    """A mirror that the operator has."""
+    repository = publish(owner, origin)
+    with serve(owner) as source:
+        operator.gittorrent("mirror", source.url(repository=repository), "--once").ok()
+    return Path(carried(operator)["project"])
+
+
+def test_what_is_no_mirror_any_more_is_not_deleted(
+    operator: Person, mirror: Path, tmp_path: Path
+) -> None:
+    mirror.rename(tmp_path / "elsewhere.git")
+    bulk.make_small(mirror)
+    remove(operator, "project", "--yes").failed(2, f"{mirror} is not the mirror of", "--keep")
+    assert operator.git("-C", mirror, "rev-parse", "main").ok()
+    assert list(carried(operator)) == ["project"]
+    remove(operator, "project", "--keep", "--yes").ok()
+    assert operator.git("-C", mirror, "rev-parse", "main").ok()
+    assert carried(operator) == {}
+
+
+def test_what_is_published_from_by_now_is_not_deleted(operator: Person, mirror: Path) -> None:
+    info = mirror / "gittorrent" / "repository.json"
+    values = json.loads(info.read_text())
+    info.write_text(json.dumps({**values, "role": "origin"}))
+    remove(operator, "project", "--yes").failed(2, f"{mirror} is not the mirror of")
+    assert operator.git("-C", mirror, "rev-parse", "main").ok()
+
+
+def test_a_mirror_behind_a_link_is_deleted_with_it(
+    operator: Person, mirror: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "disk" / "project.git"
+    moved.parent.mkdir()
+    mirror.rename(moved)
+    mirror.symlink_to(moved)
+    remove(operator, "project", "--yes").ok()
+    assert left(operator) == []
+    assert list(moved.parent.iterdir()) == []
+    assert carried(operator) == {}
+
+
 def test_who_follows_it_ends_and_does_not_make_it_anew(
     owner: Person, operator: Person, origin: Path
 ) -> None:

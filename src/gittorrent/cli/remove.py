@@ -16,6 +16,7 @@ from gittorrent.interruptions import PROCESS
 from gittorrent.node.views import remove_view
 from gittorrent.repository.carried import MIRROR
 from gittorrent.repository.layout import Layout
+from gittorrent.repository.relocating import is_at
 from gittorrent.repository.removal import delete, set_aside, sweep_removed
 from gittorrent.sizes import show_bytes
 from gittorrent.store.database import Database
@@ -90,7 +91,26 @@ def _is_doomed(row: CarriedRow, home: Home, *, keep: bool, delete_copy: bool) ->
             f"{row.path} was published in place, and is not deleted",
             hint="leave --delete away, and delete the directory yourself if you mean it",
         )
-    return delete_copy or (row.role == MIRROR and not keep)
+    is_doomed = delete_copy or (row.role == MIRROR and not keep)
+    if is_doomed:
+        _require_itself(row)
+    return is_doomed
+
+
+def _require_itself(row: CarriedRow) -> None:
+    """Make sure that what would be deleted is what is carried there by the node's record.
+
+    Raises:
+        UsageError: something else is at its place, which is published from it perhaps.
+    """
+    if not is_at(Path(row.path), row):
+        what = "mirror" if row.role == MIRROR else "copy"
+        raise UsageError(
+            f"{row.path} is not the {what} of {row.repository_id} that was there, and is not"
+            " deleted",
+            hint=f"'gittorrent remove {row.name}{' --keep' if row.role == MIRROR else ''}' only"
+            " forgets it",
+        )
 
 
 def _ask(row: CarriedRow, *, doomed: bool) -> None:
@@ -129,7 +149,11 @@ def _remove(row: CarriedRow, home: Home, *, doomed: bool) -> None:
     try:
         with _nobody_else(row, home):
             if doomed:
-                aside = set_aside(path)
+                _require_itself(row)
+                # A directory that was moved to another disk may have left a link in its place.
+                aside = set_aside(path.resolve())
+                if path.is_symlink():
+                    path.unlink()
             database.uncarry(row)
     finally:
         database.close()

@@ -33,7 +33,7 @@ def relocate(row: CarriedRow, database: Database) -> CarriedRow | None:
     found = [
         entry
         for entry in entries
-        if not entry.name.startswith(".") and entry not in known and _is_it(entry, row)
+        if not entry.name.startswith(".") and entry not in known and is_at(entry, row)
     ]
     if len(found) != 1:
         return None
@@ -48,7 +48,7 @@ def recognise(place: Path, database: Database) -> None:
         database: is told of it.
     """
     for row in database.carried():
-        if not Path(row.path).is_dir() and _is_it(place, row):
+        if not Path(row.path).is_dir() and is_at(place, row):
             _moved(row, place, database)
 
 
@@ -58,7 +58,7 @@ def _moved(row: CarriedRow, place: Path, database: Database) -> CarriedRow:
     return moved
 
 
-def _is_it(place: Path, row: CarriedRow) -> bool:
+def is_at(place: Path, row: CarriedRow) -> bool:
     """Tell whether a directory says that it is the repository, in the same role."""
     # Whatever else lies there is somebody else's affair.
     with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -30,7 +30,7 @@ COMMANDS = {
     "seed": ("seed", "seed", "Turn a clone you have into a seed, without a download."),
     "mirror": ("mirror", "mirror", "Carry a repository: download, verify, keep current."),
     "mirrors": ("mirrors", "mirrors", "List the mirrors of a repository."),
-    "remove": ("remove", "remove", "Carry a repository no more."),
+    "remove": ("remove", "remove", "Stop carrying a repository."),
     "status": ("status", "status", "Show what this node carries."),
     "log": ("log", "log", "Show a repository's push log."),
     "verify": ("verify", "verify", "Check everything a carried repository holds."),

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @quiet_option
 def remove(repository: str, keep: bool, delete_copy: bool, yes: bool, quiet: bool) -> None:
-    """Carry a repository no more: it is not served, listed or updated from then on.
+    """Stop carrying a repository: it is not served, listed or updated from then on.
 
     REPOSITORY is the name, id or path of a repository that this node carries, as 'gittorrent
     status' shows them; it may be missing. A mirror's directory is deleted, after a question.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ from gittorrent.swarm.events import (
     Tick,
 )
 from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.working import abortable, unbroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from gittorrent.store.partial import PartialPack
     from gittorrent.swarm.events import Effect, Event
     from gittorrent.swarm.settings import Settings
-    from gittorrent.transfer.mirror import Mirror, WantedPack
+from gittorrent.transfer.mirror import Mirror, WantedPack
 
 TICK_SECONDS = 0.25
 """How often progress is sampled and deadlines are looked at."""
@@ -146,7 +148,8 @@ class PackDownload:
             NoSourceError: nobody left has what is missing.
             DiskFullError: there is no room for it.
         """
-        recovered = await asyncio.to_thread(lambda: list(self._partial.recover()))
+        stopped = threading.Event()
+        recovered = await abortable(stopped.set, self._recover, stopped)
         shape = self.wanted.shape
         self._machine = Download(
             self.wanted.total,
@@ -175,8 +178,14 @@ class PackDownload:
                 # Whatever cuts this short: idle threads would keep the process from ending.
                 self._threads.shutdown(wait=True)
         self._announce()
-        await asyncio.to_thread(self._partial.sync)
+        await unbroken(self._partial.sync)
         self._handlers.on_progress(self.figures())
+
+    def _recover(self, stopped: threading.Event) -> list[int]:
+        """Return the parts that are on disk already; in a thread."""
+        return list(
+            itertools.takewhile(lambda _part: not stopped.is_set(), self._partial.recover())
+        )
 
     def add(self, mirror: Mirror, have: PartSet | None) -> None:
         """Let a mirror take part, now or later.

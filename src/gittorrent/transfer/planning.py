@@ -201,10 +201,8 @@ class Planner:
         """
         if whole_since is not None:
             return whole_since + self._client_timeouts.rivals
-        server_timeouts = any(
-            o not in self._signed and self._offers.is_of_first(o) for o in ways[0]
-        )
-        if server_timeouts and not any(way and self._is_proved(way) for way in ways):
+        lacks_first = any(o not in self._signed and self._offers.is_of_first(o) for o in ways[0])
+        if lacks_first and not any(way and self._is_proved(way) for way in ways):
             return None
         return begun + self._client_timeouts.strangers
 

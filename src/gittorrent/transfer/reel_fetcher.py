@@ -24,7 +24,7 @@ from gittorrent.store.processes import DownloadProcess
 from gittorrent.store.snapshot import Snapshot
 from gittorrent.transfer.mirror import WantedPack
 from gittorrent.transfer.pack_download import DownloadHandlers, PackDownload
-from gittorrent.transfer.working import stoppable
+from gittorrent.transfer.working import abortable, stoppable, unbroken
 from gittorrent.wire.reelname import PackShape, ReelName
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ class ReelFetcher:
         home = self._context.home
         expire(home.partial)
         sweep_unattended(home.cache, home.control, self._context.clock())
-        partial = await asyncio.to_thread(PartialPack, home.partial, manifest, signed.file)
-        self._kept.append(partial)
+        partial = await unbroken(self._open_partial, signed)
         small = receiver.is_small(manifest)
         indexer = None if small else receiver.begin(signed, partial.pack)
         wanted = WantedPack(
@@ -108,12 +107,19 @@ class ReelFetcher:
             if indexer is None:
                 await stoppable(receiver.take_small, signed, partial.pack)
             else:
-                indexed = await asyncio.to_thread(receiver.finish_indexing, indexer, signed)
+                finish = receiver.finish_indexing
+                indexed = await abortable(indexer.abandon, finish, indexer, signed)
                 await stoppable(receiver.take_indexed, signed, partial.pack, indexed, tips)
                 indexer = None
         finally:
             if indexer is not None:
                 await asyncio.to_thread(indexer.abandon)
+
+    def _open_partial(self, signed: SignedManifest) -> PartialPack:
+        """Open the partial download of a reel; `close` or `discard` lets go of it."""
+        partial = PartialPack(self._context.home.partial, signed.manifest, signed.file)
+        self._kept.append(partial)
+        return partial
 
     async def _take_local(
         self, signed: SignedManifest, receiver: Receiver, tips: Sequence[Oid]
@@ -123,7 +129,7 @@ class ReelFetcher:
         for stored in await asyncio.to_thread(self._local_copies, signed.manifest):
             reporter.phase("indexing")
             try:
-                await _unless_cancelled(receiver, signed, stored, tips)
+                await abortable(receiver.stop, receiver.take_local, signed, stored, tips)
             except LocalError as error:
                 reporter.note(f"{error}; downloading instead")
                 continue
@@ -197,18 +203,3 @@ class ReelFetcher:
         finally:
             peer_manager.rest()
             snapshot.remove()
-
-
-async def _unless_cancelled(
-    receiver: Receiver, signed: SignedManifest, stored: StoredReel, tips: Sequence[Oid]
-) -> None:
-    """Take a reel from this machine; when cancelled, be over once nothing works on it any more."""
-    loop = asyncio.get_running_loop()
-    running = loop.run_in_executor(None, receiver.take_local, signed, stored, tips)
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.to_thread(receiver.stop)
-        await asyncio.wait([running])
-        running.exception()  # of no interest: it was stopped
-        raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gittorrent.git.runner import Stopper
 
@@ -42,15 +42,29 @@ async def unbroken(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     return await _ended(lambda: work(*args, **kwargs), lambda: None)
 
 
-async def _ended(work: Callable[[], T], stop: Callable[[], None]) -> T:
+async def abortable(
+    abort: Callable[[], None], work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run something in a thread that ``abort``, called in another thread, brings to an end.
+
+    When this is cancelled, it is over once both have returned.
+    """
+    loop = asyncio.get_running_loop()
+    return await _ended(lambda: work(*args, **kwargs), lambda: loop.run_in_executor(None, abort))
+
+
+async def _ended(work: Callable[[], T], stop: Callable[[], asyncio.Future[None] | None]) -> T:
     running = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        stop()
-        while not running.done():
+        stopping = stop()
+        waited: list[asyncio.Future[Any]] = [running] if stopping is None else [running, stopping]
+        while not all(each.done() for each in waited):
             with contextlib.suppress(asyncio.CancelledError):  # once is enough
-                await asyncio.wait([running])
+                await asyncio.wait(waited)
         if not running.cancelled():
             running.exception()  # of no interest: it was stopped
+        if stopping is not None:
+            stopping.result()
         raise

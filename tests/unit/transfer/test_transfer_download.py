@@ -91,3 +91,45 @@ def test_being_cancelled_over_and_over_leaves_no_thread(tmp_path: Path) -> None:
         return [one.name for one in threading.enumerate() if one.name.startswith("parts")]
 
     asyncio.run(work())
+
+
+class SlowPack(PartialPack):
+    """A partial download whose parts are read when the test lets them be."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, MANIFEST, MANIFEST.text() + b"signature")
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.read: list[int] = []
+
+    def holds(self, index: int) -> bool:
+        """See `PartialPack.holds`."""
+        self.begun.set()
+        self.go_on.wait()
+        self.read.append(index)
+        return super().holds(index)
+
+
+def test_cancelled_while_it_reads_what_is_here_it_waits_for_that(tmp_path: Path) -> None:
+    """The files are closed afterwards: a thread must not go on reading them then."""
+
+    async def work() -> None:
+        shape = PackShape(MANIFEST.pack_size, PART)
+        wanted = WantedPack(ReelName(None, MANIFEST.end), MANIFEST.id, shape, 3)
+        with SlowPack(tmp_path) as partial:
+            for number, part in enumerate(PARTS):
+                assert partial.store(number, part)
+            task = asyncio.ensure_future(PackDownload(wanted, partial).run())
+            while not partial.begun.is_set():
+                await asyncio.sleep(0)
+            try:
+                task.cancel()
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                assert not task.done()
+            finally:
+                partial.go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert len(partial.read) < len(PARTS), "it ends soon"
+
+    asyncio.run(work())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gittorrent.git.runner import stopper_of_thread
-from gittorrent.transfer.working import stoppable, unbroken
+from gittorrent.transfer.working import abortable, stoppable, unbroken
 
 
 @pytest.mark.parametrize("run", [stoppable, unbroken])
@@ -56,5 +56,35 @@ def test_results_and_errors_come_back(run: Callable[..., Any]) -> None:
         assert await run(divmod, 7, 2) == (3, 1)
         with pytest.raises(ZeroDivisionError):
             await run(divmod, 7, 0)
+
+    asyncio.run(main())
+
+
+def test_what_is_aborted_is_waited_for() -> None:
+    """For the thread that works and for the one that tells it to end."""
+    begun, aborted, go_on = threading.Event(), threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def work(name: str) -> None:
+        begun.set()
+        aborted.wait()
+        ended.append(name)
+
+    def abort() -> None:
+        aborted.set()
+        go_on.wait()
+
+    async def main() -> None:
+        task = asyncio.ensure_future(abortable(abort, work, "work"))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        while not ended:
+            await asyncio.sleep(0)
+        assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == ["work"]
 
     asyncio.run(main())

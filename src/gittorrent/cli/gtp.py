@@ -20,6 +20,7 @@ from gittorrent.cli.gtp_metainfo import (
 from gittorrent.cli.limits import size_of
 from gittorrent.cli.output import json_option, quiet_option, with_progress
 from gittorrent.errors import UnverifiedError, UsageError
+from gittorrent.git.repository import read_config
 from gittorrent.interruptions import run, until_interrupted
 from gittorrent.printable import decoded, printable
 
@@ -204,6 +205,7 @@ def clone(
       gittorrent gtp clone project.gittorrent mirror.git --bare --seed --listen 0.0.0.0:9417
     """
     from gittorrent.gtp.node.session import CloneOptions
+    from gittorrent.transfer.settings import read_settings
 
     _log_to_stderr(verbose)
     info = read_metainfo(file, profile)
@@ -212,7 +214,8 @@ def clone(
             f"{file} has neither a key nor reference objects: nothing could be verified",
             hint="pass --allow-unverified if you trust the peers and the network",
         )
-    options = CloneOptions(bare, block_size or 0, allow_unverified, timeout)
+    max_bytes = read_settings(read_config(Path.cwd())).max_bytes
+    options = CloneOptions(bare, block_size or 0, allow_unverified, timeout, max_bytes)
     place = None if listen is None else _place(listen)
 
     def work(progress: StepProgress) -> None:

@@ -73,7 +73,7 @@ EXPLORE_SECONDS = 300.0
 MOST_KEPT = 4
 """How many times what a reel's objects may have is kept when repetitions were removed."""
 
-TOO_MUCH = "it sends more than the reel can hold"
+TOO_MUCH = "it sends more than the reel can hold, or than gittorrent.maxSize allows"
 
 MAX_HEADS = 256
 """Commits named in a request for objects as bases of deltas; a few do, since all are related."""
@@ -196,7 +196,9 @@ class Exchange(FailedProofs):
         self._compacting = False
         fetch = self._fetch(reel, COMMITS)
         # Blocks whose bases did not come yet are as they came; but they come in order.
-        if fetch is not None and size > MOST_KEPT * most_bytes(fetch.size, 0):
+        if fetch is not None and size > min(
+            self._max_bytes, MOST_KEPT * most_bytes(fetch.size, 0, self._max_bytes)
+        ):
             self._suspect(now, TOO_MUCH)
         return self._flush(now)
 
@@ -278,17 +280,25 @@ class Exchange(FailedProofs):
         if not was_asked and self._alone:
             return  # it crossed our doubts: now each is to give everything alone
         size, by_commits = len(message.pack), self.profile.blocks_are_commits
-        most = most_bytes(fetch.size, 0 if by_commits else fetch.picker.count)
+        most = most_bytes(fetch.size, 0 if by_commits else fetch.picker.count, self._max_bytes)
         if message.offset == UNKNOWN_OFFSET:
             fetch.picker.refuse(peer, block.index)
         elif size > most:
             self._drop(peer, TOO_MUCH)
-        elif not by_commits and fetch.received.sum_with(peer, block.index, size) > most:
+        elif not by_commits and self._is_too_much(fetch, peer, block, size, most):
             self._suspect(now, TOO_MUCH, peer)
         else:
             fetch.received.count(peer, block.index, size)
             self._effects.append(StoreBlock(peer, block, message.offset, message.pack))
             self._compact_if_due(fetch, most)
+
+    def _is_too_much(
+        self, fetch: ReelDownload, peer: PeerKey, block: BlockName, size: int, most: int
+    ) -> bool:
+        """Tell whether one more pack is more than a reel can hold, or than the user allows."""
+        here = fetch.received.sum_with(peer, block.index, size)
+        others = sum(each.received.since_compacted for each in self.path if each is not fetch)
+        return here > most or here + others > self._max_bytes
 
     def _compact_if_due(self, fetch: ReelDownload, most: int) -> None:
         """Have objects that came repeatedly kept once, when packs grow beyond what a reel has.

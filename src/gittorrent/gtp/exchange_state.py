@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gittorrent.gtp.blocks import COMMITS, block_count, check_block_size, usual_block_size
 from gittorrent.gtp.effects import Drop, Effect, PeerKey, PeerState, ReelDownload, SendMessage
 from gittorrent.gtp.errors import MessageError
+from gittorrent.gtp.limits import MAX_REEL_SIZE
 from gittorrent.gtp.path import Way, best_path
 from gittorrent.gtp.picker import Picker
 
@@ -49,6 +50,7 @@ class ExchangeState:
         block_size: to ask for; 0 for the usual one.
         seed: makes this node begin elsewhere than others.
         stored: tells which blocks of a reel, in blocks of a size, were kept from before.
+        max_bytes: of packs to take for the reels of a path.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class ExchangeState:
         block_size: int = 0,
         seed: int = 0,
         stored: Callable[[ReelName, int], set[int]] = lambda _reel, _size: set(),
+        max_bytes: int = MAX_REEL_SIZE,
     ) -> None:
         self.profile = profile
         self.book = book
@@ -71,6 +74,7 @@ class ExchangeState:
         self._block_size = block_size
         self._seed = seed
         self._stored = stored
+        self._max_bytes = max_bytes
         self._changed = 0.0
         self._repairs = 0
         self._lacking: list[Oid] = []

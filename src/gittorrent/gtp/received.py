@@ -60,13 +60,14 @@ class ReceivedBytes(Struct):
         self._sum = 0
 
 
-def most_bytes(size: int, blocks: int) -> int:
+def most_bytes(size: int, blocks: int, allowed: int = MAX_REEL_SIZE) -> int:
     """Return how many bytes the objects of a reel may have in packs.
 
     Args:
-        size: uncompressed bytes of the reel, as its offers say.
+        size: uncompressed bytes of the reel, as its offers say; anybody may say anything.
         blocks: how many it has; 0 where that is the peer's word, as where blocks are commits.
+        allowed: bytes that the user allows.
     """
     if size >= WIDEST_2008 and not blocks:
-        return MAX_REEL_SIZE
-    return TIMES_SIZE * size + FOR_BLOCK * blocks + FOR_REEL
+        return allowed
+    return min(allowed, TIMES_SIZE * size + FOR_BLOCK * blocks + FOR_REEL)

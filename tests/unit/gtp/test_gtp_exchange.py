@@ -21,7 +21,7 @@ from gittorrent.gtp.effects import (
 from gittorrent.gtp.errors import BadReferenceError, MessageError, UnsignedReferenceError
 from gittorrent.gtp.exchange import EXPLORE_SECONDS, MOST_KEPT, Exchange
 from gittorrent.gtp.exchange_state import STATUS_SECONDS, Phase
-from gittorrent.gtp.limits import MAX_BLOCKS, PIPELINE, REQUEST_SECONDS
+from gittorrent.gtp.limits import MAX_BLOCKS, MAX_REEL_SIZE, PIPELINE, REQUEST_SECONDS
 from gittorrent.gtp.messages import (
     BEGINNING,
     BlockName,
@@ -156,9 +156,9 @@ class Unsigned(ReferenceBook):
         pass
 
 
-def exchange() -> Exchange:
+def exchange(max_bytes: int = MAX_REEL_SIZE) -> Exchange:
     info = parse_metainfo(write_metainfo(MetainfoSpec(b"key", ())))
-    return Exchange(RFC, Unsigned(info), block_size=SIZE)
+    return Exchange(RFC, Unsigned(info), block_size=SIZE, max_bytes=max_bytes)
 
 
 def tabbed() -> References:
@@ -436,9 +436,10 @@ def test_refused_packs_are_not_counted_against_those_who_come_next() -> None:
         assert [e.peer for e in effects if isinstance(e, Drop)] == [peer]
 
 
-def by_commits(*peers: int) -> Exchange:
+def by_commits(*peers: int, max_bytes: int = MAX_REEL_SIZE) -> Exchange:
     info = parse_metainfo(b"d10:referenceslee")
-    x = Exchange(PERL_2008, ReferenceBook(info, allow_unverified=True))
+    book = ReferenceBook(info, allow_unverified=True)
+    x = Exchange(PERL_2008, book, max_bytes=max_bytes)
     for peer in peers:
         x.joined(0, peer)
         x.heard(0, peer, References((ReferenceEntry(END, BODY),)))
@@ -511,6 +512,42 @@ def test_when_several_fill_a_reel_the_liar_is_found_and_nobody_else_is_banned() 
     assert played(effects, 2) == {0, 1}
     for block in (liar, honest):
         assert any(isinstance(e, StoreBlock) for e in x.heard(4, 2, PlayAnswer(block, 0, b"PACK")))
+
+
+def test_what_the_user_allows_counts_whatever_size_is_claimed() -> None:
+    x = exchange(max_bytes=1000)
+    connect(x, 1, ReelOffer(DIRECT, 2 * SIZE), have={0, 1})
+    x.heard(1, 1, Unchoke())
+    first, second = (BlockName(DIRECT, n, SIZE) for n in (0, 1))
+    assert any(isinstance(e, StoreBlock) for e in x.heard(2, 1, PlayAnswer(first, 0, bytes(900))))
+    x.kept(2, 1, first)
+    effects = x.heard(2, 1, PlayAnswer(second, 0, bytes(101)))
+    assert not any(isinstance(e, StoreBlock) for e in effects)
+    assert any(isinstance(e, Discard) for e in effects)
+    assert [e.peer for e in effects if isinstance(e, Drop)] == [1]
+
+
+def test_all_reels_of_a_path_count_together() -> None:
+    x = exchange(max_bytes=1000)
+    reels = ReelName(BEGINNING, OLD), ReelName(OLD, NEW)
+    connect(x, 1, *(ReelOffer(reel, SIZE) for reel in reels), have={0})
+    x.heard(1, 1, Unchoke())
+    first, second = (BlockName(reel, 0, SIZE) for reel in reels)
+    x.heard(2, 1, PlayAnswer(first, 0, bytes(900)))
+    effects = x.heard(2, 1, PlayAnswer(second, 0, bytes(101)))
+    assert not any(isinstance(e, StoreBlock) for e in effects)
+    assert any(isinstance(e, Discard) for e in effects)
+
+
+def test_where_blocks_are_commits_the_user_is_heard_too() -> None:
+    x = by_commits(1, max_bytes=1000)
+    assert any(isinstance(e, Drop) for e in x.heard(0, 1, commit(0, 1001)))
+    x = by_commits(1, max_bytes=1000)
+    x.heard(0, 1, commit(0, 900))
+    x.kept(0, 1, BlockName(REEL, 0, 0))
+    assert any(isinstance(e, Compact) for e in x.heard(0, 1, commit(1, 900)))
+    x.kept(0, 1, BlockName(REEL, 1, 0))
+    assert any(isinstance(e, Discard) for e in x.compacted(0, REEL, 1001))
 
 
 def test_what_was_asked_before_the_doubts_counts_no_more() -> None:

@@ -18,6 +18,7 @@ from gittorrent.errors import GitTorrentError, UnreachableError, UnverifiedError
 from gittorrent.git.repository import find_repository
 from gittorrent.gtp.believed import ReferenceBook
 from gittorrent.gtp.exchange import Exchange
+from gittorrent.gtp.limits import MAX_REEL_SIZE
 from gittorrent.gtp.node.holding import Holding
 from gittorrent.gtp.node.swarm import Swarm
 from gittorrent.gtp.node.target import (
@@ -126,12 +127,14 @@ class CloneOptions(Struct, frozen=True):
         block_size: to ask for; 0 for the usual one.
         allow_unverified: whether unsigned references are believed.
         timeout: seconds without any progress after which to give up.
+        max_bytes: of packs to take.
     """
 
     bare: bool = False
     block_size: int = 0
     allow_unverified: bool = False
     timeout: float = 300.0
+    max_bytes: int = MAX_REEL_SIZE
 
 
 class Clone:
@@ -163,6 +166,7 @@ class Clone:
             block_size=options.block_size,
             seed=random.getrandbits(32),
             stored=self.target.store.have,
+            max_bytes=options.max_bytes,
         )
         self.swarm = Swarm(
             metainfo=metainfo,

@@ -6,21 +6,25 @@ same user and home only. A node that listens at all addresses is called by the n
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.store.processes import NodeProcess
 from gittorrent.store.snapshot import read_snapshots
 from gittorrent.transfer.addresses import is_loopback, is_wildcard
 from gittorrent.transfer.location import LocationError, parse_location
+from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gittorrent.ids import RepositoryId
     from gittorrent.store.home import Home
+    from gittorrent.wire.urls import Endpoint
 
 
 class ServedAt(Struct, frozen=True):
@@ -51,7 +55,7 @@ def served_at(home: Home, name: str, repository: RepositoryId) -> ServedAt:
             continue
         for base in _bases(process):
             try:
-                location = parse_location(f"{base.rstrip('/')}/{name}.git")
+                location = parse_location(f"{base.url.rstrip('/')}/{name}.git")
                 endpoint = location.require_endpoint()
             except LocationError:
                 continue  # written by another version; nobody is told of what cannot be used
@@ -59,20 +63,19 @@ def served_at(home: Home, name: str, repository: RepositoryId) -> ServedAt:
     return ServedAt(tuple(found), bool(found) and all(found.values()))
 
 
-def _bases(process: NodeProcess) -> list[str]:
+def _bases(process: NodeProcess) -> list[Endpoint]:
     """Return the base URLs of a node: what its operator says, or else where it listens."""
-    if process.url:
-        return [process.url]
-    listening = [_by_name(base) for base in process.listening]
-    return sorted(listening, key=lambda base: not base.startswith("git:"))
+    bases = []
+    for base in [process.url] if process.url else process.listening:
+        with contextlib.suppress(UrlError):  # written by another version
+            bases.append(_by_name(parse_learned_url(base)))
+    return sorted(bases, key=lambda base: base.scheme != "git")
 
 
-def _by_name(base: str) -> str:
+def _by_name(base: Endpoint) -> Endpoint:
     """Put this machine's name for an address that stands for all of its addresses."""
-    scheme, _, place = base.partition("://")
-    host, _, port = place.rpartition(":")
-    if _is_address(host.strip("[]"), is_wildcard):
-        return f"{scheme}://{socket.gethostname()}:{port}"
+    if _is_address(base.host, is_wildcard):
+        return replace(base, host=socket.gethostname())
     return base
 
 

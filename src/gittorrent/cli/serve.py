@@ -24,7 +24,7 @@ from gittorrent.node.node import Node, Options
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.wire.control import MAX_KEEP_SECONDS
-from gittorrent.wire.urls import UrlError, parse_learned_url
+from gittorrent.wire.urls import Endpoint, UrlError, parse_learned_url
 
 DEFAULT_GIT = ("127.0.0.1:9418",)
 
@@ -191,19 +191,18 @@ def _served_place(place: Path) -> Path:
     return recorded_copy(find_repository(place).git_dir) or place
 
 
-def _public_url(url: str) -> str:
+def _public_url(url: str) -> Endpoint:
     """Return the base URL that others are told, if they would accept it.
 
     Raises:
         UsageError: they would not.
     """
     try:
-        parse_learned_url(url.rstrip("/") + "/project.git")
+        return parse_learned_url(url)
     except UrlError as error:
         raise UsageError(
             f"--url {url}: {error}", hint="write git://mirror.example.org or https://HOST[:PORT]"
         ) from error
-    return url
 
 
 def _place(text: str) -> tuple[str, int]:

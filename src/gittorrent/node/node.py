@@ -38,7 +38,7 @@ from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.transfer.slot_queue import SlotQueue
-from gittorrent.wire.urls import UrlError, parse_learned_url
+from gittorrent.wire.urls import Endpoint
 
 if TYPE_CHECKING:
     from gittorrent.node.catalogue import Catalogue
@@ -71,7 +71,7 @@ class Options(Struct, frozen=True):
 
     git: tuple[tuple[str, int], ...] = ()
     http: tuple[tuple[str, int], ...] = ()
-    url: str | None = None
+    url: Endpoint | None = None
     up_limit: int | None = None
     peer_up_limit: int | None = None
     lan: bool = False
@@ -138,7 +138,7 @@ class Node:
     @property
     def addresses(self) -> list[str]:
         """Where it listens, with real ports, such as ``git://127.0.0.1:40123``."""
-        return [_base(scheme, sock) for scheme, sock in self._listeners]
+        return [_shown(_endpoint(scheme, sock)) for scheme, sock in self._listeners]
 
     async def start(self) -> None:
         """Begin to listen.
@@ -155,7 +155,7 @@ class Node:
             self._close_listeners()
             raise
         self._reachable.listening = [
-            _base(scheme, sock)
+            _endpoint(scheme, sock)
             for scheme, sock in self._listeners
             if not is_wildcard(str(sock.getsockname()[0]))
         ]
@@ -212,10 +212,10 @@ class Node:
                 await self._writing(self._snapshot.remove)
 
     def _describe(self) -> NodeProcess:
-        turns = self.git_processes.turns
+        turns, public = self.git_processes.turns, self._options.url
         return NodeProcess(
             listening=self.addresses,
-            url=self._options.url,
+            url=None if public is None else public.url.rstrip("/"),
             serves=self._catalogue.names,
             callers=self._connection_limiter.open,
             git=GitLoad(turns.taken, turns.waiting),
@@ -238,7 +238,7 @@ class Node:
         """
         if self._options.lan:
             return True
-        if self._options.url is not None and not _is_at_loopback(self._options.url):
+        if self._options.url is not None and not _is_at_loopback(self._options.url.host):
             return False
         hosts = [str(sock.getsockname()[0]) for _, sock in self._listeners]
         return all(map(is_loopback, hosts))
@@ -249,21 +249,24 @@ class Node:
         self._listeners.clear()
 
 
-def _names(url: str | None) -> set[str]:
+def _names(public: Endpoint | None) -> set[str]:
     """Return what this node is called besides by its addresses: its machine, and its public URL."""
-    names = {socket.gethostname().lower()}
-    with contextlib.suppress(UrlError):
-        names |= {parse_learned_url(url).host} if url else set()
-    return names
+    return {socket.gethostname().lower()} | ({public.host} if public else set())
 
 
-def _is_at_loopback(url: str) -> bool:
+def _is_at_loopback(host: str) -> bool:
     try:
-        return is_loopback(parse_learned_url(url).host)
-    except (UrlError, ValueError):
-        return False
+        return is_loopback(host)
+    except ValueError:
+        return False  # a name
 
 
-def _base(scheme: str, sock: socket.socket) -> str:
+def _endpoint(scheme: str, sock: socket.socket) -> Endpoint:
+    """Return where a socket listens."""
     name = sock.getsockname()
-    return f"{scheme}://{show_address(str(name[0]), int(name[1]))}"
+    return Endpoint(scheme, str(name[0]).partition("%")[0], int(name[1]), "/")
+
+
+def _shown(endpoint: Endpoint) -> str:
+    """Return where a node listens, with its port in any case."""
+    return f"{endpoint.scheme}://{show_address(endpoint.host, endpoint.port)}"

@@ -18,7 +18,7 @@ from gittorrent.repository.auth_lines import auth_lines
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire.limits import MAX_TRY_LINES
 from gittorrent.wire.mirrorlist import AuthLine, MirrorEntry, MirrorList, MirrorState
-from gittorrent.wire.urls import UrlError, parse_learned_url
+from gittorrent.wire.urls import UrlError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gittorrent.node.mirror_table import MirrorTable
     from gittorrent.node.notices import Notices
     from gittorrent.transfer.limiter import Limits
+    from gittorrent.wire.urls import Endpoint
 
 OWN_VALID_SECONDS = 24 * 3600
 """For how long a node says its own address stays good."""
@@ -40,25 +41,25 @@ _log = EventLog(__name__)
 
 
 class Reachable(Struct):
-    """Where this node can be reached: bases such as ``git://host:9418``, the best one first.
+    """Where this node can be reached: what the URLs of repositories begin with, the best one first.
 
     Args:
-        public: the base the operator gave, or None.
-        listening: bases of listeners at definite addresses, git:// before http://.
+        public: what the operator gave, or None.
+        listening: of listeners at definite addresses, git:// before http://.
     """
 
-    public: str | None = None
-    listening: Sequence[str] = ()
+    public: Endpoint | None = None
+    listening: Sequence[Endpoint] = ()
 
-    def bases(self) -> list[str]:
+    def bases(self) -> list[Endpoint]:
         """Return the bases to tell of; the operator's word replaces our own guess.
 
         HTTP is told of only where there is no git://: two addresses of one node would pass for
         two mirrors and share one link.
         """
-        if self.public:
-            return [self.public.rstrip("/")]
-        git = [base for base in self.listening if base.startswith("git:")]
+        if self.public is not None:
+            return [self.public]
+        git = [base for base in self.listening if base.scheme == "git"]
         return git or list(self.listening)
 
     def urls(self, served: Served) -> list[str]:
@@ -66,12 +67,12 @@ class Reachable(Struct):
         urls = []
         for base in self.bases():
             try:
-                urls.append(parse_learned_url(base + served.path).url)
+                urls.append(base.below(served.path).url)
             except UrlError as error:
                 _log.warning(
                     "unusable-url",
                     "{url} is not announced: {reason}",
-                    url=base + served.path,
+                    url=base.url.rstrip("/") + served.path,
                     reason=error,
                 )
         return urls

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.repository.carried import MIRROR, ORIGIN
@@ -24,7 +25,7 @@ from gittorrent.transfer.addresses import is_wildcard
 from gittorrent.transfer.location import SCHEME, LocationError, parse_location
 from gittorrent.transfer.racing import first_success
 from gittorrent.wire.mirrorlist import MirrorState
-from gittorrent.wire.urls import DEFAULT_PORTS, Endpoint, UrlError, address_class, parse_learned_url
+from gittorrent.wire.urls import UrlError, address_class, parse_learned_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import RepositoryId
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
-    from gittorrent.wire.urls import AddressClass
+    from gittorrent.wire.urls import AddressClass, Endpoint
 
 T = TypeVar("T")
 
@@ -175,11 +176,9 @@ def _listening_at(node: NodeProcess, path: str) -> list[Endpoint]:
     """Return where this machine reaches a node that runs here."""
     found = []
     for base in node.listening:
-        scheme, _, rest = base.partition("://")
-        host, _, port = rest.rpartition(":")
-        if scheme in DEFAULT_PORTS and port.isdigit():
-            host = _as_reached_here(host.strip("[]"))
-            found.append(Endpoint(scheme, host, int(port), path))
+        with contextlib.suppress(UrlError):  # written by another version
+            endpoint = parse_learned_url(base)
+            found.append(replace(endpoint, host=_as_reached_here(endpoint.host), path=path))
     return found
 
 

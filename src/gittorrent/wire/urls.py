@@ -85,6 +85,13 @@ class Endpoint(Struct, frozen=True):
         port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}{self.path}"
 
+    def below(self, path: str) -> Endpoint:
+        """Return the endpoint of ``path``, which begins with a slash, below this one.
+
+        Raises UrlError where nobody would take the URL from a stranger.
+        """
+        return parse_learned_url(self.url.rstrip("/") + path)
+
 
 class AddressClass(Enum):
     """Whom an IP address belongs to, as far as its number tells."""

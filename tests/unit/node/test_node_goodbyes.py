@@ -150,7 +150,9 @@ def test_who_announced_nothing_says_no_goodbye(carried: Carried, tmp_path: Path)
         source.setblocking(False)
         url = f"git://127.0.0.1:{source.getsockname()[1]}/project.git"
         copy = nodes.copy_as_mirror(carried, tmp_path / "copy.git", url)
-        announcer = MirrorAnnouncer(Catalogue([copy]), Reachable(listening=["git://127.0.0.1:1"]))
+        announcer = MirrorAnnouncer(
+            Catalogue([copy]), Reachable(listening=[Endpoint("git", "127.0.0.1", 1, "/")])
+        )
         asyncio.run(announcer.goodbye())
         with pytest.raises(BlockingIOError):
             source.accept()

@@ -50,6 +50,9 @@ from support.programs import wait_until
 
 T = TypeVar("T")
 
+NOWHERE = Endpoint("git", "127.0.0.1", 1, "/")
+"""Where nothing listens."""
+
 NOTICE_HEADERS = {"Content_Type": notify.CONTENT_TYPE}
 
 
@@ -404,7 +407,7 @@ def test_malformed_notices_are_refused_over_both_transports(
 
 
 def test_a_node_behind_a_proxy_does_not_call_back_itself(carried: Carried, tmp_path: Path) -> None:
-    options = replace(nodes.LOOPBACK, url="https://mirror.example.org")
+    options = replace(nodes.LOOPBACK, url=parse_learned_url("https://mirror.example.org"))
     with nodes.serving(carried, home=nodes.make_home(tmp_path), options=options) as origin:
         said = notice(carried, f"{origin.http}/project.git").encode_text()
         path = "/project.git/mirror-notify"
@@ -424,7 +427,7 @@ def test_mirrors_announce_themselves_where_they_came_from(carried: Carried, tmp_
         source = f"gittorrent://{pinned}/project.git"
         copy = nodes.copy_as_mirror(carried, tmp_path / "copy.git", source)
         with nodes.serving(copy, home=nodes.make_home(tmp_path / "mirror")) as mirror:
-            reachable = Reachable(listening=[mirror.git, mirror.http])
+            reachable = Reachable(listening=[*map(parse_learned_url, (mirror.git, mirror.http))])
             announcer = MirrorAnnouncer(Catalogue([copy]), reachable)
             run(announcer.announce_due())
             _, text = fetch(origin.http_address, "GET", "/project.git/mirror-list")
@@ -453,7 +456,7 @@ def test_origins_and_nodes_without_address_announce_nothing(
         source.setblocking(False)
         url = f"git://127.0.0.1:{source.getsockname()[1]}/project.git"
         copy = nodes.copy_as_mirror(carried, tmp_path / "copy.git", url)
-        reachable = Reachable(listening=["git://127.0.0.1:1"])
+        reachable = Reachable(listening=[NOWHERE])
         run(MirrorAnnouncer(Catalogue([carried]), reachable).announce_due())
         run(MirrorAnnouncer(Catalogue([copy]), Reachable()).announce_due())
         with pytest.raises(BlockingIOError):
@@ -464,7 +467,7 @@ def test_failed_announcements_wait_ever_longer(carried: Carried, tmp_path: Path)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     copy = nodes.copy_as_mirror(carried, tmp_path / "c.git", f"git://127.0.0.1:{port}/project.git")
-    announcer = MirrorAnnouncer(Catalogue([copy]), Reachable(listening=["git://127.0.0.1:1"]))
+    announcer = MirrorAnnouncer(Catalogue([copy]), Reachable(listening=[NOWHERE]))
 
     async def work() -> tuple[float, float]:
         await announcer.announce_due()

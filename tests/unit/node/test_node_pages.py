@@ -17,6 +17,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.notify import Notify
+from gittorrent.wire.urls import parse_learned_url
 from support import nodes
 from support.nodes import call, fetch
 
@@ -94,7 +95,7 @@ def test_a_page_cannot_send_a_notice(carried: Carried, tmp_path: Path) -> None:
 def test_a_page_starts_no_git_and_reads_nothing_under_its_own_name(
     carried: Carried, tmp_path: Path
 ) -> None:
-    options = replace(nodes.LOOPBACK, url="http://mirror.example.org")
+    options = replace(nodes.LOOPBACK, url=parse_learned_url("http://mirror.example.org"))
     with nodes.serving(carried, home=nodes.make_home(tmp_path), options=options) as node:
         refs = "/project.git/info/refs?service=git-upload-pack"
         response, _ = fetch(node.http_address, "GET", refs, Origin="http://evil.example")

@@ -177,3 +177,11 @@ def test_a_stranger_cannot_lead_us_inwards() -> None:
         (PRIVATE, LOOPBACK),
         (PRIVATE, PRIVATE),
     }
+
+
+@pytest.mark.parametrize("base", ["https://h:8443/git", "https://H:8443/git/"])
+def test_what_is_below_an_endpoint(base: str) -> None:
+    below = parse_learned_url(base).below("/project.git")
+    assert below == Endpoint("https", "h", 8443, "/git/project.git")
+    with pytest.raises(UrlError):
+        parse_learned_url(base).below("/../x")

@@ -19,7 +19,7 @@ from gittorrent.gtp.effects import (
     StoreBlock,
 )
 from gittorrent.gtp.errors import BadReferenceError, MessageError, UnsignedReferenceError
-from gittorrent.gtp.exchange import EXPLORE_SECONDS, MOST_KEPT, Exchange
+from gittorrent.gtp.exchange import EXPLORE_SECONDS, MOST_KEPT, TOO_MUCH, Exchange
 from gittorrent.gtp.exchange_state import STATUS_SECONDS, Phase
 from gittorrent.gtp.limits import MAX_BLOCKS, MAX_REEL_SIZE, PIPELINE, REQUEST_SECONDS
 from gittorrent.gtp.messages import (
@@ -418,9 +418,7 @@ def test_nobody_may_send_more_than_a_reel_can_hold() -> None:
     x.heard(1, 1, Unchoke())
     much = PlayAnswer(BlockName(DIRECT, 0, SIZE), 0, bytes(3 * 2**20))
     effects = x.heard(2, 1, much)
-    assert [e.reason for e in effects if isinstance(e, Drop)] == [
-        "it sends more than the reel can hold"
-    ]
+    assert [e.reason for e in effects if isinstance(e, Drop)] == [TOO_MUCH]
     assert not any(isinstance(e, StoreBlock) for e in effects)
 
 

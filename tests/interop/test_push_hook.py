@@ -56,6 +56,24 @@ def test_a_push_into_the_copy_is_published(tmp_path: Path, git: str) -> None:
     assert b"refs/heads/topic" in published(copy)
 
 
+def test_what_another_pushed_into_the_copy_is_not_taken_back_unseen(
+    person: Person, people: Callable[[str], Person], work: Path
+) -> None:
+    person.gittorrent("publish", work, "--new-key", "--wait").ok()
+    copy = person.node / "repositories" / "tool.git"
+    other = people("other")
+    other.git("clone", "-q", copy, "clone").ok()
+    other.git("commit", "-q", "--allow-empty", "-m", "theirs", cwd=other.root / "clone").ok()
+    other.git("push", "-q", "origin", "main", cwd=other.root / "clone").ok()
+    before = published(copy)
+    said = person.gittorrent("publish", work).failed(2, "pushed there from elsewhere")
+    assert f"git -C {work} fetch {copy} refs/heads/main'" in said.err
+    assert published(copy) == before
+    person.git("pull", "-q", "--ff-only", "gittorrent", "main", cwd=work).ok()
+    person.gittorrent("publish", work).ok()
+    assert published(copy) == before
+
+
 def test_a_push_into_the_copy_is_in_the_name_used_in_the_clone(person: Person, work: Path) -> None:
     person.gittorrent("publish", work, "--new-key", "--wait").ok()
     person.git("commit", "-q", "--allow-empty", "-m", "second", cwd=work).ok()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from gittorrent.git.repository import create_bare, find_repository
 from gittorrent.ids import SHA1
-from gittorrent.repository.copied_refs import copy_refs
+from gittorrent.repository.copied_refs import UnseenPushError, copy_refs
 from support import gitcmd
 from support.publishing import builder, grow
 
@@ -45,3 +47,40 @@ def test_where_nothing_tells_what_was_copied_nothing_is_deleted(tmp_path: Path) 
     assert copy_refs(found, copy, PATTERNS) == [b"refs/heads/a"]
     assert copy_refs(found, copy, PATTERNS) == []
     assert b"refs/heads/a" in gitcmd.refs(copy.directory)
+
+
+def test_what_others_pushed_is_not_set_back_unseen(tmp_path: Path) -> None:
+    clone = builder(tmp_path / "clone.git")
+    grow(clone, 1)
+    for name in ("other", "gone"):
+        clone.set_ref(f"refs/heads/{name}", gitcmd.text(clone.git_dir, "rev-parse", "main"))
+    copy = create_bare(tmp_path / "copy.git", SHA1)
+    found = find_repository(clone.git_dir)
+    copy_refs(found, copy, PATTERNS)
+    elsewhere = builder(tmp_path / "elsewhere.git")
+    grow(elsewhere, 3)
+    for name in ("main", "gone"):
+        gitcmd.git(elsewhere.git_dir, "push", "-qf", str(copy.directory), f"main:{name}")
+    clone.delete_ref("refs/heads/gone")
+    before = gitcmd.refs(copy.directory)
+    with pytest.raises(UnseenPushError, match=r"refs/heads/gone refs/heads/main$") as caught:
+        copy_refs(found, copy, PATTERNS)
+    assert gitcmd.refs(copy.directory) == before
+    wanted = f"fetch {copy.directory} refs/heads/gone refs/heads/main'"
+    assert wanted in caught.value.hint
+    gitcmd.git(clone.git_dir, "fetch", "-q", str(copy.directory), "main")
+    copy_refs(found, copy, PATTERNS)
+    assert gitcmd.refs(copy.directory) == gitcmd.refs(clone.git_dir)
+
+
+def test_what_was_copied_may_have_been_pruned_since(tmp_path: Path) -> None:
+    clone = builder(tmp_path / "clone.git")
+    grow(clone, 2)
+    copy = create_bare(tmp_path / "copy.git", SHA1)
+    found = find_repository(clone.git_dir)
+    copy_refs(found, copy, PATTERNS)
+    gitcmd.git(clone.git_dir, "update-ref", "refs/heads/main", "main~1")
+    gitcmd.git(clone.git_dir, "reflog", "expire", "--expire=now", "--all")
+    gitcmd.git(clone.git_dir, "gc", "-q", "--prune=now")
+    copy_refs(found, copy, PATTERNS)
+    assert gitcmd.refs(copy.directory) == gitcmd.refs(clone.git_dir)

@@ -246,10 +246,9 @@ class Catalogue:
 
     async def follow(self) -> None:
         """Keep the table up to date with what is carried, until cancelled."""
-        await asyncio.gather(
-            _again_and_again(self.look, self._reload_seconds),
-            _again_and_again(self.check, CHECK_SECONDS),
-        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_again_and_again(self.look, self._reload_seconds))
+            group.create_task(_again_and_again(self.check, CHECK_SECONDS))
 
     async def check(self) -> None:
         """Drop repositories that were moved or removed, without waiting for a request."""

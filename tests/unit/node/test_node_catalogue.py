@@ -262,3 +262,15 @@ def test_a_name_that_stays_taken_is_complained_of_once(
     said = [r for r in caplog.records if r.levelname == "WARNING"]
     assert len(said) == 1
     assert str(copy.layout.git_dir) in said[0].getMessage()
+
+
+def test_nothing_goes_on_when_following_fails() -> None:
+    def mistaken(known: set[Path]) -> Listing:
+        raise ZeroDivisionError(f"among {len(known)}")
+
+    async def work() -> set[asyncio.Task[None]]:
+        with pytest.raises(ExceptionGroup):
+            await Catalogue([], mistaken, reload_seconds=0.0).follow()
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    assert asyncio.run(work()) == set()

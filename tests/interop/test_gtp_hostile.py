@@ -239,9 +239,9 @@ def test_smuggled_objects_that_break_rules_end_nothing(
         monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
         monkeypatch.setenv("GIT_CONFIG_KEY_0", "transfer.fsckObjects")
         monkeypatch.setenv("GIT_CONFIG_VALUE_0", "true")
-        reel_fetcher = await leech(info, target, liar.address, block_size=4096)
-        await finished(reel_fetcher)
-        for running in (reel_fetcher, liar):
+        leecher = await leech(info, target, liar.address, block_size=4096)
+        await finished(leecher)
+        for running in (leecher, liar):
             await running.stop()
 
     gtp.run(scenario())

@@ -53,7 +53,7 @@ class SessionStats(Protocol):
 
 
 class _Row(Struct, eq=False):
-    session_stats: SessionStats
+    conversation: SessionStats
     peer: str
     repository: str
     since: float
@@ -73,9 +73,9 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def begin(self, session_stats: SessionStats, peer: str, repository: str, now: float) -> None:
+    def begin(self, conversation: SessionStats, peer: str, repository: str, now: float) -> None:
         """Count a conversation."""
-        self._rows[session_stats.key] = _Row(session_stats, peer, repository, now, looked=now)
+        self._rows[conversation.key] = _Row(conversation, peer, repository, now, looked=now)
 
     def sent_part(self, key: ConversationKey) -> None:
         """Count a part that was sent."""
@@ -87,11 +87,11 @@ class SessionTable:
         shown = EndedConversation(
             peer=row.peer,
             repository=row.repository,
-            sent=row.session_stats.bytes_sent,
-            received=row.session_stats.bytes_received,
+            sent=row.conversation.bytes_sent,
+            received=row.conversation.bytes_received,
             parts=row.parts,
-            reason=row.session_stats.ended,
-            at_fault=row.session_stats.is_at_fault,
+            reason=row.conversation.ended,
+            at_fault=row.conversation.is_at_fault,
         )
         self._ended.append((now, shown))
         return now - row.since
@@ -106,9 +106,9 @@ class SessionTable:
             waiting: conversations whose next part waits for an upload slot.
         """
         rows = sorted(
-            self._rows.values(), key=lambda row: row.session_stats.bytes_sent == row.sent_before
+            self._rows.values(), key=lambda row: row.conversation.bytes_sent == row.sent_before
         )
-        return [self._look(row, now, row.session_stats.key in waiting) for row in rows[:MAX_SHOWN]]
+        return [self._look(row, now, row.conversation.key in waiting) for row in rows[:MAX_SHOWN]]
 
     def ended(self, now: float) -> list[EndedConversation]:
         """Return the conversations that ended lately, the last one first."""
@@ -117,17 +117,17 @@ class SessionTable:
 
     def _look(self, row: _Row, now: float, is_choked: bool) -> ConversationFigures:
         if now > row.looked:
-            newest = (row.session_stats.bytes_sent - row.sent_before) / (now - row.looked)
+            newest = (row.conversation.bytes_sent - row.sent_before) / (now - row.looked)
             row.rate += SMOOTHING * (newest - row.rate)
-            row.looked, row.sent_before = now, row.session_stats.bytes_sent
+            row.looked, row.sent_before = now, row.conversation.bytes_sent
         return ConversationFigures(
             peer=row.peer,
             repository=row.repository,
             seconds=round(now - row.since, 1),
-            sent=row.session_stats.bytes_sent,
-            received=row.session_stats.bytes_received,
+            sent=row.conversation.bytes_sent,
+            received=row.conversation.bytes_received,
             rate=round(row.rate),
             parts=row.parts,
-            waiting=row.session_stats.waiting,
+            waiting=row.conversation.waiting,
             choked=is_choked,
         )

@@ -2,7 +2,7 @@
 
 For the node, which moves the bytes; pure. The same class serves both ends, since both may ask.
 Tracks the unread bytes of at most one packet, the payload being received, the open questions of
-either end (``pending``), and when each end was last heard.
+either end (`PendingRequests`), and when each end was last heard.
 
 States: *opening* until the first known message of the peer, which for the caller must be
 ``ready``; *open*; *closed* after a ``bye`` either way, an ``ERR``, a fault or a timeout. What

@@ -9,7 +9,7 @@ from gittorrent.swarm.keys import ConversationKey
 
 
 @dataclass
-class FakeTalk:
+class FakeConversation:
     key: ConversationKey
     bytes_sent: int = 0
     bytes_received: int = 0
@@ -20,10 +20,10 @@ class FakeTalk:
 
 def test_rates_parts_and_turns() -> None:
     session_table = SessionTable()
-    session_stats = FakeTalk(ConversationKey(1))
-    session_table.begin(session_stats, "192.0.2.1", "project", 100.0)
-    session_stats.bytes_sent, session_stats.waiting = 4000, 2
-    session_table.sent_part(session_stats.key)
+    conversation = FakeConversation(ConversationKey(1))
+    session_table.begin(conversation, "192.0.2.1", "project", 100.0)
+    conversation.bytes_sent, conversation.waiting = 4000, 2
+    session_table.sent_part(conversation.key)
     (first,) = session_table.report(102.0, set())
     assert (first.sent, first.rate, first.parts) == (4000, 1000, 1)
     assert (first.seconds, first.waiting, first.choked) == (2.0, 2, False)
@@ -34,9 +34,9 @@ def test_rates_parts_and_turns() -> None:
 
 def test_of_many_those_that_move_are_shown() -> None:
     session_table = SessionTable()
-    made = [FakeTalk(ConversationKey(number)) for number in range(10 * MAX_SHOWN)]
-    for session_stats in made:
-        session_table.begin(session_stats, "192.0.2.1", f"r{session_stats.key}", 0.0)
+    made = [FakeConversation(ConversationKey(number)) for number in range(10 * MAX_SHOWN)]
+    for conversation in made:
+        session_table.begin(conversation, "192.0.2.1", f"r{conversation.key}", 0.0)
     made[-1].bytes_sent = 5000
     shown = session_table.report(1.0, set())
     assert (len(shown), len(session_table)) == (MAX_SHOWN, len(made))
@@ -46,11 +46,11 @@ def test_of_many_those_that_move_are_shown() -> None:
 def test_endings_are_shown_for_a_while_with_their_reasons() -> None:
     session_table = SessionTable()
     for number in range(2 * MAX_ENDED):
-        session_stats = FakeTalk(
+        conversation = FakeConversation(
             ConversationKey(number), ended=f"reason {number}", is_at_fault=number % 2 == 1
         )
-        session_table.begin(session_stats, "192.0.2.1", "project", 0.0)
-        assert session_table.end(session_stats.key, float(number)) == number
+        session_table.begin(conversation, "192.0.2.1", "project", 0.0)
+        assert session_table.end(conversation.key, float(number)) == number
     shown = session_table.ended(20.0)
     assert [entry.reason for entry in shown][:2] == ["reason 19", "reason 18"]
     assert [entry.at_fault for entry in shown][:2] == [True, False]

@@ -1,8 +1,7 @@
 """Builds a reel: plans it, encodes its segments side by side and joins them.
 
 The definition is in the pure modules beside this one; here it is carried out with git in a
-scratch repository, so that nothing but the objects and the two sets of ids counts. Listings go
-through a spool file, since histories with ten million objects do not belong in memory.
+scratch repository, so that nothing but the objects and the two sets of ids counts.
 """
 
 from __future__ import annotations
@@ -14,13 +13,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from gittorrent.git import history, scratch
 from gittorrent.git.runner import Stopper, stopper_of_thread
 from gittorrent.reel import segments as cutting
 from gittorrent.reel.encoder import ENCODER_VERSION
 from gittorrent.reel.manifest import Manifest, Segment
+from gittorrent.reel.object_listing import list_objects, trailing_objects
 from gittorrent.reel.order import Commit, canonical_order
 from gittorrent.reel.pack import HEADER_SIZE, pack_header, parse_pack_header
 from gittorrent.reel.packing import ReelError
@@ -28,14 +28,12 @@ from gittorrent.reel.parts import choose_part_size
 from gittorrent.reel.selftest import find_encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat, Oid, PushId, RepositoryId
-
-Progress = "Callable[[str, int, int], None]"
-"""Called as progress(phase, done, total) with counts of objects."""
+    from gittorrent.reel.object_listing import ObjectListing
 
 _COPY = 1 << 20
 
@@ -124,7 +122,7 @@ def build_reel(
         work: empty directory for intermediate files and the pack, which stays there.
         processes: segments encoded, or threads that deflate, at the same time; the number of
             cores by default.
-        progress: told how far it is.
+        progress: called with the phase, and how many objects of how many are done.
         smallest_target: for tests only, see `gittorrent.reel.segments.choose_target`.
 
     Returns:
@@ -176,13 +174,26 @@ def plan_reel(
     walked = history.commits_between(git, before, after)
     commits = canonical_order([Commit(c.oid, c.time, c.parents) for c in walked])
     progress("planning", 0, len(commits))
-    listing = _list_objects(git, commits, bool(before), work / "objects", progress)
-    trailing = _trailing_objects(git, before, after, listing)
+    listing = list_objects(git, commits, bool(before), work / "objects", progress)
+    trailing = trailing_objects(git, before, after, listing)
     if not commits and not trailing:
         return None
     trailing_size = sum(info.size for info in trailing)
     target = cutting.choose_target(sum(listing.sizes) + trailing_size, smallest_target)
     cuts = cutting.cut(listing.sizes, target)
+    planned = _write_segments(work, cuts, commits, listing, trailing)
+    listing.path.unlink()
+    return Plan(work, planned, target)
+
+
+def _write_segments(
+    work: Path,
+    cuts: Sequence[cutting.SegmentCut],
+    commits: Sequence[Commit],
+    listing: ObjectListing,
+    trailing: Sequence[history.ObjectInfo],
+) -> list[PlannedSegment]:
+    """Write the input of pack-objects for each segment; the last one takes the trailing objects."""
     planned = []
     with listing.path.open("rb") as spool:
         for number, piece in enumerate(cuts):
@@ -196,134 +207,7 @@ def plan_reel(
             counted = sum(listing.counts[piece.first : piece.last]) + len(tail)
             raw = sum(listing.sizes[piece.first : piece.last]) + sum(info.size for info in tail)
             planned.append(PlannedSegment(counted, raw, cutting.frontier(members)))
-    listing.path.unlink()
-    return Plan(work, planned, target)
-
-
-class _Listing(Struct):
-    """Which objects each commit is first to reach: the spooled lines and where they begin."""
-
-    path: Path
-    counts: list[int] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=lambda: [0])
-
-    def contains(self, wanted: set[bytes]) -> set[bytes]:
-        """Return those of ``wanted`` (hexadecimal ids) that are listed."""
-        found = set()
-        with self.path.open("rb") as spool:
-            for line in spool:
-                oid = line.split(b" ", 1)[0].rstrip(b"\n")
-                if oid in wanted:
-                    found.add(oid)
-        return found
-
-
-def _list_objects(
-    git: Git,
-    commits: list[Commit],
-    has_start: bool,
-    spool_path: Path,
-    progress: Callable[[str, int, int], None],
-) -> _Listing:
-    """Spool the objects commit by commit and count what each brings."""
-    listing = _Listing(spool_path)
-    spool_path.touch()
-    if not commits:
-        return listing
-    members = {commit.oid for commit in commits}
-    outside = {p for commit in commits for p in commit.parents if p not in members}
-    boundary = sorted(outside) if has_start else []
-    counter = history.SizeCounter(git)
-    try:
-        _spool(git, commits, boundary, listing, counter, progress)
-    except BaseException:
-        counter.abandon()
-        raise
-    sizes = counter.finish()
-    position = 0
-    for count in listing.counts:
-        listing.sizes.append(sum(sizes[position : position + count]))
-        position += count
-    return listing
-
-
-def _spool(
-    git: Git,
-    commits: list[Commit],
-    boundary: list[Oid],
-    listing: _Listing,
-    counter: history.SizeCounter,
-    progress: Callable[[str, int, int], None],
-) -> None:
-    expected = [commit.oid.encode("ascii") + b"\n" for commit in commits]
-    expected.append(b"")
-    hex_size = len(commits[0].oid)
-    at = count = position = 0
-    ordered = (commit.oid for commit in commits)
-    with (
-        listing.path.open("wb") as spool,
-        history.listed_in_commit_order(git, ordered, boundary) as lines,
-    ):
-        for line in lines:
-            if line == expected[at]:
-                if at:
-                    listing.counts.append(count)
-                    listing.starts.append(position)
-                at += 1
-                count = 0
-                if at % 4096 == 0:
-                    progress("planning", at, len(commits))
-            spool.write(line)
-            position += len(line)
-            count += 1
-            counter.add(line[:hex_size])
-    listing.counts.append(count)
-    listing.starts.append(position)
-    if at != len(commits):
-        raise ReelError(f"git listed {at} of {len(commits)} commits in the order asked")
-
-
-def _trailing_objects(
-    git: Git, start: list[Oid], end: list[Oid], listing: _Listing
-) -> list[history.ObjectInfo]:
-    """Return what ``end`` names besides commits and ``start`` does not reach, sorted by id."""
-    named_before = _named(git, start)
-    named = {oid: kind for oid, kind in _named(git, end).items() if oid not in named_before}
-    tags = {oid for oid, kind in named.items() if kind == "tag"}
-    roots = sorted(oid for oid, kind in named.items() if kind in ("tree", "blob"))
-    reached: set[Oid] = set()
-    if roots:
-        reached = set(history.reachable_objects(git, roots))
-        if start:
-            reached.difference_update(history.reachable_objects(git, start))
-        listed = listing.contains({oid.encode("ascii") for oid in reached})
-        reached = {oid for oid in reached if oid.encode("ascii") not in listed}
-    found = []
-    oids = sorted(tags | reached)
-    for oid, info in zip(oids, history.describe(git, oids), strict=True):
-        if info is None:
-            raise history.MissingObjectError(oid, str(git.objects))
-        found.append(info)
-    return found
-
-
-def _named(git: Git, oids: Iterable[Oid]) -> dict[Oid, str]:
-    """Return what ``oids`` name directly or through tags, with the type of each."""
-    named: dict[Oid, str] = {}
-    waiting = list(oids)
-    while waiting:
-        tags = []
-        for oid, info in zip(waiting, history.describe(git, waiting), strict=True):
-            if info is None:
-                raise history.MissingObjectError(oid, str(git.objects))
-            named[oid] = info.kind
-            if info.kind == "tag":
-                tags.append(oid)
-        contents = history.read_objects(git, tags) if tags else []
-        targets = {history.tagged_object(content) for content in contents}
-        waiting = sorted(target for target in targets if target not in named)
-    return named
+    return planned
 
 
 class _Meter:

@@ -195,7 +195,9 @@ class Preparer:
         assert source is not None
         assert source.endpoint is not None
         try:
-            mirror_list, _ = await ask_list(source.endpoint, source.trusted)
+            mirror_list, _ = await ask_list(
+                source.endpoint, source.trusted, self._context.client_timeouts
+            )
         except UnreachableError:
             return True  # there may be another
         if mirror_list.latest != self._latest:

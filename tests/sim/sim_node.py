@@ -6,8 +6,8 @@ there. In *message mode*, for thousands of nodes, the messages are handed over a
 
 What is copied from the shells: parts wait for an upload slot and are sent whole; messages overtake
 parts that wait, not the one being sent; questions are answered in order; every 0.25 s progress is
-sampled, what was verified is announced, and the origin shows what its revealer decides; a ban ends
-the connection and the banned node is not talked to again.
+sampled, what was verified is announced, and the origin shows what its super-seeder decides; a ban
+ends the connection and the banned node is not talked to again.
 
 Must not know: the scenario, or other nodes, except through connections.
 """
@@ -321,7 +321,7 @@ class Node:
         end.say(msg.EndWant(REEL))
 
     def _say_what(self, end: End) -> None:
-        """Tell a new neighbour what is here."""
+        """Tell a new peer what is here."""
         end.say(self.offer())
         if self.download is not None and not end.other.node.is_origin:
             self.have_scheduler.joined(end.conversation, self.download.have, self.clock.now)

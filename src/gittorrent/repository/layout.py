@@ -4,8 +4,9 @@
 
     gittorrent/repository.json   what this repository is to the node
     gittorrent/logs/<repository id>/log        ids of its entries, oldest first: the commit point
-    gittorrent/logs/<repository id>/descents   its promises that wait for objects to be checked
+    gittorrent/logs/<repository id>/descents   fast-forward checks that wait for objects
     gittorrent/logs/<repository id>/default-branch  where HEAD leads since it was renamed
+    gittorrent/peeled            what annotated tags lead to that are not here
     gittorrent/pushes/<push id>  push objects, of all logs
     gittorrent/reels/<manifest id>.manifest   text and signature
     gittorrent/reels/<manifest id>.pack       wire form of a small reel

@@ -203,9 +203,9 @@ class Database:
     def uncarry(self, row: CarriedRow) -> None:
         """Record that this node carries a repository no more.
 
-        Mirrors that announced themselves here for it, and what looking for news of it came to, go
-        with it. What protects clones stays: ids
-        seen at URLs, newest heads, distrusted keys, mirrors to turn to.
+        Mirrors that announced themselves here for it go with it, and so does the result of its last
+        check for news. What protects clones stays: ids seen at URLs, newest heads, distrusted keys,
+        remembered mirrors.
         """
         with self._writing():
             self._db.execute(

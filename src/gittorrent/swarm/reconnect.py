@@ -27,7 +27,7 @@ GOOD_SECONDS = 30.0
 """Length of a conversation after which earlier failures count no more."""
 
 MAX_LOST = 64
-"""URLs that wait at once; more neighbours than anybody has."""
+"""URLs that wait at once; more than a download has peers."""
 
 _STEPS = 1 << 16
 
@@ -40,7 +40,7 @@ class _Lost(Struct):
 
 
 class ReconnectScheduler:
-    """Decides when to dial lost neighbours again.
+    """Decides when to dial lost peers again.
 
     Args:
         draw: returns a random number below its argument.

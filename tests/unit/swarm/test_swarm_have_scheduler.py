@@ -1,4 +1,4 @@
-"""Telling neighbours of new parts, no faster than they can be served."""
+"""HAVE messages: telling peers of new parts, no faster than they can be served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When lost neighbours are dialled again."""
+"""When lost peers are dialled again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ URL = "git://mirror.example.org/x.git"
 
 
 def fail_until_given_up(reconnect: ReconnectScheduler) -> list[float]:
-    """Lose a neighbour, fail whenever it is due, and return the waits."""
+    """Lose a peer, fail whenever it is due, and return the waits."""
     now, server_timeouts = 100.0, []
     again = reconnect.lost(URL, now, lasted=0.0)
     while again:

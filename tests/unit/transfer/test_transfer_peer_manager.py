@@ -21,7 +21,7 @@ CLOSED = "git://127.0.0.1:1/x"
 
 @dataclass
 class Scene:
-    """A clone's neighbours, one of which, the first mirror, is played by the test."""
+    """A clone's peers, one of which, the first mirror, is played by the test."""
 
     peer_manager: PeerManager
     notes: list[str] = field(default_factory=list)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import socketserver
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +223,69 @@ def test_a_clone_becomes_the_origin_and_keeps_branches_it_never_had(
     publish(reader, work)
     assert published(bare) == {**before, b"refs/heads/main": tip}
     reader.gittorrent("verify", bare).ok()
+
+
+@pytest.mark.parametrize("now", ["another", "plain", "babble"])
+def test_a_place_that_leads_elsewhere_by_now_stops_no_owner(
+    owner: Person, key: Path, people: Callable[[str], Person], now: str
+) -> None:
+    """Whoever has the address of a mirror that is gone cannot keep a clone from being adopted."""
+    reader, stranger = people("reader"), people("stranger")
+    with serve(owner) as daemon:
+        reader.git("clone", "-q", daemon.url(), "project").ok()
+        port = daemon.git.rpartition(":")[2]
+    lose(owner)
+    with taking_the_place(stranger, now, int(port)):
+        done = reader.gittorrent("adopt", reader.root / "project", "--key", key).ok()
+    assert "warning: no mirror could be asked" in done.err
+    assert f"127.0.0.1:{port}" in done.err, "it is said which place does not help"
+
+
+@contextlib.contextmanager
+def taking_the_place(stranger: Person, what: str, port: int) -> Iterator[None]:
+    """Serve something else at the port of a mirror that is gone."""
+    at = f"127.0.0.1:{port}"
+    if what == "babble":
+        with babbling(port):
+            yield
+        return
+    other = bulk.make_small(stranger.root / "project.git")
+    words: tuple[str, ...] = ("gittorrent", "serve", "--git", at)
+    if what == "another":
+        publish(stranger, other, "--new-key")
+    else:
+        words = ("git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all")
+        words += ("--reuseaddr", f"--base-path={stranger.root}")
+    node = stranger.start(*words)
+    try:
+        url = f"git://{at}/project.git"
+        wait_until(lambda: stranger.git("ls-remote", url).status == 0, "it is served")
+        yield
+    finally:
+        node.stop()
+
+
+@contextlib.contextmanager
+def babbling(port: int) -> Iterator[None]:
+    """Answer whatever is asked with what is no answer."""
+
+    class Babble(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(b"zzzz this is no packet\n")
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+        daemon_threads = True
+
+    with Server(("127.0.0.1", port), Babble) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_clone_that_is_behind_is_told_so(

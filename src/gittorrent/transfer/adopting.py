@@ -16,7 +16,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.durable import locked_patiently
-from gittorrent.errors import LocalError, UnreachableError, UsageError
+from gittorrent.errors import (
+    IdentityError,
+    LocalError,
+    ProtocolError,
+    TrustError,
+    UnreachableError,
+    UnverifiedError,
+    UsageError,
+)
 from gittorrent.git.history import describe, is_connected
 from gittorrent.git.packs import copy_objects
 from gittorrent.git.repository import create_bare
@@ -200,7 +208,11 @@ class Adopting:
             return await unbroken(self._make_own, carried)
 
     async def _look_for_news(self, repository: RepositoryId, location: Location | None) -> None:
-        """Take what any mirror has that is newer: first the one it came from, then all known."""
+        """Take what any mirror has that is newer: first the one it came from, then all known.
+
+        Whoever has the address of a mirror by now may answer anything, and must not keep the owner
+        from going on with what is here. A newer push that was seen before is not forgotten by it.
+        """
         answered = False
         for place in (location, Location(None, repository)):
             try:
@@ -209,6 +221,8 @@ class Adopting:
                     answered = True
             except UnreachableError as error:
                 self._reporter.detail(str(error))
+            except (IdentityError, ProtocolError, TrustError, UnverifiedError) as error:
+                self._reporter.note(f"warning: {error}")
         if not answered:
             self._reporter.note(
                 "warning: no mirror could be asked whether there are newer pushes than are here"

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from gittorrent.wire.messages import HaveBundle
     from gittorrent.wire.urls import AddressClass, Endpoint
 
-MAX_NEIGHBOURS = 40
+MAX_CONVERSATIONS = 40
 """Conversations one acquisition keeps; enough for a well connected graph of any size."""
 
 MAX_LEARNED = 8
@@ -183,7 +183,7 @@ class PeerManager:
         return self._dial_at(endpoint, trusted)
 
     def _dial_at(self, endpoint: Endpoint, trusted: AddressClass | None) -> bool:
-        if endpoint.url in self._known or len(self._known) >= MAX_NEIGHBOURS:
+        if endpoint.url in self._known or len(self._known) >= MAX_CONVERSATIONS:
             return False
         self._known[endpoint.url] = (endpoint, trusted)
         self._spawn(self._join(endpoint, trusted))

@@ -11,7 +11,7 @@ import pytest
 
 from gittorrent.ids import RepositoryId
 from gittorrent.transfer.git_mirror import GitMirror
-from gittorrent.transfer.peer_manager import MAX_LEARNED, MAX_NEIGHBOURS, PeerManager, Sharing
+from gittorrent.transfer.peer_manager import MAX_CONVERSATIONS, MAX_LEARNED, PeerManager, Sharing
 from gittorrent.wire import pktline
 from gittorrent.wire.urls import AddressClass, Endpoint, less_trusted
 
@@ -144,7 +144,7 @@ def test_one_source_does_not_fill_the_table() -> None:
         sock.close()
 
     scene = play(work)
-    assert len(scene.dialled()) == len(scene.notes) == MAX_NEIGHBOURS - 1
+    assert len(scene.dialled()) == len(scene.notes) == MAX_CONVERSATIONS - 1
 
 
 def test_others_than_the_first_mirror_tell_of_a_few() -> None:

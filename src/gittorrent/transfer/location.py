@@ -58,7 +58,8 @@ class Location(Struct, frozen=True):
         """Return the ``gittorrent`` URL that names the repository for good."""
         if self.endpoint is None:
             return f"{SCHEME}://{repository}"
-        scheme, _, rest = self.endpoint.url.partition("://")
+        scheme = self.endpoint.scheme
+        rest = self.endpoint.url.removeprefix(f"{scheme}://")
         if scheme == "git":
             return f"{SCHEME}://{repository}@{rest}"
         return f"{SCHEME}::{scheme}://{repository}@{rest}"

@@ -23,12 +23,13 @@ from gittorrent.transfer.dialling import judged_addresses
 from gittorrent.transfer.working import stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from gittorrent.git.fetching import FetchOptions
     from gittorrent.ids import ObjectFormat, Oid, RefName
     from gittorrent.repository.layout import Layout
     from gittorrent.transfer.client_timeouts import ClientTimeouts
+    from gittorrent.transfer.context import Reporter
     from gittorrent.transfer.reaching import Source
 
 IMPATIENT_BYTES = 64 << 10
@@ -61,9 +62,7 @@ class OrdinaryFetch:
         extent: how much of its history it holds.
         max_bytes: to take in all.
         client_timeouts: how long others are waited for.
-        hear: told what git says while it fetches.
-        note: tells the user something worth a line.
-        detail: tells what is worth a line only if all is wanted.
+        reporter: tells the user; also what git says, where progress is wanted.
     """
 
     def __init__(
@@ -73,18 +72,14 @@ class OrdinaryFetch:
         extent: Extent,
         max_bytes: int,
         client_timeouts: ClientTimeouts,
-        hear: Callable[[bytes], None],
-        note: Callable[[str], None],
-        detail: Callable[[str], None],
+        reporter: Reporter,
     ) -> None:
         self._layout = layout
         self._format = object_format
         self._extent = extent
         self._max_bytes = max_bytes
         self._client_timeouts = client_timeouts
-        self._hear = hear
-        self._note = note
-        self._detail = detail
+        self._reporter = reporter
 
     async def fetch(
         self,
@@ -131,7 +126,8 @@ class OrdinaryFetch:
                 except GitTorrentError as error:
                     failures[source.url] = error
                     if len(sources) > 1:
-                        tell = self._note if source.trusted is None else self._detail
+                        told = self._reporter
+                        tell = told.note if source.trusted is None else told.detail
                         tell(f"{source.url} is left out: {error}")
                 else:
                     return source
@@ -199,7 +195,8 @@ class OrdinaryFetch:
         oids = list(dict.fromkeys(want.oid for want in wants))
         with quarantine(self._layout, self._format, self._extent, borrows=borrows) as apart:
             staging = apart.staging.directory
-            guarded = Guarded(staging, bounds, self._hear)
+            hear = self._reporter.git_says if options.progress else _unheard
+            guarded = Guarded(staging, bounds, hear)
             refs = [(want.oid, want.name.decode("utf-8", "surrogateescape")) for want in wants]
             fetch(staging, source, refs, options, guarded, rules)
             try:
@@ -219,3 +216,8 @@ def _is_too_large(error: GitTorrentError | None) -> bool:
 def _is_final(error: GitTorrentError | None) -> bool:
     """Tell whether a mirror need not be asked again: time makes no liar honest, nor much little."""
     return isinstance(error, TrustError) or _is_too_large(error)
+
+
+def _unheard(said: bytes) -> None:
+    """Discard what git says while progress is off."""
+    del said

@@ -150,9 +150,7 @@ class Updater:
             extent,
             max(0, self._context.max_bytes - self._taken),
             self._context.client_timeouts,
-            self._reporter.git_says if update.options.progress else _unheard,
-            self._reporter.note,
-            self._reporter.detail,
+            self._reporter,
         )
         source = await fetch.fetch(
             self._acquisition.sources(self._log),
@@ -259,8 +257,3 @@ class Updater:
 def _without_trust(update: Update) -> Update:
     """Return an update for a repository in which objects are missing."""
     return replace(update, have=(), doubtful=True)
-
-
-def _unheard(said: bytes) -> None:
-    """Discard what git says while progress is off."""
-    del said

@@ -115,12 +115,12 @@ class Network:
             Node(f"{prefix}-{n}", f"{NETWORK}.{n // 250}.{n % 250 + 1}", f"port{n}")
             for n in range(count)
         ]
-        self._peer_listener = f"{prefix}-hub"
+        self._hub = f"{prefix}-hub"
         self._processes: list[tuple[Node, subprocess.Popen[bytes]]] = []
 
     def build(self) -> None:
         """Make namespaces and links, not shaped yet."""
-        names = [self._peer_listener, *(node.namespace for node in self.nodes)]
+        names = [self._hub, *(node.namespace for node in self.nodes)]
         _ip([f"netns add {name}" for name in names])
         lines = ["link add bridge type bridge", "link set bridge up"]
         for node in self.nodes:
@@ -129,7 +129,7 @@ class Network:
                 f"link set {node.port} master bridge",
                 f"link set {node.port} up",
             ]
-        _ip(lines, self._peer_listener)
+        _ip(lines, self._hub)
         for node in self.nodes:
             _ip(
                 ["link set lo up", f"addr add {node.address}/16 dev eth0", "link set eth0 up"],
@@ -142,7 +142,7 @@ class Network:
     def remove(self) -> None:
         """Kill what runs in the namespaces and remove them, and with them the links."""
         self.kill(self.nodes)
-        for name in [*(node.namespace for node in self.nodes), self._peer_listener]:
+        for name in [*(node.namespace for node in self.nodes), self._hub]:
             if (_NAMESPACES / name).exists():
                 with contextlib.suppress(BenchError):
                     _ip([f"netns del {name}"])
@@ -155,7 +155,7 @@ class Network:
             rate: bits a second, headers included; None for as fast as the machine can.
         """
         for node in nodes:
-            for place, device in ((node.namespace, "eth0"), (self._peer_listener, node.port)):
+            for place, device in ((node.namespace, "eth0"), (self._hub, node.port)):
                 words = ["tc", "-n", place, "qdisc"]
                 # The default takes the place of what is deleted, if there is anything.
                 with contextlib.suppress(BenchError):
@@ -182,10 +182,10 @@ class Network:
                 f"link set {line}-end up",
                 f"link set {line} up",
             ],
-            self._peer_listener,
+            self._hub,
         )
         words: list[str | Path] = [sys.executable, _DELAY_LINE, node.port, line, str(seconds)]
-        with _entered(self._peer_listener):
+        with _entered(self._hub):
             process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         with process:
             try:
@@ -197,11 +197,11 @@ class Network:
                     raise BenchError("the delay line broke")
             finally:
                 process.kill()
-        _ip([f"link del {line}", f"link set {node.port} master bridge"], self._peer_listener)
+        _ip([f"link del {line}", f"link set {node.port} master bridge"], self._hub)
 
     def traffic(self) -> dict[Node, Traffic]:
         """Return the payload bytes of all nodes since the network was built."""
-        with _entered(self._peer_listener):
+        with _entered(self._hub):
             text = Path("/proc/thread-self/net/dev").read_text()
         found = {}
         for line in text.splitlines()[2:]:

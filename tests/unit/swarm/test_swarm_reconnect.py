@@ -20,7 +20,7 @@ URL = "git://mirror.example.org/x.git"
 
 def fail_until_given_up(reconnect: ReconnectScheduler) -> list[float]:
     """Lose a peer, fail whenever it is due, and return the waits."""
-    now, server_timeouts = 100.0, []
+    now, waits = 100.0, []
     again = reconnect.lost(URL, now, lasted=0.0)
     while again:
         deadline = reconnect.next_deadline()
@@ -28,20 +28,20 @@ def fail_until_given_up(reconnect: ReconnectScheduler) -> list[float]:
         assert reconnect.due(deadline - 1e-6) == []
         assert reconnect.due(deadline) == [URL]
         assert reconnect.due(deadline) == [], "nobody is dialled twice at a time"
-        server_timeouts.append(deadline - now)
+        waits.append(deadline - now)
         now = deadline
         again = reconnect.failed(URL, now)
-    return server_timeouts
+    return waits
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_waits_double_within_their_jitter_and_end(seed: int) -> None:
-    server_timeouts = fail_until_given_up(ReconnectScheduler(random.Random(seed).randrange))
-    assert len(server_timeouts) == ATTEMPTS
-    for number, wait in enumerate(server_timeouts):
+    waits = fail_until_given_up(ReconnectScheduler(random.Random(seed).randrange))
+    assert len(waits) == ATTEMPTS
+    for number, wait in enumerate(waits):
         longest = min(LONGEST_SECONDS, FIRST_SECONDS * 2**number)
         assert longest / 2 <= wait < longest
-    assert sum(server_timeouts) < 35
+    assert sum(waits) < 35
 
 
 def test_a_crowd_does_not_come_back_as_one() -> None:

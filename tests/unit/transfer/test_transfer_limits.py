@@ -57,12 +57,12 @@ class Paced(Limiter):
 def test_a_limit_is_kept_from_the_first_chunk_on() -> None:
     clock = Clock()
     limiter = Limiter(1000, clock)
-    server_timeouts = []
+    waits = []
     for _ in range(5):
         wait = limiter.reserve(500)
-        server_timeouts.append(wait)
+        waits.append(wait)
         clock.now += wait
-    assert server_timeouts == [0.0, 0.5, 0.5, 0.5, 0.5]
+    assert waits == [0.0, 0.5, 0.5, 0.5, 0.5]
 
 
 def test_time_that_passed_unused_is_not_saved_up() -> None:

@@ -145,7 +145,7 @@ def test_order_of_2008_is_stable_and_has_parents_first(
 
 
 @given(st.data())
-def test_picker_keeps_its_books(data: st.DataObject) -> None:
+def test_picker_keeps_its_invariants(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 12))
     picker = Picker(count, data.draw(st.integers(0, 9)))
     for _ in range(data.draw(st.integers(0, 30))):

@@ -102,7 +102,7 @@ def test_every_temporary_directory_has_a_known_name() -> None:
     assert used == set(TEMPORARY_DIRECTORIES)
 
 
-def test_litter_of_a_repository(tmp_path: Path) -> None:
+def test_stale_files_of_a_repository(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "r.git")
     gone = [
         made(layout.incoming / "incoming-1" / "pack", 0),

@@ -22,7 +22,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(bounded())
 
 
-def test_a_lane_keeps_its_order_and_has_one_thread_at_a_time() -> None:
+def test_an_executor_keeps_its_order_and_has_one_thread_at_a_time() -> None:
     done: list[int] = []
     inside = threading.Semaphore(1)
 
@@ -39,7 +39,7 @@ def test_a_lane_keeps_its_order_and_has_one_thread_at_a_time() -> None:
     assert run(scenario()) == list(range(200)) == done
 
 
-def test_a_lane_that_hangs_holds_up_nobody_else() -> None:
+def test_an_executor_that_hangs_holds_up_nobody_else() -> None:
     release = threading.Event()
 
     async def scenario() -> None:
@@ -56,7 +56,7 @@ def test_a_lane_that_hangs_holds_up_nobody_else() -> None:
     run(scenario())
 
 
-def test_a_busy_lane_lets_others_have_their_turn() -> None:
+def test_a_busy_executor_lets_others_have_their_turn() -> None:
     """With one thread for both, what comes later in another lane is not last."""
     done: list[str] = []
 

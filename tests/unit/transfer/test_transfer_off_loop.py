@@ -57,7 +57,7 @@ def test_an_executor_that_hangs_holds_up_nobody_else() -> None:
 
 
 def test_a_busy_executor_lets_others_have_their_turn() -> None:
-    """With one thread for both, what comes later in another lane is not last."""
+    """With one thread for both, what comes later in another executor is not last."""
     done: list[str] = []
 
     def note(whose: str) -> bool:

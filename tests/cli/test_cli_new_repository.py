@@ -83,6 +83,15 @@ def test_a_clone_whose_bare_copy_is_gone(owner: Person, origin: Path) -> None:
     assert not copy.exists()
     owner.git("config", "gittorrent.copy", moved, cwd=work).ok()
     assert publish(owner, work) == first
+    # One that this node finds again needs nothing.
+    for place in (owner.root / "renamed.git", owner.node / "elsewhere.git"):
+        moved = moved.rename(place)
+        if moved.parent != owner.root:
+            owner.gittorrent("log", moved).ok()
+        assert publish(owner, work) == first
+        found = owner.git("config", "gittorrent.copy", cwd=work).ok().out.strip()
+        url = owner.git("config", "remote.gittorrent.url", cwd=work).ok().out.strip()
+        assert (found, url) == (str(moved), str(moved))
     shutil.rmtree(moved)
     assert publish(owner, work, "--new-repository") != first
 

@@ -1,4 +1,7 @@
-"""The bare copy that a clone with a work tree is published through, as the clone knows it."""
+"""The bare copy that a clone with a work tree is published through, as the clone knows it.
+
+The clone records its place, and the repository's id, by which it is found again after it was moved.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gittorrent.git.runner import Git
+from gittorrent.repository.carried import ORIGIN
+from gittorrent.repository.relocating import relocate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gittorrent.git.repository import FoundRepository
+    from gittorrent.ids import RepositoryId
     from gittorrent.repository.carried import Carried
+    from gittorrent.store.database import Database
+
+REPOSITORY_KEY = "gittorrent.repository"
+"""Git setting of the id that a clone is published under."""
 
 
 def recorded_copy(git_dir: Path) -> Path | None:
@@ -20,6 +30,33 @@ def recorded_copy(git_dir: Path) -> Path | None:
     if said.returncode != 0:
         return None
     return Path(said.stdout.decode("utf-8", "surrogateescape").removesuffix("\n"))
+
+
+def find_moved_copy(git_dir: Path, database: Database, say: Callable[[str], None]) -> None:
+    """Let a clone know where its bare copy is now, if that was moved and this node knows where to.
+
+    Args:
+        git_dir: of the clone.
+        database: of the node.
+        say: told what was done.
+    """
+    recorded, git = recorded_copy(git_dir), Git(git_dir)
+    said = git.attempt("config", "--get", REPOSITORY_KEY)
+    if recorded is None or recorded.is_dir() or said.returncode != 0:
+        return
+    repository = said.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")
+    for row in database.carried():
+        if row.repository_id == repository and row.role == ORIGIN:
+            present = row if Path(row.path).is_dir() else relocate(row, database)
+            if present is not None:
+                git.run("config", "--local", "gittorrent.copy", present.path)
+                say(f"the bare copy {recorded} is in {present.path} now")
+                return
+
+
+def record_repository(git_dir: Path, repository: RepositoryId) -> None:
+    """Note in a clone which repository it is published as."""
+    Git(git_dir).run("config", "--local", REPOSITORY_KEY, repository)
 
 
 def add_remote(found: FoundRepository, carried: Carried, say: Callable[[str], None]) -> None:

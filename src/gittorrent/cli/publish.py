@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gittorrent.cli.bare_copy import add_remote, recorded_copy
+from gittorrent.cli.bare_copy import add_remote, find_moved_copy, record_repository, recorded_copy
 from gittorrent.cli.new_repository import require_new
 from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
 from gittorrent.cli.published import published_json, show_published
@@ -103,6 +103,8 @@ def publish(
     try:
         found = find_repository(repository)
         require_complete(Git(found.git_dir))
+        if not found.is_bare:
+            find_moved_copy(found.git_dir, database, say)
         if not new_repository:
             require_new(found, database)
         if found.is_bare:
@@ -131,6 +133,7 @@ def publish(
         length = len(carried.log_store.ids())
         database.saw_head(done.repository_id, done.push_id, length, int(time.time()))
         if not found.is_bare:
+            record_repository(found.git_dir, done.repository_id)
             add_remote(found, carried, say)
     finally:
         database.close()

@@ -177,6 +177,41 @@ def test_clients_understand_trackers_that_fail(
     gtp.run(scenario())
 
 
+def test_a_tracker_that_was_cut_off_is_told_of_the_end(copied: Callable[[str], Made]) -> None:
+    """It may list us although its answer never came."""
+    source = copied("one").git_dir
+    heard: list[bytes] = []
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        if b"event=stopped" in heard[-1]:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nde")
+            await writer.drain()
+        else:
+            await reader.read()
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(respond, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        node = GtpNode(None)
+        swarm = open_seed(node, gtp.metainfo_for(source, gtp.PERL_2008), source)
+        url = f"http://127.0.0.1:{port}/announce"
+        client = TrackerClient([url], swarm, node.peer_id, 0, ignore)
+        asking = asyncio.create_task(client.run())
+        await gtp.until(lambda: len(heard) == 1)
+        asking.cancel()
+        await asyncio.wait([asking])
+        await client.leave()
+        assert b"event=stopped" in heard[-1]
+        assert swarm.holding is not None
+        swarm.holding.close()
+        server.close()
+        await server.wait_closed()
+
+    gtp.run(scenario())
+
+
 def test_answers_and_refusals_have_the_type_of_the_draft(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = TrackerStore(tmp_path / "t.sqlite")

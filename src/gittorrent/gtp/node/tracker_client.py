@@ -76,6 +76,8 @@ class TrackerClient:
         self._port = port
         self._told = told
         self._listed: set[str] = set()
+        self._perhaps_listed: set[str] = set()
+        """Trackers that were asked and did not fail: one whose answer did not come may list us."""
         self._kind: AddressClass | None = None
 
     async def run(self) -> None:
@@ -105,7 +107,7 @@ class TrackerClient:
         """Say to those trackers that know us that we are going."""
         asked = [
             asyncio.wait_for(self._ask(url, TrackerEvent.STOPPED), LEAVE_SECONDS)
-            for url in sorted(self._listed)
+            for url in sorted(self._listed | self._perhaps_listed)
         ]
         await asyncio.gather(*asked, return_exceptions=True)  # who hears nothing finds out in time
 
@@ -118,7 +120,14 @@ class TrackerClient:
             TrackerError: it refuses, or gives no answer that can be read.
         """
         event = TrackerEvent.NONE if url in self._listed else TrackerEvent.STARTED
-        answer = await self._ask(url, event)
+        self._perhaps_listed.add(url)
+        try:
+            answer = await self._ask(url, event)
+        except TimeoutError:
+            raise
+        except (TrackerError, OSError):
+            self._perhaps_listed.discard(url)
+            raise
         self._listed.add(url)
         return answer
 

@@ -53,7 +53,7 @@ def build(source: Path, into: Path) -> list[Path]:
     words = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(into), str(source)]
     earlier = set(into.iterdir())
     with tempfile.TemporaryDirectory(prefix="gittorrent-target-") as target:
-        environment = os.environ | {"CARGO_TARGET_DIR": target}
+        environment = os.environ | {"CARGO_TARGET_DIR": target, "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise DistError(f"building {source.name} failed:\n{done.stdout}{done.stderr}")
@@ -169,7 +169,7 @@ def check_metadata(archives: list[Path], version: str) -> None:
 def own_version(tree: Path) -> str:
     """Return the version of ``gittorrent`` that the source states."""
     code = "import gittorrent; print(gittorrent.__version__)"
-    words = [sys.executable, "-c", code]
+    words = [sys.executable, "-B", "-c", code]  # leaves nothing in the tree that is packed
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tree / "src")
     return done.stdout.strip()
 

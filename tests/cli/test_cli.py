@@ -199,7 +199,8 @@ def test_working_clone_is_published_through_a_copy(owner: Person, work: Path) ->
     after = (work / ".git" / "config").read_text()
     assert after.startswith(before)
     added = {line.strip().partition(" =")[0] for line in after[len(before) :].splitlines()}
-    assert added == {"[gittorrent]", "copy", '[remote "gittorrent"]', "url", "fetch"}
+    ours = {"[gittorrent]", "copy", "repository"}
+    assert added == {*ours, '[remote "gittorrent"]', "url", "fetch"}
     head = commit(owner, work, "second")
     done = owner.gittorrent("publish", "--wait", cwd=work).ok()
     assert "added the remote" not in done.err

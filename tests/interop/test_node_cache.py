@@ -337,7 +337,7 @@ def test_nothing_outlives_its_time(large: Carried, tmp_path: Path, person: Perso
     with nodes.serving(large, home=nodes.make_home(tmp_path / "o")) as origin:
         with serve(person, "--keep-for", "2"):
             person.git("clone", "--mirror", url_of(origin), "a").ok()
-            assert len(list(cache.iterdir())) == 1
+            # On a busy machine it may be gone before anybody has looked.
             wait_until(lambda: not list(cache.iterdir()), "it is gone")
         with serve(person, "--keep-for", "1"):
             person.git("clone", "--mirror", url_of(origin), "b").ok()

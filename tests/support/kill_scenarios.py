@@ -283,6 +283,7 @@ def background(stage: Stage) -> Iterator[str]:
         gitcmd.git(repository, "hash-object", "-w", "--stdin", stdin=data)
     check = _finish(mortal, repository, rooms=False)
     person.gittorrent("tidy", repository).ok()
+    person.gittorrent("status").ok()  # removes what killed processes said of themselves
     check()
     killing.examine(person, repository)
 

@@ -335,10 +335,14 @@ def test_a_node_that_is_to_keep_nothing_keeps_nothing(
 def test_nothing_outlives_its_time(large: Carried, tmp_path: Path, person: Person) -> None:
     cache = person.node / "cache"
     with nodes.serving(large, home=nodes.make_home(tmp_path / "o")) as origin:
-        with serve(person, "--keep-for", "2"):
+        with serve(person, "--keep-for", "2", "--log-level", "info") as daemon:
             person.git("clone", "--mirror", url_of(origin), "a").ok()
-            # On a busy machine it may be gone before anybody has looked.
-            wait_until(lambda: not list(cache.iterdir()), "it is gone")
+            # On a busy machine it may be gone before anybody has looked; the log tells of it.
+            wait_until(
+                lambda: "is not kept any longer" in daemon.running.err, "its time has passed"
+            )
+            assert daemon.running.err.count("is not kept any longer") == 1
+            assert not list(cache.iterdir())
         with serve(person, "--keep-for", "1"):
             person.git("clone", "--mirror", url_of(origin), "b").ok()
         # The node has gone; whoever downloads next removes what it left.

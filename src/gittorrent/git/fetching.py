@@ -145,15 +145,14 @@ def fetch(
         RulesBrokenError: objects break the rules.
         FetchFailedError: the mirror did not give them; says what git said.
     """
-    wants = list(wants)
     if source.scheme in _BY_HELPER:
-        fetch_over_http(staging, source, wants, options, guarded, rules)
+        _fetch_by_helper(staging, source, wants, options, guarded, rules)
     else:
         oids = list(dict.fromkeys(oid for oid, _ in wants))
-        fetch_pack(staging, source, oids, options, guarded, rules)
+        _fetch_pack(staging, source, oids, options, guarded, rules)
 
 
-def fetch_pack(
+def _fetch_pack(
     staging: Path,
     source: FetchSource,
     wants: Iterable[Oid],
@@ -161,20 +160,7 @@ def fetch_pack(
     guarded: Guarded,
     rules: FsckRules | None,
 ) -> None:
-    """Fetch objects over git:// or ssh into a scratch repository.
-
-    Args:
-        staging: the scratch repository; the refs of those it borrows from take part in negotiation.
-        source: the mirror.
-        wants: ids to fetch with all they reach.
-        options: how.
-        guarded: runs git.
-        rules: what objects must keep to, None for git's own settings.
-
-    Raises:
-        RulesBrokenError: objects break the rules.
-        FetchFailedError: the mirror did not give them; says what git said.
-    """
+    """Fetch over git:// or ssh; arguments and errors as `fetch`."""
     words = [*_git(source, rules), f"--git-dir={staging}", "fetch-pack", "--stdin"]
     # Git 2.39 crashes where it checks objects and is not to say which pack it locked.
     words.append("--lock-pack")
@@ -186,7 +172,7 @@ def fetch_pack(
     _judge(source, guarded, guarded.run(words, asked, _environ(source), _cwd(source)))
 
 
-def fetch_over_http(
+def _fetch_by_helper(
     staging: Path,
     source: FetchSource,
     wants: Iterable[tuple[Oid, str]],
@@ -194,20 +180,7 @@ def fetch_over_http(
     guarded: Guarded,
     rules: FsckRules | None,
 ) -> None:
-    """Fetch objects over HTTP into a scratch repository, by git's own helper.
-
-    Args:
-        staging: the scratch repository.
-        source: the mirror.
-        wants: id and name of each ref to fetch.
-        options: how.
-        guarded: runs git.
-        rules: what objects must keep to, None for git's own settings.
-
-    Raises:
-        RulesBrokenError: objects break the rules.
-        FetchFailedError: the mirror did not give them.
-    """
+    """Fetch by git's own remote helper; arguments and errors as `fetch`."""
     words = [*_git(source, rules), "-c", "protocol.version=0"]
     words += [f"remote-{source.scheme}", source.url, source.url]
     lines = ["option progress true", "option verbosity 1"]

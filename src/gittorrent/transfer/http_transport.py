@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gittorrent.errors import UnreachableError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.dialling import connect
 from gittorrent.transfer.http_client import HttpClient
 from gittorrent.transfer.http_mirror import ask_for_list_by_http, open_http_mirror
-from gittorrent.transfer.http_notice import send_http_notice
-from gittorrent.wire.limits import MAX_LIST_BYTES
+from gittorrent.transfer.mirror import MirrorLostError
+from gittorrent.wire import notify
+from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_REASON
 from gittorrent.wire.mirrorlist import parse_text
 
 if TYPE_CHECKING:
@@ -19,8 +22,14 @@ if TYPE_CHECKING:
     from gittorrent.transfer.git_mirror import ConversationContext
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.wire.mirrorlist import MirrorList
-    from gittorrent.wire.notify import Notify
     from gittorrent.wire.urls import AddressClass, Endpoint
+
+
+NO_NOTICES = frozenset([404, 405, 501])
+"""What web servers answer that only hold files."""
+
+MAX_NOTICE_ANSWER = MAX_REASON + 100
+"""Bytes of the answer to a notice; one that is longer is cut, and no answer then."""
 
 
 class HttpTransport:
@@ -61,8 +70,24 @@ class HttpTransport:
     async def send_notice(
         self,
         endpoint: Endpoint,
-        notice_from: Callable[[str], Notify],
+        notice_from: Callable[[str], notify.Notify],
         trusted: AddressClass | None,
         from_address: str | None,
     ) -> int:
-        return await send_http_notice(endpoint, notice_from, trusted, from_address)
+        # The notice names the address that it comes from, so one connection is made to learn that.
+        dialled = await connect(endpoint, trusted, from_address)
+        with dialled.sock as sock:
+            own = str(sock.getsockname()[0])
+        client = HttpClient(endpoint, trusted, ClientTimeouts(), dialled.address, own)
+        try:
+            data = notice_from(own).encode_text()
+            status, answer = await client.post(
+                "mirror-notify", data, notify.CONTENT_TYPE, MAX_NOTICE_ANSWER
+            )
+        except MirrorLostError as error:
+            raise UnreachableError(f"cannot announce to {error}") from error
+        finally:
+            await client.close()
+        if status in NO_NOTICES:
+            raise UnreachableError(f"{endpoint.url} is a web server that takes no notices")
+        return notify.parse_answer(answer)

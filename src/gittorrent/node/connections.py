@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gittorrent.errors import LocalError
 from gittorrent.event_log import EventLog
+from gittorrent.transfer.accepting import accept
 from gittorrent.transfer.addresses import plain_address
 from gittorrent.transfer.keepalive import notice_loss
 
@@ -134,14 +135,14 @@ async def accept_forever(
     loop = asyncio.get_running_loop()
     while True:
         try:
-            sock, peer = await loop.sock_accept(listener)
+            sock, peer = await accept(listener)
         except ConnectionError:
             continue  # the caller gave up while it waited to be accepted
         except OSError as error:
             _log.warning("cannot-accept", "cannot accept: {reason}", reason=error.strerror)
             await asyncio.sleep(PAUSE_SECONDS)
             continue
-        address = plain_address(str(peer[0]))
+        address = plain_address(peer[0])
         slot = connection_limiter.enter(address, loop.time())
         if slot is None:
             _log.info(

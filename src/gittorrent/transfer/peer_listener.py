@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
+from gittorrent.transfer.accepting import accept
 from gittorrent.transfer.addresses import plain_address, show_address
 from gittorrent.transfer.git_mirror import GitMirror
 from gittorrent.transfer.keepalive import notice_loss
@@ -127,24 +129,26 @@ class PeerListener:
         for sock in self._sockets:
             sock.close()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _accept(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                caller, peer = await loop.sock_accept(sock)
+                caller, peer = await accept(sock)
             except ConnectionError:
                 continue  # it gave up while it waited to be accepted
             except OSError:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            address = plain_address(str(peer[0]))
+            address = plain_address(peer[0])
             if self._admission.enter(address) or self._make_room(address):
-                self._spawn(self._attend(caller, address, int(peer[1])))
+                task = self._spawn(self._attend(caller, address, peer[1]))
+                # One that is cancelled before it begins closes nothing itself.
+                task.add_done_callback(partial(_close, caller))
             else:
                 caller.close()
 
@@ -223,6 +227,10 @@ class PeerListener:
         with contextlib.suppress(OSError, TimeoutError):  # whoever asked has gone
             async with asyncio.timeout(self._server_timeouts.peer_request):
                 await asyncio.get_running_loop().sock_sendall(sock, answer)
+
+
+def _close(sock: socket.socket, _: asyncio.Task[None]) -> None:
+    sock.close()
 
 
 async def _read_request(sock: socket.socket, seconds: float) -> ServiceRequest:

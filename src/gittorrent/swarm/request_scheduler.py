@@ -231,7 +231,8 @@ class RequestScheduler:
         """Tell whether to ask a peer, too, for a part that is owed already.
 
         To end a little sooner, a part is asked of two live peers at most and not often. To save
-        seconds there is no such bound: each further peer must beat the best before it clearly.
+        seconds, or if it has been owed for long, there is no such bound: each further peer must
+        beat the best before it clearly.
         """
         owing = self.state.askers[part]
         if peer in owing or not self.state.claims(peer, part):
@@ -249,7 +250,10 @@ class RequestScheduler:
         patience = self.settings.patience
         if context.mode is Mode.RAREST:
             patience = self.settings.line_patience
-        if expected - own > patience or suits_anybody:
+        # What is expected says little of peers that deliver nothing; how long it is owed does.
+        asked = min(other.flights[part].asked for other in owing)
+        is_long_owed = context.now - asked > self.settings.line_patience
+        if expected - own > patience or suits_anybody or is_long_owed:
             return True
         live = sum(not other.snubbed for other in owing)
         share = self.settings.duplicate_share * self.state.layout.parts

@@ -211,6 +211,10 @@ def test_any_failures_end_well_while_one_honest_seed_stays(seed: int) -> None:
     wild_run(seed)
 
 
+def test_a_part_owed_for_long_is_asked_of_a_fast_peer() -> None:
+    wild_run(10110)  # took 24 s once: who had delivered nothing passed for as fast as the others
+
+
 def test_a_part_owed_by_two_slow_peers_is_asked_of_a_fast_one() -> None:
     wild_run(9084)  # took 22 s once, waiting for the slow ones
 

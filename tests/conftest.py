@@ -12,11 +12,16 @@ from hypothesis import settings
 
 from support.repositories import Made, make
 
-# How long an example takes says more of the machine's load than of the code. On CI, hypothesis
-# has a profile of its own that says the same, and that tries the same examples each time.
-settings.register_profile("patient", deadline=None, print_blob=True)
-if "CI" not in os.environ:
-    settings.load_profile("patient")
+# How long an example takes says more of the machine's load than of the code. The same examples are
+# tried each time, so that a failure is of the change it comes with; new ones with
+# GITTORRENT_NEW_EXAMPLES set, and what they find becomes a test.
+settings.register_profile(
+    "patient",
+    deadline=None,
+    print_blob=True,
+    derandomize="GITTORRENT_NEW_EXAMPLES" not in os.environ,
+)
+settings.load_profile("patient")
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all programs below us.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

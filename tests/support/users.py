@@ -26,13 +26,14 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebod
 
 @contextlib.contextmanager
 def being(user: int) -> Iterator[None]:
-    """Run the block as another user: what it listens at and connects to is that user's."""
-    before = os.geteuid()
-    os.seteuid(user)
+    """Run the block as another user: what it does and starts is that user's."""
+    real, effective, saved = os.getresuid()
+    # The real one too: access(2) asks for that one, in the programs started as well.
+    os.setresuid(user, user, effective)
     try:
         yield
     finally:
-        os.seteuid(before)
+        os.setresuid(real, effective, saved)
 
 
 @contextlib.contextmanager

@@ -109,7 +109,8 @@ def test_nobody_who_logs_waits_for_whoever_reads() -> None:
             said.append(json.loads(next(begun)))
         writing.join(20)
     left_out = [each for each in said if each["event"] == "log-left-out"]
-    assert left_out[0]["lines"] >= 80
+    # It may be said in several goes: the writer was at work before the pipe was full.
+    assert sum(each["lines"] for each in left_out) >= 80
     assert left_out[0]["level"] == "warning"
 
 

@@ -56,6 +56,9 @@ MAX_DEPTH = 5
 MAX_NEEDS = 100
 """Certifications a web-of-trust line can ask for."""
 
+MAX_FRESH_WITHIN = 365 * 86400
+"""Seconds; a statement of freshness that is a year old says nothing."""
+
 MIRROR_SCHEMES = ("git", "gittorrent", "http", "https", "ssh")
 """Transports a policy can point at; others, such as ``ext::``, could run programs."""
 
@@ -150,8 +153,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     """One version of a repository's policy, checked for consistency but not for signatures.
 
     Version 1 has ``genesis`` (16 random bytes); later ones have ``previous`` (``sha256:<hex>``
-    of the text before) and ``parent`` (the log head it builds on). Raises ``PolicyError`` when
-    the parts contradict each other. Source: docs/protocol/trust.md, Policy.
+    of the text before) and ``parent`` (the log head or checkpoint it builds on). With a ``keeper``
+    the text is of format 2, which has no ``reels``, ``revoked``, ``void`` and ``epochs``; only it
+    has ``fresh_within`` (seconds). Raises ``PolicyError`` when the parts contradict each other.
+    Source: docs/protocol/trust.md, Policy; docs/protocol/push.md.
     """
 
     name: str
@@ -163,10 +168,12 @@ class Policy(Struct, frozen=True, kw_only=True):
     roots: tuple[KeyRef, ...]
     keys: tuple[PinnedKey, ...] = ()
     head: RefName
+    keeper: KeyRef | None = None
     rules: tuple[Rule, ...] = ()
     quorums: tuple[Quorum, ...] = ()
     reels: tuple[KeyRef, ...] = ()
     mirrors: tuple[str, ...] = ()
+    fresh_within: int | None = None
     revoked: tuple[Revocation, ...] = ()
     void: tuple[PushId, ...] = ()
     epochs: tuple[PushId, ...] = ()
@@ -177,6 +184,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         _check_sets(self)
         _check_roots(self)
         _check_keys(self)
+        _check_format(self)
         for mirror in self.mirrors:
             _check_mirror(mirror)
         if fault := ref_name_fault(self.head):
@@ -197,15 +205,21 @@ class Policy(Struct, frozen=True, kw_only=True):
         rules: Sequence[Rule] | None = None,
         reels: Sequence[KeyRef] | None = None,
         mirrors: Sequence[str] = (),
+        keeper: KeyRef | None = None,
+        quorums: Sequence[Quorum] = (),
+        fresh_within: int | None = None,
     ) -> Policy:
         """Draw up version 1 for a new repository.
 
         ``genesis`` is 16 random bytes, ``root`` one key or several, ``certificates`` those of
         every OpenPGP key named. Unless told otherwise the threshold is the smallest majority,
-        every root may do everything to every ref, and every root may sign reels.
+        every root may do everything to every ref, and every root may sign reels; with a
+        ``keeper`` only that one may.
         Raises ``PolicyError``. Source: docs/protocol/trust.md, Policy.
         """
         roots = tuple(sorted({root} if isinstance(root, KeyRef) else set(root)))
+        if reels is None:
+            reels = roots if keeper is None else ()
         if rules is None:
             rules = [Rule(RefPattern(b"refs/*"), key, Grant.FORCE) for key in roots]
         return cls(
@@ -216,9 +230,12 @@ class Policy(Struct, frozen=True, kw_only=True):
             roots=roots,
             keys=pin(certificates),
             head=head,
+            keeper=keeper,
             rules=tuple(rules),
-            reels=roots if reels is None else tuple(sorted(set(reels))),
+            quorums=tuple(quorums),
+            reels=tuple(sorted(set(reels))),
             mirrors=tuple(mirrors),
+            fresh_within=fresh_within,
         )
 
     def next_version(self, parent: PushId, **changes: Any) -> Policy:
@@ -274,7 +291,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     def may_sign_reels(self, key: KeyRef) -> bool:
         """Tell whether ``key`` may sign manifests, checkpoints and freshness statements."""
-        return key in self.reels
+        return key in self.reels or key == self.keeper
 
 
 def repository_id(text: bytes) -> RepositoryId:
@@ -372,6 +389,8 @@ def _check_roots(policy: Policy) -> None:
 def _check_keys(policy: Policy) -> None:
     """Every OpenPGP key with a right is pinned; nobody is both trusted and revoked."""
     named = {*policy.roots, *policy.reels}
+    if policy.keeper is not None:
+        named.add(policy.keeper)
     named.update(rule.who for rule in policy.rules if isinstance(rule.who, KeyRef))
     for quorum in policy.quorums:
         named.update(quorum.keys)
@@ -388,6 +407,21 @@ def _check_keys(policy: Policy) -> None:
                 f"{entry.key} is revoked and still has rights",
                 hint="remove its root, auth, quorum and reel lines in the same version",
             )
+
+
+def _check_format(policy: Policy) -> None:
+    """What stands in one format of the text has no place in the other."""
+    if policy.keeper is None:
+        if policy.fresh_within is not None:
+            raise PolicyError("fresh-within needs a keeper, who signs what is fresh")
+        return
+    if policy.reels or policy.revoked or policy.void or policy.epochs:
+        raise PolicyError("a policy with a keeper has no reel, revoke, void and epoch lines")
+    if policy.fresh_within is not None and not 1 <= policy.fresh_within <= MAX_FRESH_WITHIN:
+        raise PolicyError(
+            f"fresh-within {policy.fresh_within} is out of range",
+            hint=f"give 1 to {MAX_FRESH_WITHIN} seconds",
+        )
 
 
 def _check_mirror(url: str) -> None:

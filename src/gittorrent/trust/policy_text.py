@@ -3,30 +3,34 @@
 The form, one line each, fields separated by one space, every line ended by LF; ``*`` marks lines
 that may be repeated or missing, in this order and no other:
 
-    gittorrent policy 1
+    gittorrent policy 1               2 for a policy with a keeper
     name NAME
     version N
     genesis HEX32                     version 1 only
     previous sha256:HEX64             later versions only
-    parent PUSH-ID                    later versions only
+    parent PUSH-ID                    later versions only; in format 2 "checkpoint PUSH-ID"
     threshold N
     root KEY                        * sorted (at least one)
     key OPENPGP-KEY sha256:HEX64    * sorted by key
     head REF
+    keeper KEY                        format 2 only
     auth PATTERN KEY [create|force] * order kept: earlier lines win ties
     auth PATTERN web-of-trust depth N needs N
     quorum PATTERN N KEY...         * order kept: the first match counts; keys sorted
     reel KEY                        * sorted
     mirror URL                      * order kept: tried in this order
+    fresh-within SECONDS            * format 2 only, at most one
     revoke KEY since PUSH-ID        * sorted by key
     void PUSH-ID                    * sorted
     epoch PUSH-ID                   * sorted
+
+Format 2 has no reel, revoke, void and epoch lines.
 
 Rules: everything is ASCII but ref names and patterns, which are bytes without white space and
 control characters. Reading and writing again gives the same bytes, or the text is refused; so is
 any line not listed here. Sorting compares bytes.
 
-Source: docs/protocol/trust.md, Policy.
+Source: docs/protocol/trust.md, Policy; docs/protocol/push.md.
 """
 
 from __future__ import annotations
@@ -58,7 +62,9 @@ MAX_TEXT = 1024 * 1024
 MAX_LINES = 10_000
 """Lines of a policy; more keys than any project has, and quick to check."""
 
-_HEADER = b"gittorrent policy 1"
+_HEADERS = {False: b"gittorrent policy 1", True: b"gittorrent policy 2"}
+"""First lines of a policy without and with a keeper."""
+
 _NUMBER = re.compile(rb"(?:0|[1-9][0-9]{0,9})\Z")
 _GENESIS = re.compile(rb"[0-9a-f]{32}\Z")
 
@@ -67,19 +73,26 @@ _T = TypeVar("_T")
 
 def policy_text(policy: Policy) -> bytes:
     """Write a policy in its only form. Source: docs/protocol/trust.md, Policy."""
-    lines: list[bytes] = [_HEADER, _line("name", policy.name), _line("version", policy.version)]
+    kept = policy.keeper is not None
+    lines: list[bytes] = [_HEADERS[kept], _line("name", policy.name)]
+    lines.append(_line("version", policy.version))
     if policy.genesis is not None:
         lines.append(_line("genesis", policy.genesis.hex()))
     if policy.previous is not None and policy.parent is not None:
-        lines += [_line("previous", policy.previous), _line("parent", policy.parent)]
+        lines.append(_line("previous", policy.previous))
+        lines.append(_line("checkpoint" if kept else "parent", policy.parent))
     lines.append(_line("threshold", policy.threshold))
     lines += [_line("root", key) for key in policy.roots]
     lines += [_line("key", pinned.key, pinned.digest) for pinned in policy.keys]
     lines.append(_line("head", policy.head))
+    if policy.keeper is not None:
+        lines.append(_line("keeper", policy.keeper))
     lines += [_auth_line(rule) for rule in policy.rules]
     lines += [_line("quorum", q.pattern.text, q.needs, *q.keys) for q in policy.quorums]
     lines += [_line("reel", key) for key in policy.reels]
     lines += [_line("mirror", url) for url in policy.mirrors]
+    if policy.fresh_within is not None:
+        lines.append(_line("fresh-within", policy.fresh_within))
     lines += [_line("revoke", entry.key, "since", entry.since) for entry in policy.revoked]
     lines += [_line("void", push_id) for push_id in policy.void]
     lines += [_line("epoch", push_id) for push_id in policy.epochs]
@@ -166,7 +179,7 @@ class _Lines:
 
 
 def _read(lines: _Lines) -> Policy:
-    lines.one(b"gittorrent", _header)
+    kept = lines.one(b"gittorrent", _header)
     name = lines.one(b"name", _single)
     version = lines.one(b"version", _number)
     genesis = previous = parent = None
@@ -174,15 +187,17 @@ def _read(lines: _Lines) -> Policy:
         genesis = lines.one(b"genesis", _genesis)
     else:
         previous = lines.one(b"previous", _single)
-        parent = PushId(lines.one(b"parent", _single))
+        parent = PushId(lines.one(b"checkpoint" if kept else b"parent", _single))
     threshold = lines.one(b"threshold", _number)
     roots = lines.many(b"root", _key)
     keys = lines.many(b"key", _pinned)
     head = lines.one(b"head", _ref)
+    keeper = lines.one(b"keeper", _key) if kept else None
     rules = lines.many(b"auth", _rule)
     quorums = lines.many(b"quorum", _quorum)
     reels = lines.many(b"reel", _key)
     mirrors = lines.many(b"mirror", _single)
+    fresh = lines.next_if(b"fresh-within") if kept else None
     revoked = lines.many(b"revoke", _revocation)
     void = lines.many(b"void", _push_id)
     epochs = lines.many(b"epoch", _push_id)
@@ -197,10 +212,12 @@ def _read(lines: _Lines) -> Policy:
         roots=roots,
         keys=keys,
         head=head,
+        keeper=keeper,
         rules=rules,
         quorums=quorums,
         reels=reels,
         mirrors=mirrors,
+        fresh_within=None if fresh is None else _number(fresh),
         revoked=revoked,
         void=void,
         epochs=epochs,
@@ -221,12 +238,16 @@ def _auth_line(rule: Rule) -> bytes:
     return _line("auth", rule.pattern.text, rule.who, *grant)
 
 
-def _header(fields: list[bytes]) -> None:
-    if fields != [b"policy", b"1"]:
-        raise PolicyError(
-            "not a policy of a known format: the first line must be 'gittorrent policy 1'",
-            hint="a newer version of this program may understand it",
-        )
+def _header(fields: list[bytes]) -> bool:
+    """Tell whether the format is the one with a keeper."""
+    for kept, line in _HEADERS.items():
+        if fields == line.split(b" ")[1:]:
+            return kept
+    raise PolicyError(
+        "not a policy of a known format: the first line must be 'gittorrent policy 1' or"
+        " 'gittorrent policy 2'",
+        hint="a newer version of this program may understand it",
+    )
 
 
 def _ascii(field: bytes) -> str:

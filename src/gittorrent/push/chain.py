@@ -1,0 +1,408 @@
+"""How a checkpoint follows from the one before: replayed push by push, or made.
+
+Pure. A `Point` is a checkpoint that was replayed, with the state it comes to. Points are immutable
+and share what did not change, so a node keeps one for each checkpoint and can go back to any. What
+`extend` accepts is signed by the keeper its policy names, takes its pushes in by the rule, and
+says of each what the rule says (docs/protocol/push.md, "Checkpoint" and "The rule").
+
+Signatures were verified before (`gittorrent.push.signed`); ids are computed by git and handed in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gittorrent.errors import TrustError
+from gittorrent.push.certificate import Nonce
+from gittorrent.push.checkpoint import Checkpoint, Taken
+from gittorrent.push.listing import BEGINNING, Age, Listing, empty_listing
+from gittorrent.push.rule import Push, Reason, Standing, Unit, judge, units_of
+from gittorrent.push.tree_map import TreeMap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gittorrent.ids import ObjectFormat, PushId, RefName, RepositoryId
+    from gittorrent.push.provisional import View
+    from gittorrent.push.rule import Evidence
+    from gittorrent.trust.keys import KeyRef
+    from gittorrent.trust.policy import Policy
+
+WINDOW = 30 * 86400
+"""Seconds for which a checkpoint can be pushed on after the next one: long uploads, laptops."""
+
+
+class CheckpointError(TrustError):
+    """A checkpoint does not follow from the one before."""
+
+
+class PolicyVersion(Struct, frozen=True):
+    """A policy that was verified as the next version of another, and its log entry.
+
+    Args:
+        id: the push id of its log entry.
+        policy: what it says.
+        digest: its digest, computed once.
+        previous: the version before; None for version 1.
+    """
+
+    id: PushId
+    policy: Policy
+    digest: str
+    previous: PolicyVersion | None
+
+    def since(self, older: PolicyVersion) -> tuple[PolicyVersion, ...] | None:
+        """Return the versions after ``older`` up to this one; None if it does not extend it."""
+        found: list[PolicyVersion] = []
+        at: PolicyVersion | None = self
+        while at is not None and at.digest != older.digest:
+            found.append(at)
+            at = at.previous
+        return None if at is None else tuple(reversed(found))
+
+
+class Point(Struct, frozen=True):
+    """A checkpoint that holds, and the state there.
+
+    Args:
+        id: its push id.
+        checkpoint: what it says.
+        policy: the version in force.
+        listing: the state.
+        taken: numbers of the checkpoints that took pushes, by push id.
+        numbers: numbers of all checkpoints up to here, by id.
+        times: their times in seconds, by number.
+        keeper_since: number of the first checkpoint of the keeper in force.
+        unlisted: bytes of changes since the last whole listing.
+        previous: the checkpoint before; None for number 1.
+    """
+
+    id: PushId
+    checkpoint: Checkpoint
+    policy: PolicyVersion
+    listing: Listing
+    taken: TreeMap[int]
+    numbers: TreeMap[int]
+    times: TreeMap[int]
+    keeper_since: int
+    unlisted: int
+    previous: Point | None
+
+    @property
+    def number(self) -> int:
+        """Its place in the chain, from 1."""
+        return self.checkpoint.number
+
+    @property
+    def time(self) -> int:
+        """Its time in seconds."""
+        return self.checkpoint.time
+
+    def standing(self, push: Push, since: int) -> Standing:
+        """Tell where a push stands that the next checkpoint could take.
+
+        Args:
+            push: the push.
+            since: number of the first checkpoint of the keeper that signs the next one.
+        """
+        nonce = push.certificate.nonce
+        number = self.numbers.get(nonce.checkpoint.encode("ascii")) or since
+        time = self._time_of(min(number, self.number))
+        refusal = None
+        if self.taken.get(push.id.encode("ascii")) is not None:
+            refusal = Reason.TAKEN
+        elif number < self.first_valid:
+            refusal = Reason.TOO_OLD
+        return Standing(Age(number, nonce.count), time, refusal)
+
+    @property
+    def first_valid(self) -> int:
+        """The lowest number of a checkpoint that the pushes of the next one may name."""
+        low, high = 1, self.number
+        while low < high:
+            middle = (low + high) // 2
+            if self._time_of(middle + 1) < self.time - WINDOW:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _time_of(self, number: int) -> int:
+        time = self.times.get(_key(number))
+        return self.time if time is None else time
+
+
+class Log(Protocol):
+    """Where the pushes and policies are that a checkpoint names."""
+
+    def push(self, push: PushId) -> Push | None:
+        """Return a push that is known."""
+
+    def policy_version(self, digest: str) -> PolicyVersion | None:
+        """Return a policy version that is known and verified."""
+
+
+def begin(push: PushId, checkpoint: Checkpoint, signer: KeyRef, policy: PolicyVersion) -> Point:
+    """Judge the first checkpoint of a log.
+
+    Args:
+        push: its id.
+        checkpoint: what it says.
+        signer: who signed it.
+        policy: version 1.
+
+    Raises:
+        CheckpointError: it is not the first checkpoint of that repository.
+    """
+    listing = empty_listing(policy.policy.head)
+    expected = replace(
+        checkpoint, number=1, previous=None, version=1, policy=policy.digest, adopted=(),
+        taken=(), head=listing.head, head_mark=BEGINNING, state=listing.digest, listing=b"",
+    )  # fmt: skip
+    if checkpoint != expected or policy.policy.version != 1:
+        raise CheckpointError(f"checkpoint {push} is not the beginning of this log")
+    _check_signer(push, signer, policy)
+    return Point(
+        id=push,
+        checkpoint=checkpoint,
+        policy=policy,
+        listing=listing,
+        taken=TreeMap(),
+        numbers=TreeMap[int]().set(push.encode("ascii"), 1),
+        times=TreeMap[int]().set(_key(1), checkpoint.time),
+        keeper_since=1,
+        unlisted=0,
+        previous=None,
+    )
+
+
+def extend(
+    before: Point,
+    push: PushId,
+    checkpoint: Checkpoint,
+    signer: KeyRef,
+    log: Log,
+    evidence: Evidence,
+) -> Point:
+    """Replay a checkpoint on top of the one before.
+
+    Args:
+        before: the checkpoint that it names as previous.
+        push: its id.
+        checkpoint: what it says.
+        signer: who signed it.
+        log: has every push and policy that it names.
+        evidence: facts about objects and keys.
+
+    Raises:
+        CheckpointError: it does not follow; the message says where.
+    """
+    policy = _policy_of(before, push, checkpoint, log)
+    _check_signer(push, signer, policy)
+    since = keeper_since(before, policy)
+    listing, touched = _replay(before, push, checkpoint, policy, since, log, evidence)
+    size = _check_listing(before, push, checkpoint, listing, touched)
+    taken = before.taken
+    for item in checkpoint.pushes:
+        taken = taken.set(item.encode("ascii"), checkpoint.number)
+    return Point(
+        id=push,
+        checkpoint=checkpoint,
+        policy=policy,
+        listing=listing,
+        taken=taken,
+        numbers=before.numbers.set(push.encode("ascii"), checkpoint.number),
+        times=before.times.set(_key(checkpoint.number), checkpoint.time),
+        keeper_since=since,
+        unlisted=0 if checkpoint.whole else before.unlisted + size,
+        previous=before,
+    )
+
+
+def compose(
+    before: Point, view: View, policy: PolicyVersion, *, tagger: bytes, time: int
+) -> Checkpoint:
+    """Write the checkpoint that takes in exactly what a node shows.
+
+    Args:
+        before: the checkpoint that ``view`` is on top of.
+        view: what is shown, under ``policy``.
+        policy: the version that it names.
+        tagger: who makes it, as git writes people.
+        time: now, in seconds; the checkpoint's is never below that of ``before``.
+    """
+    adopted = policy.since(before.policy)
+    if adopted is None:
+        raise CheckpointError(f"policy {policy.digest} does not extend that of {before.id}")
+    touched = [ref for item in view.judged for ref in item.outcome.touched]
+    listing, swept = view.listing.sweep(before.first_valid)
+    changes = listing.changes_text(before.listing, [*touched, *swept])
+    checkpoint = Checkpoint(
+        object_format=before.checkpoint.object_format,
+        repository=before.checkpoint.repository,
+        number=before.number + 1,
+        previous=before.id,
+        version=policy.policy.version,
+        policy=policy.digest,
+        adopted=tuple(version.id for version in adopted),
+        taken=tuple(
+            Taken(item.unit.push.id, item.unit.ref, item.outcome.verdict) for item in view.judged
+        ),
+        head=listing.head,
+        head_mark=listing.head_mark,
+        state=listing.digest,
+        whole=False,
+        listing=changes,
+        tagger=tagger,
+        time=max(time, before.time),
+    )
+    # About sixty bytes an entry at least: whether the whole could be shorter, without writing it.
+    if before.unlisted + len(changes) > 60 * len(listing.entries):
+        whole = listing.whole_text()
+        if before.unlisted + len(changes) > len(whole):
+            return replace(checkpoint, whole=True, listing=whole)
+    return checkpoint
+
+
+def first_checkpoint(
+    repository: RepositoryId,
+    policy: PolicyVersion,
+    object_format: ObjectFormat,
+    *,
+    tagger: bytes,
+    time: int,
+) -> Checkpoint:
+    """Write the first checkpoint of a log, which takes nothing in."""
+    listing = empty_listing(policy.policy.head)
+    return Checkpoint(
+        object_format=object_format,
+        repository=repository,
+        number=1,
+        previous=None,
+        version=1,
+        policy=policy.digest,
+        adopted=(),
+        taken=(),
+        head=listing.head,
+        head_mark=BEGINNING,
+        state=listing.digest,
+        whole=True,
+        listing=b"",
+        tagger=tagger,
+        time=time,
+    )
+
+
+def nonce_on(point: Point, count: int) -> Nonce:
+    """Return the nonce of a push on top of a checkpoint."""
+    return Nonce(point.checkpoint.repository, point.id, count)
+
+
+def units_on(before: Point, pushes: Iterable[Push], since: int) -> list[Unit]:
+    """Return the units of pushes that could be taken next, refused ones included."""
+    return [unit for push in pushes for unit in units_of(push, before.standing(push, since))]
+
+
+def keeper_since(before: Point, policy: PolicyVersion) -> int:
+    """Return the number of the first checkpoint of ``policy``'s keeper: the next one's or older."""
+    same = policy.policy.keeper == before.policy.policy.keeper
+    return before.keeper_since if same else before.number + 1
+
+
+def _policy_of(before: Point, push: PushId, checkpoint: Checkpoint, log: Log) -> PolicyVersion:
+    if (
+        checkpoint.previous != before.id
+        or checkpoint.number != before.number + 1
+        or checkpoint.repository != before.checkpoint.repository
+        or checkpoint.time < before.time
+    ):
+        raise CheckpointError(f"checkpoint {push} is not the next one after {before.id}")
+    policy = log.policy_version(checkpoint.policy)
+    if policy is None or policy.policy.version != checkpoint.version:
+        raise CheckpointError(f"checkpoint {push} names a policy that is not known")
+    adopted = policy.since(before.policy)
+    if adopted is None or tuple(version.id for version in adopted) != checkpoint.adopted:
+        raise CheckpointError(f"checkpoint {push} names a policy that does not extend the last")
+    keeper = before.policy.policy.keeper
+    for version in adopted:
+        if version.policy.keeper != keeper and version.policy.parent != before.id:
+            raise CheckpointError(
+                f"checkpoint {push} follows {before.id}, and its keeper goes on from"
+                f" {version.policy.parent}"
+            )
+        keeper = version.policy.keeper
+    return policy
+
+
+def _check_signer(push: PushId, signer: KeyRef, policy: PolicyVersion) -> None:
+    if signer != policy.policy.keeper:
+        raise CheckpointError(
+            f"checkpoint {push} is signed by {signer}, and the keeper is {policy.policy.keeper}"
+        )
+
+
+def _replay(
+    before: Point,
+    push: PushId,
+    checkpoint: Checkpoint,
+    policy: PolicyVersion,
+    since: int,
+    log: Log,
+    evidence: Evidence,
+) -> tuple[Listing, list[RefName]]:
+    """Apply the units that a checkpoint names; return the state and what may differ."""
+    units = _units(before, push, checkpoint.taken, since, log)
+    listing = before.listing
+    touched: list[RefName] = []
+    for item, unit in zip(checkpoint.taken, units, strict=True):
+        outcome = judge(listing, unit, policy.policy, evidence)
+        if outcome.verdict is not item.verdict:
+            raise CheckpointError(
+                f"checkpoint {push} says that push {item.push} is {item.verdict.value}, by the"
+                f" rule it is {outcome.verdict.value}"
+            )
+        listing = outcome.listing
+        touched += outcome.touched
+    listing, swept = listing.sweep(before.first_valid)
+    return listing, [*touched, *swept]
+
+
+def _units(before: Point, push: PushId, taken: Sequence[Taken], since: int, log: Log) -> list[Unit]:
+    """Return the units named, in order; all of each push or none."""
+    known: dict[tuple[PushId, RefName | None], Unit] = {}
+    for name in dict.fromkeys(item.push for item in taken):
+        found = log.push(name)
+        if found is None:
+            raise CheckpointError(f"checkpoint {push} takes in push {name}, which is not here")
+        for unit in units_of(found, before.standing(found, since)):
+            known[(name, unit.ref)] = unit
+    units = [known.pop((item.push, item.ref), None) for item in taken]
+    if known or None in units:
+        raise CheckpointError(f"checkpoint {push} takes in parts of a push, or what it has not")
+    return [unit for unit in units if unit is not None]
+
+
+def _check_listing(
+    before: Point,
+    push: PushId,
+    checkpoint: Checkpoint,
+    listing: Listing,
+    touched: Sequence[RefName],
+) -> int:
+    """Check what a checkpoint says of the state; return the bytes of the changes."""
+    if (checkpoint.head, checkpoint.head_mark) != (listing.head, listing.head_mark):
+        raise CheckpointError(f"checkpoint {push} has another HEAD than its pushes come to")
+    if checkpoint.state != listing.digest:
+        raise CheckpointError(f"checkpoint {push} has another state than its pushes come to")
+    text = listing.whole_text() if checkpoint.whole else None
+    changes = listing.changes_text(before.listing, touched)
+    if checkpoint.listing != (changes if text is None else text):
+        raise CheckpointError(f"checkpoint {push} lists other refs than its pushes come to")
+    return len(changes)
+
+
+def _key(number: int) -> bytes:
+    return number.to_bytes(8, "big")

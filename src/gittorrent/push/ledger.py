@@ -1,0 +1,339 @@
+"""All that a node knows of one log: which checkpoint it adopts, and the state it shows.
+
+Pure. It is told of policies, checkpoints and pushes whose signatures were verified, in any order
+and as often as they come, and what it says depends on what it was told and on the checkpoint that
+it adopted last, not on the order (docs/protocol/push.md, "Which checkpoint").
+
+Tracks: policy versions by what they extend; checkpoints that were replayed, and those that wait
+for something; proofs against keepers; the pushes that the adopted checkpoint has not taken.
+
+Rules: forward only along checkpoints that follow by replay; elsewhere only where a policy with a
+new keeper says so; nothing further once the keeper has signed two that follow from one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.push.certificate import MAX_COUNT, Nonce
+from gittorrent.push.chain import (
+    CheckpointError,
+    Point,
+    PolicyVersion,
+    compose,
+    extend,
+    keeper_since,
+    nonce_on,
+    units_on,
+)
+from gittorrent.push.provisional import View, extended, view
+
+if TYPE_CHECKING:
+    from gittorrent.ids import PushId
+    from gittorrent.push.checkpoint import Checkpoint
+    from gittorrent.push.rule import Evidence, Push
+    from gittorrent.trust.keys import KeyRef
+
+
+class SignedCheckpoint(Struct, frozen=True):
+    """A checkpoint whose signature was verified: its id, what it says, and who signed it."""
+
+    id: PushId
+    checkpoint: Checkpoint
+    signer: KeyRef
+
+
+class Twins(Struct, frozen=True):
+    """Proof against a keeper: two checkpoints that hold, and follow from the same one."""
+
+    first: Point
+    second: Point
+
+
+class _Place(Struct, frozen=True):
+    """Where a node stands: a checkpoint, the policy that counts, and what stops it."""
+
+    point: Point
+    policy: PolicyVersion
+    mover: PolicyVersion | None
+    stopped: str = ""
+
+
+class Ledger:
+    """What a node knows of one log.
+
+    Args:
+        point: the checkpoint adopted last, or the first one.
+        evidence: facts about objects and keys.
+    """
+
+    def __init__(self, point: Point, evidence: Evidence) -> None:
+        self._evidence = evidence
+        self._anchor = point
+        self._policies: dict[str, PolicyVersion] = {}
+        self._extensions: dict[str, list[PolicyVersion]] = {}
+        self._points: dict[PushId, Point] = {}
+        self._followers: dict[PushId, list[Point]] = {}
+        self._waiting: dict[PushId, SignedCheckpoint] = {}
+        self._refuted: dict[PushId, str] = {}
+        self._twins: list[Twins] = []
+        self._pushes: dict[PushId, Push] = {}
+        self._open: dict[PushId, Push] = {}
+        at: Point | None = point
+        while at is not None:
+            self._points[at.id] = at
+            if at.previous is not None:
+                self._followers[at.previous.id] = [at]
+            at = at.previous
+        self.add_policy(point.policy)
+        self._place = _Place(point, point.policy, None)
+        self._view: View | None = None
+
+    # -- what it is told
+
+    def add_policy(self, version: PolicyVersion) -> None:
+        """Take note of a policy version, and of those it extends."""
+        at: PolicyVersion | None = version
+        while at is not None and at.digest not in self._policies:
+            self._policies[at.digest] = at
+            if at.previous is not None:
+                self._extensions.setdefault(at.previous.digest, []).append(at)
+            at = at.previous
+
+    def add_push(self, push: Push) -> None:
+        """Take note of a push."""
+        if push.id in self._pushes:
+            return
+        self._pushes[push.id] = push
+        if self._place.point.taken.get(push.id.encode("ascii")) is None:
+            self._open[push.id] = push
+            self._show(push)
+
+    def add_checkpoint(self, signed: SignedCheckpoint) -> None:
+        """Take note of a checkpoint; it is replayed as soon as everything it names is here."""
+        if signed.id not in self._points and signed.id not in self._refuted:
+            self._waiting.setdefault(signed.id, signed)
+
+    def settle(self) -> Point:
+        """Replay what can be, and adopt what follows.
+
+        Returns:
+            The checkpoint adopted.
+        """
+        self._replay_waiting()
+        before = self._place
+        place = self._settled()
+        self._place = place
+        if (before.point.id, before.policy.digest) != (place.point.id, place.policy.digest):
+            self._view = None
+        if before.point.id != place.point.id:
+            back = place.point.numbers.get(before.point.id.encode("ascii")) is None
+            pushes = self._pushes if back else self._open
+            taken = place.point.taken
+            self._open = {i: p for i, p in pushes.items() if taken.get(i.encode("ascii")) is None}
+        return place.point
+
+    # -- what it says
+
+    @property
+    def adopted(self) -> Point:
+        """The newest checkpoint that counts: what is final."""
+        return self._place.point
+
+    @property
+    def policy(self) -> PolicyVersion:
+        """The newest policy version that counts."""
+        return self._place.policy
+
+    @property
+    def stopped(self) -> str:
+        """Why no further checkpoint is adopted, for people; empty if nothing is wrong."""
+        return self._place.stopped
+
+    @property
+    def twins(self) -> tuple[Twins, ...]:
+        """Proofs that a keeper signed two checkpoints in the same place."""
+        return tuple(self._twins)
+
+    @property
+    def rivals(self) -> tuple[PolicyVersion, ...]:
+        """Policy versions that extend the one that counts, of which none counts."""
+        found = self._extensions.get(self._place.policy.digest, [])
+        return tuple(found) if len(found) > 1 else ()
+
+    @property
+    def refuted(self) -> dict[PushId, str]:
+        """Checkpoints that a keeper signed and that do not follow, and why."""
+        return dict(self._refuted)
+
+    @property
+    def lacking(self) -> frozenset[PushId]:
+        """Pushes and checkpoints that waiting ones name and that are not here."""
+        found: set[PushId] = set()
+        for signed in self._waiting.values():
+            previous = signed.checkpoint.previous
+            if previous is not None and previous not in self._points:
+                found.add(previous)
+            found.update(p for p in signed.checkpoint.pushes if p not in self._pushes)
+        return frozenset(found - self._waiting.keys())
+
+    def push(self, push: PushId) -> Push | None:
+        """Return a push that is known."""
+        return self._pushes.get(push)
+
+    def policy_version(self, digest: str) -> PolicyVersion | None:
+        """Return a policy version that is known."""
+        return self._policies.get(digest)
+
+    def holds(self, checkpoint: PushId) -> bool:
+        """Tell whether a checkpoint is known, adopted or not."""
+        return checkpoint in self._points or checkpoint in self._waiting
+
+    @property
+    def unfinal(self) -> tuple[Push, ...]:
+        """The pushes known that the adopted checkpoint has not taken."""
+        return tuple(self._open.values())
+
+    def view(self) -> View:
+        """Return what is shown: the adopted checkpoint and the pushes on top of it."""
+        if self._view is None:
+            point, policy = self._place.point, self._place.policy
+            shown = [push for push in self._open.values() if self._is_shown(push)]
+            units = units_on(point, shown, keeper_since(point, policy))
+            self._view = view(point.listing, units, policy.policy, self._evidence)
+        return self._view
+
+    def nonce(self) -> Nonce:
+        """Return what a depot offers now."""
+        return nonce_on(self._place.point, min(self.view().highest_shown + 1, MAX_COUNT))
+
+    def proposal(self, *, tagger: bytes, time: int) -> Checkpoint:
+        """Return the checkpoint that the keeper signs next.
+
+        Args:
+            tagger: who makes it, as git writes people.
+            time: now, in seconds.
+        """
+        if self._place.stopped:
+            raise CheckpointError(f"no checkpoint can follow: {self._place.stopped}")
+        place = self._place
+        return compose(place.point, self.view(), place.policy, tagger=tagger, time=time)
+
+    # -- replay
+
+    def _is_shown(self, push: Push) -> bool:
+        return self.holds(push.certificate.nonce.checkpoint)
+
+    def _show(self, push: Push) -> None:
+        """Put a push on top of the view if it comes last; otherwise have it made again."""
+        if self._view is None or not self._is_shown(push):
+            return
+        if push.certificate.nonce.count <= self._view.highest:
+            self._view = None
+            return
+        point, policy = self._place.point, self._place.policy
+        units = units_on(point, [push], keeper_since(point, policy))
+        self._view = extended(self._view, units, self._evidence)
+
+    def _replay_waiting(self) -> None:
+        progress = True
+        while progress:
+            progress = False
+            for signed in list(self._waiting.values()):
+                if self._can_replay(signed.checkpoint):
+                    del self._waiting[signed.id]
+                    self._replay(signed)
+                    progress = True
+
+    def _can_replay(self, checkpoint: Checkpoint) -> bool:
+        return (
+            checkpoint.previous in self._points
+            and checkpoint.policy in self._policies
+            and all(push in self._pushes for push in checkpoint.pushes)
+        )
+
+    def _replay(self, signed: SignedCheckpoint) -> None:
+        previous = signed.checkpoint.previous
+        if previous is None:
+            return
+        try:
+            point = extend(
+                self._points[previous], signed.id, signed.checkpoint, signed.signer,
+                self, self._evidence,
+            )  # fmt: skip
+        except CheckpointError as error:
+            self._refuted[signed.id] = str(error)
+            return
+        self._points[point.id] = point
+        followers = self._followers.setdefault(previous, [])
+        self._twins += [
+            Twins(other, point)
+            for other in followers
+            if other.policy.policy.keeper == point.policy.policy.keeper
+        ]
+        followers.append(point)
+
+    # -- adoption
+
+    def _settled(self) -> _Place:
+        place = self._moved(self._anchor)
+        while not place.stopped:
+            known = self._followers.get(place.point.id, ())
+            following = [point for point in known if _counts(point, place)]
+            if len(following) != 1:
+                break
+            self._anchor = following[0]
+            place = self._moved(self._anchor)
+        return place
+
+    def _moved(self, point: Point) -> _Place:
+        """Return where a node stands that has adopted ``point``, given the policies known."""
+        newest = self._newest(point.policy)
+        mover = _last_mover(newest, point.policy)
+        if mover is not None:
+            target = self._points.get(mover.policy.parent or point.id)
+            if target is None or mover.since(target.policy) is None:
+                reason = f"policy {mover.policy.version} names a checkpoint that is not here"
+                return _Place(point, newest, mover, reason)
+            point = target
+        place = _Place(point, newest, mover)
+        twins = next((twins for twins in self._twins if _bars(twins, place)), None)
+        if twins is None:
+            return place
+        return _Place(
+            point, newest, mover,
+            f"the keeper signed two checkpoints number {twins.first.number}, {twins.first.id} and"
+            f" {twins.second.id}: the roots must name another keeper",
+        )  # fmt: skip
+
+    def _newest(self, policy: PolicyVersion) -> PolicyVersion:
+        """Follow what extends a policy while only one version does."""
+        while len(found := self._extensions.get(policy.digest, [])) == 1:
+            policy = found[0]
+        return policy
+
+
+def _last_mover(newest: PolicyVersion, oldest: PolicyVersion) -> PolicyVersion | None:
+    """Return the newest version after ``oldest`` that names another keeper than the one before."""
+    for version in reversed(newest.since(oldest) or ()):
+        before = version.previous
+        if before is not None and version.policy.keeper != before.policy.keeper:
+            return version
+    return None
+
+
+def _counts(point: Point, place: _Place) -> bool:
+    """Tell whether a checkpoint is one of the keeper that counts where a node stands."""
+    if place.mover is not None:
+        return point.policy.since(place.mover) is not None
+    return point.keeper_since == place.point.keeper_since
+
+
+def _bars(twins: Twins, place: _Place) -> bool:
+    """Tell whether two checkpoints in one place keep a node from adopting further ones."""
+    previous = twins.first.previous
+    if previous is None or place.point.numbers.get(previous.id.encode("ascii")) is None:
+        return False
+    return _counts(twins.first, place) and _counts(twins.second, place)

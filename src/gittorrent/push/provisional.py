@@ -1,0 +1,168 @@
+"""The order among pushes that no checkpoint has taken, and the state they lead to.
+
+Pure. Everybody who knows the same checkpoint and the same pushes comes to the same view, with or
+without a keeper; a keeper's next checkpoint takes exactly this (docs/protocol/push.md,
+"Provisional view").
+
+Rules: by count; among equal counts repeatedly the first unit that fits, in an order that a policy
+version shuffles; what is left of them are conflicts. Which unit fits can change only with refs
+that it speaks of, so a unit that did not fit is looked at again when one of these changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from heapq import heappop, heappush
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.push.certificate import CONFLICTS
+from gittorrent.push.listing import directories_of
+from gittorrent.push.rule import Outcome, Unit, Verdict, fits, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gittorrent.ids import RefName
+    from gittorrent.push.listing import Listing
+    from gittorrent.push.rule import Evidence
+    from gittorrent.trust.policy import Policy
+
+_HEAD = b"HEAD"
+
+
+class Judged(Struct, frozen=True):
+    """A unit and what became of it."""
+
+    unit: Unit
+    outcome: Outcome
+
+
+class View(Struct, frozen=True):
+    """A state on top of a checkpoint, and how it came about.
+
+    Args:
+        listing: the state.
+        judged: the units in the order in which they were applied.
+        policy: what they were judged under.
+        highest: the highest count among them, 0 without any.
+    """
+
+    listing: Listing
+    judged: tuple[Judged, ...]
+    policy: Policy
+    highest: int = 0
+
+    @property
+    def highest_shown(self) -> int:
+        """The highest count among the pushes that were not refused; what a depot counts from."""
+        counts = (
+            item.unit.standing.age.place
+            for item in self.judged
+            if item.outcome.verdict is not Verdict.REFUSED
+        )
+        return max(counts, default=0)
+
+
+def view(listing: Listing, units: Iterable[Unit], policy: Policy, evidence: Evidence) -> View:
+    """Apply units on top of a listing.
+
+    Args:
+        listing: that of the adopted checkpoint.
+        units: of every push known that it has not taken, in any order.
+        policy: the newest that counts.
+        evidence: facts about objects and keys.
+    """
+    return extended(View(listing, (), policy), units, evidence)
+
+
+def extended(before: View, units: Iterable[Unit], evidence: Evidence) -> View:
+    """Apply further units, all with higher counts than those of ``before``."""
+    ordered = sorted(units, key=_count)
+    judged, listing, highest = list(before.judged), before.listing, before.highest
+    for count, group in groupby(ordered, key=_count):
+        equals = _Equals(listing, group, before.policy, evidence)
+        judged += equals.run()
+        listing, highest = equals.listing, count
+    return View(listing, tuple(judged), before.policy, highest)
+
+
+def _count(unit: Unit) -> int:
+    return unit.standing.age.place
+
+
+class _Equals:
+    """Units of one count."""
+
+    def __init__(
+        self, listing: Listing, units: Iterable[Unit], policy: Policy, evidence: Evidence
+    ) -> None:
+        self.listing = listing
+        self._policy = policy
+        self._evidence = evidence
+        digest = policy.digest
+        ranked = sorted(units, key=lambda unit: _rank(digest, unit))
+        self._units = dict(enumerate(ranked))
+        self._blocked: set[int] = set()
+        self._at: dict[bytes, list[int]] = {}
+        self._below: dict[bytes, list[int]] = {}
+
+    def run(self) -> list[Judged]:
+        judged = []
+        candidates = list(self._units)
+        while candidates:
+            place = heappop(candidates)
+            unit = self._units[place]
+            if not fits(self.listing, unit, self._policy, self._evidence):
+                self._block(place)
+                continue
+            head = self.listing.head
+            done = self._judge(unit)
+            judged.append(done)
+            woken = self._woken(done.outcome.touched, head != self.listing.head)
+            for again in woken & self._blocked:
+                self._blocked.discard(again)
+                heappush(candidates, again)
+        return judged + [self._judge(self._units[place]) for place in sorted(self._blocked)]
+
+    def _judge(self, unit: Unit) -> Judged:
+        outcome = judge(self.listing, unit, self._policy, self._evidence)
+        self.listing = outcome.listing
+        return Judged(unit, outcome)
+
+    def _block(self, place: int) -> None:
+        """Put a unit aside until something that it depends on changes."""
+        self._blocked.add(place)
+        unit = self._units[place]
+        names = {_subject(line.ref) for line in unit.lines}
+        if unit.push.certificate.head is not None:
+            names.add(unit.push.certificate.head)
+        for name in names:
+            self._at.setdefault(name, []).append(place)
+            for above in directories_of(name):
+                self._below.setdefault(above, []).append(place)
+        if unit.push.certificate.head is not None or any(line.new is None for line in unit.lines):
+            self._at.setdefault(_HEAD, []).append(place)
+
+    def _woken(self, touched: Iterable[RefName], head: bool) -> set[int]:
+        found = set(self._at.pop(_HEAD, ())) if head else set()
+        for ref in touched:
+            found.update(self._at.pop(ref, ()))
+            found.update(self._below.pop(ref, ()))
+            for above in directories_of(ref):
+                found.update(self._at.pop(above, ()))
+        return found
+
+
+def _subject(ref: RefName) -> bytes:
+    """Return the ref whose entry decides about a line."""
+    if ref.startswith(CONFLICTS):
+        return b"refs/" + ref.removeprefix(CONFLICTS).partition(b"/")[2]
+    return ref
+
+
+def _rank(policy: str, unit: Unit) -> tuple[bytes, str, bytes]:
+    key = hashlib.sha256(f"{policy}\n{unit.push.key}".encode("ascii")).digest()
+    return key, unit.push.id, unit.ref or b""

@@ -1,0 +1,396 @@
+"""What one unit of a push does to a listing: the whole rule.
+
+Pure. The same function judges what a keeper put in order and what is only provisional, so that
+both come to the same. What has to be known of objects, keys and certifications is asked of an
+`Evidence`; the answers are facts, the same for everybody.
+
+Rules: docs/protocol/push.md, "The rule". In short: what the policy does not let the key do is
+refused; what fits the ref's value is applied; the rest stays open as a conflict, lost to nobody.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gittorrent.ids import PushId, RefName
+from gittorrent.push.certificate import CONFLICTS, Certificate, Line
+from gittorrent.push.listing import Age, Conflict, Entry, Listing, Waiting
+from gittorrent.trust.keys import KeyRef
+from gittorrent.trust.policy import Change, Grant, WebOfTrust
+from gittorrent.trust.refpattern import is_reserved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gittorrent.ids import Oid
+    from gittorrent.trust.policy import Policy
+
+MAX_OPEN = 16
+"""Open conflicts and waiting lines of one key: more than a person can look after."""
+
+_TAGS = b"refs/tags/"
+
+
+class Evidence(Protocol):
+    """Facts that a text does not hold."""
+
+    def contains(self, outer: Oid, inner: Oid) -> bool:
+        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor."""
+
+    def valid(self, key: KeyRef, time: int) -> bool:
+        """Tell whether ``key`` had not expired at ``time`` (seconds)."""
+
+    def certified(self, key: KeyRef, rule: WebOfTrust, time: int) -> bool:
+        """Tell whether the roots' keys vouched for ``key`` at ``time`` as ``rule`` demands."""
+
+
+class Verdict(Enum):
+    """What became of a unit; the value is the word in a checkpoint."""
+
+    APPLIED = "applied"
+    WAITING = "waiting"
+    CONFLICT = "conflict"
+    REFUSED = "refused"
+
+
+class Reason(Enum):
+    """Why a unit did not simply happen; the value is what its pusher is told."""
+
+    TAKEN = "this push was taken before"
+    TOO_OLD = "the checkpoint it was made on is too old: fetch, and push again"
+    EXPIRED = "the key had expired: extend it, or sign with another"
+    NOT_ALLOWED = "the policy does not let this key do that"
+    NEEDS_FORCE = "not a fast-forward, and the policy gives this key no force: fetch and merge"
+    HEAD_NEEDS_FORCE = "HEAD is set by a key with force on the branch that it names"
+    ONLY_DELETED = "this conflict can only be deleted, by who left it or with force on its ref"
+    NOT_IN_QUORUM = "the policy does not list this key for a ref that several must agree on"
+    QUORUM_IN_UNIT = "a ref that several must agree on is pushed without atomic and head="
+    TOO_MANY_OPEN = "this key has too many open conflicts and waiting lines: merge or delete some"
+    MOVED = "the ref has moved: fetch, merge, and push again"
+    REWOUND = "the ref was created anew, deleted or rewound after this push was made"
+    DIRECTORY = "another ref is a directory of this one, or the other way round"
+    HEAD_BRANCH = "HEAD names this branch: say head= in the same push to delete it"
+    HEAD_MISSING = "the branch that HEAD is to name is not there"
+    HEAD_NEWER = "HEAD was set later than this push was made"
+
+
+class Push(Struct, frozen=True):
+    """A push certificate whose signature was verified.
+
+    Args:
+        id: its push id.
+        key: who signed it.
+        certificate: what it says.
+    """
+
+    id: PushId
+    key: KeyRef
+    certificate: Certificate
+
+
+class Standing(Struct, frozen=True):
+    """Where a push stands in a chain of checkpoints.
+
+    Args:
+        age: its age there.
+        time: of its nonce's checkpoint, in seconds.
+        refusal: why it is not judged at all; None if it is.
+    """
+
+    age: Age
+    time: int
+    refusal: Reason | None = None
+
+
+class Unit(Struct, frozen=True):
+    """What of a push happens together or not at all.
+
+    Args:
+        push: the push.
+        standing: where it stands.
+        ref: the ref of its only line; None if the unit is the whole push.
+        lines: the lines.
+    """
+
+    push: Push
+    standing: Standing
+    ref: RefName | None
+    lines: tuple[Line, ...]
+
+
+class Outcome(Struct, frozen=True):
+    """What became of a unit.
+
+    Args:
+        verdict: the word for it.
+        reason: why it did not simply happen; None if it did.
+        listing: the state after it.
+        touched: every ref whose entry may differ.
+        left: the conflicts that it left open.
+    """
+
+    verdict: Verdict
+    reason: Reason | None
+    listing: Listing
+    touched: tuple[RefName, ...] = ()
+    left: tuple[Conflict, ...] = ()
+
+
+def units_of(push: Push, standing: Standing) -> list[Unit]:
+    """Take a push apart into what is judged by itself."""
+    lines = push.certificate.lines
+    if push.certificate.atomic:
+        return [Unit(push, standing, None, lines)]
+    return [Unit(push, standing, line.ref, (line,)) for line in lines]
+
+
+def judge(listing: Listing, unit: Unit, policy: Policy, evidence: Evidence) -> Outcome:
+    """Return what ``unit`` does to ``listing``."""
+    return _Judge(listing, unit, policy, evidence).outcome()
+
+
+def fits(listing: Listing, unit: Unit, policy: Policy, evidence: Evidence) -> bool:
+    """Tell whether ``unit`` is allowed and fits: what order among equals is decided by."""
+    judge = _Judge(listing, unit, policy, evidence)
+    return judge.refusal() is None and not isinstance(judge.applied(), Reason)
+
+
+class _Judge:
+    """One unit against one listing."""
+
+    def __init__(self, listing: Listing, unit: Unit, policy: Policy, evidence: Evidence) -> None:
+        self._listing = listing
+        self._unit = unit
+        self._policy = policy
+        self._evidence = evidence
+        self._key = unit.push.key
+        self._age = unit.standing.age
+
+    def outcome(self) -> Outcome:
+        if reason := self.refusal():
+            return Outcome(Verdict.REFUSED, reason, self._listing)
+        after = self.applied()
+        if isinstance(after, Reason):
+            return self._conflict(after)
+        line = self._unit.lines[0]
+        changes = after is not self._listing
+        if changes and self._is_quorum(line) and not self._agreed(line):
+            return self._wait(line)
+        touched = tuple(_inner(line.ref) for line in self._unit.lines)
+        return Outcome(Verdict.APPLIED, None, self._settled(after, touched), touched)
+
+    # -- 1. allowed
+
+    def refusal(self) -> Reason | None:
+        """Return why the unit is refused whatever the refs are now."""
+        standing = self._unit.standing
+        if standing.refusal is not None:
+            return standing.refusal
+        if not self._evidence.valid(self._key, standing.time):
+            return Reason.EXPIRED
+        for line in self._unit.lines:
+            if reason := self._line_refusal(line):
+                return reason
+        head = self._head
+        if head is not None and not self._policy.allows(head, self._key, Change.REWIND):
+            return Reason.HEAD_NEEDS_FORCE
+        return None
+
+    def _line_refusal(self, line: Line) -> Reason | None:
+        if line.ref.startswith(CONFLICTS):
+            return None if self._may_delete(line) else Reason.ONLY_DELETED
+        quorum = self._policy.quorum_for(line.ref)
+        if quorum is not None:
+            if self._key not in quorum.keys:
+                return Reason.NOT_IN_QUORUM
+            return Reason.QUORUM_IN_UNIT if self._unit.ref is None else None
+        if line.old is None:
+            change = Change.CREATE
+        elif line.new is None:
+            change = Change.DELETE
+        elif self._is_plain(line):
+            change = Change.FORWARD
+        else:
+            change = Change.REWIND
+        if self._granted(line.ref, change):
+            return None
+        forward = change is Change.REWIND and self._granted(line.ref, Change.FORWARD)
+        return Reason.NEEDS_FORCE if forward else Reason.NOT_ALLOWED
+
+    def _may_delete(self, line: Line) -> bool:
+        if line.new is not None:
+            return False
+        found = self._found(line)
+        own = found is not None and found.key == self._key
+        return own or self._policy.allows(_inner(line.ref), self._key, Change.DELETE)
+
+    def _granted(self, ref: RefName, change: Change) -> bool:
+        if self._policy.allows(ref, self._key, change):
+            return True
+        if is_reserved(ref) or not Grant.PLAIN.covers(change):
+            return False
+        return any(
+            isinstance(rule.who, WebOfTrust)
+            and rule.pattern.matches(ref)
+            and self._evidence.certified(self._key, rule.who, self._unit.standing.time)
+            for rule in self._policy.rules
+        )
+
+    # -- 2. fits
+
+    def applied(self) -> Listing | Reason:
+        """Return the state if the unit fits, or why it does not."""
+        listing = self._listing
+        for line in self._unit.lines:
+            after = self._line_applied(listing, line)
+            if isinstance(after, Reason):
+                return after
+            listing = after
+        for line in self._unit.lines:
+            made = line.new is not None and self._listing.value(line.ref) is None
+            if made and listing.clashes(line.ref):
+                return Reason.DIRECTORY
+        return self._with_head(listing)
+
+    def _line_applied(self, listing: Listing, line: Line) -> Listing | Reason:
+        if line.ref.startswith(CONFLICTS):
+            return self._conflict_deleted(listing, line)
+        entry = listing.entry(line.ref)
+        if entry.value == line.new:
+            return listing
+        if self._age < entry.mark:
+            return Reason.REWOUND
+        if entry.value != line.old and not self._between(line, entry.value):
+            return Reason.MOVED
+        mark = entry.mark if self._is_forward(line.ref, entry.value, line.new) else self._age
+        return listing.with_entry(replace(entry, value=line.new, mark=mark))
+
+    def _conflict_deleted(self, listing: Listing, line: Line) -> Listing | Reason:
+        found = self._found(line)
+        if found is None:
+            return listing
+        if found.value != line.old:
+            return Reason.MOVED
+        entry = listing.entry(found.ref)
+        kept = tuple(conflict for conflict in entry.conflicts if conflict != found)
+        return listing.with_entry(replace(entry, conflicts=kept))
+
+    def _found(self, line: Line) -> Conflict | None:
+        """Return the open conflict that a line names."""
+        conflicts = self._listing.entry(_inner(line.ref)).conflicts
+        return next((conflict for conflict in conflicts if conflict.name == line.ref), None)
+
+    def _between(self, line: Line, value: Oid | None) -> bool:
+        """Tell whether a plain line moves forward over a value that came between."""
+        if line.old is None or line.new is None or value is None or self._is_quorum(line):
+            return False
+        contains = self._evidence.contains
+        return self._is_plain(line) and contains(value, line.old) and contains(line.new, value)
+
+    def _is_quorum(self, line: Line) -> bool:
+        return self._policy.quorum_for(line.ref) is not None
+
+    def _is_plain(self, line: Line) -> bool:
+        return self._is_forward(line.ref, line.old, line.new)
+
+    def _is_forward(self, ref: RefName, old: Oid | None, new: Oid | None) -> bool:
+        if old is None or new is None or ref.startswith(_TAGS):
+            return False
+        return self._evidence.contains(new, old)
+
+    @property
+    def _head(self) -> RefName | None:
+        return self._unit.push.certificate.head
+
+    def _with_head(self, listing: Listing) -> Listing | Reason:
+        head = self._head
+        if head is None:
+            gone = self._listing.value(listing.head) is not None
+            if gone and listing.value(listing.head) is None:
+                return Reason.HEAD_BRANCH
+            return listing
+        if listing.value(head) is None:
+            return Reason.HEAD_MISSING
+        if head == listing.head:
+            return listing
+        if self._age < listing.head_mark:
+            return Reason.HEAD_NEWER
+        return listing.with_head(head, self._age)
+
+    # -- 3. and 5. conflicts and waiting lines
+
+    def _conflict(self, reason: Reason) -> Outcome:
+        listing, left = self._listing, []
+        for line in self._unit.lines:
+            if line.new is None:
+                continue
+            entry = listing.entry(line.ref)
+            if entry.value is not None and self._evidence.contains(entry.value, line.new):
+                continue
+            conflict = Conflict(line.new, self._unit.push.id, self._key, line.ref)
+            left.append(conflict)
+            listing = listing.with_entry(replace(entry, conflicts=(*entry.conflicts, conflict)))
+        touched = tuple(conflict.ref for conflict in left)
+        return self._bounded(
+            Outcome(Verdict.CONFLICT, reason, self._settled(listing, touched), touched, tuple(left))
+        )
+
+    def _agreed(self, line: Line) -> bool:
+        """Tell whether with this one enough keys have pushed the same line."""
+        quorum = self._policy.quorum_for(line.ref)
+        same = self._same(line)
+        listed = () if quorum is None else quorum.keys
+        keys = {waiting.key for waiting in same if waiting.key in listed} | {self._key}
+        return quorum is not None and len(keys) >= quorum.needs
+
+    def _same(self, line: Line) -> list[Waiting]:
+        waiting = self._listing.entry(line.ref).waiting
+        return [item for item in waiting if (item.old, item.new) == (line.old, line.new)]
+
+    def _wait(self, line: Line) -> Outcome:
+        if any(waiting.key == self._key for waiting in self._same(line)):
+            return Outcome(Verdict.WAITING, None, self._listing)
+        push = self._unit.push
+        made = Waiting(line.old, line.new, push.id, self._age, self._key, line.ref)
+        entry = self._listing.entry(line.ref)
+        entry = replace(entry, waiting=(*entry.waiting, made))
+        listing = self._listing.with_entry(entry)
+        return self._bounded(Outcome(Verdict.WAITING, None, listing, (line.ref,)))
+
+    def _bounded(self, outcome: Outcome) -> Outcome:
+        count = outcome.listing.open_of(self._key)
+        if count > MAX_OPEN and count > self._listing.open_of(self._key):
+            return Outcome(Verdict.REFUSED, Reason.TOO_MANY_OPEN, self._listing)
+        return outcome
+
+    # -- 4. vanishing
+
+    def _settled(self, listing: Listing, touched: Iterable[RefName]) -> Listing:
+        for ref in touched:
+            entry = listing.entry(ref)
+            if entry.conflicts or entry.waiting:
+                listing = listing.with_entry(self._without_absorbed(entry))
+        return listing
+
+    def _without_absorbed(self, entry: Entry) -> Entry:
+        contains = self._evidence.contains
+        kept: list[Conflict] = []
+        for conflict in reversed(entry.conflicts):
+            if entry.value is not None and contains(entry.value, conflict.value):
+                continue
+            newer = (other for other in kept if other.key == conflict.key)
+            if not any(contains(other.value, conflict.value) for other in newer):
+                kept.append(conflict)
+        waiting = tuple(item for item in entry.waiting if item.old == entry.value)
+        return replace(entry, conflicts=tuple(reversed(kept)), waiting=waiting)
+
+
+def _inner(ref: RefName) -> RefName:
+    """Return the ref that a name speaks of: that of the conflict, for a conflict's name."""
+    if not ref.startswith(CONFLICTS):
+        return ref
+    return RefName(b"refs/" + ref.removeprefix(CONFLICTS).partition(b"/")[2])

@@ -64,6 +64,18 @@ class PolicyVersion(Struct, frozen=True):
         return None if at is None else tuple(reversed(found))
 
 
+def last_mover(newest: PolicyVersion, oldest: PolicyVersion) -> PolicyVersion | None:
+    """Return the newest version after ``oldest`` that names another keeper than the one before.
+
+    Its ``checkpoint`` line says where the chain goes on; None if the keeper is the same all along.
+    """
+    for version in reversed(newest.since(oldest) or ()):
+        before = version.previous
+        if before is not None and version.policy.keeper != before.policy.keeper:
+            return version
+    return None
+
+
 class Point(Struct, frozen=True):
     """A checkpoint that holds, and the state there.
 
@@ -109,7 +121,7 @@ class Point(Struct, frozen=True):
             since: number of the first checkpoint of the keeper that signs the next one.
         """
         nonce = push.certificate.nonce
-        number = self.numbers.get(nonce.checkpoint.encode("ascii")) or since
+        number = self.numbers.get(nonce.checkpoint.encode("ascii")) or max(since - 1, 1)
         time = self._time_of(min(number, self.number))
         refusal = None
         if self.taken.get(push.id.encode("ascii")) is not None:
@@ -308,8 +320,8 @@ def units_on(before: Point, pushes: Iterable[Push], since: int) -> list[Unit]:
 
 def keeper_since(before: Point, policy: PolicyVersion) -> int:
     """Return the number of the first checkpoint of ``policy``'s keeper: the next one's or older."""
-    same = policy.policy.keeper == before.policy.policy.keeper
-    return before.keeper_since if same else before.number + 1
+    moved = last_mover(policy, before.policy) is not None
+    return before.number + 1 if moved else before.keeper_since
 
 
 def _policy_of(before: Point, push: PushId, checkpoint: Checkpoint, log: Log) -> PolicyVersion:
@@ -326,14 +338,12 @@ def _policy_of(before: Point, push: PushId, checkpoint: Checkpoint, log: Log) ->
     adopted = policy.since(before.policy)
     if adopted is None or tuple(version.id for version in adopted) != checkpoint.adopted:
         raise CheckpointError(f"checkpoint {push} names a policy that does not extend the last")
-    keeper = before.policy.policy.keeper
-    for version in adopted:
-        if version.policy.keeper != keeper and version.policy.parent != before.id:
-            raise CheckpointError(
-                f"checkpoint {push} follows {before.id}, and its keeper goes on from"
-                f" {version.policy.parent}"
-            )
-        keeper = version.policy.keeper
+    mover = last_mover(policy, before.policy)
+    if mover is not None and mover.policy.parent != before.id:
+        raise CheckpointError(
+            f"checkpoint {push} follows {before.id}, and its keeper goes on from"
+            f" {mover.policy.parent}"
+        )
     return policy
 
 

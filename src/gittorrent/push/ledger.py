@@ -25,6 +25,7 @@ from gittorrent.push.chain import (
     compose,
     extend,
     keeper_since,
+    last_mover,
     nonce_on,
     units_on,
 )
@@ -113,8 +114,9 @@ class Ledger:
 
     def add_checkpoint(self, signed: SignedCheckpoint) -> None:
         """Take note of a checkpoint; it is replayed as soon as everything it names is here."""
-        if signed.id not in self._points and signed.id not in self._refuted:
-            self._waiting.setdefault(signed.id, signed)
+        if not self.holds(signed.id):
+            self._waiting[signed.id] = signed
+            self._view = None
 
     def settle(self) -> Point:
         """Replay what can be, and adopt what follows.
@@ -188,8 +190,8 @@ class Ledger:
         return self._policies.get(digest)
 
     def holds(self, checkpoint: PushId) -> bool:
-        """Tell whether a checkpoint is known, adopted or not."""
-        return checkpoint in self._points or checkpoint in self._waiting
+        """Tell whether a checkpoint is known, whatever became of it."""
+        return any(checkpoint in found for found in (self._points, self._waiting, self._refuted))
 
     @property
     def unfinal(self) -> tuple[Push, ...]:
@@ -291,7 +293,7 @@ class Ledger:
     def _moved(self, point: Point) -> _Place:
         """Return where a node stands that has adopted ``point``, given the policies known."""
         newest = self._newest(point.policy)
-        mover = _last_mover(newest, point.policy)
+        mover = last_mover(newest, point.policy)
         if mover is not None:
             target = self._points.get(mover.policy.parent or point.id)
             if target is None or mover.since(target.policy) is None:
@@ -313,15 +315,6 @@ class Ledger:
         while len(found := self._extensions.get(policy.digest, [])) == 1:
             policy = found[0]
         return policy
-
-
-def _last_mover(newest: PolicyVersion, oldest: PolicyVersion) -> PolicyVersion | None:
-    """Return the newest version after ``oldest`` that names another keeper than the one before."""
-    for version in reversed(newest.since(oldest) or ()):
-        before = version.previous
-        if before is not None and version.policy.keeper != before.policy.keeper:
-            return version
-    return None
 
 
 def _counts(point: Point, place: _Place) -> bool:

@@ -16,10 +16,11 @@ from msgspec.structs import replace
 
 from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.certificate import CONFLICTS, Nonce
-from gittorrent.push.chain import Point, PolicyVersion, keeper_since, units_on
+from gittorrent.push.chain import Point, keeper_since, units_on
 from gittorrent.push.checkpoint import Taken, parse_checkpoint, parse_listing
 from gittorrent.push.ledger import Ledger, SignedCheckpoint
 from gittorrent.push.listing import Listing, listing_of
+from gittorrent.push.policy_chain import PolicyVersion
 from gittorrent.push.provisional import Judged, View, view
 from gittorrent.push.rule import MAX_OPEN, Push, Unit, Verdict, fits, judge
 from gittorrent.trust.policy import Change, Grant
@@ -71,6 +72,7 @@ class Simulation:
         self.checked: set[PushId] = {self.world.first.id}
         self.counts: dict[str, int] = {}
         self.accepted: set[PushId] = set()
+        self.thorough = 0.1
 
     # -- the world
 
@@ -121,15 +123,10 @@ class Simulation:
         self.world.clock += self.random.choice((60, 3600, DAY, 12 * DAY, 20 * DAY))
 
     def crash(self) -> None:
-        """Let a node come back with the checkpoint it had adopted and half of the rest."""
+        """Let a node come back with the checkpoint it had adopted and all it had kept."""
         node = self.any_node()
         old = node.mirror.ledger
         fresh = Ledger(old._anchor, self.world.graph)
-        for push in old._pushes.values():
-            if self.random.random() < 0.5 or push in old.unfinal:
-                fresh.add_push(push)
-        for push in old._pushes.values():
-            fresh.add_push(push)
         self.copy(old, fresh)
         node.mirror.ledger = fresh
 
@@ -315,6 +312,8 @@ class Simulation:
             self.check_point(at)
             at = at.previous
         ledger = mirror.ledger
+        if self.random.random() > self.thorough:
+            return
         shown, point = ledger.view(), ledger.adopted
         pushes = [
             push for push in ledger.unfinal if ledger.holds(push.certificate.nonce.checkpoint)
@@ -323,7 +322,7 @@ class Simulation:
         expected = naive_view(point.listing, units, shown, self.world)
         assert [(j.unit.push.id, j.unit.ref, j.outcome.verdict) for j in shown.judged] == expected
         self.random.shuffle(units)
-        again = view(point.listing, units, ledger.policy.policy, self.world.graph)
+        again = view(point.listing, units, ledger.policy, self.world.graph)
         assert again.listing.digest == shown.listing.digest
 
     def check_point(self, point: Point) -> None:
@@ -409,16 +408,17 @@ class Simulation:
             self.copy(node.mirror.ledger, everything.ledger)
         for version in self.policies:
             everything.ledger.add_policy(version)
+        for signed in self.world.checkpoints.values():
+            everything.ledger.add_checkpoint(signed)
+        everything.ledger.settle()
         for node in self.nodes:
-            for signed in self.world.checkpoints.values():
-                everything.ledger.add_checkpoint(signed)
-            self.copy(everything.ledger, node.mirror.ledger)
             self.copy(everything.ledger, node.mirror.ledger)
             self.check_node(node.mirror)
 
     def end(self) -> None:
         """Let everything arrive, the roots decide if they must, and compare all nodes."""
         self.spread()
+        self.thorough = 1.0
         last = self.nodes[-1].mirror
         latest = self.policies[-1]
         if any(node.mirror.ledger.stopped for node in self.nodes) or not all(
@@ -503,7 +503,7 @@ def naive_view(
 
     def take(unit: Unit) -> None:
         nonlocal listing
-        outcome = judge(listing, unit, shown.policy, world.graph)
+        outcome = judge(listing, unit, shown.policy.policy, world.graph)
         listing = outcome.listing
         judged.append(Judged(unit, outcome))
         found.append((unit.push.id, unit.ref, outcome.verdict))
@@ -512,7 +512,7 @@ def naive_view(
         equals = [unit for unit in units if unit.standing.age.place == count]
         equals.sort(key=lambda unit: _rank(shown.policy.digest, unit))
         while equals:
-            fitting = [u for u in equals if fits(listing, u, shown.policy, world.graph)]
+            fitting = [u for u in equals if fits(listing, u, shown.policy.policy, world.graph)]
             if not fitting:
                 break
             equals.remove(fitting[0])

@@ -19,6 +19,7 @@ from gittorrent.errors import TrustError
 from gittorrent.push.certificate import Nonce
 from gittorrent.push.checkpoint import Checkpoint, Taken
 from gittorrent.push.listing import BEGINNING, Age, Listing, empty_listing
+from gittorrent.push.policy_chain import PolicyVersion, last_mover
 from gittorrent.push.rule import Push, Reason, Standing, Unit, judge, units_of
 from gittorrent.push.tree_map import TreeMap
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from gittorrent.push.provisional import View
     from gittorrent.push.rule import Evidence
     from gittorrent.trust.keys import KeyRef
-    from gittorrent.trust.policy import Policy
 
 WINDOW = 30 * 86400
 """Seconds for which a checkpoint can be pushed on after the next one: long uploads, laptops."""
@@ -37,43 +37,6 @@ WINDOW = 30 * 86400
 
 class CheckpointError(TrustError):
     """A checkpoint does not follow from the one before."""
-
-
-class PolicyVersion(Struct, frozen=True):
-    """A policy that was verified as the next version of another, and its log entry.
-
-    Args:
-        id: the push id of its log entry.
-        policy: what it says.
-        digest: its digest, computed once.
-        previous: the version before; None for version 1.
-    """
-
-    id: PushId
-    policy: Policy
-    digest: str
-    previous: PolicyVersion | None
-
-    def since(self, older: PolicyVersion) -> tuple[PolicyVersion, ...] | None:
-        """Return the versions after ``older`` up to this one; None if it does not extend it."""
-        found: list[PolicyVersion] = []
-        at: PolicyVersion | None = self
-        while at is not None and at.digest != older.digest:
-            found.append(at)
-            at = at.previous
-        return None if at is None else tuple(reversed(found))
-
-
-def last_mover(newest: PolicyVersion, oldest: PolicyVersion) -> PolicyVersion | None:
-    """Return the newest version after ``oldest`` that names another keeper than the one before.
-
-    Its ``checkpoint`` line says where the chain goes on; None if the keeper is the same all along.
-    """
-    for version in reversed(newest.since(oldest) or ()):
-        before = version.previous
-        if before is not None and version.policy.keeper != before.policy.keeper:
-            return version
-    return None
 
 
 class Point(Struct, frozen=True):

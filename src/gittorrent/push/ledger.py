@@ -21,14 +21,13 @@ from gittorrent.push.certificate import MAX_COUNT, Nonce
 from gittorrent.push.chain import (
     CheckpointError,
     Point,
-    PolicyVersion,
     compose,
     extend,
     keeper_since,
-    last_mover,
     nonce_on,
     units_on,
 )
+from gittorrent.push.policy_chain import PolicyVersion, last_mover
 from gittorrent.push.provisional import View, extended, view
 
 if TYPE_CHECKING:
@@ -204,7 +203,7 @@ class Ledger:
             point, policy = self._place.point, self._place.policy
             shown = [push for push in self._open.values() if self._is_shown(push)]
             units = units_on(point, shown, keeper_since(point, policy))
-            self._view = view(point.listing, units, policy.policy, self._evidence)
+            self._view = view(point.listing, units, policy, self._evidence)
         return self._view
 
     def nonce(self) -> Nonce:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import RefName
     from gittorrent.push.listing import Listing
+    from gittorrent.push.policy_chain import PolicyVersion
     from gittorrent.push.rule import Evidence
-    from gittorrent.trust.policy import Policy
 
 _HEAD = b"HEAD"
 
@@ -52,7 +52,7 @@ class View(Struct, frozen=True):
 
     listing: Listing
     judged: tuple[Judged, ...]
-    policy: Policy
+    policy: PolicyVersion
     highest: int = 0
 
     @property
@@ -66,7 +66,9 @@ class View(Struct, frozen=True):
         return max(counts, default=0)
 
 
-def view(listing: Listing, units: Iterable[Unit], policy: Policy, evidence: Evidence) -> View:
+def view(
+    listing: Listing, units: Iterable[Unit], policy: PolicyVersion, evidence: Evidence
+) -> View:
     """Apply units on top of a listing.
 
     Args:
@@ -97,7 +99,7 @@ class _Equals:
     """Units of one count."""
 
     def __init__(
-        self, listing: Listing, units: Iterable[Unit], policy: Policy, evidence: Evidence
+        self, listing: Listing, units: Iterable[Unit], policy: PolicyVersion, evidence: Evidence
     ) -> None:
         self.listing = listing
         self._policy = policy
@@ -115,7 +117,7 @@ class _Equals:
         while candidates:
             place = heappop(candidates)
             unit = self._units[place]
-            if not fits(self.listing, unit, self._policy, self._evidence):
+            if not fits(self.listing, unit, self._policy.policy, self._evidence):
                 self._block(place)
                 continue
             head = self.listing.head
@@ -128,7 +130,7 @@ class _Equals:
         return judged + [self._judge(self._units[place]) for place in sorted(self._blocked)]
 
     def _judge(self, unit: Unit) -> Judged:
-        outcome = judge(self.listing, unit, self._policy, self._evidence)
+        outcome = judge(self.listing, unit, self._policy.policy, self._evidence)
         self.listing = outcome.listing
         return Judged(unit, outcome)
 

@@ -33,7 +33,18 @@ _LATER = _FIRST.replace(
     f"version 1\ngenesis {'00' * 16}\n", f"version 2\nprevious sha256:{'3' * 64}\nparent {_ID}\n"
 ).replace("void", f"revoke ssh:SHA256:{'B' * 42}E since {_ID}\nvoid")
 
-SEEDS: list[bytes] = [_FIRST.encode(), _LATER.encode(), b"gittorrent policy 1\nname x\n", b""]
+_KEPT = (
+    _FIRST.split("quorum")[0].replace("policy 1", "policy 2")
+    .replace("head refs/heads/main\n", f"head refs/heads/main\nkeeper {_SSH}\n")
+    + "mirror https://m.example.org/linux.git\nfresh-within 3600\n"
+)  # fmt: skip
+_KEPT_LATER = _KEPT.replace(
+    f"version 1\ngenesis {'00' * 16}\n",
+    f"version 2\nprevious sha256:{'3' * 64}\ncheckpoint {_ID}\n",
+)
+
+SEEDS: list[bytes] = [_FIRST.encode(), _LATER.encode(), _KEPT.encode(), _KEPT_LATER.encode()]
+SEEDS += [b"gittorrent policy 1\nname x\n", b""]
 
 _KEY = KeyRef.parse(_SSH)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gittorrent.ids import SHA1, Oid, PushId, RefName, RepositoryId
@@ -122,9 +122,9 @@ class Mirror:
     def signed(
         self,
         who: str,
-        changes: dict[RefName, Oid | None],
+        changes: Mapping[RefName, Oid | None],
         *options: str,
-        old: dict[RefName, Oid | None] | None = None,
+        old: Mapping[RefName, Oid | None] | None = None,
         nonce: Nonce | None = None,
     ) -> Push:
         """Sign a push as git would against what this mirror shows; it is not taken yet."""
@@ -153,7 +153,9 @@ class Mirror:
         old: Oid | str | None = "", nonce: Nonce | None = None,
     ) -> Push:  # fmt: skip
         """Push one ref here."""
-        given = None if isinstance(old, str) and old == "" else {ref: old and Oid(old)}
+        given: dict[RefName, Oid | None] = {}
+        if old != "":
+            given[ref] = None if old is None else Oid(old)
         made = self.signed(who, {ref: new}, *options, old=given, nonce=nonce)
         self.take(made)
         return made

@@ -330,3 +330,63 @@ def test_the_next_version_names_this_one() -> None:
         first.next_version(PushId("short"))
     with pytest.raises(PolicyError):
         replace(first, previous=first.digest)
+
+
+KEPT = (
+    FIRST.replace(b"policy 1", b"policy 2")
+    .replace(b"reel " + str(B).encode() + b"\n", b"")
+    .replace(b"head refs/heads/main\n", b"head refs/heads/main\nkeeper " + str(C).encode() + b"\n")
+    + b"fresh-within 3600\n"
+)
+KEEPER = b"keeper " + str(C).encode() + b"\n"
+KEPT_LATER = KEPT.replace(
+    b"version 1\ngenesis 000102030405060708090a0b0c0d0e0f\n",
+    b"version 3\nprevious sha256:" + b"3" * 64 + b"\ncheckpoint " + HEAD.encode() + b"\n",
+)
+
+
+@pytest.mark.parametrize("text", [KEPT, KEPT_LATER])
+def test_a_policy_with_a_keeper_reads_and_writes_back(text: bytes) -> None:
+    policy = Policy.parse(text)
+    assert policy.text() == text
+    assert (policy.keeper, policy.fresh_within) == (C, 3600)
+    assert policy.may_sign_reels(C)
+    assert not policy.may_sign_reels(B)
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        (KEPT, KEEPER, b""),
+        (KEPT, b"keeper", b"keepers"),
+        (KEPT, str(C).encode(), b"openpgp:" + b"7" * 40),
+        (KEPT, b"fresh-within 3600", b"fresh-within 0"),
+        (KEPT, b"fresh-within 3600", b"fresh-within 31536001"),
+        (KEPT, b"fresh-within 3600\n", b"fresh-within 3600\nfresh-within 3600\n"),
+        (KEPT, b"mirror git", b"reel " + str(B).encode() + b"\nmirror git"),
+        (KEPT, b"fresh-within 3600\n", b"fresh-within 3600\nvoid " + b"c" * 40 + b"\n"),
+        (KEPT, b"policy 2", b"policy 1"),
+        (KEPT, b"policy 2", b"policy 3"),
+        (KEPT_LATER, b"\ncheckpoint ", b"\nparent "),
+        (LATER, b"\nparent ", b"\ncheckpoint "),
+        (
+            FIRST,
+            b"head refs/heads/main\n",
+            b"head refs/heads/main\nkeeper " + str(C).encode() + b"\n",
+        ),
+    ],
+)
+def test_a_policy_that_mixes_formats_is_refused(text: bytes, old: bytes, new: bytes) -> None:
+    assert old in text
+    with pytest.raises(PolicyError):
+        Policy.parse(text.replace(old, new))
+
+
+def test_only_the_keeper_of_a_new_policy_signs_reels() -> None:
+    policy = Policy.first("x", GENESIS, [A, B], keeper=C)
+    assert policy.text().startswith(b"gittorrent policy 2\n")
+    assert [policy.may_sign_reels(key) for key in (A, B, C)] == [False, False, True]
+    later = policy.next_version(HEAD, keeper=A)
+    assert Policy.parse(later.text()) == later
+    with pytest.raises(PolicyError, match="fresh-within needs a keeper"):
+        Policy.first("x", GENESIS, A, fresh_within=5)

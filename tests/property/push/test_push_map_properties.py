@@ -1,0 +1,150 @@
+"""Laws of the persistent map and of push texts, with made-up contents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gittorrent.errors import TrustError
+from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RefName, RepositoryId
+from gittorrent.push.certificate import Certificate, Line, Nonce, parse_certificate
+from gittorrent.push.checkpoint import Checkpoint, Taken, parse_checkpoint, parse_listing
+from gittorrent.push.listing import Age, Conflict, Entry, Waiting, listing_of
+from gittorrent.push.rule import Verdict
+from gittorrent.push.tree_map import EMPTY_DIGEST, TreeMap, tree_of
+from support.pushlog import key
+
+NAMES = st.integers(0, 60).map(lambda number: b"name %d" % number)
+STEPS = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=3)), max_size=150)
+SHA1 = OBJECT_FORMATS["sha1"]
+OIDS = st.integers(1, 9).map(lambda number: Oid(f"{number:040x}"))
+REFS = st.sampled_from([b"refs/heads/a", b"refs/heads/b/c", b"refs/heads/\xff", b"refs/tags/v1"])
+AGES = st.builds(Age, st.integers(1, 2**31 - 1), st.integers(1, 65_535))
+KEYS = st.sampled_from(["alice", "bob"]).map(key)
+
+
+@given(STEPS)
+def test_a_map_is_what_was_put_in(steps: list[tuple[bytes, bytes | None]]) -> None:
+    """Same contents, same digest, whatever the order; and older maps stay as they were."""
+    at: TreeMap[bytes] = TreeMap()
+    expected: dict[bytes, bytes] = {}
+    history = []
+    for name, value in steps:
+        history.append((at, dict(expected)))
+        at = at.set(name, value)
+        if value is None:
+            expected.pop(name, None)
+        else:
+            expected[name] = value
+    for found, wanted in [*history[::10], (at, expected)]:
+        assert dict(found) == wanted
+        assert len(found) == len(wanted)
+        assert found.digest == tree_of(wanted).digest
+        assert all(found.get(name) == wanted.get(name) for name, _ in steps)
+    assert (at.digest == EMPTY_DIGEST) == (not expected)
+
+
+@given(STEPS, NAMES, st.binary(max_size=3))
+def test_different_maps_have_different_digests(
+    steps: list[tuple[bytes, bytes | None]], name: bytes, value: bytes
+) -> None:
+    at: TreeMap[bytes] = TreeMap()
+    for other, put in steps:
+        at = at.set(other, put)
+    changed = at.set(name, value + b"!" + name)
+    assert (changed.digest == at.digest) == (dict(changed) == dict(at))
+
+
+@st.composite
+def certificates(draw: st.DrawFn) -> Certificate:
+    object_format = draw(st.sampled_from(list(OBJECT_FORMATS.values())))
+    oids = st.none() | st.integers(1, 9).map(
+        lambda number: Oid(f"{number:0{object_format.hex_size}x}")
+    )
+    changes = draw(st.dictionaries(REFS, st.tuples(oids, oids), min_size=1))
+    plain = st.binary(max_size=8).map(lambda b: bytes(c for c in b if c not in b"\n\r\0"))
+    return Certificate(
+        object_format,
+        b"P " + draw(plain),
+        draw(st.integers(0, 10**12 - 1)),
+        draw(st.from_regex(r"[+-][0-9]{4}", fullmatch=True)),
+        b"https://x/" + draw(plain).translate(None, bytes(range(0x21)) + b"\x7f"),
+        Nonce(
+            RepositoryId("a2" * 26), PushId("9" * object_format.hex_size),
+            draw(st.integers(1, 65_535)),
+        ),
+        tuple(draw(st.lists(plain, max_size=3))),
+        tuple(Line(old, new, RefName(ref)) for ref, (old, new) in changes.items()),
+    )  # fmt: skip
+
+
+@given(certificates())
+def test_certificates_come_back(certificate: Certificate) -> None:
+    usual = all(line.old != line.new for line in certificate.lines)
+    heads = any(option.startswith(b"head=") for option in certificate.options)
+    try:
+        found = parse_certificate(certificate.text(), certificate.object_format)
+    except TrustError:
+        assert not usual or heads
+    else:
+        assert usual
+        assert found == certificate
+
+
+def _conflict(*fields: Any) -> Conflict:
+    return Conflict(*fields)
+
+
+def _waiting(*fields: Any) -> Waiting:
+    return Waiting(*fields)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> Entry:
+    ref = RefName(draw(REFS))
+    # Not the classes themselves: hypothesis would look for types that only a checker imports.
+    conflicts = st.builds(_conflict, OIDS, OIDS.map(PushId), KEYS, st.just(ref))
+    waiting = st.builds(
+        _waiting, st.just(None) | OIDS.filter(lambda o: o[-1] < "5"),
+        OIDS.filter(lambda o: o[-1] >= "5"), OIDS.map(PushId), AGES, KEYS, st.just(ref),
+    )  # fmt: skip
+    return Entry(
+        ref,
+        draw(st.none() | OIDS),
+        draw(AGES),
+        tuple(draw(st.lists(conflicts, max_size=3))),
+        tuple(draw(st.lists(waiting, max_size=3))),
+    )
+
+
+@given(st.lists(entries(), unique_by=lambda entry: entry.ref))
+def test_listings_come_back(found: list[Entry]) -> None:
+    listing = listing_of(RefName(b"refs/heads/a"), Age(1, 1), found)
+    text = listing.whole_text()
+    assert sorted(parse_listing(text, SHA1), key=lambda e: e.ref) == sorted(
+        found, key=lambda e: e.ref
+    )
+
+
+@given(
+    st.lists(st.builds(Taken, OIDS.map(PushId), st.none() | REFS.map(RefName),
+                       st.sampled_from(Verdict)), unique_by=lambda t: (t.push, t.ref)),
+    st.lists(OIDS.map(PushId), max_size=3),
+    st.integers(1, 2**31 - 1), AGES, st.booleans(), st.binary(max_size=20),
+)  # fmt: skip
+def test_checkpoints_come_back(
+    taken: list[Taken],
+    adopted: list[PushId],
+    number: int,
+    mark: Age,
+    whole: bool,
+    listing: bytes,
+) -> None:
+    checkpoint = Checkpoint(
+        SHA1, RepositoryId("a2" * 26), number, None if number == 1 else PushId("8" * 40), 3,
+        "sha256:" + "5" * 64, tuple(adopted), tuple(taken), RefName(b"refs/heads/a"), mark,
+        "3" * 64, whole, listing, b"K <k@x>", 12,
+    )  # fmt: skip
+    assert parse_checkpoint(checkpoint.text(), SHA1) == checkpoint

@@ -1,0 +1,203 @@
+"""Checkpoints and listings: what is written is read; anything else is refused with a reason."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from gittorrent.errors import TrustError
+from gittorrent.ids import SHA1, SHA256, PushId, RefName, RepositoryId
+from gittorrent.push.chain import CheckpointError, begin
+from gittorrent.push.checkpoint import Taken, parse_checkpoint, parse_listing
+from gittorrent.push.listing import BEGINNING, Age, empty_listing, listing_of
+from gittorrent.push.rule import Verdict
+from gittorrent.push.signed import SignerError, verified_checkpoint
+from support.logs import oid
+from support.pushlog import MAIN, World, branch, key
+from support.signing import TestSigner
+
+ID = RepositoryId("a2" * 26)
+KEY = key("alice")
+ENTRIES = f"""\
+ref {oid(1)} 2.5 refs/heads/a/b
+conflict {oid(2)} {oid(8)} {KEY} refs/heads/a/b
+conflict {oid(3)} {oid(9)} {KEY} refs/heads/a/b
+gone 3.1 refs/heads/gone
+ref {oid(4)} 0.0 refs/heads/main
+waiting {oid(4)} {SHA1.zero} {oid(8)} 3.2 {KEY} refs/heads/main
+waiting {SHA1.zero} {oid(4)} {oid(8)} 3.2 {KEY} refs/heads/not-yet
+"""
+TEXT = f"""\
+object {SHA1.empty_tree}
+type tree
+tag gittorrent-checkpoint
+tagger K <k@example.org> 1700000000 +0000
+
+gittorrent checkpoint 1
+repository {ID}
+sequence 4
+previous {oid(7)}
+policy 2 sha256:{"5" * 64}
+adopt {oid(6)}
+push {oid(8)} refs/heads/main waiting
+push {oid(9)} * applied
+head refs/heads/main 2.1
+state {"3" * 64}
+whole
+{ENTRIES}""".encode()
+
+
+def test_every_line_is_read() -> None:
+    read = parse_checkpoint(TEXT, SHA1)
+    assert read.text() == TEXT
+    assert (read.number, read.previous, read.version) == (4, PushId(oid(7)), 2)
+    assert read.adopted == (PushId(oid(6)),)
+    assert read.taken == (
+        Taken(PushId(oid(8)), MAIN, Verdict.WAITING),
+        Taken(PushId(oid(9)), None, Verdict.APPLIED),
+    )
+    assert (read.head, read.head_mark, read.whole) == (MAIN, Age(2, 1), True)
+    assert read.pushes == (PushId(oid(8)), PushId(oid(9)))
+    assert read.listing == ENTRIES.encode()
+
+
+def test_a_listing_is_read_and_written() -> None:
+    entries = parse_listing(ENTRIES.encode(), SHA1)
+    known = {entry.ref: entry for entry in entries}
+    assert [c.value for c in known[branch("a/b")].conflicts] == [oid(2), oid(3)]
+    assert known[branch("gone")].mark == Age(3, 1)
+    assert known[MAIN].waiting[0].new is None
+    listing = listing_of(MAIN, BEGINNING, entries)
+    assert listing.whole_text() == ENTRIES.encode()
+    assert listing.open_of(KEY) == 4
+    made = empty_listing(MAIN)
+    for entry in reversed(entries):
+        made = made.with_entry(entry)
+    assert made.digest == listing.digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (SHA1.empty_tree, oid(1)),
+        ("type tree", "type commit"),
+        ("tag gittorrent-checkpoint", "tag gittorrent-refs"),
+        ("tagger K <", "tagger K<"),
+        (" 1700000000", " 01700000000"),
+        ("checkpoint 1\n", "checkpoint 2\n"),
+        (ID, ID[1:]),
+        ("sequence 4", "sequence 04"),
+        ("sequence 4", "sequence 1"),
+        ("sequence 4", "sequence 0"),
+        ("sequence 4", "sequence 9999999999"),
+        (f"previous {oid(7)}\n", ""),
+        (f"previous {oid(7)}", f"previous {SHA1.zero}"),
+        ("policy 2 sha256:", "policy 2 sha255:"),
+        ("policy 2", "policy 0"),
+        ("waiting\n", "wating\n"),
+        (f"push {oid(9)} *", f"push {oid(9)}"),
+        (f"push {oid(9)} *", f"push {oid(8)} refs/heads/main"),
+        ("head refs/heads/main 2.1", "head refs/tags/main 2.1"),
+        ("head refs/heads/main 2.1", "head refs/heads/main 2.0"),
+        ("head refs/heads/main 2.1", "head refs/heads/main 2"),
+        ("head refs/heads/main 2.1", "head refs/heads/main 2.65536"),
+        ("state 3", "state x"),
+        ("whole\n", "everything\n"),
+    ],
+)
+def test_anything_else_is_refused(old: str, new: str) -> None:
+    text = TEXT.replace(old.encode(), new.encode(), 1)
+    assert text != TEXT
+    with pytest.raises(TrustError):
+        parse_checkpoint(text, SHA1)
+
+
+@pytest.mark.parametrize("cut", range(0, len(TEXT) - len(ENTRIES), 17))
+def test_cut_off(cut: int) -> None:
+    with pytest.raises(TrustError):
+        parse_checkpoint(TEXT[:cut], SHA1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("ref " + oid(4), "ref " + SHA1.zero),
+        ("ref " + oid(4) + " 0.0", "ref " + oid(4) + " 0.1"),
+        ("gone 3.1", "gone 0.0"),
+        ("refs/heads/gone", "refs/heads/zzz"),
+        ("refs/heads/main", "refs/heads/a"),
+        (f"conflict {oid(2)}", f"conflict {oid(2)} x"),
+        (str(KEY), "ssh:SHA256:x"),
+        (f"waiting {oid(4)} {SHA1.zero}", f"waiting {SHA1.zero} {SHA1.zero}"),
+        (f"gone 3.1 refs/heads/gone\nref {oid(4)}", f"ref {oid(4)}"),
+        ("not-yet\n", "not-yet"),
+        ("refs/heads/not-yet", "refs/gittorrent/not"),
+    ],
+)
+def test_another_listing_is_refused(old: str, new: str) -> None:
+    text = ENTRIES.encode().replace(old.encode(), new.encode())
+    if old.startswith("gone 3.1 refs"):
+        assert parse_listing(text, SHA1)
+        return
+    with pytest.raises(TrustError):
+        parse_listing(text, SHA1)
+
+
+def test_of_the_other_object_format() -> None:
+    with pytest.raises(TrustError):
+        parse_checkpoint(TEXT, SHA256)
+
+
+def test_signed_checkpoint() -> None:
+    signer = TestSigner()
+    arguments = {"repository": ID, "object_format": SHA1, "keyring": {}}
+    made = verified_checkpoint(
+        PushId(oid(1)),
+        TEXT,
+        signer.sign(TEXT),
+        signer.key,
+        **arguments,  # type: ignore[arg-type]
+    )
+    assert made.checkpoint.number == 4
+    with pytest.raises(SignerError, match="signed by"):
+        verified_checkpoint(
+            PushId(oid(1)),
+            TEXT,
+            TestSigner(2).sign(TEXT),
+            signer.key,
+            **arguments,  # type: ignore[arg-type]
+        )
+    arguments["repository"] = RepositoryId("b2" * 26)
+    with pytest.raises(SignerError, match="is of repository"):
+        verified_checkpoint(
+            PushId(oid(1)),
+            TEXT,
+            signer.sign(TEXT),
+            signer.key,
+            **arguments,  # type: ignore[arg-type]
+        )
+
+
+def test_a_log_begins_with_nothing() -> None:
+    made = World()
+    first = made.first.checkpoint
+    for changes in ({"number": 2}, {"head": branch("x")}, {"listing": b"x"}, {"state": "0" * 64}):
+        with pytest.raises(CheckpointError, match="not the beginning"):
+            begin(made.first.id, replace(first, **changes), key("keeper"), made.policy)
+    with pytest.raises(CheckpointError, match="the keeper is"):
+        begin(made.first.id, first, key("alice"), made.policy)
+
+
+def test_now_and_then_the_whole_listing() -> None:
+    """The changes since the last whole listing never outgrow it, and few listings are whole."""
+    made = World()
+    keeper = made.mirror()
+    names = [RefName(b"refs/heads/%d" % n) for n in range(200)]
+    keeper.take(keeper.signed("owner", {name: made.graph.commit() for name in names}))
+    wholes = []
+    for _ in range(450):
+        keeper.push("owner", made.graph.commit(keeper.value(names[0]) or oid(1)), names[0])
+        wholes.append(keeper.keep().checkpoint.whole)
+        point = keeper.ledger.adopted
+        assert point.unlisted <= len(point.listing.whole_text())
+    assert 1 <= wholes.count(True) <= 5

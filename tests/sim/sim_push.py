@@ -22,7 +22,7 @@ from gittorrent.push.ledger import Ledger, SignedCheckpoint
 from gittorrent.push.listing import Listing, listing_of
 from gittorrent.push.policy_chain import PolicyVersion
 from gittorrent.push.provisional import Judged, View, view
-from gittorrent.push.rule import MAX_OPEN, Push, Unit, Verdict, fits, judge
+from gittorrent.push.rule import MAX_OPEN, Push, Unit, Verdict, judge, judge_if_it_fits
 from gittorrent.trust.policy import Change, Grant
 from support.pushlog import DAY, MAIN, OWNER, Mirror, World, branch, first_policy, key, next_policy
 from support.pushlog import quorum as quorum_line
@@ -80,8 +80,8 @@ class Simulation:
         for _ in range(steps):
             act = self.random.choices(
                 [self.push, self.deliver, self.keep, self.partition, self.wait, self.release,
-                 self.crash, self.change_people, self.lie, self.twin, self.rotate],
-                [30, 45, 12, 3, 4, 4, 3, 1, 2, 0.6, 0.6],
+                 self.crash, self.change_people, self.lie, self.twin, self.rotate, self.flood],
+                [30, 45, 12, 3, 4, 4, 3, 1, 2, 0.6, 0.6, 0.3],
             )[0]  # fmt: skip
             self.counts[act.__name__] = self.counts.get(act.__name__, 0) + 1
             act()
@@ -159,6 +159,20 @@ class Simulation:
         if verdicts and Verdict.REFUSED not in verdicts:
             self.accepted.add(made.id)
         self.announce(node, made)
+
+    def flood(self) -> None:
+        """Let somebody push many values that do not fit, at one mirror."""
+        node = self.any_node()
+        who = self.random.choice(("mallory", "alice"))
+        refs = [ref for ref in BRANCHES[:4] if node.mirror.value(ref) is not None]
+        for ref in refs * 6:
+            stale = self.world.graph.commit()
+            forward = self.world.graph.commit(stale)
+            made = node.mirror.signed(who, {ref: forward}, old={ref: stale})
+            self.pushes[made.id] = made
+            node.mirror.take(made)
+            self.announce(node, made)
+        self.check_node(node.mirror)
 
     def made_push(self, mirror: Mirror) -> Push | None:
         who = self.random.choice(PEOPLE)
@@ -361,6 +375,8 @@ class Simulation:
                 continue
             assert verdict is Verdict.APPLIED
             assert lines[ref].new == now
+            old_value = lines[ref].old
+            assert old_value == was or (old_value and was and contains(was, old_value))
             if rules.quorum_for(ref) is not None:
                 assert (lines[ref].old, who in QUORUM.keys) == (was, True)
             elif was is None:
@@ -512,7 +528,9 @@ def naive_view(
         equals = [unit for unit in units if unit.standing.age.place == count]
         equals.sort(key=lambda unit: _rank(shown.policy.digest, unit))
         while equals:
-            fitting = [u for u in equals if fits(listing, u, shown.policy.policy, world.graph)]
+            fitting = [
+                u for u in equals if judge_if_it_fits(listing, u, shown.policy.policy, world.graph)
+            ]
             if not fitting:
                 break
             equals.remove(fitting[0])

@@ -162,6 +162,20 @@ def test_resurrection() -> None:
     assert mirror.value() == mirror.final() == base
 
 
+def test_push_on_what_was_removed() -> None:
+    """Nor does a plain push that comes with a fresh nonce, if it was made on what was removed."""
+    made, keeper, _ = opened("alice")
+    base = keeper.value()
+    assert base is not None
+    secret = made.graph.commit(base)
+    keeper.push("alice", secret)
+    keeper.push("owner", base)
+    keeper.keep()
+    again = keeper.push("alice", made.graph.commit(secret), old=secret)
+    assert keeper.verdicts(again) == CONFLICT
+    assert keeper.value() == base
+
+
 def test_routine_removal() -> None:
     """A removed key's pushes in flight are refused once a checkpoint names the policy."""
     made, keeper, mirror = opened("alice")

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from gittorrent.push.certificate import CONFLICTS
 from gittorrent.push.listing import directories_of
-from gittorrent.push.rule import Outcome, Unit, Verdict, fits, judge
+from gittorrent.push.rule import Outcome, Unit, Verdict, judge, judge_if_it_fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,25 +45,29 @@ class View(Struct, frozen=True):
 
     Args:
         listing: the state.
-        judged: the units in the order in which they were applied.
-        policy: what they were judged under.
+        policy: what the units were judged under.
         highest: the highest count among them, 0 without any.
+        highest_shown: the same among those that were not refused; what a depot counts from.
+        newest: the units of the highest count, in the order in which they were applied.
+        before: the view without these; None if there is nothing before.
     """
 
     listing: Listing
-    judged: tuple[Judged, ...]
     policy: PolicyVersion
     highest: int = 0
+    highest_shown: int = 0
+    newest: tuple[Judged, ...] = ()
+    before: View | None = None
 
     @property
-    def highest_shown(self) -> int:
-        """The highest count among the pushes that were not refused; what a depot counts from."""
-        counts = (
-            item.unit.standing.age.place
-            for item in self.judged
-            if item.outcome.verdict is not Verdict.REFUSED
-        )
-        return max(counts, default=0)
+    def judged(self) -> list[Judged]:
+        """All units, in the order in which they were applied."""
+        parts = []
+        at: View | None = self
+        while at is not None:
+            parts.append(at.newest)
+            at = at.before
+        return [item for part in reversed(parts) for item in part]
 
 
 def view(
@@ -77,18 +81,19 @@ def view(
         policy: the newest that counts.
         evidence: facts about objects and keys.
     """
-    return extended(View(listing, (), policy), units, evidence)
+    return extended(View(listing, policy), units, evidence)
 
 
 def extended(before: View, units: Iterable[Unit], evidence: Evidence) -> View:
     """Apply further units, all with higher counts than those of ``before``."""
-    ordered = sorted(units, key=_count)
-    judged, listing, highest = list(before.judged), before.listing, before.highest
-    for count, group in groupby(ordered, key=_count):
-        equals = _Equals(listing, group, before.policy, evidence)
-        judged += equals.run()
-        listing, highest = equals.listing, count
-    return View(listing, tuple(judged), before.policy, highest)
+    at = before
+    for count, group in groupby(sorted(units, key=_count), key=_count):
+        equals = _Equals(at.listing, group, before.policy, evidence)
+        judged = equals.run()
+        refused = all(item.outcome.verdict is Verdict.REFUSED for item in judged)
+        shown = at.highest_shown if refused else count
+        at = View(equals.listing, before.policy, count, shown, tuple(judged), at)
+    return at
 
 
 def _count(unit: Unit) -> int:
@@ -117,13 +122,13 @@ class _Equals:
         while candidates:
             place = heappop(candidates)
             unit = self._units[place]
-            if not fits(self.listing, unit, self._policy.policy, self._evidence):
+            outcome = judge_if_it_fits(self.listing, unit, self._policy.policy, self._evidence)
+            if outcome is None:
                 self._block(place)
                 continue
-            head = self.listing.head
-            done = self._judge(unit)
-            judged.append(done)
-            woken = self._woken(done.outcome.touched, head != self.listing.head)
+            head, self.listing = self.listing.head, outcome.listing
+            judged.append(Judged(unit, outcome))
+            woken = self._woken(outcome.touched, head != self.listing.head)
             for again in woken & self._blocked:
                 self._blocked.discard(again)
                 heappush(candidates, again)

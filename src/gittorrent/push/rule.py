@@ -153,10 +153,15 @@ def judge(listing: Listing, unit: Unit, policy: Policy, evidence: Evidence) -> O
     return _Judge(listing, unit, policy, evidence).outcome()
 
 
-def fits(listing: Listing, unit: Unit, policy: Policy, evidence: Evidence) -> bool:
-    """Tell whether ``unit`` is allowed and fits: what order among equals is decided by."""
-    judge = _Judge(listing, unit, policy, evidence)
-    return judge.refusal() is None and not isinstance(judge.applied(), Reason)
+def judge_if_it_fits(
+    listing: Listing, unit: Unit, policy: Policy, evidence: Evidence
+) -> Outcome | None:
+    """Return what ``unit`` does to ``listing`` if it is allowed and fits; None if not."""
+    judging = _Judge(listing, unit, policy, evidence)
+    if judging.refusal() is not None:
+        return None
+    after = judging.applied()
+    return None if isinstance(after, Reason) else judging.fitting(after)
 
 
 class _Judge:
@@ -174,8 +179,10 @@ class _Judge:
         if reason := self.refusal():
             return Outcome(Verdict.REFUSED, reason, self._listing)
         after = self.applied()
-        if isinstance(after, Reason):
-            return self._conflict(after)
+        return self._conflict(after) if isinstance(after, Reason) else self.fitting(after)
+
+    def fitting(self, after: Listing) -> Outcome:
+        """Return the outcome of a unit that fits, given the state with all its lines."""
         line = self._unit.lines[0]
         changes = after is not self._listing
         if changes and self._is_quorum(line) and not self._agreed(line):

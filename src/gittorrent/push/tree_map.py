@@ -27,23 +27,20 @@ V = TypeVar("V")
 
 
 class _Leaf(Generic[V]):
-    __slots__ = ("digest", "entries")
+    __slots__ = ("count", "digest", "entries")
 
     def __init__(self, entries: dict[bytes, tuple[str, V]]) -> None:
         self.entries = entries
+        self.count = len(entries)
         self.digest: bytes | None = None
-
-    @property
-    def count(self) -> int:
-        return len(self.entries)
 
 
 class _Node(Generic[V]):
     __slots__ = ("children", "count", "digest")
 
-    def __init__(self, children: tuple[_Leaf[V] | _Node[V], ...]) -> None:
+    def __init__(self, children: tuple[_Leaf[V] | _Node[V], ...], count: int) -> None:
         self.children = children
-        self.count: int = sum(child.count for child in children)
+        self.count = count
         self.digest: bytes | None = None
 
 
@@ -104,10 +101,13 @@ def _changed(
 ) -> _Leaf[V] | _Node[V]:
     if isinstance(at, _Node):
         digit = int(place[depth], 16)
-        child = _changed(at.children[digit], place, depth + 1, name, value)
-        if child is at.children[digit]:
+        before = at.children[digit]
+        child = _changed(before, place, depth + 1, name, value)
+        if child is before:
             return at
-        node = _Node((*at.children[:digit], child, *at.children[digit + 1 :]))
+        children = list(at.children)
+        children[digit] = child
+        node = _Node(tuple(children), at.count - before.count + child.count)
         return _Leaf(dict(_entries(node))) if node.count <= LEAF else node
     if value is None and name not in at.entries:
         return at
@@ -125,7 +125,7 @@ def _built(entries: dict[bytes, tuple[str, V]], depth: int) -> _Leaf[V] | _Node[
     parts: list[dict[bytes, tuple[str, V]]] = [{} for _ in range(16)]
     for name, (place, value) in entries.items():
         parts[int(place[depth], 16)][name] = (place, value)
-    return _Node(tuple(_built(part, depth + 1) for part in parts))
+    return _Node(tuple(_built(part, depth + 1) for part in parts), len(entries))
 
 
 def _entries(at: _Leaf[V] | _Node[V]) -> Iterator[tuple[bytes, tuple[str, V]]]:

@@ -48,6 +48,7 @@ class Graph:
     numbers: dict[Oid, int] = field(default_factory=dict)
     expiry: dict[KeyRef, int] = field(default_factory=dict)
     vouched: set[KeyRef] = field(default_factory=set)
+    asked: int = 0
 
     def commit(self, *parents: Oid) -> Oid:
         """Make a commit."""
@@ -61,6 +62,7 @@ class Graph:
         return made
 
     def contains(self, outer: Oid, inner: Oid) -> bool:
+        self.asked += 1
         if outer == inner:
             return True
         if outer not in self.numbers or inner not in self.numbers:

@@ -52,7 +52,8 @@ class Point(Struct, frozen=True):
         times: their times in seconds, by number.
         keeper_since: number of the first checkpoint of the keeper in force.
         unlisted: bytes of changes since the last whole listing.
-        previous: the checkpoint before; None for number 1.
+        previous: the checkpoint before; None where this node began.
+        oldest: the lowest number in ``numbers``, which is 1 unless a clone began later.
     """
 
     id: PushId
@@ -65,6 +66,7 @@ class Point(Struct, frozen=True):
     keeper_since: int
     unlisted: int
     previous: Point | None
+    oldest: int = 1
 
     @property
     def number(self) -> int:
@@ -96,7 +98,7 @@ class Point(Struct, frozen=True):
     @property
     def first_valid(self) -> int:
         """The lowest number of a checkpoint that the pushes of the next one may name."""
-        low, high = 1, self.number
+        low, high = self.oldest, self.number
         while low < high:
             middle = (low + high) // 2
             if self._time_of(middle + 1) < self.time - WINDOW:
@@ -194,6 +196,7 @@ def extend(
         keeper_since=since,
         unlisted=0 if checkpoint.whole else before.unlisted + size,
         previous=before,
+        oldest=before.oldest,
     )
 
 

@@ -86,6 +86,16 @@ class TreeMap(Generic[V]):
         root = _changed(self._root, _place(name), 0, name, value)
         return self if root is self._root else TreeMap(root)
 
+    def nodes(self) -> frozenset[int]:
+        """Return what tells the nodes of this map apart while it lives: how much two share."""
+        found, stack = [], [self._root]
+        while stack:
+            at = stack.pop()
+            found.append(id(at))
+            if isinstance(at, _Node):
+                stack += at.children
+        return frozenset(found)
+
     @property
     def digest(self) -> bytes:
         """SHA-256 of the tree; ``EMPTY_DIGEST`` if it is empty."""

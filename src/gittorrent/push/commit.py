@@ -2,7 +2,7 @@
 
 Pure: describes the objects, git hashes them. The commit depends on the signed text, the signing
 key's name and the parent only, so every mirror makes the same one: fixed author, date from the
-text, fixed message (docs/protocol/trust.md, "Log entries").
+text, fixed message (docs/protocol/trust.md, "Log entries"; docs/protocol/push.md, "Log commits").
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from msgspec import Struct
 from gittorrent.push.object import PushKind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gittorrent.ids import Oid, PushId
+    from gittorrent.push.certificate import Certificate
+    from gittorrent.push.checkpoint import Checkpoint
     from gittorrent.push.object import PushObject
 
 _PERSON = "GitTorrent <log@gittorrent.invalid>"
@@ -50,13 +54,40 @@ def entry_commit(push: PushObject, tree: Oid, parent: PushId | None) -> bytes:
         tree: id of the tree with `entry_files`.
         parent: the log head that the text builds on, None for the first policy.
     """
-    lines = [f"tree {tree}"]
-    if parent is not None:
-        lines.append(f"parent {parent}")
-    date = f"{entry_time(push)} +0000"
+    parents = () if parent is None else (parent,)
+    return log_commit(push.kind.value, tree, parents, entry_time(push))
+
+
+def log_commit(kind: str, tree: Oid, parents: Sequence[PushId], time: int) -> bytes:
+    """Return the content of a commit of the log.
+
+    Args:
+        kind: what it records, one word.
+        tree: id of the tree with the entry's files.
+        parents: what the text builds on, then what it takes in.
+        time: the date that the text claims, in seconds.
+    """
+    lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
+    date = f"{time} +0000"
     lines += [f"author {_PERSON} {date}", f"committer {_PERSON} {date}", ""]
-    lines.append(f"gittorrent {push.kind.value}")
+    lines.append(f"gittorrent {kind}")
     return "".join(f"{line}\n" for line in lines).encode("ascii")
+
+
+def certificate_parents(certificate: Certificate) -> tuple[PushId, ...]:
+    """Return the parents of a push certificate's commit: the checkpoint in its nonce."""
+    return (certificate.nonce.checkpoint,)
+
+
+def checkpoint_parents(checkpoint: Checkpoint, first_policy: PushId) -> tuple[PushId, ...]:
+    """Return the parents of a checkpoint's commit: what it follows, then what it takes in.
+
+    Args:
+        checkpoint: what it says.
+        first_policy: the log entry of policy version 1, which checkpoint number 1 follows.
+    """
+    previous = checkpoint.previous or first_policy
+    return (previous, *checkpoint.adopted, *checkpoint.pushes)
 
 
 def entry_time(push: PushObject) -> int:

@@ -130,11 +130,23 @@ class Ledger:
         if (before.point.id, before.policy.digest) != (place.point.id, place.policy.digest):
             self._view = None
         if before.point.id != place.point.id:
-            back = place.point.numbers.get(before.point.id.encode("ascii")) is None
-            pushes = self._pushes if back else self._open
-            taken = place.point.taken
-            self._open = {i: p for i, p in pushes.items() if taken.get(i.encode("ascii")) is None}
+            self._reopen(before.point, place.point)
         return place.point
+
+    def _reopen(self, before: Point, point: Point) -> None:
+        """Find out which pushes are open after a move from one checkpoint to another."""
+        at: Point | None = point
+        while at is not None and at.number > before.number:
+            for push in at.checkpoint.pushes:
+                self._open.pop(push, None)
+            at = at.previous
+        if at is None or at.id != before.id:
+            taken = point.taken
+            self._open = {
+                push: known
+                for push, known in self._pushes.items()
+                if taken.get(push.encode("ascii")) is None
+            }
 
     # -- what it says
 

@@ -9,11 +9,12 @@ from gittorrent.errors import TrustError
 from gittorrent.ids import SHA1, SHA256, PushId, RefName, RepositoryId
 from gittorrent.push.chain import CheckpointError, begin
 from gittorrent.push.checkpoint import Taken, parse_checkpoint, parse_listing
+from gittorrent.push.commit import certificate_parents, checkpoint_parents, log_commit
 from gittorrent.push.listing import BEGINNING, Age, empty_listing, listing_of
 from gittorrent.push.rule import Verdict
 from gittorrent.push.signed import SignerError, verified_checkpoint
 from support.logs import oid
-from support.pushlog import MAIN, World, branch, key
+from support.pushlog import MAIN, World, branch, key, next_policy
 from support.signing import TestSigner
 
 ID = RepositoryId("a2" * 26)
@@ -201,3 +202,28 @@ def test_now_and_then_the_whole_listing() -> None:
         point = keeper.ledger.adopted
         assert point.unlisted <= len(point.listing.whole_text())
     assert 1 <= wholes.count(True) <= 5
+
+
+def test_what_the_commits_of_a_log_build_on() -> None:
+    """A checkpoint's commit keeps all alive that it takes in; each push is there once."""
+    made = World()
+    keeper = made.mirror()
+    push = keeper.signed("owner", {MAIN: made.graph.commit(), branch("b"): made.graph.commit()})
+    keeper.take(push)
+    at = keeper.ledger.adopted
+    version = next_policy(made.policy, at.id, threshold=1)
+    keeper.policy(version)
+    second = keeper.keep().checkpoint
+    assert len(second.taken) == 2
+    assert checkpoint_parents(second, made.policy.id) == (at.id, version.id, push.id)
+    assert checkpoint_parents(at.checkpoint, made.policy.id) == (made.policy.id,)
+    assert certificate_parents(push.certificate) == (at.id,)
+    commit = log_commit("checkpoint", SHA1.empty_tree, (at.id, push.id), 7)
+    assert (
+        commit
+        == (
+            f"tree {SHA1.empty_tree}\nparent {at.id}\nparent {push.id}\n"
+            "author GitTorrent <log@gittorrent.invalid> 7 +0000\n"
+            "committer GitTorrent <log@gittorrent.invalid> 7 +0000\n\ngittorrent checkpoint\n"
+        ).encode()
+    )

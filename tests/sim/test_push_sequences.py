@@ -704,3 +704,54 @@ def test_no_checkpoint_is_proposed_while_stopped() -> None:
     mirror.sync(backup, keeper)
     with pytest.raises(CheckpointError, match="no checkpoint can follow"):
         mirror.ledger.proposal(tagger=b"K <k@x>", time=made.clock)
+
+
+def test_rivals_that_both_change_the_keeper() -> None:
+    """Neither counts; the repository goes on with the keeper it has, and both are shown."""
+    made, keeper, mirror = opened("alice")
+    at = keeper.ledger.adopted.id
+    rivals = [next_policy(made.policy, at, keeper=key(name)) for name in ("k2", "k3")]
+    for node in (keeper, mirror):
+        node.policy(*rivals)
+        assert set(node.ledger.rivals) == set(rivals)
+    push = mirror.push("alice", made.graph.commit(mirror.value() or made.graph.commit()))
+    keeper.sync(mirror)
+    keeper.keep()
+    mirror.sync(keeper)
+    assert mirror.final() == push.certificate.lines[0].new
+    assert not mirror.ledger.stopped
+
+
+def test_several_new_keepers_in_a_row() -> None:
+    """Of changes of keeper that no checkpoint names yet the last says where the chain goes on."""
+    made, keeper, mirror = opened("alice")
+    early = keeper.ledger.adopted
+    keeper.push("alice", made.graph.commit(keeper.value() or made.graph.commit()))
+    keeper.keep()
+    mirror.sync(keeper)
+    second = next_policy(made.policy, early.id, keeper=key("k2"))
+    third = next_policy(second, keeper.ledger.adopted.id, keeper=key("k3"))
+    mirror.policy(second)
+    assert mirror.ledger.adopted.id == early.id
+    mirror.policy(third)
+    assert mirror.ledger.adopted.id == keeper.ledger.adopted.id
+    signed = mirror.keep("k3")
+    assert signed.checkpoint.adopted == (second.id, third.id)
+    keeper.sync(mirror)
+    assert keeper.ledger.adopted.id == signed.id
+
+
+def test_push_on_what_the_old_keeper_signed_beyond() -> None:
+    """Pushes made on a side that the roots left behind bar none that come later."""
+    made, keeper, mirror = opened("alice", force=("alice",))
+    here = keeper.ledger.adopted.id
+    keeper.keep()
+    mirror.sync(keeper)
+    top = nonce_on(keeper.ledger.adopted, MAX_COUNT)
+    mirror.push("alice", made.graph.commit(), nonce=top)
+    mirror.policy(next_policy(made.policy, here, keeper=key("k2")))
+    mirror.keep("k2")
+    value = mirror.value()
+    assert value is not None
+    push = mirror.push("owner", made.graph.commit(value))
+    assert mirror.verdicts(push) == APPLIED

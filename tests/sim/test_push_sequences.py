@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from gittorrent.ids import PushId, RefName
+from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.certificate import MAX_COUNT, Nonce
 from gittorrent.push.chain import CheckpointError, nonce_on
 from gittorrent.push.rule import MAX_OPEN, Verdict
@@ -755,3 +755,22 @@ def test_push_on_what_the_old_keeper_signed_beyond() -> None:
     assert value is not None
     push = mirror.push("owner", made.graph.commit(value))
     assert mirror.verdicts(push) == APPLIED
+
+
+def test_pushed_aside_while_the_keeper_is_away() -> None:
+    """A key that claims to have been first moves a provisional value aside; one merge mends it."""
+    made, _, mirror = opened("alice", "bob", "mallory")
+    base = mirror.value()
+    assert base is not None
+    first = mirror.ledger.nonce()
+    for who in ("alice", "bob") * 20:
+        mirror.push(who, made.graph.commit(mirror.value() or base))
+    shown = mirror.value()
+    assert shown is not None
+    aside = mirror.push("mallory", made.graph.commit(base), old=base, nonce=first)
+    assert mirror.value() in (shown, aside.certificate.lines[0].new)
+    kept = [mirror.value() or base, *(Oid(value) for value in open_values(mirror))]
+    assert any(made.graph.contains(value, shown) for value in kept)
+    merge = mirror.push("alice", made.graph.commit(*kept))
+    assert mirror.verdicts(merge) == APPLIED
+    assert open_values(mirror) == []

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from gittorrent.ids import SHA1, SHA256, PushId, RefName, RepositoryId
+from gittorrent.ids import SHA1, SHA256, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.certificate import Line, Nonce, parse_certificate
 from gittorrent.push.signed import verified_push
 from gittorrent.trust.keys import KeyRef
-from gittorrent.trust.signature import split_signed, verify
+from gittorrent.trust.openpgp import certificate_fingerprint
+from gittorrent.trust.signature import KeyRing, split_signed
 from gittorrent.trust.sshkey import parse_key_line
 from support.gitcmd import ENVIRONMENT, git
 from support.gitcmd import text as output
@@ -53,12 +56,30 @@ sys.stdout.buffer.write(b"0000")
 """
 
 
+def made_key(tmp_path: Path, kind: str) -> tuple[list[str], dict[str, str], KeyRef, KeyRing]:
+    """Make a key; return settings and environment to sign with it, its name and certificate."""
+    if kind == "openpgp":
+        home = Path(tempfile.mkdtemp(prefix="gpg"))  # the agent's socket needs a short path
+        extra = {"GNUPGHOME": str(home)}
+        gpg = ["gpg", "--batch", "--quiet", "--passphrase", ""]
+        environment = ENVIRONMENT | extra
+        made = [*gpg, "--quick-generate-key", "P Usher <p@example.org>", "ed25519", "sign"]
+        subprocess.run(made, check=True, env=environment, capture_output=True)
+        exported = [*gpg, "--export", "p@example.org"]
+        done = subprocess.run(exported, check=True, env=environment, capture_output=True)
+        settings = ["-c", "user.signingKey=p@example.org"]
+        return settings, extra, certificate_fingerprint(done.stdout), KeyRing([done.stdout])
+    path = tmp_path / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", path], check=True)
+    settings = ["-c", "gpg.format=ssh", "-c", f"user.signingKey={path}.pub"]
+    return settings, {}, parse_key_line(Path(f"{path}.pub").read_text()).key, KeyRing()
+
+
 def signed(
-    tmp_path: Path, program: str, object_format: str, options: tuple[str, ...]
-) -> tuple[bytes, dict[str, str], KeyRef]:
-    """Push with ``program`` to a depot that keeps the certificate; return it, ids and the key."""
-    key = tmp_path / "id"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    tmp_path: Path, program: str, object_format: str, options: tuple[str, ...],
+    settings: list[str], extra: dict[str, str],
+) -> tuple[bytes, dict[str, str]]:  # fmt: skip
+    """Push with ``program`` to a depot that keeps the certificate; return it and ids."""
     work = tmp_path / "work"
     work.mkdir()
     git(work, "init", "-q", "-b", "main", f"--object-format={object_format}")
@@ -80,42 +101,57 @@ def signed(
     target.mkdir()
     subprocess.run(
         [
-            program, "-c", "gpg.format=ssh", "-c", f"user.signingKey={key}.pub",
-            "push", "-q", "--signed", f"--receive-pack={depot}", str(target),
+            program, *settings, "push", "-q", "--signed", f"--receive-pack={depot}", str(target),
             *(f"--push-option={option}" for option in options),
             "main", "main:refs/heads/topic/one", ":refs/heads/old",
         ],
-        check=True, cwd=work, env=ENVIRONMENT,
+        check=True, cwd=work, env=ENVIRONMENT | extra,
     )  # fmt: skip
     kept = (tmp_path / "certificate").read_bytes()
     start = kept.index(b"certificate version")
-    return kept[start:], ids, parse_key_line(Path(f"{key}.pub").read_text()).key
+    return kept[start:], ids
 
 
-@pytest.mark.parametrize("object_format", ["sha1", "sha256"])
-@pytest.mark.parametrize("options", [(), ("atomic", "head=refs/heads/main", "ci.skip: yes")])
+FORMS = [
+    ("ed25519", "sha1", ()),
+    ("ed25519", "sha1", ("atomic", "head=refs/heads/main", "ci.skip: yes")),
+    ("ed25519", "sha256", ("atomic",)),
+    ("ecdsa", "sha1", ()),
+    ("rsa", "sha1", ()),
+    ("openpgp", "sha1", ()),
+]
+
+
+@pytest.mark.parametrize(("kind", "object_format", "options"), FORMS)
 @pytest.mark.parametrize("program", GITS)
 def test_stock_git(
-    tmp_path: Path, program: str, object_format: str, options: tuple[str, ...]
+    tmp_path: Path, program: str, kind: str, object_format: str, options: tuple[str, ...]
 ) -> None:
-    data, ids, key = signed(tmp_path, program, object_format, options)
+    if kind == "openpgp" and shutil.which("gpg") is None:
+        pytest.skip("gpg missing")
+    settings, extra, key, ring = made_key(tmp_path, kind)
+    try:
+        data, ids = signed(tmp_path, program, object_format, options, settings, extra)
+    finally:
+        if extra:
+            stop = ["gpgconf", "--kill", "gpg-agent"]
+            subprocess.run(stop, check=False, env=ENVIRONMENT | extra, capture_output=True)
+            shutil.rmtree(extra["GNUPGHOME"])
     text, signature = split_signed(data.removesuffix(b"push-cert-end\n"))
     known = SHA1 if object_format == "sha1" else SHA256
     certificate = parse_certificate(text, known)
     assert certificate.text() == text
-    assert verify(signature, text).key == key
-    old, new = known_ids = ids["old"], ids["new"]
-    assert len(known_ids) == 2
-    assert {(line.ref, line.old, line.new) for line in certificate.lines} == {
-        (b"refs/heads/main", old, new),
-        (b"refs/heads/topic/one", None, new),
-        (b"refs/heads/old", old, None),
+    old, new = Oid(ids["old"]), Oid(ids["new"])
+    assert set(certificate.lines) == {
+        Line(old, new, RefName(b"refs/heads/main")),
+        Line(None, new, RefName(b"refs/heads/topic/one")),
+        Line(old, None, RefName(b"refs/heads/old")),
     }
     assert certificate.options == tuple(option.encode() for option in options)
-    assert certificate.head == (RefName(b"refs/heads/main") if options else None)
-    assert (certificate.nonce.count, str(certificate.nonce.repository)) == (7, ID)
+    assert certificate.head == (b"refs/heads/main" if len(options) > 1 else None)
+    assert (certificate.nonce.count, certificate.nonce.repository) == (7, ID)
     push = verified_push(
         PushId("e" * 40), text, signature, key, repository=ID, names={"project"},
-        object_format=known, keyring={},
+        object_format=known, keyring=ring,
     )  # fmt: skip
-    assert all(isinstance(line, Line) for line in push.certificate.lines)
+    assert (push.key, push.certificate) == (key, certificate)

@@ -133,15 +133,17 @@ def parse_checkpoint(text: bytes, object_format: ObjectFormat) -> Checkpoint:
     """
     if len(text) > MAX_TEXT:
         raise CheckpointTextError(f"checkpoint of {len(text)} bytes is longer than {MAX_TEXT}")
-    reader = _Reader(text, object_format)
-    reader.exactly(b"object " + object_format.empty_tree.encode("ascii"))
-    reader.exactly(b"type tree")
-    reader.exactly(_TAG)
-    tagger = _TAGGER.match(reader.line())
-    if tagger is None:
-        raise reader.fault("no tagger")
-    reader.exactly(b"")
-    reader.exactly(_FIRST)
+    checkpoint = _read(_Reader(text, object_format), object_format)
+    if checkpoint.text() != text:
+        raise CheckpointTextError("checkpoint is not in its canonical form")
+    if len({(item.push, item.ref) for item in checkpoint.taken}) != len(checkpoint.taken):
+        raise CheckpointTextError("checkpoint takes one unit in twice")
+    return checkpoint
+
+
+def _read(reader: _Reader, object_format: ObjectFormat) -> Checkpoint:
+    """Read the lines in their order."""
+    tagger = _read_tag(reader, object_format)
     repository = reader.word(b"repository")
     if not is_repository_id(repository):
         raise reader.fault("not a repository id")
@@ -153,11 +155,10 @@ def parse_checkpoint(text: bytes, object_format: ObjectFormat) -> Checkpoint:
     adopted = reader.many(b"adopt ", lambda: reader.oid(b"adopt"))
     taken = reader.many(b"push ", reader.taken)
     head, _, mark = reader.value(b"head").rpartition(b" ")
-    state = reader.word(b"state")
-    kind = reader.line()
+    state, kind = reader.word(b"state"), reader.line()
     if not is_sha256(state) or kind not in (_WHOLE, _CHANGES):
         raise reader.fault("no digest of the state before 'whole' or 'changes'")
-    checkpoint = Checkpoint(
+    return Checkpoint(
         object_format=object_format,
         repository=RepositoryId(repository),
         number=number,
@@ -175,11 +176,19 @@ def parse_checkpoint(text: bytes, object_format: ObjectFormat) -> Checkpoint:
         time=int(tagger[3]),
         zone=tagger[4].decode("ascii"),
     )
-    if checkpoint.text() != text:
-        raise CheckpointTextError("checkpoint is not in its canonical form")
-    if len({(item.push, item.ref) for item in taken}) != len(taken):
-        raise CheckpointTextError("checkpoint takes one unit in twice")
-    return checkpoint
+
+
+def _read_tag(reader: _Reader, object_format: ObjectFormat) -> re.Match[bytes]:
+    """Read what makes the text a tag, up to the first line of our own; return the tagger."""
+    reader.exactly(b"object " + object_format.empty_tree.encode("ascii"))
+    reader.exactly(b"type tree")
+    reader.exactly(_TAG)
+    tagger = _TAGGER.match(reader.line())
+    if tagger is None:
+        raise reader.fault("no tagger")
+    reader.exactly(b"")
+    reader.exactly(_FIRST)
+    return tagger
 
 
 def parse_listing(text: bytes, object_format: ObjectFormat) -> tuple[Entry, ...]:

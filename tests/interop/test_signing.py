@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gittorrent.errors import TrustError
+from gittorrent.push.signed import is_valid
 from gittorrent.signing.keys import (
     NoSigningKey,
     OpenPgpSigner,
@@ -377,6 +378,22 @@ def test_expiry_is_judged_when_the_signature_was_made(gpg: Gpg) -> None:
         openpgp.verify(late, MESSAGE, certificate)
     with pytest.raises(ExpiredKey):
         verify(detect(late), MESSAGE, KeyRing([certificate]))
+
+
+@needs_gpg
+def test_a_key_is_good_at_the_time_of_a_checkpoint(gpg: Gpg, plain: str) -> None:
+    """Whatever date its signatures give themselves: until it expires, and never once revoked."""
+    brief = gpg.make("Brief <brief@example.org>", "sign", "1y", at="20200101T000000")
+    ring = KeyRing([gpg.certificate(brief), gpg.certificate(plain)])
+    name, lasting = (KeyRef.parse(f"openpgp:{key.lower()}") for key in (brief, plain))
+    assert is_valid(name, ring, 1590969600)
+    assert not is_valid(name, ring, 1654041600)
+    assert is_valid(lasting, ring, 1654041600)
+    assert not is_valid(name, KeyRing(), 1590969600)
+    gone = gpg.make("Gone <gone@example.org>", "sign")
+    stored = Path(gpg.home, "openpgp-revocs.d", f"{gone}.rev").read_bytes()
+    gpg.run("--import", given=stored.replace(b":-----BEGIN", b"-----BEGIN"))
+    assert not openpgp.valid_at(gpg.certificate(gone), 1590969600)
 
 
 @needs_gpg

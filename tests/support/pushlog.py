@@ -69,10 +69,10 @@ class Graph:
             return False
         return bool(self.ancestors[outer] >> self.numbers[inner] & 1)
 
-    def valid(self, who: KeyRef, time: int) -> bool:
+    def valid(self, who: KeyRef, policy: Policy, time: int) -> bool:
         return time < self.expiry.get(who, time + 1)
 
-    def certified(self, who: KeyRef, rule: WebOfTrust, time: int) -> bool:
+    def certified(self, who: KeyRef, rule: WebOfTrust, policy: Policy, time: int) -> bool:
         return who in self.vouched
 
 

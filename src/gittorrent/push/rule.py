@@ -41,11 +41,11 @@ class Evidence(Protocol):
     def contains(self, outer: Oid, inner: Oid) -> bool:
         """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor."""
 
-    def valid(self, key: KeyRef, time: int) -> bool:
-        """Tell whether ``key`` had not expired at ``time`` (seconds)."""
+    def valid(self, key: KeyRef, policy: Policy, time: int) -> bool:
+        """Tell whether ``key``, by the certificate that ``policy`` pins, is good at ``time``."""
 
-    def certified(self, key: KeyRef, rule: WebOfTrust, time: int) -> bool:
-        """Tell whether the roots' keys vouched for ``key`` at ``time`` as ``rule`` demands."""
+    def certified(self, key: KeyRef, rule: WebOfTrust, policy: Policy, time: int) -> bool:
+        """Tell whether the roots of ``policy`` vouched for ``key`` at ``time`` as ``rule`` asks."""
 
 
 class Verdict(Enum):
@@ -197,7 +197,7 @@ class _Judge:
         standing = self._unit.standing
         if standing.refusal is not None:
             return standing.refusal
-        if not self._evidence.valid(self._key, standing.time):
+        if not self._evidence.valid(self._key, self._policy, standing.time):
             return Reason.EXPIRED
         for line in self._unit.lines:
             if reason := self._line_refusal(line):
@@ -243,7 +243,9 @@ class _Judge:
         return any(
             isinstance(rule.who, WebOfTrust)
             and rule.pattern.matches(ref)
-            and self._evidence.certified(self._key, rule.who, self._unit.standing.time)
+            and self._evidence.certified(
+                self._key, rule.who, self._policy, self._unit.standing.time
+            )
             for rule in self._policy.rules
         )
 

@@ -15,6 +15,8 @@ from gittorrent.push.checkpoint import parse_checkpoint
 from gittorrent.push.ledger import SignedCheckpoint
 from gittorrent.push.rule import Push
 from gittorrent.trust.errors import BadSignature
+from gittorrent.trust.keys import KeyKind
+from gittorrent.trust.openpgp import valid_at
 from gittorrent.trust.policy import WebOfTrust
 from gittorrent.trust.signature import verify
 
@@ -115,6 +117,20 @@ def has_a_say(policy: Policy, key: KeyRef) -> bool:
     if any(key in quorum.keys for quorum in policy.quorums):
         return True
     return any(rule.who == key or isinstance(rule.who, WebOfTrust) for rule in policy.rules)
+
+
+def is_valid(key: KeyRef, keyring: Mapping[KeyRef, bytes], time: int) -> bool:
+    """Tell whether a key is good at the time of a checkpoint.
+
+    Args:
+        key: the key; SSH keys end by policy only.
+        keyring: the certificates that the policy in force pins.
+        time: in seconds.
+    """
+    if key.kind is KeyKind.SSH:
+        return True
+    certificate = keyring.get(key)
+    return certificate is not None and valid_at(certificate, time)
 
 
 def _check_signer(

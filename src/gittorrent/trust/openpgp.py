@@ -144,6 +144,18 @@ def verify(signature: bytes, message: bytes, certificate: bytes) -> OpenPgpSigne
     raise _why_not(parsed, cert, certificate, name)
 
 
+def valid_at(certificate: bytes, time: int) -> bool:
+    """Tell whether a certificate had not expired at ``time`` (seconds), and is not revoked.
+
+    A signature gives itself a date; this is for a time that others vouch for. Raises ``BadKey``.
+    Source: docs/protocol/push.md, The rule.
+    """
+    life = _life(_certificate(certificate))
+    if life.revoked:
+        return False
+    return life.expires is None or time < life.expires.timestamp()
+
+
 def _why_not(
     parsed: Sig, cert: Cert, certificate: bytes, name: KeyRef
 ) -> BadSignature | ExpiredKey | UnknownKey:

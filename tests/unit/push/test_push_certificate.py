@@ -16,7 +16,7 @@ from gittorrent.push.certificate import (
     Nonce,
     parse_certificate,
 )
-from gittorrent.push.signed import SignerError, has_a_say, verified_push
+from gittorrent.push.signed import SignerError, has_a_say, is_valid, verified_push
 from gittorrent.trust.errors import BadSignature
 from gittorrent.trust.policy import Policy
 from support.logs import oid
@@ -187,3 +187,7 @@ def test_what_can_be_built_can_be_read() -> None:
         (Line(None, ONE, RefName(b"refs/heads/a")),),
     )  # fmt: skip
     assert parse_certificate(made.text(), SHA1) == made
+
+
+def test_ssh_keys_end_by_policy_only() -> None:
+    assert is_valid(key("alice"), {}, 0)

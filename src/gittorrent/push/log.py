@@ -1,37 +1,31 @@
 """The push log: verified entries and the state that follows from them.
 
-Pure. A `VerifiedLog` only ever holds entries that were judged against their own past: grammar,
-signature, the policy in force there, and each change against the state there. It starts empty
-and grows by `admit`; there is no other way in. Ids are computed by git and handed in
+Pure. A `VerifiedLog` only ever holds entries whose signatures and grammar were checked; there is
+no way in but `admit`. What they come to — which checkpoint is adopted, what is shown on top — is
+the business of its `Ledger`. Ids are computed by git and handed in
 (docs/protocol/trust.md, "The push log").
 
-What an entry's past cannot tell — whether a new value descends from the old one — needs the
-objects, which arrive later: such questions are handed out as `FastForwardCheck` and must be
-answered before refs are shown.
-
-Logs in which entries were made side by side need the merge rule, which this version of the
-program does not carry out: it stops there and says so, it never guesses.
+Must be told again of a change with `settle`: until then nothing that was admitted counts.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from gittorrent.errors import GitTorrentError, TrustError
-from gittorrent.push.object import PushKind
-from gittorrent.push.reftag import parse_references_tag
-from gittorrent.trust.policy import Change, Policy
-from gittorrent.trust.signature import verify
-from gittorrent.trust.signed_policy import SignedPolicy, verify_first, verify_next
+from gittorrent.errors import TrustError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gittorrent.ids import ObjectFormat, Oid, PushId, RefName, Refs, RepositoryId
-    from gittorrent.push.object import PushObject
+    from gittorrent.push.checkpoint import Checkpoint
+    from gittorrent.push.ledger import Ledger, SignedCheckpoint
+    from gittorrent.push.object import PushKind, PushObject
+    from gittorrent.push.rule import Push
     from gittorrent.trust.keys import KeyRef
+    from gittorrent.trust.policy import WebOfTrust
     from gittorrent.trust.signed_policy import VerifiedPolicy
 
 
@@ -40,243 +34,312 @@ class EntryError(TrustError):
 
 
 class NotAllowedError(EntryError):
-    """The policy does not let this key make this change."""
+    """No policy of the log gives the key that signed an entry any say."""
 
 
-class ConcurrentEntriesError(GitTorrentError):
-    """The log forks, or holds a kind of entry that this version cannot judge."""
+class Facts(Protocol):
+    """What neither the log nor its policies tell. Port; git and gpg answer it."""
+
+    def contains(self, outer: Oid, inner: Oid) -> bool:
+        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
+
+        Raises:
+            UnknownObjectError: that cannot be said, for want of an object
+                (`gittorrent.push.rule`). An object that is here and no commit is not unknown.
+        """
+
+    def certified(
+        self,
+        key: KeyRef,
+        rule: WebOfTrust,
+        roots: Sequence[KeyRef],
+        certificates: Mapping[KeyRef, bytes],
+        time: int,
+    ) -> bool:
+        """Tell whether ``roots`` vouched for ``key`` at ``time`` as ``rule`` asks.
+
+        Args:
+            key: an OpenPGP key.
+            rule: depth and how many are needed.
+            roots: the root keys of the policy in force.
+            certificates: those that this policy pins, and those that travel with the push.
+            time: in seconds.
+        """
 
 
-class FastForwardCheck(Struct, frozen=True):
-    """A promise to check once the objects are here: ``new`` must descend from ``old``.
-
-    When a later entry may set the ref to anything, what came before no longer matters for the
-    state, and its promises are dropped; so ``old`` is in the past of the ref's value, or the
-    promise was broken.
-    """
-
-    ref: RefName
-    old: Oid
-    new: Oid
+class NoObjects:
+    """`Facts` of who has no object and no gpg: refs are listed before objects are there."""
 
 
-class Entry(Struct, frozen=True):
-    """A verified log entry.
+class Record(Struct, frozen=True):
+    """What storage keeps on one line for an entry, so that it need not be read at every start.
 
     Args:
         id: its push id.
-        parent: the head it builds on, None for the first policy.
-        push: the push object.
-        key: who signed it; None for policies.
-        refs: the state of all refs after it.
-        changed: the refs it changes.
+        kind: what it is.
+        number: of a checkpoint its number; of a push that of the checkpoint that took it, 0 while
+            none did; of a policy its version.
+        time: of a checkpoint, in seconds; else 0.
+        version: of the policy in force at a checkpoint; else 0.
+        size: bytes of what a checkpoint's listing takes, as far as not listed since; else 0.
+        is_whole: whether a checkpoint has the whole listing.
+        is_adopted: whether a checkpoint is of the chain that was adopted.
+        is_followed: whether a checkpoint was believed rather than replayed.
     """
 
     id: PushId
-    parent: PushId | None
-    push: PushObject
-    key: KeyRef | None
-    refs: Refs
-    changed: tuple[RefName, ...]
+    kind: PushKind
+    number: int = 0
+    time: int = 0
+    version: int = 0
+    size: int = 0
+    is_whole: bool = False
+    is_adopted: bool = False
+    is_followed: bool = False
+
+    def line(self) -> str:
+        """Return the line, without its line feed."""
+        raise NotImplementedError
+
+
+def parse_record(line: str, object_format: ObjectFormat) -> Record:
+    """Read a line that `Record.line` wrote.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    raise NotImplementedError
+
+
+class Snapshot(Struct, frozen=True):
+    """The whole listing at a checkpoint, kept to make starts short; it can be thrown away."""
+
+    checkpoint: PushId
+    listing: bytes
 
 
 class VerifiedLog:
-    """The ids of entries that hold, oldest first, and the state they lead to.
+    """What was verified of one log, and the state it comes to.
 
     Args:
         object_format: of the repository.
+        facts: about objects; by default none is here.
     """
 
-    def __init__(self, object_format: ObjectFormat) -> None:
-        self.object_format = object_format
-        self.refs: Refs = {}
-        self.fast_forward_checks: list[FastForwardCheck] = []
-        self._ids: dict[PushId, None] = {}
-        self._policy: VerifiedPolicy | None = None
-        self._names: dict[str, None] = {}
+    object_format: ObjectFormat
+
+    def __init__(self, object_format: ObjectFormat, facts: Facts | None = None) -> None:
+        raise NotImplementedError
 
     @classmethod
     def recall(
-        cls, object_format: ObjectFormat, ids: Sequence[PushId], pushes: Mapping[PushId, PushObject]
+        cls,
+        object_format: ObjectFormat,
+        records: Sequence[Record],
+        read: Callable[[PushId], PushObject],
+        facts: Facts | None = None,
+        snapshot: Snapshot | None = None,
     ) -> VerifiedLog:
         """Return a log that was verified before and kept on this machine.
 
+        Reads all policies (verified again), the newest whole checkpoint adopted and those after
+        it (followed, not replayed; no signatures again), and the pushes that none took; nothing
+        else, however long the log is. Older entries are read when `refs_at` asks for them.
+
         Args:
             object_format: of the repository.
-            ids: of all entries, oldest first.
-            pushes: its policies and its newest references tag, which are judged again.
+            records: what `records` was when the log was kept.
+            read: returns an entry of those.
+            facts: about objects.
+            snapshot: what `snapshot` gave at one of the adopted checkpoints, which then takes the
+                place of the newest whole one, if it is later.
 
         Raises:
-            TrustError: one of ``pushes`` does not hold.
+            TrustError: what is read does not hold, or is not what the records say.
         """
-        log = cls(object_format)
-        for push_id in ids:
-            push = pushes.get(push_id)
-            if push is not None and push.kind is PushKind.POLICY:
-                log.admit(push, push_id)
-            elif push is not None:
-                log.refs = log._read_references(push, push_id)[1]
-            log._ids[push_id] = None
-        return log
+        raise NotImplementedError
 
-    @property
-    def ids(self) -> list[PushId]:
-        """The ids of all entries, oldest first."""
-        return list(self._ids)
-
-    @property
-    def head(self) -> PushId | None:
-        """The newest entry's id; None while the log is empty."""
-        return next(reversed(self._ids), None)
-
-    def __contains__(self, push: PushId) -> bool:
-        return push in self._ids
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    @property
-    def policy(self) -> VerifiedPolicy:
-        """The policy in force."""
-        if self._policy is None:
-            raise EntryError("an empty log has no policy")
-        return self._policy
-
-    @property
-    def former_names(self) -> tuple[str, ...]:
-        """The names that earlier policies gave the repository, oldest first; not its name now."""
-        return tuple(name for name in self._names if name != self.policy.policy.name)
-
-    @property
-    def repository(self) -> RepositoryId:
-        """The repository id, which the first policy's text decides."""
-        return self.policy.repository
+    # -- growing
 
     def admit(
         self, push: PushObject, push_id: PushId, expected: RepositoryId | None = None
-    ) -> Entry:
-        """Judge ``push`` against the log so far and append it.
+    ) -> None:
+        """Take note of an entry after checking its grammar and signature; `settle` judges it.
+
+        What is held already is passed over. A checkpoint may come before the one it follows, and
+        before the pushes that it takes; a policy not before the one it extends.
 
         Args:
             push: the push object.
-            push_id: id of its commit, computed by git from this very object and this head.
+            push_id: id of its commit, computed by git from this very object.
             expected: the repository id that the first policy must have, when it is known.
 
         Raises:
             IdentityError: the first policy is another repository's.
             TrustError: the entry does not hold.
-            ConcurrentEntriesError: it needs the merge rule.
+            NotAllowedError: its signer has no say in this repository.
         """
-        if push.join:
-            self._check_signature(push, push_id)
-            raise ConcurrentEntriesError(
-                f"push {push_id} joins concurrent entries, which this version cannot do",
-                hint="install a newer gittorrent",
-            )
-        if push.kind is PushKind.POLICY:
-            entry = self._policy_entry(push, push_id, expected)
-        elif push.kind is PushKind.REFERENCES:
-            entry = self._references_entry(push, push_id)
-        else:
-            self._check_signature(push, push_id)
-            raise ConcurrentEntriesError(
-                f"push {push_id} is a push certificate, which this version cannot judge",
-                hint="install a newer gittorrent",
-            )
-        self.refs = entry.refs
-        self._ids[push_id] = None
-        return entry
+        raise NotImplementedError
 
-    def _policy_entry(
-        self, push: PushObject, push_id: PushId, expected: RepositoryId | None
-    ) -> Entry:
-        signed = SignedPolicy(push.text, push.signatures, push.pinned)
-        if self._policy is None:
-            policy = verify_first(signed, repository=expected)
-        else:
-            policy = verify_next(signed, self.policy)
-            self._check_parent(policy.policy.parent, push_id)
-            _refuse_exclusions(policy.policy, push_id)
-        self._policy = policy
-        self._names[policy.policy.name] = None
-        return Entry(push_id, self.head, push, None, self.refs, ())
+    def settle(self, *, short: bool = False) -> None:
+        """Replay the checkpoints that can be, and adopt what follows.
 
-    def _references_entry(self, push: PushObject, push_id: PushId) -> Entry:
-        key, refs = self._read_references(push, push_id)
-        changed = self._judge_changes(refs, key, push_id)
-        return Entry(push_id, self.head, push, key, refs, changed)
+        Args:
+            short: whether what was admitted is a clone's: it may begin at a whole checkpoint with
+                those of the 30 days before it, and a checkpoint whose pushes are not here is
+                believed by its signature. Whoever admitted the answer to ``fetch log ... short``
+                says so; a mirror that has the log from before does not.
+        """
+        raise NotImplementedError
 
-    def _read_references(self, push: PushObject, push_id: PushId) -> tuple[KeyRef, Refs]:
-        """Return who signed a references tag and what it lists, which is still to be judged.
+    def judge_again(self, facts: Facts) -> None:
+        """Replay what was believed so far, now that more objects are here.
+
+        What still cannot be judged stays believed (see `followed`). The pushes on top are judged
+        again too.
+
+        Args:
+            facts: about the objects that are here now; also those of later calls.
 
         Raises:
-            TrustError: it is not signed as it should be, is another repository's, or does not
-                build on the log's head.
+            EntryError: an adopted checkpoint is refuted; the log must not be committed.
         """
-        # The signature first: a list of refs takes ten times its size, and this may be anybody's.
-        key = self._check_signature(push, push_id)
-        tag = parse_references_tag(push.text, self.object_format)
-        if tag.repository != self.repository:
-            raise EntryError(f"push {push_id} is for repository {tag.repository}")
-        self._check_parent(tag.parent, push_id)
-        return key, tag.refs
+        raise NotImplementedError
 
-    def _check_signature(self, push: PushObject, push_id: PushId) -> KeyRef:
-        """Check who signed an entry; comes first, so that only the known can stop a log."""
-        signer = verify(push.signatures[0], push.text, self.policy.keyring)
-        if signer.key != push.signer:
-            raise EntryError(f"push {push_id} names signer {push.signer}, signed by {signer.key}")
-        if not self._is_known(signer.key):
-            raise NotAllowedError(f"push {push_id}: the policy does not know {signer.key}")
-        return signer.key
+    def first_checkpoint(self, *, tagger: bytes, time: int) -> Checkpoint:
+        """Return checkpoint number 1, for the keeper to sign when there is only a policy."""
+        raise NotImplementedError
 
-    def _check_parent(self, parent: str | None, push_id: PushId) -> None:
-        if parent == self.head:
-            return
-        if parent in self._ids:
-            raise ConcurrentEntriesError(
-                f"push {push_id} conflicts with a concurrent entry: the log forks after {parent}",
-                hint="its owner published from two places at once, or from an old backup; the"
-                " owner's guide says what to do (docs/guide-owners.md, When the machine is lost)",
-            )
-        raise EntryError(f"push {push_id} builds on {parent}, which is not in this log")
+    # -- what it holds
 
-    def _judge_changes(self, refs: Refs, key: KeyRef, push_id: PushId) -> tuple[RefName, ...]:
-        changed = changes_between(self.refs, refs)
-        rules = self.policy.policy
-        answered, asked = set(), []
-        for name, old, new in changed:
-            if old is None or new is None or rules.allows(name, key, Change.REWIND):
-                answered.add(name)
-            if old is None:
-                allowed = rules.allows(name, key, Change.CREATE)
-            elif new is None:
-                allowed = rules.allows(name, key, Change.DELETE)
-            elif rules.allows(name, key, Change.REWIND):
-                allowed = True
-            else:
-                allowed = rules.allows(name, key, Change.FORWARD)
-                asked.append(FastForwardCheck(name, old, new))
-            if not allowed:
-                shown = name.decode(errors="backslashreplace")
-                raise NotAllowedError(
-                    f"push {push_id}: the policy does not let {key} change {shown}"
-                )
-        # Only now: a refused entry must leave no trace.
-        self.fast_forward_checks = [
-            check for check in self.fast_forward_checks if check.ref not in answered
-        ]
-        self.fast_forward_checks += asked
-        return tuple(name for name, _, _ in changed)
+    @property
+    def ids(self) -> list[PushId]:
+        """The adopted chain's checkpoints, oldest first, as far as their refs are known here."""
+        raise NotImplementedError
 
-    def _is_known(self, key: KeyRef) -> bool:
-        rules = self.policy.policy
-        return (
-            key in rules.roots
-            or rules.may_sign_reels(key)
-            or any(rule.who == key for rule in rules.rules)
-            or any(key in quorum.keys for quorum in rules.quorums)
-        )
+    @property
+    def entries(self) -> list[PushId]:
+        """Everything held, in the order in which it was admitted: each after what it names."""
+        raise NotImplementedError
+
+    @property
+    def records(self) -> list[Record]:
+        """What storage keeps of each of `entries`, in that order."""
+        raise NotImplementedError
+
+    def snapshot(self) -> Snapshot:
+        """Return the state at `head` for a quick start; worth keeping if `since_whole` is large."""
+        raise NotImplementedError
+
+    @property
+    def since_whole(self) -> int:
+        """How many checkpoints a start would have to follow after a whole one or the snapshot."""
+        raise NotImplementedError
+
+    def __contains__(self, push: PushId) -> bool:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        """Return the number of the checkpoint adopted; 0 while there is none."""
+        return self.number
+
+    # -- what it comes to
+
+    @property
+    def ledger(self) -> Ledger:
+        """What a node knows: verdicts and reasons, nonce, proposal, proofs against a keeper.
+
+        Raises:
+            EntryError: there is no checkpoint yet.
+        """
+        raise NotImplementedError
+
+    @property
+    def head(self) -> PushId | None:
+        """The id of the checkpoint adopted; None while there is none."""
+        raise NotImplementedError
+
+    @property
+    def number(self) -> int:
+        """Its number in the chain; 0 while there is none."""
+        raise NotImplementedError
+
+    @property
+    def refs(self) -> Refs:
+        """What is shown: final and provisional, open conflicts as ``refs/conflicts/...``."""
+        raise NotImplementedError
+
+    @property
+    def final_refs(self) -> Refs:
+        """The refs at `head`, open conflicts too."""
+        raise NotImplementedError
+
+    @property
+    def default_branch(self) -> RefName | None:
+        """The branch that HEAD names in what is shown; None if there is no such branch."""
+        raise NotImplementedError
+
+    def refs_at(self, checkpoint: PushId) -> Refs:
+        """Return the refs at one of `ids`, open conflicts too.
+
+        Raises:
+            EntryError: it is none of these.
+        """
+        raise NotImplementedError
+
+    def checkpoint(self, checkpoint: PushId) -> SignedCheckpoint:
+        """Return what a checkpoint of `entries` says.
+
+        Raises:
+            EntryError: it is none of these.
+        """
+        raise NotImplementedError
+
+    @property
+    def unfinal(self) -> tuple[Push, ...]:
+        """The pushes held that no adopted checkpoint has taken."""
+        raise NotImplementedError
+
+    @property
+    def unjudged(self) -> tuple[Push, ...]:
+        """Those of `unfinal` that cannot be judged for want of objects, and are not shown."""
+        raise NotImplementedError
+
+    @property
+    def lacking(self) -> frozenset[PushId]:
+        """Pushes and checkpoints that those held name, and that are needed and not here."""
+        raise NotImplementedError
+
+    @property
+    def followed(self) -> frozenset[PushId]:
+        """The checkpoints believed rather than replayed since this log was begun or opened."""
+        raise NotImplementedError
+
+    # -- policy
+
+    @property
+    def policy(self) -> VerifiedPolicy:
+        """The newest policy that counts.
+
+        Raises:
+            EntryError: the log is empty.
+        """
+        raise NotImplementedError
+
+    @property
+    def policies(self) -> list[VerifiedPolicy]:
+        """All versions held, rivals too, each after the one it extends."""
+        raise NotImplementedError
+
+    @property
+    def repository(self) -> RepositoryId:
+        """The repository id, which the first policy's text decides."""
+        raise NotImplementedError
+
+    @property
+    def former_names(self) -> tuple[str, ...]:
+        """The names that earlier policies gave the repository, oldest first; not its name now."""
+        raise NotImplementedError
 
 
 def changes_between(old: Refs, new: Refs) -> list[tuple[RefName, Oid | None, Oid | None]]:
@@ -286,12 +349,3 @@ def changes_between(old: Refs, new: Refs) -> list[tuple[RefName, Oid | None, Oid
         if old.get(name) != new.get(name):
             found.append((name, old.get(name), new.get(name)))
     return found
-
-
-def _refuse_exclusions(policy: Policy, push_id: PushId) -> None:
-    """Stop at a policy that takes effect from recorded entries, which needs the merge rule."""
-    if policy.revoked or policy.void or policy.epochs:
-        raise ConcurrentEntriesError(
-            f"policy {push_id} takes earlier pushes back, which this version cannot carry out",
-            hint="install a newer gittorrent",
-        )

@@ -2,6 +2,9 @@
 
 One walk over what is new answers most of them; git is asked one by one only for the rest, which
 are moves backwards, moves within what others had before, and moves over very many commits.
+
+`descends` takes the objects to be here, and tags for what they lead to. `Ancestry` does neither,
+and remembers its answers: it is for pushes, which are judged again and again, perhaps long after.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 _COMMITS_LOOKED_AT = 1000
 """Commits to pass in the walk for one pair; asking git costs about as much as so many."""
+
+_ASKED_SINGLY = 2
+"""Pairs at most that are not worth a walk, which lists commits where a question lists none."""
 
 
 def descends(git: Git, pairs: Iterable[tuple[Oid, Oid]]) -> list[bool]:
@@ -42,6 +48,86 @@ def descends(git: Git, pairs: Iterable[tuple[Oid, Oid]]) -> list[bool]:
         pair: _reaches(parents, *pair) or _is_ancestor(git, *pair) for pair in wanted
     }
     return [answers.get((old, new), False) for old, new in peeled]
+
+
+class Ancestry:
+    """Tells of objects whether one is in the past of another, as far as a repository can tell.
+
+    For one look at a repository: that an object is not here is remembered as well.
+
+    Args:
+        git: the repository.
+    """
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
+        self._kinds: dict[Oid, str | None] = {}
+        self._answers: dict[tuple[Oid, Oid], bool | None] = {}
+        self._may_lack_parents = (git.directory / "shallow").exists()
+
+    def prepare(self, pairs: Iterable[tuple[Oid, Oid]]) -> None:
+        """Find out about many pairs (outer, inner) at once, as `contains` tells of one.
+
+        Raises:
+            GitError: this machine let git down.
+        """
+        asked = {pair for pair in pairs if pair[0] != pair[1]} - self._answers.keys()
+        self._describe({oid for pair in asked for oid in pair})
+        asked = {pair for pair in asked if self._is_open(pair)}
+        parents = self._walked(asked) if len(asked) > _ASKED_SINGLY else {}
+        for outer, inner in asked:
+            known = _reaches(parents, inner, outer)
+            self._answers[(outer, inner)] = known or self._single(outer, inner)
+
+    def contains(self, outer: Oid, inner: Oid) -> bool | None:
+        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
+
+        None where that cannot be told, because one of them or a part of the past is not here.
+
+        Raises:
+            GitError: this machine let git down.
+        """
+        if outer == inner:
+            return True
+        if (outer, inner) not in self._answers:
+            self.prepare([(outer, inner)])
+        return self._answers[(outer, inner)]
+
+    def _describe(self, oids: set[Oid]) -> None:
+        unknown = sorted(oids - self._kinds.keys())
+        for oid, info in zip(unknown, describe(self._git, unknown), strict=True):
+            self._kinds[oid] = None if info is None else info.kind
+
+    def _is_open(self, pair: tuple[Oid, Oid]) -> bool:
+        """Tell whether both are commits; what else they are is the answer already."""
+        kinds = [self._kinds[oid] for oid in pair]
+        if kinds == ["commit", "commit"]:
+            return True
+        self._answers[pair] = None if set(kinds) <= {"commit", None} else False
+        return False
+
+    def _walked(self, pairs: Iterable[tuple[Oid, Oid]]) -> dict[Oid, tuple[Oid, ...]]:
+        """Return the parents of what is new, nothing where a part of the past is not here."""
+        outers, inners = {outer for outer, _ in pairs}, {inner for _, inner in pairs}
+        try:
+            walked = commits_between(self._git, inners - outers, outers)
+        except GitError as error:
+            if error.is_own_trouble:
+                raise
+            return {}
+        return {commit.oid: commit.parents for commit in walked}
+
+    def _single(self, outer: Oid, inner: Oid) -> bool | None:
+        done = self._git.attempt("merge-base", "--is-ancestor", inner, outer)
+        if done.returncode == 0:
+            return True
+        if done.returncode == 1:
+            # Gits before 2.44 say no where a parent is missing, and that they could not read it.
+            return None if self._may_lack_parents or done.stderr else False
+        error = GitError(("merge-base",), done.returncode, done.stderr, str(self._git.directory))
+        if error.is_own_trouble:
+            raise error
+        return None
 
 
 def _commits(git: Git, oids: set[Oid]) -> dict[Oid, Oid]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 
 import pytest
 
-from gittorrent.git.descent import descends
+from gittorrent.errors import LocalError
+from gittorrent.git.descent import Ancestry, descends
 from gittorrent.git.runner import Git, GitError
 from gittorrent.ids import Oid
 from support import gitcmd
@@ -73,3 +75,81 @@ def test_a_chain_of_pushes_is_one_walk(git: Git, tmp_path: Path) -> None:
 
 def test_no_pairs(git: Git) -> None:
     assert descends(git, []) == []
+
+
+def in_past(git: Git, outer: Oid, inner: Oid) -> bool:
+    return git.attempt("merge-base", "--is-ancestor", inner, outer).returncode == 0
+
+
+@pytest.mark.parametrize("program", GITS)
+def test_ancestry_of_all_pairs_at_once_and_one_by_one(
+    git: Git, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITTORRENT_GIT", program)
+    every = every_object(git)
+    kinds = {oid: gitcmd.text(git.directory, "cat-file", "-t", oid) for oid in every[:-1]}
+    pairs = [(outer, inner) for outer in every for inner in every]
+    expected: list[bool | None] = []
+    for outer, inner in pairs:
+        if outer == inner:
+            expected.append(True)
+        elif {kinds.get(outer, "commit"), kinds.get(inner, "commit")} != {"commit"}:
+            expected.append(False)  # a tag is not what it leads to
+        else:
+            expected.append(None if MISSING in (outer, inner) else in_past(git, outer, inner))
+    assert {True, False, None} == set(expected)
+    ancestry = Ancestry(git)
+    ancestry.prepare(pairs)
+    assert [ancestry.contains(*pair) for pair in pairs] == expected
+    assert [Ancestry(git).contains(*pair) for pair in pairs] == expected
+
+
+@pytest.mark.parametrize("program", GITS)
+def test_ancestry_where_a_parent_is_missing(
+    git: Git, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITTORRENT_GIT", program)
+    newest, middle, first = (
+        Oid(gitcmd.text(git.directory, "rev-parse", f"main~{n}")) for n in range(3)
+    )
+    alone = Oid(gitcmd.text(git.directory, "rev-parse", "alone"))
+    (git.directory / "objects" / middle[:2] / middle[2:]).unlink()
+    pairs = [(newest, first), (newest, alone), (alone, first)]
+    for ancestry in (Ancestry(git), Ancestry(git)):
+        assert [ancestry.contains(*pair) for pair in pairs] == [None, None, False]
+    at_once = Ancestry(git)
+    at_once.prepare(pairs)
+    assert [at_once.contains(*pair) for pair in pairs] == [None, None, False]
+
+
+def test_ancestry_in_a_shallow_repository_is_never_denied(git: Git, tmp_path: Path) -> None:
+    shallow = tmp_path / "shallow.git"
+    gitcmd.git(
+        tmp_path,
+        "clone",
+        "-q",
+        "--bare",
+        "--depth=2",
+        "--no-single-branch",
+        f"file://{git.directory}",
+        str(shallow),
+    )
+    newest, middle, first = (
+        Oid(gitcmd.text(git.directory, "rev-parse", f"main~{n}")) for n in range(3)
+    )
+    alone = Oid(gitcmd.text(git.directory, "rev-parse", "alone"))
+    ancestry = Ancestry(Git(shallow))
+    assert ancestry.contains(newest, middle) is True
+    assert ancestry.contains(newest, alone) is None
+    assert ancestry.contains(newest, first) is None
+
+
+def test_what_is_asked_again_is_remembered(git: Git, tmp_path: Path) -> None:
+    chain = [Oid(oid) for oid in git.run("rev-list", "--reverse", "main").decode().split()]
+    pairs = [(new, old) for old, new in itertools.pairwise(chain)]
+    ancestry = Ancestry(git)
+    ancestry.prepare(pairs)
+    shutil.rmtree(git.directory)
+    assert [ancestry.contains(*pair) for pair in pairs] == [True] * len(pairs)
+    with pytest.raises(LocalError):
+        ancestry.contains(chain[0], chain[-1])

@@ -10,6 +10,7 @@ SEEDS = [
     _REPO + b"auth refs/* openpgp:" + b"ab" * 20 + b"\nlatest " + b"01" * 20 + b"\n",
     _REPO + b"try git://mirror.example.org/linux.git 86400 current\n",
     _REPO + b"latest " + b"01" * 32 + b"\ntry https://cdn.example.net/l 3600 partial more\n",
+    _REPO + b"pushes 2 " + b"01" * 32 + b"\n",
     b"future word\n" + _REPO,
     b"ERR no such repository\x1b[31m\n",
     b"at git://203.0.113.35/linux.git\nlatest " + b"01" * 20 + b"\nttl 3600\n",

@@ -60,6 +60,9 @@ def _mirrorsync() -> dict[str, str]:
         "`try` lines; `auth` lines in a list": (
             f"{limits.MAX_TRY_LINES:,}; {limits.MAX_AUTH_LINES:,}"
         ),
+        "number of a checkpoint; pushes that a list counts": (
+            f"1 to {limits.MAX_CHECKPOINT_NUMBER:,}; {_power(limits.MAX_UNTAKEN)}"
+        ),
         "list or notice": _mib(limits.MAX_LIST_BYTES),
         "validity of an address, ttl": (
             f"1 s (ttl and what is granted: 0) to {limits.MAX_VALID_SECONDS:,} s ({days} days)"

@@ -60,6 +60,12 @@ MAX_LIST_LINES = 4000
 MAX_LIST_BYTES = 1 * MIB
 """Bytes in a list or notice: all lines at their usual length fit ten times."""
 
+MAX_CHECKPOINT_NUMBER = 2**31 - 1
+"""The last number of a checkpoint (docs/protocol/push.md): one a second lasts 68 years."""
+
+MAX_UNTAKEN = 2**20
+"""Pushes that a list may say no checkpoint has taken: as many as the answer with them may have."""
+
 MAX_REF_PATTERN = 1024
 """Bytes in an ``auth`` line's ref pattern."""
 
@@ -81,7 +87,7 @@ MAX_BUSY_SECONDS = 3600
 # Packs and parts
 
 MAX_PUSH_BYTES = 64 * MIB
-"""Bytes in one push object: a references tag for 200,000 refs with all it may carry fits."""
+"""Bytes in one push object: a checkpoint that lists 200,000 refs fits twice."""
 
 MAX_TAG_BYTES = 1 * MIB
 """Bytes in one annotated tag that is given for itself: the longest release notes fit."""

@@ -19,6 +19,7 @@ from gittorrent.ids import ManifestId, PushId
 from gittorrent.wire.fields import MessageError, Words, clean_reason, encode_words
 from gittorrent.wire.limits import (
     MAX_BUSY_SECONDS,
+    MAX_CHECKPOINT_NUMBER,
     MAX_MANIFEST_BYTES,
     MAX_PACK_BYTES,
     MAX_PUSH_BYTES,
@@ -68,7 +69,10 @@ class Ready(Struct, frozen=True):
 
 
 class HavePush(Struct, frozen=True):
-    """Tells that the sender's log holds ``push``, made by ``key`` if that is known."""
+    """Tells that the sender has ``push``, which its newest checkpoint has not taken.
+
+    ``key`` made it, if that is known.
+    """
 
     push: PushId
     key: str | None = None
@@ -77,6 +81,16 @@ class HavePush(Struct, frozen=True):
         return encode_words(
             "have push", self.push, *(() if self.key is None else ("auth", self.key))
         )
+
+
+class HaveCheckpoint(Struct, frozen=True):
+    """Tells of the newest checkpoint that the sender's log has adopted, and its number."""
+
+    checkpoint: PushId
+    number: int
+
+    def encode(self) -> bytes:
+        return encode_words("have checkpoint", self.checkpoint, self.number)
 
 
 class FetchPush(Struct, frozen=True):
@@ -99,18 +113,22 @@ class ReceivePush(Struct, frozen=True):
 
 
 class FetchLog(Struct, frozen=True):
-    """Asks for the entries in the past of ``head`` that are not in the past of ``base``.
+    """Asks for the entries of a log that holds ``head`` and that are not in the past of ``base``.
 
-    Both count as part of their own past. Answered, oldest first, by a ReceivePush for each entry
-    and then EndLog; or by MissingLog.
+    Answered, each after those that it names, by a ReceivePush for each entry and then EndLog; or
+    by MissingLog where ``head`` is not here. ``short``: without what clones have no use for.
     """
 
     head: PushId
     base: PushId | None = None
+    short: bool = False
 
     def encode(self) -> bytes:
         return encode_words(
-            "fetch log", self.head, *(() if self.base is None else ("from", self.base))
+            "fetch log",
+            self.head,
+            *(() if self.base is None else ("from", self.base)),
+            *(("short",) if self.short else ()),
         )
 
 
@@ -244,11 +262,26 @@ Answer = (
 Announcement = ReceivePush | ReceiveManifest | ReceivePart
 """Messages that raw bytes follow."""
 
-Message = Ready | HavePush | HaveBundle | CancelParts | Try | Busy | Bye | Question | Answer
+Message = (
+    Ready
+    | HavePush
+    | HaveCheckpoint
+    | HaveBundle
+    | CancelParts
+    | Try
+    | Busy
+    | Bye
+    | Question
+    | Answer
+)
 
 
 def _have_push(words: Words) -> HavePush:
     return HavePush(words.push_id(), words.key() if words.optional("auth") else None)
+
+
+def _have_checkpoint(words: Words) -> HaveCheckpoint:
+    return HaveCheckpoint(words.push_id(), words.number("number", 1, MAX_CHECKPOINT_NUMBER))
 
 
 def _have_bundle(words: Words) -> HaveBundle:
@@ -264,7 +297,7 @@ def _fetch_log(words: Words) -> FetchLog:
     base = words.push_id() if words.optional("from") else None
     if base is not None and len(base) != len(head):
         raise MessageError("log between ids of unlike formats")
-    return FetchLog(head, base)
+    return FetchLog(head, base, words.optional("short"))
 
 
 def _ready(words: Words) -> Ready:
@@ -278,6 +311,7 @@ def _reel(words: Words) -> ReelName:
 _PARSERS: dict[tuple[str, str], Callable[[Words], Message]] = {
     ("mirror-sync", "ready"): _ready,
     ("have", "push"): _have_push,
+    ("have", "checkpoint"): _have_checkpoint,
     ("have", "bundle"): _have_bundle,
     ("want", "bundle"): lambda w: WantBundle(_reel(w)),
     ("end", "want"): lambda w: EndWant(_reel(w)),

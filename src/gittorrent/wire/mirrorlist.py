@@ -1,21 +1,23 @@
-"""The answer of ``mirror-list``: who else carries a repository, and what its newest push is.
+"""The answer of ``mirror-list``: who else carries a repository, and how far its log goes.
 
 For the node, over git:// and ssh as pkt-lines and over HTTP as lines of text; pure. Tracks, while
 reading, the lines seen so far against their limits.
 
-Rules: ``repo`` comes once, ``latest`` at most once; unknown keywords and trailing words are
-skipped. What is listed is hearsay: URLs are only words here (``urls`` judges them) and ``auth``
-lines are for people, never for decisions. Source: docs/protocol/mirrorsync.md, mirror-list.
+Rules: ``repo`` comes once, ``latest`` and ``pushes`` at most once; unknown keywords and trailing
+words are skipped. What is listed is hearsay: URLs are only words here (``urls`` judges them) and
+``auth`` lines are for people, never for decisions.
+Source: docs/protocol/mirrorsync.md, mirror-list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Collection, Iterable
 from enum import Enum
 
 from msgspec import Struct
 
-from gittorrent.ids import PushId, RepositoryId, is_repository_id
+from gittorrent.ids import PushId, RepositoryId, is_repository_id, is_sha256
 from gittorrent.wire import pktline
 from gittorrent.wire.fields import (
     MessageError,
@@ -31,6 +33,7 @@ from gittorrent.wire.limits import (
     MAX_LIST_LINES,
     MAX_REF_PATTERN,
     MAX_TRY_LINES,
+    MAX_UNTAKEN,
     MAX_VALID_SECONDS,
 )
 
@@ -88,13 +91,51 @@ class AuthLine(Struct, frozen=True):
         return cls(pattern, parse_key(words[2].decode("utf-8", "replace")))
 
 
+class Untaken(Struct, frozen=True):
+    """Which pushes a mirror shows that its newest checkpoint has not taken.
+
+    ``digest``: SHA-256 of their ids, sorted, each with LF. Who has the same asks for none.
+    """
+
+    count: int
+    digest: str
+
+    @classmethod
+    def of(cls, pushes: Collection[PushId]) -> Untaken:
+        """Return what is said of some pushes, each there once."""
+        text = "".join(f"{push}\n" for push in sorted(pushes))
+        return cls(len(pushes), hashlib.sha256(text.encode("ascii")).hexdigest())
+
+    def encode(self) -> bytes:
+        """Write the ``pushes`` line, with LF."""
+        return f"pushes {self.count} {self.digest}\n".encode("ascii")
+
+    @classmethod
+    def parse(cls, words: Words) -> Untaken:
+        """Read what follows the word ``pushes``; raises MessageError."""
+        count = words.number("number of pushes", 0, MAX_UNTAKEN)
+        digest = words.take("digest")
+        if not is_sha256(digest):
+            raise MessageError(f"digest is no SHA-256: {shown(digest)}")
+        return cls(count, digest)
+
+
+NONE_UNTAKEN = Untaken.of(())
+"""What a list without a ``pushes`` line stands for."""
+
+
 class MirrorList(Struct, frozen=True):
-    """What a mirror answers to ``mirror-list``; ``latest`` is None before the first push."""
+    """What a mirror answers to ``mirror-list``.
+
+    ``latest``: the newest checkpoint; None before the first publication. ``untaken``: the pushes
+    beyond it.
+    """
 
     repository_id: RepositoryId
     auth: tuple[AuthLine, ...] = ()
     latest: PushId | None = None
     mirrors: tuple[MirrorEntry, ...] = ()
+    untaken: Untaken = NONE_UNTAKEN
 
     def encode_lines(self) -> list[bytes]:
         """Write one pkt-line payload per line, each with LF, without the closing flush."""
@@ -102,6 +143,8 @@ class MirrorList(Struct, frozen=True):
         lines += [auth.encode() for auth in self.auth]
         if self.latest is not None:
             lines.append(f"latest {self.latest}\n".encode())
+        if self.untaken != NONE_UNTAKEN:
+            lines.append(self.untaken.encode())
         return lines + [mirror.encode() for mirror in self.mirrors]
 
     def encode_packets(self) -> bytes:
@@ -120,6 +163,7 @@ class MirrorListParser:
         self._lines = 0
         self._repository_id: RepositoryId | None = None
         self._latest: PushId | None = None
+        self._untaken: Untaken | None = None
         self._auth: list[AuthLine] = []
         self._mirrors: list[MirrorEntry] = []
 
@@ -135,13 +179,15 @@ class MirrorListParser:
         keyword = strip_newline(line).partition(b" ")[0]
         if keyword == b"auth":
             self._take_auth(line)
-        elif keyword in (b"repo", b"latest", b"try"):
+        elif keyword in (b"repo", b"latest", b"pushes", b"try"):
             words = Words(line)
             words.literal(keyword.decode())
             if keyword == b"repo":
                 self._take_repo(words)
             elif keyword == b"latest":
                 self._take_latest(words)
+            elif keyword == b"pushes":
+                self._take_untaken(words)
             else:
                 self._take_try(words)
 
@@ -150,7 +196,11 @@ class MirrorListParser:
         if self._repository_id is None:
             raise MessageError("mirror list without a repo line")
         return MirrorList(
-            self._repository_id, tuple(self._auth), self._latest, tuple(self._mirrors)
+            self._repository_id,
+            tuple(self._auth),
+            self._latest,
+            tuple(self._mirrors),
+            self._untaken or NONE_UNTAKEN,
         )
 
     def _take_repo(self, words: Words) -> None:
@@ -165,6 +215,11 @@ class MirrorListParser:
         if self._latest is not None:
             raise MessageError("mirror list with two latest lines")
         self._latest = words.push_id()
+
+    def _take_untaken(self, words: Words) -> None:
+        if self._untaken is not None:
+            raise MessageError("mirror list with two pushes lines")
+        self._untaken = Untaken.parse(words)
 
     def _take_try(self, words: Words) -> None:
         if len(self._mirrors) >= MAX_TRY_LINES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from gittorrent.ids import PushId, RepositoryId
@@ -12,10 +14,18 @@ from gittorrent.wire.limits import (
     MAX_LIST_BYTES,
     MAX_LIST_LINES,
     MAX_TRY_LINES,
+    MAX_UNTAKEN,
     MAX_URL,
     MAX_VALID_SECONDS,
 )
-from gittorrent.wire.mirrorlist import AuthLine, MirrorEntry, MirrorList, MirrorState
+from gittorrent.wire.mirrorlist import (
+    NONE_UNTAKEN,
+    AuthLine,
+    MirrorEntry,
+    MirrorList,
+    MirrorState,
+    Untaken,
+)
 from gittorrent.wire.notify import Notify
 from gittorrent.wire.pktline import FLUSH
 from support.packets import PacketStream
@@ -34,6 +44,7 @@ FULL = MirrorList(
         MirrorEntry("https://cdn.example.net/linux", 3600, MirrorState.PARTIAL),
         MirrorEntry("git://[2001:db8::1]:9418/x", 1, MirrorState.STALE),
     ),
+    Untaken.of([PUSH, PushId("02" * 20)]),
 )
 
 
@@ -46,6 +57,21 @@ def test_both_forms_read_back() -> None:
 
 def test_before_the_first_push_there_is_no_latest() -> None:
     assert mirrorlist.parse_text(REPO_LINE) == MirrorList(REPO)
+
+
+def test_pushes_are_told_by_a_digest_whatever_their_order() -> None:
+    other = PushId("02" * 20)
+    untaken = Untaken.of([other, PUSH])
+    digest = hashlib.sha256(f"{PUSH}\n{other}\n".encode()).hexdigest()
+    assert untaken == Untaken(2, digest)
+    assert untaken == Untaken.of([PUSH, other])
+    assert untaken.encode() == f"pushes 2 {digest}\n".encode()
+
+
+def test_no_pushes_line_means_that_there_are_none() -> None:
+    assert b"pushes" not in MirrorList(REPO, latest=PUSH).encode_text()
+    assert mirrorlist.parse_text(REPO_LINE).untaken == NONE_UNTAKEN
+    assert mirrorlist.parse_text(REPO_LINE + NONE_UNTAKEN.encode()).untaken == NONE_UNTAKEN
 
 
 def test_unknown_keywords_and_trailing_words_are_skipped() -> None:
@@ -69,6 +95,11 @@ def test_unknown_keywords_and_trailing_words_are_skipped() -> None:
         REPO_LINE + b"latest 0123\n",
         REPO_LINE + b"latest " + b"0G" * 20,
         REPO_LINE + (b"latest " + b"01" * 20 + b"\n") * 2,
+        REPO_LINE + b"pushes 1\n",
+        REPO_LINE + b"pushes 1 " + b"0G" * 32,
+        REPO_LINE + b"pushes -1 " + b"01" * 32,
+        REPO_LINE + b"pushes %d " % (MAX_UNTAKEN + 1) + b"01" * 32,
+        REPO_LINE + (b"pushes 1 " + b"01" * 32 + b"\n") * 2,
         REPO_LINE + b"auth refs/*\n",
         REPO_LINE + b"auth refs/\x01 ssh:SHA256:x\n",
         REPO_LINE + b"auth refs/* nokey\n",

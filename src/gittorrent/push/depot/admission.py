@@ -1,0 +1,214 @@
+"""Whether a push is let in: what can be said before its objects are here, and after.
+
+Pure. What is refused here never reaches the log, and its pusher is told in one line what is wrong
+and what to type (docs/protocol/push.md, "Depot").
+
+Rules: the signature is judged first, so that strangers make nobody read; a fresh push that does not
+fit is refused rather than left as a conflict, since nothing of it was accepted yet; one that would
+push aside what others were told is accepted is refused, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import TrustError
+from gittorrent.push.depot.report import RefReport, Report
+from gittorrent.push.rule import Reason, Verdict
+from gittorrent.push.signed import has_a_say
+from gittorrent.trust.signature import split_signed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gittorrent.ids import Oid, PushId, RefName
+    from gittorrent.push.certificate import Certificate, Nonce
+    from gittorrent.push.depot.request import PushRequest
+    from gittorrent.push.provisional import Judged
+    from gittorrent.push.rule import Push
+    from gittorrent.trust.keys import KeyRef
+    from gittorrent.trust.policy import Policy
+    from gittorrent.trust.signature import Signature
+
+MAX_UNFINAL = 256
+"""Pushes of one key that no checkpoint has taken: a mirror passes no more of them on."""
+
+SIGNING_HELP = (
+    "Sign what you push: 'git push --signed', or once for all pushes",
+    "  git config push.gpgSign if-asked",
+    "With an SSH key in place of an OpenPGP key:",
+    "  git config gpg.format ssh",
+    "  git config user.signingKey ~/.ssh/id_ed25519.pub",
+)
+"""What those are told who push without a signature."""
+
+
+class PushRefusedError(TrustError):
+    """A push is not let in; the message and the hint are for its pusher.
+
+    Args:
+        reason: what is wrong.
+        hint: what to do.
+        more: further lines.
+    """
+
+    def __init__(self, reason: str, *, hint: str = "", more: Sequence[str] = ()) -> None:
+        super().__init__(reason, hint=hint)
+        self.more = tuple(more)
+
+
+def signed_part(request: PushRequest) -> tuple[bytes, Signature]:
+    """Return the certificate's text and its signature.
+
+    Raises:
+        PushRefusedError: nobody signed.
+        BadSignature: there is something else than one signature.
+    """
+    if request.certificate is None:
+        raise PushRefusedError(
+            "not signed, and only signed pushes are taken", hint="git push --signed",
+            more=SIGNING_HELP,
+        )  # fmt: skip
+    return split_signed(request.certificate)
+
+
+def check_key(policy: Policy, key: KeyRef, repository: str) -> None:
+    """Refuse keys that can do nothing here.
+
+    Args:
+        policy: the newest one.
+        key: that signed.
+        repository: the name of the repository.
+
+    Raises:
+        PushRefusedError: no line of the policy is about it.
+    """
+    if not has_a_say(policy, key):
+        raise PushRefusedError(
+            f"the key {key} may not push to {repository}",
+            hint="sign with another (git config user.signingKey), or ask an owner to run"
+            " 'gittorrent policy add' with your public key",
+        )
+
+
+def check_request(certificate: Certificate, request: PushRequest) -> None:
+    """Refuse a request that says something else than what was signed.
+
+    Raises:
+        PushRefusedError: it does.
+    """
+    if certificate.options != request.options:
+        raise PushRefusedError(
+            "the push options that were sent are not those that were signed", hint="push again"
+        )
+    if request.atomic and not certificate.atomic:
+        raise PushRefusedError(
+            "git signs no --atomic, so nobody could hold the push to it",
+            hint="say it in what is signed, too: git push --signed --atomic -o atomic",
+        )
+
+
+def check_nonce(nonce: Nonce, now: Nonce, *, is_known: bool) -> None:
+    """Refuse a push that was made on what this depot cannot have shown.
+
+    Args:
+        nonce: what was signed.
+        now: what is offered now.
+        is_known: whether the checkpoint that was signed is known here.
+
+    Raises:
+        PushRefusedError: it names an unknown checkpoint, or a count not reached yet.
+    """
+    ahead = nonce.checkpoint == now.checkpoint and nonce.count > now.count
+    if not is_known or ahead:
+        raise PushRefusedError(
+            "this mirror is behind the one that the push was made for, and is fetching",
+            hint="push again in 10 s",
+        )
+
+
+def check_quota(unfinal: Iterable[Push], key: KeyRef) -> None:
+    """Refuse a push of a key of which many wait already.
+
+    Args:
+        unfinal: the pushes that no checkpoint has taken.
+        key: that signed this one.
+
+    Raises:
+        PushRefusedError: there are too many.
+    """
+    if sum(push.key == key for push in unfinal) >= MAX_UNFINAL:
+        raise PushRefusedError(
+            f"{MAX_UNFINAL} pushes of this key are not final yet, and more are not taken here",
+            hint="push again when the keeper has taken some ('gittorrent log' shows them)",
+        )
+
+
+def verdicts(judged: Iterable[Judged]) -> dict[tuple[PushId, RefName | None], Verdict]:
+    """Return what became of each unit."""
+    return {(item.unit.push.id, item.unit.ref): item.outcome.verdict for item in judged}
+
+
+def find_refusals(
+    push: PushId, before: Iterable[Judged], after: Iterable[Judged]
+) -> dict[RefName, str]:
+    """Return which refs of a push are not to change, and why; none if it is let in.
+
+    Args:
+        push: the push that is judged.
+        before: what was shown without it.
+        after: what would be shown with it.
+    """
+    refused: dict[RefName, str] = {}
+    known = verdicts(before)
+    displaced = False
+    for item in after:
+        outcome = item.outcome
+        if item.unit.push.id != push:
+            displaced |= known.get((item.unit.push.id, item.unit.ref)) is not outcome.verdict
+        elif outcome.verdict in (Verdict.REFUSED, Verdict.CONFLICT):
+            reason = (outcome.reason or Reason.MOVED).value
+            refused.update((line.ref, reason) for line in item.unit.lines)
+    if displaced:
+        own = (item for item in after if item.unit.push.id == push)
+        for item in own:
+            for line in item.unit.lines:
+                refused.setdefault(line.ref, Reason.MOVED.value)
+    return refused
+
+
+def report_refusals(certificate: Certificate, refused: dict[RefName, str]) -> Report:
+    """Return the report of a push of which some refs, and so all, are refused."""
+    other = "not changed, since other refs of the same push are refused"
+    return Report(
+        tuple(RefReport(line.ref, refused.get(line.ref, other)) for line in certificate.lines)
+    )
+
+
+def report_accepted(
+    push: Push, after: Iterable[Judged], values: dict[RefName, Oid | None], *, is_final: bool
+) -> Report:
+    """Return the report of a push that is in the log.
+
+    Args:
+        push: the push.
+        after: what became of all that is shown.
+        values: what is shown now of each of its refs.
+        is_final: whether a checkpoint has taken it.
+    """
+    waiting = {
+        line.ref
+        for item in after
+        if item.unit.push.id == push.id and item.outcome.verdict is Verdict.WAITING
+        for line in item.unit.lines
+    }
+    refs = []
+    for line in push.certificate.lines:
+        value = values.get(line.ref)
+        refs.append(RefReport(line.ref, values=(value, value) if line.ref in waiting else None))
+    messages = [
+        f"{ref.decode(errors='backslashreplace')} waits until others have pushed the same, too"
+        for ref in sorted(waiting)
+    ]
+    ending = "" if is_final else ", not final until the keeper has taken it"
+    return Report(tuple(refs), (*messages, f"accepted as push {push.id}{ending}"))

@@ -1,0 +1,120 @@
+"""A depot over a plain bare repository that takes what is signed and refuses what it is told to.
+
+Run as a program it answers one `git push`, as ``--receive-pack`` starts it: what the front end of
+real depots says, without a log behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RefName, RepositoryId
+from gittorrent.push.certificate import Certificate, Nonce, parse_certificate
+from gittorrent.push.depot import admission
+from gittorrent.push.depot.report import RefReport, Report
+from gittorrent.push.depot.request import PushRequest
+from gittorrent.repository.receive_pack import Admitted, Channel, Greeting, greeting, receive
+
+TESTS = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A push that was let in."""
+
+    certificate: Certificate
+
+    @property
+    def needs_pack(self) -> bool:
+        """Whether anything is not deleted."""
+        return any(line.new is not None for line in self.certificate.lines)
+
+
+class PlainDepot:
+    """Takes signed pushes into a bare repository.
+
+    Args:
+        repository: its git directory.
+        orders: refs to refuse, with reasons, and the file that requests are noted in.
+    """
+
+    def __init__(self, repository: Path, orders: Path) -> None:
+        self._repository = repository
+        self._orders = orders
+        told = json.loads(orders.read_text())
+        self._refuse: dict[str, str] = told["refuse"]
+        self.object_format = OBJECT_FORMATS[told["format"]]
+
+    def _git(self, *words: str) -> bytes:
+        command = ["git", f"--git-dir={self._repository}", *words]
+        return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+
+    def greet(self) -> Greeting:
+        """Show the refs."""
+        lines = self._git("for-each-ref", "--format=%(objectname) %(refname)").splitlines()
+        refs = {RefName(line[1]): Oid(line[0].decode()) for line in (x.split(b" ") for x in lines)}
+        checkpoint = PushId("c" * self.object_format.hex_size)
+        return Greeting(refs, Nonce(RepositoryId("a2" * 26), checkpoint, 7))
+
+    def admit(self, request: PushRequest) -> Taken:
+        """Take what is signed."""
+        text, _ = admission.signed_part(request)
+        certificate = parse_certificate(text, self.object_format)
+        admission.check_request(certificate, request)
+        for line in certificate.lines:
+            if line.ref.decode() in self._refuse:
+                raise admission.PushRefusedError(
+                    self._refuse[line.ref.decode()], hint="do something"
+                )
+        self._orders.with_suffix(".text").write_bytes(text)
+        return Taken(certificate)
+
+    def accept(
+        self, admitted: Admitted, pack: int | None, hear: Callable[[bytes], None] | None
+    ) -> Report:
+        """Take the objects and move the refs."""
+        if pack is not None:
+            done = subprocess.run(
+                ["git", f"--git-dir={self._repository}", "index-pack", "--stdin", "--fix-thin"],
+                stdin=pack, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True,
+            )  # fmt: skip
+            if hear is not None:
+                hear(done.stderr + b"indexed\n")
+        assert isinstance(admitted, Taken)
+        certificate = admitted.certificate
+        for line in certificate.lines:
+            name = line.ref.decode()
+            zero = self.object_format.zero
+            self._git("update-ref", name, line.new or zero, line.old or zero)
+        refs = tuple(RefReport(line.ref) for line in certificate.lines)
+        return Report(refs, messages=("accepted as push " + "e" * 40,))
+
+
+def program(
+    directory: Path, object_format: str = "sha1", refuse: dict[str, str] | None = None
+) -> Path:
+    """Write a program for ``--receive-pack`` and return its path; what it took lies beside it."""
+    orders = directory / "orders.json"
+    orders.write_text(json.dumps({"refuse": refuse or {}, "format": object_format}))
+    path = directory / "receive-pack"
+    path.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(TESTS)!r})\n"
+        f"from support.depots import main\nmain(sys.argv[1], {str(orders)!r})\n"
+    )
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def main(repository: str, orders: str) -> None:
+    """Answer one push over standard input and output."""
+    depot = PlainDepot(Path(repository).resolve(), Path(orders))
+    channel = Channel(0, 1)
+    channel.write(greeting(depot, os.environ.get("GIT_PROTOCOL")))
+    receive(depot, channel)

@@ -144,13 +144,18 @@ def verify(signature: bytes, message: bytes, certificate: bytes) -> OpenPgpSigne
     raise _why_not(parsed, cert, certificate, name)
 
 
+def certificate_life(certificate: bytes) -> Life:
+    """Tell what a certificate's owner says about its end; raises ``BadKey``."""
+    return _life(_certificate(certificate))
+
+
 def valid_at(certificate: bytes, time: int) -> bool:
     """Tell whether a certificate had not expired at ``time`` (seconds), and is not revoked.
 
     A signature gives itself a date; this is for a time that others vouch for. Raises ``BadKey``.
     Source: docs/protocol/push.md, The rule.
     """
-    life = _life(_certificate(certificate))
+    life = certificate_life(certificate)
     if life.revoked:
         return False
     return life.expires is None or time < life.expires.timestamp()
@@ -176,16 +181,16 @@ def _why_not(
     )
 
 
-class _Life(Struct, frozen=True):
-    """What a certificate's owner says about its end."""
+class Life(Struct, frozen=True):
+    """What a certificate's owner says about its end: ``expires`` is None if it never does."""
 
     revoked: bool
     expires: datetime | None
 
 
-def _life(cert: Cert) -> _Life:
+def _life(cert: Cert) -> Life:
     try:
-        return _Life(cert.is_revoked, cert.expiration)
+        return Life(cert.is_revoked, cert.expiration)
     except RuntimeError as error:
         raise BadKey(
             f"the certificate of {cert.fingerprint} has no self-signature that counts today",

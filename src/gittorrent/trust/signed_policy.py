@@ -20,6 +20,7 @@ Source: docs/protocol/trust.md, Policy.
 from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -39,6 +40,9 @@ from gittorrent.trust.signature import (
     WeakSignature,
     verify,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_SIGNATURES = 256
 """Signatures on one policy; more would only burn the verifier's time."""
@@ -160,8 +164,34 @@ def _pinned_certificates(signed: SignedPolicy, policy: Policy) -> KeyRing:
     return keyring
 
 
+def root_signers(
+    signed: SignedPolicy, judge: Policy, keyring: Mapping[KeyRef, bytes]
+) -> frozenset[KeyRef]:
+    """Return the roots of ``judge`` whose signatures on ``signed`` hold, each once.
+
+    ``keyring`` holds the certificates that ``judge`` pins. Nothing else about ``signed`` is
+    checked.
+    """
+    return _judged(signed, judge, keyring)[0]
+
+
 def _require_roots(signed: SignedPolicy, judge: Policy, keyring: KeyRing) -> frozenset[KeyRef]:
     """Return the roots of ``judge`` that signed, if they reach its threshold."""
+    signers, reasons = _judged(signed, judge, keyring)
+    if len(signers) < judge.threshold:
+        detail = f" ({'; '.join(reasons[:3])})" if reasons else ""
+        raise PolicyUnproven(
+            f"policy is signed by {len(signers)} of the {judge.threshold} root keys it needs"
+            f"{detail}",
+            hint="ask the other root keys' owners to sign it",
+        )
+    return signers
+
+
+def _judged(
+    signed: SignedPolicy, judge: Policy, keyring: Mapping[KeyRef, bytes]
+) -> tuple[frozenset[KeyRef], list[str]]:
+    """Return the roots that signed, and why other signatures do not count."""
     signers: set[KeyRef] = set()
     reasons: list[str] = []
     for signature in signed.signatures:
@@ -174,11 +204,4 @@ def _require_roots(signed: SignedPolicy, judge: Policy, keyring: KeyRing) -> fro
             signers.add(key)
         else:
             reasons.append(f"{key} is not a root")
-    if len(signers) < judge.threshold:
-        detail = f" ({'; '.join(reasons[:3])})" if reasons else ""
-        raise PolicyUnproven(
-            f"policy is signed by {len(signers)} of the {judge.threshold} root keys it needs"
-            f"{detail}",
-            hint="ask the other root keys' owners to sign it",
-        )
-    return frozenset(signers)
+    return frozenset(signers), reasons

@@ -23,7 +23,8 @@ from gittorrent.ids import OBJECT_FORMATS
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.node import Node, Options
 from gittorrent.repository.carried import MIRROR, Carried
-from gittorrent.repository.publish import Author, Publisher
+from gittorrent.repository.publish import Publisher
+from gittorrent.repository.signed_entries import Author
 from gittorrent.signing.keys import Signer, make_ssh_key
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.store.home import Home

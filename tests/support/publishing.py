@@ -11,7 +11,8 @@ from gittorrent.git.repository import find_repository
 from gittorrent.git.runner import Git
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.layout import LOG_REF
-from gittorrent.repository.publish import Author, Published, Publisher
+from gittorrent.repository.publish import Published, Publisher
+from gittorrent.repository.signed_entries import Author
 from gittorrent.repository.verify import Verifier
 from support import gitcmd
 from support.repositories import Builder, prose

@@ -11,7 +11,7 @@ import click
 from gittorrent.cli.bare_copy import add_remote, find_moved_copy, record_repository, recorded_copy
 from gittorrent.cli.new_repository import require_new
 from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
-from gittorrent.cli.published import published_json, show_published
+from gittorrent.cli.published import published_json, require_together, show_published
 from gittorrent.cli.push_hook import see_to_pushes
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.running_node import served_at
@@ -27,9 +27,10 @@ from gittorrent.git.repository import (
 from gittorrent.git.runner import Git
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried, require_name
-from gittorrent.repository.copied_refs import copy_refs
+from gittorrent.repository.copied_refs import copy_refs, name_few
 from gittorrent.repository.newest_push import require_newest
-from gittorrent.repository.publish import Publisher, author_in, require_own
+from gittorrent.repository.publish import Publisher, require_own
+from gittorrent.repository.signed_entries import author_in
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home, open_home
 
@@ -130,8 +131,7 @@ def publish(
             progress.close()
         git_dir = carried.layout.git_dir
         database.carry(CarriedRow(done.name, done.repository_id, str(git_dir), ORIGIN))
-        length = len(carried.log_store.ids())
-        database.saw_head(done.repository_id, done.push_id, length, int(time.time()))
+        database.saw_head(done.repository_id, done.push_id, done.number, int(time.time()))
         if not found.is_bare:
             record_repository(found.git_dir, done.repository_id)
             add_remote(found, carried, say)
@@ -148,6 +148,7 @@ def publish(
         else:
             housekeeping.start_in_background(carried)
     see_to_pushes(found, carried, is_wanted=install_hook, is_new=done.is_new, say=say)
+    require_together(done, carried.layout.git_dir)
 
 
 def _bare_copy(
@@ -184,12 +185,17 @@ def _bare_copy(
     if is_new:
         say(f"{found.git_dir.parent} is published through the bare copy {path}")
     wanted = (*PUBLISHED, *(carried.info.patterns if carried.is_carried else ()), *patterns)
-    left = copy_refs(found, Git(path), tuple(dict.fromkeys(wanted)))
-    if left:
-        names = ", ".join(name.decode(errors="backslashreplace") for name in left)
+    copied = copy_refs(found, Git(path), tuple(dict.fromkeys(wanted)))
+    if copied.left:
+        names = ", ".join(name.decode(errors="backslashreplace") for name in copied.left)
         say(
             f"{path} has refs that this clone does not have; they stay published: {names}\n"
             "hint: delete one with 'git push gittorrent --delete NAME'"
+        )
+    if copied.newer:
+        say(
+            f"{path} has what others changed, and that stays: {name_few(copied.newer)}\n"
+            f"hint: 'git fetch {path}' brings it into the clone"
         )
     branch, shown = head_target(Git(found.git_dir)), head_target(Git(path))
     # Later on a checked out topic is no default branch; but a branch that is gone is none either.

@@ -1,4 +1,8 @@
-"""What ``gittorrent publish`` says when it is done: refs, ids, and the URL to give to people."""
+"""What ``gittorrent publish`` says when it is done: refs, ids, and the URL to give to people.
+
+What could not be published is an error, after everything else was said and done: the refs are named
+with what is to be done about them.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,32 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gittorrent.cli.output import list_changes
+from gittorrent.errors import GitTorrentError
 from gittorrent.printable import printable
+from gittorrent.push.origin_refs import Trouble
+from gittorrent.repository.origin_refs import kept_name
 from gittorrent.repository.ref_changes import REWOUND, describe_changes, in_order_of_weight
 from gittorrent.sizes import show_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from gittorrent.cli.running_node import ServedAt
+    from gittorrent.push.origin_refs import Parted
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.publish import Published
     from gittorrent.repository.ref_changes import RefChange
 
 SHOWN_CHANGES = 10
 """Refs that are listed; a first publication may have a hundred thousand."""
+
+_PATIENT = (Trouble.NOT_FINAL, Trouble.WAITING)
+"""What comes right by itself, once others have signed."""
+
+
+class PartedRefsError(GitTorrentError):
+    """Refs were not published, since they changed elsewhere too."""
 
 
 def published_json(carried: Carried, done: Published, served: ServedAt) -> dict[str, Any]:
@@ -35,6 +53,18 @@ def published_json(carried: Carried, done: Published, served: ServedAt) -> dict[
         "path": str(carried.layout.git_dir),
         "changed_refs": done.changed,
         "changes": list_changes(done.changes),
+        "taken": list_changes(done.taken),
+        "parted": [
+            {
+                "ref": each.ref.decode(errors="backslashreplace"),
+                "here": each.here,
+                "elsewhere": each.elsewhere,
+                "why": each.trouble.name.lower(),
+            }
+            for each in done.parted
+        ],
+        "head": None if done.head is None else done.head.decode(errors="backslashreplace"),
+        "is_final": not done.awaited,
         "left_out": [
             {"ref": each.name.decode(errors="backslashreplace"), "reason": each.reason}
             for each in done.left_out
@@ -65,21 +95,75 @@ def show_published(done: Published, served: ServedAt) -> None:
 
 
 def show_changes(done: Published) -> None:
-    """Print what a publication did to refs."""
+    """Print what a publication did to refs, here and elsewhere."""
     if done.renamed_from is not None:
         click.echo(f"renamed {done.renamed_from} to {done.name}; nodes answer at the old name too")
-    if not done.changed and not done.is_new:
-        if done.renamed_from is None:
-            click.echo(f"{done.name} is up to date: nothing new to publish")
+    if done.taken:
+        click.echo(f"took over from elsewhere: {describe_changes(done.taken)}")
+        _list_changes(done.taken)
+    if done.changed or done.is_new or done.reels:
+        size = show_bytes(sum(reel.manifest.pack_size for reel in done.reels))
+        did = describe_changes(done.changes) or "no refs"
+        click.echo(f"published {done.name}: {did}, {size} of reels")
+        _list_changes(done.changes)
+    elif done.renamed_from is None and done.head is None and not done.parted:
+        click.echo(f"{done.name} is up to date: nothing new to publish")
+    if done.head is not None:
+        click.echo(f"HEAD names {printable(_text(done.head))} now, for everybody")
+    for each in done.parted:
+        if each.trouble in _PATIENT:
+            click.echo(f"  {printable(_text(each.ref))} {each.trouble.value}", err=True)
+    if done.awaited:
+        click.echo(f"This is provisional until the keeper signs it: {done.awaited}", err=True)
+
+
+def require_together(done: Published, git_dir: Path) -> None:
+    """Name the refs that could not be published.
+
+    Args:
+        done: what publishing came to.
+        git_dir: the origin.
+
+    Raises:
+        PartedRefsError: there are some.
+    """
+    parted = [each for each in done.parted if each.trouble not in _PATIENT]
+    if not parted:
         return
-    size = show_bytes(sum(reel.manifest.pack_size for reel in done.reels))
-    did = describe_changes(done.changes) or "no refs"
-    click.echo(f"published {done.name}: {did}, {size} of reels")
-    ordered = in_order_of_weight(done.changes)
+    named = parted[:SHOWN_CHANGES]
+    lines = [f"{printable(_text(each.ref))} {each.trouble.value}{_both(each)}" for each in named]
+    if len(parted) > SHOWN_CHANGES:
+        lines.append(f"and {len(parted) - SHOWN_CHANGES} more")
+    raise PartedRefsError("not published:\n" + "\n".join(lines), hint=_remedy(parted, git_dir))
+
+
+def _remedy(parted: Sequence[Parted], git_dir: Path) -> str:
+    first = parted[0]
+    ref = printable(_text(first.ref))
+    if first.trouble is Trouble.HEAD_BRANCH:
+        return "push another branch, or let HEAD name one ('git symbolic-ref HEAD'), and publish"
+    if first.elsewhere is None:
+        return f"'git --git-dir={git_dir} update-ref -d {ref}' accepts that it is gone"
+    kept = printable(_text(kept_name(first.ref)))
+    if first.here is None:
+        return f"'git --git-dir={git_dir} update-ref {ref} {kept}' accepts what it is elsewhere"
+    return f"merge {kept} of {git_dir} into it, push that, and publish again"
+
+
+def _both(each: Parted) -> str:
+    return f": {(each.here or 'nothing')[:10]} here, {(each.elsewhere or 'nothing')[:10]} elsewhere"
+
+
+def _list_changes(changes: Sequence[RefChange]) -> None:
+    ordered = in_order_of_weight(changes)
     for each in ordered[:SHOWN_CHANGES]:
         click.echo(f"  {each.change:8} {printable(each.shown)}{_values(each)}")
     if len(ordered) > SHOWN_CHANGES:
         click.echo(f"  and {len(ordered) - SHOWN_CHANGES} more")
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
 
 
 def _values(change: RefChange) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.git.repository import set_config
-from gittorrent.repository.publish import author_in
 from gittorrent.repository.push_hook import OtherHookError, has_push_hook, install_push_hook
+from gittorrent.repository.signed_entries import author_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -317,15 +317,19 @@ def copy_objects(
     return base.with_name(f"pack-{checksum}.pack") if checksum else None
 
 
-def copy_refs_from(git: Git, source: Path, patterns: Sequence[str]) -> None:
+def copy_refs_from(
+    git: Git, source: Path, patterns: Sequence[str], without: Iterable[bytes] = ()
+) -> None:
     """Give ``git``'s repository the refs of a local one that ``patterns`` match; removes none.
 
     Args:
         git: a bare repository.
         source: git directory to copy from.
         patterns: such as ``refs/heads/*``.
+        without: names of refs that are left as they are.
     """
-    specs = [f"+{pattern}:{pattern}" for pattern in patterns]
+    specs = [f"+{pattern}:{pattern}".encode("utf-8", "surrogateescape") for pattern in patterns]
+    specs += [b"^refs/gittorrent/*", *(b"^" + name for name in without)]
     git.run(
         "fetch",
         "--quiet",
@@ -333,7 +337,7 @@ def copy_refs_from(git: Git, source: Path, patterns: Sequence[str]) -> None:
         "--update-head-ok",
         "--no-write-fetch-head",
         "--no-tags",
+        "--stdin",
         str(source),
-        *specs,
-        "^refs/gittorrent/*",
+        stdin=b"".join(spec + b"\n" for spec in specs),
     )

@@ -54,6 +54,8 @@ class Trouble(Enum):
     DELETED_ELSEWHERE = "was deleted elsewhere and changed here"
     NOT_FINAL = "was changed elsewhere, and what it is here is not final yet"
     DIRECTORY = "cannot exist together with a ref that was made elsewhere"
+    WAITING = "waits until enough of the keys that must agree on it have published the same"
+    HEAD_BRANCH = "was deleted here, and is the default branch as long as no other one is"
 
 
 class Side(Enum):

@@ -1,44 +1,74 @@
 """Keeps the bare copy that a clone is published through at the refs of the clone.
 
-Tracked, in the clone, are the refs that were copied, with their values: one of them that is gone
-was deleted by whoever works there, and goes from the copy too. Any other ref that only the copy has
-stays: it was pushed there, came from another clone, or was published before this clone was made.
-
-What others pushed to the copy is not set back unseen: a value of a ref that was not copied from
-here, and is no object of the clone, may be newer than what the clone has. Once it was fetched, it
-is the clone that counts.
+Tracked, in the clone, are the refs that were copied, with their values. So refs are compared as
+those of an origin and its log are (`gittorrent.push.origin_refs`): what changed in the clone goes
+to the copy, deletions too; what others changed in the copy, or the copy took over, stays there;
+what changed in both is refused unless one value contains the other.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gittorrent.durable import write_atomically
 from gittorrent.errors import UsageError
-from gittorrent.git.history import describe
+from gittorrent.git.descent import Ancestry
 from gittorrent.git.packs import copy_refs_from
 from gittorrent.git.refs import apply_changes, read_refs
 from gittorrent.git.runner import Git
 from gittorrent.ids import Oid, RefName
+from gittorrent.push.origin_refs import compare, questions
 from gittorrent.repository.layout import Layout
 from gittorrent.trust.refpattern import is_reserved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from gittorrent.git.repository import FoundRepository
     from gittorrent.ids import Refs
-
+    from gittorrent.push.origin_refs import Parted
 
 MAX_NAMED = 5
-"""Refs that a refusal names: enough to see whose they are, and to fetch them by one command."""
+"""Refs that a message names: enough to see whose they are, and to fetch them by one command."""
 
 
-class UnseenPushError(UsageError):
-    """The copy has pushes that the clone which is published through it does not know."""
+class PartedCopyError(UsageError):
+    """Refs changed both in a clone and in the copy that it is published through."""
 
 
-def copy_refs(clone: FoundRepository, copy: Git, patterns: Sequence[str]) -> list[RefName]:
+class Copied(Struct, frozen=True):
+    """What copying came to, each sorted.
+
+    Args:
+        left: refs that only the copy has, if nothing tells yet what was copied from the clone; so
+            whether somebody deleted them there is not known.
+        newer: refs of the clone that are something else in the copy, since others changed them.
+    """
+
+    left: tuple[RefName, ...]
+    newer: tuple[RefName, ...]
+
+
+class _CopiedBefore(Struct, frozen=True):
+    """What is remembered of the last copying (`gittorrent.push.origin_refs.Past`)."""
+
+    refs: Refs
+
+    def knows(self, ref: RefName) -> bool:
+        del ref
+        return True
+
+    def value(self, ref: RefName) -> Oid | None:
+        return self.refs.get(ref)
+
+    def was_final(self, ref: RefName, value: Oid) -> bool:
+        del ref, value
+        return True  # nothing is done to the clone
+
+
+def copy_refs(clone: FoundRepository, copy: Git, patterns: Sequence[str]) -> Copied:
     """Bring a bare copy up to date with a clone.
 
     Args:
@@ -46,48 +76,49 @@ def copy_refs(clone: FoundRepository, copy: Git, patterns: Sequence[str]) -> lis
         copy: the bare copy.
         patterns: such as ``refs/heads/*``, of the refs that are published.
 
-    Returns:
-        Refs that only the copy has, sorted, if nothing tells yet what was copied from the clone;
-        so whether somebody deleted them there is not known.
-
     Raises:
-        UnseenPushError: the copy has what this clone never had; nothing is changed.
+        PartedCopyError: refs changed in both; nothing is changed.
     """
     layout = Layout(clone.git_dir)
     own, there = _selected(Git(clone.git_dir), patterns), _selected(copy, patterns)
     before = _copied(layout)
-    gone = sorted((before or {}).keys() & there.keys() - own.keys())
-    replaced = [name for name in [*gone, *sorted(own)] if name in there]
-    foreign = {name: there[name] for name in replaced if there[name] != (before or {}).get(name)}
-    _require_seen(clone, copy, foreign)
-    # What is about to be copied counts as copied already if this is cut short.
-    record_copied(layout, {**(before or {}), **own})
-    apply_changes(copy, [(name, there[name], None) for name in gone], clone.object_format)
-    copy_refs_from(copy, clone.git_dir, patterns)
+    past = _CopiedBefore(before or {})
+    pairs = questions(own, there, past)
+    ancestries = [Ancestry(git) for git in (Git(clone.git_dir), copy)]
+    for ancestry in ancestries:
+        ancestry.prepare(pairs)
+    found = compare(
+        own, there, past, lambda outer, inner: any(a.contains(outer, inner) for a in ancestries)
+    )
+    _require_together(clone, copy, found.parted)
+    gone = [(line.ref, line.old, None) for line in found.publish if line.new is None]
+    apply_changes(copy, gone, clone.object_format)
+    newer = tuple(line.ref for line in found.take if line.ref in own)
+    copy_refs_from(copy, clone.git_dir, patterns, newer)
     record_copied(layout, own)
-    return sorted(there.keys() - own.keys()) if before is None else []
+    left = sorted(there.keys() - own.keys()) if before is None else ()
+    return Copied(tuple(left), newer)
 
 
-def _require_seen(clone: FoundRepository, copy: Git, refs: Refs) -> None:
-    """Make sure that a clone knows what it is about to replace in its copy.
+def name_few(refs: Iterable[RefName]) -> str:
+    """Return names for a message, the first few of them."""
+    names = [name.decode(errors="backslashreplace") for name in refs]
+    return " ".join(names[:MAX_NAMED]) + (" and others" if len(names) > MAX_NAMED else "")
 
-    Raises:
-        UnseenPushError: it lacks what some of the refs point to.
-    """
-    oids = sorted(set(refs.values()))
-    unknown = {
-        oid for oid, kind in zip(oids, describe(Git(clone.git_dir), oids), strict=True) if not kind
-    }
-    names = [name.decode(errors="backslashreplace") for name in refs if refs[name] in unknown]
-    if names:
-        work = clone.git_dir.parent if clone.git_dir.name == ".git" else clone.git_dir
-        few = " ".join(names[:MAX_NAMED])
-        raise UnseenPushError(
-            f"{copy.directory} has what was pushed there from elsewhere, and {work} never had:"
-            f" {few}{' and others' if len(names) > MAX_NAMED else ''}",
-            hint=f"run 'git -C {work} fetch {copy.directory} {few}', merge what it brings, and"
-            " publish again; without merging, publishing sets those refs back",
-        )
+
+def _require_together(clone: FoundRepository, copy: Git, parted: Sequence[Parted]) -> None:
+    if not parted:
+        return
+    names = [each.ref for each in parted]
+    there = [each.ref for each in parted if each.elsewhere is not None]
+    work = clone.git_dir.parent if clone.git_dir.name == ".git" else clone.git_dir
+    words = [name.decode(errors="backslashreplace") for name in there[:MAX_NAMED]]
+    fetch = f"run 'git -C {work} fetch {' '.join([str(copy.directory), *words])}', "
+    raise PartedCopyError(
+        f"{copy.directory} has what was pushed there from elsewhere, and {work} has something else"
+        f" since: {name_few(names)}",
+        hint=f"{fetch if there else ''}merge what is there, and publish again",
+    )
 
 
 def record_copied(layout: Layout, refs: Refs) -> None:

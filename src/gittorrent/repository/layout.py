@@ -6,6 +6,7 @@
     gittorrent/logs/<repository id>/log        ids of its entries, oldest first: the commit point
     gittorrent/logs/<repository id>/descents   fast-forward checks that wait for objects
     gittorrent/logs/<repository id>/default-branch  where HEAD leads since it was renamed
+    gittorrent/logs/<repository id>/published-refs  in an origin, what its refs were at that time
     gittorrent/peeled            what annotated tags lead to that are not here
     gittorrent/pushes/<push id>  push objects, of all logs
     gittorrent/reels/<manifest id>.manifest   text and signature
@@ -74,6 +75,10 @@ class Layout(Struct, frozen=True):
     def default_branch(self, repository: RepositoryId) -> Path:
         """The branch that HEAD names after a push of a repository's log; it can be found anew."""
         return self.logs / repository / "default-branch"
+
+    def published_refs(self, repository: RepositoryId) -> Path:
+        """In an origin: what its refs were when they were last compared with its log."""
+        return self.logs / repository / "published-refs"
 
     @property
     def only_log(self) -> Path:

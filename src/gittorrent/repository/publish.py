@@ -1,14 +1,17 @@
-"""Publishing: signs the owner's refs as a push, and packs its new objects as a reel.
+"""Publishing: signs what changed in an owner's refs, and packs the new objects as a reel.
 
-Everything is made and checked before anything counts: the references tag is signed and admitted to
-a copy of the log, the reel is built, its manifest signed and its pack put in place; the log's new
-list of entries comes last. A crash before that leaves the repository as it was.
+An origin's refs are compared with its log, ref by ref (`gittorrent.push.origin_refs`): what others
+changed is taken over, what changed here becomes pushes. Whoever has the keeper's key then signs a
+checkpoint, which makes it final, and a reel up to there; another key's pushes wait for the keeper.
+
+Everything is made and checked before anything counts: entries are signed and admitted to a copy of
+the log, the reel is built, its manifest signed and its pack put in place; the log's list of entries
+comes last. A crash before that leaves the log as it was.
 """
 
 from __future__ import annotations
 
 import secrets
-import time
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -16,35 +19,46 @@ from msgspec import Struct
 from gittorrent.errors import UsageError
 from gittorrent.git import scratch
 from gittorrent.git.history import describe
-from gittorrent.git.refs import head_target
-from gittorrent.git.repository import committer, require_complete
-from gittorrent.ids import RefName
-from gittorrent.push.default_branch import next_default
-from gittorrent.push.log import VerifiedLog, changes_between
-from gittorrent.push.object import PushKind, PushObject
-from gittorrent.push.reftag import ReferencesTag
+from gittorrent.git.refs import head_target, set_head
+from gittorrent.git.repository import require_complete
+from gittorrent.git.runner import GitError
+from gittorrent.push.chain import CheckpointError
+from gittorrent.push.head_branch import first_head
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.selftest import find_encoder
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, RepositoryInfo
-from gittorrent.repository.logstore import identify
+from gittorrent.repository.origin_refs import (
+    compare_origin,
+    keep_what_is_elsewhere,
+    note_compared,
+    take_over,
+)
+from gittorrent.repository.own_pushes import push_changes
 from gittorrent.repository.publishable import describe_left_out, select_refs
 from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.repository.rebuild import store_built
 from gittorrent.repository.ref_changes import classify_changes
+from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.trust.policy import Policy
 from gittorrent.trust.refpattern import is_ref_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from gittorrent.ids import Oid, PushId, Refs, RepositoryId
+    from gittorrent.ids import Oid, PushId, RefName, RepositoryId
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.push.origin_refs import Parted
     from gittorrent.reel.build import ReelPack
     from gittorrent.repository.carried import Carried
+    from gittorrent.repository.origin_refs import OriginState
     from gittorrent.repository.publishable import Unpublishable
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.repository.ref_changes import RefChange
+    from gittorrent.repository.signed_entries import Author
     from gittorrent.signing.keys import Signer
+
+_ATTEMPTS = 3
+"""How often refs are compared anew because somebody pushed meanwhile."""
 
 
 class Published(Struct, frozen=True):
@@ -53,40 +67,37 @@ class Published(Struct, frozen=True):
     Args:
         repository_id: the repository.
         name: it is served at ``/<name>.git``.
-        push_id: the log's head.
-        changes: what this push did to refs, by name; nothing when there was nothing new.
+        push_id: the newest checkpoint.
+        number: its number.
+        changes: what these pushes did to refs, by name; nothing when there was nothing new.
+        taken: what others did to refs, which these here follow now.
+        parted: refs that are not the same here and in the log.
         reels: reels that were made.
         is_new: whether the repository was published for the first time.
         left_out: refs that cannot be published and were not.
         renamed_from: the name that it had until now; None if it has that still.
+        head: the branch that HEAD names everywhere since this publication; None if it did before.
+        awaited: the key that signs the checkpoint that makes this final; empty if it is final.
     """
 
     repository_id: RepositoryId
     name: str
     push_id: PushId
+    number: int
     changes: tuple[RefChange, ...]
+    taken: tuple[RefChange, ...]
+    parted: tuple[Parted, ...]
     reels: tuple[StoredReel, ...]
     is_new: bool
     left_out: tuple[Unpublishable, ...]
     renamed_from: str | None = None
+    head: RefName | None = None
+    awaited: str = ""
 
     @property
     def changed(self) -> int:
-        """How many refs this push changed."""
+        """How many refs were published."""
         return len(self.changes)
-
-
-class Author(Struct, frozen=True):
-    """Whose name goes into references tags, and the clock to date them by."""
-
-    person: bytes
-    clock: Callable[[], float] = time.time
-
-
-def author_in(git_dir: Path) -> Author:
-    """Return the person git takes the user for, or a neutral one where git knows none."""
-    person = committer(git_dir)
-    return Author(b"gittorrent <gittorrent@localhost>" if person is None else person)
 
 
 def require_own(carried: Carried) -> None:
@@ -110,7 +121,7 @@ class Publisher:
     Args:
         carried: the bare repository, whose refs are its owner's.
         signer: the key to sign with.
-        author: goes into the references tag, which everybody can read.
+        author: goes into what is signed, which everybody can read.
         progress: told how far building a reel is.
         note: told what else the owner should know.
     """
@@ -140,88 +151,68 @@ class Publisher:
             UnsuitableRepositoryError: shallow, partial or grafted.
             NothingPublishableError: ``patterns`` say nothing that can be published.
             BrokenRefError: a ref cannot be read.
-            WrongKeyError: it is published with another key.
-            TrustError: the policy does not let the key do this.
+            WrongKeyError: the policy gives the key no say.
+            NotAllowedError: the policy does not let the key do this.
         """
         carried = self._carried
         require_complete(carried.git)
         with carried.writing():
             log = carried.log()
+            entries = EntrySigner(carried, log, self._signer, self._author)
             is_new = log.head is None
             before = None if is_new else log.policy.policy.name
-            pending: list[tuple[PushId, PushObject]] = []
-            if not is_new:
+            selected = self._patterns(patterns)
+            if is_new:
+                self._begin(entries, name or self._former_name(), selected)
+            else:
                 where = str(carried.layout.git_dir)
                 require_publishing_key(log, self._signer.key, where, carried.signing_key)
-            if is_new:
-                pending.append(self._first_policy(log, name or self._former_name()))
-            elif name is not None and name != log.policy.policy.name:
-                pending.append(self._renaming(log, name))
-            info = self._info(log, patterns)
-            refs, left_out = select_refs(carried, info.patterns)
-            self._warn_of_left_out(left_out)
-            changed = changes_between(log.refs, refs)
-            if changed or is_new:
-                pending.append(self._references(log, refs))
-            reels = self._finish(log, info, pending)
+                if name is not None and name != before:
+                    self._rename(log, entries, name)
+            state = self._taken_over(log, selected)
+            pushed = push_changes(log, entries, state, self._signer.key, self._note)
+            self._keep(log, entries)
+            reels = self._finish(log, entries, self._info(log, selected))
+            if pushed.head is not None and state.own_head not in state.after:
+                set_head(carried.git, pushed.head)
+            keep_what_is_elsewhere(carried, log)
+            note_compared(carried, log, state, pushed.parted)
             carried.remember_key(self._signer.spec)
-            self._warn_of_other_head(log)
-            changes = tuple(classify_changes(carried.git, changed))
-        assert log.head is not None
-        called = log.policy.policy.name
-        renamed_from = None if before == called else before
+            changes = tuple(classify_changes(carried.git, pushed.changes))
+            taken = tuple(classify_changes(carried.git, state.taken))
+        called, head = log.policy.policy.name, log.head
+        assert head is not None
         return Published(
-            log.repository, called, log.head, changes, reels, is_new, left_out, renamed_from
+            repository_id=log.repository,
+            name=called,
+            push_id=head,
+            number=log.number,
+            changes=changes,
+            taken=taken,
+            parted=pushed.parted,
+            reels=reels,
+            is_new=is_new,
+            left_out=state.left_out,
+            renamed_from=None if before == called else before,
+            head=pushed.head,
+            awaited=str(log.policy.policy.keeper) if log.ledger.view().judged else "",
         )
 
-    def _warn_of_left_out(self, left_out: tuple[Unpublishable, ...]) -> None:
-        if left_out:
-            self._note(describe_left_out(self._carried.layout.git_dir, left_out))
+    # -- entries
 
-    def _warn_of_other_head(self, log: VerifiedLog) -> None:
-        """Say so if clones begin on another branch than HEAD names here.
-
-        The policy names the default branch, and it was made at the first publication.
-        """
-        own = head_target(self._carried.git)
-        shown = self._carried.log_store.default_branch(log)
-        if own is None or shown is None or own == shown:
-            return
-        where, shown_as, own_as = (
-            self._carried.layout.git_dir,
-            shown.decode(errors="backslashreplace"),
-            own.decode(errors="backslashreplace"),
-        )
-        left = {name: oid for name, oid in log.refs.items() if name != shown}
-        if own not in log.refs:
-            hint = f"run 'git --git-dir={where} symbolic-ref HEAD {shown_as}' if that is right"
-        elif next_default(log.policy.policy.head, shown, log.refs, left) == own:
-            hint = f"clones take {own_as} once {shown_as} is deleted and that is published"
-        else:
-            hint = "this version cannot publish another default branch while that one exists"
-        self._note(
-            f"warning: HEAD of {where} names {own_as}, and clones begin on {shown_as}: the default"
-            f" branch is the one of the first publication, or what replaced it\nhint: {hint}"
-        )
-
-    def _first_policy(self, log: VerifiedLog, name: str) -> tuple[PushId, PushObject]:
+    def _begin(self, entries: EntrySigner, name: str, patterns: tuple[str, ...]) -> None:
+        """Make the first policy, and the checkpoint that everything begins at."""
+        refs, _ = select_refs(self._carried, patterns)
         certificate = self._signer.certificate
         pinned = () if certificate is None else (certificate,)
         own = head_target(self._carried.git)
-        head = own if own is not None and is_ref_name(own) else RefName(b"refs/heads/main")
-        policy = Policy.first(
-            name,
-            secrets.token_bytes(16),
-            self._signer.key,
-            head,
-            certificates=pinned,
-        )
-        text = policy.text()
-        push = PushObject(PushKind.POLICY, text, (self._signer.sign(text),), pinned=pinned)
-        return self._admit(log, push)
+        head = first_head(own if own is not None and is_ref_name(own) else None, refs)
+        key, genesis = self._signer.key, secrets.token_bytes(16)
+        entries.policy(Policy.first(name, genesis, key, head, certificates=pinned), pinned)
+        entries.first_checkpoint()
 
-    def _renaming(self, log: VerifiedLog, name: str) -> tuple[PushId, PushObject]:
-        """Draw up the version of the policy that gives the repository another name.
+    def _rename(self, log: VerifiedLog, entries: EntrySigner, name: str) -> None:
+        """Make the version of the policy that gives the repository another name.
 
         Raises:
             UsageError: other keys would have to sign that.
@@ -236,83 +227,96 @@ class Publisher:
                 hint="leave --name away",
             )
         policy = former.next_version(log.head, name=name)
-        text, pinned = policy.text(), log.policy.signed.certificates
-        push = PushObject(PushKind.POLICY, text, (self._signer.sign(text),), pinned=pinned)
-        return self._admit(log, push)
+        entries.policy(policy, log.policy.signed.certificates)
 
-    def _references(self, log: VerifiedLog, refs: Refs) -> tuple[PushId, PushObject]:
-        assert log.head is not None
-        tag = ReferencesTag(
-            object_format=self._carried.object_format,
-            repository=log.repository,
-            parent=log.head,
-            refs=refs,
-            tagger=self._author.person,
-            time=int(self._author.clock()),
-        )
-        text = tag.text()
-        signature = self._signer.sign(text)
-        push = PushObject(PushKind.REFERENCES, text, (signature,), signer=self._signer.key)
-        return self._admit(log, push)
+    def _taken_over(self, log: VerifiedLog, patterns: tuple[str, ...]) -> OriginState:
+        """Compare the refs with the log, and let them follow what others changed.
 
-    def _admit(self, log: VerifiedLog, push: PushObject) -> tuple[PushId, PushObject]:
-        carried = self._carried
-        (push_id,) = identify(carried.git, [push], carried.object_format, write=True)
-        log.admit(push, push_id)
-        return push_id, push
+        Raises:
+            GitError: others push all the time.
+        """
+        for attempt in range(_ATTEMPTS):
+            state = compare_origin(self._carried, log, patterns)
+            try:
+                take_over(self._carried, log, state)
+            except GitError as error:
+                is_same = compare_origin(self._carried, log, patterns).here == state.here
+                if is_same or error.is_own_trouble or attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+            break
+        if state.left_out:
+            self._note(describe_left_out(self._carried.layout.git_dir, state.left_out))
+        return state
+
+    def _keep(self, log: VerifiedLog, entries: EntrySigner) -> None:
+        """Make everything that is shown final, if this is the keeper's key."""
+        ledger = log.ledger
+        is_news = ledger.view().judged or ledger.policy.digest != ledger.adopted.policy.digest
+        if not entries.is_keeper or not is_news:
+            return
+        try:
+            entries.checkpoint()
+        except CheckpointError as error:
+            self._note(f"warning: this is not final: {error}")
+
+    # -- what the repository is to the node
 
     def _former_name(self) -> str:
         """Return the name of a first publication that a crash cut short, or a plain one."""
         return self._carried.info.name if self._carried.is_carried else "repository"
 
-    def _info(self, log: VerifiedLog, patterns: tuple[str, ...]) -> RepositoryInfo:
-        """Return what the repository will be to the node once this push counts."""
+    def _patterns(self, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the patterns of all refs that are published from now on."""
         carried = self._carried
-        former: tuple[str, ...] = ()
+        require_own(carried)
+        former = carried.info.patterns if carried.is_carried else ()
+        return tuple(dict.fromkeys([*PUBLISHED, *former, *patterns]))
+
+    def _info(self, log: VerifiedLog, patterns: tuple[str, ...]) -> RepositoryInfo:
+        """Return what the repository will be to the node once this counts."""
+        carried = self._carried
         names = log.former_names
         if carried.is_carried:
-            require_own(carried)
-            former = carried.info.patterns
             names = (*carried.info.former_names, *names)
-        merged = tuple(dict.fromkeys([*PUBLISHED, *former, *patterns]))
         name = log.policy.policy.name
-        info = RepositoryInfo(log.repository, name, ORIGIN, merged)
-        return info.renamed(name, *names)
+        return RepositoryInfo(log.repository, name, ORIGIN, patterns).renamed(name, *names)
+
+    # -- reels, and the log
 
     def _finish(
-        self, log: VerifiedLog, info: RepositoryInfo, pending: list[tuple[PushId, PushObject]]
+        self, log: VerifiedLog, entries: EntrySigner, info: RepositoryInfo
     ) -> tuple[StoredReel, ...]:
         """Build what reels are missing, then let the log count."""
         carried = self._carried
-        for push_id, push in pending:
-            carried.log_store.store_push(push_id, push)
         self._drop_stale_files(log)
-        reels = self._missing_reels(log)
+        reels = self._missing_reels(log) if entries.is_keeper else ()
         if not carried.is_carried or carried.info != info:
             carried.set_info(info)
-        if pending:
+        if entries.made:
             carried.prepare_settings()
             carried.commit(log)
         return reels
 
     def _drop_stale_files(self, log: VerifiedLog) -> None:
-        """Forget reels of pushes that a crash kept from counting."""
+        """Forget reels of checkpoints that a crash kept from counting."""
         for reel in self._carried.reels.all():
             if reel.manifest.end not in log:
                 self._carried.reels.drop(reel)
 
     def _start(self, log: VerifiedLog) -> tuple[PushId | None, list[Oid]]:
-        """Return the newest push to begin a reel after, and what its refs pointed to.
+        """Return the newest checkpoint to begin a reel after, and what its refs pointed to.
 
-        A push whose objects are gone (rewound and pruned since) is no start any more.
+        One whose objects are gone (rewound and pruned since) is no start any more.
         """
         carried = self._carried
         ends = carried.reel_ends()
-        for push in reversed(log.ids):
-            if push in ends:
-                values = sorted(set(carried.log_store.refs_at(push).values()))
-                if None not in describe(carried.git, values):
-                    return push, values
+        present = set(log.final_refs.values())
+        for checkpoint in reversed(log.ids):
+            if checkpoint in ends:
+                values = set(log.refs_at(checkpoint).values())
+                if None not in describe(carried.git, sorted(values - present)):
+                    return checkpoint, sorted(values)
         return None, []
 
     def _missing_reels(self, log: VerifiedLog) -> tuple[StoredReel, ...]:
@@ -320,7 +324,6 @@ class Publisher:
         assert log.head is not None
         if log.head in carried.reel_ends():
             return ()
-        self._warn_of_other_bytes()
         start, before = self._start(log)
         with scratch.receiving(carried.layout.incoming, carried.object_format) as staging:
             work = staging.directory / "reel"
@@ -329,12 +332,13 @@ class Publisher:
                 carried.layout.objects,
                 carried.object_format,
                 before,
-                log.refs.values(),
+                log.final_refs.values(),
                 work,
                 progress=self._progress,
             )
             if pack is None:
                 return ()
+            self._warn_of_other_bytes()
             return (self._adopt(log, pack, start, log.head),)
 
     def _warn_of_other_bytes(self) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from gittorrent.git.repository import create_bare, find_repository
-from gittorrent.ids import SHA1
-from gittorrent.repository.copied_refs import UnseenPushError, copy_refs
+from gittorrent.ids import SHA1, RefName
+from gittorrent.repository.copied_refs import Copied, PartedCopyError, copy_refs
 from support import gitcmd
 from support.publishing import builder, grow
+from support.repositories import Builder
 
 PATTERNS = ("refs/heads/*", "refs/tags/*")
+A, MAIN = RefName(b"refs/heads/a"), RefName(b"refs/heads/main")
 
 
 def test_only_what_came_from_the_clone_goes_with_it(tmp_path: Path) -> None:
@@ -23,12 +25,12 @@ def test_only_what_came_from_the_clone_goes_with_it(tmp_path: Path) -> None:
     clone.set_ref("refs/private/x", tip)
     copy = create_bare(tmp_path / "copy.git", SHA1)
     found = find_repository(clone.git_dir)
-    assert copy_refs(found, copy, PATTERNS) == []
+    assert copy_refs(found, copy, PATTERNS) == Copied((), ())
     assert gitcmd.refs(copy.directory) == {b"refs/heads/main": tip, b"refs/heads/a": tip}
     gitcmd.git(copy.directory, "update-ref", "refs/heads/pushed", tip)
     clone.delete_ref("refs/heads/a")
     clone.set_ref("refs/heads/a/b", tip)
-    assert copy_refs(found, copy, PATTERNS) == []
+    assert copy_refs(found, copy, PATTERNS) == Copied((), ())
     expected = {b"refs/heads/main", b"refs/heads/a/b", b"refs/heads/pushed"}
     assert gitcmd.refs(copy.directory).keys() == expected
 
@@ -44,12 +46,37 @@ def test_where_nothing_tells_what_was_copied_nothing_is_deleted(tmp_path: Path) 
     copy_refs(found, copy, PATTERNS)
     (clone.git_dir / "gittorrent" / "copied-refs").unlink()
     clone.delete_ref("refs/heads/a")
-    assert copy_refs(found, copy, PATTERNS) == [b"refs/heads/a"]
-    assert copy_refs(found, copy, PATTERNS) == []
+    assert copy_refs(found, copy, PATTERNS) == Copied((A,), ())
+    assert copy_refs(found, copy, PATTERNS) == Copied((), ())
     assert b"refs/heads/a" in gitcmd.refs(copy.directory)
 
 
-def test_what_others_pushed_is_not_set_back_unseen(tmp_path: Path) -> None:
+def test_what_others_pushed_stays_until_the_clone_has_it(tmp_path: Path) -> None:
+    clone = builder(tmp_path / "clone.git")
+    grow(clone, 1)
+    clone.set_ref("refs/heads/a", gitcmd.text(clone.git_dir, "rev-parse", "main"))
+    copy = create_bare(tmp_path / "copy.git", SHA1)
+    found = find_repository(clone.git_dir)
+    copy_refs(found, copy, PATTERNS)
+    other = gitcmd.git(tmp_path, "clone", "-q", "--bare", str(copy.directory), "other.git")
+    assert other == b""
+    elsewhere = Builder(tmp_path / "other.git", "sha1")
+    grow(elsewhere, 2)
+    gitcmd.git(elsewhere.git_dir, "push", "-q", str(copy.directory), "main", ":a")
+    before = gitcmd.refs(copy.directory)
+    for _ in range(2):
+        assert copy_refs(found, copy, PATTERNS) == Copied((), (A, MAIN))
+        assert gitcmd.refs(copy.directory) == before
+    # Fetched and not merged, it counts as little as before.
+    gitcmd.git(clone.git_dir, "fetch", "-q", str(copy.directory), "main")
+    assert copy_refs(found, copy, PATTERNS) == Copied((), (A, MAIN))
+    gitcmd.git(clone.git_dir, "update-ref", "refs/heads/main", "FETCH_HEAD")
+    grow(clone, 1)
+    assert copy_refs(found, copy, PATTERNS) == Copied((), (A,))
+    assert gitcmd.refs(copy.directory) == {MAIN: gitcmd.text(clone.git_dir, "rev-parse", "main")}
+
+
+def test_what_changed_in_both_is_refused(tmp_path: Path) -> None:
     clone = builder(tmp_path / "clone.git")
     grow(clone, 1)
     for name in ("other", "gone"):
@@ -62,13 +89,21 @@ def test_what_others_pushed_is_not_set_back_unseen(tmp_path: Path) -> None:
     for name in ("main", "gone"):
         gitcmd.git(elsewhere.git_dir, "push", "-qf", str(copy.directory), f"main:{name}")
     clone.delete_ref("refs/heads/gone")
+    grow(clone, 1)
     before = gitcmd.refs(copy.directory)
-    with pytest.raises(UnseenPushError, match=r"refs/heads/gone refs/heads/main$") as caught:
+    with pytest.raises(PartedCopyError, match=r"refs/heads/gone refs/heads/main$") as caught:
         copy_refs(found, copy, PATTERNS)
     assert gitcmd.refs(copy.directory) == before
     wanted = f"fetch {copy.directory} refs/heads/gone refs/heads/main'"
     assert wanted in caught.value.hint
-    gitcmd.git(clone.git_dir, "fetch", "-q", str(copy.directory), "main")
+    gitcmd.git(clone.git_dir, "fetch", "-q", str(copy.directory), "main", "gone")
+    with pytest.raises(PartedCopyError):
+        copy_refs(found, copy, PATTERNS)
+    theirs = gitcmd.text(elsewhere.git_dir, "rev-parse", "main")
+    tree = gitcmd.text(clone.git_dir, "rev-parse", "main^{tree}")
+    words = ["commit-tree", tree, "-m", "merge", "-p", "main", "-p", theirs]
+    clone.set_ref("refs/heads/main", gitcmd.text(clone.git_dir, *words))
+    clone.set_ref("refs/heads/gone", theirs)
     copy_refs(found, copy, PATTERNS)
     assert gitcmd.refs(copy.directory) == gitcmd.refs(clone.git_dir)
 

@@ -15,10 +15,11 @@ from gittorrent.push.object import PushKind, PushObject
 from gittorrent.repository.carried import MIRROR, NotCarriedError, RepositoryInfo, open_carried
 from gittorrent.repository.layout import LOG_REF
 from gittorrent.repository.logstore import LogStoreError, identify
-from gittorrent.repository.publish import Author, Publisher
+from gittorrent.repository.publish import Publisher
 from gittorrent.repository.publishable import NothingPublishableError
 from gittorrent.repository.publishing_keys import WrongKeyError
 from gittorrent.repository.reelstore import ReelStoreError
+from gittorrent.repository.signed_entries import Author
 from gittorrent.repository.verify import Verifier
 from gittorrent.signing.keys import make_ssh_key
 from support import gitcmd

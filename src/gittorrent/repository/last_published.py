@@ -1,0 +1,217 @@
+"""What an origin's refs were when they were last compared with its log.
+
+Kept in a file of the log's folder, and small however many refs there are: it names the checkpoint
+that was final then and lists only what differed from it.
+
+::
+
+    checkpoint <push id>
+    head <ref>
+    push <push id>             what was shown and not final yet
+    ref <object id> <ref>      the ref was this; the null id: there was none
+    unknown <ref>              nothing is remembered of this ref
+
+The file can be lost: then nothing is remembered of any ref, and what differs here and in the log
+is settled by ancestry or named.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.durable import write_atomically
+from gittorrent.ids import Oid, PushId, RefName
+from gittorrent.push.certificate import parse_certificate
+from gittorrent.push.rule import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from gittorrent.ids import ObjectFormat, Refs
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.push.origin_refs import Parted
+    from gittorrent.repository.carried import Carried
+
+
+class LastPublished(Struct, frozen=True):
+    """The content of the file.
+
+    Args:
+        checkpoint: what was final.
+        head: the branch that HEAD named, here and in the log.
+        pushes: what was shown and not final.
+        refs: values that were not those of the checkpoint; None for no ref.
+        unknown: refs of which nothing is remembered.
+    """
+
+    checkpoint: PushId
+    head: RefName
+    pushes: tuple[PushId, ...]
+    refs: Mapping[RefName, Oid | None]
+    unknown: frozenset[RefName]
+
+
+class RememberedPast:
+    """Answers what refs were (`gittorrent.push.origin_refs.Past`).
+
+    Args:
+        carried: the origin.
+        log: its log as it is now.
+    """
+
+    def __init__(self, carried: Carried, log: VerifiedLog) -> None:
+        self._carried = carried
+        self._log = log
+        last = read_last_published(_path(carried, log), carried.object_format)
+        if last is None and log.number == 1 and log.head is not None:
+            # The first checkpoint takes nothing in: before it there was no ref.
+            last = LastPublished(log.head, log.policy.policy.head, (), {}, frozenset())
+        self._last = None if last is None or last.checkpoint not in log.ids else last
+
+    @property
+    def head(self) -> RefName | None:
+        """The branch that HEAD named; None if that is not remembered."""
+        return None if self._last is None else self._last.head
+
+    def knows(self, ref: RefName) -> bool:
+        """Tell whether it is remembered what ``ref`` was, or that there was none."""
+        return self._last is not None and ref not in self._last.unknown
+
+    def value(self, ref: RefName) -> Oid | None:
+        """Return what ``ref`` was; None if there was none."""
+        if self._last is None or ref in self._last.unknown:
+            return None
+        return self._last.refs[ref] if ref in self._last.refs else self._final(ref)
+
+    def was_final(self, ref: RefName, value: Oid) -> bool:
+        """Tell whether this value of ``ref`` was final then, or became so since."""
+        if self._last is None:
+            return False
+        return self._final(ref) == value or (ref, value) in self._applied
+
+    def _final(self, ref: RefName) -> Oid | None:
+        """Return what ``ref`` was at the checkpoint."""
+        assert self._last is not None
+        if self._last.checkpoint == self._log.head:
+            return self._log.ledger.adopted.listing.value(ref)
+        return self._refs_then.get(ref)
+
+    @cached_property
+    def _refs_then(self) -> Refs:
+        assert self._last is not None
+        return self._log.refs_at(self._last.checkpoint)
+
+    @cached_property
+    def _applied(self) -> set[tuple[RefName, Oid]]:
+        """Values that were set by the pushes shown then, which became final since."""
+        assert self._last is not None
+        ids = self._log.ids
+        since = ids[ids.index(self._last.checkpoint) + 1 :]
+        taken = {
+            (item.push, item.ref)
+            for checkpoint in since
+            for item in self._log.checkpoint(checkpoint).checkpoint.taken
+            if item.verdict is Verdict.APPLIED
+        }
+        found: set[tuple[RefName, Oid]] = set()
+        for push in {push for push, _ in taken} & set(self._last.pushes):
+            text = self._carried.log_store.push(push).text
+            for line in parse_certificate(text, self._carried.object_format).lines:
+                if line.new is not None and not taken.isdisjoint({(push, line.ref), (push, None)}):
+                    found.add((line.ref, line.new))
+        return found
+
+
+def remember(
+    carried: Carried,
+    log: VerifiedLog,
+    past: RememberedPast,
+    parted: Iterable[Parted] = (),
+    *,
+    is_head_parted: bool = False,
+) -> None:
+    """Note what an origin's refs are now: what the log shows, but for those that are parted.
+
+    Args:
+        carried: the origin.
+        log: its log, which counts already.
+        past: what was remembered until now.
+        parted: refs that are not the same; of these the past stays what it was.
+        is_head_parted: whether HEAD is not the same either.
+    """
+    assert log.head is not None
+    view, final = log.ledger.view(), log.ledger.adopted.listing
+    refs: dict[RefName, Oid | None] = {}
+    for item in view.judged:
+        for ref in item.outcome.touched:
+            if view.listing.value(ref) != final.value(ref):
+                refs[ref] = view.listing.value(ref)
+    unknown = set()
+    for each in parted:
+        refs.pop(each.ref, None)
+        if not past.knows(each.ref):
+            unknown.add(each.ref)
+        elif each.was != final.value(each.ref):
+            refs[each.ref] = each.was
+    last = LastPublished(
+        log.head,
+        (past.head if is_head_parted else None) or view.listing.head,
+        tuple(push.id for push in log.unfinal),
+        refs,
+        frozenset(unknown),
+    )
+    write_atomically(_path(carried, log), _text(last, carried.object_format))
+
+
+def read_last_published(path: Path, object_format: ObjectFormat) -> LastPublished | None:
+    """Read the file; None where there is none, or none that could have been written here."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return None
+    checkpoint, head = None, None
+    pushes: list[PushId] = []
+    refs: dict[RefName, Oid | None] = {}
+    unknown: set[RefName] = set()
+    for line in lines:
+        keyword, _, rest = line.partition(b" ")
+        word, _, name = rest.partition(b" ")
+        oid = word.decode("ascii", "replace")
+        if keyword == b"head":
+            head = RefName(rest)
+        elif keyword == b"unknown":
+            unknown.add(RefName(rest))
+        elif not object_format.is_oid(oid):
+            return None
+        elif keyword == b"checkpoint":
+            checkpoint = PushId(oid)
+        elif keyword == b"push":
+            pushes.append(PushId(oid))
+        elif keyword == b"ref":
+            refs[RefName(name)] = None if oid == object_format.zero else Oid(oid)
+    if checkpoint is None or head is None:
+        return None
+    return LastPublished(checkpoint, head, tuple(pushes), refs, frozenset(unknown))
+
+
+def _text(last: LastPublished, object_format: ObjectFormat) -> bytes:
+    zero = object_format.zero
+    lines = [
+        b"checkpoint " + last.checkpoint.encode("ascii"),
+        b"head " + last.head,
+        *(b"push " + push.encode("ascii") for push in last.pushes),
+        *(
+            f"ref {value or zero} ".encode("ascii") + ref
+            for ref, value in sorted(last.refs.items(), key=lambda item: item[0])
+        ),
+        *(b"unknown " + ref for ref in sorted(last.unknown)),
+    ]
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _path(carried: Carried, log: VerifiedLog) -> Path:
+    return carried.layout.published_refs(log.repository)

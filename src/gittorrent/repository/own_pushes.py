@@ -1,0 +1,135 @@
+"""Turns what changed in an origin into pushes, within what its log and policy allow.
+
+Rules: a ref changes by compare-and-swap against what the log shows. The branch that HEAD names is
+deleted only together with another HEAD; where its owner named none, the likeliest takes its place.
+What several keys must agree on waits for them. What cannot be published is named and left as it
+is on both sides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.push.head_branch import successor
+from gittorrent.push.origin_refs import Parted, Side, Trouble
+from gittorrent.push.publication import HeadChange, parts_of
+from gittorrent.push.rule import Verdict
+from gittorrent.trust.policy import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gittorrent.ids import Oid, RefName, Refs
+    from gittorrent.push.certificate import Line
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.origin_refs import OriginState
+    from gittorrent.repository.signed_entries import EntrySigner
+    from gittorrent.trust.keys import KeyRef
+
+
+class Pushed(Struct, frozen=True):
+    """What became of an origin's changes.
+
+    Args:
+        changes: (ref, old value, new value) of what was published.
+        parted: refs that are not the same here and in the log.
+        head: the branch that HEAD names everywhere from now on; None if it did before.
+    """
+
+    changes: tuple[tuple[RefName, Oid | None, Oid | None], ...]
+    parted: tuple[Parted, ...]
+    head: RefName | None
+
+
+def push_changes(
+    log: VerifiedLog,
+    entries: EntrySigner,
+    state: OriginState,
+    key: KeyRef,
+    note: Callable[[str], None],
+) -> Pushed:
+    """Add pushes of what changed in an origin to a copy of its log.
+
+    Args:
+        log: the copy.
+        entries: adds entries to it.
+        state: the origin, compared with it.
+        key: who signs.
+        note: told what the owner should know.
+
+    Raises:
+        NotAllowedError: the policy does not let the key do some of it.
+    """
+    parted = {each.ref: each for each in state.comparison.parted}
+    lines = []
+    for line in state.comparison.publish:
+        if _is_waiting(log, line, key):
+            parted[line.ref] = _parted(line, Trouble.WAITING)
+        else:
+            lines.append(line)
+    head = _head_change(log, state, lines, key, note)
+    shown = log.ledger.view().listing.head
+    if head is None:
+        for line in [line for line in lines if line.ref == shown and line.new is None]:
+            lines.remove(line)
+            parted[shown] = _parted(line, Trouble.HEAD_BRANCH)
+    for part in parts_of(lines, head):
+        for item in entries.push(part):
+            verdict = item.outcome.verdict
+            trouble = Trouble.WAITING if verdict is Verdict.WAITING else Trouble.BOTH_MOVED
+            if verdict is not Verdict.APPLIED:
+                parted.update((line.ref, _parted(line, trouble)) for line in item.unit.lines)
+    return Pushed(
+        tuple((line.ref, line.old, line.new) for line in lines if line.ref not in parted),
+        tuple(parted[ref] for ref in sorted(parted)),
+        None if head is None else head.head,
+    )
+
+
+def _head_change(
+    log: VerifiedLog,
+    state: OriginState,
+    lines: Iterable[Line],
+    key: KeyRef,
+    note: Callable[[str], None],
+) -> HeadChange | None:
+    """Return what is to become of HEAD."""
+    former = log.ledger.view().listing.head
+    is_deleted = any(line.ref == former and line.new is None for line in lines)
+    if state.head is not Side.HERE and not is_deleted:
+        return None
+    after = _published(state.elsewhere, lines)
+    chosen = state.own_head if state.head is Side.HERE else None
+    if chosen is None or chosen not in after:
+        chosen = successor(former, state.elsewhere, after) if is_deleted else None
+    if chosen is None:
+        return None
+    if not log.policy.policy.allows(chosen, key, Change.REWIND):
+        name = chosen.decode(errors="backslashreplace")
+        note(
+            f"warning: HEAD names {name} here, and {key} may not make that the default branch for"
+            f" everybody: it takes force on {name}"
+        )
+        return None
+    return HeadChange(chosen, after[chosen], former)
+
+
+def _published(elsewhere: Refs, lines: Iterable[Line]) -> Refs:
+    refs = dict(elsewhere)
+    for line in lines:
+        refs.pop(line.ref, None)
+        if line.new is not None:
+            refs[line.ref] = line.new
+    return refs
+
+
+def _is_waiting(log: VerifiedLog, line: Line, key: KeyRef) -> bool:
+    """Tell whether this key has pushed this very line already, and others must do so too."""
+    waiting = log.ledger.view().listing.entry(line.ref).waiting
+    return any((each.old, each.new, each.key) == (line.old, line.new, key) for each in waiting)
+
+
+def _parted(line: Line, trouble: Trouble) -> Parted:
+    return Parted(line.ref, line.old, line.new, line.old, trouble)

@@ -69,11 +69,11 @@ class Graph:
             return False
         return bool(self.ancestors[outer] >> self.numbers[inner] & 1)
 
-    def valid(self, who: KeyRef, policy: Policy, time: int) -> bool:
-        return time < self.expiry.get(who, time + 1)
+    def valid(self, push: Push, policy: Policy, time: int) -> bool:
+        return time < self.expiry.get(push.key, time + 1)
 
-    def certified(self, who: KeyRef, rule: WebOfTrust, policy: Policy, time: int) -> bool:
-        return who in self.vouched
+    def certified(self, push: Push, rule: WebOfTrust, policy: Policy, time: int) -> bool:
+        return push.key in self.vouched
 
 
 def rule(pattern: str, who: str, grant: Grant = Grant.PLAIN) -> Rule:

@@ -3,7 +3,8 @@
 Pure. A `Point` is a checkpoint that was replayed, with the state it comes to. Points are immutable
 and share what did not change, so a node keeps one for each checkpoint and can go back to any. What
 `extend` accepts is signed by the keeper its policy names, takes its pushes in by the rule, and
-says of each what the rule says (docs/protocol/push.md, "Checkpoint" and "The rule").
+says of each what the rule says; what `follow` accepts is only believed to
+(docs/protocol/push.md, "Checkpoint" and "The rule").
 
 Signatures were verified before (`gittorrent.push.signed`); ids are computed by git and handed in.
 """
@@ -17,8 +18,8 @@ from msgspec.structs import replace
 
 from gittorrent.errors import TrustError
 from gittorrent.push.certificate import Nonce
-from gittorrent.push.checkpoint import Checkpoint, Taken
-from gittorrent.push.listing import BEGINNING, Age, Listing, empty_listing
+from gittorrent.push.checkpoint import Checkpoint, Copy, Taken, parse_changes, parse_listing
+from gittorrent.push.listing import BEGINNING, Age, Listing, empty_listing, listing_of
 from gittorrent.push.policy_chain import PolicyVersion, last_mover
 from gittorrent.push.rule import Push, Reason, Standing, Unit, judge, units_of
 from gittorrent.push.tree_map import TreeMap
@@ -78,6 +79,11 @@ class Point(Struct, frozen=True):
         """Its time in seconds."""
         return self.checkpoint.time
 
+    @property
+    def keeper(self) -> KeyRef:
+        """Who signed it."""
+        return self.policy.policy.keeper
+
     def standing(self, push: Push, since: int) -> Standing:
         """Tell where a push stands that the next checkpoint could take.
 
@@ -112,14 +118,18 @@ class Point(Struct, frozen=True):
         return self.time if time is None else time
 
 
-class Log(Protocol):
-    """Where the pushes and policies are that a checkpoint names."""
-
-    def push(self, push: PushId) -> Push | None:
-        """Return a push that is known."""
+class KnownPolicies(Protocol):
+    """Where the policies are that a checkpoint names."""
 
     def policy_version(self, digest: str) -> PolicyVersion | None:
         """Return a policy version that is known and verified."""
+
+
+class Log(KnownPolicies, Protocol):
+    """Where the pushes and policies are that a checkpoint names."""
+
+    def push_copy(self, push: PushId, digest: str) -> Push | None:
+        """Return a push that is known, in the copy with these certificates; "" for none."""
 
 
 def begin(push: PushId, checkpoint: Checkpoint, signer: KeyRef, policy: PolicyVersion) -> Point:
@@ -136,8 +146,9 @@ def begin(push: PushId, checkpoint: Checkpoint, signer: KeyRef, policy: PolicyVe
     """
     listing = empty_listing(policy.policy.head)
     expected = replace(
-        checkpoint, number=1, previous=None, version=1, policy=policy.digest, adopted=(),
-        taken=(), head=listing.head, head_mark=BEGINNING, state=listing.digest, listing=b"",
+        checkpoint, number=1, previous=None, version=1, policy=policy.digest,
+        adopted=(policy.id,), taken=(), copies=(), head=listing.head, head_mark=BEGINNING,
+        state=listing.digest, listing=b"",
     )  # fmt: skip
     if checkpoint != expected or policy.policy.version != 1:
         raise CheckpointError(f"checkpoint {push} is not the beginning of this log")
@@ -176,12 +187,65 @@ def extend(
 
     Raises:
         CheckpointError: it does not follow; the message says where.
+        UnknownObjectError: that cannot be said here, for want of an object.
     """
     policy = _policy_of(before, push, checkpoint, log)
     _check_signer(push, signer, policy)
     since = keeper_since(before, policy)
     listing, touched = _replay(before, push, checkpoint, policy, since, log, evidence)
     size = _check_listing(before, push, checkpoint, listing, touched)
+    return _next_point(before, push, checkpoint, policy, listing, size)
+
+
+def follow(
+    before: Point, push: PushId, checkpoint: Checkpoint, signer: KeyRef, log: KnownPolicies
+) -> Point:
+    """Believe a checkpoint on top of the one before, by its keeper's signature.
+
+    What it says of the state must still be consistent: its listing applied to the one before gives
+    its digest. Whether its pushes come to that, nobody asked.
+
+    Args:
+        before: the checkpoint that it names as previous.
+        push: its id.
+        checkpoint: what it says.
+        signer: who signed it.
+        log: has every policy that it names.
+
+    Raises:
+        CheckpointError: it is not the next one of the keeper, or contradicts itself.
+        TrustError: its listing breaks the grammar.
+    """
+    policy = _policy_of(before, push, checkpoint, log)
+    _check_signer(push, signer, policy)
+    listing = _listed(before, push, checkpoint).sweep(before.first_valid)[0]
+    if checkpoint.state != listing.digest:
+        raise CheckpointError(f"checkpoint {push} lists other refs than its digest is of")
+    return _next_point(before, push, checkpoint, policy, listing, len(checkpoint.listing))
+
+
+def _listed(before: Point, push: PushId, checkpoint: Checkpoint) -> Listing:
+    """Return the state that a checkpoint lists."""
+    head, mark, text = checkpoint.head, checkpoint.head_mark, checkpoint.listing
+    if checkpoint.whole:
+        return listing_of(head, mark, parse_listing(text, checkpoint.object_format))
+    listing = before.listing.with_head(head, mark)
+    entries = parse_changes(text, checkpoint.object_format)
+    for entry in entries:
+        listing = listing.with_entry(entry)
+    if any(entry.value is not None and listing.clashes(entry.ref) for entry in entries):
+        raise CheckpointError(f"checkpoint {push} lists a ref that is a directory of another")
+    return listing
+
+
+def _next_point(
+    before: Point,
+    push: PushId,
+    checkpoint: Checkpoint,
+    policy: PolicyVersion,
+    listing: Listing,
+    size: int,
+) -> Point:
     taken = before.taken
     for item in checkpoint.pushes:
         taken = taken.set(item.encode("ascii"), checkpoint.number)
@@ -193,7 +257,7 @@ def extend(
         taken=taken,
         numbers=before.numbers.set(push.encode("ascii"), checkpoint.number),
         times=before.times.set(_key(checkpoint.number), checkpoint.time),
-        keeper_since=since,
+        keeper_since=keeper_since(before, policy),
         unlisted=0 if checkpoint.whole else before.unlisted + size,
         previous=before,
         oldest=before.oldest,
@@ -215,6 +279,7 @@ def compose(
     adopted = policy.since(before.policy)
     if adopted is None:
         raise CheckpointError(f"policy {policy.digest} does not extend that of {before.id}")
+    pushes = {item.unit.push.id: item.unit.push for item in view.judged}
     touched = [ref for item in view.judged for ref in item.outcome.touched]
     listing, swept = view.listing.sweep(before.first_valid)
     changes = listing.changes_text(before.listing, [*touched, *swept])
@@ -229,6 +294,7 @@ def compose(
         taken=tuple(
             Taken(item.unit.push.id, item.unit.ref, item.outcome.verdict) for item in view.judged
         ),
+        copies=tuple(Copy(push.id, push.copy) for push in pushes.values() if push.certificates),
         head=listing.head,
         head_mark=listing.head_mark,
         state=listing.digest,
@@ -262,8 +328,9 @@ def first_checkpoint(
         previous=None,
         version=1,
         policy=policy.digest,
-        adopted=(),
+        adopted=(policy.id,),
         taken=(),
+        copies=(),
         head=listing.head,
         head_mark=BEGINNING,
         state=listing.digest,
@@ -290,7 +357,9 @@ def keeper_since(before: Point, policy: PolicyVersion) -> int:
     return before.number + 1 if moved else before.keeper_since
 
 
-def _policy_of(before: Point, push: PushId, checkpoint: Checkpoint, log: Log) -> PolicyVersion:
+def _policy_of(
+    before: Point, push: PushId, checkpoint: Checkpoint, log: KnownPolicies
+) -> PolicyVersion:
     if (
         checkpoint.previous != before.id
         or checkpoint.number != before.number + 1
@@ -305,10 +374,10 @@ def _policy_of(before: Point, push: PushId, checkpoint: Checkpoint, log: Log) ->
     if adopted is None or tuple(version.id for version in adopted) != checkpoint.adopted:
         raise CheckpointError(f"checkpoint {push} names a policy that does not extend the last")
     mover = last_mover(policy, before.policy)
-    if mover is not None and mover.policy.parent != before.id:
+    if mover is not None and mover.policy.checkpoint != before.id:
         raise CheckpointError(
             f"checkpoint {push} follows {before.id}, and its keeper goes on from"
-            f" {mover.policy.parent}"
+            f" {mover.policy.checkpoint}"
         )
     return policy
 
@@ -330,7 +399,7 @@ def _replay(
     evidence: Evidence,
 ) -> tuple[Listing, list[RefName]]:
     """Apply the units that a checkpoint names; return the state and what may differ."""
-    units = _units(before, push, checkpoint.taken, since, log)
+    units = _units(before, push, checkpoint, since, log)
     listing = before.listing
     touched: list[RefName] = []
     for item, unit in zip(checkpoint.taken, units, strict=True):
@@ -346,16 +415,16 @@ def _replay(
     return listing, [*touched, *swept]
 
 
-def _units(before: Point, push: PushId, taken: Sequence[Taken], since: int, log: Log) -> list[Unit]:
+def _units(before: Point, push: PushId, checkpoint: Checkpoint, since: int, log: Log) -> list[Unit]:
     """Return the units named, in order; all of each push or none."""
     known: dict[tuple[PushId, RefName | None], Unit] = {}
-    for name in dict.fromkeys(item.push for item in taken):
-        found = log.push(name)
+    for name, copy in checkpoint.push_copies.items():
+        found = log.push_copy(name, copy)
         if found is None:
             raise CheckpointError(f"checkpoint {push} takes in push {name}, which is not here")
         for unit in units_of(found, before.standing(found, since)):
             known[(name, unit.ref)] = unit
-    units = [known.pop((item.push, item.ref), None) for item in taken]
+    units = [known.pop((item.push, item.ref), None) for item in checkpoint.taken]
     if known or None in units:
         raise CheckpointError(f"checkpoint {push} takes in parts of a push, or what it has not")
     return [unit for unit in units if unit is not None]

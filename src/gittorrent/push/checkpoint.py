@@ -36,6 +36,7 @@ _FIRST = b"gittorrent checkpoint 1"
 _TAGGER = re.compile(rb"tagger ([^<>\n\0]*) <([^<>\n\0]*)> (0|[1-9]\d{0,11}) ([+-]\d{4})\Z")
 _NUMBER = re.compile(rb"(?:0|[1-9]\d{0,9})\Z")
 _POLICY = re.compile(rb"([1-9]\d{0,9}) (sha256:[0-9a-f]{64})\Z")
+_DIGEST = re.compile(rb"sha256:[0-9a-f]{64}\Z")
 _VERDICTS = {verdict.value.encode("ascii"): verdict for verdict in Verdict}
 _WHOLE, _CHANGES = b"whole", b"changes"
 
@@ -63,6 +64,17 @@ class Taken(Struct, frozen=True):
         return b"push " + self.push.encode("ascii") + b" " + ref + b" " + verdict + b"\n"
 
 
+class Copy(Struct, frozen=True):
+    """One ``certificate`` line: which copy of a pusher's OpenPGP certificates was judged."""
+
+    push: PushId
+    digest: str
+
+    def text(self) -> bytes:
+        """Return the line."""
+        return f"certificate {self.push} {self.digest}\n".encode("ascii")
+
+
 class Checkpoint(Struct, frozen=True):
     """What a checkpoint says.
 
@@ -75,6 +87,7 @@ class Checkpoint(Struct, frozen=True):
         policy: its digest.
         adopted: log entries of the policy versions that come into force, oldest first.
         taken: the units taken in, in order.
+        copies: for each push that came with OpenPGP certificates, which; in the same order.
         head: the branch that HEAD names.
         head_mark: the mark of that.
         state: digest of the listing.
@@ -93,6 +106,7 @@ class Checkpoint(Struct, frozen=True):
     policy: str
     adopted: tuple[PushId, ...]
     taken: tuple[Taken, ...]
+    copies: tuple[Copy, ...]
     head: RefName
     head_mark: Age
     state: str
@@ -113,7 +127,9 @@ class Checkpoint(Struct, frozen=True):
             lines.append(b"previous " + self.previous.encode("ascii"))
         lines.append(f"policy {self.version} {self.policy}".encode("ascii"))
         lines += [b"adopt " + entry.encode("ascii") for entry in self.adopted]
-        taken = b"".join(item.text() for item in self.taken)
+        taken = b"".join(item.text() for item in self.taken) + b"".join(
+            copy.text() for copy in self.copies
+        )
         ends = b"head " + self.head + f" {self.head_mark}\nstate {self.state}\n".encode("ascii")
         kind = _WHOLE if self.whole else _CHANGES
         return b"\n".join([*lines, taken]) + ends + kind + b"\n" + self.listing
@@ -122,6 +138,12 @@ class Checkpoint(Struct, frozen=True):
     def pushes(self) -> tuple[PushId, ...]:
         """The pushes taken in, each once, in the order of their first unit."""
         return tuple(dict.fromkeys(item.push for item in self.taken))
+
+    @property
+    def push_copies(self) -> dict[PushId, str]:
+        """The pushes taken in, and for each the digest of its certificates; "" without any."""
+        copies = {copy.push: copy.digest for copy in self.copies}
+        return {push: copies.get(push, "") for push in self.pushes}
 
 
 def parse_checkpoint(text: bytes, object_format: ObjectFormat) -> Checkpoint:
@@ -138,6 +160,9 @@ def parse_checkpoint(text: bytes, object_format: ObjectFormat) -> Checkpoint:
         raise CheckpointTextError("checkpoint is not in its canonical form")
     if len({(item.push, item.ref) for item in checkpoint.taken}) != len(checkpoint.taken):
         raise CheckpointTextError("checkpoint takes one unit in twice")
+    named = {copy.push for copy in checkpoint.copies}
+    if [copy.push for copy in checkpoint.copies] != [p for p in checkpoint.pushes if p in named]:
+        raise CheckpointTextError("checkpoint has certificate lines that do not suit its pushes")
     return checkpoint
 
 
@@ -154,6 +179,7 @@ def _read(reader: _Reader, object_format: ObjectFormat) -> Checkpoint:
         raise reader.fault("not a policy's version and digest, or no number from 1")
     adopted = reader.many(b"adopt ", lambda: reader.oid(b"adopt"))
     taken = reader.many(b"push ", reader.taken)
+    copies = reader.many(b"certificate ", reader.copy)
     head, _, mark = reader.value(b"head").rpartition(b" ")
     state, kind = reader.word(b"state"), reader.line()
     if not is_sha256(state) or kind not in (_WHOLE, _CHANGES):
@@ -167,6 +193,7 @@ def _read(reader: _Reader, object_format: ObjectFormat) -> Checkpoint:
         policy=policy[2].decode("ascii"),
         adopted=adopted,
         taken=taken,
+        copies=copies,
         head=_branch(head, reader),
         head_mark=_mark(mark, reader),
         state=state,
@@ -206,6 +233,23 @@ def parse_listing(text: bytes, object_format: ObjectFormat) -> tuple[Entry, ...]
     if b"".join(bytes(entry) for _, entry in sorted(entries.items())) != text:
         raise CheckpointTextError("listing is not in its canonical form")
     check_no_directory_conflict(e.ref for e in entries.values() if e.value is not None)
+    return tuple(entries.values())
+
+
+def parse_changes(text: bytes, object_format: ObjectFormat) -> tuple[Entry, ...]:
+    """Read the entries of a listing of changes; one that says nothing was dropped.
+
+    Raises:
+        CheckpointTextError: it is not in canonical form.
+        TrustError: it names a ref or key that must not exist.
+    """
+    reader = _Reader(text, object_format)
+    entries: dict[RefName, Entry] = {}
+    while not reader.finished:
+        ref, entry = reader.dropped() or reader.entry_line(entries)
+        entries[ref] = entry
+    if b"".join(entry.changed_text() for _, entry in sorted(entries.items())) != text:
+        raise CheckpointTextError("listing of changes is not in its canonical form")
     return tuple(entries.values())
 
 
@@ -283,6 +327,20 @@ class _Reader:
             raise self.fault("not a push, what it changes and what became of that")
         ref = None if words[1] == b"*" else RefName(words[1])
         return Taken(PushId(self.id_of(words[0])), ref, _VERDICTS[words[2]])
+
+    def copy(self) -> Copy:
+        push, _, digest = self.value(b"certificate").partition(b" ")
+        if _DIGEST.match(digest) is None:
+            raise self.fault("not a push and the digest of its certificates")
+        return Copy(PushId(self.id_of(push)), digest.decode("ascii"))
+
+    def dropped(self) -> tuple[RefName, Entry] | None:
+        """Read a line that drops an entry, if it is one."""
+        if not self._text.startswith(b"drop ", self._at):
+            return None
+        ref = RefName(self.value(b"drop"))
+        check_ref_name(ref)
+        return ref, Entry(ref)
 
     def entry_line(self, entries: dict[RefName, Entry]) -> tuple[RefName, Entry]:
         """Read one line of an entry; return the ref and the entry with it."""

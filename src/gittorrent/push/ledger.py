@@ -17,18 +17,21 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.errors import TrustError
 from gittorrent.push.certificate import MAX_COUNT, Nonce
 from gittorrent.push.chain import (
     CheckpointError,
     Point,
     compose,
     extend,
+    follow,
     keeper_since,
     nonce_on,
     units_on,
 )
 from gittorrent.push.policy_chain import PolicyVersion, last_mover
 from gittorrent.push.provisional import View, extended, view
+from gittorrent.push.rule import UnknownObjectError, is_refused
 
 if TYPE_CHECKING:
     from gittorrent.ids import PushId
@@ -79,7 +82,9 @@ class Ledger:
         self._waiting: dict[PushId, SignedCheckpoint] = {}
         self._refuted: dict[PushId, str] = {}
         self._twins: list[Twins] = []
+        self._followed: set[PushId] = set()
         self._pushes: dict[PushId, Push] = {}
+        self._copies: dict[PushId, dict[str, Push]] = {}
         self._open: dict[PushId, Push] = {}
         at: Point | None = point
         while at is not None:
@@ -103,13 +108,30 @@ class Ledger:
             at = at.previous
 
     def add_push(self, push: Push) -> None:
-        """Take note of a push."""
-        if push.id in self._pushes:
+        """Take note of a push, or of another copy of one: with other certificates."""
+        copies = self._copies.setdefault(push.id, {})
+        if push.copy in copies:
             return
+        copies[push.copy] = push
+        if len(copies) > 1:
+            push = max(copies.values(), key=self._worth)
+            self._view = None
         self._pushes[push.id] = push
         if self._place.point.taken.get(push.id.encode("ascii")) is None:
             self._open[push.id] = push
             self._show(push)
+
+    def _worth(self, push: Push) -> tuple[int, str]:
+        """Rank copies of a push: stripped of certifications, it must not stand for the whole."""
+        point, policy = self._place.point, self._place.policy
+        units = units_on(point, [push], keeper_since(point, policy))
+        try:
+            refused = sum(
+                is_refused(point.listing, unit, policy.policy, self._evidence) for unit in units
+            )
+        except UnknownObjectError:
+            refused = 0
+        return -refused, push.copy
 
     def add_checkpoint(self, signed: SignedCheckpoint) -> None:
         """Take note of a checkpoint; it is replayed as soon as everything it names is here."""
@@ -117,13 +139,20 @@ class Ledger:
             self._waiting[signed.id] = signed
             self._view = None
 
-    def settle(self) -> Point:
+    def add_refuted(self, checkpoint: PushId, why: str) -> None:
+        """Take note of a checkpoint that was found not to follow before."""
+        self._refuted[checkpoint] = why
+
+    def settle(self, *, short: bool = False) -> Point:
         """Replay what can be, and adopt what follows.
+
+        Args:
+            short: whether a checkpoint whose pushes are not here is believed, as by a clone.
 
         Returns:
             The checkpoint adopted.
         """
-        self._replay_waiting()
+        self._replay_waiting(short)
         before = self._place
         place = self._settled()
         self._place = place
@@ -147,6 +176,32 @@ class Ledger:
                 for push, known in self._pushes.items()
                 if taken.get(push.encode("ascii")) is None
             }
+
+    def judge_again(self, evidence: Evidence) -> None:
+        """Replay what was only believed, and judge anew what is shown, now that more is known.
+
+        Args:
+            evidence: from now on.
+
+        Raises:
+            CheckpointError: a checkpoint that was adopted does not follow.
+        """
+        self._evidence = evidence
+        self._view = None
+        at: Point | None = self._place.point
+        while at is not None and self._followed:
+            if at.id in self._followed and at.previous is not None:
+                self._replay_followed(at, at.previous)
+            at = at.previous
+
+    def _replay_followed(self, point: Point, previous: Point) -> None:
+        if not self._has_pushes(point.checkpoint):
+            return
+        try:
+            extend(previous, point.id, point.checkpoint, point.keeper, self, self._evidence)
+        except UnknownObjectError:
+            return
+        self._followed.discard(point.id)
 
     # -- what it says
 
@@ -182,6 +237,11 @@ class Ledger:
         return dict(self._refuted)
 
     @property
+    def followed(self) -> frozenset[PushId]:
+        """Checkpoints that were believed by their signature, not replayed."""
+        return frozenset(self._followed)
+
+    @property
     def lacking(self) -> frozenset[PushId]:
         """Pushes and checkpoints that waiting ones name and that are not here."""
         found: set[PushId] = set()
@@ -189,12 +249,36 @@ class Ledger:
             previous = signed.checkpoint.previous
             if previous is not None and previous not in self._points:
                 found.add(previous)
-            found.update(p for p in signed.checkpoint.pushes if p not in self._pushes)
+            found.update(
+                push
+                for push, copy in signed.checkpoint.push_copies.items()
+                if copy not in self._copies.get(push, ())
+            )
         return frozenset(found - self._waiting.keys())
+
+    @property
+    def missing(self) -> frozenset[PushId]:
+        """Checkpoints that waiting ones, or the policy, go on from and that were not replayed."""
+        found = {signed.checkpoint.previous for signed in self._waiting.values()}
+        mover = self._place.mover
+        found.add(None if mover is None else mover.policy.checkpoint)
+        return frozenset(entry for entry in found if entry and entry not in self._points)
+
+    def copies(self, push: PushId) -> int:
+        """Return how many copies of a push are known, with other certificates each."""
+        return len(self._copies.get(push, ()))
 
     def push(self, push: PushId) -> Push | None:
         """Return a push that is known."""
         return self._pushes.get(push)
+
+    def push_copy(self, push: PushId, digest: str) -> Push | None:
+        """Return a push that is known, in the copy with these certificates; "" for none."""
+        return self._copies.get(push, {}).get(digest)
+
+    def point(self, checkpoint: PushId) -> Point | None:
+        """Return the state at a checkpoint that holds, adopted or not."""
+        return self._points.get(checkpoint)
 
     def policy_version(self, digest: str) -> PolicyVersion | None:
         """Return a policy version that is known."""
@@ -250,36 +334,47 @@ class Ledger:
         units = units_on(point, [push], keeper_since(point, policy))
         self._view = extended(self._view, units, self._evidence)
 
-    def _replay_waiting(self) -> None:
+    def _replay_waiting(self, short: bool) -> None:
         progress = True
         while progress:
             progress = False
-            for signed in list(self._waiting.values()):
-                if self._can_replay(signed.checkpoint):
-                    del self._waiting[signed.id]
-                    self._replay(signed)
-                    progress = True
+            for signed in sorted(self._waiting.values(), key=_place):
+                checkpoint = signed.checkpoint
+                if checkpoint.previous in self._points and checkpoint.policy in self._policies:
+                    has_pushes = self._has_pushes(checkpoint)
+                    if has_pushes or short:
+                        del self._waiting[signed.id]
+                        self._take_in(signed, self._points[checkpoint.previous], has_pushes)
+                        progress = True
 
-    def _can_replay(self, checkpoint: Checkpoint) -> bool:
-        return (
-            checkpoint.previous in self._points
-            and checkpoint.policy in self._policies
-            and all(push in self._pushes for push in checkpoint.pushes)
+    def _has_pushes(self, checkpoint: Checkpoint) -> bool:
+        return all(
+            copy in self._copies.get(push, ()) for push, copy in checkpoint.push_copies.items()
         )
 
-    def _replay(self, signed: SignedCheckpoint) -> None:
-        previous = signed.checkpoint.previous
-        if previous is None:
-            return
+    def _take_in(self, signed: SignedCheckpoint, previous: Point, has_pushes: bool) -> None:
+        """Replay a checkpoint, or believe it where that cannot be done."""
         try:
-            point = extend(
-                self._points[previous], signed.id, signed.checkpoint, signed.signer,
-                self, self._evidence,
-            )  # fmt: skip
-        except CheckpointError as error:
+            point = self._replayed(signed, previous) if has_pushes else None
+            if point is None:
+                point = follow(previous, signed.id, signed.checkpoint, signed.signer, self)
+                self._followed.add(point.id)
+        except TrustError as error:
             self._refuted[signed.id] = str(error)
             return
         self._points[point.id] = point
+        self._add_follower(point, previous.id)
+
+    def _replayed(self, signed: SignedCheckpoint, previous: Point) -> Point | None:
+        """Replay a checkpoint; None if an object is not here that decides about a push."""
+        try:
+            return extend(
+                previous, signed.id, signed.checkpoint, signed.signer, self, self._evidence
+            )
+        except UnknownObjectError:
+            return None
+
+    def _add_follower(self, point: Point, previous: PushId) -> None:
         followers = self._followers.setdefault(previous, [])
         self._twins += [
             Twins(other, point)
@@ -306,7 +401,7 @@ class Ledger:
         newest = self._newest(point.policy)
         mover = last_mover(newest, point.policy)
         if mover is not None:
-            target = self._points.get(mover.policy.parent or point.id)
+            target = self._points.get(mover.policy.checkpoint or point.id)
             if target is None or mover.since(target.policy) is None:
                 reason = f"policy {mover.policy.version} names a checkpoint that is not here"
                 return _Place(point, newest, mover, reason)
@@ -326,6 +421,10 @@ class Ledger:
         while len(found := self._extensions.get(policy.digest, [])) == 1:
             policy = found[0]
         return policy
+
+
+def _place(signed: SignedCheckpoint) -> int:
+    return signed.checkpoint.number
 
 
 def _counts(point: Point, place: _Place) -> bool:

@@ -105,6 +105,10 @@ class Entry(Struct, frozen=True):
         lines += [item.text() for item in self.waiting]
         return b"".join(lines)
 
+    def changed_text(self) -> bytes:
+        """Return its lines in a listing of changes."""
+        return b"drop " + self.ref + b"\n" if self.says_nothing else bytes(self)
+
     @property
     def says_nothing(self) -> bool:
         """Whether there is nothing to remember of this ref."""
@@ -179,7 +183,11 @@ class Listing(Struct, frozen=True):
             The listing, and the refs whose entry changed.
         """
         listing, swept = self, []
-        for old in range(self.swept, number):
+        numbers: Iterable[int] = range(self.swept, number)
+        if len(self.graves) < number - self.swept:
+            known = (int.from_bytes(name, "big") for name, _ in self.graves)
+            numbers = sorted(old for old in known if old < number)
+        for old in numbers:
             grave = listing.graves.get(_number(old))
             while grave is not None:
                 entry = listing.entry(grave.ref)
@@ -195,6 +203,12 @@ class Listing(Struct, frozen=True):
         return {
             RefName(name): entry.value for name, entry in self.entries if entry.value is not None
         }
+
+    def shown_refs(self) -> Refs:
+        """Return all refs, open conflicts under their names too."""
+        found = self.refs()
+        found.update((conflict.name, conflict.value) for conflict in self.conflicts())
+        return found
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield the open conflicts, those of one ref oldest first."""
@@ -225,7 +239,7 @@ class Listing(Struct, frozen=True):
         for ref in sorted(set(touched)):
             entry = self.entry(ref)
             if entry != before.entry(ref):
-                texts.append(b"drop " + ref + b"\n" if entry.says_nothing else bytes(entry))
+                texts.append(entry.changed_text())
         return b"".join(texts)
 
 

@@ -1,121 +1,53 @@
 """The push log: verified entries and the state that follows from them.
 
 Pure. A `VerifiedLog` only ever holds entries whose signatures and grammar were checked; there is
-no way in but `admit`. What they come to — which checkpoint is adopted, what is shown on top — is
-the business of its `Ledger`. Ids are computed by git and handed in
-(docs/protocol/trust.md, "The push log").
+no way in but `admit`, and `recall` for what was verified before. What they come to — which
+checkpoint is adopted, what is shown on top — is the business of its `Ledger`. Ids are computed by
+git and handed in (docs/protocol/trust.md, "Which checkpoint").
 
-Must be told again of a change with `settle`: until then nothing that was admitted counts.
+Must be told with `settle` when enough was admitted: until then it says what it said before.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.errors import TrustError
+from gittorrent.push.chain import CheckpointError, first_checkpoint
+from gittorrent.push.entries import Entries, chain_of
+from gittorrent.push.facts import NoObjects
+from gittorrent.push.ledger import Ledger, SignedCheckpoint
+from gittorrent.push.object import PushKind
+from gittorrent.push.policies import LogEvidence, Policies
+from gittorrent.push.records import Held, Record, Snapshot, record_of
+from gittorrent.push.signed import read_checkpoint, read_push
+from gittorrent.push.starting import beginning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from gittorrent.ids import ObjectFormat, Oid, PushId, RefName, Refs, RepositoryId
+    from gittorrent.push.chain import Point
     from gittorrent.push.checkpoint import Checkpoint
-    from gittorrent.push.ledger import Ledger, SignedCheckpoint
-    from gittorrent.push.object import PushKind, PushObject
+    from gittorrent.push.facts import Facts
+    from gittorrent.push.object import PushObject
+    from gittorrent.push.provisional import View
     from gittorrent.push.rule import Push
-    from gittorrent.trust.keys import KeyRef
-    from gittorrent.trust.policy import WebOfTrust
     from gittorrent.trust.signed_policy import VerifiedPolicy
+
+MAX_COPIES = 8
+"""Copies of a push that differ in the certificates that came with it: whoever relays a push can
+add to them, and each is judged until a checkpoint says which was."""
 
 
 class EntryError(TrustError):
-    """A log entry contradicts its own past."""
+    """A log entry contradicts its own past, or is none of this log."""
 
 
 class NotAllowedError(EntryError):
     """No policy of the log gives the key that signed an entry any say."""
-
-
-class Facts(Protocol):
-    """What neither the log nor its policies tell. Port; git and gpg answer it."""
-
-    def contains(self, outer: Oid, inner: Oid) -> bool:
-        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
-
-        Raises:
-            UnknownObjectError: that cannot be said, for want of an object
-                (`gittorrent.push.rule`). An object that is here and no commit is not unknown.
-        """
-
-    def certified(
-        self,
-        key: KeyRef,
-        rule: WebOfTrust,
-        roots: Sequence[KeyRef],
-        certificates: Mapping[KeyRef, bytes],
-        time: int,
-    ) -> bool:
-        """Tell whether ``roots`` vouched for ``key`` at ``time`` as ``rule`` asks.
-
-        Args:
-            key: an OpenPGP key.
-            rule: depth and how many are needed.
-            roots: the root keys of the policy in force.
-            certificates: those that this policy pins, and those that travel with the push.
-            time: in seconds.
-        """
-
-
-class NoObjects:
-    """`Facts` of who has no object and no gpg: refs are listed before objects are there."""
-
-
-class Record(Struct, frozen=True):
-    """What storage keeps on one line for an entry, so that it need not be read at every start.
-
-    Args:
-        id: its push id.
-        kind: what it is.
-        number: of a checkpoint its number; of a push that of the checkpoint that took it, 0 while
-            none did; of a policy its version.
-        time: of a checkpoint, in seconds; else 0.
-        version: of the policy in force at a checkpoint; else 0.
-        size: bytes of what a checkpoint's listing takes, as far as not listed since; else 0.
-        is_whole: whether a checkpoint has the whole listing.
-        is_adopted: whether a checkpoint is of the chain that was adopted.
-        is_followed: whether a checkpoint was believed rather than replayed.
-    """
-
-    id: PushId
-    kind: PushKind
-    number: int = 0
-    time: int = 0
-    version: int = 0
-    size: int = 0
-    is_whole: bool = False
-    is_adopted: bool = False
-    is_followed: bool = False
-
-    def line(self) -> str:
-        """Return the line, without its line feed."""
-        raise NotImplementedError
-
-
-def parse_record(line: str, object_format: ObjectFormat) -> Record:
-    """Read a line that `Record.line` wrote.
-
-    Raises:
-        ValueError: it is not one.
-    """
-    raise NotImplementedError
-
-
-class Snapshot(Struct, frozen=True):
-    """The whole listing at a checkpoint, kept to make starts short; it can be thrown away."""
-
-    checkpoint: PushId
-    listing: bytes
 
 
 class VerifiedLog:
@@ -123,13 +55,17 @@ class VerifiedLog:
 
     Args:
         object_format: of the repository.
-        facts: about objects; by default none is here.
+        facts: about objects and webs of trust; by default nothing is known.
     """
 
-    object_format: ObjectFormat
-
     def __init__(self, object_format: ObjectFormat, facts: Facts | None = None) -> None:
-        raise NotImplementedError
+        self.object_format = object_format
+        self._facts = facts or NoObjects()
+        self._policies = Policies()
+        self._entries = Entries(object_format)
+        self._below: list[Record] = []
+        self._ledger: Ledger | None = None
+        self._shown: tuple[View, Refs] | None = None
 
     @classmethod
     def recall(
@@ -143,27 +79,34 @@ class VerifiedLog:
         """Return a log that was verified before and kept on this machine.
 
         Reads all policies (verified again), the newest whole checkpoint adopted and those after
-        it (followed, not replayed; no signatures again), and the pushes that none took; nothing
-        else, however long the log is. Older entries are read when `refs_at` asks for them.
+        it (followed, not replayed; their signatures were verified), checkpoints that are not of
+        the chain adopted, and the pushes that none took; nothing else, however long the log is.
+        Older entries are read when they are asked for.
 
         Args:
             object_format: of the repository.
             records: what `records` was when the log was kept.
             read: returns an entry of those.
-            facts: about objects.
-            snapshot: what `snapshot` gave at one of the adopted checkpoints, which then takes the
-                place of the newest whole one, if it is later.
+            facts: about objects and webs of trust.
+            snapshot: what `snapshot` gave at one of the checkpoints, which takes the place of the
+                newest whole one if it is later; one of another checkpoint is passed over.
 
         Raises:
             TrustError: what is read does not hold, or is not what the records say.
         """
-        raise NotImplementedError
+        log = cls(object_format, facts)
+        log._entries = Entries(object_format, records, read)
+        for record in records:
+            if record.kind is PushKind.POLICY:
+                log._policies.admit(read(record.id), record.id, None)
+        log._begin_kept(records, snapshot=snapshot)
+        return log
 
     # -- growing
 
     def admit(
         self, push: PushObject, push_id: PushId, expected: RepositoryId | None = None
-    ) -> None:
+    ) -> bool:
         """Take note of an entry after checking its grammar and signature; `settle` judges it.
 
         What is held already is passed over. A checkpoint may come before the one it follows, and
@@ -174,12 +117,68 @@ class VerifiedLog:
             push_id: id of its commit, computed by git from this very object.
             expected: the repository id that the first policy must have, when it is known.
 
+        Returns:
+            Whether it is to be stored: it is new, or a copy of a push with other certificates
+            that is of more use than the one held.
+
         Raises:
             IdentityError: the first policy is another repository's.
             TrustError: the entry does not hold.
             NotAllowedError: its signer has no say in this repository.
         """
-        raise NotImplementedError
+        if push.kind is PushKind.CERTIFICATE:
+            return self._admit_push(push, push_id)
+        if push_id in self._entries.kinds:
+            return False
+        if push.kind is PushKind.POLICY:
+            version = self._policies.admit(push, push_id, expected)
+            self._entries.add(push_id, push.kind)
+            if self._ledger is not None:
+                self._ledger.add_policy(version)
+            return True
+        return self._admit_checkpoint(push, push_id)
+
+    def _admit_push(self, push: PushObject, push_id: PushId) -> bool:
+        is_held = push_id in self._entries.kinds
+        if is_held and (not push.pinned or not self._wants_copy(push_id)):
+            return False
+        signer = self._policies.check_signer(push, push_id)
+        if not self._policies.has_a_say(signer):
+            raise NotAllowedError(f"push {push_id}: no policy gives {signer} a say")
+        made = read_push(
+            push, push_id, signer,
+            repository=self.repository, names=self._policies.names(),
+            object_format=self.object_format,
+        )  # fmt: skip
+        before = self._ledger.push(push_id) if self._ledger is not None else None
+        if before is not None and before.copy == made.copy:
+            return False
+        self._entries.add_push(made)
+        if self._ledger is None:
+            return True
+        self._ledger.add_push(made)
+        return self._ledger.push(push_id) is made or push_id in self._ledger.lacking
+
+    def _wants_copy(self, push: PushId) -> bool:
+        """Tell whether another copy of a push could be of use: none was taken yet."""
+        if self._ledger is None or push in self._ledger.lacking:
+            return self._ledger is not None
+        taken = self._ledger.adopted.taken.get(push.encode("ascii")) is not None
+        return not taken and self._ledger.copies(push) < MAX_COPIES
+
+    def _admit_checkpoint(self, push: PushObject, push_id: PushId) -> bool:
+        signer = self._policies.check_signer(push, push_id)
+        if not self._policies.is_keeper(signer):
+            raise NotAllowedError(f"checkpoint {push_id}: {signer} is not the keeper")
+        signed = read_checkpoint(
+            push, push_id, signer, repository=self.repository, object_format=self.object_format
+        )
+        if signed.checkpoint.number == 1 and self._ledger is not None:
+            raise EntryError(f"checkpoint {push_id} is another beginning than this log has")
+        self._entries.add_checkpoint(signed)
+        if self._ledger is not None:
+            self._ledger.add_checkpoint(signed)
+        return True
 
     def settle(self, *, short: bool = False) -> None:
         """Replay the checkpoints that can be, and adopt what follows.
@@ -189,8 +188,19 @@ class VerifiedLog:
                 those of the 30 days before it, and a checkpoint whose pushes are not here is
                 believed by its signature. Whoever admitted the answer to ``fetch log ... short``
                 says so; a mirror that has the log from before does not.
+
+        Raises:
+            EntryError: the log does not begin with what was admitted.
         """
-        raise NotImplementedError
+        if self._ledger is None:
+            self._begin(short)
+        if self._ledger is None:
+            return
+        self._ledger.settle(short=short)
+        past = self._needed_past()
+        if past is not None:
+            self._begin_kept(self.records, until=past)
+            self._ledger.settle(short=short)
 
     def judge_again(self, facts: Facts) -> None:
         """Replay what was believed so far, now that more objects are here.
@@ -204,40 +214,173 @@ class VerifiedLog:
         Raises:
             EntryError: an adopted checkpoint is refuted; the log must not be committed.
         """
-        raise NotImplementedError
+        self._facts = facts
+        if self._ledger is None:
+            return
+        try:
+            self._ledger.judge_again(self._evidence)
+        except CheckpointError as error:
+            raise EntryError(f"the keeper signed what is not so: {error}") from error
 
     def first_checkpoint(self, *, tagger: bytes, time: int) -> Checkpoint:
-        """Return checkpoint number 1, for the keeper to sign when there is only a policy."""
-        raise NotImplementedError
+        """Return checkpoint number 1, for the keeper to sign when there is only a policy.
+
+        Args:
+            tagger: who makes it, as git writes people.
+            time: now, in seconds.
+        """
+        first = self._policies.first
+        if first is None:
+            raise EntryError("an empty log has no policy")
+        return first_checkpoint(
+            self.repository, first, self.object_format, tagger=tagger, time=time
+        )
+
+    # -- beginning
+
+    @property
+    def _evidence(self) -> LogEvidence:
+        return LogEvidence(self._policies, self._facts)
+
+    def _begin(self, short: bool) -> None:
+        """Begin with what was admitted, if there is a checkpoint among it."""
+        checkpoints = {signed.id: signed for signed in self._entries.known_checkpoints}
+        if not checkpoints:
+            return
+        point, self._below = beginning(checkpoints, self._policies, short=short)
+        ledger = self._start(point)
+        used = {point.id, *(record.id for record in self._below)}
+        for entry, signed in checkpoints.items():
+            if entry not in used:
+                ledger.add_checkpoint(signed)
+        for entry in self._entries.of_kind(PushKind.CERTIFICATE):
+            ledger.add_push(self._entries.push(entry))
+
+    def _start(self, point: Point) -> Ledger:
+        ledger = Ledger(point, self._evidence)
+        for version in self._policies.versions:
+            ledger.add_policy(version)
+        self._ledger = ledger
+        return ledger
+
+    def _begin_kept(
+        self, records: Sequence[Record], snapshot: Snapshot | None = None, until: int | None = None
+    ) -> None:
+        """Begin with what was verified before.
+
+        Args:
+            records: of all entries.
+            snapshot: of an adopted checkpoint.
+            until: number of a checkpoint that must be among the points of the ledger.
+        """
+        self._entries.records = {record.id: record for record in records}
+        chain = chain_of(records)
+        if not chain:
+            return
+        head = chain[-1].number
+        aside = [record for record in records if record.held in (Held.ASIDE, Held.WAITING)]
+        since = self._entries.keeper_version(chain[-1], self._policies)
+        numbers = [record.number - 1 for record in aside if record.version >= since]
+        base = min([head, *numbers, *([] if until is None else [until])])
+        point = self._entries.points(
+            chain, self._policies, until=head, base=max(base, 1), snapshot=snapshot
+        )
+        ledger = self._start(point)
+        oldest = _oldest(point).number
+        self._below = [record for record in chain if record.number < oldest]
+        for record in aside:
+            if record.held is Held.ASIDE and record.number > oldest:
+                ledger.add_checkpoint(self._entries.checkpoint(record.id))
+        ledger.settle(short=True)
+        for record in records:
+            if record.held is Held.REFUTED:
+                ledger.add_refuted(record.id, "it was found not to follow before")
+            elif record.held is Held.WAITING:
+                ledger.add_checkpoint(self._entries.checkpoint(record.id))
+        taken = [r for r in chain if until is None or r.number <= until]
+        for push in self._entries.pushes_not_in(taken):
+            ledger.add_push(push)
+        ledger.settle()
+
+    def _needed_past(self) -> int | None:
+        """Return the number of a checkpoint that is kept and that the ledger asks for, if any."""
+        ledger = self._now
+        wanted = set(ledger.missing) & self._entries.kinds.keys()
+        numbers = [record.number for record in self._below if record.id in wanted]
+        return min(numbers, default=None)
 
     # -- what it holds
 
     @property
     def ids(self) -> list[PushId]:
         """The adopted chain's checkpoints, oldest first, as far as their refs are known here."""
-        raise NotImplementedError
+        chain = self._chain
+        start = next((n for n, record in enumerate(chain) if record.is_whole), len(chain))
+        return [record.id for record in chain[start:]]
 
     @property
     def entries(self) -> list[PushId]:
         """Everything held, in the order in which it was admitted: each after what it names."""
-        raise NotImplementedError
+        return list(self._entries.kinds)
 
     @property
     def records(self) -> list[Record]:
         """What storage keeps of each of `entries`, in that order."""
-        raise NotImplementedError
+        chain = {record.id: record for record in self._chain}
+        found = []
+        for entry, kind in self._entries.kinds.items():
+            if kind is PushKind.CHECKPOINT:
+                found.append(chain.get(entry) or self._record_aside(entry))
+            else:
+                found.append(Record(entry, kind))
+        return found
+
+    @property
+    def _chain(self) -> list[Record]:
+        """Records of the checkpoints adopted, in order."""
+        points: list[Record] = []
+        at = None if self._ledger is None else self._ledger.adopted
+        followed = self.followed
+        while at is not None:
+            before = self._entries.records.get(at.id)
+            if (before is not None and before.held is Held.FOLLOWED) or at.id in followed:
+                held = Held.FOLLOWED
+            else:
+                held = Held.ADOPTED
+            points.append(record_of(SignedCheckpoint(at.id, at.checkpoint, at.keeper), held))
+            at = at.previous
+        return [*self._below, *reversed(points)]
+
+    def _record_aside(self, entry: PushId) -> Record:
+        ledger = self._ledger
+        if ledger is None:
+            held = Held.WAITING
+        elif ledger.point(entry) is not None:
+            held = Held.ASIDE
+        else:
+            held = Held.REFUTED if entry in ledger.refuted else Held.WAITING
+        before = self._entries.records.get(entry)
+        if before is not None and not (ledger and ledger.holds(entry)):
+            return before
+        if before is not None:
+            return replace(before, held=held)
+        return record_of(self._entries.checkpoint(entry), held)
 
     def snapshot(self) -> Snapshot:
         """Return the state at `head` for a quick start; worth keeping if `since_whole` is large."""
-        raise NotImplementedError
+        point = self._now.adopted
+        return Snapshot(point.id, point.unlisted, point.listing.whole_text())
 
     @property
     def since_whole(self) -> int:
         """How many checkpoints a start would have to follow after a whole one or the snapshot."""
-        raise NotImplementedError
+        count, at = 0, None if self._ledger is None else self._ledger.adopted
+        while at is not None and not at.checkpoint.whole and at.previous is not None:
+            count, at = count + 1, at.previous
+        return count
 
     def __contains__(self, push: PushId) -> bool:
-        raise NotImplementedError
+        return push in self._entries.kinds
 
     def __len__(self) -> int:
         """Return the number of the checkpoint adopted; 0 while there is none."""
@@ -252,32 +395,46 @@ class VerifiedLog:
         Raises:
             EntryError: there is no checkpoint yet.
         """
-        raise NotImplementedError
+        return self._now
+
+    @property
+    def _now(self) -> Ledger:
+        if self._ledger is None:
+            raise EntryError("the log has no checkpoint")
+        return self._ledger
 
     @property
     def head(self) -> PushId | None:
         """The id of the checkpoint adopted; None while there is none."""
-        raise NotImplementedError
+        return None if self._ledger is None else self._ledger.adopted.id
 
     @property
     def number(self) -> int:
         """Its number in the chain; 0 while there is none."""
-        raise NotImplementedError
+        return 0 if self._ledger is None else self._ledger.adopted.number
 
     @property
     def refs(self) -> Refs:
         """What is shown: final and provisional, open conflicts as ``refs/conflicts/...``."""
-        raise NotImplementedError
+        if self._ledger is None:
+            return {}
+        view = self._ledger.view()
+        if self._shown is None or self._shown[0] is not view:
+            self._shown = (view, view.listing.shown_refs())
+        return dict(self._shown[1])
 
     @property
     def final_refs(self) -> Refs:
         """The refs at `head`, open conflicts too."""
-        raise NotImplementedError
+        return {} if self._ledger is None else self._ledger.adopted.listing.shown_refs()
 
     @property
     def default_branch(self) -> RefName | None:
         """The branch that HEAD names in what is shown; None if there is no such branch."""
-        raise NotImplementedError
+        if self._ledger is None:
+            return None
+        listing = self._ledger.view().listing
+        return listing.head if listing.value(listing.head) is not None else None
 
     def refs_at(self, checkpoint: PushId) -> Refs:
         """Return the refs at one of `ids`, open conflicts too.
@@ -285,35 +442,51 @@ class VerifiedLog:
         Raises:
             EntryError: it is none of these.
         """
-        raise NotImplementedError
+        point = None if self._ledger is None else self._ledger.point(checkpoint)
+        if point is None:
+            number = next((r.number for r in self._below if r.id == checkpoint), 0)
+            if not number or checkpoint not in self.ids:
+                raise EntryError(f"no checkpoint {checkpoint} is held whose refs are known")
+            point = self._entries.points(self._below, self._policies, until=number, base=number)
+        return point.listing.shown_refs()
 
     def checkpoint(self, checkpoint: PushId) -> SignedCheckpoint:
         """Return what a checkpoint of `entries` says.
 
         Raises:
-            EntryError: it is none of these.
+            TrustError: it is none of these.
         """
-        raise NotImplementedError
+        return self._entries.checkpoint(checkpoint)
+
+    def push(self, push: PushId) -> Push:
+        """Return a push of `entries`.
+
+        Raises:
+            TrustError: it is none of these.
+        """
+        return self._entries.push(push)
 
     @property
     def unfinal(self) -> tuple[Push, ...]:
         """The pushes held that no adopted checkpoint has taken."""
-        raise NotImplementedError
+        return () if self._ledger is None else self._ledger.unfinal
 
     @property
     def unjudged(self) -> tuple[Push, ...]:
         """Those of `unfinal` that cannot be judged for want of objects, and are not shown."""
-        raise NotImplementedError
+        return () if self._ledger is None else self._ledger.view().unjudged
 
     @property
     def lacking(self) -> frozenset[PushId]:
         """Pushes and checkpoints that those held name, and that are needed and not here."""
-        raise NotImplementedError
+        if self._ledger is None:
+            return frozenset()
+        return self._ledger.lacking - self._entries.kinds.keys()
 
     @property
     def followed(self) -> frozenset[PushId]:
         """The checkpoints believed rather than replayed since this log was begun or opened."""
-        raise NotImplementedError
+        return frozenset() if self._ledger is None else self._ledger.followed
 
     # -- policy
 
@@ -324,22 +497,26 @@ class VerifiedLog:
         Raises:
             EntryError: the log is empty.
         """
-        raise NotImplementedError
+        version = self._policies.newest if self._ledger is None else self._ledger.policy
+        if version is None:
+            raise EntryError("an empty log has no policy")
+        return self._policies.verified(version)
 
     @property
     def policies(self) -> list[VerifiedPolicy]:
         """All versions held, rivals too, each after the one it extends."""
-        raise NotImplementedError
+        return self._policies.all
 
     @property
     def repository(self) -> RepositoryId:
         """The repository id, which the first policy's text decides."""
-        raise NotImplementedError
+        return self.policy.repository
 
     @property
     def former_names(self) -> tuple[str, ...]:
         """The names that earlier policies gave the repository, oldest first; not its name now."""
-        raise NotImplementedError
+        now = self.policy.policy.name
+        return tuple(name for name in self._policies.names() if name != now)
 
 
 def changes_between(old: Refs, new: Refs) -> list[tuple[RefName, Oid | None, Oid | None]]:
@@ -349,3 +526,9 @@ def changes_between(old: Refs, new: Refs) -> list[tuple[RefName, Oid | None, Oid
         if old.get(name) != new.get(name):
             found.append((name, old.get(name), new.get(name)))
     return found
+
+
+def _oldest(point: Point) -> Point:
+    while point.previous is not None:
+        point = point.previous
+    return point

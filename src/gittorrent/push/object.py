@@ -3,15 +3,16 @@
 Pure. Its file form begins with a header of lines, ended by an empty line, followed by the raw
 bytes the header announces, in that order (docs/protocol/trust.md, "Push objects")::
 
-    gittorrent push 1
-    kind policy | references | certificate
+    gittorrent push 2
+    kind policy | checkpoint | certificate
     signer <key>                 absent for a policy, which may have several
-    join <id> <id>...            only when the parent is a join: its parents
     text <bytes>
     signature <bytes>            one or more
     pinned <bytes>               none or more: OpenPGP certificates
 
-Only the text and the signer have a part in the push id: signatures can be re-encoded by anyone.
+Only the text and the signer have a part in the push id: signatures can be re-encoded by anyone,
+and certificates get further signatures. Which copy of a pusher's certificates was judged is said
+by the checkpoint that takes the push.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from enum import Enum
 from msgspec import Struct
 
 from gittorrent.errors import TrustError
-from gittorrent.ids import Oid, format_of
+from gittorrent.trust.errors import OldFormatError
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.signature import MAX_SIGNATURE, Signature, detect
 from gittorrent.trust.signed_policy import (
@@ -31,21 +32,25 @@ from gittorrent.trust.signed_policy import (
 )
 
 MAX_TEXT = 32 << 20
-"""Bytes of the signed text; a references tag with a quarter of a million refs fits."""
+"""Bytes of the signed text; a whole listing of a quarter of a million refs fits."""
 
 MAX_PINNED_SIZE = MAX_CERTIFICATES_SIZE
 """Bytes of one certificate: all of a policy's together may have no more."""
 
-MAX_JOIN = 4096
-"""Parents of a join; wider joins than the log can ever need."""
+MAX_PUSHER_CERTIFICATES = 16
+"""Certificates of a push: the pusher's, and those of a web of trust that lead to it."""
+
+MAX_PUSHER_CERTIFICATES_SIZE = 1 << 20
+"""Bytes of these together; about 1 KiB each in practice, and every mirror keeps them."""
 
 MAX_HEADER = 512 << 10
-"""Bytes of the header, twice the widest join: short lines taken apart need many times as much."""
+"""Bytes of the header, four times what a policy's most signatures and certificates need."""
 
 MAX_SIZE = 64 << 20
 """Bytes of a whole push object as it travels: text, signatures and certificates at their most."""
 
-_FIRST_LINE = b"gittorrent push 1"
+_FIRST_LINE = b"gittorrent push 2"
+_OLD_FIRST_LINE = b"gittorrent push 1"
 
 
 class PushObjectError(TrustError):
@@ -56,7 +61,7 @@ class PushKind(Enum):
     """What kind of signed text a push object holds."""
 
     POLICY = "policy"
-    REFERENCES = "references"
+    CHECKPOINT = "checkpoint"
     CERTIFICATE = "certificate"
 
 
@@ -68,8 +73,8 @@ class PushObject(Struct, frozen=True):
         text: the signed bytes.
         signatures: over the text; one, except for policies.
         signer: the key that signed; None for policies.
-        pinned: OpenPGP certificates that a policy pins.
-        join: the parents of the join that the text builds on, if it builds on one.
+        pinned: OpenPGP certificates: all that a policy pins; of a push by a key that a web of trust
+            vouches for, that of the key, then those that lead from the roots to it.
     """
 
     kind: PushKind
@@ -77,7 +82,6 @@ class PushObject(Struct, frozen=True):
     signatures: tuple[Signature, ...]
     signer: KeyRef | None = None
     pinned: tuple[bytes, ...] = ()
-    join: tuple[Oid, ...] = ()
 
     def encode(self) -> bytes:
         """Return the file form."""
@@ -89,8 +93,6 @@ class PushObject(Struct, frozen=True):
         lines = [_FIRST_LINE, b"kind " + self.kind.value.encode("ascii")]
         if self.signer is not None:
             lines.append(f"signer {self.signer}".encode("ascii"))
-        if self.join:
-            lines.append(b"join " + " ".join(self.join).encode("ascii"))
         lines.append(b"text %d" % len(self.text))
         lines += [b"signature %d" % len(signature.data) for signature in self.signatures]
         lines += [b"pinned %d" % len(certificate) for certificate in self.pinned]
@@ -102,11 +104,14 @@ def parse_push_object(data: bytes | bytearray) -> PushObject:
 
     Raises:
         PushObjectError: it breaks the grammar or a limit.
+        OldFormatError: it is of a time before checkpoints.
     """
     if len(data) > MAX_SIZE:
         raise PushObjectError(f"push object of {len(data)} bytes is longer than {MAX_SIZE}")
     end = data.find(b"\n\n", 0, MAX_HEADER)
     lines = bytes(data[: max(end, 0)]).split(b"\n")
+    if lines[0] == _OLD_FIRST_LINE:
+        raise OldFormatError
     if lines[0] != _FIRST_LINE:
         raise PushObjectError(f"push object begins {bytes(data[:40])!r}")
     fields = [_field(line) for line in lines[1:]]
@@ -134,12 +139,9 @@ def _assemble(fields: dict[str, str], bodies: dict[str, list[bytes]]) -> PushObj
         raise PushObjectError(f"unknown kind of push object {fields.get('kind', '')[:40]!r}")
     if len(bodies["text"]) != 1 or not 1 <= len(bodies["signature"]) <= MAX_SIGNATURES:
         raise PushObjectError("a push object has one text and at least one signature")
-    if len(bodies["pinned"]) > MAX_CERTIFICATES:
-        raise PushObjectError(f"push object carries more than {MAX_CERTIFICATES} certificates")
+    _check_pinned(kind, bodies["pinned"])
     signer = fields.get("signer")
     is_policy = kind is PushKind.POLICY
-    if bodies["pinned"] and not is_policy:
-        raise PushObjectError("only policies carry certificates")
     if is_policy != (signer is None) or (not is_policy and len(bodies["signature"]) != 1):
         raise PushObjectError("a push has one signer who is named, a policy names none")
     return PushObject(
@@ -148,26 +150,28 @@ def _assemble(fields: dict[str, str], bodies: dict[str, list[bytes]]) -> PushObj
         signatures=tuple(detect(data) for data in bodies["signature"]),
         signer=None if signer is None else KeyRef.parse(signer),
         pinned=tuple(bodies["pinned"]),
-        join=_join(fields.get("join")),
     )
 
 
-def _join(value: str | None) -> tuple[Oid, ...]:
-    if value is None:
-        return ()
-    words = value.split(" ")
-    if not 2 <= len(words) <= MAX_JOIN or words != sorted(set(words)):
-        raise PushObjectError("the parents of a join are at least two, sorted and distinct")
-    if any(format_of(word) is None for word in words):
-        raise PushObjectError("a parent of a join is no object id")
-    return tuple(Oid(word) for word in words)
+def _check_pinned(kind: PushKind, pinned: list[bytes]) -> None:
+    count, size = {
+        PushKind.POLICY: (MAX_CERTIFICATES, MAX_CERTIFICATES_SIZE),
+        PushKind.CHECKPOINT: (0, 0),
+        PushKind.CERTIFICATE: (MAX_PUSHER_CERTIFICATES, MAX_PUSHER_CERTIFICATES_SIZE),
+    }[kind]
+    total = sum(map(len, pinned))
+    if len(pinned) > count or total > size:
+        raise PushObjectError(
+            f"a push object of kind {kind.value} carries {len(pinned)} certificates of {total}"
+            f" bytes in all, over {count} or {size}"
+        )
 
 
 def _field(line: bytes) -> tuple[str, str]:
     if not line.isascii():
         raise PushObjectError(f"push object header has the line {line[:80]!r}")
     name, _, value = line.decode("ascii").partition(" ")
-    if name not in ("kind", "signer", "join", "text", "signature", "pinned") or not value:
+    if name not in ("kind", "signer", "text", "signature", "pinned") or not value:
         raise PushObjectError(f"push object header has the line {line[:80]!r}")
     return name, value
 

@@ -20,15 +20,22 @@ from msgspec import Struct
 
 from gittorrent.push.certificate import CONFLICTS
 from gittorrent.push.listing import directories_of
-from gittorrent.push.rule import Outcome, Unit, Verdict, judge, judge_if_it_fits
+from gittorrent.push.rule import (
+    Outcome,
+    Unit,
+    UnknownObjectError,
+    Verdict,
+    judge,
+    judge_if_it_fits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gittorrent.ids import RefName
+    from gittorrent.ids import PushId, RefName
     from gittorrent.push.listing import Listing
     from gittorrent.push.policy_chain import PolicyVersion
-    from gittorrent.push.rule import Evidence
+    from gittorrent.push.rule import Evidence, Push
 
 _HEAD = b"HEAD"
 
@@ -50,6 +57,7 @@ class View(Struct, frozen=True):
         highest_shown: the same among those that were not refused; what a depot counts from.
         newest: the units of the highest count, in the order in which they were applied.
         before: the view without these; None if there is nothing before.
+        unjudged: pushes left out, because an object is not here that decides about them.
     """
 
     listing: Listing
@@ -58,6 +66,7 @@ class View(Struct, frozen=True):
     highest_shown: int = 0
     newest: tuple[Judged, ...] = ()
     before: View | None = None
+    unjudged: tuple[Push, ...] = ()
 
     @property
     def judged(self) -> list[Judged]:
@@ -88,12 +97,27 @@ def extended(before: View, units: Iterable[Unit], evidence: Evidence) -> View:
     """Apply further units, all with higher counts than those of ``before``."""
     at = before
     for count, group in groupby(sorted(units, key=_count), key=_count):
-        equals = _Equals(at.listing, group, before.policy, evidence)
-        judged = equals.run()
+        listing, judged, unjudged = _judged(at.listing, list(group), before.policy, evidence)
         refused = all(item.outcome.verdict is Verdict.REFUSED for item in judged)
-        shown = at.highest_shown if refused else count
-        at = View(equals.listing, before.policy, count, shown, tuple(judged), at)
+        shown = at.highest_shown if refused and not unjudged else count
+        left_out = (*at.unjudged, *unjudged)
+        at = View(listing, before.policy, count, shown, tuple(judged), at, left_out)
     return at
+
+
+def _judged(
+    listing: Listing, units: list[Unit], policy: PolicyVersion, evidence: Evidence
+) -> tuple[Listing, list[Judged], list[Push]]:
+    """Apply units of one count, without the pushes of which one cannot be judged."""
+    unjudged: dict[PushId, Push] = {}
+    while True:
+        equals = _Equals(listing, units, policy, evidence)
+        judged = equals.run()
+        if not equals.unjudged:
+            return equals.listing, judged, list(unjudged.values())
+        # Another unit of such a push may have been applied: once more, without all of it.
+        unjudged.update(equals.unjudged)
+        units = [unit for unit in units if unit.push.id not in unjudged]
 
 
 def _count(unit: Unit) -> int:
@@ -107,6 +131,7 @@ class _Equals:
         self, listing: Listing, units: Iterable[Unit], policy: PolicyVersion, evidence: Evidence
     ) -> None:
         self.listing = listing
+        self.unjudged: dict[PushId, Push] = {}
         self._policy = policy
         self._evidence = evidence
         digest = policy.digest
@@ -122,7 +147,13 @@ class _Equals:
         while candidates:
             place = heappop(candidates)
             unit = self._units[place]
-            outcome = judge_if_it_fits(self.listing, unit, self._policy.policy, self._evidence)
+            if unit.push.id in self.unjudged:
+                continue
+            try:
+                outcome = judge_if_it_fits(self.listing, unit, self._policy.policy, self._evidence)
+            except UnknownObjectError:
+                self.unjudged[unit.push.id] = unit.push
+                continue
             if outcome is None:
                 self._block(place)
                 continue
@@ -132,12 +163,16 @@ class _Equals:
             for again in woken & self._blocked:
                 self._blocked.discard(again)
                 heappush(candidates, again)
-        return judged + [self._judge(self._units[place]) for place in sorted(self._blocked)]
-
-    def _judge(self, unit: Unit) -> Judged:
-        outcome = judge(self.listing, unit, self._policy.policy, self._evidence)
-        self.listing = outcome.listing
-        return Judged(unit, outcome)
+        for place in sorted(self._blocked):
+            unit = self._units[place]
+            try:
+                outcome = judge(self.listing, unit, self._policy.policy, self._evidence)
+            except UnknownObjectError:
+                self.unjudged[unit.push.id] = unit.push
+                continue
+            self.listing = outcome.listing
+            judged.append(Judged(unit, outcome))
+        return judged
 
     def _block(self, place: int) -> None:
         """Put a unit aside until something that it depends on changes."""

@@ -10,12 +10,14 @@ refused; what fits the ref's value is applied; the rest stays open as a conflict
 
 from __future__ import annotations
 
+import hashlib
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gittorrent.errors import GitTorrentError
 from gittorrent.ids import PushId, RefName
 from gittorrent.push.certificate import CONFLICTS, Certificate, Line
 from gittorrent.push.listing import Age, Conflict, Entry, Listing, Waiting
@@ -35,17 +37,31 @@ MAX_OPEN = 16
 _TAGS = b"refs/tags/"
 
 
+class UnknownObjectError(GitTorrentError):
+    """Whether one object contains another cannot be said, for want of one."""
+
+
 class Evidence(Protocol):
     """Facts that a text does not hold."""
 
     def contains(self, outer: Oid, inner: Oid) -> bool:
-        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor."""
+        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
 
-    def valid(self, key: KeyRef, policy: Policy, time: int) -> bool:
-        """Tell whether ``key``, by the certificate that ``policy`` pins, is good at ``time``."""
+        Raises:
+            UnknownObjectError: that cannot be said here.
+        """
 
-    def certified(self, key: KeyRef, rule: WebOfTrust, policy: Policy, time: int) -> bool:
-        """Tell whether the roots of ``policy`` vouched for ``key`` at ``time`` as ``rule`` asks."""
+    def valid(self, push: Push, policy: Policy, time: int) -> bool:
+        """Tell whether the key of ``push`` is good at ``time``.
+
+        By the certificate that ``policy`` pins; where it pins none, by the one that came with it.
+        """
+
+    def certified(self, push: Push, rule: WebOfTrust, policy: Policy, time: int) -> bool:
+        """Tell whether the roots of ``policy`` vouched for the key of ``push`` at ``time``.
+
+        As ``rule`` asks, by the certificates that the policy pins and those that came with it.
+        """
 
 
 class Verdict(Enum):
@@ -85,11 +101,20 @@ class Push(Struct, frozen=True):
         id: its push id.
         key: who signed it.
         certificate: what it says.
+        certificates: OpenPGP certificates that came with it: the key's, then those that lead to it.
     """
 
     id: PushId
     key: KeyRef
     certificate: Certificate
+    certificates: tuple[bytes, ...] = ()
+
+    @property
+    def copy(self) -> str:
+        """The digest of the certificates that came with it; empty without any."""
+        if not self.certificates:
+            return ""
+        return "sha256:" + hashlib.sha256(b"".join(self.certificates)).hexdigest()
 
 
 class Standing(Struct, frozen=True):
@@ -153,6 +178,11 @@ def judge(listing: Listing, unit: Unit, policy: Policy, evidence: Evidence) -> O
     return _Judge(listing, unit, policy, evidence).outcome()
 
 
+def is_refused(listing: Listing, unit: Unit, policy: Policy, evidence: Evidence) -> bool:
+    """Tell whether ``unit`` is refused whatever the refs are."""
+    return _Judge(listing, unit, policy, evidence).refusal() is not None
+
+
 def judge_if_it_fits(
     listing: Listing, unit: Unit, policy: Policy, evidence: Evidence
 ) -> Outcome | None:
@@ -197,7 +227,7 @@ class _Judge:
         standing = self._unit.standing
         if standing.refusal is not None:
             return standing.refusal
-        if not self._evidence.valid(self._key, self._policy, standing.time):
+        if not self._evidence.valid(self._unit.push, self._policy, standing.time):
             return Reason.EXPIRED
         for line in self._unit.lines:
             if reason := self._line_refusal(line):
@@ -244,7 +274,7 @@ class _Judge:
             isinstance(rule.who, WebOfTrust)
             and rule.pattern.matches(ref)
             and self._evidence.certified(
-                self._key, rule.who, self._policy, self._unit.standing.time
+                self._unit.push, rule.who, self._policy, self._unit.standing.time
             )
             for rule in self._policy.rules
         )

@@ -1,8 +1,8 @@
-"""From a signed text to a push or a checkpoint whose signer is known.
+"""From a push object to a push or a checkpoint whose signer is known.
 
 Pure. The signature is judged before the text is taken apart, so that only known keys make a
 reader work. Ids come from git, computed from the very text and signer
-(docs/protocol/push.md, "Log commits").
+(docs/protocol/trust.md, "Log entries").
 """
 
 from __future__ import annotations
@@ -21,92 +21,113 @@ from gittorrent.trust.policy import WebOfTrust
 from gittorrent.trust.signature import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from gittorrent.ids import ObjectFormat, PushId, RepositoryId
+    from gittorrent.push.object import PushObject
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.policy import Policy
-    from gittorrent.trust.signature import Signature
 
 
 class SignerError(TrustError):
     """A signed text is by a key that has no say here, or by another than it was announced as."""
 
 
-def verified_push(
-    push: PushId,
-    text: bytes,
-    signature: Signature,
+def check_signer(
+    push: PushObject, push_id: PushId, keyrings: Iterable[Mapping[KeyRef, bytes]]
+) -> KeyRef:
+    """Return who signed a push object, which is who it says.
+
+    Args:
+        push: a checkpoint or a push certificate.
+        push_id: its id, for messages.
+        keyrings: OpenPGP certificates that count, one collection after the other.
+
+    Raises:
+        TrustError: the signature does not hold by any of them.
+        SignerError: another key signed.
+    """
+    signature, signer = push.signatures[0], push.signer
+    if signer is None or signature.kind is not signer.kind:
+        raise BadSignature(
+            f"push {push_id} names signer {signer}, and has a signature of another kind"
+        )
+    failure: TrustError = BadSignature(f"push {push_id}: no certificate is known of {signer}")
+    for keyring in keyrings:
+        try:
+            found = verify(signature, push.text, keyring).key
+        except TrustError as error:
+            failure = error
+            continue
+        if found != signer:
+            raise SignerError(f"push {push_id} names signer {signer}, signed by {found}")
+        return found
+    raise failure
+
+
+def read_push(
+    push: PushObject,
+    push_id: PushId,
     signer: KeyRef,
     *,
     repository: RepositoryId,
     names: Collection[str],
     object_format: ObjectFormat,
-    keyring: Mapping[KeyRef, bytes],
 ) -> Push:
-    """Read a push certificate, verified.
+    """Read a push certificate whose signer was checked.
 
     Args:
-        push: its push id, computed from ``text`` and ``signer``.
-        text: the certificate without signature.
-        signature: over the text.
-        signer: the key that it was announced to be by.
+        push: the push object.
+        push_id: its id, computed from text and signer.
+        signer: who signed it.
         repository: the id of this repository.
         names: all names that it has or had.
         object_format: of the repository.
-        keyring: the OpenPGP certificates that count.
 
     Raises:
-        TrustError: the signature does not hold, or the text breaks its grammar.
-        SignerError: another key signed.
+        TrustError: the text breaks its grammar.
         CertificateError: it was made for another repository.
     """
-    _check_signer(push, text, signature, signer, keyring)
-    certificate = parse_certificate(text, object_format)
+    certificate = parse_certificate(push.text, object_format)
     if certificate.nonce.repository != repository:
         raise CertificateError(
-            f"push {push} was made for repository {certificate.nonce.repository}",
+            f"push {push_id} was made for repository {certificate.nonce.repository}",
             hint=f"this is {repository}: push to its own URL",
         )
     if not certificate.names_repository(names):
         raise CertificateError(
-            f"push {push} was made for the URL {certificate.pushee[:200]!r}, which does not name"
+            f"push {push_id} was made for the URL {certificate.pushee[:200]!r}, which does not name"
             " this repository",
             hint=f"push to a URL that ends in the repository's name or in {repository}/NAME.git",
         )
-    return Push(push, signer, certificate)
+    return Push(push_id, signer, certificate, push.pinned)
 
 
-def verified_checkpoint(
-    checkpoint: PushId,
-    text: bytes,
-    signature: Signature,
+def read_checkpoint(
+    push: PushObject,
+    push_id: PushId,
     signer: KeyRef,
     *,
     repository: RepositoryId,
     object_format: ObjectFormat,
-    keyring: Mapping[KeyRef, bytes],
 ) -> SignedCheckpoint:
-    """Read a checkpoint, verified; whether its signer is the keeper is judged by replay.
+    """Read a checkpoint whose signer was checked; whether that is its keeper, replay tells.
 
     Args:
-        checkpoint: its push id, computed from ``text`` and ``signer``.
-        text: the tag's content without signature.
-        signature: over the text.
-        signer: the key that it was announced to be by.
+        push: the push object.
+        push_id: its id, computed from text and signer.
+        signer: who signed it.
         repository: the id of this repository.
         object_format: of the repository.
-        keyring: the OpenPGP certificates that count.
 
     Raises:
-        TrustError: the signature does not hold, or the text breaks its grammar.
-        SignerError: another key signed, or it is of another repository.
+        TrustError: the text breaks its grammar.
+        SignerError: it is of another repository.
     """
-    _check_signer(checkpoint, text, signature, signer, keyring)
-    said = parse_checkpoint(text, object_format)
+    said = parse_checkpoint(push.text, object_format)
     if said.repository != repository:
-        raise SignerError(f"checkpoint {checkpoint} is of repository {said.repository}")
-    return SignedCheckpoint(checkpoint, said, signer)
+        raise SignerError(f"checkpoint {push_id} is of repository {said.repository}")
+    return SignedCheckpoint(push_id, said, signer)
 
 
 def has_a_say(policy: Policy, key: KeyRef) -> bool:
@@ -131,19 +152,3 @@ def is_valid(key: KeyRef, keyring: Mapping[KeyRef, bytes], time: int) -> bool:
         return True
     certificate = keyring.get(key)
     return certificate is not None and valid_at(certificate, time)
-
-
-def _check_signer(
-    push: PushId,
-    text: bytes,
-    signature: Signature,
-    signer: KeyRef,
-    keyring: Mapping[KeyRef, bytes],
-) -> None:
-    if signature.kind is not signer.kind:
-        raise BadSignature(
-            f"push {push} names signer {signer}, and has a signature of another kind"
-        )
-    found = verify(signature, text, keyring).key
-    if found != signer:
-        raise SignerError(f"push {push} names signer {signer}, signed by {found}")

@@ -1,27 +1,33 @@
-"""Where a clone begins: the newest whole checkpoint, believed by its keeper's signature.
+"""Where a log begins that is not replayed from its first checkpoint.
 
-Pure. Mirrors replay a log from its first checkpoint; a clone would need all old objects for that.
-It takes the state from the newest checkpoint with a whole listing, and from the checkpoints of the
-last 30 days before it which pushes were taken; those are chained to it by their ids
-(docs/protocol/push.md, "Which checkpoint").
+Pure. A clone takes the state from the newest checkpoint with a whole listing, believed by its
+keeper's signature, and from the checkpoints of the last 30 days before it which pushes were taken;
+those are chained to it by their ids (docs/protocol/trust.md, "What clones verify"). A node that
+verified a log before takes both from what it kept.
 
-Must not be used for a mirror, or for what is to be proved to others.
+Must not be used for what is to be proved to others.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gittorrent.push.chain import WINDOW, CheckpointError, Point
+from gittorrent.errors import TrustError
+from gittorrent.push.chain import WINDOW, CheckpointError, Point, begin
 from gittorrent.push.checkpoint import parse_listing
 from gittorrent.push.listing import listing_of
-from gittorrent.push.tree_map import TreeMap
+from gittorrent.push.policy_chain import last_mover
+from gittorrent.push.records import Held, record_of
+from gittorrent.push.tree_map import tree_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from gittorrent.ids import PushId
     from gittorrent.push.ledger import SignedCheckpoint
+    from gittorrent.push.policies import Policies
     from gittorrent.push.policy_chain import PolicyVersion
+    from gittorrent.push.records import Record
 
 
 def point_from(chained: Sequence[SignedCheckpoint], policy: PolicyVersion) -> Point:
@@ -36,45 +42,74 @@ def point_from(chained: Sequence[SignedCheckpoint], policy: PolicyVersion) -> Po
         CheckpointError: they do not hang together, or the last does not say what it is.
     """
     last = chained[-1]
-    said = last.checkpoint
     policies = _versions(policy)
-    if not said.whole or said.policy != policy.digest or said.version != policy.policy.version:
-        raise CheckpointError(f"checkpoint {last.id} has no whole listing, or another policy")
+    if not last.checkpoint.whole:
+        raise CheckpointError(f"checkpoint {last.id} has no whole listing")
     first = chained[0].checkpoint
-    if first.number > 1 and first.time >= said.time - WINDOW:
+    if first.number > 1 and first.time >= last.checkpoint.time - WINDOW:
         raise CheckpointError(f"the checkpoints before {last.id} are missing: 30 days are needed")
-    taken, numbers, times = TreeMap[int](), TreeMap[int](), TreeMap[int]()
-    since = first.number
     for before, signed in zip([None, *chained[:-1]], chained, strict=True):
-        checkpoint = signed.checkpoint
         if before is not None:
             _check_next(before, signed)
-            if before.signer != signed.signer:
-                since = checkpoint.number
-        version = policies.get(checkpoint.policy)
+        version = policies.get(signed.checkpoint.policy)
         if version is None or version.policy.keeper != signed.signer:
             raise CheckpointError(f"checkpoint {signed.id} is not by the keeper of its policy")
-        for push in checkpoint.pushes:
-            taken = taken.set(push.encode("ascii"), checkpoint.number)
-        numbers = numbers.set(signed.id.encode("ascii"), checkpoint.number)
-        times = times.set(checkpoint.number.to_bytes(8, "big"), checkpoint.time)
-    entries = parse_listing(said.listing, said.object_format)
-    listing = listing_of(said.head, said.head_mark, entries)
-    if listing.digest != said.state:
-        raise CheckpointError(f"checkpoint {last.id} lists other refs than its digest is of")
+    return point_at(
+        last, last.checkpoint.listing, policy, [record_of(one, Held.FOLLOWED) for one in chained]
+    )
+
+
+def point_at(
+    signed: SignedCheckpoint,
+    listing: bytes,
+    policy: PolicyVersion,
+    chain: Sequence[Record],
+    unlisted: int = 0,
+) -> Point:
+    """Return the state at a checkpoint whose whole listing is known.
+
+    Args:
+        signed: the checkpoint.
+        listing: the text of all entries there.
+        policy: the version that it names.
+        chain: records of the checkpoints up to this one, as many as can still be named.
+        unlisted: bytes of changes since the last whole listing up to here.
+
+    Raises:
+        CheckpointError: the checkpoint names another policy, or its digest is of other refs.
+        TrustError: the listing breaks the grammar.
+    """
+    said = signed.checkpoint
+    if said.policy != policy.digest or said.version != policy.policy.version:
+        raise CheckpointError(f"checkpoint {signed.id} names another policy")
+    found = listing_of(said.head, said.head_mark, parse_listing(listing, said.object_format))
+    if found.digest != said.state:
+        raise CheckpointError(f"checkpoint {signed.id} lists other refs than its digest is of")
     return Point(
-        id=last.id,
+        id=signed.id,
         checkpoint=said,
         policy=policy,
-        listing=listing,
-        taken=taken,
-        numbers=numbers,
-        times=times,
-        keeper_since=since,
-        unlisted=0,
+        listing=found,
+        taken=tree_of(
+            {push.encode("ascii"): record.number for record in chain for push in record.pushes}
+        ),
+        numbers=tree_of({record.id.encode("ascii"): record.number for record in chain}),
+        times=tree_of({record.number.to_bytes(8, "big"): record.time for record in chain}),
+        keeper_since=_keeper_since(policy, chain),
+        unlisted=unlisted,
         previous=None,
-        oldest=first.number,
+        oldest=chain[0].number,
     )
+
+
+def _keeper_since(policy: PolicyVersion, chain: Sequence[Record]) -> int:
+    """Return the number of the first checkpoint of the keeper in force, or the first known."""
+    oldest = policy
+    while oldest.previous is not None:
+        oldest = oldest.previous
+    mover = last_mover(policy, oldest)
+    since = 1 if mover is None else mover.policy.version
+    return next(record.number for record in chain if record.version >= since)
 
 
 def _versions(policy: PolicyVersion) -> dict[str, PolicyVersion]:
@@ -84,6 +119,94 @@ def _versions(policy: PolicyVersion) -> dict[str, PolicyVersion]:
         found[at.digest] = at
         at = at.previous
     return found
+
+
+class NoBeginningError(TrustError):
+    """A log that was sent cannot be begun."""
+
+
+def beginning(
+    checkpoints: Mapping[PushId, SignedCheckpoint], policies: Policies, *, short: bool
+) -> tuple[Point, list[Record]]:
+    """Return where a log begins that was never held before.
+
+    Args:
+        checkpoints: those at hand, with verified signatures.
+        policies: of the log.
+        short: whether it may begin at a whole checkpoint, believed by its signature.
+
+    Returns:
+        The state there, and the records of the checkpoints before it, in order.
+
+    Raises:
+        NoBeginningError: those at hand do not suffice.
+        CheckpointError: they do not hang together.
+    """
+    newest = policies.newest
+    first = next((one for one in checkpoints.values() if one.checkpoint.number == 1), None)
+    chain = [] if first is None else [first]
+    if short and newest is not None:
+        chain = newest_chain(checkpoints, newest)
+    if not chain:
+        raise NoBeginningError(
+            "the log that was sent begins neither with its first checkpoint nor with a whole one"
+            " and those of the 30 days before it",
+            hint="get it from another mirror",
+        )
+    last = chain[-1]
+    policy = policies.policy_version(last.checkpoint.policy)
+    if policy is None:
+        raise NoBeginningError(f"checkpoint {last.id} names a policy that was not sent")
+    if last.checkpoint.number == 1:
+        return begin(last.id, last.checkpoint, last.signer, policy), []
+    below = [record_of(signed, Held.FOLLOWED) for signed in chain[:-1]]
+    return point_from(chain, policy), below
+
+
+def newest_chain(
+    checkpoints: Mapping[PushId, SignedCheckpoint], policy: PolicyVersion
+) -> list[SignedCheckpoint]:
+    """Return what `point_from` wants, for the newest checkpoint it can be done for.
+
+    Args:
+        checkpoints: those at hand, with verified signatures.
+        policy: the newest version that counts; what a keeper before its own signed on its own
+            does not.
+
+    Returns:
+        The checkpoints, in order; empty if those at hand do not suffice.
+    """
+    at = _newest(checkpoints, policy)
+    path: list[SignedCheckpoint] = []
+    while at is not None:
+        path.append(at)
+        at = checkpoints.get(at.checkpoint.previous) if at.checkpoint.previous else None
+    for place, signed in enumerate(path):
+        if signed.checkpoint.whole:
+            past = path[place:]
+            since = signed.checkpoint.time - WINDOW
+            enough = next((n for n, one in enumerate(past) if one.checkpoint.time < since), None)
+            if enough is not None:
+                return past[enough::-1]
+            if past[-1].checkpoint.number == 1:
+                return past[::-1]
+    return []
+
+
+def _newest(
+    checkpoints: Mapping[PushId, SignedCheckpoint], policy: PolicyVersion
+) -> SignedCheckpoint | None:
+    """Return the last checkpoint of the keeper in force, or the one that its own begin from."""
+    oldest = policy
+    while oldest.previous is not None:
+        oldest = oldest.previous
+    mover = last_mover(policy, oldest)
+    since = 1 if mover is None else mover.policy.version
+    counting = [one for one in checkpoints.values() if one.checkpoint.version >= since]
+    if counting:
+        return max(counting, key=lambda one: (one.checkpoint.number, one.id))
+    named = None if mover is None else mover.policy.checkpoint
+    return None if named is None else checkpoints.get(named)
 
 
 def _check_next(before: SignedCheckpoint, signed: SignedCheckpoint) -> None:

@@ -39,3 +39,15 @@ class PolicyError(TrustError):
 
 class PolicyUnproven(TrustError):
     """A policy does not carry the signatures or certificates that would make it binding."""
+
+
+class OldFormatError(TrustError):
+    """A policy or push object of a time before checkpoints."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the repository was published by an older version of GitTorrent, whose logs this one"
+            " does not read",
+            hint="its owner must publish it anew with this version; mirrors and clones must be"
+            " made anew after that",
+        )

@@ -6,13 +6,13 @@
 Rules:
 
 - every ``Policy`` is consistent: construction checks what the grammar cannot (threshold above
-  half of the roots, pinned certificates, nothing both granted and revoked);
+  half of the roots, pinned certificates);
 - what a line does not clearly grant is refused: reserved refs, refs under a ``quorum`` line and
   keys that only a web of trust vouches for get no from ``allows``;
-- lines that are sets (root, key, reel, revoke, void, epoch, a quorum's keys) are sorted and
-  unique; lines whose order has a meaning (auth, quorum, mirror) keep it.
+- lines that are sets (root, key, a quorum's keys) are sorted and unique; lines whose order has a
+  meaning (auth, quorum, mirror) keep it.
 
-Must not know about push objects, the log or the merge rule.
+Must not know about push objects, the log or the rule that judges pushes.
 
 Source: docs/protocol/trust.md, Policy.
 """
@@ -142,41 +142,30 @@ class PinnedKey(Struct, frozen=True):
         require_digest(self.digest, "certificate")
 
 
-class Revocation(Struct, frozen=True):
-    """One ``revoke`` line: of ``key``'s entries only ``since`` and those before it count."""
-
-    key: KeyRef
-    since: PushId
-
-
 class Policy(Struct, frozen=True, kw_only=True):
     """One version of a repository's policy, checked for consistency but not for signatures.
 
     Version 1 has ``genesis`` (16 random bytes); later ones have ``previous`` (``sha256:<hex>``
-    of the text before) and ``parent`` (the log head or checkpoint it builds on). With a ``keeper``
-    the text is of format 2, which has no ``reels``, ``revoked``, ``void`` and ``epochs``; only it
-    has ``fresh_within`` (seconds). Raises ``PolicyError`` when the parts contradict each other.
-    Source: docs/protocol/trust.md, Policy; docs/protocol/push.md.
+    of the text before) and ``checkpoint`` (the one they were made on). ``keeper`` is the key that
+    signs checkpoints and manifests, ``fresh_within`` the seconds after which its newest statement
+    of freshness is old. Raises ``PolicyError`` when the parts contradict each other.
+    Source: docs/protocol/trust.md, Policy.
     """
 
     name: str
     version: int
     genesis: bytes | None = None
     previous: str | None = None
-    parent: PushId | None = None
+    checkpoint: PushId | None = None
     threshold: int
     roots: tuple[KeyRef, ...]
     keys: tuple[PinnedKey, ...] = ()
     head: RefName
-    keeper: KeyRef | None = None
+    keeper: KeyRef
     rules: tuple[Rule, ...] = ()
     quorums: tuple[Quorum, ...] = ()
-    reels: tuple[KeyRef, ...] = ()
     mirrors: tuple[str, ...] = ()
     fresh_within: int | None = None
-    revoked: tuple[Revocation, ...] = ()
-    void: tuple[PushId, ...] = ()
-    epochs: tuple[PushId, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -184,7 +173,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         _check_sets(self)
         _check_roots(self)
         _check_keys(self)
-        _check_format(self)
+        _check_fresh_within(self)
         for mirror in self.mirrors:
             _check_mirror(mirror)
         if fault := ref_name_fault(self.head):
@@ -203,7 +192,6 @@ class Policy(Struct, frozen=True, kw_only=True):
         threshold: int | None = None,
         certificates: Iterable[bytes] = (),
         rules: Sequence[Rule] | None = None,
-        reels: Sequence[KeyRef] | None = None,
         mirrors: Sequence[str] = (),
         keeper: KeyRef | None = None,
         quorums: Sequence[Quorum] = (),
@@ -213,13 +201,13 @@ class Policy(Struct, frozen=True, kw_only=True):
 
         ``genesis`` is 16 random bytes, ``root`` one key or several, ``certificates`` those of
         every OpenPGP key named. Unless told otherwise the threshold is the smallest majority,
-        every root may do everything to every ref, and every root may sign reels; with a
-        ``keeper`` only that one may.
+        every root may do everything to every ref, and the first root named is the keeper.
         Raises ``PolicyError``. Source: docs/protocol/trust.md, Policy.
         """
-        roots = tuple(sorted({root} if isinstance(root, KeyRef) else set(root)))
-        if reels is None:
-            reels = roots if keeper is None else ()
+        named = (root,) if isinstance(root, KeyRef) else tuple(root)
+        if not named:
+            raise PolicyError("a policy needs at least one root key")
+        roots = tuple(sorted(set(named)))
         if rules is None:
             rules = [Rule(RefPattern(b"refs/*"), key, Grant.FORCE) for key in roots]
         return cls(
@@ -230,26 +218,26 @@ class Policy(Struct, frozen=True, kw_only=True):
             roots=roots,
             keys=pin(certificates),
             head=head,
-            keeper=keeper,
+            keeper=named[0] if keeper is None else keeper,
             rules=tuple(rules),
             quorums=tuple(quorums),
-            reels=tuple(sorted(set(reels))),
             mirrors=tuple(mirrors),
             fresh_within=fresh_within,
         )
 
-    def next_version(self, parent: PushId, **changes: Any) -> Policy:
+    def next_version(self, checkpoint: PushId, **changes: Any) -> Policy:
         """Draw up the version after this one.
 
-        ``parent`` is the log head it builds on, ``changes`` the fields that become different.
-        Raises ``PolicyError``.
+        ``checkpoint`` is the one it is made on: where the keeper changes, the last one that counts
+        of the keeper before. ``changes`` are the fields that become different. Raises
+        ``PolicyError``.
         """
         return replace(
             self,
             version=self.version + 1,
             genesis=None,
             previous=self.digest,
-            parent=parent,
+            checkpoint=checkpoint,
             **changes,
         )
 
@@ -291,7 +279,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     def may_sign_reels(self, key: KeyRef) -> bool:
         """Tell whether ``key`` may sign manifests, checkpoints and freshness statements."""
-        return key in self.reels or key == self.keeper
+        return key == self.keeper
 
 
 def repository_id(text: bytes) -> RepositoryId:
@@ -340,22 +328,21 @@ def _check_descent(policy: Policy) -> None:
     if policy.version == 1:
         if policy.genesis is None or len(policy.genesis) != GENESIS_SIZE:
             raise PolicyError(f"version 1 of a policy needs {GENESIS_SIZE} genesis bytes")
-        if policy.previous is not None or policy.parent is not None:
+        if policy.previous is not None or policy.checkpoint is not None:
             raise PolicyError("version 1 of a policy has nothing before it")
         return
-    if policy.genesis is not None or policy.previous is None or policy.parent is None:
-        raise PolicyError("a later policy version has previous and parent, and no genesis")
+    if policy.genesis is not None or policy.previous is None or policy.checkpoint is None:
+        raise PolicyError("a later policy version has previous and checkpoint, and no genesis")
     require_digest(policy.previous, "policy")
+    if format_of(policy.checkpoint) is None:
+        sizes = " or ".join(str(known.hex_size) for known in OBJECT_FORMATS.values())
+        raise PolicyError(f"the checkpoint of a policy is {sizes} lower-case hexadecimal digits")
 
 
 def _check_sets(policy: Policy) -> None:
-    """Sets have one order, ids are whole and of one object format, no line is there twice."""
+    """Sets have one order, and no line is there twice."""
     _require_sorted("root lines", policy.roots)
     _require_sorted("key lines", [pinned.key for pinned in policy.keys])
-    _require_sorted("reel lines", policy.reels)
-    _require_sorted("revoke lines", [entry.key for entry in policy.revoked])
-    _require_sorted("void lines", policy.void)
-    _require_sorted("epoch lines", policy.epochs)
     for what, items in (
         ("auth lines for one pattern and signer", [(r.pattern, r.who) for r in policy.rules]),
         ("quorum lines for one pattern", [quorum.pattern for quorum in policy.quorums]),
@@ -363,15 +350,6 @@ def _check_sets(policy: Policy) -> None:
     ):
         if len(set(items)) != len(items):
             raise PolicyError(f"a policy repeats itself: {what}")
-    ids = [*policy.void, *policy.epochs, *(entry.since for entry in policy.revoked)]
-    if policy.parent is not None:
-        ids.append(policy.parent)
-    formats = {format_of(push_id) for push_id in ids}
-    if None in formats or len(formats) > 1:
-        sizes = " or ".join(str(known.hex_size) for known in OBJECT_FORMATS.values())
-        raise PolicyError(
-            f"push ids in a policy are {sizes} lower-case hexadecimal digits, all of one length"
-        )
 
 
 def _check_roots(policy: Policy) -> None:
@@ -387,10 +365,8 @@ def _check_roots(policy: Policy) -> None:
 
 
 def _check_keys(policy: Policy) -> None:
-    """Every OpenPGP key with a right is pinned; nobody is both trusted and revoked."""
-    named = {*policy.roots, *policy.reels}
-    if policy.keeper is not None:
-        named.add(policy.keeper)
+    """Every OpenPGP key with a right is pinned."""
+    named = {*policy.roots, policy.keeper}
     named.update(rule.who for rule in policy.rules if isinstance(rule.who, KeyRef))
     for quorum in policy.quorums:
         named.update(quorum.keys)
@@ -401,22 +377,9 @@ def _check_keys(policy: Policy) -> None:
                 f"{key} has rights but no key line",
                 hint="pin its certificate: key <key> sha256:<digest of gpg --export>",
             )
-    for entry in policy.revoked:
-        if entry.key in named:
-            raise PolicyError(
-                f"{entry.key} is revoked and still has rights",
-                hint="remove its root, auth, quorum and reel lines in the same version",
-            )
 
 
-def _check_format(policy: Policy) -> None:
-    """What stands in one format of the text has no place in the other."""
-    if policy.keeper is None:
-        if policy.fresh_within is not None:
-            raise PolicyError("fresh-within needs a keeper, who signs what is fresh")
-        return
-    if policy.reels or policy.revoked or policy.void or policy.epochs:
-        raise PolicyError("a policy with a keeper has no reel, revoke, void and epoch lines")
+def _check_fresh_within(policy: Policy) -> None:
     if policy.fresh_within is not None and not 1 <= policy.fresh_within <= MAX_FRESH_WITHIN:
         raise PolicyError(
             f"fresh-within {policy.fresh_within} is out of range",

@@ -3,34 +3,28 @@
 The form, one line each, fields separated by one space, every line ended by LF; ``*`` marks lines
 that may be repeated or missing, in this order and no other:
 
-    gittorrent policy 1               2 for a policy with a keeper
+    gittorrent policy 2
     name NAME
     version N
     genesis HEX32                     version 1 only
     previous sha256:HEX64             later versions only
-    parent PUSH-ID                    later versions only; in format 2 "checkpoint PUSH-ID"
+    checkpoint PUSH-ID                later versions only
     threshold N
     root KEY                        * sorted (at least one)
     key OPENPGP-KEY sha256:HEX64    * sorted by key
     head REF
-    keeper KEY                        format 2 only
+    keeper KEY
     auth PATTERN KEY [create|force] * order kept: earlier lines win ties
     auth PATTERN web-of-trust depth N needs N
     quorum PATTERN N KEY...         * order kept: the first match counts; keys sorted
-    reel KEY                        * sorted
     mirror URL                      * order kept: tried in this order
-    fresh-within SECONDS            * format 2 only, at most one
-    revoke KEY since PUSH-ID        * sorted by key
-    void PUSH-ID                    * sorted
-    epoch PUSH-ID                   * sorted
-
-Format 2 has no reel, revoke, void and epoch lines.
+    fresh-within SECONDS            * at most one
 
 Rules: everything is ASCII but ref names and patterns, which are bytes without white space and
 control characters. Reading and writing again gives the same bytes, or the text is refused; so is
 any line not listed here. Sorting compares bytes.
 
-Source: docs/protocol/trust.md, Policy; docs/protocol/push.md.
+Source: docs/protocol/trust.md, Policy.
 """
 
 from __future__ import annotations
@@ -40,14 +34,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.errors import TrustError
 from gittorrent.ids import PushId, RefName
-from gittorrent.trust.errors import PolicyError
+from gittorrent.trust.errors import OldFormatError, PolicyError
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.policy import (
     Grant,
     PinnedKey,
     Policy,
     Quorum,
-    Revocation,
     Rule,
     WebOfTrust,
 )
@@ -62,8 +55,8 @@ MAX_TEXT = 1024 * 1024
 MAX_LINES = 10_000
 """Lines of a policy; more keys than any project has, and quick to check."""
 
-_HEADERS = {False: b"gittorrent policy 1", True: b"gittorrent policy 2"}
-"""First lines of a policy without and with a keeper."""
+_HEADER = b"gittorrent policy 2"
+_OLD_HEADER = b"gittorrent policy 1\n"
 
 _NUMBER = re.compile(rb"(?:0|[1-9][0-9]{0,9})\Z")
 _GENESIS = re.compile(rb"[0-9a-f]{32}\Z")
@@ -73,29 +66,23 @@ _T = TypeVar("_T")
 
 def policy_text(policy: Policy) -> bytes:
     """Write a policy in its only form. Source: docs/protocol/trust.md, Policy."""
-    kept = policy.keeper is not None
-    lines: list[bytes] = [_HEADERS[kept], _line("name", policy.name)]
+    lines: list[bytes] = [_HEADER, _line("name", policy.name)]
     lines.append(_line("version", policy.version))
     if policy.genesis is not None:
         lines.append(_line("genesis", policy.genesis.hex()))
-    if policy.previous is not None and policy.parent is not None:
+    if policy.previous is not None and policy.checkpoint is not None:
         lines.append(_line("previous", policy.previous))
-        lines.append(_line("checkpoint" if kept else "parent", policy.parent))
+        lines.append(_line("checkpoint", policy.checkpoint))
     lines.append(_line("threshold", policy.threshold))
     lines += [_line("root", key) for key in policy.roots]
     lines += [_line("key", pinned.key, pinned.digest) for pinned in policy.keys]
     lines.append(_line("head", policy.head))
-    if policy.keeper is not None:
-        lines.append(_line("keeper", policy.keeper))
+    lines.append(_line("keeper", policy.keeper))
     lines += [_auth_line(rule) for rule in policy.rules]
     lines += [_line("quorum", q.pattern.text, q.needs, *q.keys) for q in policy.quorums]
-    lines += [_line("reel", key) for key in policy.reels]
     lines += [_line("mirror", url) for url in policy.mirrors]
     if policy.fresh_within is not None:
         lines.append(_line("fresh-within", policy.fresh_within))
-    lines += [_line("revoke", entry.key, "since", entry.since) for entry in policy.revoked]
-    lines += [_line("void", push_id) for push_id in policy.void]
-    lines += [_line("epoch", push_id) for push_id in policy.epochs]
     return b"\n".join([*lines, b""])
 
 
@@ -103,9 +90,12 @@ def parse_policy(text: bytes) -> Policy:
     """Read the text of a policy.
 
     Raises ``PolicyError`` unless ``text`` (up to 1 MiB, 10,000 lines) follows the grammar, is
-    consistent and is exactly what ``policy_text`` would write.
+    consistent and is exactly what ``policy_text`` would write; ``OldFormatError`` if it is of a
+    time before checkpoints.
     Source: docs/protocol/trust.md, Policy.
     """
+    if text.startswith(_OLD_HEADER):
+        raise OldFormatError
     if len(text) > MAX_TEXT:
         raise PolicyError(f"policy has {len(text)} bytes; {MAX_TEXT} are allowed")
     if text.count(b"\n") > MAX_LINES:
@@ -179,35 +169,31 @@ class _Lines:
 
 
 def _read(lines: _Lines) -> Policy:
-    kept = lines.one(b"gittorrent", _header)
+    lines.one(b"gittorrent", _header)
     name = lines.one(b"name", _single)
     version = lines.one(b"version", _number)
-    genesis = previous = parent = None
+    genesis = previous = checkpoint = None
     if version == 1:
         genesis = lines.one(b"genesis", _genesis)
     else:
         previous = lines.one(b"previous", _single)
-        parent = PushId(lines.one(b"checkpoint" if kept else b"parent", _single))
+        checkpoint = lines.one(b"checkpoint", _push_id)
     threshold = lines.one(b"threshold", _number)
     roots = lines.many(b"root", _key)
     keys = lines.many(b"key", _pinned)
     head = lines.one(b"head", _ref)
-    keeper = lines.one(b"keeper", _key) if kept else None
+    keeper = lines.one(b"keeper", _key)
     rules = lines.many(b"auth", _rule)
     quorums = lines.many(b"quorum", _quorum)
-    reels = lines.many(b"reel", _key)
     mirrors = lines.many(b"mirror", _single)
-    fresh = lines.next_if(b"fresh-within") if kept else None
-    revoked = lines.many(b"revoke", _revocation)
-    void = lines.many(b"void", _push_id)
-    epochs = lines.many(b"epoch", _push_id)
+    fresh = lines.next_if(b"fresh-within")
     lines.end()
     return Policy(
         name=name,
         version=version,
         genesis=genesis,
         previous=previous,
-        parent=parent,
+        checkpoint=checkpoint,
         threshold=threshold,
         roots=roots,
         keys=keys,
@@ -215,12 +201,8 @@ def _read(lines: _Lines) -> Policy:
         keeper=keeper,
         rules=rules,
         quorums=quorums,
-        reels=reels,
         mirrors=mirrors,
         fresh_within=None if fresh is None else _number(fresh),
-        revoked=revoked,
-        void=void,
-        epochs=epochs,
     )
 
 
@@ -238,16 +220,12 @@ def _auth_line(rule: Rule) -> bytes:
     return _line("auth", rule.pattern.text, rule.who, *grant)
 
 
-def _header(fields: list[bytes]) -> bool:
-    """Tell whether the format is the one with a keeper."""
-    for kept, line in _HEADERS.items():
-        if fields == line.split(b" ")[1:]:
-            return kept
-    raise PolicyError(
-        "not a policy of a known format: the first line must be 'gittorrent policy 1' or"
-        " 'gittorrent policy 2'",
-        hint="a newer version of this program may understand it",
-    )
+def _header(fields: list[bytes]) -> None:
+    if b" ".join([b"gittorrent", *fields]) != _HEADER:
+        raise PolicyError(
+            "not a policy of a known format: the first line must be 'gittorrent policy 2'",
+            hint="a newer version of this program may understand it",
+        )
 
 
 def _ascii(field: bytes) -> str:
@@ -330,10 +308,3 @@ def _quorum(fields: list[bytes]) -> Quorum:
         raise PolicyError("a quorum line needs a pattern, a number and keys")
     keys = tuple(KeyRef.parse(_ascii(key)) for key in fields[2:])
     return Quorum(RefPattern(fields[0]), _integer(fields[1]), keys)
-
-
-def _revocation(fields: list[bytes]) -> Revocation:
-    key, since, push_id = _fields(fields, 3)
-    if since != b"since":
-        raise PolicyError("a revoke line reads: revoke KEY since PUSH-ID")
-    return Revocation(KeyRef.parse(_ascii(key)), PushId(_ascii(push_id)))

@@ -43,13 +43,19 @@ def interactive() -> bool:
 
 
 def run(
-    arguments: Sequence[str], *, given: bytes = b"", may_prompt: bool = False
+    arguments: Sequence[str],
+    *,
+    given: bytes = b"",
+    may_prompt: bool = False,
+    seconds: float | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end.
 
     ``given`` goes to its standard input. With ``may_prompt`` it may use the terminal, if there is
-    one, for as long as the person needs. The exit code is the caller's to judge.
-    Raises ``NoSigningKey`` when the program cannot be started.
+    one, for as long as the person needs; otherwise it is ended after ``seconds``. The exit code is
+    the caller's to judge.
+    Raises ``NoSigningKey`` when the program cannot be started, ``SigningFailed`` when it took
+    too long.
     """
     to_terminal = may_prompt and interactive()
     try:
@@ -60,7 +66,10 @@ def run(
             stderr=None if to_terminal else subprocess.PIPE,
             env=environment(to_terminal=to_terminal),
             check=False,
+            timeout=seconds,
         )
+    except subprocess.TimeoutExpired as error:
+        raise SigningFailed(f"{arguments[0]} did not end within {seconds} seconds") from error
     except OSError as error:
         raise NoSigningKey(
             f"cannot start {arguments[0]}: {error.strerror}",

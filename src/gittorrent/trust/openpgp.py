@@ -100,6 +100,29 @@ def certificate_keys(certificate: bytes) -> frozenset[str]:
     )
 
 
+def certificate_dates(certificate: bytes) -> frozenset[int]:
+    """List the seconds at which something about a certificate may begin or end to hold.
+
+    These are the dates of creation and expiry of its keys and signatures, each with the second
+    after it: between two of them nothing changes with time. Raises ``BadKey``.
+    """
+    _certificate(certificate)
+    packets = list(PacketPile.from_bytes(_binary_certificate(certificate)))
+    keys = [packet.key_created for packet in packets if packet.key_created is not None]
+    dates = list(keys)
+    for packet in packets:
+        made = packet.signature_created
+        if made is None:
+            continue
+        dates.append(made)
+        if packet.signature_validity_period is not None:
+            dates.append(made + packet.signature_validity_period)
+        if packet.key_validity_period is not None:
+            dates += [key + packet.key_validity_period for key in keys]
+    seconds = {int(date.timestamp()) for date in dates}
+    return frozenset(seconds | {second + 1 for second in seconds})
+
+
 def key_id(fingerprint: str) -> str:
     """Give the short id (16 digits) of a key. Source: RFC 9580 section 5.5.4."""
     return fingerprint[-16:] if len(fingerprint) == 40 else fingerprint[:16]

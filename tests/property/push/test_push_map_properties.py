@@ -46,6 +46,27 @@ def test_a_map_is_what_was_put_in(steps: list[tuple[bytes, bytes | None]]) -> No
     assert (at.digest == EMPTY_DIGEST) == (not expected)
 
 
+@given(STEPS, STEPS, st.booleans())
+def test_a_map_that_was_kept_is_the_same(
+    before: list[tuple[bytes, bytes | None]], after: list[tuple[bytes, bytes | None]], known: bool
+) -> None:
+    """Whatever was looked into, and whether or not digests were computed before."""
+    made: TreeMap[bytes] = TreeMap()
+    for name, value in before:
+        made = made.set(name, value)
+    if known:
+        assert made.digest == tree_of(dict(made)).digest
+    kept: TreeMap[bytes] = TreeMap.load(made.dump(bytes), lambda _name, data: data)
+    for name, value in after:
+        assert kept.get(name) == made.get(name)
+        kept, made = kept.set(name, value), made.set(name, value)
+        assert len(kept) == len(made)
+    assert dict(kept.as_kept()) == dict(kept) == dict(made)
+    again: TreeMap[bytes] = TreeMap.load(kept.dump(bytes), lambda _name, data: data)
+    assert again.digest == kept.digest == made.digest
+    assert dict(again) == dict(made)
+
+
 @given(STEPS, NAMES, st.binary(max_size=3))
 def test_different_maps_have_different_digests(
     steps: list[tuple[bytes, bytes | None]], name: bytes, value: bytes

@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from gittorrent.ids import SHA1, ObjectFormat, Oid, PushId, RefName, Refs, RepositoryId
-from gittorrent.push.commit import entry_commit, entry_files
-from gittorrent.push.log import Entry, VerifiedLog
+from gittorrent.ids import SHA1, ObjectFormat, Oid, PushId, RefName, RepositoryId
+from gittorrent.push.certificate import Certificate, Line, Nonce
+from gittorrent.push.commit import entry_commit, entry_files, entry_parents
+from gittorrent.push.facts import Facts
+from gittorrent.push.log import VerifiedLog
 from gittorrent.push.object import PushKind, PushObject
-from gittorrent.push.parent import parent_of
-from gittorrent.push.reftag import ReferencesTag
-from gittorrent.trust.policy import Policy, repository_id
+from gittorrent.trust.keys import KeyRef
+from gittorrent.trust.policy import Policy, WebOfTrust, repository_id
 from support.signing import TestSigner
 
 MAIN = RefName(b"refs/heads/main")
+PERSON = b"P Usher <push@example.org>"
+KEEPER = b"K Eeper <keeper@example.org>"
 
 
 def oid(number: int, object_format: ObjectFormat = SHA1) -> Oid:
     """Return a made-up object id."""
     return Oid(f"{number:0{object_format.hex_size}x}")
+
+
+LINE = 1 << 32
+"""How many made-up objects are in one line of descent; the others are in others."""
+
+
+class Numbered:
+    """Facts about made-up objects: each has those of its line with lower numbers in its past."""
+
+    def contains(self, outer: Oid, inner: Oid) -> bool:
+        low, high = int(inner, 16), int(outer, 16)
+        return low <= high and low // LINE == high // LINE
+
+    def certified(
+        self,
+        key: KeyRef,
+        rule: WebOfTrust,
+        roots: Sequence[KeyRef],
+        certificates: Mapping[KeyRef, bytes],
+        time: int,
+    ) -> bool:
+        return False
 
 
 def git_hash(kind: str, content: bytes, object_format: ObjectFormat = SHA1) -> Oid:
@@ -36,45 +62,58 @@ def push_id(push: PushObject, object_format: ObjectFormat = SHA1) -> PushId:
         blob = bytes.fromhex(git_hash("blob", content, object_format))
         entries += b"100644 " + name.encode() + b"\0" + blob
     tree = git_hash("tree", entries, object_format)
-    commit = entry_commit(push, tree, parent_of(push, object_format))
+    commit = entry_commit(push, tree, entry_parents(push, object_format))
     return PushId(git_hash("commit", commit, object_format))
 
 
-def references(
+def signed(kind: PushKind, text: bytes, signer: TestSigner) -> PushObject:
+    """Sign a text; a policy's push object names no signer."""
+    named = None if kind is PushKind.POLICY else signer.key
+    return PushObject(kind, text, (signer.sign(text),), signer=named)
+
+
+def certificate(
     signer: TestSigner,
-    repository: RepositoryId,
-    parent: PushId,
-    refs: dict[bytes, Oid],
+    nonce: Nonce,
+    lines: Sequence[Line],
     *,
+    name: str = "tests",
+    options: Sequence[bytes] = (),
     time: int = 1_600_000_000,
     object_format: ObjectFormat = SHA1,
 ) -> PushObject:
-    """Make a signed references tag."""
-    tag = ReferencesTag(
-        object_format, repository, parent,
-        {RefName(name): value for name, value in refs.items()},
-        b"P Usher <push@example.org>", time,
+    """Make a signed push certificate."""
+    made = Certificate(
+        object_format, PERSON, time, "+0000", b"gittorrent://example.org/%s.git" % name.encode(),
+        nonce, tuple(options), tuple(lines),
     )  # fmt: skip
-    text = tag.text()
-    return PushObject(PushKind.REFERENCES, text, (signer.sign(text),), signer=signer.key)
+    return signed(PushKind.CERTIFICATE, made.text(), signer)
 
 
 @dataclass
 class Writer:
-    """Writes a log that is right, entry by entry; tests then make copies of it wrong."""
+    """Writes a log that is right, entry by entry; tests then make copies of it wrong.
+
+    The signer is root, keeper and pusher unless a test says otherwise. There are a policy and the
+    first checkpoint at once.
+    """
 
     signer: TestSigner = field(default_factory=TestSigner)
     object_format: ObjectFormat = SHA1
     genesis: bytes = b"genesis of tests"
     policy: Policy | None = None
     pushes: list[tuple[PushId, PushObject]] = field(default_factory=list)
+    time: int = 1_600_000_000
+    facts: Facts = field(default_factory=Numbered)
 
     def __post_init__(self) -> None:
         if self.policy is None:
             self.policy = Policy.first("tests", self.genesis, self.signer.key)
-        text = self.policy.text()
         self.first_policy = self.policy
-        self.append(PushObject(PushKind.POLICY, text, (self.signer.sign(text),)))
+        self.state = VerifiedLog(self.object_format, self.facts)
+        self.append(signed(PushKind.POLICY, self.policy.text(), self.signer))
+        first = self.state.first_checkpoint(tagger=KEEPER, time=self.time)
+        self.append(signed(PushKind.CHECKPOINT, first.text(), self.signer))
 
     @property
     def repository(self) -> RepositoryId:
@@ -82,41 +121,79 @@ class Writer:
 
     @property
     def head(self) -> PushId:
-        return self.pushes[-1][0]
+        """The newest checkpoint."""
+        head = self.state.head
+        assert head is not None
+        return head
 
     def append(self, push: PushObject) -> PushId:
-        self.pushes.append((push_id(push, self.object_format), push))
-        return self.head
+        """Append an entry."""
+        known = push_id(push, self.object_format)
+        self.pushes.append((known, push))
+        self.state.admit(push, known)
+        self.state.settle()
+        return known
 
-    def references(self, refs: dict[bytes, Oid], signer: TestSigner | None = None) -> PushObject:
-        """Make the next references tag without appending it."""
-        return references(
-            signer or self.signer, self.repository, self.head, refs,
-            object_format=self.object_format,
+    def certificate(
+        self,
+        refs: Mapping[bytes, Oid | None],
+        signer: TestSigner | None = None,
+        options: Sequence[bytes] = (),
+    ) -> PushObject:
+        """Make a push that sets refs, or deletes them, without appending it."""
+        shown = self.state.refs
+        lines = [Line(shown.get(RefName(ref)), new, RefName(ref)) for ref, new in refs.items()]
+        return certificate(
+            signer or self.signer, self.state.ledger.nonce(), lines, options=options,
+            name=self.first_policy.name, time=self.time, object_format=self.object_format,
         )  # fmt: skip
+
+    def push(
+        self,
+        refs: Mapping[bytes, Oid | None],
+        signer: TestSigner | None = None,
+        options: Sequence[bytes] = (),
+    ) -> PushId:
+        """Append a push that no checkpoint has taken yet."""
+        return self.append(self.certificate(refs, signer, options))
+
+    def checkpoint(self, signer: TestSigner | None = None) -> PushObject:
+        """Make the next checkpoint without appending it."""
+        self.time += 1
+        made = self.state.ledger.proposal(tagger=KEEPER, time=self.time)
+        return signed(PushKind.CHECKPOINT, made.text(), signer or self.signer)
+
+    def keep(self) -> PushId:
+        """Append the next checkpoint, which takes what was pushed."""
+        return self.append(self.checkpoint())
+
+    def publish(self, refs: Mapping[bytes, Oid], signer: TestSigner | None = None) -> PushId:
+        """Make the refs these and no others, by a push and a checkpoint; return its id."""
+        gone = {ref: None for ref in self.state.refs if ref not in refs}
+        moved = {ref: new for ref, new in refs.items() if self.state.refs.get(RefName(ref)) != new}
+        self.push({**gone, **moved}, signer)
+        return self.keep()
 
     def next_policy(self, signer: TestSigner | None = None, **changes: object) -> PushObject:
         """Make the next policy version without appending it."""
-        assert self.policy is not None
-        text = self.policy.next_version(self.head, **changes).text()
-        return PushObject(PushKind.POLICY, text, ((signer or self.signer).sign(text),))
+        policy = self.state.policy.policy.next_version(self.head, **changes)
+        return signed(PushKind.POLICY, policy.text(), signer or self.signer)
 
     def log(self) -> VerifiedLog:
-        log = VerifiedLog(self.object_format)
-        for push_id_, push in self.pushes:
-            log.admit(push, push_id_)
+        """Return the log as somebody who was told of it entry by entry has it."""
+        log = VerifiedLog(self.object_format, self.facts)
+        for known, push in self.pushes:
+            log.admit(push, known)
+        log.settle()
         return log
 
 
-def admit(log: VerifiedLog, push: PushObject) -> Entry:
-    """Admit a push object under the id it has."""
-    return log.admit(push, push_id(push, log.object_format))
-
-
-def state(log: VerifiedLog) -> tuple[Refs, list[PushId], int, int]:
-    """Return all a refused entry must not change."""
-    version = log.policy.policy.version if len(log) else 0
-    return dict(log.refs), log.ids, len(log.fast_forward_checks), version
+def admit(log: VerifiedLog, push: PushObject) -> PushId:
+    """Admit a push object under the id it has, and let it count."""
+    known = push_id(push, log.object_format)
+    log.admit(push, known)
+    log.settle()
+    return known
 
 
 def with_text(push: PushObject, text: bytes) -> PushObject:

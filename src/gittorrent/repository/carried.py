@@ -7,6 +7,7 @@ and (on mirrors) the refs follow it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ from gittorrent.errors import LocalError, UsageError
 from gittorrent.git import refs as git_refs
 from gittorrent.git.history import describe
 from gittorrent.git.repository import find_repository, read_config, set_config
-from gittorrent.git.runner import Git
-from gittorrent.ids import OBJECT_FORMATS, Oid, RepositoryId
+from gittorrent.git.runner import Git, GitError
+from gittorrent.ids import OBJECT_FORMATS, RepositoryId
 from gittorrent.push.log import changes_between
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore, identify, listed_pushes
@@ -31,7 +32,7 @@ from gittorrent.trust.policy import check_name
 from gittorrent.trust.refpattern import is_reserved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from gittorrent.ids import ObjectFormat, PushId, Refs
@@ -158,27 +159,36 @@ class Carried:
         """Hold the repository's lock; clears what a crashed writer left behind."""
         follow_shared_repository(self.layout)
         with locked(self.layout.lock):
-            ids = self.log_store.ids()
             remove_stale_files(self.layout, listed_pushes(self.layout))
-            if self.is_carried and ids:
+            if self.is_carried and self.info.role in (ORIGIN, MIRROR):
                 self._repair()
             yield
 
     def _repair(self) -> None:
-        ids = self.log_store.ids()
-        head = Oid(ids[-1])
-        is_here = describe(self.git, [head]) != [None]
-        if is_here and git_refs.read_ref(self.git, LOG_REF) == head:
+        """Let refs and commits follow the log, where a crash or power cut kept them from it."""
+        store = self.log_store
+        head = store.head()
+        if head is None:
             return
-        # Git does not sync loose objects, so a power cut may have taken the entries' commits.
-        pushes = [self.log_store.push(push) for push in ids]
-        identify(self.git, pushes, self.object_format, write=True)
+        if self._has_followed():
+            found = git_refs.read_ref(self.git, LOG_REF)
+            # Git does not sync loose objects, so a power cut may have taken the entries' commits.
+            if found is None or (str(found) == head and describe(self.git, [found]) != [None]):
+                return
+        self._write_commits(store.entries())
         self.follow_log(self.log())
 
     def store_entries(self, log: VerifiedLog) -> None:
-        """Write the commits of entries that came from elsewhere into the repository."""
-        known = set(self.log_store.ids())
-        pushes = [self.log_store.push(i) for i in log.ids if i not in known]
+        """Write the commits of entries that came from elsewhere into the repository.
+
+        Those that no commit refers to yet are written again: git may have removed them.
+        """
+        chain = [record for record in self.log_store.records() if record.is_in_chain]
+        known = {push for record in chain for push in (record.id, *record.pushes)}
+        self._write_commits(push for push in log.entries if push not in known)
+
+    def _write_commits(self, entries: Iterable[PushId]) -> None:
+        pushes = [self.log_store.push(push) for push in entries]
         identify(self.git, pushes, self.object_format, write=True)
 
     def commit(self, log: VerifiedLog) -> None:
@@ -187,20 +197,47 @@ class Carried:
         self.follow_log(log)
 
     def follow_log(self, log: VerifiedLog) -> None:
-        """Make the log ref, and on mirrors all refs and HEAD, what ``log`` says.
-
-        The log ref moves last, so that it tells whether the others are done.
-        """
+        """Make the log ref, and on mirrors all refs and HEAD, what ``log`` shows."""
         assert log.head is not None
         if self.info.role == MIRROR:
-            if not git_refs.write_first_refs(self.git, log.refs):
+            refs = log.refs
+            if not git_refs.write_first_refs(self.git, refs):
                 present = git_refs.read_refs(self.git)
                 own = {n: o for n, o in present.items() if not n.startswith(b"refs/gittorrent/")}
-                git_refs.apply_changes(self.git, changes_between(own, log.refs), self.object_format)
+                git_refs.apply_changes(self.git, changes_between(own, refs), self.object_format)
                 self.git.run("pack-refs", "--all")
-            branch = self.log_store.default_branch(log) or log.policy.policy.head
-            git_refs.set_head(self.git, branch)
-        self.git.run("update-ref", LOG_REF, log.head)
+            git_refs.set_head(self.git, log.default_branch or log.policy.policy.head)
+        if self._has_history(log.head):
+            self.git.run("update-ref", LOG_REF, log.head)
+        # Last, so that it tells whether all of this was done.
+        write_atomically(self._followed, self._log_digest())
+
+    def _has_history(self, head: PushId) -> bool:
+        """Tell whether the commits of the whole log are here: in one that began late they are not.
+
+        A ref to a commit without its past would be a broken repository to git.
+        """
+        known = git_refs.read_ref(self.git, LOG_REF)
+        words = ["rev-list", "--quiet", head, *([] if known is None else [f"^{known}"])]
+        done = self.git.attempt(*words)
+        error = GitError(words, done.returncode, done.stderr, str(self.layout.git_dir))
+        if done.returncode and error.is_own_trouble:
+            raise error
+        return done.returncode == 0
+
+    def _has_followed(self) -> bool:
+        """Tell whether the refs are what the log came to when they were last written."""
+        try:
+            return self._followed.read_bytes() == self._log_digest()
+        except FileNotFoundError:
+            return False
+
+    @property
+    def _followed(self) -> Path:
+        return self.layout.followed(self.info.repository_id)
+
+    def _log_digest(self) -> bytes:
+        return hashlib.sha256(self.log_store.path.read_bytes()).hexdigest().encode("ascii") + b"\n"
 
     def published_refs(self) -> Refs:
         """Return the repository's refs that the recorded patterns select."""
@@ -209,7 +246,7 @@ class Carried:
         return {name: oid for name, oid in found.items() if not is_reserved(name)}
 
     def published_listing(self) -> bytes:
-        """Return the same refs as a references tag lists them, without taking them apart."""
+        """Return the same refs as git lists them, without taking them apart."""
         prefixes = [pattern.removesuffix("/*") for pattern in self.info.patterns]
         return git_refs.list_refs(self.git, *prefixes)
 

@@ -1,4 +1,4 @@
-"""Whether a mirror has all the objects that its log's newest push needs.
+"""Whether a mirror has all the objects that its log's newest checkpoint needs.
 
 Walking a whole history takes seconds to minutes, so what was proved is written down, together with
 what the object store looked like: the packs with their sizes, and how many loose objects there
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 def is_complete(carried: Carried, head: PushId) -> bool:
     """Tell whether everything is here that the refs at the log's head reach; blocks.
 
+    Pushes that no checkpoint has taken are shown only where their objects are here.
+
     Raises:
         GitError: git was killed or ran out of something, which says nothing about the objects.
     """
@@ -42,7 +44,7 @@ def is_complete(carried: Carried, head: PushId) -> bool:
 
 def record_complete(carried: Carried) -> None:
     """Note that everything is here that the refs at the log's head reach: it was proved."""
-    head = carried.log_store.ids()[-1]
+    head = carried.log_store.head()
     lines = [head, *(f"{name} {size}" for name, size in sorted(_packs(carried).items()))]
     lines.append(f"loose {_loose(carried)}")
     write_atomically(_note(carried), "".join(f"{line}\n" for line in lines).encode())

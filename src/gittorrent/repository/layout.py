@@ -3,9 +3,9 @@
 ::
 
     gittorrent/repository.json   what this repository is to the node
-    gittorrent/logs/<repository id>/log        ids of its entries, oldest first: the commit point
-    gittorrent/logs/<repository id>/descents   fast-forward checks that wait for objects
-    gittorrent/logs/<repository id>/default-branch  where HEAD leads since it was renamed
+    gittorrent/logs/<repository id>/log        its entries, a line each: the commit point
+    gittorrent/logs/<repository id>/snapshot   the state at one of them, for quick starts
+    gittorrent/logs/<repository id>/followed   digest of the log that the refs have followed
     gittorrent/logs/<repository id>/published-refs  in an origin, what its refs were at that time
     gittorrent/peeled            what annotated tags lead to that are not here
     gittorrent/pushes/<push id>  push objects, of all logs
@@ -18,8 +18,8 @@
     gittorrent/lock              held by whoever changes the repository
     objects/pack/pack-<checksum>.pack         a large reel, also git's object store
 
-A clone with remotes of several repositories keeps a log of each. Version 0.1 kept the only one in
-``gittorrent/log``; see `gittorrent.repository.logstore.LogStore`.
+A clone with remotes of several repositories keeps a log of each. The first versions of 0.1 kept the
+only one in ``gittorrent/log``.
 
 Foreign files in ``objects/pack`` would be garbage in git's eyes, so there are none.
 """
@@ -65,16 +65,16 @@ class Layout(Struct, frozen=True):
         return self.own / "logs"
 
     def log(self, repository: RepositoryId) -> Path:
-        """Ids of the entries of a repository's log."""
+        """The entries of a repository's log."""
         return self.logs / repository / "log"
 
-    def descents(self, repository: RepositoryId) -> Path:
-        """What a repository's log promises about objects that are not here."""
-        return self.logs / repository / "descents"
+    def snapshot(self, repository: RepositoryId) -> Path:
+        """The state at some checkpoint of a repository's log; it can be found anew."""
+        return self.logs / repository / "snapshot"
 
-    def default_branch(self, repository: RepositoryId) -> Path:
-        """The branch that HEAD names after a push of a repository's log; it can be found anew."""
-        return self.logs / repository / "default-branch"
+    def followed(self, repository: RepositoryId) -> Path:
+        """Digest of the log that refs and commits have followed."""
+        return self.logs / repository / "followed"
 
     def published_refs(self, repository: RepositoryId) -> Path:
         """In an origin: what its refs were when they were last compared with its log."""
@@ -84,11 +84,6 @@ class Layout(Struct, frozen=True):
     def only_log(self) -> Path:
         """Where the one log was kept before there could be several."""
         return self.own / "log"
-
-    @property
-    def only_descents(self) -> Path:
-        """Where the open questions of the one log were kept."""
-        return self.own / "descents"
 
     @property
     def copied_refs(self) -> Path:

@@ -1,46 +1,54 @@
 """Keeps push logs on disk, one for each repository that a git directory has to do with.
 
-Push objects are files, named by their ids, of all logs together. A file ``log`` lists the ids of
-one, oldest first; an entry is part of the log when it is listed there, and a push object that no
-log lists is a stale file that a crash left. In carried repositories each entry is also a commit,
-and ``refs/gittorrent/log`` follows the last one.
+Push objects are files, named by their ids, of all logs together. A file ``log`` has a line for
+each entry of one log, in the order of admission, with what has to be known at a start
+(`gittorrent.push.records.Record`). An entry is part of the log when it is listed there; a push
+object that no log lists is a stale file that a crash left. In carried repositories each entry is
+also a commit, and ``refs/gittorrent/log`` follows the newest checkpoint.
 
-What was verified when it was recorded is not verified again at every open: the newest policy
-chain and the newest references are, the ids between are taken as recorded. ``verify`` replays all.
+What was verified when it was recorded is not verified again at every open, however long the log
+is: policies are, the checkpoints since the newest whole listing are followed, the pushes that none
+took are judged. A file ``snapshot`` beside it makes that shorter; it can be thrown away.
+``verify`` replays all.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
-from gittorrent.durable import make_directory, sync_directory, write_atomically
+from gittorrent.durable import write_atomically
 from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.git import scratch
 from gittorrent.git.hashing import hash_objects, tree_content
-from gittorrent.ids import Oid, PushId, RefName, RepositoryId
-from gittorrent.push.commit import entry_commit, entry_files
-from gittorrent.push.default_branch import default_after
-from gittorrent.push.log import FastForwardCheck, VerifiedLog
+from gittorrent.git.runner import Git
+from gittorrent.ids import PushId
+from gittorrent.push.commit import entry_commit, entry_files, entry_parents
+from gittorrent.push.log import VerifiedLog
 from gittorrent.push.object import PushKind, PushObject, parse_push_object
-from gittorrent.push.parent import parent_of
-from gittorrent.push.reftag import parse_references_tag
-from gittorrent.trust.policy import repository_id
+from gittorrent.push.records import Snapshot, parse_record
+from gittorrent.repository.evidence import GitEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from gittorrent.git.runner import Git
-    from gittorrent.ids import ObjectFormat, Refs
+    from gittorrent.ids import ObjectFormat, Refs, RepositoryId
+    from gittorrent.push.facts import Facts
+    from gittorrent.push.records import Record
     from gittorrent.repository.layout import Layout
+
+FIRST_LINE = "gittorrent log 2"
+"""What a file ``log`` begins with; the format of version 0.1 had no such line."""
+
+
+FOLLOWED = 64
+"""Checkpoints that a start may have to follow before a snapshot is kept: following them takes
+about as long as starting git a few times."""
 
 
 class LogStoreError(GitTorrentError):
-    """The log kept on disk is damaged."""
+    """The log kept on disk is damaged, or of a version that is not read any more."""
 
 
 def identify(
@@ -54,6 +62,9 @@ def identify(
         object_format: of the repository.
         write: whether to store them. If not, ``git`` is left alone: it may be a repository that
             does not know its object format yet, as in the middle of a clone.
+
+    Raises:
+        TrustError: a text does not say what it builds on.
     """
     if write:
         return _identify(git, pushes, object_format, write=True)
@@ -70,17 +81,10 @@ def _identify(
     tree_contents = [tree_content([(n, next(blobs)) for n, _ in listed]) for listed in files]
     trees = hash_objects(git, "tree", tree_contents, write=write)
     commits = [
-        entry_commit(push, tree, parent_of(push, object_format))
+        entry_commit(push, tree, entry_parents(push, object_format))
         for push, tree in zip(pushes, trees, strict=True)
     ]
     return [PushId(oid) for oid in hash_objects(git, "commit", commits, write=write)]
-
-
-class _KnownDefault(Struct, frozen=True):
-    """The default branch after a push of the log; None where there was no branch."""
-
-    push: PushId
-    branch: RefName | None
 
 
 class LogStore:
@@ -104,13 +108,35 @@ class LogStore:
         """The file that lists the entries: it changes whenever the log does."""
         return self._layout.logs if self._repository is None else self._list
 
-    def ids(self) -> list[PushId]:
-        """Return the ids of the entries, oldest first.
+    def records(self) -> list[Record]:
+        """Return what is kept of each entry, in the order in which they were admitted.
 
         Raises:
-            LogStoreError: the list is damaged.
+            LogStoreError: the list is damaged, or of an old version.
         """
-        return list(self._kinds())
+        if self._repository is None:
+            return []
+        found = []
+        for line in self._lines():
+            try:
+                found.append(parse_record(line, self._format))
+            except ValueError as error:
+                raise self._damaged(str(error)) from error
+        return found
+
+    def entries(self) -> list[PushId]:
+        """Return the ids of all entries, in the order in which they were admitted."""
+        return [record.id for record in self.records()]
+
+    def ids(self) -> list[PushId]:
+        """Return the ids of the adopted checkpoints whose refs are known here, oldest first."""
+        adopted = [record for record in self.records() if record.is_in_chain]
+        first = next((n for n, record in enumerate(adopted) if record.is_whole), len(adopted))
+        return [record.id for record in adopted[first:]]
+
+    def head(self) -> PushId | None:
+        """Return the id of the newest checkpoint adopted; None while there is none."""
+        return next((r.id for r in reversed(self.records()) if r.is_in_chain), None)
 
     def push_file(self, push: PushId) -> bytes | None:
         """Return a push object's file form, None when it is not in the store."""
@@ -133,120 +159,52 @@ class LogStore:
             )
         return parse_push_object(data)
 
-    def refs_at(self, push: PushId) -> Refs:
-        """Return the refs after entry ``push`` of the recorded log.
+    def refs_at(self, checkpoint: PushId) -> Refs:
+        """Return the refs at one of `ids`, open conflicts too.
 
         Raises:
-            LogStoreError: it is not in the log.
+            LogStoreError: it is none of these.
         """
-        return self._refs_after(self.ids(), push)
+        if checkpoint not in self.ids():
+            raise LogStoreError(f"{checkpoint} is not in the log of {self._layout.git_dir}")
+        return self._recall(None).refs_at(checkpoint)
 
-    def refs_at_in(self, log: VerifiedLog, push: PushId) -> Refs:
-        """Return the refs after entry ``push`` of a log whose push objects are all stored."""
-        if push == log.head:
-            return log.refs
-        return self._refs_after(log.ids, push)
+    def open(self, facts: Facts | None = None) -> VerifiedLog:
+        """Return the log as recorded: policies verified again, the rest as far as needed.
 
-    def _refs_after(self, ids: Sequence[PushId], push: PushId) -> Refs:
-        if push not in ids:
-            raise LogStoreError(f"push {push} is not in the log of {self._layout.git_dir}")
-        for candidate in reversed(ids[: ids.index(push) + 1]):
-            found = self.push(candidate)
-            if found.kind is PushKind.REFERENCES:
-                return self._listed_in(found)
-        return {}
-
-    def _listed_in(self, push: PushObject) -> Refs:
-        """Return the refs that a references tag lists, of an entry that was verified before."""
-        return parse_references_tag(push.text, self._format).refs
-
-    def default_branch(self, log: VerifiedLog) -> RefName | None:
-        """Return the branch that HEAD names, of a log whose push objects are all stored.
-
-        It is never one that is gone; None where there is no branch. Cheap while the policy's
-        branch exists. Otherwise the pushes since it went are read, one at a time, as far as they
-        came after the one that the answer is known of.
-        """
-        policy = log.policy.policy.head
-        if policy in log.refs:
-            return policy
-        known = self._known_default(policy)
-        if known is not None and known.push == log.head:
-            return known.branch
-        ids, listing, since = log.ids, b"\t" + policy + b"\n", 0
-        current: RefName | None = None
-        before: Refs = {}
-        for number in range(len(ids) - 1, -1, -1):
-            if known is not None and known.push == ids[number]:
-                since, current = number + 1, known.branch
-                before = self.refs_at_in(log, known.push)
-                break
-            push = self.push(ids[number])
-            if push.kind is PushKind.REFERENCES and listing in push.text:
-                since = number
-                break
-        # Each is read again rather than kept: a listing may be 32 MiB, and there may be many.
-        pushes = map(self.push, ids[since:])
-        states = (self._listed_in(push) for push in pushes if push.kind is PushKind.REFERENCES)
-        return default_after(policy, states, current, before)
-
-    def _known_default(self, policy: RefName) -> _KnownDefault | None:
-        """Return what was found out before, if the policy named the same branch then."""
-        if self._repository is None:
-            return None
-        try:
-            lines = self._layout.default_branch(self._repository).read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return None
-        # It can be found out anew, so whatever else is there counts as nothing.
-        if len(lines) != 4 or lines[0] != policy:
-            return None
-        push = lines[1].decode("ascii", "replace")
-        return _KnownDefault(PushId(push), RefName(lines[2]) if lines[2] else None)
-
-    def _keep_default(self, log: VerifiedLog) -> None:
-        """Keep which branch is the default one, where finding that out takes reading pushes."""
-        assert self._repository is not None
-        policy, head = log.policy.policy.head, log.head
-        if policy in log.refs or head is None:
-            return
-        lines = (policy, head.encode("ascii"), self.default_branch(log) or b"", b"")
-        write_atomically(self._layout.default_branch(self._repository), b"\n".join(lines))
-
-    def open(self) -> VerifiedLog:
-        """Return the log as recorded: policies and the newest references verified again.
+        Args:
+            facts: about objects, for the pushes that no checkpoint took; by default what this git
+                directory has.
 
         Raises:
             LogStoreError: it is damaged, or another repository's.
         """
-        kinds = self._kinds()
-        ids = list(kinds)
-        policies = [i for i in ids if kinds[i] is PushKind.POLICY]
-        references = next((i for i in reversed(ids) if kinds[i] is PushKind.REFERENCES), None)
-        log = VerifiedLog.recall(
-            self._format,
-            ids,
-            {i: self.push(i) for i in [*policies, *([references] if references else [])]},
-        )
-        if ids and log.repository != self._repository:
+        log = self._recall(self.evidence() if facts is None else facts)
+        if log.entries and log.repository != self._repository:
             raise self._damaged(f"it is the log of repository {log.repository}")
-        log.fast_forward_checks = self._open_questions()
         return log
 
-    def replay(self, git: Git) -> VerifiedLog:
+    def evidence(self) -> GitEvidence:
+        """Return what the objects in this git directory tell, as far as they are here now."""
+        return GitEvidence(Git(self._layout.git_dir))
+
+    def replay(self) -> VerifiedLog:
         """Verify the whole log from its first entry, ids included, and return it.
 
         Raises:
             TrustError: an entry does not hold.
         """
-        ids = self.ids()
-        pushes = [self.push(i) for i in ids]
-        log = VerifiedLog(self._format)
-        found = identify(git, pushes, self._format, write=False)
-        for push_id, push, computed in zip(ids, pushes, found, strict=True):
-            if push_id != computed:
-                raise TrustError(f"push {push_id} is recorded wrongly: its id is {computed}")
-            log.admit(push, push_id)
+        records = self.records()
+        pushes = [self.push(record.id) for record in records]
+        evidence = self.evidence()
+        evidence.expect(pushes)
+        log = VerifiedLog(self._format, evidence)
+        found = identify(Git(self._layout.git_dir), pushes, self._format, write=False)
+        for record, push, computed in zip(records, pushes, found, strict=True):
+            if record.id != computed:
+                raise TrustError(f"push {record.id} is recorded wrongly: its id is {computed}")
+            log.admit(push, record.id)
+        log.settle(short=True)
         return log
 
     def store_push(self, push_id: PushId, push: PushObject) -> None:
@@ -263,71 +221,106 @@ class LogStore:
             raise LogStoreError(
                 f"the log of {log.repository} cannot become that of {self._repository}"
             )
-        kinds = self._kinds()
-        lines = []
-        for push_id in log.ids:
-            kind = kinds.get(push_id) or self.push(push_id).kind
-            lines.append(f"{push_id} {kind.value}\n")
-        self._keep_open_questions(log.fast_forward_checks)
-        write_atomically(self._list, "".join(lines).encode("ascii"))
-        # Afterwards: until then what is kept there is of a push of the log, and goes on counting.
-        self._keep_default(log)
+        lines = [FIRST_LINE, *(record.line() for record in log.records)]
+        write_atomically(self._list, "".join(f"{line}\n" for line in lines).encode("ascii"))
+        # Afterwards, since it may name only what the log has; without it the next start is longer.
+        if log.since_whole >= FOLLOWED:
+            snapshot = log.snapshot()
+            first = f"{snapshot.checkpoint} {snapshot.unlisted}\n".encode("ascii")
+            data = first + snapshot.listing
+            write_atomically(self._layout.snapshot(log.repository), data)
 
-    def _open_questions(self) -> list[FastForwardCheck]:
-        """Return what could not be checked when the log was recorded, for want of objects."""
+    def judge_again(self, log: VerifiedLog) -> None:
+        """Replay what of a log was only believed, now that objects came into this repository.
+
+        Args:
+            log: the log; its push objects are all stored.
+
+        Raises:
+            TrustError: a checkpoint adopted is refuted, and nothing may be made of this log.
+        """
+        evidence = self.evidence()
+        taken = {push for at in log.followed for push in log.checkpoint(at).checkpoint.pushes}
+        wanted = [*(push for push in taken if push in log), *(push.id for push in log.unfinal)]
+        evidence.expect(map(self.push, wanted))
+        log.judge_again(evidence)
+
+    def _recall(self, facts: Facts | None) -> VerifiedLog:
+        records = self.records()
+        untaken: list[PushObject] = []
+
+        def read(push: PushId) -> PushObject:
+            found = self.push(push)
+            if found.kind is PushKind.CERTIFICATE:
+                untaken.append(found)
+            return found
+
+        log = self._recalled(records, read, facts)
+        if isinstance(facts, GitEvidence):
+            facts.expect(untaken)
+        return log
+
+    def _recalled(
+        self, records: Sequence[Record], read: Callable[[PushId], PushObject], facts: Facts | None
+    ) -> VerifiedLog:
+        snapshot = self._snapshot(records)
+        if snapshot is not None:
+            # It can be found anew, so a damaged one counts as none.
+            with contextlib.suppress(TrustError):
+                return VerifiedLog.recall(self._format, records, read, facts, snapshot)
+        return VerifiedLog.recall(self._format, records, read, facts)
+
+    def _snapshot(self, records: Sequence[Record]) -> Snapshot | None:
+        """Return the snapshot kept, if it is of a checkpoint that is adopted still."""
         if self._repository is None:
-            return []
+            return None
         try:
-            lines = self._layout.descents(self._repository).read_bytes().splitlines()
+            first, _, listing = (
+                self._layout.snapshot(self._repository).read_bytes().partition(b"\n")
+            )
         except FileNotFoundError:
-            return []
-        found = []
-        for line in lines:
-            old, new, name = line.split(b" ", 2)
-            found.append(FastForwardCheck(RefName(name), Oid(old.decode()), Oid(new.decode())))
-        return found
-
-    def _keep_open_questions(self, fast_forward_checks: Sequence[FastForwardCheck]) -> None:
-        assert self._repository is not None
-        path = self._layout.descents(self._repository)
-        if fast_forward_checks or path.exists():
-            lines = [
-                f"{d.old} {d.new} ".encode("ascii") + d.ref + b"\n" for d in fast_forward_checks
-            ]
-            write_atomically(path, b"".join(lines))
-
-    def _kinds(self) -> dict[PushId, PushKind]:
-        """Read the list of entries, oldest first, and what kind each is."""
-        if self._repository is None:
-            return {}
-        lines = self._lines()
-        if lines is None:
-            # Whether or not it was us who moved it: several may find it in its old place at once.
-            _move_only_log(self._layout)
-            lines = self._lines()
-        kinds: dict[PushId, PushKind] = {}
-        for line in lines or ():
-            push, _, kind = line.partition(" ")
-            if not self._format.is_oid(push):
-                raise self._damaged(f"{line[:60]!r} begins with no push id")
-            try:
-                kinds[PushId(push)] = PushKind(kind)
-            except ValueError as error:
-                raise self._damaged(str(error)) from error
-        return kinds
+            return None
+        at, _, unlisted = first.decode("ascii", "replace").partition(" ")
+        if not any(record.id == at and record.is_in_chain for record in records):
+            return None
+        return Snapshot(PushId(at), int(unlisted), listing)
 
     @property
     def _list(self) -> Path:
         assert self._repository is not None
         return self._layout.log(self._repository)
 
-    def _lines(self) -> list[str] | None:
+    def _lines(self) -> list[str]:
+        """Return the line of each entry; refuses what an old version kept."""
         try:
-            return self._list.read_text(encoding="ascii").splitlines()
+            lines = self._list.read_text(encoding="ascii").splitlines()
         except FileNotFoundError:
-            return None
+            self._refuse_old(self._layout.only_log)
+            return []
         except UnicodeDecodeError as error:
             raise self._damaged(str(error)) from error
+        if not lines or lines[0] != FIRST_LINE:
+            self._refuse_old(self._list)
+            raise self._damaged(f"it begins {lines[0][:60] if lines else ''!r}")
+        return lines[1:]
+
+    def _refuse_old(self, path: Path) -> None:
+        """Stop at a log of version 0.1, whose entries are not read any more.
+
+        Raises:
+            LogStoreError: there is one.
+        """
+        try:
+            with path.open("rb") as file:
+                words = file.readline(200).split()
+        except FileNotFoundError:
+            return
+        if len(words) == 2 and words[1] in (b"policy", b"references", b"certificate"):
+            raise LogStoreError(
+                f"{path} was made by gittorrent 0.1, whose logs are not read any more",
+                hint=f"remove {self._layout.own}; then the owner publishes the repository anew,"
+                " under a new id, and everybody else mirrors or clones that",
+            )
 
     def _damaged(self, why: str) -> LogStoreError:
         return LogStoreError(
@@ -339,39 +332,8 @@ class LogStore:
 def listed_pushes(layout: Layout) -> set[str]:
     """Return the ids of all entries of all logs that are kept: their push objects are needed."""
     found: set[str] = set()
-    # The old place first, and the others only then: the log there may be moved meanwhile.
-    for path in itertools.chain((layout.only_log,), layout.logs.glob("*/log")):
+    for path in layout.logs.glob("*/log"):
         with contextlib.suppress(FileNotFoundError):
             lines = path.read_text(encoding="ascii", errors="replace").splitlines()
-            found.update(line.partition(" ")[0] for line in lines)
+            found.update(line.partition(" ")[0] for line in lines if line != FIRST_LINE)
     return found
-
-
-def _move_only_log(layout: Layout) -> None:
-    """Move the log of a time when there could be one only to its place, if there is one.
-
-    Several processes may do this at once: whoever comes late finds nothing to move.
-    """
-    try:
-        with layout.only_log.open(encoding="ascii", errors="replace") as file:
-            first = file.readline().partition(" ")[0].strip()
-    except FileNotFoundError:
-        return
-    try:
-        push = parse_push_object(layout.push(PushId(first)).read_bytes())
-    except FileNotFoundError:
-        raise LogStoreError(
-            f"{layout.only_log} begins with push {first}, which is missing",
-            hint="remove the repository's gittorrent directory and mirror it again",
-        ) from None
-    repository = repository_id(push.text)
-    into = layout.log(repository).parent
-    make_directory(into)
-    # The list comes last: until it is there, the old place counts.
-    for old, new in (
-        (layout.only_descents, layout.descents(repository)),
-        (layout.only_log, layout.log(repository)),
-    ):
-        with contextlib.suppress(FileNotFoundError):
-            old.rename(new)
-    sync_directory(into)

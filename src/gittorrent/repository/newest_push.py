@@ -1,7 +1,8 @@
-"""Whether a log has the newest push that this machine has seen of its repository.
+"""Whether a log has the newest checkpoint that this machine has seen of its repository.
 
-An old backup of a published repository looks whole; publishing it would fork the log. Rule: what
-was verified here once counts, whoever had it. Must not know where pushes come from.
+An old backup of a published repository looks whole; a keeper that went on from it would sign a
+second checkpoint in the place of one that others have, and nobody would believe either. Rule: what
+was verified here once counts, whoever had it. Must not know where checkpoints come from.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class BehindError(UsageError):
-    """Publishing on this log would fork it, since there is a newer push."""
+    """Publishing on this log would fork it, since there is a newer checkpoint."""
 
 
 def require_newest(log: VerifiedLog, database: Database, where: str, instead: str) -> None:
-    """Make sure that no push was seen here that is newer than what a log has.
+    """Make sure that no checkpoint was seen here that is newer than what a log has.
 
     Args:
         log: of the repository, not empty.
@@ -29,13 +30,13 @@ def require_newest(log: VerifiedLog, database: Database, where: str, instead: st
         instead: what to do, for the hint.
 
     Raises:
-        BehindError: with the push that is missing.
+        BehindError: with the checkpoint that is missing.
     """
     seen = database.seen_head(log.repository)
     if seen is None or seen[0] in log or seen[1] <= len(log):
         return
     raise BehindError(
-        f"{where} lacks push {seen[0]}, which this machine has seen: it is older",
-        hint=f"{instead}; --allow-behind goes on without that push, and whoever has it will not"
-        " follow",
+        f"{where} lacks checkpoint {seen[0]}, which this machine has seen: it is older",
+        hint=f"{instead}; --allow-behind goes on without that checkpoint, and whoever has it will"
+        " not follow",
     )

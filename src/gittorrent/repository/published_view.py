@@ -1,6 +1,6 @@
 """A view: a git repository with what is published of a carried one, and nothing else.
 
-Git's own clients are served from here: refs and HEAD are what the log's head says, whatever the
+Git's own clients are served from here: refs and HEAD are what the log shows, whatever the
 carried repository has by now, and the objects are those that were published. The carried repository
 is only read; its configuration, its other refs and its hooks mean nothing here.
 
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.durable import locked, write_atomically
 from gittorrent.git import history, packs, scratch
-from gittorrent.git.refs import head_target, packed_refs
+from gittorrent.git.refs import packed_refs
 from gittorrent.git.runner import Git, GitError
 from gittorrent.repository.carried import MIRROR
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from gittorrent.ids import PushId, RefName
+    from gittorrent.ids import PushId, RefName, Refs
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
 
-VERSION = 2
+VERSION = 3
 """Changes when views of before have to be made anew."""
 
 LOOSE_LIMIT = 1000
@@ -59,10 +59,12 @@ class PublishedView:
     Args:
         carried: the repository.
         directory: the view's own git directory; made when it is first refreshed.
+        final_only: whether to show only what the newest checkpoint has taken.
     """
 
-    def __init__(self, carried: Carried, directory: Path) -> None:
+    def __init__(self, carried: Carried, directory: Path, *, final_only: bool = False) -> None:
         self._carried = carried
+        self._final_only = final_only
         self.directory = directory
         self.is_whole = False
         self.git = Git(directory)
@@ -97,10 +99,10 @@ class PublishedView:
         return self._carried.object_format.raw_size + 8
 
     def refresh(self) -> None:
-        """Make the view what the log's head says.
+        """Make the view what the log shows.
 
         Raises:
-            GitTorrentError: the log or its newest references are damaged.
+            GitTorrentError: the log is damaged.
             OSError: the repository is gone, or there is no room for the view.
         """
         with locked(self.directory.with_suffix(".lock")):
@@ -130,7 +132,11 @@ class PublishedView:
         """Return everything that the view follows from."""
         info = self._carried.info
         ends = [reel.id for reel in reels]
-        return [VERSION, info.role, log.head, ends if info.role != MIRROR else []]
+        unjudged = {push.id for push in log.unjudged}
+        shown = [] if self._final_only else sorted({push.id for push in log.unfinal} - unjudged)
+        policy = log.policy.policy.digest
+        made_of = ends if info.role != MIRROR else []
+        return [VERSION, info.role, self._final_only, log.head, policy, shown, made_of]
 
     def _recorded(self) -> dict[str, object]:
         try:
@@ -169,8 +175,12 @@ class PublishedView:
         store = self._carried.reels
         self._link([reel.pack for reel in reels if not store.is_small(reel.manifest)])
         small = [reel for reel in reels if store.is_small(reel.manifest)]
-        if _works(lambda: self._unpack(small)) and _works(lambda: self._has_all(log, reels)):
-            return True
+        if _works(lambda: self._unpack(small)):
+            if _works(lambda: self._has_all(log, reels)):
+                return True
+            # Pushes that no reel has yet, as long as no checkpoint has taken them.
+            if reels and _works(lambda: self._copy_newer(log, reels)):
+                return True
         return _works(lambda: self._copy(log))
 
     def _has_all(self, log: VerifiedLog, reels: Sequence[StoredReel]) -> bool:
@@ -179,14 +189,33 @@ class PublishedView:
         A manifest says what its reel is to lead to, which its objects need not: what the refs name
         is looked for. The rest of their past is taken on trust, being as old as the reels.
         """
+        refs = self._refs(log)
         if not reels:
-            return not log.refs
-        if None in history.describe(self.git, sorted(set(log.refs.values()))):
+            return not refs
+        if None in history.describe(self.git, sorted(set(refs.values()))):
             return False
-        newest = reels[-1].manifest.end
-        known = set(self._carried.log_store.refs_at_in(log, newest).values())
-        tips = sorted(set(log.refs.values()) - known)
+        known = set(log.refs_at(reels[-1].manifest.end).values())
+        tips = sorted(set(refs.values()) - known)
         return not tips or history.is_connected(self.git, tips, sorted(known))
+
+    def _copy_newer(self, log: VerifiedLog, reels: Sequence[StoredReel]) -> bool:
+        """Take what the reels lack from the repository itself.
+
+        Raises:
+            GitError: it is not there, or the reels lack more than what is newer.
+        """
+        known = set(log.refs_at(reels[-1].manifest.end).values())
+        folder = self.directory / "copying"
+        shutil.rmtree(folder, ignore_errors=True)  # a crash left it
+        (folder / "pack").mkdir(parents=True)
+        tips = sorted(set(self._refs(log).values()) - known)
+        pack = packs.copy_objects(self._carried.git, tips, folder, without=sorted(known))
+        if pack is not None and packs.count_objects(pack) > LOOSE_LIMIT:
+            packs.adopt_pack(pack, self.directory / "objects" / "pack" / pack.name)
+        elif pack is not None:
+            packs.unpack_file(self.git, pack)
+        shutil.rmtree(folder)
+        return self._has_all(log, reels)
 
     def _copy(self, log: VerifiedLog) -> bool:
         """Pack what the refs need from the repository itself: dear, and only where reels lack.
@@ -194,7 +223,7 @@ class PublishedView:
         Raises:
             GitError: it is not there either.
         """
-        tips = "".join(f"{oid}\n" for oid in sorted(set(log.refs.values())))
+        tips = "".join(f"{oid}\n" for oid in sorted(set(self._refs(log).values())))
         folder = self.directory / "objects" / "pack"
         words = ("pack-objects", "--revs", "--quiet", "--delta-base-offset", str(folder / "pack"))
         made = self._carried.git.run(*words, stdin=tips.encode("ascii")).decode("ascii").strip()
@@ -241,24 +270,20 @@ class PublishedView:
         return True
 
     def _show(self, log: VerifiedLog) -> None:
-        """Make refs and HEAD what the log's head says, each at once."""
-        write_atomically(self.directory / "packed-refs", packed_refs(self.git, log.refs))
+        """Make refs and HEAD what the log says, each at once."""
+        write_atomically(self.directory / "packed-refs", packed_refs(self.git, self._refs(log)))
         if log.head is not None:
             write_atomically(self.directory / "HEAD", b"ref: " + self._branch(log) + b"\n")
 
-    def _branch(self, log: VerifiedLog) -> RefName:
-        """Return the branch that HEAD names: the policy's, as long as it is published.
+    def _refs(self, log: VerifiedLog) -> Refs:
+        """Return the refs that are served."""
+        return log.final_refs if self._final_only else log.refs
 
-        An owner who renamed it may have had no new policy yet; the repository's own HEAD counts
-        then, if that is published, and otherwise what the log tells.
-        """
-        policy = log.policy.policy.head
-        if policy in log.refs:
-            return policy
-        own = head_target(self._carried.git)
-        if own is not None and own in log.refs:
-            return own
-        return self._carried.log_store.default_branch(log) or policy
+    def _branch(self, log: VerifiedLog) -> RefName:
+        """Return the branch that HEAD names."""
+        if self._final_only:
+            return log.ledger.adopted.listing.head
+        return log.default_branch or log.policy.policy.head
 
 
 def _works(attempt: Callable[[], bool]) -> bool:

@@ -1,7 +1,7 @@
 """Which keys publish a repository, and the error for another key.
 
-Rules: who signs pushes here signs their reels too, so a key that may do only one of them does not
-count. Whether a key may make one particular change is the log's to judge (`gittorrent.push.log`).
+Rules: who has a say over some ref can publish; what the keeper has not signed is provisional.
+Whether a key may make one particular change is the log's to judge (`gittorrent.push.rule`).
 
 Source: docs/protocol/trust.md, Policy.
 """
@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import UsageError
+from gittorrent.push.signed import has_a_say
+from gittorrent.trust.keys import KeyRef
 
 if TYPE_CHECKING:
     from gittorrent.push.log import VerifiedLog
-    from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.policy import Policy
 
 
@@ -23,15 +24,15 @@ class WrongKeyError(UsageError):
 
 
 def publishing_keys(policy: Policy) -> tuple[KeyRef, ...]:
-    """Return the keys that may sign both reels and changes of some refs, sorted."""
-    may_push = {rule.who for rule in policy.rules}
-    return tuple(key for key in policy.reels if key in may_push)
+    """Return the keys that may change some refs, sorted; keys that others vouch for come on top."""
+    named = {rule.who for rule in policy.rules if isinstance(rule.who, KeyRef)}
+    return tuple(sorted(named.union(*(quorum.keys for quorum in policy.quorums))))
 
 
 def require_publishing_key(
     log: VerifiedLog, key: KeyRef, where: str, remembered: str | None = None
 ) -> None:
-    """Make sure that ``key`` can publish a repository.
+    """Make sure that ``key`` can publish a repository, or that others may have vouched for it.
 
     Args:
         log: its log, not empty.
@@ -42,9 +43,9 @@ def require_publishing_key(
     Raises:
         WrongKeyError: with the keys that can.
     """
-    keys = publishing_keys(log.policy.policy)
-    if key in keys:
+    if has_a_say(log.policy.policy, key):
         return
+    keys = publishing_keys(log.policy.policy)
     named = f" ({remembered})" if remembered else ""
     raise WrongKeyError(
         f"{where} is published with {' or '.join(map(str, keys))}{named}, not with {key}",

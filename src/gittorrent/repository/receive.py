@@ -18,7 +18,6 @@ from msgspec import Struct
 from gittorrent.durable import make_directory, sync_directory
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.git import history, packs, scratch
-from gittorrent.git.descent import descends
 from gittorrent.git.runner import GitError
 from gittorrent.reel.manifest import ManifestError
 from gittorrent.reel.pack import HEADER_SIZE, pack_header
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
     from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat, Oid
-    from gittorrent.push.log import FastForwardCheck
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.indexing import IndexedPack, Indexer
     from gittorrent.repository.layout import Layout
@@ -58,10 +56,6 @@ class LyingReelError(TrustError):
         hint = "the key that signed it is not believed here any more; fetching instead"
         super().__init__(message, hint=hint)
         self.key = key
-
-
-class NotDescendedError(TrustError):
-    """A push claimed to move a ref forward and does not."""
 
 
 class SignedManifest(Struct, frozen=True):
@@ -304,33 +298,6 @@ class Receiver:
         if not self._taken:
             raise ManifestError("nothing was received")
         return self._taken[-1].signed.key
-
-
-def check_fast_forwards(
-    git: Git, fast_forward_checks: Sequence[FastForwardCheck]
-) -> list[FastForwardCheck]:
-    """Answer what the log left open until the objects were here.
-
-    Returns:
-        What cannot be answered yet because the new value is not here, as in a clone of one branch.
-
-    Raises:
-        NotDescendedError: a ref was moved to where it may not go.
-    """
-    present = history.describe(git, [check.new for check in fast_forward_checks])
-    open_questions = [
-        c for c, found in zip(fast_forward_checks, present, strict=True) if found is None
-    ]
-    asked = [c for c, found in zip(fast_forward_checks, present, strict=True) if found is not None]
-    answers = descends(git, [(check.old, check.new) for check in asked])
-    for check, holds in zip(asked, answers, strict=True):
-        if not holds:
-            name = check.ref.decode(errors="backslashreplace")
-            raise NotDescendedError(
-                f"a push moved {name} from {check.old} to {check.new}, which does not descend from"
-                " it, with a key that may not do that"
-            )
-    return open_questions
 
 
 @contextlib.contextmanager

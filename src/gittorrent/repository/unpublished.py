@@ -1,8 +1,6 @@
-"""Tells how the owner's refs differ from the newest push.
+"""Tells how the owner's refs differ from what the log shows.
 
-Pushing into a published repository publishes nothing, and nobody but its owner can tell. Looking
-has to be cheap even with a hundred thousand refs: git's list of them is compared with the text of
-the newest references tag, byte for byte, and only what differs is taken apart.
+Pushing into a published repository publishes nothing, and nobody but its owner can tell.
 """
 
 from __future__ import annotations
@@ -13,8 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.push.log import changes_between
-from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import ORIGIN
+from gittorrent.trust.refpattern import is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,10 +48,11 @@ def unpublished_refs(carried: Carried) -> list[Unpublished]:
     Raises:
         GitTorrentError: the log is damaged.
     """
-    if carried.info.role != ORIGIN or _is_as_published(carried):
+    if carried.info.role != ORIGIN:
         return []
+    shown = {name: oid for name, oid in carried.log().refs.items() if not is_reserved(name)}
     found = []
-    for name, old, new in changes_between(carried.log().refs, carried.published_refs()):
+    for name, old, new in changes_between(shown, carried.published_refs()):
         change = ADDED if old is None else DELETED if new is None else MOVED
         found.append(Unpublished(name, change))
     return sorted(found, key=lambda each: each.name)
@@ -67,13 +66,3 @@ def describe_unpublished(refs: Sequence[Unpublished]) -> str:
         kinds[next(forms, ("other ref", "other refs"))] += 1
     words = [f"{n} {one if n == 1 else many}" for (one, many), n in sorted(kinds.items())]
     return f"{' and '.join(words)} not published" if words else ""
-
-
-def _is_as_published(carried: Carried) -> bool:
-    """Tell whether git lists the very lines of the newest references tag."""
-    store = carried.log_store
-    newest = next(
-        (p for p in map(store.push, reversed(store.ids())) if p.kind is PushKind.REFERENCES), None
-    )
-    # An empty line ends what stands before the refs; there is no other one in the text's message.
-    return newest is not None and newest.text.endswith(b"\n\n" + carried.published_listing())

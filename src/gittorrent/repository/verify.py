@@ -1,8 +1,8 @@
 """Checks everything a carried repository holds, from signatures to digests to objects.
 
-Nothing recorded is taken on trust: the log is replayed from its first policy, every manifest's
-signature and every part's digest are checked, git checks objects with collision-detecting hashes,
-and what the refs need is walked.
+Nothing recorded is taken on trust: the log is replayed from its first policy, as far as the objects
+are here that its verdicts depend on; every manifest's signature and every part's digest are
+checked, git checks objects with collision-detecting hashes, and what the refs need is walked.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.git import history
-from gittorrent.git.refs import read_ref
+from gittorrent.git.refs import read_ref, read_refs
 from gittorrent.push.log import changes_between
-from gittorrent.repository.carried import CLONE, MIRROR
+from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.layout import LOG_REF
 from gittorrent.repository.unpublished import unpublished_refs
 from gittorrent.trust.signature import verify
@@ -56,6 +56,8 @@ class Verification(Struct, frozen=True):
 
     Args:
         entries: log entries checked.
+        followed: checkpoints among them that were believed by their signature, since objects that
+            their verdicts depend on are not here; which is no fault.
         reels: reels checked.
         parts: parts whose digests were checked.
         refs: refs checked.
@@ -64,6 +66,7 @@ class Verification(Struct, frozen=True):
     """
 
     entries: int
+    followed: int
     reels: int
     parts: int
     refs: int
@@ -102,7 +105,8 @@ class Verifier:
         self._check_objects()
         self._progress("objects", 1, 1)
         return Verification(
-            entries=0 if log is None else len(log),
+            entries=0 if log is None else len(log.entries),
+            followed=0 if log is None else len(log.followed),
             reels=len(reels),
             parts=self._parts,
             refs=0 if log is None else len(log.refs),
@@ -125,19 +129,30 @@ class Verifier:
         carried = self._carried
         self._progress("log", 0, 1)
         try:
-            log = carried.log_store.replay(carried.git)
+            log = carried.log_store.replay()
             if log.head is None:
                 self._find("log", "it is empty")
                 return None
+            self._check_head(log)
             if log.repository != carried.info.repository_id:
                 self._find("log", f"it belongs to repository {log.repository}")
         except GitTorrentError as error:
             self._find("log", error)
             return None
         found = read_ref(carried.git, LOG_REF)
-        if carried.info.role != CLONE and str(found) != str(log.head):
+        if carried.info.role in (ORIGIN, MIRROR) and found is not None and str(found) != log.head:
             self._find(LOG_REF, f"it is at {found}, the log's head is {log.head}")
         return log
+
+    def _check_head(self, log: VerifiedLog) -> None:
+        """Compare what the log comes to with what was recorded, and name what stops it."""
+        recorded = self._carried.log_store.head()
+        if recorded != log.head:
+            self._find("log", f"it comes to {log.head}, and its recorded head is {recorded}")
+        for checkpoint, why in log.ledger.refuted.items():
+            self._find(f"checkpoint {checkpoint}", why)
+        if log.ledger.stopped:
+            self._find("log", log.ledger.stopped)
 
     def _reels(self) -> list[StoredReel]:
         try:
@@ -175,7 +190,9 @@ class Verifier:
         if not history.is_connected(carried.git, tips):
             self._find("refs", "objects that the log's refs need are missing")
         if carried.info.role == MIRROR:
-            changed = changes_between(carried.published_refs(), log.refs)
+            found = read_refs(carried.git)
+            own = {n: oid for n, oid in found.items() if not n.startswith(b"refs/gittorrent/")}
+            changed = changes_between(own, log.refs)
             names = [name.decode(errors="backslashreplace") for name, _old, _new in changed]
             self._find_all("refs", names, "not what the log says")
 

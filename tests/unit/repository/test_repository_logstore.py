@@ -11,26 +11,31 @@ from msgspec.structs import replace
 
 from gittorrent.errors import TrustError
 from gittorrent.git.runner import Git
-from gittorrent.ids import OBJECT_FORMATS, SHA1, PushId, RefName, RepositoryId
+from gittorrent.ids import OBJECT_FORMATS, SHA1, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.log import VerifiedLog
-from gittorrent.push.object import PushObject
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import (
+    FOLLOWED,
     LogStore,
     LogStoreError,
     identify,
     listed_pushes,
 )
+from gittorrent.trust.policy import Grant, Rule
+from gittorrent.trust.refpattern import RefPattern
 from support import gitcmd
-from support.logs import MAIN, Writer, oid
+from support.logs import MAIN, Numbered, Writer, oid
+from support.publishing import builder, grow
 from support.signing import TestSigner
 
-TRUNK = RefName(b"refs/heads/trunk")
+SIDE = RefName(b"refs/heads/side")
 
 
 def stored(writer: Writer, directory: Path) -> LogStore:
     """Keep a written log on disk."""
-    git_dir = gitcmd.init(directory, writer.object_format.name)
+    git_dir = directory
+    if not (directory / "HEAD").exists():
+        gitcmd.init(directory, writer.object_format.name)
     store = LogStore(Layout(git_dir), writer.object_format, writer.repository)
     for push_id, push in writer.pushes:
         store.store_push(push_id, push)
@@ -38,114 +43,84 @@ def stored(writer: Writer, directory: Path) -> LogStore:
     return store
 
 
-class Counting(LogStore):
-    """Counts the push objects that are read."""
-
-    reads = 0
-
-    def push(self, push: PushId) -> PushObject:
-        self.reads += 1
-        return super().push(push)
-
-
-def asked(store: LogStore, writer: Writer, log: VerifiedLog) -> tuple[bytes | None, int]:
-    """Return the default branch and how many push objects were read for it."""
-    counting = Counting(store._layout, writer.object_format, writer.repository)
-    return counting.default_branch(log), counting.reads
-
-
-def renamed_and_pushed(writer: Writer, pushes: int) -> Writer:
-    """Rename the default branch, then push so many times."""
-    writer.append(writer.references({MAIN: oid(1)}))
-    for number in range(pushes):
-        writer.append(writer.references({TRUNK: oid(number + 1), b"refs/heads/a": oid(9)}))
-    return writer
-
-
-def test_a_renamed_default_branch_is_found_once_for_each_push(tmp_path: Path) -> None:
-    writer = renamed_and_pushed(Writer(), 50)
-    store = stored(writer, tmp_path / "r.git")
-    assert asked(store, writer, store.open()) == (TRUNK, 0)
-    # The next push reads itself and what the refs were before it, and not the others.
-    writer.append(writer.references({b"refs/heads/dev": oid(50)}))
-    store.store_push(*writer.pushes[-1])
-    log = writer.log()
-    assert asked(store, writer, log) == (b"refs/heads/dev", 3)
-    store.commit(log)
-    assert asked(store, writer, store.open()) == (b"refs/heads/dev", 0)
-
-
-@pytest.mark.parametrize("damage", [b"", b"refs/heads/main\n", b"\xff\n\xff\n\xff\n", None])
-def test_a_default_branch_that_was_not_kept_is_found_anew(
-    tmp_path: Path, damage: bytes | None
-) -> None:
-    """The file may be cut short or absent, as in logs that an older version kept."""
-    writer = renamed_and_pushed(Writer(), 5)
-    store = stored(writer, tmp_path / "r.git")
-    kept = Layout(tmp_path / "r.git").default_branch(writer.repository)
-    if damage is None:
-        kept.unlink()
-    else:
-        kept.write_bytes(damage)
-    found, reads = asked(store, writer, store.open())
-    assert (found, reads > 5) == (TRUNK, True)
-
-
-def test_a_kept_default_branch_is_of_this_policy_and_this_log(tmp_path: Path) -> None:
-    writer = renamed_and_pushed(Writer(), 5)
-    store = stored(writer, tmp_path / "r.git")
-    kept = Layout(tmp_path / "r.git").default_branch(writer.repository)
-    policy, push, branch, _ = kept.read_bytes().split(b"\n")
-    assert (policy, branch) == (MAIN, TRUNK)
-    # Of a push that is not in the log, as after a publication that a crash cut short.
-    kept.write_bytes(b"\n".join((policy, b"1" * len(push), b"refs/heads/a", b"")))
-    assert asked(store, writer, store.open())[0] == TRUNK
-    kept.write_bytes(b"\n".join((b"refs/heads/other", push, b"refs/heads/a", b"")))
-    assert asked(store, writer, store.open())[0] == TRUNK
-
-
-def test_no_default_branch_is_kept_while_the_policys_exists(tmp_path: Path) -> None:
-    writer = lengthen(Writer(), 3)
-    stored(writer, tmp_path / "r.git")
-    assert not Layout(tmp_path / "r.git").default_branch(writer.repository).exists()
-
-
 def kept_in(layout: Layout) -> list[str]:
     return sorted(path.parent.name for path in layout.logs.glob("*/log"))
 
 
-def lengthen(writer: Writer, entries: int) -> Writer:
-    for number in range(entries):
-        refs = {
-            MAIN: oid(number + 1, writer.object_format),
-            b"refs/heads/b%d" % (number % 7): oid(1),
-        }
-        if writer.object_format is not SHA1:
-            refs = {MAIN: oid(number + 1, writer.object_format)}
-        writer.append(writer.references(refs))
+def lengthen(writer: Writer, checkpoints: int) -> Writer:
+    """Append so many pushes, each with the checkpoint that takes it."""
+    start = writer.state.number
+    for number in range(start, start + checkpoints):
+        writer.push(
+            {
+                MAIN: oid(number, writer.object_format),
+                b"refs/heads/b%d" % (number % 7): oid(number, writer.object_format),
+            }
+        )
+        writer.keep()
     return writer
 
 
+def many_refs(writer: Writer) -> Writer:
+    """Let there be refs enough that no checkpoint lists them all for a while."""
+    writer.push({b"refs/tags/%d" % number: oid(number) for number in range(1, 400)})
+    writer.keep()
+    return writer
+
+
+def same(one: VerifiedLog, other: VerifiedLog) -> bool:
+    """Tell whether two logs hold the same and come to the same."""
+    looks = [
+        (log.entries, log.head, log.refs, log.final_refs, log.default_branch, log.policy.policy)
+        for log in (one, other)
+    ]
+    return looks[0] == looks[1]
+
+
+class AllRelated(Numbered):
+    """What a keeper says for whom everything is a fast-forward."""
+
+    def contains(self, outer: Oid, inner: Oid) -> bool:
+        return True
+
+
 def test_long_logs_open_with_few_reads(tmp_path: Path) -> None:
-    """Opening reads the policies and the newest references, whatever the log's length."""
-    writer = lengthen(Writer(), 100)
-    policy = writer.next_policy(name="renamed")
-    writer.append(policy)
-    lengthen(writer, 100)
-    store = stored(writer, tmp_path / "long.git")
-    with ReadCounter(tmp_path / "long.git" / "gittorrent" / "pushes") as reads:
-        opened = store.open()
-    assert len(opened) == 202
-    assert reads.count == 3
-    log = writer.log()
-    assert opened.ids == log.ids
-    assert opened.refs == log.refs
-    assert opened.policy.policy == log.policy.policy
-    replayed = store.replay(Git(tmp_path / "long.git"))
-    assert (replayed.ids, replayed.refs) == (log.ids, log.refs)
-    with ReadCounter(tmp_path / "long.git" / "gittorrent" / "pushes") as reads:
-        store.commit(opened)
-    assert reads.count == 0, "what the log lists already is not read to list it again"
+    """Opening reads the policies and what is newer than a snapshot, whatever the log's length."""
+    counts = []
+    for length in (FOLLOWED + 10, 4 * FOLLOWED + 10):
+        writer = lengthen(many_refs(Writer()), length // 2)
+        writer.append(writer.next_policy(name="renamed"))
+        lengthen(writer, length - length // 2)
+        writer.push({MAIN: oid(5000)})
+        store = stored(writer, tmp_path / f"{length}.git")
+        pushes = tmp_path / f"{length}.git" / "gittorrent" / "pushes"
+        with ReadCounter(pushes) as reads:
+            opened = store.open(Numbered())
+            assert opened.refs[MAIN] == oid(5000)
+        counts.append(reads.count)
+        assert same(opened, writer.log())
+        assert store.ids() == opened.ids
+        assert store.head() == opened.head
+        assert store.entries() == opened.entries
+        with ReadCounter(pushes) as reads:
+            store.commit(opened)
+        assert reads.count == 0, "what the log lists already is not read to list it again"
+    assert counts[0] == counts[1] <= 5
+
+
+def test_a_snapshot_can_be_thrown_away(tmp_path: Path) -> None:
+    writer = lengthen(many_refs(Writer()), FOLLOWED + 5)
+    store = stored(writer, tmp_path / "x.git")
+    kept = Layout(tmp_path / "x.git").snapshot(writer.repository)
+    whole = kept.read_bytes()
+    for data in (whole[:-1], whole[:100], b"", whole.replace(b"1", b"2", 1), None):
+        kept.unlink() if data is None else kept.write_bytes(data)
+        assert same(store.open(), writer.log())
+    # One of a checkpoint that was taken back, as by the roots with a new keeper.
+    other = lengthen(many_refs(Writer()), FOLLOWED + 6)
+    stored(other, tmp_path / "other.git")
+    kept.write_bytes(Layout(tmp_path / "other.git").snapshot(other.repository).read_bytes())
+    assert same(store.open(), writer.log())
 
 
 @pytest.mark.parametrize("name", ["sha1", "sha256"])
@@ -158,19 +133,23 @@ def test_git_hashes_entries_as_the_protocol_says(name: str, tmp_path: Path) -> N
     assert gitcmd.text(git.directory, "count-objects").startswith("0 objects")
     assert identify(git, pushes, writer.object_format, write=True) == ids
     gitcmd.git(git.directory, "update-ref", "refs/gittorrent/log", ids[-1])
-    listed = gitcmd.text(git.directory, "rev-list", "--first-parent", "refs/gittorrent/log")
-    assert listed.split() == ids[::-1]
+    listed = gitcmd.text(git.directory, "rev-list", "--topo-order", "refs/gittorrent/log")
+    assert sorted(listed.split()) == sorted(ids)
     gitcmd.git(git.directory, "fsck", "--full", "--strict")
     assert identify(git, [], writer.object_format, write=True) == []
 
 
-def test_refs_at_every_entry(tmp_path: Path) -> None:
-    writer = lengthen(Writer(), 4)
+def test_refs_at_every_checkpoint(tmp_path: Path) -> None:
+    writer, expected = Writer(), {}
+    for number in range(1, FOLLOWED + 8):
+        refs = {MAIN: oid(number), **{b"refs/heads/b%d" % n: oid(9) for n in range(number % 5)}}
+        expected[writer.publish(refs)] = refs
     store = stored(writer, tmp_path / "x.git")
-    log = VerifiedLog(SHA1)
-    for push_id, push in writer.pushes:
-        entry = log.admit(push, push_id)
-        assert store.refs_at(push_id) == entry.refs
+    opened = store.open()
+    assert opened.ids[1:] == list(expected)
+    for checkpoint, refs in expected.items():
+        assert store.refs_at(checkpoint) == refs
+        assert opened.refs_at(checkpoint) == refs
     with pytest.raises(LogStoreError, match="is not in the log"):
         store.refs_at(PushId("ab" * 20))
 
@@ -178,17 +157,77 @@ def test_refs_at_every_entry(tmp_path: Path) -> None:
 def test_an_empty_store(tmp_path: Path) -> None:
     store = LogStore(Layout(tmp_path), SHA1, RepositoryId("a" * 52))
     assert store.ids() == []
+    assert store.head() is None
     assert store.open().head is None
     assert store.push_file(PushId("ab" * 20)) is None
+
+
+def test_pushes_that_none_took_are_judged_by_the_objects_here(tmp_path: Path) -> None:
+    b = builder(tmp_path / "x.git")
+    grow(b, 3)
+    new, old = (Oid(gitcmd.text(b.git_dir, "rev-parse", f"main~{n}")) for n in (0, 2))
+    writer = Writer()
+    writer.publish({MAIN: old, SIDE: oid(1)})
+    writer.push({MAIN: new})
+    writer.push({SIDE: oid(2)})
+    log = stored(writer, b.git_dir).open()
+    assert log.refs == {MAIN: new, SIDE: oid(1)}
+    assert [push.certificate.lines[0].ref for push in log.unjudged] == [SIDE]
+
+
+def test_what_was_believed_is_replayed_when_the_objects_come(tmp_path: Path) -> None:
+    b = builder(tmp_path / "x.git")
+    grow(b, 3)
+    new, old = (Oid(gitcmd.text(b.git_dir, "rev-parse", f"main~{n}")) for n in (0, 2))
+    writer = Writer(facts=AllRelated())
+    writer.publish({MAIN: old, SIDE: oid(1)})
+    moved, gone = (
+        writer.publish({MAIN: new, SIDE: oid(1)}),
+        writer.publish({MAIN: new, SIDE: oid(2)}),
+    )
+    store = stored(writer, b.git_dir)
+    log = VerifiedLog(SHA1)
+    for push_id, push in writer.pushes:
+        log.admit(push, push_id)
+    log.settle()
+    assert log.followed >= {moved, gone}
+    store.judge_again(log)
+    assert gone in log.followed
+    assert moved not in log.followed
+    replayed = store.replay()
+    assert replayed.refs == log.refs
+    assert replayed.followed == {gone}
+
+
+def test_a_checkpoint_that_lies_is_found_when_the_objects_come(tmp_path: Path) -> None:
+    """The keeper said of a push that it moved a branch forward, and it does not."""
+    b = builder(tmp_path / "x.git")
+    grow(b, 2)
+    grow(b, 1, branch="alone", name="alone")
+    first, alone = (Oid(gitcmd.text(b.git_dir, "rev-parse", ref)) for ref in ("main", "alone"))
+    pusher, writer = TestSigner(5), Writer(facts=AllRelated())
+    plain = Rule(RefPattern(b"refs/*"), pusher.key, Grant.PLAIN)
+    writer.append(writer.next_policy(rules=(*writer.first_policy.rules, plain)))
+    writer.publish({MAIN: first})
+    writer.push({MAIN: alone}, signer=pusher)
+    writer.keep()
+    store = stored(writer, b.git_dir)
+    log = VerifiedLog(SHA1)
+    for push_id, push in writer.pushes:
+        log.admit(push, push_id)
+    log.settle()
+    assert log.refs[MAIN] == alone
+    with pytest.raises(TrustError, match="by the rule it is"):
+        store.judge_again(log)
 
 
 def test_replaying_finds_a_misplaced_entry(tmp_path: Path) -> None:
     writer = lengthen(Writer(), 3)
     store = stored(writer, tmp_path / "x.git")
-    older, newer = writer.pushes[1], writer.pushes[2]
+    older, newer = writer.pushes[2], writer.pushes[4]
     store.store_push(newer[0], older[1])
     with pytest.raises(TrustError, match="its id is"):
-        store.replay(Git(tmp_path / "x.git"))
+        store.replay()
 
 
 def test_replaying_finds_another_signature(tmp_path: Path) -> None:
@@ -198,11 +237,11 @@ def test_replaying_finds_another_signature(tmp_path: Path) -> None:
     stolen = replace(push, signatures=(TestSigner(9).sign(push.text),))
     store.store_push(push_id, stolen)
     with pytest.raises(TrustError, match="names signer"):
-        store.replay(Git(tmp_path / "x.git"))
+        store.replay()
     assert store.open().ids == writer.log().ids, "opening takes recorded entries as they are"
 
 
-@pytest.mark.parametrize("line", ["x references", "ab references", "", "\u0661 policy"])
+@pytest.mark.parametrize("line", ["x checkpoint", "ab policy", "", "\u0661 policy"])
 def test_a_damaged_list(line: str, tmp_path: Path) -> None:
     writer = lengthen(Writer(), 1)
     store = stored(writer, tmp_path / "x.git")
@@ -214,60 +253,17 @@ def test_a_damaged_list(line: str, tmp_path: Path) -> None:
         store.open()
 
 
-def one_log_of_old(writer: Writer, directory: Path) -> LogStore:
-    """Keep a log where version 0.1 kept the only one."""
-    store = stored(writer, directory)
-    layout = Layout(directory)
-    store.path.rename(layout.only_log)
-    store.path.with_name("descents").write_bytes(b"")
-    store.path.with_name("descents").rename(layout.only_descents)
-    return store
-
-
-def test_the_one_log_of_old_finds_its_place(tmp_path: Path) -> None:
-    writer = lengthen(Writer(), 3)
-    store = one_log_of_old(writer, tmp_path / "x.git")
-    layout = Layout(tmp_path / "x.git")
-    other = LogStore(layout, SHA1, RepositoryId("b" * 52))
-    assert listed_pushes(layout) == set(writer.log().ids), "litter to nobody before it moves"
-    assert other.ids() == [], "it is nobody else's"
-    assert store.open().ids == writer.log().ids
-    assert not layout.only_log.exists()
-    assert not layout.only_descents.exists()
-    assert kept_in(layout) == [writer.repository]
-    assert listed_pushes(layout) == set(writer.log().ids)
-
-
-def test_moving_the_one_log_goes_on_after_a_crash(tmp_path: Path) -> None:
-    """The open questions moved and the list did not: the next look moves the list, too."""
-    writer = lengthen(Writer(), 3)
-    store = one_log_of_old(writer, tmp_path / "x.git")
-    layout = Layout(tmp_path / "x.git")
-    store.path.parent.mkdir(exist_ok=True)
-    layout.only_descents.rename(store.path.with_name("descents"))
-    assert store.ids() == writer.log().ids
-
-
-def test_moving_the_one_log_while_another_process_does(tmp_path: Path) -> None:
-    writer = lengthen(Writer(), 3)
-    moved = one_log_of_old(writer, tmp_path / "x.git")
-
-    class Overtaken(Layout, frozen=True):
-        @property
-        def only_log(self) -> Path:
-            assert moved.ids() == writer.log().ids
-            return super().only_log
-
-    store = LogStore(Overtaken(tmp_path / "x.git"), SHA1, writer.repository)
-    assert store.ids() == writer.log().ids
-
-
-def test_the_one_log_without_its_first_entry(tmp_path: Path) -> None:
-    writer = lengthen(Writer(), 1)
-    store = one_log_of_old(writer, tmp_path / "x.git")
-    Layout(tmp_path / "x.git").push(writer.pushes[0][0]).unlink()
-    with pytest.raises(LogStoreError, match="which is missing"):
-        store.ids()
+@pytest.mark.parametrize("only", [True, False])
+def test_a_log_of_version_0_1(only: bool, tmp_path: Path) -> None:
+    layout, repository = Layout(gitcmd.init(tmp_path / "x.git")), RepositoryId("a" * 52)
+    path = layout.only_log if only else layout.log(repository)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{oid(1)} policy\n{oid(2)} references\n")
+    store = LogStore(layout, SHA1, repository)
+    for look in (store.ids, store.head, store.open):
+        with pytest.raises(LogStoreError, match="was made by gittorrent 0") as raised:
+            look()
+        assert "publishes the repository anew" in (raised.value.hint or "")
 
 
 def test_a_log_in_the_place_of_another(tmp_path: Path) -> None:
@@ -286,10 +282,10 @@ def test_logs_of_several_repositories(tmp_path: Path) -> None:
     first, second = lengthen(Writer(), 2), lengthen(Writer(genesis=b"another genesis!"), 3)
     stores = [stored(first, tmp_path / "x.git"), stored(second, tmp_path / "x.git")]
     for writer, store in zip((first, second), stores, strict=True):
-        assert store.open().ids == writer.log().ids
+        assert same(store.open(), writer.log())
     layout = Layout(tmp_path / "x.git")
     assert kept_in(layout) == sorted(w.repository for w in (first, second))
-    assert listed_pushes(layout) == {*first.log().ids, *second.log().ids}
+    assert listed_pushes(layout) == {*first.log().entries, *second.log().entries}
 
 
 class ReadCounter:

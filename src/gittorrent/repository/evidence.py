@@ -1,0 +1,117 @@
+"""What a repository's objects tell about pushes: which value contains which.
+
+Answers come from git and are remembered, for one look at a repository: whoever got more objects
+makes a new one. Nothing is believed that is not here: where an object is missing the question has
+no answer, which is not the same as no (docs/protocol/push.md, "The rule").
+
+Whether others vouched for a key is no matter of objects; who can find that out is handed in.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Protocol
+
+from gittorrent.git.descent import Ancestry
+from gittorrent.ids import Oid
+from gittorrent.push.object import PushKind
+from gittorrent.push.rule import UnknownObjectError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gittorrent.git.runner import Git
+    from gittorrent.push.object import PushObject
+    from gittorrent.trust.keys import KeyRef
+    from gittorrent.trust.policy import WebOfTrust
+
+_MOVE = re.compile(rb"^([0-9a-f]{40,64}) ([0-9a-f]{40,64}) refs/", re.MULTILINE)
+_NULL = frozenset("0")
+
+
+class Vouching(Protocol):
+    """Tells who vouched for a key (`gittorrent.push.facts.Facts`)."""
+
+    def certified(
+        self,
+        key: KeyRef,
+        rule: WebOfTrust,
+        roots: Sequence[KeyRef],
+        certificates: Mapping[KeyRef, bytes],
+        time: int,
+    ) -> bool:
+        """Tell whether ``roots`` vouched for ``key`` at ``time`` as ``rule`` asks."""
+
+
+class NobodyVouches:
+    """`Vouching` where no key counts but those that a policy names."""
+
+    def certified(
+        self,
+        key: KeyRef,
+        rule: WebOfTrust,
+        roots: Sequence[KeyRef],
+        certificates: Mapping[KeyRef, bytes],
+        time: int,
+    ) -> bool:
+        """Tell that they did not."""
+        return False
+
+
+class GitEvidence:
+    """`gittorrent.push.facts.Facts` from a repository.
+
+    Args:
+        git: the repository.
+        vouching: who vouched for keys.
+    """
+
+    def __init__(self, git: Git, vouching: Vouching | None = None) -> None:
+        self._ancestry = Ancestry(git)
+        self._vouching = NobodyVouches() if vouching is None else vouching
+
+    def expect(self, pushes: Iterable[PushObject]) -> None:
+        """Find out at once what judging many pushes will ask, which one by one takes long.
+
+        Args:
+            pushes: push objects, not verified; others than certificates are passed over.
+
+        Raises:
+            GitError: this machine let git down.
+        """
+        pairs: set[tuple[Oid, Oid]] = set()
+        for push in pushes:
+            if push.kind is PushKind.CERTIFICATE:
+                pairs.update(_moves(push.text))
+        self._ancestry.prepare(pairs)
+
+    def contains(self, outer: Oid, inner: Oid) -> bool:
+        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
+
+        Raises:
+            UnknownObjectError: it cannot be told, since objects are not here.
+            GitError: this machine let git down.
+        """
+        known = self._ancestry.contains(outer, inner)
+        if known is None:
+            raise UnknownObjectError(f"whether {inner} is in the past of {outer} is not known here")
+        return known
+
+    def certified(
+        self,
+        key: KeyRef,
+        rule: WebOfTrust,
+        roots: Sequence[KeyRef],
+        certificates: Mapping[KeyRef, bytes],
+        time: int,
+    ) -> bool:
+        """Tell whether ``roots`` vouched for ``key`` at ``time`` as ``rule`` asks."""
+        return self._vouching.certified(key, rule, roots, certificates, time)
+
+
+def _moves(text: bytes) -> Iterable[tuple[Oid, Oid]]:
+    """Yield (new, old) of each line of a certificate that moves a ref."""
+    for found in _MOVE.finditer(text):
+        old, new = (Oid(digits.decode("ascii")) for digits in found.groups())
+        if not (set(old) <= _NULL or set(new) <= _NULL):
+            yield new, old

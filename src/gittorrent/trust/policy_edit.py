@@ -209,13 +209,13 @@ def named_keys(policy: Policy) -> frozenset[KeyRef]:
 
 def _named(
     roots: Iterable[KeyRef],
-    keeper: KeyRef | None,
+    keeper: KeyRef,
     rules: Iterable[Rule],
     quorums: Iterable[Quorum],
 ) -> frozenset[KeyRef]:
     named = {*roots, *(rule.who for rule in rules if isinstance(rule.who, KeyRef))}
     named.update(key for line in quorums for key in line.keys)
-    return frozenset(named if keeper is None else named | {keeper})
+    return frozenset(named | {keeper})
 
 
 def _set_rule(rules: list[Rule], rule: Rule) -> None:

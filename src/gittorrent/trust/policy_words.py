@@ -62,9 +62,8 @@ def describe(policy: Policy, labels: Labels | None = None) -> list[str]:
         f"HEAD was {_ref(policy.head)} at first",
         f"{policy.threshold} of {len(policy.roots)} roots sign the next version:",
         *(f"  {shown(key)}" for key in policy.roots),
+        f"keeper, which signs checkpoints: {shown(policy.keeper)}",
     ]
-    if policy.keeper is not None:
-        lines.append(f"keeper, which signs checkpoints: {shown(policy.keeper)}")
     lines += [shown.rule(rule) for rule in policy.rules]
     lines += [shown.quorum(line) for line in policy.quorums]
     lines += [f"mirror {url}" for url in policy.mirrors]
@@ -90,8 +89,8 @@ def differences(before: Policy, after: Policy, labels: Labels | None = None) -> 
     if before.head != after.head:
         found.append(_changed("head", f"HEAD at first, {_ref(before.head)} to {_ref(after.head)}"))
     if before.keeper != after.keeper:
-        old, new = (shown(p.keeper) if p.keeper else "none" for p in (before, after))
-        where = f"which goes on from checkpoint {after.parent}"
+        old, new = (shown(policy.keeper) for policy in (before, after))
+        where = f"which goes on from checkpoint {after.checkpoint}"
         found.append(_changed("keeper", f"the keeper, from {old} to {new}, {where}"))
     found += _ordered("auth", before.rules, after.rules, shown.rule)
     found += _ordered("quorum", before.quorums, after.quorums, shown.quorum)

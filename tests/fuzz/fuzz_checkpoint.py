@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gittorrent.errors import TrustError
-from gittorrent.ids import SHA1, SHA256
-from gittorrent.push.checkpoint import parse_checkpoint, parse_listing
+from gittorrent.ids import SHA1, SHA256, ObjectFormat
+from gittorrent.push.checkpoint import parse_changes, parse_checkpoint, parse_listing
 from gittorrent.push.listing import listing_of
 
 _KEY = "ssh:SHA256:" + "A" * 42 + "E"
@@ -22,6 +22,7 @@ policy 2 sha256:{"c" * 64}
 adopt {"6" * 40}
 push {"8" * 40} refs/heads/main conflict
 push {"9" * 40} * applied
+certificate {"9" * 40} sha256:{"5" * 64}
 head refs/heads/main 2.1
 state {"d" * 64}
 whole
@@ -35,7 +36,10 @@ _OTHER = _ONE.replace(SHA1.empty_tree, SHA256.empty_tree)
 for _digit in "012346789":
     _OTHER = _OTHER.replace(_digit * 40, _digit * 64)
 
-SEEDS: list[bytes] = [_ONE.encode(), _OTHER.encode(), _ONE.encode().split(b"whole")[0], b""]
+_CHANGES = _ONE.replace("whole", "changes") + "drop refs/heads/old\n"
+SEEDS: list[bytes] = [
+    _ONE.encode(), _OTHER.encode(), _CHANGES.encode(), _ONE.encode().split(b"whole")[0], b"",
+]  # fmt: skip
 
 
 def one_input(data: bytes) -> None:
@@ -49,6 +53,9 @@ def one_input(data: bytes) -> None:
             raise RuntimeError("accepted a text that is not in canonical form")
         if (checkpoint.number == 1) != (checkpoint.previous is None):
             raise RuntimeError("accepted a checkpoint without a place in the chain")
+        if not checkpoint.whole:
+            _read_changes(checkpoint.listing, object_format)
+            continue
         try:
             entries = parse_listing(checkpoint.listing, object_format)
         except TrustError:
@@ -56,6 +63,15 @@ def one_input(data: bytes) -> None:
         listing = listing_of(checkpoint.head, checkpoint.head_mark, entries)
         if listing.whole_text() != checkpoint.listing:
             raise RuntimeError("accepted a listing that is not in canonical form")
+
+
+def _read_changes(text: bytes, object_format: ObjectFormat) -> None:
+    try:
+        entries = parse_changes(text, object_format)
+    except TrustError:
+        return
+    if b"".join(entry.changed_text() for entry in entries) != text:
+        raise RuntimeError("accepted changes that are not in canonical form")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ _SSH = "ssh:SHA256:" + "A" * 42 + "E"
 _PGP = "openpgp:" + "1" * 40
 _ID = "ab" * 20
 _FIRST = f"""\
-gittorrent policy 1
+gittorrent policy 2
 name linux
 version 1
 genesis {"00" * 16}
@@ -19,32 +19,21 @@ root {_PGP}
 root {_SSH}
 key {_PGP} sha256:{"2" * 64}
 head refs/heads/main
+keeper {_SSH}
 auth refs/heads/* {_SSH}
 auth refs/tags/* {_PGP} create
 auth refs/* {_SSH} force
 auth refs/heads/contrib/* web-of-trust depth 2 needs 1
 quorum refs/heads/release 2 {_PGP} {_SSH}
-reel {_SSH}
 mirror git://origin.example.org/linux.git
-void {_ID}
-epoch {_ID}
+fresh-within 3600
 """
 _LATER = _FIRST.replace(
-    f"version 1\ngenesis {'00' * 16}\n", f"version 2\nprevious sha256:{'3' * 64}\nparent {_ID}\n"
-).replace("void", f"revoke ssh:SHA256:{'B' * 42}E since {_ID}\nvoid")
-
-_KEPT = (
-    _FIRST.split("quorum")[0].replace("policy 1", "policy 2")
-    .replace("head refs/heads/main\n", f"head refs/heads/main\nkeeper {_SSH}\n")
-    + "mirror https://m.example.org/linux.git\nfresh-within 3600\n"
-)  # fmt: skip
-_KEPT_LATER = _KEPT.replace(
     f"version 1\ngenesis {'00' * 16}\n",
     f"version 2\nprevious sha256:{'3' * 64}\ncheckpoint {_ID}\n",
 )
 
-SEEDS: list[bytes] = [_FIRST.encode(), _LATER.encode(), _KEPT.encode(), _KEPT_LATER.encode()]
-SEEDS += [b"gittorrent policy 1\nname x\n", b""]
+SEEDS: list[bytes] = [_FIRST.encode(), _LATER.encode(), b"gittorrent policy 1\nname x\n", b""]
 
 _KEY = KeyRef.parse(_SSH)
 

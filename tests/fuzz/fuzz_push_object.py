@@ -4,48 +4,52 @@ from __future__ import annotations
 
 from gittorrent.errors import TrustError
 from gittorrent.ids import SHA1, SHA256
-from gittorrent.push.commit import entry_commit, entry_files, entry_time
+from gittorrent.push.commit import entry_commit, entry_files, entry_parents, entry_time
 from gittorrent.push.object import PushKind, PushObject, parse_push_object
-from gittorrent.push.parent import parent_of
 from gittorrent.trust.armor import Armor, wrap
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.signature import detect
 
 _KEY = KeyRef.parse("ssh:SHA256:" + "A" * 42 + "E")
 _SIGNATURES = (detect(wrap(b"SSHSIG and so on", Armor.SSH_SIGNATURE, 70)),)
-_NONCE = f"certificate version 0.1\npusher me 1600000000 +0000\nnonce x/{'ab' * 20}\n\n".encode()
+_NONCE = f"certificate version 0.1\npusher me 1600000000 +0000\nnonce x/{'ab' * 20}/1\n\n".encode()
 _POLICY = f"""\
-gittorrent policy 1
+gittorrent policy 2
 name linux
 version 1
 genesis {"00" * 16}
 threshold 1
 root {_KEY}
 head refs/heads/main
+keeper {_KEY}
 """.encode()
-_TAG = f"""\
+_CHECKPOINT = f"""\
 object {SHA1.empty_tree}
 type tree
-tag gittorrent-refs
+tag gittorrent-checkpoint
 tagger P <p> 1600000000 +0000
 
-gittorrent refs 1
+gittorrent checkpoint 1
 repository {"a2" * 26}
-parent {"ab" * 20}
-
-{"1" * 40}\trefs/heads/main
+sequence 2
+previous {"ab" * 20}
+policy 2 sha256:{"c" * 64}
+adopt {"6" * 40}
+push {"8" * 40} refs/heads/main applied
+head refs/heads/main 2.1
+state {"d" * 64}
+changes
 """.encode()
 
 SEEDS: list[bytes] = [
     PushObject(PushKind.POLICY, _POLICY, _SIGNATURES * 2, pinned=(b"certificate",)).encode(),
-    PushObject(PushKind.REFERENCES, _TAG, _SIGNATURES, signer=_KEY).encode(),
-    PushObject(PushKind.CERTIFICATE, _NONCE, _SIGNATURES, signer=_KEY).encode(),
+    PushObject(PushKind.CHECKPOINT, _CHECKPOINT, _SIGNATURES, signer=_KEY).encode(),
     PushObject(
-        PushKind.REFERENCES, _TAG, _SIGNATURES, signer=_KEY,
-        join=(SHA1.empty_tree, SHA1.zero.replace("0", "5")),  # type: ignore[arg-type]
+        PushKind.CERTIFICATE, _NONCE, _SIGNATURES, _KEY, pinned=(b"of the pusher",)
     ).encode(),
     b"gittorrent push 1\n",
-]  # fmt: skip
+    b"gittorrent push 2\n",
+]
 
 
 def one_input(data: bytes) -> None:
@@ -58,10 +62,10 @@ def one_input(data: bytes) -> None:
         raise RuntimeError("accepted a file that is not in canonical form")
     for object_format in (SHA1, SHA256):
         try:
-            parent = parent_of(push, object_format)
+            parents = entry_parents(push, object_format)
         except TrustError:
             continue
-        commit = entry_commit(push, object_format.empty_tree, parent)
+        commit = entry_commit(push, object_format.empty_tree, parents)
         if commit.count(b"\n\n") != 1 or not commit.isascii():
             raise RuntimeError("text leaked into the commit's header")
     if entry_time(push) < 0 or entry_files(push).text != push.text:

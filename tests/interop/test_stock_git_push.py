@@ -13,7 +13,8 @@ import pytest
 
 from gittorrent.ids import SHA1, SHA256, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.certificate import Line, Nonce, parse_certificate
-from gittorrent.push.signed import verified_push
+from gittorrent.push.object import PushKind, PushObject
+from gittorrent.push.signed import check_signer, read_push
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.openpgp import certificate_fingerprint
 from gittorrent.trust.signature import KeyRing, split_signed
@@ -150,8 +151,7 @@ def test_stock_git(
     assert certificate.options == tuple(option.encode() for option in options)
     assert certificate.head == (b"refs/heads/main" if len(options) > 1 else None)
     assert (certificate.nonce.count, certificate.nonce.repository) == (7, ID)
-    push = verified_push(
-        PushId("e" * 40), text, signature, key, repository=ID, names={"project"},
-        object_format=known, keyring=ring,
-    )  # fmt: skip
+    made, push_id = PushObject(PushKind.CERTIFICATE, text, (signature,), key), PushId("e" * 40)
+    signer = check_signer(made, push_id, [ring])
+    push = read_push(made, push_id, signer, repository=ID, names={"project"}, object_format=known)
     assert (push.key, push.certificate) == (key, certificate)

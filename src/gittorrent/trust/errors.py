@@ -41,7 +41,7 @@ class PolicyUnproven(TrustError):
     """A policy does not carry the signatures or certificates that would make it binding."""
 
 
-class OldFormatError(TrustError):
+class OldFormatError(PolicyError):
     """A policy or push object of a time before checkpoints."""
 
     def __init__(self) -> None:

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from gittorrent.errors import TrustError
 from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.certificate import Certificate, Line, Nonce, parse_certificate
-from gittorrent.push.checkpoint import Checkpoint, Taken, parse_checkpoint, parse_listing
+from gittorrent.push.checkpoint import (
+    Checkpoint,
+    Copy,
+    Taken,
+    parse_changes,
+    parse_checkpoint,
+    parse_listing,
+)
 from gittorrent.push.listing import Age, Conflict, Entry, Waiting, listing_of
 from gittorrent.push.rule import Verdict
 from gittorrent.push.tree_map import EMPTY_DIGEST, TreeMap, tree_of
@@ -147,6 +154,11 @@ def test_listings_come_back(found: list[Entry]) -> None:
     assert sorted(parse_listing(text, SHA1), key=lambda e: e.ref) == sorted(
         found, key=lambda e: e.ref
     )
+    before = listing_of(RefName(b"refs/heads/a"), Age(1, 1), found[1:])
+    refs = [entry.ref for entry in found]
+    assert list(parse_changes(listing.changes_text(before, refs), SHA1)) == found[:1]
+    dropped = [Entry(entry.ref) for entry in found[:1]]
+    assert list(parse_changes(before.changes_text(listing, refs), SHA1)) == dropped
 
 
 @given(
@@ -163,9 +175,12 @@ def test_checkpoints_come_back(
     whole: bool,
     listing: bytes,
 ) -> None:
+    pushes = dict.fromkeys(item.push for item in taken)
+    copies = tuple(Copy(push, "sha256:" + "6" * 64) for push in pushes if push > "8")
     checkpoint = Checkpoint(
         SHA1, RepositoryId("a2" * 26), number, None if number == 1 else PushId("8" * 40), 3,
-        "sha256:" + "5" * 64, tuple(adopted), tuple(taken), RefName(b"refs/heads/a"), mark,
+        "sha256:" + "5" * 64, tuple(adopted), tuple(taken), copies,
+        RefName(b"refs/heads/a"), mark,
         "3" * 64, whole, listing, b"K <k@x>", 12,
     )  # fmt: skip
     assert parse_checkpoint(checkpoint.text(), SHA1) == checkpoint

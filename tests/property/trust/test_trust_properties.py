@@ -19,7 +19,6 @@ from gittorrent.trust.policy import (
     PinnedKey,
     Policy,
     Quorum,
-    Revocation,
     Rule,
     WebOfTrust,
     repository_id,
@@ -74,13 +73,8 @@ def policies(draw: st.DrawFn) -> Policy:
             for pattern in quorum_patterns
             for group in [draw(members)]
         ),
-        reels=tuple(sorted(draw(st.sets(some, max_size=3)))),
-        revoked=tuple(
-            Revocation(key, draw(push_ids))
-            for key in sorted(draw(st.sets(keys, max_size=2)) - set(known))
-        ),
-        void=tuple(sorted(draw(st.sets(push_ids, max_size=2)))),
-        epochs=tuple(sorted(draw(st.sets(push_ids, max_size=2)))),
+        keeper=draw(some),
+        fresh_within=draw(st.none() | st.integers(1, 365 * 86400)),
     )
     return draw(st.sampled_from([first, replace(first).next_version(draw(push_ids))]))
 
@@ -113,7 +107,7 @@ def test_a_changed_text_is_refused_or_is_another_policy(
 @given(policies(), st.one_of(refs, st.binary(max_size=30)), keys)
 def test_only_what_a_line_grants_is_allowed(policy: Policy, ref: bytes, stranger: KeyRef) -> None:
     named = {rule.who for rule in policy.rules if isinstance(rule.who, KeyRef)}
-    for key in {stranger, *policy.roots, *policy.reels, *named}:
+    for key in {stranger, *policy.roots, policy.keeper, *named}:
         for change in Change:
             if not policy.allows(ref, key, change):
                 continue

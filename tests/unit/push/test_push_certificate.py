@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.errors import TrustError
 from gittorrent.ids import SHA1, SHA256, PushId, RefName, RepositoryId
@@ -16,8 +19,11 @@ from gittorrent.push.certificate import (
     Nonce,
     parse_certificate,
 )
-from gittorrent.push.signed import SignerError, has_a_say, is_valid, verified_push
+from gittorrent.push.object import PushKind, PushObject
+from gittorrent.push.rule import Push
+from gittorrent.push.signed import SignerError, check_signer, has_a_say, is_valid, read_push
 from gittorrent.trust.errors import BadSignature
+from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.policy import Policy
 from support.logs import oid
 from support.pushlog import first_policy, key, rule
@@ -148,28 +154,35 @@ def test_the_url_names_the_repository(pushee: str, good: bool) -> None:
     assert parse_certificate(text, SHA1).names_repository({"project", "former"}) is good
 
 
-def read_signed(text: bytes, **changes: object) -> object:
-    arguments: dict[str, object] = {
-        "signature": SIGNER.sign(text), "signer": SIGNER.key, "repository": ID,
-        "names": {"project"}, "object_format": SHA1, "keyring": {},
-    } | changes  # fmt: skip
-    return verified_push(PushId(oid(5)), text, **arguments)  # type: ignore[arg-type]
+def read_signed(text: bytes, repository: RepositoryId = ID, **changes: object) -> Push:
+    made = PushObject(PushKind.CERTIFICATE, text, (SIGNER.sign(text),), SIGNER.key)
+    made = replace(made, **changes)
+    signer = check_signer(made, PushId(oid(5)), [{}])
+    return read_push(
+        made, PushId(oid(5)), signer,
+        repository=repository, names={"project"}, object_format=SHA1,
+    )  # fmt: skip
 
 
 def test_signed_push_is_believed() -> None:
-    assert read_signed(TEXT).key == SIGNER.key  # type: ignore[attr-defined]
+    read = read_signed(TEXT, pinned=(b"a certificate",))
+    assert (read.key, read.certificates) == (SIGNER.key, (b"a certificate",))
+    assert read.copy == "sha256:" + hashlib.sha256(b"a certificate").hexdigest()
+    assert read_signed(TEXT).copy == ""
 
 
 def test_a_signature_of_another_text_or_key_is_not() -> None:
     with pytest.raises(BadSignature):
-        read_signed(TEXT, signature=SIGNER.sign(TEXT + b"x"))
+        read_signed(TEXT, signatures=(SIGNER.sign(TEXT + b"x"),))
     with pytest.raises(SignerError):
-        read_signed(TEXT, signature=TestSigner(2).sign(TEXT))
+        read_signed(TEXT, signatures=(TestSigner(2).sign(TEXT),))
+    with pytest.raises(BadSignature, match="another kind"):
+        read_signed(TEXT, signer=KeyRef.parse("openpgp:" + "1" * 40))
 
 
 def test_a_push_for_another_repository_is_refused() -> None:
     with pytest.raises(CertificateError, match="made for repository"):
-        read_signed(TEXT, repository=RepositoryId("b2" * 26))
+        read_signed(TEXT, RepositoryId("b2" * 26))
     other = changed(f"{ID}/project.git", "another.git")
     with pytest.raises(CertificateError, match="does not name this repository"):
         read_signed(other)

@@ -8,11 +8,12 @@ from msgspec.structs import replace
 from gittorrent.errors import TrustError
 from gittorrent.ids import SHA1, SHA256, PushId, RefName, RepositoryId
 from gittorrent.push.chain import CheckpointError, begin
-from gittorrent.push.checkpoint import Taken, parse_checkpoint, parse_listing
-from gittorrent.push.commit import certificate_parents, checkpoint_parents, log_commit
+from gittorrent.push.checkpoint import Copy, Taken, parse_changes, parse_checkpoint, parse_listing
+from gittorrent.push.commit import entry_parents, log_commit
 from gittorrent.push.listing import BEGINNING, Age, empty_listing, listing_of
+from gittorrent.push.object import PushKind, PushObject
 from gittorrent.push.rule import Verdict
-from gittorrent.push.signed import SignerError, verified_checkpoint
+from gittorrent.push.signed import SignerError, check_signer, read_checkpoint
 from support.logs import oid
 from support.pushlog import MAIN, World, branch, key, next_policy
 from support.signing import TestSigner
@@ -42,6 +43,7 @@ policy 2 sha256:{"5" * 64}
 adopt {oid(6)}
 push {oid(8)} refs/heads/main waiting
 push {oid(9)} * applied
+certificate {oid(9)} sha256:{"4" * 64}
 head refs/heads/main 2.1
 state {"3" * 64}
 whole
@@ -57,6 +59,7 @@ def test_every_line_is_read() -> None:
         Taken(PushId(oid(8)), MAIN, Verdict.WAITING),
         Taken(PushId(oid(9)), None, Verdict.APPLIED),
     )
+    assert read.copies == (Copy(PushId(oid(9)), "sha256:" + "4" * 64),)
     assert (read.head, read.head_mark, read.whole) == (MAIN, Age(2, 1), True)
     assert read.pushes == (PushId(oid(8)), PushId(oid(9)))
     assert read.listing == ENTRIES.encode()
@@ -98,6 +101,9 @@ def test_a_listing_is_read_and_written() -> None:
         ("waiting\n", "wating\n"),
         (f"push {oid(9)} *", f"push {oid(9)}"),
         (f"push {oid(9)} *", f"push {oid(8)} refs/heads/main"),
+        (f"certificate {oid(9)}", f"certificate {oid(7)}"),
+        (f"certificate {oid(9)} sha256:4", f"certificate {oid(9)} sha1:4"),
+        (f"certificate {oid(9)}", f"certificate {oid(9)} sha256:{'4' * 64}\ncertificate {oid(9)}"),
         ("head refs/heads/main 2.1", "head refs/tags/main 2.1"),
         ("head refs/heads/main 2.1", "head refs/heads/main 2.0"),
         ("head refs/heads/main 2.1", "head refs/heads/main 2"),
@@ -151,38 +157,56 @@ def test_of_the_other_object_format() -> None:
 
 def test_signed_checkpoint() -> None:
     signer = TestSigner()
-    arguments = {"repository": ID, "object_format": SHA1, "keyring": {}}
-    made = verified_checkpoint(
-        PushId(oid(1)),
-        TEXT,
-        signer.sign(TEXT),
-        signer.key,
-        **arguments,  # type: ignore[arg-type]
-    )
+    push = PushObject(PushKind.CHECKPOINT, TEXT, (signer.sign(TEXT),), signer.key)
+    assert check_signer(push, PushId(oid(1)), [{}]) == signer.key
+    made = read_checkpoint(push, PushId(oid(1)), signer.key, repository=ID, object_format=SHA1)
     assert made.checkpoint.number == 4
     with pytest.raises(SignerError, match="signed by"):
-        verified_checkpoint(
-            PushId(oid(1)),
-            TEXT,
-            TestSigner(2).sign(TEXT),
-            signer.key,
-            **arguments,  # type: ignore[arg-type]
-        )
-    arguments["repository"] = RepositoryId("b2" * 26)
+        check_signer(replace(push, signer=TestSigner(2).key), PushId(oid(1)), [{}])
     with pytest.raises(SignerError, match="is of repository"):
-        verified_checkpoint(
-            PushId(oid(1)),
-            TEXT,
-            signer.sign(TEXT),
-            signer.key,
-            **arguments,  # type: ignore[arg-type]
-        )
+        read_checkpoint(
+            push, PushId(oid(1)), signer.key,
+            repository=RepositoryId("b2" * 26), object_format=SHA1,
+        )  # fmt: skip
+
+
+CHANGES = f"""\
+drop refs/heads/a
+gone 3.1 refs/heads/gone
+ref {oid(4)} 0.0 refs/heads/main
+"""
+
+
+def test_changes_are_read() -> None:
+    dropped, gone, main = parse_changes(CHANGES.encode(), SHA1)
+    assert dropped.says_nothing
+    assert (gone.mark, main.value) == (Age(3, 1), oid(4))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("drop refs/heads/a", "drop refs/heads/z"),
+        ("drop refs/heads/a", "drop"),
+        ("drop refs/heads/a", "drop refs/gittorrent/log"),
+        ("drop refs/heads/a", "drop refs/heads/main"),
+        ("drop refs/heads/a", "dropped refs/heads/a"),
+        ("main\n", "main"),
+        ("drop refs/heads/a\n", "drop refs/heads/a\ndrop refs/heads/a\n"),
+    ],
+)
+def test_other_changes_are_refused(old: str, new: str) -> None:
+    text = CHANGES.replace(old, new)
+    assert text != CHANGES
+    with pytest.raises(TrustError):
+        parse_changes(text.encode(), SHA1)
 
 
 def test_a_log_begins_with_nothing() -> None:
     made = World()
     first = made.first.checkpoint
-    for changes in ({"number": 2}, {"head": branch("x")}, {"listing": b"x"}, {"state": "0" * 64}):
+    for changes in ({"number": 2}, {"head": branch("x")}, {"listing": b"x"}, {"state": "0" * 64},
+                    {"adopted": ()}):  # fmt: skip
         with pytest.raises(CheckpointError, match="not the beginning"):
             begin(made.first.id, replace(first, **changes), key("keeper"), made.policy)
     with pytest.raises(CheckpointError, match="the keeper is"):
@@ -204,6 +228,10 @@ def test_now_and_then_the_whole_listing() -> None:
     assert 1 <= wholes.count(True) <= 5
 
 
+def parents(kind: PushKind, text: bytes) -> tuple[PushId, ...]:
+    return entry_parents(PushObject(kind, text, ()), SHA1)
+
+
 def test_what_the_commits_of_a_log_build_on() -> None:
     """A checkpoint's commit keeps all alive that it takes in; each push is there once."""
     made = World()
@@ -215,9 +243,9 @@ def test_what_the_commits_of_a_log_build_on() -> None:
     keeper.policy(version)
     second = keeper.keep().checkpoint
     assert len(second.taken) == 2
-    assert checkpoint_parents(second, made.policy.id) == (at.id, version.id, push.id)
-    assert checkpoint_parents(at.checkpoint, made.policy.id) == (made.policy.id,)
-    assert certificate_parents(push.certificate) == (at.id,)
+    assert parents(PushKind.CHECKPOINT, second.text()) == (at.id, version.id, push.id)
+    assert parents(PushKind.CHECKPOINT, at.checkpoint.text()) == (made.policy.id,)
+    assert parents(PushKind.CERTIFICATE, push.certificate.text()) == (at.id,)
     commit = log_commit("checkpoint", SHA1.empty_tree, (at.id, push.id), 7)
     assert (
         commit

@@ -1,4 +1,4 @@
-"""The grammar of push objects, references tags and ref names: every refusal once."""
+"""The grammar of push objects and ref names: every refusal once."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ import pytest
 from msgspec.structs import replace
 
 from gittorrent.errors import TrustError
-from gittorrent.ids import SHA1, SHA256, PushId, RefName, RepositoryId
+from gittorrent.ids import SHA1, SHA256, PushId, RepositoryId
 from gittorrent.push import object as push_object
-from gittorrent.push import reftag
-from gittorrent.push.commit import entry_commit, entry_files, entry_time
-from gittorrent.push.object import PushKind, PushObject, PushObjectError, parse_push_object
-from gittorrent.push.parent import parent_of
+from gittorrent.push.commit import entry_commit, entry_files, entry_parents, entry_time
+from gittorrent.push.object import (
+    MAX_PUSHER_CERTIFICATES,
+    MAX_PUSHER_CERTIFICATES_SIZE,
+    PushKind,
+    PushObject,
+    PushObjectError,
+    parse_push_object,
+)
 from gittorrent.push.refnames import (
     MAX_COMPONENT,
     RefNameError,
     check_no_directory_conflict,
     check_ref_name,
 )
-from gittorrent.push.reftag import ReferencesTag, ReferencesTagError, parse_references_tag
-from gittorrent.trust.errors import PolicyError
+from gittorrent.trust.errors import OldFormatError, PolicyError
 from gittorrent.trust.refpattern import RefPattern
 from gittorrent.trust.signed_policy import MAX_CERTIFICATES
-from support.logs import MAIN, Writer, oid
+from support.logs import Writer, oid
 from support.signing import TestSigner
 
 SIGNER = TestSigner()
@@ -32,101 +36,32 @@ ID = RepositoryId("a" * 52)
 HEAD = PushId("ab" * 20)
 
 
-def tag(**changes: object) -> ReferencesTag:
-    made = ReferencesTag(SHA1, ID, HEAD, {MAIN: oid(1)}, b"P <p@example.org>", 1_600_000_000)
-    return replace(made, **changes)
+TEXT = f"""\
+object {SHA1.empty_tree}
+type tree
+tag gittorrent-checkpoint
+tagger P <p@example.org> 1600000000 +0000
 
-
-TEXT = tag().text()
+gittorrent checkpoint 1
+repository {ID}
+sequence 7
+previous {HEAD}
+policy 2 sha256:{"5" * 64}
+adopt {oid(6)}
+push {oid(8)} refs/heads/main applied
+push {oid(9)} * applied
+push {oid(8)} refs/heads/other conflict
+certificate {oid(9)} sha256:{"4" * 64}
+head refs/heads/main 2.1
+state {"3" * 64}
+changes
+ref {oid(1)} 2.5 refs/heads/main
+""".encode()
 
 
 def push(**changes: object) -> PushObject:
-    made = PushObject(PushKind.REFERENCES, TEXT, (SIGNER.sign(TEXT),), signer=SIGNER.key)
+    made = PushObject(PushKind.CHECKPOINT, TEXT, (SIGNER.sign(TEXT),), signer=SIGNER.key)
     return replace(made, **changes)
-
-
-# --- references tags -----------------------------------------------------------------------------
-
-
-def test_the_text_is_a_tag_of_the_empty_tree() -> None:
-    assert TEXT.decode() == (
-        "object 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n"
-        "type tree\n"
-        "tag gittorrent-refs\n"
-        "tagger P <p@example.org> 1600000000 +0000\n"
-        "\n"
-        "gittorrent refs 1\n"
-        f"repository {ID}\n"
-        f"parent {HEAD}\n"
-        "\n"
-        f"{oid(1)}\trefs/heads/main\n"
-    )
-    assert parse_references_tag(TEXT, SHA1) == tag()
-
-
-def test_a_tag_without_refs_is_a_tag() -> None:
-    empty = tag(refs={})
-    assert parse_references_tag(empty.text(), SHA1) == empty
-
-
-def test_ten_thousand_refs() -> None:
-    many = tag(refs={RefName(b"refs/heads/%d" % n): oid(n + 1) for n in range(10_000)})
-    assert parse_references_tag(many.text(), SHA1) == many
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (b"tag gittorrent-refs", b"tag other"),
-        (b"type tree", b"type commit"),
-        (b"object 4b", b"object 4c"),
-        (b"tagger P <", b"tagger P "),
-        (b"tagger P <", b"tagger P\0 <"),
-        (b"1600000000 +0000", b"01600000000 +0000"),
-        (b"1600000000 +0000", b"-1 +0000"),
-        (b"1600000000 +0000", b"1600000000 UTC"),
-        (b"1600000000 +0000", b"1600000000 +0000 "),
-        (b"1600000000 +0000", b"9999999999999 +0000"),
-        (b"gittorrent refs 1", b"gittorrent refs 2"),
-        (b"repository a", b"repository A"),
-        (b"repository a", b"repository aa"),
-        (b"repository", b"Repository"),
-        (b"parent ab", b"parent -b"),
-        (b"parent ab", b"parent b"),
-        (b"\n\ngittorrent", b"\nencoding x\n\ngittorrent"),
-        (b"1\trefs", b"1 refs"),
-        (b"1\trefs", b"\trefs"),
-        (b"1\trefs", b"A\trefs"),
-        (b"0001\trefs", b"0000\trefs"),
-        (b"main\n", b"main\r\n"),
-        (b"main\n", b"main"),
-        (b"main\n", b"main\n\n"),
-        (b"main\n", b"main\n" + oid(2).encode() + b"\trefs/heads/main\n"),
-        (b"main\n", b"main\n" + oid(2).encode() + b"\trefs/heads/a\n"),
-        (b"main\n", b"main\n" + oid(2).encode() + b"\trefs/heads/main/sub\n"),
-        (TEXT, b""),
-        (TEXT, b"\n" * 12),
-        (TEXT, b"\xff" * 500),
-    ],
-)
-def test_what_is_not_a_references_tag(old: bytes, new: bytes) -> None:
-    assert TEXT.count(old) >= 1
-    with pytest.raises((ReferencesTagError, RefNameError)):
-        parse_references_tag(TEXT.replace(old, new, 1), SHA1)
-
-
-def test_object_formats_do_not_mix() -> None:
-    with pytest.raises(ReferencesTagError):
-        parse_references_tag(TEXT, SHA256)
-    other = tag(object_format=SHA256, parent=PushId("cd" * 32), refs={MAIN: oid(1, SHA256)})
-    assert parse_references_tag(other.text(), SHA256) == other
-    with pytest.raises(ReferencesTagError):
-        parse_references_tag(other.text(), SHA1)
-
-
-def test_a_tag_of_gigabytes_is_not_read() -> None:
-    with pytest.raises(ReferencesTagError, match="longer than"):
-        parse_references_tag(TEXT.ljust(reftag.MAX_TEXT + 1, b"\n"), SHA1)
 
 
 # --- ref names -----------------------------------------------------------------------------------
@@ -191,8 +126,8 @@ def test_file_form() -> None:
     head, _, body = data.partition(b"\n\n")
     signature = SIGNER.sign(TEXT).data
     assert head.decode().split("\n") == [
-        "gittorrent push 1",
-        "kind references",
+        "gittorrent push 2",
+        "kind checkpoint",
         f"signer {SIGNER.key}",
         f"text {len(TEXT)}",
         f"signature {len(signature)}",
@@ -201,10 +136,8 @@ def test_file_form() -> None:
     assert parse_push_object(data) == push()
 
 
-def test_joins_and_certificates_travel() -> None:
-    joined = push(join=(oid(1), oid(2)))
-    assert parse_push_object(joined.encode()) == joined
-    certificate = push(kind=PushKind.CERTIFICATE)
+def test_certificates_travel_with_those_of_their_signer() -> None:
+    certificate = push(kind=PushKind.CERTIFICATE, pinned=(b"pusher", b"who leads to it"))
     assert parse_push_object(certificate.encode()) == certificate
 
 
@@ -223,13 +156,11 @@ def test_policies_travel_with_certificates() -> None:
         {"signatures": ()},
         {"signatures": (SIGNER.sign(TEXT),) * 2},
         {"kind": PushKind.POLICY},
-        {"join": (oid(1),)},
-        {"join": (oid(2), oid(1))},
-        {"join": (oid(1), oid(1))},
-        {"join": ("12", "34")},
-        {"pinned": (b"",) * (MAX_CERTIFICATES + 1)},
+        {"pinned": (b"x",)},
+        {"kind": PushKind.POLICY, "signer": None, "pinned": (b"",) * (MAX_CERTIFICATES + 1)},
+        {"kind": PushKind.CERTIFICATE, "pinned": (b"x",) * (MAX_PUSHER_CERTIFICATES + 1)},
+        {"kind": PushKind.CERTIFICATE, "pinned": (b"x" * (MAX_PUSHER_CERTIFICATES_SIZE + 1),)},
     ],
-    ids=str,
 )
 def test_parts_that_do_not_go_together(changes: dict[str, object]) -> None:
     with pytest.raises(PushObjectError):
@@ -239,13 +170,15 @@ def test_parts_that_do_not_go_together(changes: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b"gittorrent push 1", b"gittorrent push 2"),
-        (b"kind references", b"kind gossip"),
-        (b"kind references\n", b""),
-        (b"kind references\n", b"kind references\nkind references\n"),
-        (b"kind references\n", b"kind references\nextra x\n"),
-        (b"kind references\n", b"kind references\nkind\n"),
-        (b"kind references", b"kind r\xe9f\xe9rences"),
+        (b"gittorrent push 2", b"gittorrent push 3"),
+        (b"kind checkpoint", b"kind gossip"),
+        (b"kind checkpoint\n", b""),
+        (b"kind checkpoint\n", b"kind checkpoint\nkind references\n"),
+        (b"kind checkpoint\n", b"kind checkpoint\nextra x\n"),
+        (b"kind checkpoint\n", b"kind checkpoint\nkind\n"),
+        (b"kind checkpoint", b"kind ch\xe9ckpoint"),
+        (b"kind checkpoint", b"kind references"),
+        (b"text ", b"join " + HEAD.encode() + b"\ntext "),
         (b"signer ssh:SHA256:", b"signer ssh:"),
         (b"signer ssh:SHA256:", b"signer x509:"),
         (b"text ", b"text 0"),
@@ -257,7 +190,7 @@ def test_parts_that_do_not_go_together(changes: dict[str, object]) -> None:
         (b"\n\n", b"\n"),
         (b"-----BEGIN SSH", b"-----BEGIN PGP"),
         (b"-----BEGIN SSH", b"+----BEGIN SSH"),
-        (b"gittorrent push 1", b"\ngittorrent push 1"),
+        (b"gittorrent push 2", b"\ngittorrent push 2"),
     ],
 )
 def test_what_is_not_a_push_object(old: bytes, new: bytes) -> None:
@@ -265,6 +198,13 @@ def test_what_is_not_a_push_object(old: bytes, new: bytes) -> None:
     assert old in data
     with pytest.raises(TrustError):
         parse_push_object(data.replace(old, new, 1))
+
+
+def test_the_format_before_is_refused_with_what_to_do() -> None:
+    data = push().encode().replace(b"gittorrent push 2", b"gittorrent push 1", 1)
+    with pytest.raises(OldFormatError) as caught:
+        parse_push_object(data)
+    assert "publish it anew" in (caught.value.hint or "")
 
 
 def test_too_short_and_too_long() -> None:
@@ -288,54 +228,72 @@ def test_a_header_of_many_lines_is_not_taken_apart() -> None:
 # --- commits -------------------------------------------------------------------------------------
 
 
-def test_the_commit_depends_on_the_text_the_signer_and_the_parent() -> None:
+def test_the_commit_depends_on_the_text_the_signer_and_the_parents() -> None:
     made = push()
     assert entry_files(made).listed() == [
         ("signer", f"{SIGNER.key}\n".encode()),
         ("text", TEXT),
     ]
-    assert entry_commit(made, oid(7), HEAD).decode() == (
+    assert entry_commit(made, oid(7), (HEAD, PushId(oid(8)))).decode() == (
         f"tree {oid(7)}\n"
         f"parent {HEAD}\n"
+        f"parent {oid(8)}\n"
         "author GitTorrent <log@gittorrent.invalid> 1600000000 +0000\n"
         "committer GitTorrent <log@gittorrent.invalid> 1600000000 +0000\n"
         "\n"
-        "gittorrent references\n"
+        "gittorrent checkpoint\n"
     )
-    assert parent_of(made, SHA1) == HEAD
+
+
+def test_a_checkpoint_builds_on_all_that_it_names_each_once() -> None:
+    named = (HEAD, PushId(oid(6)), PushId(oid(8)), PushId(oid(9)))
+    assert entry_parents(push(), SHA1) == named
+    with pytest.raises(PushObjectError, match="builds on"):
+        entry_parents(push(), SHA256)
 
 
 def test_policies_have_no_date_and_the_first_no_parent() -> None:
     policy = Writer().pushes[0][1]
     assert entry_time(policy) == 0
-    assert parent_of(policy, SHA1) is None
-    assert b"parent" not in entry_commit(policy, oid(7), None)
+    assert entry_parents(policy, SHA1) == ()
+    assert b"parent" not in entry_commit(policy, oid(7), ())
     assert [name for name, _ in entry_files(policy).listed()] == ["text"]
 
 
-def test_a_date_is_not_taken_from_a_ref_or_a_persons_name() -> None:
-    sly = tag(tagger=b"P 99 +0000 <tagger x> 5 +0000 <a@b>")
-    with pytest.raises(ReferencesTagError):
-        parse_references_tag(sly.text(), SHA1)
-    assert entry_time(push(text=tag(time=0).text())) == 0
+def test_a_later_policy_builds_on_its_checkpoint() -> None:
+    writer = Writer()
+    assert entry_parents(writer.next_policy(threshold=1), SHA1) == (writer.head,)
 
 
-def test_a_certificate_of_short_lines_is_not_taken_apart() -> None:
+def test_a_date_and_what_it_builds_on_are_not_taken_from_below_the_header() -> None:
+    sly = TEXT.replace(b"tagger P <p@example.org> 1600000000 +0000\n", b"").replace(
+        b"whole\n", b"whole\ntagger x> 5 +0000\n"
+    )
+    assert entry_time(push(text=sly)) == 0
+    nonce = f"certificate version 0.1\n\nnonce {ID}/{HEAD}/1\n".encode()
+    with pytest.raises(PushObjectError, match="builds on"):
+        entry_parents(push(kind=PushKind.CERTIFICATE, text=nonce), SHA1)
+    late = TEXT.replace(f"previous {HEAD}\n".encode(), b"")
+    assert HEAD not in entry_parents(push(text=late + f"previous {HEAD}\n".encode()), SHA1)
+
+
+@pytest.mark.parametrize("kind", [PushKind.CERTIFICATE, PushKind.CHECKPOINT])
+def test_a_text_of_short_lines_is_not_taken_apart(kind: PushKind) -> None:
     text = b"certificate version 0.1\n" + b"ab\n" * (1 << 20)
     tracemalloc.start()
     try:
-        with pytest.raises(PushObjectError, match="nonce"):
-            parent_of(PushObject(PushKind.CERTIFICATE, text, ()), SHA1)
+        with pytest.raises(PushObjectError, match="builds on"):
+            entry_parents(PushObject(kind, text, ()), SHA1)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < len(text)
 
 
-def test_a_certificate_names_its_parent_in_the_nonce() -> None:
-    text = f"certificate version 0.1\npusher SHA256:x <a> 77 +0200\nnonce {ID}/{HEAD}\n\n".encode()
+def test_a_certificate_builds_on_the_checkpoint_in_its_nonce() -> None:
+    text = f"certificate version 0.1\npusher A <a> 77 +0200\nnonce {ID}/{HEAD}/3\n\n".encode()
     made = push(kind=PushKind.CERTIFICATE, text=text)
-    assert parent_of(made, SHA1) == HEAD
+    assert entry_parents(made, SHA1) == (HEAD,)
     assert entry_time(made) == 77
-    with pytest.raises(PushObjectError, match="nonce"):
-        parent_of(made, SHA256)
+    with pytest.raises(PushObjectError, match="builds on"):
+        entry_parents(made, SHA256)

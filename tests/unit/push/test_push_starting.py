@@ -78,7 +78,7 @@ def test_what_does_not_hang_together_is_refused() -> None:
         with pytest.raises(Exception, match=reason if reason != "another" else "lists other"):
             point_from(wrong, policy)
     assert made.policy.digest != policy.digest
-    with pytest.raises(CheckpointError, match="another policy"):
+    with pytest.raises(CheckpointError, match="not by the keeper"):
         point_from(chained, made.policy)
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sshsig_maker import Maker, ed25519_key
 
 from gittorrent.ids import PushId, RefName, is_repository_id
-from gittorrent.trust.errors import PolicyError
+from gittorrent.trust.errors import OldFormatError, PolicyError
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.policy import (
     Change,
@@ -30,7 +30,7 @@ HEAD = PushId("ab" * 20)
 GENESIS = bytes(range(16))
 
 FIRST = f"""\
-gittorrent policy 1
+gittorrent policy 2
 name linux
 version 1
 genesis 000102030405060708090a0b0c0d0e0f
@@ -39,22 +39,20 @@ root {PGP}
 root {A}
 key {PGP} sha256:{"2" * 64}
 head refs/heads/main
+keeper {C}
 auth refs/heads/* {A}
 auth refs/tags/* {PGP} create
 auth refs/heads/wip/* {B} force
 auth refs/heads/contrib/* web-of-trust depth 2 needs 1
 quorum refs/heads/release 2 {PGP} {A} {B}
-reel {B}
 mirror git://origin.example.org/linux.git
 mirror https://a.example.org/linux.git
+fresh-within 3600
 """.encode()
 
-LATER = (
-    FIRST.replace(
-        b"version 1\ngenesis 000102030405060708090a0b0c0d0e0f\n",
-        b"version 3\nprevious sha256:" + b"3" * 64 + b"\nparent " + HEAD.encode() + b"\n",
-    )
-    + f"revoke {C} since {HEAD}\nvoid {'c' * 40}\nvoid {'d' * 40}\nepoch {'e' * 40}\n".encode()
+LATER = FIRST.replace(
+    b"version 1\ngenesis 000102030405060708090a0b0c0d0e0f\n",
+    b"version 3\nprevious sha256:" + b"3" * 64 + b"\ncheckpoint " + HEAD.encode() + b"\n",
 )
 
 
@@ -70,15 +68,17 @@ def test_every_line_is_read() -> None:
     assert (policy.name, policy.version, policy.threshold) == ("linux", 3, 2)
     assert policy.roots == (PGP, A)
     assert policy.keys == (PinnedKey(PGP, "sha256:" + "2" * 64),)
-    assert (policy.genesis, policy.previous, policy.parent) == (None, "sha256:" + "3" * 64, HEAD)
+    assert (policy.genesis, policy.previous, policy.checkpoint) == (
+        None, "sha256:" + "3" * 64, HEAD,
+    )  # fmt: skip
     assert policy.head == b"refs/heads/main"
     assert policy.rules[1] == Rule(RefPattern(b"refs/tags/*"), PGP, Grant.CREATE)
     assert policy.rules[3].who == WebOfTrust(2, 1)
     assert policy.quorums == (Quorum(RefPattern(b"refs/heads/release"), 2, (PGP, A, B)),)
     assert policy.mirrors[0] == "git://origin.example.org/linux.git"
-    assert [(entry.key, entry.since) for entry in policy.revoked] == [(C, HEAD)]
-    assert policy.void == ("c" * 40, "d" * 40)
-    assert policy.epochs == ("e" * 40,)
+    assert (policy.keeper, policy.fresh_within) == (C, 3600)
+    assert policy.may_sign_reels(C)
+    assert not policy.may_sign_reels(A)
 
 
 def changed(text: bytes, old: str, new: str) -> bytes:
@@ -91,8 +91,8 @@ BROKEN_FIRST = {
     "no line end": FIRST[:-1],
     "empty line at the end": FIRST + b"\n",
     "text after": FIRST + b"hello\n",
-    "unknown line": changed(FIRST, "reel ", "colour blue\nreel "),
-    "unknown format": changed(FIRST, "policy 1", "policy 2"),
+    "unknown line": changed(FIRST, "mirror ", "colour blue\nmirror "),
+    "unknown format": changed(FIRST, "policy 2", "policy 3"),
     "CRLF": FIRST.replace(b"\n", b"\r\n"),
     "NUL": changed(FIRST, "linux", "li\0ux"),
     "two spaces": changed(FIRST, "root ", "root  "),
@@ -137,19 +137,20 @@ BROKEN_FIRST = {
     "quorum without keys": changed(FIRST, f"release 2 {PGP} {A} {B}", "release 2"),
     "unsorted quorum": changed(FIRST, f"2 {PGP} {A} {B}", f"2 {A} {PGP} {B}"),
     "one key twice in a quorum": changed(FIRST, f"2 {PGP} {A} {B}", f"2 {PGP} {A} {A}"),
-    "unsorted reel keys": changed(FIRST, f"reel {B}\n", f"reel {B}\nreel {A}\n"),
+    "no keeper": changed(FIRST, f"keeper {C}\n", ""),
+    "two keepers": changed(FIRST, f"keeper {C}\n", f"keeper {C}\nkeeper {B}\n"),
+    "unpinned keeper": changed(FIRST, f"keeper {C}", "keeper openpgp:" + "7" * 40),
+    "fresh for no time": changed(FIRST, "fresh-within 3600", "fresh-within 0"),
+    "fresh for too long": changed(FIRST, "fresh-within 3600", "fresh-within 31536001"),
+    "fresh twice": changed(FIRST, "fresh-within 3600\n", "fresh-within 3600\n" * 2),
+    "reel line": changed(FIRST, "mirror git", f"reel {B}\nmirror git"),
+    "void line": FIRST + b"void " + b"a" * 40 + b"\n",
     "mirror twice": changed(FIRST, "https://a.example", "git://origin.example"),
     "ext URL": changed(FIRST, "git://origin.example.org/linux.git", "ext::sh -c id"),
     "ext URL, one word": changed(FIRST, "git://origin.example.org/linux.git", "ext::id"),
     "file URL": changed(FIRST, "git://origin.example.org", "file://"),
     "option as host": changed(FIRST, "git://origin", "ssh://-oProxyCommand=id"),
     "non-ASCII name": changed(FIRST, "name linux", "name linüx"),
-    "revoked and trusted": FIRST + f"revoke {A} since {HEAD}\n".encode(),
-    "short push id": FIRST + b"void " + b"a" * 39 + b"\n",
-    "object formats mixed": FIRST + f"void {'a' * 40}\nvoid {'b' * 64}\n".encode(),
-    "unsorted void": FIRST + f"void {'b' * 40}\nvoid {'a' * 40}\n".encode(),
-    "void after epoch": FIRST + f"epoch {'a' * 40}\nvoid {'a' * 40}\n".encode(),
-    "revoke without since": FIRST + f"revoke {C} {HEAD} now\n".encode(),
     "too long": FIRST + b"x" * (1 << 20),
     "too many lines": FIRST + b"\n" * 10_001,
 }  # fmt: skip
@@ -164,12 +165,12 @@ def test_broken_texts_are_refused(text: bytes) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        changed(LATER, f"parent {HEAD}\n", ""),
-        changed(LATER, f"parent {HEAD}\n", "parent HEAD\n"),
+        changed(LATER, f"checkpoint {HEAD}\n", ""),
+        changed(LATER, f"checkpoint {HEAD}\n", "checkpoint HEAD\n"),
         changed(LATER, "previous sha256:" + "3" * 64 + "\n", ""),
         changed(LATER, "previous sha256:", "previous "),
         changed(LATER, "version 3\n", "version 3\ngenesis 000102030405060708090a0b0c0d0e0f\n"),
-        changed(LATER, f"parent {HEAD}\n", f"parent {'a' * 64}\n"),
+        changed(LATER, f"checkpoint {HEAD}\n", f"parent {HEAD}\n"),
     ],
 )
 def test_broken_later_versions_are_refused(text: bytes) -> None:
@@ -180,8 +181,8 @@ def test_broken_later_versions_are_refused(text: bytes) -> None:
 def test_messages_name_the_line() -> None:
     with pytest.raises(PolicyError, match=r"line 6: .*key"):
         Policy.parse(changed(FIRST, "1" * 40, "1" * 39))
-    with pytest.raises(PolicyError, match="line 15: unknown or misplaced line: b'colour blue'"):
-        Policy.parse(changed(FIRST, "reel ", "colour blue\nreel "))
+    with pytest.raises(PolicyError, match="line 16: unknown or misplaced line: b'colour blue'"):
+        Policy.parse(changed(FIRST, "mirror ", "colour blue\nmirror "))
     with pytest.raises(PolicyError, match="policy: threshold"):
         Policy.parse(changed(FIRST, "threshold 2", "threshold 1"))
 
@@ -290,11 +291,18 @@ def test_a_web_of_trust_line_allows_nobody_by_itself() -> None:
         Rule(RefPattern(b"refs/heads/*"), WebOfTrust(1, 1), Grant.FORCE)
 
 
-def test_reels_are_signed_by_reel_keys_only() -> None:
-    policy = Policy.first("r", GENESIS, A, reels=[B])
-    assert policy.may_sign_reels(B)
-    assert not policy.may_sign_reels(A)
-    assert Policy.first("r", GENESIS, A).may_sign_reels(A)
+def test_only_the_keeper_signs_checkpoints_and_reels() -> None:
+    policy = Policy.first("r", GENESIS, A, keeper=B)
+    assert [policy.may_sign_reels(key) for key in (A, B)] == [False, True]
+    assert Policy.first("r", GENESIS, [B, A]).keeper == B, "the first root named"
+    later = policy.next_version(HEAD, keeper=A)
+    assert Policy.parse(later.text()) == later
+
+
+def test_the_format_before_is_refused_with_what_to_do() -> None:
+    with pytest.raises(OldFormatError) as caught:
+        Policy.parse(FIRST.replace(b"policy 2", b"policy 1"))
+    assert "publish it anew" in (caught.value.hint or "")
 
 
 def test_a_first_policy_gives_its_roots_everything() -> None:
@@ -307,6 +315,8 @@ def test_a_first_policy_gives_its_roots_everything() -> None:
         Policy.first("r", GENESIS, PGP)
     with pytest.raises(PolicyError, match="genesis"):
         Policy.first("r", GENESIS[:-1], A)
+    with pytest.raises(PolicyError, match="at least one root"):
+        Policy.first("r", GENESIS, [])
 
 
 def test_the_id_is_the_hash_of_the_first_text() -> None:
@@ -323,70 +333,10 @@ def test_the_id_is_the_hash_of_the_first_text() -> None:
 
 def test_the_next_version_names_this_one() -> None:
     first = Policy.first("r", GENESIS, A)
-    second = first.next_version(HEAD, roots=(B,), void=(PushId("1" * 40),))
+    second = first.next_version(HEAD, roots=(B,))
     assert Policy.parse(second.text()) == second
-    assert (second.version, second.previous, second.parent) == (2, first.digest, HEAD)
+    assert (second.version, second.previous, second.checkpoint) == (2, first.digest, HEAD)
     with pytest.raises(PolicyError):
         first.next_version(PushId("short"))
     with pytest.raises(PolicyError):
         replace(first, previous=first.digest)
-
-
-KEPT = (
-    FIRST.replace(b"policy 1", b"policy 2")
-    .replace(b"reel " + str(B).encode() + b"\n", b"")
-    .replace(b"head refs/heads/main\n", b"head refs/heads/main\nkeeper " + str(C).encode() + b"\n")
-    + b"fresh-within 3600\n"
-)
-KEEPER = b"keeper " + str(C).encode() + b"\n"
-KEPT_LATER = KEPT.replace(
-    b"version 1\ngenesis 000102030405060708090a0b0c0d0e0f\n",
-    b"version 3\nprevious sha256:" + b"3" * 64 + b"\ncheckpoint " + HEAD.encode() + b"\n",
-)
-
-
-@pytest.mark.parametrize("text", [KEPT, KEPT_LATER])
-def test_a_policy_with_a_keeper_reads_and_writes_back(text: bytes) -> None:
-    policy = Policy.parse(text)
-    assert policy.text() == text
-    assert (policy.keeper, policy.fresh_within) == (C, 3600)
-    assert policy.may_sign_reels(C)
-    assert not policy.may_sign_reels(B)
-
-
-@pytest.mark.parametrize(
-    ("text", "old", "new"),
-    [
-        (KEPT, KEEPER, b""),
-        (KEPT, b"keeper", b"keepers"),
-        (KEPT, str(C).encode(), b"openpgp:" + b"7" * 40),
-        (KEPT, b"fresh-within 3600", b"fresh-within 0"),
-        (KEPT, b"fresh-within 3600", b"fresh-within 31536001"),
-        (KEPT, b"fresh-within 3600\n", b"fresh-within 3600\nfresh-within 3600\n"),
-        (KEPT, b"mirror git", b"reel " + str(B).encode() + b"\nmirror git"),
-        (KEPT, b"fresh-within 3600\n", b"fresh-within 3600\nvoid " + b"c" * 40 + b"\n"),
-        (KEPT, b"policy 2", b"policy 1"),
-        (KEPT, b"policy 2", b"policy 3"),
-        (KEPT_LATER, b"\ncheckpoint ", b"\nparent "),
-        (LATER, b"\nparent ", b"\ncheckpoint "),
-        (
-            FIRST,
-            b"head refs/heads/main\n",
-            b"head refs/heads/main\nkeeper " + str(C).encode() + b"\n",
-        ),
-    ],
-)
-def test_a_policy_that_mixes_formats_is_refused(text: bytes, old: bytes, new: bytes) -> None:
-    assert old in text
-    with pytest.raises(PolicyError):
-        Policy.parse(text.replace(old, new))
-
-
-def test_only_the_keeper_of_a_new_policy_signs_reels() -> None:
-    policy = Policy.first("x", GENESIS, [A, B], keeper=C)
-    assert policy.text().startswith(b"gittorrent policy 2\n")
-    assert [policy.may_sign_reels(key) for key in (A, B, C)] == [False, False, True]
-    later = policy.next_version(HEAD, keeper=A)
-    assert Policy.parse(later.text()) == later
-    with pytest.raises(PolicyError, match="fresh-within needs a keeper"):
-        Policy.first("x", GENESIS, A, fresh_within=5)

@@ -88,7 +88,7 @@ def test_a_rival_first_policy_is_another_repository() -> None:
 
 def test_the_next_version_needs_the_roots_before_it() -> None:
     first = verify_first(signed(FIRST, ONE, TWO))
-    takeover = FIRST.next_version(HEAD, roots=(STRANGER.name,), threshold=1, rules=(), reels=())
+    takeover = FIRST.next_version(HEAD, roots=(STRANGER.name,), threshold=1, rules=())
     with pytest.raises(PolicyUnproven):
         verify_next(signed(takeover, STRANGER), first)
     with pytest.raises(PolicyUnproven):

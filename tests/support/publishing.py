@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from gittorrent.git.repository import find_repository
-from gittorrent.git.runner import Git
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.layout import LOG_REF
 from gittorrent.repository.publish import Published, Publisher
@@ -80,7 +79,7 @@ def outcome(git_dir: Path) -> dict[str, Any]:
     kept = (this.layout.objects / "pack").glob("*.keep")
     return {
         "refs": {os.fsdecode(name): oid for name, oid in log.refs.items()},
-        "kinds": [this.log_store.push(push).kind.value for push in log.ids],
+        "kinds": [this.log_store.push(push).kind.value for push in log.entries],
         "reels": sorted(reels),
         "kept": sorted(path.stem for path in kept),
         "name": this.info.name,
@@ -89,5 +88,5 @@ def outcome(git_dir: Path) -> dict[str, Any]:
         "log ref": gitcmd.text(git_dir, "rev-parse", LOG_REF) == log.head,
         "incoming": [path.name for path in this.layout.incoming.glob("*")],
         "findings": [f"{f.subject}: {f.problem}" for f in Verifier(this).run().findings],
-        "replayed": this.log_store.replay(Git(git_dir)).refs == log.refs,
+        "replayed": this.log_store.replay().refs == log.refs,
     }

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from gittorrent.git.repository import find_repository
+from gittorrent.ids import PushId
+from gittorrent.push.certificate import Line
+from gittorrent.push.publication import HeadChange, parts_of
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.layout import LOG_REF
 from gittorrent.repository.publish import Published, Publisher
-from gittorrent.repository.signed_entries import Author
+from gittorrent.repository.signed_entries import Author, EntrySigner
 from gittorrent.repository.verify import Verifier
+from gittorrent.trust.policy import Grant, Rule
+from gittorrent.trust.refpattern import RefPattern
 from support import gitcmd
 from support.repositories import Builder, prose
 from support.signing import TestSigner
@@ -57,9 +62,60 @@ def publish(
     note: Callable[[str], None] = lambda _text: None,
 ) -> Published:
     """Publish as the command does, with a made-up key and clock."""
-    author = Author(PERSON, clock=lambda: float(now))
-    publisher = Publisher(carried(git_dir), signer or TestSigner(), author, note=note)
+    publisher = Publisher(carried(git_dir), signer or TestSigner(), _author(now), note=note)
     return publisher.publish(name, patterns)
+
+
+def let_push(git_dir: Path, *who: TestSigner, pattern: str, grant: Grant, **changes: Any) -> None:
+    """Give keys a right in the next version of a repository's policy, and make that final."""
+    this = carried(git_dir)
+    with this.writing():
+        log = this.log()
+        assert log.head is not None
+        entries = EntrySigner(this, log, TestSigner(), _author(1_700_000_000))
+        former = log.policy.policy
+        rules = [Rule(RefPattern(pattern.encode()), signer.key, grant) for signer in who]
+        policy = former.next_version(log.head, rules=(*former.rules, *rules), **changes)
+        entries.policy(policy, log.policy.signed.certificates)
+        if entries.is_keeper:
+            entries.checkpoint()
+        this.commit(log)
+
+
+def push_elsewhere(
+    git_dir: Path,
+    lines: Iterable[Line],
+    signer: TestSigner,
+    *,
+    head: HeadChange | None = None,
+    keeper: TestSigner | None = None,
+    now: int = 1_700_000_000,
+) -> list[PushId]:
+    """Let another's push reach an origin's log, as from a mirror; its refs stay what they are.
+
+    Args:
+        git_dir: the origin, which has the objects.
+        lines: the changes.
+        signer: who pushes.
+        head: what is to become of HEAD.
+        keeper: who makes it final; None to leave it provisional.
+        now: in seconds.
+    """
+    this = carried(git_dir)
+    with this.writing():
+        log = this.log()
+        entries = EntrySigner(this, log, signer, _author(now))
+        for part in parts_of(lines, head):
+            entries.push(part)
+        made = entries.made
+        if keeper is not None:
+            EntrySigner(this, log, keeper, _author(now)).checkpoint()
+        this.commit(log)
+    return made
+
+
+def _author(now: int) -> Author:
+    return Author(PERSON, clock=lambda: float(now))
 
 
 def outcome(git_dir: Path) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from gittorrent.cli.output import json_option, print_json, quiet_option, verbose
 from gittorrent.cli.repositories import REPOSITORY, carried_row
 from gittorrent.cli.signer import choose_known_signer
 from gittorrent.errors import GitTorrentError, UsageError
-from gittorrent.git.descent import descends
 from gittorrent.git.refs import read_refs
 from gittorrent.git.remotes import remote_urls
 from gittorrent.git.repository import find_repository, read_config, require_complete
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--allow-behind",
     is_flag=True,
-    help="Go on although a newer push was seen here that nobody has any more.",
+    help="Go on although a newer checkpoint was seen here that nobody has any more.",
 )
 @quiet_option
 @verbose_option
@@ -60,7 +59,8 @@ def adopt(
     """Publish a repository from this machine that was published elsewhere, with the same id.
 
     For owners who lost the machine or moved: any mirror, at a URL or on this machine, or a clone
-    made from one, is taken over by whoever has the key. Publish from one place only.
+    made from one, is taken over by whoever has the key. Publish from one place only with the
+    keeper's key.
 
     \b
     Examples:
@@ -175,15 +175,6 @@ def _publish_through(found: FoundRepository, done: Adopted, reporter: Reporter) 
     own = read_refs(git, *(pattern.removesuffix("/*") for pattern in PUBLISHED))
     # Branches that this clone never had are none of its business when it is published.
     record_copied(Layout(found.git_dir), own)
-    both = [(name, oid) for name, oid in copy.published_refs().items() if name in own]
-    kept = descends(git, [(oid, own[name]) for name, oid in both])
-    for (name, oid), is_kept in zip(both, kept, strict=True):
-        if oid != own[name] and not is_kept:
-            shown = name.decode(errors="backslashreplace")
-            reporter.note(
-                f"warning: {shown} is not here what it is published as; 'gittorrent publish' would"
-                " set it back: merge the published one first ('git fetch gittorrent')"
-            )
 
 
 def _report(done: Adopted, *, quiet: bool, as_json: bool) -> None:
@@ -201,7 +192,7 @@ def _report(done: Adopted, *, quiet: bool, as_json: bool) -> None:
         click.echo(f"repository  {done.repository_id}")
         click.echo(f"push        {done.push_id}")
         click.echo(
-            f"Push to it, run 'gittorrent publish {done.path}' and serve it. Publish from no other"
-            " place any more: two would part the log.",
+            f"Push to it, run 'gittorrent publish {done.path}' and serve it. With the keeper's key"
+            " publish from no other place any more: two would sign rival checkpoints.",
             err=True,
         )

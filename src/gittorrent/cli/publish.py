@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--allow-behind",
     is_flag=True,
-    help="Go on although a newer push was seen here that this lacks.",
+    help="Go on although a newer checkpoint was seen here that this lacks.",
 )
 @click.option(
     "--refs",
@@ -83,11 +83,12 @@ def publish(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Sign a repository's refs and make its objects a reel that any mirror can carry.
+    """Sign what changed in a repository's refs and make its objects a reel that any mirror carries.
 
     REPOSITORY is a bare repository, which is published in place, or a clone you work in, which
     is published through a bare copy in the node's home. Publish again after new commits: only
-    what is new is worked on.
+    what is new is worked on. What others pushed elsewhere is taken over and never reverted; refs
+    that changed in both places are named.
 
     \b
     What becomes public with it: branches and tags, your key's fingerprint, and the name and

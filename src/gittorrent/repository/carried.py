@@ -20,7 +20,7 @@ from gittorrent.git import refs as git_refs
 from gittorrent.git.history import describe
 from gittorrent.git.repository import find_repository, read_config, set_config
 from gittorrent.git.runner import Git, GitError
-from gittorrent.ids import OBJECT_FORMATS, RepositoryId
+from gittorrent.ids import OBJECT_FORMATS, Oid, RepositoryId
 from gittorrent.push.log import changes_between
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore, identify, listed_pushes
@@ -172,8 +172,10 @@ class Carried:
             return
         if self._has_followed():
             found = git_refs.read_ref(self.git, LOG_REF)
+            if found is None and store.begins_late:
+                return
             # Git does not sync loose objects, so a power cut may have taken the entries' commits.
-            if found is None or (str(found) == head and describe(self.git, [found]) != [None]):
+            if str(found) == head and describe(self.git, [Oid(head)]) != [None]:
                 return
         self._write_commits(store.entries())
         self.follow_log(self.log())

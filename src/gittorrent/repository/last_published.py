@@ -24,7 +24,6 @@ from msgspec import Struct
 
 from gittorrent.durable import write_atomically
 from gittorrent.ids import Oid, PushId, RefName
-from gittorrent.push.certificate import parse_certificate
 from gittorrent.push.rule import Verdict
 
 if TYPE_CHECKING:
@@ -64,7 +63,6 @@ class RememberedPast:
     """
 
     def __init__(self, carried: Carried, log: VerifiedLog) -> None:
-        self._carried = carried
         self._log = log
         last = read_last_published(_path(carried, log), carried.object_format)
         if last is None and log.number == 1 and log.head is not None:
@@ -119,8 +117,7 @@ class RememberedPast:
         }
         found: set[tuple[RefName, Oid]] = set()
         for push in {push for push, _ in taken} & set(self._last.pushes):
-            text = self._carried.log_store.push(push).text
-            for line in parse_certificate(text, self._carried.object_format).lines:
+            for line in self._log.push(push).certificate.lines:
                 if line.new is not None and not taken.isdisjoint({(push, line.ref), (push, None)}):
                     found.add((line.ref, line.new))
         return found

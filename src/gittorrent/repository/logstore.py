@@ -138,6 +138,11 @@ class LogStore:
         """Return the id of the newest checkpoint adopted; None while there is none."""
         return next((r.id for r in reversed(self.records()) if r.is_in_chain), None)
 
+    @property
+    def begins_late(self) -> bool:
+        """Whether the first checkpoints of the log are not here, as in a clone."""
+        return next((r.number for r in self.records() if r.is_in_chain), 1) != 1
+
     def push_file(self, push: PushId) -> bytes | None:
         """Return a push object's file form, None when it is not in the store."""
         try:

@@ -23,6 +23,7 @@ from gittorrent.push.head_branch import compare_head
 from gittorrent.push.log import changes_between
 from gittorrent.push.origin_refs import Comparison, Side, compare, questions
 from gittorrent.repository.last_published import RememberedPast, remember
+from gittorrent.repository.pruned import bring_back
 from gittorrent.repository.publishable import select_refs
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class OriginState(Struct, frozen=True):
 def compare_origin(carried: Carried, log: VerifiedLog, patterns: tuple[str, ...]) -> OriginState:
     """Compare an origin's refs and HEAD with those of its log, which has a checkpoint.
 
+    The lock is held, since objects may have to be brought back.
+
     Args:
         carried: the origin.
         log: its log.
@@ -96,6 +99,7 @@ def compare_origin(carried: Carried, log: VerifiedLog, patterns: tuple[str, ...]
     listing = log.ledger.view().listing
     elsewhere = select_shown(listing.refs(), patterns)
     past = RememberedPast(carried, log)
+    bring_back(carried, log, (oid for _, oid in elsewhere.items() - here.items()))
     ancestry = Ancestry(carried.git)
     ancestry.prepare(questions(here, elsewhere, past))
     comparison = compare(here, elsewhere, past, ancestry.contains)

@@ -157,8 +157,9 @@ class Publisher:
         carried = self._carried
         require_complete(carried.git)
         with carried.writing():
-            log = carried.log()
-            entries = EntrySigner(carried, log, self._signer, self._author)
+            evidence = carried.log_store.evidence()
+            log = carried.log_store.open(evidence)
+            entries = EntrySigner(carried, log, self._signer, self._author, evidence)
             is_new = log.head is None
             before = None if is_new else log.policy.policy.name
             selected = self._patterns(patterns)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.errors import LocalError
 from gittorrent.git.repository import committer
 from gittorrent.push.log import NotAllowedError
 from gittorrent.push.object import PushKind, PushObject
@@ -31,8 +32,13 @@ if TYPE_CHECKING:
     from gittorrent.push.provisional import Judged
     from gittorrent.push.publication import Part
     from gittorrent.repository.carried import Carried
+    from gittorrent.repository.evidence import GitEvidence
     from gittorrent.signing.keys import Signer
     from gittorrent.trust.policy import Policy
+
+
+class UnjudgedError(LocalError):
+    """A push cannot be judged, for want of objects."""
 
 
 class Author(Struct, frozen=True):
@@ -61,9 +67,18 @@ class EntrySigner:
         log: a copy of its log, which grows.
         signer: the key to sign with.
         author: goes into what is signed, which everybody can read.
+        evidence: what the log judges pushes by, told of each beforehand to answer at once.
     """
 
-    def __init__(self, carried: Carried, log: VerifiedLog, signer: Signer, author: Author) -> None:
+    def __init__(
+        self,
+        carried: Carried,
+        log: VerifiedLog,
+        signer: Signer,
+        author: Author,
+        evidence: GitEvidence | None = None,
+    ) -> None:
+        self._evidence = evidence
         self._carried = carried
         self._log = log
         self._signer = signer
@@ -112,6 +127,7 @@ class EntrySigner:
 
         Raises:
             NotAllowedError: the rule refuses some of it, so it must not be published.
+            UnjudgedError: objects are missing that the rule asks about.
         """
         policy = self._log.policy.policy
         head = CertificateHead(
@@ -126,6 +142,12 @@ class EntrySigner:
         pinned = () if is_pinned or own is None else (own,)
         push = self._signed(PushKind.CERTIFICATE, text, pinned)
         judged = [item for item in self._log.ledger.view().judged if item.unit.push.id == push]
+        if not judged:
+            raise UnjudgedError(
+                f"{self._carried.layout.git_dir} lacks objects of what was published before, so"
+                " whether changes are allowed cannot be told",
+                hint="fetch the repository into it from a mirror, and publish again",
+            )
         for item in judged:
             if item.outcome.verdict is Verdict.REFUSED:
                 raise _refusal(item, str(self._signer.key))
@@ -139,6 +161,8 @@ class EntrySigner:
 
     def _add(self, push: PushObject) -> PushId:
         carried = self._carried
+        if self._evidence is not None:
+            self._evidence.expect([push])
         (push_id,) = identify(carried.git, [push], carried.object_format, write=True)
         self._log.admit(push, push_id)
         self._log.settle()

@@ -38,6 +38,7 @@ from gittorrent.repository.carried import (
 )
 from gittorrent.repository.completeness import is_complete
 from gittorrent.repository.newest_push import require_newest
+from gittorrent.repository.origin_refs import follow_in_origin
 from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.store.database import CarriedRow
 from gittorrent.transfer.location import Location
@@ -179,7 +180,7 @@ class Adopting:
         try:
             with carried.writing():
                 copy_objects(clone.git, tips, carried.layout.objects)
-                for push in log.ids:
+                for push in log.entries:
                     carried.log_store.store_push(push, clone.log_store.push(push))
                 carried.set_info(
                     RepositoryInfo(
@@ -248,9 +249,10 @@ class Adopting:
             self._database.require_free(name, str(path), log.repository)
             carried.remember_key(self._signer.spec)
             info = carried.info.renamed(name, *log.former_names)
-            patterns = patterns_of(log.refs)
+            patterns = patterns_of(log.ledger.view().listing.refs())
             # From here on it is published from here; the node's record follows.
             carried.set_info(replace(info, role=ORIGIN, patterns=patterns, source=""))
+            follow_in_origin(carried, log)
         self._database.carry(CarriedRow(name, log.repository, str(path), ORIGIN))
         return Adopted(log.repository, name, path, log.head)
 

@@ -12,6 +12,7 @@ from gittorrent.errors import TrustError, UsageError
 from gittorrent.git.repository import UnsuitableRepositoryError, find_repository
 from gittorrent.ids import RefName
 from gittorrent.push.object import PushKind, PushObject
+from gittorrent.push.origin_refs import Trouble
 from gittorrent.repository.carried import MIRROR, NotCarriedError, RepositoryInfo, open_carried
 from gittorrent.repository.layout import LOG_REF
 from gittorrent.repository.logstore import LogStoreError, identify
@@ -19,7 +20,7 @@ from gittorrent.repository.publish import Publisher
 from gittorrent.repository.publishable import NothingPublishableError
 from gittorrent.repository.publishing_keys import WrongKeyError
 from gittorrent.repository.reelstore import ReelStoreError
-from gittorrent.repository.signed_entries import Author
+from gittorrent.repository.signed_entries import Author, UnjudgedError
 from gittorrent.repository.verify import Verifier
 from gittorrent.signing.keys import make_ssh_key
 from support import gitcmd
@@ -28,6 +29,7 @@ from support.repositories import Builder
 from support.signing import TestSigner
 
 FORMATS = ("sha1", "sha256")
+MAIN = RefName(b"refs/heads/main")
 
 
 @pytest.fixture(params=FORMATS)
@@ -57,7 +59,7 @@ def test_a_new_repository(b: Builder) -> None:
     done = publish(b.git_dir, name="project")
     assert (done.is_new, done.changed, done.name, len(done.reels)) == (True, 1, "project", 1)
     found = sound(b)
-    assert found["kinds"] == ["policy", "references"]
+    assert found["kinds"] == ["policy", "checkpoint", "certificate", "checkpoint"]
     assert [reel[:2] for reel in found["reels"]] == [(-1, 1)]
     this = open_carried(b.git_dir)
     assert this.info.repository_id == done.repository_id
@@ -65,13 +67,26 @@ def test_a_new_repository(b: Builder) -> None:
     assert done.reels[0].pack.with_suffix(".keep").read_text() == "gittorrent reel\n"
     assert done.reels[0].pack.with_suffix(".rev").exists()
     assert gitcmd.text(b.git_dir, "config", "repack.packKeptObjects") == "false"
-    log = gitcmd.text(b.git_dir, "log", "--format=%an %ae %ad %s", "--date=raw", LOG_REF)
-    assert log.splitlines() == [
-        "GitTorrent log@gittorrent.invalid 1700000000 +0000 gittorrent references",
+    words = ["log", "--topo-order", "--reverse", "--format=%an %ae %ad %s", "--date=raw", LOG_REF]
+    assert gitcmd.text(b.git_dir, *words).splitlines() == [
         "GitTorrent log@gittorrent.invalid 0 +0000 gittorrent policy",
+        "GitTorrent log@gittorrent.invalid 1700000000 +0000 gittorrent checkpoint",
+        "GitTorrent log@gittorrent.invalid 1700000000 +0000 gittorrent certificate",
+        "GitTorrent log@gittorrent.invalid 1700000000 +0000 gittorrent checkpoint",
     ]
     text = gitcmd.text(b.git_dir, "show", f"{LOG_REF}:text")
     assert f"tagger {PERSON.decode()} 1700000000 +0000" in text
+    tip = gitcmd.text(b.git_dir, "rev-parse", "main")
+    first = this.log().ids[0]
+    zero = carried(b.git_dir).object_format.zero
+    assert gitcmd.text(b.git_dir, "show", f"{LOG_REF}^2:text").splitlines() == [
+        "certificate version 0.1",
+        f"pusher {PERSON.decode()} 1700000000 +0000",
+        f"pushee gittorrent://{done.repository_id}/project.git",
+        f"nonce {done.repository_id}/{first}/1",
+        "",
+        f"{zero} {tip} refs/heads/main",
+    ]
 
 
 def test_nothing_new(b: Builder) -> None:
@@ -121,17 +136,25 @@ def test_a_forced_rewind_and_what_comes_after(b: Builder) -> None:
     sound(b)
 
 
-def test_a_rewound_push_whose_objects_were_pruned_is_no_start(b: Builder) -> None:
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_what_a_rewind_left_to_be_pruned_is_brought_back(b: Builder, is_lost: bool) -> None:
     publish(b.git_dir, name="project")
     old = gitcmd.text(b.git_dir, "rev-parse", "main")
     grow(b, 1)
-    publish(b.git_dir)
+    (small,) = publish(b.git_dir).reels
     b.set_ref("refs/heads/main", old)
     gitcmd.git(b.git_dir, "-c", "gc.reflogExpire=now", "prune", "--expire=now")
     grow(b, 1, name="other")
-    (reel,) = publish(b.git_dir).reels
+    if is_lost:
+        small.pack.unlink()
+        refused(b, UnjudgedError, "lacks objects of what was published before")
+        return
+    done = publish(b.git_dir)
+    assert [change.change for change in done.changes] == ["rewound"]
     log = carried(b.git_dir).log()
-    assert (log.ids.index(reel.manifest.start), log.ids.index(reel.manifest.end)) == (1, 3)  # type: ignore[arg-type]
+    (reel,) = done.reels
+    assert (log.ids.index(reel.manifest.start), log.ids.index(reel.manifest.end)) == (2, 3)  # type: ignore[arg-type]
+    sound(b)
 
 
 def test_deleting_renaming_and_tags(b: Builder) -> None:
@@ -148,7 +171,8 @@ def test_deleting_renaming_and_tags(b: Builder) -> None:
     b.delete_ref("refs/heads/a/b")
     b.set_ref("refs/heads/a", gitcmd.text(b.git_dir, "rev-parse", "main"))
     assert publish(b.git_dir).changed == 2
-    assert sound(b)["kinds"] == ["policy"] + ["references"] * 4
+    pairs = ["certificate", "checkpoint"] * 4
+    assert sound(b)["kinds"] == ["policy", "checkpoint", *pairs]
 
 
 def test_a_deleted_tag_that_comes_back_brings_its_object_again(b: Builder) -> None:
@@ -176,9 +200,16 @@ def test_an_empty_repository_and_its_first_commit(tmp_path: Path) -> None:
 
 
 def test_head_decides_the_policys_branch(tmp_path: Path) -> None:
-    for head, expected in (("refs/heads/trunk", b"refs/heads/trunk"), (None, b"refs/heads/main")):
-        b = builder(tmp_path / f"{head is None}.git")
+    for number, (head, expected) in enumerate(
+        [
+            ("refs/heads/trunk", b"refs/heads/trunk"),
+            ("refs/heads/unborn", b"refs/heads/main"),
+            (None, b"refs/heads/main"),
+        ]
+    ):
+        b = builder(tmp_path / f"{number}.git")
         grow(b, 1)
+        grow(b, 1, "trunk", "t")
         if head is None:
             tip = gitcmd.text(b.git_dir, "rev-parse", "main")
             gitcmd.git(b.git_dir, "update-ref", "--no-deref", "HEAD", tip)
@@ -292,7 +323,7 @@ def test_another_name(b: Builder) -> None:
     assert (done.name, done.renamed_from) == ("other", "project")
     assert (done.repository_id, done.changes, done.reels) == (first.repository_id, (), ())
     found = outcome(b.git_dir)
-    assert found["kinds"] == ["policy", "references", "policy"]
+    assert found["kinds"][4:] == ["policy", "checkpoint"]
     assert carried(b.git_dir).log().former_names == ("project",)
     assert carried(b.git_dir).info.former_names == ("project",)
     sound(b)
@@ -448,7 +479,7 @@ def test_verify_judges_the_log_and_the_manifest(b: Builder) -> None:
     findings = Verifier(carried(b.git_dir)).run().findings
     assert any(finding.subject == "log" for finding in findings)
     with pytest.raises(TrustError):
-        carried(b.git_dir).log()
+        carried(b.git_dir).log_store.replay()
 
 
 # --- keys, places, size --------------------------------------------------------------------------
@@ -478,36 +509,62 @@ def test_about_is_plain_json(b: Builder) -> None:
     assert values["role"] == "origin"
 
 
-def head_warnings(b: Builder) -> list[str]:
-    said: list[str] = []
-    publish(b.git_dir, note=said.append)
-    return [text for text in said if "HEAD" in text]
+def head(b: Builder) -> bytes | None:
+    return carried(b.git_dir).log().default_branch
 
 
-def test_a_renamed_default_branch_is_followed_by_the_log(b: Builder) -> None:
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_renamed_default_branch(b: Builder, is_named: bool) -> None:
     grow(b, 1, "other", "o")
     publish(b.git_dir, name="project")
-    gitcmd.git(b.git_dir, "branch", "-m", "main", "trunk")
-    assert head_warnings(b) == []
-    this = open_carried(b.git_dir)
-    assert this.log_store.default_branch(this.log()) == b"refs/heads/trunk"
+    if is_named:
+        gitcmd.git(b.git_dir, "branch", "-m", "main", "trunk")
+    else:
+        b.set_ref("refs/heads/trunk", gitcmd.text(b.git_dir, "rev-parse", "main"))
+        b.delete_ref("refs/heads/main")
+    done = publish(b.git_dir)
+    assert done.head == head(b) == b"refs/heads/trunk"
+    assert [change.change for change in done.changes] == ["deleted", "created"]
+    assert gitcmd.text(b.git_dir, "symbolic-ref", "HEAD") == "refs/heads/trunk"
+    sound(b)
     grow(b, 1, "trunk")
-    assert head_warnings(b) == []
-    assert this.log_store.default_branch(this.log()) == b"refs/heads/trunk"
+    assert publish(b.git_dir).head is None
+    assert head(b) == b"refs/heads/trunk"
 
 
-def test_a_head_that_clones_do_not_get_is_said(b: Builder) -> None:
+def test_another_head_and_nothing_else(b: Builder) -> None:
     grow(b, 1, "other", "o")
     publish(b.git_dir, name="project")
     gitcmd.git(b.git_dir, "symbolic-ref", "HEAD", "refs/heads/other")
-    (said,) = head_warnings(b)
-    assert "names refs/heads/other, and clones begin on refs/heads/main" in said
-    assert "clones take refs/heads/other once refs/heads/main is deleted" in said
-    grow(b, 1, "alone", "a")
-    (said,) = head_warnings(b)
-    assert "cannot publish another default branch while that one exists" in said
-    gitcmd.git(b.git_dir, "symbolic-ref", "HEAD", "refs/heads/gone")
-    (said,) = head_warnings(b)
-    assert f"'git --git-dir={b.git_dir} symbolic-ref HEAD refs/heads/main'" in said
-    gitcmd.git(b.git_dir, "symbolic-ref", "HEAD", "refs/heads/main")
-    assert head_warnings(b) == []
+    done = publish(b.git_dir)
+    assert (done.head, done.changes, done.reels) == (b"refs/heads/other", (), ())
+    assert head(b) == b"refs/heads/other"
+    before = sound(b)
+    assert publish(b.git_dir).head is None
+    assert sound(b) == before
+
+
+@pytest.mark.parametrize("words", [["symbolic-ref", "HEAD", "refs/heads/gone"], ["checkout"]])
+def test_a_head_that_says_nothing_changes_nothing(b: Builder, words: list[str]) -> None:
+    grow(b, 1, "other", "o")
+    publish(b.git_dir, name="project")
+    if words == ["checkout"]:
+        tip = gitcmd.text(b.git_dir, "rev-parse", "other")
+        words = ["update-ref", "--no-deref", "HEAD", tip]
+    gitcmd.git(b.git_dir, *words)
+    assert publish(b.git_dir).head is None
+    assert head(b) == b"refs/heads/main"
+
+
+def test_the_only_branch_cannot_go(b: Builder) -> None:
+    publish(b.git_dir, name="project")
+    gitcmd.git(b.git_dir, "tag", "v1", "main")
+    b.delete_ref("refs/heads/main")
+    done = publish(b.git_dir)
+    assert [(each.ref, each.trouble) for each in done.parted] == [(MAIN, Trouble.HEAD_BRANCH)]
+    assert [change.name for change in done.changes] == [b"refs/tags/v1"]
+    assert head(b) == MAIN
+    b.set_ref("refs/heads/next", gitcmd.text(b.git_dir, "rev-parse", "v1"))
+    done = publish(b.git_dir)
+    assert (done.parted, done.head) == ((), b"refs/heads/next")
+    sound(b)

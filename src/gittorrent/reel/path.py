@@ -1,7 +1,8 @@
 """Which reels lead from what one has to what one wants.
 
-Pure. Reels are edges between pushes; a newcomer starts before the first push. The best way
-reaches the newest push it can and costs the fewest bytes on the way.
+Pure. Reels are edges between checkpoints; a newcomer starts before the first. The best way reaches
+the newest checkpoint it can and costs the fewest bytes on the way. Clones know the ids of lately
+made checkpoints only: what they do not know is older, and may lie on the way.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class ReelOffer(Struct, frozen=True):
 
     Args:
         manifest: id of its manifest.
-        start: push it starts after, None for the beginning of history.
-        end: push it completes.
+        start: checkpoint it starts after, None for the beginning of history.
+        end: checkpoint it completes.
         pack_size: bytes.
     """
 
@@ -34,24 +35,29 @@ class ReelOffer(Struct, frozen=True):
 
 
 def best_path(
-    offers: Collection[ReelOffer], have: Collection[PushId], log: Sequence[PushId]
+    offers: Collection[ReelOffer],
+    have: Collection[PushId],
+    log: Sequence[PushId],
+    *,
+    begins_late: bool = False,
 ) -> list[ReelOffer]:
     """Return the reels to take, in order.
 
     Args:
         offers: what can be had.
-        have: pushes whose objects are here already.
-        log: ids of the log's entries, oldest first.
+        have: checkpoints whose objects are here already.
+        log: ids of the log's checkpoints, oldest first.
+        begins_late: whether there are older ones, unknown here, that a way may lead over.
 
     Returns:
-        The cheapest chain from the beginning, or from a push in ``have``, to the newest push
+        The cheapest chain from the beginning, or from a checkpoint in ``have``, to the newest one
         that any chain reaches; empty when nothing leads beyond what is here.
     """
     rank = {push: number for number, push in enumerate(log)}
     onward: dict[PushId | None, list[ReelOffer]] = {}
     for offer in offers:
         begins = offer.start is None or offer.start in rank
-        if begins and offer.end in rank:
+        if begins_late or (begins and offer.end in rank):
             onward.setdefault(offer.start, []).append(offer)
     starts: list[PushId | None] = [None, *(push for push in have if push in rank)]
     cost: dict[PushId | None, int] = dict.fromkeys(starts, 0)
@@ -67,11 +73,33 @@ def best_path(
             if offer.end not in cost or total < cost[offer.end]:
                 cost[offer.end] = total
                 came[offer.end] = offer
-                heapq.heappush(queue, (total, rank[offer.end], offer.end))
-    newest = max((push for push in cost if push is not None), key=rank.__getitem__, default=None)
+                heapq.heappush(queue, (total, rank.get(offer.end, -1), offer.end))
+    reached = (push for push in cost if push is not None and push in rank)
+    newest = max(reached, key=rank.__getitem__, default=None)
     chain = []
     at: PushId | None = newest
     while at is not None and at in came:
         chain.append(came[at])
         at = came[at].start
     return chain[::-1]
+
+
+def reached(offers: Collection[ReelOffer]) -> list[ReelOffer]:
+    """Return the reels that can be taken from the beginning on, each after one that it builds on.
+
+    Args:
+        offers: what can be had.
+    """
+    onward: dict[PushId | None, list[ReelOffer]] = {}
+    for offer in offers:
+        onward.setdefault(offer.start, []).append(offer)
+    ordered: list[ReelOffer] = []
+    there: set[PushId | None] = {None}
+    waiting: list[PushId | None] = [None]
+    for at in waiting:
+        for offer in onward.get(at, []):
+            ordered.append(offer)
+            if offer.end not in there:
+                there.add(offer.end)
+                waiting.append(offer.end)
+    return ordered

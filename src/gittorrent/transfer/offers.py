@@ -77,12 +77,16 @@ class Offers:
     """What one acquisition was offered for one log.
 
     Args:
-        log: ids of its entries, oldest first; offers for other pushes are passed over.
+        log: ids of its checkpoints, oldest first; offers for others are passed over.
         first: the mirror the user named, or that is tried in its place.
+        begins_late: whether there are older ones, unknown here, that a way may lead over.
     """
 
-    def __init__(self, log: Sequence[PushId], first: Mirror | None) -> None:
+    def __init__(
+        self, log: Sequence[PushId], first: Mirror | None, *, begins_late: bool = False
+    ) -> None:
         self._log = log
+        self._begins_late = begins_late
         self._known = frozenset(log)
         self._first = first
         self._makers: dict[ReelOffer, list[Mirror]] = {}
@@ -98,7 +102,8 @@ class Offers:
     def take(self, mirror: Mirror, message: HaveBundle) -> None:
         """Note an offer, if it is for this log and not one too many."""
         start, end = message.reel.start, message.reel.end
-        if end not in self._known or (start is not None and start not in self._known):
+        is_known = end in self._known and (start is None or start in self._known)
+        if not (is_known or self._begins_late):
             return
         offer = ReelOffer(message.manifest, start, end, message.pack_size)
         makers = self._makers.get(offer)
@@ -159,10 +164,10 @@ class Offers:
         if self._ways is None:
             offers = list(self._makers)
             trusted = [o for o in offers if o in proved or self.has_backing(o)]
-            ways = [best_path(trusted, have, self._log)]
+            ways = [self._best_path(trusted, have)]
             tested: list[Mirror] = []
             while offers and len(ways) < MAX_WAYS:
-                way = best_path(offers, have, self._log)
+                way = self._best_path(offers, have)
                 if not way:
                     break
                 ways.append(way)
@@ -173,6 +178,11 @@ class Offers:
                     break
             self._ways = ways
         return self._ways
+
+    def _best_path(
+        self, offers: Collection[ReelOffer], have: Collection[PushId]
+    ) -> list[ReelOffer]:
+        return best_path(offers, have, self._log, begins_late=self._begins_late)
 
     def _has_others(self, offer: ReelOffer, tested: Collection[Mirror]) -> bool:
         return any(mirror not in tested for mirror in self._makers[offer])

@@ -16,7 +16,7 @@ from gittorrent.reel.pack import (
     pack_header,
     parse_pack_header,
 )
-from gittorrent.reel.path import ReelOffer, best_path
+from gittorrent.reel.path import ReelOffer, best_path, reached
 from gittorrent.reel.segments import (
     MOST_EDGES,
     MOST_TARGETS,
@@ -172,15 +172,16 @@ def offer(start: str, end: str, size: int) -> ReelOffer:
     return ReelOffer(ManifestId(name), PushId(start) if start else None, PushId(end), size)
 
 
-def path(offers: str, have: str = "", log: str = "abcdef") -> str:
+def path(offers: str, have: str = "", log: str = "abcdef", *, begins_late: bool = False) -> str:
     """Read offers such as ``:a/5 a:b/1`` and write the way taken."""
     made = []
     for word in offers.split():
         span, _, size = word.partition("/")
         start, _, end = span.partition(":")
         made.append(offer(start, end, int(size)))
+    here, known = [PushId(h) for h in have], [PushId(push) for push in log]
     ways = {
-        " ".join(r.manifest for r in best_path(some, [PushId(h) for h in have], list(log)))  # type: ignore[arg-type]
+        " ".join(r.manifest for r in best_path(some, here, known, begins_late=begins_late))
         for some in (made, made[::-1])
     }
     assert len(ways) == 1, "the order of offers does not matter"
@@ -207,3 +208,25 @@ def path(offers: str, have: str = "", log: str = "abcdef") -> str:
 )
 def test_best_path(offers: str, have: str, way: str) -> None:
     assert path(offers, have) == way
+
+
+@pytest.mark.parametrize(
+    ("offers", "have", "way"),
+    [
+        (":x/9 x:y/1 y:b/1", "", ":x x:y y:b"),  # what is not known here is older
+        (":x/9 x:y/1", "", ""),  # and is nothing to arrive at
+        (":x/9 x:b/1 :b/11", "", ":x x:b"),
+        (":x/9 x:b/1 a:b/1", "a", "a:b"),
+        (":x/9 x:x/0 x:y/0 y:x/0 x:c/1", "", ":x x:c"),
+    ],
+)
+def test_a_way_leads_over_what_is_older_than_the_log_that_is_known(
+    offers: str, have: str, way: str
+) -> None:
+    assert path(offers, have, begins_late=True) == way
+
+
+def test_what_can_be_taken_from_the_beginning_on() -> None:
+    made = [offer("y", "z", 1), offer("a", "b", 1), offer("x", "y", 1), offer("", "x", 1)]
+    assert [each.manifest for each in reached(made)] == [":x", "x:y", "y:z"]
+    assert [each.manifest for each in reached([*made, offer("z", "x", 1)])][-1] == "z:x"

@@ -23,7 +23,9 @@ from gittorrent.repository.quarantine import extent_of
 from gittorrent.repository.stale_files import remove_stale_files
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.location import SCHEME
+from gittorrent.transfer.log_words import not_final, not_shown
 from gittorrent.transfer.ordinary import Wanted as Needed
+from gittorrent.transfer.untaken import UntakenPushes
 from gittorrent.transfer.updating import Update, Updater
 from gittorrent.transfer.working import stoppable, unbroken
 from gittorrent.wire.control import Fetch, Keep
@@ -109,14 +111,24 @@ class Fetcher:
         """Return the object format, the verified refs, and the branch HEAD names, if any."""
         object_format = self._acquisition.object_format
         self._store = LogStore(self._layout, object_format, self._acquisition.claimed)
-        self._log = await self._acquisition.fetch_log(self._store, object_format)
+        log = await self._acquisition.fetch_log(self._store, object_format, short=True)
+        self._log = log
         if self._acquisition.first_contact:
             self._reporter.note(
                 f"first contact with {self._acquisition.url}: it is repository"
-                f" {self._log.repository}; remembered"
+                f" {log.repository}; remembered"
             )
-        head = await stoppable(self._store.default_branch, self._log)
-        return object_format, self._log.refs, head
+        if log.unjudged:
+            source = self._acquisition.first
+            await UntakenPushes(self._layout, log, self._store, source, self._context).look()
+        self._say_what_is_not_final(log)
+        return object_format, log.refs, log.default_branch
+
+    def _say_what_is_not_final(self, log: VerifiedLog) -> None:
+        if shown := not_final(log):
+            self._reporter.note(shown)
+        if hidden := not_shown(log):
+            self._reporter.detail(hidden)
 
     async def peeled(self, refs: Refs, *, is_kept: bool) -> dict[RefName, Oid]:
         """Return what the annotated tags among verified refs lead to, as far as it is known.
@@ -150,7 +162,7 @@ class Fetcher:
         assert self._store is not None
         async with locked_patiently(self._layout.lock):
             self._remove_stale_files()
-            update = await stoppable(self._plan, self._log, self._store, wants, options)
+            update = await stoppable(self._plan, self._log, wants, options)
             if update.reels:
                 await self._ask_node(self._log, update.have)
                 # Only now: mirrors would count us among those who download.
@@ -165,9 +177,7 @@ class Fetcher:
             await unbroken(self._commit)
         return brought.is_proved
 
-    def _plan(
-        self, log: VerifiedLog, store: LogStore, wants: Sequence[Wanted], options: Options
-    ) -> Update:
+    def _plan(self, log: VerifiedLog, wants: Sequence[Wanted], options: Options) -> Update:
         """Decide how to bring what git wants; blocks."""
         fetch = options.for_fetch()
         wanted = [Needed(want.oid, RefName(os.fsencode(want.name))) for want in wants]
@@ -176,7 +186,7 @@ class Fetcher:
         if is_limited or not all(want.oid in verified for want in wants):
             return Update(wanted, reels=False, options=fetch)
         is_empty = not self._layout.has_objects()
-        have = [] if is_empty else self._pushes_present(store, log)
+        have = [] if is_empty else self._pushes_present(log)
         # A repository with its own history and no push we know: git negotiates best.
         is_foreign = not (is_empty or have) and self._has_refs()
         return Update(wanted, have, reels=not is_foreign, options=fetch)
@@ -190,7 +200,7 @@ class Fetcher:
     def _remove_stale_files(self) -> None:
         """Remove what a run that was killed left behind."""
         assert self._log is not None
-        remove_stale_files(self._layout, listed_pushes(self._layout).union(self._log.ids))
+        remove_stale_files(self._layout, listed_pushes(self._layout).union(self._log.entries))
         for keep in (self._layout.objects / "pack").glob("pack-*.keep"):
             if keep.read_bytes() == f"{CLONE_KEEP}\n".encode():
                 keep.unlink()
@@ -240,11 +250,11 @@ class Fetcher:
         where = os.fsencode(self._layout.git_dir)
         return await self._node.keep(Keep(seconds, repository, url, where)) is not None
 
-    def _pushes_present(self, store: LogStore, log: VerifiedLog) -> list[PushId]:
+    def _pushes_present(self, log: VerifiedLog) -> list[PushId]:
         """Return the newest push whose objects are all here, if there is one."""
         git = self._git()
         for push in list(reversed(log.ids))[:CANDIDATES]:
-            tips = list(dict.fromkeys(store.refs_at_in(log, push).values()))
+            tips = list(dict.fromkeys(log.refs_at(push).values()))
             if not tips or any(info is None for info in history.describe(git, tips)):
                 continue
             if history.is_connected_to_refs(git, tips):

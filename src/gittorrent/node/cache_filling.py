@@ -8,7 +8,6 @@ next sweep.
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import locked
@@ -16,7 +15,6 @@ from gittorrent.errors import IdentityError, TrustError
 from gittorrent.reel.path import ReelOffer
 from gittorrent.repository.cache import adopt
 from gittorrent.repository.carried import CACHE, Carried, RepositoryInfo, object_format_of
-from gittorrent.repository.receive import check_fast_forwards
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.mirror import NotThereError
@@ -54,7 +52,7 @@ async def fill_from_mirrors(
         await acquisition.open()
         with locked(target.layout.lock, wait=False):
             _clear(target)
-            log = await acquisition.fetch_log(target.log_store, target.object_format)
+            log = await acquisition.fetch_log(target.log_store, target.object_format, short=True)
             acquisition.gather(log)
             # No ordinary fetch: what is kept here is what can be given on, and that is reels.
             update = Update(None, _completed(target, log), keep=True, admit=admit)
@@ -83,7 +81,7 @@ def fill_from_clone(
         GitTorrentError: the clone's log does not hold, or none of its reels does.
     """
     clone = Carried(source, object_format_of(source), location.expected)
-    log = clone.log_store.replay(clone.git)
+    log = clone.log_store.replay()
     if log.head is None or log.repository != location.expected:
         raise IdentityError(f"{source} is not a clone of {location.expected}")
     with locked(target.layout.lock, wait=False):
@@ -92,16 +90,16 @@ def fill_from_clone(
         for reel in _leading_on(clone, target, log):
             found.append((reel, _verify(reel, log, database)))
         admit(sum(reel.manifest.pack_size for reel, _ in found))
-        refs_at = partial(clone.log_store.refs_at_in, log)
+        refs_at = log.refs_at
         for reel, signed in found:
             start = signed.manifest.start
             before = () if start is None else refs_at(start).values()
             adopt(target, reel, signed, list(refs_at(signed.manifest.end).values()), before)
         known = target.log_store.ids()
         if log.head not in known:
-            if not set(known).issubset(log.ids):
+            if known and known[-1] not in log:
                 raise TrustError(f"the log of {source} does not continue the one known here")
-            for push in log.ids:
+            for push in log.entries:
                 target.log_store.store_push(push, clone.log_store.push(push))
             _commit(target, log, location)
 
@@ -172,7 +170,6 @@ def _commit(target: Carried, log: VerifiedLog, location: Location) -> None:
     """Make a log the one of a repository in the cache, if there is a reel to go with it."""
     if not any(reel.is_available for reel in target.reels.all()):
         raise NotThereError(f"{location.url} has no reel")
-    log.fast_forward_checks = check_fast_forwards(target.git, log.fast_forward_checks)
     name = log.policy.policy.name
     source = location.pinned_url(log.repository)
     target.set_info(RepositoryInfo(log.repository, name, CACHE, source=source))

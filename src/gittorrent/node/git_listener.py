@@ -253,8 +253,8 @@ class GitListener:
 
     async def _mirror_sync(self, call: Call) -> None:
         served, info = call.served, call.served.info
-        heads, others = await asyncio.gather(
-            served.reading(served.content.heads), self._lists.mirrors(served)
+        head, others = await asyncio.gather(
+            served.reading(served.content.head), self._lists.mirrors(served)
         )
         session = Session(
             Role.ANSWERER, asyncio.get_running_loop().time(), self._server_timeouts.session
@@ -281,7 +281,7 @@ class GitListener:
         call.slot.give_way = lambda: conversation.end(MAKE_ROOM)
         part.begin(conversation.say)
         conversation.say(Ready(VERSION, self._node_id))
-        for head in heads:
+        if head is not None:
             conversation.say(head)
         for entry in others:
             conversation.say(Try(entry))

@@ -12,6 +12,7 @@ Source: docs/protocol/mirrorsync.md, HTTP resources.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote_to_bytes
@@ -218,8 +219,8 @@ class HttpListener:
     def _resource(self, served: Served, rest: str) -> Resource | None:
         """Read a static resource by the words after the repository's path."""
         kind, _, name = rest.partition("/")
-        if name == "index":
-            return self._index(served, kind)
+        if name == "index" or rest == "pushes/short":
+            return self._index(served, kind, name)
         if kind == "pushes":
             data = served.content.push(PushId(name)) if format_of(name) is not None else None
             if data is None:
@@ -228,16 +229,15 @@ class HttpListener:
         stem, _, suffix = name.partition(".")
         return self._reel(served, ManifestId(stem), suffix) if is_sha256(stem) else None
 
-    def _index(self, served: Served, kind: str) -> Resource:
+    def _index(self, served: Served, kind: str, name: str) -> Resource:
         if kind == "pushes":
-            ids = served.content.ids()
-            text = "".join(f"{push}\n" for push in ids).encode("ascii")
-            tag = ids[-1] if ids else "empty"
+            text = served.content.log_index(short=name == "short")
+            tag = hashlib.sha256(text).hexdigest()
         else:
             offers = served.content.all_offers()
             text = b"".join(offer.encode() for offer in offers)
             tag = f"{offers[0].manifest}-{len(offers)}" if offers else "empty"
-        return resource_of_bytes(text, f"index-{tag}", _TEXT, REVALIDATE)
+        return resource_of_bytes(text, f"{name}-{tag}", _TEXT, REVALIDATE)
 
     def _reel(self, served: Served, manifest: ManifestId, suffix: str) -> Resource | None:
         data = served.content.manifest(manifest)

@@ -8,6 +8,7 @@ database. Must not know transports.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gittorrent.node.mirror_table import MirrorTable
     from gittorrent.node.notices import Notices
     from gittorrent.transfer.limiter import Limits
+    from gittorrent.wire.mirrorlist import Untaken
     from gittorrent.wire.urls import Endpoint
 
 OWN_VALID_SECONDS = 24 * 3600
@@ -107,8 +109,8 @@ class Lists:
         if served.is_cached:
             # Without a push it is taken for what it is: a peer that has reels, for a while.
             return MirrorList(served.info.repository_id, (), None, ())
-        latest, others = await asyncio.gather(
-            served.reading(served.content.latest), self.mirrors(served)
+        (latest, untaken), others = await asyncio.gather(
+            served.reading(partial(_how_far, served)), self.mirrors(served)
         )
         own = self._reachable.urls(served)
         entries = [MirrorEntry(url, OWN_VALID_SECONDS, MirrorState.CURRENT) for url in own]
@@ -118,6 +120,7 @@ class Lists:
             () if latest is None else await self._auth_lines(served, latest),
             latest,
             tuple(entries[:MAX_TRY_LINES]),
+            untaken,
         )
 
     async def mirrors(self, served: Served) -> Sequence[MirrorEntry]:
@@ -167,6 +170,11 @@ class NodeServices(Struct, frozen=True):
     git_processes: GitProcesses
     limits: Limits
     server_timeouts: ServerTimeouts = SERVER_TIMEOUTS
+
+
+def _how_far(served: Served) -> tuple[PushId | None, Untaken]:
+    """Return the newest checkpoint, and what is shown beyond it."""
+    return served.content.latest(), served.content.untaken()
 
 
 def _read_auth(served: Served) -> tuple[AuthLine, ...]:

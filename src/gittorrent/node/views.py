@@ -32,7 +32,7 @@ from gittorrent.repository.published_view import PublishedView
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gittorrent.ids import ManifestId, PushId
+    from gittorrent.ids import ManifestId
     from gittorrent.node.catalogue import Served
     from gittorrent.repository.carried import Carried
 
@@ -50,7 +50,7 @@ class _Kept:
 
 
 class _Key(Struct, frozen=True):
-    latest: PushId | None
+    log: object
     reels: tuple[ManifestId, ...]
 
 
@@ -175,7 +175,7 @@ async def _key_of(served: Served, view: PublishedView | None = None) -> _Key | N
     def read() -> _Key | None:
         if view is not None and not view.directory.is_dir():
             return None
-        return _Key(content.latest(), tuple(reel.id for reel in content.reels()))
+        return _Key(content.state(), tuple(reel.id for reel in content.reels()))
 
     return await served.reading(read)
 

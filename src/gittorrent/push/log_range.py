@@ -1,7 +1,8 @@
 """Which entries of a log somebody is sent who has a part of it, or nothing.
 
 Pure; goes by the `Record` of each entry and reads none of them. Clones believe the keeper for what
-was before they came, so they are sent less (docs/protocol/mirrorsync.md, "Logs").
+was before they came, so they are sent less (docs/protocol/mirrorsync.md, "Logs"). What waits for
+something, or was found not to follow, is sent to nobody.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from gittorrent.push.chain import WINDOW
 from gittorrent.push.object import PushKind
+from gittorrent.push.records import Held
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from gittorrent.ids import PushId
-    from gittorrent.push.log import Record
+    from gittorrent.push.records import Record
 
 
 def entries_after(
@@ -35,43 +37,38 @@ def entries_after(
         unshown: pushes that no checkpoint has taken and that are not shown here.
     """
     known = _Known(records, base)
-    start = 0
-    if short and not known.number:
-        start = _first_for_newcomers(records)
-    taken, untaken = [], []
+    start = _first_for_newcomers(records) if short and known.place < 0 else 0
+    taken_by = {push: r.number for r in records if r.is_in_chain for push in r.pushes}
+    taken, untaken, policies = [], [], 0
     for place, record in enumerate(records):
-        if known.has(place, record):
-            continue
-        if record.kind is PushKind.CERTIFICATE and not record.number:
+        if record.kind is PushKind.POLICY:
+            policies += 1
+            if place > known.place or policies > known.version:
+                taken.append(record)
+        elif record.kind is PushKind.CHECKPOINT:
+            is_sent = record.is_in_chain or record.held is Held.ASIDE
+            if is_sent and place > known.place and record.number >= start:
+                taken.append(record)
+        elif record.id not in taken_by:
             if record.id not in unshown:
                 untaken.append(record)
-        elif not short or _is_for_clones(record, start):
+        elif not short and taken_by[record.id] > known.number:
             taken.append(record)
     return taken + untaken
 
 
 class _Known:
-    """What of a log somebody has who has adopted a checkpoint."""
+    """How far somebody is who has adopted a checkpoint.
+
+    Tracks its place among the entries, -1 for nowhere, its number, and the version of the policy
+    there: what it names stands before it, and so many policies at least.
+    """
 
     def __init__(self, records: Sequence[Record], base: PushId | None) -> None:
-        self._place = -1
-        self._version = 0
-        self.number = 0
-        if base is None:
-            return
+        self.place, self.number, self.version = -1, 0, 0
         for place, record in enumerate(records):
-            if record.id == base and record.is_adopted:
-                self._place, self._version, self.number = place, record.version, record.number
-
-    def has(self, place: int, record: Record) -> bool:
-        """Tell whether an entry is in the past of the checkpoint, or was proof before it."""
-        if place > self._place:
-            return False
-        if record.kind is PushKind.CERTIFICATE:
-            return 0 < record.number <= self.number
-        if record.kind is PushKind.POLICY:
-            return record.number <= self._version
-        return True
+            if record.id == base and record.is_in_chain:
+                self.place, self.number, self.version = place, record.number, record.version
 
 
 def _first_for_newcomers(records: Sequence[Record]) -> int:
@@ -79,15 +76,8 @@ def _first_for_newcomers(records: Sequence[Record]) -> int:
 
     That is the last one older than the pushes that can still be valid at the newest whole one.
     """
-    adopted = [r for r in records if r.kind is PushKind.CHECKPOINT and r.is_adopted]
-    whole = next((record for record in reversed(adopted) if record.is_whole), None)
+    chain = [record for record in records if record.is_in_chain]
+    whole = next((record for record in reversed(chain) if record.is_whole), None)
     if whole is None:
         return 0
-    old = [r.number for r in adopted if r.time < whole.time - WINDOW]
-    return max(old, default=0)
-
-
-def _is_for_clones(record: Record, start: int) -> bool:
-    if record.kind is PushKind.CHECKPOINT:
-        return record.number >= start
-    return record.kind is PushKind.POLICY
+    return max((r.number for r in chain if r.time < whole.time - WINDOW), default=0)

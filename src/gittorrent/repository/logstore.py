@@ -189,9 +189,13 @@ class LogStore:
             raise self._damaged(f"it is the log of repository {log.repository}")
         return log
 
-    def evidence(self) -> GitEvidence:
-        """Return what the objects in this git directory tell, as far as they are here now."""
-        return GitEvidence(Git(self._layout.git_dir))
+    def evidence(self, git: Git | None = None) -> GitEvidence:
+        """Return what the objects in a repository tell, as far as they are here now.
+
+        Args:
+            git: the repository; this git directory by default.
+        """
+        return GitEvidence(git or Git(self._layout.git_dir))
 
     def replay(self) -> VerifiedLog:
         """Verify the whole log from its first entry, ids included, and return it.

@@ -118,9 +118,11 @@ class Acquisition:
         """Reach the first mirror and return who it says it carries; see `LogFollower.open`."""
         return await self._log_follower.open()
 
-    async def fetch_log(self, store: LogStore, object_format: ObjectFormat) -> VerifiedLog:
+    async def fetch_log(
+        self, store: LogStore, object_format: ObjectFormat, *, short: bool
+    ) -> VerifiedLog:
         """Bring the log up to date, verified; see `LogFollower.fetch_log`."""
-        log = await self._log_follower.fetch_log(store, object_format)
+        log = await self._log_follower.fetch_log(store, object_format, short=short)
         self._peer_manager.content.know(log, store)
         return log
 
@@ -178,7 +180,8 @@ class Acquisition:
         found: list[HaveBundle] = []
         await self._mirrors[0].offers(ReelName(None, log.head), found.append)
         made = [ReelOffer(o.manifest, o.reel.start, o.reel.end, o.pack_size) for o in found]
-        return [o for o in made if o.end in log and (o.start is None or o.start in log)]
+        known = set(log.ids)
+        return [o for o in made if o.end in known and (o.start is None or o.start in known)]
 
     async def tags(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
         """Return those tag objects that the first mirror gives, unverified.

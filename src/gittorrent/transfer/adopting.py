@@ -164,7 +164,7 @@ class Adopting:
 
     def _bare_from(self, clone: Carried, log: VerifiedLog, location: Location) -> Path:
         """Make a mirror from what a clone has."""
-        tips = sorted(set(log.refs.values()))
+        tips = sorted(set(log.final_refs.values()))
         if None in describe(clone.git, tips) or not is_connected(clone.git, tips):
             raise UsageError(
                 f"{clone.layout.git_dir} lacks objects of the newest push that it knows",

@@ -194,7 +194,7 @@ class Answer:
             yield from self._parts(question, content.pack(question.manifest))
 
     def _log(self, question: FetchLog, content: ContentSource) -> Iterator[Step]:
-        ids = content.log_between(question.head, question.base)
+        ids = content.log_entries(question)
         for push in ids or ():
             data = content.push(push)
             if data is None:

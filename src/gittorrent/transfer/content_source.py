@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.reel.pack import WireView
-    from gittorrent.wire.messages import HaveBundle, HavePush
+    from gittorrent.wire.messages import FetchLog, HaveBundle, HaveCheckpoint
     from gittorrent.wire.reelname import ReelName
 
 
@@ -45,16 +45,16 @@ class ServedPack(Struct, frozen=True):
 class ContentSource(Protocol):
     """What can be asked for."""
 
-    def heads(self) -> Sequence[HavePush]:
-        """Return the log heads to announce."""
+    def head(self) -> HaveCheckpoint | None:
+        """Return what to announce: the newest checkpoint that the log has adopted."""
         ...
 
     def push(self, push: PushId) -> bytes | None:
         """Return a push object."""
         ...
 
-    def log_between(self, head: PushId, base: PushId | None) -> Sequence[PushId] | None:
-        """Return the ids in ``head``'s past and not in ``base``'s, oldest first."""
+    def log_entries(self, question: FetchLog) -> Sequence[PushId] | None:
+        """Return the ids of the entries asked for, each after those it names; None if not here."""
         ...
 
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
@@ -73,18 +73,18 @@ class ContentSource(Protocol):
 class EmptyContentSource:
     """Has nothing to give."""
 
-    def heads(self) -> Sequence[HavePush]:
+    def head(self) -> HaveCheckpoint | None:
         """Announce nothing."""
-        return ()
+        return None
 
     def push(self, push: PushId) -> bytes | None:
         """Have no push."""
         del push
         return None
 
-    def log_between(self, head: PushId, base: PushId | None) -> Sequence[PushId] | None:
+    def log_entries(self, question: FetchLog) -> Sequence[PushId] | None:
         """Have no log."""
-        del head, base
+        del question
         return None
 
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:

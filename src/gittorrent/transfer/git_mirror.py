@@ -27,7 +27,7 @@ from gittorrent.wire.messages import (
     CancelParts,
     FetchParts,
     HaveBundle,
-    HavePush,
+    HaveCheckpoint,
     MissingParts,
     Ready,
     ReceivePart,
@@ -47,12 +47,13 @@ if TYPE_CHECKING:
     from gittorrent.transfer.mirror import Admit, PartSink, WantedPack
     from gittorrent.transfer.off_loop import Reading
     from gittorrent.transfer.slot_queue import SlotQueue
+    from gittorrent.wire.messages import FetchLog
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.session import MessageReceived
     from gittorrent.wire.urls import AddressClass, Endpoint
 
 MAX_HEADS = 64
-"""Log heads remembered that one end announced."""
+"""Checkpoints remembered that one end announced."""
 
 MAX_CLAIMS = 64
 """Packs remembered that the other end told of before they were asked for."""
@@ -159,7 +160,7 @@ class GitMirror:
 
     @property
     def heads(self) -> Sequence[PushId]:
-        """Log heads it announced."""
+        """Newest checkpoints that it announced."""
         return self._heads
 
     async def ready(self) -> None:
@@ -174,9 +175,12 @@ class GitMirror:
         except TimeoutError as error:
             raise MirrorLostError(f"{self.name} does not answer") from error
 
-    async def fetch_log(self, head: PushId, base: PushId | None, admit: Admit) -> None:
-        """Hand the push objects in ``head``'s past and not in ``base``'s over, oldest first."""
-        await self._questions.fetch_log(head, base, admit)
+    async def fetch_log(
+        self, question: FetchLog, is_held: Callable[[PushId], bool], admit: Admit
+    ) -> None:
+        """Hand the push objects over that are asked for, each after those that it names."""
+        del is_held  # the base says it
+        await self._questions.fetch_log(question, admit)
 
     async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
         """Hand the reels the mirror has that help to complete ``reel`` over, as it names them."""
@@ -309,8 +313,8 @@ class GitMirror:
                 self._ready.set_result(None)
         elif isinstance(message, Try):
             self._exchange.on_try(self, message)
-        elif isinstance(message, HavePush):
-            self._heads.append(message.push)
+        elif isinstance(message, HaveCheckpoint):
+            self._heads.append(message.checkpoint)
             del self._heads[:-MAX_HEADS]
         else:
             self._questions.take(event)

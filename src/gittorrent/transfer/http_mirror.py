@@ -14,7 +14,8 @@ import aiohttp
 from msgspec.structs import replace
 
 from gittorrent.errors import ProtocolError
-from gittorrent.ids import PushId
+from gittorrent.ids import PushId, format_of
+from gittorrent.push.object import PushKind
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import ManifestId
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.mirror import Admit, LogEntry, PartSink, WantedPack
+    from gittorrent.wire.messages import FetchLog
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.urls import Endpoint
 
@@ -92,11 +94,13 @@ class HttpMirror:
         if mirrors.latest is not None:
             self._heads.append(mirrors.latest)
 
-    async def fetch_log(self, head: PushId, base: PushId | None, admit: Admit) -> None:
-        """Hand the push objects after ``base`` up to ``head`` over, oldest first."""
+    async def fetch_log(
+        self, question: FetchLog, is_held: Callable[[PushId], bool], admit: Admit
+    ) -> None:
+        """Hand the push objects over that are not held, each after those that it names."""
         batch: list[LogEntry] = []
         size = 0
-        for push in await self._log_ids(head, base):
+        for push in await self._log_ids(question, is_held):
             data = await self._client.read(f"pushes/{push}", MAX_PUSH_BYTES)
             batch.append((push, data))
             size += len(data) + ENTRY_BYTES
@@ -106,12 +110,19 @@ class HttpMirror:
         if batch:
             await admit(batch)
 
-    async def _log_ids(self, head: PushId, base: PushId | None) -> _Ids:
-        ids = _Ids(head, base)
-        await self._client.each_line("pushes/index", MAX_INDEX_BYTES, ids.take)
-        if not ids.is_whole:
-            raise NotThereError(f"{self.url} does not have push {head}")
-        return ids
+    async def _log_ids(self, question: FetchLog, is_held: Callable[[PushId], bool]) -> _Ids:
+        ids = _Ids(question, is_held)
+        name = "pushes/short" if question.short else "pushes/index"
+        await self._client.each_line(name, MAX_INDEX_BYTES, ids.take)
+        if not ids.has_head:
+            raise NotThereError(f"{self.url} does not have checkpoint {question.head}")
+        if not question.short or question.base is None or ids.has_base:
+            return ids
+        # The clone is older than what newcomers are given; the pushes on top are known by now.
+        older = _Ids(question, is_held, without_pushes=True)
+        await self._client.each_line("pushes/index", MAX_INDEX_BYTES, older.take)
+        older.add(ids)
+        return older
 
     async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
         """Hand the reels it lists over, which may or may not help to complete ``reel``."""
@@ -216,32 +227,47 @@ class HttpMirror:
 
 
 class _Ids:
-    """The ids that an index of pushes names between two heads, as bytes: it may be long."""
+    """The ids that an index of pushes names and that are not held, as bytes: it may be long.
 
-    def __init__(self, head: PushId, base: PushId | None) -> None:
-        self._base = None if base is None else base.encode("ascii")
-        self._last = head.encode("ascii")
+    Args:
+        question: the log asked for.
+        is_held: tells of an entry whether it is here.
+        without_pushes: whether to leave out pushes.
+    """
+
+    def __init__(
+        self, question: FetchLog, is_held: Callable[[PushId], bool], *, without_pushes: bool = False
+    ) -> None:
+        self._question = question
+        self._is_held = is_held
+        self._left_out = PushKind.CERTIFICATE.value if without_pushes else None
+        self._size = len(question.head)
         self._found = bytearray()
-        self.is_whole = False
+        self.has_head = False
+        self.has_base = False
 
     def take(self, line: bytes) -> None:
-        """Note one line of the index; those before the base are forgotten again."""
-        line = line.strip()
-        if self.is_whole or not line:
+        """Note one line of the index: an id, its kind, and what later versions may add."""
+        words = line.decode("ascii", "replace").split()
+        if not words:
             return
-        is_id = len(line) == len(self._last) and line.isalnum()
-        if not is_id or len(self._found) > MAX_LOG_ENTRIES * len(line):
+        push = words[0]
+        is_id = len(push) == self._size and format_of(push) is not None
+        if not is_id or len(words) < 2 or len(self._found) > MAX_LOG_ENTRIES * self._size:
             raise ProtocolError(f"the index of pushes has the line {line[:80]!r}")
-        if line == self._base:
-            self._found.clear()
-        else:
-            self._found += line
-            self.is_whole = line == self._last
+        self.has_head |= push == self._question.head
+        self.has_base |= push == self._question.base
+        if words[1] != self._left_out and not self._is_held(PushId(push)):
+            self._found += push.encode("ascii")
+
+    def add(self, others: _Ids) -> None:
+        """Let others follow, as far as they are not there."""
+        known = set(self)
+        self._found += b"".join(push.encode("ascii") for push in others if push not in known)
 
     def __iter__(self) -> Iterator[PushId]:
-        size = len(self._last)
-        for at in range(0, len(self._found), size):
-            yield PushId(self._found[at : at + size].decode("ascii"))
+        for at in range(0, len(self._found), self._size):
+            yield PushId(self._found[at : at + self._size].decode("ascii"))
 
 
 async def open_http_mirror(

@@ -25,6 +25,7 @@ from gittorrent.ids import format_of
 from gittorrent.store.database import RememberedMirror
 from gittorrent.transfer.location import SCHEME, Location
 from gittorrent.transfer.log_intake import LogIntake
+from gittorrent.transfer.log_words import contradictions, troubles
 from gittorrent.transfer.opening import ask_list, calling_ahead
 from gittorrent.transfer.reaching import (
     MAX_CANDIDATES,
@@ -37,7 +38,9 @@ from gittorrent.transfer.reaching import (
     named_by_policy,
     unique,
 )
-from gittorrent.wire.mirrorlist import MirrorState
+from gittorrent.transfer.working import stoppable
+from gittorrent.wire.messages import FetchLog
+from gittorrent.wire.mirrorlist import NONE_UNTAKEN, MirrorState, Untaken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,6 +88,7 @@ class LogFollower:
         self._failures: dict[str, GitTorrentError] = {}
         self._counted: set[str] = set()
         self._hurries = True
+        self._short = False
         self.first_contact = False
 
     @property
@@ -216,7 +220,9 @@ class LogFollower:
             )
         self.first_contact = expected is None and known is None
 
-    async def fetch_log(self, store: LogStore, object_format: ObjectFormat) -> VerifiedLog:
+    async def fetch_log(
+        self, store: LogStore, object_format: ObjectFormat, *, short: bool
+    ) -> VerifiedLog:
         """Bring the log up to date with the first mirror's, verified entry by entry.
 
         A mirror that fails at it gives way to the next one, which goes on where it was; so does one
@@ -225,14 +231,16 @@ class LogFollower:
         Args:
             store: where the log is kept; what is new is added to it, the log not yet committed.
             object_format: of the repository.
+            short: whether a clone's log will do, which begins where the keeper is to be believed.
 
         Raises:
             IdentityError: the log belongs to another repository.
             TrustError: an entry does not hold.
             MirrorLostError: the mirror stopped answering.
         """
-        before = frozenset(store.ids())
-        log = store.open()
+        self._short = short
+        log = await stoppable(store.open)
+        before = frozenset(log.ids)
         while True:
             try:
                 await self._follow(log, store, object_format)
@@ -241,7 +249,7 @@ class LogFollower:
             except GitTorrentError as error:
                 await self._give_way(error)
                 if not isinstance(error, UnreachableError):
-                    log = store.open()
+                    log = await stoppable(store.open)
             else:
                 break
         if self.url != self._location.url and self.mirror_list.latest in before:
@@ -280,7 +288,7 @@ class LogFollower:
                 continue
             if found.latest is None or found.latest in log:
                 continue
-            newer = store.open()
+            newer = await stoppable(store.open)
             try:
                 opened = await self._open(source)
                 await self._peer_manager.drop_first()
@@ -313,25 +321,30 @@ class LogFollower:
         assert latest is not None
         if self.object_format is not object_format:
             raise TrustError(f"{self.url} speaks of {self.object_format.name} objects")
-        if latest in log:
-            if latest != log.head:
-                self._context.reporter.note(
-                    f"{self.url} is behind: it does not have push {log.head} yet"
-                )
+        if latest != log.head and latest in log.ids:
+            self._context.reporter.note(
+                f"{self.url} is behind: it does not have checkpoint {log.head} yet"
+            )
+            return
+        untaken = Untaken.of([push.id for push in log.unfinal])
+        if latest == log.head and self.mirror_list.untaken in (NONE_UNTAKEN, untaken):
             return
         turn = self._context.client_timeouts.turn if self._hurries and not self._is_last else None
-        intake = LogIntake(log, store, self._context.git, self.url, self.claimed)
+        context, is_new = self._context, log.head is None
+        intake = LogIntake(log, store, context.git, self.url, self.claimed, context.clock)
+        question = FetchLog(latest, log.head, self._short)
         try:
             async with asyncio.timeout(turn):
-                await self._peer_manager.mirrors[0].fetch_log(latest, log.head, intake.admit)
+                first = self._peer_manager.mirrors[0]
+                await first.fetch_log(question, log.__contains__, intake.admit)
         except TimeoutError as error:
             raise _SlowLogError(f"{self.url} takes long to send its log") from error
         except IdentityError as error:
             raise WrongIdentityError(
                 f"{self.url} says that it carries {self.claimed}, and its log is another's: {error}"
             ) from error
-        if log.head != latest:
-            raise TrustError(f"{self.url} announced push {latest} and did not send it")
+        # Who has nothing can replay nothing yet; that is done when the objects are here.
+        await intake.settle(latest, short=self._short or is_new)
 
     def _confirm(self, log: VerifiedLog) -> None:
         """Now that the log proves who it is: remember it, and notice a mirror that lags."""
@@ -340,11 +353,8 @@ class LogFollower:
         if self._location.expected is None and self.url == self._location.url:
             database.remember_url(self.url, log.repository, now)
         seen = database.seen_head(log.repository)
-        if seen is not None and seen[0] not in log and seen[1] > len(log):
-            self._context.reporter.note(
-                f"{self.url} is behind or withholds something: this machine has verified push"
-                f" {seen[0]}, which it does not have"
-            )
+        for trouble in [*troubles(log), *contradictions(log, seen, self.url)]:
+            self._context.reporter.note(f"warning: {trouble}")
         database.saw_head(log.repository, log.head, len(log), now)
         known = [RememberedMirror(source.url, source.trusted) for source in self._listed(log)]
         database.remember_mirrors(log.repository, known, now)

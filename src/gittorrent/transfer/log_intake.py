@@ -1,9 +1,9 @@
 """Takes a log as a mirror sends it: verified batch by batch, and no more held than a batch.
 
-Whoever sends a log may send anything. So entries are judged as they come, in the order of the log,
-and the first that does not hold ends the intake; what is held unverified is one batch, or one
-entry if that is larger. Entries that hold are stored at once: they are signed, and count for
-nothing before the log that lists them is committed.
+Whoever sends a log may send anything. So grammar and signature of each entry are judged as it
+comes, and the first that does not hold ends the intake; what is held unverified is one batch, or
+one entry if that is larger. Entries that hold are stored at once: they are signed, and count for
+nothing before the log that lists them is committed. What they come to is judged when all are here.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
-from gittorrent.push.log import ConcurrentEntriesError
-from gittorrent.push.object import parse_push_object
-from gittorrent.push.parent import parent_of
+from gittorrent.push.object import PushKind, parse_push_object
 from gittorrent.repository.logstore import identify
 from gittorrent.transfer.working import stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gittorrent.git.runner import Git
     from gittorrent.ids import PushId, RepositoryId
@@ -29,6 +27,10 @@ if TYPE_CHECKING:
 
 MAX_LOG_BYTES = 1 << 30
 """Bytes of push objects taken in one go: what a repository's owners could make a stranger store."""
+
+MAX_AHEAD = 600
+"""Seconds that a checkpoint may be ahead of this machine's clock, which may be slow. One that is
+dated far ahead would make all pushes under way too old."""
 
 
 class LogIntake:
@@ -41,17 +43,24 @@ class LogIntake:
         git: hashes entries.
         url: of the mirror, for people.
         expected: the repository id that a first policy must have.
+        clock: seconds since 1970.
     """
 
     def __init__(
-        self, log: VerifiedLog, store: LogStore, git: Git, url: str, expected: RepositoryId
+        self,
+        log: VerifiedLog,
+        store: LogStore,
+        git: Git,
+        url: str,
+        expected: RepositoryId,
+        clock: Callable[[], float],
     ) -> None:
         self._log = log
         self._store = store
         self._git = git
         self._url = url
         self._expected = expected
-        self._begun = False
+        self._clock = clock
         self._bytes = 0
 
     async def admit(self, entries: Sequence[LogEntry]) -> None:
@@ -60,9 +69,20 @@ class LogIntake:
         Raises:
             IdentityError: the log belongs to another repository.
             TrustError: an entry does not hold.
-            ConcurrentEntriesError: an entry needs the merge rule.
         """
         await stoppable(self._admit, entries)
+
+    async def settle(self, latest: PushId, *, short: bool) -> None:
+        """Judge what came, and adopt what follows.
+
+        Args:
+            latest: the checkpoint that the mirror says is its newest.
+            short: whether a clone's log was asked for.
+
+        Raises:
+            TrustError: the mirror did not send what it spoke of, or that does not follow.
+        """
+        await stoppable(self._settle, latest, short)
 
     def _admit(self, entries: Sequence[LogEntry]) -> None:
         self._bytes += sum(len(data) for _, data in entries)
@@ -74,29 +94,39 @@ class LogIntake:
         for (announced, _), push_id, push in zip(entries, ids, pushes, strict=True):
             if announced != push_id:
                 raise TrustError(f"{self._url} sent push {push_id} under the name {announced}")
-            if not self._begun:
-                # A mirror that does not have the newest entry known here sends all it has.
-                if push_id in self._log:
-                    continue
-                self._check_descent(push)
-                self._begun = True
             self._judge(push_id, push)
 
-    def _check_descent(self, push: PushObject) -> None:
-        """Make sure that the first entry that is not known here builds on one that is."""
-        parent = parent_of(push, self._log.object_format)
-        if parent == self._log.head or (parent is not None and parent in self._log):
-            return
-        raise TrustError(
-            f"{self._url} has a log that does not continue the one verified before,"
-            f" whose head is {self._log.head}",
-            hint="it withholds pushes, or its repository was made anew under the same id",
-        )
-
     def _judge(self, push_id: PushId, push: PushObject) -> None:
-        """Let the log judge an entry, and keep it if it holds."""
-        try:
-            self._log.admit(push, push_id, self._expected)
-        except ConcurrentEntriesError as error:
-            raise ConcurrentEntriesError(f"{self._url}: {error}", hint=error.hint) from error
+        """Let the log judge an entry, and keep it if it holds and is new.
+
+        A mirror that has not adopted the newest checkpoint known here sends all it has.
+        """
+        if not self._log.admit(push, push_id, self._expected):
+            return
+        if push.kind is PushKind.CHECKPOINT:
+            ahead = self._log.checkpoint(push_id).checkpoint.time - self._clock()
+            if ahead > MAX_AHEAD:
+                raise TrustError(
+                    f"checkpoint {push_id} is dated {ahead:.0f} seconds ahead of this machine's"
+                    " clock",
+                    hint="set the clock, or wait until the keeper's is right",
+                )
         self._store.store_push(push_id, push)
+
+    def _settle(self, latest: PushId, short: bool) -> None:
+        log = self._log
+        if latest not in log:
+            raise TrustError(f"{self._url} announced checkpoint {latest} and did not send it")
+        known = log.head
+        log.settle(short=short)
+        if log.head is None:
+            raise TrustError(f"{self._url} has a log without a checkpoint that it begins with")
+        ledger = log.ledger
+        if latest in ledger.refuted:
+            raise TrustError(f"{self._url} has a log that does not hold: {ledger.refuted[latest]}")
+        if latest not in log.ids and ledger.point(latest) is None:
+            raise TrustError(
+                f"{self._url} has a log that does not continue the one verified before,"
+                f" whose head is {known}",
+                hint="it withholds pushes, or its repository was made anew under the same id",
+            )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.swarm.bitmap import PartSet
     from gittorrent.swarm.events import PeerKind
-    from gittorrent.wire.messages import HaveBundle, Try
+    from gittorrent.wire.messages import FetchLog, HaveBundle, Try
     from gittorrent.wire.reelname import PackShape, ReelName
 
 
@@ -101,7 +101,7 @@ class Mirror(Protocol):
 
     @property
     def heads(self) -> Sequence[PushId]:
-        """Log heads it announced."""
+        """Newest checkpoints that it announced."""
         ...
 
     @property
@@ -109,16 +109,18 @@ class Mirror(Protocol):
         """The IP address it answers from; empty while unknown."""
         ...
 
-    async def fetch_log(self, head: PushId, base: PushId | None, admit: Admit) -> None:
-        """Hand the push objects between two heads over, oldest first, batch by batch.
+    async def fetch_log(
+        self, question: FetchLog, is_held: Callable[[PushId], bool], admit: Admit
+    ) -> None:
+        """Hand the push objects over that are asked for, each after those it names, in batches.
 
         Args:
-            head: the newest to bring.
-            base: the newest that is here already; None if nothing is.
+            question: which.
+            is_held: tells of an entry whether it is here, and need not come.
             admit: takes each batch; what it raises ends the fetch.
 
         Raises:
-            NotThereError: the mirror does not have ``head``.
+            NotThereError: the mirror does not have the head asked for.
             MirrorLostError: it hung up, or answers too slowly
                 (`gittorrent.transfer.client_timeouts`).
         """

@@ -37,6 +37,7 @@ from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.context import MAX_REPOSITORY_BYTES, Context
 from gittorrent.transfer.ordinary import Wanted
 from gittorrent.transfer.peer_manager import Sharing
+from gittorrent.transfer.untaken import UntakenPushes
 from gittorrent.transfer.updating import Update, Updater
 from gittorrent.transfer.working import stoppable, unbroken
 
@@ -290,7 +291,7 @@ class Mirroring:
         """
         for path in sorted(self._home.repositories.glob("[!.]*.git")):
             carried = Carried(path, object_format_of(path))
-            if not carried.is_carried or not carried.log_store.ids():
+            if not carried.is_carried or carried.log_store.head() is None:
                 continue
             info = carried.info
             if info.repository_id == repository and info.role == MIRROR:
@@ -359,8 +360,8 @@ class Mirroring:
         judge: Callable[[VerifiedLog], None],
     ) -> tuple[VerifiedLog, bool]:
         store = carried.log_store
-        before = store.ids()
-        log = await acquisition.fetch_log(store, object_format)
+        before, known = store.ids(), store.entries()
+        log = await acquisition.fetch_log(store, object_format, short=False)
         assert log.head is not None
         judge(log)
         if is_new:
@@ -378,16 +379,20 @@ class Mirroring:
         is_broken = bool(before) and not await stoppable(is_complete, carried, before[-1])
         if is_broken:
             self._reporter.note(f"objects of {carried.info.name} are missing here")
-        elif before and before[-1] == log.head:
+        elif before and set(known) == set(log.entries) and not log.unjudged:
             return log, False
-        acquisition.gather(log)
-        update = Update(
-            [Wanted(oid, ref) for ref, oid in log.refs.items()],
-            have=() if is_broken else before[-1:],
-            keep=True,
-            doubtful=is_broken,
-        )
-        await Updater(acquisition, carried.layout, log, store, self._context).bring(update)
+        if is_broken or before[-1:] != [log.head]:
+            acquisition.gather(log)
+            update = Update(
+                [Wanted(oid, ref) for ref, oid in log.final_refs.items()],
+                have=() if is_broken else before[-1:],
+                keep=True,
+                doubtful=is_broken,
+            )
+            await Updater(acquisition, carried.layout, log, store, self._context).bring(update)
+        if log.unjudged:
+            source = acquisition.first
+            await UntakenPushes(carried.layout, log, store, source, self._context).bring()
         await unbroken(self._commit, carried, log)
         return log, True
 

@@ -9,6 +9,7 @@ nothing else.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -23,9 +24,10 @@ from gittorrent.transfer.dialling import judged_addresses
 from gittorrent.transfer.working import stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from gittorrent.git.fetching import FetchOptions
+    from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat, Oid, RefName
     from gittorrent.repository.layout import Layout
     from gittorrent.transfer.client_timeouts import ClientTimeouts
@@ -37,6 +39,9 @@ IMPATIENT_BYTES = 64 << 10
 
 IMPATIENT_INDEXING = 10.0
 """Seconds of indexing that count as something then, beyond what the bytes that came may take."""
+
+LOOK_BYTES = 64 << 20
+"""Bytes of what is only looked at: a quarter of a million commits."""
 
 PATIENT_SECONDS = 300.0
 """Time without a byte after which the last mirror is given up, too."""
@@ -120,7 +125,15 @@ class OrdinaryFetch:
                 if _is_final(failures.get(source.url)):
                     continue
                 try:
-                    await self._fetch_from(source, wants, options, bounds, welcome, borrows)
+                    bring = partial(
+                        self._bring,
+                        wants=wants,
+                        options=options,
+                        bounds=bounds,
+                        welcome=welcome,
+                        borrows=borrows,
+                    )
+                    await self._at_an_address(source, bring)
                 except LocalError:
                     raise
                 except GitTorrentError as error:
@@ -144,16 +157,37 @@ class OrdinaryFetch:
             raise IncompleteSourceError(said)
         raise FetchFailedError(said)
 
-    async def _fetch_from(
-        self,
-        source: Source,
-        wants: Sequence[Wanted],
-        options: FetchOptions,
-        bounds: Bounds,
-        welcome: Collection[Oid],
-        borrows: bool,
+    async def fetch_into(
+        self, staging: Git, source: Source, wants: Sequence[Wanted], options: FetchOptions
     ) -> None:
-        """Try one mirror, at each of its addresses that may be contacted until one answers."""
+        """Bring something small for a look at it, which is proved by whoever looks.
+
+        Args:
+            staging: a scratch repository that is thrown away.
+            source: the mirror.
+            wants: what to bring.
+            options: how.
+
+        Raises:
+            FetchFailedError: it did not give that.
+        """
+        silence = self._client_timeouts.answer
+        most = min(self._max_bytes, LOOK_BYTES)
+        bounds = Bounds(most, silence, IMPATIENT_BYTES, IMPATIENT_INDEXING)
+
+        def bring(seen: FetchSource) -> None:
+            guarded = Guarded(staging.directory, bounds, _unheard)
+            fetch(staging.directory, seen, _named(wants), options, guarded, None)
+
+        await self._at_an_address(source, bring)
+
+    async def _at_an_address(self, source: Source, bring: Callable[[FetchSource], None]) -> None:
+        """Try one mirror, at each of its addresses that may be contacted until one answers.
+
+        Args:
+            source: the mirror.
+            bring: fetches from it as git sees it; blocks.
+        """
         addresses: Sequence[str | None] = [None]
         if source.trusted is not None and source.endpoint is not None:
             addresses = await judged_addresses(
@@ -162,7 +196,7 @@ class OrdinaryFetch:
         for number, address in enumerate(addresses, start=1):
             try:
                 seen = self._as_git_sees(source, address)
-                await stoppable(self._bring, seen, wants, options, bounds, welcome, borrows)
+                await stoppable(bring, seen)
             except FetchFailedError as error:
                 # Another address of the same mirror helps where this one does not answer at all.
                 if number == len(addresses) or error.broken is not None:
@@ -197,8 +231,7 @@ class OrdinaryFetch:
             staging = apart.staging.directory
             hear = self._reporter.git_says if options.progress else _unheard
             guarded = Guarded(staging, bounds, hear)
-            refs = [(want.oid, want.name.decode("utf-8", "surrogateescape")) for want in wants]
-            fetch(staging, source, refs, options, guarded, rules)
+            fetch(staging, source, _named(wants), options, guarded, rules)
             try:
                 apart.check(oids, options, welcome)
             except IncompleteSourceError as error:
@@ -207,6 +240,10 @@ class OrdinaryFetch:
                     hint="tell whoever runs it; another mirror may be complete",
                 ) from error
             apart.install()
+
+
+def _named(wants: Sequence[Wanted]) -> list[tuple[Oid, str]]:
+    return [(want.oid, want.name.decode("utf-8", "surrogateescape")) for want in wants]
 
 
 def _is_too_large(error: GitTorrentError | None) -> bool:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.push.log_range import entries_after
 from gittorrent.reel.pack import WireView
 from gittorrent.transfer.content_source import EmptyContentSource, ServedPack
-from gittorrent.wire.messages import ALL, HaveBundle, HavePush
+from gittorrent.wire.messages import ALL, HaveBundle, HaveCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gittorrent.store.partial import PartialPack
     from gittorrent.swarm.bitmap import PartSet
     from gittorrent.transfer.mirror import WantedPack
+    from gittorrent.wire.messages import FetchLog
     from gittorrent.wire.reelname import ReelName
 
 
@@ -75,11 +77,11 @@ class PartialContent(EmptyContentSource):
         pack = self._packs.get(manifest)
         return pack.offer() if pack is not None and len(pack.have) else None
 
-    def heads(self) -> Sequence[HavePush]:
-        """Announce the verified head."""
+    def head(self) -> HaveCheckpoint | None:
+        """Announce the checkpoint adopted."""
         if self._log is None or self._log.head is None:
-            return ()
-        return (HavePush(self._log.head),)
+            return None
+        return HaveCheckpoint(self._log.head, self._log.number)
 
     def push(self, push: PushId) -> bytes | None:
         """Return a verified push object."""
@@ -87,13 +89,14 @@ class PartialContent(EmptyContentSource):
             return None
         return self._store.push_file(push)
 
-    def log_between(self, head: PushId, base: PushId | None) -> Sequence[PushId] | None:
-        """Return verified ids in ``head``'s past and not in ``base``'s."""
-        ids = [] if self._log is None else self._log.ids
-        if head not in ids:
+    def log_entries(self, question: FetchLog) -> Sequence[PushId] | None:
+        """Return verified entries, to clones only: of what was taken there may be nothing here."""
+        log = self._log
+        if log is None or not question.short or question.head not in log:
             return None
-        first = ids.index(base) + 1 if base in ids else 0
-        return ids[first : ids.index(head) + 1]
+        unshown = {push.id for push in log.unjudged}
+        found = entries_after(log.records, question.base, short=True, unshown=unshown)
+        return [record.id for record in found]
 
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
         """Return what there is of every pack on its way, were it nothing yet."""

@@ -71,7 +71,8 @@ class Planner:
         self._loop = asyncio.get_running_loop()
         self._first = next(iter(peer_manager.mirrors), None)
         self._asked: list[Mirror] = []
-        self._offers = Offers(log.ids, self._first)
+        self._begins_late = log.number > len(log.ids)
+        self._offers = Offers(log.ids, self._first, begins_late=self._begins_late)
         self._signed: dict[ReelOffer, SignedManifest] = {}
         self._asking: dict[asyncio.Task[None], Mirror] = {}
         self._late: set[asyncio.Task[None]] = set()
@@ -182,7 +183,9 @@ class Planner:
                 left = None if until is None else until - self._loop.time()
                 if left is not None and left <= 0:
                     self._leave(tasks.values())
-                    way = best_path(list(self._signed), have, self._log.ids)
+                    way = best_path(
+                        list(self._signed), have, self._log.ids, begins_late=self._begins_late
+                    )
                     return [(offer, self._signed[offer]) for offer in way]
                 await self._wait(tasks, left)
                 self._take(tasks)

@@ -219,13 +219,13 @@ class Preparer:
             if self._latest is None:
                 carried = Carried(carried.layout.git_dir, object_format, claimed)
                 self._carried = carried
-            log = await acquisition.fetch_log(carried.log_store, object_format)
+            log = await acquisition.fetch_log(carried.log_store, object_format, short=True)
             self._mirror = acquisition.first
             info = self._info(log, acquisition.source_url())
             held, left = await self._sort(acquisition, log)
         results = []
         if left:
-            jobs = await stoppable(_jobs, carried, log, left)
+            jobs = await stoppable(_jobs, log, left)
             results = await rebuild_reels(carried, jobs, self._progress, yielding=yielding)
         built = self._take(results, {each.manifest.id: each.manifest.end for each in left})
         held += [each.manifest for each in results if each.outcome is RebuildOutcome.HELD]
@@ -358,15 +358,16 @@ class Preparer:
     def _commit(self, log: VerifiedLog, info: RepositoryInfo) -> None:
         """Make the log count, so that reels are found by its pushes; the caller holds the lock."""
         carried = self._carried
-        remove_stale_files(carried.layout, listed_pushes(carried.layout) | set(log.ids))
-        if len(log) > len(carried.log_store.ids()):  # a fetch may have been faster
+        remove_stale_files(carried.layout, listed_pushes(carried.layout) | set(log.entries))
+        if carried.log_store.head() in (None, *log.ids):  # a fetch may have been faster
             carried.log_store.commit(log)
         if not carried.is_carried or carried.info != info:
             carried.set_info(info)
 
     async def _behind(self, log: VerifiedLog) -> str | None:
-        here = await self._present(log.refs.values())
-        for name, oid in sorted(log.refs.items()):
+        refs = log.final_refs
+        here = await self._present(refs.values())
+        for name, oid in sorted(refs.items()):
             if oid not in here:
                 return name.decode("utf-8", "backslashreplace")
         return None
@@ -381,14 +382,13 @@ def _gist(found: SeedableReels) -> tuple[object, ...]:
     return (found.missing, found.different, tuple(found.failed), found.behind)
 
 
-def _jobs(carried: Carried, log: VerifiedLog, reels: Iterable[SignedManifest]) -> list[Job]:
+def _jobs(log: VerifiedLog, reels: Iterable[SignedManifest]) -> list[Job]:
     """Return what building reels takes; blocks, as lists of refs are read for each."""
-    store = carried.log_store
     jobs = []
     for signed in reels:
         manifest = signed.manifest
-        start = () if manifest.start is None else store.refs_at_in(log, manifest.start).values()
-        end = store.refs_at_in(log, manifest.end).values()
+        start = () if manifest.start is None else log.refs_at(manifest.start).values()
+        end = log.refs_at(manifest.end).values()
         jobs.append(Job(signed.file, sorted(set(start)), sorted(set(end))))
     return jobs
 

@@ -20,7 +20,6 @@ from gittorrent.transfer.mirror import MirrorLostError, NotThereError
 from gittorrent.wire.messages import (
     EndLog,
     EndWant,
-    FetchLog,
     FetchManifest,
     FetchPush,
     HaveBundle,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.client_timeouts import ClientTimeouts
     from gittorrent.transfer.conversation import Conversation
     from gittorrent.transfer.mirror import Admit, LogEntry
+    from gittorrent.wire.messages import FetchLog
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.session import MessageReceived
 
@@ -121,10 +121,10 @@ class Questions:
         self._manifests: dict[ManifestId, asyncio.Future[bytes]] = {}
         self._pushes: dict[PushId, asyncio.Future[bytes]] = {}
 
-    async def fetch_log(self, head: PushId, base: PushId | None, admit: Admit) -> None:
-        """Hand the push objects in ``head``'s past and not in ``base``'s over, oldest first."""
+    async def fetch_log(self, question: FetchLog, admit: Admit) -> None:
+        """Hand the push objects over that are asked for, each after those that it names."""
         log = self._log = _Log(self._loop.create_future(), [])
-        self._conversation.say(FetchLog(head, base))
+        self._conversation.say(question)
         try:
             await self._take_log(log, admit)
         except NotThereError:

@@ -1,8 +1,8 @@
 """What a carried repository can give, read from disk as it is at the moment of asking.
 
-Tracks the log's ids and the reels found last time, with the state of the file and the directory
-they came from. Another process may publish or mirror while this one serves, so every question
-looks whether they changed. Damage on disk is logged and answered as "not here".
+Tracks the log's records and the reels found last time, with the state of the file and the
+directory they came from. Another process may publish or mirror while this one serves, so every
+question looks whether they changed. Damage on disk is logged and answered as "not here".
 
 Must not know who asks, or over which transport. One thread uses it at a time: it is asked by the
 executor of its repository (`Served.reading`).
@@ -17,10 +17,13 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.git import history
 from gittorrent.ids import Oid
-from gittorrent.push.object import parse_push_object
+from gittorrent.push.log_range import entries_after
+from gittorrent.push.object import PushKind
+from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.transfer.content_source import ServedPack
 from gittorrent.wire.limits import MAX_TAG_BYTES, MAX_TAG_DEPTH, MAX_TAGS_BYTES
-from gittorrent.wire.messages import ALL, HaveBundle, HavePush
+from gittorrent.wire.messages import ALL, FetchLog, HaveBundle, HaveCheckpoint
+from gittorrent.wire.mirrorlist import NONE_UNTAKEN, Untaken
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gittorrent.ids import ManifestId, PushId
+    from gittorrent.push.records import Record
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
 
@@ -53,25 +57,50 @@ class RepositoryContent:
     def __init__(self, carried: Carried, clock: Callable[[], float] = time.time) -> None:
         self.carried = carried
         self._repository = carried.info.repository_id
-        self._ids: _Remembered[list[PushId]] = _Remembered(clock)
-        self._places: _Remembered[dict[PushId, int]] = _Remembered(clock)
+        self._log: _Remembered[_KnownLog] = _Remembered(clock)
+        self._unshown: frozenset[PushId] = frozenset()
+        self._judged: object = None
         self._reels: _Remembered[list[StoredReel]] = _Remembered(clock)
         self._tags: dict[Oid, bytes] = {}
-        self._tagged_at: PushId | None = None
-
-    def ids(self) -> list[PushId]:
-        """Return the ids of the log, oldest first; do not change the list."""
-        store = self.carried.log_store
-        return self._ids.get(store.path, lambda: _guarded(store.ids, []))
+        self._tagged_at: object = None
 
     def latest(self) -> PushId | None:
-        """Return the log's head."""
-        ids = self.ids()
-        return ids[-1] if ids else None
+        """Return the newest checkpoint that the log has adopted."""
+        head = self._known().head
+        return None if head is None else head.id
 
     def has_push(self, push: PushId) -> bool:
-        """Tell whether a push is in the log."""
-        return push in self._index()
+        """Tell whether an entry is in the log."""
+        return push in self._known().entries
+
+    def state(self) -> object:
+        """Return what differs when something else is shown."""
+        return self._known().state, self._log.seen
+
+    def untaken(self) -> Untaken:
+        """Return which pushes are shown that no adopted checkpoint has taken."""
+        open_ = self._known().untaken
+        if not open_:
+            return NONE_UNTAKEN
+        unshown = self._not_shown()
+        return Untaken.of([push for push in open_ if push not in unshown])
+
+    def _known(self) -> _KnownLog:
+        store = self.carried.log_store
+        return self._log.get(store.path, lambda: _KnownLog(_guarded(store.records, [])))
+
+    def _not_shown(self) -> frozenset[PushId]:
+        """Return the pushes that cannot be judged; the log is opened only if there may be any."""
+        known, state = self._known(), self.state()
+        if state != self._judged:
+            self._unshown = _guarded(self._read_unjudged, frozenset(known.untaken))
+            self._judged = state
+        return self._unshown
+
+    def _read_unjudged(self) -> frozenset[PushId]:
+        if not self._known().untaken:
+            return frozenset()
+        return frozenset(push.id for push in self.carried.log().unjudged)
 
     def reels(self) -> list[StoredReel]:
         """Return every reel of the store; whether it can be served is asked of each."""
@@ -99,38 +128,28 @@ class RepositoryContent:
             return None
         return reel if reel.is_available else None
 
-    def heads(self) -> Sequence[HavePush]:
-        """Return the log's head, with the key that signed it."""
-        latest = self.latest()
-        data = None if latest is None else self.push(latest)
-        if latest is None or data is None:
-            return ()
-        try:
-            signer = parse_push_object(data).signer
-        except GitTorrentError as error:
-            _log.warning("damaged", "push {push} is damaged: {reason}", push=latest, reason=error)
-            return ()
-        return (HavePush(latest, None if signer is None else str(signer)),)
+    def head(self) -> HaveCheckpoint | None:
+        """Return the newest checkpoint that the log has adopted."""
+        head = self._known().head
+        return None if head is None else HaveCheckpoint(head.id, head.number)
 
     def push(self, push: PushId) -> bytes | None:
-        """Return a push object that the log lists, or a tag that a ref of its head leads to."""
+        """Return a push object that the log lists, or a tag that a ref shown leads to."""
         if not self.has_push(push):
-            return self._tags_of_head().get(Oid(push))
+            return self._tags_shown().get(Oid(push))
         return _guarded(lambda: self.carried.log_store.push_file(push), None)
 
-    def _tags_of_head(self) -> dict[Oid, bytes]:
-        """Return the annotated tags that are published; read once for each head of the log."""
-        latest = self.latest()
-        if latest is None:
-            return {}
-        if latest != self._tagged_at:
-            self._tags = _guarded(lambda: self._read_tags(latest), {})
-            self._tagged_at = latest
+    def _tags_shown(self) -> dict[Oid, bytes]:
+        """Return the annotated tags that are published; read once for each state of the log."""
+        state = self.state()
+        if state != self._tagged_at:
+            self._tags = _guarded(self._read_tags, {})
+            self._tagged_at = state
         return self._tags
 
-    def _read_tags(self, head: PushId) -> dict[Oid, bytes]:
+    def _read_tags(self) -> dict[Oid, bytes]:
         git, found, size = self.carried.git, dict[Oid, bytes](), 0
-        wanted = sorted(set(self.carried.log_store.refs_at(head).values()))
+        wanted = sorted(set(self.carried.log().refs.values()))
         for _ in range(MAX_TAG_DEPTH):
             infos = [info for info in history.describe(git, wanted) if info is not None]
             tags = [i for i in infos if i.kind == "tag" and i.size <= MAX_TAG_BYTES]
@@ -146,17 +165,30 @@ class RepositoryContent:
                 break
         return found
 
-    def log_between(self, head: PushId, base: PushId | None) -> Sequence[PushId] | None:
-        """Return the ids after ``base`` up to ``head``, oldest first; all if base is unknown."""
-        places = self._index()
-        if head not in places:
+    def log_entries(self, question: FetchLog) -> Sequence[PushId] | None:
+        """Return the ids of the entries asked for, each after those it names; None if not here."""
+        found = self._entries(question)
+        return None if found is None else [record.id for record in found]
+
+    def _entries(self, question: FetchLog) -> Sequence[Record] | None:
+        known = self._known()
+        is_all_here = self.carried.info.role in (MIRROR, ORIGIN)
+        if question.head not in known.entries or not (question.short or is_all_here):
             return None
-        first = 0 if base is None else places.get(base, -1) + 1
-        return self.ids()[first : places[head] + 1]
+        unshown = self._not_shown()
+        return entries_after(known.records, question.base, short=question.short, unshown=unshown)
+
+    def log_index(self, *, short: bool) -> bytes:
+        """Return the lines of ``pushes/index`` or ``pushes/short``."""
+        latest = self.latest()
+        question = None if latest is None else FetchLog(latest, short=short)
+        found = None if question is None else self._entries(question)
+        lines = [f"{record.id} {record.kind.value}\n" for record in found or ()]
+        return "".join(lines).encode("ascii")
 
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
         """Return the reels that lie between the two ends asked for, newest end first."""
-        places = self._index()
+        places = self._known().places
         end = places.get(reel.end)
         start = -1 if reel.start is None else places.get(reel.start)
         if end is None or start is None:
@@ -199,19 +231,33 @@ class RepositoryContent:
             len(found.parts),
         )
 
-    def _index(self) -> dict[PushId, int]:
-        def build() -> dict[PushId, int]:
-            return {push: at for at, push in enumerate(self.ids())}
 
-        return self._places.get(self.carried.log_store.path, build)
+class _KnownLog:
+    """The log as it was found.
+
+    Args:
+        records: of its entries.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        adopted = [record for record in records if record.is_in_chain]
+        taken = {push for record in adopted for push in record.pushes}
+        pushes = (record for record in records if record.kind is PushKind.CERTIFICATE)
+        self.records = records
+        self.head = adopted[-1] if adopted else None
+        self.entries = {record.id for record in records}
+        self.places = {record.id: place for place, record in enumerate(adopted)}
+        self.untaken = [record.id for record in pushes if record.id not in taken]
+        self.state = (*(record.id for record in adopted[-1:]), *self.untaken)
+        """What decides what is shown: the head and the pushes on top of it."""
 
 
 class _Remembered(Generic[T]):
-    """A value read from a path, good until the path changes."""
+    """A value read from a path, good until the path changes; ``seen`` tells one state of it."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._seen: tuple[int, int, int] | None = None
+        self.seen: tuple[int, int, int] | None = None
         self._settled = False
         self._value: T | None = None
 
@@ -223,9 +269,9 @@ class _Remembered(Generic[T]):
             age = self._clock() - stat.st_mtime
         except OSError:
             seen, age = (0, 0, 0), 0.0
-        if seen != self._seen or not self._settled or self._value is None:
+        if seen != self.seen or not self._settled or self._value is None:
             self._value = read()
-            self._seen, self._settled = seen, age > SETTLED_SECONDS
+            self.seen, self._settled = seen, age > SETTLED_SECONDS
         return self._value
 
 

@@ -165,8 +165,7 @@ class Seed:
 
     def _latest(self) -> PushId | None:
         """Return the newest push of the log; none if the repository has just been removed."""
-        ids = self._carried.log_store.ids()
-        return ids[-1] if ids else None
+        return self._carried.log_store.head()
 
     async def _stay_introduced(self) -> None:
         """Talk to the mirror that introduces us to others, and again when that has ended."""

@@ -1,8 +1,8 @@
 """Updates a repository to the newest push of its log; used by clones, mirrors and the cache.
 
 A clone, a mirror and what a node keeps for clones are updated alike: reels as far as they reach, an
-ordinary fetch for what they leave, everything proved before it is moved in, and last the promises
-of the log that had to wait for the objects. What differs between them is in the request (`Update`),
+ordinary fetch for what they leave, everything proved before it is moved in, and last what of the
+log had to wait for the objects. What differs between them is in the request (`Update`),
 and in what they do with the result.
 
 A repository whose own objects turn out to be incomplete, however that came about, gets them again
@@ -23,7 +23,7 @@ from gittorrent.git.fetching import FetchFailedError, FetchOptions
 from gittorrent.git.fsckrules import RulesBrokenError
 from gittorrent.git.runner import Git
 from gittorrent.repository.quarantine import Extent, IncompleteSourceError, extent_of
-from gittorrent.repository.receive import LyingReelError, check_fast_forwards, receiving
+from gittorrent.repository.receive import LyingReelError, receiving
 from gittorrent.repository.reelstore import ReelStore
 from gittorrent.transfer.ordinary import OrdinaryFetch, Wanted
 from gittorrent.transfer.working import stoppable, unbroken
@@ -105,14 +105,14 @@ class Updater:
         self._taken = 0
 
     async def bring(self, update: Update) -> UpdateResult:
-        """Bring what is wanted, prove it, and answer what the log left open.
+        """Bring what is wanted, prove it, and judge what the log left open.
 
         Raises:
             NoSourceError: the mirrors ran out of a reel; verified parts are kept.
             FetchFailedError, IncompleteSourceError: no mirror gave the rest.
             LyingReelError: a signed manifest led to the wrong objects, and nothing else would do.
             RulesBrokenError: objects break fsck's rules, whoever sends them.
-            NotDescendedError: a push moved a ref to where it may not go.
+            EntryError: a checkpoint does not follow from the one before.
         """
         extent = extent_of(self._layout.git_dir)
         try:
@@ -129,9 +129,7 @@ class Updater:
             )
             brought = await self._bring(_without_trust(update), extent)
         if brought.is_proved:
-            self._log.fast_forward_checks = await stoppable(
-                check_fast_forwards, Git(self._layout.git_dir), self._log.fast_forward_checks
-            )
+            await stoppable(self._store.judge_again, self._log)
         return brought
 
     async def _bring(self, update: Update, extent: Extent) -> UpdateResult:
@@ -191,7 +189,7 @@ class Updater:
 
     async def _take_chain(self, update: Update) -> UpdateResult | None:
         """Download, prove and install the reels that lead from what is here to the log's head."""
-        log, store, layout = self._log, self._store, self._layout
+        log, layout = self._log, self._layout
         try:
             chain = await self._acquisition.plan(log, update.have)
         except UnreachableError as error:
@@ -207,7 +205,7 @@ class Updater:
         self._taken += size
         with receiving(layout, log.object_format, ReelStore(layout)) as receiver:
             for offer, signed in chain:
-                tips = list(store.refs_at_in(log, offer.end).values())
+                tips = list(log.refs_at(offer.end).values())
                 await self._acquisition.download(offer, signed, receiver, tips)
             end = chain[-1][0].end
             self._reporter.phase("checking connectivity")
@@ -218,11 +216,11 @@ class Updater:
         return UpdateResult(end, proved)
 
     def _prove(self, receiver: Receiver, have: Sequence[PushId], end: PushId) -> None:
-        tips = list(self._store.refs_at_in(self._log, end).values())
+        tips = list(self._log.refs_at(end).values())
         receiver.check(tips, self._values_at(have))
 
     def _values_at(self, pushes: Sequence[PushId]) -> list[Oid]:
-        found = [self._store.refs_at_in(self._log, push).values() for push in pushes]
+        found = [self._log.refs_at(push).values() for push in pushes]
         return [oid for values in found for oid in values]
 
     def _left(self, update: Update, brought: UpdateResult | None) -> list[Wanted]:

@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 from gittorrent.ids import PushId
 from gittorrent.push.chain import WINDOW
-from gittorrent.push.log import Record
 from gittorrent.push.log_range import entries_after
 from gittorrent.push.object import PushKind
+from gittorrent.push.records import Held, Record
 
 DAY = 86400
 
@@ -17,12 +17,12 @@ def named(name: str) -> PushId:
     return PushId(name.encode().hex().ljust(40, "0"))
 
 
-def policy(name: str, version: int) -> Record:
-    return Record(named(name), PushKind.POLICY, version)
+def policy(name: str) -> Record:
+    return Record(named(name), PushKind.POLICY)
 
 
-def push(name: str, taken_by: int = 0) -> Record:
-    return Record(named(name), PushKind.CERTIFICATE, taken_by)
+def push(name: str) -> Record:
+    return Record(named(name), PushKind.CERTIFICATE)
 
 
 def checkpoint(
@@ -30,24 +30,24 @@ def checkpoint(
     number: int,
     time: int = 0,
     *,
+    takes: str = "",
     version: int = 1,
     whole: bool = False,
-    off: bool = False,
+    held: Held = Held.ADOPTED,
 ) -> Record:
-    return Record(
-        named(name), PushKind.CHECKPOINT, number, time, version, is_whole=whole, is_adopted=not off
-    )
+    pushes = tuple(map(named, takes.split()))
+    return Record(named(name), PushKind.CHECKPOINT, number, time, version, whole, held, pushes)
 
 
 LOG = [
-    policy("v1", 1),
+    policy("v1"),
     checkpoint("c1", 1, whole=True),
-    push("a", 2),
-    push("late", 3),
-    checkpoint("c2", 2, 1 * DAY),
+    push("a"),
+    push("late"),
+    checkpoint("c2", 2, 1 * DAY, takes="a", held=Held.FOLLOWED),
     push("open"),
-    policy("v2", 2),
-    checkpoint("c3", 3, 2 * DAY, version=2),
+    policy("v2"),
+    checkpoint("c3", 3, 2 * DAY, takes="late", version=2),
 ]
 
 
@@ -79,17 +79,30 @@ def test_what_is_in_the_past_of_the_base_is_left_out() -> None:
 
 def test_a_base_that_was_not_adopted_here_counts_as_nothing() -> None:
     assert sent("elsewhere") == sent()
-    twins = [*LOG, checkpoint("twin", 3, off=True)]
+    twins = [*LOG, checkpoint("twin", 3, held=Held.ASIDE)]
     assert sent("twin", log=twins) == sent(log=twins)
 
 
 def test_proof_against_a_keeper_is_passed_on() -> None:
-    twins = [*LOG, checkpoint("twin", 3, off=True)]
+    twins = [*LOG, checkpoint("twin", 3, held=Held.ASIDE)]
     assert sent("c3", log=twins) == "twin open"
 
 
+def test_what_waits_or_does_not_follow_is_sent_to_nobody() -> None:
+    others = [
+        checkpoint("waits", 9, takes="open", held=Held.WAITING),
+        checkpoint("false", 4, takes="open", held=Held.REFUTED),
+    ]
+    assert sent(log=[*LOG, *others]) == sent()
+
+
+def test_a_policy_that_was_known_before_it_came_into_force() -> None:
+    log = [policy("v1"), checkpoint("c1", 1), policy("v2"), checkpoint("c2", 2)]
+    assert sent("c2", log=log) == "v2"
+
+
 def test_a_rival_policy_is_passed_on() -> None:
-    assert sent("c3", log=[*LOG, policy("rival", 2)]) == "rival open"
+    assert sent("c3", log=[*LOG, policy("rival")]) == "rival open"
 
 
 def test_what_is_not_shown_is_not_sent() -> None:

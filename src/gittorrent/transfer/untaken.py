@@ -1,0 +1,179 @@
+"""Brings what is needed to judge pushes that no checkpoint has taken yet.
+
+Such a push moves refs to objects that may not be here; whether it may do that is found out from
+commits. A mirror, which shows it, needs all objects. A clone lists refs before it fetches: it takes
+a look at the commits, and what git then asks for is brought and proved like everything else. What
+the mirror that told of a push does not give is not shown, and keeps nothing else up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gittorrent.durable import temporary_directory
+from gittorrent.errors import GitTorrentError, LocalError
+from gittorrent.git import scratch
+from gittorrent.git.fetching import FetchOptions
+from gittorrent.push.rule import UnknownObjectError
+from gittorrent.repository.quarantine import extent_of
+from gittorrent.transfer.ordinary import OrdinaryFetch, TooLargeError, Wanted
+from gittorrent.transfer.working import stoppable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from gittorrent.git.runner import Git
+    from gittorrent.ids import Oid
+    from gittorrent.push.facts import Facts
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.push.rule import Push
+    from gittorrent.repository.layout import Layout
+    from gittorrent.repository.logstore import LogStore
+    from gittorrent.transfer.context import Context
+    from gittorrent.transfer.reaching import Source
+    from gittorrent.trust.keys import KeyRef
+    from gittorrent.trust.policy import WebOfTrust
+
+    Bring = Callable[[Sequence[Wanted]], Awaitable[None]]
+
+DEPTH = 64
+"""Commits that a newcomer looks at from each value on: pushes of more are shown when the keeper has
+taken them."""
+
+MAX_SINGLE = 16
+"""Pushes that are asked for one by one where a mirror does not give all of them."""
+
+
+class UntakenPushes:
+    """Judges the pushes of one log that cannot be judged by what is here.
+
+    Args:
+        layout: of the repository.
+        log: the verified log.
+        store: holds its push objects.
+        source: the mirror that the log comes from.
+        context: of the world around it.
+    """
+
+    def __init__(
+        self, layout: Layout, log: VerifiedLog, store: LogStore, source: Source, context: Context
+    ) -> None:
+        self._layout = layout
+        self._log = log
+        self._store = store
+        self._source = source
+        self._context = context
+
+    async def bring(self) -> None:
+        """Bring all objects into the repository, whose lock the caller holds, and judge."""
+        fetch = self._fetch()
+
+        async def one(wants: Sequence[Wanted]) -> None:
+            await fetch.fetch([self._source], wants, FetchOptions())
+
+        await self._try(one)
+        await stoppable(self._store.judge_again, self._log)
+
+    async def look(self) -> None:
+        """Judge by commits that are not kept; the repository stays as it is."""
+        fetch = self._fetch()
+        extent = extent_of(self._layout.git_dir)
+        borrows = self._layout.has_objects() and extent.is_whole
+        settings = {"filter": ["tree:0"], "from-promisor": ["true"]}
+        if not borrows:
+            settings["depth"] = [str(DEPTH)]
+        options = FetchOptions(settings=settings)
+        alternates = (self._layout.objects,) if borrows else ()
+        with (
+            temporary_directory("list") as parent,
+            scratch.receiving(parent, self._log.object_format, alternates) as staging,
+        ):
+
+            async def one(wants: Sequence[Wanted]) -> None:
+                await fetch.fetch_into(staging, self._source, wants, options)
+
+            await self._try(one)
+            await stoppable(self._judge_by, staging)
+
+    async def _try(self, bring: Bring) -> None:
+        """Bring what all of the pushes need, or else what each of some needs."""
+        pushes = self._log.unjudged
+        if await self._is_had(bring, pushes) or len(pushes) == 1:
+            return
+        for push in pushes[-MAX_SINGLE:]:
+            await self._is_had(bring, [push])
+
+    async def _is_had(self, bring: Bring, pushes: Sequence[Push]) -> bool:
+        """Bring what some pushes need, and tell whether it came."""
+        wants = _wanted(pushes)
+        try:
+            if wants:
+                await bring(wants)
+        except GitTorrentError as error:
+            if isinstance(error, LocalError) and not isinstance(error, TooLargeError):
+                raise
+            named = ", ".join(push.id for push in pushes[:MAX_SINGLE])
+            self._context.reporter.detail(
+                f"what is needed to show push {named} is not here: {error}"
+            )
+            return False
+        return True
+
+    def _fetch(self) -> OrdinaryFetch:
+        context = self._context
+        return OrdinaryFetch(
+            self._layout,
+            self._log.object_format,
+            extent_of(self._layout.git_dir),
+            context.max_bytes,
+            context.client_timeouts,
+            context.reporter,
+        )
+
+    def _judge_by(self, git: Git) -> None:
+        facts = _Answers(self._store.evidence(git))
+        self._log.judge_again(facts)
+        _ = self._log.refs  # asks whatever is asked
+        facts.end()
+
+
+class _Answers:
+    """`Facts` that go on being known when the objects they were found from are gone.
+
+    Args:
+        facts: answer as long as they can.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._has_ended = False
+        self._contained: dict[tuple[Oid, Oid], bool] = {}
+
+    def contains(self, outer: Oid, inner: Oid) -> bool:
+        """Answer as `Facts` does."""
+        pair = (outer, inner)
+        if pair not in self._contained:
+            if self._has_ended:
+                raise UnknownObjectError(f"{outer} was only looked at")
+            self._contained[pair] = self._facts.contains(outer, inner)
+        return self._contained[pair]
+
+    def certified(
+        self,
+        key: KeyRef,
+        rule: WebOfTrust,
+        roots: Sequence[KeyRef],
+        certificates: Mapping[KeyRef, bytes],
+        time: int,
+    ) -> bool:
+        """Answer as `Facts` does."""
+        return self._facts.certified(key, rule, roots, certificates, time)
+
+    def end(self) -> None:
+        """Ask for objects no more: they go away."""
+        self._has_ended = True
+
+
+def _wanted(pushes: Sequence[Push]) -> list[Wanted]:
+    lines = (line for push in pushes for line in push.certificate.lines)
+    return [Wanted(line.new, line.ref) for line in lines if line.new is not None]

@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from gittorrent.push.reftag import ReferencesTag
 
 from gittorrent.node.node import Options
 from gittorrent.push.object import PushKind, PushObject
-from gittorrent.push.reftag import ReferencesTag
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.logstore import identify
 from gittorrent.signing.keys import Signer

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from gittorrent.push.reftag import parse_references_tag
 
 from gittorrent.ids import SHA1
 from gittorrent.push.object import PushKind
-from gittorrent.push.reftag import parse_references_tag
 from gittorrent.repository.carried import Carried
 from support import gitcmd, nodes
 from support.programs import GITS, Person, somebody

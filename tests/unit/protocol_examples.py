@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from gittorrent.push.reftag import ReferencesTag
 
 from gittorrent.git import history, scratch
 from gittorrent.git.hashing import hash_objects, tree_content
@@ -23,7 +24,6 @@ from gittorrent.git.runner import Git
 from gittorrent.ids import SHA1, ManifestId, Oid, PushId, RefName, Refs, RepositoryId
 from gittorrent.push.commit import entry_commit, entry_files
 from gittorrent.push.object import PushKind, PushObject
-from gittorrent.push.reftag import ReferencesTag
 from gittorrent.reel import segments
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.manifest import Manifest

@@ -69,6 +69,7 @@ def _mirrorsync() -> dict[str, str]:
         ),
         "`busy`": f"0 to {limits.MAX_BUSY_SECONDS:,} s",
         "push object": _mib(limits.MAX_PUSH_BYTES),
+        "pack that comes with a push in a conversation": _mib(limits.MAX_PUSH_PACK_BYTES),
         "annotated tag that is asked for by itself; tags of tags": (
             f"{_mib(limits.MAX_TAG_BYTES)}; {limits.MAX_TAG_DEPTH} from a ref on"
         ),

@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from gittorrent.push.parent import parent_of
+from gittorrent.push.reftag import parse_references_tag
 from protocol_examples import (
     ARROWS,
     KEY,
@@ -21,8 +23,6 @@ from protocol_examples import (
 from gittorrent.ids import SHA1
 from gittorrent.push.log import VerifiedLog
 from gittorrent.push.object import PushKind, parse_push_object
-from gittorrent.push.parent import parent_of
-from gittorrent.push.reftag import parse_references_tag
 from gittorrent.reel.manifest import parse_manifest
 from gittorrent.trust.policy import Policy, repository_id
 from gittorrent.trust.signature import split_signed, verify

@@ -99,6 +99,16 @@ MAX_TAG_DEPTH = 8
 """Tags on the way from a ref to what is no tag, by either end: people tag a tag once, and each
 further one costs a question, and the one who answers a run of git."""
 
+MAX_PUSH_PACK_BYTES = 1 * MIB
+"""Bytes of the pack that comes with a push over a live conversation: most pushes are some commits,
+and the sender keeps it in memory; for more there are ordinary fetches."""
+
+MAX_FRESH_SIGNATURE = 24_000
+"""Base64 digits of the signature of a statement of freshness; an OpenPGP one of RSA has 1,200."""
+
+MAX_SECONDS = 10**12 - 1
+"""Seconds since 1970 in a statement of freshness: twelve digits."""
+
 MAX_MANIFEST_BYTES = 64 * MIB
 """Bytes in one manifest: some 900,000 parts at 72 bytes each."""
 

@@ -24,6 +24,16 @@ from gittorrent.wire.limits import (
     MAX_PACK_BYTES,
     MAX_PUSH_BYTES,
 )
+from gittorrent.wire.live import FetchPack as FetchPack
+from gittorrent.wire.live import FreshLine as FreshLine
+from gittorrent.wire.live import MissingPack as MissingPack
+from gittorrent.wire.live import ReceivePack as ReceivePack
+from gittorrent.wire.live import (
+    parse_fetch_pack,
+    parse_fresh_line,
+    parse_missing_pack,
+    parse_receive_pack,
+)
 from gittorrent.wire.mirrorlist import MirrorEntry
 from gittorrent.wire.parts import CancelParts as CancelParts
 from gittorrent.wire.parts import FetchParts as FetchParts
@@ -250,22 +260,23 @@ class Bye(Struct, frozen=True):
         return encode_words("bye", *filter(None, [clean_reason(self.reason)]))
 
 
-Question = FetchPush | FetchLog | WantBundle | FetchManifest | FetchParts
+Question = FetchPush | FetchPack | FetchLog | WantBundle | FetchManifest | FetchParts
 """Messages that call for an answer."""
 
 Answer = (
-    ReceivePush | EndLog | EndWant | ReceiveManifest | ReceivePart
-    | MissingPush | MissingLog | MissingManifest | MissingParts
+    ReceivePush | ReceivePack | EndLog | EndWant | ReceiveManifest | ReceivePart
+    | MissingPush | MissingPack | MissingLog | MissingManifest | MissingParts
 )  # fmt: skip
 """Messages that are an offence unless they were asked for."""
 
-Announcement = ReceivePush | ReceiveManifest | ReceivePart
+Announcement = ReceivePush | ReceivePack | ReceiveManifest | ReceivePart
 """Messages that raw bytes follow."""
 
 Message = (
     Ready
     | HavePush
     | HaveCheckpoint
+    | FreshLine
     | HaveBundle
     | CancelParts
     | Try
@@ -310,6 +321,9 @@ def _reel(words: Words) -> ReelName:
 
 _PARSERS: dict[tuple[str, str], Callable[[Words], Message]] = {
     ("mirror-sync", "ready"): _ready,
+    ("fetch", "pack"): parse_fetch_pack,
+    ("receive", "pack"): parse_receive_pack,
+    ("missing", "pack"): parse_missing_pack,
     ("have", "push"): _have_push,
     ("have", "checkpoint"): _have_checkpoint,
     ("have", "bundle"): _have_bundle,
@@ -331,6 +345,7 @@ _PARSERS: dict[tuple[str, str], Callable[[Words], Message]] = {
 }
 
 _SINGLE_PARSERS: dict[str, Callable[[Words], Message]] = {
+    "fresh": parse_fresh_line,
     "try": lambda w: Try(MirrorEntry.parse(w)),
     "busy": lambda w: Busy(w.number("seconds", 0, MAX_BUSY_SECONDS)),
     "bye": lambda w: Bye(clean_reason(w.rest())),

@@ -25,16 +25,19 @@ from gittorrent.wire.messages import (
     EndWant,
     FetchLog,
     FetchManifest,
+    FetchPack,
     FetchParts,
     FetchPush,
     HaveBundle,
     MissingLog,
     MissingManifest,
+    MissingPack,
     MissingParts,
     MissingPush,
     PartRun,
     Question,
     ReceiveManifest,
+    ReceivePack,
     ReceivePart,
     ReceivePush,
     WantBundle,
@@ -168,6 +171,10 @@ class PendingRequests:
                 self._receive_push(message)
             case MissingPush():
                 self._settle(FetchPush(message.push))
+            case ReceivePack():
+                self._settle(FetchPack(message.push))
+            case MissingPack():
+                self._settle(FetchPack(message.push))
             case ReceiveManifest():
                 question = FetchManifest(message.manifest)
                 self._check_size(question, message.size)
@@ -189,7 +196,7 @@ class PendingRequests:
             kind = "manifest" if isinstance(question, FetchManifest) else "push object"
             raise PendingRequestError(f"{kind} announced with {size} bytes, more than {most}")
 
-    def _settle(self, question: FetchPush | FetchManifest | WantBundle) -> None:
+    def _settle(self, question: FetchPush | FetchPack | FetchManifest | WantBundle) -> None:
         if self._close(question) or self._late.take(question):
             return
         raise PendingRequestError(f"answer to {_named(question)}, which was not asked")

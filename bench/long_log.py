@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from gittorrent.push.parent import parent_of
+from gittorrent.push.reftag import ReferencesTag
 
 from gittorrent.git.hashing import tree_content
 from gittorrent.git.repository import create_bare
@@ -18,8 +20,6 @@ from gittorrent.ids import SHA1, Oid, PushId, RefName
 from gittorrent.push.commit import entry_commit, entry_files
 from gittorrent.push.log import VerifiedLog
 from gittorrent.push.object import PushKind, PushObject
-from gittorrent.push.parent import parent_of
-from gittorrent.push.reftag import ReferencesTag
 from gittorrent.repository.carried import ORIGIN, Carried, RepositoryInfo
 from gittorrent.trust.armor import Armor, wrap
 from gittorrent.trust.policy import Policy, repository_id

@@ -169,9 +169,10 @@ class Writer:
 
     def publish(self, refs: Mapping[bytes, Oid], signer: TestSigner | None = None) -> PushId:
         """Make the refs these and no others, by a push and a checkpoint; return its id."""
-        gone = {ref: None for ref in self.state.refs if ref not in refs}
-        moved = {ref: new for ref, new in refs.items() if self.state.refs.get(RefName(ref)) != new}
-        self.push({**gone, **moved}, signer)
+        shown = self.state.refs
+        lines: dict[bytes, Oid | None] = {ref: None for ref in shown if ref not in refs}
+        lines |= {ref: new for ref, new in refs.items() if shown.get(RefName(ref)) != new}
+        self.push(lines, signer)
         return self.keep()
 
     def next_policy(self, signer: TestSigner | None = None, **changes: object) -> PushObject:

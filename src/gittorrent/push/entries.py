@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from gittorrent.push.chain import Point
     from gittorrent.push.object import PushObject
     from gittorrent.push.policies import Policies
-    from gittorrent.push.records import Record, Snapshot
+    from gittorrent.push.records import Record
+    from gittorrent.push.snapshot import Snapshot
     from gittorrent.trust.keys import KeyRef
 
 
@@ -151,7 +152,7 @@ class Entries:
             policies: of the log.
             until: number of the checkpoint.
             base: number up to which the whole one is looked for; `Point.previous` goes back to it.
-            snapshot: a listing to begin with where it suits.
+            snapshot: a state to begin with where it suits.
 
         Raises:
             TrustError: what was kept does not hang together.
@@ -179,9 +180,9 @@ class Entries:
         policy = policies.policy_version(signed.checkpoint.policy)
         if policy is None:
             raise KeptEntryError(f"checkpoint {signed.id} names a policy that is not kept")
-        listing = signed.checkpoint.listing if snapshot is None else snapshot.listing
-        unlisted = 0 if snapshot is None else snapshot.unlisted
-        return point_at(signed, listing, policy, list(_window(chain))[::-1], unlisted)
+        if snapshot is not None:
+            return snapshot.point(signed, policy)
+        return point_at(signed, policy, list(_window(chain))[::-1])
 
 
 def _place_of(chain: Sequence[Record], snapshot: Snapshot, base: int) -> int:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from gittorrent.trust.keys import KeyRef
 
 
+_REF = b"ref "
+_CONFLICT = b"\nconflict "
+
+
 class Age(NamedTuple):
     """How late a push is: the number of its nonce's checkpoint, then its count on top of that."""
 
@@ -115,11 +119,27 @@ class Entry(Struct, frozen=True):
         return self == Entry(self.ref)
 
 
-class _Grave(Struct, frozen=True):
+class Grave(Struct, frozen=True):
     """A deleted ref whose mark is kept, and those of the same number before it."""
 
     ref: RefName
-    rest: _Grave | None
+    rest: Grave | None
+
+    def __bytes__(self) -> bytes:
+        names, at = [], self.rest
+        while at is not None:
+            names.append(at.ref)
+            at = at.rest
+        return b"\n".join([self.ref, *names])
+
+    @classmethod
+    def parse(cls, text: bytes) -> Grave:
+        """Read what ``bytes()`` makes of one."""
+        *names, oldest = text.split(b"\n")
+        made = cls(RefName(oldest), None)
+        for name in reversed(names):
+            made = cls(RefName(name), made)
+        return made
 
 
 class Listing(Struct, frozen=True):
@@ -130,7 +150,7 @@ class Listing(Struct, frozen=True):
     entries: TreeMap[Entry]
     directories: TreeMap[int]
     open_lines: TreeMap[int]
-    graves: TreeMap[_Grave]
+    graves: TreeMap[Grave]
     swept: int = 0
 
     def entry(self, ref: RefName) -> Entry:
@@ -163,7 +183,7 @@ class Listing(Struct, frozen=True):
                 directories = directories.set(name, (directories.get(name) or 0) + step or None)
         if entry.value is None and entry.mark != BEGINNING:
             number = _number(entry.mark.number)
-            graves = graves.set(number, _Grave(entry.ref, graves.get(number)))
+            graves = graves.set(number, Grave(entry.ref, graves.get(number)))
         return replace(
             self,
             entries=self.entries.set(entry.ref, None if entry.says_nothing else entry),
@@ -200,9 +220,14 @@ class Listing(Struct, frozen=True):
 
     def refs(self) -> Refs:
         """Return all refs, without conflicts."""
-        return {
-            RefName(name): entry.value for name, entry in self.entries if entry.value is not None
-        }
+        refs: Refs = {}
+        for name, entry in self.entries.as_kept():
+            if isinstance(entry, Entry):
+                if entry.value is not None:
+                    refs[RefName(name)] = entry.value
+            elif entry.startswith(_REF):
+                refs[RefName(name)] = Oid(entry[4 : entry.index(b" ", 4)].decode("ascii"))
+        return refs
 
     def shown_refs(self) -> Refs:
         """Return all refs, open conflicts under their names too."""
@@ -212,8 +237,10 @@ class Listing(Struct, frozen=True):
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield the open conflicts, those of one ref oldest first."""
-        for _, entry in self.entries:
-            yield from entry.conflicts
+        for name, known in self.entries.as_kept():
+            if not isinstance(known, Entry) and _CONFLICT not in b"\n" + known:
+                continue
+            yield from self.entry(RefName(name)).conflicts
 
     def head_line(self) -> bytes:
         """Return the line about HEAD."""
@@ -253,7 +280,7 @@ def listing_of(head: RefName, head_mark: Age, entries: Iterable[Entry]) -> Listi
     known = {bytes(entry.ref): entry for entry in entries}
     directories: dict[bytes, int] = {}
     open_lines: dict[bytes, int] = {}
-    graves: dict[bytes, _Grave] = {}
+    graves: dict[bytes, Grave] = {}
     for entry in known.values():
         for name in directories_of(entry.ref) if entry.value is not None else ():
             directories[name] = directories.get(name, 0) + 1
@@ -261,7 +288,7 @@ def listing_of(head: RefName, head_mark: Age, entries: Iterable[Entry]) -> Listi
             open_lines[key] = open_lines.get(key, 0) + 1
         if entry.value is None and entry.mark != BEGINNING:
             number = _number(entry.mark.number)
-            graves[number] = _Grave(entry.ref, graves.get(number))
+            graves[number] = Grave(entry.ref, graves.get(number))
     return Listing(
         head, head_mark, tree_of(known), tree_of(directories), tree_of(open_lines), tree_of(graves)
     )

@@ -21,8 +21,9 @@ from gittorrent.push.facts import NoObjects
 from gittorrent.push.ledger import Ledger, SignedCheckpoint
 from gittorrent.push.object import PushKind
 from gittorrent.push.policies import LogEvidence, Policies
-from gittorrent.push.records import Held, Record, Snapshot, record_of
+from gittorrent.push.records import Held, Record, record_of
 from gittorrent.push.signed import read_checkpoint, read_push
+from gittorrent.push.snapshot import Snapshot
 from gittorrent.push.starting import beginning
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 MAX_COPIES = 8
 """Copies of a push that differ in the certificates that came with it: whoever relays a push can
 add to them, and each is judged until a checkpoint says which was."""
+
+
+_CHECKPOINT_SIZE = 1024
+"""Bytes of a listing that are taken apart in the time that a checkpoint takes apart from these."""
 
 
 class EntryError(TrustError):
@@ -367,17 +372,20 @@ class VerifiedLog:
         return record_of(self._entries.checkpoint(entry), held)
 
     def snapshot(self) -> Snapshot:
-        """Return the state at `head` for a quick start; worth keeping if `since_whole` is large."""
-        point = self._now.adopted
-        return Snapshot(point.id, point.unlisted, point.listing.whole_text())
+        """Return the state at `head` for a quick start; worth keeping if `start_size` is large."""
+        return Snapshot.of(self._now.adopted)
 
-    @property
-    def since_whole(self) -> int:
-        """How many checkpoints a start would have to follow after a whole one or the snapshot."""
-        count, at = 0, None if self._ledger is None else self._ledger.adopted
-        while at is not None and not at.checkpoint.whole and at.previous is not None:
-            count, at = count + 1, at.previous
-        return count
+    def start_size(self, snapshot: PushId | None) -> int:
+        """Return how many bytes of checkpoints and refs a start would have to take apart.
+
+        Args:
+            snapshot: the checkpoint whose snapshot is kept; None if there is none.
+        """
+        size, at = 0, None if self._ledger is None else self._ledger.adopted
+        while at is not None and at.id != snapshot:
+            size += len(at.checkpoint.listing) + _CHECKPOINT_SIZE
+            at = None if at.checkpoint.whole else at.previous
+        return size
 
     def __contains__(self, push: PushId) -> bool:
         return push in self._entries.kinds

@@ -113,32 +113,3 @@ def record_of(signed: SignedCheckpoint, held: Held) -> Record:
         held=held,
         pushes=said.pushes,
     )
-
-
-class Snapshot(Struct, frozen=True):
-    """The whole listing at a checkpoint, kept to make starts short; it can be thrown away.
-
-    Args:
-        checkpoint: id of the checkpoint.
-        unlisted: bytes of changes since the last whole listing up to there.
-        listing: the text of all entries there.
-    """
-
-    checkpoint: PushId
-    unlisted: int
-    listing: bytes
-
-    def encode(self) -> bytes:
-        """Return the bytes to keep."""
-        return f"{self.checkpoint} {self.unlisted}\n".encode("ascii") + self.listing
-
-
-def parse_snapshot(data: bytes) -> Snapshot:
-    """Read what `Snapshot.encode` wrote.
-
-    Raises:
-        ValueError: it is not that.
-    """
-    line, _, listing = data.partition(b"\n")
-    checkpoint, unlisted = line.decode("ascii").split(" ")
-    return Snapshot(PushId(checkpoint), int(unlisted), listing)

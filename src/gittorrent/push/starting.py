@@ -54,26 +54,16 @@ def point_from(chained: Sequence[SignedCheckpoint], policy: PolicyVersion) -> Po
         version = policies.get(signed.checkpoint.policy)
         if version is None or version.policy.keeper != signed.signer:
             raise CheckpointError(f"checkpoint {signed.id} is not by the keeper of its policy")
-    return point_at(
-        last, last.checkpoint.listing, policy, [record_of(one, Held.FOLLOWED) for one in chained]
-    )
+    return point_at(last, policy, [record_of(one, Held.FOLLOWED) for one in chained])
 
 
-def point_at(
-    signed: SignedCheckpoint,
-    listing: bytes,
-    policy: PolicyVersion,
-    chain: Sequence[Record],
-    unlisted: int = 0,
-) -> Point:
-    """Return the state at a checkpoint whose whole listing is known.
+def point_at(signed: SignedCheckpoint, policy: PolicyVersion, chain: Sequence[Record]) -> Point:
+    """Return the state at a checkpoint that has the whole listing.
 
     Args:
         signed: the checkpoint.
-        listing: the text of all entries there.
         policy: the version that it names.
         chain: records of the checkpoints up to this one, as many as can still be named.
-        unlisted: bytes of changes since the last whole listing up to here.
 
     Raises:
         CheckpointError: the checkpoint names another policy, or its digest is of other refs.
@@ -82,7 +72,7 @@ def point_at(
     said = signed.checkpoint
     if said.policy != policy.digest or said.version != policy.policy.version:
         raise CheckpointError(f"checkpoint {signed.id} names another policy")
-    found = listing_of(said.head, said.head_mark, parse_listing(listing, said.object_format))
+    found = listing_of(said.head, said.head_mark, parse_listing(said.listing, said.object_format))
     if found.digest != said.state:
         raise CheckpointError(f"checkpoint {signed.id} lists other refs than its digest is of")
     return Point(
@@ -96,7 +86,7 @@ def point_at(
         numbers=tree_of({record.id.encode("ascii"): record.number for record in chain}),
         times=tree_of({record.number.to_bytes(8, "big"): record.time for record in chain}),
         keeper_since=_keeper_since(policy, chain),
-        unlisted=unlisted,
+        unlisted=0,
         previous=None,
         oldest=chain[0].number,
     )

@@ -156,7 +156,7 @@ class TreeMap(Generic[V]):
         return b"".join(_dumped(self._root, encode))
 
     @classmethod
-    def load(cls, data: bytes, decode: Callable[[bytes, bytes], V]) -> TreeMap[V]:
+    def load(cls, data: bytes | memoryview, decode: Callable[[bytes, bytes], V]) -> TreeMap[V]:
         """Return a map that was kept.
 
         Args:

@@ -26,7 +26,8 @@ from gittorrent.ids import PushId
 from gittorrent.push.commit import entry_commit, entry_files, entry_parents
 from gittorrent.push.log import VerifiedLog
 from gittorrent.push.object import PushKind, PushObject, parse_push_object
-from gittorrent.push.records import Snapshot, parse_record
+from gittorrent.push.records import parse_record
+from gittorrent.push.snapshot import SnapshotError, load_snapshot
 from gittorrent.repository.evidence import GitEvidence
 
 if TYPE_CHECKING:
@@ -36,14 +37,15 @@ if TYPE_CHECKING:
     from gittorrent.ids import ObjectFormat, Refs, RepositoryId
     from gittorrent.push.facts import Facts
     from gittorrent.push.records import Record
+    from gittorrent.push.snapshot import Snapshot
     from gittorrent.repository.layout import Layout
 
 FIRST_LINE = "gittorrent log 2"
 """What a file ``log`` begins with; the format of version 0.1 had no such line."""
 
 
-FOLLOWED = 64
-"""Checkpoints that a start may have to follow before a snapshot is kept: following them takes
+START_SIZE = 128 << 10
+"""Bytes of checkpoints that a start may have to take apart before a snapshot is kept: it takes
 about as long as starting git a few times."""
 
 
@@ -200,6 +202,8 @@ class LogStore:
     def replay(self) -> VerifiedLog:
         """Verify the whole log from its first entry, ids included, and return it.
 
+        One whose first entries are not here is verified from its newest whole listing.
+
         Raises:
             TrustError: an entry does not hold.
         """
@@ -213,7 +217,10 @@ class LogStore:
             if record.id != computed:
                 raise TrustError(f"push {record.id} is recorded wrongly: its id is {computed}")
             log.admit(push, record.id)
-        log.settle(short=True)
+        chain = [record for record in records if record.is_in_chain]
+        held = {record.id for record in records}
+        begins = any(record.number == 1 for record in chain)
+        log.settle(short=not begins or any(not held.issuperset(r.pushes) for r in chain))
         return log
 
     def store_push(self, push_id: PushId, push: PushObject) -> None:
@@ -233,11 +240,9 @@ class LogStore:
         lines = [FIRST_LINE, *(record.line() for record in log.records)]
         write_atomically(self._list, "".join(f"{line}\n" for line in lines).encode("ascii"))
         # Afterwards, since it may name only what the log has; without it the next start is longer.
-        if log.since_whole >= FOLLOWED:
-            snapshot = log.snapshot()
-            first = f"{snapshot.checkpoint} {snapshot.unlisted}\n".encode("ascii")
-            data = first + snapshot.listing
-            write_atomically(self._layout.snapshot(log.repository), data)
+        path = self._layout.snapshot(log.repository)
+        if log.start_size(_checkpoint_of(path)) > START_SIZE:
+            write_atomically(path, log.snapshot().dump())
 
     def judge_again(self, log: VerifiedLog) -> None:
         """Replay what of a log was only believed, now that objects came into this repository.
@@ -274,8 +279,7 @@ class LogStore:
     ) -> VerifiedLog:
         snapshot = self._snapshot(records)
         if snapshot is not None:
-            # It can be found anew, so a damaged one counts as none.
-            with contextlib.suppress(TrustError):
+            with contextlib.suppress(SnapshotError):
                 return VerifiedLog.recall(self._format, records, read, facts, snapshot)
         return VerifiedLog.recall(self._format, records, read, facts)
 
@@ -283,16 +287,14 @@ class LogStore:
         """Return the snapshot kept, if it is of a checkpoint that is adopted still."""
         if self._repository is None:
             return None
-        try:
-            first, _, listing = (
-                self._layout.snapshot(self._repository).read_bytes().partition(b"\n")
-            )
-        except FileNotFoundError:
-            return None
-        at, _, unlisted = first.decode("ascii", "replace").partition(" ")
+        path = self._layout.snapshot(self._repository)
+        at = _checkpoint_of(path)
         if not any(record.id == at and record.is_in_chain for record in records):
             return None
-        return Snapshot(PushId(at), int(unlisted), listing)
+        # It can be found anew, so a damaged one counts as none.
+        with contextlib.suppress(FileNotFoundError, SnapshotError):
+            return load_snapshot(path.read_bytes(), self._format)
+        return None
 
     @property
     def _list(self) -> Path:
@@ -336,6 +338,16 @@ class LogStore:
             f"{self._list} is damaged: {why}",
             hint="remove the repository's gittorrent directory and mirror it again",
         )
+
+
+def _checkpoint_of(path: Path) -> PushId | None:
+    """Return the checkpoint that the snapshot at a path says it is of; None if there is none."""
+    try:
+        with path.open("rb") as file:
+            words = file.read(200).split(maxsplit=5)
+    except FileNotFoundError:
+        return None
+    return PushId(words[4].decode("ascii", "replace")) if len(words) > 4 else None
 
 
 def listed_pushes(layout: Layout) -> set[str]:

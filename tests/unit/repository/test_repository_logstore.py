@@ -15,7 +15,6 @@ from gittorrent.ids import OBJECT_FORMATS, SHA1, Oid, PushId, RefName, Repositor
 from gittorrent.push.log import VerifiedLog
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import (
-    FOLLOWED,
     LogStore,
     LogStoreError,
     identify,
@@ -61,9 +60,13 @@ def lengthen(writer: Writer, checkpoints: int) -> Writer:
     return writer
 
 
+MANY = 150
+"""Checkpoints without a whole listing that are worth a snapshot."""
+
+
 def many_refs(writer: Writer) -> Writer:
     """Let there be refs enough that no checkpoint lists them all for a while."""
-    writer.push({b"refs/tags/%d" % number: oid(number) for number in range(1, 400)})
+    writer.push({b"refs/tags/%d" % number: oid(number) for number in range(1, 1000)})
     writer.keep()
     return writer
 
@@ -87,7 +90,7 @@ class AllRelated(Numbered):
 def test_long_logs_open_with_few_reads(tmp_path: Path) -> None:
     """Opening reads the policies and what is newer than a snapshot, whatever the log's length."""
     counts = []
-    for length in (FOLLOWED + 10, 4 * FOLLOWED + 10):
+    for length in (MANY, 2 * MANY):
         writer = lengthen(many_refs(Writer()), length // 2)
         writer.append(writer.next_policy(name="renamed"))
         lengthen(writer, length - length // 2)
@@ -109,7 +112,7 @@ def test_long_logs_open_with_few_reads(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_can_be_thrown_away(tmp_path: Path) -> None:
-    writer = lengthen(many_refs(Writer()), FOLLOWED + 5)
+    writer = lengthen(many_refs(Writer()), MANY)
     store = stored(writer, tmp_path / "x.git")
     kept = Layout(tmp_path / "x.git").snapshot(writer.repository)
     whole = kept.read_bytes()
@@ -117,7 +120,7 @@ def test_a_snapshot_can_be_thrown_away(tmp_path: Path) -> None:
         kept.unlink() if data is None else kept.write_bytes(data)
         assert same(store.open(), writer.log())
     # One of a checkpoint that was taken back, as by the roots with a new keeper.
-    other = lengthen(many_refs(Writer()), FOLLOWED + 6)
+    other = lengthen(many_refs(Writer()), MANY + 1)
     stored(other, tmp_path / "other.git")
     kept.write_bytes(Layout(tmp_path / "other.git").snapshot(other.repository).read_bytes())
     assert same(store.open(), writer.log())
@@ -141,7 +144,7 @@ def test_git_hashes_entries_as_the_protocol_says(name: str, tmp_path: Path) -> N
 
 def test_refs_at_every_checkpoint(tmp_path: Path) -> None:
     writer, expected = Writer(), {}
-    for number in range(1, FOLLOWED + 8):
+    for number in range(1, 72):
         refs = {MAIN: oid(number), **{b"refs/heads/b%d" % n: oid(9) for n in range(number % 5)}}
         expected[writer.publish(refs)] = refs
     store = stored(writer, tmp_path / "x.git")

@@ -84,6 +84,10 @@ class Point(Struct, frozen=True):
         """Who signed it."""
         return self.policy.policy.keeper
 
+    def has(self, other: Point) -> bool:
+        """Tell whether ``other`` is this one or one before it, as far back as can be told."""
+        return self.numbers.get(other.id.encode("ascii")) is not None
+
     def standing(self, push: Push, since: int) -> Standing:
         """Tell where a push stands that the next checkpoint could take.
 
@@ -218,7 +222,7 @@ def follow(
     """
     policy = _policy_of(before, push, checkpoint, log)
     _check_signer(push, signer, policy)
-    listing = _listed(before, push, checkpoint).sweep(before.first_valid)[0]
+    listing = _listed(before, push, checkpoint)
     if checkpoint.state != listing.digest:
         raise CheckpointError(f"checkpoint {push} lists other refs than its digest is of")
     return _next_point(before, push, checkpoint, policy, listing, len(checkpoint.listing))

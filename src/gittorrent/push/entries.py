@@ -13,23 +13,17 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
 from gittorrent.push.certificate import parse_certificate
-from gittorrent.push.chain import WINDOW, follow
 from gittorrent.push.checkpoint import parse_checkpoint
 from gittorrent.push.ledger import SignedCheckpoint
 from gittorrent.push.object import PushKind
-from gittorrent.push.records import Held
 from gittorrent.push.rule import Push
-from gittorrent.push.starting import point_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from gittorrent.ids import ObjectFormat, PushId
-    from gittorrent.push.chain import Point
     from gittorrent.push.object import PushObject
-    from gittorrent.push.policies import Policies
     from gittorrent.push.records import Record
-    from gittorrent.push.snapshot import Snapshot
     from gittorrent.trust.keys import KeyRef
 
 
@@ -120,91 +114,14 @@ class Entries:
         """The checkpoints that were admitted, or read already."""
         return list(self._checkpoints.values())
 
+    @property
+    def known_pushes(self) -> list[Push]:
+        """The pushes that were admitted, or read already."""
+        return list(self._pushes.values())
+
     def pushes_not_in(self, chain: Sequence[Record]) -> list[Push]:
         """Return the pushes that none of these checkpoints took."""
         taken = {push for record in chain for push in record.pushes}
         return [
             self.push(entry) for entry in self.of_kind(PushKind.CERTIFICATE) if entry not in taken
         ]
-
-    def keeper_version(self, record: Record, policies: Policies) -> int:
-        """Return the number of the policy version that named the keeper of a checkpoint."""
-        version = policies.policy_version(self.checkpoint(record.id).checkpoint.policy)
-        while version is not None and version.previous is not None:
-            if version.policy.keeper != version.previous.policy.keeper:
-                return version.policy.version
-            version = version.previous
-        return 1
-
-    def points(
-        self,
-        chain: Sequence[Record],
-        policies: Policies,
-        *,
-        until: int,
-        base: int,
-        snapshot: Snapshot | None = None,
-    ) -> Point:
-        """Return the state at a checkpoint, by following from the nearest whole one.
-
-        Args:
-            chain: records of the checkpoints adopted, in order.
-            policies: of the log.
-            until: number of the checkpoint.
-            base: number up to which the whole one is looked for; `Point.previous` goes back to it.
-            snapshot: a state to begin with where it suits.
-
-        Raises:
-            TrustError: what was kept does not hang together.
-        """
-        start = max((i for i, r in enumerate(chain) if r.is_whole and r.number <= base), default=-1)
-        place = -1 if snapshot is None else _place_of(chain, snapshot, base)
-        if place > start:
-            start = place
-        else:
-            snapshot = None
-        if start < 0:
-            raise KeptEntryError(f"no whole checkpoint up to number {base} is kept")
-        point = self._begin(chain[: start + 1], policies, snapshot)
-        for record in chain[start + 1 :]:
-            if record.number > until:
-                break
-            signed = self.checkpoint(record.id)
-            point = follow(point, signed.id, signed.checkpoint, signed.signer, policies)
-        return point
-
-    def _begin(
-        self, chain: Sequence[Record], policies: Policies, snapshot: Snapshot | None
-    ) -> Point:
-        signed = self.checkpoint(chain[-1].id)
-        policy = policies.policy_version(signed.checkpoint.policy)
-        if policy is None:
-            raise KeptEntryError(f"checkpoint {signed.id} names a policy that is not kept")
-        if snapshot is not None:
-            return snapshot.point(signed, policy)
-        return point_at(signed, policy, list(_window(chain))[::-1])
-
-
-def _place_of(chain: Sequence[Record], snapshot: Snapshot, base: int) -> int:
-    """Return the place in ``chain`` of the checkpoint that a snapshot is of; -1 beyond ``base``."""
-    for place in range(len(chain) - 1, -1, -1):
-        if chain[place].id == snapshot.checkpoint:
-            return place if chain[place].number <= base else -1
-    return -1
-
-
-def _window(chain: Sequence[Record]) -> Iterator[Record]:
-    """Yield the last of a chain and those before it that pushes on it can name, newest first."""
-    for record in reversed(chain):
-        yield record
-        if record.time < chain[-1].time - WINDOW:
-            return
-
-
-def chain_of(records: Sequence[Record]) -> list[Record]:
-    """Return the checkpoints among them that were adopted, in order."""
-    chain = [record for record in records if record.held in (Held.ADOPTED, Held.FOLLOWED)]
-    return sorted(
-        (record for record in chain if record.kind is PushKind.CHECKPOINT),
-        key=lambda record: record.number,
-    )

@@ -34,6 +34,8 @@ from gittorrent.push.provisional import View, extended, view
 from gittorrent.push.rule import UnknownObjectError, is_refused
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gittorrent.ids import PushId
     from gittorrent.push.checkpoint import Checkpoint
     from gittorrent.push.rule import Evidence, Push
@@ -70,9 +72,10 @@ class Ledger:
     Args:
         point: the checkpoint adopted last, or the first one.
         evidence: facts about objects and keys.
+        followed: checkpoints up to that one that were believed, to be replayed when that can be.
     """
 
-    def __init__(self, point: Point, evidence: Evidence) -> None:
+    def __init__(self, point: Point, evidence: Evidence, followed: Collection[PushId] = ()) -> None:
         self._evidence = evidence
         self._anchor = point
         self._policies: dict[str, PolicyVersion] = {}
@@ -82,7 +85,7 @@ class Ledger:
         self._waiting: dict[PushId, SignedCheckpoint] = {}
         self._refuted: dict[PushId, str] = {}
         self._twins: list[Twins] = []
-        self._followed: set[PushId] = set()
+        self._followed = set(followed)
         self._pushes: dict[PushId, Push] = {}
         self._copies: dict[PushId, dict[str, Push]] = {}
         self._open: dict[PushId, Push] = {}

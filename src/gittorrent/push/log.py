@@ -12,29 +12,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from gittorrent.errors import TrustError
 from gittorrent.push.chain import CheckpointError, first_checkpoint
-from gittorrent.push.entries import Entries, chain_of
+from gittorrent.push.entries import Entries
 from gittorrent.push.facts import NoObjects
-from gittorrent.push.ledger import Ledger, SignedCheckpoint
+from gittorrent.push.ledger import Ledger
 from gittorrent.push.object import PushKind
 from gittorrent.push.policies import LogEvidence, Policies
-from gittorrent.push.records import Held, Record, record_of
+from gittorrent.push.recalling import (
+    Begun,
+    adopted_by,
+    begin_kept,
+    earlier_needed,
+    listing_at,
+    pushes_needed,
+    records_of,
+)
 from gittorrent.push.signed import read_checkpoint, read_push
 from gittorrent.push.snapshot import Snapshot
 from gittorrent.push.starting import beginning
+from gittorrent.trust.keys import KeyKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from gittorrent.ids import ObjectFormat, Oid, PushId, RefName, Refs, RepositoryId
-    from gittorrent.push.chain import Point
     from gittorrent.push.checkpoint import Checkpoint
     from gittorrent.push.facts import Facts
+    from gittorrent.push.ledger import SignedCheckpoint
     from gittorrent.push.object import PushObject
     from gittorrent.push.provisional import View
+    from gittorrent.push.records import Record
     from gittorrent.push.rule import Push
     from gittorrent.trust.signed_policy import VerifiedPolicy
 
@@ -68,8 +76,7 @@ class VerifiedLog:
         self._facts = facts or NoObjects()
         self._policies = Policies()
         self._entries = Entries(object_format)
-        self._below: list[Record] = []
-        self._ledger: Ledger | None = None
+        self._begun: Begun | None = None
         self._shown: tuple[View, Refs] | None = None
 
     @classmethod
@@ -147,6 +154,8 @@ class VerifiedLog:
         is_held = push_id in self._entries.kinds
         if is_held and (not push.pinned or not self._wants_copy(push_id)):
             return False
+        if push.pinned and push.signer is not None and push.signer.kind is KeyKind.SSH:
+            raise EntryError(f"push {push_id} by an SSH key came with OpenPGP certificates")
         signer = self._policies.check_signer(push, push_id)
         if not self._policies.has_a_say(signer):
             raise NotAllowedError(f"push {push_id}: no policy gives {signer} a say")
@@ -197,15 +206,18 @@ class VerifiedLog:
         Raises:
             EntryError: the log does not begin with what was admitted.
         """
-        if self._ledger is None:
+        if self._begun is None:
             self._begin(short)
-        if self._ledger is None:
+        if self._begun is None:
             return
-        self._ledger.settle(short=short)
-        past = self._needed_past()
+        before = self._begun.ledger.adopted
+        self._begun.ledger.settle(short=short)
+        past = earlier_needed(self._begun, self._entries)
         if past is not None:
-            self._begin_kept(self.records, until=past)
-            self._ledger.settle(short=short)
+            self._begin_kept(self.records, until=past, followed=self.followed)
+        for push in pushes_needed(self._begun, self._entries, before):
+            self._begun.ledger.add_push(push)
+        self._begun.ledger.settle(short=short)
 
     def judge_again(self, facts: Facts) -> None:
         """Replay what was believed so far, now that more objects are here.
@@ -252,74 +264,38 @@ class VerifiedLog:
         checkpoints = {signed.id: signed for signed in self._entries.known_checkpoints}
         if not checkpoints:
             return
-        point, self._below = beginning(checkpoints, self._policies, short=short)
-        ledger = self._start(point)
-        used = {point.id, *(record.id for record in self._below)}
-        for entry, signed in checkpoints.items():
-            if entry not in used:
-                ledger.add_checkpoint(signed)
-        for entry in self._entries.of_kind(PushKind.CERTIFICATE):
-            ledger.add_push(self._entries.push(entry))
-
-    def _start(self, point: Point) -> Ledger:
+        point, below = beginning(checkpoints, self._policies, short=short)
         ledger = Ledger(point, self._evidence)
         for version in self._policies.versions:
             ledger.add_policy(version)
-        self._ledger = ledger
-        return ledger
+        used = {point.id, *(record.id for record in below)}
+        for entry, signed in checkpoints.items():
+            if entry not in used:
+                ledger.add_checkpoint(signed)
+        for push in self._entries.pushes_not_in(()):
+            ledger.add_push(push)
+        self._begun = Begun(ledger, below)
 
     def _begin_kept(
-        self, records: Sequence[Record], snapshot: Snapshot | None = None, until: int | None = None
+        self,
+        records: Sequence[Record],
+        *,
+        until: int | None = None,
+        followed: Collection[PushId] = (),
+        snapshot: Snapshot | None = None,
     ) -> None:
-        """Begin with what was verified before.
-
-        Args:
-            records: of all entries.
-            snapshot: of an adopted checkpoint.
-            until: number of a checkpoint that must be among the points of the ledger.
-        """
         self._entries.records = {record.id: record for record in records}
-        chain = chain_of(records)
-        if not chain:
-            return
-        head = chain[-1].number
-        aside = [record for record in records if record.held in (Held.ASIDE, Held.WAITING)]
-        since = self._entries.keeper_version(chain[-1], self._policies)
-        numbers = [record.number - 1 for record in aside if record.version >= since]
-        base = min([head, *numbers, *([] if until is None else [until])])
-        point = self._entries.points(
-            chain, self._policies, until=head, base=max(base, 1), snapshot=snapshot
-        )
-        ledger = self._start(point)
-        oldest = _oldest(point).number
-        self._below = [record for record in chain if record.number < oldest]
-        for record in aside:
-            if record.held is Held.ASIDE and record.number > oldest:
-                ledger.add_checkpoint(self._entries.checkpoint(record.id))
-        ledger.settle(short=True)
-        for record in records:
-            if record.held is Held.REFUTED:
-                ledger.add_refuted(record.id, "it was found not to follow before")
-            elif record.held is Held.WAITING:
-                ledger.add_checkpoint(self._entries.checkpoint(record.id))
-        taken = [r for r in chain if until is None or r.number <= until]
-        for push in self._entries.pushes_not_in(taken):
-            ledger.add_push(push)
-        ledger.settle()
-
-    def _needed_past(self) -> int | None:
-        """Return the number of a checkpoint that is kept and that the ledger asks for, if any."""
-        ledger = self._now
-        wanted = set(ledger.missing) & self._entries.kinds.keys()
-        numbers = [record.number for record in self._below if record.id in wanted]
-        return min(numbers, default=None)
+        self._begun = begin_kept(
+            self._entries, self._policies, self._evidence, records,
+            until=until, followed=followed, snapshot=snapshot,
+        )  # fmt: skip
 
     # -- what it holds
 
     @property
     def ids(self) -> list[PushId]:
         """The adopted chain's checkpoints, oldest first, as far as their refs are known here."""
-        chain = self._chain
+        chain = adopted_by(self._begun, self._entries)
         start = next((n for n, record in enumerate(chain) if record.is_whole), len(chain))
         return [record.id for record in chain[start:]]
 
@@ -331,45 +307,7 @@ class VerifiedLog:
     @property
     def records(self) -> list[Record]:
         """What storage keeps of each of `entries`, in that order."""
-        chain = {record.id: record for record in self._chain}
-        found = []
-        for entry, kind in self._entries.kinds.items():
-            if kind is PushKind.CHECKPOINT:
-                found.append(chain.get(entry) or self._record_aside(entry))
-            else:
-                found.append(Record(entry, kind))
-        return found
-
-    @property
-    def _chain(self) -> list[Record]:
-        """Records of the checkpoints adopted, in order."""
-        points: list[Record] = []
-        at = None if self._ledger is None else self._ledger.adopted
-        followed = self.followed
-        while at is not None:
-            before = self._entries.records.get(at.id)
-            if (before is not None and before.held is Held.FOLLOWED) or at.id in followed:
-                held = Held.FOLLOWED
-            else:
-                held = Held.ADOPTED
-            points.append(record_of(SignedCheckpoint(at.id, at.checkpoint, at.keeper), held))
-            at = at.previous
-        return [*self._below, *reversed(points)]
-
-    def _record_aside(self, entry: PushId) -> Record:
-        ledger = self._ledger
-        if ledger is None:
-            held = Held.WAITING
-        elif ledger.point(entry) is not None:
-            held = Held.ASIDE
-        else:
-            held = Held.REFUTED if entry in ledger.refuted else Held.WAITING
-        before = self._entries.records.get(entry)
-        if before is not None and not (ledger and ledger.holds(entry)):
-            return before
-        if before is not None:
-            return replace(before, held=held)
-        return record_of(self._entries.checkpoint(entry), held)
+        return records_of(self._begun, self._entries)
 
     def snapshot(self) -> Snapshot:
         """Return the state at `head` for a quick start; worth keeping if `start_size` is large."""
@@ -404,6 +342,10 @@ class VerifiedLog:
             EntryError: there is no checkpoint yet.
         """
         return self._now
+
+    @property
+    def _ledger(self) -> Ledger | None:
+        return None if self._begun is None else self._begun.ledger
 
     @property
     def _now(self) -> Ledger:
@@ -452,10 +394,11 @@ class VerifiedLog:
         """
         point = None if self._ledger is None else self._ledger.point(checkpoint)
         if point is None:
-            number = next((r.number for r in self._below if r.id == checkpoint), 0)
-            if not number or checkpoint not in self.ids:
+            below = [] if self._begun is None else self._begun.below
+            number = next((r.number for r in below if r.id == checkpoint), 0)
+            if not number:
                 raise EntryError(f"no checkpoint {checkpoint} is held whose refs are known")
-            point = self._entries.points(self._below, self._policies, until=number, base=number)
+            return listing_at(self._entries, self._policies, below, number).shown_refs()
         return point.listing.shown_refs()
 
     def checkpoint(self, checkpoint: PushId) -> SignedCheckpoint:
@@ -534,9 +477,3 @@ def changes_between(old: Refs, new: Refs) -> list[tuple[RefName, Oid | None, Oid
         if old.get(name) != new.get(name):
             found.append((name, old.get(name), new.get(name)))
     return found
-
-
-def _oldest(point: Point) -> Point:
-    while point.previous is not None:
-        point = point.previous
-    return point

@@ -1,0 +1,271 @@
+"""Begins a log again with what was verified before, and says what has to be kept for that.
+
+Pure. A ledger is begun at a whole checkpoint that is old enough for all that is still open:
+checkpoints aside of the chain that was adopted, a policy that goes on from an earlier one. From
+there on the checkpoints adopted are followed, which their signatures and their replay allow:
+both were verified when they were adopted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gittorrent.push.chain import WINDOW, follow
+from gittorrent.push.entries import KeptEntryError
+from gittorrent.push.ledger import Ledger, SignedCheckpoint
+from gittorrent.push.object import PushKind
+from gittorrent.push.records import Held, Record, record_of
+from gittorrent.push.starting import point_at
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from gittorrent.ids import PushId
+    from gittorrent.push.chain import Point
+    from gittorrent.push.entries import Entries
+    from gittorrent.push.listing import Listing
+    from gittorrent.push.policies import Policies
+    from gittorrent.push.rule import Evidence, Push
+    from gittorrent.push.snapshot import Snapshot
+
+
+class Begun(Struct, frozen=True):
+    """A ledger, and records of the adopted checkpoints before the first that it has, in order."""
+
+    ledger: Ledger
+    below: list[Record]
+
+
+def begin_kept(
+    entries: Entries,
+    policies: Policies,
+    evidence: Evidence,
+    records: Sequence[Record],
+    *,
+    until: int | None = None,
+    followed: Collection[PushId] = (),
+    snapshot: Snapshot | None = None,
+) -> Begun | None:
+    """Begin with what was verified before.
+
+    Args:
+        entries: those that ``records`` are of.
+        policies: of the log.
+        evidence: facts about objects and keys.
+        records: what was kept.
+        until: number of a checkpoint that must be among those of the ledger.
+        followed: checkpoints that are to be replayed when that can be done.
+        snapshot: of an adopted checkpoint.
+
+    Returns:
+        The ledger; None if no checkpoint was adopted yet.
+
+    Raises:
+        TrustError: what was kept does not hang together.
+    """
+    chain = adopted_in(records)
+    if not chain:
+        return None
+    aside = [record for record in records if record.held in (Held.ASIDE, Held.WAITING)]
+    since = _keeper_version(entries.checkpoint(chain[-1].id), policies)
+    wanted = [record.number - 1 for record in aside if record.version >= since]
+    base = min([chain[-1].number, *wanted, *([] if until is None else [until])])
+    start = _base_in(chain, base)
+    place = -1 if snapshot is None else _place_of(chain, snapshot, base)
+    if place <= start:
+        place, snapshot = start, None
+    if place < 0:
+        raise KeptEntryError("no whole checkpoint is kept to begin with")
+    point = _followed(entries, policies, chain, place, snapshot)
+    ledger = Ledger(point, evidence, followed)
+    for version in policies.versions:
+        ledger.add_policy(version)
+    oldest = _oldest(point)
+    for record in aside:
+        if record.held is Held.ASIDE and record.number > oldest:
+            ledger.add_checkpoint(entries.checkpoint(record.id))
+    ledger.settle(short=True)
+    for record in records:
+        if record.held is Held.REFUTED:
+            ledger.add_refuted(record.id, "it was found not to follow before")
+        elif record.held is Held.WAITING:
+            ledger.add_checkpoint(entries.checkpoint(record.id))
+    taken = [record for record in chain if until is None or record.number <= until]
+    for push in (*entries.pushes_not_in(taken), *entries.known_pushes):
+        ledger.add_push(push)
+    ledger.settle()
+    return Begun(ledger, [record for record in chain if record.number < oldest])
+
+
+def earlier_needed(begun: Begun, entries: Entries) -> int | None:
+    """Return the number of an adopted checkpoint that the ledger asks for and could begin with."""
+    wanted = begun.ledger.missing & entries.kinds.keys()
+    numbers = [record.number for record in begun.below if record.id in wanted]
+    number = min(numbers, default=None)
+    if number is None or _base_in(begun.below, number) < 0:
+        return None
+    return number
+
+
+def pushes_needed(begun: Begun, entries: Entries, before: Point) -> list[Push]:
+    """Return pushes that are kept, that the ledger was not told of, and that it needs now.
+
+    Args:
+        begun: the ledger.
+        entries: of the log.
+        before: the checkpoint that was adopted last; what it took may have to be shown again.
+    """
+    ledger = begun.ledger
+    wanted = set(ledger.lacking)
+    at: Point | None = before
+    while at is not None and not ledger.adopted.has(at):
+        wanted.update(at.checkpoint.pushes)
+        at = at.previous
+    return [
+        entries.push(push)
+        for push in entries.of_kind(PushKind.CERTIFICATE)
+        if push in wanted and ledger.push(push) is None
+    ]
+
+
+def listing_at(
+    entries: Entries, policies: Policies, chain: Sequence[Record], number: int
+) -> Listing:
+    """Return the state at an adopted checkpoint, by following from the last whole one before it.
+
+    Args:
+        entries: of the log.
+        policies: of the log.
+        chain: records of the checkpoints adopted, in order.
+        number: of the checkpoint.
+
+    Raises:
+        TrustError: there is none, or what was kept does not hang together.
+    """
+    until = [record for record in chain if record.number <= number]
+    start = max((place for place, r in enumerate(until) if r.is_whole), default=-1)
+    if start < 0:
+        raise KeptEntryError(f"no whole checkpoint up to number {number} is kept")
+    return _followed(entries, policies, until, start, None).listing
+
+
+def adopted_in(records: Sequence[Record]) -> list[Record]:
+    """Return the checkpoints among them that were adopted, in the order of their numbers."""
+    return sorted((r for r in records if r.is_in_chain), key=lambda record: record.number)
+
+
+def adopted_by(begun: Begun | None, entries: Entries) -> list[Record]:
+    """Return records of the checkpoints that are adopted now, in order."""
+    if begun is None:
+        return []
+    found = []
+    at: Point | None = begun.ledger.adopted
+    followed = begun.ledger.followed
+    while at is not None:
+        before = entries.records.get(at.id)
+        was_followed = before is not None and before.held is Held.FOLLOWED
+        held = Held.FOLLOWED if was_followed or at.id in followed else Held.ADOPTED
+        found.append(record_of(SignedCheckpoint(at.id, at.checkpoint, at.keeper), held))
+        at = at.previous
+    return [*begun.below, *reversed(found)]
+
+
+def records_of(begun: Begun | None, entries: Entries) -> list[Record]:
+    """Return what to keep of all entries, in their order."""
+    adopted = {record.id: record for record in adopted_by(begun, entries)}
+    ledger = None if begun is None else begun.ledger
+    found = []
+    for entry, kind in entries.kinds.items():
+        if kind is not PushKind.CHECKPOINT:
+            found.append(Record(entry, kind))
+        elif entry in adopted:
+            found.append(adopted[entry])
+        else:
+            found.append(_record_aside(entries, ledger, entry))
+    return found
+
+
+def _record_aside(entries: Entries, ledger: Ledger | None, entry: PushId) -> Record:
+    before = entries.records.get(entry)
+    if ledger is None or not ledger.holds(entry):
+        # It was too old for this ledger to be told of it.
+        return before or record_of(entries.checkpoint(entry), Held.WAITING)
+    if ledger.point(entry) is not None:
+        held = Held.ASIDE
+    else:
+        held = Held.REFUTED if entry in ledger.refuted else Held.WAITING
+    if before is not None:
+        return replace(before, held=held)
+    return record_of(entries.checkpoint(entry), held)
+
+
+def _followed(
+    entries: Entries,
+    policies: Policies,
+    chain: Sequence[Record],
+    start: int,
+    snapshot: Snapshot | None,
+) -> Point:
+    """Return the state at the last of a chain, from a whole listing at one place of it on."""
+    signed = entries.checkpoint(chain[start].id)
+    policy = policies.policy_version(signed.checkpoint.policy)
+    if policy is None:
+        raise KeptEntryError(f"checkpoint {signed.id} names a policy that is not kept")
+    if snapshot is not None:
+        point = snapshot.point(signed, policy)
+    else:
+        point = point_at(signed, policy, list(_window(chain[: start + 1]))[::-1])
+    for record in chain[start + 1 :]:
+        signed = entries.checkpoint(record.id)
+        point = follow(point, signed.id, signed.checkpoint, signed.signer, policies)
+    return point
+
+
+def _base_in(chain: Sequence[Record], number: int) -> int:
+    """Return the place of the last whole checkpoint up to a number, or else of the first after it.
+
+    It must have all before it that pushes on it can name, which a clone has since it began; -1 if
+    there is none.
+    """
+    places = [
+        place
+        for place, record in enumerate(chain)
+        if record.is_whole and (chain[0].number == 1 or chain[0].time < record.time - WINDOW)
+    ]
+    before = [place for place in places if chain[place].number <= number]
+    return max(before, default=min(places, default=-1))
+
+
+def _keeper_version(signed: SignedCheckpoint, policies: Policies) -> int:
+    """Return the number of the policy version that named the keeper of a checkpoint."""
+    version = policies.policy_version(signed.checkpoint.policy)
+    while version is not None and version.previous is not None:
+        if version.policy.keeper != version.previous.policy.keeper:
+            return version.policy.version
+        version = version.previous
+    return 1
+
+
+def _place_of(chain: Sequence[Record], snapshot: Snapshot, base: int) -> int:
+    """Return the place in ``chain`` of the checkpoint that a snapshot is of; -1 beyond ``base``."""
+    for place in range(len(chain) - 1, -1, -1):
+        if chain[place].id == snapshot.checkpoint:
+            return place if chain[place].number <= base else -1
+    return -1
+
+
+def _window(chain: Sequence[Record]) -> Iterator[Record]:
+    """Yield the last of a chain and those before it that pushes on it can name, newest first."""
+    for record in reversed(chain):
+        yield record
+        if record.time < chain[-1].time - WINDOW:
+            return
+
+
+def _oldest(point: Point) -> int:
+    while point.previous is not None:
+        point = point.previous
+    return point.number

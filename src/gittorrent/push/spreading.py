@@ -1,0 +1,377 @@
+"""What mirrors tell each other of pushes and checkpoints, and what each asks of whom.
+
+Pure. Conversations and what is here come in; what to say and to ask for comes out
+(docs/protocol/mirrorsync.md, "Live conversations").
+
+Tracks for each peer what it is known to have, and for everything that is missing here who has it
+and who was asked. Rules: everybody who says which checkpoint it has is told what is new, once, and
+never what it told us; one peer is asked at a time, and another one too when the first takes long;
+what a peer says is remembered within bounds and asked for within bounds; whoever sends what does
+not hold is talked to no more. Must not know what a push says, nor connections.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NewType, Protocol, TypeVar
+
+from msgspec import Struct, field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gittorrent.ids import PushId
+
+V = TypeVar("V")
+
+PeerKey = NewType("PeerKey", int)
+"""Names a conversation."""
+
+MAX_KNOWN = 8192
+"""Ids remembered that a peer has; what is forgotten may be told it again."""
+
+MAX_OFFERED = 1024
+"""Ids remembered that a peer says it has and that are not here. The pushes of four keys; what is
+over comes when the two talk again."""
+
+MAX_REFUSED = 4096
+"""Ids remembered that were judged and not taken, until the log moves on."""
+
+MAX_ASKED = 16
+"""Questions open to one peer: enough to keep a distant one busy with small things."""
+
+MAX_VAIN = 16
+"""Questions in a row about what a peer said it has that may come to nothing: what it had may be
+gone by the time."""
+
+MAX_AT_ONCE = 3
+"""Peers asked for the same thing at once."""
+
+SLOW_SECONDS = 2.0
+"""Time after which another peer is asked too."""
+
+
+class Item(Struct, frozen=True):
+    """Something that can be told of.
+
+    Args:
+        id: its push id.
+        number: of a checkpoint; 0 for pushes and policies.
+    """
+
+    id: PushId
+    number: int = 0
+
+
+class Tell(Struct, frozen=True):
+    """Say that it is here."""
+
+    peer: PeerKey
+    item: Item
+
+
+class Fetch(Struct, frozen=True):
+    """Ask for one entry and what belongs to it; then `took`, `refused`, `lacks` or `failed`."""
+
+    peer: PeerKey
+    item: Item
+
+
+class FetchLog(Struct, frozen=True):
+    """Ask for everything up to a checkpoint that is several ahead; ends like `Fetch`."""
+
+    peer: PeerKey
+    item: Item
+
+
+class Drop(Struct, frozen=True):
+    """End the conversation: the peer sent what does not hold."""
+
+    peer: PeerKey
+    reason: str
+
+
+Effect = Tell | Fetch | FetchLog | Drop
+
+
+class Shelf(Protocol):
+    """What is here."""
+
+    def holds(self, entry: PushId) -> bool:
+        """Tell whether an entry is here, waiting ones included."""
+
+    def head(self) -> Item:
+        """Return the checkpoint adopted."""
+
+    def open(self) -> Sequence[PushId]:
+        """Return what no checkpoint names yet: policies, oldest first, then pushes."""
+
+
+class _Peer(Struct):
+    """What is known of one peer.
+
+    Args:
+        known: what it has or was told of.
+        offered: what it has and is not here.
+        asked: what it was asked for, and when.
+        follows: whether it is told what is new.
+        vain: questions in a row that came to nothing.
+    """
+
+    known: dict[PushId, None] = field(default_factory=dict)
+    offered: dict[PushId, Item] = field(default_factory=dict)
+    asked: dict[PushId, float] = field(default_factory=dict)
+    follows: bool = False
+    vain: int = 0
+
+
+class _Refused(Struct):
+    """What was judged and not taken: whether the next checkpoint may change that, who has it."""
+
+    item: Item
+    again: bool
+    holders: dict[PeerKey, None]
+
+
+class Spreading:
+    """Decides for one repository.
+
+    Args:
+        shelf: what is here.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._peers: dict[PeerKey, _Peer] = {}
+        self._asked: dict[PushId, dict[PeerKey, None]] = {}
+        self._refused: dict[PushId, _Refused] = {}
+
+    def __contains__(self, peer: PeerKey) -> bool:
+        return peer in self._peers
+
+    def __len__(self) -> int:
+        """Return how many peers there are."""
+        return len(self._peers)
+
+    @property
+    def remembered(self) -> int:
+        """How many ids are remembered in all: bounded, whatever peers say."""
+        refused = sum(1 + len(entry.holders) for entry in self._refused.values())
+        return refused + sum(
+            len(peer.known) + len(peer.offered) + len(peer.asked) for peer in self._peers.values()
+        )
+
+    # -- peers
+
+    def joined(self, peer: PeerKey, *, is_called: bool) -> list[Effect]:
+        """Take note of a conversation.
+
+        Args:
+            peer: the other end.
+            is_called: whether it was called from here, so that it is told what we have first;
+                whoever calls says so itself if it wants to be told of news.
+        """
+        self._peers[peer] = _Peer()
+        return [self._tell(peer, self._shelf.head())] if is_called else []
+
+    def left(self, peer: PeerKey, now: float) -> list[Effect]:
+        """Take note that a conversation is over."""
+        effects: list[Effect] = []
+        gone = self._peers.pop(peer, None)
+        for entry in () if gone is None else gone.asked:
+            effects += self._ask_another(peer, entry, now)
+        return effects
+
+    def told(self, peer: PeerKey, item: Item, now: float) -> list[Effect]:
+        """Take note that a peer says that it has something."""
+        state = self._peers.get(peer)
+        if state is None:
+            return []
+        effects: list[Effect] = []
+        _remember(state.known, item.id, None, MAX_KNOWN)
+        if item.number and not state.follows:
+            state.follows = True
+            effects += self._tell_all(peer, state)
+        if not self._is_wanted(item) or self._shelf.holds(item.id):
+            return effects
+        if item.number:
+            # Of checkpoints only its newest one matters: the others are on the way to it.
+            numbers = {known.id for known in state.offered.values() if known.number}
+            for old in numbers:
+                del state.offered[old]
+        refused = self._refused.get(item.id)
+        if refused is not None:
+            refused.holders[peer] = None
+            return effects
+        _remember(state.offered, item.id, item, MAX_OFFERED)
+        if item.id not in self._asked and len(state.asked) < MAX_ASKED:
+            effects.append(self._question(peer, item, now))
+        return effects
+
+    # -- what became of what was asked for
+
+    def took(self, item: Item, now: float) -> list[Effect]:
+        """Take note that an entry is here, from wherever it came, and tell others of it."""
+        effects: list[Effect] = [
+            self._tell(peer, item)
+            for peer, state in self._peers.items()
+            if state.follows and item.id not in state.known
+        ]
+        return effects + self.kept(item.id, now)
+
+    def kept(self, entry: PushId, now: float) -> list[Effect]:
+        """Take note that an entry is here but waits, so that nobody is told of it yet."""
+        for peer in self._peers.values():
+            peer.offered.pop(entry, None)
+        return self._answered(entry, now)
+
+    def moved(self, now: float, *, is_new_policy: bool) -> list[Effect]:
+        """Take note that another checkpoint or policy counts: what was refused may hold now."""
+        again = [entry for entry, old in self._refused.items() if old.again or is_new_policy]
+        for refused in map(self._refused.pop, again):
+            for key in refused.holders:
+                if key in self._peers:
+                    offered = self._peers[key].offered
+                    _remember(offered, refused.item.id, refused.item, MAX_OFFERED)
+        for peer in self._peers.values():
+            for entry, item in list(peer.offered.items()):
+                if self._shelf.holds(entry) or not self._is_wanted(item):
+                    del peer.offered[entry]
+        return self._ask(self._peers, now)
+
+    def refused(self, entry: PushId, now: float, *, again: bool) -> list[Effect]:
+        """Take note that an entry is what it was said to be and is not wanted here.
+
+        Args:
+            entry: its id.
+            now: the time.
+            again: whether that ends with the next checkpoint, as for one over its key's quota;
+                otherwise a policy would have to change.
+        """
+        refused = _Refused(Item(entry), again, {})
+        for key, peer in self._peers.items():
+            if peer.offered.pop(entry, None) is not None:
+                refused.holders[key] = None
+        _remember(self._refused, entry, refused, MAX_REFUSED)
+        return self._answered(entry, now)
+
+    def lacks(self, peer: PeerKey, items: Iterable[Item], now: float) -> list[Effect]:
+        """Take note that something from a peer names what is not here, which it ought to have."""
+        state = self._peers.get(peer)
+        if state is None:
+            return []
+        for item in items:
+            if not self._shelf.holds(item.id):
+                self._refused.pop(item.id, None)  # a checkpoint names it
+                _remember(state.offered, item.id, item, MAX_OFFERED)
+        return self._ask([peer], now)
+
+    def failed(self, peer: PeerKey, entry: PushId, now: float) -> list[Effect]:
+        """Take note that a peer does not give what it said it has; others are asked."""
+        state = self._peers.get(peer)
+        if state is None or state.asked.pop(entry, None) is None:
+            return []
+        state.offered.pop(entry, None)
+        effects = self._ask_another(peer, entry, now)
+        state.vain += 1
+        if state.vain >= MAX_VAIN:
+            return effects + self.lied(peer, "it does not have what it says it has", now)
+        return effects + self._ask([peer], now)
+
+    def lied(self, peer: PeerKey, reason: str, now: float) -> list[Effect]:
+        """Take note that a peer sent what does not hold."""
+        return [Drop(peer, reason), *self.left(peer, now)]
+
+    # -- time
+
+    def next_deadline(self) -> float | None:
+        """Return when `tick` is due at the latest; None while nothing depends on the time."""
+        waiting = [
+            max(peer.asked[entry] for peer in self._peers.values() if entry in peer.asked)
+            + SLOW_SECONDS
+            for entry, asked in self._asked.items()
+            if len(asked) < MAX_AT_ONCE and self._others(entry)
+        ]
+        return min(waiting, default=None)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Take note of the time: who takes long is not waited for alone."""
+        effects: list[Effect] = []
+        for entry, asked in list(self._asked.items()):
+            since = max(self._peers[peer].asked[entry] for peer in asked)
+            others = self._others(entry) if now >= since + SLOW_SECONDS else ()
+            if others and len(asked) < MAX_AT_ONCE:
+                peer = others[0]
+                effects.append(self._question(peer, self._peers[peer].offered[entry], now))
+        return effects
+
+    # -- deciding
+
+    def _is_wanted(self, item: Item) -> bool:
+        return not item.number or item.number > self._shelf.head().number
+
+    def _tell(self, peer: PeerKey, item: Item) -> Tell:
+        _remember(self._peers[peer].known, item.id, None, MAX_KNOWN)
+        return Tell(peer, item)
+
+    def _tell_all(self, peer: PeerKey, state: _Peer) -> list[Effect]:
+        items = [self._shelf.head(), *map(Item, self._shelf.open())]
+        return [self._tell(peer, item) for item in items if item.id not in state.known]
+
+    def _answered(self, entry: PushId, now: float) -> list[Effect]:
+        """Take note that nobody need give an entry any more; ask the same ones for others."""
+        asked = self._asked.pop(entry, {})
+        for key in asked:
+            peer = self._peers[key]
+            del peer.asked[entry]
+            peer.vain = 0
+        return self._ask(asked, now)
+
+    def _ask_another(self, peer: PeerKey, entry: PushId, now: float) -> list[Effect]:
+        """Take note that a peer gives an entry no more; ask somebody else unless others do."""
+        asked = self._asked[entry]
+        del asked[peer]
+        if asked:
+            return []
+        del self._asked[entry]
+        others = self._others(entry)
+        if not others:
+            return []
+        return [self._question(others[0], self._peers[others[0]].offered[entry], now)]
+
+    def _others(self, entry: PushId) -> list[PeerKey]:
+        """Return who has an entry and could be asked for it too."""
+        return [
+            key
+            for key, peer in self._peers.items()
+            if entry in peer.offered and entry not in peer.asked and len(peer.asked) < MAX_ASKED
+        ]
+
+    def _ask(self, peers: Iterable[PeerKey], now: float) -> list[Effect]:
+        """Ask peers that have room for what nobody was asked for."""
+        effects: list[Effect] = []
+        for key in [key for key in peers if key in self._peers]:
+            peer = self._peers[key]
+            for entry, item in list(peer.offered.items()):
+                if len(peer.asked) >= MAX_ASKED:
+                    break
+                if entry in self._asked:
+                    continue
+                if self._shelf.holds(entry):
+                    del peer.offered[entry]
+                    continue
+                effects.append(self._question(key, item, now))
+        return effects
+
+    def _question(self, peer: PeerKey, item: Item, now: float) -> Fetch | FetchLog:
+        self._peers[peer].asked[item.id] = now
+        self._asked.setdefault(item.id, {})[peer] = None
+        is_next = not item.number or item.number == self._shelf.head().number + 1
+        return Fetch(peer, item) if is_next else FetchLog(peer, item)
+
+
+def _remember(ids: dict[PushId, V], key: PushId, value: V, most: int) -> None:
+    """Put something into a dictionary that forgets the oldest beyond ``most``."""
+    ids.pop(key, None)
+    while len(ids) >= most:
+        del ids[next(iter(ids))]
+    ids[key] = value

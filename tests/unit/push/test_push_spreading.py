@@ -1,0 +1,212 @@
+"""Whom a mirror tells of what, and whom it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gittorrent.ids import PushId
+from gittorrent.push.spreading import (
+    MAX_ASKED,
+    MAX_KNOWN,
+    MAX_OFFERED,
+    MAX_REFUSED,
+    MAX_VAIN,
+    SLOW_SECONDS,
+    Drop,
+    Fetch,
+    FetchLog,
+    Item,
+    PeerKey,
+    Spreading,
+    Tell,
+)
+from support.pushlog import name_of
+
+
+def entry(number: int) -> PushId:
+    """Return the id of some entry."""
+    return name_of(b"entry %d" % number)
+
+
+A, B, C = PeerKey(1), PeerKey(2), PeerKey(3)
+HEAD = Item(entry(1), 5)
+PUSH = Item(entry(2))
+
+
+def item(number: int) -> Item:
+    return Item(entry(1000 + number))
+
+
+@dataclass
+class Here:
+    """What is here."""
+
+    newest: Item = HEAD
+    untaken: list[PushId] = field(default_factory=list)
+    entries: set[PushId] = field(default_factory=lambda: {HEAD.id})
+
+    def holds(self, entry: PushId) -> bool:
+        return entry in self.entries
+
+    def head(self) -> Item:
+        return self.newest
+
+    def open(self) -> Sequence[PushId]:
+        return self.untaken
+
+    def add(self, got: Item) -> Item:
+        self.entries.add(got.id)
+        if got.number:
+            self.newest = got
+        return got
+
+
+def talking(here: Here, *peers: PeerKey) -> Spreading:
+    """Return a machine whose peers follow what is new and have what is here."""
+    spreading = Spreading(here)
+    for peer in peers:
+        spreading.joined(peer, is_called=False)
+        spreading.told(peer, HEAD, 0.0)
+    return spreading
+
+
+def test_who_is_called_is_told_what_we_have() -> None:
+    spreading = Spreading(Here(untaken=[PUSH.id]))
+    assert spreading.joined(A, is_called=True) == [Tell(A, HEAD)]
+    assert spreading.told(A, Item(entry(9), 3), 0.0) == [Tell(A, PUSH)]
+    assert spreading.told(A, Item(entry(8), 4), 0.0) == []
+
+
+def test_a_clone_that_calls_is_told_of_no_news() -> None:
+    here = Here()
+    spreading = Spreading(here)
+    assert spreading.joined(A, is_called=False) == []
+    assert spreading.took(here.add(PUSH), 0.0) == []
+
+
+def test_news_go_to_everybody_but_who_told_them() -> None:
+    here = Here()
+    spreading = talking(here, A, B, C)
+    assert spreading.told(A, PUSH, 0.0) == [Fetch(A, PUSH)]
+    assert spreading.told(B, PUSH, 0.0) == []
+    assert spreading.took(here.add(PUSH), 0.0) == [Tell(C, PUSH)]
+    assert spreading.told(C, PUSH, 0.0) == []
+    assert spreading.took(PUSH, 0.0) == []
+
+
+def test_another_one_is_asked_when_the_first_fails() -> None:
+    spreading = talking(Here(), A, B)
+    assert spreading.told(A, PUSH, 0.0) == [Fetch(A, PUSH)]
+    assert spreading.told(B, PUSH, 0.0) == []
+    assert spreading.failed(A, PUSH.id, 0.0) == [Fetch(B, PUSH)]
+    assert spreading.failed(B, PUSH.id, 0.0) == []
+    assert spreading.failed(B, PUSH.id, 0.0) == []
+
+
+def test_another_one_is_asked_when_the_first_is_gone() -> None:
+    spreading = talking(Here(), A, B)
+    spreading.told(A, PUSH, 0.0)
+    spreading.told(B, PUSH, 0.0)
+    assert spreading.left(A, 0.0) == [Fetch(B, PUSH)]
+    assert A not in spreading
+    assert len(spreading) == 1
+
+
+def test_another_one_is_asked_too_when_the_first_is_slow() -> None:
+    spreading = talking(Here(), A, B)
+    spreading.told(A, PUSH, 1.0)
+    assert spreading.next_deadline() is None
+    spreading.told(B, PUSH, 1.0)
+    assert spreading.next_deadline() == 1.0 + SLOW_SECONDS
+    assert spreading.tick(1.0) == []
+    assert spreading.tick(1.0 + SLOW_SECONDS) == [Fetch(B, PUSH)]
+    assert spreading.next_deadline() is None
+    assert spreading.failed(A, PUSH.id, 4.0) == []
+
+
+def test_the_next_checkpoint_is_asked_for_alone() -> None:
+    spreading = talking(Here(), A)
+    following = Item(entry(6), HEAD.number + 1)
+    assert spreading.told(A, following, 0.0) == [Fetch(A, following)]
+
+
+def test_a_later_checkpoint_is_asked_for_with_all_before_it() -> None:
+    spreading = talking(Here(), A)
+    later = Item(entry(6), HEAD.number + 2)
+    assert spreading.told(A, later, 0.0) == [FetchLog(A, later)]
+
+
+def test_of_checkpoints_the_newest_counts() -> None:
+    here = Here()
+    spreading = talking(here, A, B)
+    first, second = Item(entry(6), 6), Item(entry(7), 7)
+    spreading.told(A, first, 0.0)
+    assert spreading.told(B, first, 0.0) == []
+    assert spreading.told(B, second, 0.0) == [FetchLog(B, second)]
+    here.add(second)
+    assert spreading.took(second, 0.0) == [Tell(A, second)]
+    assert spreading.told(B, first, 0.0) == []
+
+
+def test_what_a_checkpoint_names_is_asked_of_who_sent_it() -> None:
+    spreading = talking(Here(), A)
+    assert spreading.lacks(A, [PUSH], 0.0) == [Fetch(A, PUSH)]
+    assert spreading.lacks(B, [PUSH], 0.0) == []
+
+
+def test_few_questions_at_once() -> None:
+    here = Here()
+    spreading = talking(here, A)
+    effects = [effect for n in range(MAX_ASKED + 1) for effect in spreading.told(A, item(n), 0.0)]
+    assert len(effects) == MAX_ASKED
+    assert spreading.took(here.add(item(0)), 0.0) == [Fetch(A, item(MAX_ASKED))]
+
+
+def test_what_was_refused_is_asked_for_when_that_may_have_changed() -> None:
+    spreading = talking(Here(), A)
+    other = item(1)
+    spreading.told(A, PUSH, 0.0)
+    spreading.told(A, other, 0.0)
+    assert spreading.refused(PUSH.id, 0.0, again=True) == []
+    assert spreading.refused(other.id, 0.0, again=False) == []
+    assert spreading.told(A, PUSH, 0.0) == []
+    assert spreading.moved(0.0, is_new_policy=False) == [Fetch(A, PUSH)]
+    assert spreading.moved(0.0, is_new_policy=True) == [Fetch(A, other)]
+
+
+def test_what_waits_is_told_nobody() -> None:
+    here = Here()
+    spreading = talking(here, A, B)
+    spreading.told(A, PUSH, 0.0)
+    here.add(PUSH)
+    assert spreading.kept(PUSH.id, 0.0) == []
+    assert spreading.took(PUSH, 9.0) == [Tell(B, PUSH)]
+
+
+def test_who_lies_is_dropped_and_others_are_asked() -> None:
+    spreading = talking(Here(), A, B)
+    spreading.told(A, PUSH, 0.0)
+    spreading.told(B, PUSH, 0.0)
+    assert spreading.lied(A, "forged", 0.0) == [Drop(A, "forged"), Fetch(B, PUSH)]
+
+
+def test_who_never_has_what_it_says_is_dropped() -> None:
+    spreading = talking(Here(), A)
+    for number in range(MAX_VAIN):
+        spreading.told(A, item(number), 0.0)
+    effects = [e for n in range(MAX_VAIN) for e in spreading.failed(A, item(n).id, 0.0)]
+    assert [type(effect) for effect in effects] == [Drop]
+
+
+def test_memory_is_bounded() -> None:
+    spreading = talking(Here(), A)
+    for number in range(2 * MAX_KNOWN):
+        spreading.told(A, item(number), 0.0)
+        spreading.refused(item(number).id, 0.0, again=False)
+    most = MAX_KNOWN + MAX_OFFERED + MAX_ASKED + 2 * MAX_REFUSED
+    assert MAX_KNOWN < spreading.remembered <= most
+
+
+def test_a_stranger_is_nobody() -> None:
+    assert Spreading(Here()).told(A, PUSH, 0.0) == []

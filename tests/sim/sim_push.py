@@ -16,15 +16,35 @@ from msgspec.structs import replace
 
 from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.certificate import CONFLICTS, Nonce
-from gittorrent.push.chain import Point, keeper_since, units_on
+from gittorrent.push.chain import CheckpointError, Point, keeper_since, units_on
 from gittorrent.push.checkpoint import Taken, parse_checkpoint, parse_listing
 from gittorrent.push.ledger import Ledger, SignedCheckpoint
 from gittorrent.push.listing import Listing, listing_of
 from gittorrent.push.policy_chain import PolicyVersion
 from gittorrent.push.provisional import Judged, View, view
-from gittorrent.push.rule import MAX_OPEN, Push, Unit, Verdict, judge, judge_if_it_fits
+from gittorrent.push.rule import (
+    MAX_OPEN,
+    Push,
+    Unit,
+    UnknownObjectError,
+    Verdict,
+    judge,
+    judge_if_it_fits,
+)
+from gittorrent.push.starting import newest_chain, point_from
 from gittorrent.trust.policy import Change, Grant
-from support.pushlog import DAY, MAIN, OWNER, Mirror, World, branch, first_policy, key, next_policy
+from support.pushlog import (
+    DAY,
+    MAIN,
+    OWNER,
+    Graph,
+    Mirror,
+    World,
+    branch,
+    first_policy,
+    key,
+    next_policy,
+)
 from support.pushlog import quorum as quorum_line
 from support.pushlog import rule as auth_line
 
@@ -450,7 +470,66 @@ class Simulation:
         self.spread()
         self.compare()
         self.check_accepted(last)
+        self.check_clones(last)
         self.mend(last)
+
+    def check_clones(self, mirror: Mirror) -> None:
+        """Check what who lacks objects comes to, before and after these arrive.
+
+        A keeper that lied is found out when they do, at the latest.
+        """
+        honest = not {"lie", "twin"} & self.counts.keys()
+        for clone in (self.newcomer(mirror), self.clone(mirror)):
+            if clone is None:
+                continue
+            same = clone.adopted.id == mirror.ledger.adopted.id
+            assert same or not honest
+            try:
+                clone.judge_again(self.world.graph)
+            except CheckpointError:
+                assert not honest
+                continue
+            clone.settle()
+            if clone.adopted.id != mirror.ledger.adopted.id:
+                assert clone.stopped
+                assert not honest
+                continue
+            assert clone.adopted.listing.digest == mirror.ledger.adopted.listing.digest
+            shown = mirror.ledger.view()
+            assert clone.view().listing.digest == shown.listing.digest
+            assert clone.nonce() == mirror.ledger.nonce()
+            assert not clone.view().unjudged
+
+    def newcomer(self, mirror: Mirror) -> Ledger:
+        """Return a ledger told of all that another knows in any order, with some objects."""
+        ledger = Ledger(self.world.first, Forgetful(self.world.graph, self.random))
+        everything: list[object] = [
+            *self.policies, *mirror.ledger._pushes.values(), *self.world.checkpoints.values(),
+        ]  # fmt: skip
+        self.random.shuffle(everything)
+        for item in everything:
+            self.receive(Mirror(self.world, ledger), item)
+        ledger.settle()
+        return ledger
+
+    def clone(self, mirror: Mirror) -> Ledger | None:
+        """Return a ledger that began at a whole checkpoint, with few objects and no old pushes."""
+        ledger = mirror.ledger
+        chain = newest_chain(self.world.checkpoints, ledger.policy)
+        if not chain or ledger.adopted.numbers.get(chain[-1].id.encode()) is None:
+            return None
+        policy = ledger.policy_version(chain[-1].checkpoint.policy)
+        assert policy is not None
+        clone = Ledger(point_from(chain, policy), Forgetful(self.world.graph, self.random))
+        for version in self.policies:
+            clone.add_policy(version)
+        for signed in self.world.checkpoints.values():
+            if signed.checkpoint.number > chain[-1].checkpoint.number:
+                clone.add_checkpoint(signed)
+        for push in ledger.unfinal:
+            clone.add_push(push)
+        clone.settle(short=True)
+        return clone
 
     def decide(self, mirror: Mirror) -> None:
         """Let the roots name a new keeper on the newest checkpoint that their policies lead to."""
@@ -500,6 +579,27 @@ class Simulation:
             assert mirror.verdicts(push) == [Verdict.APPLIED]
             assert mirror.ledger.view().listing.entry(ref).conflicts == ()
         assert not any(name.startswith(CONFLICTS) for name in mirror.ledger.view().listing.refs())
+
+
+class Forgetful:
+    """Evidence of who has some objects only.
+
+    Args:
+        graph: knows all.
+        source: decides which.
+    """
+
+    def __init__(self, graph: Graph, source: random.Random) -> None:
+        share = source.choice((0.0, 0.3, 0.9))
+        self.known = {commit for commit in graph.numbers if source.random() < share}
+        self.graph = graph
+        self.valid = graph.valid
+        self.certified = graph.certified
+
+    def contains(self, outer: Oid, inner: Oid) -> bool:
+        if outer != inner and not {outer, inner} <= self.known:
+            raise UnknownObjectError(f"{outer} or {inner} is not here")
+        return self.graph.contains(outer, inner)
 
 
 def same_state(one: Listing, other: Listing) -> bool:

@@ -183,6 +183,8 @@ class Ledger:
     def judge_again(self, evidence: Evidence) -> None:
         """Replay what was only believed, and judge anew what is shown, now that more is known.
 
+        Checkpoints of no use any more are forgotten by that; `settle` says what follows from it.
+
         Args:
             evidence: from now on.
 
@@ -191,11 +193,10 @@ class Ledger:
         """
         self._evidence = evidence
         self._view = None
-        at: Point | None = self._place.point
-        while at is not None and self._followed:
-            if at.id in self._followed and at.previous is not None:
-                self._replay_followed(at, at.previous)
-            at = at.previous
+        points = [point for entry in self._followed if (point := self._points.get(entry))]
+        for point in sorted(points, key=lambda point: point.number):
+            if point.id in self._points and point.previous is not None:
+                self._replay_followed(point, point.previous)
 
     def _replay_followed(self, point: Point, previous: Point) -> None:
         if not self._has_pushes(point.checkpoint):
@@ -204,7 +205,26 @@ class Ledger:
             extend(previous, point.id, point.checkpoint, point.keeper, self, self._evidence)
         except UnknownObjectError:
             return
+        except CheckpointError as error:
+            if self._place.point.has(point):
+                raise
+            self._drop(point, str(error))
+            return
         self._followed.discard(point.id)
+
+    def _drop(self, point: Point, why: str) -> None:
+        """Forget a checkpoint that was believed, and what follows from it."""
+        dropped = [point]
+        while dropped:
+            at = dropped.pop()
+            dropped += self._followers.pop(at.id, [])
+            self._points.pop(at.id)
+            self._followed.discard(at.id)
+            self._refuted[at.id] = why
+            self._twins = [t for t in self._twins if at.id not in (t.first.id, t.second.id)]
+        if point.previous is not None:
+            siblings = self._followers[point.previous.id]
+            self._followers[point.previous.id] = [p for p in siblings if p.id != point.id]
 
     # -- what it says
 

@@ -238,6 +238,7 @@ class VerifiedLog:
             self._ledger.judge_again(self._evidence)
         except CheckpointError as error:
             raise EntryError(f"the keeper signed what is not so: {error}") from error
+        self._now.settle()
 
     def first_checkpoint(self, *, tagger: bytes, time: int) -> Checkpoint:
         """Return checkpoint number 1, for the keeper to sign when there is only a policy.

@@ -33,6 +33,8 @@ COMMANDS = {
     "remove": ("remove", "remove", "Stop carrying a repository."),
     "status": ("status", "status", "Show what this node carries."),
     "log": ("log", "log", "Show a repository's push log."),
+    "policy": ("policy", "policy", "Say who may push where, and who may change that."),
+    "keeper": ("keeper", "keeper", "Say which machine puts pushes in order."),
     "verify": ("verify", "verify", "Check everything a carried repository holds."),
     "reel": ("reel", "reel", "Look at reels."),
     "gtp": ("gtp", "gtp", "Speak GTP/0.1, the protocol of 2006 to 2008."),

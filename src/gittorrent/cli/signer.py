@@ -7,15 +7,17 @@ a key is never made for it. Must not know what is signed.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.errors import UsageError
 from gittorrent.repository.publishing_keys import publishing_keys
 from gittorrent.signing.keys import NoSigningKey, make_ssh_key, resolve_signer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gittorrent.repository.carried import Carried
     from gittorrent.signing.keys import Signer
@@ -87,6 +89,51 @@ def choose_known_signer(key: str | None, config: Mapping[str, str], home: Home) 
     except NoSigningKey as error:
         error.hint = "use --key to name the key that the repository is published with"
         raise
+
+
+def root_signer(
+    key: str | None,
+    config: Mapping[str, str],
+    home: Home,
+    carried: Carried,
+    roots: Sequence[KeyRef],
+) -> Signer | None:
+    """Return the key of a root to sign a policy with; None if none is at hand.
+
+    Args:
+        key: what the user named.
+        config: git's settings where the user works.
+        home: of the node.
+        carried: the repository.
+        roots: who may sign.
+
+    Raises:
+        NoSigningKey: the key that the user named cannot be used.
+        UsageError: it is no root's.
+    """
+    if key is not None:
+        signer = resolve_signer(key, config)
+        if signer.key not in roots:
+            raise UsageError(
+                f"{signer.key} is not a root of this policy",
+                hint="the roots are " + " ".join(map(str, roots)),
+            )
+        return signer
+    return find_signer(roots, config, home, carried)
+
+
+def find_signer(
+    keys: Iterable[KeyRef], config: Mapping[str, str], home: Home, carried: Carried
+) -> Signer | None:
+    """Return one of the keys if it is at hand here; None if none is."""
+    wanted = frozenset(keys)
+    keeper = carried.keeper_key
+    for spec in (*_candidates(carried.signing_key, config, home), *([keeper] if keeper else [])):
+        with contextlib.suppress(NoSigningKey):
+            signer = resolve_signer(spec, config)
+            if signer.key in wanted:
+                return signer
+    return None
 
 
 def _one_of(

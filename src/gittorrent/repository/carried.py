@@ -58,6 +58,10 @@ SIGNING_KEY = "gittorrent.signingKey"
 """Git setting of the key that a repository is published with."""
 
 
+KEEPER_KEY = "gittorrent.keeperKey"
+"""Git setting of the keeper's key, on the machine that has it."""
+
+
 class NotCarriedError(UsageError):
     """The repository was never published or mirrored here."""
 
@@ -267,6 +271,15 @@ class Carried:
     def remember_key(self, spec: str) -> None:
         """Record which key it is published with."""
         set_config(self.git, {SIGNING_KEY: spec})
+
+    @property
+    def keeper_key(self) -> str | None:
+        """What names the keeper's key (`Signer.spec`) where it is here; None if nothing does."""
+        return read_config(self.layout.git_dir).get(KEEPER_KEY.lower())
+
+    def remember_keeper(self, spec: str) -> None:
+        """Record which key signs checkpoints, if the policy names it its keeper."""
+        set_config(self.git, {KEEPER_KEY: spec})
 
     def reel_ends(self) -> set[PushId]:
         """Return the pushes that available reels complete."""

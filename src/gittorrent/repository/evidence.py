@@ -4,7 +4,7 @@ Answers come from git and are remembered, for one look at a repository: whoever 
 makes a new one. Nothing is believed that is not here: where an object is missing the question has
 no answer, which is not the same as no (docs/protocol/push.md, "The rule").
 
-Whether others vouched for a key is no matter of objects; who can find that out is handed in.
+Whether others vouched for a key is no matter of objects; gpg finds that out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from gittorrent.git.descent import Ancestry
 from gittorrent.ids import Oid
 from gittorrent.push.object import PushKind
 from gittorrent.push.rule import UnknownObjectError
+from gittorrent.signing.vouching import GpgVouching
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,19 +44,8 @@ class Vouching(Protocol):
         """Tell whether ``roots`` vouched for ``key`` at ``time`` as ``rule`` asks."""
 
 
-class NobodyVouches:
-    """`Vouching` where no key counts but those that a policy names."""
-
-    def certified(
-        self,
-        key: KeyRef,
-        rule: WebOfTrust,
-        roots: Sequence[KeyRef],
-        certificates: Mapping[KeyRef, bytes],
-        time: int,
-    ) -> bool:
-        """Tell that they did not."""
-        return False
+_GPG = GpgVouching()
+"""One for the whole process, since it remembers what it found out."""
 
 
 class GitEvidence:
@@ -63,12 +53,12 @@ class GitEvidence:
 
     Args:
         git: the repository.
-        vouching: who vouched for keys.
+        vouching: who vouched for keys; gpg by default.
     """
 
     def __init__(self, git: Git, vouching: Vouching | None = None) -> None:
         self._ancestry = Ancestry(git)
-        self._vouching = NobodyVouches() if vouching is None else vouching
+        self._vouching = _GPG if vouching is None else vouching
 
     def expect(self, pushes: Iterable[PushObject]) -> None:
         """Find out at once what judging many pushes will ask, which one by one takes long.

@@ -7,6 +7,7 @@
     gittorrent/logs/<repository id>/snapshot   the state at one of them, for quick starts
     gittorrent/logs/<repository id>/followed   digest of the log that the refs have followed
     gittorrent/logs/<repository id>/published-refs  in an origin, what its refs were at that time
+    gittorrent/policy-draft      the next version of the policy, while its roots agree on it
     gittorrent/peeled            what annotated tags lead to that are not here
     gittorrent/pushes/<push id>  push objects, of all logs
     gittorrent/reels/<manifest id>.manifest   text and signature
@@ -84,6 +85,11 @@ class Layout(Struct, frozen=True):
     def only_log(self) -> Path:
         """Where the one log was kept before there could be several."""
         return self.own / "log"
+
+    @property
+    def policy_draft(self) -> Path:
+        """The next version of the policy while it gathers signatures."""
+        return self.own / "policy-draft"
 
     @property
     def copied_refs(self) -> Path:

@@ -160,15 +160,29 @@ class EntrySigner:
         )
 
     def _add(self, push: PushObject) -> PushId:
-        carried = self._carried
         if self._evidence is not None:
             self._evidence.expect([push])
-        (push_id,) = identify(carried.git, [push], carried.object_format, write=True)
-        self._log.admit(push, push_id)
-        self._log.settle()
-        carried.log_store.store_push(push_id, push)
+        push_id = add_entry(self._carried, self._log, push)
         self.made.append(push_id)
         return push_id
+
+
+def add_entry(carried: Carried, log: VerifiedLog, push: PushObject) -> PushId:
+    """Add an entry that is signed, as if a stranger had sent it; the log is to be committed.
+
+    Args:
+        carried: the repository, whose lock is held.
+        log: a copy of its log, which grows.
+        push: the entry.
+
+    Raises:
+        TrustError: it does not hold.
+    """
+    (push_id,) = identify(carried.git, [push], carried.object_format, write=True)
+    log.admit(push, push_id)
+    log.settle()
+    carried.log_store.store_push(push_id, push)
+    return push_id
 
 
 def _refusal(item: Judged, key: str) -> NotAllowedError:

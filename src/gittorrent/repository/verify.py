@@ -16,10 +16,10 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.git import history
 from gittorrent.git.refs import read_ref, read_refs
 from gittorrent.push.log import changes_between
+from gittorrent.push.reel_signers import reel_signer
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.layout import LOG_REF
 from gittorrent.repository.unpublished import unpublished_refs
-from gittorrent.trust.signature import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -164,15 +164,13 @@ class Verifier:
     def _check_reel(self, log: VerifiedLog, reel: StoredReel) -> None:
         subject = f"reel {reel.id}"
         manifest = reel.manifest
-        try:
-            key = verify(reel.signature, manifest.text(), log.policy.keyring).key
-        except GitTorrentError as error:
-            self._find(subject, error)
-            return
-        if not log.policy.policy.may_sign_reels(key):
-            self._find(subject, f"it is signed by {key}, which may not sign reels")
         if manifest.repository != log.repository or manifest.end not in log:
             self._find(subject, "it belongs to another log")
+            return
+        try:
+            reel_signer(log, manifest.end, manifest.text(), reel.signature)
+        except GitTorrentError as error:
+            self._find(subject, error)
         if not reel.is_available:
             self._find(subject, f"its pack {reel.pack} is missing")
             return

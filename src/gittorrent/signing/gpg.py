@@ -92,6 +92,25 @@ def gpg_signer(user: str, program: str = GPG) -> OpenPgpSigner:
     return OpenPgpSigner(key, certificate, user if user.endswith("!") else fingerprint, program)
 
 
+def export_certificate(user: str, program: str = GPG) -> bytes:
+    """Return the certificate of a key that gpg knows, with what others certified.
+
+    Args:
+        user: fingerprint, key id or email.
+        program: gpg.
+
+    Raises:
+        NoSigningKey: gpg knows none, or several.
+    """
+    options = ["--export-options", "export-clean,no-export-attributes"]
+    done = run([program, "--batch", *options, "--export", "--", user])
+    if done.returncode != 0 or not done.stdout:
+        raise NoSigningKey(
+            f"gpg knows no key {user!r}", hint="import it first, or name a file with it"
+        )
+    return done.stdout
+
+
 def _secret_keys(user: str, program: str) -> list[str]:
     """List the primary fingerprints of the usable secret keys that ``user`` names."""
     done = run([program, "--batch", "--with-colons", "--list-secret-keys", "--", user])

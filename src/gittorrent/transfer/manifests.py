@@ -6,10 +6,11 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
+from gittorrent.push.reel_signers import ReelSignerError, reel_signer
 from gittorrent.reel.manifest import parse_manifest
 from gittorrent.repository.receive import SignedManifest
 from gittorrent.trust.errors import BadSignature
-from gittorrent.trust.signature import split_signed, verify
+from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
     from gittorrent.push.log import VerifiedLog
@@ -36,9 +37,10 @@ def verify_manifest(data: bytes, log: VerifiedLog, offer: ReelOffer) -> SignedMa
     found = hashlib.sha256(text).hexdigest()
     if found != offer.manifest:
         raise FalseOfferError(f"manifest {offer.manifest} has the id {found}")
-    key = verify(signature, text, log.policy.keyring).key
-    if not log.policy.policy.may_sign_reels(key):
-        raise TrustError(f"manifest {found} is signed by {key}, which may not sign reels")
+    try:
+        key = reel_signer(log, offer.end, text, signature)
+    except ReelSignerError as error:
+        raise TrustError(f"manifest {found}: {error}") from error
     manifest = parse_manifest(text)
     wanted = (log.repository, offer.start, offer.end, log.object_format)
     if (manifest.repository, manifest.start, manifest.end, manifest.object_format) != wanted:

@@ -89,6 +89,12 @@ def certificate_digest(certificate: bytes) -> str:
     return "sha256:" + hashlib.sha256(_binary_certificate(certificate)).hexdigest()
 
 
+def certificate_label(certificate: bytes) -> str:
+    """Return what a certificate calls its owner first, which nothing proves; empty if nothing."""
+    users = _certificate(certificate).user_ids
+    return str(users[0]) if users else ""
+
+
 def certificate_keys(certificate: bytes) -> frozenset[str]:
     """List the fingerprints of a certificate's primary key and subkeys, usable or not."""
     _certificate(certificate)

@@ -93,6 +93,10 @@ class PolicyDraft(Struct, frozen=True):
         kept = self.signatures if policy == self.policy else ()
         return PolicyDraft(policy, pinned, kept)
 
+    def made_on(self, checkpoint: PushId) -> PolicyDraft:
+        """Return the draft as made on another checkpoint."""
+        return self.changed(replace(self.policy, checkpoint=checkpoint))
+
     def with_signature(self, signature: Signature, previous: VerifiedPolicy) -> PolicyDraft:
         """Return the draft with one more signature.
 

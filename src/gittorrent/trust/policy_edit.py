@@ -90,6 +90,31 @@ def renew_certificates(draft: PolicyDraft, keys: Iterable[FoundKey]) -> PolicyDr
     return _with(draft, keys)
 
 
+def pin_certificates(draft: PolicyDraft, keys: Iterable[FoundKey]) -> PolicyDraft:
+    """Pin certificates of keys that need no rights.
+
+    They are those that lead to others in a web of trust, or newer copies with revocations, which
+    count in place of whatever comes with a push.
+
+    Raises:
+        PolicyError: one is an SSH key.
+    """
+    keys = list(keys)
+    for found in keys:
+        if found.certificate is None:
+            raise PolicyError(f"{found.key} has no certificate: only OpenPGP keys have")
+    return _with(draft, keys)
+
+
+def unpin_certificates(draft: PolicyDraft, keys: Iterable[KeyRef]) -> PolicyDraft:
+    """Pin certificates of keys without rights no more; raises ``PolicyError`` if one has rights."""
+    gone = frozenset(keys)
+    for key in sorted(gone & named_keys(draft.policy)):
+        raise PolicyError(f"{key} has rights, so its certificate stays pinned")
+    kept = tuple(pin for pin in draft.policy.keys if pin.key not in gone)
+    return draft.changed(replace(draft.policy, keys=kept))
+
+
 def add_roots(draft: PolicyDraft, keys: Iterable[FoundKey]) -> PolicyDraft:
     """Let keys sign policies; the threshold rises as far as it must."""
     keys = list(keys)
@@ -148,13 +173,13 @@ def remove_keys(
     """
     gone = frozenset(keys)
     policy = draft.policy
-    named = named_keys(policy)
-    for key in sorted(gone - named):
+    pinned = frozenset(pin.key for pin in policy.keys) - named_keys(policy)
+    for key in sorted(gone - named_keys(policy) - pinned):
         raise PolicyError(
             f"the policy does not name {key}", hint="'gittorrent policy show' lists its keys"
         )
     if not patterns:
-        return _without_keys(draft, gone)
+        return _without_keys(unpin_certificates(draft, gone & pinned), gone - pinned)
     rules = policy.rules
     for pattern in patterns:
         left = tuple(r for r in rules if r.pattern != pattern or r.who not in gone)

@@ -1,0 +1,149 @@
+"""``gittorrent keeper``: the key that puts pushes in order, and the machine that has it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gittorrent.cli.output import count, json_option, print_json
+from gittorrent.cli.policy_place import PolicyPlace, open_place
+from gittorrent.cli.policy_result import DraftOptions, carry_on, result_json, show_result
+from gittorrent.cli.repositories import CARRIED_REPOSITORY
+from gittorrent.cli.signer import find_signer
+from gittorrent.errors import UsageError
+from gittorrent.printable import printable
+from gittorrent.repository.policy_drafts import can_publish, read_or_begin
+from gittorrent.signing.keys import make_ssh_key, resolve_signer
+from gittorrent.trust.key_files import FoundKey
+from gittorrent.trust.policy_edit import set_keeper
+from gittorrent.trust.policy_words import differences
+
+if TYPE_CHECKING:
+    from gittorrent.signing.keys import Signer
+
+TRIAL = b"gittorrent: whether this key can sign\n"
+"""What a keeper's key signs to show that it can: it means nothing anywhere."""
+
+
+@click.group()
+def keeper() -> None:
+    """Say which machine puts pushes in order.
+
+    The keeper signs checkpoints: in which order pushes count. It can be an always-on node with a
+    key of its own, without a passphrase. It decides nothing else, and the roots can name another.
+    """
+
+
+@keeper.command()
+@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
+@click.option("--key", metavar="KEY", help="The key to keep with; by default one is made for it.")
+@click.option("--root-key", metavar="KEY", help="Root key to sign the new version of the policy.")
+@json_option
+def here(repository: Path, key: str | None, root_key: str | None, as_json: bool) -> None:
+    """Let this machine be the keeper: a new version of the policy that names its key.
+
+    The key signs unattended, so it has no passphrase; it is best one that has no other rights.
+    Where no root's key is here the new version is kept as a draft for the roots to sign.
+
+    \b
+    Examples:
+      gittorrent keeper here project
+      gittorrent keeper here project --root-key ~/.ssh/root
+    """
+    place = open_place(repository)
+    if not can_publish(place.carried):
+        raise UsageError(
+            f"{place.carried.layout.git_dir} is a clone, and a keeper signs where a node serves",
+            hint="run it on the machine that publishes or mirrors the repository",
+        )
+    signer = _keeper_signer(place, key)
+    signer.sign(TRIAL)
+    found = FoundKey(signer.key, signer.certificate, "this machine")
+    draft = set_keeper(read_or_begin(place.carried, place.log), found)
+    place.carried.remember_keeper(signer.spec)
+    if not differences(place.log.policy.policy, draft.policy):
+        click.echo(f"this machine is the keeper already, with {signer.key}", err=as_json)
+    result = carry_on(place, draft, DraftOptions(root_key, as_json=as_json))
+    if as_json:
+        changes = differences(place.log.policy.policy, draft.policy, place.labels([found]))
+        print_json({"keeper": str(signer.key), **result_json(place, result, changes)})
+        return
+    show_result(place, result, [found], as_json=False)
+
+
+def _keeper_signer(place: PolicyPlace, key: str | None) -> Signer:
+    """Return the key to keep with, made if there is none.
+
+    Raises:
+        NoSigningKey: the one that is meant cannot be used.
+    """
+    spec = key or place.carried.keeper_key
+    if spec is not None:
+        return resolve_signer(spec, place.config)
+    own = place.home.keys / "keeper"
+    if not own.exists():
+        own.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_ssh_key(own, "gittorrent keeper")
+        click.echo(f"made the keeper's key {own}", err=True)
+    return resolve_signer(str(own), place.config)
+
+
+@keeper.command()
+@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
+@json_option
+def show(repository: Path, as_json: bool) -> None:
+    """Show who the keeper is, its newest checkpoint, and what waits for the next one.
+
+    \b
+    Examples:
+      gittorrent keeper show
+      gittorrent keeper show project --json
+    """
+    place = open_place(repository)
+    found = _describe(place, int(time.time()))
+    if as_json:
+        print_json(found)
+        return
+    where = "its key is on this machine" if found["is_here"] else "its key is not on this machine"
+    click.echo(f"keeper      {found['keeper']} ({where})")
+    click.echo(f"checkpoint  number {found['number']}, {found['checkpoint']}")
+    click.echo(f"            signed {_ago(found['age'])} ago")
+    if found["waiting"]:
+        since = _ago(found["waiting_since"])
+        click.echo(f"waiting     {count(found['waiting'], 'push')}, the oldest for {since}")
+    else:
+        click.echo("waiting     nothing: all that is known here is final")
+    for trouble in found["trouble"]:
+        click.echo(printable(f"warning: {trouble}"), err=True)
+
+
+def _describe(place: PolicyPlace, now: int) -> dict[str, Any]:
+    log, ledger = place.log, place.log.ledger
+    named = log.policy.policy.keeper
+    waiting = [push.certificate.time for push in log.unfinal]
+    trouble = [ledger.stopped] if ledger.stopped else []
+    trouble += [f"checkpoint {each}, which it signed, does not hold: {why}"
+                for each, why in ledger.refuted.items()]  # fmt: skip
+    return {
+        "repository_id": log.repository,
+        "keeper": str(named),
+        "is_here": find_signer([named], place.config, place.home, place.carried) is not None,
+        "checkpoint": ledger.adopted.id,
+        "number": ledger.adopted.number,
+        "age": max(0, now - ledger.adopted.time),
+        "waiting": len(waiting),
+        "waiting_since": max(0, now - min(waiting)) if waiting else None,
+        "trouble": trouble,
+        "twins": [[twins.first.id, twins.second.id] for twins in ledger.twins],
+    }
+
+
+def _ago(seconds: int) -> str:
+    """Return a length of time as people say it."""
+    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return count(seconds // size, unit)
+    return count(seconds, "second")

@@ -1,0 +1,220 @@
+"""``gittorrent policy add`` and ``gittorrent policy remove``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from gittorrent.cli.output import json_option
+from gittorrent.cli.policy_place import (
+    key_option,
+    keys_to_add,
+    keys_to_remove,
+    open_place,
+    repository_option,
+    split_arguments,
+)
+from gittorrent.cli.policy_result import DraftOptions, carry_on, show_result
+from gittorrent.errors import UsageError
+from gittorrent.repository.policy_drafts import discard_draft, read_or_begin
+from gittorrent.trust import policy_edit as edit
+from gittorrent.trust.policy import Grant, WebOfTrust
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gittorrent.trust.key_files import FoundKey
+    from gittorrent.trust.policy_draft import PolicyDraft
+    from gittorrent.trust.refpattern import RefPattern
+
+no_sign_option = click.option(
+    "--no-sign", is_flag=True, help="Only keep it as a draft, to be changed further and signed."
+)
+
+
+@click.command()
+@click.argument("arguments", nargs=-1, metavar="[KEY...] [PATTERN...]")
+@click.option("--create", is_flag=True, help="Let them only create refs, as for tags.")
+@click.option("--force", is_flag=True, help="Let them rewind and delete, too.")
+@click.option("--root", is_flag=True, help="Let them sign the policy.")
+@click.option("--keeper", is_flag=True, help="Let this key sign the checkpoints from now on.")
+@click.option("--pin", is_flag=True, help="Only pin the certificates, as of a web of trust.")
+@click.option("--quorum", type=int, metavar="N", help="Let refs change when N of them agree.")
+@click.option("--web-of-trust", is_flag=True, help="Let all push whom the roots' keys vouch for.")
+@click.option("--depth", type=int, default=1, metavar="N", help="Steps of a web of trust; 1.")
+@click.option("--needs", type=int, default=1, metavar="N", help="Certifications in each; 1.")
+@click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="Name a mirror.")
+@click.option("--threshold", type=int, metavar="N", help="Let N roots sign the next version.")
+@click.option(
+    "--fresh-within", type=int, metavar="SECONDS", help="Age at which the newest news are old."
+)
+@repository_option
+@key_option
+@no_sign_option
+@json_option
+def add(
+    arguments: tuple[str, ...],
+    create: bool,
+    force: bool,
+    root: bool,
+    keeper: bool,
+    pin: bool,
+    quorum: int | None,
+    web_of_trust: bool,
+    depth: int,
+    needs: int,
+    mirrors: tuple[str, ...],
+    threshold: int | None,
+    fresh_within: int | None,
+    repository: Path,
+    key: str | None,
+    no_sign: bool,
+    as_json: bool,
+) -> None:
+    """Let people push, or give them other rights: a new version of the policy.
+
+    KEY is a file (an SSH .pub file, a list of such lines, an OpenPGP certificate), '-' for
+    standard input, a public key line, ssh:SHA256:... or openpgp:FINGERPRINT. PATTERN is a ref, or
+    the beginning of one with '*' at its end. A plain right creates refs and moves them forward.
+
+    Where one root's signature is enough, and its key is here, the new version is published at
+    once. Otherwise it is kept as a draft, which the other roots sign with 'gittorrent policy sign'.
+
+    \b
+    Examples:
+      gittorrent policy add alice.pub 'refs/heads/*'
+      gittorrent policy add bob.asc 'refs/heads/*' 'refs/tags/*' --force
+      curl -s https://forge.example.org/alice.keys | gittorrent policy add - 'refs/heads/*'
+      gittorrent policy add carol.pub dan.pub --root --threshold 2
+      gittorrent policy add alice.pub bob.pub carol.pub refs/heads/release --quorum 2
+      gittorrent policy add 'refs/heads/contrib/*' --web-of-trust --depth 2
+      gittorrent policy add --mirror git://mirror.example.org/project.git
+    """
+    names, patterns = split_arguments(arguments)
+    place = open_place(repository)
+    keys, passed_over = keys_to_add(names, place)
+    draft = read_or_begin(place.carried, place.log)
+    if create and force:
+        raise UsageError("--create and --force are different rights: give one")
+    if web_of_trust:
+        if keys or not patterns:
+            raise UsageError(
+                "--web-of-trust takes patterns and no keys: the roots' keys vouch",
+                hint="as in: gittorrent policy add 'refs/heads/contrib/*' --web-of-trust",
+            )
+        draft = edit.add_web_of_trust(draft, patterns, WebOfTrust(depth, needs))
+    elif keys:
+        grant = Grant.FORCE if force else Grant.CREATE if create else Grant.PLAIN
+        roles = _Roles(root, keeper, pin)
+        draft = _add_keys(draft, keys, patterns, grant, roles, quorum)
+    elif patterns:
+        raise UsageError("say whose right that is to be: name a key, or --web-of-trust")
+    draft = edit.add_mirrors(draft, mirrors)
+    if threshold is not None:
+        draft = edit.set_threshold(draft, threshold)
+    if fresh_within is not None:
+        draft = edit.set_fresh_within(draft, fresh_within)
+    options = DraftOptions(key, sign=not no_sign, as_json=as_json)
+    result = carry_on(place, draft, options)
+    show_result(place, result, keys, passed_over, as_json=as_json)
+
+
+class _Roles(NamedTuple):
+    """What keys are to be besides having rights over refs."""
+
+    root: bool
+    keeper: bool
+    pin: bool
+
+
+def _add_keys(
+    draft: PolicyDraft,
+    keys: list[FoundKey],
+    patterns: list[RefPattern],
+    grant: Grant,
+    roles: _Roles,
+    quorum: int | None,
+) -> PolicyDraft:
+    if quorum is not None:
+        if not patterns or grant is not Grant.PLAIN:
+            raise UsageError("--quorum takes the patterns of the refs, and no --create or --force")
+        for pattern in patterns:
+            draft = edit.set_quorum(draft, pattern, quorum, keys)
+    elif patterns:
+        draft = edit.add_people(draft, keys, patterns, grant)
+    if roles.root:
+        draft = edit.add_roots(draft, keys)
+    if roles.keeper:
+        if len(keys) != 1:
+            raise UsageError(f"a repository has one keeper, and {len(keys)} keys are named")
+        draft = edit.set_keeper(draft, keys[0])
+    if roles.pin:
+        draft = edit.pin_certificates(draft, keys)
+    if not patterns and not any(roles):
+        draft = edit.renew_certificates(draft, keys)
+    return draft
+
+
+@click.command()
+@click.argument("arguments", nargs=-1, metavar="[KEY...] [PATTERN...]")
+@click.option("--root", is_flag=True, help="Only take away that they sign the policy.")
+@click.option("--quorum", is_flag=True, help="Take away the quorum lines of the patterns.")
+@click.option("--web-of-trust", is_flag=True, help="Take away web-of-trust lines.")
+@click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="Name a mirror no more.")
+@click.option("--fresh-within", is_flag=True, help="Let the newest news be old after a day again.")
+@click.option("--draft", is_flag=True, help="Discard the draft that is kept.")
+@repository_option
+@key_option
+@no_sign_option
+@json_option
+def remove(
+    arguments: tuple[str, ...],
+    root: bool,
+    quorum: bool,
+    web_of_trust: bool,
+    mirrors: tuple[str, ...],
+    fresh_within: bool,
+    draft: bool,
+    repository: Path,
+    key: str | None,
+    no_sign: bool,
+    as_json: bool,
+) -> None:
+    """Take rights away: a new version of the policy.
+
+    KEY is as for 'gittorrent policy add', or the beginning of a key's name. Without PATTERN a key
+    loses all its rights. What it pushed stays; what it pushes from then on is refused.
+
+    \b
+    Examples:
+      gittorrent policy remove alice.pub
+      gittorrent policy remove ssh:SHA256:Zx81qk 'refs/tags/*'
+      gittorrent policy remove carol.pub --root
+      gittorrent policy remove refs/heads/release --quorum
+      gittorrent policy remove --draft
+    """
+    place = open_place(repository)
+    if draft:
+        was_there = discard_draft(place.carried)
+        click.echo("the draft is discarded" if was_there else "there is no draft", err=as_json)
+        return
+    names, patterns = split_arguments(arguments)
+    changed = read_or_begin(place.carried, place.log)
+    known = {*edit.named_keys(changed.policy), *(pin.key for pin in changed.policy.keys)}
+    keys = keys_to_remove(names, known)
+    if quorum:
+        changed = edit.remove_quorums(changed, patterns)
+    elif web_of_trust:
+        changed = edit.remove_web_of_trust(changed, patterns)
+    elif root:
+        changed = edit.remove_roots(changed, keys)
+    elif keys:
+        changed = edit.remove_keys(changed, keys, patterns)
+    elif patterns:
+        raise UsageError("say whose right that is: name a key, --quorum or --web-of-trust")
+    changed = edit.remove_mirrors(changed, mirrors)
+    if fresh_within:
+        changed = edit.set_fresh_within(changed, None)
+    options = DraftOptions(key, sign=not no_sign, as_json=as_json)
+    show_result(place, carry_on(place, changed, options), as_json=as_json)

@@ -1,0 +1,213 @@
+"""What the commands that show and change a policy have in common: which repository, which keys.
+
+Rules: a clone that is published through a bare copy means that copy; another clone is good for
+looking and signing. Keys come from files, from the policy itself, or from gpg; none is guessed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from msgspec import Struct
+
+from gittorrent.cli.bare_copy import recorded_copy
+from gittorrent.cli.new_repository import own_logs
+from gittorrent.cli.repositories import CARRIED_REPOSITORY
+from gittorrent.errors import UsageError
+from gittorrent.git.repository import find_repository, read_config
+from gittorrent.repository.carried import Carried
+from gittorrent.signing.gpg import GPG, export_certificate
+from gittorrent.signing.ssh import is_literal
+from gittorrent.store.home import open_home
+from gittorrent.trust.errors import BadKey
+from gittorrent.trust.key_files import FoundKey, read_keys
+from gittorrent.trust.keys import KeyKind, KeyRef
+from gittorrent.trust.openpgp import certificate_label
+from gittorrent.trust.refpattern import RefPattern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.store.home import Home
+
+STDIN = "-"
+"""Stands for standard input among the names of files."""
+
+MIN_FRAGMENT = 6
+"""Characters of a key's name that are enough for it, if no other key of the policy begins so."""
+
+repository_option = click.option(
+    "-r",
+    "--repository",
+    type=CARRIED_REPOSITORY,
+    default=".",
+    metavar="REPOSITORY",
+    help="The repository; by default the one of this directory.",
+)
+key_option = click.option(
+    "--key",
+    metavar="KEY",
+    help="Root key to sign with: an SSH key file, or OpenPGP fingerprint.",
+)
+
+
+class PolicyPlace(Struct, frozen=True):
+    """A repository whose policy is looked at or changed.
+
+    Args:
+        carried: the repository.
+        log: its log, which has a policy.
+        config: git's settings where the user works.
+        home: of the node.
+    """
+
+    carried: Carried
+    log: VerifiedLog
+    config: Mapping[str, str]
+    home: Home
+
+    def labels(self, found: Iterable[FoundKey] = ()) -> dict[KeyRef, str]:
+        """Return what keys are called, by their certificates and by files just read."""
+        rings = [verified.keyring for verified in self.log.policies]
+        known = {key: certificate_label(raw) for ring in rings for key, raw in ring.items()}
+        return known | {each.key: each.label for each in found if each.label}
+
+
+def open_place(repository: Path) -> PolicyPlace:
+    """Open the repository that is meant.
+
+    Raises:
+        UsageError: it was never published, mirrored or cloned from a mirror.
+    """
+    found = find_repository(repository)
+    config = read_config(found.git_dir)
+    copy = recorded_copy(found.git_dir)
+    carried = Carried(found.git_dir if copy is None else copy, found.object_format)
+    if not carried.is_carried:
+        logs = own_logs(found.git_dir, found.object_format)
+        if len(logs) != 1:
+            has = f"the logs of {' and '.join(logs)}" if logs else "no policy"
+            raise UsageError(
+                f"{found.git_dir} has {has}",
+                hint="name one that was published, mirrored or cloned: 'gittorrent status' lists"
+                " those of this node",
+            )
+        carried = Carried(found.git_dir, found.object_format, logs[0])
+    log = carried.log()
+    if log.head is None:
+        raise UsageError(
+            f"{found.git_dir} has no policy yet", hint="publish it first: gittorrent publish"
+        )
+    return PolicyPlace(carried, log, config, open_home())
+
+
+def split_arguments(arguments: Iterable[str]) -> tuple[list[str], list[RefPattern]]:
+    """Tell the names of keys from patterns of refs, which begin with ``refs/``."""
+    keys: list[str] = []
+    patterns: list[RefPattern] = []
+    for argument in arguments:
+        if argument.startswith("refs/"):
+            patterns.append(RefPattern(argument.encode("utf-8", "surrogateescape")))
+        else:
+            keys.append(argument)
+    return keys, patterns
+
+
+def keys_to_add(names: Sequence[str], place: PolicyPlace) -> tuple[list[FoundKey], list[str]]:
+    """Return the keys that are meant, and why others in the same files are passed over.
+
+    Args:
+        names: of files, ``-``, public key lines, names of keys as policies write them, or what gpg
+            knows a key by after ``openpgp:``.
+        place: the repository.
+
+    Raises:
+        BadKey: something is no key.
+        UsageError: there is no such file.
+    """
+    found: list[FoundKey] = []
+    passed_over: list[str] = []
+    for name in names:
+        if name.startswith(("ssh:", "openpgp:", "SHA256:")):
+            found.append(_named(name, place))
+            continue
+        inside = read_keys(_read(name), "standard input" if name == STDIN else name)
+        found += inside.keys
+        passed_over += [f"{name}: {why}" for why in inside.passed_over]
+    return found, passed_over
+
+
+def _read(name: str) -> bytes:
+    if name == STDIN:
+        return sys.stdin.buffer.read()
+    if is_literal(name):
+        return name.removeprefix("key::").strip().encode()
+    try:
+        return Path(name).read_bytes()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UsageError(
+            f"there is no file {name}",
+            hint="name a file with public keys, '-' for standard input, or a key as"
+            " ssh:SHA256:... or openpgp:FINGERPRINT; patterns begin with refs/",
+        ) from error
+
+
+def _named(name: str, place: PolicyPlace) -> FoundKey:
+    """Return a key that is given by its name; its certificate comes from the policy, or gpg."""
+    if name.startswith("SHA256:"):
+        name = f"ssh:{name}"
+    if name.startswith("ssh:"):
+        return FoundKey(KeyRef.parse(name))
+    try:
+        key = KeyRef.parse(name.lower())
+    except BadKey:
+        key = None
+    ring = place.log.policy.keyring
+    if key is not None and key in ring:
+        return FoundKey(key, ring[key], certificate_label(ring[key]))
+    raw = export_certificate(name.removeprefix("openpgp:"), GPG)
+    (found,) = read_keys(raw, name).keys[:1]
+    return found
+
+
+def keys_to_remove(names: Sequence[str], known: Iterable[KeyRef]) -> list[KeyRef]:
+    """Return the keys that are meant by names, beginnings of names, or files.
+
+    Args:
+        names: what the user typed.
+        known: the keys that the policy names.
+
+    Raises:
+        UsageError: a name stands for none, or for several.
+        BadKey: a file holds no key.
+    """
+    known = sorted(known)
+    found: list[KeyRef] = []
+    for name in names:
+        if name.startswith(("ssh:", "openpgp:", "SHA256:")):
+            wanted = name.partition(":")[2] if name.startswith(("ssh:", "openpgp:")) else name
+            found.append(_one(wanted, name, known))
+        else:
+            inside = [each.key for each in read_keys(_read(name), name).keys if each.key in known]
+            if not inside:
+                raise UsageError(f"the policy names none of the keys in {name}")
+            found += inside
+    return found
+
+
+def _one(wanted: str, name: str, known: Sequence[KeyRef]) -> KeyRef:
+    fits = [
+        key
+        for key in known
+        if key.fingerprint.startswith(wanted if key.kind is KeyKind.SSH else wanted.lower())
+    ]
+    if len(wanted.removeprefix("SHA256:")) < MIN_FRAGMENT or len(fits) != 1:
+        several = " and ".join(map(str, fits)) or "no key of the policy"
+        raise UsageError(
+            f"{name} stands for {several}", hint="'gittorrent policy show' lists its keys"
+        )
+    return fits[0]

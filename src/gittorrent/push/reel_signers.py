@@ -1,0 +1,63 @@
+"""Who may sign the manifest of a reel: whoever was the keeper where it ends, or became it later.
+
+Pure. A keeper that was replaced is gone from the policy, and its reels stay good: they end where
+it was the keeper. What it signs for later checkpoints counts for nothing
+(docs/protocol/reels.md, "Manifest").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import TrustError
+from gittorrent.trust.errors import UnknownKey
+from gittorrent.trust.signature import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gittorrent.ids import PushId
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.trust.keys import KeyRef
+    from gittorrent.trust.signature import Signature
+    from gittorrent.trust.signed_policy import VerifiedPolicy
+
+
+class ReelSignerError(TrustError):
+    """A manifest is signed by a key that may not sign reels up to its checkpoint."""
+
+
+def reel_signer(log: VerifiedLog, end: PushId, text: bytes, signature: Signature) -> KeyRef:
+    """Return who signed a manifest.
+
+    Args:
+        log: of the repository.
+        end: the checkpoint that the reel ends at.
+        text: the manifest.
+        signature: over it.
+
+    Raises:
+        ReelSignerError: another key than that of the keeper then, or of one since, signed.
+        TrustError: the signature does not hold, or ``end`` is no checkpoint of the log.
+    """
+    failure: TrustError = ReelSignerError(f"there is no policy at {end}")
+    for version in _since(log, end):
+        try:
+            key = verify(signature, text, version.keyring).key
+        except UnknownKey as error:
+            failure = error
+            continue
+        if key == version.policy.keeper:
+            return key
+        failure = ReelSignerError(f"it is signed by {key}, which may not sign reels up to {end}")
+    raise failure
+
+
+def _since(log: VerifiedLog, end: PushId) -> Iterator[VerifiedPolicy]:
+    """Yield the versions that count, from the newest to the one in force at a checkpoint."""
+    oldest = log.checkpoint(end).checkpoint.version
+    by_digest = {each.policy.digest: each for each in log.policies}
+    at: VerifiedPolicy | None = log.policy
+    while at is not None and at.policy.version >= oldest:
+        yield at
+        at = by_digest.get(at.policy.previous or "")

@@ -1,0 +1,299 @@
+"""People are added, roots agree, keepers change: what the guide for owners tells, tried."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gittorrent.push.reel_signers import ReelSignerError, reel_signer
+from gittorrent.repository.carried import open_carried
+from gittorrent.signing.keys import resolve_signer
+from support import bulk
+from support.gpg import gpg_people
+from support.programs import Person, somebody
+
+pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not here")
+
+BRANCHES = "refs/heads/*"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """A folder of keys by name, each with its .pub file."""
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    for name in ("owner", "alice", "bob", "carol"):
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"{name}@example.org"]
+        subprocess.run([*words, "-f", str(folder / name)], check=True)
+    return folder
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Person:
+    return somebody(tmp_path / "owner")
+
+
+@pytest.fixture
+def project(tmp_path: Path, owner: Person, keys: Path) -> Path:
+    """A repository that was published with the owner's key."""
+    path = bulk.make_small(tmp_path / "project.git")
+    owner.gittorrent("publish", path, "--key", keys / "owner", "--wait").ok()
+    return path
+
+
+def name_of(key: Path) -> str:
+    """Return a key's name as policies write it."""
+    shown = subprocess.run(["ssh-keygen", "-l", "-f", str(key)], check=True, capture_output=True)
+    return "ssh:" + shown.stdout.decode().split()[1]
+
+
+def shown(person: Person, project: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        person.gittorrent("policy", "show", project, "--json").ok().out
+    )
+    return found
+
+
+def policy(person: Person, project: Path, *words: str | Path) -> dict[str, Any]:
+    """Run a command of 'gittorrent policy' and return what it says as JSON."""
+    done = person.gittorrent("policy", *words, "-r", project, "--json").ok()
+    found: dict[str, Any] = json.loads(done.out)
+    return found
+
+
+def machine(tmp_path: Path, name: str, project: Path) -> tuple[Person, Path]:
+    """Return somebody else, who mirrors the repository as it is now."""
+    other = somebody(tmp_path / name)
+    copy = tmp_path / name / "project.git"
+    shutil.copytree(project, copy)
+    other.git("-C", copy, "config", "--unset", "gittorrent.signingKey")
+    return other, copy
+
+
+# -- add and remove
+
+
+def test_a_contributor_is_added_with_one_command(owner: Person, project: Path, keys: Path) -> None:
+    done = owner.gittorrent("policy", "add", keys / "alice.pub", BRANCHES, "-r", project).ok()
+    assert f"{name_of(keys / 'alice')} (alice@example.org) may create {BRANCHES}" in done.out
+    assert "published as version 2" in done.out
+    assert "checkpoint  " in done.out
+    assert "one root decides everything" in done.err
+    rule = {"pattern": BRANCHES, "grant": "plain", "key": name_of(keys / "alice")}
+    now = shown(owner, project)
+    assert rule in now["rules"]
+    assert now["draft"] is None
+    owner.gittorrent("verify", project).ok()
+
+
+def test_what_is_said_already_changes_nothing(owner: Person, project: Path, keys: Path) -> None:
+    for _ in range(2):
+        done = owner.gittorrent("policy", "add", keys / "alice.pub", BRANCHES, "-r", project).ok()
+    assert "nothing to change" in done.out
+    assert shown(owner, project)["version"] == 2
+
+
+def test_keys_as_people_have_them(owner: Person, project: Path, keys: Path) -> None:
+    listed = (keys / "alice.pub").read_text() + (keys / "bob.pub").read_text()
+    words = ["gittorrent", "policy", "add", "-", BRANCHES, "-r", str(project), "--json"]
+    done = json.loads(owner.run(*words, stdin=f"ssh-dss AAAA\n{listed}").ok().out)
+    assert [each["what"] for each in done["changes"]] == ["auth", "auth"]
+    policy(owner, project, "add", name_of(keys / "carol"), "refs/tags/*", "--create")
+    grants = {rule["key"]: rule["grant"] for rule in shown(owner, project)["rules"]}
+    assert grants[name_of(keys / "carol")] == "create"
+    assert len(grants) == 4
+
+
+def test_openpgp_contributors_and_webs_of_trust(owner: Person, project: Path) -> None:
+    with gpg_people() as people:
+        root, alice = people.person("root"), people.person("alice")
+        for who in (root, alice):
+            (project.parent / f"{who.user}.asc").write_bytes(who.run("--armor", "--export"))
+        policy(owner, project, "add", project.parent / f"{alice.user}.asc", BRANCHES, "--force")
+        web = ("add", "refs/heads/contrib/*", "--web-of-trust", "--depth", "2")
+        done = owner.gittorrent("policy", *web, "-r", project)
+        done.failed(5, "no root of this policy is an OpenPGP key", "--root")
+        policy(owner, project, "add", project.parent / f"{root.user}.asc", "--root", "--no-sign")
+        said = policy(owner, project, *web)
+        assert said["published"]
+        now = shown(owner, project)
+        assert {pin["label"] for pin in now["certificates"]} == {root.user, alice.user}
+        assert now["rules"][-1]["web_of_trust"] == {"depth": 2, "needs": 1}
+        done = owner.gittorrent("policy", "show", project).ok()
+        assert f"openpgp:{alice.fingerprint.lower()} ({alice.user}) may do everything" in done.out
+
+
+def test_rights_are_taken_away_by_file_or_beginning_of_a_name(
+    owner: Person, project: Path, keys: Path
+) -> None:
+    policy(owner, project, "add", keys / "alice.pub", keys / "bob.pub", BRANCHES, "refs/tags/*")
+    policy(owner, project, "remove", keys / "alice.pub", "refs/tags/*")
+    policy(owner, project, "remove", name_of(keys / "bob")[:20])
+    rules = [(r["pattern"], r["key"]) for r in shown(owner, project)["rules"]]
+    assert rules[1:] == [(BRANCHES, name_of(keys / "alice"))]
+    done = owner.gittorrent("policy", "remove", "ssh:SHA256:", "-r", project)
+    done.failed(2, "stands for", "policy show")
+    done = owner.gittorrent("policy", "remove", keys / "carol.pub", "-r", project)
+    done.failed(2, "names none of the keys in")
+    done = owner.gittorrent("policy", "remove", name_of(keys / "owner"), "-r", project)
+    done.failed(5, "is the keeper", "keeper here")
+
+
+def test_mistakes_are_told_in_words(owner: Person, project: Path, keys: Path) -> None:
+    for words, status, says in (
+        (["nobody.pub", BRANCHES], 2, "there is no file nobody.pub"),
+        ([keys / "alice", BRANCHES], 5, "private key"),
+        ([keys / "alice.pub"], 5, "does not name"),
+        ([BRANCHES], 2, "say whose"),
+        ([keys / "alice.pub", "refs/replace/*"], 5, "cannot be granted"),
+        ([keys / "alice.pub", BRANCHES, "--create", "--force"], 2, "different rights"),
+        ([keys / "alice.pub", keys / "bob.pub", "--keeper"], 2, "one keeper"),
+        ([keys / "alice.pub", "refs/heads/x", "--quorum", "2"], 5, "needs 2 of 1"),
+        (["--threshold", "2"], 5, "does not suit 1 root"),
+        (["--mirror", "ext::sh"], 5, "not a mirror URL"),
+        ([keys / "alice.pub", BRANCHES, "--key", keys / "bob"], 2, "is not a root"),
+    ):
+        owner.gittorrent("policy", "add", *words, "-r", project).failed(status, says)
+    assert shown(owner, project)["version"] == 1
+    assert shown(owner, project)["draft"] is None
+
+
+# -- several roots
+
+
+def add_roots(owner: Person, project: Path, keys: Path) -> None:
+    policy(owner, project, "add", keys / "alice.pub", keys / "bob.pub", "--root")
+    now = shown(owner, project)
+    assert (now["threshold"], len(now["roots"])) == (2, 3)
+    assert not now["warnings"]
+
+
+def test_roots_sign_on_different_machines(
+    owner: Person, project: Path, keys: Path, tmp_path: Path
+) -> None:
+    add_roots(owner, project, keys)
+    alice, copy = machine(tmp_path, "alice", project)
+    done = owner.gittorrent("policy", "add", keys / "carol.pub", BRANCHES, "-r", project).ok()
+    draft = project / "gittorrent" / "policy-draft"
+    assert f"kept as a draft of version 3: {draft}" in done.out
+    assert "1 more root must sign" in done.out
+    assert shown(owner, project)["version"] == 2
+    sent = tmp_path / "mail"
+    shutil.copy(draft, sent)
+    diff = alice.gittorrent("policy", "diff", sent, "-r", copy).ok().out
+    assert f"added: {name_of(keys / 'carol')} may create {BRANCHES}" in diff
+    words = ("policy", "sign", sent, "--no-publish", "-r", copy, "--key", keys / "alice")
+    done = alice.gittorrent(*words).ok()
+    assert "enough roots signed" in done.out
+    back = policy(owner, project, "sign", sent)
+    assert back["signers"] == sorted(name_of(keys / who) for who in ("owner", "alice"))
+    assert back["published"]
+    assert back["checkpoint"]
+    assert shown(owner, project)["version"] == 3
+    history = json.loads(owner.gittorrent("policy", "log", project, "--json").ok().out)
+    assert [entry["version"] for entry in history] == [3, 2, 1]
+    assert history[0]["signers"] == back["signers"]
+    owner.gittorrent("policy", "sign", sent, "-r", project).failed(5, "does not follow")
+
+
+def test_a_draft_that_is_changed_is_signed_again(owner: Person, project: Path, keys: Path) -> None:
+    add_roots(owner, project, keys)
+    policy(owner, project, "add", keys / "carol.pub", BRANCHES)
+    said = policy(owner, project, "add", "--mirror", "git://m.example.org/r.git", "--no-sign")
+    assert (said["signers"], said["needed"], len(said["changes"])) == ([], 2, 2)
+    done = owner.gittorrent("policy", "show", project).ok()
+    assert "draft of version 3, signed by 0 of the 2 roots it takes:" in done.out
+    owner.gittorrent("policy", "remove", "--draft", "-r", project).ok()
+    assert shown(owner, project)["draft"] is None
+    owner.gittorrent("policy", "sign", "-r", project).failed(2, "no draft is kept")
+
+
+def test_a_lost_root_is_replaced_by_the_others(
+    owner: Person, project: Path, keys: Path, tmp_path: Path
+) -> None:
+    add_roots(owner, project, keys)
+    (keys / "bob").unlink()
+    policy(owner, project, "remove", keys / "bob.pub", "--root", "--no-sign")
+    policy(owner, project, "add", keys / "carol.pub", "--root")
+    draft = project / "gittorrent" / "policy-draft"
+    alice, copy = machine(tmp_path, "alice", project)
+    assert policy(alice, copy, "sign", draft, "--key", keys / "alice")["published"]
+    done = policy(owner, project, "sign", draft)
+    assert done["published"], "the other machine's file has both signatures"
+    roots = shown(owner, project)["roots"]
+    assert roots == sorted(name_of(keys / who) for who in ("owner", "alice", "carol"))
+
+
+def test_a_lost_laptop_loses_its_rights(owner: Person, project: Path, keys: Path) -> None:
+    policy(owner, project, "add", keys / "alice.pub", BRANCHES)
+    done = owner.gittorrent("policy", "remove", keys / "alice.pub", "-r", project).ok()
+    assert f"removed: {name_of(keys / 'alice')} may create {BRANCHES}" in done.out
+    policy(owner, project, "add", keys / "carol.pub", BRANCHES)
+    diff = owner.gittorrent("policy", "diff", "--from", "1", "--to", "4", "-r", project).ok().out
+    assert name_of(keys / "alice") not in diff
+    assert name_of(keys / "carol") in diff
+    done = owner.gittorrent("policy", "diff", "--from", "9", "-r", project)
+    done.failed(2, "there is no version 9")
+
+
+# -- keeper
+
+
+def test_a_node_becomes_the_keeper(
+    owner: Person, project: Path, keys: Path, tmp_path: Path
+) -> None:
+    node, copy = machine(tmp_path, "node", project)
+    said = json.loads(node.gittorrent("keeper", "here", copy, "--json").ok().out)
+    assert said["signers"] == []
+    assert said["published"] is None
+    before = json.loads(owner.gittorrent("keeper", "show", project, "--json").ok().out)
+    assert (before["keeper"], before["is_here"]) == (name_of(keys / "owner"), True)
+    done = owner.gittorrent("policy", "sign", said["draft"], "-r", project).ok()
+    assert f"the keeper, from {name_of(keys / 'owner')} to {said['keeper']}" in done.out
+    assert f"it is final once the keeper signs: {said['keeper']}" in done.out
+    now = json.loads(owner.gittorrent("keeper", "show", project, "--json").ok().out)
+    assert (now["keeper"], now["is_here"]) == (said["keeper"], False)
+    published = policy(node, copy, "sign", said["draft"])
+    assert published["checkpoint"], "on the keeper's own machine it is final at once"
+    shown_here = node.gittorrent("keeper", "show", copy).ok().out
+    assert f"{said['keeper']} (its key is on this machine)" in shown_here
+    assert "waiting     nothing" in shown_here
+    node.gittorrent("verify", copy).ok()
+
+
+def test_reels_of_a_former_keeper_end_where_it_was_the_keeper(
+    owner: Person, project: Path, keys: Path
+) -> None:
+    owner.gittorrent("keeper", "here", project, "--key", keys / "carol").ok()
+    log = open_carried(project).log()
+    former, present = (resolve_signer(str(keys / name), {}) for name in ("owner", "carol"))
+    assert log.head is not None
+    for signer, end, counts in (
+        (former, log.ids[1], True),
+        (present, log.ids[1], True),
+        (present, log.head, True),
+        (former, log.head, False),
+    ):
+        signature = signer.sign(b"a manifest\n")
+        if counts:
+            assert reel_signer(log, end, b"a manifest\n", signature) == signer.key
+            continue
+        with pytest.raises(ReelSignerError, match="may not sign reels"):
+            reel_signer(log, end, b"a manifest\n", signature)
+
+
+def test_a_lost_keeper_is_replaced_by_the_roots(owner: Person, project: Path, keys: Path) -> None:
+    said = json.loads(owner.gittorrent("keeper", "here", project, "--json").ok().out)
+    assert said["checkpoint"]
+    (owner.node / "keys" / "keeper").unlink()
+    done = owner.gittorrent("keeper", "here", project, "--key", keys / "carol").ok()
+    assert f"to {name_of(keys / 'carol')} (this machine)" in done.out
+    assert "checkpoint  " in done.out
+    done = owner.gittorrent("keeper", "here", project, "--key", keys / "carol").ok()
+    assert "is the keeper already" in done.out
+    owner.gittorrent("verify", project).ok()

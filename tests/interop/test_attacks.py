@@ -291,6 +291,7 @@ def _floods(pack: Pack) -> dict[str, bytes]:
     bitmap = f"{1 << (4 * 2 * ((pack.parts + 7) // 8) - 1):x}"
     return {
         "have push": _lines(*(f"have push {number:040x}" for number in range(1000))),
+        "have checkpoint": _lines(*(f"have checkpoint {n:040x} {n + 1}" for n in range(1000))),
         "have bundle": _lines(*[pack.claim(bitmap)] * 500),
         "have others": _lines(
             *(f"have bundle :{number:040x} {number:064x} 99 {'ff' * 30000}" for number in range(64))

@@ -268,7 +268,7 @@ def _huge_manifest(request: bytes, sock: socket.socket) -> None:
     """Announce more bytes for a manifest than any may have, and begin to send them."""
     if not request.startswith(b"mirror-sync"):
         return
-    lines = [b"mirror-sync ready 1 " + b"ab" * 20, b"have push " + b"cd" * 20]
+    lines = [b"mirror-sync ready 1 " + b"ab" * 20, b"have checkpoint " + b"cd" * 20 + b" 1"]
     sock.sendall(b"".join(pktline.encode(line + b"\n") for line in lines))
     sock.recv(65536)
     sock.sendall(pktline.encode(b"receive manifest %s %d\n" % (b"ab" * 32, 1 << 40)))

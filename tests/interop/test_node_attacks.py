@@ -84,6 +84,7 @@ def lines(*texts: str) -> bytes:
 
 FLOODS: dict[str, Callable[[Pack], bytes]] = {
     "have push": lambda _: lines(*(f"have push {number:040x}" for number in range(1000))),
+    "have checkpoint": lambda _: lines(*(f"have checkpoint {n:040x} 1" for n in range(1000))),
     "have bundle": lambda pack: lines(*[pack.claim("fff0")] * 500),
     "try own": lambda _: lines(*(f"try git://127.0.0.1:{1 + n}/x 60 partial" for n in range(1000))),
     "try others": lambda _: lines(*(f"try git://10.0.{n}.1/x 60 partial" for n in range(250))),

@@ -35,7 +35,7 @@ from gittorrent.wire.messages import (
     FetchManifest,
     FetchParts,
     HaveBundle,
-    HavePush,
+    HaveCheckpoint,
     ReceiveManifest,
     ReceivePart,
     ReceivePush,
@@ -414,13 +414,13 @@ class Asker:
     def take(self, event: MessageReceived) -> None:
         message, payload = event.message, bytes(event.payload or b"")
         say = self.conversation.say
-        if isinstance(message, HavePush):
+        if isinstance(message, HaveCheckpoint):
             self.head = message
-            say(FetchLog(message.push))
+            say(FetchLog(message.checkpoint))
         elif isinstance(message, ReceivePush):
             self.pushes.append((message.push, payload))
         elif isinstance(message, EndLog):
-            say(WantBundle(ReelName(None, self.head.push)))
+            say(WantBundle(ReelName(None, self.head.checkpoint)))
         elif isinstance(message, HaveBundle):
             self.offer = message
             say(FetchManifest(message.manifest))

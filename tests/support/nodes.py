@@ -12,17 +12,20 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from gittorrent.ids import OBJECT_FORMATS
+from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RefName
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.node import Node, Options
+from gittorrent.push.certificate import Certificate, Line
+from gittorrent.push.object import PushKind, PushObject
 from gittorrent.repository.carried import MIRROR, Carried
+from gittorrent.repository.logstore import identify
 from gittorrent.repository.publish import Publisher
 from gittorrent.repository.signed_entries import Author
 from gittorrent.signing.keys import Signer, make_ssh_key
@@ -75,6 +78,34 @@ def publish(git_dir: Path, key: Signer, name: str | None) -> Carried:
     carried = Carried(git_dir, OBJECT_FORMATS[object_format])
     Publisher(carried, key, AUTHOR).publish(name)
     return carried
+
+
+def push_on(
+    carried: Carried, key: Signer, changes: Mapping[RefName, Oid | None], pushee: str = ""
+) -> PushId:
+    """Add a push to a log that no checkpoint has taken, whether or not its objects are here."""
+    with carried.writing():
+        log = carried.log_store.open()
+        shown, policy = log.refs, log.policy.policy
+        url = pushee or f"gittorrent://{log.repository}/{policy.name}.git"
+        certificate = Certificate(
+            carried.object_format,
+            AUTHOR.person,
+            AUTHOR.now,
+            "+0000",
+            url.encode(),
+            log.ledger.nonce(),
+            (),
+            tuple(Line(shown.get(ref), new, ref) for ref, new in changes.items()),
+        )
+        text = certificate.text()
+        push = PushObject(PushKind.CERTIFICATE, text, (key.sign(text),), signer=key.key)
+        (push_id,) = identify(carried.git, [push], carried.object_format, write=True)
+        log.admit(push, push_id)
+        log.settle()
+        carried.log_store.store_push(push_id, push)
+        carried.commit(log)
+    return push_id
 
 
 def copy_as_mirror(carried: Carried, target: Path, source: str) -> Carried:

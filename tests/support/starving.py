@@ -28,6 +28,8 @@ PACE = 0.01
 
 MANIFEST = "ab" * 32
 
+INDEXES = ("pushes/index", "pushes/short")
+
 
 class Step(Enum):
     """Where a mirror stops to be honest."""
@@ -49,7 +51,7 @@ JUNK_ID = PushId("cd" * 20)
 
 def junk_of(writer: Writer, size: int) -> bytes:
     """Return a push object that would continue a log, with ``size`` bytes that nobody signed."""
-    push = writer.references({MAIN: oid(99)})
+    push = writer.certificate({MAIN: oid(99)})
     return replace(push, text=push.text + b"x" * size).encode()
 
 
@@ -234,7 +236,8 @@ class Starver:
     def _step_of(name: str) -> Step:
         if name.endswith(".pack"):
             return Step.PARTS
-        steps = {"mirror-list": Step.LIST, "pushes/index": Step.LOG, "reels/index": Step.OFFERS}
+        steps = {"mirror-list": Step.LIST, "reels/index": Step.OFFERS}
+        steps |= dict.fromkeys(INDEXES, Step.LOG)
         if name.endswith(".manifest"):
             return Step.MANIFEST
         return steps.get(name, Step.ENTRY)
@@ -242,10 +245,10 @@ class Starver:
     def _resource(self, name: str) -> bytes:
         if name == "mirror-list":
             return "".join(f"{line}\n" for line in self._list()).encode()
-        if name == "pushes/index":
-            ids = [push for push, _ in self.writer.pushes]
-            ids += [JUNK_ID] * 1000 if self.step is Step.JUNK else []
-            return "".join(f"{push}\n" for push in ids).encode()
+        if name in INDEXES:
+            lines = [f"{push} {entry.kind.value}\n" for push, entry in self.writer.pushes]
+            lines += [f"{JUNK_ID} checkpoint\n"] * 1000 if self.step is Step.JUNK else []
+            return "".join(lines).encode()
         pushes = {f"pushes/{push}": entry.encode() for push, entry in self.writer.pushes}
         return pushes.get(name, b"")
 

@@ -330,7 +330,7 @@ class LogFollower:
         if latest == log.head and self.mirror_list.untaken in (NONE_UNTAKEN, untaken):
             return
         turn = self._context.client_timeouts.turn if self._hurries and not self._is_last else None
-        context, is_new = self._context, log.head is None
+        context = self._context
         intake = LogIntake(log, store, context.git, self.url, self.claimed, context.clock)
         question = FetchLog(latest, log.head, self._short)
         try:
@@ -343,8 +343,7 @@ class LogFollower:
             raise WrongIdentityError(
                 f"{self.url} says that it carries {self.claimed}, and its log is another's: {error}"
             ) from error
-        # Who has nothing can replay nothing yet; that is done when the objects are here.
-        await intake.settle(latest, short=self._short or is_new)
+        await intake.settle(latest, short=self._short)
 
     def _confirm(self, log: VerifiedLog) -> None:
         """Now that the log proves who it is: remember it, and notice a mirror that lags."""

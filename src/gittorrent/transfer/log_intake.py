@@ -8,10 +8,12 @@ nothing before the log that lists them is committed. What they come to is judged
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
 from gittorrent.push.object import PushKind, parse_push_object
+from gittorrent.push.starting import NoBeginningError
 from gittorrent.repository.logstore import identify
 from gittorrent.transfer.working import stoppable
 
@@ -118,7 +120,11 @@ class LogIntake:
         if latest not in log:
             raise TrustError(f"{self._url} announced checkpoint {latest} and did not send it")
         known = log.head
-        log.settle(short=short)
+        with contextlib.suppress(NoBeginningError):
+            log.settle(short=short)
+        if known is None and latest not in log.ids:
+            # Who sent it may have been a clone once: what that lacked may be nowhere any more.
+            log.settle(short=True)
         if log.head is None:
             raise TrustError(f"{self._url} has a log without a checkpoint that it begins with")
         ledger = log.ledger

@@ -170,7 +170,7 @@ class FakeMirror:
     def tell(self, message: object) -> None:
         del message
 
-    async def fetch_log(self, head: PushId, base: PushId | None, admit: object) -> None:
+    async def fetch_log(self, question: object, is_held: object, admit: object) -> None:
         raise AssertionError("only parts are asked for")
 
     async def offers(self, reel: ReelName, take: object) -> None:

@@ -19,7 +19,7 @@ from gittorrent.wire.messages import (
     CancelParts,
     FetchManifest,
     FetchParts,
-    HavePush,
+    HaveCheckpoint,
     Message,
     Ready,
     ReceiveManifest,
@@ -102,8 +102,8 @@ def converse(carried: Carried, work: Callable[[Pair], Awaitable[None]]) -> None:
 
 def test_messages_do_not_wait_for_the_slot(carried: Carried) -> None:
     async def work(pair: Pair) -> None:
-        pair.sender.say(HavePush(carried.log_store.ids()[-1]))
-        await pair.until(lambda: pair.has_heard(HavePush))
+        pair.sender.say(HaveCheckpoint(carried.log_store.ids()[-1], 3))
+        await pair.until(lambda: pair.has_heard(HaveCheckpoint))
         assert not pair.has_heard(ReceivePart)
         pair.slots.done(SOMEBODY)
         await pair.until(lambda: pair.has_heard(ReceivePart))

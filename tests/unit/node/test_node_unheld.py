@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.transfer.content_source import ServedPack
 from gittorrent.transfer.repository_content import RepositoryContent
-from gittorrent.wire.messages import HavePush
+from gittorrent.wire.messages import HaveCheckpoint
 from support import nodes
 from support.attackers import Wire
 from support.hostile import LyingCatalogue
@@ -51,8 +51,8 @@ def hanging(disk: Disk) -> type[RepositoryContent]:
             self._wait()
             return super().latest()
 
-        def heads(self) -> Sequence[HavePush]:
-            return [HavePush(self.ids()[-1])]
+        def head(self) -> HaveCheckpoint | None:
+            return HaveCheckpoint(self.carried.log_store.ids()[-1], 2)
 
         def push(self, push: PushId) -> bytes | None:
             self._wait()

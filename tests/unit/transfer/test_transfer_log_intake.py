@@ -8,31 +8,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.errors import IdentityError, TrustError
 from gittorrent.git.runner import Git
-from gittorrent.ids import SHA1, RepositoryId
-from gittorrent.push.log import ConcurrentEntriesError, VerifiedLog
+from gittorrent.ids import SHA1, PushId, RepositoryId
+from gittorrent.push.chain import WINDOW
+from gittorrent.push.log import VerifiedLog
+from gittorrent.push.object import PushKind
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore
 from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.limiter import Limits
-from gittorrent.transfer.log_intake import LogIntake
+from gittorrent.transfer.log_intake import MAX_AHEAD, LogIntake
 from gittorrent.transfer.mirror import LogEntry, NotThereError
 from gittorrent.transfer.opening import open_mirror
 from gittorrent.transfer.partial_content import PartialContent
 from gittorrent.transfer.questions import BATCH_BYTES, ENTRY_BYTES
-from support.logs import MAIN, Writer, oid, push_id, references
+from gittorrent.wire.messages import FetchLog
+from support.logs import KEEPER, MAIN, Numbered, Writer, oid, push_id, signed
 from support.starving import JUNK_ID, Manner, Starver, Step, junk_of
 
 URL = "git://m.example/x"
 
 
+NOW = 1_700_000_000
+
+
 @pytest.fixture
 def writer() -> Writer:
     writer = Writer()
-    for number in range(1, 5):
-        writer.append(writer.references({MAIN: oid(number)}))
+    for number in range(1, 3):
+        writer.publish({MAIN: oid(number)})
     return writer
 
 
@@ -41,12 +48,18 @@ def store(tmp_path: Path, writer: Writer) -> LogStore:
     return LogStore(Layout(tmp_path), SHA1, writer.repository)
 
 
-def intake(log: VerifiedLog, store: LogStore, repository: RepositoryId) -> LogIntake:
-    return LogIntake(log, store, Git(Path("/nowhere")), URL, repository)
+def intake(
+    log: VerifiedLog, store: LogStore, repository: RepositoryId, now: int = NOW
+) -> LogIntake:
+    return LogIntake(log, store, Git(Path("/nowhere")), URL, repository, lambda: now)
 
 
 def entries(writer: Writer) -> list[LogEntry]:
     return [(push, entry.encode()) for push, entry in writer.pushes]
+
+
+def ids(writer: Writer) -> list[PushId]:
+    return [push for push, _ in writer.pushes]
 
 
 def take(log_intake: LogIntake, *batches: Sequence[LogEntry]) -> None:
@@ -57,13 +70,43 @@ def take(log_intake: LogIntake, *batches: Sequence[LogEntry]) -> None:
     asyncio.run(work())
 
 
+def settle(log_intake: LogIntake, latest: PushId, *, short: bool = False) -> None:
+    asyncio.run(log_intake.settle(latest, short=short))
+
+
 def test_batches_make_the_log(writer: Writer, store: LogStore) -> None:
-    log = VerifiedLog(SHA1)
+    log = VerifiedLog(SHA1, Numbered())
+    log_intake = intake(log, store, writer.repository)
     found = entries(writer)
-    take(intake(log, store, writer.repository), found[:1], found[1:3], found[3:])
-    assert log.ids == [push for push, _ in writer.pushes]
-    assert [store.push(push).encode() for push in log.ids] == [data for _, data in found]
-    assert store.ids() == [], "stored, and not committed"
+    take(log_intake, found[:1], found[1:3], found[3:])
+    assert not log.number, "before all is here"
+    settle(log_intake, writer.head)
+    assert (log.head, log.entries) == (writer.head, ids(writer))
+    assert [store.push(push).encode() for push in log.entries] == [data for _, data in found]
+    assert store.entries() == [], "stored, and not committed"
+
+
+def test_who_has_no_objects_believes_the_keeper_until_they_are_here(
+    writer: Writer, store: LogStore
+) -> None:
+    log = VerifiedLog(SHA1)
+    log_intake = intake(log, store, writer.repository)
+    take(log_intake, entries(writer))
+    settle(log_intake, writer.head)
+    assert log.refs == {MAIN: oid(2)}
+    assert log.followed
+    log.judge_again(Numbered())
+    assert not log.followed
+
+
+def test_a_clone_is_content_with_checkpoints(writer: Writer, store: LogStore) -> None:
+    log = VerifiedLog(SHA1)
+    log_intake = intake(log, store, writer.repository)
+    kinds = dict(writer.pushes)
+    found = [e for e in entries(writer) if kinds[e[0]].kind is not PushKind.CERTIFICATE]
+    take(log_intake, found)
+    settle(log_intake, writer.head, short=True)
+    assert (log.head, log.refs) == (writer.head, {MAIN: oid(2)})
 
 
 def test_what_held_before_a_false_entry_is_kept_and_nothing_after(
@@ -74,7 +117,7 @@ def test_what_held_before_a_false_entry_is_kept_and_nothing_after(
     wrong = [found[0], found[1], (JUNK_ID, found[2][1]), found[3]]
     with pytest.raises(TrustError, match="under the name"):
         take(intake(log, store, writer.repository), wrong)
-    assert log.ids == [found[0][0], found[1][0]]
+    assert log.entries == [found[0][0], found[1][0]]
     assert store.push_file(found[3][0]) is None
 
 
@@ -83,20 +126,109 @@ def test_another_repository(writer: Writer, store: LogStore) -> None:
         take(intake(VerifiedLog(SHA1), store, RepositoryId("b" * 52)), entries(writer))
 
 
-def test_a_log_that_does_not_continue_ours(writer: Writer, store: LogStore) -> None:
-    with pytest.raises(TrustError, match="does not continue"):
+def test_entries_without_their_policy(writer: Writer, store: LogStore) -> None:
+    with pytest.raises(TrustError):
         take(intake(VerifiedLog(SHA1), store, writer.repository), entries(writer)[2:])
 
 
-def test_a_log_that_forks_is_told_from_one_that_is_another(writer: Writer, store: LogStore) -> None:
-    """The mirror does not know our newest entry, and so sends all that it has."""
+def test_a_checkpoint_that_is_announced_has_to_come(writer: Writer, store: LogStore) -> None:
+    log_intake = intake(VerifiedLog(SHA1), store, writer.repository)
+    take(log_intake, entries(writer)[:-1])
+    with pytest.raises(TrustError, match=f"announced checkpoint {writer.head}"):
+        settle(log_intake, writer.head, short=True)
+
+
+def test_a_policy_alone_is_no_log(writer: Writer, store: LogStore) -> None:
+    log_intake = intake(VerifiedLog(SHA1), store, writer.repository)
+    take(log_intake, entries(writer)[:1])
+    with pytest.raises(TrustError, match="without a checkpoint"):
+        settle(log_intake, writer.pushes[0][0], short=True)
+
+
+def test_a_log_that_was_a_clones_begins_where_that_began(writer: Writer, store: LogStore) -> None:
+    writer.time += WINDOW + 2
+    writer.publish({MAIN: oid(3)})
+    writer.time += WINDOW + 2
+    late = writer.publish({MAIN: oid(4)})
+    sent = [each for each in entries(writer) if each[0] != writer.state.ids[0]]
+    log = VerifiedLog(SHA1)
+    log_intake = intake(log, store, writer.repository)
+    take(log_intake, sent)
+    settle(log_intake, late)
+    assert (log.head, log.refs) == (late, {MAIN: oid(4)})
+
+
+def test_of_a_log_that_was_a_clones_no_pushes_are_asked_for(
+    writer: Writer, store: LogStore
+) -> None:
+    kinds = dict(writer.pushes)
+    sent = [each for each in entries(writer) if kinds[each[0]].kind is not PushKind.CERTIFICATE]
+    log = VerifiedLog(SHA1)
+    log_intake = intake(log, store, writer.repository)
+    take(log_intake, sent)
+    settle(log_intake, writer.head)
+    assert (log.head, log.refs) == (writer.head, {MAIN: oid(2)})
+
+
+@pytest.mark.parametrize("withheld", ["a checkpoint", "a push"])
+def test_a_log_that_does_not_continue_ours(writer: Writer, store: LogStore, withheld: str) -> None:
     log = writer.log()
-    older = writer.pushes[1][0]
-    push = references(writer.signer, writer.repository, older, {MAIN: oid(5)})
-    sent = [*entries(writer)[:2], (push_id(push), push.encode())]
-    with pytest.raises(ConcurrentEntriesError, match=f"forks after {older}"):
-        take(intake(log, store, writer.repository), sent[:1], sent[1:])
+    before = log.head
+    if withheld == "a checkpoint":
+        writer.publish({MAIN: oid(5)})
+    writer.publish({MAIN: oid(6)})
+    log_intake = intake(log, store, writer.repository)
+    take(log_intake, entries(writer)[-2:] if withheld == "a checkpoint" else entries(writer)[-1:])
+    with pytest.raises(TrustError, match=f"does not continue .* {before}") as caught:
+        settle(log_intake, writer.head)
+    assert "withholds pushes" in caught.value.hint
+    assert log.head == before
+
+
+def test_a_checkpoint_that_does_not_follow_is_named(writer: Writer, store: LogStore) -> None:
+    log = writer.log()
+    writer.push({MAIN: oid(5)})
+    writer.time += 1
+    proposal = writer.state.ledger.proposal(tagger=KEEPER, time=writer.time)
+    false = signed(PushKind.CHECKPOINT, replace(proposal, state="ab" * 32).text(), writer.signer)
+    log_intake = intake(log, store, writer.repository)
+    take(log_intake, [*entries(writer)[-1:], (push_id(false), false.encode())])
+    with pytest.raises(TrustError, match="does not hold"):
+        settle(log_intake, push_id(false))
     assert log.head == writer.head
+
+
+def test_two_checkpoints_in_one_place_stop_the_log_and_the_mirror_is_not_blamed(
+    writer: Writer, store: LogStore
+) -> None:
+    log = writer.log()
+    before = log.head
+    checkpoints = [writer.checkpoint() for _ in range(2)]
+    sent = [(push_id(push), push.encode()) for push in checkpoints]
+    log_intake = intake(log, store, writer.repository)
+    take(log_intake, sent)
+    settle(log_intake, sent[0][0])
+    assert log.head == before
+    assert log.ledger.stopped
+
+
+def test_a_mirror_that_is_behind_takes_us_nowhere(writer: Writer, store: LogStore) -> None:
+    """It does not know our newest checkpoint, and so sends all that it has."""
+    log = writer.log()
+    log_intake = intake(log, store, writer.repository)
+    take(log_intake, entries(writer)[:4])
+    settle(log_intake, log.ids[1])
+    assert log.head == writer.head
+
+
+def test_a_checkpoint_dated_ahead_of_our_clock_does_not_count(
+    writer: Writer, store: LogStore
+) -> None:
+    late = writer.time - MAX_AHEAD
+    take(intake(VerifiedLog(SHA1), store, writer.repository, now=late), entries(writer))
+    early = intake(VerifiedLog(SHA1), store, writer.repository, now=late - 1)
+    with pytest.raises(TrustError, match="ahead of this machine's clock"):
+        take(early, entries(writer))
 
 
 @pytest.mark.parametrize("scheme", ["git", "http"])
@@ -111,7 +243,8 @@ def test_a_log_of_junk_costs_an_entry(writer: Writer, store: LogStore, scheme: s
             mirror = await open_mirror(starver.endpoint, exchange)
             try:
                 log_intake = intake(log, store, writer.repository)
-                await mirror.fetch_log(JUNK_ID, writer.head, log_intake.admit)
+                question = FetchLog(JUNK_ID, writer.head)
+                await mirror.fetch_log(question, log.__contains__, log_intake.admit)
             finally:
                 await mirror.close()
 
@@ -154,7 +287,7 @@ def test_no_more_than_a_few_batches_are_read_ahead(writer: Writer) -> None:
                 starver.endpoint, ConversationContext("t", PartialContent(), Limits())
             )
             try:
-                await mirror.fetch_log(JUNK_ID, None, admit)
+                await mirror.fetch_log(FetchLog(JUNK_ID), lambda _push: False, admit)
             finally:
                 await mirror.close()
 

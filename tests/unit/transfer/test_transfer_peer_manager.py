@@ -70,7 +70,7 @@ def play(work: Callable[[Scene], Awaitable[None]], listen: int | None = None) ->
 
 async def _heard(scene: Scene, sock: socket.socket) -> None:
     """Wait until all that was said is taken in: the last line is heard by its effect."""
-    await say(sock, "have push " + "ab" * 20)
+    await say(sock, "have checkpoint " + "ab" * 20 + " 1")
     mirror = scene.peer_manager.mirrors[0]
     assert isinstance(mirror, GitMirror)
     while not mirror.heads:
@@ -121,7 +121,7 @@ def test_what_is_no_address_of_a_mirror_is_not_followed(url: str) -> None:
         sock = await scene.first(AddressClass.LOOPBACK)
         await say(sock, f"try {url} 3600 partial")
         mirror = scene.peer_manager.mirrors[0]
-        await say(sock, "have push " + "ab" * 20)
+        await say(sock, "have checkpoint " + "ab" * 20 + " 1")
         assert isinstance(mirror, GitMirror)
         while not mirror.heads and not mirror.is_at_fault:
             await asyncio.sleep(0)
@@ -158,7 +158,7 @@ def test_others_than_the_first_mirror_tell_of_a_few() -> None:
             teller, _ = await loop.sock_accept(listener)
         await say(teller, "mirror-sync ready 1 teller")
         await say(teller, *(f"try git://127.0.0.1:1/{n} 9 partial" for n in range(50)))
-        await say(teller, "have push " + "cd" * 20)
+        await say(teller, "have checkpoint " + "cd" * 20 + " 1")
         while len(scene.peer_manager.mirrors) < 2:
             await asyncio.sleep(0)
         mirror = scene.peer_manager.mirrors[1]
@@ -197,7 +197,9 @@ def test_callers_may_tell_only_of_their_own_address() -> None:
                 "127.0.0.2.x.org",
             ]
             await say(caller, *(f"try git://{host}:1/x 9 partial" for host in elsewhere))
-            await say(caller, "try git://127.0.0.2:1/x 9 partial", "have push " + "ef" * 20)
+            await say(
+                caller, "try git://127.0.0.2:1/x 9 partial", "have checkpoint " + "ef" * 20 + " 1"
+            )
             while len(scene.peer_manager.mirrors) < 2:
                 await asyncio.sleep(0)
             mirror = scene.peer_manager.mirrors[1]

@@ -22,7 +22,7 @@ from gittorrent.transfer.mirror import Admit, MirrorLostError, NotThereError, Pa
 from gittorrent.transfer.offers import MAX_UNBACKED, Offers
 from gittorrent.transfer.peer_manager import PeerManager, Sharing
 from gittorrent.transfer.planning import Planned, Planner
-from gittorrent.wire.messages import ALL, HaveBundle, Try
+from gittorrent.wire.messages import ALL, FetchLog, HaveBundle, Try
 from gittorrent.wire.reelname import ReelName
 from support.logs import MAIN, Writer, oid
 
@@ -75,7 +75,7 @@ class Reels:
 def reels() -> Reels:
     writer = Writer()
     for number in range(1, 4):
-        writer.append(writer.references({MAIN: oid(number)}))
+        writer.publish({MAIN: oid(number)})
     return Reels(writer, writer.log())
 
 
@@ -115,7 +115,9 @@ class Fake:
     async def fetch_push(self, push: PushId, most: int) -> bytes:
         raise AssertionError("no planner asks for pushes")
 
-    async def fetch_log(self, head: PushId, base: PushId | None, admit: Admit) -> None:
+    async def fetch_log(
+        self, question: FetchLog, is_held: Callable[[PushId], bool], admit: Admit
+    ) -> None:
         raise AssertionError
 
     def begin(self, pack: WantedPack, sink: PartSink) -> None:

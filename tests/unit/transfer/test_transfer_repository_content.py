@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from gittorrent.ids import ManifestId, PushId
-from gittorrent.repository.carried import Carried
+from gittorrent.ids import ManifestId, Oid, PushId, RefName
+from gittorrent.repository.carried import CLONE, Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.wire.limits import MAX_TAG_BYTES, MAX_TAG_DEPTH
-from gittorrent.wire.messages import ALL
+from gittorrent.wire.messages import ALL, FetchLog, HaveCheckpoint
+from gittorrent.wire.mirrorlist import NONE_UNTAKEN, Untaken
 from gittorrent.wire.reelname import ReelName
 from support import gitcmd, nodes
 
@@ -34,14 +36,48 @@ def grown(tmp_path: Path, key: Signer) -> Carried:
     return carried
 
 
-def test_log_between(grown: Carried) -> None:
-    content, ids = RepositoryContent(grown), grown.log_store.ids()
-    assert len(ids) == 4
-    assert content.log_between(ids[-1], None) == ids
-    assert content.log_between(ids[2], ids[0]) == ids[1:3]
-    assert content.log_between(ids[-1], UNKNOWN) == ids
-    assert content.log_between(ids[0], ids[2]) == []
-    assert content.log_between(UNKNOWN, None) is None
+def test_the_log_is_given_as_it_is_asked_for(grown: Carried) -> None:
+    content, entries = RepositoryContent(grown), grown.log_store.entries()
+    ids = grown.log_store.ids()
+    assert (len(entries), len(ids)) == (8, 4), "a policy, three pushes, four checkpoints"
+    assert content.head() == HaveCheckpoint(ids[-1], 4)
+    assert content.log_entries(FetchLog(ids[-1])) == entries
+    assert content.log_entries(FetchLog(ids[0])) == entries, "no less than there is"
+    assert content.log_entries(FetchLog(ids[-1], ids[1])) == entries[4:]
+    assert content.log_entries(FetchLog(ids[-1], UNKNOWN)) == entries
+    assert content.log_entries(FetchLog(ids[-1], ids[-1])) == []
+    assert content.log_entries(FetchLog(UNKNOWN)) is None
+    assert content.log_entries(FetchLog(ids[-1], short=True)) == [entries[0], *ids]
+    assert content.log_entries(FetchLog(ids[-1], ids[1], short=True)) == ids[2:]
+    lines = [line.split() for line in content.log_index(short=True).decode().splitlines()]
+    assert lines == [[entries[0], "policy"], *([push, "checkpoint"] for push in ids)]
+    kinds = [line.split(b" ")[1] for line in content.log_index(short=False).splitlines()]
+    assert [b"policy", b"checkpoint", *[b"certificate", b"checkpoint"] * 3] == kinds
+
+
+def test_pushes_that_nobody_took_are_told_of_if_they_are_shown(grown: Carried, key: Signer) -> None:
+    content, git_dir = RepositoryContent(grown), grown.layout.git_dir
+    assert content.untaken() == NONE_UNTAKEN
+    before = content.state()
+    new = Oid(nodes.add_commit(git_dir, "refs/heads/elsewhere", "file", b"y\n"))
+    here, there = (
+        nodes.push_on(grown, key, {RefName(b"refs/heads/main"): value})
+        for value in (new, Oid("12" * 20))
+    )
+    assert content.untaken() == Untaken.of([here])
+    assert content.state() != before
+    head = content.latest()
+    assert head is not None
+    assert content.log_entries(FetchLog(head, head)) == [here]
+    assert content.has_push(there)
+
+
+def test_a_clone_answers_clones_only(grown: Carried) -> None:
+    content, head = RepositoryContent(grown), grown.log_store.head()
+    assert head is not None
+    grown.set_info(replace(grown.info, role=CLONE))
+    assert content.log_entries(FetchLog(head)) is None
+    assert content.log_entries(FetchLog(head, short=True)) is not None
 
 
 def test_no_more_tags_of_tags_are_given_than_are_followed(grown: Carried, key: Signer) -> None:

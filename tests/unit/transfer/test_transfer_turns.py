@@ -25,6 +25,7 @@ from support.starving import Manner, Starver, Step
 
 ENOUGH = 60.0
 PATIENCE = ClientTimeouts(turn=0.5)
+NOW = 1_700_000_000
 
 
 class Notes:
@@ -56,7 +57,7 @@ class Notes:
 def writer() -> Writer:
     writer = Writer()
     for number in range(1, 4):
-        writer.append(writer.references({MAIN: oid(number)}))
+        writer.publish({MAIN: oid(number)})
     return writer
 
 
@@ -70,18 +71,16 @@ def follow(root: Path, writer: Writer, mirrors: list[Starver]) -> tuple[list[Pus
             for mirror in mirrors:
                 await stack.enter_async_context(mirror.open())
             others = [RememberedMirror(mirror.endpoint.url, None) for mirror in mirrors[1:]]
-            database.remember_mirrors(writer.repository, others, 1)
+            database.remember_mirrors(writer.repository, others, NOW)
             location = Location(mirrors[0].endpoint, writer.repository)
             git = Git(root)
             context = Context(
-                database, home, git, notes, Sharing(None), lambda: 2.0, client_timeouts=PATIENCE
+                database, home, git, notes, Sharing(None), lambda: NOW + 1, client_timeouts=PATIENCE
             )
             async with asyncio.timeout(ENOUGH), Acquisition(location, context) as acquisition:
                 await acquisition.open()
-                log = await acquisition.fetch_log(
-                    LogStore(Layout(root), SHA1, writer.repository), SHA1
-                )
-                return log.ids
+                store = LogStore(Layout(root), SHA1, writer.repository)
+                return (await acquisition.fetch_log(store, SHA1, short=True)).entries
 
     try:
         return asyncio.run(work()), notes.said

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from gittorrent.errors import ProtocolError, UnreachableError
-from gittorrent.ids import ManifestId
+from gittorrent.ids import ManifestId, PushId
 from gittorrent.transfer.client_timeouts import Allowance, ClientTimeouts
 from gittorrent.transfer.dialling import CannotConnectError, connect
 from gittorrent.transfer.git_mirror import ConversationContext
@@ -20,6 +20,7 @@ from gittorrent.transfer.looking_up import Found, look_up
 from gittorrent.transfer.mirror import LogEntry, Mirror
 from gittorrent.transfer.opening import ask_list, open_mirror
 from gittorrent.transfer.partial_content import PartialContent
+from gittorrent.wire.messages import FetchLog
 from gittorrent.wire.notify import Notify
 from gittorrent.wire.reelname import ReelName
 from gittorrent.wire.urls import Endpoint
@@ -37,8 +38,12 @@ HTTP_ONLY = (Manner.SLOW_HEAD, Manner.ENDLESS_HEAD, Manner.ENDLESS)
 def writer() -> Writer:
     writer = Writer()
     for number in range(1, 4):
-        writer.append(writer.references({MAIN: oid(number)}))
+        writer.publish({MAIN: oid(number)})
     return writer
+
+
+def is_held(push: PushId) -> bool:
+    return False
 
 
 def exchange() -> ConversationContext:
@@ -53,7 +58,7 @@ async def ask(mirror: Mirror, step: Step, writer: Writer) -> None:
         taken.extend(entries)
 
     if step in (Step.LOG, Step.ENTRY):
-        await mirror.fetch_log(writer.head, None, admit)
+        await mirror.fetch_log(FetchLog(writer.head), is_held, admit)
     elif step is Step.OFFERS:
         await mirror.offers(ReelName(None, writer.head), taken.append)
     else:
@@ -97,8 +102,9 @@ def test_a_starved_step_ends(writer: Writer, step: Step, manner: Manner, scheme:
         asyncio.run(bounded())
 
 
+@pytest.mark.parametrize("short", [False, True])
 @pytest.mark.parametrize("scheme", ["git", "http"])
-def test_who_does_not_starve_us_is_heard(writer: Writer, scheme: str) -> None:
+def test_who_does_not_starve_us_is_heard(writer: Writer, scheme: str, short: bool) -> None:
     got: list[tuple[str, bytes]] = []
 
     async def admit(entries: Sequence[LogEntry]) -> None:
@@ -110,7 +116,7 @@ def test_who_does_not_starve_us_is_heard(writer: Writer, scheme: str) -> None:
             assert found.latest == writer.head
             patient = ConversationContext("tester", PartialContent(), Limits())
             opened = await open_mirror(mirror.endpoint, patient)
-            await opened.fetch_log(writer.head, None, admit)
+            await opened.fetch_log(FetchLog(writer.head, short=short), is_held, admit)
             await opened.close()
 
     asyncio.run(work())

@@ -15,22 +15,24 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from gittorrent.push.reftag import ReferencesTag
 
 from gittorrent.git import history, scratch
 from gittorrent.git.hashing import hash_objects, tree_content
 from gittorrent.git.repository import create_bare
 from gittorrent.git.runner import Git
-from gittorrent.ids import SHA1, ManifestId, Oid, PushId, RefName, Refs, RepositoryId
-from gittorrent.push.commit import entry_commit, entry_files
+from gittorrent.ids import SHA1, ManifestId, Oid, PushId, RefName, RepositoryId
+from gittorrent.push.certificate import Certificate, Line
+from gittorrent.push.commit import entry_commit, entry_files, entry_parents
+from gittorrent.push.log import VerifiedLog
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.reel import segments
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.manifest import Manifest
 from gittorrent.reel.order import Commit, canonical_order
+from gittorrent.repository.evidence import GitEvidence
 from gittorrent.repository.logstore import identify
 from gittorrent.trust.armor import Armor, wrap
-from gittorrent.trust.policy import Policy, repository_id
+from gittorrent.trust.policy import Policy
 from gittorrent.trust.signature import Signature, detect
 from gittorrent.trust.sshkey import fingerprint
 from gittorrent.wire import messages, pktline
@@ -101,38 +103,59 @@ class World:
 
 
 def make_world(directory: Path) -> World:
-    """Make the example repository below ``directory``, its log of three entries, its two reels."""
+    """Make the example repository below ``directory``, its log of six entries, its two reels."""
     git = create_bare(directory / "hello.git", SHA1)
     named = _history(git)
-    policy = Policy.first("hello", bytes(range(16)), KEY)
-    text = policy.text()
-    repository = repository_id(text)
-    before: Refs = {
-        RefName(b"refs/heads/main"): named["commit 1"],
-        RefName(b"refs/tags/v1"): named["tag v1"],
-    }
-    after: Refs = {**before, RefName(b"refs/heads/main"): named["commit 2"]}
-    pushes = [PushObject(PushKind.POLICY, text, (sign(text),))]
-    ids = identify(git, pushes, SHA1, write=False)
-    for number, refs in enumerate((before, after)):
-        tag = ReferencesTag(SHA1, repository, ids[-1], refs, PERSON, TIME + 60 * number).text()
-        pushes.append(PushObject(PushKind.REFERENCES, tag, (sign(tag),), signer=KEY))
-        ids = identify(git, pushes, SHA1, write=False)
-    first = _reel(git, directory / "1", (), before.values(), repository, None, ids[1])
-    second = _reel(git, directory / "2", before.values(), after.values(), repository, *ids[1:])
-    parents = [None, *ids]
+    main, tag = RefName(b"refs/heads/main"), RefName(b"refs/tags/v1")
+    one, two = named["commit 1"], named["commit 2"]
+    writer = _Writer(git)
+    writer.add(PushKind.POLICY, Policy.first("hello", bytes(range(16)), KEY).text())
+    log = writer.log
+    writer.add(PushKind.CHECKPOINT, log.first_checkpoint(tagger=PERSON, time=TIME).text())
+    ends = []
+    for number, lines in enumerate(
+        ((Line(None, one, main), Line(None, named["tag v1"], tag)), (Line(one, two, main),)), 1
+    ):
+        writer.add(PushKind.CERTIFICATE, _certificate(log, lines, TIME + 60 * number).text())
+        proposal = log.ledger.proposal(tagger=PERSON, time=TIME + 60 * number + 1)
+        ends.append(writer.add(PushKind.CHECKPOINT, proposal.text()))
+    before, after = (log.refs_at(end).values() for end in ends)
+    first = _reel(git, directory / "1", (), before, log.repository, None, ends[0])
+    second = _reel(git, directory / "2", before, after, log.repository, ends[0], ends[1])
     commits = [
-        entry_commit(push, _tree(git, push), parent)
-        for push, parent in zip(pushes, parents, strict=False)
+        entry_commit(push, _tree(git, push), entry_parents(push, SHA1)) for _, push in writer.pushes
     ]
     return World(
-        text,
-        repository,
-        tuple(zip(ids, pushes, strict=True)),
+        writer.pushes[0][1].text,
+        log.repository,
+        tuple(writer.pushes),
         tuple(commits),
         (first, second),
         tuple(named.items()),
     )
+
+
+class _Writer:
+    """Signs entries with the key of the examples and puts them into a log."""
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
+        self.log = VerifiedLog(SHA1, GitEvidence(git))
+        self.pushes: list[tuple[PushId, PushObject]] = []
+
+    def add(self, kind: PushKind, text: bytes) -> PushId:
+        signer = None if kind is PushKind.POLICY else KEY
+        push = PushObject(kind, text, (sign(text),), signer=signer)
+        (push_id,) = identify(self._git, [push], SHA1, write=False)
+        self.log.admit(push, push_id)
+        self.log.settle()
+        self.pushes.append((push_id, push))
+        return push_id
+
+
+def _certificate(log: VerifiedLog, lines: tuple[Line, ...], time: int) -> Certificate:
+    pushee = b"git://mirror.example.org/hello.git"
+    return Certificate(SHA1, PERSON, time, "+0000", pushee, log.ledger.nonce(), (), lines)
 
 
 def _tree(git: Git, push: PushObject) -> Oid:
@@ -229,7 +252,7 @@ def conversation(world: World) -> list[Turn]:
     turns.append(Turn(Role.CALLER, pktline.encode(encode_request(request))))
     head = world.pushes[-1][0]
     answer(messages.Ready(messages.VERSION, NODE_ID))
-    answer(messages.HavePush(head, str(KEY)))
+    answer(messages.HaveCheckpoint(head, len(world.reels) + 1))
     other = MirrorEntry("git://203.0.113.35/hello.git", 3600, MirrorState.CURRENT)
     answer(messages.Try(other))
     ask(messages.FetchLog(head))
@@ -305,15 +328,16 @@ def _hex(data: bytes) -> str:
 
 def examples(world: World) -> dict[str, str]:
     """Return the content of every example block, by name."""
-    _, (_, first), _ = world.pushes
+    first, taking = (push for _, push in world.pushes[2:4])
     notice = Notify("git://203.0.113.35/hello.git", world.pushes[-1][0], 3600)
     found = {
         "key": f"ssh-ed25519 {wrap(_BLOB, Armor.SSH_SIGNATURE, 99).split()[3].decode()}\n{KEY}\n",
         "policy": world.policy.decode(),
         "repository-id": f"{world.repository}\n",
-        "references-tag": first.text.decode(),
-        "push-object": first.encode().decode(),
-        "entry-commit": world.commits[1].decode(),
+        "push-certificate": first.text.decode(),
+        "checkpoint": taking.text.decode(),
+        "push-object": taking.encode().decode(),
+        "entry-commit": world.commits[3].decode(),
         "push-ids": "".join(f"{push_id}\n" for push_id, _ in world.pushes),
         "objects": "".join(f"{oid} {name}\n" for name, oid in world.objects),
         "mirror-list": packets(mirror_list(world).encode_packets()),

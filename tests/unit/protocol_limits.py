@@ -12,10 +12,12 @@ from gittorrent.gtp import exchange, received, tracker_table
 from gittorrent.gtp import limits as gtp
 from gittorrent.gtp.node import addresses, link
 from gittorrent.node import connection_limiter
+from gittorrent.push import certificate, chain, checkpoint, fresh, log, rule
 from gittorrent.push import object as push_object
 from gittorrent.reel import manifest
 from gittorrent.transfer import unsolicited
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
+from gittorrent.trust import policy, policy_text
 from gittorrent.trust.signature import MAX_SIGNATURE
 from gittorrent.trust.signed_policy import MAX_CERTIFICATES, MAX_CERTIFICATES_SIZE, MAX_SIGNATURES
 from gittorrent.wire import limits
@@ -37,6 +39,12 @@ def _kib(count: int) -> str:
 
 def _paced(burst: int, seconds: float) -> str:
     return f"{burst:,} at once and one more every {seconds:,.0f} s"
+
+
+def _days(seconds: int) -> str:
+    days, rest = divmod(seconds, 86400)
+    assert not rest, seconds
+    return f"{days} days"
 
 
 def _power(count: int) -> str:
@@ -103,21 +111,35 @@ def _mirrorsync() -> dict[str, str]:
 
 def _trust() -> dict[str, str]:
     return {
-        "`join ID ID...`": (
-            "only when the text builds on a join: its parents, at least 2, "
-            f"at most {push_object.MAX_JOIN:,}, sorted, distinct"
-        ),
+        "text of a policy": f"{policy_text.MAX_TEXT:,} bytes, {policy_text.MAX_LINES:,} lines",
         "`text SIZE`": f"exactly one; at most {push_object.MAX_TEXT:,} bytes",
         "`signature SIZE`": (
             "at least one; exactly one unless a policy, which has at most "
             f"{MAX_SIGNATURES:,}; each at most {MAX_SIGNATURE:,} bytes"
         ),
         "`pinned SIZE`": (
-            f"at most {MAX_CERTIFICATES:,}, with {MAX_CERTIFICATES_SIZE:,} bytes in all: "
-            "the OpenPGP certificates that a policy pins"
+            f"of a policy at most {MAX_CERTIFICATES:,}, with {MAX_CERTIFICATES_SIZE:,} bytes in"
+            f" all; of a push certificate {push_object.MAX_PUSHER_CERTIFICATES:,} with"
+            f" {push_object.MAX_PUSHER_CERTIFICATES_SIZE:,}; of a checkpoint none"
         ),
         "header": f"at most {push_object.MAX_HEADER:,} bytes, the empty line included",
         "the whole file": f"at most {push_object.MAX_SIZE:,} bytes",
+        "text of a push certificate": (
+            f"{certificate.MAX_TEXT:,} bytes, {certificate.MAX_LINES:,} lines of changes"
+        ),
+        "push options": (
+            f"{certificate.MAX_OPTIONS:,}, each at most {certificate.MAX_OPTION:,} bytes"
+        ),
+        "count in a nonce": f"1 to {certificate.MAX_COUNT:,}",
+        "text of a checkpoint": f"{checkpoint.MAX_TEXT:,} bytes",
+        "number of a checkpoint": f"1 to {checkpoint.MAX_NUMBER:,}",
+        "age of the checkpoint in a push's nonce": f"{_days(chain.WINDOW)} after the next one",
+        "open conflicts and waiting lines of a key": f"{rule.MAX_OPEN:,}",
+        "copies of a push that differ in certificates": f"{log.MAX_COPIES:,}",
+        "a statement of freshness": (
+            f"old after {fresh.FRESH_WITHIN:,} s, if the policy does not say otherwise, which may"
+            f" be 1 to {policy.MAX_FRESH_WITHIN:,} s; not yet of use {fresh.MAX_AHEAD:,} s ahead"
+        ),
     }
 
 

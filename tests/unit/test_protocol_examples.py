@@ -8,8 +8,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from gittorrent.push.parent import parent_of
-from gittorrent.push.reftag import parse_references_tag
 from protocol_examples import (
     ARROWS,
     KEY,
@@ -21,6 +19,10 @@ from protocol_examples import (
 )
 
 from gittorrent.ids import SHA1
+from gittorrent.push.certificate import parse_certificate
+from gittorrent.push.checkpoint import parse_checkpoint, parse_listing
+from gittorrent.push.commit import entry_parents
+from gittorrent.push.listing import listing_of
 from gittorrent.push.log import VerifiedLog
 from gittorrent.push.object import PushKind, parse_push_object
 from gittorrent.reel.manifest import parse_manifest
@@ -65,21 +67,45 @@ def test_policy_gives_the_repository_id() -> None:
     assert repository_id(text) == PAGE["repository-id"].strip()
 
 
-def test_references_tag() -> None:
-    text = PAGE["references-tag"].encode()
-    tag = parse_references_tag(text, SHA1)
-    assert tag.text() == text
-    assert tag.repository == PAGE["repository-id"].strip()
-    assert tag.parent == PAGE["push-ids"].split()[0]
+def named_objects() -> dict[str, str]:
     objects = [line.split(" ", 1) for line in PAGE["objects"].splitlines()]
-    named = {name: oid for oid, name in objects}
-    assert tag.refs == {b"refs/heads/main": named["commit 1"], b"refs/tags/v1": named["tag v1"]}
+    return {name: oid for oid, name in objects}
+
+
+def test_push_certificate() -> None:
+    text = PAGE["push-certificate"].encode()
+    certificate = parse_certificate(text, SHA1)
+    assert certificate.text() == text
+    assert certificate.nonce.repository == PAGE["repository-id"].strip()
+    assert certificate.nonce.checkpoint == PAGE["push-ids"].split()[1]
+    assert certificate.names_repository({"hello"})
+    changes = {line.ref: (line.old, line.new) for line in certificate.lines}
+    named = named_objects()
+    assert changes == {
+        b"refs/heads/main": (None, named["commit 1"]),
+        b"refs/tags/v1": (None, named["tag v1"]),
+    }
+
+
+def test_checkpoint() -> None:
+    text = PAGE["checkpoint"].encode()
+    checkpoint = parse_checkpoint(text, SHA1)
+    assert checkpoint.text() == text
+    ids = PAGE["push-ids"].split()
+    assert (checkpoint.number, checkpoint.previous, checkpoint.pushes) == (2, ids[1], (ids[2],))
+    entries = parse_listing(checkpoint.listing, SHA1)
+    listing = listing_of(checkpoint.head, checkpoint.head_mark, entries)
+    assert listing.digest == checkpoint.state
+    named = named_objects()
+    assert listing.refs() == {
+        b"refs/heads/main": named["commit 1"], b"refs/tags/v1": named["tag v1"],
+    }  # fmt: skip
 
 
 def test_push_object() -> None:
     push = parse_push_object(PAGE["push-object"].encode())
-    assert push.kind is PushKind.REFERENCES
-    assert push.text == PAGE["references-tag"].encode()
+    assert push.kind is PushKind.CHECKPOINT
+    assert push.text == PAGE["checkpoint"].encode()
     assert verify(push.signatures[0], push.text).key == push.signer == KEY
 
 
@@ -87,8 +113,11 @@ def test_entry_commit_has_the_push_id() -> None:
     content = PAGE["entry-commit"].encode()
     push = parse_push_object(PAGE["push-object"].encode())
     digest = hashlib.sha1(b"commit %d\0" % len(content) + content, usedforsecurity=False)
-    assert digest.hexdigest() == PAGE["push-ids"].split()[1]
-    assert f"parent {parent_of(push, SHA1)}\n".encode() in content
+    ids = PAGE["push-ids"].split()
+    assert digest.hexdigest() == ids[3]
+    assert entry_parents(push, SHA1) == (ids[1], ids[2])
+    for parent in ids[1:3]:
+        assert f"parent {parent}\n".encode() in content
 
 
 def test_tag_and_signature_please_git(tmp_path: Path) -> None:
@@ -114,7 +143,9 @@ def test_log_of_the_examples_is_admitted(world: World) -> None:
     log = VerifiedLog(SHA1)
     for push_id, push in world.pushes:
         log.admit(parse_push_object(push.encode()), push_id)
-    assert log.ids == PAGE["push-ids"].split()
+    log.settle()
+    assert log.entries == PAGE["push-ids"].split()
+    assert log.ids == PAGE["push-ids"].split()[1::2]
     assert log.repository == PAGE["repository-id"].strip()
 
 
@@ -130,7 +161,7 @@ def test_manifest_fits_its_pack(number: int) -> None:
     assert manifest.pack_checksum == pack[-20:].hex()
     assert int.from_bytes(pack[8:12], "big") == manifest.objects
     ids = PAGE["push-ids"].split()
-    expected = [(None, ids[1]), (ids[1], ids[2])][number - 1]
+    expected = [(None, ids[3]), (ids[3], ids[5])][number - 1]
     assert (manifest.start, manifest.end) == expected
 
 
@@ -203,7 +234,7 @@ def test_conversation_is_understood_by_both_ends(world: World) -> None:
         shape = _shape(world, text) if isinstance(message, FetchParts) else None
         assert ends[sender].send(message, shape=shape) == packet
         other.feed(packet)
-    assert received == 7
+    assert received == 10
     assert payloads == []
     assert all(session.closed for session in ends.values())
 

@@ -3,7 +3,7 @@
 Pure. A certificate binds a repository, a point in its log (by the nonce), the change of each ref
 and, by the signature, a person. Git writes it in one form; what does not come back to the same
 bytes is refused, so that nobody can make two pushes out of one
-(docs/protocol/push.md, "Push certificate").
+(docs/protocol/trust.md, "Push certificate").
 
 Must not know who signed, what a policy allows, or which checkpoints there are.
 """

@@ -4,7 +4,7 @@ Pure. A `Point` is a checkpoint that was replayed, with the state it comes to. P
 and share what did not change, so a node keeps one for each checkpoint and can go back to any. What
 `extend` accepts is signed by the keeper its policy names, takes its pushes in by the rule, and
 says of each what the rule says; what `follow` accepts is only believed to
-(docs/protocol/push.md, "Checkpoint" and "The rule").
+(docs/protocol/trust.md, "Checkpoint" and "The rule").
 
 Signatures were verified before (`gittorrent.push.signed`); ids are computed by git and handed in.
 """

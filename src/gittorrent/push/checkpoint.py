@@ -2,7 +2,7 @@
 
 Pure. The text is a git tag object that points at the empty tree; what does not come back to the
 same bytes is refused. Whether a checkpoint follows from the one before is the business of
-`gittorrent.push.chain` (docs/protocol/push.md, "Checkpoint").
+`gittorrent.push.chain` (docs/protocol/trust.md, "Checkpoint").
 """
 
 from __future__ import annotations

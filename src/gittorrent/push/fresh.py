@@ -1,7 +1,7 @@
 """Statements of freshness: a keeper says that a checkpoint was its newest at some time.
 
 Pure. A log proves what is in it, not that there is nothing newer; a mirror that withholds news can
-show old statements only (docs/protocol/push.md, "Freshness").
+show old statements only (docs/protocol/trust.md, "Freshness").
 """
 
 from __future__ import annotations

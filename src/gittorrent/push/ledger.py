@@ -2,7 +2,7 @@
 
 Pure. It is told of policies, checkpoints and pushes whose signatures were verified, in any order
 and as often as they come, and what it says depends on what it was told and on the checkpoint that
-it adopted last, not on the order (docs/protocol/push.md, "Which checkpoint").
+it adopted last, not on the order (docs/protocol/trust.md, "Which checkpoint").
 
 Tracks: policy versions by what they extend; checkpoints that were replayed, and those that wait
 for something; proofs against keepers; the pushes that the adopted checkpoint has not taken.

@@ -5,7 +5,7 @@ tracks, for each ref, value, mark, open conflicts and waiting lines, and HEAD; d
 directories, the open lines of each key, and when marks of deleted refs may be forgotten.
 
 Must not know why something changes: that is `gittorrent.push.rule`.
-Texts: docs/protocol/push.md, "Listing".
+Texts: docs/protocol/trust.md, "Listing".
 """
 
 from __future__ import annotations

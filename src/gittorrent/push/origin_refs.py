@@ -9,7 +9,7 @@ Rules: what changed on one side goes to the other; where both changed, the value
 other counts if both contain what was there before; everything else is left as it is on both sides
 and named. A ref here is moved other than forward only if what it is here was final: nobody's
 unfinished business is undone. Another's push is never reverted, since what is published of a ref
-is a change of the very value that the log shows (docs/protocol/push.md, "The rule").
+is a change of the very value that the log shows (docs/protocol/trust.md, "The rule").
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Versions of a policy, each extending the one before; they form a chain and are never merged.
 
 Pure. That a version was signed by enough roots of the one before is proved where a `PolicyVersion`
-is made, from what `gittorrent.trust.signed_policy` verified (docs/protocol/push.md, "Which
+is made, from what `gittorrent.trust.signed_policy` verified (docs/protocol/trust.md, "Which
 checkpoint").
 """
 

@@ -1,7 +1,7 @@
 """The order among pushes that no checkpoint has taken, and the state they lead to.
 
 Pure. Everybody who knows the same checkpoint and the same pushes comes to the same view, with or
-without a keeper; a keeper's next checkpoint takes exactly this (docs/protocol/push.md,
+without a keeper; a keeper's next checkpoint takes exactly this (docs/protocol/trust.md,
 "Provisional view").
 
 Rules: by count; among equal counts repeatedly the first unit that fits, in an order that a policy

@@ -5,7 +5,7 @@ certificate has bounds, and HEAD is changed by an option that makes all lines of
 happen together, so a publication may take several; each builds on those before it.
 
 Rules: what is deleted comes first, so that names can become directories; then HEAD with what it
-needs, then everything else (docs/protocol/push.md, "Push certificate").
+needs, then everything else (docs/protocol/trust.md, "Push certificate").
 """
 
 from __future__ import annotations

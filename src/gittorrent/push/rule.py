@@ -4,7 +4,7 @@ Pure. The same function judges what a keeper put in order and what is only provi
 both come to the same. What has to be known of objects, keys and certifications is asked of an
 `Evidence`; the answers are facts, the same for everybody.
 
-Rules: docs/protocol/push.md, "The rule". In short: what the policy does not let the key do is
+Rules: docs/protocol/trust.md, "The rule". In short: what the policy does not let the key do is
 refused; what fits the ref's value is applied; the rest stays open as a conflict, lost to nobody.
 """
 

@@ -3,7 +3,7 @@
 Pure. A change copies the nodes on one path and shares all others, so that a map with 100,000
 names is kept for each of thousands of checkpoints at the cost of what they change. The digest
 depends on what is in the map and not on how it came there; it is computed once for each node,
-when it is first asked for (docs/protocol/push.md, "Listing").
+when it is first asked for (docs/protocol/trust.md, "Listing").
 
 Rules: a subtree of at most `LEAF` entries is a leaf, any other a node of 16 subtrees, chosen by
 the hexadecimal digits of the SHA-256 of the name.

@@ -2,7 +2,7 @@
 
 Answers come from git and are remembered, for one look at a repository: whoever got more objects
 makes a new one. Nothing is believed that is not here: where an object is missing the question has
-no answer, which is not the same as no (docs/protocol/push.md, "The rule").
+no answer, which is not the same as no (docs/protocol/trust.md, "The rule").
 
 Whether others vouched for a key is no matter of objects; gpg finds that out.
 """

@@ -1,7 +1,7 @@
 """What people are told of a log: what is not final yet, since when and by whom, and what is wrong.
 
 Everything is one sentence, without a mark at its end. Must not know who is told, and how.
-Source: docs/protocol/push.md, "Provisional view" and "Which checkpoint".
+Source: docs/protocol/trust.md, "Provisional view" and "Which checkpoint".
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def valid_at(certificate: bytes, time: int) -> bool:
     """Tell whether a certificate had not expired at ``time`` (seconds), and is not revoked.
 
     A signature gives itself a date; this is for a time that others vouch for. Raises ``BadKey``.
-    Source: docs/protocol/push.md, The rule.
+    Source: docs/protocol/trust.md, The rule.
     """
     life = certificate_life(certificate)
     if life.revoked:

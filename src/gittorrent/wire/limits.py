@@ -61,7 +61,7 @@ MAX_LIST_BYTES = 1 * MIB
 """Bytes in a list or notice: all lines at their usual length fit ten times."""
 
 MAX_CHECKPOINT_NUMBER = 2**31 - 1
-"""The last number of a checkpoint (docs/protocol/push.md): one a second lasts 68 years."""
+"""The last number of a checkpoint (docs/protocol/trust.md): one a second lasts 68 years."""
 
 MAX_UNTAKEN = 2**20
 """Pushes that a list may say no checkpoint has taken: as many as the answer with them may have."""

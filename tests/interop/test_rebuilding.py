@@ -21,13 +21,13 @@ from support.programs import GITS, processes, somebody, wait_until
 
 def jobs_of(carried: Carried) -> list[Job]:
     """Return what it takes to build the reels of a published repository, oldest first."""
-    log, store = carried.log(), carried.log_store
+    log = carried.log()
     places = {push: at for at, push in enumerate(log.ids)}
     made = []
     for reel in sorted(carried.reels.all(), key=lambda reel: places[reel.manifest.end]):
         start, end = reel.manifest.start, reel.manifest.end
-        before = () if start is None else store.refs_at_in(log, start).values()
-        after = store.refs_at_in(log, end).values()
+        before = () if start is None else log.refs_at(start).values()
+        after = log.refs_at(end).values()
         made.append(Job(reel.manifest_file, sorted(set(before)), sorted(set(after))))
     return made
 

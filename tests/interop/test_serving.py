@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gittorrent.ids import ManifestId
+from gittorrent.ids import ManifestId, PushId
 from gittorrent.node.git_listener import NO_PUSH, NOT_SERVED, OUR_FAULT
 from gittorrent.reel.manifest import Manifest, parse_manifest
 from gittorrent.repository.carried import Carried
@@ -460,10 +460,11 @@ def converse(address: tuple[str, int], path: bytes) -> Asker:
 def test_mirror_sync_gives_log_manifest_and_parts(served: Served, carried: Carried) -> None:
     found = converse(served.git_address, b"/project.git")
     assert found.conversation.ended == "done"
-    assert found.head.key is not None
-    assert [push for push, _ in found.pushes] == carried.log_store.ids()
+    store = carried.log_store
+    assert found.head == HaveCheckpoint(store.ids()[-1], len(store.ids()))
+    assert [push for push, _ in found.pushes] == store.entries()
     for push, data in found.pushes:
-        assert data == carried.log_store.push_file(carried.log_store.ids()[-1].__class__(push))
+        assert data == store.push_file(PushId(push))
     manifest = stored_manifest(carried)
     assert found.manifest == manifest
     digests = [hashlib.sha256(found.parts[i]).hexdigest() for i in range(len(manifest.parts))]

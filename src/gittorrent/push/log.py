@@ -254,6 +254,11 @@ class VerifiedLog:
             self.repository, first, self.object_format, tagger=tagger, time=time
         )
 
+    @property
+    def facts(self) -> Facts:
+        """What it goes by about objects and webs of trust."""
+        return self._facts
+
     # -- beginning
 
     @property

@@ -24,6 +24,7 @@ from gittorrent.git.hashing import hash_objects, tree_content
 from gittorrent.git.runner import Git
 from gittorrent.ids import PushId
 from gittorrent.push.commit import entry_commit, entry_files, entry_parents
+from gittorrent.push.facts import NoObjects
 from gittorrent.push.log import VerifiedLog
 from gittorrent.push.object import PushKind, PushObject, parse_push_object
 from gittorrent.push.records import parse_record
@@ -31,7 +32,7 @@ from gittorrent.push.snapshot import SnapshotError, load_snapshot
 from gittorrent.repository.evidence import GitEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from gittorrent.ids import ObjectFormat, Refs, RepositoryId
@@ -186,10 +187,26 @@ class LogStore:
         Raises:
             LogStoreError: it is damaged, or another repository's.
         """
-        log = self._recall(self.evidence() if facts is None else facts)
+        if facts is None:
+            # Without any object, git may not even know the format of those that will come.
+            facts = self.evidence() if self._layout.has_objects() else NoObjects()
+        log = self._recall(facts)
         if log.entries and log.repository != self._repository:
             raise self._damaged(f"it is the log of repository {log.repository}")
         return log
+
+    def expect(self, log: VerifiedLog, pushes: Iterable[PushObject]) -> None:
+        """Find out at once what judging many pushes will ask, where a log goes by objects here.
+
+        Args:
+            log: opened here, and not told of other facts since.
+            pushes: those that it will be told of, not verified.
+
+        Raises:
+            GitError: this machine let git down.
+        """
+        if isinstance(log.facts, GitEvidence):
+            log.facts.expect(pushes)
 
     def evidence(self, git: Git | None = None) -> GitEvidence:
         """Return what the objects in a repository tell, as far as they are here now.

@@ -93,6 +93,7 @@ class LogIntake:
         object_format = self._log.object_format
         pushes = [parse_push_object(data) for _, data in entries]
         ids = identify(self._git, pushes, object_format, write=False)
+        self._store.expect(self._log, pushes)
         for (announced, _), push_id, push in zip(entries, ids, pushes, strict=True):
             if announced != push_id:
                 raise TrustError(f"{self._url} sent push {push_id} under the name {announced}")

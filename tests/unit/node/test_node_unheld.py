@@ -51,6 +51,10 @@ def hanging(disk: Disk) -> type[RepositoryContent]:
             self._wait()
             return super().latest()
 
+        def state(self) -> object:
+            self._wait()
+            return super().state()
+
         def head(self) -> HaveCheckpoint | None:
             return HaveCheckpoint(self.carried.log_store.ids()[-1], 2)
 

@@ -156,6 +156,13 @@ class Certificate(Struct, frozen=True):
         return last in names or last == own or (len(path) > 1 and path[-2] == own)
 
 
+def subject_of(ref: RefName) -> RefName:
+    """Return the ref that a name speaks of: that of the conflict, for a conflict's name."""
+    if not ref.startswith(CONFLICTS):
+        return ref
+    return RefName(b"refs/" + ref.removeprefix(CONFLICTS).partition(b"/")[2])
+
+
 def parse_certificate(text: bytes, object_format: ObjectFormat) -> Certificate:
     """Read a push certificate's text (without signature).
 

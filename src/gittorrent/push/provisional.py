@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.push.certificate import CONFLICTS
+from gittorrent.push.certificate import subject_of
 from gittorrent.push.listing import directories_of
 from gittorrent.push.rule import (
     Outcome,
@@ -178,7 +178,7 @@ class _Equals:
         """Put a unit aside until something that it depends on changes."""
         self._blocked.add(place)
         unit = self._units[place]
-        names = {_subject(line.ref) for line in unit.lines}
+        names = {subject_of(line.ref) for line in unit.lines}
         if unit.push.certificate.head is not None:
             names.add(unit.push.certificate.head)
         for name in names:
@@ -196,13 +196,6 @@ class _Equals:
             for above in directories_of(ref):
                 found.update(self._at.pop(above, ()))
         return found
-
-
-def _subject(ref: RefName) -> bytes:
-    """Return the ref whose entry decides about a line."""
-    if ref.startswith(CONFLICTS):
-        return b"refs/" + ref.removeprefix(CONFLICTS).partition(b"/")[2]
-    return ref
 
 
 def _rank(policy: str, unit: Unit) -> tuple[bytes, str, bytes]:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.ids import PushId, RefName
-from gittorrent.push.certificate import CONFLICTS, Certificate, Line
+from gittorrent.push.certificate import CONFLICTS, Certificate, Line, subject_of
 from gittorrent.push.listing import Age, Conflict, Entry, Listing, Waiting
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.policy import Change, Grant, WebOfTrust
@@ -217,7 +217,7 @@ class _Judge:
         changes = after is not self._listing
         if changes and self._is_quorum(line) and not self._agreed(line):
             return self._wait(line)
-        touched = tuple(_inner(line.ref) for line in self._unit.lines)
+        touched = tuple(subject_of(line.ref) for line in self._unit.lines)
         return Outcome(Verdict.APPLIED, None, self._settled(after, touched), touched)
 
     # -- 1. allowed
@@ -263,7 +263,7 @@ class _Judge:
             return False
         found = self._found(line)
         own = found is not None and found.key == self._key
-        return own or self._policy.allows(_inner(line.ref), self._key, Change.DELETE)
+        return own or self._policy.allows(subject_of(line.ref), self._key, Change.DELETE)
 
     def _granted(self, ref: RefName, change: Change) -> bool:
         if self._policy.allows(ref, self._key, change):
@@ -320,7 +320,7 @@ class _Judge:
 
     def _found(self, line: Line) -> Conflict | None:
         """Return the open conflict that a line names."""
-        conflicts = self._listing.entry(_inner(line.ref)).conflicts
+        conflicts = self._listing.entry(subject_of(line.ref)).conflicts
         return next((conflict for conflict in conflicts if conflict.name == line.ref), None)
 
     def _between(self, line: Line, value: Oid | None) -> bool:
@@ -426,10 +426,3 @@ class _Judge:
                 kept.append(conflict)
         waiting = tuple(item for item in entry.waiting if item.old == entry.value)
         return replace(entry, conflicts=tuple(reversed(kept)), waiting=waiting)
-
-
-def _inner(ref: RefName) -> RefName:
-    """Return the ref that a name speaks of: that of the conflict, for a conflict's name."""
-    if not ref.startswith(CONFLICTS):
-        return ref
-    return RefName(b"refs/" + ref.removeprefix(CONFLICTS).partition(b"/")[2])

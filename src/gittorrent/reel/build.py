@@ -28,7 +28,7 @@ from gittorrent.reel.parts import choose_part_size
 from gittorrent.reel.selftest import find_encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
     from gittorrent.git.runner import Git
@@ -45,11 +45,13 @@ class Plan(Struct):
         directory: holds one ``<n>.in`` file a segment, the input of pack-objects.
         segments: per segment its objects, raw size and frontier.
         target: raw bytes at which segments were cut.
+        newest: commits that no other one of the reel is a child of.
     """
 
     directory: Path
     segments: list[PlannedSegment]
     target: int
+    newest: tuple[Oid, ...]
 
     @property
     def objects(self) -> int:
@@ -66,7 +68,10 @@ class PlannedSegment(Struct, frozen=True):
 
 
 class ReelPack(Struct, frozen=True):
-    """An encoded reel: the joined pack on disk and what its manifest says about it."""
+    """An encoded reel: the joined pack on disk and what its manifest says about it.
+
+    ``newest`` are the commits that no other one of the reel is a child of.
+    """
 
     path: Path
     target: int
@@ -76,6 +81,7 @@ class ReelPack(Struct, frozen=True):
     segments: tuple[Segment, ...]
     part_size: int
     parts: tuple[str, ...]
+    newest: tuple[Oid, ...]
 
     def manifest(
         self,
@@ -108,6 +114,7 @@ def build_reel(
     end: Iterable[Oid],
     work: Path,
     *,
+    tips: Collection[Oid] | None = None,
     processes: int | None = None,
     progress: Callable[[str, int, int], None] = lambda _phase, _done, _total: None,
     smallest_target: int = cutting.SMALLEST_TARGET,
@@ -120,6 +127,8 @@ def build_reel(
         start: what the refs of the start push point to; empty from the beginning of history.
         end: what the refs of the end push point to.
         work: empty directory for intermediate files and the pack, which stays there.
+        tips: commits that reach the same commits as ``start``, where they are known and fewer;
+            ``start`` is looked at only if need be then.
         processes: segments encoded, or threads that deflate, at the same time; the number of
             cores by default.
         progress: called with the phase, and how many objects of how many are done.
@@ -133,7 +142,10 @@ def build_reel(
         ReelError: git's output contradicts the plan.
     """
     with scratch.borrowing(objects, object_format) as git:
-        plan = plan_reel(git, start, end, work, progress=progress, smallest_target=smallest_target)
+        plan = plan_reel(
+            git, start, end, work,
+            tips=tips, progress=progress, smallest_target=smallest_target,
+        )  # fmt: skip
         if plan is None:
             return None
         meter = _Meter(plan, progress)
@@ -150,6 +162,7 @@ def plan_reel(
     end: Iterable[Oid],
     work: Path,
     *,
+    tips: Collection[Oid] | None = None,
     progress: Callable[[str, int, int], None] = lambda _phase, _done, _total: None,
     smallest_target: int = cutting.SMALLEST_TARGET,
 ) -> Plan | None:
@@ -160,6 +173,7 @@ def plan_reel(
         start: what the refs of the start push point to.
         end: what the refs of the end push point to.
         work: empty directory that receives ``<n>.in`` for each segment.
+        tips: as for `build_reel`.
         progress: told how far it is.
         smallest_target: for tests only, see `gittorrent.reel.segments.choose_target`.
 
@@ -170,12 +184,15 @@ def plan_reel(
         MissingObjectError: the repository is incomplete.
         ReelError: git listed something else than it was asked for.
     """
-    before, after = sorted(set(start)), sorted(set(end))
-    walked = history.commits_between(git, before, after)
+    after = set(end)
+    if tips is None:
+        start = tips = sorted(set(start))
+        after.difference_update(start)
+    walked = history.commits_between(git, tips, after)
     commits = canonical_order([Commit(c.oid, c.time, c.parents) for c in walked])
     progress("planning", 0, len(commits))
-    listing = list_objects(git, commits, bool(before), work / "objects", progress)
-    trailing = trailing_objects(git, before, after, listing)
+    listing = list_objects(git, commits, bool(tips), work / "objects", progress)
+    trailing = trailing_objects(git, start, sorted(after), listing)
     if not commits and not trailing:
         return None
     trailing_size = sum(info.size for info in trailing)
@@ -183,7 +200,9 @@ def plan_reel(
     cuts = cutting.cut(listing.sizes, target)
     planned = _write_segments(work, cuts, commits, listing, trailing)
     listing.path.unlink()
-    return Plan(work, planned, target)
+    parents = {parent for commit in commits for parent in commit.parents}
+    newest = tuple(commit.oid for commit in commits if commit.oid not in parents)
+    return Plan(work, planned, target, newest)
 
 
 def _write_segments(
@@ -288,6 +307,7 @@ def _join(plan: Plan, packs: list[Path], object_format: ObjectFormat, path: Path
         segments=tuple(segments),
         part_size=part_size,
         parts=tuple(out.digests),
+        newest=plan.newest,
     )
 
 

@@ -107,11 +107,18 @@ def _spool(
 
 
 def trailing_objects(
-    git: Git, start: list[Oid], end: list[Oid], listing: ObjectListing
+    git: Git, start: Iterable[Oid], end: list[Oid], listing: ObjectListing
 ) -> list[history.ObjectInfo]:
-    """Return what ``end`` names besides commits and ``start`` does not reach, sorted by id."""
+    """Return what ``end`` names besides commits and ``start`` does not reach, sorted by id.
+
+    ``start`` is looked at only where ``end`` names anything but commits.
+    """
+    named = {oid: kind for oid, kind in _named(git, end).items() if kind != "commit"}
+    if not named:
+        return []
+    start = list(start)
     named_before = _named(git, start)
-    named = {oid: kind for oid, kind in _named(git, end).items() if oid not in named_before}
+    named = {oid: kind for oid, kind in named.items() if oid not in named_before}
     tags = {oid for oid, kind in named.items() if kind == "tag"}
     roots = sorted(oid for oid, kind in named.items() if kind in ("tree", "blob"))
     reached: set[Oid] = set()

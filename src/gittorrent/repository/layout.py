@@ -8,6 +8,7 @@
     gittorrent/logs/<repository id>/followed   digest of the log that the refs have followed
     gittorrent/logs/<repository id>/published-refs  in an origin, what its refs were at that time
     gittorrent/policy-draft      the next version of the policy, while its roots agree on it
+    gittorrent/logs/<repository id>/reel-tips  in an origin, commits that the next reel begins after
     gittorrent/peeled            what annotated tags lead to that are not here
     gittorrent/pushes/<push id>  push objects, of all logs
     gittorrent/reels/<manifest id>.manifest   text and signature
@@ -76,6 +77,10 @@ class Layout(Struct, frozen=True):
     def followed(self, repository: RepositoryId) -> Path:
         """Digest of the log that refs and commits have followed."""
         return self.logs / repository / "followed"
+
+    def reel_tips(self, repository: RepositoryId) -> Path:
+        """In an origin: commits that reach all that the last reel ends at; found anew if lost."""
+        return self.logs / repository / "reel-tips"
 
     def published_refs(self, repository: RepositoryId) -> Path:
         """In an origin: what its refs were when they were last compared with its log."""

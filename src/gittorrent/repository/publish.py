@@ -37,6 +37,7 @@ from gittorrent.repository.own_pushes import push_changes
 from gittorrent.repository.publishable import describe_left_out, select_refs
 from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.repository.rebuild import store_built
+from gittorrent.repository.reel_tips import ReelStart, changed_since
 from gittorrent.repository.ref_changes import classify_changes
 from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.trust.policy import Policy
@@ -45,7 +46,7 @@ from gittorrent.trust.refpattern import is_ref_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gittorrent.ids import Oid, PushId, RefName, RepositoryId
+    from gittorrent.ids import PushId, RefName, RepositoryId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.origin_refs import Parted
     from gittorrent.reel.build import ReelPack
@@ -305,42 +306,45 @@ class Publisher:
             if reel.manifest.end not in log:
                 self._carried.reels.drop(reel)
 
-    def _start(self, log: VerifiedLog) -> tuple[PushId | None, list[Oid]]:
-        """Return the newest checkpoint to begin a reel after, and what its refs pointed to.
+    def _start(self, log: VerifiedLog) -> PushId | None:
+        """Return the newest checkpoint to begin a reel after.
 
         One whose objects are gone (rewound and pruned since) is no start any more.
         """
         carried = self._carried
         ends = carried.reel_ends()
-        present = set(log.final_refs.values())
         for checkpoint in reversed(log.ids):
             if checkpoint in ends:
-                values = set(log.refs_at(checkpoint).values())
-                if None not in describe(carried.git, sorted(values - present)):
-                    return checkpoint, sorted(values)
-        return None, []
+                changed = changed_since(log, checkpoint)
+                gone = log.refs_at(checkpoint).values() if changed is None else changed.gone
+                if None not in describe(carried.git, sorted(set(gone))):
+                    return checkpoint
+        return None
 
     def _missing_reels(self, log: VerifiedLog) -> tuple[StoredReel, ...]:
         carried = self._carried
         assert log.head is not None
         if log.head in carried.reel_ends():
             return ()
-        start, before = self._start(log)
+        begin = ReelStart.at(carried, log, self._start(log))
         with scratch.receiving(carried.layout.incoming, carried.object_format) as staging:
             work = staging.directory / "reel"
             work.mkdir()
             pack = build_reel(
                 carried.layout.objects,
                 carried.object_format,
-                before,
-                log.final_refs.values(),
+                begin.before(),
+                begin.new(),
                 work,
+                tips=begin.tips,
                 progress=self._progress,
             )
             if pack is None:
                 return ()
             self._warn_of_other_bytes()
-            return (self._adopt(log, pack, start, log.head),)
+            reel = self._adopt(log, pack, begin.checkpoint, log.head)
+        begin.keep_next(pack.newest)
+        return (reel,)
 
     def _warn_of_other_bytes(self) -> None:
         """Say so if the reel will not be what its definition says; it works for downloads."""

@@ -112,13 +112,14 @@ def test_json_of_every_command_that_reports(owner: Person, origin: Path) -> None
     assert row["check"] is None, "an origin follows nobody"
 
     log = json.loads(owner.gittorrent("log", origin, "--json").ok().out)
-    assert [entry["kind"] for entry in log] == ["references", "policy"]
+    kinds = [entry["kind"] for entry in log]
+    assert kinds == ["checkpoint", "certificate", "checkpoint", "policy"]
     assert log[0]["push_id"] == push
-    assert {c["ref"] for c in log[0]["changes"]} >= {"refs/heads/main", "refs/tags/v1"}
+    assert {c["ref"] for c in log[1]["changes"]} >= {"refs/heads/main", "refs/tags/v1"}
 
     verified = json.loads(owner.gittorrent("verify", origin, "--json").ok().out)
     assert verified["ok"] is True
-    assert (verified["entries"], verified["reels"], verified["findings"]) == (2, 1, [])
+    assert (verified["entries"], verified["reels"], verified["findings"]) == (4, 1, [])
 
     with serve(owner) as daemon:
         assert daemon.repositories == {"/project.git": repository}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gittorrent.cli.ages import how_long
 from gittorrent.cli.output import count, json_option, print_json
 from gittorrent.cli.policy_place import PolicyPlace, open_place
 from gittorrent.cli.policy_result import DraftOptions, carry_on, result_json, show_result
@@ -110,9 +111,9 @@ def show(repository: Path, as_json: bool) -> None:
     where = "its key is on this machine" if found["is_here"] else "its key is not on this machine"
     click.echo(f"keeper      {found['keeper']} ({where})")
     click.echo(f"checkpoint  number {found['number']}, {found['checkpoint']}")
-    click.echo(f"            signed {_ago(found['age'])} ago")
+    click.echo(f"            signed {how_long(found['age'])} ago")
     if found["waiting"]:
-        since = _ago(found["waiting_since"])
+        since = how_long(found["waiting_since"])
         click.echo(f"waiting     {count(found['waiting'], 'push')}, the oldest for {since}")
     else:
         click.echo("waiting     nothing: all that is known here is final")
@@ -139,11 +140,3 @@ def _describe(place: PolicyPlace, now: int) -> dict[str, Any]:
         "trouble": trouble,
         "twins": [[twins.first.id, twins.second.id] for twins in ledger.twins],
     }
-
-
-def _ago(seconds: int) -> str:
-    """Return a length of time as people say it."""
-    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            return count(seconds // size, unit)
-    return count(seconds, "second")

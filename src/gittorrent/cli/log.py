@@ -3,84 +3,195 @@
 from __future__ import annotations
 
 import datetime
-import itertools
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gittorrent.cli.output import json_option, list_changes, print_json
+from gittorrent.cli.ages import how_long
+from gittorrent.cli.output import json_option, print_json
+from gittorrent.cli.policy_place import open_place
 from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.git.runner import GitError
 from gittorrent.printable import printable
-from gittorrent.push.commit import entry_time
-from gittorrent.push.log import VerifiedLog, changes_between
+from gittorrent.push.history import fates
 from gittorrent.push.object import PushKind
-from gittorrent.repository.carried import open_carried
+from gittorrent.push.rule import Verdict
 from gittorrent.repository.ref_changes import REWOUND, classify_changes, unclassified
 
 if TYPE_CHECKING:
-    from gittorrent.ids import Oid, RefName
+    from collections.abc import Iterable, Sequence
+
+    from gittorrent.ids import PushId
+    from gittorrent.push.history import PushFate
+    from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.ref_changes import RefChange
+    from gittorrent.trust.signed_policy import VerifiedPolicy
+
+UNJUDGED = "unjudged"
+"""Verdict of what cannot be judged here, for want of objects."""
 
 
 @click.command()
 @click.argument("repository", type=CARRIED_REPOSITORY, default=".")
 @json_option
 def log(repository: Path, as_json: bool) -> None:
-    """Show a carried repository's push log, newest first, verified from the beginning.
+    """Show who pushed what, newest first, verified from the beginning: final or not, and why not.
+
+    A push is final once the keeper has signed a checkpoint that takes it. Until then it is
+    provisional, and comes first here.
 
     \b
     Examples:
       gittorrent log project
       gittorrent log /srv/git/project.git
     """
-    entries = _entries(open_carried(repository))
+    carried = open_place(repository).carried
+    verified = carried.log_store.replay()
+    entries = _entries(carried, verified)
     if as_json:
-        print_json(entries[::-1])
+        print_json(entries)
         return
-    for entry in entries[::-1]:
-        click.echo(f"push {entry['push_id']}")
-        when = "" if entry["date"] is None else f", {entry['date']}"
-        click.echo(f"  {entry['kind']} by {entry['signer'] or 'the roots'}{when}")
-        for change in entry["changes"]:
-            old, new = ((change[k] or "-")[:10] for k in ("old", "new"))
-            mark = " (rewound)" if change["change"] == REWOUND else ""
-            click.echo(f"  {old:10} -> {new:10} {printable(change['ref'])}{mark}")
+    _show_trouble(verified)
+    _show_unfinal(verified)
+    for entry in entries:
+        _show(entry)
 
 
-def _entries(carried: Carried) -> list[dict[str, Any]]:
-    replayed = VerifiedLog(carried.object_format)
-    found: list[dict[str, Any]] = []
-    changes: list[tuple[RefName, Oid | None, Oid | None]] = []
-    counts: list[int] = []
-    for push_id in carried.log_store.ids():
-        before = replayed.refs
-        push = carried.log_store.push(push_id)
-        entry = replayed.admit(push, push_id)
-        changed = changes_between(before, entry.refs)
-        changes += changed
-        counts.append(len(changed))
-        date = datetime.datetime.fromtimestamp(entry_time(push), datetime.UTC)
-        found.append(
-            {
-                "push_id": push_id,
-                "kind": push.kind.value,
-                "signer": None if entry.key is None else str(entry.key),
-                "date": None if push.kind is PushKind.POLICY else date.isoformat(),
-            }
+def _show_trouble(log: VerifiedLog) -> None:
+    """Print what a keeper signed that must not be, with the proof."""
+    ledger = log.ledger
+    if ledger.stopped:
+        click.echo(f"warning: {ledger.stopped}", err=True)
+    for checkpoint, why in ledger.refuted.items():
+        click.echo(
+            printable(f"warning: the keeper signed {checkpoint}, which does not hold: {why}"),
+            err=True,
         )
-    classified = iter(_classified(carried, changes))
-    for entry_shown, number in zip(found, counts, strict=True):
-        entry_shown["changes"] = list_changes(itertools.islice(classified, number))
-    return found
 
 
-def _classified(
-    carried: Carried, changes: list[tuple[RefName, Oid | None, Oid | None]]
-) -> list[RefChange]:
+def _show_unfinal(log: VerifiedLog) -> None:
+    number = len(log.unfinal)
+    if number:
+        last = how_long(int(time.time()) - log.ledger.adopted.time)
+        pushes = "1 push is" if number == 1 else f"{number} pushes are"
+        click.echo(f"{pushes} not final: the keeper last signed {last} ago")
+
+
+def _show(entry: dict[str, Any]) -> None:
+    click.echo(f"push {entry['push_id']}")
+    when = "" if entry["date"] is None else f", {entry['date']}"
+    who = ", ".join(entry["signers"])
+    named = f" ({printable(entry['pusher'])})" if entry["pusher"] else ""
+    click.echo(f"  {entry['kind']} by {who}{named}{when}")
+    if entry["state"]:
+        click.echo(f"  {entry['state']}")
+    for change in entry["changes"]:
+        old, new = ((change[k] or "-")[:10] for k in ("old", "new"))
+        mark = " (rewound)" if change["change"] == REWOUND else ""
+        fate = "" if change["verdict"] == Verdict.APPLIED.value else f"  {change['verdict']}"
+        why = f": {change['reason']}" if change["reason"] else ""
+        click.echo(f"  {old:10} -> {new:10} {printable(change['ref'])}{mark}{fate}{why}")
+
+
+def _entries(carried: Carried, log: VerifiedLog) -> list[dict[str, Any]]:
+    """Return what is held, newest first: what is not final, then each checkpoint and its pushes."""
+    found = list(fates(log))
+    changes = iter(_classified(carried, found))
+    pushes: dict[PushId | None, list[dict[str, Any]]] = {}
+    for fate in found:
+        count = sum(len(unit.lines) for unit in fate.units)
+        entry = _push_entry(fate, [next(changes) for _ in range(count)])
+        pushes.setdefault(fate.checkpoint, []).append(entry)
+    entries = pushes.get(None, [])[::-1]
+    records = log.records
+    ids = [record.id for record in records if record.kind is PushKind.POLICY]
+    policies = dict(zip(ids, log.policies, strict=True))
+    for record in reversed(records):
+        if record.kind is PushKind.CHECKPOINT:
+            entries.append(_checkpoint_entry(log, record.id, is_adopted=record.is_in_chain))
+            entries += pushes.get(record.id, [])[::-1] if record.is_in_chain else []
+        elif record.id in policies:
+            entries.append(_policy_entry(policies[record.id], record.id))
+    return entries
+
+
+def _push_entry(fate: PushFate, changes: Sequence[RefChange]) -> dict[str, Any]:
+    certificate = fate.push.certificate
+    said = [(unit, line) for unit in fate.units for line in unit.lines]
+    shown = [
+        {
+            "ref": change.shown,
+            "change": change.change,
+            "old": change.old,
+            "new": change.new,
+            "verdict": UNJUDGED if unit.verdict is None else unit.verdict.value,
+            "reason": None if unit.reason is None else unit.reason.value,
+        }
+        for (unit, _), change in zip(said, changes, strict=True)
+    ]
+    is_final = fate.checkpoint is not None
+    return {
+        "push_id": fate.push.id,
+        "kind": PushKind.CERTIFICATE.value,
+        "signer": str(fate.push.key),
+        "signers": [str(fate.push.key)],
+        "pusher": certificate.pusher.decode(errors="backslashreplace"),
+        "date": _date(certificate.time),
+        "final": is_final,
+        "checkpoint": fate.checkpoint,
+        "state": f"final since checkpoint {fate.number}" if is_final else "provisional",
+        "changes": shown,
+    }
+
+
+def _checkpoint_entry(log: VerifiedLog, push: PushId, *, is_adopted: bool) -> dict[str, Any]:
+    signed = log.checkpoint(push)
+    said = signed.checkpoint
+    state = f"checkpoint {said.number}, policy version {said.version}"
+    if not is_adopted:
+        state += ", does not count"
+    elif push in log.followed:
+        state += ", believed by its signature: objects that it is about are not here"
+    return {
+        "push_id": push,
+        "kind": PushKind.CHECKPOINT.value,
+        "signer": str(signed.signer),
+        "signers": [str(signed.signer)],
+        "pusher": said.tagger.decode(errors="backslashreplace"),
+        "date": _date(said.time),
+        "final": is_adopted,
+        "checkpoint": push,
+        "state": state,
+        "changes": [],
+    }
+
+
+def _policy_entry(verified: VerifiedPolicy, push: PushId) -> dict[str, Any]:
+    return {
+        "push_id": push,
+        "kind": PushKind.POLICY.value,
+        "signer": None,
+        "signers": sorted(map(str, verified.signers)),
+        "pusher": "",
+        "date": None,
+        "final": None,
+        "checkpoint": None,
+        "state": f"policy version {verified.policy.version}",
+        "changes": [],
+    }
+
+
+def _date(seconds: int) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
+
+
+def _classified(carried: Carried, found: Iterable[PushFate]) -> list[RefChange]:
     """Tell what all changes were, asking git for those of all pushes together."""
+    lines = [line for fate in found for unit in fate.units for line in unit.lines]
+    changes = [(line.ref, line.old, line.new) for line in lines]
     try:
         return classify_changes(carried.git, changes)
     except GitError as error:

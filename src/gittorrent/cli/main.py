@@ -33,6 +33,7 @@ COMMANDS = {
     "remove": ("remove", "remove", "Stop carrying a repository."),
     "status": ("status", "status", "Show what this node carries."),
     "log": ("log", "log", "Show a repository's push log."),
+    "conflicts": ("conflicts", "conflicts", "Show pushes that wait to be merged."),
     "policy": ("policy", "policy", "Say who may push where, and who may change that."),
     "keeper": ("keeper", "keeper", "Say which machine puts pushes in order."),
     "verify": ("verify", "verify", "Check everything a carried repository holds."),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _REF = b"ref "
 _CONFLICT = b"\nconflict "
+_WAITING = b"\nwaiting "
 
 
 class Age(NamedTuple):
@@ -241,6 +242,13 @@ class Listing(Struct, frozen=True):
             if not isinstance(known, Entry) and _CONFLICT not in b"\n" + known:
                 continue
             yield from self.entry(RefName(name)).conflicts
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Yield the lines that wait for others to agree, those of one ref oldest first."""
+        for name, known in self.entries.as_kept():
+            if not isinstance(known, Entry) and _WAITING not in b"\n" + known:
+                continue
+            yield from self.entry(RefName(name)).waiting
 
     def head_line(self) -> bytes:
         """Return the line about HEAD."""

@@ -235,7 +235,7 @@ class VerifiedLog:
         if self._ledger is None:
             return
         try:
-            self._ledger.judge_again(self._evidence)
+            self._ledger.judge_again(self.evidence)
         except CheckpointError as error:
             raise EntryError(f"the keeper signed what is not so: {error}") from error
         self._now.settle()
@@ -262,7 +262,8 @@ class VerifiedLog:
     # -- beginning
 
     @property
-    def _evidence(self) -> LogEvidence:
+    def evidence(self) -> LogEvidence:
+        """What pushes of this log are judged by."""
         return LogEvidence(self._policies, self._facts)
 
     def _begin(self, short: bool) -> None:
@@ -271,7 +272,7 @@ class VerifiedLog:
         if not checkpoints:
             return
         point, below = beginning(checkpoints, self._policies, short=short)
-        ledger = Ledger(point, self._evidence)
+        ledger = Ledger(point, self.evidence)
         for version in self._policies.versions:
             ledger.add_policy(version)
         used = {point.id, *(record.id for record in below)}
@@ -292,7 +293,7 @@ class VerifiedLog:
     ) -> None:
         self._entries.records = {record.id: record for record in records}
         self._begun = begin_kept(
-            self._entries, self._policies, self._evidence, records,
+            self._entries, self._policies, self.evidence, records,
             until=until, followed=followed, snapshot=snapshot,
         )  # fmt: skip
 

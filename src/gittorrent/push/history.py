@@ -1,0 +1,141 @@
+"""What became of each push of a log, for people: when, what, why not.
+
+Pure. A checkpoint holds a verdict for each unit that it took and no reasons; they follow from the
+rule, judged once more on the state before it. Where that state, or an object, is not here there is
+only the verdict.
+
+Must not know how anything is shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.push.chain import units_on
+from gittorrent.push.object import PushKind
+from gittorrent.push.rule import UnknownObjectError, Verdict, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gittorrent.ids import PushId, RefName
+    from gittorrent.push.certificate import Line
+    from gittorrent.push.chain import Point
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.push.rule import Push, Reason
+
+_AS_EXPECTED = (Verdict.APPLIED, Verdict.WAITING)
+
+
+class UnitFate(Struct, frozen=True):
+    """What became of a unit.
+
+    Args:
+        lines: what it was to change.
+        verdict: the word for it; None if it cannot be judged here, for want of objects.
+        reason: why it did not simply happen; None if it did, or if that is not known.
+    """
+
+    lines: tuple[Line, ...]
+    verdict: Verdict | None
+    reason: Reason | None = None
+
+
+class PushFate(Struct, frozen=True):
+    """What became of a push.
+
+    Args:
+        push: what was pushed, and by whom.
+        checkpoint: the one that took it; None if it is not final.
+        number: of that checkpoint; 0 if it is not final.
+        units: what became of each unit, in the order in which they were applied.
+    """
+
+    push: Push
+    checkpoint: PushId | None
+    number: int
+    units: tuple[UnitFate, ...]
+
+
+def fates(log: VerifiedLog) -> Iterator[PushFate]:
+    """Yield what became of every push that is held: final ones in their order, then the others."""
+    for checkpoint in _chain(log):
+        yield from _taken(log, checkpoint)
+    yield from _provisional(log)
+
+
+def _chain(log: VerifiedLog) -> list[PushId]:
+    return [
+        record.id
+        for record in log.records
+        if record.kind is PushKind.CHECKPOINT and record.is_in_chain
+    ]
+
+
+def _taken(log: VerifiedLog, checkpoint: PushId) -> Iterator[PushFate]:
+    """Yield the pushes that a checkpoint took and that are held."""
+    said = log.checkpoint(checkpoint).checkpoint
+    reasons = _reasons(log, checkpoint)
+    units: dict[PushId, list[UnitFate]] = {}
+    pushes = {push: log.push(push) for push in said.pushes if push in log}
+    for item in said.taken:
+        push = pushes.get(item.push)
+        if push is None:
+            continue
+        lines = _lines(push, item.ref)
+        fate = UnitFate(lines, item.verdict, reasons.get((item.push, item.ref)))
+        units.setdefault(item.push, []).append(fate)
+    for name, found in units.items():
+        yield PushFate(pushes[name], checkpoint, said.number, tuple(found))
+
+
+def _lines(push: Push, ref: RefName | None) -> tuple[Line, ...]:
+    lines = push.certificate.lines
+    return lines if ref is None else tuple(line for line in lines if line.ref == ref)
+
+
+def _reasons(log: VerifiedLog, checkpoint: PushId) -> dict[tuple[PushId, RefName | None], Reason]:
+    """Judge the units of a checkpoint once more, if some did not simply happen."""
+    point = log.ledger.point(checkpoint)
+    said = log.checkpoint(checkpoint).checkpoint
+    if point is None or point.previous is None:
+        return {}
+    if all(item.verdict in _AS_EXPECTED for item in said.taken):
+        return {}
+    try:
+        return _judged(log, point, point.previous)
+    except UnknownObjectError:
+        return {}
+
+
+def _judged(
+    log: VerifiedLog, point: Point, before: Point
+) -> dict[tuple[PushId, RefName | None], Reason]:
+    copies = [log.ledger.push_copy(*item) for item in point.checkpoint.push_copies.items()]
+    pushes = [copy for copy in copies if copy is not None]
+    if len(pushes) < len(copies):
+        return {}
+    units = {(u.push.id, u.ref): u for u in units_on(before, pushes, point.keeper_since)}
+    found: dict[tuple[PushId, RefName | None], Reason] = {}
+    listing = before.listing
+    for item in point.checkpoint.taken:
+        outcome = judge(listing, units[item.push, item.ref], point.policy.policy, log.evidence)
+        listing = outcome.listing
+        if outcome.reason is not None:
+            found[item.push, item.ref] = outcome.reason
+    return found
+
+
+def _provisional(log: VerifiedLog) -> Iterator[PushFate]:
+    """Yield the pushes that no checkpoint took, those that cannot be judged last."""
+    if log.head is None:
+        return
+    units: dict[PushId, list[UnitFate]] = {}
+    for item in log.ledger.view().judged:
+        fate = UnitFate(item.unit.lines, item.outcome.verdict, item.outcome.reason)
+        units.setdefault(item.unit.push.id, []).append(fate)
+    for push in sorted(log.unfinal, key=lambda each: (each.id not in units, each.certificate.time)):
+        found = units.get(push.id) or [UnitFate(push.certificate.lines, None)]
+        yield PushFate(push, None, 0, tuple(found))

@@ -1,0 +1,140 @@
+"""`log` and `conflicts`: who pushed what, what became of it, and how to merge what is open."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gittorrent.ids import Oid, RefName
+from gittorrent.push.certificate import Line
+from gittorrent.trust.policy import Grant, Quorum
+from gittorrent.trust.refpattern import RefPattern
+from support import gitcmd
+from support.programs import Person, somebody
+from support.publishing import builder, carried, grow, let_push, publish, push_elsewhere
+from support.signing import TestSigner
+
+OWNER, BOB = TestSigner(), TestSigner(2)
+MAIN = RefName(b"refs/heads/main")
+RELEASE = RefName(b"refs/heads/release")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A published repository to which Bob may push branches; releases take him and the owner."""
+    path = tmp_path / "project.git"
+    grow(builder(path), 2)
+    publish(path, name="project")
+    quorum = Quorum(RefPattern(RELEASE), 2, tuple(sorted((OWNER.key, BOB.key))))
+    let_push(path, BOB, pattern="refs/heads/*", grant=Grant.PLAIN, quorums=(quorum,))
+    return path
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    return somebody(tmp_path / "person")
+
+
+def value(project: Path, name: str = "main") -> Oid:
+    return Oid(gitcmd.text(project, "rev-parse", name))
+
+
+def commit(project: Path, text: str, parent: str = "main") -> Oid:
+    words = ["commit-tree", f"{parent}^{{tree}}", "-p", parent, "-m", text]
+    return Oid(gitcmd.text(project, *words))
+
+
+def read(person: Person, command: str, project: Path) -> Any:
+    return json.loads(person.gittorrent(command, project, "--json").ok().out)
+
+
+def pushes(person: Person, project: Path) -> list[dict[str, Any]]:
+    entries = read(person, "log", project)
+    return [entry for entry in entries if entry["kind"] == "certificate"]
+
+
+def test_pushes_are_provisional_until_the_keeper_signs(person: Person, project: Path) -> None:
+    before, new = value(project), commit(project, "by Bob")
+    push_elsewhere(project, [Line(before, new, MAIN)], BOB)
+    newest, oldest = pushes(person, project)
+    assert (newest["final"], newest["checkpoint"], newest["signer"]) == (False, None, str(BOB.key))
+    assert newest["changes"] == [
+        {
+            "ref": "refs/heads/main",
+            "change": "moved",
+            "old": before,
+            "new": new,
+            "verdict": "applied",
+            "reason": None,
+        }
+    ]
+    assert oldest["final"] is True
+    shown = person.gittorrent("log", project).ok().out
+    assert "1 push is not final: the keeper last signed" in shown
+    assert "  provisional\n" in shown
+    assert f"certificate by {BOB.key} (P Usher <push@example.org>" in shown
+    publish(project)
+    assert [entry["final"] for entry in pushes(person, project)] == [True, True]
+    kinds = [entry["kind"] for entry in read(person, "log", project)]
+    assert kinds == [
+        "checkpoint", "certificate", "checkpoint", "policy", "checkpoint", "certificate",
+        "checkpoint", "policy",
+    ]  # fmt: skip
+
+
+def test_conflicts_say_whose_they_are_and_how_to_merge(person: Person, project: Path) -> None:
+    before = value(project)
+    ours, theirs = commit(project, "ours"), commit(project, "theirs")
+    push_elsewhere(project, [Line(before, ours, MAIN)], OWNER, keeper=OWNER)
+    assert "no conflicts" in person.gittorrent("conflicts", project).ok().out
+    (late,) = push_elsewhere(project, [Line(before, theirs, MAIN)], BOB)
+    found = read(person, "conflicts", project)
+    name = f"refs/conflicts/{late}/heads/main"
+    (conflict,) = found["conflicts"]
+    assert (conflict["name"], conflict["value"], conflict["current"]) == (name, theirs, ours)
+    assert (conflict["key"], conflict["final"]) == (str(BOB.key), False)
+    assert conflict["steps"] == [
+        "git switch main",
+        "git pull",
+        f"git pull REMOTE {name}",
+        "git push",
+    ]
+    shown = person.gittorrent("conflicts", project).ok().out
+    assert f"{theirs}, pushed by {BOB.key} (P Usher" in shown
+    assert "the keeper has not put that in order yet" in shown
+    newest = pushes(person, project)[0]["changes"][0]
+    assert (newest["verdict"], newest["reason"]) == (
+        "conflict",
+        "the ref has moved: fetch, merge, and push again",
+    )
+    assert "conflict: the ref has moved" in person.gittorrent("log", project).ok().out
+    push_elsewhere(project, [], OWNER, keeper=OWNER)
+    assert read(person, "conflicts", project)["conflicts"][0]["final"] is True
+    assert pushes(person, project)[0]["changes"][0]["reason"] == newest["reason"]
+    merged = ["commit-tree", f"{ours}^{{tree}}", "-p", ours, "-p", theirs, "-m", "merged"]
+    merge = Oid(gitcmd.text(project, *merged))
+    push_elsewhere(project, [Line(ours, merge, MAIN)], OWNER, keeper=OWNER)
+    assert read(person, "conflicts", project)["conflicts"] == []
+
+
+def test_lines_that_wait_for_others_to_agree(person: Person, project: Path) -> None:
+    new = value(project)
+    push_elsewhere(project, [Line(None, new, RELEASE)], BOB)
+    (waiting,) = read(person, "conflicts", project)["waiting"]
+    assert (waiting["ref"], waiting["have"], waiting["needs"]) == ("refs/heads/release", 1, 2)
+    assert waiting["others"] == [str(OWNER.key)]
+    shown = person.gittorrent("conflicts", project).ok().out
+    assert "refs/heads/release waits: -" in shown
+    assert "1 of 2 agree" in shown
+    push_elsewhere(project, [Line(None, new, RELEASE)], OWNER)
+    assert read(person, "conflicts", project)["waiting"] == []
+    assert carried(project).log().refs[RELEASE] == new
+
+
+def test_rewound_and_deleted_refs_are_marked(person: Person, project: Path) -> None:
+    new = commit(project, "side", parent="main~1")
+    push_elsewhere(project, [Line(value(project), new, MAIN)], OWNER, keeper=OWNER)
+    assert "refs/heads/main (rewound)" in person.gittorrent("log", project).ok().out

@@ -722,6 +722,30 @@ def test_rivals_that_both_change_the_keeper() -> None:
     assert not mirror.ledger.stopped
 
 
+def test_rivals_of_which_a_twin_names_one() -> None:
+    """Which version counts does not hang on the side that a node was on when its keeper forked."""
+    made, keeper, mirror = opened("alice")
+    fork = keeper.ledger.adopted.id
+    urls = ("git://a.example/", "git://b.example/")
+    one, other = (next_policy(made.policy, fork, mirrors=(url,)) for url in urls)
+    mirror.sync(keeper)
+    keeper.policy(one)
+    keeper.keep()
+    mirror.push("alice", made.graph.commit())
+    mirror.keep()
+    keeper.sync(mirror)
+    mirror.policy(other)
+    mirror.sync(keeper)
+    assert mirror.ledger.policy == one
+    cure = next_policy(one, fork, keeper=key("k2"))
+    mirror.policy(cure)
+    keeper.policy(other, cure)
+    assert mirror.ledger.adopted.id == keeper.ledger.adopted.id == fork
+    signed = keeper.keep("k2")
+    mirror.sync(keeper)
+    assert mirror.ledger.adopted.id == signed.id
+
+
 def test_several_new_keepers_in_a_row() -> None:
     """Of changes of keeper that no checkpoint names yet the last says where the chain goes on."""
     made, keeper, mirror = opened("alice")

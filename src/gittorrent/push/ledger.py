@@ -86,6 +86,7 @@ class Ledger:
         self._refuted: dict[PushId, str] = {}
         self._twins: list[Twins] = []
         self._followed = set(followed)
+        self._named: set[str] = set()
         self._pushes: dict[PushId, Push] = {}
         self._copies: dict[PushId, dict[str, Push]] = {}
         self._open: dict[PushId, Push] = {}
@@ -398,6 +399,7 @@ class Ledger:
             return None
 
     def _add_follower(self, point: Point, previous: PushId) -> None:
+        self._name(point)
         followers = self._followers.setdefault(previous, [])
         self._twins += [
             Twins(other, point)
@@ -405,6 +407,15 @@ class Ledger:
             if other.policy.policy.keeper == point.policy.policy.keeper
         ]
         followers.append(point)
+
+    def _name(self, point: Point) -> None:
+        """Note the versions that a checkpoint names and whose keeper was the keeper before, too."""
+        before = point.previous.policy.digest if point.previous is not None else ""
+        at: PolicyVersion | None = point.policy
+        while at is not None and at.previous is not None and at.digest != before:
+            if at.previous.policy.keeper == point.policy.policy.keeper:
+                self._named.add(at.digest)
+            at = at.previous
 
     # -- adoption
 
@@ -440,8 +451,12 @@ class Ledger:
         )  # fmt: skip
 
     def _newest(self, policy: PolicyVersion) -> PolicyVersion:
-        """Follow what extends a policy while only one version does."""
-        while len(found := self._extensions.get(policy.digest, [])) == 1:
+        """Follow what extends a policy while only one version does, or only one was named."""
+        while found := self._extensions.get(policy.digest, []):
+            if len(found) > 1:
+                found = [version for version in found if version.digest in self._named]
+            if len(found) != 1:
+                break
             policy = found[0]
         return policy
 

@@ -329,7 +329,7 @@ class History:
                 lines[at] = "state " + hashlib.sha256(text.encode()).hexdigest()
             elif how == 1:
                 lines[at - 1] = "head refs/heads/made-up 0.0"
-            elif how == 2 and lines[-1] != "changes":
+            elif how == 2 and lines[-1] not in ("changes", "whole"):
                 lines.pop()
             elif how == 3 and verdicts:
                 words, _, verdict = lines[verdicts[-1]].rpartition(" ")

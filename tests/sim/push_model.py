@@ -24,10 +24,9 @@ from __future__ import annotations
 import hashlib
 from base64 import b32encode
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
-from push_model_rule import RuleModel
+from push_model_rule import RuleModel, copy_of
 from push_model_texts import (
     Values,
     entry_lines,
@@ -64,6 +63,7 @@ class Model(RuleModel):
         super().__init__(contains, valid)
         self.pushes: dict[str, Values] = {}
         self.checkpoints: dict[str, Values] = {}
+        self.replayed: dict[str, Values] = {}
         self.first = self.tell_policy(*policy)
         self.repository = b32encode(hashlib.sha256(policy[1]).digest()).decode().lower().rstrip("=")
         self.tell_checkpoint(*checkpoint)
@@ -85,18 +85,17 @@ class Model(RuleModel):
         """Follow what extends a version, while one version does or one was named by its keeper."""
         while found := self.extending(digest):
             if len(found) > 1:
-                found = [
-                    version for version in found if self.is_named(version, self.keeper(digest))
-                ]
+                found = [version for version in found if self.is_named(digest, version)]
             if len(found) != 1:
                 break
             digest = found[0]
         return digest
 
-    def is_named(self, version: str, keeper: str) -> bool:
-        """Tell whether a keeper named a version, or one beyond it, in a checkpoint that follows."""
+    def is_named(self, before: str, version: str) -> bool:
+        """Tell whether a checkpoint that follows, by the keeper of before, names a version."""
         return any(
-            told["key"] == keeper and self.path(version, told["policy"]) is not None
+            self.path(version, told["policy"]) is not None
+            and not self.movers(before, told["policy"])
             for checkpoint, told in self.checkpoints.items()
             if self.try_replay(checkpoint) is not None
         )
@@ -145,7 +144,15 @@ class Model(RuleModel):
     # Checkpoints
 
     def replay(self, checkpoint: str) -> Values:
-        """Return what a checkpoint comes to; raises Wrong or Lacking."""
+        """Return what a checkpoint comes to; raises Wrong or Lacking.
+
+        What it comes to follows from texts that never change, so it is found out once.
+        """
+        if checkpoint not in self.replayed:
+            self.replayed[checkpoint] = self.replay_once(checkpoint)
+        return self.replayed[checkpoint]
+
+    def replay_once(self, checkpoint: str) -> Values:
         if checkpoint not in self.checkpoints:
             raise Lacking
         found = self.checkpoints[checkpoint]
@@ -205,7 +212,7 @@ class Model(RuleModel):
 
     def close(self, before: Values, state: Values, found: Values) -> Values:
         """Return the state of a checkpoint, given the one after its last unit."""
-        after = deepcopy(state)
+        after = copy_of(state)
         after.update(
             number=before["number"] + 1,
             time=found["time"],
@@ -327,10 +334,9 @@ class Model(RuleModel):
     def counting(self, tip: str) -> list[list[str]]:
         """Return what counts after each checkpoint since the present keeper began."""
         state = self.replay(self.adopted)
-        movers = self.movers(self.first, tip)
         start = self.keepers_start(state, tip)
         return [
-            [c for c in self.following(at) if self.counts(c, tip, movers)]
+            [c for c in self.following(at) if self.counts(c, tip)]
             for at, _, _ in state["chain"][start - 1 :]
         ]
 
@@ -338,12 +344,8 @@ class Model(RuleModel):
         found = [c for c, told in self.checkpoints.items() if told["previous"] == checkpoint]
         return [c for c in found if self.try_replay(c) is not None]
 
-    def counts(self, checkpoint: str, tip: str, movers: list[str]) -> bool:
+    def counts(self, checkpoint: str, tip: str) -> bool:
         """Tell whether a checkpoint that follows is the present keeper's."""
+        since = [self.first, *self.movers(self.first, tip)][-1]
         policy = self.checkpoints[checkpoint]["policy"]
-        if movers and self.path(movers[-1], policy) is None:
-            return False
-        beyond = self.path(tip, policy)
-        return self.checkpoints[checkpoint]["key"] == self.keeper(tip) and not (
-            beyond and self.movers(tip, policy)
-        )
+        return self.path(since, policy) is not None and not self.movers(since, policy)

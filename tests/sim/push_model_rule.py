@@ -6,7 +6,6 @@ Written from docs/protocol/push.md alone; ``push_model`` says what a state is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 from push_model_texts import Values
@@ -24,6 +23,15 @@ def matches(pattern: str, ref: str) -> bool:
 def nested(one: str, other: str) -> bool:
     """Tell whether one of two refs is a directory of the other."""
     return one.startswith(other + "/") or other.startswith(one + "/")
+
+
+def copy_of(state: Values) -> Values:
+    refs = {ref: copy_of_entry(entry) for ref, entry in state["refs"].items()}
+    return {**state, "refs": refs}
+
+
+def copy_of_entry(entry: Values) -> Values:
+    return {**entry, "conflicts": list(entry["conflicts"]), "waiting": list(entry["waiting"])}
 
 
 class RuleModel:
@@ -179,10 +187,10 @@ class RuleModel:
         quorum = next(
             (q for q in self.policies[digest]["quorum"] if matches(q[0], lines[0][2])), None
         )
-        after = deepcopy(state)
+        after = copy_of(state)
         for _, _, ref in lines:
             ref = self.inner(ref)[1] if ref.startswith(CONFLICTS) else ref
-            after["refs"].setdefault(ref, deepcopy(self.entry(state, ref)))
+            after["refs"].setdefault(ref, copy_of_entry(self.entry(state, ref)))
         if not self.fits(state, push, lines, age, exactly=quorum is not None):
             verdict = "conflict"
             for _, new, ref in lines:
@@ -190,10 +198,13 @@ class RuleModel:
                 if new and not (entry["value"] and self.contains(entry["value"], new)):
                     entry["conflicts"].append((new, push["id"], push["key"]))
         elif quorum and self.must_wait(after, push, lines[0], quorum):
-            verdict = "waiting"
-            after["refs"][lines[0][2]]["waiting"].append(
-                (*lines[0][:2], push["id"], age, push["key"])
+            verdict, (old, new, ref), waiting = (
+                "waiting",
+                lines[0],
+                after["refs"][lines[0][2]]["waiting"],
             )
+            if not any((w[0], w[1], w[4]) == (old, new, push["key"]) for w in waiting):
+                waiting.append((old, new, push["id"], age, push["key"]))
         else:
             verdict = "applied"
             self.apply(after, push, lines, age)

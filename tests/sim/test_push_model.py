@@ -13,7 +13,7 @@ from push_histories import History
 
 def seeds() -> range:
     """Return the seeds to run."""
-    first, _, last = os.environ.get("GITTORRENT_MODEL_SEEDS", "0-199").partition("-")
+    first, _, last = os.environ.get("GITTORRENT_MODEL_SEEDS", "0-399").partition("-")
     return range(int(first), int(last) + 1)
 
 

@@ -746,6 +746,43 @@ def test_rivals_of_which_a_twin_names_one() -> None:
     assert mirror.ledger.adopted.id == signed.id
 
 
+def test_checkpoints_under_a_rival_that_does_not_count() -> None:
+    """The keeper that a rival version names neither stops the one that counts nor hides it."""
+    made, keeper, mirror = opened("alice")
+    here = keeper.ledger.adopted.id
+    second = next_policy(made.policy, here, keeper=key("k2"))
+    mirror.sync(keeper)
+    mirror.policy(second)
+    keeper.policy(second)
+    strangers = dict(zip(("k3", "k4"), made.mirrors(2), strict=True))
+    for name, stranger in strangers.items():
+        stranger.sync(keeper)
+        stranger.policy(next_policy(second, here, keeper=key(name)))
+        stranger.keep(name)
+    mirror.sync(*strangers.values())
+    signed = keeper.keep("k2")
+    mirror.sync(keeper)
+    assert mirror.ledger.adopted.id == signed.id
+
+
+def test_twins_of_a_keeper_that_does_not_count() -> None:
+    """Two checkpoints of a rival version's keeper stop nobody who follows another."""
+    made, keeper, mirror = opened("alice")
+    here = keeper.ledger.adopted.id
+    one, other = (next_policy(made.policy, here, keeper=key(name)) for name in ("k2", "k3"))
+    strangers = made.mirrors(2)
+    for stranger in strangers:
+        stranger.sync(keeper)
+        stranger.policy(other)
+        stranger.push("alice", made.graph.commit(stranger.value() or made.graph.commit()))
+        stranger.keep("k3")
+    keeper.policy(one)
+    signed = keeper.keep("k2")
+    keeper.sync(*strangers)
+    assert not keeper.ledger.stopped
+    assert keeper.ledger.adopted.id == signed.id
+
+
 def test_several_new_keepers_in_a_row() -> None:
     """Of changes of keeper that no checkpoint names yet the last says where the chain goes on."""
     made, keeper, mirror = opened("alice")

@@ -29,7 +29,7 @@ from gittorrent.push.chain import (
     nonce_on,
     units_on,
 )
-from gittorrent.push.policy_chain import PolicyVersion, last_mover
+from gittorrent.push.policy_chain import PolicyVersion, keeper_version, last_mover
 from gittorrent.push.provisional import View, extended, view
 from gittorrent.push.rule import UnknownObjectError, is_refused
 
@@ -409,12 +409,13 @@ class Ledger:
         followers.append(point)
 
     def _name(self, point: Point) -> None:
-        """Note the versions that a checkpoint names and whose keeper was the keeper before, too."""
+        """Note the versions that a checkpoint names and whose predecessor had its keeper, too."""
         before = point.previous.policy.digest if point.previous is not None else ""
         at: PolicyVersion | None = point.policy
         while at is not None and at.previous is not None and at.digest != before:
-            if at.previous.policy.keeper == point.policy.policy.keeper:
-                self._named.add(at.digest)
+            if at.policy.keeper != at.previous.policy.keeper:
+                break
+            self._named.add(at.digest)
             at = at.previous
 
     # -- adoption
@@ -466,10 +467,12 @@ def _place(signed: SignedCheckpoint) -> int:
 
 
 def _counts(point: Point, place: _Place) -> bool:
-    """Tell whether a checkpoint is one of the keeper that counts where a node stands."""
-    if place.mover is not None:
-        return point.policy.since(place.mover) is not None
-    return point.keeper_since == place.point.keeper_since
+    """Tell whether a checkpoint is one of the keeper that counts where a node stands.
+
+    Its policy extends the version that named that keeper and names no other one after it.
+    """
+    since = keeper_version(place.policy)
+    return point.policy.since(since) is not None and last_mover(point.policy, since) is None
 
 
 def _bars(twins: Twins, place: _Place) -> bool:

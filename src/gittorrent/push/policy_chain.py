@@ -51,3 +51,11 @@ def last_mover(newest: PolicyVersion, oldest: PolicyVersion) -> PolicyVersion | 
         if before is not None and version.policy.keeper != before.policy.keeper:
             return version
     return None
+
+
+def keeper_version(policy: PolicyVersion) -> PolicyVersion:
+    """Return the version that named a policy's keeper: since then it has been the same."""
+    at = policy
+    while at.previous is not None and at.previous.policy.keeper == at.policy.keeper:
+        at = at.previous
+    return at

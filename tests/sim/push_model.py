@@ -1,4 +1,4 @@
-"""A second model of the log, slow and simple, written from docs/protocol/push.md alone.
+"""A second model of the log, slow and simple, written from docs/protocol/trust.md alone.
 
 It shares no code with ``gittorrent.push``. What it knows are texts; a question is answered by
 reading and replaying everything from the first checkpoint on. Commits are told as

@@ -1,6 +1,6 @@
 """The rule of a second model of the log: what a unit of a push does to a state.
 
-Written from docs/protocol/push.md alone; ``push_model`` says what a state is.
+Written from docs/protocol/trust.md alone; ``push_model`` says what a state is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The texts of a log as plain values: what ``push_model`` reads and writes.
 
-Written from docs/protocol/push.md alone. The texts that come here are well-formed.
+Written from docs/protocol/trust.md alone. The texts that come here are well-formed.
 """
 
 from __future__ import annotations

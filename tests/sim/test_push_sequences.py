@@ -767,7 +767,7 @@ def test_checkpoints_under_a_rival_that_does_not_count() -> None:
 
 def test_twins_of_a_keeper_that_does_not_count() -> None:
     """Two checkpoints of a rival version's keeper stop nobody who follows another."""
-    made, keeper, mirror = opened("alice")
+    made, keeper, _ = opened("alice")
     here = keeper.ledger.adopted.id
     one, other = (next_policy(made.policy, here, keeper=key(name)) for name in ("k2", "k3"))
     strangers = made.mirrors(2)

@@ -376,7 +376,9 @@ class Simulation:
             after = judge(listing, unit, point.policy.policy, self.world.graph).listing
             self.check_step(listing, after, unit, item.verdict, point.policy)
             listing = after
-        entries = parse_listing(point.listing.whole_text(), point.checkpoint.object_format)
+        whole = point.listing.whole_text()
+        assert len(whole) == point.listing.size
+        entries = parse_listing(whole, point.checkpoint.object_format)
         known = listing_of(point.listing.head, point.listing.head_mark, entries)
         assert known.digest == point.listing.digest == point.checkpoint.state
 

@@ -307,11 +307,8 @@ def compose(
         tagger=tagger,
         time=max(time, before.time),
     )
-    # About sixty bytes an entry at least: whether the whole could be shorter, without writing it.
-    if before.unlisted + len(changes) > 60 * len(listing.entries):
-        whole = listing.whole_text()
-        if before.unlisted + len(changes) > len(whole):
-            return replace(checkpoint, whole=True, listing=whole)
+    if before.unlisted + len(changes) > listing.size:
+        return replace(checkpoint, whole=True, listing=listing.whole_text())
     return checkpoint
 
 

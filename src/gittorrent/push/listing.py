@@ -144,7 +144,10 @@ class Grave(Struct, frozen=True):
 
 
 class Listing(Struct, frozen=True):
-    """The state after some push. Make one with `empty_listing` or `listing_of`."""
+    """The state after some push. Make one with `empty_listing` or `listing_of`.
+
+    ``size`` is how many bytes `whole_text` has, without writing it.
+    """
 
     head: RefName
     head_mark: Age
@@ -153,6 +156,7 @@ class Listing(Struct, frozen=True):
     open_lines: TreeMap[int]
     graves: TreeMap[Grave]
     swept: int = 0
+    size: int = 0
 
     def entry(self, ref: RefName) -> Entry:
         """Return what is known of ``ref``."""
@@ -191,6 +195,7 @@ class Listing(Struct, frozen=True):
             directories=directories,
             open_lines=_recounted(self.open_lines, before, entry),
             graves=graves,
+            size=self.size + len(bytes(entry)) - len(bytes(before)),
         )
 
     def with_head(self, head: RefName, mark: Age) -> Listing:
@@ -298,8 +303,9 @@ def listing_of(head: RefName, head_mark: Age, entries: Iterable[Entry]) -> Listi
             number = _number(entry.mark.number)
             graves[number] = Grave(entry.ref, graves.get(number))
     return Listing(
-        head, head_mark, tree_of(known), tree_of(directories), tree_of(open_lines), tree_of(graves)
-    )
+        head, head_mark, tree_of(known), tree_of(directories), tree_of(open_lines), tree_of(graves),
+        size=sum(len(bytes(entry)) for entry in known.values()),
+    )  # fmt: skip
 
 
 def directories_of(ref: bytes) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ looks, so that a start costs the same for any number of refs and pushes.
     gittorrent snapshot 1
     checkpoint <push id>
     head <ref> <mark>
-    numbers <keeper since> <unlisted> <oldest> <swept>
+    numbers <keeper since> <unlisted> <oldest> <swept> <size>
     maps <size>...                entries, directories, open lines, graves, taken, numbers, times
     check <CRC-32 of all else>
 
@@ -106,7 +106,7 @@ class Snapshot(Struct, frozen=True):
             listing.graves.dump(bytes),
             *(each.dump(_digits) for each in (self.taken, self.numbers, self.times)),
         ]
-        numbers = (self.keeper_since, self.unlisted, self.oldest, listing.swept)
+        numbers = (self.keeper_since, self.unlisted, self.oldest, listing.swept, listing.size)
         lines = [
             _FIRST,
             b"checkpoint " + self.checkpoint.encode("ascii"),
@@ -134,7 +134,7 @@ def load_snapshot(data: bytes, object_format: ObjectFormat) -> Snapshot:
     for size in map(int, fields[b"maps"].split()):
         maps.append(body[at : at + size])
         at += size
-    keeper_since, unlisted, oldest, swept = map(int, fields[b"numbers"].split())
+    keeper_since, unlisted, oldest, swept, size = map(int, fields[b"numbers"].split())
     ref, _, mark = fields[b"head"].rpartition(b" ")
     number, place = map(int, mark.split(b"."))
     entries = TreeMap.load(maps[0], lambda _, text: _entry(text, object_format))
@@ -145,7 +145,7 @@ def load_snapshot(data: bytes, object_format: ObjectFormat) -> Snapshot:
     return Snapshot(
         checkpoint=PushId(fields[b"checkpoint"].decode("ascii")),
         listing=Listing(
-            RefName(ref), Age(number, place), entries, directories, open_lines, graves, swept
+            RefName(ref), Age(number, place), entries, directories, open_lines, graves, swept, size
         ),
         taken=taken,
         numbers=kept_numbers,

@@ -224,7 +224,7 @@ def test_now_and_then_the_whole_listing() -> None:
         keeper.push("owner", made.graph.commit(keeper.value(names[0]) or oid(1)), names[0])
         wholes.append(keeper.keep().checkpoint.whole)
         point = keeper.ledger.adopted
-        assert point.unlisted <= len(point.listing.whole_text())
+        assert point.unlisted <= point.listing.size == len(point.listing.whole_text())
     assert 1 <= wholes.count(True) <= 5
 
 

@@ -81,13 +81,19 @@ def publish(git_dir: Path, key: Signer, name: str | None) -> Carried:
 
 
 def push_on(
-    carried: Carried, key: Signer, changes: Mapping[RefName, Oid | None], pushee: str = ""
+    carried: Carried,
+    key: Signer,
+    changes: Mapping[RefName, Oid | None],
+    old: Mapping[RefName, Oid] | None = None,
 ) -> PushId:
-    """Add a push to a log that no checkpoint has taken, whether or not its objects are here."""
+    """Add a push to a log that no checkpoint has taken, whether or not its objects are here.
+
+    It was made where refs were at ``old``; those that are left out, where they are shown here.
+    """
     with carried.writing():
         log = carried.log_store.open()
-        shown, policy = log.refs, log.policy.policy
-        url = pushee or f"gittorrent://{log.repository}/{policy.name}.git"
+        shown = {**log.refs, **(old or {})}
+        url = f"gittorrent://{log.repository}/{log.policy.policy.name}.git"
         certificate = Certificate(
             carried.object_format,
             AUTHOR.person,

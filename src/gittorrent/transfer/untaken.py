@@ -14,6 +14,7 @@ from gittorrent.durable import temporary_directory
 from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.git import scratch
 from gittorrent.git.fetching import FetchOptions
+from gittorrent.ids import RefName
 from gittorrent.push.rule import UnknownObjectError
 from gittorrent.repository.quarantine import extent_of
 from gittorrent.transfer.ordinary import OrdinaryFetch, TooLargeError, Wanted
@@ -175,5 +176,7 @@ class _Answers:
 
 
 def _wanted(pushes: Sequence[Push]) -> list[Wanted]:
+    """Return what pushes set refs to, by their ids alone: a conflict is shown by another name."""
     lines = (line for push in pushes for line in push.certificate.lines)
-    return [Wanted(line.new, line.ref) for line in lines if line.new is not None]
+    values = dict.fromkeys(line.new for line in lines)
+    return [Wanted(new, RefName(new.encode("ascii"))) for new in values if new is not None]

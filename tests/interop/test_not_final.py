@@ -1,0 +1,138 @@
+"""Pushes that no checkpoint has taken: who shows them, what is said of them, whom they hold up.
+
+The keeper is away: an origin with a push on top is served, as a depot would have left it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gittorrent.ids import Oid, RefName
+from gittorrent.repository.carried import Carried
+from gittorrent.signing.keys import Signer
+from support import gitcmd, nodes
+from support.nodes import Served
+from support.programs import Person
+
+MAIN = RefName(b"refs/heads/main")
+
+
+@pytest.fixture
+def origin(tmp_path: Path, owner_key: Signer) -> Carried:
+    git_dir = gitcmd.init(tmp_path / "project.git")
+    for number in range(3):
+        nodes.add_commit(git_dir, "refs/heads/main", f"file{number}", b"x\n")
+    return nodes.publish(git_dir, owner_key, "project")
+
+
+@pytest.fixture
+def served(origin: Carried, tmp_path: Path) -> Iterator[Served]:
+    with nodes.serving(origin, home=nodes.make_home(tmp_path / "node")) as served:
+        yield served
+
+
+@pytest.fixture(params=["git", "http"])
+def url(served: Served, request: pytest.FixtureRequest) -> str:
+    base = served.git if request.param == "git" else served.http
+    return f"gittorrent::{base}/project.git"
+
+
+def push_one(origin: Carried, key: Signer) -> Oid:
+    """Let a push move main that nobody has confirmed; the origin's own refs stay."""
+    git_dir = origin.layout.git_dir
+    gitcmd.git(git_dir, "update-ref", "refs/private/pushed", "refs/heads/main")
+    new = Oid(nodes.add_commit(git_dir, "refs/private/pushed", "new", b"new\n"))
+    nodes.push_on(origin, key, {MAIN: new})
+    return new
+
+
+def main_at(person: Person, url: str) -> str:
+    return person.git("ls-remote", url, "refs/heads/main").ok().out.split()[0]
+
+
+def test_clones_see_it_and_say_so_once(
+    origin: Carried, owner_key: Signer, person: Person, url: str
+) -> None:
+    new = push_one(origin, owner_key)
+    done = person.git("clone", url, "clone").ok()
+    said = re.findall(r"^.*not final.*$", done.err, re.MULTILINE)
+    assert len(said) == 1, done.err
+    assert "refs/heads/main is not final: 1 push of " + str(owner_key.key) in said[0]
+    assert gitcmd.text(person.root / "clone", "rev-parse", "HEAD") == new
+    gitcmd.git(person.root / "clone", "fsck", "--strict")
+    assert main_at(person, url) == new
+
+
+def test_a_clone_from_before_fetches_it(
+    origin: Carried, owner_key: Signer, person: Person, url: str
+) -> None:
+    person.git("clone", url, "clone").ok()
+    new = push_one(origin, owner_key)
+    done = person.git("-C", "clone", "fetch").ok()
+    assert "refs/heads/main is not final" in done.err
+    assert gitcmd.text(person.root / "clone", "rev-parse", "origin/main") == new
+    nodes.publish(origin.layout.git_dir, owner_key, None)
+    done = person.git("-C", "clone", "fetch").ok()
+    assert "not final" not in done.err
+    assert gitcmd.text(person.root / "clone", "rev-parse", "origin/main") == new
+
+
+def test_a_mirror_shows_it_to_everybody_and_then_that_it_is_final(
+    origin: Carried, owner_key: Signer, person: Person, url: str, tmp_path: Path
+) -> None:
+    person.gittorrent("mirror", url, "--once", "--quiet").ok()
+    new = push_one(origin, owner_key)
+    person.gittorrent("mirror", url, "--once", "--quiet").ok()
+    mirror = Carried(person.node / "repositories" / "project.git", origin.object_format)
+    assert gitcmd.refs(mirror.layout.git_dir)[MAIN] == new
+    assert [push.certificate.lines[0].new for push in mirror.log().unfinal] == [new]
+    with nodes.serving(mirror, home=nodes.make_home(tmp_path / "second")) as second:
+        for asked in (f"gittorrent::{second.git}/project.git", f"{second.git}/project.git"):
+            assert main_at(person, asked) == new
+    nodes.publish(origin.layout.git_dir, owner_key, None)
+    person.gittorrent("mirror", url, "--once", "--quiet").ok()
+    assert not mirror.log().unfinal
+    assert gitcmd.refs(mirror.layout.git_dir)[MAIN] == new
+
+
+def test_nothing_new_is_asked_for_once(
+    origin: Carried, owner_key: Signer, person: Person, url: str
+) -> None:
+    push_one(origin, owner_key)
+    person.gittorrent("mirror", url, "--once", "--quiet").ok()
+    done = person.gittorrent("mirror", url, "--once").ok()
+    assert "up to date" in (done.out + done.err).lower()
+
+
+def test_a_push_whose_objects_nobody_has_holds_up_nothing(
+    origin: Carried, owner_key: Signer, person: Person, url: str
+) -> None:
+    """It came into the log before the machine with its objects was lost."""
+    before = gitcmd.text(origin.layout.git_dir, "rev-parse", "main")
+    nodes.push_on(origin, owner_key, {MAIN: Oid("12" * 20)})
+    done = person.git("clone", url, "clone").ok()
+    assert "not final" not in done.err
+    person.gittorrent("mirror", url, "--once", "--quiet").ok()
+    mirror = person.node / "repositories" / "project.git"
+    assert gitcmd.refs(mirror)[MAIN] == before == main_at(person, url)
+
+
+def test_conflicts_are_listed_under_a_name_of_their_own(
+    origin: Carried, owner_key: Signer, person: Person, url: str
+) -> None:
+    git_dir = origin.layout.git_dir
+    first = push_one(origin, owner_key)
+    gitcmd.git(git_dir, "update-ref", "refs/private/other", "refs/heads/main")
+    second = Oid(nodes.add_commit(git_dir, "refs/private/other", "other", b"other\n"))
+    old = Oid(gitcmd.text(git_dir, "rev-parse", "main"))
+    push = nodes.push_on(origin, owner_key, {MAIN: second}, old={MAIN: old})
+    listed = person.git("ls-remote", url).ok().out
+    assert f"{first}\trefs/heads/main\n" in listed
+    assert f"{second}\trefs/conflicts/{push}/heads/main\n" in listed
+    person.gittorrent("mirror", url, "--once", "--quiet").ok()
+    mirror = person.node / "repositories" / "project.git"
+    assert gitcmd.refs(mirror)[f"refs/conflicts/{push}/heads/main".encode()] == second

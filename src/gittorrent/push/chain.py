@@ -307,7 +307,7 @@ def compose(
         tagger=tagger,
         time=max(time, before.time),
     )
-    if before.unlisted + len(changes) > listing.size:
+    if before.unlisted + len(changes) >= listing.size:
         return replace(checkpoint, whole=True, listing=listing.whole_text())
     return checkpoint
 

@@ -226,27 +226,35 @@ class Listing(Struct, frozen=True):
 
     def refs(self) -> Refs:
         """Return all refs, without conflicts."""
-        refs: Refs = {}
-        for name, entry in self.entries.as_kept():
-            if isinstance(entry, Entry):
-                if entry.value is not None:
-                    refs[RefName(name)] = entry.value
-            elif entry.startswith(_REF):
-                refs[RefName(name)] = Oid(entry[4 : entry.index(b" ", 4)].decode("ascii"))
-        return refs
+        return self._refs(with_conflicts=False)
 
     def shown_refs(self) -> Refs:
         """Return all refs, open conflicts under their names too."""
-        found = self.refs()
-        found.update((conflict.name, conflict.value) for conflict in self.conflicts())
-        return found
+        return self._refs(with_conflicts=True)
+
+    def _refs(self, *, with_conflicts: bool) -> Refs:
+        refs: Refs = {}
+        for name, known in self.entries.as_kept():
+            if isinstance(known, Entry):
+                entry = known
+            elif _CONFLICT in known or not known.startswith(_REF):
+                entry = self.entry(RefName(name))
+            else:
+                refs[RefName(name)] = Oid(known[4 : known.index(b" ", 4)].decode("ascii"))
+                continue
+            if entry.value is not None:
+                refs[RefName(name)] = entry.value
+            if with_conflicts:
+                refs.update((conflict.name, conflict.value) for conflict in entry.conflicts)
+        return refs
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield the open conflicts, those of one ref oldest first."""
         for name, known in self.entries.as_kept():
-            if not isinstance(known, Entry) and _CONFLICT not in b"\n" + known:
-                continue
-            yield from self.entry(RefName(name)).conflicts
+            if isinstance(known, Entry):
+                yield from known.conflicts
+            elif _CONFLICT in b"\n" + known:
+                yield from self.entry(RefName(name)).conflicts
 
     def waiting(self) -> Iterator[Waiting]:
         """Yield the lines that wait for others to agree, those of one ref oldest first."""
@@ -266,7 +274,7 @@ class Listing(Struct, frozen=True):
 
     def whole_text(self) -> bytes:
         """Return all entries, sorted by ref."""
-        return b"".join(bytes(entry) for _, entry in sorted(self.entries, key=_by_name))
+        return b"".join(bytes(known) for _, known in sorted(self.entries.as_kept(), key=_by_name))
 
     def changes_text(self, before: Listing, touched: Iterable[RefName]) -> bytes:
         """Return the entries that differ from ``before``, sorted by ref.
@@ -335,5 +343,5 @@ def _number(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
 
-def _by_name(item: tuple[bytes, Entry]) -> bytes:
+def _by_name(item: tuple[bytes, object]) -> bytes:
     return item[0]

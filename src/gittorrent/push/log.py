@@ -55,6 +55,10 @@ _CHECKPOINT_SIZE = 1024
 """Bytes of a listing that are taken apart in the time that a checkpoint takes apart from these."""
 
 
+_LINE_SIZE = 100
+"""The same for a line that says what became of a push."""
+
+
 class EntryError(TrustError):
     """A log entry contradicts its own past, or is none of this log."""
 
@@ -327,9 +331,10 @@ class VerifiedLog:
             snapshot: the checkpoint whose snapshot is kept; None if there is none.
         """
         size, at = 0, None if self._ledger is None else self._ledger.adopted
-        while at is not None and at.id != snapshot:
-            size += len(at.checkpoint.listing) + _CHECKPOINT_SIZE
-            at = None if at.checkpoint.whole else at.previous
+        while at is not None:
+            said = at.checkpoint
+            size += len(said.listing) + _LINE_SIZE * len(said.taken) + _CHECKPOINT_SIZE
+            at = None if said.whole or at.id == snapshot else at.previous
         return size
 
     def __contains__(self, push: PushId) -> bool:

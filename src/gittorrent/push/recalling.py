@@ -75,7 +75,7 @@ def begin_kept(
     base = min([chain[-1].number, *wanted, *([] if until is None else [until])])
     start = _base_in(chain, base)
     place = -1 if snapshot is None else _place_of(chain, snapshot, base)
-    if place <= start:
+    if place < start:
         place, snapshot = start, None
     if place < 0:
         raise KeptEntryError("no whole checkpoint is kept to begin with")

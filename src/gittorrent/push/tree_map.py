@@ -265,20 +265,29 @@ def _kept_parts(data: memoryview) -> list[memoryview]:
 
 def _kept_entries(data: memoryview) -> Iterator[tuple[bytes, bytes]]:
     """Yield (name, value) of each entry of a leaf that was kept."""
-    at, end = _HEADER.size, len(data)
-    while at < end:
-        name, value = _LENGTHS.unpack_from(data, at)
-        at += _LENGTHS.size
-        yield bytes(data[at : at + name]), bytes(data[at + name : at + name + value])
-        at += name + value
+    return _leaf_entries(bytes(data), 0, len(data))
 
 
 def _all_kept(data: memoryview) -> Iterator[tuple[bytes, bytes]]:
     """Yield (name, value) of each entry of a subtree that was kept."""
-    stack = [data]
+    whole = bytes(data)
+    stack = [(0, len(whole))]
     while stack:
-        at = stack.pop()
-        if bytes(at[:1]) == b"N":
-            stack += _kept_parts(at)
-        else:
-            yield from _kept_entries(at)
+        start, end = stack.pop()
+        if whole.startswith(b"L", start):
+            yield from _leaf_entries(whole, start, end)
+            continue
+        at = start + _HEADER.size + _SIZES.size
+        for size in _SIZES.unpack_from(whole, start + _HEADER.size):
+            stack.append((at, at + size))
+            at += size
+
+
+def _leaf_entries(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+    at = start + _HEADER.size
+    while at < end:
+        name, value = _LENGTHS.unpack_from(data, at)
+        at += _LENGTHS.size
+        middle = at + name
+        yield data[at:middle], data[middle : middle + value]
+        at = middle + value

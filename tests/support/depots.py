@@ -14,13 +14,27 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.certificate import Certificate, Nonce, parse_certificate
 from gittorrent.push.depot import admission
 from gittorrent.push.depot.report import RefReport, Report
 from gittorrent.push.depot.request import PushRequest
-from gittorrent.repository.receive_pack import Admitted, Channel, Greeting, greeting, receive
+from gittorrent.repository.carried import open_carried
+from gittorrent.repository.depot import RepositoryDepot
+from gittorrent.repository.receive_pack import (
+    Admitted,
+    Channel,
+    Greeting,
+    SentPack,
+    greeting,
+    receive,
+)
+from gittorrent.repository.signed_entries import Author, EntrySigner
+from gittorrent.signing.keys import Signer
+from gittorrent.trust.policy import Rule
+from support.signing import TestSigner
 
 TESTS = Path(__file__).parents[1]
 
@@ -77,13 +91,16 @@ class PlainDepot:
         return Taken(certificate)
 
     def accept(
-        self, admitted: Admitted, pack: int | None, hear: Callable[[bytes], None] | None
+        self, admitted: Admitted, pack: SentPack | None, hear: Callable[[bytes], None] | None
     ) -> Report:
         """Take the objects and move the refs."""
         if pack is not None:
             done = subprocess.run(
-                ["git", f"--git-dir={self._repository}", "index-pack", "--stdin", "--fix-thin"],
-                stdin=pack, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True,
+                [
+                    "git", f"--git-dir={self._repository}", "index-pack", "--stdin", "--fix-thin",
+                    pack.option,
+                ],
+                stdin=pack.source, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True,
             )  # fmt: skip
             if hear is not None:
                 hear(done.stderr + b"indexed\n")
@@ -118,3 +135,62 @@ def main(repository: str, orders: str) -> None:
     channel = Channel(0, 1)
     channel.write(greeting(depot, os.environ.get("GIT_PROTOCOL")))
     receive(depot, channel)
+
+
+def carried_program(directory: Path) -> Path:
+    """Write a program for ``--receive-pack`` that pushes into a carried repository."""
+    path = directory / "receive-pack-carried"
+    path.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(TESTS)!r})\n"
+        "from support.depots import answer_carried\nanswer_carried(sys.argv[1])\n"
+    )
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def answer_carried(repository: str) -> None:
+    """Answer one push to a carried repository over standard input and output."""
+    depot = RepositoryDepot(open_carried(Path(repository).resolve()))
+    channel = Channel(0, 1)
+    channel.write(greeting(depot, os.environ.get("GIT_PROTOCOL")))
+    receive(depot, channel)
+
+
+def let_in(
+    repository: Path,
+    *rules: Rule,
+    signer: Signer | None = None,
+    pinned: tuple[bytes, ...] = (),
+    **changes: Any,
+) -> None:
+    """Add lines to the policy of a published repository, and have it in force.
+
+    Args:
+        repository: published by the key, whose keeper it is.
+        rules: the lines to add.
+        signer: the key; the first test key by default.
+        pinned: the OpenPGP certificates of the new version, besides those of the old one.
+        changes: other fields of the policy that become different.
+    """
+    carried = open_carried(repository)
+    with carried.writing():
+        log = carried.log()
+        author = Author(b"P Usher <push@example.org>")
+        entries = EntrySigner(carried, log, signer or TestSigner(), author)
+        assert log.head is not None
+        policy = log.policy.policy
+        pinned = (*log.policy.keyring.values(), *pinned)
+        rules = (*policy.rules, *rules)
+        entries.policy(policy.next_version(log.head, rules=rules, **changes), pinned)
+        entries.checkpoint()
+        carried.commit(log)
+
+
+def keep(repository: Path) -> None:
+    """Sign a checkpoint over what a published repository shows."""
+    carried = open_carried(repository)
+    with carried.writing():
+        log = carried.log()
+        author = Author(b"P Usher <push@example.org>")
+        EntrySigner(carried, log, TestSigner(), author).checkpoint()
+        carried.commit(log)

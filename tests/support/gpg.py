@@ -28,6 +28,7 @@ class GpgPerson:
 
     def __init__(self, home: Path, name: str, created: int = TIME, expires: str = "never") -> None:
         self._home = home
+        self.name = name
         self.user = f"{name}@example.org"
         self.run("--quick-generate-key", self.user, "ed25519", "sign,cert", expires, at=created)
         self.fingerprint = self._fingerprint()

@@ -16,6 +16,7 @@ from gittorrent.repository.layout import LOG_REF
 from gittorrent.repository.publish import Published, Publisher
 from gittorrent.repository.signed_entries import Author, EntrySigner
 from gittorrent.repository.verify import Verifier
+from gittorrent.signing.keys import Signer
 from gittorrent.trust.policy import Grant, Rule
 from gittorrent.trust.refpattern import RefPattern
 from support import gitcmd
@@ -58,7 +59,7 @@ def publish(
     name: str | None = None,
     patterns: tuple[str, ...] = (),
     now: int = 1_700_000_000,
-    signer: TestSigner | None = None,
+    signer: Signer | None = None,
     note: Callable[[str], None] = lambda _text: None,
 ) -> Published:
     """Publish as the command does, with a made-up key and clock."""

@@ -116,7 +116,7 @@ class Guarded:
     def run(
         self,
         words: Sequence[str],
-        stdin: bytes,
+        stdin: bytes | int,
         environ: Mapping[str, str],
         cwd: Path | None = None,
     ) -> Outcome:
@@ -124,13 +124,13 @@ class Guarded:
 
         Args:
             words: the command line.
-            stdin: what to give it.
+            stdin: what to give it, or a descriptor that it is to read itself.
             environ: its environment.
             cwd: where relative paths begin, None for the scratch repository.
         """
         process = subprocess.Popen(
             words,
-            stdin=subprocess.PIPE,
+            stdin=stdin if isinstance(stdin, int) else subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=environ,
@@ -143,7 +143,7 @@ class Guarded:
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
             # What it starts inherits this.
             limit_memory(process.pid, indexing_memory(0))
-            broken = self._attend(process, stdin)
+            broken = self._attend(process, b"" if isinstance(stdin, int) else stdin)
         finally:
             _end(process)
         said = self._said.decode(errors="replace")
@@ -171,15 +171,15 @@ class Guarded:
         watch = _Watch(process.pid, self._staging, self.bounds)
         left = memoryview(stdin)
         with selectors.DefaultSelector() as selector:
-            assert process.stdin is not None
             assert process.stderr is not None
-            os.set_blocking(process.stdin.fileno(), False)
+            if process.stdin is not None:
+                os.set_blocking(process.stdin.fileno(), False)
+                selector.register(process.stdin, selectors.EVENT_WRITE)
             os.set_blocking(process.stderr.fileno(), False)
-            selector.register(process.stdin, selectors.EVENT_WRITE)
             selector.register(process.stderr, selectors.EVENT_READ)
             while selector.get_map():
                 for key, _ in selector.select(LOOK_SECONDS):
-                    if key.fileobj is process.stdin:
+                    if process.stdin is not None and key.fileobj is process.stdin:
                         left = _feed(process.stdin, left)
                         if not left:
                             selector.unregister(process.stdin)

@@ -266,6 +266,7 @@ class Reached:
         git: the repository.
         tips: where to begin.
         without_borrowed: leave out what the refs of the repositories reach that it borrows from.
+        without: leave out what these reach, which are here.
         may_lack: whether objects may be missing, as in partial clones.
         only_commits: leave out what commits hold.
         without_blobs: leave out files.
@@ -277,12 +278,13 @@ class Reached:
         tips: Iterable[Oid],
         *,
         without_borrowed: bool,
+        without: Iterable[Oid] = (),
         may_lack: bool = False,
         only_commits: bool = False,
         without_blobs: bool = False,
     ) -> None:
         self._git = git
-        self._tips = _lines(tips)
+        self._tips = _lines(tips) + _lines(f"^{oid}" for oid in without)
         self._words = ["rev-list", "--stdin"]
         if not only_commits:
             self._words.append("--objects")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import struct
 import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gittorrent.git.fsckrules import FsckRules
-    from gittorrent.ids import Oid
+    from gittorrent.ids import ObjectFormat, Oid
 
 _SUFFIXES = ("promisor", "rev", "pack", "idx")
 """In the order to move them: git looks for an index, so the pack has to be there first."""
 
+
+_LARGE_OFFSET = 1 << 31
+"""Bit of an offset in an index that says that the offset itself stands further below."""
 
 _UNFINISHED = (".tmp-*", "tmp_*")
 """Packs that a repack was writing when it was killed; git removes them only when it prunes."""
@@ -210,6 +214,37 @@ def listed(git: Git, pack: Path) -> list[str]:
     with pack.with_suffix(".idx").open("rb") as index:
         out = git.run("show-index", f"--object-format={object_format}", stdin=index)
     return [line.split(" ")[1] for line in out.decode("ascii").splitlines()]
+
+
+def first_objects(pack: Path, count: int, object_format: ObjectFormat) -> set[str]:
+    """Return the ids of the objects that stand first in an indexed pack.
+
+    Where git completed a thin pack, what it added stands last.
+
+    Args:
+        pack: the pack file; its index, of version 2, lies beside it (gitformat-pack(5)).
+        count: how many.
+        object_format: of the repository.
+
+    Raises:
+        LocalError: the index cannot be read.
+    """
+    data = pack.with_suffix(".idx").read_bytes()
+    fan_out = 8 + 256 * 4
+    total = int.from_bytes(data[fan_out - 4 : fan_out], "big")
+    size = object_format.raw_size
+    offsets = fan_out + total * (size + 4)
+    large = offsets + total * 4
+    if data[:8] != b"\xfftOc\0\0\0\2" or len(data) < large:
+        raise LocalError(f"{pack.with_suffix('.idx')} is no pack index of version 2")
+    placed = []
+    for number, (offset,) in enumerate(struct.iter_unpack(">I", data[offsets:large])):
+        if offset & _LARGE_OFFSET:
+            at = large + (offset ^ _LARGE_OFFSET) * 8
+            offset = int.from_bytes(data[at : at + 8], "big")
+        placed.append((offset, number))
+    found = sorted(placed)[:count]
+    return {data[at : at + size].hex() for at in (fan_out + n * size for _, n in found)}
 
 
 def count_objects(pack: Path) -> int:

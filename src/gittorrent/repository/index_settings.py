@@ -75,6 +75,12 @@ def index_settings(directory: Path) -> IndexSettings:
     return replace(settings, exceptions=read_rules(git, config))
 
 
+def push_rules(directory: Path) -> FsckRules:
+    """Return the rules for what is pushed: all, but for exceptions as on fetches."""
+    git = configured(directory)
+    return read_rules(git, list_config(git))
+
+
 def read_index_settings(config: Mapping[str, str]) -> IndexSettings:
     """Read the settings out of git's configuration (keys in lower case), without exceptions.
 

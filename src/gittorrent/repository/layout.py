@@ -112,6 +112,16 @@ class Layout(Struct, frozen=True):
         return self.own / "incoming"
 
     @property
+    def uploads(self) -> Path:
+        """Scratch space, on the same file system too, for what is being pushed."""
+        return self.own / "uploads"
+
+    @property
+    def uploads_lock(self) -> Path:
+        """Lock file that everybody shares who receives a push."""
+        return self.own / "uploads.lock"
+
+    @property
     def building(self) -> Path:
         """Scratch space, on the same file system too, for reels built from what is here."""
         return self.own / "building"

@@ -260,7 +260,7 @@ class Receiver:
                 if taken.pack == self._self_contained:
                     self.self_contained_pack = target
                 packs.adopt_pack(taken.pack, target, keep=KEEP_REASON if keep else "")
-        _move_loose(self._staging.directory / "objects", self._layout.objects)
+        move_loose(self._staging.directory / "objects", self._layout.objects)
         for taken in self._taken:
             manifest = taken.signed.manifest
             if self._reels.is_small(manifest):
@@ -311,7 +311,8 @@ def receiving(layout: Layout, object_format: ObjectFormat, reels: ReelStore) -> 
         yield Receiver(layout, object_format, reels, staging, index_settings(layout.git_dir))
 
 
-def _move_loose(source: Path, target: Path) -> None:
+def move_loose(source: Path, target: Path) -> None:
+    """Move loose objects from one object directory to another; they survive a power cut."""
     for folder in sorted(source.glob("[0-9a-f][0-9a-f]")):
         into = target / folder.name
         make_directory(into)

@@ -47,6 +47,9 @@ AGENT = "gittorrent"
 REQUEST_SECONDS = 120.0
 """Time for all that comes before the pack; people type passphrases before, not during it."""
 
+PACK_SECONDS = 120.0
+"""Time in which the pack begins to come: git counts and compresses before it sends anything."""
+
 ANSWER_SECONDS = 120.0
 """Time in which a caller takes its report."""
 
@@ -61,6 +64,7 @@ OUR_FAULT = "this mirror has a problem of its own; push to another"
 """What callers are told of errors that are for the operator to read."""
 
 _CHUNK = 64 << 10
+_PACK_HEADER = 12
 
 
 class Greeting(Struct, frozen=True):
@@ -68,6 +72,20 @@ class Greeting(Struct, frozen=True):
 
     refs: Refs
     nonce: Nonce
+
+
+class SentPack(Struct, frozen=True):
+    """A pack whose first bytes were read.
+
+    Args:
+        objects: how many it says it has.
+        option: by which git is told of what was read.
+        source: descriptor that the rest comes from.
+    """
+
+    objects: int
+    option: str
+    source: int
 
 
 class Admitted(Protocol):
@@ -100,13 +118,13 @@ class Depot(Protocol):
         ...
 
     def accept(
-        self, admitted: Admitted, pack: int | None, hear: Callable[[bytes], None] | None
+        self, admitted: Admitted, pack: SentPack | None, hear: Callable[[bytes], None] | None
     ) -> Report:
         """Take the objects, judge the push and put it into the log, or do nothing at all.
 
         Args:
             admitted: what `admit` returned.
-            pack: descriptor that the pack comes from; None without one.
+            pack: the objects, which are still to come; None without any.
             hear: told of progress, as git shows it; None where nobody wants to know.
 
         Raises:
@@ -243,7 +261,7 @@ def _answer(depot: Depot, channel: Channel, request: PushRequest) -> str:
     try:
         admitted = depot.admit(request)
         is_over = not admitted.needs_pack
-        pack = channel.source if admitted.needs_pack else None
+        pack = _begun_pack(channel) if admitted.needs_pack else None
         report = depot.accept(admitted, pack, _progress(channel, request))
         is_over = True
         if all(not ref.refusal for ref in report.refs):
@@ -255,6 +273,20 @@ def _answer(depot: Depot, channel: Channel, request: PushRequest) -> str:
     if not is_over:
         channel.drop()
     return ended
+
+
+def _begun_pack(channel: Channel) -> SentPack:
+    """Read how a pack begins (gitformat-pack(5)); git is told of it, and reads the rest.
+
+    Raises:
+        PushRefusedError: it is none.
+        CallerGoneError: it does not come.
+    """
+    header = channel.read(_PACK_HEADER, time.monotonic() + PACK_SECONDS)
+    version, objects = (int.from_bytes(header[at : at + 4], "big") for at in (4, 8))
+    if header[:4] != b"PACK" or version not in (2, 3):
+        raise PushRefusedError("what was sent is no pack", hint="push again")
+    return SentPack(objects, f"--pack_header={version},{objects}", channel.source)
 
 
 def _report_of(error: GitTorrentError, request: PushRequest) -> Report:

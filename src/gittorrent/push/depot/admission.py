@@ -10,6 +10,7 @@ push aside what others were told is accepted is refused, too.
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
@@ -21,10 +22,10 @@ from gittorrent.trust.signature import split_signed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gittorrent.ids import Oid, PushId, RefName
+    from gittorrent.ids import PushId, RefName
     from gittorrent.push.certificate import Certificate, Nonce
     from gittorrent.push.depot.request import PushRequest
-    from gittorrent.push.provisional import Judged
+    from gittorrent.push.provisional import Judged, View
     from gittorrent.push.rule import Push
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.policy import Policy
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 MAX_UNFINAL = 256
 """Pushes of one key that no checkpoint has taken: a mirror passes no more of them on."""
+
+CERTIFICATE_OPTION = b"openpgp-certificate"
+"""Name of the push options that carry the certificate of a key, in base64, cut into pieces."""
 
 SIGNING_HELP = (
     "Sign what you push: 'git push --signed', or once for all pushes",
@@ -144,14 +148,7 @@ def check_quota(unfinal: Iterable[Push], key: KeyRef) -> None:
         )
 
 
-def verdicts(judged: Iterable[Judged]) -> dict[tuple[PushId, RefName | None], Verdict]:
-    """Return what became of each unit."""
-    return {(item.unit.push.id, item.unit.ref): item.outcome.verdict for item in judged}
-
-
-def find_refusals(
-    push: PushId, before: Iterable[Judged], after: Iterable[Judged]
-) -> dict[RefName, str]:
+def find_refusals(push: Push, before: View, after: View) -> dict[RefName, str]:
     """Return which refs of a push are not to change, and why; none if it is let in.
 
     Args:
@@ -159,22 +156,27 @@ def find_refusals(
         before: what was shown without it.
         after: what would be shown with it.
     """
+    if after.before is before:  # it is on top, and changes nothing of what is below
+        others: list[Judged] = []
+        own = list(after.newest)
+    else:
+        others = [item for item in after.judged if item.unit.push.id != push.id]
+        own = [item for item in after.judged if item.unit.push.id == push.id]
+    if not own:
+        reason = "this mirror lacks objects that decide about it; push to another one"
+        return {line.ref: reason for line in push.certificate.lines}
     refused: dict[RefName, str] = {}
-    known = verdicts(before)
-    displaced = False
-    for item in after:
-        outcome = item.outcome
-        if item.unit.push.id != push:
-            displaced |= known.get((item.unit.push.id, item.unit.ref)) is not outcome.verdict
-        elif outcome.verdict in (Verdict.REFUSED, Verdict.CONFLICT):
-            reason = (outcome.reason or Reason.MOVED).value
+    for item in own:
+        if item.outcome.verdict in (Verdict.REFUSED, Verdict.CONFLICT):
+            reason = (item.outcome.reason or Reason.MOVED).value
             refused.update((line.ref, reason) for line in item.unit.lines)
-    if displaced:
-        own = (item for item in after if item.unit.push.id == push)
-        for item in own:
-            for line in item.unit.lines:
-                refused.setdefault(line.ref, Reason.MOVED.value)
+    if others and not refused and _verdicts(others) != _verdicts(before.judged):
+        return {line.ref: Reason.MOVED.value for line in push.certificate.lines}
     return refused
+
+
+def _verdicts(judged: Iterable[Judged]) -> dict[tuple[PushId, RefName | None], Verdict]:
+    return {(item.unit.push.id, item.unit.ref): item.outcome.verdict for item in judged}
 
 
 def report_refusals(certificate: Certificate, refused: dict[RefName, str]) -> Report:
@@ -185,30 +187,46 @@ def report_refusals(certificate: Certificate, refused: dict[RefName, str]) -> Re
     )
 
 
-def report_accepted(
-    push: Push, after: Iterable[Judged], values: dict[RefName, Oid | None], *, is_final: bool
-) -> Report:
+def report_accepted(push: Push, after: View) -> Report:
     """Return the report of a push that is in the log.
 
     Args:
         push: the push.
-        after: what became of all that is shown.
-        values: what is shown now of each of its refs.
-        is_final: whether a checkpoint has taken it.
+        after: what is shown now.
     """
     waiting = {
         line.ref
-        for item in after
+        for item in after.judged
         if item.unit.push.id == push.id and item.outcome.verdict is Verdict.WAITING
         for line in item.unit.lines
     }
-    refs = []
+    refs, messages = [], []
     for line in push.certificate.lines:
-        value = values.get(line.ref)
+        value = after.listing.value(line.ref)
         refs.append(RefReport(line.ref, values=(value, value) if line.ref in waiting else None))
-    messages = [
-        f"{ref.decode(errors='backslashreplace')} waits until others have pushed the same, too"
-        for ref in sorted(waiting)
-    ]
-    ending = "" if is_final else ", not final until the keeper has taken it"
-    return Report(tuple(refs), (*messages, f"accepted as push {push.id}{ending}"))
+        if line.ref in waiting:
+            name = line.ref.decode(errors="backslashreplace")
+            messages.append(f"{name} waits until others have pushed the same, too")
+    messages.append(f"accepted as push {push.id}, not final until the keeper has taken it")
+    return Report(tuple(refs), tuple(messages))
+
+
+def certificate_in(options: Iterable[bytes]) -> bytes | None:
+    """Return the OpenPGP certificate that signed push options carry; None if there is none.
+
+    Git sends none with a signature, and a web of trust is judged by it.
+
+    Raises:
+        PushRefusedError: they do not carry one.
+    """
+    prefix = CERTIFICATE_OPTION + b"="
+    parts = [option.removeprefix(prefix) for option in options if option.startswith(prefix)]
+    if not parts:
+        return None
+    try:
+        return base64.b64decode(b"".join(parts), validate=True)
+    except ValueError:
+        raise PushRefusedError(
+            f"the push options {prefix.decode()}... are not the base64 of an OpenPGP certificate",
+            hint="see 'git config --get-all push.pushOption'",
+        ) from None

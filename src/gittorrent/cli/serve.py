@@ -45,6 +45,11 @@ DEFAULT_GIT = ("127.0.0.1:9418",)
     metavar="HOST:PORT",
     help="Listen for HTTP; port 0 takes a free one.",
 )
+@click.option(
+    "--git-push",
+    is_flag=True,
+    help="Take signed pushes over git:// too; over HTTP they are taken anyway.",
+)
 @click.option("--url", metavar="URL", help="Base URL under which others reach this node.")
 @up_limit_option
 @peer_up_limit_option
@@ -102,6 +107,7 @@ def serve(
     places: tuple[Path, ...],
     git_places: tuple[str, ...],
     http_places: tuple[str, ...],
+    git_push: bool,
     url: str | None,
     up_limit: int | None,
     peer_up_limit: int | None,
@@ -143,6 +149,7 @@ def serve(
         keep=KeepOptions(keep_for, keep_size),
         git_processes=git_processes,
         git_memory=git_memory,
+        git_push=git_push,
     )
     allow_open_files()
     home = open_home()

@@ -1,4 +1,4 @@
-"""Serves callers on git://: git's upload-pack, and the MirrorSync services.
+"""Serves callers on git://: git's upload-pack and receive-pack, and the MirrorSync services.
 
 Tracks the conversations under way. A caller's first packet is read to its last byte and no
 further, so that the socket can be handed to git as it is.
@@ -20,8 +20,10 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
 from gittorrent.node import upload_pack
+from gittorrent.node.caller_watch import has_hung_up
 from gittorrent.node.git_socket import SocketUploadPack
 from gittorrent.node.git_turns import BUSY, BusyError
+from gittorrent.node.pushes import BUSY as PUSHES_BUSY
 from gittorrent.node.session_stats import SessionTable
 from gittorrent.node.swarming import Swarms
 from gittorrent.transfer.conversation import Conversation
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from gittorrent.node.services import NodeServices
     from gittorrent.node.swarming import Participant
     from gittorrent.store.processes import ConversationFigures, EndedConversation
+    from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.messages import ReceivePart
     from gittorrent.wire.service import ServiceRequest
@@ -73,9 +76,12 @@ CACHED_SERVICES = (MIRROR_LIST, MIRROR_SYNC)
 """What is answered for a repository in the cache: it has no refs that git's clients could fetch."""
 
 NO_PUSH = (
-    "this mirror does not take pushes yet; push to the repository's home"
-    " and run 'gittorrent publish' there"
+    "this mirror takes no pushes over git://; push over http:// or ssh, or to another mirror"
+    " (its operator can allow it: gittorrent serve --git-push)"
 )
+
+NO_DEPOT = "this copy takes no pushes; push to a mirror or to the origin"
+"""What is said where a repository is kept for something else."""
 
 NO_ARCHIVE = "archives are not made here; clone the repository and run 'git archive' on it"
 
@@ -103,6 +109,7 @@ class GitListener:
         services: what callers are served with.
         node_id: how this node calls itself in conversations.
         slots: upload slots of the node.
+        takes_pushes: whether git's receive-pack is served.
     """
 
     def __init__(
@@ -110,7 +117,10 @@ class GitListener:
         services: NodeServices,
         node_id: str,
         slots: SlotQueue,
+        *,
+        takes_pushes: bool = False,
     ) -> None:
+        self._pushes = services.pushes
         self._catalogue = services.catalogue
         self._lists = services.lists
         self._notices = services.notices
@@ -128,6 +138,8 @@ class GitListener:
             MIRROR_NOTIFY: self._mirror_notify,
             MIRROR_SYNC: self._mirror_sync,
         }
+        if takes_pushes:
+            self._services[RECEIVE_PACK] = self._receive_pack
 
     def goodbye(self, reason: str) -> None:
         """End all conversations, telling the other ends why."""
@@ -225,6 +237,21 @@ class GitListener:
             )
             await refuse(call.sock, BUSY)
 
+    async def _receive_pack(self, call: Call) -> None:
+        call.slot.is_served(call.sock)
+        if not self._pushes.takes(call.served):
+            await refuse(call.sock, NO_DEPOT)
+            return
+        protocol = upload_pack.protocol_of(call.request.extra)
+        try:
+            async with self._pushes.turns.turn(call.address, lambda: has_hung_up(call.sock)):
+                said = await self._pushes.greeting(call.served, protocol)
+                limiter = self._limits.sending_to(call.address)
+                await send_paced(call.sock, said, limiter, self._server_timeouts.taken)
+                await self._pushes.receive(call.served, call.sock, call.address)
+        except BusyError:
+            await refuse(call.sock, PUSHES_BUSY)
+
     async def _mirror_list(self, call: Call) -> None:
         call.slot.is_served(call.sock)
         answer = await self._lists.answer(call.served)
@@ -317,6 +344,22 @@ async def send(sock: socket.socket, data: bytes, seconds: float = SERVER_TIMEOUT
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await asyncio.get_running_loop().sock_sendall(sock, data)
+
+
+async def send_paced(
+    sock: socket.socket, data: bytes, limiter: Limiter, seconds: float = SERVER_TIMEOUTS.taken
+) -> None:
+    """Send a long answer at the pace of a limiter.
+
+    Raises:
+        TimeoutError: a piece of it is not taken within ``seconds``.
+    """
+    loop = asyncio.get_running_loop()
+    for at in range(0, len(data), limiter.chunk):
+        piece = data[at : at + limiter.chunk]
+        await limiter.take(len(piece))
+        async with asyncio.timeout(seconds):
+            await loop.sock_sendall(sock, piece)
 
 
 async def refuse(sock: socket.socket, reason: str) -> None:

@@ -3,8 +3,8 @@
 Tracks how much came. Git compresses its requests, and a few kilobytes of compressed zeros are
 megabytes; so what a body comes to is counted as it is inflated, a piece at a time.
 
-Rules: gzip or nothing; a body is at most `MAX_BODY` bytes after inflating and is there within
-`BODY_SECONDS`. Must not know git. Source: gitprotocol-http(5); RFC 9110, section 8.4.
+Rules: gzip or nothing; a body is at most so many bytes after inflating, and is there in time.
+Must not know git. Source: gitprotocol-http(5); RFC 9110, section 8.4.
 """
 
 from __future__ import annotations
@@ -37,8 +37,15 @@ def is_readable(request: web.BaseRequest) -> bool:
     return _encoding(request) in _ENCODINGS
 
 
-async def read_body(request: web.BaseRequest) -> AsyncIterator[bytes]:
+async def read_body(
+    request: web.BaseRequest, most: int = MAX_BODY, seconds: float = BODY_SECONDS
+) -> AsyncIterator[bytes]:
     """Yield a request's body.
+
+    Args:
+        request: whose.
+        most: bytes of it, after inflating.
+        seconds: time for all of it.
 
     Raises:
         ProtocolError: it is too long, or not what it says it is.
@@ -46,7 +53,7 @@ async def read_body(request: web.BaseRequest) -> AsyncIterator[bytes]:
     """
     inflater = zlib.decompressobj(_GZIP) if _ENCODINGS[_encoding(request)] else None
     loop = asyncio.get_running_loop()
-    ends = loop.time() + BODY_SECONDS
+    ends = loop.time() + seconds
     total = 0
     while True:
         async with asyncio.timeout_at(min(ends, loop.time() + STALLED_SECONDS)):
@@ -59,8 +66,8 @@ async def read_body(request: web.BaseRequest) -> AsyncIterator[bytes]:
             piece = data if inflater is None else _inflate(inflater, data)
             data = b"" if inflater is None else inflater.unconsumed_tail
             total += len(piece)
-            if total > MAX_BODY:
-                raise ProtocolError(f"the request has more than {MAX_BODY >> 20} MiB")
+            if total > most:
+                raise ProtocolError(f"the request has more than {most >> 20} MiB")
             yield piece
 
 

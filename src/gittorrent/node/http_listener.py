@@ -1,4 +1,4 @@
-"""Serves callers over HTTP: static resources, mirror-list, mirror-notify, and git fetches.
+"""Serves callers over HTTP: static resources, mirror-list, mirror-notify, git fetches and pushes.
 
 What is asked for is taken apart here: repository (by exact
 bytes, in the catalogue) and resource; everything else is refused with the same words.
@@ -24,12 +24,13 @@ from gittorrent.event_log import EventLog
 from gittorrent.ids import ManifestId, PushId, format_of, is_sha256
 from gittorrent.node.git_listener import (
     MAX_NOTICE_BYTES,
-    NO_PUSH,
+    NO_DEPOT,
     NOT_SERVED,
     OUR_FAULT,
 )
 from gittorrent.node.http_connections import HttpConnections, connection_of
 from gittorrent.node.http_pages import FROM_PAGE, OTHER_HOST, is_from_page, is_misdirected
+from gittorrent.node.http_receive import HttpReceivePack
 from gittorrent.node.http_smart import SmartHttp
 from gittorrent.node.http_static import (
     REVALIDATE,
@@ -85,6 +86,7 @@ class HttpListener:
         self._limits = services.limits
         self._server_timeouts = services.server_timeouts
         self._smart = SmartHttp(services.git_processes, services.limits)
+        self._receive = HttpReceivePack(services.pushes, services.limits)
         self._connections = HttpConnections(self._handle, services.server_timeouts)
         self.serve = self._connections.serve
         self.stop = self._connections.stop
@@ -92,6 +94,7 @@ class HttpListener:
         self._plain = {
             "GET info/refs": self._info_refs,
             "POST git-upload-pack": self._smart.upload_pack,
+            "POST git-receive-pack": self._receive.receive_pack,
             "POST mirror-notify": self._mirror_notify,
             "GET mirror-list": self._mirror_list,
         }
@@ -157,8 +160,10 @@ class HttpListener:
         if rest in NOT_FOR_PAGES and is_from_page(request.headers):
             return _text_bytes(notify.encode_refusal(FROM_PAGE), 403)
         service = parse_qs(query).get("service", [""])[0]
-        if rest == "git-receive-pack" or service == "git-receive-pack":
-            return _text(NO_PUSH, 403)
+        if (rest == "git-receive-pack" or service == "git-receive-pack") and not (
+            self._receive.takes(served)
+        ):
+            return _text(NO_DEPOT, 403)
         method = "GET" if request.method == "HEAD" else request.method
         answer = self._plain.get(f"{method} {rest}")
         if answer is not None:
@@ -192,6 +197,8 @@ class HttpListener:
 
     async def _info_refs(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         query = parse_qs(request.raw_path.partition("?")[2])
+        if query.get("service") == ["git-receive-pack"] and request.method == "GET":
+            return await self._receive.info_refs(request, served)
         if query.get("service") != ["git-upload-pack"] or request.method != "GET":
             return _text(NO_DUMB, 403)
         return await self._smart.info_refs(request, served)

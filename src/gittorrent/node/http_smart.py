@@ -61,8 +61,8 @@ class SmartHttp:
 
     async def info_refs(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         """Answer ``GET info/refs?service=git-upload-pack``."""
-        protocol = _protocol(request)
-        response = _response(ADVERTISEMENT_TYPE)
+        protocol = protocol_of(request)
+        response = response_of(ADVERTISEMENT_TYPE)
         prelude = b""
         if protocol != "version=2":
             prelude = pktline.encode_lines([b"# service=git-upload-pack\n"])
@@ -76,7 +76,7 @@ class SmartHttp:
             return web.Response(status=415, text=f"the body must be {REQUEST_TYPE}\n")
         if not is_readable(request):
             return web.Response(status=415, text="the body must be plain or gzip\n")
-        response = _response(RESULT_TYPE)
+        response = response_of(RESULT_TYPE)
         await self._run(request, response, served, ("--stateless-rpc",), b"")
         return response
 
@@ -110,7 +110,7 @@ class SmartHttp:
         prelude: bytes,
     ) -> tuple[int, str | None]:
         """Let git answer; returns the bytes it sent, and what was wrong with the request."""
-        prepared = await self._git_processes.prepare(served, _protocol(request), *options)
+        prepared = await self._git_processes.prepare(served, protocol_of(request), *options)
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -187,10 +187,10 @@ async def _pass_on(ours: socket.socket, response: web.StreamResponse, limiter: L
     return sent
 
 
-def _protocol(request: web.BaseRequest) -> str | None:
+def protocol_of(request: web.BaseRequest) -> str | None:
     words = request.headers.get("Git-Protocol", "").encode("ascii", "replace").split(b":")
     return upload_pack.protocol_of(tuple(words))
 
 
-def _response(content_type: str) -> web.StreamResponse:
+def response_of(content_type: str) -> web.StreamResponse:
     return web.StreamResponse(headers={**_NO_CACHE, "Content-Type": content_type})

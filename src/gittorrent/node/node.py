@@ -29,6 +29,7 @@ from gittorrent.node.local_clones import KeepOptions, LocalCloneService
 from gittorrent.node.mirror_announcer import MirrorAnnouncer
 from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Notices
+from gittorrent.node.pushes import Pushes
 from gittorrent.node.rechecks import Rechecks
 from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.store.processes import GitLoad, NodeProcess
@@ -67,6 +68,7 @@ class Options(Struct, frozen=True):
         git_processes: callers that stock git works for at once.
         git_memory: bytes that a process of git's may ask for, before what objects need.
         git_wait: seconds after which callers are told that git works for others.
+        git_push: whether pushes are taken over git://, too.
     """
 
     git: tuple[tuple[str, int], ...] = ()
@@ -80,6 +82,7 @@ class Options(Struct, frozen=True):
     git_processes: int = PROCESSES
     git_memory: int = BASE_MEMORY
     git_wait: float = WAIT_SECONDS
+    git_push: bool = False
 
 
 class Node:
@@ -121,10 +124,17 @@ class Node:
             mirrors.on_told = self._rechecks.told
         lists = Lists(self._reachable, mirrors)
         notices = Notices(mirrors, self._is_local, server_timeouts)
+        self._pushes = Pushes(wait_seconds=options.git_wait)
         services = NodeServices(
-            catalogue, lists, notices, self.git_processes, self.limits, server_timeouts
+            catalogue,
+            lists,
+            notices,
+            self.git_processes,
+            self.limits,
+            self._pushes,
+            server_timeouts,
         )
-        self._git = GitListener(services, home.node_id(), slots)
+        self._git = GitListener(services, home.node_id(), slots, takes_pushes=options.git_push)
         self._http = HttpListener(services, _names(options.url))
         self._snapshot = Snapshot(home.run, "node")
         self._catalogue = catalogue
@@ -187,6 +197,7 @@ class Node:
         self._accepting.clear()
         self._close_listeners()
         self._git.goodbye("the node is shutting down")
+        self._pushes.stop()
         endings = [self.git_processes.stop(), self._http.stop(), self._announcer.goodbye()]
         if self._rechecks is not None:
             endings.append(self._rechecks.stop())

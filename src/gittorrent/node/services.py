@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gittorrent.node.git_processes import GitProcesses
     from gittorrent.node.mirror_table import MirrorTable
     from gittorrent.node.notices import Notices
+    from gittorrent.node.pushes import Pushes
     from gittorrent.transfer.limiter import Limits
     from gittorrent.wire.mirrorlist import Untaken
     from gittorrent.wire.urls import Endpoint
@@ -161,6 +162,7 @@ class NodeServices(Struct, frozen=True):
         notices: answers mirror-notify.
         git_processes: runs git.
         limits: of all sending, and of sending to each caller.
+        pushes: takes what is pushed.
         server_timeouts: how long callers are waited for.
     """
 
@@ -169,6 +171,7 @@ class NodeServices(Struct, frozen=True):
     notices: Notices
     git_processes: GitProcesses
     limits: Limits
+    pushes: Pushes
     server_timeouts: ServerTimeouts = SERVER_TIMEOUTS
 
 

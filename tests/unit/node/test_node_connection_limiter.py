@@ -23,6 +23,7 @@ from gittorrent.node.git_listener import MAKE_ROOM, GitListener
 from gittorrent.node.git_processes import GitProcesses
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
+from gittorrent.node.pushes import Pushes
 from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.limiter import Limits
@@ -223,7 +224,7 @@ def with_listener(serve: Callable[[], Serve], work: Callable[[Running], Awaitabl
 def services(carried: Carried) -> tuple[GitListener, HttpListener]:
     catalogue, lists = Catalogue([carried]), Lists(Reachable())
     notices, git_processes, limits = Notices(None, lambda: True), GitProcesses(), Limits()
-    served_with = NodeServices(catalogue, lists, notices, git_processes, limits)
+    served_with = NodeServices(catalogue, lists, notices, git_processes, limits, Pushes())
     return GitListener(served_with, "node", SlotQueue()), HttpListener(served_with)
 
 

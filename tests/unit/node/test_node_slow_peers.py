@@ -15,6 +15,7 @@ from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
+from gittorrent.node.pushes import Pushes
 from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.conversation import Conversation
@@ -33,7 +34,9 @@ from support.programs import PATIENCE
 def listeners(carried: Carried, server_timeouts: ServerTimeouts) -> dict[str, Serve]:
     catalogue, lists = Catalogue([carried]), Lists(Reachable())
     notices, git_processes, limits = Notices(None, lambda: True), GitProcesses(), Limits()
-    services = NodeServices(catalogue, lists, notices, git_processes, limits, server_timeouts)
+    services = NodeServices(
+        catalogue, lists, notices, git_processes, limits, Pushes(), server_timeouts
+    )
     git = GitListener(services, "node", SlotQueue())
     return {"git": git.serve, "http": HttpListener(services).serve}
 

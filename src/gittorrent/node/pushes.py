@@ -1,0 +1,147 @@
+"""Takes pushes of unmodified git clients, for both listeners.
+
+Tracks a depot for each repository that was pushed to, whose turn it is, and the pushes under way:
+each has a thread of its own, in which everything waits, and which is ended with its caller or with
+the node. Fetches have other turns, so that slow pushes hold nobody up who only reads.
+
+Must not know transports. Source: docs/protocol/push.md, Depot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+from gittorrent.event_log import EventLog
+from gittorrent.git.runner import Stopper
+from gittorrent.node.caller_watch import MAX_SECONDS
+from gittorrent.node.git_turns import WAIT_SECONDS, GitTurns
+from gittorrent.printable import printable
+from gittorrent.repository.carried import MIRROR, ORIGIN
+from gittorrent.repository.depot import RepositoryDepot
+from gittorrent.repository.receive_pack import CallerGoneError, Channel, greeting, receive
+from gittorrent.transfer.off_loop import Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gittorrent.node.catalogue import Served
+    from gittorrent.repository.carried import Carried
+    from gittorrent.repository.depot import AcceptedPush
+
+PUSHES = 16
+"""Pushes that are received at once: most of them wait for their networks."""
+
+PER_ADDRESS = 4
+"""Of those, how many from one address."""
+
+BUSY = "this mirror receives other pushes already; push again later, or to another mirror"
+"""What those are told who waited in vain."""
+
+_log = EventLog(__name__)
+
+
+class Pushes:
+    """Takes pushes.
+
+    Args:
+        accepted: told of what was accepted, in the event loop.
+        wait_seconds: time after which callers are told that others are pushing.
+    """
+
+    def __init__(
+        self,
+        accepted: Callable[[Served, AcceptedPush], None] = lambda _served, _push: None,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
+        self._accepted = accepted
+        self._threads = Threads(PUSHES)
+        self._depots: dict[Path, tuple[Carried, RepositoryDepot]] = {}
+        self._stoppers: set[Stopper] = set()
+        self.turns = GitTurns(PUSHES, PER_ADDRESS, wait_seconds)
+
+    def takes(self, served: Served) -> bool:
+        """Tell whether a repository can be pushed to."""
+        return served.info.role in (ORIGIN, MIRROR)
+
+    async def greeting(self, served: Served, protocol: str | None) -> bytes:
+        """Return what is said first.
+
+        Args:
+            served: the repository.
+            protocol: version of git's protocol that was asked for.
+
+        Raises:
+            GitTorrentError: it takes no pushes, or its log is damaged.
+        """
+        depot = self._depot(served)
+        return await served.opening(lambda: greeting(depot, protocol))
+
+    async def receive(self, served: Served, sock: socket.socket, address: str) -> None:
+        """Hear and answer one push.
+
+        Args:
+            served: the repository.
+            sock: to the caller, or to who passes on what it says; blocks afterwards.
+            address: where the caller comes from.
+        """
+        depot, stopper = self._depot(served), Stopper()
+        sock.setblocking(True)
+        channel = Channel(sock.fileno(), sock.fileno())
+
+        def work() -> str:
+            with stopper.watching():
+                try:
+                    return receive(depot, channel)
+                except CallerGoneError as error:
+                    return f"lost: {error}"
+
+        self._stoppers.add(stopper)
+        working = asyncio.ensure_future(self._threads.executor(MAX_SECONDS)(work))
+        try:
+            ended = await asyncio.shield(working)
+        except asyncio.CancelledError:
+            stopper.stop()
+            _shut(sock)
+            await asyncio.wait([working])
+            if not working.cancelled():
+                working.exception()  # of no interest: it was stopped
+            raise
+        finally:
+            self._stoppers.discard(stopper)
+        _log.info(
+            "receive-pack",
+            "receive-pack {repository} from {peer}: {ended}",
+            repository=served.info.name,
+            peer=address,
+            ended=printable(ended),
+        )
+
+    def stop(self) -> None:
+        """End all pushes that are not accepted yet."""
+        for stopper in self._stoppers:
+            stopper.stop()
+
+    def _depot(self, served: Served) -> RepositoryDepot:
+        """Return the depot of a repository, kept as long as it is served."""
+        git_dir = served.carried.layout.git_dir
+        carried, depot = self._depots.get(git_dir, (None, None))
+        if depot is None or carried is not served.carried:
+            loop = asyncio.get_running_loop()
+
+            def tell(push: AcceptedPush) -> None:
+                loop.call_soon_threadsafe(self._accepted, served, push)
+
+            depot = RepositoryDepot(served.carried, tell)
+            self._depots[git_dir] = (served.carried, depot)
+        return depot
+
+
+def _shut(sock: socket.socket) -> None:
+    """Make whoever waits for a socket stop waiting."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # it is gone already

@@ -1,0 +1,297 @@
+"""Pushes by unmodified git to a running node, over HTTP and git://."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from gittorrent.node.git_listener import NO_PUSH
+from gittorrent.push.depot.advertisement import SERVICE
+from gittorrent.repository.carried import Carried, open_carried
+from gittorrent.trust.keys import KeyRef
+from gittorrent.trust.openpgp import certificate_digest
+from gittorrent.trust.policy import PinnedKey, Rule, WebOfTrust
+from gittorrent.trust.refpattern import RefPattern
+from gittorrent.trust.sshkey import parse_key_line
+from gittorrent.wire import pktline
+from support import depots
+from support.gitcmd import ENVIRONMENT, git, text
+from support.gpg import GpgPeople, GpgPerson, gpg_people
+from support.nodes import LOOPBACK, Served, copy_as_mirror, make_home, serving
+from support.programs import GITS
+from support.publishing import builder, grow, publish
+from support.repositories import noise
+
+PUSHING = replace(LOOPBACK, git_push=True)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A mirror that a node serves, and somebody's clone of it."""
+
+    mirror: Carried
+    served: Served
+    work: Path
+    key: Path
+    program: str
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where it is pushed to, by transport."""
+        return {
+            "git": f"{self.served.git}/project.git",
+            "http": f"{self.served.http}/project.git",
+        }
+
+    def push(self, url: str, *words: str, settings: tuple[str, ...] = ()) -> tuple[int, str]:
+        """Run ``git push --signed``; return its status and what it said."""
+        chosen = settings or ("gpg.format=ssh", f"user.signingKey={self.key}")
+        options = [word for setting in chosen for word in ("-c", setting)]
+        done = subprocess.run(
+            [self.program, *options, "push", "--signed", url, *words],
+            cwd=self.work, env=ENVIRONMENT, capture_output=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stderr.decode()
+
+    def commit(self, name: str, size: int = 1000) -> str:
+        """Make a commit with a file that does not compress; return its id."""
+        (self.work / name).write_bytes(noise(name, size))
+        git(self.work, "add", name)
+        git(self.work, "commit", "-q", "-m", name)
+        return text(self.work, "rev-parse", "HEAD")
+
+    @property
+    def main(self) -> str:
+        """What the mirror's log shows."""
+        return self.mirror.log().refs[b"refs/heads/main"]  # type: ignore[index]
+
+
+def published(root: Path, *keys: KeyRef) -> Carried:
+    """Publish a repository that some keys may push to."""
+    origin = root / "project.git"
+    grow(builder(origin), 3)
+    publish(origin, name="project")
+    depots.let_in(origin, *(Rule(RefPattern(b"refs/heads/*"), key) for key in keys))
+    return open_carried(origin)
+
+
+def made_key(path: Path, kind: str = "ed25519") -> tuple[Path, KeyRef]:
+    """Make an SSH key; return its public file, and its name."""
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", path], check=True)
+    public = Path(f"{path}.pub")
+    return public, parse_key_line(public.read_text()).key
+
+
+@pytest.fixture(params=GITS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    public, key = made_key(tmp_path / "id")
+    origin = published(tmp_path, key)
+    mirror = copy_as_mirror(origin, tmp_path / "mirror.git", "git://origin.example.org/project.git")
+    work = tmp_path / "work"
+    git(tmp_path, "clone", "-q", str(origin.layout.git_dir), str(work))
+    with serving(mirror, home=make_home(tmp_path / "home"), options=PUSHING) as served:
+        yield Place(mirror, served, work, public, str(request.param))
+
+
+@pytest.mark.parametrize("transport", ["git", "http"])
+def test_push(place: Place, transport: str) -> None:
+    url = place.urls[transport]
+    new = place.commit("a")
+    status, said = place.push(url, "main")
+    assert status == 0, said
+    assert "remote: accepted as push " in said
+    assert place.main == new
+    assert text(place.mirror.layout.git_dir, "rev-parse", "refs/heads/main") == new
+    status, said = place.push(url, "main:refs/tags/v1")
+    assert (status, "the policy does not let this key do that" in said) == (1, True)
+    assert place.push(url, "--dry-run", "main:refs/heads/other")[0] == 0
+    status, said = place.push(url, "--atomic", "-o", "atomic", "main:refs/heads/b", "main:c")
+    assert status == 0, said
+    # Whoever clones from there has it.
+    git(place.work, "clone", "-q", url, "again")
+    assert text(place.work / "again", "rev-parse", "origin/b") == new
+
+
+@pytest.mark.parametrize("transport", ["git", "http"])
+def test_unsigned(place: Place, transport: str) -> None:
+    place.commit("a", 3 << 20)
+    done = subprocess.run(
+        [place.program, "push", place.urls[transport], "main"],
+        cwd=place.work, env=ENVIRONMENT, capture_output=True, check=False,
+    )  # fmt: skip
+    said = done.stderr.decode()
+    assert (done.returncode, "(not signed" in said) == (1, True), said
+
+
+@pytest.mark.parametrize("transport", ["git", "http"])
+def test_large(place: Place, transport: str) -> None:
+    """More than git posts at once goes in chunks, and through no buffer of ours."""
+    new = place.commit("large", 12 << 20)
+    status, said = place.push(place.urls[transport], "main")
+    assert status == 0, said
+    assert place.main == new
+
+
+def test_not_enabled_over_git(place: Place, tmp_path: Path) -> None:
+    place.commit("a")
+    with serving(place.mirror, home=make_home(tmp_path / "other"), options=LOOPBACK) as served:
+        status, said = place.push(f"{served.git}/project.git", "main")
+        assert (status, NO_PUSH in said) == (128, True)
+        assert place.push(f"{served.http}/project.git", "main")[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
+def test_other_ssh_keys(tmp_path: Path, kind: str) -> None:
+    public, key = made_key(tmp_path / "id", kind)
+    origin = published(tmp_path, key)
+    work = tmp_path / "work"
+    git(tmp_path, "clone", "-q", str(origin.layout.git_dir), str(work))
+    with serving(origin, home=make_home(tmp_path / "home"), options=PUSHING) as served:
+        place = Place(origin, served, work, public, "git")
+        new = place.commit("a")
+        status, said = place.push(place.urls["http"], "main")
+        assert status == 0, said
+        assert place.main == new
+        assert text(origin.layout.git_dir, "rev-parse", "refs/heads/main") == new  # the origin's
+
+
+@pytest.fixture
+def people() -> Iterator[GpgPeople]:
+    if shutil.which("gpg") is None:
+        pytest.skip("gpg missing")
+    with gpg_people() as found:
+        yield found
+
+
+def gpg_push(
+    place: Place, people: GpgPeople, who: GpgPerson, *options: str
+) -> tuple[int, str]:  # fmt: skip
+    """Push with somebody's OpenPGP key and push options of theirs."""
+    settings = [f"push.pushOption={option}" for option in options]
+    words = [word for setting in settings for word in ("-c", setting)]
+    done = subprocess.run(
+        [place.program, "-c", f"user.signingKey={who.fingerprint}", *words,
+         "push", "--signed", place.urls["http"], "main"],
+        cwd=place.work, env=ENVIRONMENT | {"GNUPGHOME": str(people.home_of(who.name))},
+        capture_output=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.mark.parametrize("program", GITS)
+def test_openpgp(tmp_path: Path, people: GpgPeople, program: str) -> None:
+    alice = people.person("alice")
+    origin = tmp_path / "project.git"
+    grow(builder(origin), 3)
+    publish(origin, name="project")
+    pinned = PinnedKey(alice.key, certificate_digest(alice.certificate()))
+    depots.let_in(
+        origin, Rule(RefPattern(b"refs/heads/*"), alice.key),
+        keys=(pinned,), pinned=(alice.certificate(),),
+    )  # fmt: skip
+    work = tmp_path / "work"
+    git(tmp_path, "clone", "-q", str(origin), str(work))
+    carried = open_carried(origin)
+    with serving(carried, home=make_home(tmp_path / "h"), options=PUSHING) as served:
+        place = Place(carried, served, work, Path(), program)
+        new = place.commit("a")
+        status, said = gpg_push(place, people, alice)
+        assert status == 0, said
+        assert place.main == new
+
+
+def test_web_of_trust(tmp_path: Path, people: GpgPeople) -> None:
+    """Whose key an owner's key certified pushes at a stranger's mirror; others do not."""
+    owner, alice, mallory = map(people.person, ("owner", "alice", "mallory"))
+    owner.certify(alice)
+    origin = tmp_path / "project.git"
+    grow(builder(origin), 3)
+    os.environ["GNUPGHOME"] = str(people.home_of("owner"))
+    try:
+        publish(origin, name="project", signer=owner.signer)
+        vouched = Rule(RefPattern(b"refs/heads/*"), WebOfTrust(1, 1))
+        depots.let_in(origin, vouched, signer=owner.signer)
+    finally:
+        del os.environ["GNUPGHOME"]
+    mirror = copy_as_mirror(open_carried(origin), tmp_path / "mirror.git", "git://o.example.org/x")
+    work = tmp_path / "work"
+    git(tmp_path, "clone", "-q", str(origin), str(work))
+    with serving(mirror, home=make_home(tmp_path / "h"), options=PUSHING) as served:
+        place = Place(mirror, served, work, Path(), "git")
+        before, new = place.main, place.commit("a")
+        for who in (mallory, alice):
+            status, said = gpg_push(place, people, who)
+            assert (status, "no certificate is known" in said) == (1, True), said
+        status, said = gpg_push(place, people, mallory, *certificate_options(mallory))
+        assert (status, "the policy does not let this key" in said) == (1, True), said
+        assert place.main == before
+        status, said = gpg_push(place, people, alice, *certificate_options(alice))
+        assert status == 0, said
+        assert place.main == new
+
+
+def certificate_options(who: GpgPerson) -> list[str]:
+    """Return the push options that carry somebody's certificate."""
+    text = base64.b64encode(who.certificate()).decode()
+    return [f"openpgp-certificate={text[at : at + 900]}" for at in range(0, len(text), 900)]
+
+
+# -- HTTP, byte by byte
+
+
+def test_http_forms(place: Place) -> None:
+    """Requests that ask for nothing, compressed ones, wrong ones."""
+    connection = http.client.HTTPConnection(*place.served.http_address)
+    connection.request("GET", "/project.git/info/refs?service=git-receive-pack")
+    answer = connection.getresponse()
+    body = answer.read()
+    assert answer.headers["Content-Type"] == "application/x-git-receive-pack-advertisement"
+    assert body.startswith(pktline.encode_lines([SERVICE]))
+    assert b" push-cert=" in body
+    post = "application/x-git-receive-pack-request"
+    empty, commands = b"0000", pktline.encode_lines([b"nonsense"])
+    for data, headers in (
+        (empty, {}),
+        (gzip.compress(empty), {"Content-Encoding": "gzip"}),
+        (iter([b"00", b"00"]), {"Transfer-Encoding": "chunked"}),
+    ):
+        connection.request(
+            "POST", "/project.git/git-receive-pack", data, {"Content-Type": post, **headers},
+            encode_chunked="Transfer-Encoding" in headers,
+        )  # fmt: skip
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+    connection.request("POST", "/project.git/git-receive-pack", commands, {"Content-Type": post})
+    assert connection.getresponse().read().startswith(b"002bERR not a change of a ref")
+    connection.close()
+    for headers, status in (
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": post, "Content-Encoding": "br"}, 415),
+        ({"Content-Type": post, "Origin": "http://example.org"}, 403),
+    ):
+        connection.request("POST", "/project.git/git-receive-pack", empty, headers)
+        assert connection.getresponse().status == status
+        connection.close()
+
+
+def test_expect_continue(place: Place) -> None:
+    with socket.create_connection(place.served.http_address) as sock:
+        sock.sendall(
+            b"POST /project.git/git-receive-pack HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/x-git-receive-pack-request\r\n"
+            b"Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert sock.recv(100).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+        sock.sendall(b"0000")
+        assert sock.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")

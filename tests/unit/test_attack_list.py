@@ -1,0 +1,252 @@
+"""Every attack that must fail has a test; this says which, and fails if one is gone.
+
+Each attack has the tests that carry it out or show that what it needs is not there. A test is
+named by its file, below ``tests``, and its function.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+PUSHES = "sim/test_push_sequences.py"
+
+ATTACKS: dict[str, tuple[str, ...]] = {
+    # Entries of the log
+    "forged": (
+        "unit/trust/test_trust_sshsig.py::test_forgeries_are_refused",
+        "unit/trust/test_trust_signature.py::test_forged_fields_are_refused",
+        "unit/push/test_push_certificate.py::test_a_signature_of_another_text_or_key_is_not",
+    ),
+    "truncated": (
+        "unit/trust/test_trust_sshsig.py::test_truncation_at_every_byte_is_refused",
+        "unit/push/test_push_object.py::test_too_short_and_too_long",
+        "unit/reel/test_reel_manifest.py::test_text_that_is_cut_or_goes_on",
+    ),
+    "replayed": (
+        f"{PUSHES}::test_replay_of_a_taken_push_at_a_clone",
+        f"{PUSHES}::test_aba",
+        f"{PUSHES}::test_deletion_and_creation_held_back",
+    ),
+    "re-ordered": (
+        f"{PUSHES}::test_keeper_that_reorders",
+        "unit/push/test_push_log.py::test_the_order_of_what_is_told_does_not_matter",
+    ),
+    "re-encoded: armor": (
+        "unit/trust/test_trust_sshsig.py::test_armor_is_strict",
+        "unit/trust/test_trust_signature.py::test_openpgp_armor_is_strict",
+        "unit/trust/test_trust_signature.py::test_another_packet_header_is_the_same_signature",
+    ),
+    "re-encoded: comment": ("interop/test_signing.py::test_comments_in_the_armor_change_nothing",),
+    "re-encoded: ECDSA twin": (
+        "unit/trust/test_trust_sshsig.py::"
+        "test_the_ecdsa_twin_verifies_so_nothing_may_be_named_after_a_signature",
+        "unit/trust/test_trust_sshsig.py::test_ecdsa_numbers_in_another_form_are_refused",
+        "unit/trust/test_trust_signed_policy.py::test_a_signers_two_encodings_count_once",
+    ),
+    "cross-repository": (
+        "unit/push/test_push_certificate.py::test_a_push_for_another_repository_is_refused",
+        "unit/push/test_push_certificate.py::test_the_url_names_the_repository",
+        "unit/push/test_push_log.py::test_what_was_not_signed_for_this_log",
+        "unit/push/test_push_depot.py::test_nonces_of_elsewhere",
+    ),
+    "back-dated": (f"{PUSHES}::test_back_dated_signature",),
+    # Keys and roots
+    "unknown keys": (
+        "unit/push/test_push_certificate.py::test_who_has_a_say",
+        "unit/push/test_push_admission.py::test_who_has_no_say_is_refused",
+    ),
+    "expired and revoked keys": (
+        "interop/test_web_of_trust.py::test_expired_and_revoked_keys",
+        "interop/test_signing.py::test_a_revoked_key_vouches_for_nothing",
+    ),
+    "under-threshold keys": (
+        "unit/trust/test_trust_signed_policy.py::test_the_next_version_needs_the_roots_before_it",
+        f"{PUSHES}::test_quorum",
+    ),
+    "removed keys pushing on old heads": (
+        f"{PUSHES}::test_routine_removal",
+        f"{PUSHES}::test_mutual_removal",
+    ),
+    "a retired root publishing a rival policy": (f"{PUSHES}::test_retired_root",),
+    # The named sequences
+    "ratchet": (f"{PUSHES}::test_ratchet",),
+    "borrowed votes": (f"{PUSHES}::test_borrowed_votes",),
+    "sole pusher": (f"{PUSHES}::test_sole_pusher",),
+    "late laptops": (
+        f"{PUSHES}::test_late_laptops",
+        f"{PUSHES}::test_a_laptop_that_was_away_too_long_is_told",
+    ),
+    "resurrection": (
+        f"{PUSHES}::test_resurrection",
+        f"{PUSHES}::test_push_on_what_was_removed",
+    ),
+    "flood": (f"{PUSHES}::test_flood", f"{PUSHES}::test_flood_in_one_push"),
+    "restored keeper": (
+        f"{PUSHES}::test_restored_keeper_that_syncs_first",
+        f"{PUSHES}::test_restored_keeper_that_does_not",
+    ),
+    "keeper that invents, omits": (
+        f"{PUSHES}::test_keeper_that_invents",
+        f"{PUSHES}::test_keeper_that_omits",
+    ),
+    "keeper rotation while the old one signs": (
+        f"{PUSHES}::test_keeper_rotation_while_the_old_one_signs",
+    ),
+    "rewind while the keeper is away": (f"{PUSHES}::test_rewind_while_the_keeper_is_away",),
+    "amend twice on one checkpoint": (f"{PUSHES}::test_amend_twice_on_one_checkpoint",),
+    "absorbed conflict": (f"{PUSHES}::test_absorbed_conflict",),
+    # Refs
+    "a signer outside their refs": (f"{PUSHES}::test_borrowed_votes",),
+    "concurrent a and a/b": (f"{PUSHES}::test_directories",),
+    "a mirror choosing nonces": (
+        f"{PUSHES}::test_push_with_an_unknown_checkpoint_is_not_shown",
+        f"{PUSHES}::test_the_highest_count_wedges_nobody",
+        f"{PUSHES}::test_push_on_what_the_old_keeper_signed_beyond",
+    ),
+    "a mirror choosing deletions or HEAD": (
+        f"{PUSHES}::test_head",
+        "unit/push/test_push_log.py::test_a_keeper_that_invents_is_refuted_by_who_has_the_objects",
+        "interop/test_what_is_public.py::test_refs_are_those_published",
+    ),
+    "grafting another log": (
+        "interop/test_identity.py::test_the_log_of_another_repository",
+        "unit/push/test_push_log.py::test_another_repository_than_was_asked_for",
+        "unit/trust/test_trust_signed_policy.py::test_a_rival_first_policy_is_another_repository",
+    ),
+    "withholding": (
+        "interop/test_errors.py::test_mirror_withholds_the_newest_push",
+        "unit/store/test_store_database.py::test_heads_never_go_back",
+        "unit/push/test_push_fresh.py::test_when_it_is_old",
+    ),
+    "rival policies or checkpoints from one key": (
+        f"{PUSHES}::test_rivals_that_both_change_the_keeper",
+        f"{PUSHES}::test_rivals_of_which_a_twin_names_one",
+        f"{PUSHES}::test_twins_of_a_keeper_that_does_not_count",
+        "unit/push/test_push_log_range.py::test_proof_against_a_keeper_is_passed_on",
+        "unit/push/test_push_log_range.py::test_a_rival_policy_is_passed_on",
+    ),
+    # Objects and manifests
+    "lying bitmaps": (
+        "unit/swarm/test_swarm_download.py::"
+        "test_a_bitmap_of_another_pack_bans_before_anything_is_asked",
+        "interop/test_attacks.py::test_lies_cost_only_their_teller",
+    ),
+    "wrong parts": (
+        "unit/swarm/test_swarm_network.py::test_a_garbage_sender_is_banned_at_its_first_wrong_part",
+    ),
+    "two manifests for one reel": (
+        "interop/test_manifest_attacks.py::test_two_manifests_of_one_reel_are_nobodys_fault",
+    ),
+    "a manifest whose parts verify but whose objects differ": (
+        "interop/test_manifest_attacks.py::"
+        "test_a_signed_reel_without_the_objects_is_not_believed_twice",
+        "interop/test_manifest_attacks.py::test_a_manifest_signed_by_a_stranger_is_not_used",
+    ),
+    "decompression and delta bombs": (
+        "unit/git/test_git_guarded.py::test_one_file_that_is_too_large",
+        "unit/git/test_git_guarded.py::test_memory_of_the_indexer",
+        "interop/test_git_costs.py::test_bodies_are_counted_when_inflated",
+    ),
+    "huge manifests, push objects and requests": (
+        "unit/reel/test_reel_manifest.py::test_limits",
+        "unit/push/test_push_object.py::test_limits_are_checked_before_anything_is_read",
+        "unit/push/test_push_depot.py::test_too_much",
+    ),
+    "path tricks": (
+        "interop/test_serving.py::test_path_tricks_are_refused_alike",
+        "interop/test_serving.py::test_manifest_ids_are_checked_before_disk",
+    ),
+    "ref-name tricks": (
+        "unit/trust/test_trust_policy.py::test_nobody_gets_reserved_or_malformed_names",
+        "property/push/test_push_properties.py::test_a_name_that_passes_is_harmless",
+        "interop/test_shown_text.py::test_names_of_refs",
+    ),
+    # Addresses
+    "ext:: and other URLs in mirror lists": (
+        "unit/wire/test_wire_urls.py::test_refuses",
+        "unit/wire/test_wire_mirrorlist_notify.py::test_refuses_a_list",
+        "unit/node/test_node_notices.py::test_odd_urls_are_refused",
+    ),
+    "redirects": (
+        "interop/test_manifest_attacks.py::test_redirects_are_not_followed",
+        "interop/test_weak_road.py::test_no_redirect_and_nothing_of_the_users",
+    ),
+    "private and v4-mapped addresses": (
+        "unit/wire/test_wire_urls.py::test_address_class",
+        "unit/wire/test_wire_urls.py::test_a_stranger_cannot_lead_us_inwards",
+        "unit/wire/test_wire_urls.py::test_full_width_digits_become_the_address_they_stand_for",
+    ),
+    "call-backs aimed at third parties": (
+        "interop/test_node_attacks.py::test_nobody_is_sent_to_third_parties",
+        "unit/node/test_node_notices.py::test_reserved_addresses_are_never_called_back",
+    ),
+    "one source filling the peer table": (
+        "unit/node/test_node_notices.py::test_one_source_has_a_share_of_the_list",
+        "unit/swarm/test_swarm_download.py::test_peers_and_bans_are_bounded",
+    ),
+    # The machine
+    "option injection": (
+        "unit/wire/test_wire_urls.py::test_refuses",
+        "property/push/test_push_properties.py::test_a_name_that_passes_is_harmless",
+    ),
+    "hooks and configuration around git": (
+        "unit/git/test_git_plumbing.py::test_environments_pass_on_no_steering",
+        "interop/test_users_settings.py::test_nor_does_what_a_hook_has_around_it",
+        "golden/test_golden_reels.py::test_hostile_configuration_does_not_matter",
+        "interop/test_serving.py::test_configuration_of_the_repository_does_not_weaken_serving",
+    ),
+    "alternates": ("golden/test_golden_reels.py::test_alternates_do_not_matter",),
+    "replace refs, grafts, promisors": (
+        "unit/repository/test_repository_publish.py::"
+        "test_replace_refs_are_neither_published_nor_heard",
+        "unit/repository/test_repository_publish.py::test_grafted_repositories",
+        "unit/repository/test_repository_publish.py::test_stray_promisor_files_do_no_harm",
+    ),
+    "submodules that git would obey": (
+        "native/test_native_verdicts.py::test_submodules_with_the_name_of_a_file_git_obeys",
+        "interop/test_strictness.py::test_a_clone_takes_no_such_object",
+    ),
+    "reading hidden or other repositories' objects by id": (
+        "interop/test_what_is_public.py::test_wants",
+        "interop/test_gtp_hostile.py::test_objects_outside_the_reels_are_never_given",
+    ),
+    "slow readers and writers": (
+        "interop/test_node_attacks.py::test_slow_readers_hold_no_memory_and_no_slot",
+        "interop/test_node_attacks.py::test_a_peer_that_never_reads_is_told_only_so_much",
+        "interop/test_node_attacks.py::test_git_callers_that_read_nothing",
+    ),
+    "connection floods": (
+        "interop/test_node_attacks.py::test_floods_are_cut_off",
+        "interop/test_node_attacks.py::test_a_crowd_that_says_nothing",
+        "interop/test_node_attacks.py::test_others_are_served_while_somebody_floods",
+    ),
+    "pushes that fill a mirror": (
+        "unit/push/test_push_admission.py::test_no_more_than_the_quota_of_one_key",
+        "unit/push/test_push_admission.py::test_waiting_pushes_are_bounded",
+        "unit/push/test_push_spreading.py::test_memory_is_bounded",
+    ),
+    "checkpoints dated ahead": (
+        "unit/push/test_push_admission.py::test_a_checkpoint_dated_ahead_waits_for_its_time",
+    ),
+}
+"""The tests of each attack."""
+
+
+@cache
+def functions(path: str) -> frozenset[str]:
+    """Return the names of the test functions in a file below ``tests``."""
+    tree = ast.parse((TESTS / path).read_bytes())
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_the_tests_of_an_attack_are_there(attack: str) -> None:
+    for test in ATTACKS[attack]:
+        path, _, name = test.partition("::")
+        assert name in functions(path), f"{test} is gone: name what tests {attack!r} now"

@@ -19,14 +19,18 @@ import stat
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
 LOCK_SECONDS = 0.1
 """Seconds between two attempts to take a lock."""
+
+SYNCED_TOGETHER = 32
+"""Files written at a time where there are many: beyond that disks gain nothing."""
 
 STALE_SECONDS = 24 * 3600
 """Age at which a file that was being written belongs to nobody any more; writing takes seconds."""
@@ -64,6 +68,43 @@ def write_atomically(path: Path, data: bytes) -> None:
         beside.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def write_all(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Write many files of a directory; when this returns all of them will survive a power cut.
+
+    Disks make durable together what is asked for at one time: a thousand files take little longer
+    than some dozen would one after another. Each is there whole or not at all.
+
+    Args:
+        directory: to write them in.
+        files: contents by name.
+    """
+    make_directory(directory)
+    made: list[tuple[Path, Path]] = []
+    for name in files:
+        beside = directory / f".{name}.{os.getpid()}.{threading.get_ident()}.new"
+        made.append((beside, directory / name))
+
+    def write(beside: Path, data: bytes) -> None:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            share_like_directory(beside)
+            os.fsync(file.fileno())
+
+    try:
+        with ThreadPoolExecutor(SYNCED_TOGETHER) as threads:
+            # Taken out of the iterator, so that the first failure is raised.
+            list(threads.map(write, (beside for beside, _ in made), files.values()))
+        for beside, path in made:
+            beside.rename(path)
+    except BaseException:
+        for beside, _ in made:
+            with contextlib.suppress(OSError):  # it may be this very file that cannot be
+                beside.unlink()
+        raise
+    sync_directory(directory)
 
 
 def make_directory(path: Path) -> None:

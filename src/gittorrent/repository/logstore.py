@@ -15,12 +15,13 @@ took are judged. A file ``snapshot`` beside it makes that shorter; it can be thr
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import write_atomically
+from gittorrent.durable import write_all, write_atomically
 from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.git import scratch
-from gittorrent.git.hashing import hash_objects, tree_content
+from gittorrent.git.hashing import hash_objects, hash_packed, tree_content
 from gittorrent.git.runner import Git
 from gittorrent.ids import PushId
 from gittorrent.push.commit import entry_commit, entry_files, entry_parents
@@ -32,10 +33,10 @@ from gittorrent.push.snapshot import SnapshotError, load_snapshot
 from gittorrent.repository.evidence import GitEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from gittorrent.ids import ObjectFormat, Refs, RepositoryId
+    from gittorrent.ids import ObjectFormat, Oid, Refs, RepositoryId
     from gittorrent.push.facts import Facts
     from gittorrent.push.records import Record
     from gittorrent.push.snapshot import Snapshot
@@ -48,6 +49,10 @@ FIRST_LINE = "gittorrent log 2"
 START_SIZE = 128 << 10
 """Bytes of checkpoints that a start may have to take apart before a snapshot is kept: it takes
 about as long as starting git a few times."""
+
+
+FEW = 16
+"""Entries for which a file for each object costs less than another start of git."""
 
 
 class LogStoreError(GitTorrentError):
@@ -70,24 +75,28 @@ def identify(
         TrustError: a text does not say what it builds on.
     """
     if write:
-        return _identify(git, pushes, object_format, write=True)
+        return _identify(partial(hash_objects, git, write=True), pushes, object_format)
     with scratch.blank(object_format) as staging:
-        return _identify(staging, pushes, object_format, write=False)
+        if len(pushes) > FEW:
+            return _identify(partial(hash_packed, staging, object_format), pushes, object_format)
+        return _identify(partial(hash_objects, staging, write=False), pushes, object_format)
 
 
 def _identify(
-    git: Git, pushes: Sequence[PushObject], object_format: ObjectFormat, *, write: bool
+    hash_them: Callable[[str, Sequence[bytes]], list[Oid]],
+    pushes: Sequence[PushObject],
+    object_format: ObjectFormat,
 ) -> list[PushId]:
     files = [entry_files(push).listed() for push in pushes]
     contents = [content for listed in files for _, content in listed]
-    blobs = iter(hash_objects(git, "blob", contents, write=write))
+    blobs = iter(hash_them("blob", contents))
     tree_contents = [tree_content([(n, next(blobs)) for n, _ in listed]) for listed in files]
-    trees = hash_objects(git, "tree", tree_contents, write=write)
+    trees = hash_them("tree", tree_contents)
     commits = [
         entry_commit(push, tree, entry_parents(push, object_format))
         for push, tree in zip(pushes, trees, strict=True)
     ]
-    return [PushId(oid) for oid in hash_objects(git, "commit", commits, write=write)]
+    return [PushId(oid) for oid in hash_them("commit", commits)]
 
 
 class LogStore:
@@ -243,6 +252,11 @@ class LogStore:
     def store_push(self, push_id: PushId, push: PushObject) -> None:
         """Keep a push object; it joins the log with `commit`."""
         write_atomically(self._layout.push(push_id), push.encode())
+
+    def store_pushes(self, pushes: Mapping[PushId, PushObject]) -> None:
+        """Keep many push objects, as `store_push` does one."""
+        if pushes:
+            write_all(self._layout.pushes, {i: push.encode() for i, push in pushes.items()})
 
     def commit(self, log: VerifiedLog) -> None:
         """Make ``log`` the log: the one step that decides whether a change happened.

@@ -94,18 +94,19 @@ class LogIntake:
         pushes = [parse_push_object(data) for _, data in entries]
         ids = identify(self._git, pushes, object_format, write=False)
         self._store.expect(self._log, pushes)
-        for (announced, _), push_id, push in zip(entries, ids, pushes, strict=True):
-            if announced != push_id:
-                raise TrustError(f"{self._url} sent push {push_id} under the name {announced}")
-            self._judge(push_id, push)
+        held: dict[PushId, PushObject] = {}
+        try:
+            for (announced, _), push_id, push in zip(entries, ids, pushes, strict=True):
+                if announced != push_id:
+                    raise TrustError(f"{self._url} sent push {push_id} under the name {announced}")
+                # A mirror that has not adopted the newest checkpoint known here sends all it has.
+                if self._log.admit(push, push_id, self._expected):
+                    self._check_date(push_id, push)
+                    held[push_id] = push
+        finally:
+            self._store.store_pushes(held)
 
-    def _judge(self, push_id: PushId, push: PushObject) -> None:
-        """Let the log judge an entry, and keep it if it holds and is new.
-
-        A mirror that has not adopted the newest checkpoint known here sends all it has.
-        """
-        if not self._log.admit(push, push_id, self._expected):
-            return
+    def _check_date(self, push_id: PushId, push: PushObject) -> None:
         if push.kind is PushKind.CHECKPOINT:
             ahead = self._log.checkpoint(push_id).checkpoint.time - self._clock()
             if ahead > MAX_AHEAD:
@@ -114,7 +115,6 @@ class LogIntake:
                     " clock",
                     hint="set the clock, or wait until the keeper's is right",
                 )
-        self._store.store_push(push_id, push)
 
     def _settle(self, latest: PushId, short: bool) -> None:
         log = self._log

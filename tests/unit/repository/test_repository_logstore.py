@@ -15,6 +15,7 @@ from gittorrent.ids import OBJECT_FORMATS, SHA1, Oid, PushId, RefName, Repositor
 from gittorrent.push.log import VerifiedLog
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import (
+    FEW,
     LogStore,
     LogStoreError,
     identify,
@@ -135,6 +136,7 @@ def test_git_hashes_entries_as_the_protocol_says(name: str, tmp_path: Path) -> N
     assert identify(git, pushes, writer.object_format, write=False) == ids
     assert gitcmd.text(git.directory, "count-objects").startswith("0 objects")
     assert identify(git, pushes, writer.object_format, write=True) == ids
+    assert identify(git, pushes * FEW, writer.object_format, write=False) == ids * FEW
     gitcmd.git(git.directory, "update-ref", "refs/gittorrent/log", ids[-1])
     listed = gitcmd.text(git.directory, "rev-list", "--topo-order", "refs/gittorrent/log")
     assert sorted(listed.split()) == sorted(ids)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gittorrent.cli.locations import typed_location
-from gittorrent.cli.output import json_option, print_json, print_table
+from gittorrent.cli.mirror_survey import show_survey, survey_json
+from gittorrent.cli.output import json_option, print_json
 from gittorrent.cli.repositories import carried_row, present_path
 from gittorrent.errors import UsageError
 from gittorrent.interruptions import run
@@ -18,7 +19,7 @@ from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.transfer.location import LocationError, is_url, parse_location
-from gittorrent.transfer.opening import ask_list
+from gittorrent.transfer.surveying import Answer, Survey, survey
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList
 
 if TYPE_CHECKING:
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
 @click.argument("place", metavar="URL_OR_REPOSITORY")
 @json_option
 def mirrors(place: str, as_json: bool) -> None:
-    """List the mirrors that the mirror at URL knows, as it last found them.
+    """Ask the mirrors of a repository how far each has got, and whether they agree.
 
-    For a repository that is carried here (its name, id or path), those that this node knows.
+    Asked are the mirror at URL, those that it lists and those that the policy names. Two
+    checkpoints of one keeper that exclude each other are shown with who has them; --json gives
+    the signed texts, which prove it. For a repository that is carried here (its name, id or
+    path), the mirrors that this node knows are listed, and nobody is asked.
 
     \b
     Examples:
@@ -40,35 +44,21 @@ def mirrors(place: str, as_json: bool) -> None:
       gittorrent mirrors project
     """
     found = _answer(place)
+    if isinstance(found, MirrorList):
+        found = Survey(found, tuple(Answer(each.url, each) for each in found.mirrors), None, ())
     if as_json:
-        print_json(
-            {
-                "repository_id": found.repository_id,
-                "latest": found.latest,
-                "auth": [
-                    {"refs": line.pattern.decode(errors="backslashreplace"), "key": line.key}
-                    for line in found.auth
-                ],
-                "mirrors": [
-                    {"url": e.url, "valid": e.valid, "state": e.state.value} for e in found.mirrors
-                ],
-            }
-        )
-        return
-    click.echo(f"repository  {found.repository_id}")
-    click.echo(f"latest      {found.latest or 'no push yet'}")
-    if found.mirrors:
-        rows = [(entry.url, entry.state.value, f"{entry.valid} s") for entry in found.mirrors]
-        print_table(("MIRROR", "STATE", "VALID FOR"), rows)
+        print_json(survey_json(found))
+    else:
+        show_survey(found, int(time.time()))
 
 
-def _asked(location: Location) -> MirrorList:
-    listed: MirrorList = run(ask_list(location.require_endpoint()))[0]
-    return listed
+def _asked(location: Location) -> Survey:
+    found: Survey = run(survey(location.require_endpoint()))
+    return found
 
 
-def _answer(place: str) -> MirrorList:
-    """Return what the node at a URL knows, or this one of a repository it carries."""
+def _answer(place: str) -> MirrorList | Survey:
+    """Return what the mirrors of a URL say, or what this node knows of a repository it carries."""
     if is_url(place):
         location = parse_location(place)
         row = None if location.endpoint is not None else carried_row(str(location.expected))

@@ -81,7 +81,8 @@ def open_place(repository: Path) -> PolicyPlace:
     """Open the repository that is meant.
 
     Raises:
-        UsageError: it was never published, mirrored or cloned from a mirror.
+        NotCarriedError: it was never published, mirrored or cloned from a mirror.
+        UsageError: it is a clone of several repositories.
     """
     found = find_repository(repository)
     config = read_config(found.git_dir)
@@ -89,12 +90,12 @@ def open_place(repository: Path) -> PolicyPlace:
     carried = Carried(found.git_dir if copy is None else copy, found.object_format)
     if not carried.is_carried:
         logs = own_logs(found.git_dir, found.object_format)
-        if len(logs) != 1:
-            has = f"the logs of {' and '.join(logs)}" if logs else "no policy"
+        if not logs:
+            _ = carried.info
+        if len(logs) > 1:
             raise UsageError(
-                f"{found.git_dir} has {has}",
-                hint="name one that was published, mirrored or cloned: 'gittorrent status' lists"
-                " those of this node",
+                f"{found.git_dir} has the logs of {' and '.join(logs)}",
+                hint="name a repository that has one: 'gittorrent status' lists those of this node",
             )
         carried = Carried(found.git_dir, found.object_format, logs[0])
     log = carried.log()

@@ -1,0 +1,133 @@
+"""Shows what mirrors said: who has what, how old it is, who contradicts whom."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gittorrent.cli.ages import how_long
+from gittorrent.cli.output import print_table
+from gittorrent.printable import printable
+from gittorrent.transfer.log_words import troubles
+
+if TYPE_CHECKING:
+    from gittorrent.ids import PushId
+    from gittorrent.push.checkpoint import Checkpoint
+    from gittorrent.transfer.surveying import Answer, Survey
+
+
+def survey_json(found: Survey) -> dict[str, Any]:
+    """Return what --json shows."""
+    first = found.first
+    newest = None if found.log is None else found.log.ledger.adopted
+    return {
+        "repository_id": first.repository_id,
+        "latest": first.latest,
+        "number": None if newest is None else newest.number,
+        "time": None if newest is None else newest.time,
+        "auth": [
+            {"refs": line.pattern.decode(errors="backslashreplace"), "key": line.key}
+            for line in first.auth
+        ],
+        "mirrors": [
+            {"url": each.url, "valid": each.valid, "state": each.state.value}
+            for each in first.mirrors
+        ],
+        "asked": [_answer_json(found, answer) for answer in found.answers if _was_asked(answer)],
+        "equivocations": [
+            {
+                "what": each.what,
+                "number": each.number,
+                "entries": [
+                    {
+                        "push_id": signed.id,
+                        "mirrors": list(signed.urls),
+                        "push_object": base64.b64encode(signed.entry.encode()).decode("ascii"),
+                    }
+                    for signed in each.entries
+                ],
+            }
+            for each in found.equivocations
+        ],
+    }
+
+
+def _said(found: Survey, checkpoint: PushId | None) -> Checkpoint | None:
+    """Return what a checkpoint says, if it came with the log of some mirror."""
+    if found.log is None or checkpoint is None or checkpoint not in found.log:
+        return None
+    return found.log.checkpoint(checkpoint).checkpoint
+
+
+def _was_asked(answer: Answer) -> bool:
+    return answer.found is not None or bool(answer.trouble)
+
+
+def _answer_json(found: Survey, answer: Answer) -> dict[str, Any]:
+    latest = None if answer.found is None else answer.found.latest
+    said = _said(found, latest)
+    return {
+        "url": answer.url,
+        "answers": answer.found is not None,
+        "latest": latest,
+        "number": None if said is None else said.number,
+        "time": None if said is None else said.time,
+        "not_final": None if answer.found is None else answer.found.untaken.count,
+        "trouble": answer.trouble,
+    }
+
+
+def show_survey(found: Survey, now: int) -> None:
+    """Print it for people.
+
+    Args:
+        found: what was said.
+        now: seconds since 1970.
+    """
+    first = found.first
+    click.echo(f"repository  {first.repository_id}")
+    click.echo(f"latest      {first.latest or 'no push yet'}")
+    if found.log is not None:
+        newest = found.log.ledger.adopted
+        click.echo(f"checkpoint  number {newest.number}, {how_long(now - newest.time)} old")
+    if any(map(_was_asked, found.answers)):
+        rows = [_row(found, answer, now) for answer in found.answers]
+        print_table(("MIRROR", "CHECKPOINT", "AGE", "NOT FINAL", "LISTED"), rows)
+    elif found.answers:
+        listed = [(answer.url, answer.listed) for answer in found.answers]
+        table = [(url, each.state.value, f"{each.valid} s") for url, each in listed if each]
+        print_table(("MIRROR", "STATE", "VALID FOR"), table)
+    for answer in found.answers:
+        if answer.trouble:
+            click.echo(printable(f"warning: {answer.url}: {answer.trouble}"), err=True)
+    for trouble in [] if found.log is None else troubles(found.log):
+        click.echo(printable(f"warning: {trouble}"), err=True)
+    _show_equivocations(found)
+
+
+def _row(found: Survey, answer: Answer, now: int) -> tuple[str, str, str, str, str]:
+    listed = "no" if answer.listed is None else answer.listed.state.value
+    if answer.found is None:
+        return (answer.url, "no answer", "", "", listed)
+    said = _said(found, answer.found.latest)
+    if said is None:
+        shown = "nothing" if answer.found.latest is None else answer.found.latest[:10]
+        return (answer.url, shown, "", "", listed)
+    untaken = str(answer.found.untaken.count or "")
+    return (answer.url, f"number {said.number}", how_long(now - said.time), untaken, listed)
+
+
+def _show_equivocations(found: Survey) -> None:
+    """Print what was signed twice in one place; the texts are for programs."""
+    for each in found.equivocations:
+        signers = "the keeper" if each.what == "checkpoint" else "the roots"
+        click.echo(
+            f"{signers} signed {len(each.entries)} {each.what} entries number {each.number}:"
+        )
+        for signed in each.entries:
+            where = ", ".join(signed.urls) or "known from the log"
+            click.echo(printable(f"  {signed.id}  {where}"))
+    if found.equivocations:
+        click.echo("the signed texts, which prove it, are in what --json prints")

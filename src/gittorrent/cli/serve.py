@@ -156,7 +156,7 @@ def serve(
     database = Database(home.database)
     try:
         if places:
-            catalogue = catalogue_of_paths([_served_place(p) for p in places], database=database)
+            catalogue = catalogue_of_paths([served_place(p) for p in places], database=database)
         else:
             catalogue = catalogue_of_database(database)
         run(_serve(catalogue, database, home, options, as_json=as_json))
@@ -191,7 +191,7 @@ def _show(node: Node, catalogue: Catalogue, *, as_json: bool) -> None:
             click.echo("nothing to serve yet: publish or mirror a repository", err=True)
 
 
-def _served_place(place: Path) -> Path:
+def served_place(place: Path) -> Path:
     """Return the bare copy a working clone is published through, or the place itself."""
     if not (place / ".git").exists():
         return place

@@ -1,0 +1,135 @@
+"""``gittorrent shell``: what sshd runs for people who push and fetch over ssh, and no more.
+
+sshd says what they want: in the environment where this is a forced command, as ``-c`` where it is a
+login shell. Two commands of git's are known, each with one path; what they are run on comes from
+the node's own list and never from the path. Nothing is given to another shell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gittorrent.cli.repositories import REPOSITORY
+from gittorrent.cli.serve import served_place
+from gittorrent.errors import GitTorrentError, UsageError
+from gittorrent.node import upload_pack
+from gittorrent.node.carried_here import catalogue_of_database, catalogue_of_paths
+from gittorrent.node.git_listener import NO_DEPOT, NOT_SERVED
+from gittorrent.node.views import Views
+from gittorrent.repository.carried import MIRROR, ORIGIN
+from gittorrent.repository.depot import RepositoryDepot
+from gittorrent.repository.receive_pack import CallerGoneError, Channel, greeting, receive
+from gittorrent.store.database import Database
+from gittorrent.store.home import open_home
+from gittorrent.wire import notify, pktline
+from gittorrent.wire.limits import MAX_PATH
+from gittorrent.wire.service import RECEIVE_PACK, UPLOAD_PACK
+
+if TYPE_CHECKING:
+    from gittorrent.node.catalogue import Catalogue, Served
+    from gittorrent.repository.published_view import PublishedView
+    from gittorrent.store.home import Home
+
+ORIGINAL_COMMAND = "SSH_ORIGINAL_COMMAND"
+"""Variable in which sshd says what was asked for, beside a forced command (sshd(8))."""
+
+
+@click.command()
+@click.option("-c", "command", metavar="COMMAND", help="What sshd asks a login shell to run.")
+@click.argument("places", nargs=-1, metavar="[DIR_OR_REPO]...", type=REPOSITORY)
+def shell(command: str | None, places: tuple[Path, ...]) -> None:
+    """Let people push to and fetch from carried repositories over ssh, and do nothing else.
+
+    For ~/.ssh/authorized_keys of an account on the mirror, before a person's key:
+
+    \b
+      restrict,command="gittorrent shell" ssh-ed25519 AAAA...
+
+    Who may log in and who may push are two questions: pushes count by their signature, as
+    everywhere. A login shell is a file with two lines, '#!/bin/sh' and
+    'exec gittorrent shell "$@"'.
+
+    \b
+    Examples:
+      git push --signed ssh://git@mirror.example.org/project.git main
+    """
+    asked = command if command is not None else os.environ.get(ORIGINAL_COMMAND, "")
+    service, path = parse_command(asked)
+    home = open_home()
+    database = Database(home.database)
+    try:
+        if places:
+            catalogue = catalogue_of_paths([served_place(p) for p in places], database=database)
+        else:
+            catalogue = catalogue_of_database(database)
+        sys.exit(_answer(service, path, catalogue, home))
+    finally:
+        database.close()
+
+
+def parse_command(asked: str) -> tuple[str, bytes]:
+    """Return which service of git's is asked for, and the path, which begins with a slash.
+
+    Raises:
+        UsageError: it is anything else.
+    """
+    try:
+        words = shlex.split(asked)
+    except ValueError:
+        words = []
+    if len(words) == 3 and words[0] == "git":
+        words = [f"git-{words[1]}", words[2]]
+    if len(words) != 2 or words[0] not in (UPLOAD_PACK, RECEIVE_PACK) or len(words[1]) > MAX_PATH:
+        raise UsageError(
+            "here are git repositories to push to and fetch from, and nothing else",
+            hint="git clone ssh://USER@HOST/NAME.git",
+        )
+    path = words[1] if words[1].startswith("/") else f"/{words[1]}"
+    return words[0], path.encode("utf-8", "surrogateescape")
+
+
+def _answer(service: str, path: bytes, catalogue: Catalogue, home: Home) -> int:
+    """Serve one request; returns the exit status."""
+    protocol = upload_pack.protocol_of((os.environb.get(b"GIT_PROTOCOL", b""),))
+    channel = Channel(sys.stdin.fileno(), sys.stdout.fileno())
+    served = catalogue.find(path)
+    if served is None or served.is_cached:
+        return _refuse(channel, NOT_SERVED)
+    if service == UPLOAD_PACK:
+        return _upload_pack(served, protocol, home)
+    if served.info.role not in (ORIGIN, MIRROR):
+        return _refuse(channel, NO_DEPOT)
+    depot = RepositoryDepot(served.carried)
+    try:
+        channel.write(greeting(depot, protocol))
+        receive(depot, channel)
+    except CallerGoneError as error:
+        raise GitTorrentError(f"the push was cut off: {error}") from error
+    return 0
+
+
+def _upload_pack(served: Served, protocol: str | None, home: Home) -> int:
+    """Let git answer a fetch, from what is published and nothing else."""
+
+    async def packed_by_the_node(view: PublishedView) -> None:
+        del view
+
+    async def view() -> PublishedView:
+        return await Views(home.views, packed_by_the_node).view_of(served)
+
+    made = asyncio.run(view())
+    git = upload_pack.git_for(made, protocol)
+    with git.start(*upload_pack.arguments(made), stdin=None, stdout=None, stderr=None) as process:
+        return process.wait()
+
+
+def _refuse(channel: Channel, reason: str) -> int:
+    channel.write(pktline.encode(notify.encode_refusal(reason)))
+    return 128

@@ -109,22 +109,21 @@ def test_remotes_of_two_repositories(
                 assert gitcmd.refs(clone / ".git")[name] == gitcmd.refs(git_dir)[b"refs/heads/main"]
     logs = {path.parent.name: path for path in Layout(clone / ".git").logs.glob("*/log")}
     assert set(logs) == {fork.info.repository_id, lib.info.repository_id}
-    assert all(len(path.read_text().splitlines()) == 4 for path in logs.values())
+    for carried in (fork, lib):
+        store = Carried(clone / ".git", carried.object_format, carried.info.repository_id).log_store
+        assert store.ids() == carried.log_store.ids()
 
 
-def test_a_clone_of_the_time_of_one_log(
-    tmp_path: Path, person: Person, fork: Carried, owner_key: Signer
-) -> None:
-    """What version 0.1 verified is neither lost nor verified anew, and moves to its place."""
+def test_a_log_of_version_0_1_is_named(tmp_path: Path, person: Person, fork: Carried) -> None:
+    """There is no way to go on with one; what to do is said instead."""
     with nodes.serving(fork, home=nodes.make_home(tmp_path / "node")) as served:
         person.git("clone", "-q", url_of(served, "fork"), "c").ok()
         layout = Layout(person.root / "c" / ".git")
         log = layout.log(fork.info.repository_id)
-        log.rename(layout.only_log)
-        log.parent.rmdir()
-        log.parent.parent.rmdir()
-        nodes.add_commit(fork.layout.git_dir, "refs/heads/main", "more", b"more")
-        nodes.publish(fork.layout.git_dir, owner_key, None)
-        person.git("fetch", "-q", cwd=person.root / "c").ok()
-    assert not layout.only_log.exists()
-    assert len(log.read_text().splitlines()) == 3
+        for place in (log, layout.only_log):
+            log.unlink(missing_ok=True)
+            place.write_text(f"{'ab' * 20} policy\n{'cd' * 20} references\n")
+            done = person.git("fetch", "-q", cwd=person.root / "c")
+            assert done.status != 0
+            assert "was made by gittorrent 0.1" in done.err
+            assert "mirrors or clones" in done.err

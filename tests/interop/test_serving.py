@@ -342,8 +342,13 @@ def test_front_page_and_lists(served: Served, carried: Carried) -> None:
 
 def test_indexes_name_what_is_there(served: Served, carried: Carried) -> None:
     _, pushes = fetch(served.http_address, "GET", "/project.git/pushes/index")
-    assert pushes.decode().split() == carried.log_store.ids()
-    for push in carried.log_store.ids():
+    store = carried.log_store
+    assert pushes.decode().split()[::2] == store.entries()
+    _, short = fetch(served.http_address, "GET", "/project.git/pushes/short")
+    lines = [line.split() for line in short.decode().splitlines()]
+    assert [push for push, kind in lines if kind == "checkpoint"] == store.ids()
+    assert {kind for _, kind in lines} == {"policy", "checkpoint"}
+    for push in store.entries():
         response, data = fetch(served.http_address, "GET", f"/project.git/pushes/{push}")
         assert response.getheader("ETag") == f'"{push}"'
         assert data == carried.log_store.push_file(push)
@@ -482,7 +487,7 @@ def test_what_is_published_while_serving_is_served(tmp_path: Path, key: Signer) 
         _, after = fetch(served.http_address, "GET", "/live.git/reels/index")
         assert (len(before.splitlines()), len(after.splitlines())) == (1, 2)
         found = converse(served.git_address, b"/live.git")
-        assert len(found.pushes) == 3
+        assert len(found.pushes) == 6, "a policy, three checkpoints, two pushes"
         assert commit in run_git("git", "ls-remote", f"{served.git}/live.git").stdout
 
 

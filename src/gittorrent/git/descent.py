@@ -73,7 +73,8 @@ class Ancestry:
         """
         asked = {pair for pair in pairs if pair[0] != pair[1]} - self._answers.keys()
         self._describe({oid for pair in asked for oid in pair})
-        asked = {pair for pair in asked if self._is_open(pair)}
+        self._note_lost(pair for pair in asked if self._kinds[pair[1]] is None)
+        asked = {pair for pair in asked - self._answers.keys() if self._is_open(pair)}
         parents = self._walked(asked) if len(asked) > _ASKED_SINGLY else {}
         for outer, inner in asked:
             known = _reaches(parents, inner, outer)
@@ -82,7 +83,8 @@ class Ancestry:
     def contains(self, outer: Oid, inner: Oid) -> bool | None:
         """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
 
-        None where that cannot be told, because one of them or a part of the past is not here.
+        None where that cannot be told: ``outer`` is not here, or neither ``inner`` nor all of the
+        past of ``outer``.
 
         Raises:
             GitError: this machine let git down.
@@ -97,6 +99,25 @@ class Ancestry:
         unknown = sorted(oids - self._kinds.keys())
         for oid, info in zip(unknown, describe(self._git, unknown), strict=True):
             self._kinds[oid] = None if info is None else info.kind
+
+    def _note_lost(self, pairs: Iterable[tuple[Oid, Oid]]) -> None:
+        """Note that what is not here is in nobody's past of whom all of that is here.
+
+        As after a rewind, when git has removed what nothing leads to any more.
+        """
+        found = {pair for pair in pairs if self._kinds[pair[0]] == "commit"}
+        outers = sorted({outer for outer, _ in found})
+        if not outers or self._may_lack_parents:
+            return
+        # A commit-graph would tell of commits that are not here.
+        git = self._git.with_config("core.commitGraph=false")
+        words = ("rev-list", "--quiet", "--stdin")
+        done = git.attempt(*words, stdin="".join(f"{oid}\n" for oid in outers).encode("ascii"))
+        error = GitError(words, done.returncode, done.stderr, str(self._git.directory))
+        if done.returncode and error.is_own_trouble:
+            raise error
+        if done.returncode == 0:
+            self._answers.update(dict.fromkeys(found, False))
 
     def _is_open(self, pair: tuple[Oid, Oid]) -> bool:
         """Tell whether both are commits; what else they are is the answer already."""

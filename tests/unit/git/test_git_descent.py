@@ -96,7 +96,8 @@ def test_ancestry_of_all_pairs_at_once_and_one_by_one(
         elif {kinds.get(outer, "commit"), kinds.get(inner, "commit")} != {"commit"}:
             expected.append(False)  # a tag is not what it leads to
         else:
-            expected.append(None if MISSING in (outer, inner) else in_past(git, outer, inner))
+            known = in_past(git, outer, inner) if MISSING not in (outer, inner) else False
+            expected.append(None if outer == MISSING else known)
     assert {True, False, None} == set(expected)
     ancestry = Ancestry(git)
     ancestry.prepare(pairs)
@@ -104,22 +105,28 @@ def test_ancestry_of_all_pairs_at_once_and_one_by_one(
     assert [Ancestry(git).contains(*pair) for pair in pairs] == expected
 
 
+@pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("program", GITS)
 def test_ancestry_where_a_parent_is_missing(
-    git: Git, program: str, monkeypatch: pytest.MonkeyPatch
+    git: Git, program: str, graph: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITTORRENT_GIT", program)
     newest, middle, first = (
         Oid(gitcmd.text(git.directory, "rev-parse", f"main~{n}")) for n in range(3)
     )
     alone = Oid(gitcmd.text(git.directory, "rev-parse", "alone"))
+    if graph:
+        gitcmd.git(git.directory, "commit-graph", "write", "--reachable")
     (git.directory / "objects" / middle[:2] / middle[2:]).unlink()
-    pairs = [(newest, first), (newest, alone), (alone, first)]
-    for ancestry in (Ancestry(git), Ancestry(git)):
-        assert [ancestry.contains(*pair) for pair in pairs] == [None, None, False]
-    at_once = Ancestry(git)
-    at_once.prepare(pairs)
-    assert [at_once.contains(*pair) for pair in pairs] == [None, None, False]
+    pairs = [(newest, middle), (alone, first), (alone, middle)]
+    expected = [None, False, False]
+    if not graph:
+        pairs += [(newest, first), (newest, alone)]
+        expected += [None, None]
+    ancestry, at_once = Ancestry(git), Ancestry(git)
+    assert [ancestry.contains(*pair) for pair in pairs] == expected
+    at_once.prepare(pairs[1:])
+    assert [at_once.contains(*pair) for pair in pairs] == expected
 
 
 def test_ancestry_in_a_shallow_repository_is_never_denied(git: Git, tmp_path: Path) -> None:

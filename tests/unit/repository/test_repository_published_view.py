@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from gittorrent.ids import Oid, RefName
 from gittorrent.repository.carried import MIRROR, Carried
 from gittorrent.repository.published_view import LOOSE_LIMIT, PublishedView
 from gittorrent.signing.keys import Signer
@@ -55,28 +56,52 @@ def test_exactly_what_is_published(carried: Carried, tmp_path: Path) -> None:
     assert (view.directory / "packed-refs").read_bytes() == packed
 
 
-def test_head_is_the_policys_until_that_branch_is_gone(
-    carried: Carried, key: Signer, tmp_path: Path
-) -> None:
+def head_of(view: PublishedView) -> str:
+    return gitcmd.text(view.directory, "symbolic-ref", "HEAD")
+
+
+def test_head_is_what_was_published(carried: Carried, key: Signer, tmp_path: Path) -> None:
     git_dir, view = carried.layout.git_dir, view_of(carried, tmp_path)
+    assert head_of(view) == "refs/heads/main"
     gitcmd.git(git_dir, "symbolic-ref", "HEAD", "refs/heads/topic")
     nodes.add_commit(git_dir, "refs/heads/main", "more", b"more\n")
+    view.refresh()
+    assert head_of(view) == "refs/heads/main", "nobody published that"
     nodes.publish(git_dir, key, None)
     view.refresh()
-    assert gitcmd.text(view.directory, "symbolic-ref", "HEAD") == "refs/heads/main"
-    gitcmd.git(git_dir, "branch", "-m", "main", "trunk")
+    assert head_of(view) == "refs/heads/topic"
+    gitcmd.git(git_dir, "branch", "-m", "topic", "trunk")
     gitcmd.git(git_dir, "symbolic-ref", "HEAD", "refs/heads/trunk")
     nodes.publish(git_dir, key, None)
     view.refresh()
-    assert gitcmd.text(view.directory, "symbolic-ref", "HEAD") == "refs/heads/trunk"
-    gitcmd.git(git_dir, "branch", "secret")
-    gitcmd.git(git_dir, "symbolic-ref", "HEAD", "refs/heads/secret")
-    nodes.add_commit(git_dir, "refs/heads/trunk", "again", b"again\n")
-    gitcmd.git(git_dir, "branch", "-m", "secret", "private")
-    gitcmd.git(git_dir, "update-ref", "-d", "refs/heads/private")
+    assert head_of(view) == "refs/heads/trunk"
+
+
+def test_pushes_that_no_checkpoint_took_are_shown_unless_one_wants_no_such(
+    carried: Carried, key: Signer, tmp_path: Path
+) -> None:
+    """Their objects are in no reel yet: they are taken from the repository, and no others."""
+    git_dir, view = carried.layout.git_dir, view_of(carried, tmp_path)
+    final = PublishedView(carried, tmp_path / "views" / "final.git", final_only=True)
+    before = shown(view)
+    for number in range(2):
+        tip = nodes.add_commit(git_dir, "refs/heads/main", f"new {number}", b"%d\n" % number)
+        secret = nodes.add_commit(git_dir, "refs/heads/secret", "secret", b"secret\n")
+        nodes.push_on(carried, key, {RefName(b"refs/heads/main"): Oid(tip)})
+        view.refresh()
+        assert view.is_whole
+        assert shown(view) == {**before, b"refs/heads/main": tip}
+        assert not has(view, secret)
+        gitcmd.git(view.directory, "fsck", "--strict")
+        own = [p for p in (view.directory / "objects/pack").glob("*.pack") if not p.is_symlink()]
+        assert own == [], "what the reels have is not packed again"
+        final.refresh()
+        assert final.is_whole
+        assert shown(final) == before
+        assert not has(final, tip)
     nodes.publish(git_dir, key, None)
-    view.refresh()
-    assert gitcmd.text(view.directory, "symbolic-ref", "HEAD") == "refs/heads/trunk"
+    final.refresh()
+    assert shown(final)[b"refs/heads/main"] == tip
 
 
 def test_nothing_is_done_while_nothing_changes(carried: Carried, tmp_path: Path) -> None:

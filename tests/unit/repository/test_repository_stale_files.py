@@ -98,7 +98,7 @@ def test_every_temporary_directory_has_a_known_name() -> None:
     used = set()
     for path in Path(durable.__file__).parent.rglob("*.py"):
         source = path.read_text(encoding="utf-8")
-        used |= set(re.findall(r"\btemporary_directory\(\"(\w+)\"\)", source))
+        used |= set(re.findall(r"\btemporary_directory\(\"([\w-]+)\"\)", source))
     assert used == set(TEMPORARY_DIRECTORIES)
 
 

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from gittorrent.push.parent import parent_of
-from gittorrent.push.reftag import ReferencesTag
 
 from gittorrent.git.hashing import tree_content
 from gittorrent.git.repository import create_bare
 from gittorrent.ids import SHA1, Oid, PushId, RefName
-from gittorrent.push.commit import entry_commit, entry_files
+from gittorrent.push.certificate import Certificate, Line
+from gittorrent.push.commit import entry_commit, entry_files, entry_parents
 from gittorrent.push.log import VerifiedLog
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.repository.carried import ORIGIN, Carried, RepositoryInfo
@@ -31,7 +30,12 @@ if TYPE_CHECKING:
 
 NAME = "long"
 REFS = 20
-"""Refs that each entry lists."""
+"""Refs that the pushes move in turn."""
+
+PUSHES = 10
+"""Pushes that each checkpoint takes."""
+
+_PERSON = b"B Ench <b@example.org>"
 
 
 def write_long_log(git_dir: Path, entries: int) -> Carried:
@@ -39,7 +43,7 @@ def write_long_log(git_dir: Path, entries: int) -> Carried:
 
     Args:
         git_dir: where nothing is yet.
-        entries: the first is a policy, the others are references tags.
+        entries: a policy, then pushes and the checkpoints that take them, so many at a time.
     """
     key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"bench").digest())
     raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -47,25 +51,43 @@ def write_long_log(git_dir: Path, entries: int) -> Carried:
     policy = Policy.first(NAME, b"genesis of bench", fingerprint(blob)).text()
     repository = repository_id(policy)
     create_bare(git_dir, SHA1)
-    carried = Carried(git_dir, SHA1)
+    carried = Carried(git_dir, SHA1, repository)
     carried.set_info(RepositoryInfo(repository, NAME, ORIGIN))
-    carried = Carried(git_dir, SHA1)
-    log = VerifiedLog(SHA1)
-    push = PushObject(PushKind.POLICY, policy, (_sign(key, blob, policy),))
-    while True:
+    log = VerifiedLog(SHA1, _Numbered())
+
+    def add(kind: PushKind, text: bytes) -> None:
+        signer = None if kind is PushKind.POLICY else fingerprint(blob)
+        push = PushObject(kind, text, (_sign(key, blob, text),), signer=signer)
         push_id = _push_id(push)
         carried.log_store.store_push(push_id, push)
         log.admit(push, push_id)
-        if len(log) >= entries:
-            break
-        refs = {RefName(b"refs/heads/%d" % n): Oid(f"{n + 1:040x}") for n in range(REFS)}
-        tag = ReferencesTag(SHA1, repository, push_id, refs, b"B Ench <b@example.org>", len(log))
-        text = tag.text()
-        signer = fingerprint(blob)
-        push = PushObject(PushKind.REFERENCES, text, (_sign(key, blob, text),), signer=signer)
-    log.fast_forward_checks = []
+        log.settle()
+
+    add(PushKind.POLICY, policy)
+    add(PushKind.CHECKPOINT, log.first_checkpoint(tagger=_PERSON, time=0).text())
+    while len(log.entries) < entries:
+        number = len(log.entries)
+        if len(log.unfinal) == PUSHES:
+            add(PushKind.CHECKPOINT, log.ledger.proposal(tagger=_PERSON, time=number).text())
+            continue
+        ref = RefName(b"refs/heads/%d" % (number % REFS))
+        certificate = Certificate(
+            SHA1, _PERSON, number, "+0000", f"gittorrent://{repository}/{NAME}.git".encode(),
+            log.ledger.nonce(), (), (Line(log.refs.get(ref), Oid(f"{number:040x}"), ref),),
+        )  # fmt: skip
+        add(PushKind.CERTIFICATE, certificate.text())
     carried.log_store.commit(log)
     return carried
+
+
+class _Numbered:
+    """Facts about made-up objects: each has all with lower numbers in its past."""
+
+    def contains(self, outer: Oid, inner: Oid) -> bool:
+        return inner <= outer
+
+    def certified(self, *_: object) -> bool:
+        return False
 
 
 def _string(data: bytes) -> bytes:
@@ -89,4 +111,4 @@ def _hash(kind: str, content: bytes) -> Oid:
 def _push_id(push: PushObject) -> PushId:
     listed = entry_files(push).listed()
     tree = _hash("tree", tree_content([(name, _hash("blob", data)) for name, data in listed]))
-    return PushId(_hash("commit", entry_commit(push, tree, parent_of(push, SHA1))))
+    return PushId(_hash("commit", entry_commit(push, tree, entry_parents(push, SHA1))))

@@ -13,10 +13,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from gittorrent.push.reftag import ReferencesTag
 
 from gittorrent.node.node import Options
+from gittorrent.push.ledger import SignedCheckpoint
 from gittorrent.push.object import PushKind, PushObject
+from gittorrent.push.records import Held, record_of
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.logstore import identify
 from gittorrent.signing.keys import Signer
@@ -189,10 +190,14 @@ def damaged(project: Carried, target: Path) -> Carried:
 
 def test_log_that_does_not_verify(project: Carried, tmp_path: Path, person: Person) -> None:
     carried = damaged(project, tmp_path / "r.git")
-    for number, push_id in enumerate(carried.log_store.ids()):
-        path = next(p for p in carried.layout.own.rglob(f"*{push_id}*") if p.is_file())
+    for number, record in enumerate(carried.log_store.records()):
+        if record.kind is PushKind.CERTIFICATE:
+            continue  # clones get none that a checkpoint has taken
+        path = carried.layout.push(record.id)
         data = path.read_bytes()
-        name, other = (b"refs/heads/old", b"refs/heads/odl") if number else (b"project", b"tcejorp")
+        name, other = b"refs/heads/main", b"refs/heads/mian"
+        if record.kind is PushKind.POLICY:
+            name, other = b"project", b"tcejorp"
         assert name in data
         path.chmod(0o644)
         path.write_bytes(data.replace(name, other, 1))
@@ -204,36 +209,27 @@ def test_log_that_does_not_verify(project: Carried, tmp_path: Path, person: Pers
 def test_refs_signed_by_somebody_else(
     project: Carried, tmp_path: Path, person: Person, owner_key: Signer
 ) -> None:
-    """A mirror adds a push of its own key: the policy does not know it."""
+    """A mirror adds a checkpoint of its own key, which is not the keeper's."""
     (tmp_path / "k").mkdir()
     stranger = nodes.signer(tmp_path / "k")
     carried = damaged(project, tmp_path / "r.git")
-    forge_push(carried, stranger)
+    forge_checkpoint(carried, stranger)
     with nodes.serving(carried, home=nodes.make_home(tmp_path / "h")) as served:
         said = clone(person, url_of(served), 5)
         assert str(stranger.key) in said
 
 
-def forge_push(carried: Carried, key: Signer) -> None:
-    """Add a push to the log as a mirror would that checks nothing."""
+def forge_checkpoint(carried: Carried, key: Signer) -> None:
+    """Add a checkpoint to the log as a mirror would that checks nothing."""
     log = carried.log()
-    assert log.head is not None
-    refs = dict(log.refs)
-    name = next(name for name in refs if name.endswith(b"old"))
-    refs[name] = refs[next(n for n in refs if n.endswith(b"main"))]
-    text = ReferencesTag(
-        object_format=carried.object_format,
-        repository=log.repository,
-        parent=log.head,
-        refs=refs,
-        tagger=b"M <m@example.org>",
-        time=1_000_000_100,
-    ).text()
-    push = PushObject(PushKind.REFERENCES, text, (key.sign(text),), signer=key.key)
+    checkpoint = log.ledger.proposal(tagger=b"M <m@example.org>", time=1_900_000_000)
+    text = checkpoint.text()
+    push = PushObject(PushKind.CHECKPOINT, text, (key.sign(text),), signer=key.key)
     (push_id,) = identify(carried.git, [push], carried.object_format, write=True)
     carried.log_store.store_push(push_id, push)
+    record = record_of(SignedCheckpoint(push_id, checkpoint, key.key), Held.ADOPTED)
     with carried.log_store.path.open("ab") as file:
-        file.write(f"{push_id} {push.kind.value}\n".encode())
+        file.write(f"{record.line()}\n".encode())
 
 
 def test_mirror_withholds_the_newest_push(

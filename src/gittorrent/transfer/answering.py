@@ -20,11 +20,13 @@ from gittorrent.wire.messages import (
     EndWant,
     FetchLog,
     FetchManifest,
+    FetchPack,
     FetchParts,
     FetchPush,
     HaveBundle,
     MissingLog,
     MissingManifest,
+    MissingPack,
     MissingParts,
     MissingPush,
     ReceiveManifest,
@@ -190,6 +192,8 @@ class Answer:
             yield Step(EndWant(question.reel))
         elif isinstance(question, FetchLog):
             yield from self._log(question, content)
+        elif isinstance(question, FetchPack):
+            yield Step(MissingPack(question.push))
         else:
             yield from self._parts(question, content.pack(question.manifest))
 

@@ -136,6 +136,7 @@ def _trust() -> dict[str, str]:
         "age of the checkpoint in a push's nonce": f"{_days(chain.WINDOW)} after the next one",
         "open conflicts and waiting lines of a key": f"{rule.MAX_OPEN:,}",
         "copies of a push that differ in certificates": f"{log.MAX_COPIES:,}",
+        "pushes that no checkpoint took by keys that no line names": f"{log.MAX_STRANGERS:,}",
         "a statement of freshness": (
             f"old after {fresh.FRESH_WITHIN:,} s, if the policy does not say otherwise, which may"
             f" be 1 to {policy.MAX_FRESH_WITHIN:,} s; not yet of use {fresh.MAX_AHEAD:,} s ahead"

@@ -51,6 +51,10 @@ MAX_COPIES = 8
 add to them, and each is judged until a checkpoint says which was."""
 
 
+MAX_STRANGERS = 1024
+"""Pushes that no checkpoint took by keys that only a web of trust can vouch for: as many as four
+keys may have."""
+
 _CHECKPOINT_SIZE = 1024
 """Bytes of a listing that are taken apart in the time that a checkpoint takes apart from these."""
 
@@ -163,19 +167,35 @@ class VerifiedLog:
         signer = self._policies.check_signer(push, push_id)
         if not self._policies.has_a_say(signer):
             raise NotAllowedError(f"push {push_id}: no policy gives {signer} a say")
+        if not self._policies.is_named(signer):
+            self._check_room(push_id)
         made = read_push(
             push, push_id, signer,
-            repository=self.repository, names=self._policies.names(),
+            repository=self.repository, names=self._policies.names,
             object_format=self.object_format,
         )  # fmt: skip
         before = self._ledger.push(push_id) if self._ledger is not None else None
         if before is not None and before.copy == made.copy:
             return False
-        self._entries.add_push(made)
         if self._ledger is None:
+            self._entries.add_push(made)
             return True
         self._ledger.add_push(made)
-        return self._ledger.push(push_id) is made or push_id in self._ledger.lacking
+        chosen = self._ledger.push(push_id) or made
+        self._entries.add_push(chosen)
+        return chosen is made or push_id in self._ledger.lacking
+
+    def _check_room(self, push_id: PushId) -> None:
+        """Refuse more pushes by keys that no line names: anybody can make such keys."""
+        if self._ledger is None or push_id in self._ledger.lacking:
+            return
+        strangers = sum(not self._policies.is_named(push.key) for push in self._ledger.unfinal)
+        if strangers >= MAX_STRANGERS:
+            raise NotAllowedError(
+                f"push {push_id}: {MAX_STRANGERS} pushes by keys that the policy does not name"
+                " wait for the keeper",
+                hint="push again later, or ask an owner to add the key to the policy",
+            )
 
     def _wants_copy(self, push: PushId) -> bool:
         """Tell whether another copy of a push could be of use: none was taken yet."""
@@ -479,7 +499,7 @@ class VerifiedLog:
     def former_names(self) -> tuple[str, ...]:
         """The names that earlier policies gave the repository, oldest first; not its name now."""
         now = self.policy.policy.name
-        return tuple(name for name in self._policies.names() if name != now)
+        return tuple(name for name in self._policies.names if name != now)
 
 
 def changes_between(old: Refs, new: Refs) -> list[tuple[RefName, Oid | None, Oid | None]]:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
 from gittorrent.push.policy_chain import PolicyVersion
-from gittorrent.push.signed import check_signer, has_a_say, is_valid
+from gittorrent.push.signed import check_signer, has_web_of_trust, is_valid, named_keys
 from gittorrent.trust.keys import KeyKind
 from gittorrent.trust.policy import Policy
 from gittorrent.trust.signature import EMPTY_KEYRING, KeyRing
 from gittorrent.trust.signed_policy import SignedPolicy, verify_first, verify_next
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from gittorrent.ids import PushId, RepositoryId
     from gittorrent.push.facts import Facts
@@ -39,6 +39,10 @@ class Policies:
         self._verified: dict[str, VerifiedPolicy] = {}
         self._versions: dict[str, PolicyVersion] = {}
         self._rings: dict[KeyRef, dict[bytes, KeyRing]] = {}
+        self._names: dict[str, None] = {}
+        # Every key that a line of any version names for pushes; whether others may be vouched for.
+        self._named: set[KeyRef] = set()
+        self._has_web = False
 
     def __len__(self) -> int:
         return len(self._versions)
@@ -97,6 +101,9 @@ class Policies:
         version = PolicyVersion(push_id, policy, policy.digest, previous)
         self._verified[version.digest] = verified
         self._versions[version.digest] = version
+        self._names[policy.name] = None
+        self._named |= named_keys(policy)
+        self._has_web = self._has_web or has_web_of_trust(policy)
         for key, certificate in verified.keyring.items():
             rings = self._rings.setdefault(key, {})
             if certificate not in rings:
@@ -112,13 +119,18 @@ class Policies:
             )
         return verify_next(signed, self._verified[previous.digest]), previous
 
-    def names(self) -> list[str]:
-        """Return the names that the repository has or had, each once, oldest first."""
-        return list(dict.fromkeys(version.policy.name for version in self._versions.values()))
+    @property
+    def names(self) -> Collection[str]:
+        """The names that the repository has or had, each once, oldest first."""
+        return self._names.keys()
 
     def has_a_say(self, key: KeyRef) -> bool:
         """Tell whether any version has a line for what ``key`` pushes."""
-        return any(has_a_say(version.policy, key) for version in self._versions.values())
+        return self.is_named(key) or (self._has_web and key.kind is KeyKind.OPENPGP)
+
+    def is_named(self, key: KeyRef) -> bool:
+        """Tell whether a line of any version names ``key`` for pushes."""
+        return key in self._named
 
     def is_keeper(self, key: KeyRef) -> bool:
         """Tell whether ``key`` is the keeper of any version."""

@@ -17,6 +17,7 @@ from gittorrent.push.chain import WINDOW, follow
 from gittorrent.push.entries import KeptEntryError
 from gittorrent.push.ledger import Ledger, SignedCheckpoint
 from gittorrent.push.object import PushKind
+from gittorrent.push.policy_chain import keeper_version
 from gittorrent.push.records import Held, Record, record_of
 from gittorrent.push.starting import point_at
 
@@ -70,7 +71,8 @@ def begin_kept(
     if not chain:
         return None
     aside = [record for record in records if record.held in (Held.ASIDE, Held.WAITING)]
-    since = _keeper_version(entries.checkpoint(chain[-1].id), policies)
+    newest = policies.policy_version(entries.checkpoint(chain[-1].id).checkpoint.policy)
+    since = 1 if newest is None else keeper_version(newest).policy.version
     wanted = [record.number - 1 for record in aside if record.version >= since]
     base = min([chain[-1].number, *wanted, *([] if until is None else [until])])
     start = _base_in(chain, base)
@@ -237,16 +239,6 @@ def _base_in(chain: Sequence[Record], number: int) -> int:
     ]
     before = [place for place in places if chain[place].number <= number]
     return max(before, default=min(places, default=-1))
-
-
-def _keeper_version(signed: SignedCheckpoint, policies: Policies) -> int:
-    """Return the number of the policy version that named the keeper of a checkpoint."""
-    version = policies.policy_version(signed.checkpoint.policy)
-    while version is not None and version.previous is not None:
-        if version.policy.keeper != version.previous.policy.keeper:
-            return version.policy.version
-        version = version.previous
-    return 1
 
 
 def _place_of(chain: Sequence[Record], snapshot: Snapshot, base: int) -> int:

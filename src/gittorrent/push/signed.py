@@ -15,7 +15,7 @@ from gittorrent.push.checkpoint import parse_checkpoint
 from gittorrent.push.ledger import SignedCheckpoint
 from gittorrent.push.rule import Push
 from gittorrent.trust.errors import BadSignature
-from gittorrent.trust.keys import KeyKind
+from gittorrent.trust.keys import KeyKind, KeyRef
 from gittorrent.trust.openpgp import valid_at
 from gittorrent.trust.policy import WebOfTrust
 from gittorrent.trust.signature import verify
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import ObjectFormat, PushId, RepositoryId
     from gittorrent.push.object import PushObject
-    from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.policy import Policy
 
 
@@ -135,9 +134,20 @@ def has_a_say(policy: Policy, key: KeyRef) -> bool:
 
     Others are refused where they come from and never reach a log.
     """
-    if any(key in quorum.keys for quorum in policy.quorums):
+    if key in named_keys(policy):
         return True
-    return any(rule.who == key or isinstance(rule.who, WebOfTrust) for rule in policy.rules)
+    return key.kind is KeyKind.OPENPGP and has_web_of_trust(policy)
+
+
+def named_keys(policy: Policy) -> set[KeyRef]:
+    """Return every key that a line of the policy names for pushes."""
+    keys = {rule.who for rule in policy.rules if isinstance(rule.who, KeyRef)}
+    return keys.union(*(quorum.keys for quorum in policy.quorums))
+
+
+def has_web_of_trust(policy: Policy) -> bool:
+    """Tell whether a line of the policy is about keys that others vouch for."""
+    return any(isinstance(rule.who, WebOfTrust) for rule in policy.rules)
 
 
 def is_valid(key: KeyRef, keyring: Mapping[KeyRef, bytes], time: int) -> bool:

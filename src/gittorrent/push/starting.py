@@ -132,10 +132,9 @@ def beginning(
         NoBeginningError: those at hand do not suffice.
         CheckpointError: they do not hang together.
     """
-    newest = policies.newest
     first = next((one for one in checkpoints.values() if one.checkpoint.number == 1), None)
     chain = [] if first is None else [first]
-    if short and newest is not None:
+    if short and (newest := _newest_policy(checkpoints, policies)) is not None:
         chain = newest_chain(checkpoints, newest)
     if not chain:
         raise NoBeginningError(
@@ -181,6 +180,27 @@ def newest_chain(
             if past[-1].checkpoint.number == 1:
                 return past[::-1]
     return []
+
+
+def _newest_policy(
+    checkpoints: Mapping[PushId, SignedCheckpoint], policies: Policies
+) -> PolicyVersion | None:
+    """Return the newest version that counts; of rivals the one that their keeper named does."""
+    named = set()
+    for signed in checkpoints.values():
+        at = policies.policy_version(signed.checkpoint.policy)
+        while at is not None and at.policy.keeper == signed.signer and at.digest not in named:
+            named.add(at.digest)
+            at = at.previous
+    found = policies.first
+    while found is not None:
+        following = [version for version in policies.versions if version.previous is found]
+        if len(following) > 1:
+            following = [version for version in following if version.digest in named]
+        if len(following) != 1:
+            break
+        found = following[0]
+    return found
 
 
 def _newest(

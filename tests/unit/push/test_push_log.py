@@ -296,6 +296,35 @@ def test_a_clone_begins_at_a_whole_checkpoint_and_goes_on() -> None:
         assert (log.head, log.refs) == (writer.state.head, writer.state.refs)
 
 
+def test_a_clone_goes_by_the_rival_that_the_keeper_named_and_by_its_keeper() -> None:
+    """Two versions extended one, the keeper named one, which later names another keeper."""
+    writer = grown(3)
+    named = writer.next_policy(threshold=1, fresh_within=5)
+    rival = writer.next_policy(threshold=1, fresh_within=6)
+    writer.append(named)
+    writer.keep()
+    writer.append(rival)
+    assert writer.state.policy.policy.fresh_within == 5
+    old_head = writer.head
+    later = writer.state.policy.policy.next_version(old_head, keeper=KEEPER.key)
+    old = writer.log()
+    writer.append(signed(PushKind.POLICY, later.text(), writer.signer))
+    writer.append(writer.checkpoint(KEEPER))
+    # The old keeper goes on by itself, further than the new one.
+    aside = []
+    for number in range(3):
+        made = old.ledger.proposal(tagger=b"K <k@x>", time=writer.time + 5 + number)
+        push = signed(PushKind.CHECKPOINT, made.text(), writer.signer)
+        admit(old, push)
+        aside.append((push_id(push), push))
+    assert old.number > writer.state.number
+    taken = taken_by(writer.state)
+    sent = [(known, push) for known, push in writer.pushes if known not in taken]
+    clone = told([*sent, *aside], NoObjects(), short=True)
+    assert (clone.head, clone.refs) == (writer.state.head, writer.state.refs)
+    assert clone.policy.policy == later
+
+
 def test_a_taken_push_is_not_taken_again_by_a_clone() -> None:
     """It was taken before the clone began, and the clone never had it."""
     writer = grown(40)

@@ -37,6 +37,7 @@ COMMANDS = {
     "conflicts": ("conflicts", "conflicts", "Show pushes that wait to be merged."),
     "policy": ("policy", "policy", "Say who may push where, and who may change that."),
     "keeper": ("keeper", "keeper", "Say which machine puts pushes in order."),
+    "certificate": ("certificate", "certificate", "Let pushes carry your OpenPGP certificate."),
     "verify": ("verify", "verify", "Check everything a carried repository holds."),
     "reel": ("reel", "reel", "Look at reels."),
     "gtp": ("gtp", "gtp", "Speak GTP/0.1, the protocol of 2006 to 2008."),

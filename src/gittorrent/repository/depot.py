@@ -38,7 +38,7 @@ from gittorrent.repository.uploads import (
 )
 from gittorrent.signing.vouching import GpgVouching
 from gittorrent.trust.keys import KeyKind
-from gittorrent.trust.openpgp import certificate_fingerprint
+from gittorrent.trust.openpgp import certificate_fingerprint, split_certificates
 from gittorrent.trust.signature import KeyRing, verify
 
 if TYPE_CHECKING:
@@ -274,12 +274,16 @@ class _Facts:
 
 
 def _pinned(log: VerifiedLog, request: PushRequest, signature: Signature) -> tuple[bytes, ...]:
-    """Return the certificate that came with a push, unless the policy has one of that key."""
+    """Return the certificates that came with a push, but those of keys that the policy pins.
+
+    The pusher's is the first, others lead from the roots to it.
+    """
     sent = admission.certificate_in(request.options)
     if sent is None or signature.kind is not KeyKind.OPENPGP:
         return ()
-    key = certificate_fingerprint(sent)
-    return () if key in log.policy.keyring else (sent,)
+    keyring = log.policy.keyring
+    found = {certificate_fingerprint(each): each for each in split_certificates(sent)}
+    return tuple(each for key, each in found.items() if key not in keyring)
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:

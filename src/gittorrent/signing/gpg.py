@@ -102,11 +102,17 @@ def export_certificate(user: str, program: str = GPG) -> bytes:
     Raises:
         NoSigningKey: gpg knows none, or several.
     """
-    options = ["--export-options", "export-clean,no-export-attributes"]
+    options = ["--export-options", "no-export-attributes"]
     done = run([program, "--batch", *options, "--export", "--", user])
     if done.returncode != 0 or not done.stdout:
         raise NoSigningKey(
             f"gpg knows no key {user!r}", hint="import it first, or name a file with it"
+        )
+    found = len(openpgp.split_certificates(done.stdout))
+    if found > 1:
+        raise NoSigningKey(
+            f"{user!r} stands for {found} keys that gpg knows",
+            hint="name one of them by its fingerprint",
         )
     return done.stdout
 

@@ -89,6 +89,20 @@ def certificate_digest(certificate: bytes) -> str:
     return "sha256:" + hashlib.sha256(_binary_certificate(certificate)).hexdigest()
 
 
+def split_certificates(data: bytes) -> tuple[bytes, ...]:
+    """Take certificates apart that follow one another, binary; raises ``BadKey``.
+
+    A single one comes back to the byte.
+    """
+    try:
+        certs = Cert.split_bytes(data)
+    except RuntimeError as error:
+        raise BadKey("OpenPGP certificates cannot be read") from error
+    if not certs:
+        raise BadKey("there is no OpenPGP certificate")
+    return (data,) if len(certs) == 1 else tuple(bytes(cert) for cert in certs)
+
+
 def certificate_label(certificate: bytes) -> str:
     """Return what a certificate calls its owner first, which nothing proves; empty if nothing."""
     users = _certificate(certificate).user_ids

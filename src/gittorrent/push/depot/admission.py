@@ -35,7 +35,8 @@ MAX_UNFINAL = 256
 """Pushes of one key that no checkpoint has taken: a mirror passes no more of them on."""
 
 CERTIFICATE_OPTION = b"openpgp-certificate"
-"""Name of the push options that carry the certificate of a key, in base64, cut into pieces."""
+"""Name of the push options that carry the certificate of a key, in base64, cut into pieces; those
+that lead from the roots to it may follow it."""
 
 SIGNING_HELP = (
     "Sign what you push: 'git push --signed', or once for all pushes",
@@ -212,7 +213,7 @@ def report_accepted(push: Push, after: View) -> Report:
 
 
 def certificate_in(options: Iterable[bytes]) -> bytes | None:
-    """Return the OpenPGP certificate that signed push options carry; None if there is none.
+    """Return the OpenPGP certificates that signed push options carry; None if there are none.
 
     Git sends none with a signature, and a web of trust is judged by it.
 
@@ -228,5 +229,5 @@ def certificate_in(options: Iterable[bytes]) -> bytes | None:
     except ValueError:
         raise PushRefusedError(
             f"the push options {prefix.decode()}... are not the base64 of an OpenPGP certificate",
-            hint="see 'git config --get-all push.pushOption'",
+            hint="run 'gittorrent certificate' in your clone once more",
         ) from None

@@ -72,11 +72,12 @@ def make_repository(git_dir: Path, size: int = 1000, object_format: str = "sha1"
     return git_dir
 
 
-def publish(git_dir: Path, key: Signer, name: str | None) -> Carried:
-    """Publish a repository as it is now."""
+def publish(git_dir: Path, key: Signer, name: str | None, *, now: float | None = None) -> Carried:
+    """Publish a repository as it is now, at some time in seconds."""
     object_format = gitcmd.text(git_dir, "rev-parse", "--show-object-format")
     carried = Carried(git_dir, OBJECT_FORMATS[object_format])
-    Publisher(carried, key, AUTHOR).publish(name)
+    author = AUTHOR if now is None else Author(AUTHOR.person, clock=lambda: now)
+    Publisher(carried, key, author).publish(name)
     return carried
 
 

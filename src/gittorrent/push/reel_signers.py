@@ -54,8 +54,12 @@ def reel_signer(log: VerifiedLog, end: PushId, text: bytes, signature: Signature
 
 
 def _since(log: VerifiedLog, end: PushId) -> Iterator[VerifiedPolicy]:
-    """Yield the versions that count, from the newest to the one in force at a checkpoint."""
-    oldest = log.checkpoint(end).checkpoint.version
+    """Yield the versions that count, from the newest to the one in force at a checkpoint.
+
+    A clone does not know which that was at a checkpoint from before its log begins.
+    """
+    is_older = end not in log and log.number > len(log.ids)
+    oldest = 1 if is_older else log.checkpoint(end).checkpoint.version
     by_digest = {each.policy.digest: each for each in log.policies}
     at: VerifiedPolicy | None = log.policy
     while at is not None and at.policy.version >= oldest:

@@ -245,8 +245,25 @@ class Receiver:
         """
         proved = self._proved.union(known)
         wanted = [tip for tip in dict.fromkeys(tips) if tip not in proved]
+        if wanted and self._self_contained is not None and not self._proved:
+            proved |= self._newest_in(self._self_contained, wanted)
         if wanted and not history.is_connected(self._staging, wanted, sorted(proved)):
             raise LyingReelError("the reels lack objects that the push needs", self._last_key())
+
+    def _newest_in(self, pack: Path, tips: Sequence[Oid]) -> set[Oid]:
+        """Return the newest commits, among those in the past of tips, of a pack that is whole.
+
+        A clone does not know what refs pointed to where its oldest reel ends; what it does not
+        have to look into is found by the commits alone.
+        """
+        commits = history.commits_between(self._staging, (), tips)
+        with scratch.blank(self._format) as alone:
+            for file in (pack, pack.with_suffix(".idx")):
+                (alone.directory / "objects" / "pack" / file.name).symlink_to(file)
+            found = history.describe(alone, [commit.oid for commit in commits])
+        inside = [commit for commit, info in zip(commits, found, strict=True) if info is not None]
+        newest = {commit.oid for commit in inside}
+        return newest.difference(*(commit.parents for commit in inside))
 
     def install(self, *, keep: bool) -> None:
         """Move everything received into the repository.

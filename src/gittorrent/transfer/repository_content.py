@@ -123,8 +123,10 @@ class RepositoryContent:
         # A clone may hold reels of other repositories too; whoever calls for this one has no claim.
         if reel is None or reel.manifest.repository != self._repository:
             return None
-        # Of a publication that a crash cut short nothing is given, whoever knows its ids.
-        if not self.has_push(reel.manifest.end):
+        # Of a publication that a crash cut short nothing is given, whoever knows its ids. A clone
+        # does not know the ids of checkpoints from before its log begins.
+        known = self._known()
+        if reel.manifest.end not in known.places and not known.begins_late:
             return None
         return reel if reel.is_available else None
 
@@ -188,7 +190,8 @@ class RepositoryContent:
 
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
         """Return the reels that lie between the two ends asked for, newest end first."""
-        places = self._known().places
+        known = self._known()
+        places, older = known.places, -1 if known.begins_late else None
         end = places.get(reel.end)
         start = -1 if reel.start is None else places.get(reel.start)
         if end is None or start is None:
@@ -196,9 +199,9 @@ class RepositoryContent:
         found = []
         for stored in self.reels():
             manifest = stored.manifest
-            at_end = places.get(manifest.end)
-            at_start = -1 if manifest.start is None else places.get(manifest.start)
-            if at_end is None or at_start is None or not start <= at_start < at_end <= end:
+            at_end = places.get(manifest.end, older)
+            at_start = -1 if manifest.start is None else places.get(manifest.start, older)
+            if at_end is None or at_start is None or not start <= at_start <= at_end <= end:
                 continue
             if stored.is_available:
                 name = ReelName(manifest.start, manifest.end)
@@ -247,6 +250,7 @@ class _KnownLog:
         self.head = adopted[-1] if adopted else None
         self.entries = {record.id for record in records}
         self.places = {record.id: place for place, record in enumerate(adopted)}
+        self.begins_late = bool(adopted) and adopted[0].number > 1
         self.untaken = [record.id for record in pushes if record.id not in taken]
         self.state = (*(record.id for record in adopted[-1:]), *self.untaken)
         """What decides what is shown: the head and the pushes on top of it."""

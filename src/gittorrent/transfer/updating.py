@@ -205,7 +205,7 @@ class Updater:
         self._taken += size
         with receiving(layout, log.object_format, ReelStore(layout)) as receiver:
             for offer, signed in chain:
-                tips = list(log.refs_at(offer.end).values())
+                tips = self._values_at([offer.end])
                 await self._acquisition.download(offer, signed, receiver, tips)
             end = chain[-1][0].end
             self._reporter.phase("checking connectivity")
@@ -216,11 +216,12 @@ class Updater:
         return UpdateResult(end, proved)
 
     def _prove(self, receiver: Receiver, have: Sequence[PushId], end: PushId) -> None:
-        tips = list(self._log.refs_at(end).values())
-        receiver.check(tips, self._values_at(have))
+        receiver.check(self._values_at([end]), self._values_at(have))
 
-    def _values_at(self, pushes: Sequence[PushId]) -> list[Oid]:
-        found = [self._log.refs_at(push).values() for push in pushes]
+    def _values_at(self, checkpoints: Sequence[PushId]) -> list[Oid]:
+        """Return what refs point to at checkpoints; nothing for those older than a clone's log."""
+        known = set(self._log.ids)
+        found = [self._log.refs_at(at).values() for at in checkpoints if at in known]
         return [oid for values in found for oid in values]
 
     def _left(self, update: Update, brought: UpdateResult | None) -> list[Wanted]:

@@ -412,6 +412,18 @@ def test_offers_of_other_logs_and_too_many_of_one_are_not_kept(reels: Reels) -> 
     assert reels.false(MAX_UNBACKED) in offers
 
 
+def test_what_a_log_that_begins_late_does_not_know_may_be_on_the_way(reels: Reels) -> None:
+    first, older = silent(url="git://first/x"), PushId("12" * 20)
+    way = [
+        ReelOffer(ManifestId("ef" * 32), None, older, 5),
+        ReelOffer(ManifestId("ab" * 32), older, reels.log.ids[-1], 5),
+    ]
+    offers = Offers(reels.log.ids, first, begins_late=True)
+    for offer in way:
+        offers.take(first, claim(offer))
+    assert offers.ways((), ())[0] == way
+
+
 def test_nobody_is_blamed_for_what_this_machine_cannot_do(reels: Reels) -> None:
     offer = reels.make(None, 3, 2)
     scene = Scene(reels, [Fake("git://first/x", [offer], _full)])

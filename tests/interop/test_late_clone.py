@@ -1,0 +1,85 @@
+"""Clones of a repository with a long past: their logs begin late, and its first reel is older."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from gittorrent.repository.carried import CLONE, Carried
+from gittorrent.signing.keys import Signer
+from gittorrent.transfer.repository_content import RepositoryContent
+from support import gitcmd, nodes
+from support.programs import Person
+from support.repositories import noise
+
+START = 1_600_000_000
+DAY = 86400
+PUBLICATIONS = 6
+
+
+@pytest.fixture
+def origin(tmp_path: Path, owner_key: Signer) -> Carried:
+    """Published six times, forty days apart; each time with a pack of its own."""
+    git_dir = gitcmd.init(tmp_path / "project.git")
+    for number in range(PUBLICATIONS):
+        name = f"file{number}"
+        nodes.add_commit(git_dir, "refs/heads/main", name, noise(name, 300_000))
+        carried = nodes.publish(git_dir, owner_key, "project", now=START + number * 40 * DAY)
+    return carried
+
+
+def clone_of(person: Person, origin: Carried) -> Carried:
+    git_dir = person.root / "clone" / ".git"
+    return Carried(git_dir, origin.object_format, origin.info.repository_id)
+
+
+@pytest.mark.parametrize("transport", ["git", "http"])
+def test_reels_from_before_its_log_begins_are_taken(
+    origin: Carried, owner_key: Signer, person: Person, tmp_path: Path, transport: str
+) -> None:
+    with nodes.serving(origin, home=nodes.make_home(tmp_path / "node")) as served:
+        url = f"gittorrent::{getattr(served, transport)}/project.git"
+        done = person.git("clone", "--progress", url, "clone").ok()
+        log = clone_of(person, origin).log()
+        assert log.number == PUBLICATIONS + 1
+        assert len(log.ids) < log.number, "it does not know the oldest checkpoints"
+        assert len(clone_of(person, origin).reels.all()) == PUBLICATIONS, done.err
+        gitcmd.git(person.root / "clone", "fsck", "--strict")
+        nodes.add_commit(origin.layout.git_dir, "refs/heads/main", "more", b"more\n")
+        nodes.publish(origin.layout.git_dir, owner_key, None, now=START + 500 * DAY)
+        person.git("-C", "clone", "fetch", "-q").ok()
+        assert clone_of(person, origin).log().number == PUBLICATIONS + 2
+
+
+def test_a_clone_from_long_ago_goes_on_from_where_it_was(
+    origin: Carried, owner_key: Signer, person: Person, tmp_path: Path
+) -> None:
+    with nodes.serving(origin, home=nodes.make_home(tmp_path / "node")) as served:
+        url = f"gittorrent::{served.http}/project.git"
+        person.git("clone", "-q", url, "clone").ok()
+        before = clone_of(person, origin).log()
+        for number in range(4):
+            name = f"more{number}"
+            nodes.add_commit(origin.layout.git_dir, "refs/heads/main", name, b"more\n")
+            now = START + (PUBLICATIONS + number) * 40 * DAY
+            nodes.publish(origin.layout.git_dir, owner_key, None, now=now)
+        person.git("-C", "clone", "fetch", "-q").ok()
+        log = clone_of(person, origin).log()
+        assert (log.number, log.head) == (before.number + 4, origin.log_store.head())
+        assert set(before.ids) <= set(log.ids), "what was verified is what it builds on"
+
+
+def test_what_a_late_clone_has_can_be_cloned_from_it(
+    origin: Carried, person: Person, tmp_path: Path
+) -> None:
+    with nodes.serving(origin, home=nodes.make_home(tmp_path / "node")) as served:
+        url = f"gittorrent::{served.git}/project.git"
+        person.git("clone", "-q", url, "clone").ok()
+    clone = clone_of(person, origin)
+    clone.set_info(replace(origin.info, role=CLONE))
+    content = RepositoryContent(clone)
+    assert len(content.all_offers()) == PUBLICATIONS
+    for offer in content.all_offers():
+        assert content.pack(offer.manifest) is not None

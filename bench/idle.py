@@ -182,7 +182,7 @@ def measure(arguments: Arguments) -> Report:
                 "node, mirror-sync",
                 node,
                 _hello("mirror-sync", f"{published.name}.git"),
-                b"have push",
+                b"have checkpoint",
             ),
             Course(
                 "git daemon, upload-pack",

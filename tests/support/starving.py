@@ -224,13 +224,14 @@ class Starver:
                 body = self.pack[int(found[1]) : int(found[2]) + 1]
             else:
                 body = self._resource(name)
-            if self.step is Step.JUNK and name.startswith("pushes/c"):
-                self.sent += len(self.junk)
+            is_junk = self.step is Step.JUNK and name.startswith("pushes/c")
+            if is_junk:
                 body = self.junk
             status = b"206 Partial Content" if name.endswith(".pack") else b"200 OK"
             writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n" % (status, len(body)))
             writer.write(body)
             await writer.drain()
+            self.sent += len(body) if is_junk else 0
 
     @staticmethod
     def _step_of(name: str) -> Step:

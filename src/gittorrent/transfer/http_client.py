@@ -45,6 +45,10 @@ PART_SECONDS = 60.0
 _HEADERS = {"User-Agent": f"gittorrent/{__version__}", "Accept-Encoding": "identity"}
 
 
+class TooLongError(ProtocolError):
+    """A server sends more than what it was asked for may have."""
+
+
 class HttpClient:
     """Asks one endpoint.
 
@@ -145,7 +149,7 @@ class HttpClient:
         Raises:
             NotThereError: the server answers with another status than 200.
             MirrorLostError: it does not answer, or too slowly.
-            ProtocolError: it sends more.
+            TooLongError: it sends more.
         """
         loop = asyncio.get_running_loop()
         allowance = Allowance(self.client_timeouts, loop.time())
@@ -160,7 +164,7 @@ class HttpClient:
                 async for piece in answer.content.iter_chunked(PIECE):
                     total += len(piece)
                     if total > most:
-                        raise ProtocolError(f"{self.url_of(name)} sends more than {most} bytes")
+                        raise TooLongError(f"{self.url_of(name)} sends more than {most} bytes")
                     take(piece)
                     now = loop.time()
                     allowance.paid(len(piece), now)

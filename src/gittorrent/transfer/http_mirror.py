@@ -14,8 +14,7 @@ import aiohttp
 from msgspec.structs import replace
 
 from gittorrent.errors import ProtocolError
-from gittorrent.ids import PushId, format_of
-from gittorrent.push.object import PushKind
+from gittorrent.ids import PushId
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import (
@@ -26,25 +25,23 @@ from gittorrent.transfer.dialling import (
     why_not_connected,
 )
 from gittorrent.transfer.http_client import HttpClient
+from gittorrent.transfer.http_log import MAX_INDEX_BYTES, fetch_log
 from gittorrent.transfer.mirror import NotThereError
-from gittorrent.transfer.questions import BATCH_BYTES, ENTRY_BYTES, MAX_OFFERS
-from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_LOG_ENTRIES, MAX_PUSH_BYTES
+from gittorrent.transfer.questions import MAX_OFFERS
+from gittorrent.wire.limits import MAX_LIST_BYTES
 from gittorrent.wire.messages import HaveBundle, Try, parse_message
 from gittorrent.wire.mirrorlist import MirrorList, parse_text
 from gittorrent.wire.urls import AddressClass, address_class, less_trusted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from gittorrent.ids import ManifestId
     from gittorrent.transfer.limiter import Limiter
-    from gittorrent.transfer.mirror import Admit, LogEntry, PartSink, WantedPack
+    from gittorrent.transfer.mirror import Admit, PartSink, WantedPack
     from gittorrent.wire.messages import FetchLog
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.urls import Endpoint
-
-MAX_INDEX_BYTES = 16 << 20
-"""Bytes of an index of pushes or reels."""
 
 _RANGES_AT_ONCE = 4
 
@@ -98,31 +95,7 @@ class HttpMirror:
         self, question: FetchLog, is_held: Callable[[PushId], bool], admit: Admit
     ) -> None:
         """Hand the push objects over that are not held, each after those that it names."""
-        batch: list[LogEntry] = []
-        size = 0
-        for push in await self._log_ids(question, is_held):
-            data = await self._client.read(f"pushes/{push}", MAX_PUSH_BYTES)
-            batch.append((push, data))
-            size += len(data) + ENTRY_BYTES
-            if size >= BATCH_BYTES:
-                await admit(batch)
-                batch, size = [], 0
-        if batch:
-            await admit(batch)
-
-    async def _log_ids(self, question: FetchLog, is_held: Callable[[PushId], bool]) -> _Ids:
-        ids = _Ids(question, is_held)
-        name = "pushes/short" if question.short else "pushes/index"
-        await self._client.each_line(name, MAX_INDEX_BYTES, ids.take)
-        if not ids.has_head:
-            raise NotThereError(f"{self.url} does not have checkpoint {question.head}")
-        if not question.short or question.base is None or ids.has_base:
-            return ids
-        # The clone is older than what newcomers are given; the pushes on top are known by now.
-        older = _Ids(question, is_held, without_pushes=True)
-        await self._client.each_line("pushes/index", MAX_INDEX_BYTES, older.take)
-        older.add(ids)
-        return older
+        await fetch_log(self._client, self.url, question, is_held, admit)
 
     async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
         """Hand the reels it lists over, which may or may not help to complete ``reel``."""
@@ -224,50 +197,6 @@ class HttpMirror:
                 self._flowing = None
                 if self._sink is not None and self._pack is pack:
                     self._sink.part_arrived(self, part, data)
-
-
-class _Ids:
-    """The ids that an index of pushes names and that are not held, as bytes: it may be long.
-
-    Args:
-        question: the log asked for.
-        is_held: tells of an entry whether it is here.
-        without_pushes: whether to leave out pushes.
-    """
-
-    def __init__(
-        self, question: FetchLog, is_held: Callable[[PushId], bool], *, without_pushes: bool = False
-    ) -> None:
-        self._question = question
-        self._is_held = is_held
-        self._left_out = PushKind.CERTIFICATE.value if without_pushes else None
-        self._size = len(question.head)
-        self._found = bytearray()
-        self.has_head = False
-        self.has_base = False
-
-    def take(self, line: bytes) -> None:
-        """Note one line of the index: an id, its kind, and what later versions may add."""
-        words = line.decode("ascii", "replace").split()
-        if not words:
-            return
-        push = words[0]
-        is_id = len(push) == self._size and format_of(push) is not None
-        if not is_id or len(words) < 2 or len(self._found) > MAX_LOG_ENTRIES * self._size:
-            raise ProtocolError(f"the index of pushes has the line {line[:80]!r}")
-        self.has_head |= push == self._question.head
-        self.has_base |= push == self._question.base
-        if words[1] != self._left_out and not self._is_held(PushId(push)):
-            self._found += push.encode("ascii")
-
-    def add(self, others: _Ids) -> None:
-        """Let others follow, as far as they are not there."""
-        known = set(self)
-        self._found += b"".join(push.encode("ascii") for push in others if push not in known)
-
-    def __iter__(self) -> Iterator[PushId]:
-        for at in range(0, len(self._found), self._size):
-            yield PushId(self._found[at : at + self._size].decode("ascii"))
 
 
 async def open_http_mirror(

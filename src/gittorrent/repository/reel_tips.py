@@ -87,8 +87,12 @@ class ReelStart(Struct, frozen=True):
         """
         log = self.log
         assert log.head is not None
-        gone = self.before() if self.changed is None else self.changed.gone
-        tips = tips_after(self.carried.git, self.tips, newest, gone, log.final_refs.values)
+        if self.changed is None:
+            gone = frozenset(self.before()) - set(log.final_refs.values())
+        else:
+            gone = self.changed.gone
+        git = self.carried.git
+        tips = tips_after(git, self.tips, newest, gone, lambda: log.final_refs.values())
         keep_tips(self.carried, log, log.head, tips)
 
 
@@ -134,10 +138,10 @@ def changed_since(log: VerifiedLog, start: PushId) -> Changed | None:
     )
 
 
-def minimal(git: Git, values: Iterable[Oid]) -> set[Oid]:
-    """Return the commits among what refs point at that none of the others reaches."""
+def minimal(git: Git, values: Iterable[Oid], others: Iterable[Oid] = ()) -> set[Oid]:
+    """Return the commits among what refs point at that neither they nor ``others`` reach."""
     commits = {oid for oid in peel(git, values) if oid is not None}
-    walked = commits_between(git, (), commits)
+    walked = commits_between(git, others, commits)
     parents = {parent for commit in walked for parent in commit.parents}
     return {commit.oid for commit in walked if commit.oid in commits} - parents
 
@@ -164,9 +168,8 @@ def tips_after(
         return found
     found -= left
     # What only they reached, and refs point at all the same, has to be reached in another way.
-    lost = {commit.oid for commit in commits_between(git, found, left)}
-    if lost:
-        found |= lost & {oid for oid in peel(git, values()) if oid is not None}
+    if commits_between(git, found, left):
+        found |= minimal(git, set(values()), found)
     return found
 
 

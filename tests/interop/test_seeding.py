@@ -445,7 +445,7 @@ def test_a_seed_that_nobody_tells_of_says_so(
     folder = tmp_path / "www" / "project.git"
     with nodes.serving(large, home=nodes.make_home(tmp_path / "node")) as served:
         names = ["mirror-list", "pushes/index", "reels/index"]
-        names += [f"pushes/{push}" for push in large.log().ids]
+        names += [f"pushes/{push}" for push in large.log().entries]
         names += [f"reels/{reel.id}.manifest" for reel in large.reels.all()]
         for name in names:
             _, data = nodes.fetch(served.http_address, "GET", f"/project.git/{name}")

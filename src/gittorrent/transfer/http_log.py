@@ -107,18 +107,23 @@ async def _short_entry(client: HttpClient, push: PushId) -> bytearray | None:
 async def _ids_of(
     client: HttpClient, url: str, question: FetchLog, is_held: Callable[[PushId], bool]
 ) -> _Ids:
+    """Return what to fetch, in order.
+
+    A clone that is older than what newcomers are given takes the checkpoints from the index of all;
+    so does one that finds no other, and goes without the pushes that no checkpoint has taken.
+    """
     ids = _Ids(question, is_held)
-    name = "pushes/short" if question.short else "pushes/index"
-    await client.each_line(name, MAX_INDEX_BYTES, ids.take)
+    if question.short:
+        with contextlib.suppress(NotThereError):
+            await client.each_line("pushes/short", MAX_INDEX_BYTES, ids.take)
+    if not question.short or not ids or (question.base is not None and not ids.has_base):
+        older = _Ids(question, is_held, without_pushes=question.short)
+        await client.each_line("pushes/index", MAX_INDEX_BYTES, older.take)
+        older.add(ids)
+        ids = older
     if not ids.has_head:
         raise NotThereError(f"{url} does not have checkpoint {question.head}")
-    if not question.short or question.base is None or ids.has_base:
-        return ids
-    # The clone is older than what newcomers are given; the pushes on top are known by now.
-    older = _Ids(question, is_held, without_pushes=True)
-    await client.each_line("pushes/index", MAX_INDEX_BYTES, older.take)
-    older.add(ids)
-    return older
+    return ids
 
 
 class _Ids:
@@ -138,6 +143,7 @@ class _Ids:
         self._left_out = PushKind.CERTIFICATE.value if without_pushes else None
         self._size = len(question.head)
         self._found = bytearray()
+        self._is_empty = True
         self.has_head = False
         self.has_base = False
 
@@ -150,10 +156,14 @@ class _Ids:
         is_id = len(push) == self._size and format_of(push) is not None
         if not is_id or len(words) < 2 or len(self._found) > MAX_LOG_ENTRIES * self._size:
             raise ProtocolError(f"the index of pushes has the line {line[:80]!r}")
+        self._is_empty = False
         self.has_head |= push == self._question.head
         self.has_base |= push == self._question.base
         if words[1] != self._left_out and not self._is_held(PushId(push)):
             self._found += push.encode("ascii")
+
+    def __bool__(self) -> bool:
+        return not self._is_empty
 
     def add(self, others: _Ids) -> None:
         """Let others follow, as far as they are not there."""

@@ -52,7 +52,9 @@ def troubles(log: VerifiedLog) -> list[str]:
     ledger, found = log.ledger, []
     if ledger.stopped:
         found.append(
-            f"{ledger.stopped}; until then checkpoint {log.number} is the newest that counts"
+            f"{ledger.stopped}; until then number {log.number} is the newest that counts here. To"
+            " publish from an old backup does that: the owner's guide says what to do"
+            " (docs/guide-owners.md, When the machine is lost)"
         )
     if rivals := ledger.rivals:
         names = " and ".join(version.id for version in rivals)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -16,6 +19,7 @@ from gittorrent.trust.openpgp import certificate_dates
 from gittorrent.trust.policy import WebOfTrust
 from support.gpg import TIME, GpgPeople, GpgPerson, gpg_people
 from support.signing import TestSigner
+from support.web_model import vouched
 
 pytestmark = pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg missing")
 
@@ -193,3 +197,36 @@ def test_another_program_finds_the_same_certifications(people: GpgPeople) -> Non
     assert issuers == {alice.fingerprint.lower(), root.fingerprint.lower()}
     assert {TIME, TIME + 100} <= certificate_dates(alice.certificate())
     assert KeyRef.parse(f"openpgp:{Cert.from_bytes(alice.certificate()).fingerprint}") == alice.key
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_webs_are_read_alike_without_gpg(people: GpgPeople, seed: int) -> None:
+    """Who is vouched for, in all ways to ask, is what a second reading of the bytes comes to."""
+    chance = random.Random(seed)
+    day = 86_400
+    crowd = [
+        people.person(name, expires=chance.choice(["never", "never", "20d"])) for name in "abcdef"
+    ]
+    made: set[tuple[str, str]] = set()
+    for _ in range(12):
+        one, other = chance.sample(crowd, 2)
+        if (one.user, other.user) not in made:
+            made.add((one.user, other.user))
+            at, lasts = TIME + chance.randrange(15) * day, chance.choice([None, None, "5d"])
+            one.certify(other, at=at, expires=lasts)
+            if chance.random() < 0.2:
+                one.take_back(other, at=at + day)
+    if chance.random() < 0.5:
+        crowd[-1].revoke()
+    certificates = {who.key: who.certificate() for who in crowd}
+    roots = [who.key for who in crowd[:2]]
+    judge, answers = GpgVouching(), Counter[bool]()
+    for depth, needs, days in itertools.product((1, 2, 3), (1, 2), (0, 8, 30)):
+        rule, time = WebOfTrust(depth, needs), TIME + days * day + 500
+        for who in crowd:
+            found = judge.certified(who.key, rule, roots, certificates, time)
+            other_way = vouched(who.key, rule, roots, certificates, time)
+            assert found == other_way, (who.user, rule, days, sorted(made))
+            answers[found] += 1
+    assert answers[True] > len(roots)
+    assert answers[False]

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from gittorrent.ids import PushId
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.wire import pktline
+from gittorrent.wire.mirrorlist import Untaken
 from gittorrent.wire.urls import Endpoint
 from support.logs import MAIN, Writer, oid
 
@@ -80,6 +81,7 @@ class Starver:
     pack: bytes = b""
     part_size: int = 1 << 12
     hesitates: float = 0.0  # seconds before it ends a log
+    logs: int = 0  # that it was asked for
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -88,7 +90,7 @@ class Starver:
 
     @property
     def head(self) -> str:
-        return str(self.writer.pushes[-1][0])
+        return str(self.writer.head)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Starver]:
@@ -170,6 +172,7 @@ class Starver:
     ) -> None:
         match words[:2]:
             case ["fetch", "log"]:
+                self.logs += 1
                 if self.step is Step.LOG:
                     await self._starve(writer, pktline.encode(b"alive\n"), http=False)
                 for push, entry in self.writer.pushes if self.step is not Step.JUNK else ():
@@ -218,6 +221,7 @@ class Starver:
             name = head.split(b" ", 2)[1].decode().removeprefix("/x/")
             if self._step_of(name) is self.step:
                 await self._starve(writer, b"z", http=True)
+            self.logs += name in INDEXES
             if name.endswith(".pack"):
                 found = re.search(rb"bytes=(\d+)-(\d+)", head)
                 assert found is not None
@@ -254,7 +258,12 @@ class Starver:
         return pushes.get(name, b"")
 
     def _list(self) -> list[str]:
-        return [f"repo {self.writer.repository}", f"latest {self.head}"]
+        untaken = Untaken.of([push.id for push in self.writer.state.unfinal])
+        return [
+            f"repo {self.writer.repository}",
+            f"latest {self.head}",
+            untaken.encode().decode().strip(),
+        ]
 
 
 async def _packet(reader: asyncio.StreamReader) -> bytes:

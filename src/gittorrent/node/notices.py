@@ -35,7 +35,7 @@ from gittorrent.wire.urls import AddressClass, UrlError, address_class, parse_le
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gittorrent.ids import PushId, RepositoryId
+    from gittorrent.ids import RepositoryId
     from gittorrent.node.catalogue import Served
     from gittorrent.node.mirror_table import MirrorTable
     from gittorrent.store.database import Database
@@ -174,7 +174,7 @@ class Notices:
             found = await ask_back(endpoint, address, self._server_timeouts)
         if isinstance(found, str):
             raise RefusedNotice(found)
-        state = _state(served, found, await served.reading(served.content.latest))
+        state = await _state(served, found, now)
         row = MirrorRow(endpoint.url, state, caller_group(address), int(now), 0, 0)
         repository = served.info.repository_id
         enter = partial(_list, repository=repository, row=row, asked=notice.ttl)
@@ -312,10 +312,11 @@ def granted_at_most(renewals: int) -> int:
     return min(LONGEST_TTL, FIRST_TTL << min(renewals, 16))
 
 
-def _state(served: Served, found: MirrorList, latest: PushId | None) -> MirrorState:
+async def _state(served: Served, found: MirrorList, now: float) -> MirrorState:
     """Compare what a mirror says of itself with what is here."""
     if found.repository_id != served.info.repository_id:
         raise RefusedNotice("another repository is served at that URL")
     if found.latest is None:
         return MirrorState.PARTIAL
-    return MirrorState.CURRENT if found.latest == latest else MirrorState.STALE
+    is_current = await served.reading(partial(served.content.is_current, found.latest, now))
+    return MirrorState.CURRENT if is_current else MirrorState.STALE

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 MAX_OFFERS = 1000
 """Reels named in one answer: years of daily pushes, and one line each."""
 
+CATCHING_UP_SECONDS = 300.0
+"""Time that a mirror has to take a checkpoint before it counts as stale: most look each minute."""
+
 SETTLED_SECONDS = 2.0
 """Age below which a file's time cannot tell two changes apart, so that it is read again."""
 
@@ -68,6 +71,20 @@ class RepositoryContent:
         """Return the newest checkpoint that the log has adopted."""
         head = self._known().head
         return None if head is None else head.id
+
+    def is_current(self, latest: PushId, now: float) -> bool:
+        """Tell whether somebody is up to date who has adopted ``latest``, or was so just now.
+
+        Args:
+            latest: a checkpoint.
+            now: seconds since 1970.
+        """
+        known = self._known()
+        place = known.places.get(latest)
+        if place is None:
+            return False
+        following = known.adopted[place + 1 :][:1]
+        return not following or now - following[0].time < CATCHING_UP_SECONDS
 
     def has_push(self, push: PushId) -> bool:
         """Tell whether an entry is in the log."""
@@ -247,6 +264,7 @@ class _KnownLog:
         taken = {push for record in adopted for push in record.pushes}
         pushes = (record for record in records if record.kind is PushKind.CERTIFICATE)
         self.records = records
+        self.adopted = adopted
         self.head = adopted[-1] if adopted else None
         self.entries = {record.id for record in records}
         self.places = {record.id: place for place, record in enumerate(adopted)}

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from gittorrent.ids import ManifestId, Oid, PushId, RefName
 from gittorrent.repository.carried import CLONE, Carried
 from gittorrent.signing.keys import Signer
-from gittorrent.transfer.repository_content import RepositoryContent
+from gittorrent.transfer.repository_content import CATCHING_UP_SECONDS, RepositoryContent
 from gittorrent.wire.limits import MAX_TAG_BYTES, MAX_TAG_DEPTH
 from gittorrent.wire.messages import ALL, FetchLog, HaveCheckpoint
 from gittorrent.wire.mirrorlist import NONE_UNTAKEN, Untaken
@@ -70,6 +70,15 @@ def test_pushes_that_nobody_took_are_told_of_if_they_are_shown(grown: Carried, k
     assert head is not None
     assert content.log_entries(FetchLog(head, head)) == [here]
     assert content.has_push(there)
+
+
+def test_who_lacks_a_checkpoint_of_just_now_is_up_to_date(grown: Carried) -> None:
+    content, ids = RepositoryContent(grown), grown.log_store.ids()
+    signed = nodes.AUTHOR.now
+    late = signed + CATCHING_UP_SECONDS
+    assert [content.is_current(push, signed) for push in ids[-2:]] == [True, True]
+    assert [content.is_current(push, late) for push in ids[-2:]] == [False, True]
+    assert not content.is_current(UNKNOWN, signed)
 
 
 def test_a_clone_answers_clones_only(grown: Carried) -> None:

@@ -10,12 +10,18 @@ from typing import Any
 
 import pytest
 
+from gittorrent.ids import Oid, RefName
+from gittorrent.push.certificate import Line
 from gittorrent.push.reel_signers import ReelSignerError, reel_signer
 from gittorrent.repository.carried import open_carried
+from gittorrent.repository.policy_drafts import read_draft
+from gittorrent.repository.signed_entries import add_entry
 from gittorrent.signing.keys import resolve_signer
-from support import bulk
+from support import bulk, gitcmd
 from support.gpg import gpg_people
 from support.programs import Person, somebody
+from support.publishing import builder, grow, publish, push_elsewhere
+from support.signing import TestSigner
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not here")
 
@@ -297,3 +303,48 @@ def test_a_lost_keeper_is_replaced_by_the_roots(owner: Person, project: Path, ke
     done = owner.gittorrent("keeper", "here", project, "--key", keys / "carol").ok()
     assert "is the keeper already" in done.out
     owner.gittorrent("verify", project).ok()
+
+
+def test_a_keeper_that_signed_twice_is_replaced_at_the_right_checkpoint(
+    tmp_path: Path, keys: Path
+) -> None:
+    """One was restored from a copy: a mirror knows both checkpoints, and the roots name a side."""
+    project, copy = tmp_path / "project.git", tmp_path / "copy.git"
+    grow(builder(project), 2)
+    publish(project, name="project")
+    shutil.copytree(project, copy)
+    for place, text in ((project, "one"), (copy, "other")):
+        now = gitcmd.text(place, "rev-parse", "main")
+        new = gitcmd.text(place, "commit-tree", f"{now}^{{tree}}", "-p", now, "-m", text)
+        line = Line(Oid(now), Oid(new), RefName(b"refs/heads/main"))
+        push_elsewhere(place, [line], TestSigner(), keeper=TestSigner())
+        gitcmd.git(place, "update-ref", "refs/heads/main", new)
+    gitcmd.git(project, "fetch", "-q", str(copy), "refs/gittorrent/log", "main")
+    this, other = open_carried(project), open_carried(copy)
+    log, theirs = this.log(), other.log()
+    with this.writing():
+        for entry in theirs.entries:
+            if entry not in log:
+                add_entry(this, log, other.log_store.push(entry))
+        this.commit(log)
+    owner = somebody(tmp_path / "owner")
+    trouble = json.loads(owner.gittorrent("keeper", "show", project, "--json").ok().out)
+    assert sorted(trouble["twins"][0]) == sorted([log.ids[-1], theirs.ids[-1]])
+    assert "the roots must name another keeper" in trouble["trouble"][0]
+    words = ("keeper", "here", project, "--key", keys / "carol", "--from")
+    owner.gittorrent(*words, "f" * 40).failed(2, "stands for 0 checkpoints")
+    chosen = theirs.head
+    assert chosen is not None
+    said = json.loads(owner.gittorrent(*words, chosen[:12], "--json").ok().out)
+    assert chosen in said["changes"][0]["words"]
+    assert said["published"] is None, "the root's key is not on this machine"
+    draft = read_draft(this, this.log())
+    assert draft is not None
+    signed = draft.with_signature(TestSigner().sign(draft.policy.text()), this.log().policy)
+    (tmp_path / "back").write_bytes(signed.encode())
+    done = policy(owner, project, "sign", tmp_path / "back")
+    assert done["checkpoint"]
+    after = this.log()
+    assert after.ledger.adopted.checkpoint.previous == chosen
+    assert not after.ledger.stopped
+    assert [c.ref for c in after.ledger.view().listing.conflicts()] == [b"refs/heads/main"]

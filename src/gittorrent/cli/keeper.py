@@ -16,7 +16,7 @@ from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.cli.signer import find_signer
 from gittorrent.errors import UsageError
 from gittorrent.printable import printable
-from gittorrent.repository.policy_drafts import can_publish, read_or_begin
+from gittorrent.repository.policy_drafts import can_publish, go_on_from, read_or_begin
 from gittorrent.signing.keys import make_ssh_key, resolve_signer
 from gittorrent.trust.key_files import FoundKey
 from gittorrent.trust.policy_edit import set_keeper
@@ -41,18 +41,32 @@ def keeper() -> None:
 @keeper.command()
 @click.argument("repository", type=CARRIED_REPOSITORY, default=".")
 @click.option("--key", metavar="KEY", help="The key to keep with; by default one is made for it.")
+@click.option(
+    "--from",
+    "checkpoint",
+    metavar="CHECKPOINT",
+    help="Last checkpoint of the keeper before that counts; by default the newest.",
+)
 @click.option("--root-key", metavar="KEY", help="Root key to sign the new version of the policy.")
 @json_option
-def here(repository: Path, key: str | None, root_key: str | None, as_json: bool) -> None:
+def here(
+    repository: Path,
+    key: str | None,
+    checkpoint: str | None,
+    root_key: str | None,
+    as_json: bool,
+) -> None:
     """Let this machine be the keeper: a new version of the policy that names its key.
 
     The key signs unattended, so it has no passphrase; it is best one that has no other rights.
-    Where no root's key is here the new version is kept as a draft for the roots to sign.
+    Where no root's key is here the new version is kept as a draft for the roots to sign. Where the
+    keeper before signed two checkpoints in one place, --from names the one that counts.
 
     \b
     Examples:
       gittorrent keeper here project
       gittorrent keeper here project --root-key ~/.ssh/root
+      gittorrent keeper here project --from 3379abe3f2
     """
     place = open_place(repository)
     if not can_publish(place.carried):
@@ -64,6 +78,8 @@ def here(repository: Path, key: str | None, root_key: str | None, as_json: bool)
     signer.sign(TRIAL)
     found = FoundKey(signer.key, signer.certificate, "this machine")
     draft = set_keeper(read_or_begin(place.carried, place.log), found)
+    if draft.policy.keeper != place.log.policy.policy.keeper:
+        draft = go_on_from(draft, place.log, checkpoint)
     place.carried.remember_keeper(signer.spec)
     if not differences(place.log.policy.policy, draft.policy):
         click.echo(f"this machine is the keeper already, with {signer.key}", err=as_json)

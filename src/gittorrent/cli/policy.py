@@ -13,6 +13,7 @@ from gittorrent.cli.policy_change import add, remove
 from gittorrent.cli.policy_place import (
     STDIN,
     PolicyPlace,
+    complete_files,
     key_option,
     open_place,
     repository_option,
@@ -140,7 +141,7 @@ def _draft_json(place: PolicyPlace, draft: PolicyDraft) -> dict[str, Any]:
 
 
 @policy.command()
-@click.argument("file", required=False)
+@click.argument("file", required=False, shell_complete=complete_files)
 @click.option("--no-publish", is_flag=True, help="Do not publish it, even if enough have signed.")
 @click.option("-y", "--yes", is_flag=True, help="Sign without asking.")
 @repository_option
@@ -205,7 +206,7 @@ def _read(file: str) -> bytes:
 
 
 @policy.command()
-@click.argument("file", required=False)
+@click.argument("file", required=False, shell_complete=complete_files)
 @click.option("--from", "old", type=int, metavar="N", help="The older version.")
 @click.option("--to", "new", type=int, metavar="N", help="The newer version; by default the last.")
 @repository_option

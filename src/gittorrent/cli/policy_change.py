@@ -8,6 +8,7 @@ import click
 
 from gittorrent.cli.output import json_option
 from gittorrent.cli.policy_place import (
+    complete_files,
     key_option,
     keys_to_add,
     keys_to_remove,
@@ -17,7 +18,7 @@ from gittorrent.cli.policy_place import (
 )
 from gittorrent.cli.policy_result import DraftOptions, carry_on, show_result
 from gittorrent.errors import UsageError
-from gittorrent.repository.policy_drafts import discard_draft, read_or_begin
+from gittorrent.repository.policy_drafts import discard_draft, go_on_from, read_or_begin
 from gittorrent.trust import policy_edit as edit
 from gittorrent.trust.policy import Grant, WebOfTrust
 
@@ -34,11 +35,19 @@ no_sign_option = click.option(
 
 
 @click.command()
-@click.argument("arguments", nargs=-1, metavar="[KEY...] [PATTERN...]")
+@click.argument(
+    "arguments", nargs=-1, metavar="[KEY...] [PATTERN...]", shell_complete=complete_files
+)
 @click.option("--create", is_flag=True, help="Let them only create refs, as for tags.")
 @click.option("--force", is_flag=True, help="Let them rewind and delete, too.")
 @click.option("--root", is_flag=True, help="Let them sign the policy.")
 @click.option("--keeper", is_flag=True, help="Let this key sign the checkpoints from now on.")
+@click.option(
+    "--from",
+    "checkpoint",
+    metavar="CHECKPOINT",
+    help="With --keeper: last checkpoint of the one before that counts.",
+)
 @click.option("--pin", is_flag=True, help="Only pin the certificates, as of a web of trust.")
 @click.option("--quorum", type=int, metavar="N", help="Let refs change when N of them agree.")
 @click.option("--web-of-trust", is_flag=True, help="Let all push whom the roots' keys vouch for.")
@@ -59,6 +68,7 @@ def add(
     force: bool,
     root: bool,
     keeper: bool,
+    checkpoint: str | None,
     pin: bool,
     quorum: int | None,
     web_of_trust: bool,
@@ -110,6 +120,10 @@ def add(
         draft = _add_keys(draft, keys, patterns, grant, roles, quorum)
     elif patterns:
         raise UsageError("say whose right that is to be: name a key, or --web-of-trust")
+    if checkpoint is not None and not keeper:
+        raise UsageError("--from says where a new keeper goes on: give --keeper, too")
+    if keeper:
+        draft = go_on_from(draft, place.log, checkpoint)
     draft = edit.add_mirrors(draft, mirrors)
     if threshold is not None:
         draft = edit.set_threshold(draft, threshold)
@@ -157,7 +171,9 @@ def _add_keys(
 
 
 @click.command()
-@click.argument("arguments", nargs=-1, metavar="[KEY...] [PATTERN...]")
+@click.argument(
+    "arguments", nargs=-1, metavar="[KEY...] [PATTERN...]", shell_complete=complete_files
+)
 @click.option("--root", is_flag=True, help="Only take away that they sign the policy.")
 @click.option("--quorum", is_flag=True, help="Take away the quorum lines of the patterns.")
 @click.option("--web-of-trust", is_flag=True, help="Take away web-of-trust lines.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 from msgspec import Struct
 
 from gittorrent.cli.bare_copy import recorded_copy
@@ -39,6 +40,15 @@ STDIN = "-"
 
 MIN_FRAGMENT = 6
 """Characters of a key's name that are enough for it, if no other key of the policy begins so."""
+
+
+def complete_files(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Let shells complete the names of files, where other words are possible too."""
+    del ctx, param
+    return [CompletionItem(incomplete, type="file")]
+
 
 repository_option = click.option(
     "-r",

@@ -70,7 +70,8 @@ def read_draft(carried: Carried, log: VerifiedLog) -> PolicyDraft | None:
 def read_or_begin(carried: Carried, log: VerifiedLog) -> PolicyDraft:
     """Return the draft that is kept, or one that changes nothing yet.
 
-    One that was made on an older checkpoint, and not signed since, is made on the newest.
+    One that was made on an older checkpoint, and not signed since, is made on the newest; where it
+    names a new keeper, that checkpoint was chosen and stays.
 
     Raises:
         DraftError: the one that is kept does not follow the policy any more.
@@ -88,7 +89,32 @@ def read_or_begin(carried: Carried, log: VerifiedLog) -> PolicyDraft:
         raise
     if draft is None:
         return begin_draft(log.policy, log.head)
-    return draft if draft.signatures else draft.made_on(log.head)
+    is_chosen = draft.policy.keeper != log.policy.policy.keeper
+    return draft if draft.signatures or is_chosen else draft.made_on(log.head)
+
+
+def go_on_from(draft: PolicyDraft, log: VerifiedLog, checkpoint: str | None) -> PolicyDraft:
+    """Return a draft that names a new keeper, made on the checkpoint where that one goes on.
+
+    Args:
+        draft: the draft.
+        log: the log.
+        checkpoint: its id, or the beginning of it; None for the newest that was adopted.
+
+    Raises:
+        UsageError: it stands for no checkpoint that holds, or for several.
+    """
+    if checkpoint is None:
+        return draft.made_on(log.head) if log.head is not None else draft
+    known = [entry for entry in log.entries if log.ledger.point(entry) is not None]
+    found = [entry for entry in known if entry.startswith(checkpoint)]
+    if len(found) != 1:
+        raise UsageError(
+            f"{checkpoint} stands for {len(found)} checkpoints that are known here",
+            hint="'gittorrent log' lists them, and 'gittorrent keeper show' those that exclude"
+            " each other",
+        )
+    return draft.made_on(found[0])
 
 
 def keep_draft(carried: Carried, draft: PolicyDraft) -> None:

@@ -26,6 +26,7 @@ from gittorrent.trust.signature import Signature, detect
 from gittorrent.trust.sshkey import fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 NAME = "long"
@@ -38,22 +39,26 @@ PUSHES = 10
 _PERSON = b"B Ench <b@example.org>"
 
 
-def write_long_log(git_dir: Path, entries: int) -> Carried:
+def write_long_log(git_dir: Path, entries: int, values: Sequence[Oid] = ()) -> Carried:
     """Make a repository whose log has so many entries.
 
     Args:
-        git_dir: where nothing is yet.
+        git_dir: where nothing is yet, or a repository with those commits.
         entries: a policy, then pushes and the checkpoints that take them, so many at a time.
+        values: what refs are set to, each with those before it in its past; as many as entries.
+            Made-up ids without any.
     """
-    key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"bench").digest())
+    values = values or [Oid(f"{number:040x}") for number in range(entries)]
+    key = long_log_key()
     raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     blob = _string(b"ssh-ed25519") + _string(raw)
     policy = Policy.first(NAME, b"genesis of bench", fingerprint(blob)).text()
     repository = repository_id(policy)
-    create_bare(git_dir, SHA1)
+    if not git_dir.exists():
+        create_bare(git_dir, SHA1)
     carried = Carried(git_dir, SHA1, repository)
     carried.set_info(RepositoryInfo(repository, NAME, ORIGIN))
-    log = VerifiedLog(SHA1, _Numbered())
+    log = VerifiedLog(SHA1, _Numbered(values))
 
     def add(kind: PushKind, text: bytes) -> None:
         signer = None if kind is PushKind.POLICY else fingerprint(blob)
@@ -73,18 +78,26 @@ def write_long_log(git_dir: Path, entries: int) -> Carried:
         ref = RefName(b"refs/heads/%d" % (number % REFS))
         certificate = Certificate(
             SHA1, _PERSON, number, "+0000", f"gittorrent://{repository}/{NAME}.git".encode(),
-            log.ledger.nonce(), (), (Line(log.refs.get(ref), Oid(f"{number:040x}"), ref),),
+            log.ledger.nonce(), (), (Line(log.refs.get(ref), values[number], ref),),
         )  # fmt: skip
         add(PushKind.CERTIFICATE, certificate.text())
     carried.log_store.commit(log)
     return carried
 
 
+def long_log_key() -> Ed25519PrivateKey:
+    """Return the key that made the log."""
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"bench").digest())
+
+
 class _Numbered:
-    """Facts about made-up objects: each has all with lower numbers in its past."""
+    """Facts about objects that each have all before them in their past."""
+
+    def __init__(self, values: Sequence[Oid]) -> None:
+        self._numbers = {value: number for number, value in enumerate(values)}
 
     def contains(self, outer: Oid, inner: Oid) -> bool:
-        return inner <= outer
+        return self._numbers[inner] <= self._numbers[outer]
 
     def certified(self, *_: object) -> bool:
         return False

@@ -11,7 +11,7 @@ from gittorrent.repository.carried import CLONE, Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.transfer.repository_content import RepositoryContent
 from support import gitcmd, nodes
-from support.programs import Person
+from support.programs import Person, serve
 from support.repositories import noise
 
 START = 1_600_000_000
@@ -83,3 +83,34 @@ def test_what_a_late_clone_has_can_be_cloned_from_it(
     assert len(content.all_offers()) == PUBLICATIONS
     for offer in content.all_offers():
         assert content.pack(offer.manifest) is not None
+
+
+def kept_reels(person: Person, origin: Carried) -> int:
+    """Return how many reels the person's node keeps of a repository."""
+    repository = origin.info.repository_id
+    path = person.node / "cache" / f"{repository}.git"
+    return len(Carried(path, origin.object_format, repository).reels.all())
+
+
+def test_a_node_keeps_them_for_the_next_clones(
+    origin: Carried, owner_key: Signer, person: Person, tmp_path: Path
+) -> None:
+    with nodes.serving(origin, home=nodes.make_home(tmp_path / "node")) as served, serve(person):
+        url = f"gittorrent::{served.git}/project.git"
+        person.git("clone", "-q", url, "clone").ok()
+        assert kept_reels(person, origin) == PUBLICATIONS
+        nodes.add_commit(origin.layout.git_dir, "refs/heads/main", "more", noise("more", 100_000))
+        nodes.publish(origin.layout.git_dir, owner_key, None, now=START + 500 * DAY)
+        done = person.git("-C", "clone", "fetch").ok()
+        assert "without a download" in done.err
+        assert kept_reels(person, origin) == PUBLICATIONS + 1
+
+
+def test_a_clone_hands_them_over(origin: Carried, person: Person, tmp_path: Path) -> None:
+    with nodes.serving(origin, home=nodes.make_home(tmp_path / "node")) as served:
+        url = f"gittorrent::{served.git}/project.git"
+        person.git("clone", "-q", url, "clone").ok()
+        with serve(person):
+            words = ("seed", "clone", url, "--hand-over", "--for", "600")
+            assert "for 600 s" in person.gittorrent(*words).ok().out
+            assert kept_reels(person, origin) == PUBLICATIONS

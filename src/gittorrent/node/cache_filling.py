@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.durable import locked
 from gittorrent.errors import IdentityError, TrustError
-from gittorrent.reel.path import ReelOffer
+from gittorrent.reel.path import ReelOffer, reached
 from gittorrent.repository.cache import adopt
 from gittorrent.repository.carried import CACHE, Carried, RepositoryInfo, object_format_of
 from gittorrent.transfer.acquire import Acquisition
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from gittorrent.ids import PushId
+    from gittorrent.ids import Oid, PushId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.receive import SignedManifest
     from gittorrent.repository.reelstore import StoredReel
@@ -90,11 +90,9 @@ def fill_from_clone(
         for reel in _leading_on(clone, target, log):
             found.append((reel, _verify(reel, log, database)))
         admit(sum(reel.manifest.pack_size for reel, _ in found))
-        refs_at = log.refs_at
         for reel, signed in found:
-            start = signed.manifest.start
-            before = () if start is None else refs_at(start).values()
-            adopt(target, reel, signed, list(refs_at(signed.manifest.end).values()), before)
+            before = _values_at(log, signed.manifest.start)
+            adopt(target, reel, signed, _values_at(log, signed.manifest.end), before)
         known = target.log_store.ids()
         if log.head not in known:
             if known and known[-1] not in log:
@@ -102,6 +100,14 @@ def fill_from_clone(
             for push in log.entries:
                 target.log_store.store_push(push, clone.log_store.push(push))
             _commit(target, log, location)
+
+
+def _values_at(log: VerifiedLog, checkpoint: PushId | None) -> list[Oid]:
+    """Return what refs point to at a checkpoint; nothing for one from before the log begins.
+
+    What is not proved there is proved with the reel that leads to one that is known.
+    """
+    return list(log.refs_at(checkpoint).values()) if checkpoint in log.ids else []
 
 
 def _clear(target: Carried) -> None:
@@ -116,9 +122,7 @@ def _has(target: Carried, reel: StoredReel) -> bool:
 
 
 def _verify(reel: StoredReel, log: VerifiedLog, database: Database) -> SignedManifest:
-    manifest = reel.manifest
-    offer = ReelOffer(reel.id, manifest.start, manifest.end, manifest.pack_size)
-    signed = verify_manifest(reel.manifest_file, log, offer)
+    signed = verify_manifest(reel.manifest_file, log, _offer(reel))
     reason_not = database.distrusted(log.repository, str(signed.key))
     if reason_not is not None:
         raise TrustError(f"{signed.key} is not believed here: {reason_not}")
@@ -126,8 +130,8 @@ def _verify(reel: StoredReel, log: VerifiedLog, database: Database) -> SignedMan
 
 
 def _completed(target: Carried, log: VerifiedLog) -> list[PushId]:
-    """Return the newest push that the reels in the cache lead to, from the beginning on."""
-    there = _reached(_available(target), log)
+    """Return the newest checkpoint that the reels in the cache lead to, from the beginning on."""
+    there = {reel.manifest.end for reel in _led_to(_available(target))}
     newest = [push for push in log.ids if push in there]
     return newest[-1:]
 
@@ -138,32 +142,30 @@ def _leading_on(clone: Carried, target: Carried, log: VerifiedLog) -> list[Store
     What builds on objects that no reel brings is of no use there: nobody could tell whether it is
     whole.
     """
-    places = {push: at for at, push in enumerate(log.ids)}
+    known, begins_late = set(log.ids), log.number > len(log.ids)
     reels = [
         reel
         for reel in _available(clone)
-        if reel.manifest.repository == log.repository and reel.manifest.end in places
+        if reel.manifest.repository == log.repository
+        and (begins_late or reel.manifest.end in known)
     ]
-    there = _reached([*reels, *_available(target)], log)
-    return [
-        reel
-        for reel in sorted(reels, key=lambda found: places[found.manifest.end])
-        if reel.manifest.start in there and not _has(target, reel)
-    ]
+    ordered = _led_to([*_available(target), *reels])
+    return [reel for reel in ordered if reel in reels and not _has(target, reel)]
 
 
 def _available(carried: Carried) -> list[StoredReel]:
     return [reel for reel in carried.reels.all() if reel.is_available]
 
 
-def _reached(reels: Sequence[StoredReel], log: VerifiedLog) -> set[PushId | None]:
-    """Return the pushes that reels lead to from the beginning, which is None."""
-    places: dict[PushId | None, int] = {push: at for at, push in enumerate(log.ids)}
-    there: set[PushId | None] = {None}
-    for manifest in sorted((r.manifest for r in reels), key=lambda m: places.get(m.end, -1)):
-        if manifest.start in there and manifest.end in places:
-            there.add(manifest.end)
-    return there
+def _led_to(reels: Sequence[StoredReel]) -> list[StoredReel]:
+    """Return the reels that others, or none, lead to from the beginning on, in that order."""
+    offers = {_offer(reel): reel for reel in reels}
+    return [offers[offer] for offer in reached(offers)]
+
+
+def _offer(reel: StoredReel) -> ReelOffer:
+    manifest = reel.manifest
+    return ReelOffer(reel.id, manifest.start, manifest.end, manifest.pack_size)
 
 
 def _commit(target: Carried, log: VerifiedLog, location: Location) -> None:

@@ -32,13 +32,15 @@ class BrokenRefError(LocalError):
 def read_refs(git: Git, *prefixes: str) -> Refs:
     """Return the refs below ``prefixes`` (or matching such patterns) and what they point at.
 
-    Git leaves out those that it cannot read; see `read_sound_refs`.
+    Git leaves out those that it cannot read; see `list_sound_refs`.
     """
-    return _parse(git.run(*_LIST, *prefixes))
+    return parse_refs(git.run(*_LIST, *prefixes))
 
 
-def read_sound_refs(git: Git, *prefixes: str) -> Refs:
-    """Return the same where a ref that cannot be read must not pass for one that was deleted.
+def list_sound_refs(git: Git, *prefixes: str) -> bytes:
+    """Return the same as git lists them, a line each: value, space, name; sorted by name.
+
+    A ref that cannot be read must not pass for one that was deleted.
 
     Raises:
         BrokenRefError: one of them cannot be read.
@@ -54,10 +56,11 @@ def read_sound_refs(git: Git, *prefixes: str) -> Refs:
             hint="'git reflog' or another copy may tell what they were: set them with"
             " 'git update-ref', or delete them with 'git update-ref -d'",
         )
-    return _parse(done.stdout)
+    return done.stdout
 
 
-def _parse(out: bytes) -> Refs:
+def parse_refs(out: bytes) -> Refs:
+    """Take apart what `list_sound_refs` returned."""
     refs: Refs = {}
     for line in out.splitlines():
         oid, _, name = line.partition(b" ")

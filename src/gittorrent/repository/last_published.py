@@ -1,7 +1,8 @@
 """What an origin's refs were when they were last compared with its log.
 
-Kept in a file of the log's folder, and small however many refs there are: it names the checkpoint
-that was final then and lists only what differed from it.
+Kept in a file of the log's folder. It names the checkpoint that was final then and what differed
+from it; then follows what git listed, by which the refs that changed since are found without taking
+all others apart.
 
 ::
 
@@ -10,6 +11,9 @@ that was final then and lists only what differed from it.
     push <push id>             what was shown and not final yet
     ref <object id> <ref>      the ref was this; the null id: there was none
     unknown <ref>              nothing is remembered of this ref
+    again <ref>                the ref was not the same here and in the log
+
+    <object id> <ref>          as git listed it
 
 The file can be lost: then nothing is remembered of any ref, and what differs here and in the log
 is settled by ancestry or named.
@@ -24,13 +28,16 @@ from msgspec import Struct
 
 from gittorrent.durable import write_atomically
 from gittorrent.ids import Oid, PushId, RefName
+from gittorrent.push.certificate import subject_of
 from gittorrent.push.rule import Verdict
+from gittorrent.repository.ref_listing import RefListing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from gittorrent.ids import ObjectFormat, Refs
+    from gittorrent.push.checkpoint import Taken
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.origin_refs import Parted
     from gittorrent.repository.carried import Carried
@@ -45,13 +52,17 @@ class LastPublished(Struct, frozen=True):
         pushes: what was shown and not final.
         refs: values that were not those of the checkpoint; None for no ref.
         unknown: refs of which nothing is remembered.
+        again: refs to be looked at even if nothing changes.
+        listing: the origin's refs; None where that is not remembered.
     """
 
     checkpoint: PushId
     head: RefName
     pushes: tuple[PushId, ...]
     refs: Mapping[RefName, Oid | None]
-    unknown: frozenset[RefName]
+    unknown: frozenset[RefName] = frozenset()
+    again: frozenset[RefName] = frozenset()
+    listing: RefListing | None = None
 
 
 class RememberedPast:
@@ -67,13 +78,37 @@ class RememberedPast:
         last = read_last_published(_path(carried, log), carried.object_format)
         if last is None and log.number == 1 and log.head is not None:
             # The first checkpoint takes nothing in: before it there was no ref.
-            last = LastPublished(log.head, log.policy.policy.head, (), {}, frozenset())
+            last = LastPublished(log.head, log.policy.policy.head, (), {})
         self._last = None if last is None or last.checkpoint not in log.ids else last
 
     @property
     def head(self) -> RefName | None:
         """The branch that HEAD named; None if that is not remembered."""
         return None if self._last is None else self._last.head
+
+    def candidates(self, listing: RefListing) -> set[RefName] | None:
+        """Return the refs that may differ here and in the log; None where that may be any.
+
+        Args:
+            listing: the origin's refs as they are now.
+        """
+        last = self._last
+        if last is None or last.listing is None:
+            return None
+        pushes = {*last.pushes, *(push.id for push in self._log.unfinal)}
+        pushes.update(item.push for item in self._taken_since)
+        found = {
+            subject_of(line.ref)
+            for push in pushes
+            for line in self._log.push(push).certificate.lines
+        }
+        return (
+            found
+            | last.again
+            | last.unknown
+            | last.refs.keys()
+            | listing.changed_from(last.listing)
+        )
 
     def knows(self, ref: RefName) -> bool:
         """Tell whether it is remembered what ``ref`` was, or that there was none."""
@@ -104,16 +139,19 @@ class RememberedPast:
         return self._log.refs_at(self._last.checkpoint)
 
     @cached_property
-    def _applied(self) -> set[tuple[RefName, Oid]]:
-        """Values that were set by the pushes shown then, which became final since."""
+    def _taken_since(self) -> list[Taken]:
+        """What checkpoints took since."""
         assert self._last is not None
         ids = self._log.ids
         since = ids[ids.index(self._last.checkpoint) + 1 :]
+        return [item for each in since for item in self._log.checkpoint(each).checkpoint.taken]
+
+    @cached_property
+    def _applied(self) -> set[tuple[RefName, Oid]]:
+        """Values that were set by the pushes shown then, which became final since."""
+        assert self._last is not None
         taken = {
-            (item.push, item.ref)
-            for checkpoint in since
-            for item in self._log.checkpoint(checkpoint).checkpoint.taken
-            if item.verdict is Verdict.APPLIED
+            (item.push, item.ref) for item in self._taken_since if item.verdict is Verdict.APPLIED
         }
         found: set[tuple[RefName, Oid]] = set()
         for push in {push for push, _ in taken} & set(self._last.pushes):
@@ -127,7 +165,9 @@ def remember(
     carried: Carried,
     log: VerifiedLog,
     past: RememberedPast,
-    parted: Iterable[Parted] = (),
+    listing: RefListing,
+    parted: Collection[Parted] = (),
+    again: Iterable[RefName] = (),
     *,
     is_head_parted: bool = False,
 ) -> None:
@@ -137,7 +177,9 @@ def remember(
         carried: the origin.
         log: its log, which counts already.
         past: what was remembered until now.
+        listing: the origin's refs as they were when they were compared, and changed since.
         parted: refs that are not the same; of these the past stays what it was.
+        again: other refs to be looked at the next time.
         is_head_parted: whether HEAD is not the same either.
     """
     assert log.head is not None
@@ -160,6 +202,8 @@ def remember(
         tuple(push.id for push in log.unfinal),
         refs,
         frozenset(unknown),
+        frozenset({*(each.ref for each in parted), *again}),
+        listing,
     )
     write_atomically(_path(carried, log), _text(last, carried.object_format))
 
@@ -167,14 +211,17 @@ def remember(
 def read_last_published(path: Path, object_format: ObjectFormat) -> LastPublished | None:
     """Read the file; None where there is none, or none that could have been written here."""
     try:
-        lines = path.read_bytes().splitlines()
+        head_lines, blank, listed = path.read_bytes().partition(b"\n\n")
     except FileNotFoundError:
+        return None
+    if not blank:
         return None
     checkpoint, head = None, None
     pushes: list[PushId] = []
     refs: dict[RefName, Oid | None] = {}
     unknown: set[RefName] = set()
-    for line in lines:
+    again: set[RefName] = set()
+    for line in head_lines.splitlines():
         keyword, _, rest = line.partition(b" ")
         word, _, name = rest.partition(b" ")
         oid = word.decode("ascii", "replace")
@@ -182,6 +229,8 @@ def read_last_published(path: Path, object_format: ObjectFormat) -> LastPublishe
             head = RefName(rest)
         elif keyword == b"unknown":
             unknown.add(RefName(rest))
+        elif keyword == b"again":
+            again.add(RefName(rest))
         elif not object_format.is_oid(oid):
             return None
         elif keyword == b"checkpoint":
@@ -192,7 +241,15 @@ def read_last_published(path: Path, object_format: ObjectFormat) -> LastPublishe
             refs[RefName(name)] = None if oid == object_format.zero else Oid(oid)
     if checkpoint is None or head is None:
         return None
-    return LastPublished(checkpoint, head, tuple(pushes), refs, frozenset(unknown))
+    return LastPublished(
+        checkpoint,
+        head,
+        tuple(pushes),
+        refs,
+        frozenset(unknown),
+        frozenset(again),
+        RefListing(listed),
+    )
 
 
 def _text(last: LastPublished, object_format: ObjectFormat) -> bytes:
@@ -206,8 +263,11 @@ def _text(last: LastPublished, object_format: ObjectFormat) -> bytes:
             for ref, value in sorted(last.refs.items(), key=lambda item: item[0])
         ),
         *(b"unknown " + ref for ref in sorted(last.unknown)),
+        *(b"again " + ref for ref in sorted(last.again)),
+        b"",
     ]
-    return b"".join(line + b"\n" for line in lines)
+    listed = b"" if last.listing is None else last.listing.text
+    return b"".join(line + b"\n" for line in lines) + listed
 
 
 def _path(carried: Carried, log: VerifiedLog) -> Path:

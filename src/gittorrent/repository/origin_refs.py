@@ -14,22 +14,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.git.descent import Ancestry
-from gittorrent.git.refs import apply_changes, head_target, read_refs, set_head
-from gittorrent.ids import RefName, Refs
-from gittorrent.push.certificate import CONFLICTS
+from gittorrent.git.refs import apply_changes, head_target, read_ref, read_refs, set_head
+from gittorrent.ids import Oid, RefName, Refs
+from gittorrent.push.certificate import CONFLICTS, subject_of
 from gittorrent.push.head_branch import compare_head
 from gittorrent.push.log import changes_between
 from gittorrent.push.origin_refs import Comparison, Side, compare, questions
 from gittorrent.repository.last_published import RememberedPast, remember
 from gittorrent.repository.pruned import bring_back
-from gittorrent.repository.publishable import select_refs
+from gittorrent.repository.publishable import list_selected, publishable
+from gittorrent.repository.ref_listing import RefListing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
-    from gittorrent.ids import Oid
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.origin_refs import Parted
     from gittorrent.repository.carried import Carried
@@ -48,37 +49,34 @@ class OriginState(Struct, frozen=True):
     """An origin and its log, compared.
 
     Args:
-        here: the origin's refs that are published.
-        left_out: those that cannot be.
-        elsewhere: the same refs as the log shows them.
+        patterns: of the refs that are published.
+        listing: the origin's refs that these select, as they were.
+        names: the refs that were looked at, since others cannot differ; None if all were.
+        left_out: refs that cannot be published.
         past: what is remembered of the last time.
         comparison: what is to be done with those that differ.
         own_head: the branch that the origin's HEAD names; None where it is detached.
         head: whose HEAD counts; None if it stays on both sides.
     """
 
-    here: Refs
+    patterns: tuple[str, ...]
+    listing: RefListing
+    names: frozenset[RefName] | None
     left_out: tuple[Unpublishable, ...]
-    elsewhere: Refs
     past: RememberedPast
     comparison: Comparison
     own_head: RefName | None
-    head: Side | None
+    head: Side | None = None
 
     @property
     def taken(self) -> list[tuple[RefName, Oid | None, Oid | None]]:
         """What the origin takes over: (ref, old value, new value) of each."""
         return [(line.ref, line.old, line.new) for line in self.comparison.take]
 
-    @property
-    def after(self) -> Refs:
-        """The origin's refs once it took over what changed elsewhere."""
-        refs = dict(self.here)
-        for line in self.comparison.take:
-            refs.pop(line.ref, None)
-            if line.new is not None:
-                refs[line.ref] = line.new
-        return refs
+    def value(self, ref: RefName) -> Oid | None:
+        """Return what a ref is in the origin, once it took over what changed elsewhere."""
+        taken = next((line for line in self.comparison.take if line.ref == ref), None)
+        return self.listing.value(ref) if taken is None else taken.new
 
 
 def compare_origin(carried: Carried, log: VerifiedLog, patterns: tuple[str, ...]) -> OriginState:
@@ -95,18 +93,27 @@ def compare_origin(carried: Carried, log: VerifiedLog, patterns: tuple[str, ...]
         NothingPublishableError: a pattern is none.
         BrokenRefError: a ref cannot be read.
     """
-    here, left_out = select_refs(carried, patterns)
-    listing = log.ledger.view().listing
-    elsewhere = select_shown(listing.refs(), patterns)
+    listing = RefListing(list_selected(carried, patterns))
+    shown = log.ledger.view().listing
     past = RememberedPast(carried, log)
+    names = past.candidates(listing)
+    if names is None:
+        selected, elsewhere = listing.refs, select_shown(shown.refs(), patterns)
+    else:
+        selected = listing.only(names)
+        values = ((ref, shown.value(ref)) for ref in names)
+        elsewhere = select_shown({r: oid for r, oid in values if oid is not None}, patterns)
+    here, left_out = publishable(selected, elsewhere)
     bring_back(carried, log, (oid for _, oid in elsewhere.items() - here.items()))
     ancestry = Ancestry(carried.git)
     ancestry.prepare(questions(here, elsewhere, past))
     comparison = compare(here, elsewhere, past, ancestry.contains)
+    looked_at = None if names is None else frozenset(names)
     own_head = head_target(carried.git)
-    state = OriginState(here, left_out, elsewhere, past, comparison, own_head, None)
-    head = compare_head(own_head, listing.head, past.head, state.after)
-    return OriginState(here, left_out, elsewhere, past, comparison, own_head, head)
+    state = OriginState(patterns, listing, looked_at, left_out, past, comparison, own_head)
+    branches = {own_head, shown.head} - {None}
+    there = {branch for branch in branches if branch and state.value(branch) is not None}
+    return replace(state, head=compare_head(own_head, shown.head, past.head, there))
 
 
 def select_shown(refs: Refs, patterns: Iterable[str]) -> Refs:
@@ -137,40 +144,76 @@ def follow_in_origin(carried: Carried, log: VerifiedLog) -> None:
     """
     state = compare_origin(carried, log, carried.info.patterns)
     take_over(carried, log, state)
-    keep_what_is_elsewhere(carried, log)
-    note_compared(carried, log, state, state.comparison.parted)
+    pending = [line.ref for line in state.comparison.publish]
+    note_compared(carried, log, state, state.comparison.parted, pending)
 
 
 def note_compared(
-    carried: Carried, log: VerifiedLog, state: OriginState, parted: Iterable[Parted]
+    carried: Carried,
+    log: VerifiedLog,
+    state: OriginState,
+    parted: Collection[Parted],
+    pending: Iterable[RefName] = (),
 ) -> None:
-    """Remember for the next time what refs are now.
+    """Keep what only the log has, and remember for the next time what refs are now.
 
     Args:
-        carried: the origin, which took over what others changed.
+        carried: the origin, which took over what others changed; its lock is held.
         log: its log, which counts already.
         state: what was found out before.
         parted: refs that are not the same here and in the log.
+        pending: refs that changed here, and are not published yet.
     """
+    _keep_what_is_elsewhere(carried, log, state)
     shown = log.ledger.view().listing.head
     is_head_same = state.head is Side.ELSEWHERE or state.own_head == shown
-    remember(carried, log, state.past, parted, is_head_parted=not is_head_same)
+    again = [*pending, *(each.name for each in state.left_out)]
+    listing = state.listing.after(state.comparison.take)
+    remember(carried, log, state.past, listing, parted, again, is_head_parted=not is_head_same)
 
 
-def keep_what_is_elsewhere(carried: Carried, log: VerifiedLog) -> None:
-    """Let refs hold what only the log of an origin has; its lock is held."""
+def _keep_what_is_elsewhere(carried: Carried, log: VerifiedLog, state: OriginState) -> None:
+    """Let refs hold what only the log of an origin has."""
     listing = log.ledger.view().listing
-    shown = listing.refs()
-    here = read_refs(carried.git)
-    wanted: Refs = {conflict.name: conflict.value for conflict in listing.conflicts()}
-    for ref, oid in shown.items() - here.items():
-        wanted[kept_name(ref)] = oid
-    present = {ref: oid for ref, oid in here.items() if _is_kept(ref, carried)}
+    present = read_refs(carried.git, CONFLICTS.decode("ascii"), ELSEWHERE.decode("ascii"))
+    present = {ref: oid for ref, oid in present.items() if _is_kept(ref, carried)}
+    if state.names is None:
+        own, shown = read_refs(carried.git), listing.refs()
+        conflicts = list(listing.conflicts())
+    else:
+        names = {*state.names, *map(_subject, present)}
+        own = _own_values(carried, state, names)
+        values = ((ref, listing.value(ref)) for ref in names)
+        shown = {ref: oid for ref, oid in values if oid is not None}
+        conflicts = [each for ref in names for each in listing.entry(ref).conflicts]
+    wanted: Refs = {conflict.name: conflict.value for conflict in conflicts}
+    wanted.update((kept_name(ref), oid) for ref, oid in shown.items() - own.items())
     apply_changes(carried.git, changes_between(present, wanted), carried.object_format)
 
 
+def _own_values(carried: Carried, state: OriginState, names: Iterable[RefName]) -> Refs:
+    """Return what refs of an origin are, those too that it does not publish."""
+    selected = select_shown(dict.fromkeys(names, Oid("")), state.patterns)
+    found = state.listing.only(selected)
+    for line in state.comparison.take:
+        found.pop(line.ref, None)
+        found.update({} if line.new is None else {line.ref: line.new})
+    for ref in names:
+        if ref not in selected:
+            oid = read_ref(carried.git, ref.decode("utf-8", "surrogateescape"))
+            found.update({} if oid is None else {ref: oid})
+    return found
+
+
+def _subject(kept: RefName) -> RefName:
+    """Return the ref of which a kept one holds something."""
+    if kept.startswith(ELSEWHERE):
+        return RefName(b"refs/" + kept.removeprefix(ELSEWHERE))
+    return subject_of(kept)
+
+
 def _is_kept(ref: RefName, carried: Carried) -> bool:
-    """Tell whether a ref is one that `keep_what_is_elsewhere` makes."""
+    """Tell whether a ref is one that `_keep_what_is_elsewhere` makes."""
     if ref.startswith(CONFLICTS):
         push = ref.removeprefix(CONFLICTS).partition(b"/")[0].decode("ascii", "replace")
         return carried.object_format.is_oid(push)

@@ -16,12 +16,13 @@ from gittorrent.push.head_branch import successor
 from gittorrent.push.origin_refs import Parted, Side, Trouble
 from gittorrent.push.publication import HeadChange, parts_of
 from gittorrent.push.rule import Verdict
+from gittorrent.repository.origin_refs import select_shown
 from gittorrent.trust.policy import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
-    from gittorrent.ids import Oid, RefName, Refs
+    from gittorrent.ids import Oid, RefName
     from gittorrent.push.certificate import Line
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.origin_refs import OriginState
@@ -91,7 +92,7 @@ def push_changes(
 def _head_change(
     log: VerifiedLog,
     state: OriginState,
-    lines: Iterable[Line],
+    lines: Sequence[Line],
     key: KeyRef,
     note: Callable[[str], None],
 ) -> HeadChange | None:
@@ -100,11 +101,16 @@ def _head_change(
     is_deleted = any(line.ref == former and line.new is None for line in lines)
     if state.head is not Side.HERE and not is_deleted:
         return None
-    after = _published(state.elsewhere, lines)
+    published = {line.ref: line.new for line in lines}
+    shown = log.ledger.view().listing
     chosen = state.own_head if state.head is Side.HERE else None
-    if chosen is None or chosen not in after:
-        chosen = successor(former, state.elsewhere, after) if is_deleted else None
-    if chosen is None:
+    value = None if chosen is None else published.get(chosen, shown.value(chosen))
+    if value is None and is_deleted:
+        before = select_shown(shown.refs(), state.patterns)
+        after = {ref: oid for ref, oid in {**before, **published}.items() if oid is not None}
+        chosen = successor(former, before, after)
+        value = None if chosen is None else after[chosen]
+    if chosen is None or value is None:
         return None
     if not log.policy.policy.allows(chosen, key, Change.REWIND):
         name = chosen.decode(errors="backslashreplace")
@@ -113,16 +119,7 @@ def _head_change(
             f" everybody: it takes force on {name}"
         )
         return None
-    return HeadChange(chosen, after[chosen], former)
-
-
-def _published(elsewhere: Refs, lines: Iterable[Line]) -> Refs:
-    refs = dict(elsewhere)
-    for line in lines:
-        refs.pop(line.ref, None)
-        if line.new is not None:
-            refs[line.ref] = line.new
-    return refs
+    return HeadChange(chosen, value, former)
 
 
 def _is_waiting(log: VerifiedLog, line: Line, key: KeyRef) -> bool:

@@ -19,7 +19,7 @@ from msgspec import Struct
 from gittorrent.errors import UsageError
 from gittorrent.git import scratch
 from gittorrent.git.history import describe
-from gittorrent.git.refs import head_target, set_head
+from gittorrent.git.refs import head_target, parse_refs, set_head
 from gittorrent.git.repository import require_complete
 from gittorrent.git.runner import GitError
 from gittorrent.push.chain import CheckpointError
@@ -29,12 +29,11 @@ from gittorrent.reel.selftest import find_encoder
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, RepositoryInfo
 from gittorrent.repository.origin_refs import (
     compare_origin,
-    keep_what_is_elsewhere,
     note_compared,
     take_over,
 )
 from gittorrent.repository.own_pushes import push_changes
-from gittorrent.repository.publishable import describe_left_out, select_refs
+from gittorrent.repository.publishable import describe_left_out, list_selected, publishable
 from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.repository.rebuild import store_built
 from gittorrent.repository.reel_tips import ReelStart, changed_since
@@ -175,9 +174,9 @@ class Publisher:
             pushed = push_changes(log, entries, state, self._signer.key, self._note)
             self._keep(log, entries)
             reels = self._finish(log, entries, self._info(log, selected))
-            if pushed.head is not None and state.own_head not in state.after:
+            own_head = state.own_head
+            if pushed.head is not None and own_head is not None and state.value(own_head) is None:
                 set_head(carried.git, pushed.head)
-            keep_what_is_elsewhere(carried, log)
             note_compared(carried, log, state, pushed.parted)
             carried.remember_key(self._signer.spec)
             changes = tuple(classify_changes(carried.git, pushed.changes))
@@ -204,7 +203,7 @@ class Publisher:
 
     def _begin(self, entries: EntrySigner, name: str, patterns: tuple[str, ...]) -> None:
         """Make the first policy, and the checkpoint that everything begins at."""
-        refs, _ = select_refs(self._carried, patterns)
+        refs, _ = publishable(parse_refs(list_selected(self._carried, patterns)))
         certificate = self._signer.certificate
         pinned = () if certificate is None else (certificate,)
         own = head_target(self._carried.git)
@@ -242,8 +241,12 @@ class Publisher:
             try:
                 take_over(self._carried, log, state)
             except GitError as error:
-                is_same = compare_origin(self._carried, log, patterns).here == state.here
-                if is_same or error.is_own_trouble or attempt == _ATTEMPTS - 1:
+                again = compare_origin(self._carried, log, patterns)
+                if (
+                    again.listing.text == state.listing.text
+                    or error.is_own_trouble
+                    or attempt == _ATTEMPTS - 1
+                ):
                     raise
                 continue
             break

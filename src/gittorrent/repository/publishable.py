@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import UsageError
-from gittorrent.git.refs import read_sound_refs
+from gittorrent.git.refs import list_sound_refs
 from gittorrent.push.refnames import shown_name, unpublishable_names
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.refpattern import RefPattern, is_reserved
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from gittorrent.ids import RefName, Refs
@@ -43,10 +44,8 @@ class Unpublishable(Struct, frozen=True):
     reason: str
 
 
-def select_refs(
-    carried: Carried, patterns: tuple[str, ...]
-) -> tuple[Refs, tuple[Unpublishable, ...]]:
-    """Return the refs to publish, and those that ``patterns`` select and that cannot be published.
+def list_selected(carried: Carried, patterns: tuple[str, ...]) -> bytes:
+    """Return the refs that ``patterns`` select, as `gittorrent.git.refs.list_sound_refs` does.
 
     Raises:
         NothingPublishableError: a pattern is none.
@@ -59,10 +58,20 @@ def select_refs(
             raise NothingPublishableError(
                 f"cannot publish {pattern!r}: {error}", hint="write it as refs/notes/*"
             ) from error
-    prefixes = [pattern.removesuffix("/*") for pattern in patterns]
-    found = read_sound_refs(carried.git, *prefixes)
-    selected = {name: oid for name, oid in found.items() if not is_reserved(name)}
-    faults = unpublishable_names(selected)
+    return list_sound_refs(carried.git, *(pattern.removesuffix("/*") for pattern in patterns))
+
+
+def publishable(
+    refs: Refs, known: Collection[RefName] = ()
+) -> tuple[Refs, tuple[Unpublishable, ...]]:
+    """Return those of selected refs that can be published, and those that cannot.
+
+    Args:
+        refs: the refs.
+        known: names that are published already.
+    """
+    selected = {name: oid for name, oid in refs.items() if not is_reserved(name)}
+    faults = unpublishable_names(name for name in selected if name not in known)
     left_out = [Unpublishable(name, faults[name]) for name in selected if name in faults]
     return {name: oid for name, oid in selected.items() if name not in faults}, tuple(left_out)
 

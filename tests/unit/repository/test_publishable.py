@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.git.refs import BrokenRefError, read_sound_refs
+from gittorrent.git.refs import BrokenRefError, list_sound_refs
 from gittorrent.git.runner import Git, GitError
 from gittorrent.push.refnames import MAX_COMPONENT, unpublishable_names
 from gittorrent.repository.verify import Verifier
@@ -92,4 +92,4 @@ def test_a_ref_that_cannot_be_read_is_not_deleted_for_everybody(
 
 def test_no_repository_has_no_sound_refs(tmp_path: Path) -> None:
     with pytest.raises(GitError):
-        read_sound_refs(Git(tmp_path))
+        list_sound_refs(Git(tmp_path))

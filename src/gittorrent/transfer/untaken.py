@@ -2,8 +2,9 @@
 
 Such a push moves refs to objects that may not be here; whether it may do that is found out from
 commits. A mirror, which shows it, needs all objects. A clone lists refs before it fetches: it takes
-a look at the commits, and what git then asks for is brought and proved like everything else. What
-the mirror that told of a push does not give is not shown, and keeps nothing else up.
+a look at the commits, and what git then asks for is brought and proved like everything else
+(docs/decisions/0035-clones-look-at-commits-before-they-list-refs.md). What the mirror that told of
+a push does not give is not shown, and keeps nothing else up.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -20,7 +21,7 @@ from gittorrent.git import refs as git_refs
 from gittorrent.git.history import describe
 from gittorrent.git.repository import find_repository, read_config, set_config
 from gittorrent.git.runner import Git, GitError
-from gittorrent.ids import OBJECT_FORMATS, Oid, RepositoryId
+from gittorrent.ids import OBJECT_FORMATS, Oid, RefName, RepositoryId
 from gittorrent.push.log import changes_between
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore, identify, listed_pushes
@@ -60,6 +61,10 @@ SIGNING_KEY = "gittorrent.signingKey"
 
 KEEPER_KEY = "gittorrent.keeperKey"
 """Git setting of the keeper's key, on the machine that has it."""
+
+
+Moves = Sequence[tuple[RefName, Oid | None, Oid | None]]
+"""(name, old value, new value) of refs."""
 
 
 class NotCarriedError(UsageError):
@@ -197,15 +202,26 @@ class Carried:
         pushes = [self.log_store.push(push) for push in entries]
         identify(self.git, pushes, self.object_format, write=True)
 
-    def commit(self, log: VerifiedLog) -> None:
-        """Make ``log`` this repository's log and let the refs follow."""
-        self.log_store.commit(log)
-        self.follow_log(log)
+    def commit(self, log: VerifiedLog, moves: Moves | None = None) -> None:
+        """Make ``log`` this repository's log and let the refs follow.
 
-    def follow_log(self, log: VerifiedLog) -> None:
-        """Make the log ref, and on mirrors all refs and HEAD, what ``log`` shows."""
+        Args:
+            log: the log.
+            moves: of the refs that it shows those that are not as before, and HEAD is; None to
+                compare all of them with what is here.
+        """
+        self.log_store.commit(log)
+        self.follow_log(log, moves)
+
+    def follow_log(self, log: VerifiedLog, moves: Moves | None = None) -> None:
+        """Make the log ref, and on mirrors all refs and HEAD, what ``log`` shows.
+
+        Args:
+            log: the log.
+            moves: as for `commit`.
+        """
         assert log.head is not None
-        if self.info.role == MIRROR:
+        if self.info.role == MIRROR and not self._has_moved(moves):
             refs = log.refs
             if not git_refs.write_first_refs(self.git, refs):
                 present = git_refs.read_refs(self.git)
@@ -213,17 +229,29 @@ class Carried:
                 git_refs.apply_changes(self.git, changes_between(own, refs), self.object_format)
                 self.git.run("pack-refs", "--all")
             git_refs.set_head(self.git, log.default_branch or log.policy.policy.head)
-        if self._has_history(log.head):
+        known = git_refs.read_ref(self.git, LOG_REF)
+        if str(known) != log.head and self._has_history(log.head, known):
             self.git.run("update-ref", LOG_REF, log.head)
         # Last, so that it tells whether all of this was done.
         write_atomically(self._followed, self._log_digest())
 
-    def _has_history(self, head: PushId) -> bool:
+    def _has_moved(self, moves: Moves | None) -> bool:
+        """Move some refs; false where they are to be compared, or are not what they should be."""
+        if moves is None:
+            return False
+        try:
+            git_refs.apply_changes(self.git, moves, self.object_format)
+        except GitError as error:
+            if error.is_own_trouble:
+                raise
+            return False
+        return True
+
+    def _has_history(self, head: PushId, known: Oid | None) -> bool:
         """Tell whether the commits of the whole log are here: in one that began late they are not.
 
         A ref to a commit without its past would be a broken repository to git.
         """
-        known = git_refs.read_ref(self.git, LOG_REF)
         words = ["rev-list", "--quiet", head, *([] if known is None else [f"^{known}"])]
         done = self.git.attempt(*words)
         error = GitError(words, done.returncode, done.stderr, str(self.layout.git_dir))

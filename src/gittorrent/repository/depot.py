@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from gittorrent.git.fsckrules import FsckRules
     from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat, Oid, PushId
     from gittorrent.push.depot.report import Report
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.policy import WebOfTrust
     from gittorrent.trust.signature import Signature
+
+FileState = tuple[int, int, int]
+"""Inode, time of change and size: what tells whether a file was replaced."""
 
 MAX_ANSWERS = 100_000
 """Answers about ancestry that are kept: 10 MB of them."""
@@ -107,8 +111,9 @@ class RepositoryDepot:
         self._accepted = accepted
         self._guard = threading.Lock()
         self._log: VerifiedLog | None = None
-        self._state: object = None
+        self._state: FileState | None = None
         self._facts = _Facts(carried.git)
+        self._known_rules: tuple[FileState | None, FsckRules] | None = None
 
     @property
     def object_format(self) -> ObjectFormat:
@@ -156,9 +161,8 @@ class RepositoryDepot:
         push, certificate = admitted.push, admitted.certificate
         with uploading(self._carried.layout, self.object_format) as upload:
             if pack is not None:
-                rules = push_rules(self._carried.layout.git_dir)
                 bounds = Bounds(MAX_PUSHED, SILENCE_SECONDS, LEAST_BYTES)
-                upload.receive(pack, bounds, rules, hear)
+                upload.receive(pack, bounds, self._rules(), hear)
                 upload.check(*self._tips(certificate))
                 upload.unpack_if_small()
             (push_id,) = identify(upload.staging, [push], self.object_format, write=True)
@@ -188,7 +192,7 @@ class RepositoryDepot:
         upload.install()
         store = self._carried.log_store
         store.store_push(push_id, push)
-        self._carried.commit(log)
+        self._carried.commit(log, admission.moves(before, after))
         if self._carried.info.role == ORIGIN:
             follow_in_origin(self._carried, log)
         # Only now: whatever failed before, the log is read again.
@@ -202,6 +206,14 @@ class RepositoryDepot:
         nonce = certificate.nonce
         admission.check_nonce(nonce, ledger.nonce(), is_known=nonce.checkpoint in log)
         admission.check_quota(log.unfinal, signer)
+
+    def _rules(self) -> FsckRules:
+        """Return the rules for what is pushed, read again when the repository's settings change."""
+        git_dir = self._carried.layout.git_dir
+        state = _state_of(git_dir / "config")
+        if self._known_rules is None or self._known_rules[0] != state:
+            self._known_rules = state, push_rules(git_dir)
+        return self._known_rules[1]
 
     def _tips(self, certificate: Certificate) -> tuple[list[Oid], list[Oid]]:
         """Return the new values, and those shown; first what the new ones are likely to be on."""
@@ -286,7 +298,7 @@ def _pinned(log: VerifiedLog, request: PushRequest, signature: Signature) -> tup
     return tuple(each for key, each in found.items() if key not in keyring)
 
 
-def _state_of(path: Path) -> tuple[int, int, int] | None:
+def _state_of(path: Path) -> FileState | None:
     """Return what tells whether a file was replaced; None if it is not there."""
     try:
         found = path.stat()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.durable import make_directory, sync_directory
+from gittorrent.durable import share_like_directory, sync_directory
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.git import history, packs, scratch
 from gittorrent.git.runner import GitError
@@ -330,9 +330,15 @@ def receiving(layout: Layout, object_format: ObjectFormat, reels: ReelStore) -> 
 
 def move_loose(source: Path, target: Path) -> None:
     """Move loose objects from one object directory to another; they survive a power cut."""
-    for folder in sorted(source.glob("[0-9a-f][0-9a-f]")):
+    folders = sorted(source.glob("[0-9a-f][0-9a-f]"))
+    missing = [target / folder.name for folder in folders if not (target / folder.name).is_dir()]
+    for into in missing:
+        into.mkdir(exist_ok=True)
+        share_like_directory(into)
+    if missing:
+        sync_directory(target)
+    for folder in folders:
         into = target / folder.name
-        make_directory(into)
         for file in folder.iterdir():
             descriptor = os.open(file, os.O_RDONLY)
             os.fsync(descriptor)

@@ -84,6 +84,7 @@ class Upload:
     ) -> None:
         """Index a pack that comes from a descriptor, and read nothing beyond it.
 
+
         Args:
             pack: where it comes from.
             bounds: what it may cost.
@@ -95,10 +96,10 @@ class Upload:
             RulesBrokenError: one of its objects breaks the rules.
             GitError: this machine let git down.
         """
+        # What git unpacks by itself is not what was sent: it leaves out what the repository has.
         words = ["index-pack", "--stdin", "--fix-thin", "--rev-index", rules.strict]
+        words += [] if hear is None else ["--show-resolving-progress"]
         words += [f"--max-input-size={bounds.max_bytes}", pack.option]
-        if hear is not None:
-            words.append("--show-resolving-progress")
         git = self.staging
         said = bytearray()
 
@@ -162,7 +163,8 @@ class Upload:
                 aside = pack.with_suffix(".aside")
                 pack.rename(aside)
                 packs.remove_pack(pack)
-                packs.unpack_file(self.staging, aside)
+                with aside.open("rb") as source:
+                    self.staging.run("unpack-objects", "-q", stdin=source)
                 aside.unlink()
 
     def _packs(self) -> list[Path]:

@@ -38,7 +38,8 @@ def test_publish_and_log_say_what_became_of_refs(owner: Person, origin: Path) ->
     shown = owner.gittorrent("log", origin).ok().out
     assert f"  {old[:10]} -> {new[:10]} refs/heads/main (rewound)\n" in shown
     assert shown.count("(rewound)") == 1
-    changes = json.loads(owner.gittorrent("log", origin, "--json").ok().out)[0]["changes"]
+    entries = json.loads(owner.gittorrent("log", origin, "--json").ok().out)
+    changes = next(entry["changes"] for entry in entries if entry["changes"])
     assert [(each["ref"], each["change"]) for each in changes] == [
         ("refs/heads/main", "rewound"),
         ("refs/heads/topic", "moved"),

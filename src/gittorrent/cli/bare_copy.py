@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gittorrent.git.repository import find_repository
 from gittorrent.git.runner import Git
 from gittorrent.repository.carried import ORIGIN
 from gittorrent.repository.relocating import relocate
@@ -30,6 +31,13 @@ def recorded_copy(git_dir: Path) -> Path | None:
     if said.returncode != 0:
         return None
     return Path(said.stdout.decode("utf-8", "surrogateescape").removesuffix("\n"))
+
+
+def served_place(place: Path) -> Path:
+    """Return the bare copy a working clone is published through, or the place itself."""
+    if not (place / ".git").exists():
+        return place
+    return recorded_copy(find_repository(place).git_dir) or place
 
 
 def find_moved_copy(git_dir: Path, database: Database, say: Callable[[str], None]) -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 import click
 
 from gittorrent import event_log
-from gittorrent.cli.bare_copy import recorded_copy
+from gittorrent.cli.bare_copy import served_place
 from gittorrent.cli.limits import peer_up_limit_option, size_of, up_limit_option
 from gittorrent.cli.output import json_option
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.errors import UsageError
-from gittorrent.git.repository import find_repository
 from gittorrent.interruptions import PROCESS, run
 from gittorrent.node.carried_here import catalogue_of_database, catalogue_of_paths
 from gittorrent.node.catalogue import Catalogue
@@ -189,13 +188,6 @@ def _show(node: Node, catalogue: Catalogue, *, as_json: bool) -> None:
             click.echo(f"serving {path}  {repository}")
         if not served:
             click.echo("nothing to serve yet: publish or mirror a repository", err=True)
-
-
-def served_place(place: Path) -> Path:
-    """Return the bare copy a working clone is published through, or the place itself."""
-    if not (place / ".git").exists():
-        return place
-    return recorded_copy(find_repository(place).git_dir) or place
 
 
 def _public_url(url: str) -> Endpoint:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gittorrent.cli.bare_copy import served_place
 from gittorrent.cli.repositories import REPOSITORY
-from gittorrent.cli.serve import served_place
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.node import upload_pack
 from gittorrent.node.carried_here import catalogue_of_database, catalogue_of_paths

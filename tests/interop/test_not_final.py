@@ -67,6 +67,35 @@ def test_clones_see_it_and_say_so_once(
     assert main_at(person, url) == new
 
 
+@pytest.mark.parametrize("option", ["--depth=1", "--filter=blob:none", "--single-branch"])
+def test_clones_of_less_than_everything_see_it(
+    origin: Carried, owner_key: Signer, person: Person, url: str, option: str
+) -> None:
+    first = push_one(origin, owner_key)
+    person.git("clone", option, url, "clone").ok()
+    assert gitcmd.text(person.root / "clone", "rev-parse", "HEAD") == first
+    gitcmd.git(origin.layout.git_dir, "update-ref", "refs/private/pushed", first)
+    new = Oid(nodes.add_commit(origin.layout.git_dir, "refs/private/pushed", "newer", b"x\n"))
+    nodes.push_on(origin, owner_key, {MAIN: new})
+    done = person.git("-C", "clone", "fetch").ok()
+    assert "2 pushes of" in done.err
+    assert gitcmd.text(person.root / "clone", "rev-parse", "origin/main") == new
+
+
+def test_objects_of_another_format(tmp_path: Path, owner_key: Signer, person: Person) -> None:
+    git_dir = gitcmd.init(tmp_path / "other.git", "sha256")
+    nodes.add_commit(git_dir, "refs/heads/main", "file", b"x\n")
+    origin = nodes.publish(git_dir, owner_key, "other")
+    new = push_one(origin, owner_key)
+    with nodes.serving(origin, home=nodes.make_home(tmp_path / "second")) as served:
+        url = f"gittorrent::{served.git}/other.git"
+        assert main_at(person, url) == new
+        person.git("clone", url, "clone").ok()
+        person.gittorrent("mirror", url, "--once", "--quiet").ok()
+    assert gitcmd.text(person.root / "clone", "rev-parse", "HEAD") == new
+    assert gitcmd.refs(person.node / "repositories" / "other.git")[MAIN] == new
+
+
 def test_a_clone_from_before_fetches_it(
     origin: Carried, owner_key: Signer, person: Person, url: str
 ) -> None:

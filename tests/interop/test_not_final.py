@@ -148,6 +148,8 @@ def test_a_push_whose_objects_nobody_has_holds_up_nothing(
     person.gittorrent("mirror", url, "--once", "--quiet").ok()
     mirror = person.node / "repositories" / "project.git"
     assert gitcmd.refs(mirror)[MAIN] == before == main_at(person, url)
+    done = person.gittorrent("mirror", url, "--once").ok()
+    assert "up to date" in done.out
 
 
 def test_conflicts_are_listed_under_a_name_of_their_own(

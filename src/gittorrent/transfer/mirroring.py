@@ -379,7 +379,8 @@ class Mirroring:
         is_broken = bool(before) and not await stoppable(is_complete, carried, before[-1])
         if is_broken:
             self._reporter.note(f"objects of {carried.info.name} are missing here")
-        elif before and set(known) == set(log.entries) and not log.unjudged:
+        is_news = is_broken or not before or set(known) != set(log.entries)
+        if not is_news and not log.unjudged:
             return log, False
         if is_broken or before[-1:] != [log.head]:
             acquisition.gather(log)
@@ -390,9 +391,11 @@ class Mirroring:
                 doubtful=is_broken,
             )
             await Updater(acquisition, carried.layout, log, store, self._context).bring(update)
-        if log.unjudged:
+        if waiting := log.unjudged:
             source = acquisition.first
             await UntakenPushes(carried.layout, log, store, source, self._context).bring()
+        if not is_news and log.unjudged == waiting:
+            return log, False
         await unbroken(self._commit, carried, log)
         return log, True
 

@@ -116,7 +116,7 @@ def publish(
         if chosen is not None:
             own = carried.info.repository_id if carried.is_carried else None
             database.require_free(require_name(chosen), str(carried.layout.git_dir), own)
-        log = carried.log()
+        log = carried.peek()
         if log.head is not None and not allow_behind:
             instead = (
                 "move it to another folder, and 'gittorrent adopt' the repository from a mirror"

@@ -58,7 +58,7 @@ def choose_signer(
     """
     if options.key is not None:
         return resolve_signer(options.key, config)
-    log = carried.log()
+    log = carried.peek()
     if log.head is not None:
         return _one_of(frozenset(publishing_keys(log.policy.policy)), config, home, carried)
     own = home.keys / "publish"

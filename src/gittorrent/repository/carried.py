@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import ObjectFormat, PushId, Refs
     from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.evidence import GitEvidence
 
 ORIGIN = "origin"
 """Role of a repository whose refs belong to its owner, who publishes them."""
@@ -114,6 +115,7 @@ class Carried:
         self.git = Git(git_dir)
         self.reels = ReelStore(self.layout)
         self._repository = repository
+        self._peeked: tuple[bytes, VerifiedLog, GitEvidence] | None = None
 
     @property
     def log_store(self) -> LogStore:
@@ -162,6 +164,30 @@ class Carried:
     def log(self) -> VerifiedLog:
         """Return its log."""
         return self.log_store.open()
+
+    def peek(self) -> VerifiedLog:
+        """Return its log for looking at, which is read once as long as it does not change."""
+        listed = self._listed()
+        if self._peeked is None or self._peeked[0] != listed:
+            evidence = self.log_store.evidence()
+            self._peeked = (listed, self.log_store.open(evidence), evidence)
+        return self._peeked[1]
+
+    def take_log(self) -> tuple[VerifiedLog, GitEvidence]:
+        """Return its log to be changed, and what it judges pushes by; the lock is held."""
+        peeked, self._peeked = self._peeked, None
+        # What could not be judged a moment ago may be by now.
+        if peeked is not None and peeked[0] == self._listed() and not peeked[1].unjudged:
+            return peeked[1], peeked[2]
+        evidence = self.log_store.evidence()
+        return self.log_store.open(evidence), evidence
+
+    def _listed(self) -> bytes:
+        """Return the file that lists the log's entries: it changes whenever the log does."""
+        try:
+            return self.log_store.path.read_bytes()
+        except (FileNotFoundError, IsADirectoryError):
+            return b""
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

@@ -75,6 +75,10 @@ class GitEvidence:
                 pairs.update(_moves(push.text))
         self._ancestry.prepare(pairs)
 
+    def known(self, outer: Oid, inner: Oid) -> bool | None:
+        """Return the same as `contains`; None where it cannot be told."""
+        return self._ancestry.contains(outer, inner)
+
     def contains(self, outer: Oid, inner: Oid) -> bool:
         """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
 

@@ -37,19 +37,20 @@ from gittorrent.repository.publishable import describe_left_out, list_selected, 
 from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.repository.rebuild import store_built
 from gittorrent.repository.reel_tips import ReelStart, changed_since
-from gittorrent.repository.ref_changes import classify_changes
+from gittorrent.repository.ref_changes import classify_changes, unclassified
 from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.trust.policy import Policy
 from gittorrent.trust.refpattern import is_ref_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from gittorrent.ids import PushId, RefName, RepositoryId
+    from gittorrent.ids import Oid, PushId, RefName, RepositoryId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.origin_refs import Parted
     from gittorrent.reel.build import ReelPack
     from gittorrent.repository.carried import Carried
+    from gittorrent.repository.evidence import GitEvidence
     from gittorrent.repository.origin_refs import OriginState
     from gittorrent.repository.publishable import Unpublishable
     from gittorrent.repository.reelstore import StoredReel
@@ -157,8 +158,7 @@ class Publisher:
         carried = self._carried
         require_complete(carried.git)
         with carried.writing():
-            evidence = carried.log_store.evidence()
-            log = carried.log_store.open(evidence)
+            log, evidence = carried.take_log()
             entries = EntrySigner(carried, log, self._signer, self._author, evidence)
             is_new = log.head is None
             before = None if is_new else log.policy.policy.name
@@ -179,7 +179,7 @@ class Publisher:
                 set_head(carried.git, pushed.head)
             note_compared(carried, log, state, pushed.parted)
             carried.remember_key(self._signer.spec)
-            changes = tuple(classify_changes(carried.git, pushed.changes))
+            changes = self._classified(pushed.changes, evidence)
             taken = tuple(classify_changes(carried.git, state.taken))
         called, head = log.policy.policy.name, log.head
         assert head is not None
@@ -264,6 +264,21 @@ class Publisher:
             entries.checkpoint()
         except CheckpointError as error:
             self._note(f"warning: this is not final: {error}")
+
+    def _classified(
+        self, changes: Iterable[tuple[RefName, Oid | None, Oid | None]], evidence: GitEvidence
+    ) -> tuple[RefChange, ...]:
+        """Tell what each change was; of most of them that was found out to judge them."""
+        known, asked = [], []
+        for change in changes:
+            name, old, new = change
+            is_forward = None if old is None or new is None else evidence.known(new, old)
+            if is_forward or old is None or new is None:
+                known.append(unclassified(name, old, new))
+            else:
+                asked.append(change)
+        found = [*known, *classify_changes(self._carried.git, asked)]
+        return tuple(sorted(found, key=lambda each: each.name))
 
     # -- what the repository is to the node
 

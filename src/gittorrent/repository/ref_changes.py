@@ -62,6 +62,8 @@ def classify_changes(
         GitError: git failed.
     """
     found = list(changes)
+    if not found:
+        return []
     moves = [(old, new) for _, old, new in found if old is not None and new is not None]
     present = describe(git, [new for _, new in moves])
     here = [move for move, info in zip(moves, present, strict=True) if info is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import http.client
 import os
@@ -17,6 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from gittorrent.node.git_listener import NO_PUSH
+from gittorrent.node.pushes import BUSY, PUSHES
 from gittorrent.push.depot.advertisement import SERVICE
 from gittorrent.repository.carried import Carried, open_carried
 from gittorrent.trust.keys import KeyRef
@@ -29,7 +31,7 @@ from support import depots
 from support.gitcmd import ENVIRONMENT, git, text
 from support.gpg import GpgPeople, GpgPerson, gpg_people
 from support.nodes import LOOPBACK, Served, copy_as_mirror, make_home, serving
-from support.programs import GITS
+from support.programs import GITS, Person, wait_until
 from support.publishing import builder, grow, publish
 from support.repositories import noise
 
@@ -149,6 +151,63 @@ def test_not_enabled_over_git(place: Place, tmp_path: Path) -> None:
         status, said = place.push(f"{served.git}/project.git", "main")
         assert (status, NO_PUSH in said) == (128, True)
         assert place.push(f"{served.http}/project.git", "main")[0] == 0
+
+
+@pytest.mark.parametrize("with_id", [False, True])
+def test_gittorrent_urls(place: Place, tmp_path: Path, with_id: bool) -> None:
+    """A clone pushes to where it came from, and has nothing else to set up than signing."""
+    host = place.served.git.removeprefix("git://")
+    owner = f"{place.mirror.info.repository_id}@" if with_id else ""
+    person = Person(tmp_path / "person", place.program)
+    person.git("clone", "-q", f"gittorrent://{owner}{host}/project.git", "clone").ok()
+    work = person.root / "clone"
+    for setting in ("gpg.format=ssh", f"user.signingKey={place.key}", "push.gpgSign=if-asked"):
+        git(work, "config", *setting.split("=", 1))
+    git(work, "commit", "-q", "--allow-empty", "-m", "new")
+    new = text(work, "rev-parse", "HEAD")
+    done = person.git("push", "origin", "main", cwd=work).ok()
+    assert "remote: accepted as push " in done.err
+    assert place.main == new
+    person.git("push", "origin", "main:refs/tags/v1", cwd=work).failed(1, "the policy does not let")
+    person.git("push", "--dry-run", "origin", "main:other", cwd=work).ok()
+
+
+def test_what_sends_too_slowly_or_hangs_up(place: Place) -> None:
+    """A caller that goes away in the middle leaves nothing, and holds nobody up."""
+    new = place.commit("a")
+    with socket.create_connection(place.served.git_address) as sock:
+        sock.sendall(pktline.encode(b"git-receive-pack /project.git\0host=x\0"))
+        assert b"push-cert=" in sock.recv(1 << 16)
+        sock.sendall(pktline.encode(b"push-cert\0 report-status"))
+        assert place.push(place.urls["git"], "main")[0] == 0  # meanwhile
+    assert place.main == new
+    layout = place.mirror.layout
+    wait_until(lambda: not list(layout.uploads.glob("*")), "nothing is left of it")
+
+
+def test_a_pack_that_is_cut_off(place: Place, tmp_path: Path) -> None:
+    """Git dies while it sends its pack."""
+    place.commit("large", 4 << 20)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    program = broken / "git"
+    program.write_text(
+        f'#!/bin/sh\nif [ "$1" = pack-objects ]; then {place.program} "$@" | head -c 2000000;'
+        f' exit 1; fi\nexec {place.program} "$@"\n'
+    )
+    program.chmod(0o755)
+    before = place.main
+    options = ["-c", "gpg.format=ssh", "-c", f"user.signingKey={place.key}"]
+    done = subprocess.run(
+        [place.program, f"--exec-path={broken}", *options, "push", "--signed", place.urls["git"],
+         "main"],
+        cwd=place.work, env=ENVIRONMENT, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    layout = place.mirror.layout
+    wait_until(lambda: not list(layout.uploads.glob("*")), "what came of it is gone")
+    assert place.main == before
+    assert not place.mirror.log().unfinal
 
 
 @pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
@@ -295,3 +354,40 @@ def test_expect_continue(place: Place) -> None:
         assert sock.recv(100).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
         sock.sendall(b"0000")
         assert sock.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_node_stops_while_somebody_pushes(place: Place, tmp_path: Path) -> None:
+    mirror, home = place.mirror, make_home(tmp_path / "other")
+    with contextlib.ExitStack() as stack:
+        with serving(mirror, home=home, options=PUSHING) as served:
+            for _ in range(3):
+                sock = stack.enter_context(socket.create_connection(served.git_address))
+                sock.sendall(pktline.encode(b"git-receive-pack /project.git\0host=x\0"))
+                assert b"push-cert=" in sock.recv(1 << 16)
+                sock.sendall(pktline.encode(b"push-cert\0 report-status"))
+            sock = stack.enter_context(socket.create_connection(served.http_address))
+            sock.sendall(
+                b"POST /project.git/git-receive-pack HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/x-git-receive-pack-request\r\n"
+                b"Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+            )
+            assert sock.recv(100).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+            sock.sendall(pktline.encode(b"push-cert\0 report-status"))
+        assert not list(mirror.layout.uploads.glob("*"))
+
+
+def test_callers_beyond_the_limit_wait_and_are_told(place: Place, tmp_path: Path) -> None:
+    options = replace(PUSHING, git_wait=0.0)
+    new = place.commit("a")
+    with contextlib.ExitStack() as stack:
+        served = stack.enter_context(
+            serving(place.mirror, home=make_home(tmp_path / "other"), options=options)
+        )
+        for _ in range(PUSHES):
+            sock = stack.enter_context(socket.create_connection(served.git_address))
+            sock.sendall(pktline.encode(b"git-receive-pack /project.git\0host=x\0"))
+            assert b"push-cert=" in sock.recv(1 << 16)
+        for base in (served.git, served.http):
+            status, said = place.push(f"{base}/project.git", "main")
+            assert (status != 0, BUSY in said) == (True, True), said
+    assert place.main != new

@@ -25,9 +25,10 @@ from gittorrent.node.http_smart import CHUNK, protocol_of, response_of
 from gittorrent.node.http_static import caller_of, send_bytes
 from gittorrent.node.pushes import BUSY
 from gittorrent.push.depot.advertisement import SERVICE
+from gittorrent.push.depot.report import encode_fatal
 from gittorrent.push.depot.request import MAX_REQUEST
 from gittorrent.repository.uploads import MAX_PUSHED
-from gittorrent.wire import notify, pktline
+from gittorrent.wire import pktline
 
 if TYPE_CHECKING:
     from gittorrent.node.catalogue import Served
@@ -81,7 +82,8 @@ class HttpReceivePack:
         if not response.prepared:
             await response.prepare(request)
         if refusal:
-            said = pktline.encode(notify.encode_refusal(refusal))
+            # What it can do was not heard; every git that signs pushes can do that.
+            said = encode_fatal(refusal, {b"side-band-64k"})
             await send_bytes(response, said, self._limits.sending_to(address))
         await response.write_eof()
         return response

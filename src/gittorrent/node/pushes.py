@@ -59,7 +59,7 @@ class Pushes:
         self._accepted = accepted
         self._threads = Threads(PUSHES)
         self._depots: dict[Path, tuple[Carried, RepositoryDepot]] = {}
-        self._stoppers: set[Stopper] = set()
+        self._under_way: dict[Stopper, socket.socket] = {}
         self.turns = GitTurns(PUSHES, PER_ADDRESS, wait_seconds)
 
     def takes(self, served: Served) -> bool:
@@ -98,19 +98,18 @@ class Pushes:
                 except CallerGoneError as error:
                     return f"lost: {error}"
 
-        self._stoppers.add(stopper)
+        self._under_way[stopper] = sock
         working = asyncio.ensure_future(self._threads.executor(MAX_SECONDS)(work))
         try:
             ended = await asyncio.shield(working)
         except asyncio.CancelledError:
-            stopper.stop()
-            _shut(sock)
+            _end(stopper, sock)
             await asyncio.wait([working])
             if not working.cancelled():
                 working.exception()  # of no interest: it was stopped
             raise
         finally:
-            self._stoppers.discard(stopper)
+            del self._under_way[stopper]
         _log.info(
             "receive-pack",
             "receive-pack {repository} from {peer}: {ended}",
@@ -121,8 +120,8 @@ class Pushes:
 
     def stop(self) -> None:
         """End all pushes that are not accepted yet."""
-        for stopper in self._stoppers:
-            stopper.stop()
+        for stopper, sock in self._under_way.items():
+            _end(stopper, sock)
 
     def _depot(self, served: Served) -> RepositoryDepot:
         """Return the depot of a repository, kept as long as it is served."""
@@ -139,8 +138,9 @@ class Pushes:
         return depot
 
 
-def _shut(sock: socket.socket) -> None:
-    """Make whoever waits for a socket stop waiting."""
+def _end(stopper: Stopper, sock: socket.socket) -> None:
+    """End the git that a push has running, and what waits for its caller."""
+    stopper.stop()
     try:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:

@@ -21,11 +21,11 @@ from gittorrent.push.certificate import Nonce
 from gittorrent.push.checkpoint import Checkpoint, Copy, Taken, parse_changes, parse_listing
 from gittorrent.push.listing import BEGINNING, Age, Listing, empty_listing, listing_of
 from gittorrent.push.policy_chain import PolicyVersion, last_mover
-from gittorrent.push.rule import Push, Reason, Standing, Unit, judge, units_of
+from gittorrent.push.rule import Push, Reason, Standing, Unit, UnknownObjectError, judge, units_of
 from gittorrent.push.tree_map import TreeMap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gittorrent.ids import ObjectFormat, PushId, RefName, RepositoryId
     from gittorrent.push.provisional import View
@@ -38,6 +38,20 @@ WINDOW = 30 * 86400
 
 class CheckpointError(TrustError):
     """A checkpoint does not follow from the one before."""
+
+
+class Older(Struct, frozen=True):
+    """What is known of the checkpoints before those that a `Point` has maps of.
+
+    Args:
+        numbers: by push id.
+        taken: numbers of those that took pushes, by the pushes' ids.
+        begins: the lowest number known; above 1 where a clone began later.
+    """
+
+    numbers: Mapping[PushId, int]
+    taken: Mapping[PushId, int]
+    begins: int = 1
 
 
 class Point(Struct, frozen=True):
@@ -54,7 +68,8 @@ class Point(Struct, frozen=True):
         keeper_since: number of the first checkpoint of the keeper in force.
         unlisted: bytes of changes since the last whole listing.
         previous: the checkpoint before; None where this node began.
-        oldest: the lowest number in ``numbers``, which is 1 unless a clone began later.
+        oldest: the lowest number in ``numbers``, which is 1 unless a log was begun later.
+        older: what is known besides of the checkpoints below that.
     """
 
     id: PushId
@@ -68,6 +83,7 @@ class Point(Struct, frozen=True):
     unlisted: int
     previous: Point | None
     oldest: int = 1
+    older: Older = Older({}, {})
 
     @property
     def number(self) -> int:
@@ -86,7 +102,17 @@ class Point(Struct, frozen=True):
 
     def has(self, other: Point) -> bool:
         """Tell whether ``other`` is this one or one before it, as far back as can be told."""
-        return self.numbers.get(other.id.encode("ascii")) is not None
+        return self.number_of(other.id) is not None
+
+    def number_of(self, checkpoint: PushId) -> int | None:
+        """Return the number of a checkpoint of the chain up to here; None if it is none."""
+        found = self.numbers.get(checkpoint.encode("ascii"))
+        return self.older.numbers.get(checkpoint) if found is None else found
+
+    def took(self, push: PushId) -> int | None:
+        """Return the number of the checkpoint that took a push; None if none did."""
+        found = self.taken.get(push.encode("ascii"))
+        return self.older.taken.get(push) if found is None else found
 
     def standing(self, push: Push, since: int) -> Standing:
         """Tell where a push stands that the next checkpoint could take.
@@ -94,12 +120,20 @@ class Point(Struct, frozen=True):
         Args:
             push: the push.
             since: number of the first checkpoint of the keeper that signs the next one.
+
+        Raises:
+            UnknownObjectError: it names a checkpoint that may be older than all that is known
+                here, or none of the chain: then it would be good.
         """
         nonce = push.certificate.nonce
-        number = self.numbers.get(nonce.checkpoint.encode("ascii")) or max(since - 1, 1)
+        number = self.number_of(nonce.checkpoint)
+        if number is None:
+            number = max(since - 1, 1)
+            if self.older.begins > 1 and number >= self.first_valid:
+                raise UnknownObjectError(f"nothing is known here of checkpoint {nonce.checkpoint}")
         time = self._time_of(min(number, self.number))
         refusal = None
-        if self.taken.get(push.id.encode("ascii")) is not None:
+        if self.took(push.id) is not None:
             refusal = Reason.TAKEN
         elif number < self.first_valid:
             refusal = Reason.TOO_OLD
@@ -265,6 +299,7 @@ def _next_point(
         unlisted=0 if checkpoint.whole else before.unlisted + size,
         previous=before,
         oldest=before.oldest,
+        older=before.older,
     )
 
 
@@ -350,6 +385,20 @@ def nonce_on(point: Point, count: int) -> Nonce:
 def units_on(before: Point, pushes: Iterable[Push], since: int) -> list[Unit]:
     """Return the units of pushes that could be taken next, refused ones included."""
     return [unit for push in pushes for unit in units_of(push, before.standing(push, since))]
+
+
+def placeable(
+    before: Point, pushes: Iterable[Push], since: int
+) -> tuple[list[Unit], tuple[Push, ...]]:
+    """Return the units of pushes as `units_on` does, and the pushes of which it cannot be said."""
+    units: list[Unit] = []
+    unknown = []
+    for push in pushes:
+        try:
+            units += units_on(before, [push], since)
+        except UnknownObjectError:
+            unknown.append(push)
+    return units, tuple(unknown)
 
 
 def keeper_since(before: Point, policy: PolicyVersion) -> int:

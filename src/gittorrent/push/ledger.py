@@ -27,6 +27,7 @@ from gittorrent.push.chain import (
     follow,
     keeper_since,
     nonce_on,
+    placeable,
     units_on,
 )
 from gittorrent.push.policy_chain import PolicyVersion, keeper_version, last_mover
@@ -84,6 +85,7 @@ class Ledger:
         self._followers: dict[PushId, list[Point]] = {}
         self._waiting: dict[PushId, SignedCheckpoint] = {}
         self._refuted: dict[PushId, str] = {}
+        self._aside: set[PushId] = set()
         self._twins: list[Twins] = []
         self._followed = set(followed)
         self._named: set[str] = set()
@@ -121,15 +123,15 @@ class Ledger:
             push = max(copies.values(), key=self._worth)
             self._view = None
         self._pushes[push.id] = push
-        if self._place.point.taken.get(push.id.encode("ascii")) is None:
+        if self._place.point.took(push.id) is None:
             self._open[push.id] = push
             self._show(push)
 
     def _worth(self, push: Push) -> tuple[int, str]:
         """Rank copies of a push: stripped of certifications, it must not stand for the whole."""
         point, policy = self._place.point, self._place.policy
-        units = units_on(point, [push], keeper_since(point, policy))
         try:
+            units = units_on(point, [push], keeper_since(point, policy))
             refused = sum(
                 is_refused(point.listing, unit, policy.policy, self._evidence) for unit in units
             )
@@ -146,6 +148,19 @@ class Ledger:
     def add_refuted(self, checkpoint: PushId, why: str) -> None:
         """Take note of a checkpoint that was found not to follow before."""
         self._refuted[checkpoint] = why
+
+    def add_aside(self, checkpoint: PushId) -> None:
+        """Take note that a checkpoint holds which no keeper can go on from that still counts."""
+        self._aside.add(checkpoint)
+        self._view = None
+
+    def is_aside(self, checkpoint: PushId) -> bool:
+        """Tell whether a checkpoint is one that `add_aside` told of."""
+        return checkpoint in self._aside
+
+    def add_replayed(self, checkpoint: PushId) -> None:
+        """Take note that a checkpoint that was believed had been replayed before."""
+        self._followed.discard(checkpoint)
 
     def settle(self, *, short: bool = False) -> Point:
         """Replay what can be, and adopt what follows.
@@ -174,11 +189,8 @@ class Ledger:
                 self._open.pop(push, None)
             at = at.previous
         if at is None or at.id != before.id:
-            taken = point.taken
             self._open = {
-                push: known
-                for push, known in self._pushes.items()
-                if taken.get(push.encode("ascii")) is None
+                push: known for push, known in self._pushes.items() if point.took(push) is None
             }
 
     def judge_again(self, evidence: Evidence) -> None:
@@ -310,7 +322,8 @@ class Ledger:
 
     def holds(self, checkpoint: PushId) -> bool:
         """Tell whether a checkpoint is known, whatever became of it."""
-        return any(checkpoint in found for found in (self._points, self._waiting, self._refuted))
+        places = (self._points, self._waiting, self._refuted, self._aside)
+        return any(checkpoint in found for found in places)
 
     @property
     def unfinal(self) -> tuple[Push, ...]:
@@ -322,8 +335,8 @@ class Ledger:
         if self._view is None:
             point, policy = self._place.point, self._place.policy
             shown = [push for push in self._open.values() if self._is_shown(push)]
-            units = units_on(point, shown, keeper_since(point, policy))
-            self._view = view(point.listing, units, policy, self._evidence)
+            units, unjudged = placeable(point, shown, keeper_since(point, policy))
+            self._view = view(point.listing, units, policy, self._evidence, unjudged)
         return self._view
 
     def nonce(self) -> Nonce:
@@ -345,7 +358,8 @@ class Ledger:
     # -- replay
 
     def _is_shown(self, push: Push) -> bool:
-        return self.holds(push.certificate.nonce.checkpoint)
+        checkpoint = push.certificate.nonce.checkpoint
+        return self._place.point.number_of(checkpoint) is not None or self.holds(checkpoint)
 
     def _show(self, push: Push) -> None:
         """Put a push on top of the view if it comes last; otherwise have it made again."""
@@ -355,8 +369,8 @@ class Ledger:
             self._view = None
             return
         point, policy = self._place.point, self._place.policy
-        units = units_on(point, [push], keeper_since(point, policy))
-        self._view = extended(self._view, units, self._evidence)
+        units, unjudged = placeable(point, [push], keeper_since(point, policy))
+        self._view = None if unjudged else extended(self._view, units, self._evidence)
 
     def _replay_waiting(self, short: bool) -> None:
         progress = True
@@ -402,7 +416,7 @@ class Ledger:
         self._name(point)
         followers = self._followers.setdefault(previous, [])
         self._twins += [
-            Twins(other, point)
+            Twins(*sorted((other, point), key=lambda point: point.id))
             for other in followers
             if other.policy.policy.keeper == point.policy.policy.keeper
         ]
@@ -442,7 +456,8 @@ class Ledger:
                 return _Place(point, newest, mover, reason)
             point = target
         place = _Place(point, newest, mover)
-        twins = next((twins for twins in self._twins if _bars(twins, place)), None)
+        barring = (twins for twins in self._twins if _bars(twins, place))
+        twins = min(barring, key=lambda twins: (twins.first.number, twins.first.id), default=None)
         if twins is None:
             return place
         return _Place(
@@ -478,6 +493,6 @@ def _counts(point: Point, place: _Place) -> bool:
 def _bars(twins: Twins, place: _Place) -> bool:
     """Tell whether two checkpoints in one place keep a node from adopting further ones."""
     previous = twins.first.previous
-    if previous is None or place.point.numbers.get(previous.id.encode("ascii")) is None:
+    if previous is None or not place.point.has(previous):
         return False
     return _counts(twins.first, place) and _counts(twins.second, place)

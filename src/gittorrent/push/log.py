@@ -201,7 +201,7 @@ class VerifiedLog:
         """Tell whether another copy of a push could be of use: none was taken yet."""
         if self._ledger is None or push in self._ledger.lacking:
             return self._ledger is not None
-        taken = self._ledger.adopted.taken.get(push.encode("ascii")) is not None
+        taken = self._ledger.adopted.took(push) is not None
         return not taken and self._ledger.copies(push) < MAX_COPIES
 
     def _admit_checkpoint(self, push: PushObject, push_id: PushId) -> bool:

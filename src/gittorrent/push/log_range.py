@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from gittorrent.push.chain import WINDOW
 from gittorrent.push.object import PushKind
-from gittorrent.push.records import Held
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -46,7 +45,7 @@ def entries_after(
             if place > known.place or policies > known.version:
                 taken.append(record)
         elif record.kind is PushKind.CHECKPOINT:
-            is_sent = record.is_in_chain or record.held is Held.ASIDE
+            is_sent = record.is_in_chain or record.is_aside
             if is_sent and place > known.place and record.number >= start:
                 taken.append(record)
         elif record.id not in taken_by:

@@ -80,7 +80,11 @@ class View(Struct, frozen=True):
 
 
 def view(
-    listing: Listing, units: Iterable[Unit], policy: PolicyVersion, evidence: Evidence
+    listing: Listing,
+    units: Iterable[Unit],
+    policy: PolicyVersion,
+    evidence: Evidence,
+    unjudged: tuple[Push, ...] = (),
 ) -> View:
     """Apply units on top of a listing.
 
@@ -89,8 +93,9 @@ def view(
         units: of every push known that it has not taken, in any order.
         policy: the newest that counts.
         evidence: facts about objects and keys.
+        unjudged: pushes whose units cannot even be told.
     """
-    return extended(View(listing, policy), units, evidence)
+    return extended(View(listing, policy, unjudged=unjudged), units, evidence)
 
 
 def extended(before: View, units: Iterable[Unit], evidence: Evidence) -> View:

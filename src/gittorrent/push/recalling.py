@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gittorrent.push.chain import WINDOW, follow
+from gittorrent.push.chain import WINDOW, Older, follow
 from gittorrent.push.entries import KeptEntryError
 from gittorrent.push.ledger import Ledger, SignedCheckpoint
 from gittorrent.push.object import PushKind
@@ -70,10 +70,10 @@ def begin_kept(
     chain = adopted_in(records)
     if not chain:
         return None
-    aside = [record for record in records if record.held in (Held.ASIDE, Held.WAITING)]
-    newest = policies.policy_version(entries.checkpoint(chain[-1].id).checkpoint.policy)
-    since = 1 if newest is None else keeper_version(newest).policy.version
-    wanted = [record.number - 1 for record in aside if record.version >= since]
+    since = 1 if until is not None else _keeper_version(entries, policies, chain[-1])
+    aside = [record for record in records if record.is_aside and record.version >= since]
+    waiting = [record for record in records if record.held is Held.WAITING]
+    wanted = [record.number - 1 for record in (*aside, *waiting)]
     base = min([chain[-1].number, *wanted, *([] if until is None else [until])])
     start = _base_in(chain, base)
     place = -1 if snapshot is None else _place_of(chain, snapshot, base)
@@ -85,27 +85,51 @@ def begin_kept(
     ledger = Ledger(point, evidence, followed)
     for version in policies.versions:
         ledger.add_policy(version)
-    oldest = _oldest(point)
-    for record in aside:
-        if record.held is Held.ASIDE and record.number > oldest:
-            ledger.add_checkpoint(entries.checkpoint(record.id))
-    ledger.settle(short=True)
+    _tell_aside(ledger, entries, records, aside)
     for record in records:
         if record.held is Held.REFUTED:
             ledger.add_refuted(record.id, "it was found not to follow before")
-        elif record.held is Held.WAITING:
-            ledger.add_checkpoint(entries.checkpoint(record.id))
+    for record in waiting:
+        ledger.add_checkpoint(entries.checkpoint(record.id))
     taken = [record for record in chain if until is None or record.number <= until]
     for push in (*entries.pushes_not_in(taken), *entries.known_pushes):
         ledger.add_push(push)
     ledger.settle()
+    oldest = _oldest(point)
     return Begun(ledger, [record for record in chain if record.number < oldest])
 
 
+def _tell_aside(
+    ledger: Ledger, entries: Entries, records: Sequence[Record], aside: Sequence[Record]
+) -> None:
+    """Tell a ledger of the checkpoints that hold beside those adopted.
+
+    Args:
+        ledger: it.
+        entries: of the log.
+        records: of all entries.
+        aside: those that something can still go on from.
+    """
+    for record in aside:
+        ledger.add_checkpoint(entries.checkpoint(record.id))
+    ledger.settle(short=True)
+    for record in records:
+        if record.is_aside and ledger.point(record.id) is None:
+            ledger.add_aside(record.id)
+        elif record.held is Held.ASIDE:
+            ledger.add_replayed(record.id)
+
+
 def earlier_needed(begun: Begun, entries: Entries) -> int | None:
-    """Return the number of an adopted checkpoint that the ledger asks for and could begin with."""
-    wanted = begun.ledger.missing & entries.kinds.keys()
-    numbers = [record.number for record in begun.below if record.id in wanted]
+    """Return the number of an adopted checkpoint that a ledger must have that asks for one kept."""
+    below = {record.id: record.number for record in begun.below}
+    numbers = []
+    for entry in begun.ledger.missing:
+        record = entries.records.get(entry)
+        if entry in below:
+            numbers.append(below[entry])
+        elif record is not None and record.is_aside:
+            numbers += [r.number - 1 for r in entries.records.values() if r.is_aside]
     number = min(numbers, default=None)
     if number is None or _base_in(begun.below, number) < 0:
         return None
@@ -192,11 +216,10 @@ def records_of(begun: Begun | None, entries: Entries) -> list[Record]:
 
 def _record_aside(entries: Entries, ledger: Ledger | None, entry: PushId) -> Record:
     before = entries.records.get(entry)
-    if ledger is None or not ledger.holds(entry):
-        # It was too old for this ledger to be told of it.
+    if ledger is None or (before is not None and ledger.is_aside(entry)):
         return before or record_of(entries.checkpoint(entry), Held.WAITING)
     if ledger.point(entry) is not None:
-        held = Held.ASIDE
+        held = Held.ASIDE_FOLLOWED if entry in ledger.followed else Held.ASIDE
     else:
         held = Held.REFUTED if entry in ledger.refuted else Held.WAITING
     if before is not None:
@@ -220,10 +243,20 @@ def _followed(
         point = snapshot.point(signed, policy)
     else:
         point = point_at(signed, policy, list(_window(chain[: start + 1]))[::-1])
+    point = replace(point, older=_older(chain[: start + 1]))
     for record in chain[start + 1 :]:
         signed = entries.checkpoint(record.id)
         point = follow(point, signed.id, signed.checkpoint, signed.signer, policies)
     return point
+
+
+def _older(chain: Sequence[Record]) -> Older:
+    """Return what is known of all checkpoints of a chain, which maps would take long to make of."""
+    return Older(
+        {record.id: record.number for record in chain},
+        {push: record.number for record in chain for push in record.pushes},
+        chain[0].number,
+    )
 
 
 def _base_in(chain: Sequence[Record], number: int) -> int:
@@ -239,6 +272,12 @@ def _base_in(chain: Sequence[Record], number: int) -> int:
     ]
     before = [place for place in places if chain[place].number <= number]
     return max(before, default=min(places, default=-1))
+
+
+def _keeper_version(entries: Entries, policies: Policies, record: Record) -> int:
+    """Return the number of the policy version that named the keeper of a checkpoint."""
+    version = policies.policy_version(entries.checkpoint(record.id).checkpoint.policy)
+    return 1 if version is None else keeper_version(version).policy.version
 
 
 def _place_of(chain: Sequence[Record], snapshot: Snapshot, base: int) -> int:

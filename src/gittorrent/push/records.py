@@ -23,12 +23,13 @@ class Held(Enum):
     """What became of a checkpoint here; the value is the word in its record.
 
     Adopted after replay; adopted because its keeper signed it ("followed"); known to hold and not
-    in the chain adopted ("aside"); in want of something else; found not to follow.
+    in the chain adopted ("aside"), or believed to; in want of something else; found not to follow.
     """
 
     ADOPTED = "adopted"
     FOLLOWED = "followed"
     ASIDE = "aside"
+    ASIDE_FOLLOWED = "aside-followed"
     WAITING = "waiting"
     REFUTED = "refuted"
 
@@ -63,6 +64,11 @@ class Record(Struct, frozen=True):
         whole = "whole" if self.is_whole else "changes"
         fields = (self.id, self.kind.value, self.number, self.time, self.version, whole)
         return " ".join(map(str, (*fields, self.held.value, *self.pushes)))
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether it is a checkpoint that holds and is not of the chain that was adopted."""
+        return self.held in (Held.ASIDE, Held.ASIDE_FOLLOWED)
 
     @property
     def is_in_chain(self) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
-from gittorrent.push.chain import WINDOW, CheckpointError, Point, begin
+from gittorrent.push.chain import WINDOW, CheckpointError, Older, Point, begin
 from gittorrent.push.checkpoint import parse_listing
 from gittorrent.push.listing import listing_of
 from gittorrent.push.policy_chain import last_mover
@@ -89,6 +89,7 @@ def point_at(signed: SignedCheckpoint, policy: PolicyVersion, chain: Sequence[Re
         unlisted=0,
         previous=None,
         oldest=chain[0].number,
+        older=Older({}, {}, chain[0].number),
     )
 
 

@@ -114,3 +114,18 @@ def test_a_clone_hands_them_over(origin: Carried, person: Person, tmp_path: Path
             words = ("seed", "clone", url, "--hand-over", "--for", "600")
             assert "for 600 s" in person.gittorrent(*words).ok().out
             assert kept_reels(person, origin) == PUBLICATIONS
+
+
+def test_what_a_clone_cannot_download_it_builds(
+    origin: Carried, person: Person, tmp_path: Path
+) -> None:
+    """The packs are gone, as git repacks; to build them anew takes the refs of long ago."""
+    with nodes.serving(origin, home=nodes.make_home(tmp_path / "node")) as served:
+        url = f"gittorrent::{served.git}/project.git"
+        person.git("clone", "-q", url, "clone").ok()
+        assert clone_of(person, origin).log().begins_late
+        person.git("-C", "clone", "repack", "-adq").ok()
+        done = person.gittorrent("seed", "clone", url, "--for", "0").ok()
+    assert f"{PUBLICATIONS - 1} reels held, 1 built, 0 not possible" in done.out, "the oldest"
+    log = clone_of(person, origin).log()
+    assert (log.number, log.begins_late) == (PUBLICATIONS + 1, False)

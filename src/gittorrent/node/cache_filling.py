@@ -142,7 +142,7 @@ def _leading_on(clone: Carried, target: Carried, log: VerifiedLog) -> list[Store
     What builds on objects that no reel brings is of no use there: nobody could tell whether it is
     whole.
     """
-    known, begins_late = set(log.ids), log.number > len(log.ids)
+    known, begins_late = set(log.ids), log.begins_late
     reels = [
         reel
         for reel in _available(clone)

@@ -331,6 +331,11 @@ class VerifiedLog:
         return [record.id for record in chain[start:]]
 
     @property
+    def begins_late(self) -> bool:
+        """Whether there are older checkpoints than `ids` has, as in a clone's log."""
+        return self.number > len(self.ids)
+
+    @property
     def entries(self) -> list[PushId]:
         """Everything held, in the order in which it was admitted: each after what it names."""
         return list(self._entries.kinds)

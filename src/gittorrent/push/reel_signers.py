@@ -58,7 +58,7 @@ def _since(log: VerifiedLog, end: PushId) -> Iterator[VerifiedPolicy]:
 
     A clone does not know which that was at a checkpoint from before its log begins.
     """
-    is_older = end not in log and log.number > len(log.ids)
+    is_older = end not in log and log.begins_late
     oldest = 1 if is_older else log.checkpoint(end).checkpoint.version
     by_digest = {each.policy.digest: each for each in log.policies}
     at: VerifiedPolicy | None = log.policy

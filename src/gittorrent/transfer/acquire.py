@@ -119,10 +119,10 @@ class Acquisition:
         return await self._log_follower.open()
 
     async def fetch_log(
-        self, store: LogStore, object_format: ObjectFormat, *, short: bool
+        self, store: LogStore, object_format: ObjectFormat, *, short: bool, whole: bool = False
     ) -> VerifiedLog:
         """Bring the log up to date, verified; see `LogFollower.fetch_log`."""
-        log = await self._log_follower.fetch_log(store, object_format, short=short)
+        log = await self._log_follower.fetch_log(store, object_format, short=short, whole=whole)
         self._peer_manager.content.know(log, store)
         return log
 

@@ -22,6 +22,7 @@ from gittorrent.errors import (
     UnreachableError,
 )
 from gittorrent.ids import format_of
+from gittorrent.push.log import VerifiedLog
 from gittorrent.store.database import RememberedMirror
 from gittorrent.transfer.location import SCHEME, Location
 from gittorrent.transfer.log_intake import LogIntake
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gittorrent.ids import ObjectFormat, RepositoryId
-    from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.logstore import LogStore
     from gittorrent.transfer.context import Context
     from gittorrent.transfer.mirror import Mirror
@@ -221,7 +221,7 @@ class LogFollower:
         self.first_contact = expected is None and known is None
 
     async def fetch_log(
-        self, store: LogStore, object_format: ObjectFormat, *, short: bool
+        self, store: LogStore, object_format: ObjectFormat, *, short: bool, whole: bool = False
     ) -> VerifiedLog:
         """Bring the log up to date with the first mirror's, verified entry by entry.
 
@@ -232,6 +232,7 @@ class LogFollower:
             store: where the log is kept; what is new is added to it, the log not yet committed.
             object_format: of the repository.
             short: whether a clone's log will do, which begins where the keeper is to be believed.
+            whole: whether one that was kept as such is to be had from its first checkpoint on.
 
         Raises:
             IdentityError: the log belongs to another repository.
@@ -241,6 +242,8 @@ class LogFollower:
         self._short = short
         log = await stoppable(store.open)
         before = frozenset(log.ids)
+        if whole and log.begins_late:
+            log = await self._with_its_past(log, store, object_format)
         while True:
             try:
                 await self._follow(log, store, object_format)
@@ -256,6 +259,21 @@ class LogFollower:
             log = await self._look_for_news(log, store, object_format)
         self._confirm(log)
         return log
+
+    async def _with_its_past(
+        self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat
+    ) -> VerifiedLog:
+        """Return a log with the checkpoints from before it begins, if the first mirror has them."""
+        fresh = VerifiedLog(object_format)
+        try:
+            await self._follow(fresh, store, object_format)
+        except LocalError:
+            raise
+        except GitTorrentError as error:
+            self._context.reporter.detail(f"the log's past is not to be had: {error}")
+            return log
+        # What was verified before has to be in it.
+        return fresh if log.head in fresh.ids and len(fresh.ids) > len(log.ids) else log
 
     async def _give_way(self, error: GitTorrentError) -> None:
         """Turn to the next mirror after one failed; if there is none, the failure stands."""

@@ -71,7 +71,7 @@ class Planner:
         self._loop = asyncio.get_running_loop()
         self._first = next(iter(peer_manager.mirrors), None)
         self._asked: list[Mirror] = []
-        self._begins_late = log.number > len(log.ids)
+        self._begins_late = log.begins_late
         self._offers = Offers(log.ids, self._first, begins_late=self._begins_late)
         self._signed: dict[ReelOffer, SignedManifest] = {}
         self._asking: dict[asyncio.Task[None], Mirror] = {}

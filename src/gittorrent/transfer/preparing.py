@@ -219,7 +219,10 @@ class Preparer:
             if self._latest is None:
                 carried = Carried(carried.layout.git_dir, object_format, claimed)
                 self._carried = carried
-            log = await acquisition.fetch_log(carried.log_store, object_format, short=True)
+            # What a reel is made of is known by the refs at its ends, however long ago.
+            log = await acquisition.fetch_log(
+                carried.log_store, object_format, short=False, whole=True
+            )
             self._mirror = acquisition.first
             info = self._info(log, acquisition.source_url())
             held, left = await self._sort(acquisition, log)
@@ -267,12 +270,27 @@ class Preparer:
         left = [signed for _, signed in chain if self._is_worth_building(signed.manifest.id, here)]
         wanted = [offer for offer in others if self._is_worth_building(offer.manifest, here)]
         left += await self._manifests(acquisition, log, wanted)
+        left = self._with_known_ends(left, log)
         everything = {**planned, **{offer.manifest: None for offer in others}}
         held = [manifest for manifest in everything if self._is_held(manifest)]
         lacking_yet = everything.keys() - set(held)
         self._missing = {m: lack for m, lack in self._missing.items() if m in lacking_yet}
         self._failed = {m: reason for m, reason in self._failed.items() if m in lacking_yet}
         return held, left
+
+    def _with_known_ends(
+        self, reels: Iterable[SignedManifest], log: VerifiedLog
+    ) -> list[SignedManifest]:
+        """Leave out reels of which nobody can tell here what they are made of."""
+        known = {None, *log.ids}
+        found = []
+        for signed in reels:
+            manifest = signed.manifest
+            if manifest.start in known and manifest.end in known:
+                found.append(signed)
+            else:
+                self._failed[manifest.id] = "the log that its mirrors have begins later"
+        return found
 
     async def _named_reels(
         self, acquisition: Acquisition, log: VerifiedLog

@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.ids import Oid, RefName
+from gittorrent.push.certificate import Line
+from gittorrent.repository.signed_entries import Author, EntrySigner
+from gittorrent.signing.keys import make_ssh_key, resolve_signer
 from gittorrent.store.snapshot import read_snapshots
+from gittorrent.trust.policy import Grant, Rule
+from gittorrent.trust.refpattern import RefPattern
 from support import gitcmd, nodes, packings
 from support.programs import Person, serve, somebody, wait_until
+from support.publishing import carried, push_elsewhere
 
 
 @pytest.fixture
@@ -49,6 +56,69 @@ def test_publish_and_log_say_what_became_of_refs(owner: Person, origin: Path) ->
     done = owner.gittorrent("publish", origin, "--json").ok()
     (change,) = json.loads(done.out)["changes"]
     assert (change["ref"], change["change"], change["old"]) == ("refs/heads/main", "moved", new)
+
+
+def test_refs_that_changed_elsewhere_too_are_named(owner: Person, origin: Path) -> None:
+    owner.gittorrent("publish", origin, "--new-key", "--wait").ok()
+    signer = resolve_signer(str(owner.node / "keys" / "publish"), {})
+    main, topic = RefName(b"refs/heads/main"), RefName(b"refs/heads/topic")
+    old = Oid(gitcmd.text(origin, "rev-parse", "main"))
+    gitcmd.git(origin, "branch", "scratch", "main")
+    theirs = Oid(nodes.add_commit(origin, "refs/heads/scratch", "theirs", b"theirs\n"))
+    gitcmd.git(origin, "update-ref", "-d", "refs/heads/scratch")
+    topic_old = Oid(gitcmd.text(origin, "rev-parse", "topic"))
+    lines = [Line(old, theirs, main), Line(topic_old, None, topic)]
+    push_elsewhere(origin, lines, signer, keeper=signer)
+    ours = nodes.add_commit(origin, "refs/heads/main", "ours", b"ours\n")
+    gitcmd.git(origin, "branch", "new", "main")
+    done = owner.gittorrent("publish", origin).failed(1, "not published:")
+    assert "took over from elsewhere: 1 ref deleted\n  deleted  refs/heads/topic" in done.out
+    assert "published project: 1 ref created, " in done.out
+    both = f"refs/heads/main was changed both here and elsewhere: {ours[:10]} here, {theirs[:10]}"
+    assert both in done.err
+    kept = "refs/gittorrent/elsewhere/heads/main"
+    assert f"merge {kept} of {origin} into it, push that, and publish again" in done.err
+    failed = owner.gittorrent("publish", origin, "--json").failed(1)
+    (parted,) = json.loads(failed.out)["parted"]
+    assert parted == {
+        "ref": "refs/heads/main", "here": ours, "elsewhere": theirs, "why": "both_moved",
+    }  # fmt: skip
+    # As the guide says.
+    work = owner.root / "work"
+    owner.git("clone", "-q", origin, work).ok()
+    owner.git("fetch", "-q", "origin", kept, cwd=work).ok()
+    owner.git("merge", "-q", "-m", "both", "-X", "ours", "FETCH_HEAD", cwd=work).ok()
+    owner.git("push", "-q", "origin", "main", cwd=work).ok()
+    done = owner.gittorrent("publish", origin).ok()
+    assert "published project: 1 ref moved, " in done.out
+
+
+def test_another_key_than_the_keepers_publishes_provisionally(owner: Person, origin: Path) -> None:
+    owner.gittorrent("publish", origin, "--new-key", "--wait").ok()
+    keeper = resolve_signer(str(owner.node / "keys" / "publish"), {})
+    contributor = make_ssh_key(owner.root / "contributor", "contributor")
+    this = carried(origin)
+    with this.writing():
+        log, _ = this.take_log()
+        entries = EntrySigner(this, log, keeper, Author(b"O <o@example.org>"))
+        former = log.policy.policy
+        rule = Rule(RefPattern(b"refs/heads/*"), contributor.key, Grant.PLAIN)
+        assert log.head is not None
+        entries.policy(former.next_version(log.head, rules=(*former.rules, rule)))
+        entries.checkpoint()
+        this.commit(log)
+    nodes.add_commit(origin, "refs/heads/main", "more", b"more\n")
+    done = owner.gittorrent("publish", origin, "--key", owner.root / "contributor").ok()
+    assert "published project: 1 ref moved, 0 bytes of reels" in done.out
+    assert f"This is provisional until the keeper signs it: {keeper.key}" in done.err
+    assert not json.loads(owner.gittorrent("publish", origin, "--json").ok().out)["is_final"]
+    gitcmd.git(origin, "tag", "mine", "main")
+    refused = owner.gittorrent("publish", origin).failed(5, "cannot publish refs/tags/mine")
+    assert "the policy does not let this key do that" in refused.err
+    gitcmd.git(origin, "tag", "-d", "mine")
+    key = owner.node / "keys" / "publish"
+    said = json.loads(owner.gittorrent("publish", origin, "--key", key, "--json").ok().out)
+    assert (said["is_final"], len(said["reels"])) == (True, 1)
 
 
 def test_a_log_is_shown_where_objects_are_lost(owner: Person, origin: Path) -> None:

@@ -86,10 +86,10 @@ def let_push(git_dir: Path, *who: TestSigner, pattern: str, grant: Grant, **chan
 def push_elsewhere(
     git_dir: Path,
     lines: Iterable[Line],
-    signer: TestSigner,
+    signer: Signer,
     *,
     head: HeadChange | None = None,
-    keeper: TestSigner | None = None,
+    keeper: Signer | None = None,
     now: int = 1_700_000_000,
 ) -> list[PushId]:
     """Let another's push reach an origin's log, as from a mirror; its refs stay what they are.

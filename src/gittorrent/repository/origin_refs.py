@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from gittorrent.git.descent import Ancestry
 from gittorrent.git.refs import apply_changes, head_target, read_ref, read_refs, set_head
+from gittorrent.git.runner import GitError
 from gittorrent.ids import Oid, RefName, Refs
 from gittorrent.push.certificate import CONFLICTS, subject_of
 from gittorrent.push.head_branch import compare_head
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 
 ELSEWHERE = b"refs/gittorrent/elsewhere/"
 """Where an origin keeps what a ref is in the log, if it is something else here."""
+
+
+_ATTEMPTS = 3
+"""How often refs are compared anew because somebody pushed meanwhile."""
 
 
 def kept_name(ref: RefName) -> RefName:
@@ -123,15 +128,33 @@ def select_shown(refs: Refs, patterns: Iterable[str]) -> Refs:
     return {ref: oid for ref, oid in refs.items() if ref.startswith(below) or ref in exact}
 
 
-def take_over(carried: Carried, log: VerifiedLog, state: OriginState) -> None:
-    """Change an origin's refs and HEAD as others changed them; its lock is held.
+def take_over(carried: Carried, log: VerifiedLog, patterns: tuple[str, ...]) -> OriginState:
+    """Compare an origin with its log, and let refs and HEAD follow what others changed.
+
+    The lock is held; whoever pushes by ssh does not ask for it, so refs may change all the same,
+    and are compared anew then.
+
+    Args:
+        carried: the origin.
+        log: its log.
+        patterns: of the refs that are published.
 
     Raises:
-        GitError: somebody pushed into the origin meanwhile: compare again.
+        GitError: git failed, or refs changed again and again.
     """
-    apply_changes(carried.git, state.taken, carried.object_format)
+    for attempt in range(_ATTEMPTS):
+        state = compare_origin(carried, log, patterns)
+        try:
+            apply_changes(carried.git, state.taken, carried.object_format)
+        except GitError as error:
+            is_same = list_selected(carried, patterns) == state.listing.text
+            if is_same or error.is_own_trouble or attempt == _ATTEMPTS - 1:
+                raise
+            continue
+        break
     if state.head is Side.ELSEWHERE:
         set_head(carried.git, log.ledger.view().listing.head)
+    return state
 
 
 def follow_in_origin(carried: Carried, log: VerifiedLog) -> None:
@@ -140,10 +163,9 @@ def follow_in_origin(carried: Carried, log: VerifiedLog) -> None:
     The lock is held, and the log counts already.
 
     Raises:
-        GitError: somebody pushed into the origin meanwhile; publishing looks again.
+        GitError: git failed, or refs changed again and again; publishing looks anew.
     """
-    state = compare_origin(carried, log, carried.info.patterns)
-    take_over(carried, log, state)
+    state = take_over(carried, log, carried.info.patterns)
     pending = [line.ref for line in state.comparison.publish]
     note_compared(carried, log, state, state.comparison.parted, pending)
 

@@ -21,17 +21,12 @@ from gittorrent.git import scratch
 from gittorrent.git.history import describe
 from gittorrent.git.refs import head_target, parse_refs, set_head
 from gittorrent.git.repository import require_complete
-from gittorrent.git.runner import GitError
 from gittorrent.push.chain import CheckpointError
 from gittorrent.push.head_branch import first_head
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.selftest import find_encoder
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, RepositoryInfo
-from gittorrent.repository.origin_refs import (
-    compare_origin,
-    note_compared,
-    take_over,
-)
+from gittorrent.repository.origin_refs import note_compared, take_over
 from gittorrent.repository.own_pushes import push_changes
 from gittorrent.repository.publishable import describe_left_out, list_selected, publishable
 from gittorrent.repository.publishing_keys import require_publishing_key
@@ -57,9 +52,6 @@ if TYPE_CHECKING:
     from gittorrent.repository.ref_changes import RefChange
     from gittorrent.repository.signed_entries import Author
     from gittorrent.signing.keys import Signer
-
-_ATTEMPTS = 3
-"""How often refs are compared anew because somebody pushed meanwhile."""
 
 
 class Published(Struct, frozen=True):
@@ -236,20 +228,7 @@ class Publisher:
         Raises:
             GitError: others push all the time.
         """
-        for attempt in range(_ATTEMPTS):
-            state = compare_origin(self._carried, log, patterns)
-            try:
-                take_over(self._carried, log, state)
-            except GitError as error:
-                again = compare_origin(self._carried, log, patterns)
-                if (
-                    again.listing.text == state.listing.text
-                    or error.is_own_trouble
-                    or attempt == _ATTEMPTS - 1
-                ):
-                    raise
-                continue
-            break
+        state = take_over(self._carried, log, patterns)
         if state.left_out:
             self._note(describe_left_out(self._carried.layout.git_dir, state.left_out))
         return state

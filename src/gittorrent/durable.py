@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
 LOCK_SECONDS = 0.1
 """Seconds between two attempts to take a lock."""
@@ -45,6 +45,9 @@ DIRECTORY_SECONDS = 14 * 24 * 3600
 """Age at which a temporary directory counts as left by a killed process; git waits as long with its
 own."""
 
+SYNCS = 16
+"""Files that are synced side by side; each waits for the disk, and costs a thread meanwhile."""
+
 SWEEP_SECONDS = 24 * 3600
 """How often a process that goes on running looks for directories that killed processes left."""
 
@@ -53,8 +56,14 @@ _FILE_BITS = 0o666
 _WRITE_BITS = 0o222
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``; when this returns it will survive a power cut."""
+def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Replace ``path`` by ``data``; when this returns it will survive a power cut.
+
+    Args:
+        path: the file.
+        data: its content.
+        sync: whether that is needed; without it there may be the old or no content after one.
+    """
     make_directory(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
     try:
@@ -62,12 +71,14 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             share_like_directory(beside)
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         beside.rename(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    if sync:
+        sync_directory(path.parent)
 
 
 def write_all(directory: Path, files: Mapping[str, bytes]) -> None:
@@ -148,6 +159,26 @@ def open_to_append(path: Path) -> BinaryIO:
 def sync_directory(path: Path) -> None:
     """Make renames in ``path`` durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_all(paths: Iterable[Path]) -> None:
+    """Make the content of files, or the renames in directories, durable; side by side.
+
+    File systems write down together what is asked for at the same time.
+    """
+    found = list(paths)
+    if not found:
+        return
+    with ThreadPoolExecutor(min(len(found), SYNCS)) as pool:
+        list(pool.map(_sync, found))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

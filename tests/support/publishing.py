@@ -63,7 +63,7 @@ def publish(
     note: Callable[[str], None] = lambda _text: None,
 ) -> Published:
     """Publish as the command does, with a made-up key and clock."""
-    publisher = Publisher(carried(git_dir), signer or TestSigner(), _author(now), note=note)
+    publisher = Publisher(carried(git_dir), signer or TestSigner(), author(now), note=note)
     return publisher.publish(name, patterns)
 
 
@@ -73,7 +73,7 @@ def let_push(git_dir: Path, *who: TestSigner, pattern: str, grant: Grant, **chan
     with this.writing():
         log = this.log()
         assert log.head is not None
-        entries = EntrySigner(this, log, TestSigner(), _author(1_700_000_000))
+        entries = EntrySigner(this, log, TestSigner(), author(1_700_000_000))
         former = log.policy.policy
         rules = [Rule(RefPattern(pattern.encode()), signer.key, grant) for signer in who]
         policy = former.next_version(log.head, rules=(*former.rules, *rules), **changes)
@@ -105,17 +105,18 @@ def push_elsewhere(
     this = carried(git_dir)
     with this.writing():
         log = this.log()
-        entries = EntrySigner(this, log, signer, _author(now))
+        entries = EntrySigner(this, log, signer, author(now))
         for part in parts_of(lines, head):
             entries.push(part)
         made = entries.made
         if keeper is not None:
-            EntrySigner(this, log, keeper, _author(now)).checkpoint()
+            EntrySigner(this, log, keeper, author(now)).checkpoint()
         this.commit(log)
     return made
 
 
-def _author(now: int) -> Author:
+def author(now: int) -> Author:
+    """Return who publishes, with a clock that stands still."""
     return Author(PERSON, clock=lambda: float(now))
 
 

@@ -11,7 +11,7 @@ from gittorrent.durable import write_atomically
 from gittorrent.errors import LocalError
 from gittorrent.git import history
 from gittorrent.git.runner import GitError
-from gittorrent.ids import Oid, RefName
+from gittorrent.ids import Oid, RefName, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +77,18 @@ def read_ref(git: Git, name: str) -> Oid | None:
     """Return what one ref points at, None when there is no such ref."""
     done = git.attempt("rev-parse", "--verify", "--quiet", "--end-of-options", name)
     return Oid(done.stdout.decode("ascii").strip()) if done.returncode == 0 else None
+
+
+def read_loose_ref(git: Git, name: str) -> Oid | None:
+    """Return what a ref points at that has a file of its own, without starting git.
+
+    None tells nothing: it may be packed, symbolic, or kept in another way.
+    """
+    try:
+        text = (git.directory / name).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return Oid(text) if format_of(text) is not None else None
 
 
 def head_target(git: Git) -> RefName | None:

@@ -13,7 +13,7 @@ over the quota of its key is not kept; the oldest of what waits makes room.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import Oid, PushId, RefName
     from gittorrent.push.chain import Point
     from gittorrent.push.ledger import Ledger, SignedCheckpoint
-    from gittorrent.push.rule import Evidence, Push
+    from gittorrent.push.rule import Push
 
 PUSH_PATIENCE = 3600.0
 """Seconds for which a push waits for the one that it builds on before it counts as it is."""
@@ -37,6 +37,17 @@ MAX_WAITING_PUSHES = 1024
 
 MAX_WAITING_CHECKPOINTS = 64
 """Checkpoints dated ahead: a keeper whose clock is wrong signs them one by one."""
+
+
+class Containment(Protocol):
+    """Tells which value contains which; part of `gittorrent.push.rule.Evidence`."""
+
+    def contains(self, outer: Oid, inner: Oid) -> bool:
+        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
+
+        Raises:
+            UnknownObjectError: that cannot be said here.
+        """
 
 
 class Admitted(Enum):
@@ -80,7 +91,7 @@ class Admission:
         quota: of untaken pushes; shared with the depot.
     """
 
-    def __init__(self, evidence: Evidence, quota: Quota) -> None:
+    def __init__(self, evidence: Containment, quota: Quota) -> None:
         self._evidence = evidence
         self.quota = quota
         self._pushes: dict[PushId, _WaitingPush] = {}
@@ -199,7 +210,7 @@ class _Given:
         self._values.update((line.ref, line.new) for line in push.certificate.lines)
 
 
-def lacks(push: Push, ledger: Ledger, given: _Given, evidence: Evidence) -> bool:
+def lacks(push: Push, ledger: Ledger, given: _Given, evidence: Containment) -> bool:
     """Tell whether a push builds on something that is not here, which may only be late.
 
     Its nonce's checkpoint, or a push that gave one of its refs the value that it names as old.
@@ -226,7 +237,7 @@ def lacks(push: Push, ledger: Ledger, given: _Given, evidence: Evidence) -> bool
     return False
 
 
-def _contains(evidence: Evidence, outer: Oid, inner: Oid) -> bool:
+def _contains(evidence: Containment, outer: Oid, inner: Oid) -> bool:
     """Tell whether a value is known to contain another: one whose objects are not here is not."""
     try:
         return evidence.contains(outer, inner)

@@ -162,18 +162,9 @@ class VerifiedLog:
         is_held = push_id in self._entries.kinds
         if is_held and (not push.pinned or not self._wants_copy(push_id)):
             return False
-        if push.pinned and push.signer is not None and push.signer.kind is KeyKind.SSH:
-            raise EntryError(f"push {push_id} by an SSH key came with OpenPGP certificates")
-        signer = self._policies.check_signer(push, push_id)
-        if not self._policies.has_a_say(signer):
-            raise NotAllowedError(f"push {push_id}: no policy gives {signer} a say")
-        if not self._policies.is_named(signer):
+        made = self.read_push(push, push_id)
+        if not self._policies.is_named(made.key):
             self._check_room(push_id)
-        made = read_push(
-            push, push_id, signer,
-            repository=self.repository, names=self._policies.names,
-            object_format=self.object_format,
-        )  # fmt: skip
         before = self._ledger.push(push_id) if self._ledger is not None else None
         if before is not None and before.copy == made.copy:
             return False
@@ -197,6 +188,24 @@ class VerifiedLog:
                 hint="push again later, or ask an owner to add the key to the policy",
             )
 
+    def read_push(self, push: PushObject, push_id: PushId) -> Push:
+        """Check grammar and signature of a push, and take no note of it.
+
+        Raises:
+            TrustError: it does not hold.
+            NotAllowedError: its signer has no say in this repository.
+        """
+        if push.pinned and push.signer is not None and push.signer.kind is KeyKind.SSH:
+            raise EntryError(f"push {push_id} by an SSH key came with OpenPGP certificates")
+        signer = self._policies.check_signer(push, push_id)
+        if not self._policies.has_a_say(signer):
+            raise NotAllowedError(f"push {push_id}: no policy gives {signer} a say")
+        return read_push(
+            push, push_id, signer,
+            repository=self.repository, names=self._policies.names,
+            object_format=self.object_format,
+        )  # fmt: skip
+
     def _wants_copy(self, push: PushId) -> bool:
         """Tell whether another copy of a push could be of use: none was taken yet."""
         if self._ledger is None or push in self._ledger.lacking:
@@ -204,13 +213,22 @@ class VerifiedLog:
         taken = self._ledger.adopted.took(push) is not None
         return not taken and self._ledger.copies(push) < MAX_COPIES
 
-    def _admit_checkpoint(self, push: PushObject, push_id: PushId) -> bool:
+    def read_checkpoint(self, push: PushObject, push_id: PushId) -> SignedCheckpoint:
+        """Check grammar and signature of a checkpoint, and take no note of it.
+
+        Raises:
+            TrustError: it does not hold.
+            NotAllowedError: its signer is the keeper of no policy held.
+        """
         signer = self._policies.check_signer(push, push_id)
         if not self._policies.is_keeper(signer):
             raise NotAllowedError(f"checkpoint {push_id}: {signer} is not the keeper")
-        signed = read_checkpoint(
+        return read_checkpoint(
             push, push_id, signer, repository=self.repository, object_format=self.object_format
         )
+
+    def _admit_checkpoint(self, push: PushObject, push_id: PushId) -> bool:
+        signed = self.read_checkpoint(push, push_id)
         if signed.checkpoint.number == 1 and self._ledger is not None:
             raise EntryError(f"checkpoint {push_id} is another beginning than this log has")
         self._entries.add_checkpoint(signed)

@@ -21,7 +21,7 @@ from gittorrent.git import refs as git_refs
 from gittorrent.git.history import describe
 from gittorrent.git.repository import find_repository, read_config, set_config
 from gittorrent.git.runner import Git, GitError
-from gittorrent.ids import OBJECT_FORMATS, Oid, RefName, RepositoryId
+from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.log import changes_between
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore, identify, listed_pushes
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from gittorrent.ids import ObjectFormat, PushId, Refs
+    from gittorrent.ids import ObjectFormat, Refs
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.evidence import GitEvidence
 
@@ -66,6 +66,8 @@ KEEPER_KEY = "gittorrent.keeperKey"
 
 Moves = Sequence[tuple[RefName, Oid | None, Oid | None]]
 """(name, old value, new value) of refs."""
+
+LOG_REF_NAME = RefName(LOG_REF.encode("ascii"))
 
 
 class NotCarriedError(UsageError):
@@ -116,6 +118,7 @@ class Carried:
         self.reels = ReelStore(self.layout)
         self._repository = repository
         self._peeked: tuple[bytes, VerifiedLog, GitEvidence] | None = None
+        self._sound: tuple[int, int, int] | None = None
 
     @property
     def log_store(self) -> LogStore:
@@ -205,15 +208,22 @@ class Carried:
         head = store.head()
         if head is None:
             return
+        if self._is_sound(store):
+            return
         if self._has_followed():
             found = git_refs.read_ref(self.git, LOG_REF)
             if found is None and store.begins_late:
                 return
             # Git does not sync loose objects, so a power cut may have taken the entries' commits.
             if str(found) == head and describe(self.git, [Oid(head)]) != [None]:
+                self._sound = _identity(store.path)
                 return
         self._write_commits(store.entries())
         self.follow_log(self.log())
+
+    def _is_sound(self, store: LogStore) -> bool:
+        """Tell whether the log is what this process left it as, with all that follows from it."""
+        return self._sound is not None and self._sound == _identity(store.path)
 
     def store_entries(self, log: VerifiedLog) -> None:
         """Write the commits of entries that came from elsewhere into the repository.
@@ -247,7 +257,11 @@ class Carried:
             moves: as for `commit`.
         """
         assert log.head is not None
-        if self.info.role == MIRROR and not self._has_moved(moves):
+        known = git_refs.read_loose_ref(self.git, LOG_REF)
+        if known is not None and PushId(known) in log and self._has_moved(moves, known, log.head):
+            self._note_followed()
+            return
+        if self.info.role == MIRROR:
             refs = log.refs
             if not git_refs.write_first_refs(self.git, refs):
                 present = git_refs.read_refs(self.git)
@@ -258,15 +272,25 @@ class Carried:
         known = git_refs.read_ref(self.git, LOG_REF)
         if str(known) != log.head and self._has_history(log.head, known):
             self.git.run("update-ref", LOG_REF, log.head)
-        # Last, so that it tells whether all of this was done.
-        write_atomically(self._followed, self._log_digest())
+        self._note_followed()
 
-    def _has_moved(self, moves: Moves | None) -> bool:
+    def _note_followed(self) -> None:
+        """Note that everything follows the log; last, so that it tells whether that was done.
+
+        Whether the note survives a power cut does not matter: without it, it is looked again.
+        """
+        write_atomically(self._followed, self._log_digest(), sync=False)
+        self._sound = _identity(self.log_store.path)
+
+    def _has_moved(self, moves: Moves | None, known: Oid, head: PushId) -> bool:
         """Move some refs; false where they are to be compared, or are not what they should be."""
         if moves is None:
             return False
+        wanted = list(moves) if self.info.role == MIRROR else []
+        if known != Oid(head):
+            wanted.append((LOG_REF_NAME, known, Oid(head)))
         try:
-            git_refs.apply_changes(self.git, moves, self.object_format)
+            git_refs.apply_changes(self.git, wanted, self.object_format)
         except GitError as error:
             if error.is_own_trouble:
                 raise
@@ -370,3 +394,9 @@ def object_format_of(git_dir: Path) -> ObjectFormat:
     """Return the object format of a git directory by its own configuration."""
     name = read_config(git_dir, isolated=True).get("extensions.objectformat", "sha1")
     return OBJECT_FORMATS[name]
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    """Return what tells whether a file was replaced."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size

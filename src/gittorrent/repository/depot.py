@@ -1,8 +1,8 @@
 """A carried repository that takes pushes: judges them, and puts them into log, objects and refs.
 
-Tracks the log, opened once and kept as long as nobody else changes it, so that a push costs what
-it brings. Several callers use one at once, each in a thread of its own: what takes long is done
-apart, and judging and storing one after the other, under the repository's lock.
+Its log is opened once and kept as long as nobody else changes it (`kept_log`), so that a push
+costs what it brings. Several callers use one at once, each in a thread of its own: what takes long
+is done apart, and judging and storing one after the other, under the repository's lock.
 
 Rules: nothing is visible before everything was checked; the log file is replaced last, and then the
 push has happened; who is acknowledged can rely on it. After anything else than that the log is
@@ -11,8 +11,6 @@ read again. Must not know sockets.
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -24,29 +22,25 @@ from gittorrent.push.depot.admission import PushRefusedError
 from gittorrent.push.depot.advertisement import HIDDEN
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.push.rule import Push
-from gittorrent.repository.carried import ORIGIN
-from gittorrent.repository.evidence import GitEvidence
 from gittorrent.repository.index_settings import push_rules
-from gittorrent.repository.logstore import identify
-from gittorrent.repository.origin_refs import follow_in_origin
+from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.receive_pack import Greeting
+from gittorrent.repository.small_intake import identified, unpack
 from gittorrent.repository.uploads import (
     LEAST_BYTES,
     MAX_PUSHED,
     SILENCE_SECONDS,
     uploading,
 )
-from gittorrent.signing.vouching import GpgVouching
 from gittorrent.trust.keys import KeyKind
 from gittorrent.trust.openpgp import certificate_fingerprint, split_certificates
 from gittorrent.trust.signature import KeyRing, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from gittorrent.git.fsckrules import FsckRules
-    from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat, Oid, PushId
     from gittorrent.push.depot.report import Report
     from gittorrent.push.depot.request import PushRequest
@@ -55,14 +49,10 @@ if TYPE_CHECKING:
     from gittorrent.repository.receive_pack import Admitted, SentPack
     from gittorrent.repository.uploads import Upload
     from gittorrent.trust.keys import KeyRef
-    from gittorrent.trust.policy import WebOfTrust
     from gittorrent.trust.signature import Signature
 
 FileState = tuple[int, int, int]
 """Inode, time of change and size: what tells whether a file was replaced."""
-
-MAX_ANSWERS = 100_000
-"""Answers about ancestry that are kept: 10 MB of them."""
 
 
 class AdmittedPush(Struct, frozen=True):
@@ -102,17 +92,18 @@ class RepositoryDepot:
     Args:
         carried: the repository.
         accepted: told of every push that is in the log now, in the thread that put it there.
+        kept: its log, where others use it as well.
     """
 
     def __init__(
-        self, carried: Carried, accepted: Callable[[AcceptedPush], None] = lambda _: None
+        self,
+        carried: Carried,
+        accepted: Callable[[AcceptedPush], None] = lambda _: None,
+        kept: KeptLog | None = None,
     ) -> None:
         self._carried = carried
         self._accepted = accepted
-        self._guard = threading.Lock()
-        self._log: VerifiedLog | None = None
-        self._state: FileState | None = None
-        self._facts = _Facts(carried.git)
+        self._kept = kept or KeptLog(carried)
         self._known_rules: tuple[FileState | None, FsckRules] | None = None
 
     @property
@@ -122,8 +113,7 @@ class RepositoryDepot:
 
     def greet(self) -> Greeting:
         """Return what to show now."""
-        with self._guard:
-            log = self._current()
+        with self._kept.reading() as log:
             return Greeting(log.refs, log.ledger.nonce())
 
     def admit(self, request: PushRequest) -> AdmittedPush:
@@ -133,8 +123,7 @@ class RepositoryDepot:
             GitTorrentError: it is refused.
         """
         text, signature = admission.signed_part(request)
-        with self._guard:
-            log = self._current()
+        with self._kept.reading() as log:
             pinned = _pinned(log, request, signature)
             keyring = KeyRing([*log.policy.keyring.values(), *pinned])
             signer = verify(signature, text, keyring).key
@@ -165,24 +154,29 @@ class RepositoryDepot:
                 upload.receive(pack, bounds, self._rules(), hear)
                 upload.check(*self._tips(certificate))
                 upload.unpack_if_small()
-            (push_id,) = identify(upload.staging, [push], self.object_format, write=True)
-            with self._carried.writing(), self._guard:
-                report = self._take(push_id, push, certificate, upload)
+            entry = identified(push, self.object_format)
+            unpack(upload.staging, [], [entry], self.object_format, None)
+            with self._kept.changing() as log:
+                report = self._take(log, entry.id, push, certificate, upload)
         if not any(ref.refusal for ref in report.refs):
-            self._accepted(AcceptedPush(push_id, push, upload.size))
+            self._accepted(AcceptedPush(entry.id, push, upload.size))
         return report
 
     def _take(
-        self, push_id: PushId, push: PushObject, certificate: Certificate, upload: Upload
+        self,
+        log: VerifiedLog,
+        push_id: PushId,
+        push: PushObject,
+        certificate: Certificate,
+        upload: Upload,
     ) -> Report:
         """Judge a push on top of what is shown now, and make it part of that."""
-        log = self._current()
         assert push.signer is not None
         if push_id in log:
             raise PushRefusedError(f"this push was taken before: {push_id}")
         self._check(log, certificate, push.signer)
-        before, self._log = log.ledger.view(), None
-        with self._facts.looking_in(upload.staging):
+        before = log.ledger.view()
+        with self._kept.facts.looking_in(upload.staging):
             log.admit(push, push_id)
             log.settle()
             after = log.ledger.view()
@@ -190,13 +184,9 @@ class RepositoryDepot:
         if refused := admission.find_refusals(made, before, after):
             return admission.report_refusals(certificate, refused)
         upload.install()
-        store = self._carried.log_store
-        store.store_push(push_id, push)
-        self._carried.commit(log, admission.moves(before, after))
-        if self._carried.info.role == ORIGIN:
-            follow_in_origin(self._carried, log)
-        # Only now: whatever failed before, the log is read again.
-        self._log, self._state = log, _state_of(store.path)
+        self._carried.log_store.store_push(push_id, push)
+        # The last step: whatever failed before, the log is read again.
+        self._kept.commit(log, admission.moves(before, after))
         return admission.report_accepted(made, after)
 
     def _check(self, log: VerifiedLog, certificate: Certificate, signer: KeyRef) -> None:
@@ -218,71 +208,11 @@ class RepositoryDepot:
     def _tips(self, certificate: Certificate) -> tuple[list[Oid], list[Oid]]:
         """Return the new values, and those shown; first what the new ones are likely to be on."""
         tips = [line.new for line in certificate.lines if line.new is not None]
-        with self._guard:
-            log = self._current()
+        with self._kept.reading() as log:
             refs = {ref: oid for ref, oid in log.refs.items() if not ref.startswith(HIDDEN)}
             first = [log.default_branch, *(line.ref for line in certificate.lines)]
         shown = [refs[ref] for ref in first if ref in refs]
         return tips, [*shown, *refs.values()]
-
-    def _current(self) -> VerifiedLog:
-        """Return the log as it is on disk now."""
-        store = self._carried.log_store
-        state = _state_of(store.path)
-        if self._log is None or state != self._state:
-            self._log, self._state = store.open(self._facts), state
-        return self._log
-
-
-class _Facts:
-    """`gittorrent.push.facts.Facts` of a repository that gets more objects all the time.
-
-    What one commit has in its past never changes, so answers are kept; that something is not here
-    is no answer.
-
-    Args:
-        git: the repository.
-    """
-
-    def __init__(self, git: Git) -> None:
-        self._git = git
-        self._vouching = GpgVouching()
-        self._evidence = GitEvidence(git, self._vouching)
-        self._known: dict[tuple[Oid, Oid], bool] = {}
-
-    @contextlib.contextmanager
-    def looking_in(self, git: Git) -> Iterator[None]:
-        """Look for objects in another place as long as the block runs."""
-        self._evidence = GitEvidence(git, self._vouching)
-        try:
-            yield
-        finally:
-            self._evidence = GitEvidence(self._git, self._vouching)
-
-    def contains(self, outer: Oid, inner: Oid) -> bool:
-        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
-
-        Raises:
-            UnknownObjectError: it cannot be told, since objects are not here.
-            GitError: this machine let git down.
-        """
-        pair = (outer, inner)
-        if pair not in self._known:
-            if len(self._known) >= MAX_ANSWERS:
-                self._known.clear()
-            self._known[pair] = self._evidence.contains(outer, inner)
-        return self._known[pair]
-
-    def certified(
-        self,
-        key: KeyRef,
-        rule: WebOfTrust,
-        roots: Sequence[KeyRef],
-        certificates: Mapping[KeyRef, bytes],
-        time: int,
-    ) -> bool:
-        """Tell whether ``roots`` vouched for ``key`` at ``time`` as ``rule`` asks."""
-        return self._evidence.certified(key, rule, roots, certificates, time)
 
 
 def _pinned(log: VerifiedLog, request: PushRequest, signature: Signature) -> tuple[bytes, ...]:

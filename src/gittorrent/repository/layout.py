@@ -6,6 +6,8 @@
     gittorrent/logs/<repository id>/log        its entries, a line each: the commit point
     gittorrent/logs/<repository id>/snapshot   the state at one of them, for quick starts
     gittorrent/logs/<repository id>/followed   digest of the log that the refs have followed
+    gittorrent/logs/<repository id>/draft      the checkpoint that the keeper signs next
+    gittorrent/logs/<repository id>/fresh      the newest statement of freshness
     gittorrent/logs/<repository id>/published-refs  in an origin, what its refs were at that time
     gittorrent/policy-draft      the next version of the policy, while its roots agree on it
     gittorrent/logs/<repository id>/reel-tips  in an origin, commits that the next reel begins after
@@ -81,6 +83,14 @@ class Layout(Struct, frozen=True):
     def reel_tips(self, repository: RepositoryId) -> Path:
         """In an origin: commits that reach all that the last reel ends at; found anew if lost."""
         return self.logs / repository / "reel-tips"
+
+    def draft(self, repository: RepositoryId) -> Path:
+        """The text of the checkpoint that the keeper signs, kept before it does."""
+        return self.logs / repository / "draft"
+
+    def fresh(self, repository: RepositoryId) -> Path:
+        """The newest statement of freshness, as it is passed on."""
+        return self.logs / repository / "fresh"
 
     def published_refs(self, repository: RepositoryId) -> Path:
         """In an origin: what its refs were when they were last compared with its log."""

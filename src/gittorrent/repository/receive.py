@@ -9,13 +9,12 @@ stale files in ``gittorrent/incoming`` and nothing else.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.durable import share_like_directory, sync_directory
+from gittorrent.durable import share_like_directory, sync_all, sync_directory
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.git import history, packs, scratch
 from gittorrent.git.runner import GitError
@@ -337,11 +336,8 @@ def move_loose(source: Path, target: Path) -> None:
         share_like_directory(into)
     if missing:
         sync_directory(target)
-    for folder in folders:
-        into = target / folder.name
-        for file in folder.iterdir():
-            descriptor = os.open(file, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-            file.rename(into / file.name)
-        sync_directory(into)
+    files = [file for folder in folders for file in folder.iterdir()]
+    sync_all(files)
+    for file in files:
+        file.rename(target / file.parent.name / file.name)
+    sync_all(target / folder.name for folder in folders)

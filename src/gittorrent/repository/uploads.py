@@ -116,6 +116,17 @@ class Upload:
             self.size += path.stat().st_size
             self._sent |= packs.first_objects(path, pack.objects, self._format)
 
+    def note_loose(self) -> None:
+        """Take note that what lies loose in the scratch repository was sent."""
+        objects = self.staging.directory / "objects"
+        for folder in objects.glob("[0-9a-f][0-9a-f]"):
+            self._sent.update(folder.name + file.name for file in folder.iterdir())
+
+    def note_packs(self, paths: Iterable[Path]) -> None:
+        """Take note that what lies in some packs of the repository was sent for this."""
+        for path in paths:
+            self._sent.update(packs.listed(self.staging, path))
+
     def check(self, tips: Sequence[Oid], shown: Sequence[Oid]) -> None:
         """Prove that everything ``tips`` reach was sent, or is reached by what is shown.
 

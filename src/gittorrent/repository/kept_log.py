@@ -1,0 +1,174 @@
+"""A carried repository's log, opened once and kept as long as nobody else changes it.
+
+Shared by all that a node does with one repository: its depot, its keeper, and what other mirrors
+send. So each of them costs what it brings, however long the log is.
+
+Rules: whoever looks holds the guard; whoever changes holds the repository's lock, too, which other
+processes heed. A log that grew and was not committed is read again. Blocks; use it in threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+from gittorrent.push.log import changes_between
+from gittorrent.repository.carried import ORIGIN
+from gittorrent.repository.evidence import GitEvidence
+from gittorrent.repository.origin_refs import follow_in_origin
+from gittorrent.signing.vouching import GpgVouching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from gittorrent.git.runner import Git
+    from gittorrent.ids import Oid, RefName, Refs
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.carried import Carried, Moves
+    from gittorrent.trust.keys import KeyRef
+    from gittorrent.trust.policy import WebOfTrust
+
+MAX_ANSWERS = 100_000
+"""Answers about ancestry that are kept: 10 MB of them."""
+
+
+PACK_EVERY = 64
+"""Checkpoints, and changes at once, after which all refs are packed again: until then those that
+changed have files of their own."""
+
+
+class KeptLog:
+    """The log of one repository.
+
+    Args:
+        carried: the repository.
+    """
+
+    def __init__(self, carried: Carried) -> None:
+        self.carried = carried
+        self.facts = KeptFacts(carried.git)
+        self._guard = threading.Lock()
+        self._log: VerifiedLog | None = None
+        self._state: object = None
+        self._before: tuple[Refs, RefName | None] | None = None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[VerifiedLog]:
+        """Yield the log as it is on disk now; it must not be made to grow.
+
+        Raises:
+            LogStoreError: it is damaged.
+        """
+        with self._guard:
+            yield self._current()
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[VerifiedLog]:
+        """Yield the log to grow, and hold the repository's lock meanwhile.
+
+        What it became counts if it was committed; otherwise the log is read again.
+
+        Raises:
+            LogStoreError: it is damaged.
+        """
+        with self.carried.writing(), self._guard:
+            log = self._current()
+            self._log, self._before = None, (log.refs, log.default_branch)
+            yield log
+
+    def commit(self, log: VerifiedLog, moves: Moves | None = None) -> None:
+        """Make a log that grew under `changing` the repository's, and let the refs follow.
+
+        Args:
+            log: it.
+            moves: of refs, where it is known which those are.
+        """
+        self.carried.commit(log, self._moves(log) if moves is None else moves)
+        if self.carried.info.role == ORIGIN:
+            follow_in_origin(self.carried, log)
+        self.keep(log)
+
+    def _moves(self, log: VerifiedLog) -> Moves | None:
+        """Return what is to be done with refs; None to look at all of them, and pack them."""
+        if self._before is None or not log.number % PACK_EVERY:
+            return None
+        refs, head = self._before
+        moves = changes_between(refs, log.refs)
+        return moves if head == log.default_branch and len(moves) <= PACK_EVERY else None
+
+    def state(self) -> object:
+        """Return what differs when another process changed the log."""
+        return _state_of(self.carried.log_store.path)
+
+    def keep(self, log: VerifiedLog) -> None:
+        """Go on with a log that is what lies on disk; the last step of whoever changed it."""
+        self._log, self._state = log, _state_of(self.carried.log_store.path)
+
+    def _current(self) -> VerifiedLog:
+        store = self.carried.log_store
+        state = _state_of(store.path)
+        if self._log is None or state != self._state:
+            self._log, self._state = store.open(self.facts), state
+        return self._log
+
+
+class KeptFacts:
+    """`gittorrent.push.facts.Facts` of a repository that gets more objects all the time.
+
+    What one commit has in its past never changes, so answers are kept; that something is not here
+    is no answer.
+
+    Args:
+        git: the repository.
+    """
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
+        self._vouching = GpgVouching()
+        self._evidence = GitEvidence(git, self._vouching)
+        self._known: dict[tuple[Oid, Oid], bool] = {}
+
+    @contextlib.contextmanager
+    def looking_in(self, git: Git) -> Iterator[None]:
+        """Look for objects in another place as long as the block runs."""
+        self._evidence = GitEvidence(git, self._vouching)
+        try:
+            yield
+        finally:
+            self._evidence = GitEvidence(self._git, self._vouching)
+
+    def contains(self, outer: Oid, inner: Oid) -> bool:
+        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
+
+        Raises:
+            UnknownObjectError: it cannot be told, since objects are not here.
+            GitError: this machine let git down.
+        """
+        pair = (outer, inner)
+        if pair not in self._known:
+            if len(self._known) >= MAX_ANSWERS:
+                self._known.clear()
+            self._known[pair] = self._evidence.contains(outer, inner)
+        return self._known[pair]
+
+    def certified(
+        self,
+        key: KeyRef,
+        rule: WebOfTrust,
+        roots: Sequence[KeyRef],
+        certificates: Mapping[KeyRef, bytes],
+        time: int,
+    ) -> bool:
+        """Tell whether ``roots`` vouched for ``key`` at ``time`` as ``rule`` asks."""
+        return self._evidence.certified(key, rule, roots, certificates, time)
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells whether a file was replaced; None if it is not there."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,0 +1,346 @@
+"""Takes what other mirrors tell of into a carried repository: entries, objects, refs, in one step.
+
+The counterpart of a depot for pushes that were accepted elsewhere, and for checkpoints and
+policies. Tracks what waits for what it builds on (`gittorrent.push.admission`), and which packs
+came with pushes, to pass them on as they were.
+
+Rules: nothing is visible before all that the new values reach is there; the log file is replaced
+last, and then it has happened; what does not hold is told of with who is to blame left to the
+caller. Must not know conversations. Blocks; use it in threads, one at a time.
+Source: docs/protocol/push.md, Bounds.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from gittorrent.durable import SYNCS
+from gittorrent.errors import TrustError
+from gittorrent.git.small_pack import SmallPackError
+from gittorrent.push.admission import Admission, Admitted
+from gittorrent.push.certificate import CertificateError
+from gittorrent.push.depot.admission import PushRefusedError
+from gittorrent.push.log import NotAllowedError
+from gittorrent.push.object import PushKind, parse_push_object
+from gittorrent.push.quota import Quota
+from gittorrent.push.spreading import Item
+from gittorrent.repository.index_settings import push_rules
+from gittorrent.repository.small_intake import UnpackError, identified, unpack
+from gittorrent.repository.uploads import uploading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from gittorrent.git.fsckrules import FsckRules
+    from gittorrent.ids import Oid, PushId
+    from gittorrent.push.admission import Decision
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.push.rule import Push
+    from gittorrent.repository.kept_log import KeptLog
+    from gittorrent.repository.small_intake import Identified
+    from gittorrent.repository.uploads import Upload
+
+
+RULES_SECONDS = 60.0
+"""Time for which the configuration of fsck's rules is not read again."""
+
+
+class Arrived(Struct, frozen=True):
+    """An entry as it was sent.
+
+    Args:
+        id: what it was asked for by.
+        data: the push object in its file form.
+        pack: the objects that came with it; None if they are here, or come otherwise.
+    """
+
+    id: PushId
+    data: bytes
+    pack: bytes | None = None
+
+
+class TakenIn(Struct):
+    """What became of entries.
+
+    Args:
+        new: in the log now, in order.
+        kept: waiting for what they build on, or for their time.
+        refused: true, and not wanted; whether the next checkpoint may change that.
+        faults: do not hold, and why: whoever sent them is to blame.
+        incomplete: objects of theirs are missing.
+        lacking: what entries here name and is not here.
+        refuted: checkpoints by the keeper that do not follow, and why.
+    """
+
+    new: list[Item] = field(default_factory=list)
+    kept: list[PushId] = field(default_factory=list)
+    refused: dict[PushId, bool] = field(default_factory=dict)
+    faults: dict[PushId, str] = field(default_factory=dict)
+    incomplete: list[Arrived] = field(default_factory=list)
+    lacking: frozenset[PushId] = frozenset()
+    refuted: dict[PushId, str] = field(default_factory=dict)
+
+
+class _Held(Struct, frozen=True):
+    """An entry that arrived, read."""
+
+    arrived: Arrived
+    entry: Identified
+
+    @property
+    def id(self) -> PushId:
+        return self.entry.id
+
+    @property
+    def size(self) -> int:
+        return len(self.arrived.data) + len(self.arrived.pack or b"")
+
+
+class TakingIn:
+    """Takes entries into one repository.
+
+    Args:
+        kept: its log.
+        clock: seconds since 1970.
+        steady: seconds that never run backwards.
+    """
+
+    def __init__(
+        self, kept: KeptLog, clock: Callable[[], float], steady: Callable[[], float]
+    ) -> None:
+        self._kept = kept
+        self._carried = kept.carried
+        self._clock = clock
+        self._steady = steady
+        self._waiting: dict[PushId, _Held] = {}
+        self._known_rules: tuple[float, FsckRules] | None = None
+        self.admission = Admission(kept.facts, Quota())
+
+    def next_deadline(self) -> float | None:
+        """Return when `due` may have something, by the steady clock; None if nothing waits."""
+        return self.admission.next_deadline()
+
+    def take(self, arrived: Sequence[Arrived], brought: Sequence[Path] = ()) -> TakenIn:
+        """Take entries in, as far as they hold, are wanted, and everything of theirs is here.
+
+        Args:
+            arrived: in any order, but for policies, which come after those they extend.
+            brought: packs in the repository that came for these from elsewhere. What else it has
+                and does not show is not theirs to show.
+
+        Raises:
+            GitTorrentError: this machine let us down; nothing happened.
+        """
+        done = TakenIn()
+        held = [item for item in map(self._read, arrived, [done] * len(arrived)) if item]
+        policies = [item for item in held if item.entry.push.kind is PushKind.POLICY]
+        others = [item for item in held if item.entry.push.kind is not PushKind.POLICY]
+        for group in (policies, others):
+            with self._kept.reading() as log:
+                now = [each for item in group for each in self._decided(log, item, done)]
+            self._take(now, done, brought)
+        return done
+
+    def due(self) -> TakenIn:
+        """Take in what waited and need not wait any more."""
+        done = TakenIn()
+        self._take_due(done)
+        return done
+
+    def adopt(self, previous: PushId, made: Arrived) -> TakenIn | None:
+        """Take in a checkpoint that was signed here, as long as it follows the one adopted.
+
+        Args:
+            previous: the checkpoint that it follows.
+            made: it.
+
+        Returns:
+            What became of it; None if the log has gone on meanwhile, so that it must not be seen.
+        """
+        done = TakenIn()
+        held = self._read(made, done)
+        if held is None:
+            return done
+        with uploading(self._carried.layout, self._carried.object_format) as upload:
+            entries = [held.entry]
+            unpack(upload.staging, [], entries, self._carried.object_format, None)
+            with self._kept.changing() as log, self._kept.facts.looking_in(upload.staging):
+                if log.head != previous:
+                    self._kept.keep(log)
+                    return None
+                self._grow(log, upload, [held], done)
+        with self._kept.reading() as log:
+            self.admission.settle(log.ledger)
+        return done
+
+    # -- deciding
+
+    def _read(self, arrived: Arrived, done: TakenIn) -> _Held | None:
+        try:
+            entry = identified(parse_push_object(arrived.data), self._carried.object_format)
+            if entry.id != arrived.id:
+                raise TrustError(f"it is entry {entry.id}")
+        except TrustError as error:
+            done.faults[arrived.id] = str(error)
+            return None
+        return _Held(arrived, entry)
+
+    def _decided(self, log: VerifiedLog, item: _Held, done: TakenIn) -> list[_Held]:
+        """Return what is to be taken in now because an entry arrived: it, and what waited."""
+        push, push_id = item.entry.push, item.id
+        if push_id in log or push_id in self._waiting:
+            return []
+        try:
+            if push.kind is PushKind.POLICY:
+                return [item]
+            if push.kind is PushKind.CHECKPOINT:
+                return self._decided_checkpoint(log, item, done)
+            made = log.read_push(push, push_id)
+        except (NotAllowedError, CertificateError):
+            done.refused[push_id] = False  # a policy may be under way that says otherwise
+            return []
+        except TrustError as error:
+            done.faults[push_id] = str(error)
+            return []
+        decision = self.admission.push(made, item.size, log.ledger, self._steady())
+        return [item] if self._is_now(item, decision, done) else []
+
+    def _decided_checkpoint(self, log: VerifiedLog, item: _Held, done: TakenIn) -> list[_Held]:
+        signed = log.read_checkpoint(item.entry.push, item.id)
+        decision = self.admission.checkpoint(signed, log.ledger, self._clock())
+        if not self._is_now(item, decision, done):
+            return []
+        named = self._released(self.admission.named(signed))
+        return [*named, item]
+
+    def _is_now(self, item: _Held, decision: Decision, done: TakenIn) -> bool:
+        if decision.admitted is Admitted.LATER:
+            self._waiting[item.id] = item
+            done.kept.append(item.id)
+        elif decision.admitted is Admitted.REFUSED:
+            done.refused[item.id] = decision.again
+        return decision.admitted is Admitted.NOW
+
+    def _released(self, pushes: Iterable[Push]) -> list[_Held]:
+        found = [self._waiting.pop(push.id, None) for push in pushes]
+        return [item for item in found if item is not None]
+
+    # -- taking
+
+    def _take(self, items: Sequence[_Held], done: TakenIn, brought: Sequence[Path]) -> None:
+        if items:
+            self._store(items, done, brought)
+            self._take_due(done)
+
+    def _take_due(self, done: TakenIn) -> None:
+        """Take in what waited for what is here now, and again what waited for that."""
+        while True:
+            with self._kept.reading() as log:
+                self.admission.settle(log.ledger)
+                ready = self._released(self.admission.due(log.ledger, self._steady()))
+                dated = self.admission.due_checkpoints(self._clock())
+                ready += [self._waiting.pop(signed.id) for signed in dated]
+            if not ready:
+                return
+            self._store(ready, done)
+
+    def _store(self, items: Sequence[_Held], done: TakenIn, brought: Sequence[Path] = ()) -> None:
+        """Put entries and their objects into the repository, as far as the objects are whole."""
+        carried = self._carried
+        with uploading(carried.layout, carried.object_format) as upload:
+            upload.note_packs(brought)
+            whole = self._unpacked(upload, items, done)
+            if not whole:
+                return
+            with self._kept.changing() as log, self._kept.facts.looking_in(upload.staging):
+                self._grow(log, upload, whole, done)
+
+    def _grow(
+        self, log: VerifiedLog, upload: Upload, items: Sequence[_Held], done: TakenIn
+    ) -> None:
+        """Let the log judge entries whose objects are whole, and make it the repository's."""
+        before = set(log.ledger.refuted)
+        new = [item for item in items if self._admit(log, item, done)]
+        log.settle()
+        if new:
+            store = self._carried.log_store
+            with ThreadPoolExecutor(SYNCS) as pool:  # each waits for the disk
+                pushes = [pool.submit(store.store_push, i.id, i.entry.push) for i in new]
+                upload.install()
+            for stored in pushes:
+                stored.result()
+            self._kept.commit(log)
+        else:
+            self._kept.keep(log)
+        refuted = log.ledger.refuted
+        done.refuted.update({k: why for k, why in refuted.items() if k not in before})
+        done.new += [_item(log, each) for each in new if each.id not in refuted]
+        done.lacking = log.lacking
+
+    def _admit(self, log: VerifiedLog, item: _Held, done: TakenIn) -> bool:
+        try:
+            return log.admit(item.entry.push, item.id)
+        except TrustError as error:
+            done.faults[item.id] = str(error)
+            return False
+
+    def _unpacked(self, upload: Upload, items: Sequence[_Held], done: TakenIn) -> list[_Held]:
+        """Unpack what came; return those of which everything is there."""
+        rules = self._rules()
+        git, object_format = upload.staging, self._carried.object_format
+        packs = [item.arrived.pack for item in items if item.arrived.pack is not None]
+        entries = [item.entry for item in items]
+        try:
+            if self._has_parents(entries):
+                unpack(git, packs, entries, object_format, rules)
+            else:  # git's rules say that links lead somewhere
+                unpack(git, packs, [], object_format, rules)
+                unpack(git, [], entries, object_format, None)
+            self._check(upload, items)
+        except (UnpackError, SmallPackError, PushRefusedError):
+            if len(items) > 1:  # then one by one, each on top of those before
+                return [each for item in items for each in self._unpacked(upload, [item], done)]
+            done.incomplete += [item.arrived for item in items]
+            return []
+        return list(items)
+
+    def _rules(self) -> FsckRules:
+        """Return what objects must keep to, by the configuration as it was lately."""
+        now = self._steady()
+        if self._known_rules is None or now - self._known_rules[0] >= RULES_SECONDS:
+            self._known_rules = now, push_rules(self._carried.layout.git_dir)
+        return self._known_rules[1]
+
+    def _has_parents(self, entries: Sequence[Identified]) -> bool:
+        """Tell whether everything that some entries are on is here, or among them."""
+        own = {entry.id for entry in entries}
+        with self._kept.reading() as log:
+            return all(p in log or p in own for entry in entries for p in entry.parents)
+
+    def _check(self, upload: Upload, items: Sequence[_Held]) -> None:
+        """Prove that everything is there that the new values reach.
+
+        Raises:
+            PushRefusedError: something is missing.
+        """
+        with self._kept.reading() as log:
+            certificates = [
+                log.read_push(item.entry.push, item.id).certificate
+                for item in items
+                if item.entry.push.kind is PushKind.CERTIFICATE
+            ]
+            shown = list(log.refs.values())
+        tips: list[Oid] = [x.new for c in certificates for x in c.lines if x.new is not None]
+        if tips:
+            upload.note_loose()
+            upload.check(tips, shown)
+
+
+def _item(log: VerifiedLog, held: _Held) -> Item:
+    if held.entry.push.kind is PushKind.CHECKPOINT:
+        return Item(held.id, log.checkpoint(held.id).checkpoint.number)
+    return Item(held.id)

@@ -1,0 +1,204 @@
+"""Taking in what other mirrors send: pushes with their packs, checkpoints, and lies."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from gittorrent.ids import Oid, PushId, RefName
+from gittorrent.push.admission import PUSH_PATIENCE
+from gittorrent.push.certificate import Line
+from gittorrent.push.spreading import Item
+from gittorrent.repository.carried import MIRROR, open_carried
+from gittorrent.repository.kept_log import KeptLog
+from gittorrent.repository.signed_entries import EntrySigner
+from gittorrent.repository.taking_in import Arrived, TakenIn, TakingIn
+from gittorrent.trust.policy import Grant
+from support.gitcmd import git, text
+from support.publishing import author, builder, grow, let_push, publish, push_elsewhere
+from support.signing import TestSigner
+
+MAIN = RefName(b"refs/heads/main")
+ALICE, STRANGER, KEEPER = TestSigner(2), TestSigner(3), TestSigner()
+NOW = 1_700_000_000
+
+
+class Pair:
+    """A repository that pushes came into, and a mirror of it that hears of them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.there = directory / "there.git"
+        grow(builder(self.there), 3)
+        publish(self.there, name="project")
+        let_push(self.there, ALICE, pattern="refs/heads/*", grant=Grant.FORCE)
+        self.mirror = directory / "mirror.git"
+        shutil.copytree(self.there, self.mirror)
+        carried = open_carried(self.mirror)
+        carried.set_info(replace(carried.info, role=MIRROR, source="git://127.0.0.1/project"))
+        self.seconds = 0.0
+        self.commits = 0
+        self.taking = TakingIn(KeptLog(carried), lambda: float(NOW), lambda: self.seconds)
+
+    def value(self, ref: RefName = MAIN) -> Oid | None:
+        """What a ref is at the mirror, for git and in its log, which agree."""
+        carried = open_carried(self.mirror)
+        found = carried.log().refs.get(ref)
+        lines = text(self.mirror, "for-each-ref", "--format=%(objectname)", ref.decode())
+        assert lines == (found or "")
+        return found
+
+    def commit(self, *parents: Oid) -> Oid:
+        """Make a commit that the mirror does not have."""
+        tree = text(self.there, "rev-parse", f"{MAIN.decode()}^{{tree}}")
+        words = [word for parent in parents for word in ("-p", parent)]
+        self.commits += 1
+        message = f"commit {self.commits}"
+        return Oid(text(self.there, "commit-tree", tree, *words, "-m", message))
+
+    def push(
+        self, old: Oid | None, new: Oid, ref: RefName = MAIN, signer: TestSigner = ALICE
+    ) -> Arrived:
+        """Push there; return what the mirror is sent."""
+        (push,) = push_elsewhere(self.there, [Line(old, new, ref)], signer)
+        words = f"{new}\n" + (f"^{old}\n" if old else f"^{self.value()}\n")
+        pack = git(
+            self.there, "pack-objects", "--stdout", "--revs", "--thin", "-q", stdin=words.encode()
+        )
+        return Arrived(push, self.data(push), pack)
+
+    def keep(self, time: int = NOW) -> Arrived:
+        """Let the keeper sign there."""
+        carried = open_carried(self.there)
+        with carried.writing():
+            log = carried.log()
+            checkpoint = EntrySigner(carried, log, KEEPER, author(time)).checkpoint()
+            carried.commit(log)
+        return Arrived(checkpoint, self.data(checkpoint))
+
+    def data(self, push: PushId) -> bytes:
+        found = open_carried(self.there).log_store.push_file(push)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+def test_a_push_with_its_pack(pair: Pair) -> None:
+    old = pair.value()
+    assert old is not None
+    new = pair.commit(old)
+    push = pair.push(old, new)
+    assert pair.taking.take([push]) == TakenIn(new=[Item(push.id)])
+    assert pair.value() == new
+    assert pair.taking.take([push]) == TakenIn()
+
+
+def test_a_checkpoint_that_takes_it(pair: Pair) -> None:
+    old = pair.value()
+    assert old is not None
+    new = pair.commit(old)
+    push, checkpoint = pair.push(old, new), pair.keep()
+    number = open_carried(pair.there).log().number
+    done = pair.taking.take([push, checkpoint])
+    assert done == TakenIn(new=[Item(push.id), Item(checkpoint.id, number)])
+    log = open_carried(pair.mirror).log()
+    assert (log.head, log.final_refs[MAIN]) == (checkpoint.id, new)
+    assert text(pair.mirror, "rev-parse", "refs/gittorrent/log") == checkpoint.id
+
+
+def test_a_checkpoint_that_comes_first_says_what_it_lacks(pair: Pair) -> None:
+    old = pair.value()
+    assert old is not None
+    push, checkpoint = pair.push(old, pair.commit(old)), pair.keep()
+    done = pair.taking.take([checkpoint])
+    assert done.lacking == {push.id}
+    assert pair.value() == old
+    pair.taking.take([push])
+    assert open_carried(pair.mirror).log().head == checkpoint.id
+
+
+def test_objects_that_are_missing(pair: Pair) -> None:
+    old = pair.value()
+    assert old is not None
+    new = pair.commit(pair.commit(old))
+    whole = pair.push(old, new)
+    for pack in (None, b"PACK", whole.pack[:-30] if whole.pack else None, _pack_of(pair, new)):
+        broken = Arrived(whole.id, whole.data, pack)
+        assert pair.taking.take([broken]) == TakenIn(incomplete=[broken])
+        assert pair.value() == old
+    assert pair.taking.take([whole]) == TakenIn(new=[Item(whole.id)])
+    assert not list(open_carried(pair.mirror).layout.uploads.glob("*"))
+
+
+def test_one_without_its_objects_keeps_no_other_up(pair: Pair) -> None:
+    old = pair.value()
+    assert old is not None
+    first = pair.push(old, pair.commit(old))
+    other = pair.push(None, pair.commit(old), RefName(b"refs/heads/other"))
+    broken = Arrived(first.id, first.data, None)
+    done = pair.taking.take([broken, other])
+    assert done == TakenIn(new=[Item(other.id)], incomplete=[broken])
+
+
+def test_a_push_waits_for_the_one_it_builds_on(pair: Pair) -> None:
+    old = pair.value()
+    assert old is not None
+    middle = pair.commit(old)
+    first = pair.push(old, middle)
+    second = pair.push(middle, pair.commit(middle))
+    assert pair.taking.take([second]) == TakenIn(kept=[second.id])
+    assert pair.taking.next_deadline() == PUSH_PATIENCE
+    done = pair.taking.take([first])
+    assert done == TakenIn(new=[Item(first.id), Item(second.id)])
+    assert pair.taking.next_deadline() is None
+
+
+def test_an_hour_at_most(pair: Pair) -> None:
+    old = pair.value()
+    assert old is not None
+    middle = pair.commit(old)
+    pair.push(old, middle)
+    new = pair.commit(middle)
+    words = f"{new}\n^{old}\n".encode()
+    second = pair.push(middle, new)
+    whole = git(pair.there, "pack-objects", "--stdout", "--revs", "--thin", "-q", stdin=words)
+    pair.taking.take([Arrived(second.id, second.data, whole)])
+    pair.seconds = PUSH_PATIENCE
+    assert pair.taking.due() == TakenIn(new=[Item(second.id)])
+    assert pair.value() == old
+    log = open_carried(pair.mirror).log()
+    assert [name for name in log.refs if name.startswith(b"refs/conflicts/")]
+
+
+def test_what_does_not_hold(pair: Pair) -> None:
+    old = pair.value()
+    assert old is not None
+    true = pair.push(old, pair.commit(old))
+    junk = Arrived(true.id, b"nothing", true.pack)
+    other = Arrived(PushId("f" * 40), true.data, true.pack)
+    forged = Arrived(true.id, true.data.replace(b"A", b"B"), true.pack)
+    for lie in (junk, other, forged):
+        done = pair.taking.take([lie])
+        assert list(done.faults) == [lie.id]
+        assert pair.value() == old
+    assert pair.taking.take([true]).new == [Item(true.id)]
+
+
+def test_a_checkpoint_dated_ahead_waits(pair: Pair) -> None:
+    old = pair.value()
+    assert old is not None
+    push, checkpoint = pair.push(old, pair.commit(old)), pair.keep(NOW + 3600)
+    done = pair.taking.take([push, checkpoint])
+    assert done == TakenIn(new=[Item(push.id)], kept=[checkpoint.id])
+    assert pair.taking.due() == TakenIn()
+
+
+def _pack_of(pair: Pair, oid: Oid) -> bytes:
+    """Return a pack with one object."""
+    return git(pair.there, "pack-objects", "--stdout", "-q", stdin=f"{oid}\n".encode())

@@ -30,6 +30,7 @@ from gittorrent.wire.messages import (
     MissingParts,
     MissingPush,
     ReceiveManifest,
+    ReceivePack,
     ReceivePart,
     ReceivePush,
     WantBundle,
@@ -177,6 +178,13 @@ class Answer:
                 Step(MissingPush(question.push))
                 if data is None
                 else Step(ReceivePush(question.push, len(data)), data)
+            )
+        elif isinstance(question, FetchPack):
+            data = content.push_pack(question.push)
+            yield (
+                Step(MissingPack(question.push))
+                if data is None
+                else Step(ReceivePack(question.push, len(data)), data)
             )
         elif isinstance(question, FetchManifest):
             data = content.manifest(question.manifest)

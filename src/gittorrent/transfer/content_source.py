@@ -53,6 +53,10 @@ class ContentSource(Protocol):
         """Return a push object."""
         ...
 
+    def push_pack(self, push: PushId) -> bytes | None:
+        """Return the pack that comes with a push; None if there is none, or it is too large."""
+        ...
+
     def log_entries(self, question: FetchLog) -> Sequence[PushId] | None:
         """Return the ids of the entries asked for, each after those it names; None if not here."""
         ...
@@ -79,6 +83,11 @@ class EmptyContentSource:
 
     def push(self, push: PushId) -> bytes | None:
         """Have no push."""
+        del push
+        return None
+
+    def push_pack(self, push: PushId) -> bytes | None:
+        """Have no pack."""
         del push
         return None
 

@@ -29,6 +29,7 @@ from gittorrent.wire.messages import (
     HaveBundle,
     HaveCheckpoint,
     MissingParts,
+    News,
     Ready,
     ReceivePart,
     Try,
@@ -143,7 +144,7 @@ class GitMirror:
         """Whether the other end broke the protocol; being cut off is no fault."""
         return self._conversation.is_at_fault
 
-    def tell(self, message: HaveBundle | Try) -> None:
+    def tell(self, message: HaveBundle | Try | News) -> None:
         """Say something that asks for nothing; lost if the conversation is over."""
         with contextlib.suppress(ConversationEndedError):
             self._conversation.say(message)
@@ -193,6 +194,10 @@ class GitMirror:
     async def fetch_push(self, push: PushId, most: int) -> bytes:
         """Return a push object or a tag."""
         return await self._questions.fetch_push(push, most)
+
+    async def fetch_pack(self, push: PushId) -> bytes | None:
+        """Return the pack that comes with a push; None if the mirror has none."""
+        return await self._questions.fetch_pack(push)
 
     def begin(self, pack: WantedPack, sink: PartSink) -> None:
         """Send what arrives of ``pack`` to ``sink`` from now on."""
@@ -313,9 +318,11 @@ class GitMirror:
                 self._ready.set_result(None)
         elif isinstance(message, Try):
             self._exchange.on_try(self, message)
-        elif isinstance(message, HaveCheckpoint):
-            self._heads.append(message.checkpoint)
-            del self._heads[:-MAX_HEADS]
+        elif isinstance(message, News):
+            if isinstance(message, HaveCheckpoint):
+                self._heads.append(message.checkpoint)
+                del self._heads[:-MAX_HEADS]
+            self._exchange.on_news(self, message)
         else:
             self._questions.take(event)
             if isinstance(message, HaveBundle):
@@ -333,6 +340,7 @@ class ConversationContext(Struct, frozen=True):
         on_try: called when another end, the one given, tells of a mirror.
         client_timeouts: how long others are waited for.
         reading: where the content source is read, if that may have to wait for a disk.
+        on_news: called with what another end tells of its log.
     """
 
     node_id: str
@@ -342,6 +350,7 @@ class ConversationContext(Struct, frozen=True):
     on_try: Callable[[GitMirror, Try], None] = lambda _mirror, _message: None
     client_timeouts: ClientTimeouts = ClientTimeouts()
     reading: Reading | None = None
+    on_news: Callable[[GitMirror, News], None] = lambda _mirror, _message: None
 
 
 def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:

@@ -21,12 +21,15 @@ from gittorrent.wire.messages import (
     EndLog,
     EndWant,
     FetchManifest,
+    FetchPack,
     FetchPush,
     HaveBundle,
     MissingLog,
     MissingManifest,
+    MissingPack,
     MissingPush,
     ReceiveManifest,
+    ReceivePack,
     ReceivePush,
     WantBundle,
 )
@@ -120,6 +123,7 @@ class Questions:
         self._offers: dict[ReelName, _Offers] = {}
         self._manifests: dict[ManifestId, asyncio.Future[bytes]] = {}
         self._pushes: dict[PushId, asyncio.Future[bytes]] = {}
+        self._packs: dict[PushId, asyncio.Future[bytes | None]] = {}
 
     async def fetch_log(self, question: FetchLog, admit: Admit) -> None:
         """Hand the push objects over that are asked for, each after those that it names."""
@@ -181,6 +185,16 @@ class Questions:
             if self._pushes.get(push) is future:
                 del self._pushes[push]
 
+    async def fetch_pack(self, push: PushId) -> bytes | None:
+        """Return the pack that comes with a push; None if the mirror has none."""
+        future = self._packs[push] = self._loop.create_future()
+        try:
+            self._conversation.say(FetchPack(push))
+            return await self._follow(future)
+        finally:
+            if self._packs.get(push) is future:
+                del self._packs[push]
+
     def let_go(self, reason: str) -> None:
         """Tell everybody who waits that nothing more will come."""
         error = MirrorLostError(f"{self._name}: {reason}")
@@ -188,6 +202,8 @@ class Questions:
             _refuse(offers.ended, error)
         for future in (*self._manifests.values(), *self._pushes.values()):
             _refuse(future, error)
+        for pack in self._packs.values():
+            _refuse(pack, error)
         if self._log is not None:
             self._log.failure = error
             _settle(self._log.stirred, None)
@@ -224,6 +240,10 @@ class Questions:
             if message.manifest in self._manifests:
                 error = NotThereError(f"{self._name} has no such manifest")
                 _refuse(self._manifests[message.manifest], error)
+        elif isinstance(message, ReceivePack | MissingPack):
+            if message.push in self._packs:
+                pack = bytes(payload or b"") if isinstance(message, ReceivePack) else None
+                _settle(self._packs[message.push], pack)
         elif isinstance(message, ReceivePush) and message.push in self._pushes:
             _settle(self._pushes[message.push], bytes(payload or b""))
         elif isinstance(message, MissingPush):
@@ -262,7 +282,8 @@ def _settle(future: asyncio.Future[T], value: T) -> None:
 
 
 def _refuse(
-    future: asyncio.Future[None] | asyncio.Future[bytes], error: MirrorLostError | NotThereError
+    future: asyncio.Future[None] | asyncio.Future[bytes] | asyncio.Future[bytes | None],
+    error: MirrorLostError | NotThereError,
 ) -> None:
     if not future.done():
         future.set_exception(error)

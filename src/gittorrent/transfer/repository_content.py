@@ -17,9 +17,11 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.git import history
 from gittorrent.ids import Oid
+from gittorrent.push.facts import NoObjects
 from gittorrent.push.log_range import entries_after
 from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import MIRROR, ORIGIN
+from gittorrent.repository.push_packs import PushPacks
 from gittorrent.transfer.content_source import ServedPack
 from gittorrent.wire.limits import MAX_TAG_BYTES, MAX_TAG_DEPTH, MAX_TAGS_BYTES
 from gittorrent.wire.messages import ALL, FetchLog, HaveBundle, HaveCheckpoint
@@ -40,6 +42,9 @@ MAX_OFFERS = 1000
 
 CATCHING_UP_SECONDS = 300.0
 """Time that a mirror has to take a checkpoint before it counts as stale: most look each minute."""
+
+RECENT = 8
+"""Checkpoints whose pushes are given with their objects: who is behind more asks otherwise."""
 
 SETTLED_SECONDS = 2.0
 """Age below which a file's time cannot tell two changes apart, so that it is read again."""
@@ -64,6 +69,7 @@ class RepositoryContent:
         self._unshown: frozenset[PushId] = frozenset()
         self._judged: object = None
         self._reels: _Remembered[list[StoredReel]] = _Remembered(clock)
+        self.push_packs = PushPacks(carried.git, carried.object_format)
         self._tags: dict[Oid, bytes] = {}
         self._tagged_at: object = None
 
@@ -157,6 +163,20 @@ class RepositoryContent:
         if not self.has_push(push):
             return self._tags_shown().get(Oid(push))
         return _guarded(lambda: self.carried.log_store.push_file(push), None)
+
+    def push_pack(self, push: PushId) -> bytes | None:
+        """Return the pack that comes with a push that is not final, or not for long."""
+        kept = self.push_packs.known(push)
+        if kept is not None or push not in self._known().recent:
+            return kept
+        return _guarded(lambda: self._made_pack(push), None)
+
+    def _made_pack(self, push: PushId) -> bytes | None:
+        found = self.carried.log_store.push(push)
+        return self.push_packs.made(push, found, self._final_values)
+
+    def _final_values(self) -> list[Oid]:
+        return sorted(set(self.carried.log_store.open(NoObjects()).final_refs.values()))
 
     def _tags_shown(self) -> dict[Oid, bytes]:
         """Return the annotated tags that are published; read once for each state of the log."""
@@ -270,6 +290,8 @@ class _KnownLog:
         self.places = {record.id: place for place, record in enumerate(adopted)}
         self.begins_late = bool(adopted) and adopted[0].number > 1
         self.untaken = [record.id for record in pushes if record.id not in taken]
+        self.recent = {*self.untaken, *(push for at in adopted[-RECENT:] for push in at.pushes)}
+        """Pushes whose packs may still be of use to somebody."""
         self.state = (*(record.id for record in adopted[-1:]), *self.untaken)
         """What decides what is shown: the head and the pushes on top of it."""
 

@@ -272,6 +272,9 @@ Answer = (
 Announcement = ReceivePush | ReceivePack | ReceiveManifest | ReceivePart
 """Messages that raw bytes follow."""
 
+News = HavePush | HaveCheckpoint | FreshLine
+"""Messages that tell of a log, on live conversations."""
+
 Message = (
     Ready
     | HavePush

@@ -23,11 +23,13 @@ from gittorrent.node import upload_pack
 from gittorrent.node.caller_watch import has_hung_up
 from gittorrent.node.git_socket import SocketUploadPack
 from gittorrent.node.git_turns import BUSY, BusyError
+from gittorrent.node.live import Caller
 from gittorrent.node.pushes import BUSY as PUSHES_BUSY
 from gittorrent.node.session_stats import SessionTable
 from gittorrent.node.swarming import Swarms
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
+from gittorrent.transfer.live_peer import CallingPeer
 from gittorrent.transfer.packet_reader import PacketReader
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 from gittorrent.wire import notify, pktline
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.messages import ReceivePart
     from gittorrent.wire.service import ServiceRequest
+    from gittorrent.wire.session import MessageReceived
 
 MAX_REQUEST = MAX_PATH + MAX_HOST + MAX_EXTRA * (MAX_EXTRA_BYTES + 1) + 128
 """Bytes of the first packet: all its fields at their longest."""
@@ -121,6 +124,7 @@ class GitListener:
         takes_pushes: bool = False,
     ) -> None:
         self._pushes = services.pushes
+        self._live = services.live
         self._catalogue = services.catalogue
         self._lists = services.lists
         self._notices = services.notices
@@ -298,12 +302,14 @@ class GitListener:
                 part.show,
             ),
             ConversationHandlers(
-                part.on_message,
+                lambda event: _hear(event, part, caller),
                 lambda message: self._sent(conversation, part, message),
                 part.on_request,
             ),
             server_timeouts=self._server_timeouts,
         )
+        live = None if self._live is None else self._live.of(served)
+        caller = Caller(live, CallingPeer(call.address, conversation))
         call.slot.silent_since = lambda _now: conversation.silent_since
         call.slot.give_way = lambda: conversation.end(MAKE_ROOM)
         part.begin(conversation.say)
@@ -321,6 +327,7 @@ class GitListener:
             await conversation.run()
         finally:
             part.leave()
+            caller.leave(conversation.ended)
             self._conversations.discard(conversation)
             seconds = self._session_table.end(conversation.key, loop.time())
         _log.info(
@@ -337,6 +344,12 @@ class GitListener:
     def _sent(self, conversation: Conversation, part: Participant, message: ReceivePart) -> None:
         part.on_sent(message)
         self._session_table.sent_part(conversation.key)
+
+
+def _hear(event: MessageReceived, part: Participant, caller: Caller) -> None:
+    """Pass on what a caller says, to those whom it may concern."""
+    part.on_message(event)
+    caller.on_message(event)
 
 
 async def send(sock: socket.socket, data: bytes, seconds: float = SERVER_TIMEOUTS.taken) -> None:

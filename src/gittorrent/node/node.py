@@ -17,6 +17,7 @@ from msgspec import Struct, field
 
 from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
+from gittorrent.node.bringing import Bringing
 from gittorrent.node.connection_limiter import ConnectionLimiter
 from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.node.control import ControlSocket
@@ -25,6 +26,7 @@ from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses
 from gittorrent.node.git_turns import PROCESSES, WAIT_SECONDS
 from gittorrent.node.http_listener import HttpListener
+from gittorrent.node.live import Live
 from gittorrent.node.local_clones import KeepOptions, LocalCloneService
 from gittorrent.node.mirror_announcer import MirrorAnnouncer
 from gittorrent.node.mirror_table import MirrorTable
@@ -124,7 +126,9 @@ class Node:
             mirrors.on_told = self._rechecks.told
         lists = Lists(self._reachable, mirrors)
         notices = Notices(mirrors, self._is_local, server_timeouts)
-        self._pushes = Pushes(wait_seconds=options.git_wait)
+        bringing = Bringing(database, home)
+        self._live = Live(catalogue, database, home, home.node_id(), self.limits, bringing)
+        self._pushes = Pushes(self._live.accepted, self._live.kept, options.git_wait)
         services = NodeServices(
             catalogue,
             lists,
@@ -133,6 +137,7 @@ class Node:
             self.limits,
             self._pushes,
             server_timeouts,
+            self._live,
         )
         self._git = GitListener(services, home.node_id(), slots, takes_pushes=options.git_push)
         self._http = HttpListener(services, _names(options.url))
@@ -179,6 +184,7 @@ class Node:
             self._accepting.append(loop.create_task(work))
         self._accepting.append(loop.create_task(self._report()))
         self._accepting.append(loop.create_task(self._catalogue.follow()))
+        self._accepting.append(loop.create_task(self._live.run()))
         if self._options.announce:
             self._accepting.append(loop.create_task(self._announcer.run()))
         if await self._control.start():
@@ -199,6 +205,7 @@ class Node:
         self._git.goodbye("the node is shutting down")
         self._pushes.stop()
         endings = [self.git_processes.stop(), self._http.stop(), self._announcer.goodbye()]
+        endings.append(self._live.stop())
         if self._rechecks is not None:
             endings.append(self._rechecks.stop())
         await asyncio.gather(*endings)

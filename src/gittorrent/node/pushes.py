@@ -20,6 +20,7 @@ from gittorrent.node.git_turns import WAIT_SECONDS, GitTurns
 from gittorrent.printable import printable
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.depot import RepositoryDepot
+from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.receive_pack import CallerGoneError, Channel, greeting, receive
 from gittorrent.transfer.off_loop import Threads
 
@@ -48,15 +49,18 @@ class Pushes:
 
     Args:
         accepted: told of what was accepted, in the event loop.
+        kept: returns the log of a repository, which others use as well.
         wait_seconds: time after which callers are told that others are pushing.
     """
 
     def __init__(
         self,
         accepted: Callable[[Served, AcceptedPush], None] = lambda _served, _push: None,
+        kept: Callable[[Served], KeptLog] = lambda served: KeptLog(served.carried),
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self._accepted = accepted
+        self._kept = kept
         self._threads = Threads(PUSHES)
         self._depots: dict[Path, tuple[Carried, RepositoryDepot]] = {}
         self._under_way: dict[Stopper, socket.socket] = {}
@@ -133,7 +137,7 @@ class Pushes:
             def tell(push: AcceptedPush) -> None:
                 loop.call_soon_threadsafe(self._accepted, served, push)
 
-            depot = RepositoryDepot(served.carried, tell)
+            depot = RepositoryDepot(served.carried, tell, self._kept(served))
             self._depots[git_dir] = (served.carried, depot)
         return depot
 

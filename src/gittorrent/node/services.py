@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import PushId
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.git_processes import GitProcesses
+    from gittorrent.node.live import Live
     from gittorrent.node.mirror_table import MirrorTable
     from gittorrent.node.notices import Notices
     from gittorrent.node.pushes import Pushes
@@ -164,6 +165,7 @@ class NodeServices(Struct, frozen=True):
         limits: of all sending, and of sending to each caller.
         pushes: takes what is pushed.
         server_timeouts: how long callers are waited for.
+        live: talks with other mirrors of what is new; None tells nobody.
     """
 
     catalogue: Catalogue
@@ -173,6 +175,7 @@ class NodeServices(Struct, frozen=True):
     limits: Limits
     pushes: Pushes
     server_timeouts: ServerTimeouts = SERVER_TIMEOUTS
+    live: Live | None = None
 
 
 def _how_far(served: Served) -> tuple[PushId | None, Untaken]:

@@ -1,0 +1,260 @@
+"""Signs checkpoints where the keeper's key is: `gittorrent.push.keeping`, carried out.
+
+Tracks one repository, whose key its configuration names (`gittorrent keeper here`). Each step of a
+checkpoint is done in a thread; the node's log tells what was signed. Rules: what is signed was
+recorded before; a checkpoint that the log has gone past meanwhile is seen by nobody.
+Source: docs/protocol/push.md, Keeping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from gittorrent.durable import write_atomically
+from gittorrent.errors import GitTorrentError
+from gittorrent.event_log import EventLog
+from gittorrent.git.repository import read_config
+from gittorrent.push import keeping
+from gittorrent.push.chain import CheckpointError
+from gittorrent.push.checkpoint import parse_checkpoint
+from gittorrent.push.fresh import Fresh
+from gittorrent.push.keeping import Draft, Keeping, Outlook
+from gittorrent.push.object import PushKind, PushObject
+from gittorrent.repository.freshness import keep_fresh, read_fresh
+from gittorrent.repository.signed_entries import author_in
+from gittorrent.repository.small_intake import identified
+from gittorrent.repository.taking_in import Arrived
+from gittorrent.signing.keys import resolve_signer
+from gittorrent.wire.messages import FreshLine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from gittorrent.ids import PushId
+    from gittorrent.node.live_repository import LiveRepository
+    from gittorrent.repository.carried import Carried
+    from gittorrent.signing.keys import Signer
+
+ASK_SECONDS = 3.0
+"""Time that mirrors get to say what they have, each time that they are asked."""
+
+KEY_SECONDS = 10.0
+"""How often it is looked whether the key is here by now."""
+
+_log = EventLog(__name__)
+
+
+class Keeper:
+    """Keeps one repository.
+
+    Args:
+        live: its part in live conversations.
+        known: returns how many mirrors of it are known that could be asked.
+    """
+
+    def __init__(
+        self, live: LiveRepository, known: Callable[[], Coroutine[None, None, int]]
+    ) -> None:
+        self._live = live
+        self._carried = live.served.carried
+        self._repository = live.served.info.repository_id
+        self._known = known
+        self._loop = asyncio.get_running_loop()
+        self._keeping: Keeping | None = None
+        self._signer: Signer | None = None
+        self._signed: Arrived | None = None
+        self._draft: Draft | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._keyed_at: float | None = None
+
+    def look(self) -> None:
+        """Take note that the log may stand elsewhere."""
+        self._start(self._look())
+
+    async def stop(self) -> None:
+        """Sign nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _look(self) -> None:
+        standing = self._live.standing
+        if standing is None:
+            return
+        await self._find_key(standing.keeper)
+        if self._keeping is not None:
+            outlook = Outlook(
+                standing.head.id,
+                self._signer is not None and str(self._signer.key) == standing.keeper,
+                standing.is_stopped,
+                standing.has_news,
+            )
+            self._do(self._keeping.saw(self._loop.time(), outlook))
+
+    async def _find_key(self, keeper: str) -> None:
+        """Look for the key once in a while, unless the one at hand is the keeper's."""
+        now = self._loop.time()
+        if self._signer is not None and str(self._signer.key) == keeper:
+            return
+        if self._keyed_at is not None and now - self._keyed_at < KEY_SECONDS:
+            return
+        self._keyed_at = now
+        try:
+            self._signer = await self._live.executor(lambda: _signer_of(self._carried))
+            is_keeper = self._signer is not None and str(self._signer.key) == keeper
+            if self._keeping is None and is_keeper:
+                self._keeping = await self._live.executor(self._begin)
+                _log.info(
+                    "keeping",
+                    "{repository}: this node signs its checkpoints, with {key}",
+                    repository=self._live.served.info.name,
+                    key=keeper,
+                )
+        except GitTorrentError as error:
+            self._note("not-keeping", error)
+
+    def _begin(self) -> Keeping:
+        layout, now = self._carried.layout, self._loop.time()
+        fresh = read_fresh(layout, self._repository)
+        age = None if fresh is None else max(0.0, time.time() - fresh.time)
+        try:
+            text = layout.draft(self._repository).read_bytes()
+        except FileNotFoundError:
+            draft = None
+        else:
+            previous = parse_checkpoint(text, self._carried.object_format).previous
+            draft = None if previous is None else Draft(previous, text)
+        return Keeping(now, draft, None if age is None else now - age)
+
+    # -- what the machine wants done
+
+    def _do(self, effects: Iterable[keeping.Effect]) -> None:
+        for effect in effects:
+            self._start(self._carry_out(effect))
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = None if self._keeping is None else self._keeping.next_deadline()
+        if deadline is not None:
+            self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._keeping is not None:
+            self._do(self._keeping.tick(self._loop.time()))
+
+    async def _carry_out(self, effect: keeping.Effect) -> None:
+        machine = self._keeping
+        assert machine is not None
+        try:
+            if isinstance(effect, keeping.SayFresh):
+                await self._say_fresh(effect.checkpoint)
+                return
+            more = await self._step(machine, effect)
+        except CheckpointError as error:
+            self._note("not-signed", error)
+            more = machine.failed(self._loop.time(), is_void=True)
+        except GitTorrentError as error:
+            self._note("not-signed", error)
+            if isinstance(effect, keeping.SayFresh):
+                return  # the next one is due in a minute
+            more = machine.failed(self._loop.time())
+        self._do(more)
+
+    async def _step(self, machine: Keeping, effect: keeping.Effect) -> list[keeping.Effect]:
+        run = self._live.executor
+        if isinstance(effect, keeping.AskMirrors):
+            known = await self._known()
+            answered = await self._live.hear_all(known, ASK_SECONDS)
+            return machine.asked(self._loop.time(), known=known, answered=answered)
+        if isinstance(effect, keeping.Compose):
+            draft = await run(self._compose)
+            return machine.composed(self._loop.time(), draft)
+        if isinstance(effect, keeping.Record):
+            draft = effect.draft
+            path = self._carried.layout.draft(self._repository)
+            await run(lambda: write_atomically(path, draft.text))
+            return machine.recorded(draft)
+        if isinstance(effect, keeping.Sign):
+            self._draft = effect.draft
+            self._signed = await run(self._sign)
+            return machine.signed()
+        return await self._commit(machine)
+
+    def _compose(self) -> Draft | None:
+        with self._live.kept.reading() as log:
+            ledger = log.ledger
+            is_news = ledger.view().judged or ledger.policy.digest != ledger.adopted.policy.digest
+            if not is_news or ledger.stopped:
+                return None
+            author = author_in(self._carried.layout.git_dir)
+            made = ledger.proposal(tagger=author.person, time=author.now)
+            return Draft(ledger.adopted.id, made.text())
+
+    def _sign(self) -> Arrived:
+        assert self._draft is not None
+        assert self._signer is not None
+        text = self._draft.text
+        signature = self._signer.sign(text)
+        push = PushObject(PushKind.CHECKPOINT, text, (signature,), signer=self._signer.key)
+        return Arrived(identified(push, self._carried.object_format).id, push.encode())
+
+    async def _commit(self, machine: Keeping) -> list[keeping.Effect]:
+        draft, made = self._draft, self._signed
+        assert draft is not None
+        assert made is not None
+        self._signed = None
+        if not await self._live.adopt(draft.previous, made):
+            raise CheckpointError("the log has gone on meanwhile")
+        standing = self._live.standing
+        _log.info(
+            "signed",
+            "{repository}: signed checkpoint {number}, {checkpoint}",
+            repository=self._live.served.info.name,
+            number=0 if standing is None else standing.head.number,
+            checkpoint=made.id,
+        )
+        return machine.done(self._loop.time())
+
+    # -- freshness
+
+    async def _say_fresh(self, checkpoint: PushId) -> None:
+        line = await self._live.executor(lambda: self._make_fresh(checkpoint))
+        self._live.say_fresh(line)
+
+    def _make_fresh(self, checkpoint: PushId) -> FreshLine:
+        assert self._signer is not None
+        now = int(time.time())
+        text = Fresh(self._repository, checkpoint, now).text()
+        line = FreshLine(checkpoint, now, self._signer.sign(text).data)
+        keep_fresh(self._carried.layout, self._repository, line)
+        return line
+
+    def _note(self, event: str, error: GitTorrentError) -> None:
+        _log.warning(
+            event,
+            "{repository}: the keeper could not sign: {reason}",
+            repository=self._live.served.info.name,
+            reason=error,
+        )
+
+
+def _signer_of(carried: Carried) -> Signer | None:
+    """Return the key that a repository's configuration names as its keeper's, if it does."""
+    spec = carried.keeper_key
+    if spec is None:
+        return None
+    return resolve_signer(spec, read_config(carried.layout.git_dir))

@@ -1,0 +1,334 @@
+"""The live conversations of a node: with whom it talks of which repository, and about what.
+
+Each repository that it carries for others, published or mirrored, has a `LiveRepository`. A mirror
+calls the mirror it was made from and some others that it knows, and calls again when a
+conversation ends; whoever calls here is told of news once it says which checkpoint it has.
+
+Tracks the repositories, and whom each of them called. Rules: at most `CALLED` conversations of a
+repository are begun from here, so that those who call cannot keep us from hearing of news; waits
+between calls grow. Must not know what is told.
+Source: docs/protocol/mirrorsync.md, Live conversations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.event_log import EventLog
+from gittorrent.node.keeper import Keeper
+from gittorrent.node.live_repository import LiveRepository
+from gittorrent.repository.carried import MIRROR, ORIGIN
+from gittorrent.repository.kept_log import KeptLog
+from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.git_mirror import ConversationContext, open_git_mirror
+from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.off_loop import SlowError
+from gittorrent.transfer.reaching import known_here, named, unique
+from gittorrent.wire.messages import News
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from pathlib import Path
+
+    from gittorrent.node.bringing import Bringing
+    from gittorrent.node.catalogue import Catalogue, Served
+    from gittorrent.push.spreading import PeerKey
+    from gittorrent.repository.depot import AcceptedPush
+    from gittorrent.store.database import Database
+    from gittorrent.store.home import Home
+    from gittorrent.transfer.git_mirror import GitMirror
+    from gittorrent.transfer.limiter import Limits
+    from gittorrent.transfer.live_peer import CallingPeer
+    from gittorrent.transfer.reaching import Source
+    from gittorrent.wire.session import MessageReceived
+
+CALLED = 4
+"""Conversations about a repository that are begun from here."""
+
+LOOK_SECONDS = 1.0
+"""How often it is looked for repositories, and for logs that other processes changed."""
+
+FIRST_RETRY = 1.0
+"""Longest wait before a mirror is called again; doubled each time."""
+
+LAST_RETRY = 300.0
+"""Longest wait of all."""
+
+GOOD_SECONDS = 30.0
+"""Length of a conversation after which earlier failures count no more."""
+
+WORK_SECONDS = 600.0
+"""Time after which a batch is given up that the disk does not finish."""
+
+_log = EventLog(__name__)
+
+
+class _Live:
+    """A repository, its keeper, and the calls made for it, by URL."""
+
+    def __init__(self, repository: LiveRepository, keeper: Keeper) -> None:
+        self.repository = repository
+        self.keeper = keeper
+        self.calls: dict[str, asyncio.Task[None]] = {}
+        self.state: object = None
+
+
+class Live:
+    """The live conversations of a node.
+
+    Args:
+        catalogue: what it serves.
+        database: whom it knows; None calls nobody.
+        home: of the node.
+        node_id: how it calls itself.
+        limits: of all sending.
+        bringing: brings objects that do not come with pushes.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        database: Database | None,
+        home: Home,
+        node_id: str,
+        limits: Limits,
+        bringing: Bringing,
+    ) -> None:
+        self._catalogue = catalogue
+        self._database = database
+        self._home = home
+        self._node_id = node_id
+        self._limits = limits
+        self._bringing = bringing
+        self._client_timeouts = ClientTimeouts()
+        self._threads = catalogue.threads
+        self._querying = catalogue.threads.executor()
+        self._kept: dict[Path, KeptLog] = {}
+        self._live: dict[Path, _Live] = {}
+        self._beginning: set[Path] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def accepted(self, served: Served, _push: AcceptedPush) -> None:
+        """Take note that a depot of this node put a push into a log."""
+        repository = self.of(served)
+        if repository is not None:
+            self._start(repository.look_again())
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- repositories
+
+    def kept(self, served: Served) -> KeptLog:
+        """Return the log of a repository, which its depot and its keeper use, too."""
+        place = served.carried.layout.git_dir
+        found = self._kept.get(place)
+        if found is None or found.carried is not served.carried:
+            found = self._kept[place] = KeptLog(served.carried)
+        return found
+
+    def of(self, served: Served) -> LiveRepository | None:
+        """Return a repository's part, if it has begun."""
+        found = self._live.get(served.carried.layout.git_dir)
+        return None if found is None else found.repository
+
+    async def run(self) -> None:
+        """Follow what is carried, and call others, until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                # A mistake with one repository must not end all conversations for good.
+                _log.exception("failed", "looking for news failed")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        tasks = [
+            *self._tasks,
+            *(call for live in self._live.values() for call in live.calls.values()),
+        ]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(live.keeper.stop() for live in self._live.values()))
+        await asyncio.gather(*(live.repository.stop() for live in self._live.values()))
+
+    async def look(self) -> None:
+        """Begin with what is carried since lately, and notice what other processes did."""
+        carried = {each.carried.layout.git_dir: each for each in self._catalogue if _is_live(each)}
+        for place in self._live.keys() - carried.keys():
+            await self._end(place)
+        for place, served in carried.items():
+            known = self._live.get(place)
+            if known is not None and known.repository.served.carried is not served.carried:
+                await self._end(place)
+            if place not in self._live:
+                await self._begin(served)
+        await asyncio.gather(*(self._look_at(live) for live in list(self._live.values())))
+
+    async def _begin(self, served: Served) -> None:
+        kept, place = self.kept(served), served.carried.layout.git_dir
+        executor = self._threads.executor(WORK_SECONDS)
+        repository = LiveRepository(
+            served, kept, executor, self._bringing.bring, lambda: keeper.look()
+        )
+        keeper = Keeper(repository, partial(self._count_sources, served))
+        try:
+            await repository.begin()
+        except GitTorrentError as error:
+            _log.debug(
+                "not-live",
+                "{repository} has no live conversations: {reason}",
+                repository=served.info.name,
+                reason=error,
+            )
+            return
+        self._live[place] = _Live(repository, keeper)
+
+    async def _end(self, place: Path) -> None:
+        live = self._live.pop(place)
+        for call in live.calls.values():
+            call.cancel()
+        await asyncio.gather(*live.calls.values(), return_exceptions=True)
+        await live.keeper.stop()
+        await live.repository.stop()
+
+    async def _look_at(self, live: _Live) -> None:
+        served = live.repository.served
+        with contextlib.suppress(SlowError):
+            state = await served.reading(live.repository.kept.state)
+            if state != live.state:
+                live.state = state
+                await live.repository.look_again()
+        await self._call_some(live)
+        live.keeper.look()
+
+    # -- calling others
+
+    async def _call_some(self, live: _Live) -> None:
+        """See to it that there are calls enough, of mirrors or attempts at them."""
+        live.calls = {url: call for url, call in live.calls.items() if not call.done()}
+        if len(live.calls) >= CALLED or self._database is None:
+            return
+        for source in await self._sources(live.repository.served):
+            if len(live.calls) < CALLED and source.url not in live.calls:
+                work = self._talk(live.repository, source)
+                live.calls[source.url] = asyncio.get_running_loop().create_task(work)
+
+    async def _sources(self, served: Served) -> Sequence[Source]:
+        """Return the mirrors of a repository that can be talked to, the best first."""
+        database, info = self._database, served.info
+        assert database is not None
+        found: list[Source] = []
+        if info.role == MIRROR and info.source:
+            with contextlib.suppress(GitTorrentError):
+                found.append(named(parse_location(info.source).require_endpoint()))
+        try:
+            found += await self._querying(
+                lambda: known_here(
+                    info.repository_id, database, self._home, int(time.time()), own_node=False
+                )
+            )
+        except GitTorrentError as error:
+            _log.warning("database-slow", "cannot look up mirrors: {reason}", reason=error)
+        return [s for s in unique(found) if s.endpoint is not None and s.endpoint.scheme == "git"]
+
+    async def _count_sources(self, served: Served) -> int:
+        return 0 if self._database is None else len((await self._sources(served))[:CALLED])
+
+    async def _talk(self, repository: LiveRepository, source: Source) -> None:
+        """Keep a conversation with one mirror open, until it has failed for long."""
+        wait = FIRST_RETRY
+        loop = asyncio.get_running_loop()
+        while wait <= LAST_RETRY:
+            begun = loop.time()
+            try:
+                await self._converse(repository, source)
+            except GitTorrentError as error:
+                _log.info(
+                    "not-talking",
+                    "{repository}: no conversation with {peer}: {reason}",
+                    repository=repository.served.info.name,
+                    peer=source.url,
+                    reason=error,
+                )
+            if loop.time() - begun >= GOOD_SECONDS:
+                wait = FIRST_RETRY
+            await asyncio.sleep(wait * (1 - random.random() / 2))  # noqa: S311
+            wait *= 2
+
+    async def _converse(self, repository: LiveRepository, source: Source) -> None:
+        key: PeerKey | None = None
+
+        def on_news(_mirror: GitMirror, message: News) -> None:
+            if key is not None:
+                repository.heard(key, message)
+            else:
+                early.append(message)
+
+        early: list[News] = []
+        served = repository.served
+        context = ConversationContext(
+            self._node_id,
+            served.content,
+            self._limits,
+            client_timeouts=self._client_timeouts,
+            reading=served.reading,
+            on_news=on_news,
+        )
+        assert source.endpoint is not None
+        mirror = await open_git_mirror(source.endpoint, context, source.trusted)
+        try:
+            key = repository.joined(mirror, is_called=True)
+            for message in early:
+                repository.heard(key, message)
+            await mirror.wait_closed()
+        finally:
+            if key is not None:
+                repository.left(key)
+            await mirror.close()
+        if not mirror.may_return:
+            raise UnreachableError(f"{source.url} does not want to talk")
+
+
+class Caller:
+    """Somebody who called: followed once it says which checkpoint it has.
+
+    Args:
+        repository: what it called for; None where that has no live conversations.
+        peer: it.
+    """
+
+    def __init__(self, repository: LiveRepository | None, peer: CallingPeer) -> None:
+        self._repository = repository
+        self._peer = peer
+        self._key: PeerKey | None = None
+
+    def on_message(self, event: MessageReceived) -> None:
+        """Take in what it says of its log, and its answers."""
+        message = event.message
+        if not isinstance(message, News):
+            self._peer.take(event)
+        elif self._repository is not None:
+            if self._key is None:
+                self._key = self._repository.joined(self._peer, is_called=False)
+            self._repository.heard(self._key, message)
+
+    def leave(self, reason: str) -> None:
+        """Take note that the conversation is over."""
+        if self._repository is not None and self._key is not None:
+            self._repository.left(self._key)
+        self._peer.let_go(reason)
+
+
+def _is_live(served: Served) -> bool:
+    return served.info.role in (ORIGIN, MIRROR)

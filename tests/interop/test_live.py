@@ -1,0 +1,186 @@
+"""Running nodes that tell each other of pushes, and a keeper among them that signs checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gittorrent.ids import Oid, PushId, RefName
+from gittorrent.repository.carried import Carried
+from gittorrent.repository.freshness import read_fresh
+from gittorrent.repository.signed_entries import EntrySigner
+from gittorrent.signing.keys import Signer
+from support import gitcmd, nodes
+from support.nodes import AUTHOR, Served
+from support.programs import wait_until
+from support.repositories import noise
+
+MAIN = RefName(b"refs/heads/main")
+
+
+@dataclass
+class Mirrors:
+    """An origin and mirrors of it, each made from the one before, and the nodes that serve them."""
+
+    folder: Path
+    stack: ExitStack
+    key: Signer
+    carried: list[Carried] = field(default_factory=list)
+    served: list[Served] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, folder: Path, stack: ExitStack, *, keeps: bool = True) -> Mirrors:
+        """Publish a repository and serve it."""
+        mirrors = cls(folder, stack, nodes.signer(folder))
+        git_dir = nodes.make_repository(folder / "project.git")
+        origin = nodes.publish(git_dir, mirrors.key, "project")
+        if keeps:
+            origin.remember_keeper(mirrors.key.spec)
+        mirrors.serve(origin)
+        return mirrors
+
+    def serve(self, carried: Carried) -> None:
+        number = len(self.carried)
+        home = nodes.make_home(self.folder / f"home{number}")
+        self.carried.append(carried)
+        self.served.append(self.stack.enter_context(nodes.serving(carried, home=home)))
+
+    def add(self) -> Carried:
+        """Make a mirror of the newest one, and serve it."""
+        source = f"{self.served[-1].git}/project.git"
+        target = self.folder / f"mirror{len(self.carried)}.git"
+        self.serve(nodes.copy_as_mirror(self.carried[-1], target, source))
+        return self.carried[-1]
+
+    def push(self, at: Carried, data: bytes, ref: RefName = MAIN) -> Oid:
+        """Put a push into the log of one of them."""
+        now = at.log().refs.get(ref)
+        blob = gitcmd.text(at.layout.git_dir, "hash-object", "-w", "--stdin", stdin=data)
+        tree = gitcmd.text(at.layout.git_dir, "mktree", stdin=f"100644 blob {blob}\tnew\n".encode())
+        parents = ["-p", now] if now else []
+        words = ["commit-tree", *parents, "-m", "new", tree]
+        new = Oid(gitcmd.text(at.layout.git_dir, *words))
+        nodes.push_on(at, self.key, {ref: new})
+        return new
+
+    def wait_for(self, value: Oid, ref: RefName = MAIN) -> None:
+        """Wait until all show a value: mirrors to git, too."""
+        for carried in self.carried:
+            wait_until(partial(self._shows, carried, value, ref), f"{value} is shown")
+
+    def _shows(self, carried: Carried, value: Oid, ref: RefName) -> bool:
+        is_shown = carried.log().refs.get(ref) == value
+        is_origin = carried is self.carried[0]
+        return is_shown and (is_origin or gitcmd.refs(carried.layout.git_dir).get(ref) == value)
+
+    def wait_for_final(self, value: Oid, ref: RefName = MAIN) -> PushId:
+        """Wait until a value is final everywhere; return the checkpoint."""
+        for carried in self.carried:
+            wait_until(
+                partial(lambda at: at.log().final_refs.get(ref) == value, carried),
+                f"{value} is final in {carried.layout.git_dir}",
+            )
+        heads = {carried.log().head for carried in self.carried}
+        assert len(heads) == 1
+        head = heads.pop()
+        assert head is not None
+        return head
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def test_a_push_at_a_mirror_of_a_mirror_reaches_all_and_is_final(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    mirrors = Mirrors.of(tmp_path, stack)
+    mirrors.add()
+    last = mirrors.add()
+    new = mirrors.push(last, b"pushed\n")
+    mirrors.wait_for(new)
+    mirrors.wait_for_final(new)
+
+
+def test_without_a_keeper_it_is_shown_and_not_final(tmp_path: Path, stack: ExitStack) -> None:
+    mirrors = Mirrors.of(tmp_path, stack, keeps=False)
+    last = mirrors.add()
+    head = last.log().head
+    new = mirrors.push(last, b"pushed\n")
+    mirrors.wait_for(new)
+    assert all(carried.log().head == head for carried in mirrors.carried)
+    assert all(carried.log().unfinal for carried in mirrors.carried)
+
+
+def test_a_push_too_large_for_a_conversation(tmp_path: Path, stack: ExitStack) -> None:
+    mirrors = Mirrors.of(tmp_path, stack)
+    mirrors.add()
+    new = mirrors.push(mirrors.carried[0], noise("large", 2 << 20))
+    mirrors.wait_for(new)
+    mirrors.wait_for_final(new)
+
+
+def test_who_was_away_for_several_checkpoints(tmp_path: Path, stack: ExitStack) -> None:
+    mirrors = Mirrors.of(tmp_path, stack, keeps=False)
+    origin = mirrors.carried[0]
+    target = nodes.copy_as_mirror(
+        origin, tmp_path / "away.git", f"{mirrors.served[0].git}/project.git"
+    )
+    for number in range(3):
+        new = mirrors.push(origin, b"%d\n" % number)
+        with origin.writing():
+            log = origin.log()
+            EntrySigner(origin, log, mirrors.key, AUTHOR).checkpoint()
+            origin.commit(log)
+    mirrors.serve(target)
+    mirrors.wait_for(new)
+    mirrors.wait_for_final(new)
+
+
+def test_a_new_branch_and_one_that_is_deleted(tmp_path: Path, stack: ExitStack) -> None:
+    mirrors = Mirrors.of(tmp_path, stack)
+    last = mirrors.add()
+    branch = RefName(b"refs/heads/branch")
+    new = mirrors.push(last, b"pushed\n", branch)
+    mirrors.wait_for(new, branch)
+    mirrors.wait_for_final(new, branch)
+    nodes.push_on(last, mirrors.key, {branch: None})
+    for carried in mirrors.carried:
+        wait_until(
+            partial(lambda at: branch not in gitcmd.refs(at.layout.git_dir), carried),
+            "the branch is gone",
+        )
+
+
+def test_statements_of_freshness_are_passed_on(tmp_path: Path, stack: ExitStack) -> None:
+    mirrors = Mirrors.of(tmp_path, stack)
+    mirrors.add()
+    mirrors.add()
+    repository = mirrors.carried[0].info.repository_id
+    for carried in mirrors.carried:
+        wait_until(
+            partial(lambda at: read_fresh(at.layout, repository) is not None, carried),
+            "the keeper's word is there",
+        )
+
+
+def test_a_keeper_that_was_killed_signs_what_it_had_recorded(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    """Its draft may have been signed and seen, so nothing else may stand in that place."""
+    mirrors = Mirrors.of(tmp_path, stack, keeps=False)
+    origin = mirrors.carried[0]
+    new = mirrors.push(origin, b"pushed\n")
+    draft = origin.log().ledger.proposal(tagger=b"K <k@example.org>", time=AUTHOR.now)
+    origin.layout.draft(origin.info.repository_id).write_bytes(draft.text())
+    origin.remember_keeper(mirrors.key.spec)
+    stack.enter_context(nodes.serving(origin, home=nodes.make_home(tmp_path / "again")))
+    head = mirrors.wait_for_final(new)
+    assert origin.log().checkpoint(head).checkpoint == draft

@@ -1,7 +1,7 @@
 """The newest statement of freshness of a repository: kept as it is passed on, and judged.
 
 A statement counts if the keeper by the newest policy signed it, it names a checkpoint of the chain
-adopted here, and it is not from the future (docs/protocol/push.md, "Freshness").
+adopted here, and it is not from the future (docs/protocol/trust.md, "Freshness").
 """
 
 from __future__ import annotations

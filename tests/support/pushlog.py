@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from gittorrent.ids import SHA1, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.certificate import Certificate, Line, Nonce
-from gittorrent.push.chain import Point, begin, first_checkpoint
+from gittorrent.push.chain import Point, begin
+from gittorrent.push.composing import first_checkpoint
 from gittorrent.push.ledger import Ledger, SignedCheckpoint
 from gittorrent.push.policy_chain import PolicyVersion
 from gittorrent.push.rule import Push, Verdict

@@ -1,4 +1,4 @@
-"""How a checkpoint follows from the one before: replayed push by push, or made.
+"""How a checkpoint follows from the one before, replayed push by push or believed.
 
 Pure. A `Point` is a checkpoint that was replayed, with the state it comes to. Points are immutable
 and share what did not change, so a node keeps one for each checkpoint and can go back to any. What
@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from gittorrent.errors import TrustError
 from gittorrent.push.certificate import Nonce
-from gittorrent.push.checkpoint import Checkpoint, Copy, Taken, parse_changes, parse_listing
+from gittorrent.push.checkpoint import Checkpoint, parse_changes, parse_listing
 from gittorrent.push.listing import BEGINNING, Age, Listing, empty_listing, listing_of
 from gittorrent.push.policy_chain import PolicyVersion, last_mover
 from gittorrent.push.rule import Push, Reason, Standing, Unit, UnknownObjectError, judge, units_of
@@ -27,8 +27,7 @@ from gittorrent.push.tree_map import TreeMap
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gittorrent.ids import ObjectFormat, PushId, RefName, RepositoryId
-    from gittorrent.push.provisional import View
+    from gittorrent.ids import PushId, RefName
     from gittorrent.push.rule import Evidence
     from gittorrent.trust.keys import KeyRef
 
@@ -300,80 +299,6 @@ def _next_point(
         previous=before,
         oldest=before.oldest,
         older=before.older,
-    )
-
-
-def compose(
-    before: Point, view: View, policy: PolicyVersion, *, tagger: bytes, time: int
-) -> Checkpoint:
-    """Write the checkpoint that takes in exactly what a node shows.
-
-    Args:
-        before: the checkpoint that ``view`` is on top of.
-        view: what is shown, under ``policy``.
-        policy: the version that it names.
-        tagger: who makes it, as git writes people.
-        time: now, in seconds; the checkpoint's is never below that of ``before``.
-    """
-    adopted = policy.since(before.policy)
-    if adopted is None:
-        raise CheckpointError(f"policy {policy.digest} does not extend that of {before.id}")
-    pushes = {item.unit.push.id: item.unit.push for item in view.judged}
-    touched = [ref for item in view.judged for ref in item.outcome.touched]
-    listing, swept = view.listing.sweep(before.first_valid)
-    changes = listing.changes_text(before.listing, [*touched, *swept])
-    checkpoint = Checkpoint(
-        object_format=before.checkpoint.object_format,
-        repository=before.checkpoint.repository,
-        number=before.number + 1,
-        previous=before.id,
-        version=policy.policy.version,
-        policy=policy.digest,
-        adopted=tuple(version.id for version in adopted),
-        taken=tuple(
-            Taken(item.unit.push.id, item.unit.ref, item.outcome.verdict) for item in view.judged
-        ),
-        copies=tuple(Copy(push.id, push.copy) for push in pushes.values() if push.certificates),
-        head=listing.head,
-        head_mark=listing.head_mark,
-        state=listing.digest,
-        whole=False,
-        listing=changes,
-        tagger=tagger,
-        time=max(time, before.time),
-    )
-    if before.unlisted + len(changes) >= listing.size:
-        return replace(checkpoint, whole=True, listing=listing.whole_text())
-    return checkpoint
-
-
-def first_checkpoint(
-    repository: RepositoryId,
-    policy: PolicyVersion,
-    object_format: ObjectFormat,
-    *,
-    tagger: bytes,
-    time: int,
-) -> Checkpoint:
-    """Write the first checkpoint of a log, which takes nothing in."""
-    listing = empty_listing(policy.policy.head)
-    return Checkpoint(
-        object_format=object_format,
-        repository=repository,
-        number=1,
-        previous=None,
-        version=1,
-        policy=policy.digest,
-        adopted=(policy.id,),
-        taken=(),
-        copies=(),
-        head=listing.head,
-        head_mark=BEGINNING,
-        state=listing.digest,
-        whole=True,
-        listing=b"",
-        tagger=tagger,
-        time=time,
     )
 
 

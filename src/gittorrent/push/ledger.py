@@ -22,7 +22,6 @@ from gittorrent.push.certificate import MAX_COUNT, Nonce
 from gittorrent.push.chain import (
     CheckpointError,
     Point,
-    compose,
     extend,
     follow,
     keeper_since,
@@ -30,6 +29,7 @@ from gittorrent.push.chain import (
     placeable,
     units_on,
 )
+from gittorrent.push.composing import compose
 from gittorrent.push.policy_chain import PolicyVersion, keeper_version, last_mover
 from gittorrent.push.provisional import View, extended, view
 from gittorrent.push.rule import UnknownObjectError, is_refused

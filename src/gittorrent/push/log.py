@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
-from gittorrent.push.chain import CheckpointError, first_checkpoint
+from gittorrent.push.chain import CheckpointError
+from gittorrent.push.composing import first_checkpoint
 from gittorrent.push.entries import Entries
 from gittorrent.push.facts import NoObjects
 from gittorrent.push.ledger import Ledger

@@ -21,16 +21,19 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "unit/trust/test_trust_sshsig.py::test_forgeries_are_refused",
         "unit/trust/test_trust_signature.py::test_forged_fields_are_refused",
         "unit/push/test_push_certificate.py::test_a_signature_of_another_text_or_key_is_not",
+        "unit/repository/test_repository_depot.py::test_forged",
     ),
     "truncated": (
         "unit/trust/test_trust_sshsig.py::test_truncation_at_every_byte_is_refused",
         "unit/push/test_push_object.py::test_too_short_and_too_long",
         "unit/reel/test_reel_manifest.py::test_text_that_is_cut_or_goes_on",
+        "unit/repository/test_repository_depot.py::test_cut_off",
     ),
     "replayed": (
         f"{PUSHES}::test_replay_of_a_taken_push_at_a_clone",
         f"{PUSHES}::test_aba",
         f"{PUSHES}::test_deletion_and_creation_held_back",
+        "unit/repository/test_repository_depot.py::test_replayed",
     ),
     "re-ordered": (
         f"{PUSHES}::test_keeper_that_reorders",
@@ -53,12 +56,16 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "unit/push/test_push_certificate.py::test_the_url_names_the_repository",
         "unit/push/test_push_log.py::test_what_was_not_signed_for_this_log",
         "unit/push/test_push_depot.py::test_nonces_of_elsewhere",
+        "unit/repository/test_repository_depot.py::test_another_repository",
+        "interop/test_depot.py::test_wrong_repository",
     ),
     "back-dated": (f"{PUSHES}::test_back_dated_signature",),
     # Keys and roots
     "unknown keys": (
         "unit/push/test_push_certificate.py::test_who_has_a_say",
         "unit/push/test_push_admission.py::test_who_has_no_say_is_refused",
+        "unit/repository/test_repository_depot.py::test_by_somebody_else",
+        "interop/test_depot.py::test_unknown_key",
     ),
     "expired and revoked keys": (
         "interop/test_web_of_trust.py::test_expired_and_revoked_keys",
@@ -101,12 +108,18 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "amend twice on one checkpoint": (f"{PUSHES}::test_amend_twice_on_one_checkpoint",),
     "absorbed conflict": (f"{PUSHES}::test_absorbed_conflict",),
     # Refs
-    "a signer outside their refs": (f"{PUSHES}::test_borrowed_votes",),
+    "a signer outside their refs": (
+        f"{PUSHES}::test_borrowed_votes",
+        "interop/test_depot.py::test_not_allowed_here",
+        "interop/test_depot.py::test_not_a_fast_forward",
+    ),
     "concurrent a and a/b": (f"{PUSHES}::test_directories",),
     "a mirror choosing nonces": (
         f"{PUSHES}::test_push_with_an_unknown_checkpoint_is_not_shown",
         f"{PUSHES}::test_the_highest_count_wedges_nobody",
         f"{PUSHES}::test_push_on_what_the_old_keeper_signed_beyond",
+        "unit/repository/test_repository_depot.py::test_counts_that_were_not_offered",
+        "unit/repository/test_repository_depot.py::test_checkpoints_that_are_not_known",
     ),
     "a mirror choosing deletions or HEAD": (
         f"{PUSHES}::test_head",
@@ -117,6 +130,11 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "interop/test_identity.py::test_the_log_of_another_repository",
         "unit/push/test_push_log.py::test_another_repository_than_was_asked_for",
         "unit/trust/test_trust_signed_policy.py::test_a_rival_first_policy_is_another_repository",
+    ),
+    "unverified latest": (
+        "unit/transfer/test_transfer_log_intake.py::"
+        "test_a_checkpoint_that_is_announced_has_to_come",
+        "unit/transfer/test_transfer_log_intake.py::test_a_log_that_does_not_continue_ours",
     ),
     "withholding": (
         "interop/test_errors.py::test_mirror_withholds_the_newest_push",
@@ -210,10 +228,13 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "submodules that git would obey": (
         "native/test_native_verdicts.py::test_submodules_with_the_name_of_a_file_git_obeys",
         "interop/test_strictness.py::test_a_clone_takes_no_such_object",
+        "interop/test_depot.py::test_objects_that_break_rules",
     ),
     "reading hidden or other repositories' objects by id": (
         "interop/test_what_is_public.py::test_wants",
         "interop/test_gtp_hostile.py::test_objects_outside_the_reels_are_never_given",
+        "interop/test_depot.py::test_objects_that_no_ref_shows_cannot_be_named",
+        "unit/repository/test_repository_depot.py::test_bases_that_git_adds_do_not_count_as_sent",
     ),
     "slow readers and writers": (
         "interop/test_node_attacks.py::test_slow_readers_hold_no_memory_and_no_slot",
@@ -230,7 +251,12 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "unit/push/test_push_admission.py::test_waiting_pushes_are_bounded",
         "unit/push/test_push_spreading.py::test_memory_is_bounded",
     ),
+    "a log of junk": (
+        "unit/transfer/test_transfer_log_intake.py::test_a_log_of_junk_costs_an_entry",
+    ),
     "checkpoints dated ahead": (
+        "unit/transfer/test_transfer_log_intake.py::"
+        "test_a_checkpoint_dated_ahead_of_our_clock_does_not_count",
         "unit/push/test_push_admission.py::test_a_checkpoint_dated_ahead_waits_for_its_time",
     ),
 }

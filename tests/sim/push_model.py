@@ -263,7 +263,7 @@ class Model(RuleModel):
         new = {"time": time, "policy": self.policy(before), "push": told}
         after = self.close(before, state, new)
         whole = sum(len(line) + 1 for line in self.listing(before, after, "whole"))
-        form = "whole" if self.unwritten(before, after, "changes") > whole else "changes"
+        form = "whole" if self.unwritten(before, after, "changes") >= whole else "changes"
         return self.checkpoint_text(before, after, told, form, tagger, empty_tree)
 
     def checkpoint_text(

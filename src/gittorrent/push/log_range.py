@@ -56,6 +56,17 @@ def entries_after(
     return taken + untaken
 
 
+def policies_beyond(records: Sequence[Record]) -> list[PushId]:
+    """Return the policies if some are held that the newest adopted checkpoint does not name.
+
+    Then it is all of them, so that whoever has other ones than somebody else finds that out, and
+    both come to the same however they heard of rivals. While checkpoints name all, it is none.
+    """
+    policies = [record.id for record in records if record.kind is PushKind.POLICY]
+    named = max((record.version for record in records if record.is_in_chain), default=0)
+    return policies if len(policies) > named else []
+
+
 class _Known:
     """How far somebody is who has adopted a checkpoint.
 

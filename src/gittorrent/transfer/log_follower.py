@@ -23,6 +23,7 @@ from gittorrent.errors import (
 )
 from gittorrent.ids import format_of
 from gittorrent.push.log import VerifiedLog
+from gittorrent.push.log_range import policies_beyond
 from gittorrent.store.database import RememberedMirror
 from gittorrent.transfer.location import SCHEME, Location
 from gittorrent.transfer.log_intake import LogIntake
@@ -344,7 +345,8 @@ class LogFollower:
                 f"{self.url} is behind: it does not have checkpoint {log.head} yet"
             )
             return
-        untaken = Untaken.of([push.id for push in log.unfinal])
+        policies = policies_beyond(log.records)
+        untaken = Untaken.of([*policies, *(push.id for push in log.unfinal)])
         if latest == log.head and self.mirror_list.untaken in (NONE_UNTAKEN, untaken):
             return
         turn = self._context.client_timeouts.turn if self._hurries and not self._is_last else None

@@ -18,7 +18,7 @@ from gittorrent.event_log import EventLog
 from gittorrent.git import history
 from gittorrent.ids import Oid
 from gittorrent.push.facts import NoObjects
-from gittorrent.push.log_range import entries_after
+from gittorrent.push.log_range import entries_after, policies_beyond
 from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.push_packs import PushPacks
@@ -101,12 +101,12 @@ class RepositoryContent:
         return self._known().state, self._log.seen
 
     def untaken(self) -> Untaken:
-        """Return which pushes are shown that no adopted checkpoint has taken."""
-        open_ = self._known().untaken
-        if not open_:
+        """Return what is shown beyond the checkpoint adopted: pushes, and policies."""
+        known = self._known()
+        if not known.untaken and not known.policies:
             return NONE_UNTAKEN
         unshown = self._not_shown()
-        return Untaken.of([push for push in open_ if push not in unshown])
+        return Untaken.of([*known.policies, *(p for p in known.untaken if p not in unshown)])
 
     def _known(self) -> _KnownLog:
         store = self.carried.log_store
@@ -292,8 +292,9 @@ class _KnownLog:
         self.untaken = [record.id for record in pushes if record.id not in taken]
         self.recent = {*self.untaken, *(push for at in adopted[-RECENT:] for push in at.pushes)}
         """Pushes whose packs may still be of use to somebody."""
-        self.state = (*(record.id for record in adopted[-1:]), *self.untaken)
-        """What decides what is shown: the head and the pushes on top of it."""
+        self.policies = policies_beyond(records)
+        self.state = (*(record.id for record in adopted[-1:]), *self.untaken, *self.policies)
+        """What decides what is shown: the head, and pushes and policies on top of it."""
 
 
 class _Remembered(Generic[T]):

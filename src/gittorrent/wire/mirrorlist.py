@@ -92,9 +92,11 @@ class AuthLine(Struct, frozen=True):
 
 
 class Untaken(Struct, frozen=True):
-    """Which pushes a mirror shows that its newest checkpoint has not taken.
+    """Which entries a mirror has that its newest checkpoint neither took nor names.
 
-    ``digest``: SHA-256 of their ids, sorted, each with LF. Who has the same asks for none.
+    These are the pushes that it shows beyond it; and where it has more policies than that one
+    names, all policies. ``digest``: SHA-256 of their ids, sorted, each with LF. Who has the same
+    asks for none.
     """
 
     count: int

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from gittorrent.ids import PushId
 from gittorrent.push.chain import WINDOW
-from gittorrent.push.log_range import entries_after
+from gittorrent.push.log_range import entries_after, policies_beyond
 from gittorrent.push.object import PushKind
 from gittorrent.push.records import Held, Record
 
@@ -103,6 +103,15 @@ def test_a_policy_that_was_known_before_it_came_into_force() -> None:
 
 def test_a_rival_policy_is_passed_on() -> None:
     assert sent("c3", log=[*LOG, policy("rival")]) == "rival open"
+
+
+def test_policies_that_no_checkpoint_names_are_told_of() -> None:
+    assert policies_beyond([]) == []
+    assert policies_beyond(LOG) == []
+    assert policies_beyond(LOG[:-1]) == [named("v1"), named("v2")]
+    assert policies_beyond([*LOG, policy("rival")]) == [named(v) for v in ("v1", "v2", "rival")]
+    aside = checkpoint("c4", 4, version=3, held=Held.ASIDE)
+    assert policies_beyond([*LOG, policy("v3"), aside])
 
 
 def test_what_is_not_shown_is_not_sent() -> None:

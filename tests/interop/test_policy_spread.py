@@ -1,0 +1,82 @@
+"""Versions of a policy reach mirrors and clones, with a checkpoint or before one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import bulk
+from support.programs import Person, serve
+
+pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not here")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    for name in ("owner", "alice", "bob"):
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]
+        subprocess.run([*words, str(folder / name)], check=True)
+    return folder
+
+
+def shown(person: Person, where: Path | str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        person.gittorrent("policy", "show", where, "--json").ok().out
+    )
+    return found
+
+
+@pytest.mark.parametrize("transport", ["git", "http"])
+def test_a_version_that_no_checkpoint_names_yet_reaches_the_keeper(
+    people: Callable[[str], Person], keys: Path, tmp_path: Path, transport: str
+) -> None:
+    """The roots publish here, the keeper is there: it must learn of the version that names it."""
+    owner, node = people("owner"), people("node")
+    origin = bulk.make_small(tmp_path / "project.git")
+    owner.gittorrent("publish", origin, "--key", keys / "owner", "--wait").ok()
+    with serve(owner, origin) as daemon:
+        url = daemon.url() if transport == "git" else f"{daemon.http}/project.git"
+        node.gittorrent("mirror", url, "--once").ok()
+        draft = json.loads(node.gittorrent("keeper", "here", "project", "--json").ok().out)
+        said = owner.gittorrent("policy", "sign", draft["draft"], "-r", origin, "--json").ok()
+        assert json.loads(said.out)["checkpoint"] is None
+        node.gittorrent("policy", "remove", "--draft", "-r", "project").ok()
+        node.gittorrent("mirror", url, "--once").ok()
+        found = shown(node, "project")
+        assert (found["version"], found["keeper"]) == (2, draft["keeper"])
+
+
+def test_clones_show_and_sign(people: Callable[[str], Person], keys: Path, tmp_path: Path) -> None:
+    owner, alice = people("owner"), people("alice")
+    origin = bulk.make_small(tmp_path / "project.git")
+    owner.gittorrent("publish", origin, "--key", keys / "owner", "--wait").ok()
+    words = ("policy", "add", keys / "alice.pub", keys / "bob.pub", "--root", "-r", origin)
+    owner.gittorrent(*words).ok()
+    with serve(owner, origin) as daemon:
+        alice.git("clone", "-q", daemon.url(), "work").ok()
+    work = alice.root / "work"
+    assert shown(alice, work)["version"] == 2
+    owner.gittorrent("policy", "add", "--mirror", "git://m.example.org/p.git", "-r", origin).ok()
+    sent = tmp_path / "draft"
+    shutil.copy(origin / "gittorrent" / "policy-draft", sent)
+    said = alice.gittorrent("policy", "diff", sent, cwd=work).ok().out
+    assert "added: mirror git://m.example.org/p.git" in said
+    done = alice.gittorrent("policy", "sign", sent, "--key", keys / "alice", cwd=work).ok()
+    assert "enough roots signed" in done.out
+    assert "where the repository is published or mirrored" in done.out
+    assert shown(alice, work)["version"] == 2
+    assert (
+        "published as version 3" in owner.gittorrent("policy", "sign", sent, "-r", origin).ok().out
+    )
+    done = alice.gittorrent("keeper", "here", cwd=work)
+    done.failed(2, "is a clone")
+    log = json.loads(alice.gittorrent("log", "--json", cwd=work).ok().out)
+    assert {entry["kind"] for entry in log} == {"policy", "checkpoint"}

@@ -8,7 +8,8 @@ Rules: certificates are strangers' bytes: bounded before gpg sees them, and so i
 cannot be found out, for want of gpg, is unknown, which is neither yes nor no. Between two dates
 that the certificates mention, of creation or expiry, the answer is the same, and is kept.
 
-Source: gpg(1); docs/protocol/trust.md, Web of trust.
+Source: gpg(1); docs/protocol/trust.md, Web of trust;
+docs/decisions/0038-gpg-judges-and-certifications-are-counted.md.
 """
 
 from __future__ import annotations

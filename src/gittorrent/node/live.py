@@ -66,6 +66,10 @@ GOOD_SECONDS = 30.0
 WORK_SECONDS = 600.0
 """Time after which a batch is given up that the disk does not finish."""
 
+CATCH_UP_SECONDS = 5.0
+"""Time for which somebody who wants to push waits until this node has caught up; a mirror that
+claims what it does not have costs no more."""
+
 _log = EventLog(__name__)
 
 
@@ -119,6 +123,15 @@ class Live:
         repository = self.of(served)
         if repository is not None:
             self._start(repository.look_again())
+
+    async def catch_up(self, served: Served) -> None:
+        """Take in newer checkpoints that are known of, as far as they come in time.
+
+        Who pushes at a mirror that is behind would sign something that is out of date.
+        """
+        repository = self.of(served)
+        if repository is not None:
+            await repository.catch_up(CATCH_UP_SECONDS)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -224,6 +224,20 @@ class LiveRepository:
                     await self._heard.wait()
         return self._settled
 
+    async def catch_up(self, seconds: float) -> None:
+        """Wait until no peer is known to have a newer checkpoint, or for so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._is_behind:
+                    self._heard.clear()
+                    await self._heard.wait()
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether a peer said that it has a newer checkpoint than is here."""
+        head = self._known.head.number
+        return any(item.number > head for item in self._heads.values())
+
     @property
     def _settled(self) -> int:
         """How many peers said which checkpoint they have that is here."""

@@ -128,7 +128,9 @@ class Node:
         notices = Notices(mirrors, self._is_local, server_timeouts)
         bringing = Bringing(database, home)
         self._live = Live(catalogue, database, home, home.node_id(), self.limits, bringing)
-        self._pushes = Pushes(self._live.accepted, self._live.kept, options.git_wait)
+        self._pushes = Pushes(
+            self._live.accepted, self._live.kept, self._live.catch_up, options.git_wait
+        )
         services = NodeServices(
             catalogue,
             lists,

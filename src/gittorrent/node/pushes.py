@@ -25,7 +25,7 @@ from gittorrent.repository.receive_pack import CallerGoneError, Channel, greetin
 from gittorrent.transfer.off_loop import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from gittorrent.node.catalogue import Served
@@ -44,12 +44,17 @@ BUSY = "this mirror receives other pushes already; push again later, or to anoth
 _log = EventLog(__name__)
 
 
+async def _nothing(_served: Served) -> None:
+    """Be as up to date as one is."""
+
+
 class Pushes:
     """Takes pushes.
 
     Args:
         accepted: told of what was accepted, in the event loop.
         kept: returns the log of a repository, which others use as well.
+        catch_up: brings a repository up to date as far as others are known to have more.
         wait_seconds: time after which callers are told that others are pushing.
     """
 
@@ -57,10 +62,12 @@ class Pushes:
         self,
         accepted: Callable[[Served, AcceptedPush], None] = lambda _served, _push: None,
         kept: Callable[[Served], KeptLog] = lambda served: KeptLog(served.carried),
+        catch_up: Callable[[Served], Awaitable[None]] = _nothing,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self._accepted = accepted
         self._kept = kept
+        self._catch_up = catch_up
         self._threads = Threads(PUSHES)
         self._depots: dict[Path, tuple[Carried, RepositoryDepot]] = {}
         self._under_way: dict[Stopper, socket.socket] = {}
@@ -80,6 +87,7 @@ class Pushes:
         Raises:
             GitTorrentError: it takes no pushes, or its log is damaged.
         """
+        await self._catch_up(served)
         depot = self._depot(served)
         return await served.opening(lambda: greeting(depot, protocol))
 

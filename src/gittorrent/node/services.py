@@ -16,6 +16,7 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.repository.auth_lines import auth_lines
+from gittorrent.repository.freshness import read_fresh
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire.limits import MAX_TRY_LINES
 from gittorrent.wire.mirrorlist import AuthLine, MirrorEntry, MirrorList, MirrorState
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from gittorrent.node.notices import Notices
     from gittorrent.node.pushes import Pushes
     from gittorrent.transfer.limiter import Limits
+    from gittorrent.wire.messages import FreshLine
     from gittorrent.wire.mirrorlist import Untaken
     from gittorrent.wire.urls import Endpoint
 
@@ -111,7 +113,7 @@ class Lists:
         if served.is_cached:
             # Without a push it is taken for what it is: a peer that has reels, for a while.
             return MirrorList(served.info.repository_id, (), None, ())
-        (latest, untaken), others = await asyncio.gather(
+        (latest, untaken, fresh), others = await asyncio.gather(
             served.reading(partial(_how_far, served)), self.mirrors(served)
         )
         own = self._reachable.urls(served)
@@ -123,6 +125,7 @@ class Lists:
             latest,
             tuple(entries[:MAX_TRY_LINES]),
             untaken,
+            fresh,
         )
 
     async def mirrors(self, served: Served) -> Sequence[MirrorEntry]:
@@ -178,9 +181,10 @@ class NodeServices(Struct, frozen=True):
     live: Live | None = None
 
 
-def _how_far(served: Served) -> tuple[PushId | None, Untaken]:
-    """Return the newest checkpoint, and what is shown beyond it."""
-    return served.content.latest(), served.content.untaken()
+def _how_far(served: Served) -> tuple[PushId | None, Untaken, FreshLine | None]:
+    """Return the newest checkpoint, what is shown beyond it, and the keeper's newest word."""
+    fresh = read_fresh(served.carried.layout, served.info.repository_id)
+    return served.content.latest(), served.content.untaken(), fresh
 
 
 def _read_auth(served: Served) -> tuple[AuthLine, ...]:

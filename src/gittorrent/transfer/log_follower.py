@@ -27,7 +27,7 @@ from gittorrent.push.log_range import policies_beyond
 from gittorrent.store.database import RememberedMirror
 from gittorrent.transfer.location import SCHEME, Location
 from gittorrent.transfer.log_intake import LogIntake
-from gittorrent.transfer.log_words import contradictions, troubles
+from gittorrent.transfer.log_words import contradictions, silence, troubles
 from gittorrent.transfer.opening import ask_list, calling_ahead
 from gittorrent.transfer.reaching import (
     MAX_CANDIDATES,
@@ -374,6 +374,12 @@ class LogFollower:
         seen = database.seen_head(log.repository)
         for trouble in [*troubles(log), *contradictions(log, seen, self.url)]:
             self._context.reporter.note(f"warning: {trouble}")
+        if said := silence(log, self.mirror_list.fresh, self.url, now):
+            # Many keepers sign when their owner publishes; where the policy promises more, it is
+            # a warning.
+            reporter = self._context.reporter
+            promised = log.policy.policy.fresh_within is not None
+            (reporter.note if promised else reporter.detail)(f"warning: {said}")
         database.saw_head(log.repository, log.head, len(log), now)
         known = [RememberedMirror(source.url, source.trusted) for source in self._listed(log)]
         database.remember_mirrors(log.repository, known, now)

@@ -10,6 +10,7 @@ import datetime
 from typing import TYPE_CHECKING
 
 from gittorrent.printable import decoded, printable
+from gittorrent.repository.freshness import newest_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import PushId, RefName
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.rule import Push
+    from gittorrent.wire.messages import FreshLine
 
 SHOWN_REFS = 3
 """Refs that are named; of the others the number is told."""
@@ -63,6 +65,25 @@ def troubles(log: VerifiedLog) -> list[str]:
             " none counts until a checkpoint names one"
         )
     return found
+
+
+def silence(log: VerifiedLog, fresh: FreshLine | None, url: str, now: int) -> str:
+    """Say that nobody can tell whether there is something newer; empty if the keeper said so.
+
+    Args:
+        log: as it is now.
+        fresh: the keeper's newest word by the mirror, not verified.
+        url: of the mirror.
+        now: seconds since 1970.
+    """
+    word = newest_word(log, fresh, now)
+    if word is None or not word.is_old(log.policy.policy, now):
+        return ""
+    date = datetime.datetime.fromtimestamp(word.time, datetime.UTC)
+    return (
+        f"the keeper's newest word that {url} has is from {date:%Y-%m-%d %H:%M} UTC: the keeper is"
+        " off, or something newer is withheld"
+    )
 
 
 def contradictions(log: VerifiedLog, seen: tuple[PushId, int] | None, url: str) -> list[str]:

@@ -36,6 +36,7 @@ from gittorrent.wire.limits import (
     MAX_UNTAKEN,
     MAX_VALID_SECONDS,
 )
+from gittorrent.wire.live import FreshLine, parse_fresh_line
 
 
 class MirrorState(Enum):
@@ -130,7 +131,7 @@ class MirrorList(Struct, frozen=True):
     """What a mirror answers to ``mirror-list``.
 
     ``latest``: the newest checkpoint; None before the first publication. ``untaken``: the pushes
-    beyond it.
+    beyond it. ``fresh``: the keeper's newest word.
     """
 
     repository_id: RepositoryId
@@ -138,6 +139,7 @@ class MirrorList(Struct, frozen=True):
     latest: PushId | None = None
     mirrors: tuple[MirrorEntry, ...] = ()
     untaken: Untaken = NONE_UNTAKEN
+    fresh: FreshLine | None = None
 
     def encode_lines(self) -> list[bytes]:
         """Write one pkt-line payload per line, each with LF, without the closing flush."""
@@ -147,6 +149,8 @@ class MirrorList(Struct, frozen=True):
             lines.append(f"latest {self.latest}\n".encode())
         if self.untaken != NONE_UNTAKEN:
             lines.append(self.untaken.encode())
+        if self.fresh is not None:
+            lines.append(self.fresh.encode())
         return lines + [mirror.encode() for mirror in self.mirrors]
 
     def encode_packets(self) -> bytes:
@@ -166,6 +170,7 @@ class MirrorListParser:
         self._repository_id: RepositoryId | None = None
         self._latest: PushId | None = None
         self._untaken: Untaken | None = None
+        self._fresh: FreshLine | None = None
         self._auth: list[AuthLine] = []
         self._mirrors: list[MirrorEntry] = []
 
@@ -181,7 +186,7 @@ class MirrorListParser:
         keyword = strip_newline(line).partition(b" ")[0]
         if keyword == b"auth":
             self._take_auth(line)
-        elif keyword in (b"repo", b"latest", b"pushes", b"try"):
+        elif keyword in (b"repo", b"latest", b"pushes", b"fresh", b"try"):
             words = Words(line)
             words.literal(keyword.decode())
             if keyword == b"repo":
@@ -190,6 +195,8 @@ class MirrorListParser:
                 self._take_latest(words)
             elif keyword == b"pushes":
                 self._take_untaken(words)
+            elif keyword == b"fresh":
+                self._take_fresh(words)
             else:
                 self._take_try(words)
 
@@ -203,6 +210,7 @@ class MirrorListParser:
             self._latest,
             tuple(self._mirrors),
             self._untaken or NONE_UNTAKEN,
+            self._fresh,
         )
 
     def _take_repo(self, words: Words) -> None:
@@ -222,6 +230,11 @@ class MirrorListParser:
         if self._untaken is not None:
             raise MessageError("mirror list with two pushes lines")
         self._untaken = Untaken.parse(words)
+
+    def _take_fresh(self, words: Words) -> None:
+        if self._fresh is not None:
+            raise MessageError("mirror list with two fresh lines")
+        self._fresh = parse_fresh_line(words)
 
     def _take_try(self, words: Words) -> None:
         if len(self._mirrors) >= MAX_TRY_LINES:

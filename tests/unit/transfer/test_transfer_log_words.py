@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from gittorrent.ids import SHA1, PushId
 from gittorrent.push.facts import NoObjects
+from gittorrent.push.fresh import Fresh
 from gittorrent.push.log import VerifiedLog
-from gittorrent.transfer.log_words import contradictions, not_final, not_shown, troubles
+from gittorrent.transfer.log_words import contradictions, not_final, not_shown, silence, troubles
+from gittorrent.wire.messages import FreshLine
 from support.logs import MAIN, Writer, admit, oid
+from support.signing import TestSigner
 
 URL = "git://m.example/x"
 DATE = "2020-09-13 12:26 UTC"
@@ -100,3 +103,38 @@ def test_another_checkpoint_in_the_place_of_one_that_was_seen_is_told() -> None:
     [said] = contradictions(log, (OTHER, log.number), URL)
     assert f"{OTHER} as number {log.number}" in said
     assert "has another" in said
+
+
+def test_the_keepers_word_counts_for_a_day() -> None:
+    log = begun().log()
+    made = log.ledger.adopted.time
+    assert silence(log, None, URL, made + 86_400) == ""
+    assert silence(log, None, URL, made + 86_401) == (
+        f"the keeper's newest word that {URL} has is from {DATE}: the keeper is off, or something"
+        " newer is withheld"
+    )
+
+
+def test_a_statement_of_freshness_counts_if_the_keeper_signed_it() -> None:
+    writer = begun()
+    log = writer.log()
+    now = log.ledger.adopted.time + 10 * 86_400
+    said = Fresh(writer.repository, writer.head, now)
+    true = FreshLine(said.checkpoint, now, writer.signer.sign(said.text()).data)
+    assert silence(log, true, URL, now) == ""
+    forged = FreshLine(said.checkpoint, now, TestSigner(9).sign(said.text()).data)
+    later = FreshLine(said.checkpoint, now + 1, true.signature)
+    elsewhere = FreshLine(OTHER, now, true.signature)
+    broken = FreshLine(said.checkpoint, now, b"nothing")
+    for lie in (forged, later, elsewhere, broken):
+        assert silence(log, lie, URL, now) != ""
+
+
+def test_a_policy_may_ask_for_more() -> None:
+    writer = begun()
+    writer.append(writer.next_policy(fresh_within=60))
+    writer.keep()
+    log = writer.log()
+    made = log.ledger.adopted.time
+    assert silence(log, None, URL, made + 60) == ""
+    assert silence(log, None, URL, made + 61) != ""

@@ -18,6 +18,7 @@ from gittorrent.wire.limits import (
     MAX_URL,
     MAX_VALID_SECONDS,
 )
+from gittorrent.wire.live import FreshLine
 from gittorrent.wire.mirrorlist import (
     NONE_UNTAKEN,
     AuthLine,
@@ -45,6 +46,7 @@ FULL = MirrorList(
         MirrorEntry("git://[2001:db8::1]:9418/x", 1, MirrorState.STALE),
     ),
     Untaken.of([PUSH, PushId("02" * 20)]),
+    FreshLine(PUSH, 1_700_000_000, b"signed"),
 )
 
 
@@ -100,6 +102,8 @@ def test_unknown_keywords_and_trailing_words_are_skipped() -> None:
         REPO_LINE + b"pushes -1 " + b"01" * 32,
         REPO_LINE + b"pushes %d " % (MAX_UNTAKEN + 1) + b"01" * 32,
         REPO_LINE + (b"pushes 1 " + b"01" * 32 + b"\n") * 2,
+        REPO_LINE + (b"fresh " + b"01" * 20 + b" 1 c2lnbmVk\n") * 2,
+        REPO_LINE + b"fresh " + b"01" * 20 + b" 1\n",
         REPO_LINE + b"auth refs/*\n",
         REPO_LINE + b"auth refs/\x01 ssh:SHA256:x\n",
         REPO_LINE + b"auth refs/* nokey\n",

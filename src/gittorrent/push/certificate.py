@@ -85,7 +85,7 @@ class Nonce(Struct, frozen=True):
         return cls(RepositoryId(found[1]), PushId(found[2]), int(found[3]))
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """How one ref changes; None stands for "no such ref"."""
 
     old: Oid | None

@@ -47,7 +47,7 @@ class CheckpointTextError(TrustError):
     """A checkpoint's text is not one that this protocol allows."""
 
 
-class Taken(Struct, frozen=True):
+class Taken(Struct, frozen=True, gc=False):
     """One ``push`` line: a unit that was taken in, and what became of it.
 
     ``ref`` is None for a unit that is a whole push.

@@ -45,7 +45,7 @@ BEGINNING = Age(0, 0)
 """The mark of what nothing has rewound yet."""
 
 
-class Conflict(Struct, frozen=True):
+class Conflict(Struct, frozen=True, gc=False):
     """A value that did not fit, kept under a name of its own until the ref contains it."""
 
     value: Oid
@@ -65,7 +65,7 @@ class Conflict(Struct, frozen=True):
         return f"conflict {self.value} {self.push} {self.key} ".encode("ascii") + self.ref + b"\n"
 
 
-class Waiting(Struct, frozen=True):
+class Waiting(Struct, frozen=True, gc=False):
     """A line under a quorum that has not enough keys yet; None is the null id."""
 
     old: Oid | None
@@ -83,8 +83,11 @@ class Waiting(Struct, frozen=True):
         return line + self.ref + b"\n"
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """All that is known of one ref.
+
+    There may be 100,000 of them, in which the garbage collector would look for cycles again and
+    again; there can be none.
 
     Args:
         ref: its name.

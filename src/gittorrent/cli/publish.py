@@ -104,8 +104,8 @@ def publish(
     say = _silent if quiet or as_json else _say
     try:
         found = find_repository(repository)
-        require_complete(Git(found.git_dir))
         if not found.is_bare:
+            require_complete(Git(found.git_dir))
             find_moved_copy(found.git_dir, database, say)
         if not new_repository:
             require_new(found, database)

@@ -334,12 +334,14 @@ class Carried:
         prefixes = [pattern.removesuffix("/*") for pattern in self.info.patterns]
         return git_refs.list_refs(self.git, *prefixes)
 
-    def prepare_settings(self) -> None:
-        """Set what keeps reel packs whole; the owner's other settings are left alone."""
-        set_config(
-            self.git,
-            {"repack.packKeptObjects": "false", "repack.writeBitmaps": "false"},
-        )
+    def prepare_settings(self, key: str | None = None) -> None:
+        """Set what keeps reel packs whole; the owner's other settings are left alone.
+
+        Args:
+            key: what names the key that it is published with (`Signer.spec`), to be remembered.
+        """
+        values = {"repack.packKeptObjects": "false", "repack.writeBitmaps": "false"}
+        set_config(self.git, values if key is None else {**values, SIGNING_KEY: key})
 
     @property
     def signing_key(self) -> str | None:

@@ -23,6 +23,7 @@ from gittorrent.git.refs import head_target, parse_refs, set_head
 from gittorrent.git.repository import require_complete
 from gittorrent.push.chain import CheckpointError
 from gittorrent.push.head_branch import first_head
+from gittorrent.push.signed import has_a_say
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.selftest import find_encoder
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, RepositoryInfo
@@ -158,8 +159,7 @@ class Publisher:
             if is_new:
                 self._begin(entries, name or self._former_name(), selected)
             else:
-                where = str(carried.layout.git_dir)
-                require_publishing_key(log, self._signer.key, where, carried.signing_key)
+                self._require_key(log)
                 if name is not None and name != before:
                     self._rename(log, entries, name)
             state = self._taken_over(log, selected)
@@ -170,7 +170,6 @@ class Publisher:
             if pushed.head is not None and own_head is not None and state.value(own_head) is None:
                 set_head(carried.git, pushed.head)
             note_compared(carried, log, state, pushed.parted)
-            carried.remember_key(self._signer.spec)
             changes = self._classified(pushed.changes, evidence)
             taken = tuple(classify_changes(carried.git, state.taken))
         called, head = log.policy.policy.name, log.head
@@ -190,6 +189,16 @@ class Publisher:
             head=pushed.head,
             awaited=str(log.policy.policy.keeper) if log.ledger.view().judged else "",
         )
+
+    def _require_key(self, log: VerifiedLog) -> None:
+        """Make sure that the policy gives the key a say.
+
+        Raises:
+            WrongKeyError: it does not.
+        """
+        key, where = self._signer.key, str(self._carried.layout.git_dir)
+        if not has_a_say(log.policy.policy, key):
+            require_publishing_key(log, key, where, self._carried.signing_key)
 
     # -- entries
 
@@ -293,8 +302,10 @@ class Publisher:
         if not carried.is_carried or carried.info != info:
             carried.set_info(info)
         if entries.made:
-            carried.prepare_settings()
+            carried.prepare_settings(self._signer.spec)
             carried.commit(log)
+        else:
+            carried.remember_key(self._signer.spec)
         return reels
 
     def _drop_stale_files(self, log: VerifiedLog) -> None:

@@ -163,7 +163,8 @@ def tips_after(
         values: returns what all refs point at now; asked only if need be.
     """
     found = {*tips, *newest}
-    left = found & {oid for oid in peel(git, gone) if oid is not None}
+    known = set(gone)
+    left = known if known <= found else found & {oid for oid in peel(git, known) if oid is not None}
     if not left:
         return found
     found -= left

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from gittorrent.push.log import changes_between
 from gittorrent.repository.carried import ORIGIN
+from gittorrent.repository.origin_refs import select_shown
 from gittorrent.trust.refpattern import is_reserved
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def unpublished_refs(carried: Carried) -> list[Unpublished]:
     """
     if carried.info.role != ORIGIN:
         return []
-    shown = {name: oid for name, oid in carried.log().refs.items() if not is_reserved(name)}
+    refs = {name: oid for name, oid in carried.log().refs.items() if not is_reserved(name)}
+    shown = select_shown(refs, carried.info.patterns)
     found = []
     for name, old, new in changes_between(shown, carried.published_refs()):
         change = ADDED if old is None else DELETED if new is None else MOVED

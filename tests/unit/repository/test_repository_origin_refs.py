@@ -13,6 +13,7 @@ from gittorrent.push.origin_refs import Trouble
 from gittorrent.push.publication import HeadChange
 from gittorrent.repository.origin_refs import follow_in_origin
 from gittorrent.repository.publish import Published
+from gittorrent.repository.unpublished import unpublished_refs
 from gittorrent.trust.policy import Grant, Quorum
 from gittorrent.trust.refpattern import RefPattern
 from support import gitcmd
@@ -216,11 +217,8 @@ def test_names_that_cannot_exist_together(b: Builder) -> None:
 
 
 def test_an_open_conflict_is_kept_where_it_can_be_merged(b: Builder) -> None:
-    this = carried(b.git_dir)
     old, theirs = value(b, "main"), commit(b, "main")
-    nonce_before = this.log()
     there(b, MAIN, theirs)
-    del nonce_before
     push_elsewhere(b.git_dir, [Line(old, commit(b, "main~1"), MAIN)], ALICE, keeper=None)
     conflicts = [ref for ref in shown(b) if ref.startswith(b"refs/conflicts/")]
     publish(b.git_dir)
@@ -237,6 +235,7 @@ def test_refs_that_an_origin_does_not_publish_are_not_its_business(b: Builder) -
     there(b, notes, value(b, "dev"))
     done = publish(b.git_dir)
     assert (done.taken, done.changes, done.parted) == ((), (), ())
+    assert unpublished_refs(carried(b.git_dir)) == []
     assert own(b)[notes] == mine
     assert own(b)[b"refs/gittorrent/elsewhere/notes/x"] == shown(b)[notes] == value(b, "dev")
 

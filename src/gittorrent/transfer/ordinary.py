@@ -94,6 +94,7 @@ class OrdinaryFetch:
         *,
         welcome: Collection[Oid] = (),
         borrows: bool = True,
+        patient: bool = True,
     ) -> Source:
         """Bring what is wanted with all that it reaches.
 
@@ -103,6 +104,7 @@ class OrdinaryFetch:
             options: how.
             welcome: ids of annotated tags that may come besides, with all that they reach.
             borrows: whether what the repository holds is taken for granted.
+            patient: whether mirrors that give next to nothing are asked again when none was good.
 
         Returns:
             Who gave it.
@@ -114,9 +116,8 @@ class OrdinaryFetch:
             FetchFailedError: none of them gave it; says why each did not.
         """
         failures: dict[str, GitTorrentError] = {}
-        patient = Bounds(self._max_bytes, PATIENT_SECONDS)
-        rounds = [patient]
-        if len(sources) > 1:
+        rounds = [Bounds(self._max_bytes, PATIENT_SECONDS)] if patient else []
+        if len(sources) > 1 or not patient:
             silence = self._client_timeouts.answer
             impatient = Bounds(self._max_bytes, silence, IMPATIENT_BYTES, IMPATIENT_INDEXING)
             rounds.insert(0, impatient)

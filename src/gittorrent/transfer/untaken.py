@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gittorrent.durable import temporary_directory
 from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.git import scratch
-from gittorrent.git.fetching import FetchOptions
+from gittorrent.git.fetching import FetchFailedError, FetchOptions
 from gittorrent.ids import RefName
 from gittorrent.push.rule import UnknownObjectError
 from gittorrent.repository.quarantine import extent_of
@@ -71,7 +71,7 @@ class UntakenPushes:
         fetch = self._fetch()
 
         async def one(wants: Sequence[Wanted]) -> None:
-            await fetch.fetch([self._source], wants, FetchOptions())
+            await fetch.fetch([self._source], wants, FetchOptions(), patient=False)
 
         await self._try(one)
         await stoppable(self._store.judge_again, self._log)
@@ -100,13 +100,16 @@ class UntakenPushes:
     async def _try(self, bring: Bring) -> None:
         """Bring what all of the pushes need, or else what each of some needs."""
         pushes = self._log.unjudged
-        if await self._is_had(bring, pushes) or len(pushes) == 1:
+        failure = await self._failure(bring, pushes)
+        if failure is None or len(pushes) == 1:
             return
         for push in pushes[-MAX_SINGLE:]:
-            await self._is_had(bring, [push])
+            if isinstance(failure, FetchFailedError) and failure.broken is not None:
+                return  # it is slow, or sends too much: so it would be with each
+            failure = await self._failure(bring, [push])
 
-    async def _is_had(self, bring: Bring, pushes: Sequence[Push]) -> bool:
-        """Bring what some pushes need, and tell whether it came."""
+    async def _failure(self, bring: Bring, pushes: Sequence[Push]) -> GitTorrentError | None:
+        """Bring what some pushes need; returns why it did not come, None if it did."""
         wants = _wanted(pushes)
         try:
             if wants:
@@ -114,12 +117,10 @@ class UntakenPushes:
         except GitTorrentError as error:
             if isinstance(error, LocalError) and not isinstance(error, TooLargeError):
                 raise
-            named = ", ".join(push.id for push in pushes[:MAX_SINGLE])
-            self._context.reporter.detail(
-                f"what is needed to show push {named} is not here: {error}"
-            )
-            return False
-        return True
+            names = ", ".join(push.id for push in pushes[:MAX_SINGLE])
+            self._context.reporter.detail(f"what shows push {names} is not to be had: {error}")
+            return error
+        return None
 
     def _fetch(self) -> OrdinaryFetch:
         context = self._context

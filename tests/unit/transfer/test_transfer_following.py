@@ -15,41 +15,16 @@ from gittorrent.push.log import VerifiedLog
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore
 from gittorrent.store.database import Database
-from gittorrent.store.processes import DownloadFigures
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.location import Location
 from gittorrent.transfer.peer_manager import Sharing
 from support import nodes
 from support.logs import MAIN, Writer, oid
+from support.notes import Notes
 from support.starving import Manner, Starver, Step
 
 NOW = 1_700_000_000
-
-
-class Notes:
-    """Keeps what the user is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.said.append(text)
-
-    def detail(self, text: str) -> None:
-        pass
-
-    def git_says(self, said: bytes) -> None:
-        raise AssertionError(said)
-
-    def close(self) -> None:
-        pass
-
-    def downloading(self, name: str, figures: DownloadFigures) -> None:
-        raise AssertionError
-
-    def phase(self, text: str) -> None:
-        raise AssertionError(text)
 
 
 class Clone:

@@ -13,7 +13,6 @@ from gittorrent.ids import SHA1, PushId
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore
 from gittorrent.store.database import Database, RememberedMirror
-from gittorrent.store.processes import DownloadFigures
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.context import Context
@@ -21,36 +20,12 @@ from gittorrent.transfer.location import Location
 from gittorrent.transfer.peer_manager import Sharing
 from support import nodes
 from support.logs import MAIN, Writer, oid
+from support.notes import Notes
 from support.starving import Manner, Starver, Step
 
 ENOUGH = 60.0
 PATIENCE = ClientTimeouts(turn=0.5)
 NOW = 1_700_000_000
-
-
-class Notes:
-    """Keeps what the user is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.said.append(text)
-
-    def detail(self, text: str) -> None:
-        raise AssertionError(text)
-
-    def git_says(self, said: bytes) -> None:
-        raise AssertionError(said)
-
-    def close(self) -> None:
-        pass
-
-    def downloading(self, name: str, figures: DownloadFigures) -> None:
-        raise AssertionError
-
-    def phase(self, text: str) -> None:
-        raise AssertionError(text)
 
 
 @pytest.fixture

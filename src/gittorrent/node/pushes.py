@@ -10,6 +10,7 @@ Must not know transports. Source: docs/protocol/push.md, Depot.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,9 @@ from gittorrent.node.git_turns import WAIT_SECONDS, GitTurns
 from gittorrent.printable import printable
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.depot import RepositoryDepot
+from gittorrent.repository.housekeeping import start_if_due
 from gittorrent.repository.kept_log import KeptLog
-from gittorrent.repository.receive_pack import CallerGoneError, Channel, greeting, receive
+from gittorrent.repository.receive_pack import CallerGoneError, Channel, Ended, greeting, receive
 from gittorrent.transfer.off_loop import Threads
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ PUSHES = 16
 
 PER_ADDRESS = 4
 """Of those, how many from one address."""
+
+TIDY_PUSHES = 100
+"""Pushes after which it is looked whether housekeeping is due: each leaves some loose objects."""
 
 BUSY = "this mirror receives other pushes already; push again later, or to another mirror"
 """What those are told who waited in vain."""
@@ -56,6 +61,8 @@ class Pushes:
         kept: returns the log of a repository, which others use as well.
         catch_up: brings a repository up to date as far as others are known to have more.
         wait_seconds: time after which callers are told that others are pushing.
+        tidy: starts a repository's housekeeping if it is due; called in a thread.
+        tidy_pushes: pushes after which that is looked at.
     """
 
     def __init__(
@@ -64,8 +71,12 @@ class Pushes:
         kept: Callable[[Served], KeptLog] = lambda served: KeptLog(served.carried),
         catch_up: Callable[[Served], Awaitable[None]] = _nothing,
         wait_seconds: float = WAIT_SECONDS,
+        tidy: Callable[[Carried], None] = start_if_due,
+        tidy_pushes: int = TIDY_PUSHES,
     ) -> None:
         self._accepted = accepted
+        self._tidy = tidy
+        self._tidy_pushes = tidy_pushes
         self._kept = kept
         self._catch_up = catch_up
         self._threads = Threads(PUSHES)
@@ -103,12 +114,12 @@ class Pushes:
         sock.setblocking(True)
         channel = Channel(sock.fileno(), sock.fileno())
 
-        def work() -> str:
+        def work() -> Ended:
             with stopper.watching():
                 try:
                     return receive(depot, channel)
                 except CallerGoneError as error:
-                    return f"lost: {error}"
+                    return Ended(f"lost: {error}")
 
         self._under_way[stopper] = sock
         working = asyncio.ensure_future(self._threads.executor(MAX_SECONDS)(work))
@@ -122,12 +133,13 @@ class Pushes:
             raise
         finally:
             del self._under_way[stopper]
-        _log.info(
+        note = _log.error if ended.is_our_fault else _log.info
+        note(
             "receive-pack",
             "receive-pack {repository} from {peer}: {ended}",
             repository=served.info.name,
             peer=address,
-            ended=printable(ended),
+            ended=printable(ended.text),
         )
 
     def stop(self) -> None:
@@ -142,8 +154,12 @@ class Pushes:
         if depot is None or carried is not served.carried:
             loop = asyncio.get_running_loop()
 
+            count = itertools.count(1)
+
             def tell(push: AcceptedPush) -> None:
                 loop.call_soon_threadsafe(self._accepted, served, push)
+                if next(count) % self._tidy_pushes == 0:
+                    self._tidy(served.carried)
 
             depot = RepositoryDepot(served.carried, tell, self._kept(served))
             self._depots[git_dir] = (served.carried, depot)

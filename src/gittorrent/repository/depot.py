@@ -24,6 +24,7 @@ from gittorrent.push.object import PushKind, PushObject
 from gittorrent.push.rule import Push
 from gittorrent.repository.index_settings import push_rules
 from gittorrent.repository.kept_log import KeptLog
+from gittorrent.repository.quarantine import extent_of
 from gittorrent.repository.receive_pack import Greeting
 from gittorrent.repository.small_intake import identified, unpack
 from gittorrent.repository.uploads import (
@@ -53,6 +54,14 @@ if TYPE_CHECKING:
 
 FileState = tuple[int, int, int]
 """Inode, time of change and size: what tells whether a file was replaced."""
+
+
+class _Settings(Struct, frozen=True):
+    """What a repository's configuration says, as it was at a state of its file."""
+
+    state: FileState | None
+    rules: FsckRules
+    is_partial: bool
 
 
 class AdmittedPush(Struct, frozen=True):
@@ -104,7 +113,7 @@ class RepositoryDepot:
         self._carried = carried
         self._accepted = accepted
         self._kept = kept or KeptLog(carried)
-        self._known_rules: tuple[FileState | None, FsckRules] | None = None
+        self._known: _Settings | None = None
 
     @property
     def object_format(self) -> ObjectFormat:
@@ -123,6 +132,7 @@ class RepositoryDepot:
             GitTorrentError: it is refused.
         """
         text, signature = admission.signed_part(request)
+        self._check_whole()
         with self._kept.reading() as log:
             pinned = _pinned(log, request, signature)
             keyring = KeyRing([*log.policy.keyring.values(), *pinned])
@@ -151,7 +161,7 @@ class RepositoryDepot:
         with uploading(self._carried.layout, self.object_format) as upload:
             if pack is not None:
                 bounds = Bounds(MAX_PUSHED, SILENCE_SECONDS, LEAST_BYTES)
-                upload.receive(pack, bounds, self._rules(), hear)
+                upload.receive(pack, bounds, self._settings().rules, hear)
                 upload.check(*self._tips(certificate))
                 upload.unpack_if_small()
             entry = identified(push, self.object_format)
@@ -197,13 +207,21 @@ class RepositoryDepot:
         admission.check_nonce(nonce, ledger.nonce(), is_known=nonce.checkpoint in log)
         admission.check_quota(log.unfinal, signer)
 
-    def _rules(self) -> FsckRules:
-        """Return the rules for what is pushed, read again when the repository's settings change."""
+    def _settings(self) -> _Settings:
+        """Return the repository's settings, read again when they change."""
         git_dir = self._carried.layout.git_dir
         state = _state_of(git_dir / "config")
-        if self._known_rules is None or self._known_rules[0] != state:
-            self._known_rules = state, push_rules(git_dir)
-        return self._known_rules[1]
+        if self._known is None or self._known.state != state:
+            self._known = _Settings(state, push_rules(git_dir), extent_of(git_dir).partial)
+        return self._known
+
+    def _check_whole(self) -> None:
+        """Refuse all pushes where what they are judged by may be missing."""
+        if self._settings().is_partial or (self._carried.layout.git_dir / "shallow").exists():
+            raise PushRefusedError(
+                "this copy lacks a part of the history, so that pushes cannot be judged",
+                hint="push to another mirror",
+            )
 
     def _tips(self, certificate: Certificate) -> tuple[list[Oid], list[Oid]]:
         """Return the new values, and those shown; first what the new ones are likely to be on."""

@@ -54,6 +54,12 @@ def start_in_background(carried: Carried) -> None:
         background.start(["tidy", str(carried.layout.git_dir)], out)
 
 
+def start_if_due(carried: Carried) -> None:
+    """Start the housekeeping in the background if it would pay."""
+    if is_due(carried, first=False):
+        start_in_background(carried)
+
+
 def _largest_reel(carried: Carried) -> Path | None:
     stored = [reel for reel in carried.reels.all() if reel.is_available]
     large = [reel for reel in stored if not carried.reels.is_small(reel.manifest)]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from gittorrent.errors import GitTorrentError, LocalError, ProtocolError
+from gittorrent.errors import GitTorrentError, LocalError, ProtocolError, local_error
 from gittorrent.printable import Screening
 from gittorrent.push.depot.admission import PushRefusedError
 from gittorrent.push.depot.advertisement import advertisement
@@ -133,6 +133,18 @@ class Depot(Protocol):
         ...
 
 
+class Ended(Struct, frozen=True):
+    """How a push ended, for the log.
+
+    Args:
+        text: in words.
+        is_our_fault: whether the operator has to look at it.
+    """
+
+    text: str
+    is_our_fault: bool = False
+
+
 class CallerGoneError(ConnectionError):
     """The caller went away, or did not go on in time."""
 
@@ -227,7 +239,7 @@ def greeting(depot: Depot, version: str | None) -> bytes:
     return b"".join(said)
 
 
-def receive(depot: Depot, channel: Channel) -> str:
+def receive(depot: Depot, channel: Channel) -> Ended:
     """Hear one push and answer it.
 
     Args:
@@ -248,16 +260,16 @@ def receive(depot: Depot, channel: Channel) -> str:
     except ProtocolError as error:
         channel.write(encode_fatal(words_of(error), reader.abilities))
         channel.drop()
-        return f"refused: {error}"
+        return Ended(f"refused: {error}")
     request = reader.request()
     if request.is_empty:
-        return "nothing was pushed"
+        return Ended("nothing was pushed")
     return _answer(depot, channel, request)
 
 
-def _answer(depot: Depot, channel: Channel, request: PushRequest) -> str:
+def _answer(depot: Depot, channel: Channel, request: PushRequest) -> Ended:
     """Take a push that was asked for, and report."""
-    ended, is_over = "refused", False
+    ended, is_over = Ended("refused"), False
     try:
         admitted = depot.admit(request)
         is_over = not admitted.needs_pack
@@ -265,14 +277,29 @@ def _answer(depot: Depot, channel: Channel, request: PushRequest) -> str:
         report = depot.accept(admitted, pack, _progress(channel, request))
         is_over = True
         if all(not ref.refusal for ref in report.refs):
-            ended = "accepted"
-    except GitTorrentError as error:
-        report = _report_of(error, request)
-        ended = f"refused: {error}"
+            ended = Ended("accepted")
+    except (GitTorrentError, OSError) as error:
+        reason = _reason_of(error)
+        report = _report_of(reason, request)
+        ended = Ended(f"refused: {reason}", isinstance(reason, LocalError))
     channel.write(encode_report(report, request.abilities, depot.object_format))
     if not is_over:
         channel.drop()
     return ended
+
+
+def _reason_of(error: GitTorrentError | OSError) -> GitTorrentError:
+    """Return why a push failed.
+
+    Raises:
+        OSError: the caller has gone, or it is no failure of this machine that is known.
+    """
+    if isinstance(error, GitTorrentError):
+        return error
+    reason = None if isinstance(error, CallerGoneError) else local_error(error)
+    if reason is None:
+        raise error
+    return reason
 
 
 def _begun_pack(channel: Channel) -> SentPack:

@@ -183,3 +183,19 @@ def test_a_log_that_others_change(client: Client) -> None:
     client.depot = mine
     assert client.depot.greet().nonce.count == before.count + 1
     assert client.depot.greet().refs[MAIN] == new
+
+
+def test_copies_that_lack_history(client: Client) -> None:
+    """Where commits are cut off, or objects left out, nothing can be judged."""
+    old, new = client.main, client.commit()
+    certificate, pack = client.certificate(Line(old, new, MAIN)), client.pack(new, f"^{old}")
+    shallow = client.git_dir / "shallow"
+    shallow.write_text(f"{old}\n")
+    with pytest.raises(PushRefusedError, match="lacks a part of the history"):
+        client.send(certificate, pack)
+    shallow.unlink()
+    git(client.git_dir, "config", "remote.origin.promisor", "true")
+    with pytest.raises(PushRefusedError, match="lacks a part of the history"):
+        client.send(certificate, pack)
+    git(client.git_dir, "config", "--unset", "remote.origin.promisor")
+    assert not client.send(certificate, pack).refs[0].refusal

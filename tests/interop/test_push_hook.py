@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.ids import SHA1
-from gittorrent.push.certificate import parse_certificate
+from gittorrent.ids import SHA1, Oid, RefName
+from gittorrent.push.certificate import Line, parse_certificate
 from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import Carried
+from gittorrent.signing.keys import resolve_signer
 from support import gitcmd, nodes
 from support.programs import GITS, Person, somebody
+from support.publishing import push_elsewhere
 
 
 @pytest.fixture
@@ -130,6 +132,30 @@ def test_what_cannot_be_published_is_said_to_the_pusher(person: Person, work: Pa
     said = person.git("push", "gittorrent", "HEAD:refs/heads/more", cwd=work).ok().err
     assert "not published: /nowhere" in said
     assert "--install-hook" in said
+
+
+def test_a_push_to_what_moved_elsewhere_is_named_to_the_pusher(
+    person: Person, people: Callable[[str], Person], bare: Path
+) -> None:
+    person.gittorrent("publish", bare, "--new-key", "--wait", "--install-hook").ok()
+    signer = resolve_signer(str(person.node / "keys" / "publish"), {})
+    other = people("other")
+    other.git("clone", "-q", bare, "clone").ok()
+    clone = other.root / "clone"
+    old = Oid(gitcmd.text(bare, "rev-parse", "main"))
+    theirs = Oid(nodes.add_commit(bare, "refs/heads/main", "theirs", b"theirs\n"))
+    gitcmd.git(bare, "update-ref", "refs/heads/main", old)
+    push_elsewhere(bare, [Line(old, theirs, RefName(b"refs/heads/main"))], signer, keeper=signer)
+    other.git("commit", "-q", "--allow-empty", "-m", "x", cwd=clone).ok()
+    said = other.git("push", "origin", "main", "HEAD:refs/heads/side", cwd=clone).ok().err
+    assert "remote: published project: 1 ref created" in said
+    assert "refs/heads/main was changed both here and elsewhere" in said
+    assert published(bare)[b"refs/heads/main"] == theirs
+    other.git("pull", "-q", "--no-rebase", "--no-edit", "origin",
+              "refs/gittorrent/elsewhere/heads/main", cwd=clone).ok()  # fmt: skip
+    said = other.git("push", "origin", "main", cwd=clone).ok().err
+    assert "remote: published project: 1 ref moved" in said
+    assert published(bare)[b"refs/heads/main"] == gitcmd.text(clone, "rev-parse", "HEAD")
 
 
 def test_another_hook_is_left_alone(person: Person, bare: Path) -> None:

@@ -21,7 +21,7 @@ from support.publishing import builder, carried, grow, let_push, publish, push_e
 from support.repositories import Builder
 from support.signing import TestSigner
 
-OWNER, ALICE, BOB = TestSigner(1), TestSigner(2), TestSigner(3)
+OWNER, ALICE, BOB, CAROL = map(TestSigner, (1, 2, 3, 4))
 MAIN, DEV, TRUNK = (RefName(b"refs/heads/" + name) for name in (b"main", b"dev", b"trunk"))
 KEPT = b"refs/gittorrent/elsewhere/heads/"
 
@@ -154,6 +154,18 @@ def test_the_keepers_key_makes_final_what_others_pushed(b: Builder) -> None:
     done = publish(b.git_dir)
     assert (done.changed, len(done.taken), len(done.reels), done.awaited) == (0, 1, 1, "")
     assert carried(b.git_dir).log().final_refs[MAIN] == theirs
+
+
+def test_a_keeper_that_may_push_nothing_makes_pushes_final(b: Builder) -> None:
+    let_push(b.git_dir, BOB, pattern="refs/none/*", grant=Grant.PLAIN, keeper=CAROL.key)
+    grow(b, 1)
+    assert publish(b.git_dir).awaited == str(CAROL.key)
+    done = publish(b.git_dir, signer=CAROL)
+    assert (done.changed, len(done.reels), done.awaited) == (0, 1, "")
+    assert carried(b.git_dir).log().final_refs[MAIN] == value(b, "main")
+    grow(b, 1)
+    with pytest.raises(NotAllowedError, match=r"no policy gives .* a say"):
+        publish(b.git_dir, signer=CAROL)
 
 
 def test_head_goes_both_ways(b: Builder) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gittorrent.cli.policy_place import person_in
 from gittorrent.ids import Oid, RefName
 from gittorrent.push.certificate import Line
 from gittorrent.trust.policy import Grant, Quorum
@@ -138,3 +139,8 @@ def test_rewound_and_deleted_refs_are_marked(person: Person, project: Path) -> N
     new = commit(project, "side", parent="main~1")
     push_elsewhere(project, [Line(value(project), new, MAIN)], OWNER, keeper=OWNER)
     assert "refs/heads/main (rewound)" in person.gittorrent("log", project).ok().out
+
+
+def test_git_names_a_key_where_a_person_could_stand() -> None:
+    assert person_in("P Usher <push@example.org>") == "P Usher <push@example.org>"
+    assert person_in(f"{OWNER.key.fingerprint} ") == ""

@@ -10,7 +10,7 @@ import click
 
 from gittorrent.cli.ages import how_long
 from gittorrent.cli.output import json_option, print_json
-from gittorrent.cli.policy_place import open_place
+from gittorrent.cli.policy_place import open_place, person_in
 from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.printable import printable
 
@@ -102,7 +102,8 @@ def _waiting(log: VerifiedLog, line: Waiting) -> dict[str, Any]:
 
 
 def _who(item: dict[str, Any], now: int) -> str:
-    named = f" ({item['pusher']})" if item["pusher"] else ""
+    person = person_in(item["pusher"])
+    named = f" ({person})" if person else ""
     when = "" if item["time"] is None else f", {how_long(now - item['time'])} ago"
     return printable(f"{item['key']}{named}{when}")
 

@@ -11,7 +11,7 @@ import click
 
 from gittorrent.cli.ages import how_long
 from gittorrent.cli.output import json_option, print_json
-from gittorrent.cli.policy_place import open_place
+from gittorrent.cli.policy_place import open_place, person_in
 from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.git.runner import GitError
 from gittorrent.printable import printable
@@ -21,7 +21,7 @@ from gittorrent.push.rule import Verdict
 from gittorrent.repository.ref_changes import REWOUND, classify_changes, unclassified
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gittorrent.ids import PushId
     from gittorrent.push.history import PushFate
@@ -48,7 +48,8 @@ def log(repository: Path, as_json: bool) -> None:
       gittorrent log project
       gittorrent log /srv/git/project.git
     """
-    carried = open_place(repository).carried
+    place = open_place(repository)
+    carried = place.carried
     verified = carried.log_store.replay()
     entries = _entries(carried, verified)
     if as_json:
@@ -56,8 +57,9 @@ def log(repository: Path, as_json: bool) -> None:
         return
     _show_trouble(verified)
     _show_unfinal(verified)
+    labels = {str(key): label for key, label in place.labels().items()}
     for entry in entries:
-        _show(entry)
+        _show(entry, labels)
 
 
 def _show_trouble(log: VerifiedLog) -> None:
@@ -80,11 +82,12 @@ def _show_unfinal(log: VerifiedLog) -> None:
         click.echo(f"{pushes} not final: the keeper last signed {last} ago")
 
 
-def _show(entry: dict[str, Any]) -> None:
+def _show(entry: dict[str, Any], labels: Mapping[str, str]) -> None:
     click.echo(f"push {entry['push_id']}")
     when = "" if entry["date"] is None else f", {entry['date']}"
     who = ", ".join(entry["signers"])
-    named = f" ({printable(entry['pusher'])})" if entry["pusher"] else ""
+    label = labels.get(who) or person_in(entry["pusher"])
+    named = f" ({printable(label)})" if label else ""
     click.echo(f"  {entry['kind']} by {who}{named}{when}")
     if entry["state"]:
         click.echo(f"  {entry['state']}")

@@ -116,6 +116,11 @@ def open_place(repository: Path) -> PolicyPlace:
     return PolicyPlace(carried, log, config, open_home())
 
 
+def person_in(pusher: str) -> str:
+    """Return the person that a push names, if it names one: git itself writes the key there."""
+    return pusher.strip() if "<" in pusher else ""
+
+
 def split_arguments(arguments: Iterable[str]) -> tuple[list[str], list[RefPattern]]:
     """Tell the names of keys from patterns of refs, which begin with ``refs/``."""
     keys: list[str] = []

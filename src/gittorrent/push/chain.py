@@ -40,16 +40,20 @@ class CheckpointError(TrustError):
 
 
 class Older(Struct, frozen=True):
-    """What is known of the checkpoints before those that a `Point` has maps of.
+    """What is known of the checkpoints up to the one that a log was begun at.
+
+    It is the same for all points after that, so it need not be a map that is never changed.
 
     Args:
         numbers: by push id.
         taken: numbers of those that took pushes, by the pushes' ids.
+        times: in seconds, by number.
         begins: the lowest number known; above 1 where a clone began later.
     """
 
     numbers: Mapping[PushId, int]
     taken: Mapping[PushId, int]
+    times: Mapping[int, int]
     begins: int = 1
 
 
@@ -61,14 +65,14 @@ class Point(Struct, frozen=True):
         checkpoint: what it says.
         policy: the version in force.
         listing: the state.
-        taken: numbers of the checkpoints that took pushes, by push id.
+        taken: numbers of the checkpoints that took pushes, by push id; as far as not in ``older``,
+            and so are the next two.
         numbers: numbers of all checkpoints up to here, by id.
         times: their times in seconds, by number.
         keeper_since: number of the first checkpoint of the keeper in force.
         unlisted: bytes of changes since the last whole listing.
         previous: the checkpoint before; None where this node began.
-        oldest: the lowest number in ``numbers``, which is 1 unless a log was begun later.
-        older: what is known besides of the checkpoints below that.
+        older: what is known besides, of the checkpoints up to where the log was begun.
     """
 
     id: PushId
@@ -81,8 +85,7 @@ class Point(Struct, frozen=True):
     keeper_since: int
     unlisted: int
     previous: Point | None
-    oldest: int = 1
-    older: Older = Older({}, {})
+    older: Older = Older({}, {}, {})
 
     @property
     def number(self) -> int:
@@ -141,7 +144,7 @@ class Point(Struct, frozen=True):
     @property
     def first_valid(self) -> int:
         """The lowest number of a checkpoint that the pushes of the next one may name."""
-        low, high = self.oldest, self.number
+        low, high = self.older.begins, self.number
         while low < high:
             middle = (low + high) // 2
             if self._time_of(middle + 1) < self.time - WINDOW:
@@ -152,6 +155,8 @@ class Point(Struct, frozen=True):
 
     def _time_of(self, number: int) -> int:
         time = self.times.get(_key(number))
+        if time is None:
+            time = self.older.times.get(number)
         return self.time if time is None else time
 
 
@@ -297,7 +302,6 @@ def _next_point(
         keeper_since=keeper_since(before, policy),
         unlisted=0 if checkpoint.whole else before.unlisted + size,
         previous=before,
-        oldest=before.oldest,
         older=before.older,
     )
 

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gittorrent.push.chain import WINDOW, Older, follow
+from gittorrent.push.chain import WINDOW, follow
 from gittorrent.push.entries import KeptEntryError
 from gittorrent.push.ledger import Ledger, SignedCheckpoint
 from gittorrent.push.object import PushKind
 from gittorrent.push.policy_chain import keeper_version
 from gittorrent.push.records import Held, Record, record_of
-from gittorrent.push.starting import point_at
+from gittorrent.push.starting import older_of, point_at
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from gittorrent.ids import PushId
     from gittorrent.push.chain import Point
@@ -239,24 +239,15 @@ def _followed(
     policy = policies.policy_version(signed.checkpoint.policy)
     if policy is None:
         raise KeptEntryError(f"checkpoint {signed.id} names a policy that is not kept")
+    known = chain[: start + 1]
     if snapshot is not None:
-        point = snapshot.point(signed, policy)
+        point = replace(snapshot.point(signed, policy), older=older_of(known))
     else:
-        point = point_at(signed, policy, list(_window(chain[: start + 1]))[::-1])
-    point = replace(point, older=_older(chain[: start + 1]))
+        point = point_at(signed, policy, known)
     for record in chain[start + 1 :]:
         signed = entries.checkpoint(record.id)
         point = follow(point, signed.id, signed.checkpoint, signed.signer, policies)
     return point
-
-
-def _older(chain: Sequence[Record]) -> Older:
-    """Return what is known of all checkpoints of a chain, which maps would take long to make of."""
-    return Older(
-        {record.id: record.number for record in chain},
-        {push: record.number for record in chain for push in record.pushes},
-        chain[0].number,
-    )
 
 
 def _base_in(chain: Sequence[Record], number: int) -> int:
@@ -286,14 +277,6 @@ def _place_of(chain: Sequence[Record], snapshot: Snapshot, base: int) -> int:
         if chain[place].id == snapshot.checkpoint:
             return place if chain[place].number <= base else -1
     return -1
-
-
-def _window(chain: Sequence[Record]) -> Iterator[Record]:
-    """Yield the last of a chain and those before it that pushes on it can name, newest first."""
-    for record in reversed(chain):
-        yield record
-        if record.time < chain[-1].time - WINDOW:
-            return
 
 
 def _oldest(point: Point) -> int:

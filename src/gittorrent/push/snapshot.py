@@ -6,10 +6,10 @@ looks, so that a start costs the same for any number of refs and pushes.
 
 ::
 
-    gittorrent snapshot 1
+    gittorrent snapshot 2
     checkpoint <push id>
     head <ref> <mark>
-    numbers <keeper since> <unlisted> <oldest> <swept> <size>
+    numbers <keeper since> <unlisted> <swept> <size>
     maps <size>...                entries, directories, open lines, graves, taken, numbers, times
     check <CRC-32 of all else>
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gittorrent.push.ledger import SignedCheckpoint
     from gittorrent.push.policy_chain import PolicyVersion
 
-_FIRST = b"gittorrent snapshot 1"
+_FIRST = b"gittorrent snapshot 2"
 
 
 class SnapshotError(TrustError):
@@ -50,7 +50,8 @@ class Snapshot(Struct, frozen=True):
     Args:
         checkpoint: its id.
         listing: the refs there.
-        taken: as of a `Point`, and so are the others.
+        taken: as of a `Point`, and so are the others; what a `Point` knows besides of older
+            checkpoints is in the records of the log.
     """
 
     checkpoint: PushId
@@ -60,14 +61,13 @@ class Snapshot(Struct, frozen=True):
     times: TreeMap[int]
     keeper_since: int
     unlisted: int
-    oldest: int
 
     @classmethod
     def of(cls, point: Point) -> Snapshot:
         """Return what a start from ``point`` needs."""
         return cls(
             point.id, point.listing, point.taken, point.numbers, point.times, point.keeper_since,
-            point.unlisted, point.oldest,
+            point.unlisted,
         )  # fmt: skip
 
     def point(self, signed: SignedCheckpoint, policy: PolicyVersion) -> Point:
@@ -94,7 +94,6 @@ class Snapshot(Struct, frozen=True):
             keeper_since=self.keeper_since,
             unlisted=self.unlisted,
             previous=None,
-            oldest=self.oldest,
         )
 
     def dump(self) -> bytes:
@@ -106,7 +105,7 @@ class Snapshot(Struct, frozen=True):
             listing.graves.dump(bytes),
             *(each.dump(_digits) for each in (self.taken, self.numbers, self.times)),
         ]
-        numbers = (self.keeper_since, self.unlisted, self.oldest, listing.swept, listing.size)
+        numbers = (self.keeper_since, self.unlisted, listing.swept, listing.size)
         lines = [
             _FIRST,
             b"checkpoint " + self.checkpoint.encode("ascii"),
@@ -134,7 +133,7 @@ def load_snapshot(data: bytes, object_format: ObjectFormat) -> Snapshot:
     for size in map(int, fields[b"maps"].split()):
         maps.append(body[at : at + size])
         at += size
-    keeper_since, unlisted, oldest, swept, size = map(int, fields[b"numbers"].split())
+    keeper_since, unlisted, swept, size = map(int, fields[b"numbers"].split())
     ref, _, mark = fields[b"head"].rpartition(b" ")
     number, place = map(int, mark.split(b"."))
     entries = TreeMap.load(maps[0], lambda _, text: _entry(text, object_format))
@@ -152,7 +151,6 @@ def load_snapshot(data: bytes, object_format: ObjectFormat) -> Snapshot:
         times=times,
         keeper_since=keeper_since,
         unlisted=unlisted,
-        oldest=oldest,
     )
 
 

@@ -18,7 +18,7 @@ from gittorrent.push.checkpoint import parse_listing
 from gittorrent.push.listing import listing_of
 from gittorrent.push.policy_chain import last_mover
 from gittorrent.push.records import Held, record_of
-from gittorrent.push.tree_map import tree_of
+from gittorrent.push.tree_map import TreeMap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,16 +80,23 @@ def point_at(signed: SignedCheckpoint, policy: PolicyVersion, chain: Sequence[Re
         checkpoint=said,
         policy=policy,
         listing=found,
-        taken=tree_of(
-            {push.encode("ascii"): record.number for record in chain for push in record.pushes}
-        ),
-        numbers=tree_of({record.id.encode("ascii"): record.number for record in chain}),
-        times=tree_of({record.number.to_bytes(8, "big"): record.time for record in chain}),
+        taken=TreeMap(),
+        numbers=TreeMap(),
+        times=TreeMap(),
         keeper_since=_keeper_since(policy, chain),
         unlisted=0,
         previous=None,
-        oldest=chain[0].number,
-        older=Older({}, {}, chain[0].number),
+        older=older_of(chain),
+    )
+
+
+def older_of(chain: Sequence[Record]) -> Older:
+    """Return what is known of the checkpoints that these are records of."""
+    return Older(
+        numbers={record.id: record.number for record in chain},
+        taken={push: record.number for record in chain for push in record.pushes},
+        times={record.number: record.time for record in chain},
+        begins=chain[0].number,
     )
 
 

@@ -253,9 +253,14 @@ class Receiver:
         """Return the newest commits, among those in the past of tips, of a pack that is whole.
 
         A clone does not know what refs pointed to where its oldest reel ends; what it does not
-        have to look into is found by the commits alone.
+        have to look into is found by the commits alone. Where one of them is missing nothing is.
         """
-        commits = history.commits_between(self._staging, (), tips)
+        try:
+            commits = history.commits_between(self._staging, (), tips)
+        except GitError as error:
+            if error.is_own_trouble:
+                raise
+            return set()
         with scratch.blank(self._format) as alone:
             for file in (pack, pack.with_suffix(".idx")):
                 (alone.directory / "objects" / "pack" / file.name).symlink_to(file)

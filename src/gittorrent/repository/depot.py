@@ -185,6 +185,9 @@ class RepositoryDepot:
         if push_id in log:
             raise PushRefusedError(f"this push was taken before: {push_id}")
         self._check(log, certificate, push.signer)
+        size = len(push.text) + upload.size
+        if over := self._kept.quota.refusal(push.signer, size):
+            raise PushRefusedError(over)
         before = log.ledger.view()
         with self._kept.facts.looking_in(upload.staging):
             log.admit(push, push_id)
@@ -195,6 +198,7 @@ class RepositoryDepot:
             return admission.report_refusals(certificate, refused)
         upload.install()
         self._carried.log_store.store_push(push_id, push)
+        self._kept.quota.add(push.signer, push_id, size)
         # The last step: whatever failed before, the log is read again.
         self._kept.commit(log, admission.moves(before, after))
         return admission.report_accepted(made, after)

@@ -1,7 +1,7 @@
 """A carried repository's log, opened once and kept as long as nobody else changes it.
 
 Shared by all that a node does with one repository: its depot, its keeper, and what other mirrors
-send. So each of them costs what it brings, however long the log is.
+send. So each of them costs what it brings, however long the log is, and keys have one quota.
 
 Rules: whoever looks holds the guard; whoever changes holds the repository's lock, too, which other
 processes heed. A log that grew and was not committed is read again. Blocks; use it in threads.
@@ -14,6 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from gittorrent.push.log import changes_between
+from gittorrent.push.quota import Quota
 from gittorrent.repository.carried import ORIGIN
 from gittorrent.repository.evidence import GitEvidence
 from gittorrent.repository.origin_refs import follow_in_origin
@@ -49,6 +50,7 @@ class KeptLog:
     def __init__(self, carried: Carried) -> None:
         self.carried = carried
         self.facts = KeptFacts(carried.git)
+        self.quota = Quota()
         self._guard = threading.Lock()
         self._log: VerifiedLog | None = None
         self._state: object = None
@@ -86,6 +88,8 @@ class KeptLog:
             moves: of refs, where it is known which those are.
         """
         self.carried.commit(log, self._moves(log) if moves is None else moves)
+        unfinal = {push.id for push in log.unfinal}
+        self.quota.keep(lambda push: push in unfinal or push not in log)
         if self.carried.info.role == ORIGIN:
             follow_in_origin(self.carried, log)
         self.keep(log)
@@ -111,6 +115,9 @@ class KeptLog:
         state = _state_of(store.path)
         if self._log is None or state != self._state:
             self._log, self._state = store.open(self.facts), state
+            for push in self._log.unfinal:
+                # What came with it is not known any more; that it is here is.
+                self.quota.add(push.key, push.id, 0)
         return self._log
 
 

@@ -25,7 +25,6 @@ from gittorrent.push.certificate import CertificateError
 from gittorrent.push.depot.admission import PushRefusedError
 from gittorrent.push.log import NotAllowedError
 from gittorrent.push.object import PushKind, parse_push_object
-from gittorrent.push.quota import Quota
 from gittorrent.push.spreading import Item
 from gittorrent.repository.index_settings import push_rules
 from gittorrent.repository.small_intake import UnpackError, identified, unpack
@@ -118,7 +117,7 @@ class TakingIn:
         self._steady = steady
         self._waiting: dict[PushId, _Held] = {}
         self._known_rules: tuple[float, FsckRules] | None = None
-        self.admission = Admission(kept.facts, Quota())
+        self.admission = Admission(kept.facts, kept.quota)
 
     def next_deadline(self) -> float | None:
         """Return when `due` may have something, by the steady clock; None if nothing waits."""

@@ -13,8 +13,10 @@ from gittorrent.ids import Oid, PushId, RefName, RepositoryId
 from gittorrent.push.certificate import Line, Nonce
 from gittorrent.push.depot.admission import PushRefusedError
 from gittorrent.push.depot.request import PushRequest
+from gittorrent.push.quota import MAX_BYTES
 from gittorrent.repository.carried import open_carried
 from gittorrent.repository.depot import RepositoryDepot
+from gittorrent.repository.kept_log import KeptLog
 from support import depots
 from support.depot_client import ALICE, BOB, MAIN, STRANGER, Client
 from support.gitcmd import git, text
@@ -199,3 +201,16 @@ def test_copies_that_lack_history(client: Client) -> None:
         client.send(certificate, pack)
     git(client.git_dir, "config", "--unset", "remote.origin.promisor")
     assert not client.send(certificate, pack).refs[0].refusal
+
+
+def test_no_more_bytes_than_the_quota_of_one_key(client: Client) -> None:
+    kept = KeptLog(open_carried(client.git_dir))
+    client.depot = RepositoryDepot(kept.carried, client.accepted.append, kept)
+    kept.quota.add(ALICE.key, PushId("1" * 40), MAX_BYTES)
+    old, new = client.main, client.commit()
+    certificate, pack = client.certificate(Line(old, new, MAIN)), client.pack(new, f"^{old}")
+    with pytest.raises(PushRefusedError, match="256 MiB"):
+        client.send(certificate, pack)
+    client.nothing_happened()
+    client.send(certificate, pack, BOB)
+    assert client.main == new

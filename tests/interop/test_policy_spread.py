@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from support import bulk
-from support.programs import Person, serve
+from support.programs import Person, serve, wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not here")
 
@@ -80,3 +80,32 @@ def test_clones_show_and_sign(people: Callable[[str], Person], keys: Path, tmp_p
     done.failed(2, "is a clone")
     log = json.loads(alice.gittorrent("log", "--json", cwd=work).ok().out)
     assert {entry["kind"] for entry in log} == {"policy", "checkpoint"}
+
+
+def test_a_node_that_was_named_keeper_makes_pushes_final(
+    people: Callable[[str], Person], keys: Path, tmp_path: Path
+) -> None:
+    owner, alice = people("owner"), people("alice")
+    origin = bulk.make_small(tmp_path / "project.git")
+    owner.gittorrent("publish", origin, "--key", keys / "owner", "--wait").ok()
+    owner.gittorrent("policy", "add", keys / "alice.pub", "refs/heads/*", "-r", origin).ok()
+    owner.gittorrent("keeper", "here", origin, "--root-key", keys / "owner").ok()
+    with serve(owner, origin) as daemon:
+        alice.git("clone", "-q", f"{daemon.http}/project.git", "work").ok()
+        work = alice.root / "work"
+        alice.git("commit", "-q", "--allow-empty", "-m", "by Alice", cwd=work).ok()
+        signing = ("-c", "gpg.format=ssh", "-c", f"user.signingKey={keys / 'alice'}")
+        alice.git(*signing, "push", "--signed", "origin", "HEAD:refs/heads/new", cwd=work).ok()
+
+        def is_final() -> bool:
+            log = json.loads(owner.gittorrent("log", origin, "--json").ok().out)
+            pushes = [entry for entry in log if entry["kind"] == "certificate"]
+            assert pushes[0]["changes"][0]["ref"] == "refs/heads/new"
+            return bool(pushes[0]["final"])
+
+        wait_until(is_final, "the keeper signs")
+    newest = json.loads(owner.gittorrent("log", origin, "--json").ok().out)[0]
+    said = json.loads(owner.gittorrent("keeper", "show", origin, "--json").ok().out)
+    assert newest["kind"] == "checkpoint"
+    assert newest["signer"] == said["keeper"] == shown(owner, origin)["keeper"]
+    assert (said["is_here"], said["waiting"]) == (True, 0)

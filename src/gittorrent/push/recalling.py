@@ -206,7 +206,7 @@ def records_of(begun: Begun | None, entries: Entries) -> list[Record]:
     found = []
     for entry, kind in entries.kinds.items():
         if kind is not PushKind.CHECKPOINT:
-            found.append(Record(entry, kind))
+            found.append(entries.records.get(entry) or Record(entry, kind))
         elif entry in adopted:
             found.append(adopted[entry])
         else:

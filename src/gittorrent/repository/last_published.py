@@ -97,6 +97,8 @@ class RememberedPast:
             return None
         pushes = {*last.pushes, *(push.id for push in self._log.unfinal)}
         pushes.update(item.push for item in self._taken_since)
+        if not all(push in self._log for push in pushes):
+            return None  # a log that began late lacks what was taken before
         found = {
             subject_of(line.ref)
             for push in pushes
@@ -154,7 +156,7 @@ class RememberedPast:
             (item.push, item.ref) for item in self._taken_since if item.verdict is Verdict.APPLIED
         }
         found: set[tuple[RefName, Oid]] = set()
-        for push in {push for push, _ in taken} & set(self._last.pushes):
+        for push in {push for push, _ in taken if push in self._log} & set(self._last.pushes):
             for line in self._log.push(push).certificate.lines:
                 if line.new is not None and not taken.isdisjoint({(push, line.ref), (push, None)}):
                     found.add((line.ref, line.new))

@@ -118,7 +118,7 @@ def keep_tips(carried: Carried, log: VerifiedLog, checkpoint: PushId, tips: Iter
 def changed_since(log: VerifiedLog, start: PushId) -> Changed | None:
     """Return how values changed from a checkpoint to the log's head, by the pushes taken since.
 
-    None where the refs at ``start`` are not at hand.
+    None where the refs at ``start``, or pushes taken since, are not at hand.
     """
     point = log.ledger.point(start)
     if point is None:
@@ -129,6 +129,8 @@ def changed_since(log: VerifiedLog, start: PushId) -> Changed | None:
         for checkpoint in ids[ids.index(start) + 1 :]
         for push in log.checkpoint(checkpoint).checkpoint.pushes
     }
+    if not all(push in log for push in taken):
+        return None
     refs = {subject_of(line.ref) for push in taken for line in log.push(push).certificate.lines}
     before, after = point.listing, log.ledger.adopted.listing
     changed = [ref for ref in refs if before.entry(ref) != after.entry(ref)]

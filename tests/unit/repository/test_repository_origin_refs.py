@@ -8,11 +8,17 @@ import pytest
 
 from gittorrent.ids import Oid, RefName
 from gittorrent.push.certificate import Line
-from gittorrent.push.log import NotAllowedError
+from gittorrent.push.log import NotAllowedError, VerifiedLog
+from gittorrent.push.object import PushKind
 from gittorrent.push.origin_refs import Trouble
 from gittorrent.push.publication import HeadChange
+from gittorrent.repository.carried import PUBLISHED
+from gittorrent.repository.last_published import RememberedPast
 from gittorrent.repository.origin_refs import follow_in_origin
 from gittorrent.repository.publish import Published
+from gittorrent.repository.publishable import list_selected
+from gittorrent.repository.reel_tips import changed_since
+from gittorrent.repository.ref_listing import RefListing
 from gittorrent.repository.unpublished import unpublished_refs
 from gittorrent.trust.policy import Grant, Quorum
 from gittorrent.trust.refpattern import RefPattern
@@ -279,3 +285,27 @@ def test_where_nothing_is_remembered_nothing_is_undone(b: Builder) -> None:
     assert troubles(done) == {DEV: Trouble.DELETED_ELSEWHERE}
     assert done.changes == ()
     assert troubles(publish(b.git_dir)) == {DEV: Trouble.DELETED_ELSEWHERE}
+
+
+def test_a_log_that_lacks_old_pushes_does_not_tell_what_they_changed(b: Builder) -> None:
+    """As in a repository that was adopted from a clone: taken pushes were never sent to it."""
+    this = carried(b.git_dir)
+    path = this.layout.published_refs(this.info.repository_id)
+    grow(b, 1)
+    publish(b.git_dir)
+    before, first = path.read_bytes(), this.log().ids[-1]
+    grow(b, 1)
+    publish(b.git_dir)
+    path.write_bytes(before)
+    short = VerifiedLog(this.object_format, this.log_store.evidence())
+    for entry in this.log().entries:
+        push = this.log_store.push(entry)
+        if push.kind is not PushKind.CERTIFICATE:
+            short.admit(push, entry)
+    short.settle(short=True)
+    listing = RefListing(list_selected(this, PUBLISHED))
+    assert first in short.ids
+    assert RememberedPast(this, short).candidates(listing) is None
+    assert changed_since(short, first) is None
+    assert RememberedPast(this, this.log()).candidates(listing) == {MAIN}
+    assert changed_since(this.log_store.replay(), first) is not None

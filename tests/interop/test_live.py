@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gittorrent.ids import Oid, PushId, RefName
+from gittorrent.ids import SHA1, Oid, PushId, RefName
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.freshness import read_fresh
 from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.signing.keys import Signer
+from gittorrent.store.home import Home
 from support import gitcmd, nodes
 from support.nodes import AUTHOR, Served
-from support.programs import wait_until
+from support.programs import Person, wait_until
 from support.repositories import noise
 
 MAIN = RefName(b"refs/heads/main")
@@ -186,3 +187,23 @@ def test_a_keeper_that_was_killed_signs_what_it_had_recorded(
     stack.enter_context(nodes.serving(origin, home=nodes.make_home(tmp_path / "again")))
     head = mirrors.wait_for_final(new)
     assert origin.log().checkpoint(head).checkpoint == draft
+
+
+def test_reels_of_what_came_live_are_brought_later(
+    tmp_path: Path, stack: ExitStack, person: Person
+) -> None:
+    """A mirror that was told of a checkpoint has its objects, and no reel for clones yet."""
+    mirrors = Mirrors.of(tmp_path, stack, keeps=False)
+    url = f"gittorrent://{mirrors.served[0].git.removeprefix('git://')}/project.git"
+    person.gittorrent("mirror", "--once", url).ok()
+    home = Home(person.node)
+    mirror = Carried(home.repositories / "project.git", SHA1)
+    stack.enter_context(nodes.serving(mirror, home=home))
+    origin = mirrors.carried[0]
+    nodes.add_commit(origin.layout.git_dir, MAIN.decode(), "more", b"more\n")
+    nodes.publish(origin.layout.git_dir, mirrors.key, None)
+    head = origin.log().head
+    wait_until(lambda: mirror.log().head == head, "the mirror follows")
+    assert head not in mirror.reel_ends()
+    person.gittorrent("mirror", "--once", url).ok()
+    assert head in mirror.reel_ends()

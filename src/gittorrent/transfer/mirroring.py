@@ -16,7 +16,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.durable import locked_patiently, sync_directory
-from gittorrent.errors import GitTorrentError, LocalError, UsageError
+from gittorrent.errors import (
+    GitTorrentError,
+    LocalError,
+    TrustError,
+    UnreachableError,
+    UsageError,
+)
 from gittorrent.git.repository import create_bare
 from gittorrent.git.runner import Git
 from gittorrent.permissions import explain_local_error
@@ -381,6 +387,7 @@ class Mirroring:
             self._reporter.note(f"objects of {carried.info.name} are missing here")
         is_news = is_broken or not before or set(known) != set(log.entries)
         if not is_news and not log.unjudged:
+            await self._bring_reels(acquisition, carried, log)
             return log, False
         if is_broken or before[-1:] != [log.head]:
             acquisition.gather(log)
@@ -398,6 +405,24 @@ class Mirroring:
             return log, False
         await unbroken(self._commit, carried, log)
         return log, True
+
+    async def _bring_reels(
+        self, acquisition: Acquisition, carried: Carried, log: VerifiedLog
+    ) -> None:
+        """Bring reels of what came otherwise, as by a node's live conversations.
+
+        Whoever clones from here can have them then. The first mirror is asked only.
+        """
+        ends = await stoppable(carried.reel_ends)
+        have = [checkpoint for checkpoint in log.ids if checkpoint in ends][-1:]
+        if have == [log.head]:
+            return
+        updater = Updater(acquisition, carried.layout, log, carried.log_store, self._context)
+        try:
+            await updater.bring(Update(None, have, keep=True))
+        except (UnreachableError, TrustError) as error:
+            # Nothing that is shown here depends on it.
+            self._reporter.detail(f"no reel for what is new: {error}")
 
     def _commit(self, carried: Carried, log: VerifiedLog) -> None:
         carried.store_entries(log)

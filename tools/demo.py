@@ -2,9 +2,9 @@
 
 Publishes this project's own history with a key made for the purpose, starts an origin and four
 mirrors on loopback, each with its own home and rate limit, and clones with stock ``git clone``
-while one mirror is killed and another sends wrong bytes; at last the origin itself goes away, and
-clone, fetch and mirror go on. Says what came from whom, checks every
-claim it makes, and ends with 1 if one does not hold.
+while one mirror is killed and another sends wrong bytes. A contributor pushes at a mirror; at last
+the origin itself goes away, and clone, fetch and mirror go on. Says what came from whom, checks
+every claim it makes, and ends with 1 if one does not hold.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from demo_lost_host import lose_the_origin
+from demo_push import push_at_a_mirror
 from demo_stage import (
     BULK_BYTES,
     BULK_COMMITS,
@@ -275,7 +276,7 @@ def play(on: Stage) -> int:
         Mirror("liar", "1M", part="lies"),
     ]
     nodes = [origin, *mirrors]
-    say("[1/6] publishing, with a key made for this")
+    say("[1/7] publishing, with a key made for this")
     own, what = copy_own_history(on)
     say(f"    gittorrent is {what}")
     wanted = [publish(on, own)]
@@ -284,7 +285,7 @@ def play(on: Stage) -> int:
         say(f"    {BULK_COMMITS * BULK_BYTES >> 20} MiB of random data comes along:")
         wanted.append(publish(on, generate_bulk(on)))
 
-    say("[2/6] four mirrors carry both, each verifying all it gets")
+    say("[2/7] four mirrors carry both, each verifying all it gets")
     on.serve(origin, limited=False)
     carry(on, origin, mirrors, wanted)
     on.stop(origin)
@@ -298,7 +299,7 @@ def play(on: Stage) -> int:
         wait_for_list(on, at(repository, origin), len(mirrors))
     say("    all four have announced themselves to the origin")
 
-    say("[3/6] cloning with stock git")
+    say("[3/7] cloning with stock git")
     clones = on.root / "clones"
     clones.mkdir()
     subject = wanted[-1]
@@ -310,16 +311,19 @@ def play(on: Stage) -> int:
         seen = clone(on, url, clones / repository.name, mirrors[2] if last else None)
         say(f"    {repository.name} is cloned after {time.monotonic() - began:.1f} s")
 
-    say(f"[4/6] where the parts of {subject.name} came from")
+    say(f"[4/7] where the parts of {subject.name} came from")
     print_table(nodes, seen)
 
-    say("[5/6] checking")
+    say("[5/7] checking")
     claims = Claims()
     judge(on, nodes, {r.name: r for r in wanted}, seen, clones, claims)
 
-    say("[6/6] the origin is gone")
     first, url = wanted[0], at(wanted[0], origin)
     place = clones / first.name
+    say("[6/7] a contributor pushes at a mirror, with stock git; so does a stranger")
+    push_at_a_mirror(on, origin, mirrors[1], mirrors[:1], first, place, claims.check)
+
+    say("[7/7] the origin is gone")
     lose_the_origin(on, origin, mirrors[0], mirrors[1], first, url, place, claims.check)
     return claims.failed
 

@@ -279,12 +279,14 @@ class Ledger:
 
     @property
     def lacking(self) -> frozenset[PushId]:
-        """Pushes and checkpoints that waiting ones name and that are not here."""
+        """Entries that waiting checkpoints name and that are not here, policies among them."""
         found: set[PushId] = set()
+        policies = {version.id for version in self._policies.values()}
         for signed in self._waiting.values():
             previous = signed.checkpoint.previous
             if previous is not None and previous not in self._points:
                 found.add(previous)
+            found.update(set(signed.checkpoint.adopted) - policies)
             found.update(
                 push
                 for push, copy in signed.checkpoint.push_copies.items()

@@ -485,7 +485,7 @@ class VerifiedLog:
 
     @property
     def lacking(self) -> frozenset[PushId]:
-        """Pushes and checkpoints that those held name, and that are needed and not here."""
+        """Entries that those held name, and that are needed and not here."""
         if self._ledger is None:
             return frozenset()
         return self._ledger.lacking - self._entries.kinds.keys()

@@ -268,6 +268,18 @@ def test_a_mirror_waits_for_the_pushes_that_a_checkpoint_takes() -> None:
     assert same(log, writer.log())
 
 
+def test_a_mirror_waits_for_the_policy_that_a_checkpoint_names() -> None:
+    writer = grown(3)
+    missing = writer.append(writer.next_policy(name="renamed"))
+    writer.keep()
+    log = told([(known, push) for known, push in writer.pushes if known != missing])
+    assert log.number == len(writer.state.ids) - 1
+    assert log.lacking == {missing}
+    log.admit(dict(writer.pushes)[missing], missing)
+    log.settle()
+    assert same(log, writer.log())
+
+
 def test_a_log_that_begins_nowhere() -> None:
     writer = grown(40)
     for entries, short in ((writer.pushes[3:], False), (writer.pushes[-9:], True)):

@@ -119,6 +119,7 @@ class Carried:
         self._repository = repository
         self._peeked: tuple[bytes, VerifiedLog, GitEvidence] | None = None
         self._sound: tuple[int, int, int] | None = None
+        self._shared_by: tuple[int, int, int] | None = None
 
     @property
     def log_store(self) -> LogStore:
@@ -195,12 +196,22 @@ class Carried:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the repository's lock; clears what a crashed writer left behind."""
-        follow_shared_repository(self.layout)
+        self._follow_shared()
         with locked(self.layout.lock):
             remove_stale_files(self.layout, listed_pushes(self.layout))
             if self.is_carried and self.info.role in (ORIGIN, MIRROR):
                 self._repair()
             yield
+
+    def _follow_shared(self) -> None:
+        """Let the files here be as open as git's, asked anew when the configuration has changed."""
+        try:
+            settings = _identity(self.layout.git_dir / "config")
+        except FileNotFoundError:
+            settings = None
+        if settings is None or settings != self._shared_by:
+            follow_shared_repository(self.layout)
+            self._shared_by = settings
 
     def _repair(self) -> None:
         """Let refs and commits follow the log, where a crash or power cut kept them from it."""

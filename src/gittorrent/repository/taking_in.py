@@ -167,7 +167,7 @@ class TakingIn:
         with uploading(self._carried.layout, self._carried.object_format) as upload:
             entries = [held.entry]
             unpack(upload.staging, [], entries, self._carried.object_format, None)
-            with self._kept.changing() as log, self._kept.facts.looking_in(upload.staging):
+            with self._kept.changing() as log:
                 if log.head != previous:
                     self._kept.keep(log)
                     return None
@@ -255,7 +255,7 @@ class TakingIn:
             whole = self._unpacked(upload, items, done)
             if not whole:
                 return
-            with self._kept.changing() as log, self._kept.facts.looking_in(upload.staging):
+            with self._kept.changing() as log:
                 self._grow(log, upload, whole, done)
 
     def _grow(
@@ -263,8 +263,10 @@ class TakingIn:
     ) -> None:
         """Let the log judge entries whose objects are whole, and make it the repository's."""
         before = set(log.ledger.refuted)
-        new = [item for item in items if self._admit(log, item, done)]
-        log.settle()
+        # No longer than this: once they are installed they are not there any more.
+        with self._kept.facts.looking_in(upload.staging):
+            new = [item for item in items if self._admit(log, item, done)]
+            log.settle()
         if new:
             store = self._carried.log_store
             with ThreadPoolExecutor(SYNCS) as pool:  # each waits for the disk

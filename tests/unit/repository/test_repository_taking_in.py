@@ -146,6 +146,22 @@ def test_one_without_its_objects_keeps_no_other_up(pair: Pair) -> None:
     assert done == TakenIn(new=[Item(other.id)], incomplete=[broken])
 
 
+def test_pushes_that_contradict_each_other_come_together(pair: Pair) -> None:
+    """What is shown of them is asked of objects that are no longer where they were unpacked."""
+    old = pair.value()
+    assert old is not None
+    left, right = pair.commit(old), pair.commit(old)
+    elsewhere = pair.there.with_name("elsewhere.git")
+    shutil.copytree(pair.there, elsewhere)
+    first = pair.push(old, left)
+    pair.there = elsewhere
+    second = pair.push(old, right)
+    done = pair.taking.take([first, second])
+    assert [item.id for item in done.new] == [first.id, second.id]
+    refs = open_carried(pair.mirror).log().refs
+    assert {left, right} <= set(refs.values())
+
+
 def test_a_push_waits_for_the_one_it_builds_on(pair: Pair) -> None:
     old = pair.value()
     assert old is not None

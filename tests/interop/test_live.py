@@ -207,3 +207,48 @@ def test_reels_of_what_came_live_are_brought_later(
     assert head not in mirror.reel_ends()
     person.gittorrent("mirror", "--once", url).ok()
     assert head in mirror.reel_ends()
+
+
+def test_a_new_keeper_is_known_to_all_by_its_first_checkpoint(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    """Nobody tells of policies: what a stranger signed is asked for with all before it."""
+    mirrors = Mirrors.of(tmp_path, stack)
+    middle, last = mirrors.add(), mirrors.add()
+    mirrors.wait_for_final(mirrors.push(middle, b"one\n"))
+    (tmp_path / "new").mkdir()
+    keeper = nodes.signer(tmp_path / "new")
+    with last.writing():
+        log = last.log()
+        assert log.head is not None
+        policy = log.policy.policy.next_version(log.head, keeper=keeper.key)
+        EntrySigner(last, log, mirrors.key, AUTHOR).policy(policy)
+        EntrySigner(last, log, keeper, AUTHOR).checkpoint()
+        last.commit(log)
+    last.remember_keeper(keeper.spec)
+    for carried in mirrors.carried:
+        wait_until(
+            partial(lambda at: at.log().policy.policy.keeper == keeper.key, carried),
+            f"the new keeper is known in {carried.layout.git_dir}",
+        )
+    mirrors.wait_for_final(mirrors.push(middle, b"two\n"))
+
+
+def test_a_new_policy_is_known_to_all_by_the_checkpoint_that_names_it(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    mirrors = Mirrors.of(tmp_path, stack)
+    origin, *_ = (mirrors.carried[0], mirrors.add(), mirrors.add())
+    mirrors.wait_for_final(mirrors.push(origin, b"one\n"))
+    with origin.writing():
+        log = origin.log()
+        assert log.head is not None
+        policy = log.policy.policy.next_version(log.head, fresh_within=600)
+        EntrySigner(origin, log, mirrors.key, AUTHOR).policy(policy)
+        EntrySigner(origin, log, mirrors.key, AUTHOR).checkpoint()
+        origin.commit(log)
+    for carried in mirrors.carried:
+        wait_until(
+            partial(lambda at: at.log().policy.policy.fresh_within == 600, carried),
+            f"the new policy is known in {carried.layout.git_dir}",
+        )

@@ -34,6 +34,7 @@ from gittorrent.repository.receive_pack import (
 from gittorrent.repository.signed_entries import Author, EntrySigner
 from gittorrent.signing.keys import Signer
 from gittorrent.trust.policy import Rule
+from support import dying
 from support.signing import TestSigner
 
 TESTS = Path(__file__).parents[1]
@@ -153,6 +154,8 @@ def answer_carried(repository: str) -> None:
     depot = RepositoryDepot(open_carried(Path(repository).resolve()))
     channel = Channel(0, 1)
     channel.write(greeting(depot, os.environ.get("GIT_PROTOCOL")))
+    # Whoever wants to can have it die while it takes the push.
+    dying.watch(int(os.environ.get("DIE_AT", "0")))
     receive(depot, channel)
 
 

@@ -42,11 +42,13 @@ def main() -> None:
     sys.argv = [program, *sys.argv[2:]]
     if path := os.environ.get("DIE_COUNT"):
         atexit.register(_note, path)
-    _watch(int(os.environ.get("DIE_AT", "0")))
+    watch(int(os.environ.get("DIE_AT", "0")))
     sys.exit(entry())
 
 
-def _watch(step: int) -> None:
+def watch(step: int) -> None:
+    """Have the process die at a step; at none if it is 0."""
+
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         global _seen
         if event in STEPS or (event == "open" and _writes(arguments)):

@@ -123,6 +123,7 @@ class LiveRepository:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._heads: dict[PeerKey, Item] = {}
+        self._logs_asked: dict[PeerKey, PushId] = {}
         self._heard = asyncio.Event()
         self.fresh: FreshLine | None = None
         self.standing: Standing | None = None
@@ -155,6 +156,7 @@ class LiveRepository:
         Raises:
             GitTorrentError: the log cannot be read, or has no checkpoint.
         """
+        await self.executor(self.kept.recover)
         self.standing = await self.executor(self._look)
         info, layout = self.served.info, self.served.carried.layout
         self.fresh = await self.executor(lambda: read_fresh(layout, info.repository_id))
@@ -184,6 +186,7 @@ class LiveRepository:
     def left(self, key: PeerKey) -> None:
         """Take note that a conversation is over."""
         self._heads.pop(key, None)
+        self._logs_asked.pop(key, None)
         if self._peers.pop(key, None) is not None:
             self._do(self._spreading.left(key, self._loop.time()))
 
@@ -485,6 +488,18 @@ class LiveRepository:
         done.incomplete = more.incomplete
         done.lacking = more.lacking
 
+    def _asks_for_log(self, key: PeerKey, entry: PushId) -> bool:
+        """Tell whether an entry is to be asked for with all before it, which is done once.
+
+        A checkpoint may name a policy that is not here, which may have named its signer as keeper:
+        nobody tells of policies, they come with the log.
+        """
+        head = self._heads.get(key)
+        if head is None or head.id != entry or key not in self._peers:
+            return False
+        asked, self._logs_asked[key] = self._logs_asked.get(key), entry
+        return asked != entry
+
     def _settle(self, batch: dict[PushId, tuple[PeerKey, Arrived]], done: TakenIn) -> None:
         """Let the machine know what became of each entry."""
         now = self._loop.time()
@@ -498,6 +513,10 @@ class LiveRepository:
                 self._do(self._spreading.lied(key, f"{entry} does not hold: {reason}", now))
             elif entry in incomplete:
                 self._do(self._spreading.failed(key, entry, now))
+            elif (entry in done.refused or entry in done.without_policy) and self._asks_for_log(
+                key, entry
+            ):
+                self._start(self._fetch_log(key, self._peers[key], self._heads[key]))
             elif entry in done.refused:
                 again = done.refused[entry]
                 self._do(self._spreading.refused(entry, now, again=again))

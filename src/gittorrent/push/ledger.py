@@ -306,6 +306,12 @@ class Ledger:
         """Return how many copies of a push are known, with other certificates each."""
         return len(self._copies.get(push, ()))
 
+    @property
+    def without_policy(self) -> frozenset[PushId]:
+        """Checkpoints that wait for the policy that they name."""
+        waiting = self._waiting.values()
+        return frozenset(s.id for s in waiting if s.checkpoint.policy not in self._policies)
+
     def push(self, push: PushId) -> Push | None:
         """Return a push that is known."""
         return self._pushes.get(push)

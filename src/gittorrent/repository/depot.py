@@ -122,6 +122,7 @@ class RepositoryDepot:
 
     def greet(self) -> Greeting:
         """Return what to show now."""
+        self._kept.recover()
         with self._kept.reading() as log:
             return Greeting(log.refs, log.ledger.nonce())
 

@@ -10,6 +10,7 @@ processes heed. A log that grew and was not committed is read again. Blocks; use
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,26 @@ class KeptLog:
         self._log: VerifiedLog | None = None
         self._state: object = None
         self._before: tuple[Refs, RefName | None] | None = None
+        self._recovering = threading.Lock()
+        self._is_recovered = False
+
+    def recover(self) -> None:
+        """Let refs follow the log, once, where a crash kept them from it; before it is shown.
+
+        Who pushed and heard no answer is told on the next try that everything is there, so nothing
+        else would make them follow.
+
+        Raises:
+            GitTorrentError: the log is damaged, or this machine let us down.
+        """
+        with self._recovering:
+            if self._is_recovered or not os.access(self.carried.layout.own, os.W_OK):
+                return
+            with self.changing() as log:
+                if self.carried.info.role == ORIGIN:
+                    follow_in_origin(self.carried, log)
+                self.keep(log)
+            self._is_recovered = True
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[VerifiedLog]:

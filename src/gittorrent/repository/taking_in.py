@@ -72,6 +72,7 @@ class TakenIn(Struct):
         faults: do not hold, and why: whoever sent them is to blame.
         incomplete: objects of theirs are missing.
         lacking: what entries here name and is not here.
+        without_policy: checkpoints here whose policy is not.
         refuted: checkpoints by the keeper that do not follow, and why.
     """
 
@@ -81,6 +82,7 @@ class TakenIn(Struct):
     faults: dict[PushId, str] = field(default_factory=dict)
     incomplete: list[Arrived] = field(default_factory=list)
     lacking: frozenset[PushId] = frozenset()
+    without_policy: frozenset[PushId] = frozenset()
     refuted: dict[PushId, str] = field(default_factory=dict)
 
 
@@ -281,6 +283,7 @@ class TakingIn:
         done.refuted.update({k: why for k, why in refuted.items() if k not in before})
         done.new += [_item(log, each) for each in new if each.id not in refuted]
         done.lacking = log.lacking
+        done.without_policy = log.ledger.without_policy
 
     def _admit(self, log: VerifiedLog, item: _Held, done: TakenIn) -> bool:
         try:

@@ -352,6 +352,7 @@ def test_incomplete_repositories_are_refused(person: Person, tmp_path: Path) -> 
         target = tmp_path / options[0]
         person.git("clone", "-q", "--bare", *options, url, target).ok()
         person.gittorrent("publish", target, "--new-key").failed(2, *fragments)
+        assert not (person.node / "keys").exists(), "no key is made for nothing"
         assert not (target / "gittorrent" / "logs").exists()
 
 

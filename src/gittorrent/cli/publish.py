@@ -104,8 +104,10 @@ def publish(
     say = _silent if quiet or as_json else _say
     try:
         found = find_repository(repository)
-        if not found.is_bare:
+        # Before a key is made; a repository that was published is looked at by `Publisher`.
+        if not found.is_bare or not Carried(found.git_dir, found.object_format).is_carried:
             require_complete(Git(found.git_dir))
+        if not found.is_bare:
             find_moved_copy(found.git_dir, database, say)
         if not new_repository:
             require_new(found, database)

@@ -216,7 +216,7 @@ def lacks(push: Push, ledger: Ledger, given: _Given, evidence: Containment) -> b
     Its nonce's checkpoint, or a push that gave one of its refs the value that it names as old.
     """
     nonce = push.certificate.nonce
-    if not ledger.holds(nonce.checkpoint):
+    if not ledger.can_place(nonce.checkpoint):
         return True
     if nonce.count == 1:
         return False  # nothing came before it on that checkpoint

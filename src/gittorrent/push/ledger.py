@@ -333,6 +333,10 @@ class Ledger:
         places = (self._points, self._waiting, self._refuted, self._aside)
         return any(checkpoint in found for found in places)
 
+    def can_place(self, checkpoint: PushId) -> bool:
+        """Tell whether a push may name a checkpoint: one held, or in the adopted one's past."""
+        return self._place.point.number_of(checkpoint) is not None or self.holds(checkpoint)
+
     @property
     def unfinal(self) -> tuple[Push, ...]:
         """The pushes known that the adopted checkpoint has not taken."""
@@ -366,8 +370,7 @@ class Ledger:
     # -- replay
 
     def _is_shown(self, push: Push) -> bool:
-        checkpoint = push.certificate.nonce.checkpoint
-        return self._place.point.number_of(checkpoint) is not None or self.holds(checkpoint)
+        return self.can_place(push.certificate.nonce.checkpoint)
 
     def _show(self, push: Push) -> None:
         """Put a push on top of the view if it comes last; otherwise have it made again."""

@@ -12,8 +12,10 @@ from gittorrent.push.admission import (
 )
 from gittorrent.push.certificate import Nonce
 from gittorrent.push.fresh import MAX_AHEAD
+from gittorrent.push.ledger import Ledger
 from gittorrent.push.quota import MAX_BYTES, MAX_PUSHES, Quota
 from gittorrent.push.rule import Push, UnknownObjectError
+from gittorrent.push.starting import point_from
 from support.pushlog import (
     MAIN,
     START,
@@ -205,3 +207,17 @@ def test_a_checkpoint_dated_ahead_waits_for_its_time() -> None:
     assert asked.due_checkpoints(START + 9) == []
     assert len(asked.due_checkpoints(START + 10)) == MAX_WAITING_CHECKPOINTS
     assert asked.checkpoint(signed, mirror.ledger, START + 10).admitted is Admitted.NOW
+
+
+def test_a_checkpoint_before_the_one_that_a_log_begins_with() -> None:
+    """Whoever begins late knows of it by its id alone, and waits for nothing on it."""
+    world = World()
+    keeper, asked = world.mirror(), admission(world)
+    first, second = row(world.mirror(), 2)
+    keeper.take(first)
+    keeper.keep()
+    late = Mirror(
+        world, Ledger(point_from(list(world.checkpoints.values()), world.policy), world.graph)
+    )
+    assert not late.ledger.holds(second.certificate.nonce.checkpoint)
+    assert asked.push(second, 1, late.ledger, 0.0).admitted is Admitted.NOW

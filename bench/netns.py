@@ -199,6 +199,22 @@ class Network:
                 process.kill()
         _ip([f"link del {line}", f"link set {node.port} master bridge"], self._hub)
 
+    @contextlib.contextmanager
+    def divided(self, nodes: Iterable[Node]) -> Iterator[None]:
+        """Keep nodes apart from the others for the block; among themselves they are joined.
+
+        Args:
+            nodes: those of one side.
+        """
+        chosen = list(nodes)
+        lines = ["link add apart type bridge", "link set apart up"]
+        _ip([*lines, *(f"link set {node.port} master apart" for node in chosen)], self._hub)
+        try:
+            yield
+        finally:
+            back = [f"link set {node.port} master bridge" for node in chosen]
+            _ip([*back, "link del apart"], self._hub)
+
     def traffic(self) -> dict[Node, Traffic]:
         """Return the payload bytes of all nodes since the network was built."""
         with _entered(self._hub):

@@ -21,10 +21,14 @@ that was forgotten before gets out; `Screening` for the output of a program that
 from __future__ import annotations
 
 import codecs
+import datetime
 import re
 
 MAX_SHOWN = 4096
 """Characters shown of one string: more than the longest ref name or URL that may be honest."""
+
+_LAST_DATE = 253_402_300_799
+"""The last second of the year 9999: Python has no later dates, and certificates may name some."""
 
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -119,3 +123,12 @@ def _escaped(found: re.Match[str]) -> str:
     if code < 0x80:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def date_of(seconds: int) -> datetime.datetime:
+    """Return a time that somebody wrote as a date in UTC, of one beyond `_LAST_DATE` that.
+
+    Args:
+        seconds: since 1970.
+    """
+    return datetime.datetime.fromtimestamp(min(seconds, _LAST_DATE), datetime.UTC)

@@ -135,6 +135,13 @@ def test_lines_that_wait_for_others_to_agree(person: Person, project: Path) -> N
     assert carried(project).log().refs[RELEASE] == new
 
 
+def test_a_push_from_a_time_without_dates(person: Person, project: Path) -> None:
+    new = commit(project, "late")
+    push_elsewhere(project, [Line(value(project), new, MAIN)], BOB, now=999_999_999_999)
+    assert pushes(person, project)[0]["date"] == "9999-12-31T23:59:59+00:00"
+    assert "9999-12-31" in person.gittorrent("log", project).ok().out
+
+
 def test_rewound_and_deleted_refs_are_marked(person: Person, project: Path) -> None:
     new = commit(project, "side", parent="main~1")
     push_elsewhere(project, [Line(value(project), new, MAIN)], OWNER, keeper=OWNER)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from gittorrent.cli.output import json_option, print_json
 from gittorrent.cli.policy_place import open_place, person_in
 from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.git.runner import GitError
-from gittorrent.printable import printable
+from gittorrent.printable import date_of, printable
 from gittorrent.push.history import fates
 from gittorrent.push.object import PushKind
 from gittorrent.push.rule import Verdict
@@ -188,7 +187,7 @@ def _policy_entry(verified: VerifiedPolicy, push: PushId) -> dict[str, Any]:
 
 
 def _date(seconds: int) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
+    return date_of(seconds).isoformat()
 
 
 def _classified(carried: Carried, found: Iterable[PushFate]) -> list[RefChange]:

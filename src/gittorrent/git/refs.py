@@ -109,6 +109,9 @@ def apply_changes(
 ) -> None:
     """Make refs what they should be, deletions first so that ``a`` can give way to ``a/b``.
 
+    Branches that would become something else than a commit, which git does not hold, stay what they
+    are: whoever signed such a thing must not keep all other refs from moving.
+
     Args:
         git: the repository.
         changes: (name, old value, new value); None stands for "no such ref".
@@ -120,14 +123,29 @@ def apply_changes(
     gone = [(name, old) for name, old, new in changes if new is None and old is not None]
     if gone:
         _transaction(git, [b"delete " + n + b"\0" + o.encode("ascii") for n, o in gone])
-    zero = object_format.zero
-    updates = [
-        b"update " + name + b"\0" + new.encode("ascii") + b"\0" + (old or zero).encode("ascii")
-        for name, old, new in changes
-        if new is not None
-    ]
-    if updates:
-        _transaction(git, updates)
+    updates = [(name, old or object_format.zero, new) for name, old, new in changes if new]
+    if not updates:
+        return
+    try:
+        _update(git, updates)
+    except GitError as error:
+        left_out = set() if error.is_own_trouble else _no_commits(git, updates)
+        if not left_out:
+            raise
+        _update(git, [update for update in updates if update[0] not in left_out])
+
+
+def _no_commits(git: Git, updates: Sequence[tuple[RefName, Oid, Oid]]) -> set[RefName]:
+    """Return which branches would become something that is here and no commit.
+
+    Args:
+        git: the repository.
+        updates: (name, old value, new value).
+    """
+    asked = [(name, new) for name, _, new in updates if name.startswith(b"refs/heads/")]
+    kinds = history.describe(git, [new for _, new in asked])
+    found = zip(asked, kinds, strict=True)
+    return {name for (name, _), kind in found if kind is not None and kind.kind != "commit"}
 
 
 def write_first_refs(git: Git, refs: Refs) -> bool:
@@ -158,6 +176,15 @@ def packed_refs(git: Git, refs: Refs) -> bytes:
         if target is not None and target != oid:
             lines.append(b"^" + target.encode("ascii") + b"\n")
     return b"".join(lines)
+
+
+def _update(git: Git, updates: Sequence[tuple[RefName, Oid, Oid]]) -> None:
+    words = [
+        b"update " + name + b"\0" + new.encode("ascii") + b"\0" + old.encode("ascii")
+        for name, old, new in updates
+    ]
+    if words:
+        _transaction(git, words)
 
 
 def _transaction(git: Git, commands: list[bytes]) -> None:

@@ -164,6 +164,7 @@ class RepositoryDepot:
                 bounds = Bounds(MAX_PUSHED, SILENCE_SECONDS, LEAST_BYTES)
                 upload.receive(pack, bounds, self._settings().rules, hear)
                 upload.check(*self._tips(certificate))
+                upload.check_branches(certificate.lines)
                 upload.unpack_if_small()
             entry = identified(push, self.object_format)
             unpack(upload.staging, [], [entry], self.object_format, None)

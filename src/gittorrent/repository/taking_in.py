@@ -28,7 +28,7 @@ from gittorrent.push.object import PushKind, parse_push_object
 from gittorrent.push.spreading import Item
 from gittorrent.repository.index_settings import push_rules
 from gittorrent.repository.small_intake import UnpackError, identified, unpack
-from gittorrent.repository.uploads import uploading
+from gittorrent.repository.uploads import NoCommitError, uploading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -305,6 +305,11 @@ class TakingIn:
                 unpack(git, packs, [], object_format, rules)
                 unpack(git, [], entries, object_format, None)
             self._check(upload, items)
+        except NoCommitError:
+            if len(items) > 1:
+                return [each for item in items for each in self._unpacked(upload, [item], done)]
+            done.refused[items[0].id] = False
+            return []
         except (UnpackError, SmallPackError, PushRefusedError):
             if len(items) > 1:  # then one by one, each on top of those before
                 return [each for item in items for each in self._unpacked(upload, [item], done)]
@@ -330,6 +335,7 @@ class TakingIn:
 
         Raises:
             PushRefusedError: something is missing.
+            NoCommitError: a branch would become something else than a commit.
         """
         with self._kept.reading() as log:
             certificates = [
@@ -342,6 +348,7 @@ class TakingIn:
         if tips:
             upload.note_loose()
             upload.check(tips, shown)
+            upload.check_branches(line for each in certificates for line in each.lines)
 
 
 def _item(log: VerifiedLog, held: _Held) -> Item:

@@ -6,10 +6,9 @@ Source: docs/protocol/trust.md, "Provisional view" and "Which checkpoint".
 
 from __future__ import annotations
 
-import datetime
 from typing import TYPE_CHECKING
 
-from gittorrent.printable import decoded, printable
+from gittorrent.printable import date_of, decoded, printable
 from gittorrent.repository.freshness import newest_word
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def silence(log: VerifiedLog, fresh: FreshLine | None, url: str, now: int) -> st
     word = newest_word(log, fresh, now)
     if word is None or not word.is_old(log.policy.policy, now):
         return ""
-    date = datetime.datetime.fromtimestamp(word.time, datetime.UTC)
+    date = date_of(word.time)
     return (
         f"the keeper's newest word that {url} has is from {date:%Y-%m-%d %H:%M} UTC: the keeper is"
         " off, or something newer is withheld"
@@ -114,7 +113,7 @@ def _pushes(pushes: Iterable[Push]) -> str:
     found = list(pushes)
     keys = [str(key) for key in dict.fromkeys(push.key for push in found)]
     first = min(push.certificate.time for push in found)
-    date = datetime.datetime.fromtimestamp(first, datetime.UTC)
+    date = date_of(first)
     count = "1 push" if len(found) == 1 else f"{len(found)} pushes"
     return f"{count} of {_some(keys, SHOWN_KEYS)}, since {date:%Y-%m-%d %H:%M} UTC"
 

@@ -190,6 +190,16 @@ def test_a_ref_that_changed_meanwhile_stops_the_whole_change(tags: Git) -> None:
         refs.apply_changes(tags, [(a, None, MISSING)], SHA1)
 
 
+def test_branches_that_are_no_commits_keep_no_other_ref_from_moving(tags: Git) -> None:
+    old, new, tree = name(tags, "main~1"), name(tags, "main"), name(tags, "main^{tree}")
+    a, main, tag = (RefName(n) for n in (b"refs/heads/a", b"refs/heads/main", b"refs/tags/tree"))
+    refs.apply_changes(tags, [(main, new, old), (a, None, tree), (tag, None, tree)], SHA1)
+    assert refs.read_ref(tags, "refs/heads/a") is None
+    assert [refs.read_ref(tags, n) for n in ("refs/heads/main", "refs/tags/tree")] == [old, tree]
+    refs.apply_changes(tags, [(main, old, tree)], SHA1)
+    assert refs.read_ref(tags, "refs/heads/main") == old
+
+
 def test_head(tags: Git) -> None:
     assert refs.head_target(tags) == b"refs/heads/main"
     refs.set_head(tags, RefName("refs/heads/日本".encode()))

@@ -167,6 +167,19 @@ def packed(*objects: tuple[int, bytes] | tuple[int, bytes, bytes]) -> bytes:
     return data + hashlib.sha1(data).digest()
 
 
+@pytest.mark.parametrize("kind", ["blob", "tree", "tag"])
+def test_branches_become_commits_and_nothing_else(client: Client, kind: str) -> None:
+    tag = f"object {client.main}\ntype commit\ntag t\ntagger T <t@example.org> 1 +0000\n\nx\n"
+    data = {"blob": b"blob\n", "tree": b"", "tag": tag.encode()}[kind]
+    words = ["hash-object", "-t", kind, "-w", "--stdin"]
+    made = Oid(text(client.work, *words, stdin=data))
+    pack = git(client.work, "pack-objects", "--stdout", "-q", stdin=f"{made}\n".encode())
+    for ref in (RefName(b"refs/heads/new"), RefName(b"refs/heads/both")):
+        with pytest.raises(PushRefusedError, match="no commit"):
+            client.send(client.certificate(Line(None, made, ref)), pack)
+    client.nothing_happened()
+
+
 def test_cut_off(client: Client) -> None:
     old, new = client.main, client.commit()
     pack = client.pack(new, f"^{old}")

@@ -192,6 +192,16 @@ def test_an_hour_at_most(pair: Pair) -> None:
     assert [name for name in log.refs if name.startswith(b"refs/conflicts/")]
 
 
+def test_branches_become_commits_and_nothing_else(pair: Pair) -> None:
+    old = pair.value()
+    assert old is not None
+    blob = Oid(text(pair.there, "hash-object", "-w", "--stdin", stdin=b"no commit\n"))
+    bad = pair.push(None, blob, RefName(b"refs/heads/blob"))
+    good = pair.push(old, pair.commit(old))
+    done = pair.taking.take([bad, good])
+    assert done == TakenIn(new=[Item(good.id)], refused={bad.id: False})
+
+
 def test_what_does_not_hold(pair: Pair) -> None:
     old = pair.value()
     assert old is not None

@@ -43,6 +43,13 @@ def test_what_is_not_final_is_named_with_its_pusher_and_time() -> None:
     )
 
 
+def test_a_push_from_a_time_without_dates() -> None:
+    writer = begun()
+    writer.time = 999_999_999_999  # all that a certificate can say
+    writer.push({MAIN: oid(2)})
+    assert "since 9999-12-31 23:59 UTC" in not_final(writer.log())
+
+
 def test_of_many_refs_some_are_named() -> None:
     writer = begun()
     writer.push({b"refs/heads/x%d" % number: oid(number) for number in range(2, 7)})

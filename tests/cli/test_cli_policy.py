@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -177,6 +178,20 @@ def add_roots(owner: Person, project: Path, keys: Path) -> None:
     now = shown(owner, project)
     assert (now["threshold"], len(now["roots"])) == (2, 3)
     assert not now["warnings"]
+
+
+@pytest.mark.parametrize(
+    "words", [("policy", "show"), ("policy", "log"), ("keeper", "show"), ("log",), ("conflicts",)]
+)
+def test_the_repository_is_an_argument_or_an_option(
+    owner: Person, project: Path, words: tuple[str, ...]
+) -> None:
+    by_argument = owner.gittorrent(*words, project).ok().out.replace("seconds", "second")
+    by_option = owner.gittorrent(*words, "-r", project).ok().out.replace("seconds", "second")
+    ages = re.compile(r"\d+ second ")
+    assert ages.sub("", by_option) == ages.sub("", by_argument)
+    twice = owner.gittorrent(*words, project, "--repository", "project")
+    twice.failed(2, "the repository is named twice")
 
 
 def test_roots_sign_on_different_machines(

@@ -10,8 +10,7 @@ import click
 
 from gittorrent.cli.ages import how_long
 from gittorrent.cli.output import json_option, print_json
-from gittorrent.cli.policy_place import open_place, person_in
-from gittorrent.cli.repositories import CARRIED_REPOSITORY
+from gittorrent.cli.policy_place import open_place, person_in, takes_repository
 from gittorrent.printable import printable
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ _BRANCHES = b"refs/heads/"
 
 
 @click.command()
-@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
+@takes_repository
 @json_option
 def conflicts(repository: Path, as_json: bool) -> None:
     """Show pushes that did not fit and are kept until somebody merges them, and how to do that.

@@ -10,9 +10,8 @@ import click
 
 from gittorrent.cli.ages import how_long
 from gittorrent.cli.output import count, json_option, print_json
-from gittorrent.cli.policy_place import PolicyPlace, open_place
+from gittorrent.cli.policy_place import PolicyPlace, open_place, takes_repository
 from gittorrent.cli.policy_result import DraftOptions, carry_on, result_json, show_result
-from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.cli.signer import find_signer
 from gittorrent.errors import UsageError
 from gittorrent.printable import printable
@@ -39,7 +38,7 @@ def keeper() -> None:
 
 
 @keeper.command()
-@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
+@takes_repository
 @click.option("--key", metavar="KEY", help="The key to keep with; by default one is made for it.")
 @click.option(
     "--from",
@@ -109,7 +108,7 @@ def _keeper_signer(place: PolicyPlace, key: str | None) -> Signer:
 
 
 @keeper.command()
-@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
+@takes_repository
 @json_option
 def show(repository: Path, as_json: bool) -> None:
     """Show who the keeper is, its newest checkpoint, and what waits for the next one.

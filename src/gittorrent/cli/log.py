@@ -10,8 +10,7 @@ import click
 
 from gittorrent.cli.ages import how_long
 from gittorrent.cli.output import json_option, print_json
-from gittorrent.cli.policy_place import open_place, person_in
-from gittorrent.cli.repositories import CARRIED_REPOSITORY
+from gittorrent.cli.policy_place import open_place, person_in, takes_repository
 from gittorrent.git.runner import GitError
 from gittorrent.printable import date_of, printable
 from gittorrent.push.history import fates
@@ -34,7 +33,7 @@ UNJUDGED = "unjudged"
 
 
 @click.command()
-@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
+@takes_repository
 @json_option
 def log(repository: Path, as_json: bool) -> None:
     """Show who pushed what, newest first, verified from the beginning: final or not, and why not.

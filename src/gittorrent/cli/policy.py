@@ -17,6 +17,7 @@ from gittorrent.cli.policy_place import (
     key_option,
     open_place,
     repository_option,
+    takes_repository,
 )
 from gittorrent.cli.policy_result import (
     DraftOptions,
@@ -25,7 +26,6 @@ from gittorrent.cli.policy_result import (
     show_result,
     show_warnings,
 )
-from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.errors import UsageError
 from gittorrent.printable import printable
 from gittorrent.push.object import PushKind
@@ -49,7 +49,7 @@ policy.add_command(remove)
 
 
 @policy.command()
-@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
+@takes_repository
 @json_option
 def show(repository: Path, as_json: bool) -> None:
     """Show the policy that counts, and what the draft of the next version would change.
@@ -267,7 +267,7 @@ def _chain(place: PolicyPlace) -> dict[int, Policy]:
 
 
 @policy.command()
-@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
+@takes_repository
 @json_option
 def log(repository: Path, as_json: bool) -> None:
     """List the versions of the policy, newest first: who signed each, and what it changed.

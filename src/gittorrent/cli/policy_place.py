@@ -6,6 +6,7 @@ looking and signing. Keys come from files, from the policy itself, or from gpg; 
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ from gittorrent.trust.openpgp import certificate_label
 from gittorrent.trust.refpattern import RefPattern
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gittorrent.push.log import VerifiedLog
     from gittorrent.store.home import Home
@@ -58,6 +59,35 @@ repository_option = click.option(
     metavar="REPOSITORY",
     help="The repository; by default the one of this directory.",
 )
+
+
+def takes_repository(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take its repository as an argument, or by ``-r``.
+
+    Args:
+        command: gets the repository as ``repository``.
+    """
+
+    @functools.wraps(command)
+    def told(repository: Path | None, option: Path | None, **others: object) -> None:
+        if repository is not None and option is not None:
+            raise UsageError(
+                "the repository is named twice", hint="name it as an argument or with -r, not both"
+            )
+        found = repository or option or CARRIED_REPOSITORY.convert(".", None, None)
+        command(repository=found, **others)
+
+    told = click.argument("repository", type=CARRIED_REPOSITORY, required=False)(told)
+    return click.option(
+        "-r",
+        "--repository",
+        "option",
+        type=CARRIED_REPOSITORY,
+        metavar="REPOSITORY",
+        help="The same as the argument.",
+    )(told)
+
+
 key_option = click.option(
     "--key",
     metavar="KEY",

@@ -140,7 +140,7 @@ async def survey(
         trouble = await asking.fetch(named(endpoint), first)
         answers = [Answer(endpoint.url, listed.get(endpoint.url), first, trouble)]
         sources = _others(endpoint, first, asking.log, kind)
-        answers += await asking.ask_all(sources, listed)
+        answers += await asking.ask_all(sources, listed, endpoint.url)
         held = None if asking.log.head is None else asking.log
         return Survey(first, tuple(answers), held, tuple(_equivocations(held, store, answers)))
 
@@ -187,9 +187,15 @@ class _Asking:
         self._logs = 0
 
     async def ask_all(
-        self, sources: Sequence[Source], listed: dict[str, MirrorEntry]
+        self, sources: Sequence[Source], listed: dict[str, MirrorEntry], named_url: str
     ) -> list[Answer]:
-        """Ask mirrors for their lists side by side, then for what is new one after another."""
+        """Ask mirrors for their lists side by side, then for what is new one after another.
+
+        Args:
+            sources: the mirrors.
+            listed: what the mirror named lists, by URL; those that cannot be asked come last.
+            named_url: of the mirror named, which was asked already and may list itself.
+        """
         asked = await asyncio.gather(*(self._ask(source, listed) for source in sources))
         answers = []
         for source, answer in zip(sources, asked, strict=True):
@@ -197,7 +203,7 @@ class _Asking:
             if found is not None and found.latest is not None and found.latest not in self.log:
                 answer = replace(answer, trouble=await self.fetch(source, found))
             answers.append(answer)
-        urls = {source.url for source in sources}
+        urls = {named_url, *(source.url for source in sources)}
         return answers + [Answer(e.url, e) for url, e in listed.items() if not {url, e.url} & urls]
 
     async def _ask(self, source: Source, listed: dict[str, MirrorEntry]) -> Answer:

@@ -148,6 +148,13 @@ def test_rewound_and_deleted_refs_are_marked(person: Person, project: Path) -> N
     assert "refs/heads/main (rewound)" in person.gittorrent("log", project).ok().out
 
 
+def test_a_pusher_whom_git_names_by_a_key_has_no_stray_blank(person: Person, project: Path) -> None:
+    line, named = Line(value(project), commit(project, "more"), MAIN), BOB.key.fingerprint
+    push_elsewhere(project, [line], BOB, pusher=f"{named} ".encode())
+    assert pushes(person, project)[0]["pusher"] == named
+    assert f"  certificate by {BOB.key}, 20" in person.gittorrent("log", project).ok().out
+
+
 def test_git_names_a_key_where_a_person_could_stand() -> None:
     assert person_in("P Usher <push@example.org>") == "P Usher <push@example.org>"
     assert person_in(f"{OWNER.key.fingerprint} ") == ""

@@ -91,6 +91,7 @@ def push_elsewhere(
     head: HeadChange | None = None,
     keeper: Signer | None = None,
     now: int = 1_700_000_000,
+    pusher: bytes = PERSON,
 ) -> list[PushId]:
     """Let another's push reach an origin's log, as from a mirror; its refs stay what they are.
 
@@ -101,11 +102,12 @@ def push_elsewhere(
         head: what is to become of HEAD.
         keeper: who makes it final; None to leave it provisional.
         now: in seconds.
+        pusher: whom the push names, as git does.
     """
     this = carried(git_dir)
     with this.writing():
         log = this.log()
-        entries = EntrySigner(this, log, signer, author(now))
+        entries = EntrySigner(this, log, signer, author(now, pusher))
         for part in parts_of(lines, head):
             entries.push(part)
         made = entries.made
@@ -115,9 +117,9 @@ def push_elsewhere(
     return made
 
 
-def author(now: int) -> Author:
+def author(now: int, person: bytes = PERSON) -> Author:
     """Return who publishes, with a clock that stands still."""
-    return Author(PERSON, clock=lambda: float(now))
+    return Author(person, clock=lambda: float(now))
 
 
 def outcome(git_dir: Path) -> dict[str, Any]:

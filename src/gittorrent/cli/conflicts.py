@@ -57,7 +57,7 @@ def _pushed(log: VerifiedLog, item: Conflict | Waiting) -> dict[str, Any]:
     return {
         "push_id": item.push,
         "key": str(item.key),
-        "pusher": "" if known is None else known.pusher.decode(errors="backslashreplace"),
+        "pusher": "" if known is None else known.pusher.decode(errors="backslashreplace").strip(),
         "time": None if known is None else known.time,
     }
 

@@ -139,7 +139,7 @@ def _push_entry(fate: PushFate, changes: Sequence[RefChange]) -> dict[str, Any]:
         "kind": PushKind.CERTIFICATE.value,
         "signer": str(fate.push.key),
         "signers": [str(fate.push.key)],
-        "pusher": certificate.pusher.decode(errors="backslashreplace"),
+        "pusher": certificate.pusher.decode(errors="backslashreplace").strip(),
         "date": _date(certificate.time),
         "final": is_final,
         "checkpoint": fate.checkpoint,

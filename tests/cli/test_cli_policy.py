@@ -287,6 +287,19 @@ def test_a_node_becomes_the_keeper(
     node.gittorrent("verify", copy).ok()
 
 
+def test_status_counts_pushes_that_wait_for_the_keeper(
+    owner: Person, project: Path, keys: Path
+) -> None:
+    owner.gittorrent("keeper", "here", project, "--key", keys / "carol").ok()
+    for number, words in enumerate(("", "1 push is", "2 pushes are")):
+        (row,) = json.loads(owner.gittorrent("status", "--json").ok().out)["repositories"]
+        assert (row["pushes"], row["not_final"]) == (1 + number, number)
+        said = owner.gittorrent("status").ok().out
+        assert f"project: {words} not final until" in said if words else "not final" not in said
+        gitcmd.git(project, "branch", f"new-{number}", "HEAD")
+        owner.gittorrent("publish", project).ok()
+
+
 def test_reels_of_a_former_keeper_end_where_it_was_the_keeper(
     owner: Person, project: Path, keys: Path
 ) -> None:

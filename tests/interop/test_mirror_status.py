@@ -50,7 +50,7 @@ def test_pushes_that_were_seen_and_did_not_come(
     finally:
         database.close()
     assert status_of(follower)["check"]["behind"] == 2
-    assert "; 2 pushes behind" in follower.gittorrent("status").ok().out
+    assert "; 2 checkpoints behind" in follower.gittorrent("status").ok().out
 
 
 def processes_of(person: Person, kind: str) -> list[dict[str, Any]]:

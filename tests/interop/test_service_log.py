@@ -60,13 +60,13 @@ def test_a_mirror_that_nobody_watches_writes_times(
     with serve(owner, project.layout.git_dir) as origin:
         running = mirror.start("gittorrent", "mirror", origin.url())
         try:
-            wait_until(lambda: " updated: push " in running.err, "the mirror is made")
+            wait_until(lambda: " updated: checkpoint " in running.err, "the mirror is made")
             running.process.send_signal(signal.SIGTERM)
             assert running.wait() == 0
         finally:
             running.stop()
     assert all(STAMPED.match(line) for line in running.err.splitlines())
-    assert "project updated: push" in running.out
+    assert "project updated: checkpoint" in running.out
 
 
 def test_a_seed_writes_a_log(project: Carried, people: Callable[[str], Person]) -> None:

@@ -21,10 +21,10 @@ def test_words_for_a_mirror_that_does_not() -> None:
     failing = replace(WELL, checked=160, failed=160, error="a is gone", failures=2, behind=3)
     assert describe_check(failing, 170.0) == (
         "not updated 0:10 ago (2 times in a row): a is gone;"
-        " last updated 1:10 ago from git://a/x.git; 3 pushes behind"
+        " last updated 1:10 ago from git://a/x.git; 3 checkpoints behind"
     )
     first = replace(NEVER, checked=160, failed=160, error="a is gone", failures=1, behind=1)
     assert describe_check(first, 160.0) == (
-        "not updated 0:00 ago: a is gone; it never was before; 1 push behind"
+        "not updated 0:00 ago: a is gone; it never was before; 1 checkpoint behind"
     )
     assert "no look for news is recorded" in describe_check(NEVER, 1.0)

@@ -190,7 +190,7 @@ def _report(done: Adopted, *, quiet: bool, as_json: bool) -> None:
     elif not quiet:
         click.echo(f"{done.name} is published from {done.path} now")
         click.echo(f"repository  {done.repository_id}")
-        click.echo(f"push        {done.push_id}")
+        click.echo(f"checkpoint  {done.push_id}")
         click.echo(
             f"Push to it, run 'gittorrent publish {done.path}' and serve it. With the keeper's key"
             " publish from no other place any more: two would sign rival checkpoints.",

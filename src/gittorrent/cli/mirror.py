@@ -218,10 +218,10 @@ def _report(done: Mirrored, prints: Printed) -> None:
             }
         )
     elif prints is Printed.TEXT:
-        click.echo(f"{done.name} {state}: push {done.push_id} of {done.repository_id}")
+        click.echo(f"{done.name} {state}: checkpoint {done.push_id} of {done.repository_id}")
     _log.info(
         "updated" if done.changed else "up-to-date",
-        "{repository} " + state + ": push {push} from {source}",
+        "{repository} " + state + ": checkpoint {push} from {source}",
         repository=done.name,
         repository_id=done.repository_id,
         push=done.push_id,

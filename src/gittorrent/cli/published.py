@@ -77,7 +77,7 @@ def show_published(done: Published, served: ServedAt) -> None:
     """Print it for people."""
     show_changes(done)
     click.echo(f"repository  {done.repository_id}")
-    click.echo(f"push        {done.push_id}")
+    click.echo(f"checkpoint  {done.push_id}")
     for url in served.urls or (_url_at_localhost(done),):
         click.echo(url)
     if not served.urls and done.is_new:

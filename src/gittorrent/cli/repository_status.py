@@ -1,7 +1,7 @@
 """What ``gittorrent status`` says of each repository that this node carries.
 
-A mirror is behind by the pushes that were verified on this machine and whose objects are not in the
-mirror yet. Pushes that nobody has shown to this machine are not counted.
+A mirror is behind by the checkpoints that were verified on this machine and are not in the mirror
+yet. Those that nobody has shown to this machine are not counted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from gittorrent.cli.output import UnpublishedRef, count, list_unpublished
 from gittorrent.cli.repositories import way_out, way_out_of_damage
 from gittorrent.errors import GitTorrentError
+from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import MIRROR, Carried, object_format_of
 from gittorrent.repository.unpublished import describe_unpublished, unpublished_refs
 from gittorrent.terminal import show_duration
@@ -39,7 +40,7 @@ class CheckStatus(Struct, frozen=True):
         failed: when it last failed; None if never.
         error: why it last failed; empty if never.
         failures: how often it failed since the last success.
-        behind: verified pushes that the mirror does not have.
+        behind: verified checkpoints that the mirror does not have.
     """
 
     checked: int | None
@@ -61,9 +62,10 @@ class RepositoryStatus(Struct, frozen=True):
         path: its git directory.
         source: of a mirror, the URL it was made from.
         mirrors: how many mirrors of it announced themselves here.
-        pushes: in its log.
+        pushes: in its log, whatever became of them.
+        not_final: how many of them the keeper has not taken yet.
         reels: that can be given to others.
-        latest: the newest push of its log.
+        latest: the newest checkpoint of its log.
         unpublished: refs of an origin that are not as they were published.
         not_published: the same in words.
         way_out: what to do where it is missing or damaged; else empty.
@@ -78,6 +80,7 @@ class RepositoryStatus(Struct, frozen=True):
     source: str
     mirrors: int
     pushes: int = 0
+    not_final: int = 0
     reels: int = 0
     latest: PushId | None = None
     unpublished: list[UnpublishedRef] = field(default_factory=list)
@@ -122,11 +125,15 @@ def _look_inside(row: CarriedRow, database: Database, status: RepositoryStatus) 
     """
     path = Path(row.path)
     carried = Carried(path, object_format_of(path), row.repository_id)
+    records = carried.log_store.records()
+    pushes = {record.id for record in records if record.kind is PushKind.CERTIFICATE}
+    chain = [record for record in records if record.is_in_chain]
     ids = carried.log_store.ids()
     differing = unpublished_refs(carried)
     return replace(
         status,
-        pushes=len(ids),
+        pushes=len(pushes),
+        not_final=len(pushes.difference(*(record.pushes for record in chain))),
         reels=sum(1 for reel in carried.reels.all() if reel.is_available),
         latest=ids[-1] if ids else None,
         unpublished=list_unpublished(differing),
@@ -172,7 +179,7 @@ def describe_check(check: CheckStatus, now: float) -> str:
         )
     else:
         words = f"up to date {_ago(check.succeeded, now)} with {check.source}"
-    return words + (f"; {count(check.behind, 'push')} behind" if check.behind else "")
+    return words + (f"; {count(check.behind, 'checkpoint')} behind" if check.behind else "")
 
 
 def _ago(moment: int | None, now: float) -> str:

@@ -90,6 +90,11 @@ def _show(found: Status) -> None:
         head = tuple(name.upper() for name in names)
         print_table(head, [tuple(str(getattr(row, name)) for name in names) for row in rows])
         for row in rows:
+            if row.not_final:
+                one = row.not_final == 1
+                which = "1 push is" if one else f"{row.not_final} pushes are"
+                what = "it" if one else "them"
+                click.echo(f"{row.name}: {which} not final until the keeper has taken {what}")
             if row.not_published:
                 click.echo(f"{row.name}: {row.not_published}")
             if row.check is not None and not row.problem:

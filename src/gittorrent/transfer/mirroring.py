@@ -69,7 +69,7 @@ class Mirrored(Struct, frozen=True):
         repository_id: the repository.
         name: it is served at ``/<name>.git``.
         path: of the mirror.
-        push_id: the log's head.
+        push_id: the newest checkpoint.
         source: URL of the mirror it came from.
         changed: whether anything was new.
     """

@@ -219,7 +219,23 @@ def test_roots_sign_on_different_machines(
     history = json.loads(owner.gittorrent("policy", "log", project, "--json").ok().out)
     assert [entry["version"] for entry in history] == [3, 2, 1]
     assert history[0]["signers"] == back["signers"]
-    owner.gittorrent("policy", "sign", sent, "-r", project).failed(5, "does not follow")
+    owner.gittorrent("policy", "sign", sent, "-r", project).failed(5, "is published already")
+
+
+def test_a_draft_that_another_machine_published_is_none_any_more(
+    owner: Person, project: Path, keys: Path, tmp_path: Path
+) -> None:
+    add_roots(owner, project, keys)
+    draft = project / "gittorrent" / "policy-draft"
+    policy(owner, project, "add", keys / "carol.pub", BRANCHES)
+    left = draft.read_bytes()
+    assert policy(owner, project, "sign", "--key", keys / "alice")["published"]
+    draft.write_bytes(left)  # as where it was published elsewhere, and came here with the log
+    done = owner.gittorrent("policy", "show", project).ok()
+    assert "draft" not in done.out + done.err
+    owner.gittorrent("policy", "sign", "-r", project).failed(2, "no draft is kept")
+    said = policy(owner, project, "remove", keys / "carol.pub", "--no-sign")
+    assert [change["action"] for change in said["changes"]] == ["removed"]
 
 
 def test_a_draft_that_is_changed_is_signed_again(owner: Person, project: Path, keys: Path) -> None:

@@ -5,7 +5,8 @@ to other machines and brought back. When enough roots signed it is added to the 
 that a stranger sent, and a checkpoint with it where the keeper's key is at hand; without that key
 the version counts, and becomes final with the keeper's next checkpoint.
 
-Rules: what does not follow the policy that counts here is no draft any more; whoever writes holds
+Rules: what does not follow the policy that counts here is no draft any more, nor is what another
+machine published; whoever writes holds
 the repository's lock. Must not know what a policy should say.
 """
 
@@ -49,7 +50,7 @@ class PolicyPublished(Struct, frozen=True):
 
 
 def read_draft(carried: Carried, log: VerifiedLog) -> PolicyDraft | None:
-    """Return the draft that is kept; None if there is none.
+    """Return the draft that is kept; None if there is none, or it is published by now.
 
     Args:
         carried: the repository.
@@ -63,6 +64,8 @@ def read_draft(carried: Carried, log: VerifiedLog) -> PolicyDraft | None:
     except FileNotFoundError:
         return None
     draft = parse_draft(data)
+    if any(draft.policy.digest == version.policy.digest for version in log.policies):
+        return None
     draft.check_follows(log.policy)
     return draft
 

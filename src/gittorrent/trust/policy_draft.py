@@ -136,6 +136,12 @@ class PolicyDraft(Struct, frozen=True):
         """Raise `DraftError` unless the draft can become the version after ``previous``."""
         if self.policy.previous == previous.policy.digest:
             return
+        if self.policy.digest == previous.policy.digest:
+            raise DraftError(
+                f"this draft is published already, as version {self.policy.version} of"
+                f" {previous.policy.name}",
+                hint="nothing is left to be signed; 'gittorrent policy show' shows it",
+            )
         if self.policy.version <= previous.policy.version:
             hint = "it was published, or another one was: begin a new one"
         else:

@@ -253,8 +253,10 @@ def test_drafts_of_something_else_are_told_apart() -> None:
     draft = begin_draft(ALONE, CHECKPOINT)
     draft.check_follows(ALONE)
     policy = next_of(draft, ALONE, ONE)
-    with pytest.raises(DraftError, match="does not follow") as caught:
+    with pytest.raises(DraftError, match="is published already, as version 2"):
         draft.check_follows(policy)
+    with pytest.raises(DraftError, match="does not follow") as caught:
+        edit.set_fresh_within(draft, 60).check_follows(policy)
     assert "begin a new one" in caught.value.hint
     with pytest.raises(DraftError) as caught:
         begin_draft(policy, CHECKPOINT).check_follows(ALONE)

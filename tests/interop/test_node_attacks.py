@@ -18,8 +18,11 @@ import pytest
 from gittorrent.node.connection_limiter import MAX_CONNECTIONS
 from gittorrent.node.connections import allow_open_files
 from gittorrent.node.node import Options
+from gittorrent.push.spreading import MAX_ASKED
 from gittorrent.repository.carried import Carried
 from gittorrent.wire import pktline
+from gittorrent.wire.limits import MAX_PUSH_BYTES
+from gittorrent.wire.messages import FetchPush
 from support import gitcmd, killing, nodes
 from support.attackers import Pack, Wire, memory
 from support.programs import PATIENCE, Daemon, serve, somebody, wait_until
@@ -29,6 +32,9 @@ MEMORY = 24 << 20
 
 ENOUGH = 64 << 20
 """Bytes an attacker would send if nobody stopped it."""
+
+LARGEST = bytes(MAX_PUSH_BYTES)
+"""An entry as large as they may be."""
 
 CROWD = MAX_CONNECTIONS + 500
 """Connections that are half open at once."""
@@ -227,6 +233,22 @@ def test_nobody_is_sent_to_third_parties(node: Daemon, large: Carried) -> None:
         assert heard == f"git://127.0.0.1:{port}/{repository}"
         with pytest.raises(TimeoutError):
             victim.accept()
+
+
+def test_entries_that_nobody_can_judge_are_held_within_bounds(node: Daemon) -> None:
+    """Entries that a stranger tells of, sends, and keeps waiting for their packs."""
+    with call(node) as wire:
+        for number in range(MAX_ASKED):
+            wire.say(f"have push {number:040x}")
+        asked = (each for each in wire.messages() if isinstance(each, FetchPush))
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            for question in asked:
+                wire.say(f"receive push {question.push} size {len(LARGEST)}", LARGEST)
+                sent += 1
+        assert sent < MAX_ASKED
+        assert wire.is_over()
+    assert list_of(node)
 
 
 def test_a_peer_that_never_reads_is_told_only_so_much(node: Daemon, pack: Pack) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.event_log import EventLog
+from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.node.keeper import Keeper
 from gittorrent.node.live_repository import LiveRepository
 from gittorrent.repository.carried import MIRROR, ORIGIN
@@ -111,6 +112,7 @@ class Live:
         self._limits = limits
         self._bringing = bringing
         self._client_timeouts = ClientTimeouts()
+        self._held = HeldBytes()
         self._threads = catalogue.threads
         self._querying = catalogue.threads.executor()
         self._kept: dict[Path, KeptLog] = {}
@@ -192,7 +194,7 @@ class Live:
         kept, place = self.kept(served), served.carried.layout.git_dir
         executor = self._threads.executor(WORK_SECONDS)
         repository = LiveRepository(
-            served, kept, executor, self._bringing.bring, lambda: keeper.look()
+            served, kept, executor, self._bringing.bring, lambda: keeper.look(), self._held
         )
         keeper = Keeper(repository, partial(self._count_sources, served))
         try:

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.event_log import EventLog
+from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.push.chain import CheckpointError
 from gittorrent.push.spreading import Drop, Fetch, Item, PeerKey, Spreading, Tell
 from gittorrent.repository.freshness import LEAST_APART, judge_fresh, keep_fresh, read_fresh
@@ -98,6 +99,7 @@ class LiveRepository:
         executor: in which entries are taken in.
         bring: brings the objects that some pushes need; returns the packs that came.
         moved: told when the log came to stand elsewhere, in the event loop.
+        held: counts what peers sent and is not taken in yet.
     """
 
     def __init__(
@@ -107,12 +109,14 @@ class LiveRepository:
         executor: SerialExecutor,
         bring: Callable[[Served, Sequence[Arrived]], Awaitable[Sequence[Path]]],
         moved: Callable[[], None] = lambda: None,
+        held: HeldBytes | None = None,
     ) -> None:
         self.served = served
         self.kept = kept
         self.executor = executor
         self._bring = bring
         self._moved = moved
+        self._held = held or HeldBytes()
         self._taking = TakingIn(kept, time.time, time.monotonic)
         self._loop = asyncio.get_running_loop()
         self._spreading = Spreading(self)
@@ -363,19 +367,31 @@ class LiveRepository:
         self._do(self._spreading.tick(self._loop.time()))
 
     async def _fetch(self, key: PeerKey, peer: LivePeer, item: Item) -> None:
+        size, asking = 0, None
+        if not item.number:
+            asking = self._loop.create_task(peer.fetch_pack(item.id))
         try:
-            if item.number:
-                arrived = Arrived(item.id, await peer.fetch_push(item.id, MAX_PUSH_BYTES))
-            else:
-                data, pack = await asyncio.gather(
-                    peer.fetch_push(item.id, MAX_PUSH_BYTES), peer.fetch_pack(item.id)
-                )
-                arrived = Arrived(item.id, data, pack)
+            data = await peer.fetch_push(item.id, MAX_PUSH_BYTES)
+            size = len(data)
+            self._held.add(key, size, peer.make_room)
+            pack = None if asking is None else await asking
         except GitTorrentError as error:
+            self._held.release(key, size)
             self._note_failure(key, item.id, error)
             return
-        self._arrived.setdefault(item.id, (key, arrived))
+        finally:
+            if asking is not None:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+        self._keep_arrived(key, Arrived(item.id, data, pack))
         self._wake.set()
+
+    def _keep_arrived(self, key: PeerKey, arrived: Arrived) -> None:
+        """Let something be taken in that came and was counted."""
+        if arrived.id in self._arrived:
+            self._held.release(key, len(arrived.data))
+        else:
+            self._arrived[arrived.id] = (key, arrived)
 
     async def _fetch_log(self, key: PeerKey, peer: LivePeer, item: Item) -> None:
         """Fetch what lies between here and a checkpoint that is several ahead."""
@@ -388,7 +404,8 @@ class LiveRepository:
                 if size > MAX_LOG_BYTES:
                     raise LocalError(f"{peer.name} is far ahead: its log is taken otherwise")
                 if not self.holds(entry):
-                    self._arrived.setdefault(entry, (key, Arrived(entry, bytes(data))))
+                    self._held.add(key, len(data), peer.make_room)
+                    self._keep_arrived(key, Arrived(entry, bytes(data)))
 
         try:
             question = FetchLog(item.id, self._known.head.id)
@@ -433,6 +450,9 @@ class LiveRepository:
                 # A mistake with one batch must not end all taking in for good.
                 _log.exception("failed", "taking in failed")
                 self._give_up(batch)
+            finally:
+                for key, arrived in batch.values():
+                    self._held.release(key, len(arrived.data))
 
     def _give_up(self, batch: dict[PushId, tuple[PeerKey, Arrived]]) -> None:
         """Let what could not be taken in be asked for again when it is told of again."""

@@ -48,6 +48,9 @@ MAX_LOG_BYTES = 64 << 20
 """Bytes of entries that are taken at once over a live conversation: who is behind further takes
 the log as mirrors do that begin."""
 
+TICK_SECONDS = 0.5
+"""How often it is looked whether somebody takes long to answer."""
+
 _KEYS = itertools.count(1)
 _log = EventLog(__name__)
 
@@ -355,12 +358,9 @@ class LiveRepository:
         task.add_done_callback(self._tasks.discard)
 
     def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        deadline = self._spreading.next_deadline()
-        if deadline is not None:
-            self._timer = self._loop.call_at(deadline, self._tick)
+        """See to it that the time is noticed: not anew for each line that somebody says."""
+        if self._timer is None and self._spreading.is_asking:
+            self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
 
     def _tick(self) -> None:
         self._timer = None

@@ -142,6 +142,7 @@ class Spreading:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._peers: dict[PeerKey, _Peer] = {}
+        self._holders: dict[PushId, dict[PeerKey, None]] = {}  # who offers what
         self._asked: dict[PushId, dict[PeerKey, None]] = {}
         self._refused: dict[PushId, _Refused] = {}
 
@@ -176,6 +177,8 @@ class Spreading:
     def left(self, peer: PeerKey, now: float) -> list[Effect]:
         """Take note that a conversation is over."""
         effects: list[Effect] = []
+        for entry in list(self._peers[peer].offered) if peer in self._peers else ():
+            self._withdraw(peer, entry)
         gone = self._peers.pop(peer, None)
         for entry in () if gone is None else gone.asked:
             effects += self._ask_another(peer, entry, now)
@@ -195,14 +198,13 @@ class Spreading:
             return effects
         if item.number:
             # Of checkpoints only its newest one matters: the others are on the way to it.
-            numbers = {known.id for known in state.offered.values() if known.number}
-            for old in numbers:
-                del state.offered[old]
+            for old in [known.id for known in state.offered.values() if known.number]:
+                self._withdraw(peer, old)
         refused = self._refused.get(item.id)
         if refused is not None:
             refused.holders[peer] = None
             return effects
-        _remember(state.offered, item.id, item, MAX_OFFERED)
+        self._offer(peer, item)
         if item.id not in self._asked and len(state.asked) < MAX_ASKED:
             effects.append(self._question(peer, item, now))
         return effects
@@ -220,8 +222,8 @@ class Spreading:
 
     def kept(self, entry: PushId, now: float) -> list[Effect]:
         """Take note that an entry is here but waits, so that nobody is told of it yet."""
-        for peer in self._peers.values():
-            peer.offered.pop(entry, None)
+        for peer in list(self._holders.get(entry, ())):
+            self._withdraw(peer, entry)
         return self._answered(entry, now)
 
     def moved(self, now: float, *, is_new_policy: bool) -> list[Effect]:
@@ -230,12 +232,11 @@ class Spreading:
         for refused in map(self._refused.pop, again):
             for key in refused.holders:
                 if key in self._peers:
-                    offered = self._peers[key].offered
-                    _remember(offered, refused.item.id, refused.item, MAX_OFFERED)
-        for peer in self._peers.values():
+                    self._offer(key, refused.item)
+        for key, peer in self._peers.items():
             for entry, item in list(peer.offered.items()):
                 if self._shelf.holds(entry) or not self._is_wanted(item):
-                    del peer.offered[entry]
+                    self._withdraw(key, entry)
         return self._ask(self._peers, now)
 
     def refused(self, entry: PushId, now: float, *, again: bool) -> list[Effect]:
@@ -248,9 +249,9 @@ class Spreading:
                 otherwise a policy would have to change.
         """
         refused = _Refused(Item(entry), again, {})
-        for key, peer in self._peers.items():
-            if peer.offered.pop(entry, None) is not None:
-                refused.holders[key] = None
+        for key in list(self._holders.get(entry, ())):
+            self._withdraw(key, entry)
+            refused.holders[key] = None
         _remember(self._refused, entry, refused, MAX_REFUSED)
         return self._answered(entry, now)
 
@@ -262,7 +263,7 @@ class Spreading:
         for item in items:
             if not self._shelf.holds(item.id):
                 self._refused.pop(item.id, None)  # a checkpoint names it
-                _remember(state.offered, item.id, item, MAX_OFFERED)
+                self._offer(peer, item)
         return self._ask([peer], now)
 
     def failed(self, peer: PeerKey, entry: PushId, now: float) -> list[Effect]:
@@ -270,7 +271,7 @@ class Spreading:
         state = self._peers.get(peer)
         if state is None or state.asked.pop(entry, None) is None:
             return []
-        state.offered.pop(entry, None)
+        self._withdraw(peer, entry)
         effects = self._ask_another(peer, entry, now)
         state.vain += 1
         if state.vain >= MAX_VAIN:
@@ -283,11 +284,15 @@ class Spreading:
 
     # -- time
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether anybody was asked for anything, so that `tick` may have something to do."""
+        return bool(self._asked)
+
     def next_deadline(self) -> float | None:
         """Return when `tick` is due at the latest; None while nothing depends on the time."""
         waiting = [
-            max(peer.asked[entry] for peer in self._peers.values() if entry in peer.asked)
-            + SLOW_SECONDS
+            max(self._peers[peer].asked[entry] for peer in asked) + SLOW_SECONDS
             for entry, asked in self._asked.items()
             if len(asked) < MAX_AT_ONCE and self._others(entry)
         ]
@@ -342,9 +347,26 @@ class Spreading:
         """Return who has an entry and could be asked for it too."""
         return [
             key
-            for key, peer in self._peers.items()
-            if entry in peer.offered and entry not in peer.asked and len(peer.asked) < MAX_ASKED
+            for key in self._holders.get(entry, ())
+            if entry not in self._peers[key].asked and len(self._peers[key].asked) < MAX_ASKED
         ]
+
+    def _offer(self, key: PeerKey, item: Item) -> None:
+        """Remember that a peer has what is not here."""
+        offered = self._peers[key].offered
+        self._withdraw(key, item.id)
+        while len(offered) >= MAX_OFFERED:
+            self._withdraw(key, next(iter(offered)))
+        offered[item.id] = item
+        self._holders.setdefault(item.id, {})[key] = None
+
+    def _withdraw(self, key: PeerKey, entry: PushId) -> None:
+        """Forget that a peer has something."""
+        if self._peers[key].offered.pop(entry, None) is not None:
+            holders = self._holders[entry]
+            del holders[key]
+            if not holders:
+                del self._holders[entry]
 
     def _ask(self, peers: Iterable[PeerKey], now: float) -> list[Effect]:
         """Ask peers that have room for what nobody was asked for."""
@@ -357,7 +379,7 @@ class Spreading:
                 if entry in self._asked:
                     continue
                 if self._shelf.holds(entry):
-                    del peer.offered[entry]
+                    self._withdraw(key, entry)
                     continue
                 effects.append(self._question(key, item, now))
         return effects

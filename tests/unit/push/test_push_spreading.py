@@ -208,5 +208,29 @@ def test_memory_is_bounded() -> None:
     assert MAX_KNOWN < spreading.remembered <= most
 
 
+class CountedId(str):
+    """An id that counts how often it is looked up."""
+
+    looked_up = 0
+
+    def __hash__(self) -> int:
+        CountedId.looked_up += 1
+        return super().__hash__()
+
+
+def test_looking_at_the_time_costs_what_was_asked_not_that_for_each_peer() -> None:
+    peers = [PeerKey(number) for number in range(50)]
+    spreading = talking(Here(), *peers)
+    for peer in peers:
+        for number in range(MAX_ASKED):
+            made_up = PushId(CountedId(entry(peer * MAX_ASKED + number)))
+            spreading.told(peer, Item(made_up), 0.0)
+    assert spreading.is_asking
+    CountedId.looked_up = 0
+    assert spreading.next_deadline() is None
+    spreading.tick(SLOW_SECONDS)
+    assert CountedId.looked_up <= 10 * len(peers) * MAX_ASKED
+
+
 def test_a_stranger_is_nobody() -> None:
     assert Spreading(Here()).told(A, PUSH, 0.0) == []

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.event_log import EventLog
+from gittorrent.node.fresh_intake import FreshIntake
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.push.chain import CheckpointError
 from gittorrent.push.spreading import Drop, Fetch, Item, PeerKey, Spreading, Tell
@@ -132,6 +133,7 @@ class LiveRepository:
         self._heads: dict[PeerKey, Item] = {}
         self._logs_asked: dict[PeerKey, PushId] = {}
         self._heard = asyncio.Event()
+        self._fresh_intake = FreshIntake(self._take_fresh, self._start)
         self.fresh: FreshLine | None = None
         self.standing: Standing | None = None
 
@@ -193,6 +195,7 @@ class LiveRepository:
     def left(self, key: PeerKey) -> None:
         """Take note that a conversation is over."""
         self._heads.pop(key, None)
+        self._fresh_intake.left(key)
         self._logs_asked.pop(key, None)
         if self._peers.pop(key, None) is not None:
             self._do(self._spreading.left(key, self._loop.time()))
@@ -210,7 +213,7 @@ class LiveRepository:
             if is_first and self.fresh is not None:
                 self._peers[key].tell(self.fresh)
         else:
-            self._start(self._take_fresh(message))
+            self._fresh_intake.heard(key, message)
 
     @property
     def peers(self) -> int:

@@ -234,6 +234,26 @@ def test_a_new_keeper_is_known_to_all_by_its_first_checkpoint(
     mirrors.wait_for_final(mirrors.push(middle, b"two\n"))
 
 
+def test_a_node_that_has_the_key_before_the_policy_names_it_begins_to_keep(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    """Other roots sign the policy meanwhile, and the key that was found is of no use until then."""
+    mirrors = Mirrors.of(tmp_path, stack)
+    (tmp_path / "new").mkdir()
+    keeper = nodes.signer(tmp_path / "new")
+    mirrors.copies[0].remember_keeper(keeper.spec)
+    origin, last = mirrors.carried[0], mirrors.add()
+    mirrors.wait_for_final(mirrors.push(origin, b"one\n"))  # so it has looked for its key
+    with last.writing():
+        log = last.log()
+        assert log.head is not None
+        policy = log.policy.policy.next_version(log.head, keeper=keeper.key)
+        EntrySigner(last, log, mirrors.key, AUTHOR).policy(policy)
+        last.commit(log)
+    head = mirrors.wait_for_final(mirrors.push(last, b"two\n"))
+    assert last.log().checkpoint(head).signer == keeper.key
+
+
 def test_a_new_policy_is_known_to_all_by_the_checkpoint_that_names_it(
     tmp_path: Path, stack: ExitStack
 ) -> None:

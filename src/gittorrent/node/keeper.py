@@ -95,25 +95,29 @@ class Keeper:
         if self._keeping is not None:
             outlook = Outlook(
                 standing.head.id,
-                self._signer is not None and str(self._signer.key) == standing.keeper,
+                self._has_key_of(standing.keeper),
                 standing.is_stopped,
                 standing.has_news,
             )
             self._do(self._keeping.saw(self._loop.time(), outlook))
 
     async def _find_key(self, keeper: str) -> None:
-        """Look for the key once in a while, unless the one at hand is the keeper's."""
-        now = self._loop.time()
-        if self._signer is not None and str(self._signer.key) == keeper:
-            return
-        if self._keyed_at is not None and now - self._keyed_at < KEY_SECONDS:
-            return
-        self._keyed_at = now
+        """Look for the key once in a while, and begin to keep once the policy names it.
+
+        The key is here before the policy names it where other roots have to sign that.
+        """
         try:
-            self._signer = await self._live.executor(lambda: _signer_of(self._carried))
-            is_keeper = self._signer is not None and str(self._signer.key) == keeper
-            if self._keeping is None and is_keeper:
-                self._keeping = await self._live.executor(self._begin)
+            if not self._has_key_of(keeper):
+                now = self._loop.time()
+                if self._keyed_at is not None and now - self._keyed_at < KEY_SECONDS:
+                    return
+                self._keyed_at = now
+                self._signer = await self._live.executor(lambda: _signer_of(self._carried))
+            if self._keeping is None and self._has_key_of(keeper):
+                begun = await self._live.executor(self._begin)
+                if self._keeping is not None:
+                    return  # another look was faster, and what it began is under way
+                self._keeping = begun
                 _log.info(
                     "keeping",
                     "{repository}: this node signs its checkpoints, with {key}",
@@ -122,6 +126,9 @@ class Keeper:
                 )
         except GitTorrentError as error:
             self._note("not-keeping", error)
+
+    def _has_key_of(self, keeper: str) -> bool:
+        return self._signer is not None and str(self._signer.key) == keeper
 
     def _begin(self) -> Keeping:
         layout, now = self._carried.layout, self._loop.time()

@@ -17,12 +17,15 @@ from gittorrent.repository.freshness import read_fresh
 from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.signing.keys import Signer
 from gittorrent.store.home import Home
+from gittorrent.wire.messages import FetchPush, HavePush
 from support import gitcmd, nodes
+from support.attackers import Wire
 from support.nodes import AUTHOR, Served
 from support.programs import Person, wait_until
 from support.repositories import noise
 
 MAIN = RefName(b"refs/heads/main")
+OTHER = PushId("ab" * 20)
 
 
 @dataclass
@@ -160,6 +163,15 @@ def test_a_new_branch_and_one_that_is_deleted(tmp_path: Path, stack: ExitStack) 
             partial(lambda at: branch not in gitcmd.refs(at.layout.git_dir), carried),
             "the branch is gone",
         )
+
+
+def test_who_calls_right_after_a_start_is_heard(tmp_path: Path, stack: ExitStack) -> None:
+    """As mirrors do whose node of the origin was started again."""
+    mirrors = Mirrors.of(tmp_path, stack)
+    host, _, port = mirrors.served[0].git.removeprefix("git://").rpartition(":")
+    with Wire.call((host, int(port)), "project.git") as wire:
+        wire.say(HavePush(OTHER))
+        assert FetchPush(OTHER) in wire.messages()
 
 
 def test_statements_of_freshness_are_passed_on(tmp_path: Path, stack: ExitStack) -> None:

@@ -284,6 +284,7 @@ class GitListener:
 
     async def _mirror_sync(self, call: Call) -> None:
         served, info = call.served, call.served.info
+        live = None if self._live is None else await self._live.begun(served)
         head, others = await asyncio.gather(
             served.reading(served.content.head), self._lists.mirrors(served)
         )
@@ -308,7 +309,6 @@ class GitListener:
             ),
             server_timeouts=self._server_timeouts,
         )
-        live = None if self._live is None else self._live.of(served)
         caller = Caller(live, CallingPeer(call.address, conversation))
         call.slot.silent_since = lambda _now: conversation.silent_since
         call.slot.give_way = lambda: conversation.end(MAKE_ROOM)

@@ -67,6 +67,9 @@ GOOD_SECONDS = 30.0
 WORK_SECONDS = 600.0
 """Time after which a batch is given up that the disk does not finish."""
 
+BEGIN_SECONDS = 10.0
+"""Time for which a caller waits until its repository's log was read; it hears no news otherwise."""
+
 CATCH_UP_SECONDS = 5.0
 """Time for which somebody who wants to push waits until this node has caught up; a mirror that
 claims what it does not have costs no more."""
@@ -117,7 +120,8 @@ class Live:
         self._querying = catalogue.threads.executor()
         self._kept: dict[Path, KeptLog] = {}
         self._live: dict[Path, _Live] = {}
-        self._beginning: set[Path] = set()
+        self._mute: set[Path] = set()
+        self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def accepted(self, served: Served, _push: AcceptedPush) -> None:
@@ -154,6 +158,18 @@ class Live:
         """Return a repository's part, if it has begun."""
         found = self._live.get(served.carried.layout.git_dir)
         return None if found is None else found.repository
+
+    async def begun(self, served: Served) -> LiveRepository | None:
+        """Return a repository's part once it has begun: who calls right after a start waits.
+
+        None where it has none, or it does not begin in time.
+        """
+        place = served.carried.layout.git_dir
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BEGIN_SECONDS):
+                while _is_live(served) and self.of(served) is None and place not in self._mute:
+                    await self._changed.wait()
+        return self.of(served)
 
     async def run(self) -> None:
         """Follow what is carried, and call others, until cancelled."""
@@ -206,8 +222,13 @@ class Live:
                 repository=served.info.name,
                 reason=error,
             )
-            return
-        self._live[place] = _Live(repository, keeper)
+            self._mute.add(place)
+        else:
+            self._mute.discard(place)
+            self._live[place] = _Live(repository, keeper)
+        # Those who wait look again, and wait for the next change.
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _end(self, place: Path) -> None:
         live = self._live.pop(place)

@@ -12,7 +12,6 @@ Source: docs/protocol/mirrorsync.md, Live conversations.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import time
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.event_log import EventLog
+from gittorrent.node.claimed_heads import ClaimedHeads
 from gittorrent.node.fresh_intake import FreshIntake
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.push.chain import CheckpointError
@@ -130,9 +130,8 @@ class LiveRepository:
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._heads: dict[PeerKey, Item] = {}
+        self._heads = ClaimedHeads(self.holds, lambda: self._known.head.number)
         self._logs_asked: dict[PeerKey, PushId] = {}
-        self._heard = asyncio.Event()
         self._fresh_intake = FreshIntake(self._take_fresh, self._start)
         self.fresh: FreshLine | None = None
         self.standing: Standing | None = None
@@ -194,7 +193,7 @@ class LiveRepository:
 
     def left(self, key: PeerKey) -> None:
         """Take note that a conversation is over."""
-        self._heads.pop(key, None)
+        self._heads.left(key)
         self._fresh_intake.left(key)
         self._logs_asked.pop(key, None)
         if self._peers.pop(key, None) is not None:
@@ -206,10 +205,8 @@ class LiveRepository:
             self._do(self._spreading.told(key, Item(message.push), self._loop.time()))
         elif isinstance(message, HaveCheckpoint):
             item = Item(message.checkpoint, message.number)
-            is_first = key not in self._heads
-            self._heads[key] = item
+            is_first = self._heads.said(key, item)
             self._do(self._spreading.told(key, item, self._loop.time()))
-            self._heard.set()
             if is_first and self.fresh is not None:
                 self._peers[key].tell(self.fresh)
         else:
@@ -230,31 +227,11 @@ class LiveRepository:
         Returns:
             How many there are.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._settled < count:
-                    self._heard.clear()
-                    await self._heard.wait()
-        return self._settled
+        return await self._heads.hear(count, seconds)
 
     async def catch_up(self, seconds: float) -> None:
-        """Wait until no peer is known to have a newer checkpoint, or for so many seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._is_behind:
-                    self._heard.clear()
-                    await self._heard.wait()
-
-    @property
-    def _is_behind(self) -> bool:
-        """Whether a peer said that it has a newer checkpoint than is here."""
-        head = self._known.head.number
-        return any(item.number > head for item in self._heads.values())
-
-    @property
-    def _settled(self) -> int:
-        """How many peers said which checkpoint they have that is here."""
-        return sum(self.holds(item.id) for item in self._heads.values())
+        """Wait until no peer says that it has a newer checkpoint, or for so many seconds."""
+        await self._heads.catch_up(seconds)
 
     # -- freshness
 
@@ -323,7 +300,7 @@ class LiveRepository:
             self._do(self._spreading.took(item, now))
         if before.head != after.head:
             self._do(self._spreading.took(after.head, now))
-        self._heard.set()
+        self._heads.look()
         if before != after:
             self._moved()
 
@@ -511,17 +488,17 @@ class LiveRepository:
         done.incomplete = more.incomplete
         done.lacking = more.lacking
 
-    def _asks_for_log(self, key: PeerKey, entry: PushId) -> bool:
-        """Tell whether an entry is to be asked for with all before it, which is done once.
+    def _log_to_ask_for(self, key: PeerKey, entry: PushId) -> Item | None:
+        """Return an entry if it is to be asked for with all before it, which is done once.
 
         A checkpoint may name a policy that is not here, which may have named its signer as keeper:
         nobody tells of policies, they come with the log.
         """
         head = self._heads.get(key)
         if head is None or head.id != entry or key not in self._peers:
-            return False
+            return None
         asked, self._logs_asked[key] = self._logs_asked.get(key), entry
-        return asked != entry
+        return None if asked == entry else head
 
     def _settle(self, batch: dict[PushId, tuple[PeerKey, Arrived]], done: TakenIn) -> None:
         """Let the machine know what became of each entry."""
@@ -536,10 +513,10 @@ class LiveRepository:
                 self._do(self._spreading.lied(key, f"{entry} does not hold: {reason}", now))
             elif entry in incomplete:
                 self._do(self._spreading.failed(key, entry, now))
-            elif (entry in done.refused or entry in done.without_policy) and self._asks_for_log(
-                key, entry
+            elif (entry in done.refused or entry in done.without_policy) and (
+                head := self._log_to_ask_for(key, entry)
             ):
-                self._start(self._fetch_log(key, self._peers[key], self._heads[key]))
+                self._start(self._fetch_log(key, self._peers[key], head))
             elif entry in done.refused:
                 again = done.refused[entry]
                 self._do(self._spreading.refused(entry, now, again=again))

@@ -256,7 +256,7 @@ def test_one_that_is_damaged_hides_no_other(
     assert "gittorrent adopt URL_OF_A_MIRROR" in said
     shown = json.loads(owner.gittorrent("status", "--json").ok().out)["repositories"]
     states = {each["name"]: (each["role"], each["pushes"]) for each in shown}
-    assert states == {"other": ("origin", 2), "project": ("origin (damaged)", 0)}
+    assert states == {"other": ("origin", 1), "project": ("origin (damaged)", 0)}
 
 
 def test_what_is_not_carried(owner: Person, origin: Path) -> None:

@@ -182,6 +182,11 @@ class Peer(Struct, eq=False):
 
         A part that is late already is expected to be as late again.
         """
+        due = self.due_of(part, assumed_rate)
+        return due if due >= now else now + (now - due)
+
+    def due_of(self, part: int, assumed_rate: float) -> float:
+        """Return when a part in flight was to be here by the rate known; never, if snubbed."""
         if self.snubbed:
             return math.inf
         rate = self.meter.rate or assumed_rate
@@ -190,8 +195,7 @@ class Peer(Struct, eq=False):
             owed += flight.size - flight.received
             if flight.part == part:
                 break
-        due = self.meter.mark + owed / rate
-        return due if due >= now else now + (now - due)
+        return self.meter.mark + owed / rate
 
     def stalls_at(
         self, part_size: int, settings: Settings, usual: float = 0.0, *, crowd: bool = True

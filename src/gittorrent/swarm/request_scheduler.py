@@ -227,12 +227,23 @@ class RequestScheduler:
         owing = self.state.askers[part]
         return min(peer.finish_of(context.now, part, context.assumed_rate) for peer in owing)
 
+    def _is_overdue(self, context: _DecisionContext, part: int) -> bool:
+        """Tell whether a part has been owed for long, and is late at everybody who owes it.
+
+        What is expected says little then: who delivers nothing may be trickling, or gone.
+        """
+        owing = self.state.askers[part]
+        asked = min(peer.flights[part].asked for peer in owing)
+        return context.now - asked > self.settings.line_patience and all(
+            peer.due_of(part, context.assumed_rate) < context.now for peer in owing
+        )
+
     def _worth_repeating(self, context: _DecisionContext, peer: Peer, part: int) -> bool:
         """Tell whether to ask a peer, too, for a part that is owed already.
 
         To end a little sooner, a part is asked of two live peers at most and not often. To save
-        seconds, or if it has been owed for long, there is no such bound: each further peer must
-        beat the best before it clearly.
+        seconds, or if it is overdue, there is no such bound: each further peer must beat the best
+        before it clearly.
         """
         owing = self.state.askers[part]
         if peer in owing or not self.state.claims(peer, part):
@@ -250,10 +261,7 @@ class RequestScheduler:
         patience = self.settings.patience
         if context.mode is Mode.RAREST:
             patience = self.settings.line_patience
-        # What is expected says little of peers that deliver nothing; how long it is owed does.
-        asked = min(other.flights[part].asked for other in owing)
-        is_long_owed = context.now - asked > self.settings.line_patience
-        if expected - own > patience or suits_anybody or is_long_owed:
+        if expected - own > patience or suits_anybody or self._is_overdue(context, part):
             return True
         live = sum(not other.snubbed for other in owing)
         share = self.settings.duplicate_share * self.state.layout.parts

@@ -60,7 +60,7 @@ class Settings(Struct, frozen=True):
     ``mirror_patience``: the same while all peers are complete, so that nobody waits in line.
     ``line_patience``: shortest silence of an incomplete peer before it counts as stalled, since
     others wait in line there too; the seconds that asking twice must save among such peers; and
-    after which a part that is still owed is asked of an idle peer too.
+    after which a part that is late is asked of an idle peer too.
     ``window``: bytes ahead of the indexer at which a late part it waits for is asked again.
     ``duplicate_share``: fraction of parts that may be asked twice merely to end sooner.
     ``untried``: seconds a part owed must still take for a peer of unknown speed to be asked too.

@@ -130,7 +130,8 @@ def test_a_mirror_that_is_moved_is_served_and_followed(
         nodes.add_commit(origin, "refs/heads/main", "more", b"more\n")
         publish(owner, origin)
         done = json.loads(operator.gittorrent("mirror", url, "--once", "--json").ok().out)
-        assert (done["path"], done["changed"]) == (str(moved), True)
+        # Whether this or the running node brought the commit is a race between them.
+        assert done["path"] == str(moved)
         assert heads(owner, node.url()) == heads(owner, source.url())
 
 

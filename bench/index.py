@@ -20,7 +20,6 @@ from frame import (
     BenchError,
     Comparison,
     Contestant,
-    Figure,
     Report,
     parse_arguments,
     ratio,
@@ -28,7 +27,7 @@ from frame import (
     say,
 )
 from grown import Project
-from measure import MIB, Usage, run
+from measure import Usage, contestant_of, run
 from scene import Scene, program, remove, staged
 
 WALL_LIMIT = 0.35
@@ -127,8 +126,8 @@ def _index_repository(
     for number in range(arguments.runs):
         say(f"run {number + 1} of {arguments.runs}")
         _take_turns(contest, number)
-    compiled = _contestant("gittorrent-native", contest.ours)
-    rival = _contestant("git index-pack", contest.gits)
+    compiled = contestant_of("gittorrent-native", contest.ours)
+    rival = contestant_of("git index-pack", contest.gits)
     comparisons = [
         ratio("native / git", "wall s", compiled, rival, WALL_LIMIT),
         ratio("native / git", "CPU s", compiled, rival, CPU_LIMIT),
@@ -149,7 +148,7 @@ def _index_grown(scene: Scene, arguments: Arguments) -> tuple[list[Contestant], 
     for contest in contests:
         objects = json.loads(contest.reels.read_text(encoding="utf-8"))[0]["objects"]
         pair = [
-            _contestant(f"{who}, {objects:,} objects", used)
+            contestant_of(f"{who}, {objects:,} objects", used)
             for who, used in (("native", contest.ours), ("git", contest.gits))
         ]
         contestants += pair
@@ -227,17 +226,6 @@ def _keeps_rules(contest: Contest) -> bool:
     finally:
         contest.gits.clear()
     return True
-
-
-def _contestant(name: str, used: list[Usage]) -> Contestant:
-    return Contestant(
-        name,
-        (
-            Figure("wall s", tuple(one.wall for one in used)),
-            Figure("CPU s", tuple(one.cpu for one in used)),
-            Figure("peak MiB", tuple(one.peak / MIB for one in used), 0),
-        ),
-    )
 
 
 if __name__ == "__main__":

@@ -14,15 +14,13 @@ from pathlib import Path
 from frame import (
     Arguments,
     BenchError,
-    Contestant,
-    Figure,
     Report,
     parse_arguments,
     ratio,
     run_benchmark,
     say,
 )
-from measure import MIB, Usage, run
+from measure import Usage, contestant_of, run
 from scene import Published, Scene, program, remove, staged
 
 REFS = 50_000
@@ -123,11 +121,11 @@ def measure(arguments: Arguments) -> Report:
             run([*program(), "publish", copy, "--wait", "--quiet"], scene.with_home(home))
             followed, updated = contest.follow(), contest.update()
             contest.check_both()
-    first = _contestant("gittorrent mirror", contest.mirroring)
-    rival = _contestant("git clone --mirror", contest.cloning)
-    later = _contestant("gittorrent mirror, one push later", [followed])
-    update = _contestant("git fetch --prune, one push later", [updated])
-    made = _contestant("gittorrent publish, the first time", [publishing])
+    first = contestant_of("gittorrent mirror", contest.mirroring)
+    rival = contestant_of("git clone --mirror", contest.cloning)
+    later = contestant_of("gittorrent mirror, one push later", [followed])
+    update = contestant_of("git fetch --prune, one push later", [updated])
+    made = contestant_of("gittorrent publish, the first time", [publishing])
     method = (
         f"{refs} branches at the origin, packed; the push that follows moves one in {MOVED_EVERY}.",
         "The clone is from git daemon, the mirror from a node that serves over git://.",
@@ -171,17 +169,6 @@ def _update(scene: Scene, repository: Path, lines: list[str]) -> None:
 def _branches(scene: Scene, repository: Path) -> str:
     form = "--format=%(objectname) %(refname)"
     return scene.git("-C", repository, "for-each-ref", form, "refs/heads", "refs/tags")
-
-
-def _contestant(name: str, used: list[Usage]) -> Contestant:
-    return Contestant(
-        name,
-        (
-            Figure("wall s", tuple(one.wall for one in used)),
-            Figure("CPU s", tuple(one.cpu for one in used)),
-            Figure("peak MiB", tuple(one.peak / MIB for one in used), 0),
-        ),
-    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frame import BenchError
+from frame import BenchError, Contestant, Figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +60,25 @@ class Usage:
     def cpu(self) -> float:
         """CPU seconds of both kinds."""
         return self.user + self.system
+
+
+def contestant_of(name: str, used: Sequence[Usage], *others: Figure) -> Contestant:
+    """Return somebody whose commands were measured.
+
+    Args:
+        name: of the contestant.
+        used: what each run used.
+        others: further figures, which come first.
+    """
+    return Contestant(
+        name,
+        (
+            *others,
+            Figure("wall s", tuple(one.wall for one in used)),
+            Figure("CPU s", tuple(one.cpu for one in used)),
+            Figure("peak MiB", tuple(one.peak / MIB for one in used), 0),
+        ),
+    )
 
 
 def run(words: Sequence[str | Path], environ: Mapping[str, str]) -> Usage:

@@ -26,7 +26,7 @@ from frame import (
     run_benchmark,
     say,
 )
-from measure import MIB, Usage, children_of, run
+from measure import Usage, children_of, contestant_of, run
 from scene import Published, Scene, pack_bytes, program, remove, staged
 
 from gittorrent.native import is_available
@@ -132,15 +132,7 @@ def measure(arguments: Arguments) -> Report:
 
 
 def _contestant(name: str, used: list[Usage], *sizes: int) -> Contestant:
-    return Contestant(
-        name,
-        (
-            Figure("pack bytes", tuple(map(float, sizes)), 0),
-            Figure("wall s", tuple(one.wall for one in used)),
-            Figure("CPU s", tuple(one.cpu for one in used)),
-            Figure("peak MiB", tuple(one.peak / MIB for one in used), 0),
-        ),
-    )
+    return contestant_of(name, used, Figure("pack bytes", tuple(map(float, sizes)), 0))
 
 
 def _adopt_orphans() -> None:

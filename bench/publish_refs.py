@@ -16,14 +16,13 @@ from frame import (
     BenchError,
     Comparison,
     Contestant,
-    Figure,
     Report,
     parse_arguments,
     ratio,
     run_benchmark,
     say,
 )
-from measure import MIB, Usage, run
+from measure import Usage, contestant_of, run
 from scene import Published, Scene, staged
 
 REFS = 100_000
@@ -72,8 +71,8 @@ class Contest:
     def contestants(self, what: str) -> tuple[Contestant, Contestant]:
         """Return both, ours first."""
         return (
-            _contestant(f"gittorrent publish, {what}", self.publishing),
-            _contestant(f"git push, {what}", self.pushing),
+            contestant_of(f"gittorrent publish, {what}", self.publishing),
+            contestant_of(f"git push, {what}", self.pushing),
         )
 
     def _tip(self, repository: Path) -> str:
@@ -95,7 +94,7 @@ def measure(arguments: Arguments) -> Report:
         many = _contest(scene, published, home, arguments.runs)
     ours, theirs = plain.contestants(f"{count} refs")
     ours_many, theirs_many = many.contestants(f"{refs} refs")
-    added = _contestant(f"gittorrent publish, {refs - count} branches added", [adding])
+    added = contestant_of(f"gittorrent publish, {refs - count} branches added", [adding])
     method = (
         f"The repository has {count} refs, and {refs} after branches at its commits were added.",
         "Each publication is of one commit that changes one file; it signs a push, a checkpoint",
@@ -136,17 +135,6 @@ def _add_branches(scene: Scene, repository: Path, count: int) -> None:
     words: list[str | Path] = ["git", "-C", repository, "update-ref", "--stdin"]
     subprocess.run(words, input="".join(lines).encode(), env=scene.environ, check=True)
     scene.git("-C", repository, "pack-refs", "--all")
-
-
-def _contestant(name: str, used: list[Usage]) -> Contestant:
-    return Contestant(
-        name,
-        (
-            Figure("wall s", tuple(one.wall for one in used)),
-            Figure("CPU s", tuple(one.cpu for one in used)),
-            Figure("peak MiB", tuple(one.peak / MIB for one in used), 0),
-        ),
-    )
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from demo_stage import (
     copy_own_history,
     generate_bulk,
     stage,
+    wait_until,
 )
 
 ENOUGH = 8 << 20
@@ -96,13 +97,12 @@ def at(repository: Published, node: Mirror) -> str:
 
 def wait_for_list(on: Stage, url: str, count: int) -> None:
     """Wait until the origin lists as many mirrors, each called back before it was believed."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
+
+    def is_complete() -> bool:
         told = json.loads(on.run("gittorrent", "mirrors", url, "--json"))
-        if len({m["url"].rpartition("/")[0] for m in told["mirrors"]}) > count:
-            return
-        time.sleep(0.2)
-    raise DemoError(f"the origin does not list {count} mirrors at {url}")
+        return len({m["url"].rpartition("/")[0] for m in told["mirrors"]}) > count
+
+    wait_until(is_complete, f"the origin lists {count} mirrors at {url}")
 
 
 def damage(on: Stage, liar: Mirror) -> int:

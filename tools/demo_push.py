@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from demo_stage import PATIENCE, DemoError, Mirror, Published, Stage
+from demo_stage import DemoError, Mirror, Published, Stage, wait_until
 
 Check = Callable[[bool, str], None]
 """Judges one claim."""
@@ -59,7 +60,7 @@ def push_at_a_mirror(
     if done.returncode:
         raise DemoError(f"git push failed:\n{done.stderr.decode()}")
     for node in (origin, *others):
-        wait_until(lambda node=node: shown_at(on, node, repository) == commit, node.name)  # type: ignore[misc]
+        wait_until(partial(is_shown, on, node, repository, commit), f"{node.name} shows the push")
     check(True, f"after {time.monotonic() - began:.1f} s all nodes show it")
     wait_until(lambda: is_final(on, origin, repository), "the keeper has taken it")
     check(True, "the origin's node keeps the order: the push is final")
@@ -88,10 +89,11 @@ def push(on: Stage, clone: Path, key: Path, url: str) -> subprocess.CompletedPro
     return on.attempt("git", *settings, "-C", str(clone), *words, home="client")
 
 
-def shown_at(on: Stage, node: Mirror, repository: Published) -> str:
-    """Return what a node shows stock git as the branch; empty if it has none."""
+def is_shown(on: Stage, node: Mirror, repository: Published, commit: str) -> bool:
+    """Tell whether a node shows stock git the branch at a commit."""
     url = f"{node.base}/{repository.name}.git"
-    return on.run("git", "ls-remote", url, BRANCH, home="client").partition("\t")[0]
+    found = on.run("git", "ls-remote", url, BRANCH, home="client")
+    return found.partition("\t")[0] == commit
 
 
 def is_known(on: Stage, node: Mirror, repository: Published) -> bool:
@@ -104,12 +106,3 @@ def is_final(on: Stage, node: Mirror, repository: Published) -> bool:
     """Tell whether the keeper has put every push in order that a node knows."""
     told = json.loads(on.run("gittorrent", "log", str(repository.path), "--json", home=node.name))
     return all(entry["final"] is True for entry in told if entry["kind"] == "certificate")
-
-
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    """Wait for something that spreads among nodes."""
-    until = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > until:
-            raise DemoError(f"waited {PATIENCE:.0f} s in vain: {what}")
-        time.sleep(0.05)

@@ -15,7 +15,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,6 +160,15 @@ class Stage:
                 process.wait()
             if process.stdout is not None:
                 process.stdout.close()
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    """Wait for something that spreads among nodes."""
+    until = time.monotonic() + PATIENCE
+    while not holds():
+        if time.monotonic() > until:
+            raise DemoError(f"waited {PATIENCE:.0f} s in vain: {what}")
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager

@@ -17,16 +17,8 @@ if TYPE_CHECKING:
     from gittorrent.trust.policy import WebOfTrust
 
 
-class Facts(Protocol):
-    """Answers that are the same for everybody who can give them."""
-
-    def contains(self, outer: Oid, inner: Oid) -> bool:
-        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
-
-        Raises:
-            UnknownObjectError: that cannot be said, for want of an object
-                (`gittorrent.push.rule`). An object that is here and no commit is not unknown.
-        """
+class Vouching(Protocol):
+    """Tells who vouched for a key."""
 
     def certified(
         self,
@@ -44,6 +36,18 @@ class Facts(Protocol):
             roots: the root keys of the policy in force.
             certificates: those that this policy pins, and those that came with the push.
             time: in seconds.
+        """
+
+
+class Facts(Vouching, Protocol):
+    """Answers that are the same for everybody who can give them."""
+
+    def contains(self, outer: Oid, inner: Oid) -> bool:
+        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
+
+        Raises:
+            UnknownObjectError: that cannot be said, for want of an object
+                (`gittorrent.push.rule`). An object that is here and no commit is not unknown.
         """
 
 

@@ -10,7 +10,7 @@ Whether others vouched for a key is no matter of objects; gpg finds that out.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gittorrent.git.descent import Ancestry
 from gittorrent.ids import Oid
@@ -22,26 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gittorrent.git.runner import Git
+    from gittorrent.push.facts import Vouching
     from gittorrent.push.object import PushObject
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.policy import WebOfTrust
 
 _MOVE = re.compile(rb"^([0-9a-f]{40,64}) ([0-9a-f]{40,64}) refs/", re.MULTILINE)
 _NULL = frozenset("0")
-
-
-class Vouching(Protocol):
-    """Tells who vouched for a key (`gittorrent.push.facts.Facts`)."""
-
-    def certified(
-        self,
-        key: KeyRef,
-        rule: WebOfTrust,
-        roots: Sequence[KeyRef],
-        certificates: Mapping[KeyRef, bytes],
-        time: int,
-    ) -> bool:
-        """Tell whether ``roots`` vouched for ``key`` at ``time`` as ``rule`` asks."""
 
 
 _GPG = GpgVouching()

@@ -19,7 +19,6 @@ from gittorrent.push.quota import Quota
 from gittorrent.repository.carried import ORIGIN
 from gittorrent.repository.evidence import GitEvidence
 from gittorrent.repository.origin_refs import follow_in_origin
-from gittorrent.signing.vouching import GpgVouching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -154,18 +153,17 @@ class KeptFacts:
 
     def __init__(self, git: Git) -> None:
         self._git = git
-        self._vouching = GpgVouching()
-        self._evidence = GitEvidence(git, self._vouching)
+        self._evidence = GitEvidence(git)
         self._known: dict[tuple[Oid, Oid], bool] = {}
 
     @contextlib.contextmanager
     def looking_in(self, git: Git) -> Iterator[None]:
         """Look for objects in another place as long as the block runs."""
-        self._evidence = GitEvidence(git, self._vouching)
+        self._evidence = GitEvidence(git)
         try:
             yield
         finally:
-            self._evidence = GitEvidence(self._git, self._vouching)
+            self._evidence = GitEvidence(self._git)
 
     def contains(self, outer: Oid, inner: Oid) -> bool:
         """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.

@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from gittorrent.trust.policy import WebOfTrust
 
 
-class Vouching(Protocol):
-    """Tells who vouched for a key."""
+class Facts(Protocol):
+    """Answers that are the same for everybody who can give them."""
+
+    def contains(self, outer: Oid, inner: Oid) -> bool:
+        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
+
+        Raises:
+            UnknownObjectError: that cannot be said, for want of an object
+                (`gittorrent.push.rule`). An object that is here and no commit is not unknown.
+        """
 
     def certified(
         self,
@@ -36,18 +44,6 @@ class Vouching(Protocol):
             roots: the root keys of the policy in force.
             certificates: those that this policy pins, and those that came with the push.
             time: in seconds.
-        """
-
-
-class Facts(Vouching, Protocol):
-    """Answers that are the same for everybody who can give them."""
-
-    def contains(self, outer: Oid, inner: Oid) -> bool:
-        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
-
-        Raises:
-            UnknownObjectError: that cannot be said, for want of an object
-                (`gittorrent.push.rule`). An object that is here and no commit is not unknown.
         """
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gittorrent.git.runner import Git
-    from gittorrent.push.facts import Vouching
     from gittorrent.push.object import PushObject
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.policy import WebOfTrust
@@ -40,12 +39,10 @@ class GitEvidence:
 
     Args:
         git: the repository.
-        vouching: who vouched for keys; gpg by default.
     """
 
-    def __init__(self, git: Git, vouching: Vouching | None = None) -> None:
+    def __init__(self, git: Git) -> None:
         self._ancestry = Ancestry(git)
-        self._vouching = _GPG if vouching is None else vouching
 
     def expect(self, pushes: Iterable[PushObject]) -> None:
         """Find out at once what judging many pushes will ask, which one by one takes long.
@@ -87,7 +84,7 @@ class GitEvidence:
         time: int,
     ) -> bool:
         """Tell whether ``roots`` vouched for ``key`` at ``time`` as ``rule`` asks."""
-        return self._vouching.certified(key, rule, roots, certificates, time)
+        return _GPG.certified(key, rule, roots, certificates, time)
 
 
 def _moves(text: bytes) -> Iterable[tuple[Oid, Oid]]:

@@ -3,10 +3,12 @@
 Steps are what changes something that outlives the process: files opened for writing, renames,
 links, removals, directories, locks, and programs started. At step ``DIE_AT`` the process kills
 itself with SIGKILL, with its whole process group if ``DIE_WITH`` is ``group``. With ``DIE_AT=0`` it
-lives, and adds the number of its steps to the file that ``DIE_COUNT`` names.
+lives, and adds the number of its steps to the file that ``DIE_COUNT`` names. The file that
+``DIE_LIST`` names gets a line for each step, up to the one it died at.
 
 The same step of the same command is the same place in the program, as far as its threads take
-turns in the same way: what random moments find can be looked at again.
+turns in the same way, and as many files and directories come about: what random moments find can be
+looked at again.
 """
 
 from __future__ import annotations
@@ -49,12 +51,17 @@ def main() -> None:
 def watch(step: int) -> None:
     """Have the process die at a step; at none if it is 0."""
 
+    path = os.environ.get("DIE_LIST")
+    listed = None if path is None else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         global _seen
         if event in STEPS or (event == "open" and _writes(arguments)):
             with _guard:
                 _seen += 1
                 mine = _seen
+                if listed is not None:
+                    os.write(listed, f"{event} {arguments!r}\n".encode())
             if mine == step:
                 _die()
 

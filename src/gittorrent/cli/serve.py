@@ -8,13 +8,12 @@ from pathlib import Path
 import click
 
 from gittorrent import event_log
-from gittorrent.cli.bare_copy import served_place
 from gittorrent.cli.limits import peer_up_limit_option, size_of, up_limit_option
 from gittorrent.cli.output import json_option
 from gittorrent.cli.repositories import REPOSITORY
+from gittorrent.cli.served_places import catalogue_of
 from gittorrent.errors import UsageError
 from gittorrent.interruptions import PROCESS, run
-from gittorrent.node.carried_here import catalogue_of_database, catalogue_of_paths
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.connections import allow_open_files
 from gittorrent.node.git_turns import PROCESSES
@@ -154,10 +153,7 @@ def serve(
     home = open_home()
     database = Database(home.database)
     try:
-        if places:
-            catalogue = catalogue_of_paths([served_place(p) for p in places], database=database)
-        else:
-            catalogue = catalogue_of_database(database)
+        catalogue = catalogue_of(places, database)
         run(_serve(catalogue, database, home, options, as_json=as_json))
     finally:
         database.close()

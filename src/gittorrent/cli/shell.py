@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gittorrent.cli.bare_copy import served_place
 from gittorrent.cli.repositories import REPOSITORY
+from gittorrent.cli.served_places import catalogue_of
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.node import upload_pack
-from gittorrent.node.carried_here import catalogue_of_database, catalogue_of_paths
 from gittorrent.node.git_listener import NO_DEPOT, NOT_SERVED
 from gittorrent.node.views import Views
 from gittorrent.repository.carried import MIRROR, ORIGIN
@@ -65,11 +64,7 @@ def shell(command: str | None, places: tuple[Path, ...]) -> None:
     home = open_home()
     database = Database(home.database)
     try:
-        if places:
-            catalogue = catalogue_of_paths([served_place(p) for p in places], database=database)
-        else:
-            catalogue = catalogue_of_database(database)
-        sys.exit(_answer(service, path, catalogue, home))
+        sys.exit(_answer(service, path, catalogue_of(places, database), home))
     finally:
         database.close()
 

@@ -13,7 +13,7 @@ from gittorrent.cli.output import json_option, print_json
 from gittorrent.cli.policy_place import open_place, person_in, takes_repository
 from gittorrent.git.runner import GitError
 from gittorrent.printable import date_of, printable
-from gittorrent.push.history import fates
+from gittorrent.push.history import fates, in_order
 from gittorrent.push.object import PushKind
 from gittorrent.push.rule import Verdict
 from gittorrent.repository.ref_changes import REWOUND, classify_changes, unclassified
@@ -110,12 +110,13 @@ def _entries(carried: Carried, log: VerifiedLog) -> list[dict[str, Any]]:
     records = log.records
     ids = [record.id for record in records if record.kind is PushKind.POLICY]
     policies = dict(zip(ids, log.policies, strict=True))
-    for record in reversed(records):
-        if record.kind is PushKind.CHECKPOINT:
-            entries.append(_checkpoint_entry(log, record.id, is_adopted=record.is_in_chain))
-            entries += pushes.get(record.id, [])[::-1] if record.is_in_chain else []
-        elif record.id in policies:
-            entries.append(_policy_entry(policies[record.id], record.id))
+    adopted = {record.id for record in records if record.is_in_chain}
+    for known in reversed(in_order(log)):
+        if known in policies:
+            entries.append(_policy_entry(policies[known], known))
+        else:
+            entries.append(_checkpoint_entry(log, known, is_adopted=known in adopted))
+            entries += pushes.get(known, [])[::-1] if known in adopted else []
     return entries
 
 

@@ -1,4 +1,4 @@
-"""What became of each push of a log, for people: when, what, why not.
+"""What became of each push of a log, for people: when, what, why not; and the order to show it in.
 
 Pure. A checkpoint holds a verdict for each unit that it took and no reasons; they follow from the
 rule, judged once more on the state before it. Where that state, or an object, is not here there is
@@ -64,6 +64,45 @@ def fates(log: VerifiedLog) -> Iterator[PushFate]:
     for checkpoint in _chain(log):
         yield from _taken(log, checkpoint)
     yield from _provisional(log)
+
+
+def in_order(log: VerifiedLog) -> list[PushId]:
+    """Return the checkpoints and policies of a log as they follow from each other, oldest first.
+
+    Entries come in any order. A policy stands before the checkpoint that names it; what none of the
+    chain names, and checkpoints that do not count, stand behind what they were made on.
+    """
+    chain = _chain(log)
+    named = {entry for each in chain for entry in log.checkpoint(each).checkpoint.adopted}
+    beside: dict[PushId | None, list[PushId]] = {}
+    for entry, made_on in _made_on(log):
+        if entry not in named:
+            beside.setdefault(_anchor(log, made_on, frozenset(chain)), []).append(entry)
+    found = beside.get(None, [])
+    for each in chain:
+        adopted = log.checkpoint(each).checkpoint.adopted
+        found += [entry for entry in adopted if entry in log]
+        found += [each, *beside.get(each, [])]
+    return found
+
+
+def _made_on(log: VerifiedLog) -> Iterator[tuple[PushId, PushId | None]]:
+    """Yield policies, and checkpoints that do not count, with the checkpoint that they name."""
+    policies = iter(log.policies)
+    for record in log.records:
+        if record.kind is PushKind.POLICY:
+            yield record.id, next(policies).policy.checkpoint
+        elif record.kind is PushKind.CHECKPOINT and not record.is_in_chain:
+            yield record.id, log.checkpoint(record.id).checkpoint.previous
+
+
+def _anchor(log: VerifiedLog, checkpoint: PushId | None, chain: frozenset[PushId]) -> PushId | None:
+    """Return the nearest checkpoint of the chain that leads to one; None if that is not held."""
+    while checkpoint is not None and checkpoint not in chain:
+        if checkpoint not in log:
+            return None
+        checkpoint = log.checkpoint(checkpoint).checkpoint.previous
+    return checkpoint
 
 
 def _chain(log: VerifiedLog) -> list[PushId]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gittorrent.ids import RefName
 from gittorrent.push.facts import NoObjects
-from gittorrent.push.history import PushFate, fates
+from gittorrent.push.history import PushFate, fates, in_order
 from gittorrent.push.log import VerifiedLog
 from gittorrent.push.rule import Reason, Verdict
 from gittorrent.trust.policy import Grant, Policy, Quorum, Rule
@@ -101,3 +101,35 @@ def test_an_empty_log_and_one_with_a_policy_only() -> None:
     assert not list(fates(log))
     admit(log, made.pushes[0][1])
     assert not list(fates(log))
+
+
+def test_a_policy_stands_before_the_checkpoint_that_names_it_whenever_it_came() -> None:
+    made = writer()
+    (first, _), (begin, _) = made.pushes
+    second = made.append(made.next_policy(mirrors=("git://a.example.org/r.git",)))
+    taken = made.keep()
+    rival = made.next_policy(mirrors=("git://b.example.org/r.git",))
+    pending = made.append(made.next_policy(mirrors=()))
+    wanted = [first, begin, second, taken, pending]
+    assert in_order(made.log()) == wanted
+    made.pushes[2], made.pushes[3] = made.pushes[3], made.pushes[2]
+    late = made.log()
+    assert [record.id for record in late.records][2:4] == [taken, second]
+    assert in_order(late) == wanted
+    made.append(rival)
+    made.keep()
+    assert in_order(made.log())[-1] == made.head
+
+
+def test_what_does_not_count_stands_behind_what_it_was_made_on() -> None:
+    made = writer()
+    made.push({MAIN: oid(1)})
+    twin = made.checkpoint()
+    made.push({TOPIC: oid(1)})
+    head = made.keep()
+    lost = made.append(twin)
+    log = made.log()
+    assert {record.id for record in log.records if not record.is_in_chain} >= {lost}
+    begin = made.pushes[1][0]
+    placed = in_order(log)
+    assert placed[1:] in ([begin, lost, head], [begin, head, lost])

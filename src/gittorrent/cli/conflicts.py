@@ -14,8 +14,11 @@ from gittorrent.cli.policy_place import open_place, person_in, takes_repository
 from gittorrent.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gittorrent.push.listing import Conflict, Waiting
     from gittorrent.push.log import VerifiedLog
+    from gittorrent.trust.keys import KeyRef
 
 _BRANCHES = b"refs/heads/"
 
@@ -34,7 +37,8 @@ def conflicts(repository: Path, as_json: bool) -> None:
       gittorrent conflicts
       gittorrent conflicts project --json
     """
-    log = open_place(repository).log
+    place = open_place(repository)
+    log = place.log
     listing = log.ledger.view().listing
     final = set(log.ledger.adopted.listing.conflicts())
     open_ones = [_conflict(log, each, is_final=each in final) for each in listing.conflicts()]
@@ -44,11 +48,11 @@ def conflicts(repository: Path, as_json: bool) -> None:
         return
     if not open_ones and not waiting:
         click.echo("no conflicts, and nothing waits for others to agree")
-    now = int(time.time())
+    people = _People(place.labels(), int(time.time()))
     for each in open_ones:
-        _show_conflict(each, now)
+        _show_conflict(each, people)
     for line in waiting:
-        _show_waiting(line, now)
+        _show_waiting(line, people)
 
 
 def _pushed(log: VerifiedLog, item: Conflict | Waiting) -> dict[str, Any]:
@@ -100,16 +104,32 @@ def _waiting(log: VerifiedLog, line: Waiting) -> dict[str, Any]:
     }
 
 
-def _who(item: dict[str, Any], now: int) -> str:
-    person = person_in(item["pusher"])
-    named = f" ({person})" if person else ""
-    when = "" if item["time"] is None else f", {how_long(now - item['time'])} ago"
-    return printable(f"{item['key']}{named}{when}")
+class _People:
+    """Says who pushed something, and how long ago.
+
+    Args:
+        labels: what keys are called.
+        now: seconds since 1970.
+    """
+
+    def __init__(self, labels: Mapping[KeyRef, str], now: int) -> None:
+        self._labels = {str(key): label for key, label in labels.items()}
+        self._now = now
+
+    def key(self, key: str, pusher: str = "") -> str:
+        """Return a key with what it is called, or else with the person that a push names."""
+        person = self._labels.get(key) or person_in(pusher)
+        return printable(f"{key} ({person})" if person else key)
+
+    def who(self, item: dict[str, Any]) -> str:
+        """Return who pushed a conflict, or what waits."""
+        when = "" if item["time"] is None else f", {how_long(self._now - item['time'])} ago"
+        return f"{self.key(item['key'], item['pusher'])}{when}"
 
 
-def _show_conflict(item: dict[str, Any], now: int) -> None:
+def _show_conflict(item: dict[str, Any], people: _People) -> None:
     click.echo(printable(item["name"]))
-    click.echo(f"  {item['value']}, pushed by {_who(item, now)}")
+    click.echo(f"  {item['value']}, pushed by {people.who(item)}")
     current = "is gone" if item["current"] is None else f"is {item['current']}"
     state = "" if item["final"] else "; the keeper has not put that in order yet"
     click.echo(printable(f"  {item['ref']} {current}{state}"))
@@ -119,10 +139,10 @@ def _show_conflict(item: dict[str, Any], now: int) -> None:
         click.echo(printable(f"    {step}"))
 
 
-def _show_waiting(item: dict[str, Any], now: int) -> None:
+def _show_waiting(item: dict[str, Any], people: _People) -> None:
     old, new = ((item[k] or "-")[:10] for k in ("old", "new"))
     click.echo(printable(f"{item['ref']} waits: {old} -> {new}"))
-    click.echo(f"  pushed by {_who(item, now)}")
+    click.echo(f"  pushed by {people.who(item)}")
     click.echo(f"  {item['have']} of {item['needs']} agree; the same can be pushed by")
     for key in item["others"]:
-        click.echo(f"    {key}")
+        click.echo(f"    {people.key(key)}")

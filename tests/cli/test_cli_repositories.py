@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from gittorrent.errors import UsageError
 from gittorrent.ids import RepositoryId
 from gittorrent.repository.carried import ORIGIN
 from gittorrent.store.database import CarriedRow
-from support import bulk
+from support import bulk, nodes
 from support.programs import Person, serve, somebody
 
 ID = RepositoryId("a" * 51 + "q")
@@ -89,3 +91,19 @@ def test_serving_by_name(owner: Person, published: str) -> None:
         asked = owner.gittorrent("mirrors", daemon.url(), "--json").ok().out
         assert json.loads(known)["latest"] == json.loads(asked)["latest"]
         assert json.loads(known)["auth"] == json.loads(asked)["auth"]
+
+
+def test_tidy_removes_what_killed_processes_left(tmp_path: Path) -> None:
+    owner = somebody(tmp_path / "owner")
+    path = nodes.make_repository(tmp_path / "project.git")
+    owner.gittorrent("publish", path, "--new-key", "--wait").ok()
+    stale, fresh = (owner.node / "run" / f"download-{pid}-1.json" for pid in (1, 2))
+    stale.parent.mkdir(exist_ok=True)
+    for each in (stale, fresh):
+        each.write_text("{}")
+    long_ago = time.time() - 60
+    os.utime(stale, (long_ago, long_ago))
+    future = time.time() + 3600
+    os.utime(fresh, (future, future))
+    owner.gittorrent("tidy", path).ok()
+    assert (stale.exists(), fresh.exists()) == (False, True)

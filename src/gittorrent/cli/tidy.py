@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -9,6 +10,8 @@ import click
 from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.repository.carried import open_carried
 from gittorrent.repository.housekeeping import tidy_up
+from gittorrent.store.home import named_home
+from gittorrent.store.snapshot import remove_stale
 
 
 @click.command()
@@ -16,10 +19,16 @@ from gittorrent.repository.housekeeping import tidy_up
 def tidy(repository: Path) -> None:
     """Repack a carried repository now and refresh its bitmap; loses nothing.
 
+    What processes that were killed left in the node's home (run/*.json) goes, too.
+
     \b
     Examples:
       gittorrent tidy project
       gittorrent tidy /srv/git/project.git
     """
+    # Hooks start this as whoever pushed, whose home may be nobody's concern.
+    run = named_home().run
+    if os.access(run, os.R_OK | os.W_OK | os.X_OK):
+        remove_stale(run)
     if not tidy_up(open_carried(repository)):
         click.echo("it is being done already", err=True)

@@ -175,3 +175,39 @@ def test_what_the_operator_calls_the_node_comes_first(owner: Person, origin: Pat
         said = json.loads(owner.gittorrent("publish", origin, "--json").ok().out)
     pinned = f"{said['repository_id']}@mirror.example.org/git/project.git"
     assert said["urls"] == [f"gittorrent::https://{pinned}"]
+
+
+def test_a_single_root_is_warned_of_at_policies_and_not_at_each_push(
+    owner: Person, origin: Path
+) -> None:
+    warning = "warning: one root decides everything"
+    done = owner.gittorrent("publish", origin, "--new-key", "--install-hook").ok()
+    assert done.err.count(warning) == 1
+    nodes.add_commit(origin, "refs/heads/main", "more", b"more\n")
+    assert warning not in owner.gittorrent("publish", origin).ok().err
+    clone = origin.parent / "clone"
+    owner.git("clone", "-q", origin, clone)
+    owner.git("-C", clone, "commit", "-q", "--allow-empty", "-m", "pushed")
+    pushed = owner.git("-C", clone, "push", "origin", "HEAD").ok()
+    assert "published project: 1 ref moved" in pushed.err
+    assert warning not in pushed.err
+    renamed = owner.gittorrent("publish", origin, "--name", "other").ok()
+    assert renamed.err.count(warning) == 1
+    assert owner.gittorrent("policy", "show", origin).ok().err.count(warning) == 1
+    said = json.loads(owner.gittorrent("publish", origin, "--json").ok().out)
+    assert said["warnings"] == []
+
+
+def test_publish_says_whose_pushes_are_provisional(owner: Person, origin: Path) -> None:
+    owner.gittorrent("publish", origin, "--new-key", "--wait").ok()
+    keeper = origin.parent / "keeper"
+    make_ssh_key(keeper, "keeper")
+    owner.gittorrent("keeper", "here", origin, "--key", keeper).ok()
+    nodes.add_commit(origin, "refs/heads/main", "more", b"more\n")
+    assert "This is provisional until the keeper signs it: ssh:" in (
+        owner.gittorrent("publish", origin).ok().err
+    )
+    done = owner.gittorrent("publish", origin).ok()
+    assert "nothing new to publish" in done.out
+    assert "This is" not in done.err
+    assert "1 push is provisional until the keeper signs it: ssh:" in done.err

@@ -70,12 +70,15 @@ def published_json(carried: Carried, done: Published, served: ServedAt) -> dict[
             for each in done.left_out
         ],
         "reels": [reel.id for reel in done.reels],
+        "warnings": list(done.warnings),
     }
 
 
 def show_published(done: Published, served: ServedAt) -> None:
     """Print it for people."""
     show_changes(done)
+    for warning in done.warnings:
+        click.echo(f"warning: {warning}", err=True)
     click.echo(f"repository  {done.repository_id}")
     click.echo(f"checkpoint  {done.push_id}")
     for url in served.urls or (_url_at_localhost(done),):
@@ -114,7 +117,17 @@ def show_changes(done: Published) -> None:
         if each.trouble in _PATIENT:
             click.echo(f"  {printable(_text(each.ref))} {each.trouble.value}", err=True)
     if done.awaited:
-        click.echo(f"This is provisional until the keeper signs it: {done.awaited}", err=True)
+        click.echo(_provisional(done), err=True)
+
+
+def _provisional(done: Published) -> str:
+    """Say what waits for the keeper: what was published now, or only what others pushed before."""
+    if done.is_news:
+        return f"This is provisional until the keeper signs it: {done.awaited}"
+    pushes, it = (
+        ("1 push is", "it") if done.not_final == 1 else (f"{done.not_final} pushes are", "them")
+    )
+    return f"{pushes} provisional until the keeper signs {it}: {done.awaited}"
 
 
 def require_together(done: Published, git_dir: Path) -> None:

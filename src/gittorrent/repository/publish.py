@@ -36,6 +36,7 @@ from gittorrent.repository.reel_tips import ReelStart, changed_since
 from gittorrent.repository.ref_changes import classify_changes, unclassified
 from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.trust.policy import Policy
+from gittorrent.trust.policy_words import warnings
 from gittorrent.trust.refpattern import is_ref_name
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ class Published(Struct, frozen=True):
         left_out: refs that cannot be published and were not.
         renamed_from: the name that it had until now; None if it has that still.
         head: the branch that HEAD names everywhere since this publication; None if it did before.
-        awaited: the key that signs the checkpoint that makes this final; empty if it is final.
+        awaited: the key whose checkpoint makes final what is shown; empty if all of it is.
+        not_final: pushes that it waits for, this one and those of others.
+        warnings: weak places of the policy, if this publication made or changed it.
     """
 
     repository_id: RepositoryId
@@ -87,11 +90,18 @@ class Published(Struct, frozen=True):
     renamed_from: str | None = None
     head: RefName | None = None
     awaited: str = ""
+    not_final: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def changed(self) -> int:
         """How many refs were published."""
         return len(self.changes)
+
+    @property
+    def is_news(self) -> bool:
+        """Whether anything was signed here, so that others see something new."""
+        return bool(self.changes) or self.is_new or bool(self.renamed_from) or bool(self.head)
 
 
 def require_own(carried: Carried) -> None:
@@ -188,6 +198,8 @@ class Publisher:
             renamed_from=None if before == called else before,
             head=pushed.head,
             awaited=str(log.policy.policy.keeper) if log.ledger.view().judged else "",
+            not_final=len(log.unfinal),
+            warnings=() if before == called else tuple(warnings(log.policy.policy)),
         )
 
     def _require_key(self, log: VerifiedLog) -> None:

@@ -103,7 +103,10 @@ def differences(before: Policy, after: Policy, labels: Labels | None = None) -> 
 def warnings(policy: Policy) -> list[str]:
     """Return what its owners should know of a policy's weak places."""
     count = len(policy.roots)
-    good = f"{GOOD_ROOTS} roots on different machines, of which 2 sign, survive that"
+    good = (
+        f"{GOOD_ROOTS} roots on different machines, of which 2 sign, survive that ('gittorrent"
+        " policy add KEY --root')"
+    )
     found: list[str] = []
     if count == 1:
         found.append(f"one root decides everything, and may be lost or stolen: {good}")

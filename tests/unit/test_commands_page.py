@@ -39,7 +39,7 @@ def on_page() -> dict[str, tuple[set[str], set[str]]]:
     current: tuple[set[str], set[str]] | None = None
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
-            heading = re.fullmatch(r"## `(gittorrent[a-z ]*)`", line)
+            heading = re.fullmatch(r"## `(gittorrent[a-z -]*)`", line)
             current = (set(), set()) if heading else None
             if heading and current is not None:
                 found[heading[1]] = current

@@ -26,6 +26,7 @@ COMMANDS = {
     "publish": ("publish", "publish", "Sign a repository's refs and make its objects a reel."),
     "adopt": ("adopt", "adopt", "Publish a repository from here that was published elsewhere."),
     "serve": ("serve", "serve", "Serve published and mirrored repositories."),
+    "init-node": ("init_node", "init_node", "Write a configuration for this node."),
     "shell": ("shell", "shell", "Let people push and fetch over ssh; for sshd."),
     "clone": ("clone", "clone", "Clone from all mirrors at once; same as git clone."),
     "seed": ("seed", "seed", "Turn a clone you have into a seed, without a download."),

@@ -9,22 +9,23 @@ import click
 
 from gittorrent import event_log
 from gittorrent.cli.limits import peer_up_limit_option, size_of, up_limit_option
+from gittorrent.cli.node_config import Flags, options_of, read_config
 from gittorrent.cli.output import json_option
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.served_places import catalogue_of
 from gittorrent.errors import UsageError
 from gittorrent.interruptions import PROCESS, run
 from gittorrent.node.catalogue import Catalogue
+from gittorrent.node.config import ConfigError
+from gittorrent.node.config_values import Place, place
 from gittorrent.node.connections import allow_open_files
 from gittorrent.node.git_turns import PROCESSES
-from gittorrent.node.local_clones import KEEP_SECONDS, KeepOptions
+from gittorrent.node.local_clones import KEEP_SECONDS
 from gittorrent.node.node import Node, Options
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.wire.control import MAX_KEEP_SECONDS
 from gittorrent.wire.urls import Endpoint, UrlError, parse_learned_url
-
-DEFAULT_GIT = ("127.0.0.1:9418",)
 
 
 @click.command()
@@ -55,33 +56,27 @@ DEFAULT_GIT = ("127.0.0.1:9418",)
     "--keep-for",
     type=click.IntRange(0, MAX_KEEP_SECONDS),
     metavar="SECONDS",
-    default=KEEP_SECONDS,
-    show_default=True,
-    help="Keep what clones of this machine use so long after its last use; 0 keeps nothing.",
+    help="Keep what clones of this machine use so long after its last use; 0 keeps nothing."
+    f" Default {KEEP_SECONDS}.",
 )
 @click.option(
     "--keep-size",
     metavar="SIZE",
-    default="10G",
-    show_default=True,
     callback=size_of,
-    help="Keep at most so many bytes for clones of this machine.",
+    help="Keep at most so many bytes for clones of this machine. Default 10G.",
 )
 @click.option(
     "--git-processes",
     type=click.IntRange(1),
     metavar="N",
-    default=PROCESSES,
-    show_default=True,
-    help="Let stock git work for so many callers at once; the others wait their turn.",
+    help="Let stock git work for so many callers at once; the others wait their turn."
+    f" Default {PROCESSES}.",
 )
 @click.option(
     "--git-memory",
     metavar="SIZE",
-    default="512M",
-    show_default=True,
     callback=size_of,
-    help="Memory of one git process, to which 512 bytes an object are added.",
+    help="Memory of one git process, to which 512 bytes an object are added. Default 512M.",
 )
 @click.option("--lan", is_flag=True, help="List mirrors at private addresses too.")
 @click.option("--no-announce", is_flag=True, help="Do not tell origins that we mirror them.")
@@ -96,10 +91,16 @@ DEFAULT_GIT = ("127.0.0.1:9418",)
     "--log-format",
     type=click.Choice(event_log.FORMATS),
     metavar="FORMAT",
-    default="text",
-    show_default=True,
-    help="Write the log as text, or as json: an object a line.",
+    help="Write the log as text (default), or as json: an object a line.",
 )
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read this configuration instead of node.toml in the node's home.",
+)
+@click.option("--check", is_flag=True, help="Say whether the configuration is right, and end.")
 @json_option
 def serve(
     places: tuple[Path, ...],
@@ -109,15 +110,17 @@ def serve(
     url: str | None,
     up_limit: int | None,
     peer_up_limit: int | None,
-    keep_for: int,
-    keep_size: int,
-    git_processes: int,
-    git_memory: int,
+    keep_for: int | None,
+    keep_size: int | None,
+    git_processes: int | None,
+    git_memory: int | None,
     lan: bool,
     no_announce: bool,
     verbose: bool,
     log_level: str | None,
-    log_format: str,
+    log_format: str | None,
+    config_file: Path | None,
+    check: bool,
     as_json: bool,
 ) -> None:
     """Serve published and mirrored repositories to git, to mirrors and to web clients.
@@ -126,31 +129,40 @@ def serve(
     given, or found in the directories given. A repository published as NAME answers at
     /NAME.git. Ends cleanly on SIGTERM and Ctrl-C.
 
+    What is not said here node.toml in the node's home says ('gittorrent init-node'), if there is
+    one.
+
     \b
     Examples:
       gittorrent serve
       gittorrent serve --git 0.0.0.0:9418 --http 0.0.0.0:8417 --url git://mirror.example.org
       gittorrent serve /srv/git --up-limit 10M
     """
+    home = open_home()
+    path = config_file or home.config
+    if check:
+        _check(path)
+        return
     PROCESS.serve()
-    level = log_level or ("info" if verbose else "warning")
-    event_log.configure(log_format, level, apart=True)
-    git = [_place(text) for text in git_places or (() if http_places else DEFAULT_GIT)]
-    options = Options(
-        git=tuple(git),
-        http=tuple(_place(text) for text in http_places),
+    config = read_config(path, is_named=config_file is not None)
+    level = log_level or ("info" if verbose else config.log.level) or "warning"
+    event_log.configure(log_format or config.log.format or "text", level, apart=True)
+    flags = Flags(
+        git=[_place(text) for text in git_places],
+        http=[_place(text) for text in http_places],
         url=None if url is None else _public_url(url),
         up_limit=up_limit,
         peer_up_limit=peer_up_limit,
-        lan=lan,
-        announce=not no_announce,
-        keep=KeepOptions(keep_for, keep_size),
+        keep_for=keep_for,
+        keep_size=keep_size,
         git_processes=git_processes,
         git_memory=git_memory,
         git_push=git_push,
+        lan=lan,
+        no_announce=no_announce,
     )
+    options = options_of(config, flags)
     allow_open_files()
-    home = open_home()
     database = Database(home.database)
     try:
         catalogue = catalogue_of(places, database)
@@ -200,8 +212,30 @@ def _public_url(url: str) -> Endpoint:
         ) from error
 
 
-def _place(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535 or not host:
-        raise UsageError(f"{text!r} is no HOST:PORT", hint="write 0.0.0.0:9418 or [::]:9418")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+def _check(path: Path) -> None:
+    """Say whether a configuration is right.
+
+    Raises:
+        UsageError: it is not there, or wrong; all that is wrong was said.
+    """
+    try:
+        read_config(path, is_named=True)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        raise SystemExit(error.exit_code) from error
+    click.echo(f"{path} is right")
+
+
+def _place(text: str) -> Place:
+    """Return what an option says to listen at.
+
+    Raises:
+        UsageError: it is no HOST:PORT.
+    """
+    try:
+        return place(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is no HOST:PORT", hint="write 0.0.0.0:9418 or [::]:9418"
+        ) from error

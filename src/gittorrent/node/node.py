@@ -18,6 +18,7 @@ from msgspec import Struct, field
 from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
 from gittorrent.node.bringing import Bringing
+from gittorrent.node.config import DiscoveryConfig
 from gittorrent.node.connection_limiter import ConnectionLimiter
 from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.node.control import ControlSocket
@@ -71,6 +72,7 @@ class Options(Struct, frozen=True):
         git_memory: bytes that a process of git's may ask for, before what objects need.
         git_wait: seconds after which callers are told that git works for others.
         git_push: whether pushes are taken over git://, too.
+        discovery: how mirrors find each other.
     """
 
     git: tuple[tuple[str, int], ...] = ()
@@ -85,6 +87,7 @@ class Options(Struct, frozen=True):
     git_memory: int = BASE_MEMORY
     git_wait: float = WAIT_SECONDS
     git_push: bool = False
+    discovery: DiscoveryConfig = DiscoveryConfig()
 
 
 class Node:

@@ -4,6 +4,7 @@
 (XDG). Layout::
 
     node.sqlite            what the node carries and whom it knows
+    node.toml              how the node runs, written by people
     node-id                random name of this node
     repositories/<name>.git
     keys/                  signing keys made on request
@@ -45,6 +46,11 @@ class Home(Struct, frozen=True):
     def database(self) -> Path:
         """The SQLite file."""
         return self.root / "node.sqlite"
+
+    @property
+    def config(self) -> Path:
+        """The node's configuration, if somebody wrote one."""
+        return self.root / "node.toml"
 
     @property
     def repositories(self) -> Path:

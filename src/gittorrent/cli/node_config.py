@@ -1,0 +1,113 @@
+"""The node's configuration on disk, and what the options of ``serve`` make of it.
+
+Options come before the file, and defaults after it. Must not know what the node does with them.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.errors import LocalError, UsageError
+from gittorrent.node.config import ConfigError, NodeConfig, parse_config
+from gittorrent.node.git_limits import BASE_MEMORY
+from gittorrent.node.git_turns import PROCESSES
+from gittorrent.node.local_clones import KEEP_BYTES, KEEP_SECONDS, KeepOptions
+from gittorrent.node.node import Options
+from gittorrent.wire.urls import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import TypeVar
+
+    from gittorrent.node.config_values import Place
+
+    T = TypeVar("T")
+
+DEFAULT_GIT = (("127.0.0.1", 9418),)
+
+
+class Flags(Struct, frozen=True):
+    """What was typed; None for options that were not. See `gittorrent.node.node.Options`."""
+
+    git: Sequence[Place] = ()
+    http: Sequence[Place] = ()
+    url: Endpoint | None = None
+    up_limit: int | None = None
+    peer_up_limit: int | None = None
+    keep_for: int | None = None
+    keep_size: int | None = None
+    git_processes: int | None = None
+    git_memory: int | None = None
+    git_push: bool = False
+    lan: bool = False
+    no_announce: bool = False
+
+
+def template() -> str:
+    """Return a configuration that says with comments what can be said, and changes nothing."""
+    file = resources.files("gittorrent.node") / "node.toml"
+    return file.read_text(encoding="utf-8")
+
+
+def read_config(path: Path, *, is_named: bool) -> NodeConfig:
+    """Return what a file says.
+
+    Args:
+        path: of the file.
+        is_named: whether somebody named it; otherwise it need not be there.
+
+    Raises:
+        ConfigError: it cannot be used.
+        UsageError: it is not there.
+        LocalError: it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if not is_named:
+            return NodeConfig()
+        raise UsageError(
+            f"there is no {path}", hint="'gittorrent init-node' writes one with comments"
+        ) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: not UTF-8"]) from error
+    except OSError as error:
+        raise LocalError(f"cannot read {path}: {error.strerror}") from error
+    return parse_config(text, str(path))
+
+
+def options_of(config: NodeConfig, flags: Flags) -> Options:
+    """Return how a node runs by a configuration and what was typed."""
+    listen, limits, carry = config.listen, config.limits, config.carry
+    # Addresses that were typed stand for all of the file's.
+    git, http = (flags.git, flags.http) if flags.git or flags.http else (listen.git, listen.http)
+    if git is None and http is None:
+        git = DEFAULT_GIT
+    return Options(
+        git=tuple(git or ()),
+        http=tuple(http or ()),
+        url=flags.url or listen.url,
+        up_limit=flags.up_limit or limits.rates.up,
+        peer_up_limit=flags.peer_up_limit or limits.rates.peer_up,
+        lan=flags.lan or config.discovery.private_addresses,
+        announce=config.discovery.announce and not flags.no_announce,
+        keep=KeepOptions(
+            _first(flags.keep_for, carry.keep_for, KEEP_SECONDS),
+            _first(flags.keep_size, carry.keep_size, KEEP_BYTES),
+        ),
+        git_processes=_first(flags.git_processes, limits.git_processes, PROCESSES),
+        git_memory=_first(flags.git_memory, limits.git_memory, BASE_MEMORY),
+        git_push=flags.git_push or config.push.git,
+        discovery=config.discovery,
+    )
+
+
+def _first(typed: T | None, written: T | None, default: T) -> T:
+    if typed is not None:
+        return typed
+    return default if written is None else written

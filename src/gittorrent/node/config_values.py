@@ -1,0 +1,215 @@
+"""The kinds of values that ``node.toml`` has: each takes what TOML has, and says what is wrong.
+
+Pure. Every function raises `ValueError` with what is wrong with a value and what to write.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.event_log import FORMATS, LEVELS
+from gittorrent.sizes import parse_size
+from gittorrent.transfer.location import parse_location
+from gittorrent.trust.errors import PolicyError
+from gittorrent.trust.policy import check_name
+from gittorrent.wire.urls import UrlError, parse_learned_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.transfer.location import Location
+    from gittorrent.wire.urls import Endpoint
+
+T = TypeVar("T")
+
+Place = tuple[str, int]
+"""Host and port to listen at."""
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+_HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
+_TIME = re.compile(r"([0-9]{1,9})([smhd])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class ElementError(ValueError):
+    """An element of a list is wrong.
+
+    Args:
+        number: of the element, from 0.
+        text: what is wrong with it.
+    """
+
+    def __init__(self, number: int, text: str) -> None:
+        super().__init__(text)
+        self.number = number
+
+
+def _each(value: object, read: Callable[[object], T]) -> list[T]:
+    """Read one value or a list of them."""
+    if not isinstance(value, list):
+        return [read(value)]
+    found = []
+    for at, each in enumerate(value):
+        try:
+            found.append(read(each))
+        except ValueError as error:
+            raise ElementError(at, str(error)) from error
+    return found
+
+
+def _shown(value: object) -> str:
+    """Return a value as TOML writes it, as far as that matters in an error."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{_shown(value)} is no {what}; write it in quotes")
+    return value
+
+
+def flag(value: object) -> bool:
+    """Read a switch."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{_shown(value)} is neither true nor false")
+    return value
+
+
+def number(least: int, most: int) -> Callable[[object], int]:
+    """Return what reads a whole number within bounds."""
+
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(f"{_shown(value)} is no whole number from {least} to {most}")
+        return value
+
+    return read
+
+
+def size(value: object) -> int:
+    """Read a number of bytes: 4096, "500K", "1.5G"."""
+    found = value if isinstance(value, int) and not isinstance(value, bool) else None
+    found = parse_size(value) if isinstance(value, str) else found
+    if found is None or found <= 0:
+        raise ValueError(f"{_shown(value)} is no size; write bytes, with K, M or G: 64K, 512M, 10G")
+    return found
+
+
+def rate(value: object) -> int | None:
+    """Read bytes per second: 4096, "500K", "10M"; "none" for no limit."""
+    if value == "none":
+        return None
+    found = value if isinstance(value, int) and not isinstance(value, bool) else None
+    found = parse_size(value) if isinstance(value, str) else found
+    if found is None or found <= 0:
+        digits = re.match(r"[0-9]+", value) if isinstance(value, str) else None
+        instead = f"{digits[0]}M" if digits else "500K or 10M"
+        raise ValueError(f"{_shown(value)} is no rate; write {instead}")
+    return found
+
+
+def seconds(least: int) -> Callable[[object], int]:
+    """Return what reads a length of time: 90, "90s", "30m", "12h", "7d"."""
+
+    def read(value: object) -> int:
+        found = value if isinstance(value, int) and not isinstance(value, bool) else None
+        if isinstance(value, str) and (shape := _TIME.fullmatch(value)):
+            found = int(shape[1]) * _UNITS[shape[2]]
+        if found is None or not least <= found <= 366 * 86400:
+            raise ValueError(
+                f"{_shown(value)} is no length of time from {least} s to a year;"
+                ' write "90s", "30m", "12h" or "7d"'
+            )
+        return found
+
+    return read
+
+
+def places(value: object) -> tuple[Place, ...]:
+    """Read where to listen: one "HOST:PORT" or a list of them."""
+    return tuple(_each(value, place))
+
+
+def place(value: object) -> Place:
+    """Read one "HOST:PORT"."""
+    host, colon, port = _text(value, "address").rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535 or not host:
+        raise ValueError(f"{_shown(value)} is no HOST:PORT; write 0.0.0.0:9418 or [::]:9418")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def endpoint(value: object) -> Endpoint:
+    """Read the base URL under which others reach the node."""
+    text = _text(value, "URL")
+    try:
+        return parse_learned_url(text)
+    except UrlError as error:
+        raise ValueError(
+            f"{error}; write git://mirror.example.org or https://HOST[:PORT]"
+        ) from error
+
+
+def location(value: object) -> Location:
+    """Read where a repository comes from."""
+    try:
+        return parse_location(_text(value, "URL"))
+    except GitTorrentError as error:
+        raise ValueError(f"{error}; {error.hint}" if error.hint else str(error)) from error
+
+
+def repository_name(value: object) -> str:
+    """Read the name of a repository."""
+    name = _text(value, "name")
+    try:
+        check_name(name)
+    except PolicyError as error:
+        raise ValueError(f"{error}; {error.hint}") from error
+    return name
+
+
+def hours(value: object) -> tuple[int, int]:
+    """Read "22:00-06:00" as two minutes of the day."""
+    shape = _HOURS.fullmatch(_text(value, "time of day"))
+    if shape is None:
+        raise ValueError(f'{_shown(value)} is no time of day; write "22:00-06:00"')
+    begin, end = int(shape[1]) * 60 + int(shape[2]), int(shape[3]) * 60 + int(shape[4])
+    if begin == end:
+        raise ValueError(f"{_shown(value)} is empty; leave hours out for the whole day")
+    return begin, end
+
+
+def days(value: object) -> frozenset[int]:
+    """Read ["mon", "sat"] or "mon-fri" as numbers of days, 0 for Monday."""
+    return frozenset[int]().union(*_each(value, _days))
+
+
+def _days(word: object) -> set[int]:
+    """Read "mon" or "fri-mon"."""
+    first, _, last = word.partition("-") if isinstance(word, str) else ("", "", "")
+    if first not in DAYS or (last or first) not in DAYS:
+        raise ValueError(f'{_shown(word)} is no day; write "mon-fri" or ["sat", "sun"]')
+    begin, end = DAYS.index(first), DAYS.index(last or first)
+    return {*range(begin, end + 1)} if begin <= end else {*range(begin, 7), *range(end + 1)}
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in words:
+            raise ValueError(
+                f"{_shown(value)} is not known; write {', '.join(words[:-1])} or {words[-1]}"
+            )
+        return str(value)
+
+    return read
+
+
+level = _one_of(LEVELS)
+"""Read how much is logged."""
+
+log_format = _one_of(FORMATS)
+"""Read how the log is written."""

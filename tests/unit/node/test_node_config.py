@@ -1,0 +1,193 @@
+"""``node.toml``: what it says, and what is said of one that is wrong."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import pytest
+
+from gittorrent.node.config import (
+    ConfigError,
+    LimitsConfig,
+    NodeConfig,
+    Rates,
+    RatesAt,
+    RepositoryConfig,
+    parse_config,
+)
+from gittorrent.node.toml_lines import lines_of
+from gittorrent.transfer.location import parse_location
+
+TEMPLATE = (resources.files("gittorrent.node") / "node.toml").read_text(encoding="utf-8")
+MONDAY, FRIDAY, SATURDAY = 0, 4, 5
+NOON = 12 * 60
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text)
+    return caught.value.problems
+
+
+def uncommented(template: str) -> str:
+    """Return the template with all its settings switched on."""
+    return re.sub(r"^# (?=\[\[|[a-z-]+ = )", "", template, flags=re.MULTILINE)
+
+
+def test_template_and_nothing_say_the_same() -> None:
+    assert parse_config(TEMPLATE) == parse_config("") == NodeConfig()
+
+
+def test_every_setting_of_the_template_is_known() -> None:
+    text = uncommented(TEMPLATE).replace("REPOSITORY_ID@", "")
+    config = parse_config(text)
+    assert config.limits.rates == Rates()
+    assert config.limits.at[0].rates == {"up": 2 << 20}
+    assert config.carry.repositories[0].name == "project"
+
+
+def test_template_has_every_key_that_is_known() -> None:
+    written = {path[-1] for path in lines_of(uncommented(TEMPLATE)) if isinstance(path[-1], str)}
+    for section in [*NodeConfig.__struct_fields__, "limits.at", "carry.repository"]:
+        header = f"[[{section}]]" if "." in section else f"[{section}]"
+        known = re.search(r"known are (.*)", "\n".join(problems(f"{header}\n_ = 1")))
+        assert known is not None
+        assert set(known[1].split(", ")) <= written | {"at", "repository"}
+
+
+def test_values_are_taken_in_all_their_forms() -> None:
+    config = parse_config(
+        """
+        [listen]
+        git = ["0.0.0.0:9418", "[::]:9418"]
+        http = "127.0.0.1:0"
+        url = "https://mirror.example.org"
+        [limits]
+        up = "10M"
+        peer-up = 4096
+        git-memory = "1.5G"
+        [carry]
+        keep-for = "7d"
+        look-every = 90
+        [[carry.repository]]
+        url = "gittorrent://origin.example.org/a.git"
+        name = "b"
+        priority = -2
+        max-size = "1G"
+        [log]
+        level = "info"
+        """
+    )
+    assert config.listen.git == (("0.0.0.0", 9418), ("::", 9418))
+    assert config.listen.http == (("127.0.0.1", 0),)
+    assert config.listen.url is not None
+    assert config.listen.url.host == "mirror.example.org"
+    assert config.limits.rates == Rates(up=10 << 20, peer_up=4096)
+    assert config.limits.git_memory == 3 << 29
+    assert (config.carry.keep_for, config.carry.look_every) == (7 * 86400, 90)
+    location = parse_location("gittorrent://origin.example.org/a.git")
+    assert config.carry.repositories == (RepositoryConfig(location, "b", -2, 1 << 30),)
+    assert config.log.level == "info"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '# a\n[limits]\nup = "10X"',
+            'node.toml:3: [limits] up: "10X" is no rate; write 10M',
+        ),
+        ('[limits]\nup = "fast"', 'node.toml:2: [limits] up: "fast" is no rate; write 500K or 10M'),
+        ("[limits]\nup = true", "node.toml:2: [limits] up: true is no rate; write 500K or 10M"),
+        ("[limits]\ndwon = 1", "node.toml:2: [limits] dwon: is not known; did you mean down?"),
+        ("[lisen]\ngit = 1", "node.toml:1: lisen: is not known; did you mean listen?"),
+        ("[push]\nx = 1", "node.toml:2: [push] x: is not known; known are git"),
+        ("limits = 3", "node.toml:1: limits: is no table; write [limits]"),
+        ("[carry]\nrepository = 3", "node.toml:2: [carry] repository: write [[carry.repository]]"),
+        (
+            '[listen]\ngit = [\n  "127.0.0.1:1",\n  "x"]',
+            'node.toml:4: [listen] git: "x" is no HOST:PORT; write 0.0.0.0:9418 or [::]:9418',
+        ),
+        (
+            '[listen]\nurl = "ftp://x"',
+            "node.toml:2: [listen] url: scheme 'ftp' is not git, http or https;"
+            " write git://mirror.example.org or https://HOST[:PORT]",
+        ),
+        ("[push]\ngit = 1", "node.toml:2: [push] git: 1 is neither true nor false"),
+        (
+            '[carry]\nkeep-for = "2w"',
+            'node.toml:2: [carry] keep-for: "2w" is no length of time from 0 s to a year;'
+            ' write "90s", "30m", "12h" or "7d"',
+        ),
+        (
+            "[carry]\nat-once = 0",
+            "node.toml:2: [carry] at-once: 0 is no whole number from 1 to 64",
+        ),
+        (
+            '[[limits.at]]\nhours = "9-17"',
+            'node.toml:2: [limits.at] hours: "9-17" is no time of day; write "22:00-06:00"',
+        ),
+        (
+            '[[limits.at]]\ndays = ["mo"]',
+            'node.toml:2: [limits.at] days: "mo" is no day; write "mon-fri" or ["sat", "sun"]',
+        ),
+        (
+            '[[carry.repository]]\nname = "x"',
+            "node.toml:1: [carry.repository] url: is missing;"
+            " write where the repository comes from",
+        ),
+        (
+            '[[carry.repository]]\nurl = "git://h/x"\n[[carry.repository]]\nurl = "git://h/x"',
+            "node.toml:4: [carry.repository] url: git://h/x stands in line 1 already",
+        ),
+        (
+            '[log]\nlevel = "loud"',
+            'node.toml:2: [log] level: "loud" is not known; write debug, info, warning or error',
+        ),
+        ("[log\n", "node.toml:1: expected ']' at the end of a table declaration"),
+        ("a = 1\na = 2\n", "node.toml:2: cannot overwrite a value"),
+        ('[log]\n\nlevel = """', "node.toml:3: unterminated string"),
+    ],
+)
+def test_errors_name_the_line_and_a_way_out(text: str, said: str) -> None:
+    assert problems(text) == [said]
+
+
+def test_all_errors_are_found_in_the_order_of_the_file() -> None:
+    found = problems("[log]\nlevel = 1\n[limits]\nup = 0\nx = 1\n[[carry.repository]]\n")
+    assert [text.split(":")[1] for text in found] == ["2", "4", "5", "6"]
+
+
+def test_the_error_says_how_many_more_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"^node.toml:1: a: is not known.* \(and 1 more\)$"):
+        parse_config("a = 1\nb = 2")
+
+
+# -- rates by time of day
+
+
+def rates_at(*at: RatesAt) -> LimitsConfig:
+    return LimitsConfig(Rates(up=1, down=2), at)
+
+
+def test_rates_hold_within_their_hours() -> None:
+    limits = rates_at(RatesAt(frozenset(range(5)), 8 * 60, 18 * 60, {"up": 7}))
+    assert limits.rates_at(MONDAY, NOON) == Rates(up=7, down=2)
+    assert limits.rates_at(MONDAY, 8 * 60) == Rates(up=7, down=2)
+    assert limits.rates_at(MONDAY, 18 * 60) == Rates(up=1, down=2)
+    assert limits.rates_at(SATURDAY, NOON) == Rates(up=1, down=2)
+
+
+def test_hours_past_midnight_belong_to_the_day_they_begin() -> None:
+    limits = rates_at(RatesAt(frozenset([FRIDAY]), 22 * 60, 6 * 60, {"up": None}))
+    assert limits.rates_at(FRIDAY, 23 * 60).up is None
+    assert limits.rates_at(SATURDAY, 5 * 60).up is None
+    assert limits.rates_at(FRIDAY, 5 * 60).up == 1
+    assert limits.rates_at(SATURDAY, 23 * 60).up == 1
+
+
+def test_the_last_that_holds_counts() -> None:
+    always = parse_config('[[limits.at]]\nup = 3\n[[limits.at]]\ndays = "sat-sun"\nup = "none"')
+    assert always.limits.rates_at(MONDAY, 0).up == 3
+    assert always.limits.rates_at(SATURDAY, 0).up is None

@@ -15,6 +15,7 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.store import control_socket
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
+from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.control import MAX_LINE, Alive, Fetch, Greeting, No, parse_request
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class ControlSocket:
         self._server_timeouts = server_timeouts
         self._place: int | None = None
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
 
     async def start(self) -> bool:
         """Begin to listen; tells whether this is the node that does."""
@@ -79,17 +80,13 @@ class ControlSocket:
         if self._server is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
         if self._place is not None:
             os.close(self._place)
             self._place = None
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._serve(reader, writer))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sock: socket.socket = writer.get_extra_info("socket")

@@ -19,6 +19,7 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.node.dial_back import why_gone
+from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.mirrorlist import MirrorState
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Rechecks:
         self._mirrors = mirrors
         self._is_local = is_local
         self._looked: dict[tuple[RepositoryId, str], _Looked] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         self._calls = asyncio.Semaphore(AT_ONCE)
 
     def told(self, repository: RepositoryId, rows: Iterable[MirrorRow]) -> None:
@@ -88,15 +89,11 @@ class Rechecks:
             self._looked[repository, row.url] = looked
             while len(self._looked) > MAX_REMEMBERED:
                 del self._looked[next(iter(self._looked))]
-            task = asyncio.get_running_loop().create_task(self._check(repository, row, looked))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.start(self._check(repository, row, looked))
 
     async def stop(self) -> None:
         """Stop all checks."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     async def settled(self) -> None:
         """Wait until all calls that are due have been made."""

@@ -41,6 +41,7 @@ from gittorrent.swarm.events import (
     Tick,
 )
 from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.task_set import TaskSet
 from gittorrent.transfer.working import abortable, unbroken
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class PackDownload:
         self._claims: dict[PeerKey, PartSet | None] = {}
         self._faults: dict[PeerKey, str] = {}
         self._gone: dict[PeerKey, MirrorFigures] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         self._storing: set[int] = set()
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._starved_since: float | None = None
@@ -253,9 +254,7 @@ class PackDownload:
         needed = self._machine.wants(part)
         self._handle(PartArrived(key, part, len(data)))
         if needed:
-            task = self._loop.create_task(self._store(key, part, data))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.start(self._store(key, part, data))
 
     def parts_missing(self, mirror: Mirror, first: int, last: int) -> None:
         """Note that a mirror lacks parts it claimed to have."""
@@ -407,9 +406,7 @@ class PackDownload:
             self._faults[effect.peer] = effect.reason
             if mirror is not None:
                 self._handlers.on_ban(mirror)
-                task = self._loop.create_task(mirror.close())
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._tasks.start(mirror.close())
         elif isinstance(effect, Finished):
             if not self._done.done():
                 self._done.set_result(None)

@@ -19,14 +19,14 @@ from gittorrent.transfer.git_mirror import GitMirror
 from gittorrent.transfer.keepalive import notice_loss
 from gittorrent.transfer.packet_reader import PacketReader
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
+from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.messages import Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList, MirrorState
 from gittorrent.wire.service import MIRROR_LIST, MIRROR_SYNC, parse_request
 from gittorrent.wire.session import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import Any
+    from collections.abc import Callable
 
     from gittorrent.ids import RepositoryId
     from gittorrent.transfer.git_mirror import ConversationContext
@@ -79,7 +79,7 @@ class PeerListener:
         self._talking: dict[GitMirror, str] = {}
         self._waiting: dict[asyncio.Task[ServiceRequest], None] = {}
         self._sockets: list[socket.socket] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         self.port = 0
         self.trouble = ""
 
@@ -103,7 +103,7 @@ class PeerListener:
         sock.setblocking(False)
         self._sockets.append(sock)
         self.port = int(sock.getsockname()[1])
-        self._spawn(self._accept(sock))
+        self._tasks.start(self._accept(sock))
         return True
 
     def invitation(self, own_address: str) -> Try:
@@ -123,17 +123,9 @@ class PeerListener:
 
     async def close(self) -> None:
         """Stop listening; conversations that were handed on stay."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
         for sock in self._sockets:
             sock.close()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _accept(self, sock: socket.socket) -> None:
         while True:
@@ -146,7 +138,7 @@ class PeerListener:
                 continue
             address = plain_address(peer[0])
             if self._admission.enter(address) or self._make_room(address):
-                task = self._spawn(self._attend(caller, address, peer[1]))
+                task = self._tasks.start(self._attend(caller, address, peer[1]))
                 # One that is cancelled before it begins closes nothing itself.
                 task.add_done_callback(partial(_close, caller))
             else:

@@ -30,14 +30,14 @@ from gittorrent.transfer.partial_content import PartialContent
 from gittorrent.transfer.peer_admission import PeerAdmission
 from gittorrent.transfer.peer_listener import PeerListener
 from gittorrent.transfer.slot_queue import SlotQueue
+from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.messages import Try
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import address_class, less_trusted, parse_learned_url
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Iterable
-    from typing import Any
+    from collections.abc import Callable, Iterable
 
     from gittorrent.ids import RepositoryId
     from gittorrent.swarm.keys import ConversationKey
@@ -114,7 +114,7 @@ class PeerManager:
         )
         self._trusted: AddressClass | None = None
         self._known: dict[str, tuple[Endpoint, AddressClass | None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         self._peer_listener: PeerListener | None = None
         self._repository: RepositoryId | None = None
         self._download: PackDownload | None = None
@@ -124,7 +124,7 @@ class PeerManager:
         self.offer_bans = OfferBans()
         self._learned: Counter[ConversationKey] = Counter()
         self._reconnect = ReconnectScheduler(secrets.randbelow)
-        self._watchers: set[asyncio.Task[None]] = set()
+        self._watchers = TaskSet()
         self._reconnecting: asyncio.Task[None] | None = None
 
     async def call(
@@ -186,7 +186,7 @@ class PeerManager:
         if endpoint.url in self._known or len(self._known) >= MAX_CONVERSATIONS:
             return False
         self._known[endpoint.url] = (endpoint, trusted)
-        self._spawn(self._join(endpoint, trusted))
+        self._tasks.start(self._join(endpoint, trusted))
         return True
 
     def _say(self, name: str, text: str) -> None:
@@ -225,7 +225,7 @@ class PeerManager:
         self._have_scheduler = HaveScheduler()
         self._told_first = 0
         for mirror in self.mirrors:
-            self._spawn(self._offer_help(mirror, download))
+            self._tasks.start(self._offer_help(mirror, download))
         if download.wanted.total >= SMALLEST_SHARED:
             self._listen(repository)
         if self._reconnect.next_deadline() is not None:
@@ -277,11 +277,6 @@ class PeerManager:
             await self._peer_listener.close()
         await asyncio.gather(*(m.close() for m in self.mirrors), return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     def _keep(self, mirror: Mirror, url: str) -> None:
         """Add a mirror that answered, in the place of its former conversation if there was one."""
         before = [at for at, known in enumerate(self.mirrors) if known.url == url]
@@ -289,9 +284,7 @@ class PeerManager:
             self.mirrors[before[0]] = mirror
         else:
             self.mirrors.append(mirror)
-        task = asyncio.get_running_loop().create_task(self._watch(mirror, url))
-        self._watchers.add(task)
-        task.add_done_callback(self._watchers.discard)
+        self._watchers.start(self._watch(mirror, url))
 
     async def _watch(self, mirror: Mirror, url: str) -> None:
         """Wait for a mirror's end, and see to it that it is dialled again if that may help."""
@@ -322,7 +315,7 @@ class PeerManager:
             # Others may be lost, and due, before whoever is due first now.
             await asyncio.sleep(min(LOOK_SECONDS, max(0.0, deadline - loop.time())))
             for url in self._reconnect.due(loop.time()):
-                self._spawn(self._join(*self._known[url], again=True))
+                self._tasks.start(self._join(*self._known[url], again=True))
 
     def _listen(self, repository: RepositoryId) -> None:
         if self._peer_listener is not None or self._sharing.listen is None:
@@ -375,7 +368,7 @@ class PeerManager:
     def _take_caller(self, caller: GitMirror) -> None:
         self.mirrors.append(caller)
         if self._download is not None:
-            self._spawn(self._offer_help(caller, self._download))
+            self._tasks.start(self._offer_help(caller, self._download))
 
     async def _join(
         self, endpoint: Endpoint, trusted: AddressClass | None, *, again: bool = False

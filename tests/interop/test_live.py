@@ -174,6 +174,21 @@ def test_who_calls_right_after_a_start_is_heard(tmp_path: Path, stack: ExitStack
         assert FetchPush(OTHER) in wire.messages()
 
 
+def test_who_talked_of_a_repository_that_was_opened_anew_calls_again(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    """It would talk to what nobody looks at any more, for as long as the conversation lasts."""
+    mirrors = Mirrors.of(tmp_path, stack)
+    origin, mirror = mirrors.carried[0], mirrors.add()
+    mirrors.wait_for_final(mirrors.push(mirror, b"one\n"))
+    with Wire.call(mirrors.served[0].git_address, "project.git") as wire:
+        wire.say(HavePush(OTHER))
+        origin.set_info(replace(origin.info, former_names=("before",)))
+        nodes.call(mirrors.served[0].git_address, nodes.request("mirror-list", b"/project.git"))
+        assert wire.is_over()
+    mirrors.wait_for_final(mirrors.push(mirror, b"two\n"))
+
+
 def test_statements_of_freshness_are_passed_on(tmp_path: Path, stack: ExitStack) -> None:
     mirrors = Mirrors.of(tmp_path, stack)
     mirrors.add()

@@ -27,7 +27,7 @@ class FreshIntake:
     def __init__(
         self,
         judge: Callable[[FreshLine], Awaitable[None]],
-        start: Callable[[Coroutine[None, None, None]], None],
+        start: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
         self._judge = judge
         self._start = start

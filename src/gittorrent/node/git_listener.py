@@ -23,7 +23,7 @@ from gittorrent.node import upload_pack
 from gittorrent.node.caller_watch import has_hung_up
 from gittorrent.node.git_socket import SocketUploadPack
 from gittorrent.node.git_turns import BUSY, BusyError
-from gittorrent.node.live import Caller
+from gittorrent.node.live_caller import Caller
 from gittorrent.node.pushes import BUSY as PUSHES_BUSY
 from gittorrent.node.session_stats import SessionTable
 from gittorrent.node.swarming import Swarms
@@ -284,7 +284,8 @@ class GitListener:
 
     async def _mirror_sync(self, call: Call) -> None:
         served, info = call.served, call.served.info
-        live = None if self._live is None else await self._live.begun(served)
+        if self._live is not None:
+            await self._live.begun(served)
         head, others = await asyncio.gather(
             served.reading(served.content.head), self._lists.mirrors(served)
         )
@@ -306,10 +307,11 @@ class GitListener:
                 lambda event: _hear(event, part, caller),
                 lambda message: self._sent(conversation, part, message),
                 part.on_request,
+                lambda size: caller.on_announced(size),
             ),
             server_timeouts=self._server_timeouts,
         )
-        caller = Caller(live, CallingPeer(call.address, conversation))
+        caller = Caller(self._live, served, CallingPeer(call.address, conversation))
         call.slot.silent_since = lambda _now: conversation.silent_since
         call.slot.give_way = lambda: conversation.end(MAKE_ROOM)
         part.begin(conversation.say)

@@ -27,6 +27,7 @@ from gittorrent.repository.signed_entries import author_in
 from gittorrent.repository.small_intake import identified
 from gittorrent.repository.taking_in import Arrived
 from gittorrent.signing.keys import resolve_signer
+from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.messages import FreshLine
 
 if TYPE_CHECKING:
@@ -67,37 +68,30 @@ class Keeper:
         self._signed: Arrived | None = None
         self._draft: Draft | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         self._keyed_at: float | None = None
 
     def look(self) -> None:
         """Take note that the log may stand elsewhere."""
-        self._start(self._look())
+        self._tasks.start(self._look())
 
     async def stop(self) -> None:
         """Sign nothing more."""
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._tasks.stop()
 
     async def _look(self) -> None:
-        standing = self._live.standing
-        if standing is None:
+        summary = self._live.summary
+        if summary is None:
             return
-        await self._find_key(standing.keeper)
+        await self._find_key(summary.keeper)
         if self._keeping is not None:
             outlook = Outlook(
-                standing.head.id,
-                self._has_key_of(standing.keeper),
-                standing.is_stopped,
-                standing.has_news,
+                summary.head.id,
+                self._has_key_of(summary.keeper),
+                summary.is_stopped,
+                summary.has_news,
             )
             self._do(self._keeping.saw(self._loop.time(), outlook))
 
@@ -147,7 +141,7 @@ class Keeper:
 
     def _do(self, effects: Iterable[keeping.Effect]) -> None:
         for effect in effects:
-            self._start(self._carry_out(effect))
+            self._tasks.start(self._carry_out(effect))
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -226,12 +220,12 @@ class Keeper:
         self._signed = None
         if not await self._live.adopt(draft.previous, made):
             raise CheckpointError("the log has gone on meanwhile")
-        standing = self._live.standing
+        summary = self._live.summary
         _log.info(
             "signed",
             "{repository}: signed checkpoint {number}, {checkpoint}",
             repository=self._live.served.info.name,
-            number=0 if standing is None else standing.head.number,
+            number=0 if summary is None else summary.head.number,
             checkpoint=made.id,
         )
         return machine.done(self._loop.time())

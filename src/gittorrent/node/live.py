@@ -23,7 +23,7 @@ from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.event_log import EventLog
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.node.keeper import Keeper
-from gittorrent.node.live_repository import LiveRepository
+from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.transfer.client_timeouts import ClientTimeouts
@@ -31,23 +31,23 @@ from gittorrent.transfer.git_mirror import ConversationContext, open_git_mirror
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.reaching import known_here, named, unique
+from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.messages import News
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from gittorrent.node.bringing import Bringing
     from gittorrent.node.catalogue import Catalogue, Served
+    from gittorrent.node.live_caller import Caller
     from gittorrent.push.spreading import PeerKey
     from gittorrent.repository.depot import AcceptedPush
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
     from gittorrent.transfer.git_mirror import GitMirror
     from gittorrent.transfer.limiter import Limits
-    from gittorrent.transfer.live_peer import CallingPeer
     from gittorrent.transfer.reaching import Source
-    from gittorrent.wire.session import MessageReceived
 
 CALLED = 4
 """Conversations about a repository that are begun from here."""
@@ -121,14 +121,15 @@ class Live:
         self._kept: dict[Path, KeptLog] = {}
         self._live: dict[Path, _Live] = {}
         self._mute: set[Path] = set()
+        self._unheard: dict[Path, set[Caller]] = {}
         self._changed = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
 
     def accepted(self, served: Served, _push: AcceptedPush) -> None:
         """Take note that a depot of this node put a push into a log."""
         repository = self.of(served)
         if repository is not None:
-            self._start(repository.look_again())
+            self._tasks.start(repository.look_again())
 
     async def catch_up(self, served: Served) -> None:
         """Take in newer checkpoints that are known of, as far as they come in time.
@@ -138,11 +139,6 @@ class Live:
         repository = self.of(served)
         if repository is not None:
             await repository.catch_up(CATCH_UP_SECONDS)
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # -- repositories
 
@@ -171,6 +167,18 @@ class Live:
                     await self._changed.wait()
         return self.of(served)
 
+    def note_unheard(self, served: Served, caller: Caller) -> None:
+        """Take note of a caller that told of news which nobody takes in: it calls again later."""
+        self._unheard.setdefault(served.carried.layout.git_dir, set()).add(caller)
+
+    def forget_unheard(self, served: Served, caller: Caller) -> None:
+        """Take note that such a caller is gone."""
+        place = served.carried.layout.git_dir
+        waiting = self._unheard.get(place, set())
+        waiting.discard(caller)
+        if not waiting:
+            self._unheard.pop(place, None)
+
     async def run(self) -> None:
         """Follow what is carried, and call others, until cancelled."""
         while True:
@@ -183,15 +191,8 @@ class Live:
 
     async def stop(self) -> None:
         """End what is under way."""
-        tasks = [
-            *self._tasks,
-            *(call for live in self._live.values() for call in live.calls.values()),
-        ]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(live.keeper.stop() for live in self._live.values()))
-        await asyncio.gather(*(live.repository.stop() for live in self._live.values()))
+        await self._tasks.stop()
+        await asyncio.gather(*map(self._end, list(self._live)))
 
     async def look(self) -> None:
         """Begin with what is carried since lately, and notice what other processes did."""
@@ -226,6 +227,8 @@ class Live:
         else:
             self._mute.discard(place)
             self._live[place] = _Live(repository, keeper)
+            for caller in self._unheard.pop(place, ()):
+                caller.end(OPENED_ANEW)
         # Those who wait look again, and wait for the next change.
         self._changed.set()
         self._changed = asyncio.Event()
@@ -311,6 +314,10 @@ class Live:
             else:
                 early.append(message)
 
+        def on_announced(_mirror: GitMirror, size: int) -> None:
+            if key is not None:
+                repository.announced(key, size)
+
         early: list[News] = []
         served = repository.served
         context = ConversationContext(
@@ -320,6 +327,7 @@ class Live:
             client_timeouts=self._client_timeouts,
             reading=served.reading,
             on_news=on_news,
+            on_announced=on_announced,
         )
         assert source.endpoint is not None
         mirror = await open_git_mirror(source.endpoint, context, source.trusted)
@@ -334,36 +342,6 @@ class Live:
             await mirror.close()
         if not mirror.may_return:
             raise UnreachableError(f"{source.url} does not want to talk")
-
-
-class Caller:
-    """Somebody who called: followed once it says which checkpoint it has.
-
-    Args:
-        repository: what it called for; None where that has no live conversations.
-        peer: it.
-    """
-
-    def __init__(self, repository: LiveRepository | None, peer: CallingPeer) -> None:
-        self._repository = repository
-        self._peer = peer
-        self._key: PeerKey | None = None
-
-    def on_message(self, event: MessageReceived) -> None:
-        """Take in what it says of its log, and its answers."""
-        message = event.message
-        if not isinstance(message, News):
-            self._peer.take(event)
-        elif self._repository is not None:
-            if self._key is None:
-                self._key = self._repository.joined(self._peer, is_called=False)
-            self._repository.heard(self._key, message)
-
-    def leave(self, reason: str) -> None:
-        """Take note that the conversation is over."""
-        if self._repository is not None and self._key is not None:
-            self._repository.left(self._key)
-        self._peer.let_go(reason)
 
 
 def _is_live(served: Served) -> bool:

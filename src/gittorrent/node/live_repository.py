@@ -1,11 +1,11 @@
 """One repository's part in live conversations: what is new goes out, what is told of comes in.
 
 The shell around `gittorrent.push.spreading`: runs in the event loop, asks peers as the machine
-says, and has what came taken in by a thread (`gittorrent.repository.taking_in`). Tracks the peers
-of the repository, what is here as the loop needs to know it, and what arrived and was not taken in.
+says (`entry_fetcher`), and has what came taken in by a thread (`entry_intake`). Tracks the peers
+of the repository, and what is here as the loop needs to know it.
 
-Rules: one batch at a time, all that came meanwhile is the next one. What fails on this machine is
-logged, and asked for again when somebody tells of it again.
+Rules: whoever is told of is asked by the machine alone; what fails on this machine is logged, and
+asked for again later. When it stops, its conversations end: nobody would hear of them any more.
 Source: docs/protocol/mirrorsync.md, Live conversations.
 """
 
@@ -16,82 +16,41 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
-from gittorrent.errors import GitTorrentError, LocalError
+from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.node.claimed_heads import ClaimedHeads
+from gittorrent.node.entry_fetcher import EntryFetcher
+from gittorrent.node.entry_intake import EntryIntake
 from gittorrent.node.fresh_intake import FreshIntake
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.push.chain import CheckpointError
 from gittorrent.push.spreading import Drop, Fetch, Item, PeerKey, Spreading, Tell
 from gittorrent.repository.freshness import LEAST_APART, judge_fresh, keep_fresh, read_fresh
-from gittorrent.repository.taking_in import Arrived, TakingIn
-from gittorrent.wire.limits import MAX_PUSH_BYTES
-from gittorrent.wire.messages import FetchLog, HaveCheckpoint, HavePush
+from gittorrent.transfer.task_set import TaskSet
+from gittorrent.wire.messages import HaveCheckpoint, HavePush
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
     from gittorrent.ids import PushId
     from gittorrent.node.catalogue import Served
+    from gittorrent.node.entry_intake import Batch, Bring
+    from gittorrent.node.log_summary import LogSummary
     from gittorrent.push import spreading
-    from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.kept_log import KeptLog
-    from gittorrent.repository.taking_in import TakenIn
+    from gittorrent.repository.taking_in import Arrived, TakenIn
     from gittorrent.transfer.live_peer import LivePeer
-    from gittorrent.transfer.mirror import LogEntry
     from gittorrent.transfer.off_loop import SerialExecutor
     from gittorrent.wire.messages import FreshLine, News
-
-MAX_LOG_BYTES = 64 << 20
-"""Bytes of entries that are taken at once over a live conversation: who is behind further takes
-the log as mirrors do that begin."""
 
 TICK_SECONDS = 0.5
 """How often it is looked whether somebody takes long to answer."""
 
+OPENED_ANEW = "this repository was opened anew here; call again"
+"""What peers are told when it stops, such as when it was replaced under the running node."""
+
 _KEYS = itertools.count(1)
 _log = EventLog(__name__)
-
-
-class Standing(Struct, frozen=True):
-    """What the event loop has to know of a log.
-
-    Args:
-        head: the checkpoint adopted.
-        open: what no checkpoint names: policies, then pushes.
-        policy: digest of the newest policy that counts.
-        keeper: the key that signs checkpoints, by name.
-        is_stopped: whether no checkpoint can follow for now.
-        has_news: whether the keeper could sign something.
-        entries: ids of everything held.
-    """
-
-    head: Item
-    open: tuple[PushId, ...]
-    policy: str
-    keeper: str
-    is_stopped: bool
-    has_news: bool
-    entries: frozenset[PushId]
-
-
-def standing_of(log: VerifiedLog) -> Standing:
-    """Return what the event loop has to know of a log that has a checkpoint."""
-    ledger = log.ledger
-    point = ledger.adopted
-    policies = ledger.policy.since(point.policy) or ()
-    return Standing(
-        head=Item(point.id, point.number),
-        open=(*(version.id for version in policies), *(push.id for push in log.unfinal)),
-        policy=ledger.policy.digest,
-        keeper=str(ledger.policy.policy.keeper),
-        is_stopped=bool(ledger.stopped),
-        has_news=bool(policies) or bool(ledger.view().judged),
-        entries=frozenset(log.entries),
-    )
 
 
 class LiveRepository:
@@ -111,37 +70,34 @@ class LiveRepository:
         served: Served,
         kept: KeptLog,
         executor: SerialExecutor,
-        bring: Callable[[Served, Sequence[Arrived]], Awaitable[Sequence[Path]]],
+        bring: Bring,
         moved: Callable[[], None] = lambda: None,
         held: HeldBytes | None = None,
     ) -> None:
         self.served = served
         self.kept = kept
         self.executor = executor
-        self._bring = bring
         self._moved = moved
         self._held = held or HeldBytes()
-        self._taking = TakingIn(kept, time.time, time.monotonic)
         self._loop = asyncio.get_running_loop()
+        self._intake = EntryIntake(served, kept, executor, bring, self._held, self)
+        self._fetcher = EntryFetcher(self, self._held, self._intake.put)
         self._spreading = Spreading(self)
         self._peers: dict[PeerKey, LivePeer] = {}
-        self._arrived: dict[PushId, tuple[PeerKey, Arrived]] = {}
         self._waiting: set[PushId] = set()
-        self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         self._timer: asyncio.TimerHandle | None = None
-        self._heads = ClaimedHeads(self.holds, lambda: self._known.head.number)
+        self._heads = ClaimedHeads(self.holds, lambda: self._known.head.number, self._loop.time)
         self._logs_asked: dict[PeerKey, PushId] = {}
-        self._fresh_intake = FreshIntake(self._take_fresh, self._start)
+        self._fresh_intake = FreshIntake(self._take_fresh, self._tasks.start)
         self.fresh: FreshLine | None = None
-        self.standing: Standing | None = None
+        self.summary: LogSummary | None = None
 
     # -- what the machine asks
 
     def holds(self, entry: PushId) -> bool:
         """Tell whether an entry is here, waiting ones included."""
-        standing = self._known
-        return entry in standing.entries or entry in self._waiting
+        return entry in self._known.entries or entry in self._waiting
 
     def head(self) -> Item:
         """Return the checkpoint adopted."""
@@ -152,9 +108,9 @@ class LiveRepository:
         return self._known.open
 
     @property
-    def _known(self) -> Standing:
-        assert self.standing is not None
-        return self.standing
+    def _known(self) -> LogSummary:
+        assert self.summary is not None
+        return self.summary
 
     # -- life
 
@@ -165,22 +121,21 @@ class LiveRepository:
             GitTorrentError: the log cannot be read, or has no checkpoint.
         """
         await self.executor(self.kept.recover)
-        self.standing = await self.executor(self._look)
+        self.summary = await self._intake.look()
         info, layout = self.served.info, self.served.carried.layout
         self.fresh = await self.executor(lambda: read_fresh(layout, info.repository_id))
-        self._start(self._work())
+        self._tasks.start(self._intake.run())
 
     async def stop(self) -> None:
-        """End what is under way."""
+        """End what is under way, and all conversations, whose other ends call again."""
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _look(self) -> Standing:
-        with self.kept.reading() as log:
-            return standing_of(log)
+        await self._tasks.stop()
+        self._intake.stop()
+        for key, peer in self._peers.items():
+            self._held.coming(key, 0, peer.make_room)
+            peer.make_room(OPENED_ANEW)
+        self._peers.clear()
 
     # -- peers
 
@@ -188,6 +143,8 @@ class LiveRepository:
         """Take note of a conversation; `left` must follow."""
         key = PeerKey(next(_KEYS))
         self._peers[key] = peer
+        if is_called:
+            self._heads.called(key)
         self._do(self._spreading.joined(key, is_called=is_called))
         return key
 
@@ -196,11 +153,20 @@ class LiveRepository:
         self._heads.left(key)
         self._fresh_intake.left(key)
         self._logs_asked.pop(key, None)
-        if self._peers.pop(key, None) is not None:
+        peer = self._peers.pop(key, None)
+        if peer is not None:
+            self._held.coming(key, 0, peer.make_room)
             self._do(self._spreading.left(key, self._loop.time()))
+
+    def announced(self, key: PeerKey, size: int) -> None:
+        """Take note that a message of so many bytes is on its way from a peer; 0 when it came."""
+        if key in self._peers:
+            self._held.coming(key, size, self._peers[key].make_room)
 
     def heard(self, key: PeerKey, message: News) -> None:
         """Take note of what a peer tells."""
+        if key not in self._peers:
+            return  # it was told to call again
         if isinstance(message, HavePush):
             self._do(self._spreading.told(key, Item(message.push), self._loop.time()))
         elif isinstance(message, HaveCheckpoint):
@@ -274,9 +240,7 @@ class LiveRepository:
             GitTorrentError: this machine let us down.
         """
         before = self._known
-        done, after = await self.executor(
-            lambda: (self._taking.adopt(previous, made), self._look())
-        )
+        done, after = await self._intake.adopt(previous, made)
         self._go_on(before, after, ())
         if done is not None and (done.faults or done.refuted):
             said = [*done.faults.values(), *done.refuted.values()]
@@ -286,27 +250,23 @@ class LiveRepository:
     async def look_again(self) -> None:
         """Find out what others put into the log: the depot, a command, another process."""
         before = self._known
-        after = await self.executor(self._look)
+        after = await self._intake.look()
         self._go_on(before, after, ())
 
-    def _go_on(self, before: Standing, after: Standing, told: Iterable[Item]) -> None:
+    def _go_on(self, before: LogSummary, after: LogSummary, told: Iterable[Item]) -> None:
         """Take note that the log stands elsewhere, and tell everybody what is new."""
         now = self._loop.time()
-        self.standing = after
+        self.summary = after
         if (before.head, before.policy) != (after.head, after.policy):
             is_new_policy = before.policy != after.policy
             self._do(self._spreading.moved(now, is_new_policy=is_new_policy))
-        for item in dict.fromkeys((*told, *map(Item, self._new_open(before, after)))):
+        for item in dict.fromkeys((*told, *map(Item, after.opened_since(before)))):
             self._do(self._spreading.took(item, now))
         if before.head != after.head:
             self._do(self._spreading.took(after.head, now))
         self._heads.look()
         if before != after:
             self._moved()
-
-    @staticmethod
-    def _new_open(before: Standing, after: Standing) -> list[PushId]:
-        return [entry for entry in after.open if entry not in before.entries]
 
     # -- what the machine wants done
 
@@ -327,15 +287,10 @@ class LiveRepository:
                 )
                 peer.make_room(effect.reason)
             elif isinstance(effect, Fetch):
-                self._start(self._fetch(effect.peer, peer, effect.item))
+                self._tasks.start(self._fetch(effect.peer, peer, effect.item))
             else:
-                self._start(self._fetch_log(effect.peer, peer, effect.item))
+                self._tasks.start(self._fetch_log(effect.peer, peer, effect.item))
         self._set_timer()
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _set_timer(self) -> None:
         """See to it that the time is noticed: not anew for each line that somebody says."""
@@ -347,57 +302,21 @@ class LiveRepository:
         self._do(self._spreading.tick(self._loop.time()))
 
     async def _fetch(self, key: PeerKey, peer: LivePeer, item: Item) -> None:
-        size, asking = 0, None
-        if not item.number:
-            asking = self._loop.create_task(peer.fetch_pack(item.id))
         try:
-            data = await peer.fetch_push(item.id, MAX_PUSH_BYTES)
-            size = len(data)
-            self._held.add(key, size, peer.make_room)
-            pack = None if asking is None else await asking
+            await self._fetcher.fetch(key, peer, item)
         except GitTorrentError as error:
-            self._held.release(key, size)
             self._note_failure(key, item.id, error)
-            return
-        finally:
-            if asking is not None:
-                asking.cancel()
-                await asyncio.gather(asking, return_exceptions=True)
-        self._keep_arrived(key, Arrived(item.id, data, pack))
-        self._wake.set()
-
-    def _keep_arrived(self, key: PeerKey, arrived: Arrived) -> None:
-        """Let something be taken in that came and was counted."""
-        if arrived.id in self._arrived:
-            self._held.release(key, len(arrived.data))
-        else:
-            self._arrived[arrived.id] = (key, arrived)
 
     async def _fetch_log(self, key: PeerKey, peer: LivePeer, item: Item) -> None:
-        """Fetch what lies between here and a checkpoint that is several ahead."""
-        size = 0
-
-        async def admit(entries: Sequence[LogEntry]) -> None:
-            nonlocal size
-            for entry, data in entries:
-                size += len(data)
-                if size > MAX_LOG_BYTES:
-                    raise LocalError(f"{peer.name} is far ahead: its log is taken otherwise")
-                if not self.holds(entry):
-                    self._held.add(key, len(data), peer.make_room)
-                    self._keep_arrived(key, Arrived(entry, bytes(data)))
-
         try:
-            question = FetchLog(item.id, self._known.head.id)
-            await peer.fetch_log(question, self.holds, admit)
+            await self._fetcher.fetch_log(key, peer, item)
         except GitTorrentError as error:
             self._note_failure(key, item.id, error)
         else:
             if self.holds(item.id):
                 self._do(self._spreading.kept(item.id, self._loop.time()))
-            elif item.id not in self._arrived:
+            elif item.id not in self._intake:
                 self._do(self._spreading.failed(key, item.id, self._loop.time()))
-        self._wake.set()
 
     def _note_failure(self, key: PeerKey, entry: PushId, error: GitTorrentError) -> None:
         _log.info(
@@ -409,84 +328,17 @@ class LiveRepository:
         )
         self._do(self._spreading.failed(key, entry, self._loop.time()))
 
-    # -- taking in
+    # -- what became of what came
 
-    async def _work(self) -> None:
-        """Take in what arrives, batch by batch, until cancelled."""
-        while True:
-            await self._wait()
-            batch, self._arrived = self._arrived, {}
-            try:
-                await self._take(batch)
-            except GitTorrentError as error:
-                _log.error(
-                    "not-taken",
-                    "cannot take what is new in {repository}: {reason}",
-                    repository=self.served.info.name,
-                    reason=error,
-                )
-                self._give_up(batch)
-            except Exception:
-                # A mistake with one batch must not end all taking in for good.
-                _log.exception("failed", "taking in failed")
-                self._give_up(batch)
-            finally:
-                for key, arrived in batch.values():
-                    self._held.release(key, len(arrived.data))
-
-    def _give_up(self, batch: dict[PushId, tuple[PeerKey, Arrived]]) -> None:
-        """Let what could not be taken in be asked for again when it is told of again."""
-        for entry, (key, _) in batch.items():
-            self._do(self._spreading.failed(key, entry, self._loop.time()))
-
-    async def _wait(self) -> None:
-        """Wait until something arrived, or what waits may go on."""
-        deadline = self._taking.next_deadline()
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        try:
-            async with asyncio.timeout(timeout):
-                await self._wake.wait()
-        except TimeoutError:
-            pass  # then it is time for what waited
-        self._wake.clear()
-
-    async def _take(self, batch: dict[PushId, tuple[PeerKey, Arrived]]) -> None:
-        before = self._known
-        arrived = [each for _, each in batch.values()]
-        done, after = await self.executor(lambda: self._take_in(arrived))
-        if done.incomplete:
-            await self._complete(done.incomplete, done)
-            after = await self.executor(self._look)
-        for item in done.new:
-            pack = batch[item.id][1].pack if item.id in batch else None
-            if pack is not None:
-                self.served.content.push_packs.add(item.id, pack)
-        self._go_on(before, after, done.new)
+    def taken(self, batch: Batch, done: TakenIn, after: LogSummary) -> None:
+        """Take note of a batch that was judged, and of the log after it."""
+        self._go_on(self._known, after, done.new)
         self._settle(batch, done)
 
-    def _take_in(self, arrived: Sequence[Arrived]) -> tuple[TakenIn, Standing]:
-        done = self._taking.take(arrived) if arrived else self._taking.due()
-        return done, self._look()
-
-    async def _complete(self, missing: Sequence[Arrived], done: TakenIn) -> None:
-        """Have the objects brought that did not come with pushes, and take these in then."""
-        names = ", ".join(each.id for each in missing[:4])
-        try:
-            packs = await self._bring(self.served, missing)
-        except GitTorrentError as error:
-            _log.warning(
-                "not-fetched",
-                "{repository}: the objects of {entry} did not come: {reason}",
-                repository=self.served.info.name,
-                entry=names,
-                reason=error,
-            )
-            return
-        again = [Arrived(each.id, each.data) for each in missing]
-        more = await self.executor(lambda: self._taking.take(again, packs))
-        done.new += more.new
-        done.incomplete = more.incomplete
-        done.lacking = more.lacking
+    def not_taken(self, batch: Batch) -> None:
+        """Let what could not be taken in be asked for again later."""
+        for entry in batch:
+            self._do(self._spreading.postponed(entry, self._loop.time()))
 
     def _log_to_ask_for(self, key: PeerKey, entry: PushId) -> Item | None:
         """Return an entry if it is to be asked for with all before it, which is done once.
@@ -500,7 +352,7 @@ class LiveRepository:
         asked, self._logs_asked[key] = self._logs_asked.get(key), entry
         return None if asked == entry else head
 
-    def _settle(self, batch: dict[PushId, tuple[PeerKey, Arrived]], done: TakenIn) -> None:
+    def _settle(self, batch: Batch, done: TakenIn) -> None:
         """Let the machine know what became of each entry."""
         now = self._loop.time()
         self._waiting |= set(done.kept)
@@ -512,11 +364,11 @@ class LiveRepository:
                 self._do(self._spreading.failed(key, entry, now))
                 self._do(self._spreading.lied(key, f"{entry} does not hold: {reason}", now))
             elif entry in incomplete:
-                self._do(self._spreading.failed(key, entry, now))
+                self._do(self._spreading.incomplete(key, entry, now))
             elif (entry in done.refused or entry in done.without_policy) and (
                 head := self._log_to_ask_for(key, entry)
             ):
-                self._start(self._fetch_log(key, self._peers[key], head))
+                self._tasks.start(self._fetch_log(key, self._peers[key], head))
             elif entry in done.refused:
                 again = done.refused[entry]
                 self._do(self._spreading.refused(entry, now, again=again))

@@ -49,6 +49,13 @@ MAX_AT_ONCE = 3
 SLOW_SECONDS = 2.0
 """Time after which another peer is asked too."""
 
+FIRST_RETRY = 5.0
+"""Time after which something is asked for again that came and could not be taken in here, such as
+with a full disk; doubled each time."""
+
+LAST_RETRY = 300.0
+"""Longest such time."""
+
 
 class Item(Struct, frozen=True):
     """Something that can be told of.
@@ -132,6 +139,13 @@ class _Refused(Struct):
     holders: dict[PeerKey, None]
 
 
+class _Postponed(Struct, frozen=True):
+    """When something is asked for again, and how long that was waited for."""
+
+    until: float
+    wait: float
+
+
 class Spreading:
     """Decides for one repository.
 
@@ -145,6 +159,7 @@ class Spreading:
         self._holders: dict[PushId, dict[PeerKey, None]] = {}  # who offers what
         self._asked: dict[PushId, dict[PeerKey, None]] = {}
         self._refused: dict[PushId, _Refused] = {}
+        self._postponed: dict[PushId, _Postponed] = {}  # only what somebody offers
 
     def __contains__(self, peer: PeerKey) -> bool:
         return peer in self._peers
@@ -157,8 +172,13 @@ class Spreading:
     def remembered(self) -> int:
         """How many ids are remembered in all: bounded, whatever peers say."""
         refused = sum(1 + len(entry.holders) for entry in self._refused.values())
-        return refused + sum(
-            len(peer.known) + len(peer.offered) + len(peer.asked) for peer in self._peers.values()
+        return (
+            len(self._postponed)
+            + refused
+            + sum(
+                len(peer.known) + len(peer.offered) + len(peer.asked)
+                for peer in self._peers.values()
+            )
         )
 
     # -- peers
@@ -205,7 +225,7 @@ class Spreading:
             refused.holders[peer] = None
             return effects
         self._offer(peer, item)
-        if item.id not in self._asked and len(state.asked) < MAX_ASKED:
+        if self._is_due(item.id, now) and len(state.asked) < MAX_ASKED:
             effects.append(self._question(peer, item, now))
         return effects
 
@@ -278,6 +298,20 @@ class Spreading:
             return effects + self.lied(peer, "it does not have what it says it has", now)
         return effects + self._ask([peer], now)
 
+    def incomplete(self, peer: PeerKey, entry: PushId, now: float) -> list[Effect]:
+        """Take note that an entry came without its objects, and nobody gives them now."""
+        if self._others(entry):
+            return self.failed(peer, entry, now)
+        return self.postponed(entry, now)
+
+    def postponed(self, entry: PushId, now: float) -> list[Effect]:
+        """Take note that an entry came and could not be taken in; it is asked for again later."""
+        if entry in self._holders:
+            before = self._postponed.get(entry)
+            wait = FIRST_RETRY if before is None else min(2 * before.wait, LAST_RETRY)
+            self._postponed[entry] = _Postponed(now + wait, wait)
+        return self._answered(entry, now)
+
     def lied(self, peer: PeerKey, reason: str, now: float) -> list[Effect]:
         """Take note that a peer sent what does not hold."""
         return [Drop(peer, reason), *self.left(peer, now)]
@@ -286,8 +320,8 @@ class Spreading:
 
     @property
     def is_asking(self) -> bool:
-        """Whether anybody was asked for anything, so that `tick` may have something to do."""
-        return bool(self._asked)
+        """Whether `tick` may have something to do: anybody was asked for anything, or will be."""
+        return bool(self._asked or self._postponed)
 
     def next_deadline(self) -> float | None:
         """Return when `tick` is due at the latest; None while nothing depends on the time."""
@@ -296,11 +330,15 @@ class Spreading:
             for entry, asked in self._asked.items()
             if len(asked) < MAX_AT_ONCE and self._others(entry)
         ]
-        return min(waiting, default=None)
+        later = [p.until for entry, p in self._postponed.items() if entry not in self._asked]
+        return min([*waiting, *later], default=None)
 
     def tick(self, now: float) -> list[Effect]:
-        """Take note of the time: who takes long is not waited for alone."""
+        """Take note of the time: who takes long is not waited for alone, some is asked again."""
         effects: list[Effect] = []
+        for entry in list(self._postponed):
+            for peer in self._others(entry)[:1] if self._is_due(entry, now) else ():
+                effects.append(self._question(peer, self._peers[peer].offered[entry], now))
         for entry, asked in list(self._asked.items()):
             since = max(self._peers[peer].asked[entry] for peer in asked)
             others = self._others(entry) if now >= since + SLOW_SECONDS else ()
@@ -313,6 +351,11 @@ class Spreading:
 
     def _is_wanted(self, item: Item) -> bool:
         return not item.number or item.number > self._shelf.head().number
+
+    def _is_due(self, entry: PushId, now: float) -> bool:
+        """Tell whether somebody may be asked for an entry: nobody was, or not lately."""
+        postponed = self._postponed.get(entry)
+        return entry not in self._asked and (postponed is None or now >= postponed.until)
 
     def _tell(self, peer: PeerKey, item: Item) -> Tell:
         _remember(self._peers[peer].known, item.id, None, MAX_KNOWN)
@@ -354,7 +397,7 @@ class Spreading:
     def _offer(self, key: PeerKey, item: Item) -> None:
         """Remember that a peer has what is not here."""
         offered = self._peers[key].offered
-        self._withdraw(key, item.id)
+        offered.pop(item.id, None)
         while len(offered) >= MAX_OFFERED:
             self._withdraw(key, next(iter(offered)))
         offered[item.id] = item
@@ -367,6 +410,7 @@ class Spreading:
             del holders[key]
             if not holders:
                 del self._holders[entry]
+                self._postponed.pop(entry, None)
 
     def _ask(self, peers: Iterable[PeerKey], now: float) -> list[Effect]:
         """Ask peers that have room for what nobody was asked for."""
@@ -376,7 +420,7 @@ class Spreading:
             for entry, item in list(peer.offered.items()):
                 if len(peer.asked) >= MAX_ASKED:
                     break
-                if entry in self._asked:
+                if not self._is_due(entry, now):
                     continue
                 if self._shelf.holds(entry):
                     self._withdraw(key, entry)

@@ -61,6 +61,11 @@ class Arrived(Struct, frozen=True):
     data: bytes
     pack: bytes | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes that came."""
+        return len(self.data) + len(self.pack or b"")
+
 
 class TakenIn(Struct):
     """What became of entries.
@@ -98,7 +103,7 @@ class _Held(Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        return len(self.arrived.data) + len(self.arrived.pack or b"")
+        return self.arrived.size
 
 
 class TakingIn:

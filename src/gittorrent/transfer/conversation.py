@@ -106,6 +106,7 @@ class Conversation:
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._last_words = b""
         self._mid_payload = False
+        self._announced = 0
         self._useful_at = self._loop.time()
         self._unsolicited_limit = UnsolicitedMessageLimit(self._useful_at)
         tcp = tcp_info(sock)
@@ -269,10 +270,19 @@ class Conversation:
         self._low_watermark.ate(count, self._loop.time())
         wait = 0.0 if self._intake is None else self._intake.reserve(count)
         self._handle(self.session.received(count))
+        self._note_announced()
         if self._unsolicited_limit.is_over(self.session.unasked, self._loop.time()):
             raise SessionError("unsolicited-message limit exceeded")
         self._let_gather()
         return wait
+
+    def _note_announced(self) -> None:
+        """Tell of a message that begins or ends to be on its way."""
+        within = self.session.receiving
+        size = 0 if within is None else within.message.size
+        if size != self._announced:
+            self._announced = size
+            self._handlers.on_announced(size)
 
     def _note_close(self) -> None:
         """Note that the peer sends no more: whether or not it was in the middle of something."""
@@ -410,6 +420,7 @@ class Conversation:
                 else:
                     await self._socket_writer.send(piece)
         self._mid_payload = False
+        self._announced = 0
 
     async def _say_goodbye(self) -> None:
         """Try to get last words out; a peer that does not take them misses them.

@@ -47,11 +47,14 @@ class ConversationHandlers(Struct, frozen=True):
         on_sent: called with each part that was sent.
         on_request: called with each question of the peer before it is answered, and with what
             it withdraws.
+        on_announced: called with the bytes that a message under way has, as announced, before they
+            come; with 0 when it came.
     """
 
     on_message: Callable[[MessageReceived], None] = lambda _event: None
     on_sent: Callable[[ReceivePart], None] = lambda _message: None
     on_request: Callable[[Question | CancelParts], None] = lambda _message: None
+    on_announced: Callable[[int], None] = lambda _size: None
 
 
 UNHEARD = ConversationHandlers()

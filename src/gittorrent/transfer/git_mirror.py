@@ -88,7 +88,9 @@ class GitMirror:
                 exchange.slots,
                 exchange.reading,
             ),
-            ConversationHandlers(self._take),
+            ConversationHandlers(
+                self._take, on_announced=lambda size: exchange.on_announced(self, size)
+            ),
             exchange.limits.down,
         )
         client_timeouts = exchange.client_timeouts.at_rate(exchange.limits.down.rate)
@@ -341,6 +343,8 @@ class ConversationContext(Struct, frozen=True):
         client_timeouts: how long others are waited for.
         reading: where the content source is read, if that may have to wait for a disk.
         on_news: called with what another end tells of its log.
+        on_announced: called with the bytes that a message under way from another end has; 0 when
+            it came.
     """
 
     node_id: str
@@ -351,6 +355,7 @@ class ConversationContext(Struct, frozen=True):
     client_timeouts: ClientTimeouts = ClientTimeouts()
     reading: Reading | None = None
     on_news: Callable[[GitMirror, News], None] = lambda _mirror, _message: None
+    on_announced: Callable[[GitMirror, int], None] = lambda _mirror, _size: None
 
 
 def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:

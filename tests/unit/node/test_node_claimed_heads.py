@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gittorrent.ids import PushId
-from gittorrent.node.claimed_heads import ClaimedHeads
+from gittorrent.node.claimed_heads import DOUBT_SECONDS, ClaimedHeads
 from gittorrent.push.spreading import Item, PeerKey
 from support.programs import PATIENCE
 
@@ -27,6 +27,7 @@ class Log:
 
     def __init__(self) -> None:
         self.number = HERE
+        self.now = 0.0
 
     def holds(self, checkpoint: PushId) -> bool:
         return int(checkpoint, 16) <= self.number
@@ -36,7 +37,7 @@ def play(work: Callable[[ClaimedHeads, Log], Coroutine[Any, Any, None]]) -> None
     async def run() -> None:
         log = Log()
         async with asyncio.timeout(PATIENCE):
-            await work(ClaimedHeads(log.holds, lambda: log.number), log)
+            await work(ClaimedHeads(log.holds, lambda: log.number, lambda: log.now), log)
 
     asyncio.run(run())
 
@@ -98,8 +99,36 @@ def test_who_left_is_not_waited_for() -> None:
     play(work)
 
 
+def test_who_claims_and_calls_again_delays_one_push_in_a_minute() -> None:
+    async def work(heads: ClaimedHeads, log: Log) -> None:
+        heads.said(LIAR, item(2_000_000_000))
+        await heads.catch_up(0.01)
+        heads.left(LIAR)
+        again = PeerKey(3)
+        heads.said(again, item(2_000_000_000))
+        await heads.catch_up(10 * PATIENCE)
+        log.now += DOUBT_SECONDS
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await heads.catch_up(10 * PATIENCE)
+
+    play(work)
+
+
+def test_callers_are_no_mirrors_that_a_keeper_asked() -> None:
+    """Anybody may call, as often as it likes, and say what this node has."""
+
+    async def work(heads: ClaimedHeads, log: Log) -> None:
+        heads.said(LIAR, item(HERE))
+        assert await heads.hear(1, 0.01) == 0
+
+    play(work)
+
+
 def test_mirrors_count_once_what_they_have_is_here() -> None:
     async def work(heads: ClaimedHeads, log: Log) -> None:
+        heads.called(HONEST)
+        heads.called(LIAR)
         heads.said(HONEST, item(HERE))
         heads.said(LIAR, item(HERE + 1))
         assert await heads.hear(1, 10 * PATIENCE) == 1

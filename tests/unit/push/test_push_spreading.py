@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from gittorrent.ids import PushId
 from gittorrent.push.spreading import (
+    FIRST_RETRY,
+    LAST_RETRY,
     MAX_ASKED,
     MAX_KNOWN,
     MAX_OFFERED,
@@ -197,6 +199,42 @@ def test_who_never_has_what_it_says_is_dropped() -> None:
         spreading.told(A, item(number), 0.0)
     effects = [e for n in range(MAX_VAIN) for e in spreading.failed(A, item(n).id, 0.0)]
     assert [type(effect) for effect in effects] == [Drop]
+
+
+def test_what_cannot_be_taken_in_here_is_asked_for_again_ever_later() -> None:
+    spreading = talking(Here(), A)
+    assert spreading.told(A, PUSH, 0.0) == [Fetch(A, PUSH)]
+    now, wait = 0.0, FIRST_RETRY
+    for _ in range(20):
+        assert spreading.postponed(PUSH.id, now) == []
+        assert spreading.is_asking
+        assert spreading.next_deadline() == now + wait
+        assert spreading.told(A, PUSH, now) == []
+        assert spreading.tick(now + wait - 0.1) == []
+        now += wait
+        assert spreading.tick(now) == [Fetch(A, PUSH)]
+        wait = min(2 * wait, LAST_RETRY)
+    spreading.took(PUSH, now)
+    assert not spreading.is_asking
+
+
+def test_what_nobody_offers_any_more_is_not_asked_for_again() -> None:
+    spreading = talking(Here(), A)
+    spreading.told(A, PUSH, 0.0)
+    spreading.postponed(PUSH.id, 0.0)
+    spreading.left(A, 0.0)
+    assert not spreading.is_asking
+    assert spreading.tick(LAST_RETRY) == []
+    assert spreading.remembered == 0
+
+
+def test_what_came_without_its_objects_is_asked_of_others_and_then_later() -> None:
+    spreading = talking(Here(), A, B)
+    spreading.told(A, PUSH, 0.0)
+    spreading.told(B, PUSH, 0.0)
+    assert spreading.incomplete(A, PUSH.id, 0.0) == [Fetch(B, PUSH)]
+    assert spreading.incomplete(B, PUSH.id, 0.0) == []
+    assert spreading.tick(FIRST_RETRY) == [Fetch(B, PUSH)]
 
 
 def test_memory_is_bounded() -> None:

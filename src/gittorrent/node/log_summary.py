@@ -1,0 +1,58 @@
+"""What the event loop has to know of a log, read once by a thread whenever the log changed.
+
+Looking into the log itself takes its lock, which whoever takes pushes in may hold for long.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.push.spreading import Item
+
+if TYPE_CHECKING:
+    from gittorrent.ids import PushId
+    from gittorrent.push.log import VerifiedLog
+
+
+class LogSummary(Struct, frozen=True):
+    """A log at one moment.
+
+    Args:
+        head: the checkpoint adopted.
+        open: what no checkpoint names: policies, then pushes.
+        policy: digest of the newest policy that counts.
+        keeper: the key that signs checkpoints, by name.
+        is_stopped: whether no checkpoint can follow for now.
+        has_news: whether the keeper could sign something.
+        entries: ids of everything held.
+    """
+
+    head: Item
+    open: tuple[PushId, ...]
+    policy: str
+    keeper: str
+    is_stopped: bool
+    has_news: bool
+    entries: frozenset[PushId]
+
+    def opened_since(self, before: LogSummary) -> list[PushId]:
+        """Return what no checkpoint names and was not held before."""
+        return [entry for entry in self.open if entry not in before.entries]
+
+
+def summary_of(log: VerifiedLog) -> LogSummary:
+    """Return what the event loop has to know of a log that has a checkpoint."""
+    ledger = log.ledger
+    point = ledger.adopted
+    policies = ledger.policy.since(point.policy) or ()
+    return LogSummary(
+        head=Item(point.id, point.number),
+        open=(*(version.id for version in policies), *(push.id for push in log.unfinal)),
+        policy=ledger.policy.digest,
+        keeper=str(ledger.policy.policy.keeper),
+        is_stopped=bool(ledger.stopped),
+        has_news=bool(policies) or bool(ledger.view().judged),
+        entries=frozenset(log.entries),
+    )

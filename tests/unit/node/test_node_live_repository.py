@@ -1,0 +1,196 @@
+"""One repository's part in live conversations, with peers that say what a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from gittorrent.errors import LocalError
+from gittorrent.ids import PushId
+from gittorrent.node.catalogue import Catalogue, Served
+from gittorrent.node.held_bytes import TOO_MUCH, HeldBytes
+from gittorrent.node.live_caller import Caller
+from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
+from gittorrent.repository.carried import Carried
+from gittorrent.repository.kept_log import KeptLog
+from gittorrent.repository.taking_in import Arrived
+from gittorrent.transfer.mirror import Admit, NotThereError
+from gittorrent.wire.messages import FetchLog, HaveCheckpoint, HavePush, News
+from gittorrent.wire.session import MessageReceived
+from support.programs import PATIENCE
+
+PUSH = PushId("ab" * 20)
+
+
+class Peer:
+    """A `LivePeer` that has what it was given, once somebody lets it answer."""
+
+    name = "a peer"
+
+    def __init__(self, **has: bytes) -> None:
+        self.has = has
+        self.told: list[News] = []
+        self.ended = ""
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    def tell(self, message: News) -> None:
+        self.told.append(message)
+
+    async def fetch_push(self, push: PushId, most: int) -> bytes:
+        self.asked.set()
+        await self.may_answer.wait()
+        if push not in self.has:
+            raise NotThereError("not there")
+        return self.has[push]
+
+    async def fetch_pack(self, push: PushId) -> bytes | None:
+        await self.may_answer.wait()
+        return None
+
+    async def fetch_log(
+        self, question: FetchLog, is_held: Callable[[PushId], bool], admit: Admit
+    ) -> None:
+        raise NotThereError("not there")
+
+    def make_room(self, reason: str) -> None:
+        self.ended = reason
+
+    def take(self, event: MessageReceived) -> None:
+        """Take an answer: there are none."""
+
+    def let_go(self, reason: str) -> None:
+        """Take note of the end."""
+
+
+async def nothing(_served: Served, _missing: Sequence[Arrived]) -> Sequence[Path]:
+    raise LocalError("nobody gives it")
+
+
+def play(
+    carried: Carried,
+    work: Callable[[LiveRepository, HeldBytes], Coroutine[Any, Any, None]],
+    most: int = 100,
+) -> None:
+    """Run a repository's part while a test plays its peers."""
+
+    async def run() -> None:
+        catalogue, held = Catalogue([carried]), HeldBytes(most, small=0)
+        (served,) = catalogue
+        executor = catalogue.threads.executor()
+        live = LiveRepository(served, KeptLog(carried), executor, nothing, held=held)
+        await live.begin()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await work(live, held)
+        finally:
+            await live.stop()
+        assert held.total == 0
+
+    asyncio.run(run())
+
+
+def test_when_it_stops_its_peers_are_told_to_call_again(carried: Carried) -> None:
+    async def work(live: LiveRepository, _held: HeldBytes) -> None:
+        peer = Peer()
+        key = live.joined(peer, is_called=False)
+        live.heard(key, HaveCheckpoint(live.head().id, live.head().number))
+        await live.stop()
+        assert peer.ended == OPENED_ANEW
+        live.heard(key, HavePush(PUSH))  # it was on its way
+        live.left(key)
+        assert not peer.asked.is_set()
+
+    play(carried, work)
+
+
+def test_messages_on_their_way_are_counted_from_their_announcement(carried: Carried) -> None:
+    async def work(live: LiveRepository, held: HeldBytes) -> None:
+        first, second = Peer(), Peer()
+        keys = [live.joined(peer, is_called=False) for peer in (first, second)]
+        live.announced(keys[0], 60)
+        live.announced(keys[1], 50)
+        assert (first.ended, second.ended) == (TOO_MUCH, "")
+        assert held.total == 50
+        live.left(keys[1])
+        assert held.total == 0
+
+    play(carried, work)
+
+
+def test_what_came_is_let_go_when_it_was_judged(carried: Carried) -> None:
+    async def work(live: LiveRepository, held: HeldBytes) -> None:
+        peer = Peer(**{PUSH: b"no push object"})
+        key = live.joined(peer, is_called=False)
+        live.heard(key, HavePush(PUSH))
+        while not peer.ended:
+            await asyncio.sleep(0)
+        assert "does not hold" in peer.ended
+        while held.total:
+            await asyncio.sleep(0)
+
+    play(carried, work)
+
+
+def test_what_came_is_let_go_when_it_stops(carried: Carried) -> None:
+    async def work(live: LiveRepository, held: HeldBytes) -> None:
+        peer = Peer(**{PUSH: b"no push object"})
+        peer.may_answer.clear()
+        live.heard(live.joined(peer, is_called=False), HavePush(PUSH))
+        await peer.asked.wait()
+        peer.may_answer.set()
+        await live.stop()
+
+    play(carried, work)
+
+
+class Conversations:
+    """`gittorrent.node.live_caller.Conversations` with one repository, or none yet."""
+
+    def __init__(self, repository: LiveRepository | None) -> None:
+        self.repository = repository
+        self.unheard: list[Caller] = []
+
+    def of(self, served: Served) -> LiveRepository | None:
+        return self.repository
+
+    def note_unheard(self, served: Served, caller: Caller) -> None:
+        self.unheard.append(caller)
+
+    def forget_unheard(self, served: Served, caller: Caller) -> None:
+        self.unheard.remove(caller)
+
+
+SAID = MessageReceived(HavePush(PUSH))
+
+
+def test_who_calls_for_a_repository_that_was_replaced_calls_again(carried: Carried) -> None:
+    async def work(live: LiveRepository, _held: HeldBytes) -> None:
+        (other,) = Catalogue([Carried(carried.layout.git_dir, carried.object_format)])
+        peer = Peer()
+        caller = Caller(Conversations(live), other, peer)
+        caller.on_message(SAID)
+        assert peer.ended == OPENED_ANEW
+        assert live.peers == 0
+        caller.leave("over")
+
+    play(carried, work)
+
+
+def test_who_tells_of_news_that_nobody_takes_is_remembered_until_it_leaves(
+    carried: Carried,
+) -> None:
+    (served,) = Catalogue([carried])
+    conversations = Conversations(None)
+
+    async def run() -> None:
+        caller = Caller(conversations, served, Peer())
+        caller.on_message(SAID)
+        assert conversations.unheard == [caller]
+        caller.leave("over")
+        assert not conversations.unheard
+
+    asyncio.run(run())

@@ -98,6 +98,49 @@ def test_a_contributor_is_added_with_one_command(owner: Person, project: Path, k
     owner.gittorrent("verify", project).ok()
 
 
+def test_the_comment_of_a_key_is_its_name_for_everybody(
+    owner: Person, project: Path, keys: Path, tmp_path: Path
+) -> None:
+    alice, bob, carol = (name_of(keys / name) for name in ("alice", "bob", "carol"))
+    done = owner.gittorrent("policy", "add", keys / "alice.pub", BRANCHES, "-r", project).ok()
+    assert f"added: {alice} is called alice@example.org" in done.out
+    policy(owner, project, "add", keys / "bob.pub", BRANCHES, "--label", "Bjørn B.")
+    policy(owner, project, "add", keys / "carol.pub", BRANCHES, "--label", "")
+    now = shown(owner, project)
+    called = {each["key"]: each["label"] for each in now["labels"]}
+    assert called == {alice: "alice@example.org", bob: "Bjørn B."}
+    said = policy(owner, project, "add", keys / "alice.pub", "--label", "Alice \u202e A.")
+    assert [change["what"] for change in said["changes"]] == ["label"]
+    again = owner.gittorrent("policy", "add", keys / "alice.pub", "refs/tags/*", "-r", project).ok()
+    assert "is called" not in again.out, "a label that was said stays"
+    tip = Oid(gitcmd.text(project, "rev-parse", "HEAD"))
+    for number, name in enumerate(("alice", "bob", "carol")):
+        line = Line(None, tip, RefName(f"refs/heads/by-{number}".encode()))
+        signer = resolve_signer(str(keys / name), {})
+        push_elsewhere(project, [line], signer, pusher=f"{signer.key.fingerprint} ".encode())
+    policy(owner, project, "remove", keys / "bob.pub")
+    _, copy = machine(tmp_path, "mirror", project)
+    log = owner.gittorrent("log", copy).ok().out
+    assert f"certificate by {alice} (Alice \\u202e A.), 20" in log
+    assert f"certificate by {bob} (Bjørn B.), 20" in log, "what it pushed keeps its name"
+    assert f"certificate by {carol}, 20" in log
+    entries = json.loads(owner.gittorrent("log", copy, "--json").ok().out)
+    labels = {each["signer"]: each["label"] for each in entries if each["kind"] == "certificate"}
+    assert (labels[alice], labels[bob], labels[carol]) == ("Alice \u202e A.", "Bjørn B.", "")
+
+
+def test_labels_that_cannot_be(owner: Person, project: Path, keys: Path) -> None:
+    alice = keys / "alice.pub"
+    for words, status, says in (
+        ([alice, BRANCHES, "--label", "x" * 101], 5, "1 to 100 bytes"),
+        ([alice, BRANCHES, "--label", "a\nb"], 5, "no control characters"),
+        ([alice, "--label", "Alice"], 5, "does not name"),
+        (["--label", "Alice"], 2, "name one"),
+    ):
+        owner.gittorrent("policy", "add", *words, "-r", project).failed(status, says)
+    assert shown(owner, project)["version"] == 1
+
+
 def test_what_is_said_already_changes_nothing(owner: Person, project: Path, keys: Path) -> None:
     for _ in range(2):
         done = owner.gittorrent("policy", "add", keys / "alice.pub", BRANCHES, "-r", project).ok()
@@ -109,7 +152,7 @@ def test_keys_as_people_have_them(owner: Person, project: Path, keys: Path) -> N
     listed = (keys / "alice.pub").read_text() + (keys / "bob.pub").read_text()
     words = ["gittorrent", "policy", "add", "-", BRANCHES, "-r", str(project), "--json"]
     done = json.loads(owner.run(*words, stdin=f"ssh-dss AAAA\n{listed}").ok().out)
-    assert [each["what"] for each in done["changes"]] == ["auth", "auth"]
+    assert [each["what"] for each in done["changes"]] == ["auth", "auth", "label", "label"]
     policy(owner, project, "add", name_of(keys / "carol"), "refs/tags/*", "--create")
     grants = {rule["key"]: rule["grant"] for rule in shown(owner, project)["rules"]}
     assert grants[name_of(keys / "carol")] == "create"
@@ -235,14 +278,14 @@ def test_a_draft_that_another_machine_published_is_none_any_more(
     assert "draft" not in done.out + done.err
     owner.gittorrent("policy", "sign", "-r", project).failed(2, "no draft is kept")
     said = policy(owner, project, "remove", keys / "carol.pub", "--no-sign")
-    assert [change["action"] for change in said["changes"]] == ["removed"]
+    assert [change["action"] for change in said["changes"]] == ["removed", "removed"]
 
 
 def test_a_draft_that_is_changed_is_signed_again(owner: Person, project: Path, keys: Path) -> None:
     add_roots(owner, project, keys)
     policy(owner, project, "add", keys / "carol.pub", BRANCHES)
     said = policy(owner, project, "add", "--mirror", "git://m.example.org/r.git", "--no-sign")
-    assert (said["signers"], said["needed"], len(said["changes"])) == ([], 2, 2)
+    assert (said["signers"], said["needed"], len(said["changes"])) == ([], 2, 3)
     done = owner.gittorrent("policy", "show", project).ok()
     assert "draft of version 3, signed by 0 of the 2 roots it takes:" in done.out
     owner.gittorrent("policy", "remove", "--draft", "-r", project).ok()
@@ -269,7 +312,8 @@ def test_a_lost_root_is_replaced_by_the_others(
 def test_a_lost_laptop_loses_its_rights(owner: Person, project: Path, keys: Path) -> None:
     policy(owner, project, "add", keys / "alice.pub", BRANCHES)
     done = owner.gittorrent("policy", "remove", keys / "alice.pub", "-r", project).ok()
-    assert f"removed: {name_of(keys / 'alice')} may create {BRANCHES}" in done.out
+    alice = f"{name_of(keys / 'alice')} (alice@example.org)"
+    assert f"removed: {alice} may create {BRANCHES}" in done.out
     policy(owner, project, "add", keys / "carol.pub", BRANCHES)
     diff = owner.gittorrent("policy", "diff", "--from", "1", "--to", "4", "-r", project).ok().out
     assert name_of(keys / "alice") not in diff

@@ -17,7 +17,7 @@ from gittorrent.push import object as push_object
 from gittorrent.reel import manifest
 from gittorrent.transfer import unsolicited
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
-from gittorrent.trust import policy, policy_text
+from gittorrent.trust import labels, policy, policy_text
 from gittorrent.trust.signature import MAX_SIGNATURE
 from gittorrent.trust.signed_policy import MAX_CERTIFICATES, MAX_CERTIFICATES_SIZE, MAX_SIGNATURES
 from gittorrent.wire import limits
@@ -137,6 +137,7 @@ def _trust() -> dict[str, str]:
         "open conflicts and waiting lines of a key": f"{rule.MAX_OPEN:,}",
         "copies of a push that differ in certificates": f"{log.MAX_COPIES:,}",
         "pushes that no checkpoint took by keys that no line names": f"{log.MAX_STRANGERS:,}",
+        "label of a key": f"{labels.MAX_LABEL} bytes",
         "a statement of freshness": (
             f"old after {fresh.FRESH_WITHIN:,} s, if the policy does not say otherwise, which may"
             f" be 1 to {policy.MAX_FRESH_WITHIN:,} s; not yet of use {fresh.MAX_AHEAD:,} s ahead"

@@ -43,12 +43,14 @@ def conflicts(repository: Path, as_json: bool) -> None:
     final = set(log.ledger.adopted.listing.conflicts())
     open_ones = [_conflict(log, each, is_final=each in final) for each in listing.conflicts()]
     waiting = [_waiting(log, line) for line in listing.waiting()]
+    people = _People(place.labels(), int(time.time()))
+    for item in (*open_ones, *waiting):
+        item["label"] = people.label(item["key"])
     if as_json:
         print_json({"repository_id": log.repository, "conflicts": open_ones, "waiting": waiting})
         return
     if not open_ones and not waiting:
         click.echo("no conflicts, and nothing waits for others to agree")
-    people = _People(place.labels(), int(time.time()))
     for each in open_ones:
         _show_conflict(each, people)
     for line in waiting:
@@ -116,9 +118,13 @@ class _People:
         self._labels = {str(key): label for key, label in labels.items()}
         self._now = now
 
+    def label(self, key: str) -> str:
+        """Return what a key is called; empty if that is not known."""
+        return self._labels.get(key, "")
+
     def key(self, key: str, pusher: str = "") -> str:
         """Return a key with what it is called, or else with the person that a push names."""
-        person = self._labels.get(key) or person_in(pusher)
+        person = self.label(key) or person_in(pusher)
         return printable(f"{key} ({person})" if person else key)
 
     def who(self, item: dict[str, Any]) -> str:

@@ -75,6 +75,7 @@ def here(
         )
     signer = _keeper_signer(place, key)
     signer.sign(TRIAL)
+    # What this machine calls the key is for its user, and not what the policy says to all.
     found = FoundKey(signer.key, signer.certificate, "this machine")
     draft = set_keeper(read_or_begin(place.carried, place.log), found)
     if draft.policy.keeper != place.log.policy.policy.keeper:

@@ -19,7 +19,7 @@ from gittorrent.push.rule import Verdict
 from gittorrent.repository.ref_changes import REWOUND, classify_changes, unclassified
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from gittorrent.ids import PushId
     from gittorrent.push.history import PushFate
@@ -49,15 +49,17 @@ def log(repository: Path, as_json: bool) -> None:
     place = open_place(repository)
     carried = place.carried
     verified = carried.log_store.replay()
+    labels = {str(key): label for key, label in place.labels().items()}
     entries = _entries(carried, verified)
+    for entry in entries:
+        entry["label"] = labels.get(", ".join(entry["signers"]), "")
     if as_json:
         print_json(entries)
         return
     _show_trouble(verified)
     _show_unfinal(verified)
-    labels = {str(key): label for key, label in place.labels().items()}
     for entry in entries:
-        _show(entry, labels)
+        _show(entry)
 
 
 def _show_trouble(log: VerifiedLog) -> None:
@@ -80,11 +82,11 @@ def _show_unfinal(log: VerifiedLog) -> None:
         click.echo(f"{pushes} not final: the keeper last signed {last} ago")
 
 
-def _show(entry: dict[str, Any], labels: Mapping[str, str]) -> None:
+def _show(entry: dict[str, Any]) -> None:
     click.echo(f"push {entry['push_id']}")
     when = "" if entry["date"] is None else f", {entry['date']}"
     who = ", ".join(entry["signers"])
-    label = labels.get(who) or person_in(entry["pusher"])
+    label = entry["label"] or person_in(entry["pusher"])
     named = f" ({printable(label)})" if label else ""
     click.echo(f"  {entry['kind']} by {who}{named}{when}")
     if entry["state"]:

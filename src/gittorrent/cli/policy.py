@@ -113,6 +113,7 @@ def _policy_json(place: PolicyPlace, draft: PolicyDraft | None) -> dict[str, Any
             {"key": str(pin.key), "digest": pin.digest, "label": labels.get(pin.key, "")}
             for pin in now.keys
         ],
+        "labels": [{"key": str(each.key), "label": each.text} for each in now.labels],
         "mirrors": list(now.mirrors),
         "fresh_within": now.fresh_within,
         "warnings": warnings(now),

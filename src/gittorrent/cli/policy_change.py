@@ -20,12 +20,15 @@ from gittorrent.cli.policy_result import DraftOptions, carry_on, show_result
 from gittorrent.errors import UsageError
 from gittorrent.repository.policy_drafts import discard_draft, go_on_from, read_or_begin
 from gittorrent.trust import policy_edit as edit
+from gittorrent.trust.keys import KeyKind
+from gittorrent.trust.labels import label_from
 from gittorrent.trust.policy import Grant, WebOfTrust
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gittorrent.trust.key_files import FoundKey
+    from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.policy_draft import PolicyDraft
     from gittorrent.trust.refpattern import RefPattern
 
@@ -53,6 +56,9 @@ no_sign_option = click.option(
 @click.option("--web-of-trust", is_flag=True, help="Let all push whom the roots' keys vouch for.")
 @click.option("--depth", type=int, default=1, metavar="N", help="Steps of a web of trust; 1.")
 @click.option("--needs", type=int, default=1, metavar="N", help="Certifications in each; 1.")
+@click.option(
+    "--label", metavar="TEXT", help="What to call the keys; the file's comment if not said."
+)
 @click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="Name a mirror.")
 @click.option("--threshold", type=int, metavar="N", help="Let N roots sign the next version.")
 @click.option(
@@ -74,6 +80,7 @@ def add(
     web_of_trust: bool,
     depth: int,
     needs: int,
+    label: str | None,
     mirrors: tuple[str, ...],
     threshold: int | None,
     fresh_within: int | None,
@@ -91,9 +98,12 @@ def add(
     Where one root's signature is enough, and its key is here, the new version is published at
     once. Otherwise it is kept as a draft, which the other roots sign with 'gittorrent policy sign'.
 
+    The policy is public, and so is what it calls an SSH key: the comment in the file, or --label.
+
     \b
     Examples:
       gittorrent policy add alice.pub 'refs/heads/*'
+      gittorrent policy add alice.pub --label 'Alice A.'
       gittorrent policy add bob.asc 'refs/heads/*' 'refs/tags/*' --force
       curl -s https://forge.example.org/alice.keys | gittorrent policy add - 'refs/heads/*'
       gittorrent policy add carol.pub dan.pub --root --threshold 2
@@ -117,9 +127,12 @@ def add(
     elif keys:
         grant = Grant.FORCE if force else Grant.CREATE if create else Grant.PLAIN
         roles = _Roles(root, keeper, pin)
-        draft = _add_keys(draft, keys, patterns, grant, roles, quorum)
+        draft = _add_keys(draft, keys, patterns, grant, roles, quorum, is_called=label is not None)
+        draft = edit.set_labels(draft, _labels(draft, keys, label))
     elif patterns:
         raise UsageError("say whose right that is to be: name a key, or --web-of-trust")
+    if label is not None and not keys:
+        raise UsageError("--label says what to call keys: name one")
     if checkpoint is not None and not keeper:
         raise UsageError("--from says where a new keeper goes on: give --keeper, too")
     if keeper:
@@ -149,6 +162,8 @@ def _add_keys(
     grant: Grant,
     roles: _Roles,
     quorum: int | None,
+    *,
+    is_called: bool,
 ) -> PolicyDraft:
     if quorum is not None:
         if not patterns or grant is not Grant.PLAIN:
@@ -166,8 +181,24 @@ def _add_keys(
     if roles.pin:
         draft = edit.pin_certificates(draft, keys)
     if not patterns and not any(roles):
-        draft = edit.renew_certificates(draft, keys)
+        renewed = [each for each in keys if each.certificate is not None or not is_called]
+        draft = edit.renew_certificates(draft, renewed)
     return draft
+
+
+def _labels(draft: PolicyDraft, keys: list[FoundKey], said: str | None) -> dict[KeyRef, str]:
+    """Return what keys are to be called: what the user said, or else what their files say.
+
+    A certificate says by itself whose it is.
+    """
+    if said is not None:
+        return {each.key: said for each in keys}
+    known = {each.key for each in draft.policy.labels}
+    return {
+        each.key: label_from(each.label)
+        for each in keys
+        if each.key.kind is KeyKind.SSH and each.key not in known
+    }
 
 
 @click.command()

@@ -27,6 +27,7 @@ from gittorrent.store.home import open_home
 from gittorrent.trust.errors import BadKey
 from gittorrent.trust.key_files import FoundKey, read_keys
 from gittorrent.trust.keys import KeyKind, KeyRef
+from gittorrent.trust.labels import key_labels
 from gittorrent.trust.openpgp import certificate_label
 from gittorrent.trust.refpattern import RefPattern
 
@@ -111,10 +112,9 @@ class PolicyPlace(Struct, frozen=True):
     home: Home
 
     def labels(self, found: Iterable[FoundKey] = ()) -> dict[KeyRef, str]:
-        """Return what keys are called, by their certificates and by files just read."""
-        rings = [verified.keyring for verified in self.log.policies]
-        known = {key: certificate_label(raw) for ring in rings for key, raw in ring.items()}
-        return known | {each.key: each.label for each in found if each.label}
+        """Return what keys are called: by the policy, their certificates, or files just read."""
+        files = {each.key: each.label for each in found if each.label}
+        return files | key_labels(self.log.policies)
 
 
 def open_place(repository: Path) -> PolicyPlace:

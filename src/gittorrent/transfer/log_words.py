@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.printable import date_of, decoded, printable
 from gittorrent.repository.freshness import newest_word
+from gittorrent.trust.labels import key_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import PushId, RefName
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.rule import Push
+    from gittorrent.trust.keys import KeyRef
     from gittorrent.wire.messages import FreshLine
 
 SHOWN_REFS = 3
@@ -35,7 +37,8 @@ def not_final(log: VerifiedLog) -> str:
     if not changed or not pushes:
         return ""
     verb = "is" if len(changed) == 1 else "are"
-    return f"{_refs(changed)} {verb} not final: {_pushes(pushes)}, not confirmed by the keeper yet"
+    words = _pushes(pushes, log)
+    return f"{_refs(changed)} {verb} not final: {words}, not confirmed by the keeper yet"
 
 
 def not_shown(log: VerifiedLog) -> str:
@@ -43,7 +46,7 @@ def not_shown(log: VerifiedLog) -> str:
     pushes = log.unjudged
     if not pushes:
         return ""
-    return f"not shown, as objects are missing here: {_pushes(pushes)}"
+    return f"not shown, as objects are missing here: {_pushes(pushes, log)}"
 
 
 def troubles(log: VerifiedLog) -> list[str]:
@@ -109,13 +112,17 @@ def contradictions(log: VerifiedLog, seen: tuple[PushId, int] | None, url: str) 
     ]
 
 
-def _pushes(pushes: Iterable[Push]) -> str:
-    found = list(pushes)
-    keys = [str(key) for key in dict.fromkeys(push.key for push in found)]
+def _pushes(pushes: Iterable[Push], log: VerifiedLog) -> str:
+    found, labels = list(pushes), key_labels(log.policies)
+    keys = [_key(key, labels.get(key)) for key in dict.fromkeys(push.key for push in found)]
     first = min(push.certificate.time for push in found)
     date = date_of(first)
     count = "1 push" if len(found) == 1 else f"{len(found)} pushes"
     return f"{count} of {_some(keys, SHOWN_KEYS)}, since {date:%Y-%m-%d %H:%M} UTC"
+
+
+def _key(key: KeyRef, label: str | None) -> str:
+    return f"{key} ({printable(label)})" if label else str(key)
 
 
 def _refs(refs: Iterable[RefName]) -> str:

@@ -32,6 +32,7 @@ from msgspec.structs import replace
 from gittorrent.ids import OBJECT_FORMATS, PushId, RefName, RepositoryId, format_of, is_sha256
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.keys import KeyKind, KeyRef
+from gittorrent.trust.labels import Label
 from gittorrent.trust.openpgp import certificate_digest, certificate_fingerprint
 from gittorrent.trust.refpattern import RefPattern, is_ref_name, is_reserved, ref_name_fault
 
@@ -148,7 +149,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     Version 1 has ``genesis`` (16 random bytes); later ones have ``previous`` (``sha256:<hex>``
     of the text before) and ``checkpoint`` (the one they were made on). ``keeper`` is the key that
     signs checkpoints and manifests, ``fresh_within`` the seconds after which its newest statement
-    of freshness is old. Raises ``PolicyError`` when the parts contradict each other.
+    of freshness is old, ``labels`` what to call keys. Raises ``PolicyError`` when the parts
+    contradict each other.
     Source: docs/protocol/trust.md, Policy.
     """
 
@@ -166,6 +168,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     quorums: tuple[Quorum, ...] = ()
     mirrors: tuple[str, ...] = ()
     fresh_within: int | None = None
+    labels: tuple[Label, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -343,6 +346,7 @@ def _check_sets(policy: Policy) -> None:
     """Sets have one order, and no line is there twice."""
     _require_sorted("root lines", policy.roots)
     _require_sorted("key lines", [pinned.key for pinned in policy.keys])
+    _require_sorted("label lines", [label.key for label in policy.labels])
     for what, items in (
         ("auth lines for one pattern and signer", [(r.pattern, r.who) for r in policy.rules]),
         ("quorum lines for one pattern", [quorum.pattern for quorum in policy.quorums]),

@@ -3,7 +3,7 @@
 Pure. Each function takes a draft and returns another one; `Policy` itself refuses what contradicts
 itself. What one wish implies is done with it, and shows in the differences
 (`gittorrent.trust.policy_words`): an OpenPGP key that gets a right is pinned, one that loses its
-last right is not any more, and the threshold stays above half of the roots.
+last right is not any more, nor has it a label, and the threshold stays above half of the roots.
 
 Rules: nothing is done by halves: a key is not taken away where others depend on it (the keeper,
 the last root, a quorum that could not be reached any more), and the error says what to do first.
@@ -19,15 +19,18 @@ from msgspec.structs import replace
 
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.keys import KeyKind, KeyRef
+from gittorrent.trust.labels import Label
 from gittorrent.trust.openpgp import certificate_digest
 from gittorrent.trust.policy import Grant, PinnedKey, Policy, Quorum, Rule, WebOfTrust
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gittorrent.trust.key_files import FoundKey
     from gittorrent.trust.policy_draft import PolicyDraft
     from gittorrent.trust.refpattern import RefPattern
+
+_SAY_WHERE = "say to which refs it may push, as in: gittorrent policy add KEY 'refs/heads/*'"
 
 
 def add_people(
@@ -79,11 +82,7 @@ def renew_certificates(draft: PolicyDraft, keys: Iterable[FoundKey]) -> PolicyDr
     named = named_keys(draft.policy)
     for found in keys:
         if found.key not in named:
-            raise PolicyError(
-                f"the policy does not name {found.key}",
-                hint="say to which refs it may push, as in: gittorrent policy add KEY"
-                " 'refs/heads/*'",
-            )
+            raise PolicyError(f"the policy does not name {found.key}", hint=_SAY_WHERE)
         if found.key.kind is KeyKind.SSH:
             raise PolicyError(f"{found.key} has its rights already, and an SSH key has no"
                               " certificate to renew")  # fmt: skip
@@ -112,7 +111,8 @@ def unpin_certificates(draft: PolicyDraft, keys: Iterable[KeyRef]) -> PolicyDraf
     for key in sorted(gone & named_keys(draft.policy)):
         raise PolicyError(f"{key} has rights, so its certificate stays pinned")
     kept = tuple(pin for pin in draft.policy.keys if pin.key not in gone)
-    return draft.changed(replace(draft.policy, keys=kept))
+    labels = tuple(each for each in draft.policy.labels if each.key not in gone)
+    return draft.changed(replace(draft.policy, keys=kept, labels=labels))
 
 
 def add_roots(draft: PolicyDraft, keys: Iterable[FoundKey]) -> PolicyDraft:
@@ -145,6 +145,21 @@ def set_quorum(
     if made not in quorums:
         quorums.append(made)
     return _with(draft, keys, quorums=tuple(quorums))
+
+
+def set_labels(draft: PolicyDraft, labels: Mapping[KeyRef, str]) -> PolicyDraft:
+    """Say what keys are called; an empty text takes the label away.
+
+    Raises:
+        PolicyError: a text cannot be a label, or the policy does not name a key.
+    """
+    policy = draft.policy
+    known = named_keys(policy) | {pin.key for pin in policy.keys}
+    for key in sorted(labels.keys() - known):
+        raise PolicyError(f"the policy does not name {key}", hint=_SAY_WHERE)
+    texts = {each.key: each.text for each in policy.labels} | dict(labels)
+    made = tuple(Label(key, text) for key, text in sorted(texts.items()) if text)
+    return _with(draft, labels=made)
 
 
 def add_mirrors(draft: PolicyDraft, urls: Iterable[str]) -> PolicyDraft:
@@ -306,4 +321,6 @@ def _with(draft: PolicyDraft, found: Iterable[FoundKey] = (), **changes: Any) ->
     named = _named(*(changes.get(name, getattr(policy, name)) for name in fields))
     # A key line without rights may stand for somebody who vouches for others: it stays.
     kept = tuple(pin for key, pin in sorted(pins.items()) if key in named or key not in before)
-    return draft.changed(replace(policy, keys=kept, **changes), certificates)
+    known = named | {pin.key for pin in kept}
+    labels = tuple(each for each in changes.pop("labels", policy.labels) if each.key in known)
+    return draft.changed(replace(policy, keys=kept, labels=labels, **changes), certificates)

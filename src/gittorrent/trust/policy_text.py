@@ -19,10 +19,12 @@ that may be repeated or missing, in this order and no other:
     quorum PATTERN N KEY...         * order kept: the first match counts; keys sorted
     mirror URL                      * order kept: tried in this order
     fresh-within SECONDS            * at most one
+    label KEY TEXT                  * sorted by key; TEXT is the rest of the line
 
 Rules: everything is ASCII but ref names and patterns, which are bytes without white space and
-control characters. Reading and writing again gives the same bytes, or the text is refused; so is
-any line not listed here. Sorting compares bytes.
+control characters, and labels, which are UTF-8 and may have spaces inside. Reading and writing
+again gives the same bytes, or the text is refused; so is any line not listed here. Sorting compares
+bytes.
 
 Source: docs/protocol/trust.md, Policy.
 """
@@ -36,6 +38,7 @@ from gittorrent.errors import TrustError
 from gittorrent.ids import PushId, RefName
 from gittorrent.trust.errors import OldFormatError, PolicyError
 from gittorrent.trust.keys import KeyRef
+from gittorrent.trust.labels import Label
 from gittorrent.trust.policy import (
     Grant,
     PinnedKey,
@@ -83,6 +86,7 @@ def policy_text(policy: Policy) -> bytes:
     lines += [_line("mirror", url) for url in policy.mirrors]
     if policy.fresh_within is not None:
         lines.append(_line("fresh-within", policy.fresh_within))
+    lines += [_line("label", each.key, each.text.encode("utf-8")) for each in policy.labels]
     return b"\n".join([*lines, b""])
 
 
@@ -187,6 +191,7 @@ def _read(lines: _Lines) -> Policy:
     quorums = lines.many(b"quorum", _quorum)
     mirrors = lines.many(b"mirror", _single)
     fresh = lines.next_if(b"fresh-within")
+    labels = lines.many(b"label", _label)
     lines.end()
     return Policy(
         name=name,
@@ -203,6 +208,7 @@ def _read(lines: _Lines) -> Policy:
         quorums=quorums,
         mirrors=mirrors,
         fresh_within=None if fresh is None else _number(fresh),
+        labels=labels,
     )
 
 
@@ -301,6 +307,16 @@ def _rule(fields: list[bytes]) -> Rule:
         if word == grant.value.encode("ascii"):
             return Rule(pattern, who, grant)
     raise PolicyError(f"an auth line ends in create or force, not {word[:40]!r}")
+
+
+def _label(fields: list[bytes]) -> Label:
+    if len(fields) < 2:
+        raise PolicyError("a label line needs a key and a text")
+    try:
+        text = b" ".join(fields[1:]).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PolicyError("a label is not UTF-8") from error
+    return Label(KeyRef.parse(_ascii(fields[0])), text)
 
 
 def _quorum(fields: list[bytes]) -> Quorum:

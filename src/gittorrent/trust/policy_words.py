@@ -97,7 +97,7 @@ def differences(before: Policy, after: Policy, labels: Labels | None = None) -> 
     found += _ordered("mirror", before.mirrors, after.mirrors, lambda url: f"mirror {url}")
     if before.fresh_within != after.fresh_within:
         found.append(_changed("fresh-within", _fresh(after.fresh_within)))
-    return found
+    return found + _labels(before, after)
 
 
 def warnings(policy: Policy) -> list[str]:
@@ -182,6 +182,18 @@ def _certificates(before: Policy, after: Policy, shown: _Shown) -> list[PolicyCh
         if old[key] != new[key]
     ]
     return found + _sets("key", sorted(old), sorted(new), lambda k: f"certificate of {shown(k)}")
+
+
+def _labels(before: Policy, after: Policy) -> list[PolicyChange]:
+    old, new = ({each.key: each.text for each in policy.labels} for policy in (before, after))
+    found = [
+        _changed("label", f"{key} is called {new[key]}, and was {old[key]}")
+        for key in sorted(old.keys() & new.keys())
+        if old[key] != new[key]
+    ]
+    return found + _sets(
+        "label", sorted(old), sorted(new), lambda key: f"{key} is called {(old | new)[key]}"
+    )
 
 
 def _fresh(seconds: int | None) -> str:

@@ -13,6 +13,7 @@ from gittorrent.ids import PushId, RefName
 from gittorrent.trust.armor import Armor, unwrap, wrap
 from gittorrent.trust.errors import BadSignature, PolicyError
 from gittorrent.trust.keys import KeyKind, KeyRef
+from gittorrent.trust.labels import Label, label_from
 from gittorrent.trust.policy import (
     Change,
     Grant,
@@ -75,6 +76,9 @@ def policies(draw: st.DrawFn) -> Policy:
         ),
         keeper=draw(some),
         fresh_within=draw(st.none() | st.integers(1, 365 * 86400)),
+        labels=tuple(
+            Label(key, text) for key in known if (text := label_from(draw(st.text(max_size=40))))
+        ),
     )
     return draw(st.sampled_from([first, replace(first).next_version(draw(push_ids))]))
 

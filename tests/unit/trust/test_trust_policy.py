@@ -12,6 +12,7 @@ from sshsig_maker import Maker, ed25519_key
 from gittorrent.ids import PushId, RefName, is_repository_id
 from gittorrent.trust.errors import OldFormatError, PolicyError
 from gittorrent.trust.keys import KeyRef
+from gittorrent.trust.labels import MAX_LABEL, Label, label_from
 from gittorrent.trust.policy import (
     Change,
     Grant,
@@ -48,6 +49,8 @@ quorum refs/heads/release 2 {PGP} {A} {B}
 mirror git://origin.example.org/linux.git
 mirror https://a.example.org/linux.git
 fresh-within 3600
+label {PGP} Zoë <zoe@example.org>
+label {A} alice@laptop
 """.encode()
 
 LATER = FIRST.replace(
@@ -77,6 +80,7 @@ def test_every_line_is_read() -> None:
     assert policy.quorums == (Quorum(RefPattern(b"refs/heads/release"), 2, (PGP, A, B)),)
     assert policy.mirrors[0] == "git://origin.example.org/linux.git"
     assert (policy.keeper, policy.fresh_within) == (C, 3600)
+    assert policy.labels == (Label(PGP, "Zoë <zoe@example.org>"), Label(A, "alice@laptop"))
     assert policy.may_sign_reels(C)
     assert not policy.may_sign_reels(A)
 
@@ -99,6 +103,20 @@ BROKEN_FIRST = {
     "tab": changed(FIRST, "root ", "root\t"),
     "trailing space": changed(FIRST, "name linux", "name linux "),
     "comment": changed(FIRST, "version 1", "version 1 # first"),
+    "labels out of order": changed(FIRST, f"label {PGP} Zo", f"label {B} bob\nlabel {PGP} Zo"),
+    "two labels": changed(FIRST, f"label {A} ", f"label {A} al\nlabel {A} "),
+    "label before freshness": changed(FIRST, "fresh-within", f"label {A} al\nfresh-within"),
+    "label without text": changed(FIRST, " alice@laptop", ""),
+    "label that is empty": changed(FIRST, "alice@laptop", ""),
+    "label that ends with a space": changed(FIRST, "alice@laptop", "alice "),
+    "label that begins with a space": changed(FIRST, "alice@laptop", " alice"),
+    "label with an escape": changed(FIRST, "alice@laptop", "\x1b[2Jalice"),
+    "label with a tab": changed(FIRST, "alice@laptop", "a\tb"),
+    "label with DEL": changed(FIRST, "alice@laptop", "a\x7fb"),
+    "label that is no UTF-8": FIRST.replace(b"alice@laptop", b"al\xffice"),
+    "label with a surrogate": FIRST.replace(b"alice@laptop", b"\xed\xa0\x80"),
+    "label that is too long": changed(FIRST, "alice@laptop", "é" * 50 + "a"),
+    "label of no key": changed(FIRST, f"label {A}", "label alice"),
     "no name": changed(FIRST, "name linux\n", ""),
     "name in another place": changed(FIRST, "name linux\nversion 1\n", "version 1\nname linux\n"),
     "two names": changed(FIRST, "name linux\n", "name linux\nname linux\n"),
@@ -340,3 +358,33 @@ def test_the_next_version_names_this_one() -> None:
         first.next_version(PushId("short"))
     with pytest.raises(PolicyError):
         replace(first, previous=first.digest)
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "é" * 50, "a  b", "\u202eevil", "\u0085", "ssh:SHA256:x", "#"]
+)
+def test_labels_that_may_stand_in_a_policy_depend_on_bytes_alone(text: str) -> None:
+    policy = Policy.first("r", GENESIS, A)
+    named = replace(policy, labels=(Label(A, text),))
+    assert Policy.parse(named.text()) == named
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        ("alice@laptop", "alice@laptop"),
+        ("  two\twords\r\n", "two words"),
+        ("\x1b[2Jbob\x7f", "[2Jbob"),
+        ("\u2028", ""),
+        ("", ""),
+        ("\udcff", ""),
+        ("é" * 60, "é" * 50),
+        ("a" * 99 + " b", "a" * 99),
+        ("a" * 99 + "é", "a" * 99),
+    ],
+)
+def test_a_label_is_made_of_whatever_a_file_says(said: str, label: str) -> None:
+    assert label_from(said) == label
+    assert len(label_from(said).encode()) <= MAX_LABEL
+    if label:
+        Label(A, label)

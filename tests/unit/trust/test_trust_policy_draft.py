@@ -204,6 +204,26 @@ def test_mirrors_and_freshness() -> None:
         edit.set_fresh_within(draft, 0)
 
 
+def test_labels_go_with_the_last_right_and_stay_with_the_key() -> None:
+    draft = edit.add_people(
+        begin_draft(ALONE, CHECKPOINT), [ALICE, found(TWO)], [TAGS], Grant.PLAIN
+    )
+    draft = edit.set_labels(draft, {ALICE.key: "Alice", TWO.name: "Two"})
+    assert {each.key: each.text for each in draft.policy.labels} == {
+        ALICE.key: "Alice",
+        TWO.name: "Two",
+    }
+    draft = edit.set_labels(draft, {ALICE.key: ""})
+    assert [each.text for each in draft.policy.labels] == ["Two"]
+    draft = edit.add_people(draft, [found(TWO)], [BRANCHES], Grant.PLAIN)
+    assert edit.remove_keys(draft, [TWO.name], [TAGS]).policy.labels
+    assert not edit.remove_keys(draft, [TWO.name]).policy.labels
+    with pytest.raises(PolicyError, match="does not name"):
+        edit.set_labels(draft, {THREE.name: "Three"})
+    with pytest.raises(PolicyError, match="control characters"):
+        edit.set_labels(draft, {TWO.name: "a\nb"})
+
+
 # -- the file that is handed around
 
 
@@ -349,6 +369,7 @@ def test_every_difference_shows(seed: int) -> None:
         lambda d: edit.remove_roots(d, [chance.choice(keys).key]),
         lambda d: edit.set_threshold(d, chance.randint(1, 4)),
         lambda d: edit.set_fresh_within(d, chance.choice([None, 60, 3600])),
+        lambda d: edit.set_labels(d, {chance.choice(keys).key: chance.choice(["", "x", "y"])}),
         lambda d: edit.add_mirrors(d, [f"git://{chance.choice('ab')}.example/r"]),
         lambda d: edit.remove_mirrors(d, ["git://a.example/r"]),
     ]

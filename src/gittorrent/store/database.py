@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.durable import locked_directory
 from gittorrent.errors import FULL, LocalError, UsageError
@@ -26,7 +27,7 @@ from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import AddressClass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 BUSY_SECONDS = 30.0
 """How long to wait for another process's write."""
@@ -73,6 +74,10 @@ class CheckRow(Struct, frozen=True):
         failed: when it last failed; 0 for never.
         error: why it last failed.
         failures: how often it failed since the last success.
+        head: checkpoint that the last whole update came to; empty for none.
+        whole: when that was.
+        next: when the node looks again; 0 where no node follows it.
+        live: whether a conversation of the node tells of news meanwhile.
     """
 
     succeeded: int = 0
@@ -80,6 +85,10 @@ class CheckRow(Struct, frozen=True):
     failed: int = 0
     error: str = ""
     failures: int = 0
+    head: str = ""
+    whole: int = 0
+    next: int = 0
+    live: bool = False
 
 
 class RememberedMirror(Struct, frozen=True):
@@ -186,6 +195,24 @@ class Database:
                 f"cannot write to {self._path}: {error}", hint="make room and try again"
             ) from error
 
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return what a query finds; for the modules of this package that have tables of their own.
+
+        Raises:
+            LocalError: another process holds the whole database locked.
+        """
+        return self._read(query, *values)
+
+    def write(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
+        """Carry out statements with their values in one transaction; likewise.
+
+        Raises:
+            LocalError: there is no room, or another process writes for long.
+        """
+        with self._writing():
+            for statement, values in statements:
+                self._db.execute(statement, values)
+
     def carry(self, row: CarriedRow) -> None:
         """Record that this node carries a repository.
 
@@ -216,11 +243,12 @@ class Database:
                 " (SELECT repository_id FROM repositories)",
                 (row.repository_id,),
             )
-            self._db.execute(
-                "DELETE FROM checks WHERE repository_id = ? AND repository_id NOT IN"
-                " (SELECT repository_id FROM repositories)",
-                (row.repository_id,),
-            )
+            for table in ("checks", "following"):
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE repository_id = ? AND repository_id NOT IN"  # noqa: S608
+                    " (SELECT repository_id FROM repositories)",
+                    (row.repository_id,),
+                )
 
     def require_free(self, name: str, path: str, repository: RepositoryId | None = None) -> None:
         """Make sure that a repository may be carried under a name.
@@ -341,14 +369,24 @@ class Database:
                 (repository, head, length, now),
             )
 
-    def check_succeeded(self, repository: RepositoryId, source: str, now: int) -> None:
-        """Record that a mirrored repository is as new as ``source``, which it came from."""
+    def check_succeeded(
+        self, repository: RepositoryId, source: str, now: int, head: str = ""
+    ) -> None:
+        """Record that a mirrored repository was brought up to date from ``source``.
+
+        Args:
+            repository: it.
+            source: URL of the mirror that it came from.
+            now: seconds since 1970.
+            head: the checkpoint that it is at.
+        """
         with self._writing():
             self._db.execute(
-                "INSERT INTO checks (repository_id, succeeded, source) VALUES (?, ?, ?)"
-                " ON CONFLICT (repository_id) DO UPDATE"
-                " SET succeeded = excluded.succeeded, source = excluded.source, failures = 0",
-                (repository, now, source),
+                "INSERT INTO checks (repository_id, succeeded, source, head, whole)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (repository_id) DO UPDATE"
+                " SET succeeded = excluded.succeeded, source = excluded.source, failures = 0,"
+                " head = excluded.head, whole = excluded.whole",
+                (repository, now, source, head, now),
             )
 
     def check_failed(self, repository: RepositoryId, error: str, now: int) -> None:
@@ -364,10 +402,14 @@ class Database:
     def check(self, repository: RepositoryId) -> CheckRow:
         """Return what looking for news of a mirrored repository came to."""
         rows = self._read(
-            "SELECT succeeded, source, failed, error, failures FROM checks WHERE repository_id = ?",
+            "SELECT succeeded, source, failed, error, failures, head, whole, next, live"
+            " FROM checks WHERE repository_id = ?",
             repository,
         )
-        return CheckRow(*rows[0]) if rows else CheckRow()
+        if not rows:
+            return CheckRow()
+        *figures, live = rows[0]
+        return replace(CheckRow(*figures), live=bool(live))
 
     def distrust(self, repository: RepositoryId, key: str, reason: str, now: int) -> None:
         """Believe no manifest of ``key`` any more for a repository."""

@@ -197,7 +197,7 @@ class Mirroring:
             self._note_failure(trouble)
             raise trouble from error
         now = int(self._context.clock())
-        self._database.check_succeeded(done.repository_id, done.source, now)
+        self._database.check_succeeded(done.repository_id, done.source, now, done.push_id)
         return done
 
     def _note_failure(self, error: GitTorrentError) -> None:

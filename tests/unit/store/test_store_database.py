@@ -113,9 +113,9 @@ def test_what_checks_came_to(database: Database) -> None:
     database.check_succeeded(A, "git://x/a.git", 6)
     database.check_failed(A, "it hung up", 7)
     database.check_failed(A, "nobody answers", 7)
-    assert database.check(A) == CheckRow(6, "git://x/a.git", 7, "nobody answers", 2)
+    assert database.check(A) == CheckRow(6, "git://x/a.git", 7, "nobody answers", 2, whole=6)
     database.check_succeeded(A, "git://y/a.git", 7)
-    assert database.check(A) == CheckRow(7, "git://y/a.git", 7, "nobody answers", 0)
+    assert database.check(A) == CheckRow(7, "git://y/a.git", 7, "nobody answers", 0, whole=7)
     assert database.check(B) == CheckRow()
 
 

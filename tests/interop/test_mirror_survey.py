@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ import pytest
 from gittorrent.git.runner import Git
 from gittorrent.ids import SHA1, Oid, RefName
 from gittorrent.push.certificate import Line
+from gittorrent.push.fresh import Fresh
 from gittorrent.push.object import parse_push_object
+from gittorrent.repository.freshness import keep_fresh
 from gittorrent.repository.logstore import identify
 from gittorrent.trust.signature import verify
+from gittorrent.wire.messages import FreshLine
 from support import gitcmd, nodes
 from support.nodes import Served
 from support.programs import Person
@@ -130,3 +134,40 @@ def test_a_mirror_of_another_repository_is_named(
             rows = {row["url"]: row for row in asked(person, url_of(first))["asked"]}
             assert "another repository" in rows[url_of(second)]["trouble"]
             assert rows[url_of(second)]["number"] is None
+
+
+def test_how_old_the_newest_word_of_the_keeper_is_at_each_mirror(
+    project: Path, tmp_path: Path, person: Person
+) -> None:
+    late, forged = copy_of(project, "late"), copy_of(project, "forged")
+    now = int(time.time())
+    log = carried(project).log()
+    assert log.head is not None
+
+    def say(path: Path, moment: int, signer: TestSigner) -> None:
+        assert log.head is not None
+        text = Fresh(log.repository, log.head, moment).text()
+        line = FreshLine(log.head, moment, signer.sign(text).data)
+        keep_fresh(carried(path).layout, log.repository, line)
+
+    say(project, now - 5, OWNER)
+    say(late, now - 90_000, OWNER)
+    say(forged, now, TestSigner(9))
+    home, other, third = (nodes.make_home(tmp_path / name) for name in ("n1", "n2", "n3"))
+    with (
+        nodes.serving(carried(late), home=other) as second,
+        nodes.serving(carried(forged), home=third) as liar,
+    ):
+        nodes.list_mirrors(home, carried(project), url_of(second), url_of(liar))
+        with nodes.serving(carried(project), home=home) as first:
+            rows = {row["url"]: row for row in asked(person, url_of(first))["asked"]}
+            mine, theirs, made_up = (rows[url_of(each)] for each in (first, second, liar))
+            assert (mine["fresh"], theirs["fresh"]) == (now - 5, now - 90_000)
+            assert made_up["fresh"] == made_up["time"]
+            assert "freshness does not count" in made_up["trouble"]
+            done = person.gittorrent("mirrors", url_of(first)).ok()
+            (old,) = [line for line in done.out.splitlines() if url_of(second) in line]
+            assert " ago, old" in old
+            (new,) = [line for line in done.out.splitlines() if url_of(first) in line]
+            assert "old" not in new
+            assert f"warning: {url_of(liar)}: its statement of freshness" in done.err

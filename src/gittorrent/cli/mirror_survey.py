@@ -6,10 +6,14 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
 
 from gittorrent.cli.ages import how_long
 from gittorrent.cli.output import print_table
+from gittorrent.errors import TrustError
 from gittorrent.printable import printable
+from gittorrent.push.fresh import Fresh
+from gittorrent.repository.freshness import judge_fresh
 from gittorrent.transfer.log_words import troubles
 
 if TYPE_CHECKING:
@@ -18,8 +22,13 @@ if TYPE_CHECKING:
     from gittorrent.transfer.surveying import Answer, Survey
 
 
-def survey_json(found: Survey) -> dict[str, Any]:
-    """Return what --json shows."""
+def survey_json(found: Survey, now: int) -> dict[str, Any]:
+    """Return what --json shows.
+
+    Args:
+        found: what was said.
+        now: seconds since 1970.
+    """
     first = found.first
     newest = None if found.log is None else found.log.ledger.adopted
     return {
@@ -35,7 +44,9 @@ def survey_json(found: Survey) -> dict[str, Any]:
             {"url": each.url, "valid": each.valid, "state": each.state.value}
             for each in first.mirrors
         ],
-        "asked": [_answer_json(found, answer) for answer in found.answers if _was_asked(answer)],
+        "asked": [
+            _answer_json(found, answer, now) for answer in found.answers if _was_asked(answer)
+        ],
         "equivocations": [
             {
                 "what": each.what,
@@ -65,7 +76,42 @@ def _was_asked(answer: Answer) -> bool:
     return answer.found is not None or bool(answer.trouble)
 
 
-def _answer_json(found: Survey, answer: Answer) -> dict[str, Any]:
+class _Word(Struct, frozen=True):
+    """The keeper's newest word that a mirror has: a statement of freshness, or a checkpoint.
+
+    Args:
+        time: of it, in seconds; None if there is none that holds.
+        trouble: why its statement does not count; empty if it does, or there is none.
+    """
+
+    time: int | None = None
+    trouble: str = ""
+
+    def is_old(self, found: Survey, now: int) -> bool:
+        """Tell whether it says nothing of the present, by the policy."""
+        if found.log is None or self.time is None:
+            return False
+        log = found.log
+        said = Fresh(log.repository, log.ledger.adopted.id, self.time)
+        return said.is_old(log.policy.policy, now)
+
+
+def _word(found: Survey, answer: Answer, now: int) -> _Word:
+    if answer.found is None or found.log is None:
+        return _Word()
+    said = _said(found, answer.found.latest)
+    known = None if said is None else said.time
+    line = answer.found.fresh
+    if line is None:
+        return _Word(known)
+    try:
+        word = judge_fresh(found.log, line, now)
+    except TrustError as error:
+        return _Word(known, f"its statement of freshness does not count: {error}")
+    return _Word(max(word.time, known or 0))
+
+
+def _answer_json(found: Survey, answer: Answer, now: int) -> dict[str, Any]:
     latest = None if answer.found is None else answer.found.latest
     said = _said(found, latest)
     return {
@@ -75,7 +121,8 @@ def _answer_json(found: Survey, answer: Answer) -> dict[str, Any]:
         "number": None if said is None else said.number,
         "time": None if said is None else said.time,
         "not_final": None if answer.found is None else answer.found.untaken.count,
-        "trouble": answer.trouble,
+        "fresh": _word(found, answer, now).time,
+        "trouble": answer.trouble or _word(found, answer, now).trouble,
     }
 
 
@@ -94,29 +141,33 @@ def show_survey(found: Survey, now: int) -> None:
         click.echo(f"checkpoint  number {newest.number}, {how_long(now - newest.time)} old")
     if any(map(_was_asked, found.answers)):
         rows = [_row(found, answer, now) for answer in found.answers]
-        print_table(("MIRROR", "CHECKPOINT", "AGE", "NOT FINAL", "LISTED"), rows)
+        print_table(("MIRROR", "CHECKPOINT", "AGE", "KEEPER SEEN", "NOT FINAL", "LISTED"), rows)
     elif found.answers:
         listed = [(answer.url, answer.listed) for answer in found.answers]
         table = [(url, each.state.value, f"{each.valid} s") for url, each in listed if each]
         print_table(("MIRROR", "STATE", "VALID FOR"), table)
     for answer in found.answers:
-        if answer.trouble:
-            click.echo(printable(f"warning: {answer.url}: {answer.trouble}"), err=True)
+        trouble = answer.trouble or _word(found, answer, now).trouble
+        if trouble:
+            click.echo(printable(f"warning: {answer.url}: {trouble}"), err=True)
     for trouble in [] if found.log is None else troubles(found.log):
         click.echo(printable(f"warning: {trouble}"), err=True)
     _show_equivocations(found)
 
 
-def _row(found: Survey, answer: Answer, now: int) -> tuple[str, str, str, str, str]:
+def _row(found: Survey, answer: Answer, now: int) -> tuple[str, str, str, str, str, str]:
     listed = "no" if answer.listed is None else answer.listed.state.value
     if answer.found is None:
-        return (answer.url, "no answer", "", "", listed)
+        return (answer.url, "no answer", "", "", "", listed)
     said = _said(found, answer.found.latest)
     if said is None:
         shown = "nothing" if answer.found.latest is None else answer.found.latest[:10]
-        return (answer.url, shown, "", "", listed)
+        return (answer.url, shown, "", "", "", listed)
     untaken = str(answer.found.untaken.count or "")
-    return (answer.url, f"number {said.number}", how_long(now - said.time), untaken, listed)
+    word = _word(found, answer, now)
+    seen = "" if word.time is None else f"{how_long(now - word.time)} ago"
+    seen += ", old" if word.is_old(found, now) else ""
+    return (answer.url, f"number {said.number}", how_long(now - said.time), seen, untaken, listed)
 
 
 def _show_equivocations(found: Survey) -> None:

@@ -46,10 +46,11 @@ def mirrors(place: str, as_json: bool) -> None:
     found = _answer(place)
     if isinstance(found, MirrorList):
         found = Survey(found, tuple(Answer(each.url, each) for each in found.mirrors), None, ())
+    now = int(time.time())
     if as_json:
-        print_json(survey_json(found))
+        print_json(survey_json(found, now))
     else:
-        show_survey(found, int(time.time()))
+        show_survey(found, now)
 
 
 def _asked(location: Location) -> Survey:

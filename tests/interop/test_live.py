@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -16,12 +19,13 @@ from gittorrent.repository.carried import Carried
 from gittorrent.repository.freshness import read_fresh
 from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.signing.keys import Signer
+from gittorrent.store.database import Database
 from gittorrent.store.home import Home
 from gittorrent.wire.messages import FetchPush, HavePush
 from support import gitcmd, nodes
 from support.attackers import Wire
 from support.nodes import AUTHOR, Served
-from support.programs import Person, wait_until
+from support.programs import Person, somebody, wait_until
 from support.repositories import noise
 
 MAIN = RefName(b"refs/heads/main")
@@ -299,3 +303,58 @@ def test_a_new_policy_is_known_to_all_by_the_checkpoint_that_names_it(
             partial(lambda at: at.log().policy.policy.fresh_within == 600, carried),
             f"the new policy is known in {carried.layout.git_dir}",
         )
+
+
+def test_a_mirror_that_hears_of_news_live_is_up_to_date(tmp_path: Path, stack: ExitStack) -> None:
+    mirrors = Mirrors.of(tmp_path, stack)
+    mirror = mirrors.add()
+    repository = mirror.info.repository_id
+    database = stack.enter_context(contextlib.closing(Database(Home(tmp_path / "home1").database)))
+    database.check_failed(repository, "the source was away", 1)
+    wait_until(lambda: database.check(repository).failures == 0, "it is noted as up to date")
+    check = database.check(repository)
+    assert check.succeeded > 1
+    assert check.source.startswith(mirrors.served[0].git)
+    origin = stack.enter_context(contextlib.closing(Database(Home(tmp_path / "home0").database)))
+    assert origin.check(repository).succeeded == 0, "an origin follows nobody"
+
+
+def test_a_keeper_that_waits_for_mirrors_says_so(tmp_path: Path, stack: ExitStack) -> None:
+    key = nodes.signer(tmp_path)
+    git_dir = nodes.make_repository(tmp_path / "project.git")
+    origin = nodes.publish(git_dir, key, "project")
+    origin.remember_keeper(key.spec)
+    home = nodes.make_home(tmp_path / "home")
+    nodes.list_mirrors(home, origin, "git://127.0.0.1:1/project.git")
+    person = somebody(tmp_path / "person", variables={"GITTORRENT_HOME": str(home.root)})
+
+    def said() -> dict[str, Any] | None:
+        shown = json.loads(person.gittorrent("keeper", "show", git_dir, "--json").ok().out)
+        node: dict[str, Any] | None = shown["node"]
+        return node
+
+    assert said() is None
+    assert "none that runs here signs" in person.gittorrent("keeper", "show", git_dir).ok().out
+    with nodes.serving(origin, home=home):
+        wait_until(lambda: (said() or {}).get("waits", False), "it says that it waits")
+        figures = said()
+        assert figures is not None
+        assert (figures["known"], figures["answered"]) == (1, 0)
+        assert 0 < figures["seconds_left"] <= 600
+        words = "signs nothing yet: 0 of 1 mirrors have said what they have; without"
+        assert words in person.gittorrent("keeper", "show", git_dir).ok().out
+        assert f"keeper of project: {words}" in person.gittorrent("status").ok().out
+
+
+def test_a_keeper_that_waits_for_nobody_says_that_it_signs(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    mirrors = Mirrors.of(tmp_path, stack)
+    home = Home(tmp_path / "home0")
+    person = somebody(tmp_path / "person", variables={"GITTORRENT_HOME": str(home.root)})
+
+    def shows() -> bool:
+        return "keeper of project: signs checkpoints" in person.gittorrent("status").ok().out
+
+    wait_until(shows, "it says that it keeps")
+    mirrors.wait_for_final(mirrors.push(mirrors.carried[0], b"one\n"))

@@ -159,10 +159,12 @@ class Person:
         return Running(process, out, err)
 
 
-def somebody(root: Path, git_program: str = "git") -> Person:
-    """Return a person with an empty home at ``root``."""
+def somebody(
+    root: Path, git_program: str = "git", variables: dict[str, str] | None = None
+) -> Person:
+    """Return a person with an empty home at ``root``; ``variables`` are in the environment."""
     root.mkdir(parents=True)
-    return Person(root, git_program)
+    return Person(root, git_program, variables or {})
 
 
 def _coverage() -> dict[str, str]:

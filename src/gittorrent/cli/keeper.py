@@ -17,6 +17,8 @@ from gittorrent.errors import UsageError
 from gittorrent.printable import printable
 from gittorrent.repository.policy_drafts import can_publish, go_on_from, read_or_begin
 from gittorrent.signing.keys import make_ssh_key, resolve_signer
+from gittorrent.store.processes import KeepingFigures, NodeProcess
+from gittorrent.store.snapshot import read_snapshots
 from gittorrent.trust.key_files import FoundKey
 from gittorrent.trust.policy_edit import set_keeper
 from gittorrent.trust.policy_words import differences
@@ -121,6 +123,7 @@ def show(repository: Path, as_json: bool) -> None:
     """
     place = open_place(repository)
     found = _describe(place, int(time.time()))
+    found["node"] = _node_keeping(place)
     if as_json:
         print_json(found)
         return
@@ -133,8 +136,25 @@ def show(repository: Path, as_json: bool) -> None:
         click.echo(f"waiting     {count(found['waiting'], 'push')}, the oldest for {since}")
     else:
         click.echo("waiting     nothing: all that is known here is final")
+    if found["is_here"]:
+        click.echo(f"node        {_node_words(found['node'])}")
     for trouble in found["trouble"]:
         click.echo(printable(f"warning: {trouble}"), err=True)
+
+
+def _node_keeping(place: PolicyPlace) -> KeepingFigures | None:
+    """Return what a node that runs here says of keeping the repository."""
+    for process in read_snapshots(place.home.run):
+        for each in process.keeping if isinstance(process, NodeProcess) else ():
+            if each.repository_id == place.log.repository:
+                return each
+    return None
+
+
+def _node_words(found: KeepingFigures | None) -> str:
+    if found is None:
+        return "none that runs here signs checkpoints: 'gittorrent serve', or 'gittorrent publish'"
+    return found.words
 
 
 def _describe(place: PolicyPlace, now: int) -> dict[str, Any]:

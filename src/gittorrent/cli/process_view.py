@@ -49,6 +49,8 @@ def _show_node(process: NodeProcess) -> None:
         f"node {process.pid} at {', '.join(process.listening)}:"
         f" {count(process.callers, 'caller')}, sending {show_bytes(rate)}/s"
     )
+    for kept in process.keeping:
+        click.echo(f"keeper of {kept.name}: {kept.words}")
     if process.conversations:
         click.echo("")
         print_table(_CONVERSATION_HEAD, [_conversation(each) for each in process.conversations])

@@ -77,6 +77,15 @@ class ClaimedHeads:
         """Look again: a checkpoint came."""
         self._changed.set()
 
+    def agreeing(self) -> list[PeerKey]:
+        """Return peers that were called and have nothing newer; none if anybody is ahead."""
+        if self._awaited():
+            return []
+        return [peer for peer in self._called if peer in self._heads and self._is_held(peer)]
+
+    def _is_held(self, peer: PeerKey) -> bool:
+        return self._holds(self._heads[peer].id)
+
     async def hear(self, count: int, seconds: float) -> int:
         """Wait until so many peers that were called said what they have, and it is here.
 
@@ -116,7 +125,7 @@ class ClaimedHeads:
 
     @property
     def _settled(self) -> int:
-        return sum(self._holds(self._heads[p].id) for p in self._called if p in self._heads)
+        return sum(self._is_held(peer) for peer in self._called if peer in self._heads)
 
     def _awaited(self) -> set[PeerKey]:
         """Return the peers that say they have a newer checkpoint than is here, and are believed."""

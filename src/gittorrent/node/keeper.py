@@ -27,6 +27,7 @@ from gittorrent.repository.signed_entries import author_in
 from gittorrent.repository.small_intake import identified
 from gittorrent.repository.taking_in import Arrived
 from gittorrent.signing.keys import resolve_signer
+from gittorrent.store.processes import KeepingFigures
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.messages import FreshLine
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import PushId
     from gittorrent.node.live_repository import LiveRepository
+    from gittorrent.push.keeping import Wait
     from gittorrent.repository.carried import Carried
     from gittorrent.signing.keys import Signer
 
@@ -70,6 +72,7 @@ class Keeper:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks = TaskSet()
         self._keyed_at: float | None = None
+        self._told: Wait | None = None
 
     def look(self) -> None:
         """Take note that the log may stand elsewhere."""
@@ -120,6 +123,40 @@ class Keeper:
                 )
         except GitTorrentError as error:
             self._note("not-keeping", error)
+
+    def figures(self) -> KeepingFigures | None:
+        """Return how keeping goes; None where this node is not the keeper."""
+        summary, machine, info = self._live.summary, self._keeping, self._live.served.info
+        if machine is None or summary is None or not self._has_key_of(summary.keeper):
+            return None
+        wait = machine.wait
+        return KeepingFigures(
+            repository_id=info.repository_id,
+            name=info.name,
+            key=summary.keeper,
+            waits=wait is not None,
+            known=0 if wait is None else wait.known,
+            answered=0 if wait is None else wait.answered,
+            seconds_left=0 if wait is None else max(0, int(wait.until - self._loop.time())),
+        )
+
+    def _tell_wait(self) -> None:
+        """Say once that mirrors are waited for, and that they are not any more."""
+        assert self._keeping is not None
+        before, self._told = self._told, self._keeping.wait
+        name = self._live.served.info.name
+        if before is None and self._told is not None:
+            _log.warning(
+                "waits-for-mirrors",
+                "{repository}: the keeper signs nothing yet: {answered} of {known} mirrors have"
+                " said what they have; without the others it begins in {seconds:.0f} s",
+                repository=name,
+                answered=self._told.answered,
+                known=self._told.known,
+                seconds=self._told.until - self._loop.time(),
+            )
+        elif before is not None and self._told is None:
+            _log.info("waited", "{repository}: the keeper waits for no mirrors", repository=name)
 
     def _has_key_of(self, keeper: str) -> bool:
         return self._signer is not None and str(self._signer.key) == keeper
@@ -180,7 +217,9 @@ class Keeper:
         if isinstance(effect, keeping.AskMirrors):
             known = await self._known()
             answered = await self._live.hear_all(known, ASK_SECONDS)
-            return machine.asked(self._loop.time(), known=known, answered=answered)
+            more = machine.asked(self._loop.time(), known=known, answered=answered)
+            self._tell_wait()
+            return more
         if isinstance(effect, keeping.Compose):
             draft = await run(self._compose)
             return machine.composed(self._loop.time(), draft)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.event_log import EventLog
+from gittorrent.node.check_notes import CheckNotes
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.node.keeper import Keeper
 from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from gittorrent.repository.depot import AcceptedPush
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
+    from gittorrent.store.processes import KeepingFigures
     from gittorrent.transfer.git_mirror import GitMirror
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.reaching import Source
@@ -118,6 +120,7 @@ class Live:
         self._held = HeldBytes()
         self._threads = catalogue.threads
         self._querying = catalogue.threads.executor()
+        self._check_notes = CheckNotes(database, self._querying)
         self._kept: dict[Path, KeptLog] = {}
         self._live: dict[Path, _Live] = {}
         self._mute: set[Path] = set()
@@ -154,6 +157,11 @@ class Live:
         """Return a repository's part, if it has begun."""
         found = self._live.get(served.carried.layout.git_dir)
         return None if found is None else found.repository
+
+    def keeping(self) -> list[KeepingFigures]:
+        """Return how those that this node keeps are doing."""
+        found = [live.keeper.figures() for live in self._live.values()]
+        return [each for each in found if each is not None]
 
     async def begun(self, served: Served) -> LiveRepository | None:
         """Return a repository's part once it has begun: who calls right after a start waits.
@@ -250,6 +258,7 @@ class Live:
                 await live.repository.look_again()
         await self._call_some(live)
         live.keeper.look()
+        await self._check_notes.look(live.repository)
 
     # -- calling others
 

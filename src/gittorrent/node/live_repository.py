@@ -183,6 +183,14 @@ class LiveRepository:
         """How many conversations there are."""
         return len(self._peers)
 
+    @property
+    def agrees_with(self) -> str:
+        """URL of a mirror that was called and has nothing new; empty if anything is on its way."""
+        if self._spreading.is_asking:
+            return ""
+        names = [self._peers[key].name for key in self._heads.agreeing() if key in self._peers]
+        return min(names, default="")
+
     async def hear_all(self, count: int, seconds: float) -> int:
         """Wait until so many mirrors that were called said what they have, and it is here.
 

@@ -246,6 +246,7 @@ class Node:
             talks=self._git.open_conversations,
             ended=self._git.ended(),
             cache=self._local_clones.report(),
+            keeping=self._live.keeping(),
         )
 
     async def run_until_interrupted(self) -> None:

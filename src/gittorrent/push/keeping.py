@@ -117,6 +117,20 @@ class _Step(Enum):
     MAKING = "making"
 
 
+class Wait(Struct, frozen=True):
+    """Why a keeper signs nothing yet: mirrors have not said what they have.
+
+    Args:
+        known: mirrors that it knows.
+        answered: how many of them answered, and all that they have is here.
+        until: when it goes on without the others.
+    """
+
+    known: int
+    answered: int
+    until: float
+
+
 class Keeping:
     """Decides for one repository.
 
@@ -134,6 +148,7 @@ class Keeping:
         self._step = _Step.NOTHING
         self._outlook: Outlook | None = None
         self._is_synced = False
+        self._wait: Wait | None = None
         self._ask_at = now
         self._burst = float(BURST)
         self._burst_at = now
@@ -144,6 +159,12 @@ class Keeping:
     def is_synced(self) -> bool:
         """Tell whether mirrors were asked since the start, so that it may sign."""
         return self._is_synced
+
+    @property
+    def wait(self) -> Wait | None:
+        """What it waits for since it asked mirrors; None if it may sign, or has not asked yet."""
+        outlook = self._outlook
+        return self._wait if outlook is not None and outlook.can_sign else None
 
     def saw(self, now: float, outlook: Outlook) -> list[Effect]:
         """Take note of the log as it is now; to be called whenever it may have changed."""
@@ -162,6 +183,7 @@ class Keeping:
         patience = SYNC_SOME if answered else SYNC_PATIENCE
         is_over = now - self._started >= patience
         self._is_synced = self._is_synced or answered >= known or is_over
+        self._wait = None if self._is_synced else Wait(known, answered, self._started + patience)
         self._ask_at = now + SYNC_RETRY
         return self.tick(now)
 

@@ -97,6 +97,38 @@ class GitLoad(Struct, frozen=True):
     waiting: int = 0
 
 
+class KeepingFigures(Struct, frozen=True):
+    """A repository whose checkpoints a node signs.
+
+    Args:
+        repository_id: its id.
+        name: it is served under.
+        key: the keeper's, by name.
+        waits: whether it signs nothing yet, since mirrors have not said what they have.
+        known: mirrors that it waits for, or has heard.
+        answered: how many of them have said it, and all that they have is here.
+        seconds_left: until it signs without the others.
+    """
+
+    repository_id: RepositoryId
+    name: str
+    key: str
+    waits: bool = False
+    known: int = 0
+    answered: int = 0
+    seconds_left: int = 0
+
+    @property
+    def words(self) -> str:
+        """What it does, for people."""
+        if not self.waits:
+            return "signs checkpoints"
+        return (
+            f"signs nothing yet: {self.answered} of {self.known} mirrors have said what they have;"
+            f" without the others it begins in {self.seconds_left} s"
+        )
+
+
 class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     """A node that serves.
 
@@ -110,6 +142,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
         talks: how many conversations there are.
         ended: those that ended lately.
         cache: what is kept for clones of this machine.
+        keeping: repositories whose keeper it is.
     """
 
     listening: list[str]
@@ -121,6 +154,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     talks: int = 0
     ended: list[EndedConversation] = []
     cache: list[KeptRepository] = []
+    keeping: list[KeepingFigures] = []
 
 
 def peer_name(place: str, called_us: bool) -> str:

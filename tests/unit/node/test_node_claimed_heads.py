@@ -135,3 +135,22 @@ def test_mirrors_count_once_what_they_have_is_here() -> None:
         assert await heads.hear(2, 0.01) == 1
 
     play(work)
+
+
+def test_only_those_that_were_called_and_have_nothing_newer_agree() -> None:
+    async def work(heads: ClaimedHeads, log: Log) -> None:
+        heads.called(HONEST)
+        assert heads.agreeing() == []
+        heads.said(HONEST, item(HERE))
+        heads.said(LIAR, item(HERE - 1))
+        assert heads.agreeing() == [HONEST], "who calls may be anybody"
+        heads.said(LIAR, item(HERE + 1))
+        assert heads.agreeing() == [], "something newer may be on its way"
+        log.number += 1
+        assert heads.agreeing() == [HONEST]
+        heads.said(HONEST, item(HERE + 2))
+        assert heads.agreeing() == []
+        heads.left(HONEST)
+        assert heads.agreeing() == []
+
+    play(work)

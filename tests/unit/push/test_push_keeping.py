@@ -22,6 +22,7 @@ from gittorrent.push.keeping import (
     Record,
     SayFresh,
     Sign,
+    Wait,
 )
 from support.pushlog import name_of
 
@@ -170,3 +171,19 @@ def test_not_in_the_middle_of_a_checkpoint() -> None:
     assert keeping.saw(FRESH_SECONDS, NEWS) == [Compose()]
     assert keeping.tick(2 * FRESH_SECONDS) == []
     assert keeping.next_deadline() is None
+
+
+def test_who_is_waited_for_is_known_until_it_signs() -> None:
+    keeping = Keeping(0.0, fresh_at=0.0)
+    assert keeping.wait is None, "nobody was asked yet"
+    keeping.saw(0.0, NEWS)
+    keeping.asked(1.0, known=3, answered=0)
+    assert keeping.wait == Wait(3, 0, SYNC_PATIENCE)
+    keeping.tick(1.0 + SYNC_RETRY)
+    keeping.asked(2.0 + SYNC_RETRY, known=3, answered=1)
+    assert keeping.wait == Wait(3, 1, SYNC_SOME)
+    keeping.saw(8.0, Outlook(HEAD, is_keeper=False, is_stopped=False, has_news=True))
+    assert keeping.wait is None, "somebody else is the keeper"
+    keeping.saw(SYNC_SOME, NEWS)
+    keeping.asked(SYNC_SOME, known=3, answered=1)
+    assert keeping.wait is None

@@ -99,6 +99,9 @@ class _Numbered:
     def contains(self, outer: Oid, inner: Oid) -> bool:
         return self._numbers[inner] <= self._numbers[outer]
 
+    def is_commit(self, value: Oid) -> bool:
+        return value in self._numbers
+
     def certified(self, *_: object) -> bool:
         return False
 

@@ -139,6 +139,7 @@ class History:
             (self.world.policy.id, self.world.policy.policy.text()),
             (first.id, str(first.signer), first.checkpoint.text()),
             lambda outer, inner: graph.contains(Oid(outer), Oid(inner)),
+            lambda value: graph.is_commit(Oid(value)),
             valid,
         )
         return Pair(Ledger(self.world.first, graph), model)
@@ -232,6 +233,8 @@ class History:
             new = None
         if value == new:
             new = self.commit(value)
+        if pick.random() < 0.03:
+            new = self.world.graph.blob()
         return Line(value, new, ref)
 
     def commit(self, *parents: Oid | None) -> Oid:

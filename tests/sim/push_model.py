@@ -2,8 +2,8 @@
 
 It shares no code with ``gittorrent.push``. What it knows are texts; a question is answered by
 reading and replaying everything from the first checkpoint on. Commits are told as
-``contains(outer, inner)``, the validity of keys as ``valid(key, seconds)``; signatures count as
-verified.
+``contains(outer, inner)``, what is one as ``is_commit(object)``, the validity of keys as
+``valid(key, seconds)``; signatures count as verified.
 
 Plain values throughout. A policy, push or checkpoint is a dict of its lines; a state, what a
 checkpoint comes to, is
@@ -58,9 +58,10 @@ class Model(RuleModel):
         policy: tuple[str, bytes],
         checkpoint: tuple[str, str, bytes],
         contains: Callable[[str, str], bool],
+        is_commit: Callable[[str], bool],
         valid: Callable[[str, int], bool],
     ) -> None:
-        super().__init__(contains, valid)
+        super().__init__(contains, is_commit, valid)
         self.pushes: dict[str, Values] = {}
         self.checkpoints: dict[str, Values] = {}
         self.replayed: dict[str, Values] = {}

@@ -38,10 +38,13 @@ class RuleModel:
     """Policies, and the rule under them."""
 
     def __init__(
-        self, contains: Callable[[str, str], bool], valid: Callable[[str, int], bool]
+        self,
+        contains: Callable[[str, str], bool],
+        is_commit: Callable[[str], bool],
+        valid: Callable[[str, int], bool],
     ) -> None:
         self.policies: dict[str, Values] = {}
-        self.contains, self.valid = contains, valid
+        self.contains, self.is_commit, self.valid = contains, is_commit, valid
 
     # Policies
 
@@ -119,6 +122,8 @@ class RuleModel:
     ) -> bool:
         old, new, ref = line
         key = push["key"]
+        if new and ref.startswith("refs/heads/") and not self.is_commit(new):
+            return False
         if ref.startswith(CONFLICTS):
             left_by, inner = self.inner(ref)
             mine = any(c[1:] == (left_by, key) for c in self.entry(state, inner)["conflicts"])

@@ -220,6 +220,8 @@ class Simulation:
     def value(self, mirror: Mirror, ref: RefName, who: str) -> Oid | None:
         """Return what somebody pushes: forward, a merge, an amended commit, nothing."""
         now = mirror.value(ref)
+        if self.random.random() < 0.03:
+            return self.world.graph.blob()
         kind = self.random.random()
         if now is None:
             return self.world.graph.commit()
@@ -408,8 +410,9 @@ class Simulation:
                 assert lines[ref].old == was
                 assert unit.standing.age >= before.entry(ref).mark
             assert after.entry(ref).mark >= before.entry(ref).mark
-        for ref in new:
+        for ref, held in new.items():
             assert not after.clashes(ref)
+            assert ref == TAG or self.world.graph.is_commit(held)
         open_after = set(after.conflicts())
         for conflict in set(before.conflicts()) - open_after:
             value = after.value(conflict.ref)
@@ -602,6 +605,11 @@ class Forgetful:
         if outer != inner and not {outer, inner} <= self.known:
             raise UnknownObjectError(f"{outer} or {inner} is not here")
         return self.graph.contains(outer, inner)
+
+    def is_commit(self, value: Oid) -> bool:
+        if value not in self.known:
+            raise UnknownObjectError(f"{value} is not here")
+        return self.graph.is_commit(value)
 
 
 def same_state(one: Listing, other: Listing) -> bool:

@@ -8,12 +8,14 @@ from msgspec.structs import replace
 from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.certificate import MAX_COUNT, Nonce
 from gittorrent.push.chain import CheckpointError, nonce_on
+from gittorrent.push.ledger import Ledger
 from gittorrent.push.rule import MAX_OPEN, Verdict
 from gittorrent.trust.policy import Grant
 from support.pushlog import (
     DAY,
     MAIN,
     OWNER,
+    Graph,
     Mirror,
     World,
     branch,
@@ -835,3 +837,43 @@ def test_pushed_aside_while_the_keeper_is_away() -> None:
     merge = mirror.push("alice", made.graph.commit(*kept))
     assert mirror.verdicts(merge) == APPLIED
     assert open_values(mirror) == []
+
+
+class Careless(Graph):
+    """Evidence of a keeper that takes every object for a commit."""
+
+    def is_commit(self, value: Oid) -> bool:
+        return True
+
+
+def test_branches_are_commits() -> None:
+    """What git cannot hold as a branch is refused, whoever pushes it; tags may be anything."""
+    made, keeper, mirror = opened("alice", force=("alice",))
+    blob, new = made.graph.blob(), branch("new")
+    for at in (keeper, mirror):
+        for ref in (MAIN, new):
+            assert at.verdicts(at.push("alice", blob, ref)) == REFUSED
+        both = at.signed("alice", {new: made.graph.commit(), MAIN: blob}, "atomic")
+        at.take(both)
+        assert at.verdicts(both) == REFUSED
+    assert mirror.verdicts(mirror.push("alice", blob, TAG)) == APPLIED
+    keeper.sync(mirror)
+    keeper.keep()
+    mirror.sync(keeper)
+    assert mirror.final() == mirror.value()
+    assert mirror.final(new) is None
+    assert mirror.final(TAG) == blob
+
+
+def test_a_keeper_that_takes_a_branch_that_is_no_commit() -> None:
+    """Whoever has the object finds its keeper out, and goes on without that checkpoint."""
+    made, keeper, mirror = opened("alice")
+    graph = made.graph
+    careless = Careless(graph.ancestors, graph.numbers)
+    false = Mirror(made, Ledger(keeper.ledger.adopted, careless))
+    push = false.push("alice", graph.blob(), branch("new"))
+    assert false.verdicts(push) == APPLIED
+    signed = false.keep()
+    mirror.sync(false)
+    assert "by the rule it is refused" in mirror.ledger.refuted[signed.id]
+    assert mirror.value(branch("new")) is None

@@ -39,6 +39,9 @@ class Numbered:
         low, high = int(inner, 16), int(outer, 16)
         return low <= high and low // LINE == high // LINE
 
+    def is_commit(self, value: Oid) -> bool:
+        return True
+
     def certified(
         self,
         key: KeyRef,

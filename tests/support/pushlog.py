@@ -70,6 +70,13 @@ class Graph:
             return False
         return bool(self.ancestors[outer] >> self.numbers[inner] & 1)
 
+    def is_commit(self, value: Oid) -> bool:
+        return value in self.numbers
+
+    def blob(self) -> Oid:
+        """Make an object that is no commit."""
+        return Oid(hashlib.sha1(b"blob %d" % len(self.numbers)).hexdigest())
+
     def valid(self, push: Push, policy: Policy, time: int) -> bool:
         return time < self.expiry.get(push.key, time + 1)
 

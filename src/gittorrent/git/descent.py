@@ -51,7 +51,7 @@ def descends(git: Git, pairs: Iterable[tuple[Oid, Oid]]) -> list[bool]:
 
 
 class Ancestry:
-    """Tells of objects whether one is in the past of another, as far as a repository can tell.
+    """Tells of objects what is in the past of which, and is a commit, as far as a repository can.
 
     For one look at a repository: that an object is not here is remembered as well.
 
@@ -65,14 +65,18 @@ class Ancestry:
         self._answers: dict[tuple[Oid, Oid], bool | None] = {}
         self._may_lack_parents = (git.directory / "shallow").exists()
 
-    def prepare(self, pairs: Iterable[tuple[Oid, Oid]]) -> None:
+    def prepare(self, pairs: Iterable[tuple[Oid, Oid]], others: Iterable[Oid] = ()) -> None:
         """Find out about many pairs (outer, inner) at once, as `contains` tells of one.
+
+        Args:
+            pairs: them.
+            others: objects that `is_commit` will be asked of besides.
 
         Raises:
             GitError: this machine let git down.
         """
         asked = {pair for pair in pairs if pair[0] != pair[1]} - self._answers.keys()
-        self._describe({oid for pair in asked for oid in pair})
+        self._describe({*others, *(oid for pair in asked for oid in pair)})
         self._note_lost(pair for pair in asked if self._kinds[pair[1]] is None)
         asked = {pair for pair in asked - self._answers.keys() if self._is_open(pair)}
         parents = self._walked(asked) if len(asked) > _ASKED_SINGLY else {}
@@ -94,6 +98,16 @@ class Ancestry:
         if (outer, inner) not in self._answers:
             self.prepare([(outer, inner)])
         return self._answers[(outer, inner)]
+
+    def is_commit(self, value: Oid) -> bool | None:
+        """Tell whether an object is a commit; None where it is not here.
+
+        Raises:
+            GitError: git failed, which says nothing about the object.
+        """
+        self._describe({value})
+        kind = self._kinds[value]
+        return None if kind is None else kind == "commit"
 
     def _describe(self, oids: set[Oid]) -> None:
         unknown = sorted(oids - self._kinds.keys())

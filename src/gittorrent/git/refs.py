@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _LIST = ("for-each-ref", "--format=%(objectname) %(refname)")
 
+_BRANCHES = b"refs/heads/"
+
 _BROKEN = b"warning: ignoring broken ref "
 """What git says (in the C locale) of a ref that is there and holds no object id."""
 
@@ -142,7 +144,7 @@ def _no_commits(git: Git, updates: Sequence[tuple[RefName, Oid, Oid]]) -> set[Re
         git: the repository.
         updates: (name, old value, new value).
     """
-    asked = [(name, new) for name, _, new in updates if name.startswith(b"refs/heads/")]
+    asked = [(name, new) for name, _, new in updates if name.startswith(_BRANCHES)]
     kinds = history.describe(git, [new for _, new in asked])
     found = zip(asked, kinds, strict=True)
     return {name for (name, _), kind in found if kind is not None and kind.kind != "commit"}
@@ -152,7 +154,8 @@ def write_first_refs(git: Git, refs: Refs) -> bool:
     """Give a repository that has no refs all of them at once, packed.
 
     Git would write a file for each and pack them afterwards. The caller holds the repository's
-    lock, and has proved that the objects are there.
+    lock, and has proved that the objects are there. Branches that are no commits are left out, as
+    by `apply_changes`.
 
     Returns:
         Whether that was done; false where refs are there, or git keeps them in another way.
@@ -165,15 +168,23 @@ def write_first_refs(git: Git, refs: Refs) -> bool:
 
 
 def packed_refs(git: Git, refs: Refs) -> bytes:
-    """Return the content of ``packed-refs``, with what tags point at (git-pack-refs(1))."""
+    """Return the content of ``packed-refs``, with what tags point at (git-pack-refs(1)).
+
+    Branches that are something else than a commit are left out: git would not write them.
+    """
     values = sorted(set(refs.values()))
-    peeled = dict(zip(values, history.peel(git, values), strict=True))
+    found = zip(values, history.describe(git, values), strict=True)
+    kinds = {oid: None if info is None else info.kind for oid, info in found}
+    tags = [oid for oid in values if kinds[oid] == "tag"]
+    peeled = dict(zip(tags, history.peel(git, tags), strict=True))
     lines = [b"# pack-refs with: peeled fully-peeled sorted \n"]
     for name in sorted(refs):
         oid = refs[name]
+        if name.startswith(_BRANCHES) and kinds[oid] not in (None, "commit"):
+            continue
         lines.append(oid.encode("ascii") + b" " + name + b"\n")
-        target = peeled[oid]
-        if target is not None and target != oid:
+        target = peeled.get(oid)
+        if target is not None:
             lines.append(b"^" + target.encode("ascii") + b"\n")
     return b"".join(lines)
 

@@ -168,6 +168,7 @@ class LogEvidence:
     def __init__(self, policies: Policies, facts: Facts) -> None:
         self._policies = policies
         self.contains = facts.contains
+        self.is_commit = facts.is_commit
         self._certified = facts.certified
 
     def valid(self, push: Push, policy: Policy, time: int) -> bool:

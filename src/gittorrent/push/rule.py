@@ -35,6 +35,7 @@ MAX_OPEN = 16
 """Open conflicts and waiting lines of one key: more than a person can look after."""
 
 _TAGS = b"refs/tags/"
+_BRANCHES = b"refs/heads/"
 
 
 class UnknownObjectError(GitTorrentError):
@@ -49,6 +50,13 @@ class Evidence(Protocol):
 
         Raises:
             UnknownObjectError: that cannot be said here.
+        """
+
+    def is_commit(self, value: Oid) -> bool:
+        """Tell whether an object is a commit, not what it leads to.
+
+        Raises:
+            UnknownObjectError: it is not here.
         """
 
     def valid(self, push: Push, policy: Policy, time: int) -> bool:
@@ -81,6 +89,7 @@ class Reason(Enum):
     EXPIRED = "the key had expired: extend it, or sign with another"
     NOT_ALLOWED = "the policy does not let this key do that"
     NEEDS_FORCE = "not a fast-forward, and the policy gives this key no force: fetch and merge"
+    NO_COMMIT = "a branch can only be a commit: push one, or push this as a tag"
     HEAD_NEEDS_FORCE = "HEAD is set by a key with force on the branch that it names"
     ONLY_DELETED = "this conflict can only be deleted, by who left it or with force on its ref"
     NOT_IN_QUORUM = "the policy does not list this key for a ref that several must agree on"
@@ -235,7 +244,8 @@ class _Judge:
         head = self._head
         if head is not None and not self._policy.allows(head, self._key, Change.REWIND):
             return Reason.HEAD_NEEDS_FORCE
-        return None
+        # Last, since it alone needs the object.
+        return None if all(map(self._is_possible, self._unit.lines)) else Reason.NO_COMMIT
 
     def _line_refusal(self, line: Line) -> Reason | None:
         if line.ref.startswith(CONFLICTS):
@@ -257,6 +267,12 @@ class _Judge:
             return None
         forward = change is Change.REWIND and self._granted(line.ref, Change.FORWARD)
         return Reason.NEEDS_FORCE if forward else Reason.NOT_ALLOWED
+
+    def _is_possible(self, line: Line) -> bool:
+        """Tell whether git can hold what a line sets its ref to."""
+        if line.new is None or not line.ref.startswith(_BRANCHES):
+            return True
+        return self._evidence.is_commit(line.new)
 
     def _may_delete(self, line: Line) -> bool:
         if line.new is not None:

@@ -22,6 +22,7 @@ from gittorrent.push.depot.admission import PushRefusedError
 from gittorrent.push.depot.advertisement import HIDDEN
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.push.rule import Push
+from gittorrent.repository.evidence import GitEvidence
 from gittorrent.repository.index_settings import push_rules
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.quarantine import extent_of
@@ -164,7 +165,6 @@ class RepositoryDepot:
                 bounds = Bounds(MAX_PUSHED, SILENCE_SECONDS, LEAST_BYTES)
                 upload.receive(pack, bounds, self._settings().rules, hear)
                 upload.check(*self._tips(certificate))
-                upload.check_branches(certificate.lines)
                 upload.unpack_if_small()
             entry = identified(push, self.object_format)
             unpack(upload.staging, [], [entry], self.object_format, None)
@@ -191,7 +191,7 @@ class RepositoryDepot:
         if over := self._kept.quota.refusal(push.signer, size):
             raise PushRefusedError(over)
         before = log.ledger.view()
-        with self._kept.facts.looking_in(upload.staging):
+        with self._kept.facts.looking_in(GitEvidence(upload.staging)):
             log.admit(push, push_id)
             log.settle()
             after = log.ledger.view()

@@ -1,4 +1,4 @@
-"""What a repository's objects tell about pushes: which value contains which.
+"""What a repository's objects tell about pushes: which value contains which, and is a commit.
 
 Answers come from git and are remembered, for one look at a repository: whoever got more objects
 makes a new one. Nothing is believed that is not here: where an object is missing the question has
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.git.descent import Ancestry
 from gittorrent.ids import Oid
+from gittorrent.push.facts import NoObjects
 from gittorrent.push.object import PushKind
 from gittorrent.push.rule import UnknownObjectError
 from gittorrent.signing.vouching import GpgVouching
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.policy import WebOfTrust
 
-_MOVE = re.compile(rb"^([0-9a-f]{40,64}) ([0-9a-f]{40,64}) refs/", re.MULTILINE)
+_LINE = re.compile(rb"^([0-9a-f]{40,64}) ([0-9a-f]{40,64}) refs/(heads/)?", re.MULTILINE)
 _NULL = frozenset("0")
 
 
@@ -54,10 +55,15 @@ class GitEvidence:
             GitError: this machine let git down.
         """
         pairs: set[tuple[Oid, Oid]] = set()
+        branches: set[Oid] = set()
         for push in pushes:
             if push.kind is PushKind.CERTIFICATE:
-                pairs.update(_moves(push.text))
-        self._ancestry.prepare(pairs)
+                for old, new, is_branch in _changes(push.text):
+                    if old is not None:
+                        pairs.add((new, old))
+                    if is_branch:
+                        branches.add(new)
+        self._ancestry.prepare(pairs, branches)
 
     def known(self, outer: Oid, inner: Oid) -> bool | None:
         """Return the same as `contains`; None where it cannot be told."""
@@ -75,6 +81,18 @@ class GitEvidence:
             raise UnknownObjectError(f"whether {inner} is in the past of {outer} is not known here")
         return known
 
+    def is_commit(self, value: Oid) -> bool:
+        """Tell whether an object is a commit.
+
+        Raises:
+            UnknownObjectError: it is not here.
+            GitError: this machine let git down.
+        """
+        known = self._ancestry.is_commit(value)
+        if known is None:
+            raise UnknownObjectError(f"what {value} is is not known here")
+        return known
+
     def certified(
         self,
         key: KeyRef,
@@ -87,9 +105,24 @@ class GitEvidence:
         return _GPG.certified(key, rule, roots, certificates, time)
 
 
-def _moves(text: bytes) -> Iterable[tuple[Oid, Oid]]:
-    """Yield (new, old) of each line of a certificate that moves a ref."""
-    for found in _MOVE.finditer(text):
-        old, new = (Oid(digits.decode("ascii")) for digits in found.groups())
-        if not (set(old) <= _NULL or set(new) <= _NULL):
-            yield new, old
+class OnlyVouching(NoObjects):
+    """`gittorrent.push.facts.Facts` of who has no objects, and has gpg."""
+
+    def certified(
+        self,
+        key: KeyRef,
+        rule: WebOfTrust,
+        roots: Sequence[KeyRef],
+        certificates: Mapping[KeyRef, bytes],
+        time: int,
+    ) -> bool:
+        """Tell whether ``roots`` vouched for ``key`` at ``time`` as ``rule`` asks."""
+        return _GPG.certified(key, rule, roots, certificates, time)
+
+
+def _changes(text: bytes) -> Iterable[tuple[Oid | None, Oid, bool]]:
+    """Yield (old, new, whether it is a branch) of each line of a certificate that sets a ref."""
+    for found in _LINE.finditer(text):
+        old, new = (Oid(digits.decode("ascii")) for digits in found.group(1, 2))
+        if not set(new) <= _NULL:
+            yield (None if set(old) <= _NULL else old), new, found[3] is not None

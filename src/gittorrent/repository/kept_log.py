@@ -14,6 +14,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from gittorrent.push.facts import KeptFacts
 from gittorrent.push.log import changes_between
 from gittorrent.push.quota import Quota
 from gittorrent.repository.carried import ORIGIN
@@ -21,19 +22,12 @@ from gittorrent.repository.evidence import GitEvidence
 from gittorrent.repository.origin_refs import follow_in_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from gittorrent.git.runner import Git
-    from gittorrent.ids import Oid, RefName, Refs
+    from gittorrent.ids import RefName, Refs
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.carried import Carried, Moves
-    from gittorrent.trust.keys import KeyRef
-    from gittorrent.trust.policy import WebOfTrust
-
-MAX_ANSWERS = 100_000
-"""Answers about ancestry that are kept: 10 MB of them."""
-
 
 PACK_EVERY = 64
 """Checkpoints, and changes at once, after which all refs are packed again: until then those that
@@ -49,7 +43,7 @@ class KeptLog:
 
     def __init__(self, carried: Carried) -> None:
         self.carried = carried
-        self.facts = KeptFacts(carried.git)
+        self.facts = KeptFacts(lambda: GitEvidence(carried.git))
         self.quota = Quota()
         self._guard = threading.Lock()
         self._log: VerifiedLog | None = None
@@ -139,56 +133,6 @@ class KeptLog:
                 # What came with it is not known any more; that it is here is.
                 self.quota.add(push.key, push.id, 0)
         return self._log
-
-
-class KeptFacts:
-    """`gittorrent.push.facts.Facts` of a repository that gets more objects all the time.
-
-    What one commit has in its past never changes, so answers are kept; that something is not here
-    is no answer.
-
-    Args:
-        git: the repository.
-    """
-
-    def __init__(self, git: Git) -> None:
-        self._git = git
-        self._evidence = GitEvidence(git)
-        self._known: dict[tuple[Oid, Oid], bool] = {}
-
-    @contextlib.contextmanager
-    def looking_in(self, git: Git) -> Iterator[None]:
-        """Look for objects in another place as long as the block runs."""
-        self._evidence = GitEvidence(git)
-        try:
-            yield
-        finally:
-            self._evidence = GitEvidence(self._git)
-
-    def contains(self, outer: Oid, inner: Oid) -> bool:
-        """Tell whether ``inner`` is ``outer``, or both are commits and it is an ancestor.
-
-        Raises:
-            UnknownObjectError: it cannot be told, since objects are not here.
-            GitError: this machine let git down.
-        """
-        pair = (outer, inner)
-        if pair not in self._known:
-            if len(self._known) >= MAX_ANSWERS:
-                self._known.clear()
-            self._known[pair] = self._evidence.contains(outer, inner)
-        return self._known[pair]
-
-    def certified(
-        self,
-        key: KeyRef,
-        rule: WebOfTrust,
-        roots: Sequence[KeyRef],
-        certificates: Mapping[KeyRef, bytes],
-        time: int,
-    ) -> bool:
-        """Tell whether ``roots`` vouched for ``key`` at ``time`` as ``rule`` asks."""
-        return self._evidence.certified(key, rule, roots, certificates, time)
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:

@@ -26,9 +26,10 @@ from gittorrent.push.depot.admission import PushRefusedError
 from gittorrent.push.log import NotAllowedError
 from gittorrent.push.object import PushKind, parse_push_object
 from gittorrent.push.spreading import Item
+from gittorrent.repository.evidence import GitEvidence
 from gittorrent.repository.index_settings import push_rules
 from gittorrent.repository.small_intake import UnpackError, identified, unpack
-from gittorrent.repository.uploads import NoCommitError, uploading
+from gittorrent.repository.uploads import uploading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -271,7 +272,7 @@ class TakingIn:
         """Let the log judge entries whose objects are whole, and make it the repository's."""
         before = set(log.ledger.refuted)
         # No longer than this: once they are installed they are not there any more.
-        with self._kept.facts.looking_in(upload.staging):
+        with self._kept.facts.looking_in(GitEvidence(upload.staging)):
             new = [item for item in items if self._admit(log, item, done)]
             log.settle()
         if new:
@@ -310,11 +311,6 @@ class TakingIn:
                 unpack(git, packs, [], object_format, rules)
                 unpack(git, [], entries, object_format, None)
             self._check(upload, items)
-        except NoCommitError:
-            if len(items) > 1:
-                return [each for item in items for each in self._unpacked(upload, [item], done)]
-            done.refused[items[0].id] = False
-            return []
         except (UnpackError, SmallPackError, PushRefusedError):
             if len(items) > 1:  # then one by one, each on top of those before
                 return [each for item in items for each in self._unpacked(upload, [item], done)]
@@ -340,7 +336,6 @@ class TakingIn:
 
         Raises:
             PushRefusedError: something is missing.
-            NoCommitError: a branch would become something else than a commit.
         """
         with self._kept.reading() as log:
             certificates = [
@@ -353,7 +348,6 @@ class TakingIn:
         if tips:
             upload.note_loose()
             upload.check(tips, shown)
-            upload.check_branches(line for each in certificates for line in each.lines)
 
 
 def _item(log: VerifiedLog, held: _Held) -> Item:

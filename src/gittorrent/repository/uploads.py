@@ -25,8 +25,6 @@ from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
 from gittorrent.git.guarded import Bounds, Broken, Guarded
 from gittorrent.git.runner import Git, GitError
 from gittorrent.push.depot.admission import PushRefusedError
-from gittorrent.push.head_branch import BRANCHES
-from gittorrent.push.refnames import shown_name
 from gittorrent.repository.receive import move_loose
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from gittorrent.git.fsckrules import FsckRules
     from gittorrent.git.guarded import Outcome
     from gittorrent.ids import ObjectFormat, Oid
-    from gittorrent.push.certificate import Line
     from gittorrent.repository.layout import Layout
     from gittorrent.repository.receive_pack import SentPack
 
@@ -60,13 +57,6 @@ MAX_KNOWN = 2000
 """Refs that a first check of connectivity starts from; it starts from all if that is not enough."""
 
 _TOO_LARGE = ("exceeds maximum allowed size", "signal 25", "File too large")
-
-
-class NoCommitError(PushRefusedError):
-    """A branch would become something else than a commit."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason, hint="push a commit, or push it as a tag")
 
 
 class Upload:
@@ -158,23 +148,6 @@ class Upload:
                 "objects are missing that were not sent and that no ref shown here reaches",
                 hint="git fetch, and push again",
             )
-
-    def check_branches(self, lines: Iterable[Line]) -> None:
-        """Prove that branches become commits.
-
-        Git holds nothing else there, and refuses all other refs that are changed with one.
-
-        Args:
-            lines: of pushes; that what they reach is there was checked.
-
-        Raises:
-            NoCommitError: one becomes something else.
-        """
-        made = {line.new: line.ref for line in lines if line.ref.startswith(BRANCHES)}
-        oids = [oid for oid in made if oid is not None]
-        for oid, found in zip(oids, history.describe(self.staging, oids), strict=True):
-            if found is None or found.kind != "commit":
-                raise NoCommitError(f"{shown_name(made[oid])} would be {oid}, which is no commit")
 
     def install(self) -> None:
         """Move everything into the repository, whose lock the caller holds.

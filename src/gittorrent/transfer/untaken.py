@@ -16,25 +16,22 @@ from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.git import scratch
 from gittorrent.git.fetching import FetchFailedError, FetchOptions
 from gittorrent.ids import RefName
-from gittorrent.push.rule import UnknownObjectError
+from gittorrent.push.facts import KeptFacts
+from gittorrent.repository.evidence import OnlyVouching
 from gittorrent.repository.quarantine import extent_of
 from gittorrent.transfer.ordinary import OrdinaryFetch, TooLargeError, Wanted
 from gittorrent.transfer.working import stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gittorrent.git.runner import Git
-    from gittorrent.ids import Oid
-    from gittorrent.push.facts import Facts
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.rule import Push
     from gittorrent.repository.layout import Layout
     from gittorrent.repository.logstore import LogStore
     from gittorrent.transfer.context import Context
     from gittorrent.transfer.reaching import Source
-    from gittorrent.trust.keys import KeyRef
-    from gittorrent.trust.policy import WebOfTrust
 
     Bring = Callable[[Sequence[Wanted]], Awaitable[None]]
 
@@ -134,47 +131,10 @@ class UntakenPushes:
         )
 
     def _judge_by(self, git: Git) -> None:
-        facts = _Answers(self._store.evidence(git))
-        self._log.judge_again(facts)
-        _ = self._log.refs  # asks whatever is asked
-        facts.end()
-
-
-class _Answers:
-    """`Facts` that go on being known when the objects they were found from are gone.
-
-    Args:
-        facts: answer as long as they can.
-    """
-
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
-        self._has_ended = False
-        self._contained: dict[tuple[Oid, Oid], bool] = {}
-
-    def contains(self, outer: Oid, inner: Oid) -> bool:
-        """Answer as `Facts` does."""
-        pair = (outer, inner)
-        if pair not in self._contained:
-            if self._has_ended:
-                raise UnknownObjectError(f"{outer} was only looked at")
-            self._contained[pair] = self._facts.contains(outer, inner)
-        return self._contained[pair]
-
-    def certified(
-        self,
-        key: KeyRef,
-        rule: WebOfTrust,
-        roots: Sequence[KeyRef],
-        certificates: Mapping[KeyRef, bytes],
-        time: int,
-    ) -> bool:
-        """Answer as `Facts` does."""
-        return self._facts.certified(key, rule, roots, certificates, time)
-
-    def end(self) -> None:
-        """Ask for objects no more: they go away."""
-        self._has_ended = True
+        facts = KeptFacts(OnlyVouching)
+        with facts.looking_in(self._store.evidence(git)):
+            self._log.judge_again(facts)
+            _ = self._log.refs  # asks whatever is asked
 
 
 def _wanted(pushes: Sequence[Push]) -> list[Wanted]:

@@ -198,6 +198,9 @@ def test_branches_that_are_no_commits_keep_no_other_ref_from_moving(tags: Git) -
     assert [refs.read_ref(tags, n) for n in ("refs/heads/main", "refs/tags/tree")] == [old, tree]
     refs.apply_changes(tags, [(main, old, tree)], SHA1)
     assert refs.read_ref(tags, "refs/heads/main") == old
+    packed = refs.packed_refs(tags, {main: old, a: tree, tag: tree})
+    kept = [f"{old} refs/heads/main", f"{tree} refs/tags/tree"]
+    assert packed.decode().splitlines()[1:] == kept
 
 
 def test_head(tags: Git) -> None:

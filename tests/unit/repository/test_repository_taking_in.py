@@ -11,12 +11,14 @@ from msgspec.structs import replace
 from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.admission import PUSH_PATIENCE
 from gittorrent.push.certificate import Line
+from gittorrent.push.rule import Reason
 from gittorrent.push.spreading import Item
 from gittorrent.repository.carried import MIRROR, open_carried
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.repository.taking_in import Arrived, TakenIn, TakingIn
 from gittorrent.trust.policy import Grant
+from support import nodes
 from support.gitcmd import git, text
 from support.publishing import author, builder, grow, let_push, publish, push_elsewhere
 from support.signing import TestSigner
@@ -196,10 +198,16 @@ def test_branches_become_commits_and_nothing_else(pair: Pair) -> None:
     old = pair.value()
     assert old is not None
     blob = Oid(text(pair.there, "hash-object", "-w", "--stdin", stdin=b"no commit\n"))
-    bad = pair.push(None, blob, RefName(b"refs/heads/blob"))
+    there = open_carried(pair.there)
+    push = nodes.push_on(there, ALICE, {RefName(b"refs/heads/blob"): blob})
+    bad = Arrived(push, pair.data(push), _pack_of(pair, blob))
     good = pair.push(old, pair.commit(old))
     done = pair.taking.take([bad, good])
-    assert done == TakenIn(new=[Item(good.id)], refused={bad.id: False})
+    assert done == TakenIn(new=[Item(bad.id), Item(good.id)])
+    log = open_carried(pair.mirror).log()
+    assert RefName(b"refs/heads/blob") not in log.refs
+    refused = [j.outcome.reason for j in log.ledger.view().judged if j.unit.push.id == bad.id]
+    assert refused == [Reason.NO_COMMIT]
 
 
 def test_what_does_not_hold(pair: Pair) -> None:

@@ -1,21 +1,20 @@
 """Statements of freshness: a keeper says that a checkpoint was its newest at some time.
 
 Pure. A log proves what is in it, not that there is nothing newer; a mirror that withholds news can
-show old statements only (docs/protocol/trust.md, "Freshness").
+show old statements only (docs/protocol/trust.md, "Freshness"). Nobody reads the text: it is
+made anew from what was sent, whose signature then holds or does not.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gittorrent.errors import TrustError
-from gittorrent.ids import PushId, RepositoryId
 
 if TYPE_CHECKING:
-    from gittorrent.ids import ObjectFormat
+    from gittorrent.ids import PushId, RepositoryId
     from gittorrent.trust.policy import Policy
 
 FRESH_WITHIN = 86_400
@@ -25,14 +24,9 @@ night."""
 MAX_AHEAD = 600
 """Seconds that a statement may be ahead of the reader's clock, which may be slow."""
 
-_TEXT = re.compile(
-    rb"gittorrent fresh 1\nrepository ([a-z2-7]{52})\ncheckpoint ([0-9a-f]{40,64})\n"
-    rb"time (0|[1-9]\d{0,11})\n\Z"
-)
-
 
 class FreshnessError(TrustError):
-    """A statement of freshness breaks its grammar."""
+    """A statement of freshness does not hold."""
 
 
 class Fresh(Struct, frozen=True):
@@ -64,12 +58,3 @@ class Fresh(Struct, frozen=True):
         """
         within = policy.fresh_within or FRESH_WITHIN
         return not -MAX_AHEAD <= now - self.time <= within
-
-
-def parse_fresh(text: bytes, object_format: ObjectFormat) -> Fresh:
-    """Read a statement (without signature); raises `FreshnessError`."""
-    found = _TEXT.match(text)
-    if found is None or not object_format.is_oid(found[2].decode("ascii")):
-        raise FreshnessError(f"not a statement of freshness: it begins {text[:80]!r}")
-    checkpoint = PushId(found[2].decode("ascii"))
-    return Fresh(RepositoryId(found[1].decode("ascii")), checkpoint, int(found[3]))

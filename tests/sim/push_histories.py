@@ -238,10 +238,11 @@ class History:
         return Line(value, new, ref)
 
     def commit(self, *parents: Oid | None) -> Oid:
-        known = [parent for parent in parents if parent is not None]
+        graph = self.world.graph
+        known = [parent for parent in parents if parent is not None and graph.is_commit(parent)]
         if self.random.random() < 0.2 or not known:
             known.append(self.random.choice(self.commits))
-        self.commits.append(self.world.graph.commit(*known))
+        self.commits.append(graph.commit(*known))
         return self.commits[-1]
 
     def nonce(self, pair: Pair) -> Nonce:

@@ -223,7 +223,7 @@ class Simulation:
         if self.random.random() < 0.03:
             return self.world.graph.blob()
         kind = self.random.random()
-        if now is None:
+        if now is None or not self.world.graph.is_commit(now):
             return self.world.graph.commit()
         if kind < 0.08:
             return None
@@ -231,6 +231,7 @@ class Simulation:
             return self.world.graph.commit()
         if kind < 0.45:
             others = [c.value for c in mirror.ledger.view().listing.entry(ref).conflicts]
+            others = [value for value in others if self.world.graph.is_commit(value)]
             return self.world.graph.commit(now, *others)
         if kind < 0.5:
             return self.random.choice(list(self.world.graph.numbers))

@@ -16,7 +16,7 @@ from gittorrent.trust.policy import Rule, WebOfTrust
 from gittorrent.trust.refpattern import RefPattern
 from support import depots
 from support.gitcmd import git, text
-from support.gpg import GpgPeople, GpgPerson, gpg_people
+from support.gpg import TIME, GpgPeople, GpgPerson, gpg_people
 from support.nodes import LOOPBACK, copy_as_mirror, make_home, serving
 from support.programs import Person, somebody
 from support.publishing import builder, grow, publish
@@ -109,6 +109,38 @@ def test_two_commands_then_plain_git_push(
     assert replayed.head == log.head
     assert not replayed.followed
     assert not Verifier(mirror).run().findings
+
+
+def test_who_was_certified_since_the_newest_checkpoint_need_not_wait(
+    tmp_path: Path, people: GpgPeople, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, alice = people.person("owner"), people.person("alice")
+    monkeypatch.setenv("GNUPGHOME", str(people.home_of("owner")))
+    path = tmp_path / "project.git"
+    grow(builder(path), 3)
+    publish(path, name="project", signer=owner.signer)
+    depots.let_in(path, TWO_STEPS, signer=owner.signer, now=TIME + 50)
+    origin = open_carried(path)
+    person = clone(tmp_path, people, alice, origin)
+    work = person.root / "work"
+    new = commit(person, "a")
+    with serving(origin, home=make_home(tmp_path / "h"), options=LOOPBACK) as served:
+        git(work, "remote", "set-url", "origin", f"{served.http}/project.git")
+        git(work, "config", "push.gpgSign", "if-asked")
+        git(work, "config", "user.signingKey", alice.user)
+        done = person.git("push", "origin", "main", cwd=work)
+        done.failed(1, "no certificate is known", "run 'gittorrent certificate' in your clone")
+        person.gittorrent("certificate", work, "--key", alice.user).ok()
+        done = person.git("push", "origin", "main", cwd=work)
+        done.failed(1, "no owner's key vouches for it. Once it is certified, run 'gittorrent")
+        owner.certify(alice)  # later than the newest checkpoint, and nobody signs another one
+        person.gittorrent("certificate", work, "--key", alice.user).ok()
+        person.git("push", "origin", "main", cwd=work).ok()
+    assert origin.log().refs[b"refs/heads/main"] == new  # type: ignore[index]
+    keep(origin, owner)
+    replayed = origin.log_store.replay()
+    assert replayed.final_refs[b"refs/heads/main"] == new  # type: ignore[index]
+    assert not replayed.followed
 
 
 def test_withdrawn_certifications_are_pinned(

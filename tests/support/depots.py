@@ -11,6 +11,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,7 @@ def let_in(
     *rules: Rule,
     signer: Signer | None = None,
     pinned: tuple[bytes, ...] = (),
+    now: int | None = None,
     **changes: Any,
 ) -> None:
     """Add lines to the policy of a published repository, and have it in force.
@@ -173,12 +175,14 @@ def let_in(
         rules: the lines to add.
         signer: the key; the first test key by default.
         pinned: the OpenPGP certificates of the new version, besides those of the old one.
+        now: when, in seconds; by default it is the present.
         changes: other fields of the policy that become different.
     """
     carried = open_carried(repository)
     with carried.writing():
         log = carried.log()
-        author = Author(b"P Usher <push@example.org>")
+        clock = time.time if now is None else lambda: float(now)
+        author = Author(b"P Usher <push@example.org>", clock=clock)
         entries = EntrySigner(carried, log, signer or TestSigner(), author)
         assert log.head is not None
         policy = log.policy.policy

@@ -81,6 +81,10 @@ class Verdict(Enum):
     REFUSED = "refused"
 
 
+LAST_OPENPGP_TIME = 2**32 - 1
+"""The last second that OpenPGP knows (RFC 9580, 3.5): gpg would take a later one for another."""
+
+
 class Reason(Enum):
     """Why a unit did not simply happen; the value is what its pusher is told."""
 
@@ -289,11 +293,19 @@ class _Judge:
         return any(
             isinstance(rule.who, WebOfTrust)
             and rule.pattern.matches(ref)
-            and self._evidence.certified(
-                self._unit.push, rule.who, self._policy, self._unit.standing.time
-            )
+            and self._evidence.certified(self._unit.push, rule.who, self._policy, self._vouched_at)
             for rule in self._policy.rules
         )
+
+    @property
+    def _vouched_at(self) -> int:
+        """The time at which a web of trust is judged.
+
+        A key that was certified since the newest checkpoint may push before there is another.
+        Source: docs/protocol/trust.md, Web of trust.
+        """
+        stated = min(self._unit.push.certificate.time, LAST_OPENPGP_TIME)
+        return max(self._unit.standing.time, stated)
 
     # -- 2. fits
 

@@ -34,6 +34,7 @@ from gittorrent.repository.uploads import (
     SILENCE_SECONDS,
     uploading,
 )
+from gittorrent.trust.errors import UnknownKey
 from gittorrent.trust.keys import KeyKind
 from gittorrent.trust.openpgp import certificate_fingerprint, split_certificates
 from gittorrent.trust.signature import KeyRing, verify
@@ -138,7 +139,10 @@ class RepositoryDepot:
         with self._kept.reading() as log:
             pinned = _pinned(log, request, signature)
             keyring = KeyRing([*log.policy.keyring.values(), *pinned])
-            signer = verify(signature, text, keyring).key
+            try:
+                signer = verify(signature, text, keyring).key
+            except UnknownKey as error:
+                raise admission.unknown_key(log.policy.policy, error) from error
             certificate = parse_certificate(text, self.object_format)
             admission.check_request(certificate, request)
             self._check(log, certificate, signer)

@@ -13,7 +13,7 @@ from gittorrent.ids import Oid, RefName
 from gittorrent.push.facts import NoObjects
 from gittorrent.push.log import MAX_COPIES, MAX_STRANGERS, NotAllowedError, VerifiedLog
 from gittorrent.push.object import PushKind, PushObject
-from gittorrent.push.rule import Verdict
+from gittorrent.push.rule import LAST_OPENPGP_TIME, Verdict
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.openpgp import certificate_fingerprint
 from gittorrent.trust.policy import Grant, Policy, Rule, WebOfTrust, pin
@@ -65,6 +65,30 @@ def by_dave(
 ) -> PushObject:
     text = writer.certificate({ref: new}).text
     return PushObject(PushKind.CERTIFICATE, text, (openpgp(text),), KEY, pinned)
+
+
+class Since(Vouching):
+    """Facts by which somebody is vouched for from a time on, and notes of when it was asked.
+
+    Args:
+        first: the first second.
+    """
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self.first = first
+        self.asked: list[int] = []
+
+    def certified(
+        self,
+        key: KeyRef,
+        rule: WebOfTrust,
+        roots: Sequence[KeyRef],
+        certificates: Mapping[KeyRef, bytes],
+        time: int,
+    ) -> bool:
+        self.asked.append(time)
+        return time >= self.first
 
 
 def verdicts(log: VerifiedLog) -> list[Verdict]:
@@ -174,3 +198,23 @@ def test_an_ssh_key_is_not_vouched_for() -> None:
     writer = trusting()
     with pytest.raises(NotAllowedError, match="a say"):
         admit(writer.state, writer.certificate({MAIN: oid(2)}, TestSigner(9)))
+
+
+@pytest.mark.parametrize(
+    ("stated", "asked"),
+    [(-1_000, 0), (0, 0), (500, 500), (10**11, LAST_OPENPGP_TIME)],
+)
+def test_a_web_of_trust_is_judged_when_the_push_was_made(stated: int, asked: int) -> None:
+    """Who was certified since the newest checkpoint need not wait for another one."""
+    writer = trusting()
+    at = writer.state.ledger.adopted.time
+    facts = Since(at + 100)
+    log = VerifiedLog(writer.object_format, facts)
+    for known, push in writer.pushes:
+        log.admit(push, known)
+    log.settle()
+    writer.time = at + stated
+    admit(log, by_dave(writer, oid(3), CERTIFICATE))
+    wanted = Verdict.APPLIED if asked >= 100 else Verdict.REFUSED
+    assert verdicts(log) == [wanted]
+    assert set(facts.asked) == {asked if asked == LAST_OPENPGP_TIME else at + asked}

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import TrustError
 from gittorrent.push.depot.report import RefReport, Report
 from gittorrent.push.rule import Reason, Verdict
-from gittorrent.push.signed import has_a_say
+from gittorrent.push.signed import has_a_say, has_web_of_trust
+from gittorrent.trust.keys import KeyKind
+from gittorrent.trust.policy import WebOfTrust
 from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from gittorrent.push.depot.request import PushRequest
     from gittorrent.push.listing import Entry
     from gittorrent.push.provisional import Judged, View
-    from gittorrent.push.rule import Push
+    from gittorrent.push.rule import Push, Unit
+    from gittorrent.trust.errors import UnknownKey
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.policy import Policy
     from gittorrent.trust.signature import Signature
@@ -95,6 +98,17 @@ def check_key(policy: Policy, key: KeyRef, repository: str) -> None:
             hint="sign with another (git config user.signingKey), or ask an owner to run"
             " 'gittorrent policy add' with your public key",
         )
+
+
+def unknown_key(policy: Policy, error: UnknownKey) -> PushRefusedError:
+    """Return the refusal of a push signed by an OpenPGP key whose certificate is not known here."""
+    hint = "ask an owner to run 'gittorrent policy add' with your public key"
+    if has_web_of_trust(policy):
+        hint = (
+            "if an owner's key certified yours, run 'gittorrent certificate' in your clone, so that"
+            f" pushes carry the certificate; or {hint}"
+        )
+    return PushRefusedError(str(error), hint=hint)
 
 
 def check_request(certificate: Certificate, request: PushRequest) -> None:
@@ -170,11 +184,26 @@ def find_refusals(push: Push, before: View, after: View) -> dict[RefName, str]:
     refused: dict[RefName, str] = {}
     for item in own:
         if item.outcome.verdict in (Verdict.REFUSED, Verdict.CONFLICT):
-            reason = (item.outcome.reason or Reason.MOVED).value
+            reason = _words(item.outcome.reason or Reason.MOVED, item.unit, after.policy.policy)
             refused.update((line.ref, reason) for line in item.unit.lines)
     if others and not refused and _verdicts(others) != _verdicts(before.judged):
         return {line.ref: Reason.MOVED.value for line in push.certificate.lines}
     return refused
+
+
+def _words(reason: Reason, unit: Unit, policy: Policy) -> str:
+    """Return why a unit is refused, and what helps where others have to vouch for its key."""
+    said: str = reason.value
+    if reason is not Reason.NOT_ALLOWED or unit.push.key.kind is not KeyKind.OPENPGP:
+        return said
+    webs = [rule for rule in policy.rules if isinstance(rule.who, WebOfTrust)]
+    set_refs = [line.ref for line in unit.lines if line.new is not None]
+    if not any(rule.pattern.matches(ref) for rule in webs for ref in set_refs):
+        return said
+    return (
+        f"{said}: no owner's key vouches for it. Once it is certified, run 'gittorrent"
+        " certificate' in your clone, which lets pushes carry the certificate"
+    )
 
 
 def _verdicts(judged: Iterable[Judged]) -> dict[tuple[PushId, RefName | None], Verdict]:

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.ids import PushId
 from gittorrent.node.connection_limiter import MAX_CONNECTIONS
 from gittorrent.node.connections import allow_open_files
 from gittorrent.node.node import Options
 from gittorrent.push.spreading import MAX_ASKED
 from gittorrent.repository.carried import Carried
 from gittorrent.wire import pktline
-from gittorrent.wire.limits import MAX_PUSH_BYTES
-from gittorrent.wire.messages import FetchPush
+from gittorrent.wire.limits import MAX_PUSH_BYTES, MAX_SENT_BYTES
+from gittorrent.wire.messages import FetchPush, HaveCheckpoint, SendPushes, SentPush
 from support import gitcmd, killing, nodes
 from support.attackers import Pack, Wire, memory
 from support.programs import PATIENCE, Daemon, serve, somebody, wait_until
@@ -99,6 +100,7 @@ FLOODS: dict[str, Callable[[Pack], bytes]] = {
         *[f"cancel bundle {pack.reel} {pack.manifest} parts 1-12/{pack.parts}"] * 500
     ),
     "long lines": lambda _: lines(f"hello {'x' * 60_000}") * 16,
+    "sent pushes": lambda _: pktline.encode(SentPush(PushId(40 * "a"), 1, 1).encode()) + b"xx",
     "no lines": lambda _: b"zzzz" * 16384,
     "endless line": lambda _: b"fff0" + b"x" * 65532,
 }
@@ -109,6 +111,15 @@ def test_floods_are_cut_off(node: Daemon, pack: Pack, name: str) -> None:
     with bounded(node), call(node) as wire:
         sent = wire.flood(FLOODS[name](pack), ENOUGH)
         assert sent < ENOUGH // 2, "nobody stopped it"
+
+
+def test_pushes_are_not_sent_along_without_end(node: Daemon) -> None:
+    """Whoever follows what is new may be asked to send pushes: they have to hold, and to end."""
+    with bounded(node), call(node) as wire:
+        wire.say(HaveCheckpoint(PushId(40 * "a"), 1))
+        assert SendPushes(MAX_SENT_BYTES) in wire.messages()
+        sent = SentPush(PushId(40 * "b"), 1024, MAX_SENT_BYTES - 1024)
+        assert wire.flood(pktline.encode(sent.encode()) + bytes(sent.size), ENOUGH) < ENOUGH // 2
 
 
 def test_others_are_served_while_somebody_floods(node: Daemon) -> None:

@@ -109,6 +109,7 @@ class Node:
         self.spreading = Spreading(self)
         self.keeping = Keeping(now, self.disk.draft, self.disk.fresh_at)
         self.answers: set[Question] = set()
+        self.inviters: set[PeerKey] = set()
         self.signing: tuple[Draft, SignedCheckpoint] | None = None
         for entry in self.disk.entries:
             self.tell_ledger(entry)
@@ -266,6 +267,10 @@ class Node:
     def received(self, peer: PeerKey, message: Message) -> None:
         if isinstance(message, Item):
             self.do(self.spreading.told(peer, message, self.network.now))
+        elif isinstance(message, Invitation):
+            self.inviters.add(peer)
+        elif isinstance(message, Sent):
+            self.take_sent(peer, message)
         elif isinstance(message, Question):
             self.send(peer, Answer(message, self.answer(message)))
         else:
@@ -281,6 +286,18 @@ class Node:
             return self.entries_to(question.item.id)
         found = self.entry(question.item.id)
         return [] if found is None else [found]
+
+    def take_sent(self, peer: PeerKey, message: Sent) -> None:
+        """Take what was sent along with the news of it; another thing than that is a lie."""
+        now = self.network.now
+        if not self.spreading.sent(peer, message.item, now):
+            self.do(self.spreading.told(peer, message.item, now))
+        elif entry_id(message.entry) != message.item.id:
+            self.do(self.spreading.lied(peer, "another object", now))
+        else:
+            self.take(peer, message.entry)
+            if peer in self.connections and not self.is_settled(message.item.id):
+                self.do(self.spreading.failed(peer, message.item.id, now))
 
     def take_answer(self, peer: PeerKey, answer: Answer) -> None:
         now, question = self.network.now, answer.question
@@ -317,7 +334,13 @@ class Node:
     def do(self, effects: Iterable[spreading.Effect]) -> None:
         for effect in effects:
             if isinstance(effect, spreading.Tell):
-                self.send(effect.peer, effect.item)
+                entry = self.entry(effect.item.id)
+                is_sent = effect.peer in self.inviters and isinstance(entry, Push)
+                self.send(
+                    effect.peer, Sent(effect.item, entry) if is_sent and entry else effect.item
+                )
+            elif isinstance(effect, spreading.Invite):
+                self.send(effect.peer, Invitation())
             elif isinstance(effect, spreading.Drop):
                 if effect.peer in self.connections:
                     self.network.close(self.connections[effect.peer])
@@ -443,18 +466,35 @@ class Answer:
     entries: list[Entry]
 
 
-Message: TypeAlias = Item | Question | Answer
+@dataclass(frozen=True)
+class Invitation:
+    """Asks for pushes to be sent along with the news of them."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Tells of a push and sends it along."""
+
+    item: Item
+    entry: Entry
+
+
+Message: TypeAlias = Item | Question | Answer | Invitation | Sent
 
 
 class Liar(Node):
     """Announces what is not there; answers with something else, with nothing, or never."""
 
     def received(self, peer: PeerKey, message: Message) -> None:
-        if isinstance(message, Answer):
+        if isinstance(message, Answer | Sent):
             return
         chance = self.network.random
         kind = chance.random()
-        if isinstance(message, Item):
+        if isinstance(message, Invitation):
+            stranger = self.invented(Question(None))[0]
+            if kind < 0.5:
+                self.send(peer, Sent(Item(name_of(b"another %f" % chance.random())), stranger))
+        elif isinstance(message, Item):
             if kind < 0.5:
                 number = chance.choice((0, 0, message.number + 1, 1_000_000))
                 self.send(peer, Item(name_of(b"no such thing %f" % chance.random()), number))

@@ -78,6 +78,7 @@ def _mirrorsync() -> dict[str, str]:
         "`busy`": f"0 to {limits.MAX_BUSY_SECONDS:,} s",
         "push object": _mib(limits.MAX_PUSH_BYTES),
         "pack that comes with a push in a conversation": _mib(limits.MAX_PUSH_PACK_BYTES),
+        "push and pack that are sent along with the news of it": _kib(limits.MAX_SENT_BYTES),
         "annotated tag that is asked for by itself; tags of tags": (
             f"{_mib(limits.MAX_TAG_BYTES)}; {limits.MAX_TAG_DEPTH} from a ref on"
         ),

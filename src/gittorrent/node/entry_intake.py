@@ -151,9 +151,9 @@ class EntryIntake:
             await self._complete(done.incomplete, done)
             after = await self.look()
         for item in done.new:
-            pack = batch[item.id][1].pack if item.id in batch else None
-            if pack is not None:
-                self._served.content.push_packs.add(item.id, pack)
+            sent = batch[item.id][1] if item.id in batch else None
+            if sent is not None and sent.pack is not None:
+                self._served.content.push_packs.add(item.id, sent.pack, sent.data)
         return done, after
 
     def _take_in(self, arrived: Sequence[Arrived]) -> tuple[TakenIn, LogSummary]:

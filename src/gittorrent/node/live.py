@@ -128,8 +128,10 @@ class Live:
         self._changed = asyncio.Event()
         self._tasks = TaskSet()
 
-    def accepted(self, served: Served, _push: AcceptedPush) -> None:
+    def accepted(self, served: Served, push: AcceptedPush) -> None:
         """Take note that a depot of this node put a push into a log."""
+        if push.pack:
+            served.content.push_packs.add(push.id, push.pack, push.push.encode())
         repository = self.of(served)
         if repository is not None:
             self._tasks.start(repository.look_again())
@@ -317,11 +319,11 @@ class Live:
     async def _converse(self, repository: LiveRepository, source: Source) -> None:
         key: PeerKey | None = None
 
-        def on_news(_mirror: GitMirror, message: News) -> None:
+        def on_news(message: News, payload: bytearray | None) -> None:
             if key is not None:
-                repository.heard(key, message)
+                repository.heard(key, message, payload)
             else:
-                early.append(message)
+                early.append(message)  # nothing is sent along before it was asked for
 
         def on_announced(_mirror: GitMirror, size: int) -> None:
             if key is not None:

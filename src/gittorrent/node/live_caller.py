@@ -75,7 +75,7 @@ class Caller:
         if self._repository is None and self._live is not None:
             self._join(self._live)
         if self._repository is not None and self._key is not None:
-            self._repository.heard(self._key, message)
+            self._repository.heard(self._key, message, event.payload)
 
     def on_announced(self, size: int) -> None:
         """Take note that it sends a message of so many bytes; 0 when that is here."""

@@ -24,10 +24,12 @@ from gittorrent.node.entry_intake import EntryIntake
 from gittorrent.node.fresh_intake import FreshIntake
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.push.chain import CheckpointError
-from gittorrent.push.spreading import Drop, Fetch, Item, PeerKey, Spreading, Tell
+from gittorrent.push.spreading import Drop, Fetch, Invite, Item, PeerKey, Spreading, Tell
 from gittorrent.repository.freshness import LEAST_APART, judge_fresh, keep_fresh, read_fresh
+from gittorrent.repository.taking_in import Arrived
 from gittorrent.transfer.task_set import TaskSet
-from gittorrent.wire.messages import HaveCheckpoint, HavePush
+from gittorrent.wire.limits import MAX_SENT_BYTES
+from gittorrent.wire.messages import HaveCheckpoint, HavePush, SendPushes, SentPush
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from gittorrent.node.log_summary import LogSummary
     from gittorrent.push import spreading
     from gittorrent.repository.kept_log import KeptLog
-    from gittorrent.repository.taking_in import Arrived, TakenIn
+    from gittorrent.repository.taking_in import TakenIn
     from gittorrent.transfer.live_peer import LivePeer
     from gittorrent.transfer.off_loop import SerialExecutor
     from gittorrent.wire.messages import FreshLine, News
@@ -89,6 +91,7 @@ class LiveRepository:
         self._timer: asyncio.TimerHandle | None = None
         self._heads = ClaimedHeads(self.holds, lambda: self._known.head.number, self._loop.time)
         self._logs_asked: dict[PeerKey, PushId] = {}
+        self._may_send: dict[PeerKey, int] = {}
         self._fresh_intake = FreshIntake(self._take_fresh, self._tasks.start)
         self.fresh: FreshLine | None = None
         self.summary: LogSummary | None = None
@@ -153,6 +156,7 @@ class LiveRepository:
         self._heads.left(key)
         self._fresh_intake.left(key)
         self._logs_asked.pop(key, None)
+        self._may_send.pop(key, None)
         peer = self._peers.pop(key, None)
         if peer is not None:
             self._held.coming(key, 0, peer.make_room)
@@ -163,11 +167,15 @@ class LiveRepository:
         if key in self._peers:
             self._held.coming(key, size, self._peers[key].make_room)
 
-    def heard(self, key: PeerKey, message: News) -> None:
-        """Take note of what a peer tells."""
+    def heard(self, key: PeerKey, message: News, payload: bytearray | None = None) -> None:
+        """Take note of what a peer tells, and what it sent along."""
         if key not in self._peers:
             return  # it was told to call again
-        if isinstance(message, HavePush):
+        if isinstance(message, SentPush):
+            self._take_sent(key, message, bytes(payload or b""))
+        elif isinstance(message, SendPushes):
+            self._may_send[key] = message.most
+        elif isinstance(message, HavePush):
             self._do(self._spreading.told(key, Item(message.push), self._loop.time()))
         elif isinstance(message, HaveCheckpoint):
             item = Item(message.checkpoint, message.number)
@@ -177,6 +185,17 @@ class LiveRepository:
                 self._peers[key].tell(self.fresh)
         else:
             self._fresh_intake.heard(key, message)
+
+    def _take_sent(self, key: PeerKey, message: SentPush, payload: bytes) -> None:
+        """Take what a peer sent along with the news of it, unless it is of no use."""
+        item = Item(message.push)
+        if not self._spreading.sent(key, item, self._loop.time()):
+            self._do(self._spreading.told(key, item, self._loop.time()))
+            return
+        data, pack = payload[: message.push_size], payload[message.push_size :]
+        self._held.add(key, len(payload), self._peers[key].make_room)
+        self._intake.put(key, Arrived(item.id, data, pack))
+        self._set_timer()
 
     @property
     def peers(self) -> int:
@@ -284,7 +303,9 @@ class LiveRepository:
             if peer is None:
                 continue
             if isinstance(effect, Tell):
-                peer.tell(_news(effect.item))
+                self._tell(effect.peer, peer, effect.item)
+            elif isinstance(effect, Invite):
+                peer.tell(SendPushes(MAX_SENT_BYTES))
             elif isinstance(effect, Drop):
                 _log.warning(
                     "left-out",
@@ -299,6 +320,16 @@ class LiveRepository:
             else:
                 self._tasks.start(self._fetch_log(effect.peer, peer, effect.item))
         self._set_timer()
+
+    def _tell(self, key: PeerKey, peer: LivePeer, item: Item) -> None:
+        """Tell of something; what is small goes along with it to those who want that."""
+        most = self._may_send.get(key, 0)
+        whole = self.served.content.push_packs.whole(item.id) if most and not item.number else None
+        if whole is None or len(whole[0]) + len(whole[1]) > most:
+            peer.tell(_news(item))
+        else:
+            push, pack = whole
+            peer.tell(SentPush(item.id, len(push), len(pack)), push + pack)
 
     def _set_timer(self) -> None:
         """See to it that the time is noticed: not anew for each line that somebody says."""

@@ -46,6 +46,10 @@ gone by the time."""
 MAX_AT_ONCE = 3
 """Peers asked for the same thing at once."""
 
+MAX_INVITED = 3
+"""Peers that are asked to send pushes with the news of them: each push comes from all of these, so
+that it comes without a question from whoever is the first."""
+
 SLOW_SECONDS = 2.0
 """Time after which another peer is asked too."""
 
@@ -90,6 +94,12 @@ class FetchLog(Struct, frozen=True):
     item: Item
 
 
+class Invite(Struct, frozen=True):
+    """Ask it to send small pushes along with the news of them."""
+
+    peer: PeerKey
+
+
 class Drop(Struct, frozen=True):
     """End the conversation: the peer sent what does not hold."""
 
@@ -97,7 +107,7 @@ class Drop(Struct, frozen=True):
     reason: str
 
 
-Effect = Tell | Fetch | FetchLog | Drop
+Effect = Tell | Fetch | FetchLog | Invite | Drop
 
 
 class Shelf(Protocol):
@@ -121,6 +131,8 @@ class _Peer(Struct):
         offered: what it has and is not here.
         asked: what it was asked for, and when.
         follows: whether it is told what is new.
+        is_called: whether it was called from here.
+        is_invited: whether it sends pushes along with the news of them.
         vain: questions in a row that came to nothing.
     """
 
@@ -128,6 +140,8 @@ class _Peer(Struct):
     offered: dict[PushId, Item] = field(default_factory=dict)
     asked: dict[PushId, float] = field(default_factory=dict)
     follows: bool = False
+    is_called: bool = False
+    is_invited: bool = False
     vain: int = 0
 
 
@@ -191,8 +205,8 @@ class Spreading:
             is_called: whether it was called from here, so that it is told what we have first;
                 whoever calls says so itself if it wants to be told of news.
         """
-        self._peers[peer] = _Peer()
-        return [self._tell(peer, self._shelf.head())] if is_called else []
+        self._peers[peer] = _Peer(is_called=is_called)
+        return [self._tell(peer, self._shelf.head()), *self._invited()] if is_called else []
 
     def left(self, peer: PeerKey, now: float) -> list[Effect]:
         """Take note that a conversation is over."""
@@ -202,7 +216,7 @@ class Spreading:
         gone = self._peers.pop(peer, None)
         for entry in () if gone is None else gone.asked:
             effects += self._ask_another(peer, entry, now)
-        return effects
+        return effects + self._invited()
 
     def told(self, peer: PeerKey, item: Item, now: float) -> list[Effect]:
         """Take note that a peer says that it has something."""
@@ -213,7 +227,7 @@ class Spreading:
         _remember(state.known, item.id, None, MAX_KNOWN)
         if item.number and not state.follows:
             state.follows = True
-            effects += self._tell_all(peer, state)
+            effects += [*self._tell_all(peer, state), *self._invited()]
         if not self._is_wanted(item) or self._shelf.holds(item.id):
             return effects
         if item.number:
@@ -228,6 +242,26 @@ class Spreading:
         if self._is_due(item.id, now) and len(state.asked) < MAX_ASKED:
             effects.append(self._question(peer, item, now))
         return effects
+
+    def sent(self, peer: PeerKey, item: Item, now: float) -> bool:
+        """Take note that a peer sent an entry along with the news of it.
+
+        Returns:
+            Whether it is wanted; what becomes of it is told as of an answer. Otherwise the peer
+            has `told` of it.
+        """
+        state = self._peers.get(peer)
+        if state is None or not state.is_invited or item.id in state.asked:
+            return False
+        postponed = self._postponed.get(item.id)
+        is_early = postponed is not None and now < postponed.until
+        is_known = item.id in self._refused or self._shelf.holds(item.id)
+        if is_early or is_known or len(state.asked) >= MAX_ASKED:
+            return False
+        _remember(state.known, item.id, None, MAX_KNOWN)
+        self._offer(peer, item)
+        self._question(peer, item, now)
+        return True
 
     # -- what became of what was asked for
 
@@ -360,6 +394,18 @@ class Spreading:
     def _tell(self, peer: PeerKey, item: Item) -> Tell:
         _remember(self._peers[peer].known, item.id, None, MAX_KNOWN)
         return Tell(peer, item)
+
+    def _invited(self) -> list[Effect]:
+        """Invite peers as long as there are too few: those that were called come first."""
+        missing = MAX_INVITED - sum(peer.is_invited for peer in self._peers.values())
+        effects: list[Effect] = []
+        for called in (True, False):
+            for key, peer in self._peers.items():
+                may_be = peer.is_called if called else peer.follows
+                if len(effects) < missing and may_be and not peer.is_invited:
+                    peer.is_invited = True
+                    effects.append(Invite(key))
+        return effects
 
     def _tell_all(self, peer: PeerKey, state: _Peer) -> list[Effect]:
         items = [self._shelf.head(), *map(Item, self._shelf.open())]

@@ -90,11 +90,13 @@ class AcceptedPush(Struct, frozen=True):
         id: its push id.
         push: the push object.
         size: bytes of the pack that came with it.
+        pack: that pack, if it is small and was kept; others can be given it as it is.
     """
 
     id: PushId
     push: PushObject
     size: int
+    pack: bytes | None = None
 
 
 class RepositoryDepot:

@@ -45,15 +45,34 @@ class PushPacks:
         self._format = object_format
         self._guard = threading.Lock()
         self._packs: dict[PushId, bytes] = {}
+        self._objects: dict[PushId, bytes] = {}
         self._size = 0
 
-    def add(self, push: PushId, pack: bytes) -> None:
-        """Keep the pack that came with a push."""
+    def add(self, push: PushId, pack: bytes, push_object: bytes = b"") -> None:
+        """Keep the pack that came with a push.
+
+        Args:
+            push: its id.
+            pack: as it came.
+            push_object: the file form of the push, to be sent along with the pack.
+        """
         with self._guard:
-            self._size += len(pack) - len(self._packs.pop(push, b""))
+            self._forget(push)
+            self._size += len(pack) + len(push_object)
             self._packs[push] = pack
+            if push_object:
+                self._objects[push] = push_object
             while self._size > MAX_KEPT:
-                self._size -= len(self._packs.pop(next(iter(self._packs))))
+                self._forget(next(iter(self._packs)))
+
+    def whole(self, push: PushId) -> tuple[bytes, bytes] | None:
+        """Return a push object with its pack, if both are kept."""
+        with self._guard:
+            found, pack = self._objects.get(push), self._packs.get(push)
+            return None if found is None or not pack else (found, pack)
+
+    def _forget(self, push: PushId) -> None:
+        self._size -= len(self._packs.pop(push, b"")) + len(self._objects.pop(push, b""))
 
     def known(self, push: PushId) -> bytes | None:
         """Return a pack that is kept; None where none is, or none can be."""

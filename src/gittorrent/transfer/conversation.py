@@ -151,7 +151,11 @@ class Conversation:
             self._read_on()
 
     def say(
-        self, message: Message, shape: PackShape | None = None, most: int | None = None
+        self,
+        message: Message,
+        shape: PackShape | None = None,
+        most: int | None = None,
+        payload: bytes = b"",
     ) -> None:
         """Send a message before any bulk that waits.
 
@@ -160,6 +164,7 @@ class Conversation:
             shape: of the pack whose parts are asked for.
             most: bytes that a manifest or push object asked for may have; None for what the
                 protocol allows.
+            payload: the raw bytes that follow, which are few.
 
         Raises:
             ConversationEndedError: the conversation is over.
@@ -170,7 +175,7 @@ class Conversation:
         if sum(map(len, self._urgent)) > MAX_UNREAD:
             self.end("it does not read what it is sent")
             raise ConversationEndedError(self.ended)
-        data = self.session.send(message, shape=shape, most=most)
+        data = self.session.send(message, shape=shape, most=most) + payload
         if isinstance(message, HaveBundle):
             self._claims[message.manifest] = data  # in place of an older one that nobody read
         else:

@@ -146,10 +146,10 @@ class GitMirror:
         """Whether the other end broke the protocol; being cut off is no fault."""
         return self._conversation.is_at_fault
 
-    def tell(self, message: HaveBundle | Try | News) -> None:
+    def tell(self, message: HaveBundle | Try | News, payload: bytes = b"") -> None:
         """Say something that asks for nothing; lost if the conversation is over."""
         with contextlib.suppress(ConversationEndedError):
-            self._conversation.say(message)
+            self._conversation.say(message, payload=payload)
 
     @property
     def url(self) -> str:
@@ -324,7 +324,7 @@ class GitMirror:
             if isinstance(message, HaveCheckpoint):
                 self._heads.append(message.checkpoint)
                 del self._heads[:-MAX_HEADS]
-            self._exchange.on_news(self, message)
+            self._exchange.on_news(message, event.payload)
         else:
             self._questions.take(event)
             if isinstance(message, HaveBundle):
@@ -342,7 +342,7 @@ class ConversationContext(Struct, frozen=True):
         on_try: called when another end, the one given, tells of a mirror.
         client_timeouts: how long others are waited for.
         reading: where the content source is read, if that may have to wait for a disk.
-        on_news: called with what another end tells of its log.
+        on_news: called with what another end tells of its log, and what it sent along.
         on_announced: called with the bytes that a message under way from another end has; 0 when
             it came.
     """
@@ -354,7 +354,7 @@ class ConversationContext(Struct, frozen=True):
     on_try: Callable[[GitMirror, Try], None] = lambda _mirror, _message: None
     client_timeouts: ClientTimeouts = ClientTimeouts()
     reading: Reading | None = None
-    on_news: Callable[[GitMirror, News], None] = lambda _mirror, _message: None
+    on_news: Callable[[News, bytearray | None], None] = lambda _message, _payload: None
     on_announced: Callable[[GitMirror, int], None] = lambda _mirror, _size: None
 
 

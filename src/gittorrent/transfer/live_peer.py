@@ -30,8 +30,8 @@ class LivePeer(Protocol):
         """What it is called in messages."""
         ...
 
-    def tell(self, message: News) -> None:
-        """Tell it something; lost if the conversation is over."""
+    def tell(self, message: News, payload: bytes = b"") -> None:
+        """Tell it something, with the raw bytes that follow; lost if the conversation is over."""
         ...
 
     async def fetch_push(self, push: PushId, most: int) -> bytes:
@@ -85,10 +85,10 @@ class CallingPeer:
         """Tell everybody who waits for it that nothing more will come."""
         self._questions.let_go(reason)
 
-    def tell(self, message: News) -> None:
-        """Tell it something; lost if the conversation is over."""
+    def tell(self, message: News, payload: bytes = b"") -> None:
+        """Tell it something, with the raw bytes that follow; lost if the conversation is over."""
         with contextlib.suppress(ConversationEndedError):
-            self._conversation.say(message)
+            self._conversation.say(message, payload=payload)
 
     async def fetch_push(self, push: PushId, most: int) -> bytes:
         """Return an entry, unverified."""

@@ -103,6 +103,10 @@ MAX_PUSH_PACK_BYTES = 1 * MIB
 """Bytes of the pack that comes with a push over a live conversation: most pushes are some commits,
 and the sender keeps it in memory; for more there are ordinary fetches."""
 
+MAX_SENT_BYTES = 64 << 10
+"""Bytes of a push and of its pack that may be sent along with the news of it: who gets it from a
+few peers at once loses little, and a stranger's are bounded like lines."""
+
 MAX_FRESH_SIGNATURE = 24_000
 """Base64 digits of the signature of a statement of freshness; an OpenPGP one of RSA has 1,200."""
 

@@ -1,4 +1,5 @@
-"""The messages of live conversations: packs that come with pushes, and statements of freshness.
+"""The messages of live conversations: packs that come with pushes, pushes that are sent along with
+the news of them, and statements of freshness.
 
 For ``messages``, which re-exports them; pure. A pack is thin and unproved: whoever takes it looks
 whether all is there that the push needs. A statement's signature is a word here and is judged
@@ -14,7 +15,12 @@ from msgspec import Struct
 
 from gittorrent.ids import PushId
 from gittorrent.wire.fields import MessageError, Words, encode_words, shown
-from gittorrent.wire.limits import MAX_FRESH_SIGNATURE, MAX_PUSH_PACK_BYTES, MAX_SECONDS
+from gittorrent.wire.limits import (
+    MAX_FRESH_SIGNATURE,
+    MAX_PUSH_PACK_BYTES,
+    MAX_SECONDS,
+    MAX_SENT_BYTES,
+)
 
 
 class FetchPack(Struct, frozen=True):
@@ -45,6 +51,38 @@ class MissingPack(Struct, frozen=True):
         return encode_words("missing pack", self.push)
 
 
+class SendPushes(Struct, frozen=True):
+    """Asks for small pushes to be sent with the news of them: up to ``most`` bytes each.
+
+    0 asks for no more of them.
+    """
+
+    most: int
+
+    def encode(self) -> bytes:
+        return encode_words("send pushes", self.most)
+
+
+class SentPush(Struct, frozen=True):
+    """Tells of a push like ``have push`` and sends it along, with its pack, as was asked for.
+
+    ``push_size`` raw bytes of the push object follow, then ``pack_size`` of the pack.
+    """
+
+    push: PushId
+    push_size: int
+    pack_size: int
+
+    @property
+    def size(self) -> int:
+        """Raw bytes that follow."""
+        return self.push_size + self.pack_size
+
+    def encode(self) -> bytes:
+        sizes = ("size", self.push_size, "pack", self.pack_size)
+        return encode_words("have push", self.push, *sizes)
+
+
 class FreshLine(Struct, frozen=True):
     """Passes on that the keeper said at ``time`` that ``checkpoint`` was its newest.
 
@@ -73,6 +111,21 @@ def parse_receive_pack(words: Words) -> ReceivePack:
 def parse_missing_pack(words: Words) -> MissingPack:
     """Read what follows ``missing pack``."""
     return MissingPack(words.push_id())
+
+
+def parse_send_pushes(words: Words) -> SendPushes:
+    """Read what follows ``send pushes``."""
+    return SendPushes(words.number("size in bytes", 0, MAX_SENT_BYTES))
+
+
+def parse_sent_push(push: PushId, words: Words) -> SentPush:
+    """Read what follows ``have push ID`` where that is ``size``; raises MessageError."""
+    size = words.size(MAX_SENT_BYTES)
+    words.literal("pack")
+    found = SentPush(push, size, words.number("size of the pack", 1, MAX_SENT_BYTES))
+    if found.size > MAX_SENT_BYTES:
+        raise MessageError(f"push and pack of {found.size} bytes sent along")
+    return found
 
 
 def parse_fresh_line(words: Words) -> FreshLine:

@@ -28,11 +28,15 @@ from gittorrent.wire.live import FetchPack as FetchPack
 from gittorrent.wire.live import FreshLine as FreshLine
 from gittorrent.wire.live import MissingPack as MissingPack
 from gittorrent.wire.live import ReceivePack as ReceivePack
+from gittorrent.wire.live import SendPushes as SendPushes
+from gittorrent.wire.live import SentPush as SentPush
 from gittorrent.wire.live import (
     parse_fetch_pack,
     parse_fresh_line,
     parse_missing_pack,
     parse_receive_pack,
+    parse_send_pushes,
+    parse_sent_push,
 )
 from gittorrent.wire.mirrorlist import MirrorEntry
 from gittorrent.wire.parts import CancelParts as CancelParts
@@ -269,10 +273,10 @@ Answer = (
 )  # fmt: skip
 """Messages that are an offence unless they were asked for."""
 
-Announcement = ReceivePush | ReceivePack | ReceiveManifest | ReceivePart
+Announcement = ReceivePush | ReceivePack | ReceiveManifest | ReceivePart | SentPush
 """Messages that raw bytes follow."""
 
-News = HavePush | HaveCheckpoint | FreshLine
+News = HavePush | HaveCheckpoint | FreshLine | SendPushes | SentPush
 """Messages that tell of a log, on live conversations."""
 
 Message = (
@@ -280,6 +284,8 @@ Message = (
     | HavePush
     | HaveCheckpoint
     | FreshLine
+    | SendPushes
+    | SentPush
     | HaveBundle
     | CancelParts
     | Try
@@ -290,8 +296,11 @@ Message = (
 )
 
 
-def _have_push(words: Words) -> HavePush:
-    return HavePush(words.push_id(), words.key() if words.optional("auth") else None)
+def _have_push(words: Words) -> HavePush | SentPush:
+    push = words.push_id()
+    if words.peek() == "size":
+        return parse_sent_push(push, words)
+    return HavePush(push, words.key() if words.optional("auth") else None)
 
 
 def _have_checkpoint(words: Words) -> HaveCheckpoint:
@@ -328,6 +337,7 @@ _PARSERS: dict[tuple[str, str], Callable[[Words], Message]] = {
     ("receive", "pack"): parse_receive_pack,
     ("missing", "pack"): parse_missing_pack,
     ("have", "push"): _have_push,
+    ("send", "pushes"): parse_send_pushes,
     ("have", "checkpoint"): _have_checkpoint,
     ("have", "bundle"): _have_bundle,
     ("want", "bundle"): lambda w: WantBundle(_reel(w)),

@@ -48,6 +48,8 @@ from gittorrent.wire.messages import (
     Message,
     Question,
     Ready,
+    SendPushes,
+    SentPush,
     Unknown,
     parse_message,
 )
@@ -102,6 +104,7 @@ class Session:
         self._closed = False
         self._unasked = 0
         self._answered = 0
+        self._may_be_sent = self._may_send = 0
         self._heard_at = self._sent_at = now
         self._heard = self._sent = False
         self._message_since: float | None = None
@@ -264,6 +267,10 @@ class Session:
             self._to_answer.cancel(message)
         elif isinstance(message, Answer):
             self._asked.answer(message)
+        elif isinstance(message, SentPush):
+            self._check_sent(message)
+        elif isinstance(message, SendPushes):
+            self._may_send = message.most
         if isinstance(message, Announcement):
             self._begin_payload(message, events)
             return
@@ -281,6 +288,12 @@ class Session:
                 raise MessageError(f"mirror-sync version {message.version}; we speak {VERSION}")
         elif first and self.role is Role.CALLER and not isinstance(message, Bye):
             raise MessageError("the answering end did not begin with ready")
+
+    def _check_sent(self, message: SentPush) -> None:
+        """See to it that a push was asked to be sent; its bytes count as lines do."""
+        if message.size > self._may_be_sent:
+            raise MessageError(f"push of {message.size} bytes sent, which was not asked for")
+        self._unasked += message.size // limits.LONG_LINE
 
     def _begin_payload(self, message: Announcement, events: list[Event]) -> None:
         """Set up the payload's buffer and move in what arrived together with its announcement."""
@@ -328,6 +341,11 @@ class Session:
                 self._asked.cancel(message)
             elif isinstance(message, Answer):
                 self._to_answer.answer(message)
+            elif isinstance(message, SendPushes):
+                # What was sent before the other end heard of less is right.
+                self._may_be_sent = max(self._may_be_sent, message.most)
+            elif isinstance(message, SentPush) and message.size > self._may_send:
+                raise SessionMisuse("a push is sent along that was not asked for")
         except (MessageError, PendingRequestError) as error:
             raise SessionMisuse(f"cannot send {message!r}: {error}") from error
         self._spoke_first = self._sent = True

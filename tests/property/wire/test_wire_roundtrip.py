@@ -36,6 +36,8 @@ from gittorrent.wire.messages import (
     ReceivePack,
     ReceivePart,
     ReceivePush,
+    SendPushes,
+    SentPush,
     Try,
     WantBundle,
     parse_message,
@@ -95,6 +97,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(HaveBundle, reels, manifests, _size(limits.MAX_PACK_BYTES), st.just(ALL) | bits),
     st.builds(EndWant, reels),
     st.builds(FetchPack, push_ids),
+    st.builds(SendPushes, st.integers(0, 65536)),
+    st.builds(SentPush, push_ids, st.integers(1, 30000), st.integers(1, 30000)),
     st.builds(ReceivePack, push_ids, _size(limits.MAX_PUSH_PACK_BYTES)),
     st.builds(MissingPack, push_ids),
     st.builds(

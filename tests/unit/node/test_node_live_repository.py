@@ -8,17 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from gittorrent.errors import LocalError
-from gittorrent.ids import PushId
+from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.node.catalogue import Catalogue, Served
 from gittorrent.node.held_bytes import TOO_MUCH, HeldBytes
 from gittorrent.node.live_caller import Caller
 from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
+from gittorrent.push.spreading import PeerKey
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.kept_log import KeptLog
+from gittorrent.repository.push_packs import PushPacks
 from gittorrent.repository.taking_in import Arrived
+from gittorrent.signing.keys import Signer
 from gittorrent.transfer.mirror import Admit, NotThereError
-from gittorrent.wire.messages import FetchLog, HaveCheckpoint, HavePush, News
+from gittorrent.wire.limits import MAX_SENT_BYTES
+from gittorrent.wire.messages import (
+    FetchLog,
+    HaveCheckpoint,
+    HavePush,
+    News,
+    SendPushes,
+    SentPush,
+)
 from gittorrent.wire.session import MessageReceived
+from support import nodes
 from support.programs import PATIENCE
 
 PUSH = PushId("ab" * 20)
@@ -32,13 +44,15 @@ class Peer:
     def __init__(self, **has: bytes) -> None:
         self.has = has
         self.told: list[News] = []
+        self.payloads: list[bytes] = []
         self.ended = ""
         self.asked = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    def tell(self, message: News) -> None:
+    def tell(self, message: News, payload: bytes = b"") -> None:
         self.told.append(message)
+        self.payloads.append(payload)
 
     async def fetch_push(self, push: PushId, most: int) -> bytes:
         self.asked.set()
@@ -145,6 +159,40 @@ def test_what_came_is_let_go_when_it_stops(carried: Carried) -> None:
         await live.stop()
 
     play(carried, work)
+
+
+def test_what_is_sent_along_is_taken_in_unasked_and_passed_on_likewise(
+    carried: Carried, key: Signer, tmp_path: Path
+) -> None:
+    here = nodes.copy_as_mirror(carried, tmp_path / "here.git", "")
+    there = nodes.copy_as_mirror(carried, tmp_path / "there.git", "")
+    git_dir = there.layout.git_dir
+    new = Oid(nodes.add_commit(git_dir, "refs/elsewhere", "new", b"new\n"))
+    made = nodes.push_on(there, key, {RefName(b"refs/heads/new"): new})
+    push = there.log_store.push(made)
+    pack = PushPacks(there.git, there.object_format).made(made, push, tuple)
+    data = push.encode()
+    assert pack is not None
+
+    async def work(live: LiveRepository, held: HeldBytes) -> None:
+        sender, receiver, other = Peer(), Peer(), Peer()
+        key = live.joined(sender, is_called=True)
+        assert SendPushes(MAX_SENT_BYTES) in sender.told
+        for peer in (receiver, other):
+            peer_key = live.joined(peer, is_called=False)
+            live.heard(peer_key, HaveCheckpoint(live.head().id, live.head().number))
+        live.heard(peer_key, SendPushes(len(data) + len(pack) - 1))
+        live.heard(PeerKey(peer_key - 1), SendPushes(len(data) + len(pack)))
+        sent = SentPush(made, len(data), len(pack))
+        live.heard(key, sent, bytearray(data + pack))
+        while HavePush(made) not in other.told:
+            await asyncio.sleep(0)
+        assert receiver.told[-1] == sent
+        assert receiver.payloads[-1] == data + pack
+        assert not sender.asked.is_set()
+        assert made in here.log()
+
+    play(here, work, most=1 << 20)
 
 
 class Conversations:

@@ -10,6 +10,7 @@ from gittorrent.push.spreading import (
     FIRST_RETRY,
     LAST_RETRY,
     MAX_ASKED,
+    MAX_INVITED,
     MAX_KNOWN,
     MAX_OFFERED,
     MAX_REFUSED,
@@ -18,6 +19,7 @@ from gittorrent.push.spreading import (
     Drop,
     Fetch,
     FetchLog,
+    Invite,
     Item,
     PeerKey,
     Spreading,
@@ -75,7 +77,7 @@ def talking(here: Here, *peers: PeerKey) -> Spreading:
 
 def test_who_is_called_is_told_what_we_have() -> None:
     spreading = Spreading(Here(untaken=[PUSH.id]))
-    assert spreading.joined(A, is_called=True) == [Tell(A, HEAD)]
+    assert spreading.joined(A, is_called=True) == [Tell(A, HEAD), Invite(A)]
     assert spreading.told(A, Item(entry(9), 3), 0.0) == [Tell(A, PUSH)]
     assert spreading.told(A, Item(entry(8), 4), 0.0) == []
 
@@ -235,6 +237,54 @@ def test_what_came_without_its_objects_is_asked_of_others_and_then_later() -> No
     assert spreading.incomplete(A, PUSH.id, 0.0) == [Fetch(B, PUSH)]
     assert spreading.incomplete(B, PUSH.id, 0.0) == []
     assert spreading.tick(FIRST_RETRY) == [Fetch(B, PUSH)]
+
+
+def invited(effects: Sequence[object]) -> list[PeerKey]:
+    return [effect.peer for effect in effects if isinstance(effect, Invite)]
+
+
+def test_a_few_peers_are_asked_to_send_pushes_along() -> None:
+    spreading, peers = Spreading(Here()), [PeerKey(number) for number in range(MAX_INVITED + 2)]
+    for peer in peers:
+        assert invited(spreading.joined(peer, is_called=False)) == []
+    asked = [invited(spreading.told(peer, HEAD, 0.0)) for peer in peers]
+    assert asked == [[peer] for peer in peers[:MAX_INVITED]] + [[], []]
+    called = PeerKey(99)
+    assert invited(spreading.joined(called, is_called=True)) == []
+    assert invited(spreading.left(peers[0], 0.0)) == [called]
+    assert invited(spreading.left(peers[1], 0.0)) == [peers[MAX_INVITED]]
+
+
+def test_what_is_sent_along_needs_no_question() -> None:
+    here = Here()
+    spreading = talking(here, A, B)
+    assert spreading.sent(A, PUSH, 0.0)
+    assert spreading.told(B, PUSH, 0.0) == []
+    assert spreading.tick(SLOW_SECONDS) == [Fetch(B, PUSH)]
+    assert spreading.took(here.add(PUSH), 1.0) == []
+    assert not spreading.sent(B, PUSH, 2.0)
+
+
+def test_what_is_sent_along_and_does_not_hold_is_a_lie() -> None:
+    spreading = talking(Here(), A, B)
+    assert spreading.sent(A, PUSH, 0.0)
+    spreading.told(B, PUSH, 0.0)
+    assert spreading.failed(A, PUSH.id, 0.0) == [Fetch(B, PUSH)]
+    assert spreading.lied(A, "no", 0.0) == [Drop(A, "no")]
+
+
+def test_what_is_sent_along_is_bounded_like_questions() -> None:
+    spreading = talking(Here(), A)
+    taken = [spreading.sent(A, item(number), 0.0) for number in range(MAX_ASKED + 1)]
+    assert taken == [True] * MAX_ASKED + [False]
+    assert not spreading.sent(B, PUSH, 0.0)  # nobody
+
+
+def test_what_could_not_be_taken_in_is_not_taken_again_at_once() -> None:
+    spreading = talking(Here(), A, B)
+    assert spreading.sent(A, PUSH, 0.0)
+    spreading.postponed(PUSH.id, 0.0)
+    assert not spreading.sent(B, PUSH, 0.0)
 
 
 def test_memory_is_bounded() -> None:

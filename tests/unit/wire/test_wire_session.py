@@ -35,6 +35,8 @@ from gittorrent.wire.messages import (
     ReceivePack,
     ReceivePart,
     ReceivePush,
+    SendPushes,
+    SentPush,
     WantBundle,
 )
 from gittorrent.wire.pktline import encode
@@ -103,6 +105,42 @@ def test_both_ends_ask_and_answer() -> None:
             MessageReceived(Busy(5)),
         ]
         assert one.pending_requests == 0
+
+
+def test_pushes_are_sent_along_to_who_asked_for_that() -> None:
+    caller, answerer = _pair()
+    answerer.feed(caller.send(SendPushes(10)))
+    sent = SentPush(P, 7, 3)
+    events = caller.feed(answerer.send(sent) + b"x" * 10)
+    assert events == [MessageReceived(sent, bytearray(b"x" * 10))]
+    with pytest.raises(SessionMisuse, match="not asked for"):
+        answerer.send(SentPush(P, 7, 4))
+
+
+def test_pushes_that_were_under_way_are_let_in() -> None:
+    caller, answerer = _pair()
+    answerer.feed(caller.send(SendPushes(10)))
+    sent = answerer.send(SentPush(P, 7, 3))
+    answerer.feed(caller.send(SendPushes(0)))
+    assert len(caller.feed(sent + b"x" * 10)) == 1
+    with pytest.raises(SessionMisuse, match="not asked for"):
+        answerer.send(SentPush(P, 1, 1))
+
+
+def test_pushes_are_not_sent_along_unasked() -> None:
+    """Nothing of it is let in: whoever calls could send without end."""
+    caller, _ = _pair()
+    with pytest.raises(SessionError, match="not asked for"):
+        caller.feed(encode(SentPush(P, 1, 1).encode()) + b"xx")
+    assert caller.receiving is None
+
+
+def test_bytes_that_are_sent_along_count_as_lines() -> None:
+    caller, answerer = _pair()
+    answerer.feed(caller.send(SendPushes(limits.MAX_SENT_BYTES)))
+    before = caller.unasked
+    caller.feed(answerer.send(SentPush(P, 1024, 9 * 1024)) + bytes(10 * 1024))
+    assert caller.unasked == before + 11
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -358,3 +359,32 @@ def test_a_keeper_that_waits_for_nobody_says_that_it_signs(
 
     wait_until(shows, "it says that it keeps")
     mirrors.wait_for_final(mirrors.push(mirrors.carried[0], b"one\n"))
+
+
+def test_a_keeper_that_signed_live_is_not_published_from_an_old_copy(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    """A backup from before what a node signed looks whole, and `publish` would sign a twin."""
+    home = nodes.make_home(tmp_path / "home")
+    key = nodes.signer(tmp_path)
+    git_dir = nodes.make_repository(tmp_path / "project.git")
+    origin = nodes.publish(git_dir, key, "project")
+    shutil.copytree(git_dir, tmp_path / "backup.git")
+    origin.remember_keeper(key.spec)
+    before = origin.log().head
+    database = stack.enter_context(contextlib.closing(Database(home.database)))
+    with nodes.serving(origin, home=home):
+        tip = Oid(gitcmd.text(git_dir, "rev-parse", "main"))
+        nodes.push_on(origin, key, {RefName(b"refs/heads/more"): tip})
+        wait_until(lambda: not origin.log().unfinal, "it is final")
+        head = origin.log().head
+        wait_until(
+            lambda: (database.seen_head(origin.info.repository_id) or ("",))[0] == head,
+            "the node notes what it signed",
+        )
+    assert head != before
+    shutil.rmtree(git_dir)
+    shutil.copytree(tmp_path / "backup.git", git_dir)
+    person = somebody(tmp_path / "person", variables={"GITTORRENT_HOME": str(home.root)})
+    nodes.add_commit(git_dir, "refs/heads/main", "late", b"late\n")
+    person.gittorrent("publish", git_dir).failed(2, f"lacks checkpoint {head}", "adopt")

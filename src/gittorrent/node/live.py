@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.event_log import EventLog
-from gittorrent.node.check_notes import CheckNotes
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.node.keeper import Keeper
+from gittorrent.node.live_notes import LiveNotes
 from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.kept_log import KeptLog
@@ -120,7 +120,7 @@ class Live:
         self._held = HeldBytes()
         self._threads = catalogue.threads
         self._querying = catalogue.threads.executor()
-        self._check_notes = CheckNotes(database, self._querying)
+        self._notes = LiveNotes(database, self._querying)
         self._kept: dict[Path, KeptLog] = {}
         self._live: dict[Path, _Live] = {}
         self._mute: set[Path] = set()
@@ -260,7 +260,7 @@ class Live:
                 await live.repository.look_again()
         await self._call_some(live)
         live.keeper.look()
-        await self._check_notes.look(live.repository)
+        await self._notes.look(live.repository)
 
     # -- calling others
 

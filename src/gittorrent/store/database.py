@@ -389,6 +389,16 @@ class Database:
                 (repository, now, source, head, now),
             )
 
+    def check_current(self, repository: RepositoryId, source: str, now: int) -> None:
+        """Record that a mirrored repository has all that ``source`` has, as it says itself."""
+        with self._writing():
+            self._db.execute(
+                "INSERT INTO checks (repository_id, succeeded, source) VALUES (?, ?, ?)"
+                " ON CONFLICT (repository_id) DO UPDATE SET succeeded = excluded.succeeded,"
+                " source = excluded.source, failures = 0",
+                (repository, now, source),
+            )
+
     def check_failed(self, repository: RepositoryId, error: str, now: int) -> None:
         """Record why looking for news of a mirrored repository failed."""
         with self._writing():

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.server
 import json
 import os
 import shlex
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +35,7 @@ from gittorrent.wire.messages import HaveBundle
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.reelname import ReelName
 from gittorrent.wire.urls import Endpoint
-from support import bulk, gitcmd, killing, nodes, publishing
+from support import bulk, gitcmd, killing, nodes, publishing, web_files
 from support.nodes import Served
 from support.programs import GITS, PATIENCE, Person, Running, processes, somebody, wait_until
 from support.repositories import Builder
@@ -417,41 +414,13 @@ def listed_at(home: Home, carried: Carried) -> list[str]:
     return [row.url for row in rows if row.state is MirrorState.PARTIAL]
 
 
-@contextlib.contextmanager
-def web_server(folder: Path) -> Iterator[str]:
-    """Serve files by a web server that knows nothing else; yields its URL."""
-
-    class Files(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments, directory=str(folder))
-
-        def log_message(self, *_words: Any) -> None:
-            """Say nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def test_a_seed_that_nobody_tells_of_says_so(
     large: Carried, tmp_path: Path, person: Person
 ) -> None:
     """A web server that holds the files of a mirror takes no notices."""
-    folder = tmp_path / "www" / "project.git"
     with nodes.serving(large, home=nodes.make_home(tmp_path / "node")) as served:
-        names = ["mirror-list", "pushes/index", "reels/index"]
-        names += [f"pushes/{push}" for push in large.log().entries]
-        names += [f"reels/{reel.id}.manifest" for reel in large.reels.all()]
-        for name in names:
-            _, data = nodes.fetch(served.http_address, "GET", f"/project.git/{name}")
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(data)
-    with web_server(folder.parent) as base:
+        web_files.save(large, served.http_address, tmp_path / "www" / "project.git")
+    with web_files.serving(tmp_path / "www") as base:
         url = f"{base}/project.git"
         person.git("clone", "--mirror", large.layout.git_dir.as_uri(), "c").ok()
         seed = person.start("gittorrent", "seed", "c", url, "--port", "0")

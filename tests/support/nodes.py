@@ -31,6 +31,7 @@ from gittorrent.repository.signed_entries import Author
 from gittorrent.signing.keys import Signer, make_ssh_key
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.store.home import Home
+from gittorrent.store.processes import EndedConversation
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire import pktline
 from gittorrent.wire.mirrorlist import MirrorState
@@ -147,6 +148,14 @@ class Served:
     loop: asyncio.AbstractEventLoop
     git: str
     http: str
+
+    def ended_conversations(self) -> list[EndedConversation]:
+        """Return the conversations that ended lately, the last one first."""
+
+        async def look() -> list[EndedConversation]:
+            return self.node.ended_conversations()
+
+        return asyncio.run_coroutine_threadsafe(look(), self.loop).result(PATIENCE)
 
     @property
     def git_address(self) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from gittorrent.node import connection_limiter
 from gittorrent.push import certificate, chain, checkpoint, fresh, log, rule
 from gittorrent.push import object as push_object
 from gittorrent.reel import manifest
-from gittorrent.transfer import unsolicited
+from gittorrent.transfer import unsolicited, websocket
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 from gittorrent.trust import labels, policy, policy_text
 from gittorrent.trust.signature import MAX_SIGNATURE
@@ -99,6 +99,7 @@ def _mirrorsync() -> dict[str, str]:
         ),
         "silence before an `alive` line is due": f"{limits.KEEPALIVE_SECONDS:,.0f} s",
         "silence after which the other end is given up": f"{limits.IDLE_SECONDS:,.0f} s",
+        "message of a WebSocket, all its frames": _mib(websocket.MAX_MESSAGE),
         "one message with its raw bytes": f"{limits.MESSAGE_SECONDS:,.0f} s",
         (
             "lines that answer no question and are no offers asked for; "

@@ -104,7 +104,7 @@ class ControlSocket:
             _log.info(
                 "request-refused",
                 "refused a request of this machine: {reason}",
-                reason=error or "it did not come",
+                reason=str(error) or "it did not come",
             )
             writer.write(No(str(error)).encode())
         except OSError as error:

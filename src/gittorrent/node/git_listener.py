@@ -1,6 +1,6 @@
 """Serves callers on git://: git's upload-pack and receive-pack, and the MirrorSync services.
 
-Tracks the conversations under way. A caller's first packet is read to its last byte and no
+A caller's first packet is read to its last byte and no
 further, so that the socket can be handed to git as it is.
 
 Rules: the first packet comes within a time limit; what is asked for is looked up in the catalogue
@@ -23,18 +23,11 @@ from gittorrent.node import upload_pack
 from gittorrent.node.caller_watch import has_hung_up
 from gittorrent.node.git_socket import SocketUploadPack
 from gittorrent.node.git_turns import BUSY, BusyError
-from gittorrent.node.live_caller import Caller
 from gittorrent.node.pushes import BUSY as PUSHES_BUSY
-from gittorrent.node.session_stats import SessionTable
-from gittorrent.node.swarming import Swarms
-from gittorrent.transfer.conversation import Conversation
-from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
-from gittorrent.transfer.live_peer import CallingPeer
 from gittorrent.transfer.packet_reader import PacketReader
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
-from gittorrent.wire.messages import VERSION, Ready, Try
 from gittorrent.wire.service import (
     MIRROR_LIST,
     MIRROR_NOTIFY,
@@ -44,21 +37,16 @@ from gittorrent.wire.service import (
     UPLOAD_PACK,
     parse_request,
 )
-from gittorrent.wire.session import Role, Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gittorrent.node.catalogue import Served
     from gittorrent.node.connection_limiter import ConnectionSlot
+    from gittorrent.node.conversations import Conversations
     from gittorrent.node.services import NodeServices
-    from gittorrent.node.swarming import Participant
-    from gittorrent.store.processes import ConversationFigures, EndedConversation
     from gittorrent.transfer.limiter import Limiter
-    from gittorrent.transfer.slot_queue import SlotQueue
-    from gittorrent.wire.messages import ReceivePart
     from gittorrent.wire.service import ServiceRequest
-    from gittorrent.wire.session import MessageReceived
 
 MAX_REQUEST = MAX_PATH + MAX_HOST + MAX_EXTRA * (MAX_EXTRA_BYTES + 1) + 128
 """Bytes of the first packet: all its fields at their longest."""
@@ -71,9 +59,6 @@ NOT_SERVED = "no such repository here"
 
 OUR_FAULT = "this mirror has a problem of its own; try another"
 """What callers are told of errors that are for the operator to read."""
-
-MAKE_ROOM = "idle connection closed to serve others; connect again when you need something"
-"""What those in a conversation are told who have to make room for others."""
 
 CACHED_SERVICES = (MIRROR_LIST, MIRROR_SYNC)
 """What is answered for a repository in the cache: it has no refs that git's clients could fetch."""
@@ -110,32 +95,25 @@ class GitListener:
 
     Args:
         services: what callers are served with.
-        node_id: how this node calls itself in conversations.
-        slots: upload slots of the node.
+        conversations: holds the conversations of callers that ask for one.
         takes_pushes: whether git's receive-pack is served.
     """
 
     def __init__(
         self,
         services: NodeServices,
-        node_id: str,
-        slots: SlotQueue,
+        conversations: Conversations,
         *,
         takes_pushes: bool = False,
     ) -> None:
         self._pushes = services.pushes
-        self._live = services.live
         self._catalogue = services.catalogue
         self._lists = services.lists
         self._notices = services.notices
         self._git = SocketUploadPack(services.git_processes, services.limits)
         self._limits = services.limits
-        self._node_id = node_id
+        self._talks = conversations
         self._server_timeouts = services.server_timeouts
-        self._conversations: set[Conversation] = set()
-        self._session_table = SessionTable()
-        self._swarms = Swarms()
-        self._slots = slots
         self._services: dict[str, Callable[[Call], Awaitable[None]]] = {
             UPLOAD_PACK: self._upload_pack,
             MIRROR_LIST: self._mirror_list,
@@ -144,25 +122,6 @@ class GitListener:
         }
         if takes_pushes:
             self._services[RECEIVE_PACK] = self._receive_pack
-
-    def goodbye(self, reason: str) -> None:
-        """End all conversations, telling the other ends why."""
-        for conversation in self._conversations:
-            conversation.end(reason)
-
-    def conversations(self) -> list[ConversationFigures]:
-        """Return what the conversations that are under way come to, the busy ones first."""
-        now = asyncio.get_running_loop().time()
-        return self._session_table.report(now, self._slots.waiting)
-
-    @property
-    def open_conversations(self) -> int:
-        """How many conversations are under way."""
-        return len(self._session_table)
-
-    def ended(self) -> list[EndedConversation]:
-        """Return the conversations that ended lately, the last one first."""
-        return self._session_table.ended(asyncio.get_running_loop().time())
 
     async def serve(self, sock: socket.socket, slot: ConnectionSlot) -> None:
         """Serve one caller.
@@ -283,75 +242,7 @@ class GitListener:
         await send(call.sock, pktline.encode(answer.encode()), self._server_timeouts.taken)
 
     async def _mirror_sync(self, call: Call) -> None:
-        served, info = call.served, call.served.info
-        if self._live is not None:
-            await self._live.begun(served)
-        head, others = await asyncio.gather(
-            served.reading(served.content.head), self._lists.mirrors(served)
-        )
-        session = Session(
-            Role.ANSWERER, asyncio.get_running_loop().time(), self._server_timeouts.session
-        )
-        part = self._swarms.enter(info.repository_id, info.name, call.address)
-        conversation = Conversation(
-            call.sock,
-            session,
-            Upload(
-                served.content,
-                self._limits.sending_to(call.address),
-                self._slots,
-                served.reading,
-                part.show,
-            ),
-            ConversationHandlers(
-                lambda event: _hear(event, part, caller),
-                lambda message: self._sent(conversation, part, message),
-                part.on_request,
-                lambda size: caller.on_announced(size),
-            ),
-            server_timeouts=self._server_timeouts,
-        )
-        caller = Caller(self._live, served, CallingPeer(call.address, conversation))
-        call.slot.silent_since = lambda _now: conversation.silent_since
-        call.slot.give_way = lambda: conversation.end(MAKE_ROOM)
-        part.begin(conversation.say)
-        conversation.say(Ready(VERSION, self._node_id))
-        if head is not None:
-            conversation.say(head)
-        for entry in others:
-            conversation.say(Try(entry))
-        loop = asyncio.get_running_loop()
-        names = {"repository": info.name, "peer": call.address}
-        _log.info("conversation-begun", "mirror-sync {repository} with {peer}", **names)
-        self._session_table.begin(conversation, call.address, info.name, loop.time())
-        self._conversations.add(conversation)
-        try:
-            await conversation.run()
-        finally:
-            part.leave()
-            caller.leave(conversation.ended)
-            self._conversations.discard(conversation)
-            seconds = self._session_table.end(conversation.key, loop.time())
-        _log.info(
-            "conversation-ended",
-            "mirror-sync {repository} with {peer} ended after {seconds} s: sent {sent},"
-            " received {received} bytes; {reason}",
-            **names,
-            sent=conversation.bytes_sent,
-            received=conversation.bytes_received,
-            seconds=round(seconds, 1),
-            reason=conversation.ended,
-        )
-
-    def _sent(self, conversation: Conversation, part: Participant, message: ReceivePart) -> None:
-        part.on_sent(message)
-        self._session_table.sent_part(conversation.key)
-
-
-def _hear(event: MessageReceived, part: Participant, caller: Caller) -> None:
-    """Pass on what a caller says, to those whom it may concern."""
-    part.on_message(event)
-    caller.on_message(event)
+        await self._talks.converse(call.sock, call.slot, call.served)
 
 
 async def send(sock: socket.socket, data: bytes, seconds: float = SERVER_TIMEOUTS.taken) -> None:

@@ -1,4 +1,4 @@
-"""Serves callers over HTTP: static resources, mirror-list, mirror-notify, git fetches and pushes.
+"""Serves callers over HTTP: static resources, the MirrorSync services, git fetches and pushes.
 
 What is asked for is taken apart here: repository (by exact
 bytes, in the catalogue) and resource; everything else is refused with the same words.
@@ -29,6 +29,7 @@ from gittorrent.node.git_listener import (
     OUR_FAULT,
 )
 from gittorrent.node.http_connections import HttpConnections, connection_of
+from gittorrent.node.http_conversations import HttpConversations
 from gittorrent.node.http_pages import FROM_PAGE, OTHER_HOST, is_from_page, is_misdirected
 from gittorrent.node.http_receive import HttpReceivePack
 from gittorrent.node.http_smart import SmartHttp
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from gittorrent.node.catalogue import Served
+    from gittorrent.node.conversations import Conversations
     from gittorrent.node.services import NodeServices
 
 NO_DUMB = "only git's smart HTTP protocol is served; use git 1.6.6 or newer"
@@ -52,13 +54,19 @@ NO_DUMB = "only git's smart HTTP protocol is served; use git 1.6.6 or newer"
 _PATH = re.compile(
     rb"(?P<repository>/[^\x00-\x1f\x7f]+?)/(?P<rest>"
     rb"info/refs|git-upload-pack|git-receive-pack|mirror-list|mirror-notify"
-    rb"|pushes/[a-z0-9]+|reels/[a-z0-9]+(?:\.[a-z]+)?)\Z"
+    rb"|mirror-sync|pushes/[a-z0-9]+|reels/[a-z0-9]+(?:\.[a-z]+)?)\Z"
 )
 _FORBIDDEN = re.compile(rb"%2f|%5c|//|%00", re.IGNORECASE)
-CACHED_RESOURCES = ("mirror-list", "pushes/", "reels/")
+CACHED_RESOURCES = ("mirror-list", "mirror-sync", "pushes/", "reels/")
 """What is there of a repository in the cache: it has no refs that git's clients could fetch."""
 
-NOT_FOR_PAGES = ("info/refs", "git-upload-pack", "git-receive-pack", "mirror-notify")
+NOT_FOR_PAGES = (
+    "info/refs",
+    "git-upload-pack",
+    "git-receive-pack",
+    "mirror-notify",
+    "mirror-sync",
+)
 """What has an effect, or starts a process: refused where a web page asks for it."""
 
 _TEXT = "text/plain; charset=utf-8"
@@ -71,12 +79,14 @@ class HttpListener:
 
     Args:
         services: what callers are served with.
+        conversations: holds the conversations of callers that ask for one.
         names: lower-case names this node goes by, besides its addresses and localhost.
     """
 
     def __init__(
         self,
         services: NodeServices,
+        conversations: Conversations,
         names: Collection[str] = (),
     ) -> None:
         self._names = names
@@ -97,6 +107,7 @@ class HttpListener:
             "POST git-receive-pack": self._receive.receive_pack,
             "POST mirror-notify": self._mirror_notify,
             "GET mirror-list": self._mirror_list,
+            "GET mirror-sync": HttpConversations(conversations).serve,
         }
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -116,7 +127,7 @@ class HttpListener:
                 "lost",
                 "lost {peer}: {reason}",
                 peer=request.remote,
-                reason=error or "it stopped reading the answer",
+                reason=str(error) or "it stopped reading the answer",
             )
             request.protocol.force_close()
             raise ConnectionResetError(str(error)) from error

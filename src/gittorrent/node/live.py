@@ -28,9 +28,11 @@ from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.transfer.client_timeouts import ClientTimeouts
-from gittorrent.transfer.git_mirror import ConversationContext, open_git_mirror
+from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.mirror import NoConversationError
 from gittorrent.transfer.off_loop import SlowError
+from gittorrent.transfer.opening import converse
 from gittorrent.transfer.reaching import known_here, named, unique
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.messages import News
@@ -62,6 +64,10 @@ FIRST_RETRY = 1.0
 
 LAST_RETRY = 300.0
 """Longest wait of all."""
+
+SILENT_SECONDS = 900.0
+"""Time for which a web server that holds no conversations is not asked again: it may become a node,
+or what kept the conversation from it may be put right."""
 
 GOOD_SECONDS = 30.0
 """Length of a conversation after which earlier failures count no more."""
@@ -127,6 +133,7 @@ class Live:
         self._unheard: dict[Path, set[Caller]] = {}
         self._changed = asyncio.Event()
         self._tasks = TaskSet()
+        self._silent: dict[str, float] = {}
 
     def accepted(self, served: Served, push: AcceptedPush) -> None:
         """Take note that a depot of this node put a push into a log."""
@@ -290,7 +297,9 @@ class Live:
             )
         except GitTorrentError as error:
             _log.warning("database-slow", "cannot look up mirrors: {reason}", reason=error)
-        return [s for s in unique(found) if s.endpoint is not None and s.endpoint.scheme == "git"]
+        now = asyncio.get_running_loop().time()
+        self._silent = {url: until for url, until in self._silent.items() if until > now}
+        return [s for s in unique(found) if s.endpoint is not None and s.url not in self._silent]
 
     async def _count_sources(self, served: Served) -> int:
         return 0 if self._database is None else len((await self._sources(served))[:CALLED])
@@ -303,6 +312,16 @@ class Live:
             begun = loop.time()
             try:
                 await self._converse(repository, source)
+            except NoConversationError as error:
+                _log.debug(
+                    "no-conversations",
+                    "{repository}: {peer} gives files only: {reason}",
+                    repository=repository.served.info.name,
+                    peer=source.url,
+                    reason=error,
+                )
+                self._silent[source.url] = loop.time() + SILENT_SECONDS
+                return
             except GitTorrentError as error:
                 _log.info(
                     "not-talking",
@@ -341,7 +360,7 @@ class Live:
             on_announced=on_announced,
         )
         assert source.endpoint is not None
-        mirror = await open_git_mirror(source.endpoint, context, source.trusted)
+        mirror = await converse(source.endpoint, context, source.trusted)
         try:
             key = repository.joined(mirror, is_called=True)
             for message in early:

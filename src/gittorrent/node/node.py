@@ -22,6 +22,7 @@ from gittorrent.node.config import DiscoveryConfig
 from gittorrent.node.connection_limiter import ConnectionLimiter
 from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.node.control import ControlSocket
+from gittorrent.node.conversations import Conversations
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from gittorrent.node.connections import Serve
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
+    from gittorrent.store.processes import EndedConversation
 
 STOP_SECONDS = 5.0
 """Time callers get to be told goodbye before their connections are cut."""
@@ -144,8 +146,9 @@ class Node:
             server_timeouts,
             self._live,
         )
-        self._git = GitListener(services, home.node_id(), slots, takes_pushes=options.git_push)
-        self._http = HttpListener(services, _names(options.url))
+        self._conversations = Conversations(services, home.node_id(), slots)
+        self._git = GitListener(services, self._conversations, takes_pushes=options.git_push)
+        self._http = HttpListener(services, self._conversations, _names(options.url))
         self._snapshot = Snapshot(home.run, "node")
         self._catalogue = catalogue
         self._writing = catalogue.threads.executor(STOP_SECONDS)
@@ -159,6 +162,10 @@ class Node:
     def addresses(self) -> list[str]:
         """Where it listens, with real ports, such as ``git://127.0.0.1:40123``."""
         return [_shown(_endpoint(scheme, sock)) for scheme, sock in self._listeners]
+
+    def ended_conversations(self) -> list[EndedConversation]:
+        """Return the conversations that ended lately, the last one first."""
+        return self._conversations.ended()
 
     async def start(self) -> None:
         """Begin to listen.
@@ -207,7 +214,7 @@ class Node:
             await asyncio.wait(self._accepting, timeout=STOP_SECONDS)
         self._accepting.clear()
         self._close_listeners()
-        self._git.goodbye("the node is shutting down")
+        self._conversations.goodbye("the node is shutting down")
         self._pushes.stop()
         endings = [self.git_processes.stop(), self._http.stop(), self._announcer.goodbye()]
         endings.append(self._live.stop())
@@ -242,9 +249,9 @@ class Node:
             serves=self._catalogue.names,
             callers=self._connection_limiter.open,
             git=GitLoad(turns.taken, turns.waiting),
-            conversations=self._git.conversations(),
-            talks=self._git.open_conversations,
-            ended=self._git.ended(),
+            conversations=self._conversations.figures(),
+            talks=self._conversations.count,
+            ended=self.ended_conversations(),
             cache=self._local_clones.report(),
             keeping=self._live.keeping(),
         )

@@ -26,6 +26,7 @@ class ClientTimeouts(Struct, frozen=True):
         least_rate: bytes per second of an answer, on average; half of what the slowest mobile
             lines carry. An answer takes its size divided by this at most.
         turn: for a log, however it flows, while somebody else could go on with it.
+        upgrade: for a web server to agree to a conversation; it is asked for files then.
         notice: for the answer to a notice, before which the other end calls back.
         offers: for others to say what they offer once somebody has.
         second: until one more of those who offer a manifest is asked for it.
@@ -40,6 +41,7 @@ class ClientTimeouts(Struct, frozen=True):
     answer: float = 20.0
     least_rate: float = 1024.0
     turn: float = 25.0
+    upgrade: float = 5.0
     notice: float = 60.0
     offers: float = 5.0
     second: float = 2.0

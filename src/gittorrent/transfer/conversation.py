@@ -224,7 +224,7 @@ class Conversation:
             self.ended = self.ended or str(error)
             self._last_words = farewell("this end has a problem of its own")
         elif isinstance(error, (OSError, TimeoutError)):
-            self.ended = self.ended or f"connection lost: {error or 'timed out'}"
+            self.ended = self.ended or f"connection lost: {str(error) or 'timed out'}"
         elif error is not None:
             raise error
 

@@ -1,4 +1,4 @@
-"""A mirror reached by mirror-sync over git://."""
+"""A mirror reached by mirror-sync: over git://, or another stream of bytes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gittorrent.store.processes import peer_name
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.events import PeerKind
 from gittorrent.swarm.keys import ConversationKey
-from gittorrent.transfer.addresses import plain_address
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.conversation import Conversation, ConversationEndedError
 from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
 from gittorrent.transfer.dialling import connect, service_request
 from gittorrent.transfer.mirror import MirrorLostError
 from gittorrent.transfer.questions import Questions
+from gittorrent.transfer.stream import tcp_stream
 from gittorrent.wire.fields import MessageError
 from gittorrent.wire.messages import (
     VERSION,
@@ -39,7 +39,6 @@ from gittorrent.wire.service import MIRROR_SYNC
 from gittorrent.wire.session import Role, Session
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable, Sequence
 
     from gittorrent.ids import ManifestId, PushId
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.mirror import Admit, PartSink, WantedPack
     from gittorrent.transfer.off_loop import Reading
     from gittorrent.transfer.slot_queue import SlotQueue
+    from gittorrent.transfer.stream import Stream
     from gittorrent.wire.messages import FetchLog
     from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.session import MessageReceived
@@ -72,19 +72,18 @@ class GitMirror:
     kind = PeerKind.SESSION
 
     def __init__(
-        self, url: str, sock: socket.socket, exchange: ConversationContext, role: Role = Role.CALLER
+        self, url: str, stream: Stream, exchange: ConversationContext, role: Role = Role.CALLER
     ) -> None:
         self._url = url
         self._exchange = exchange
         session = Session(role, asyncio.get_running_loop().time())
-        self._own_address = str(sock.getsockname()[0])
-        self._address = _peer_address(sock)
+        self._stream = stream
         self._conversation = Conversation(
-            sock,
+            stream.sock,
             session,
             Upload(
                 exchange.content,
-                exchange.limits.sending_to(self._address),
+                exchange.limits.sending_to(stream.address),
                 exchange.slots,
                 exchange.reading,
             ),
@@ -129,12 +128,12 @@ class GitMirror:
     @property
     def own_address(self) -> str:
         """Our own address as this conversation uses it."""
-        return self._own_address
+        return self._stream.own_address
 
     @property
     def address(self) -> str:
         """The other end's address; empty if it was gone before we looked."""
-        return self._address
+        return self._stream.address
 
     @property
     def called_us(self) -> bool:
@@ -255,6 +254,7 @@ class GitMirror:
             await self._conversation.run()
         finally:
             self._let_go(self._conversation.ended)
+            await self._stream.let_end()
 
     def _let_go(self, reason: str) -> None:
         """Tell everybody who waits for this end that nothing more will come."""
@@ -345,6 +345,7 @@ class ConversationContext(Struct, frozen=True):
         on_news: called with what another end tells of its log, and what it sent along.
         on_announced: called with the bytes that a message under way from another end has; 0 when
             it came.
+        on_detail: called with what only explains how a mirror is talked to.
     """
 
     node_id: str
@@ -356,6 +357,7 @@ class ConversationContext(Struct, frozen=True):
     reading: Reading | None = None
     on_news: Callable[[News, bytearray | None], None] = lambda _message, _payload: None
     on_announced: Callable[[GitMirror, int], None] = lambda _mirror, _size: None
+    on_detail: Callable[[str], None] = lambda _text: None
 
 
 def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:
@@ -371,7 +373,7 @@ def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:
 
 async def call(
     endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
-) -> socket.socket:
+) -> Stream:
     """Connect to a mirror and ask for a conversation; its first words wait to be read.
 
     Args:
@@ -390,18 +392,18 @@ async def call(
             await loop.sock_sendall(sock, service_request(MIRROR_SYNC, endpoint))
     except OSError as error:
         sock.close()
-        raise MirrorLostError(f"{endpoint.url}: {error or 'it stopped reading'}") from error
+        raise MirrorLostError(f"{endpoint.url}: {str(error) or 'it stopped reading'}") from error
     except BaseException:
         sock.close()
         raise
-    return sock
+    return tcp_stream(sock)
 
 
 async def open_git_mirror(
     endpoint: Endpoint,
     exchange: ConversationContext,
     trusted: AddressClass | None = None,
-    calling: Awaitable[socket.socket] | None = None,
+    calling: Awaitable[Stream] | None = None,
 ) -> GitMirror:
     """Connect to a mirror and begin a conversation.
 
@@ -417,17 +419,15 @@ async def open_git_mirror(
     """
     if calling is None:
         calling = call(endpoint, trusted, exchange.client_timeouts)
-    sock = await calling
-    mirror = GitMirror(endpoint.url, sock, exchange)
+    return await begin_conversation(endpoint.url, await calling, exchange)
+
+
+async def begin_conversation(url: str, stream: Stream, exchange: ConversationContext) -> GitMirror:
+    """Begin a conversation on a stream that leads to a mirror; `open_git_mirror` says the rest."""
+    mirror = GitMirror(url, stream, exchange)
     try:
         await mirror.ready()
     except BaseException:
         await mirror.close()
         raise
     return mirror
-
-
-def _peer_address(sock: socket.socket) -> str:
-    with contextlib.suppress(OSError):
-        return plain_address(str(sock.getpeername()[0]))
-    return ""

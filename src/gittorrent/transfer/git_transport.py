@@ -17,11 +17,11 @@ from gittorrent.wire.limits import MAX_PKT_LINE
 from gittorrent.wire.service import MIRROR_NOTIFY
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
-    from gittorrent.transfer.git_mirror import ConversationContext
+    from gittorrent.transfer.git_mirror import ConversationContext, GitMirror
     from gittorrent.transfer.mirror import Mirror
+    from gittorrent.transfer.stream import Stream
     from gittorrent.wire.mirrorlist import MirrorList
     from gittorrent.wire.urls import AddressClass, Endpoint
 
@@ -42,7 +42,7 @@ class GitTransport:
 
     def call_ahead(
         self, endpoint: Endpoint, client_timeouts: ClientTimeouts
-    ) -> asyncio.Task[socket.socket] | None:
+    ) -> asyncio.Task[Stream] | None:
         return asyncio.get_running_loop().create_task(call(endpoint, None, client_timeouts))
 
     async def open_mirror(
@@ -50,9 +50,14 @@ class GitTransport:
         endpoint: Endpoint,
         context: ConversationContext,
         trusted: AddressClass | None,
-        calling: asyncio.Task[socket.socket] | None,
+        calling: asyncio.Task[Stream] | None,
     ) -> Mirror:
         return await open_git_mirror(endpoint, context, trusted, calling)
+
+    async def converse(
+        self, endpoint: Endpoint, context: ConversationContext, trusted: AddressClass | None
+    ) -> GitMirror:
+        return await open_git_mirror(endpoint, context, trusted)
 
     async def send_notice(
         self,
@@ -74,5 +79,5 @@ class GitTransport:
             except ConnectionEndError as error:
                 raise UnreachableError(f"{endpoint.url} does not answer a notice") from error
             except (OSError, TimeoutError) as error:
-                raise UnreachableError(f"{endpoint.url}: {error or 'no answer'}") from error
+                raise UnreachableError(f"{endpoint.url}: {str(error) or 'no answer'}") from error
         return notify.parse_answer(answer)

@@ -86,6 +86,7 @@ class HttpClient:
             timeout=aiohttp.ClientTimeout(total=None, sock_read=PART_SECONDS),
             headers=_HEADERS,
             auto_decompress=False,
+            trace_configs=[_staying()],
         )
 
     @property
@@ -106,6 +107,27 @@ class HttpClient:
     ) -> aiohttp.client._RequestContextManager:
         """Begin a request whose answer the caller reads, and bounds."""
         return self._session.get(self.url_of(name), headers=headers, allow_redirects=False)
+
+    async def websocket(
+        self, name: str, most: int, closing: float
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket at a resource, without compression; the caller bounds the time.
+
+        Args:
+            name: of the resource.
+            most: bytes that one message of the server's may have.
+            closing: seconds that the server gets to answer when we close.
+
+        Raises:
+            aiohttp.WSServerHandshakeError: the server does not agree.
+            aiohttp.ClientError, OSError: it does not answer.
+        """
+        return await self._session.ws_connect(
+            self.url_of(name),
+            timeout=aiohttp.ClientWSTimeout(ws_close=closing),
+            autoping=False,
+            max_msg_size=most,
+        )
 
     async def post(self, name: str, data: bytes, content_type: str, most: int) -> tuple[int, bytes]:
         """Send ``data`` to a resource, within the time of a notice.
@@ -130,7 +152,7 @@ class HttpClient:
                     found += more
                 return answer.status, found
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise MirrorLostError(f"{url}: {error or 'no answer'}") from error
+            raise MirrorLostError(f"{url}: {str(error) or 'no answer'}") from error
 
     async def read(self, name: str, most: int) -> bytearray:
         """Return a resource of at most ``most`` bytes; errors as `each`."""
@@ -191,6 +213,21 @@ class HttpClient:
         await self.each(name, most, cut)
         if rest:
             take(bytes(rest))
+
+
+async def _stay(
+    _session: aiohttp.ClientSession,
+    _context: object,
+    redirect: aiohttp.TraceRequestRedirectParams,
+) -> None:
+    """Keep a redirect from being followed where aiohttp would: the next host was not judged."""
+    raise aiohttp.ClientError(f"{redirect.url} answers with a redirect")
+
+
+def _staying() -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(_stay)
+    return trace
 
 
 class Pinned(AbstractResolver):

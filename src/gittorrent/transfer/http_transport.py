@@ -1,26 +1,28 @@
-"""Mirrors behind HTTP URLs: any web server that holds the static resources."""
+"""Mirrors behind HTTP URLs: nodes, which converse by WebSocket, and any server of static files."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import UnreachableError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import connect
+from gittorrent.transfer.git_mirror import begin_conversation
 from gittorrent.transfer.http_client import HttpClient
 from gittorrent.transfer.http_mirror import ask_for_list_by_http, open_http_mirror
 from gittorrent.transfer.mirror import MirrorLostError
+from gittorrent.transfer.websocket_client import open_websocket
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_REASON
 from gittorrent.wire.mirrorlist import parse_text
 
 if TYPE_CHECKING:
-    import asyncio
-    import socket
     from collections.abc import Callable
 
-    from gittorrent.transfer.git_mirror import ConversationContext
+    from gittorrent.transfer.git_mirror import ConversationContext, GitMirror
     from gittorrent.transfer.mirror import Mirror
+    from gittorrent.transfer.stream import Stream
     from gittorrent.wire.mirrorlist import MirrorList
     from gittorrent.wire.urls import AddressClass, Endpoint
 
@@ -53,19 +55,33 @@ class HttpTransport:
         self,
         endpoint: Endpoint,
         client_timeouts: ClientTimeouts,
-    ) -> asyncio.Task[socket.socket] | None:
-        return None
+    ) -> asyncio.Task[Stream] | None:
+        return asyncio.get_running_loop().create_task(
+            open_websocket(endpoint, None, client_timeouts)
+        )
 
     async def open_mirror(
         self,
         endpoint: Endpoint,
         context: ConversationContext,
         trusted: AddressClass | None,
-        calling: asyncio.Task[socket.socket] | None,
+        calling: asyncio.Task[Stream] | None,
     ) -> Mirror:
         down = context.limits.down
         client_timeouts = context.client_timeouts.at_rate(down.rate)
+        try:
+            if calling is None:
+                return await self.converse(endpoint, context, trusted)
+            return await begin_conversation(endpoint.url, await calling, context)
+        except UnreachableError as error:
+            context.on_detail(f"{error}; it is asked for files")
         return await open_http_mirror(endpoint, trusted, down, client_timeouts)
+
+    async def converse(
+        self, endpoint: Endpoint, context: ConversationContext, trusted: AddressClass | None
+    ) -> GitMirror:
+        stream = await open_websocket(endpoint, trusted, context.client_timeouts)
+        return await begin_conversation(endpoint.url, stream, context)
 
     async def send_notice(
         self,

@@ -36,6 +36,10 @@ class NotThereError(UnreachableError):
     """A mirror does not have what was asked for."""
 
 
+class NoConversationError(UnreachableError):
+    """A server gives files and holds no conversations, or something on the way lets none pass."""
+
+
 class WantedPack(Struct, frozen=True):
     """A pack whose parts are asked for.
 

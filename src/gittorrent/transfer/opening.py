@@ -10,11 +10,11 @@ from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.transport import transport_of
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncIterator, Callable
 
-    from gittorrent.transfer.git_mirror import ConversationContext
+    from gittorrent.transfer.git_mirror import ConversationContext, GitMirror
     from gittorrent.transfer.mirror import Mirror
+    from gittorrent.transfer.stream import Stream
     from gittorrent.wire.mirrorlist import MirrorList
     from gittorrent.wire.notify import Notify
     from gittorrent.wire.urls import AddressClass, Endpoint
@@ -43,7 +43,7 @@ async def ask_list(
 @contextlib.asynccontextmanager
 async def calling_ahead(
     endpoint: Endpoint, client_timeouts: ClientTimeouts | None = None
-) -> AsyncIterator[asyncio.Task[socket.socket] | None]:
+) -> AsyncIterator[asyncio.Task[Stream] | None]:
     """Ask for a conversation before it is known whether there will be one.
 
     That saves the round trips of connecting and asking, where others have to be made first. Nobody
@@ -61,7 +61,7 @@ async def calling_ahead(
             calling.cancel()
             await asyncio.wait([calling])
             if not calling.cancelled() and calling.exception() is None:
-                calling.result().close()
+                await calling.result().hang_up()
         raise
 
 
@@ -69,7 +69,7 @@ async def open_mirror(
     endpoint: Endpoint,
     exchange: ConversationContext,
     trusted: AddressClass | None = None,
-    calling: asyncio.Task[socket.socket] | None = None,
+    calling: asyncio.Task[Stream] | None = None,
 ) -> Mirror:
     """Begin to talk to a mirror.
 
@@ -80,6 +80,23 @@ async def open_mirror(
         calling: from `calling_ahead` of the same endpoint.
     """
     return await transport_of(endpoint).open_mirror(endpoint, exchange, trusted, calling)
+
+
+async def converse(
+    endpoint: Endpoint, exchange: ConversationContext, trusted: AddressClass | None = None
+) -> GitMirror:
+    """Begin a conversation with a mirror, whatever it costs to have one.
+
+    Args:
+        endpoint: where it is.
+        exchange: what conversations share.
+        trusted: kind of address the endpoint was learned from; None if the user named it.
+
+    Raises:
+        NoConversationError: what answers there serves files and nothing else.
+        GitTorrentError: it cannot be reached, or does not speak this protocol.
+    """
+    return await transport_of(endpoint).converse(endpoint, exchange, trusted)
 
 
 async def send_notice(

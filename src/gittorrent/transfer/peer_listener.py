@@ -19,6 +19,7 @@ from gittorrent.transfer.git_mirror import GitMirror
 from gittorrent.transfer.keepalive import notice_loss
 from gittorrent.transfer.packet_reader import PacketReader
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
+from gittorrent.transfer.stream import tcp_stream
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.messages import Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList, MirrorState
@@ -179,7 +180,7 @@ class PeerListener:
             own = socket.socket(fileno=sock.detach())
             own.setblocking(False)
             place = show_address(address, port)
-            caller = GitMirror(place, own, self._exchange, Role.ANSWERER)
+            caller = GitMirror(place, tcp_stream(own), self._exchange, Role.ANSWERER)
             self._talking[caller] = address
             self._on_caller(caller)
             await caller.wait_closed()

@@ -36,7 +36,6 @@ from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import address_class, less_trusted, parse_learned_url
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterable
 
     from gittorrent.ids import RepositoryId
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.pack_download import PackDownload
     from gittorrent.transfer.reaching import Source
+    from gittorrent.transfer.stream import Stream
     from gittorrent.wire.messages import HaveBundle
     from gittorrent.wire.urls import AddressClass, Endpoint
 
@@ -111,6 +111,7 @@ class PeerManager:
             self._slots,
             self._learn,
             client_timeouts or ClientTimeouts(),
+            on_detail=self._detail,
         )
         self._trusted: AddressClass | None = None
         self._known: dict[str, tuple[Endpoint, AddressClass | None]] = {}
@@ -131,7 +132,7 @@ class PeerManager:
         self,
         endpoint: Endpoint,
         trusted: AddressClass | None,
-        calling: asyncio.Task[socket.socket] | None = None,
+        calling: asyncio.Task[Stream] | None = None,
     ) -> Mirror:
         """Connect to a mirror that may become the first; the caller closes it.
 

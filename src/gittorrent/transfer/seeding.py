@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.store.processes import GivenFigures
-from gittorrent.transfer.git_mirror import ConversationContext, GitMirror, open_git_mirror
+from gittorrent.transfer.git_mirror import ConversationContext, GitMirror
 from gittorrent.transfer.off_loop import Threads
+from gittorrent.transfer.opening import converse
 from gittorrent.transfer.peer_admission import PeerAdmission
 from gittorrent.transfer.peer_announcer import PeerAnnouncer
 from gittorrent.transfer.peer_listener import PeerListener
 from gittorrent.transfer.slot_queue import SlotQueue
-from gittorrent.transfer.transport import transport_of
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
@@ -176,12 +176,12 @@ class Seed:
     async def _be_introduced(self) -> None:
         source = self._where()
         endpoint = None if source is None else source.endpoint
-        if source is None or endpoint is None or not transport_of(endpoint).is_stream:
-            return  # over HTTP there are no conversations; notices do what they can
+        if source is None or endpoint is None:
+            return
         try:
-            mirror = await open_git_mirror(endpoint, self._exchange, source.trusted)
+            mirror = await converse(endpoint, self._exchange, source.trusted)
         except GitTorrentError:
-            return  # whoever prepares the clone, or announces it, says so
+            return  # a server of files: notices do what they can. Whoever announces it says so
         try:
             mirror.tell(self._peer_listener.invitation(mirror.own_address))
             await self._converse(mirror)

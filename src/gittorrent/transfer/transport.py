@@ -1,7 +1,7 @@
 """How mirrors are reached: one transport for each scheme of URL, found by the scheme alone.
 
-The only place that knows which schemes there are. A new one, such as a TLS or WebSocket stream,
-is a module with a `Transport` and a line in `_TRANSPORTS`.
+The only place that knows which schemes there are. A new one is a module with a `Transport` and a
+line in `_TRANSPORTS`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from gittorrent.wire.urls import UrlError
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
     from collections.abc import Callable, Mapping
 
     from gittorrent.transfer.client_timeouts import ClientTimeouts
-    from gittorrent.transfer.git_mirror import ConversationContext
+    from gittorrent.transfer.git_mirror import ConversationContext, GitMirror
     from gittorrent.transfer.mirror import Mirror
+    from gittorrent.transfer.stream import Stream
     from gittorrent.wire.mirrorlist import MirrorList
     from gittorrent.wire.notify import Notify
     from gittorrent.wire.urls import AddressClass, Endpoint
@@ -32,7 +32,7 @@ class Transport(Protocol):
 
     @property
     def is_stream(self) -> bool:
-        """Whether a connection is a stream of packets: for conversations, and for git itself."""
+        """Whether a connection begins with a service's name: git's own services are there too."""
 
     async def ask_list(
         self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
@@ -53,7 +53,7 @@ class Transport(Protocol):
 
     def call_ahead(
         self, endpoint: Endpoint, client_timeouts: ClientTimeouts
-    ) -> asyncio.Task[socket.socket] | None:
+    ) -> asyncio.Task[Stream] | None:
         """Begin to ask for a conversation before it is known whether there will be one.
 
         Returns:
@@ -65,11 +65,21 @@ class Transport(Protocol):
         endpoint: Endpoint,
         context: ConversationContext,
         trusted: AddressClass | None,
-        calling: asyncio.Task[socket.socket] | None,
+        calling: asyncio.Task[Stream] | None,
     ) -> Mirror:
         """Begin to talk to a mirror; ``calling`` is from `call_ahead` of the same endpoint.
 
         Raises:
+            GitTorrentError: it cannot be reached, or does not speak this protocol.
+        """
+
+    async def converse(
+        self, endpoint: Endpoint, context: ConversationContext, trusted: AddressClass | None
+    ) -> GitMirror:
+        """Begin a conversation.
+
+        Raises:
+            NoConversationError: what answers there serves files and nothing else.
             GitTorrentError: it cannot be reached, or does not speak this protocol.
         """
 

@@ -19,7 +19,8 @@ from gittorrent.node.connection_limiter import (
     ConnectionSlot,
 )
 from gittorrent.node.connections import Serve, accept_forever, allow_open_files, open_listeners
-from gittorrent.node.git_listener import MAKE_ROOM, GitListener
+from gittorrent.node.conversations import MAKE_ROOM, Conversations
+from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.notices import Notices
@@ -225,7 +226,8 @@ def services(carried: Carried) -> tuple[GitListener, HttpListener]:
     catalogue, lists = Catalogue([carried]), Lists(Reachable())
     notices, git_processes, limits = Notices(None, lambda: True), GitProcesses(), Limits()
     served_with = NodeServices(catalogue, lists, notices, git_processes, limits, Pushes())
-    return GitListener(served_with, "node", SlotQueue()), HttpListener(served_with)
+    conversations = Conversations(served_with, "node", SlotQueue())
+    return GitListener(served_with, conversations), HttpListener(served_with, conversations)
 
 
 @pytest.mark.parametrize("kind", ["git", "http"])

@@ -11,6 +11,7 @@ from gittorrent.ids import ManifestId, PushId
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.connection_limiter import ConnectionLimiter
 from gittorrent.node.connections import Serve
+from gittorrent.node.conversations import Conversations
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses
 from gittorrent.node.http_listener import HttpListener
@@ -37,8 +38,9 @@ def listeners(carried: Carried, server_timeouts: ServerTimeouts) -> dict[str, Se
     services = NodeServices(
         catalogue, lists, notices, git_processes, limits, Pushes(), server_timeouts
     )
-    git = GitListener(services, "node", SlotQueue())
-    return {"git": git.serve, "http": HttpListener(services).serve}
+    conversations = Conversations(services, "node", SlotQueue())
+    git = GitListener(services, conversations)
+    return {"git": git.serve, "http": HttpListener(services, conversations).serve}
 
 
 @pytest.mark.parametrize("kind", ["git", "http"])

@@ -27,7 +27,6 @@ from gittorrent.node.notices import Notices
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.store.database import Database
-from gittorrent.store.processes import EndedConversation
 from gittorrent.transfer.keepalive import PROBE_AFTER_SECONDS, PROBE_SECONDS, PROBES
 from gittorrent.transfer.server_timeouts import ServerTimeouts
 from gittorrent.wire import notify, pktline
@@ -233,11 +232,7 @@ def test_a_conversation_ends(
 
 
 def ended(node: nodes.Served) -> list[bytes]:
-    async def look() -> list[EndedConversation]:
-        return node.node._git.ended()
-
-    found = asyncio.run_coroutine_threadsafe(look(), node.loop).result(PATIENCE)
-    return [each.reason.encode() for each in found]
+    return [each.reason.encode() for each in node.ended_conversations()]
 
 
 def test_hosts_that_are_lost_are_noticed(carried: Carried) -> None:

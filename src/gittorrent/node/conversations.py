@@ -1,0 +1,159 @@
+"""The conversations of a node with those who call it, whatever they call over.
+
+Tracks the conversations under way, what they come to, and the swarms that callers are in. Must not
+know how a caller's bytes come here.
+Source: docs/protocol/mirrorsync.md, mirror-sync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gittorrent.event_log import EventLog
+from gittorrent.node.live_caller import Caller
+from gittorrent.node.session_stats import SessionTable
+from gittorrent.node.swarming import Swarms
+from gittorrent.transfer.conversation import Conversation
+from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
+from gittorrent.transfer.live_peer import CallingPeer
+from gittorrent.wire.messages import VERSION, Ready, Try
+from gittorrent.wire.session import Role, Session
+
+if TYPE_CHECKING:
+    import socket
+
+    from gittorrent.node.catalogue import Served
+    from gittorrent.node.connection_limiter import ConnectionSlot
+    from gittorrent.node.services import NodeServices
+    from gittorrent.node.swarming import Participant
+    from gittorrent.store.processes import ConversationFigures, EndedConversation
+    from gittorrent.transfer.slot_queue import SlotQueue
+    from gittorrent.wire.messages import ReceivePart
+    from gittorrent.wire.session import MessageReceived
+
+MAKE_ROOM = "idle connection closed to serve others; connect again when you need something"
+"""What those in a conversation are told who have to make room for others."""
+
+_log = EventLog(__name__)
+
+
+class Conversations:
+    """Holds conversations, for all listeners of a node.
+
+    Args:
+        services: what callers are served with.
+        node_id: how this node calls itself.
+        slots: upload slots of the node.
+    """
+
+    def __init__(self, services: NodeServices, node_id: str, slots: SlotQueue) -> None:
+        self._live = services.live
+        self._lists = services.lists
+        self._limits = services.limits
+        self._server_timeouts = services.server_timeouts
+        self._node_id = node_id
+        self._slots = slots
+        self._conversations: set[Conversation] = set()
+        self._session_table = SessionTable()
+        self._swarms = Swarms()
+
+    def goodbye(self, reason: str) -> None:
+        """End all conversations, telling the other ends why."""
+        for conversation in self._conversations:
+            conversation.end(reason)
+
+    def figures(self) -> list[ConversationFigures]:
+        """Return what the conversations that are under way come to, the busy ones first."""
+        now = asyncio.get_running_loop().time()
+        return self._session_table.report(now, self._slots.waiting)
+
+    @property
+    def count(self) -> int:
+        """How many conversations are under way."""
+        return len(self._session_table)
+
+    def ended(self) -> list[EndedConversation]:
+        """Return the conversations that ended lately, the last one first."""
+        return self._session_table.ended(asyncio.get_running_loop().time())
+
+    async def converse(self, sock: socket.socket, slot: ConnectionSlot, served: Served) -> None:
+        """Converse with one caller until either end is done.
+
+        Args:
+            sock: what its bytes pass through, not blocking; closed at the end.
+            slot: the caller's place; its connection counts as silent when the conversation is.
+            served: what it asked for.
+
+        Raises:
+            SlowError: the repository's disk does not answer.
+        """
+        info, address = served.info, slot.address
+        if self._live is not None:
+            await self._live.begun(served)
+        head, others = await asyncio.gather(
+            served.reading(served.content.head), self._lists.mirrors(served)
+        )
+        session = Session(
+            Role.ANSWERER, asyncio.get_running_loop().time(), self._server_timeouts.session
+        )
+        part = self._swarms.enter(info.repository_id, info.name, address)
+        conversation = Conversation(
+            sock,
+            session,
+            Upload(
+                served.content,
+                self._limits.sending_to(address),
+                self._slots,
+                served.reading,
+                part.show,
+            ),
+            ConversationHandlers(
+                lambda event: _hear(event, part, caller),
+                lambda message: self._sent(conversation, part, message),
+                part.on_request,
+                lambda size: caller.on_announced(size),
+            ),
+            server_timeouts=self._server_timeouts,
+        )
+        caller = Caller(self._live, served, CallingPeer(address, conversation))
+        slot.silent_since = lambda _now: conversation.silent_since
+        slot.give_way = lambda: conversation.end(MAKE_ROOM)
+        part.begin(conversation.say)
+        conversation.say(Ready(VERSION, self._node_id))
+        if head is not None:
+            conversation.say(head)
+        for entry in others:
+            conversation.say(Try(entry))
+        loop = asyncio.get_running_loop()
+        names = {"repository": info.name, "peer": address}
+        _log.info("conversation-begun", "mirror-sync {repository} with {peer}", **names)
+        self._session_table.begin(conversation, address, info.name, loop.time())
+        self._conversations.add(conversation)
+        try:
+            await conversation.run()
+        finally:
+            part.leave()
+            caller.leave(conversation.ended)
+            self._conversations.discard(conversation)
+            seconds = self._session_table.end(conversation.key, loop.time())
+        _log.info(
+            "conversation-ended",
+            "mirror-sync {repository} with {peer} ended after {seconds} s: sent {sent},"
+            " received {received} bytes; {reason}",
+            **names,
+            sent=conversation.bytes_sent,
+            received=conversation.bytes_received,
+            seconds=round(seconds, 1),
+            reason=conversation.ended,
+        )
+
+    def _sent(self, conversation: Conversation, part: Participant, message: ReceivePart) -> None:
+        part.on_sent(message)
+        self._session_table.sent_part(conversation.key)
+
+
+def _hear(event: MessageReceived, part: Participant, caller: Caller) -> None:
+    """Pass on what a caller says, to those whom it may concern."""
+    part.on_message(event)
+    caller.on_message(event)

@@ -436,3 +436,43 @@ def test_a_keeper_that_signed_twice_is_replaced_at_the_right_checkpoint(
     assert after.ledger.adopted.checkpoint.previous == chosen
     assert not after.ledger.stopped
     assert [c.ref for c in after.ledger.view().listing.conflicts()] == [b"refs/heads/main"]
+
+
+def test_two_versions_that_exclude_each_other_are_replaced(
+    owner: Person, project: Path, keys: Path, tmp_path: Path
+) -> None:
+    """Two of the roots let different keys be the keeper, on machines that did not talk."""
+    policy(owner, project, "add", keys / "alice.pub", "--root", "--threshold", "2")
+    machines = [machine(tmp_path, name, project) for name in ("first", "second", "third")]
+    for (person, place), keeper in zip(machines[:2], ("bob", "carol"), strict=True):
+        policy(person, place, "add", keys / f"{keeper}.pub", "--keeper", "--no-sign")
+        for root in ("owner", "alice"):
+            policy(person, place, "sign", "--key", keys / root)
+        assert shown(person, place)["keeper"] == name_of(keys / keeper)
+    person, place = machines[2]
+    this = open_carried(place)
+    with this.writing():
+        log = this.log()
+        for _, other in machines[:2]:
+            theirs = open_carried(other)
+            for entry in theirs.log().entries:
+                if entry not in log:
+                    add_entry(this, log, theirs.log_store.push(entry))
+        this.commit(log)
+    assert shown(person, place)["keeper"] == name_of(keys / "owner")
+    said = policy(person, place, "add", keys / "bob.pub", "--keeper", "--no-sign")
+    assert [change["what"] for change in said["changes"][:2]] == ["instead-of", "instead-of"]
+    assert policy(person, place, "sign", "--key", keys / "owner")["published"] is None
+    done = policy(person, place, "sign", "--key", keys / "alice")
+    assert done["published"]
+    assert shown(person, place)["keeper"] == name_of(keys / "bob")
+    assert not this.log().ledger.rivals
+    left, behind = machines[1]
+    before = open_carried(behind)
+    with before.writing():
+        log = before.log()
+        for entry in this.log().entries:
+            if entry not in log:
+                add_entry(before, log, this.log_store.push(entry))
+        before.commit(log)
+    assert shown(left, behind)["keeper"] == name_of(keys / "bob"), "who went with one is moved"

@@ -360,6 +360,9 @@ class History:
             on = PushId(pick.choice([at for at, _, _ in chain[-3:]]))
         if pick.random() < 0.3:
             changes["quorums"] = tuple(self.quorums())
+        rivals = [v.digest for v in self.versions if v.previous == known and pick.random() < 0.8]
+        if rivals and pick.random() < 0.6:
+            changes["instead_of"] = tuple(sorted(rivals))
         made = next_policy(known, on, **changes)
         self.versions.append(made)
         self.new(made, pair)

@@ -102,14 +102,24 @@ class Model(RuleModel):
         )
 
     def extending(self, digest: str) -> list[str]:
-        return [d for d, policy in self.policies.items() if policy["previous"] == digest]
+        found = [d for d, policy in self.policies.items() if policy["previous"] == digest]
+        return [d for d in found if not self.is_replaced(d)]
+
+    def is_replaced(self, digest: str) -> bool:
+        return any(digest in policy["instead-of"] for policy in self.policies.values())
+
+    def kept(self, digest: str) -> str:
+        """Return the last version up to which none was replaced."""
+        line = [self.first, *(self.path(self.first, digest) or [])]
+        bad = [n for n, version in enumerate(line) if self.is_replaced(version)]
+        return line[bad[0] - 1] if bad else digest
 
     # The view
 
     def policy(self, state: Values) -> str:
         """Return the version under which pushes on top of a checkpoint are judged."""
         at = self.followed_to if state["id"] == self.adopted else state["id"]
-        return self.newest(self.checkpoints[at]["policy"])
+        return self.newest(self.kept(self.checkpoints[at]["policy"]))
 
     def view(self, state: Values) -> tuple[list[Told], Values]:
         """Return the units on top of a checkpoint, and the state that they lead to."""
@@ -317,14 +327,20 @@ class Model(RuleModel):
         """Move to the checkpoint that counts."""
         while True:
             tip = self.policy(self.replay(self.followed_to))
-            movers = self.movers(self.replay(self.followed_to)["policy"], tip)
-            base = self.base(movers[-1]) if movers else self.followed_to
+            kept = self.kept(self.replay(self.followed_to)["policy"])
+            movers = self.movers(kept, tip)
+            base = self.base(movers[-1]) if movers else self.last_under(kept)
             self.adopted = base or self.followed_to
             after = self.counting(tip)
             self.stopped = base is None or any(len(found) > 1 for found in after)
             if self.stopped or not after[-1]:
                 return
             self.followed_to = after[-1][0]
+
+    def last_under(self, kept: str) -> str:
+        """Return the last checkpoint before, or that one, whose policy a version extends."""
+        chain = self.replay(self.followed_to)["chain"]
+        return str([at for at, _, policy in chain if self.path(policy, kept) is not None][-1])
 
     def base(self, mover: str) -> str | None:
         """Return the checkpoint from which a version has its keeper go on, if it is here."""
@@ -349,4 +365,6 @@ class Model(RuleModel):
         """Tell whether a checkpoint that follows is the present keeper's."""
         since = [self.first, *self.movers(self.first, tip)][-1]
         policy = self.checkpoints[checkpoint]["policy"]
+        if self.kept(policy) != policy:
+            return False
         return self.path(since, policy) is not None and not self.movers(since, policy)

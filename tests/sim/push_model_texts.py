@@ -15,6 +15,7 @@ Values = dict[str, Any]
 def read_policy(text: bytes) -> Values:
     """Read a policy, format 2."""
     policy: Values = {"auth": [], "quorum": [], "previous": None, "checkpoint": None}
+    policy["instead-of"] = []
     policy["digest"] = hashlib.sha256(text).hexdigest()
     for line in text.decode().splitlines():
         word, *rest = line.split(" ")
@@ -24,6 +25,8 @@ def read_policy(text: bytes) -> Values:
             policy["quorum"].append((rest[0], int(rest[1]), rest[2:]))
         elif word in ("keeper", "head", "version", "checkpoint"):
             policy[word] = rest[0]
+        elif word == "instead-of":
+            policy[word].append(rest[0].removeprefix("sha256:"))
         elif word == "previous":
             policy["previous"] = rest[0].removeprefix("sha256:")
     return policy

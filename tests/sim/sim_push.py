@@ -86,6 +86,7 @@ class Simulation:
         self.pushes: dict[PushId, Push] = {}
         self.held: list[Push] = []
         self.policies: list[PolicyVersion] = [self.world.policy]
+        self.rivals: tuple[PolicyVersion, ...] = ()
         self.keeper = "keeper"
         self.keeper_at = 0
         self.backup: Ledger | None = None
@@ -100,8 +101,9 @@ class Simulation:
         for _ in range(steps):
             act = self.random.choices(
                 [self.push, self.deliver, self.keep, self.partition, self.wait, self.release,
-                 self.crash, self.change_people, self.lie, self.twin, self.rotate, self.flood],
-                [30, 45, 12, 3, 4, 4, 3, 1, 2, 0.6, 0.6, 0.3],
+                 self.crash, self.change_people, self.lie, self.twin, self.rotate, self.flood,
+                 self.quarrel, self.agree],
+                [30, 45, 12, 3, 4, 4, 3, 1, 2, 0.6, 0.6, 0.3, 0.4, 1],
             )[0]  # fmt: skip
             self.counts[act.__name__] = self.counts.get(act.__name__, 0) + 1
             act()
@@ -316,7 +318,7 @@ class Simulation:
         latest = self.policies[-1]
         if self.random.random() < 0.3 and point.previous is not None:
             point = point.previous
-        if latest.since(point.policy) is None:
+        if latest.since(point.policy) is None or self.rivals:
             return
         at: Point | None = point
         name = f"keeper{len(self.policies)}"
@@ -331,6 +333,8 @@ class Simulation:
 
     def change_people(self) -> None:
         """Let the roots remove or add somebody."""
+        if self.rivals:
+            return
         rules = [line for line in AUTH if line is OWNER or self.random.random() < 0.8]
         node = self.any_node()
         latest = self.policies[-1]
@@ -338,6 +342,45 @@ class Simulation:
         self.policies.append(version)
         node.mirror.policy(version)
         self.announce(node, version)
+
+    def quarrel(self) -> None:
+        """Let the roots sign two versions that both name a keeper; both of these may begin."""
+        node = self.any_node()
+        point, latest = node.mirror.ledger.adopted, self.policies[-1]
+        if self.rivals or latest.since(point.policy) is None:
+            return
+        names = [f"keeper{len(self.policies)}{side}" for side in "ab"]
+        self.rivals = tuple(next_policy(latest, point.id, keeper=key(name)) for name in names)
+        for name, version in zip(names, self.rivals, strict=True):
+            side = self.any_node()
+            for known in (*self.policies, version):
+                side.mirror.policy(known)
+            self.announce(side, version)
+            is_alone = side.mirror.ledger.policy.policy.keeper == key(name)
+            if is_alone and not side.mirror.ledger.stopped and self.random.random() < 0.7:
+                self.announce(side, side.mirror.keep(name))
+            self.check_node(side.mirror)
+
+    def agree(self) -> None:
+        """Let the roots of both rivals sign one version in place of them."""
+        if not self.rivals:
+            return
+        node, latest = self.any_node(), self.policies[-1]
+        at: Point | None = node.mirror.ledger.adopted
+        while at is not None and latest.since(at.policy) is None:
+            at = at.previous
+        assert at is not None
+        self.keeper, self.keeper_at = f"keeper{len(self.policies)}", self.nodes.index(node)
+        version = next_policy(
+            latest, at.id, keeper=key(self.keeper),
+            instead_of=tuple(sorted(rival.digest for rival in self.rivals)),
+        )  # fmt: skip
+        told = (*self.policies, *self.rivals, version)
+        self.policies.append(version)
+        self.rivals = ()
+        for known in told:
+            node.mirror.policy(known)
+            self.announce(node, known)
 
     # -- laws
 
@@ -459,6 +502,7 @@ class Simulation:
 
     def end(self) -> None:
         """Let everything arrive, the roots decide if they must, and compare all nodes."""
+        self.agree()
         self.spread()
         self.thorough = 1.0
         last = self.nodes[-1].mirror
@@ -521,7 +565,7 @@ class Simulation:
     def clone(self, mirror: Mirror) -> Ledger | None:
         """Return a ledger that began at a whole checkpoint, with few objects and no old pushes."""
         ledger = mirror.ledger
-        chain = newest_chain(self.world.checkpoints, ledger.policy)
+        chain = newest_chain(self.world.checkpoints, ledger, ledger.policy)
         if not chain or ledger.adopted.numbers.get(chain[-1].id.encode()) is None:
             return None
         policy = ledger.policy_version(chain[-1].checkpoint.policy)

@@ -877,3 +877,52 @@ def test_a_keeper_that_takes_a_branch_that_is_no_commit() -> None:
     mirror.sync(false)
     assert "by the rule it is refused" in mirror.ledger.refuted[signed.id]
     assert mirror.value(branch("new")) is None
+
+
+def test_rivals_whose_place_a_third_takes() -> None:
+    """Nodes that went with either, or with none, meet again, and nothing that they took is lost."""
+    made, keeper, mirror = opened("alice")
+    at = keeper.ledger.adopted.id
+    rivals = {name: next_policy(made.policy, at, keeper=key(name)) for name in ("k2", "k3")}
+    sides, pushes = made.mirrors(2), []
+    for side, (name, version) in zip(sides, rivals.items(), strict=True):
+        side.sync(keeper)
+        side.policy(version)
+        pushes.append(side.push("alice", made.graph.commit(), branch(name)))
+        side.keep(name)
+    for node in (keeper, mirror):
+        node.sync(*sides)
+        assert node.ledger.adopted.id == at
+    third = next_policy(
+        made.policy, at, keeper=key("k2"),
+        instead_of=tuple(sorted(version.digest for version in rivals.values())),
+    )  # fmt: skip
+    everybody = (keeper, mirror, *sides)
+    for node in everybody:
+        node.policy(*rivals.values(), third)
+        node.sync(*everybody)
+        assert (node.ledger.adopted.id, node.ledger.policy, node.ledger.rivals) == (at, third, ())
+        assert all(node.verdicts(push) == APPLIED for push in pushes)
+    signed = mirror.keep("k2")
+    for node in everybody:
+        node.sync(mirror)
+        assert node.ledger.adopted.id == signed.id
+        assert [node.final(branch(name)) for name in rivals] == [
+            push.certificate.lines[0].new for push in pushes
+        ]
+
+
+def test_the_keeper_stays_whose_rivals_are_replaced() -> None:
+    """A version that names no new keeper goes on from what that one signed before the rivals."""
+    made, keeper, mirror = opened("alice")
+    at = keeper.ledger.adopted.id
+    rivals = [next_policy(made.policy, at, keeper=key(name)) for name in ("k2", "k3")]
+    mirror.policy(rivals[0])
+    mirror.keep("k2")
+    third = next_policy(made.policy, at, instead_of=tuple(sorted(r.digest for r in rivals)))
+    for node in (keeper, mirror):
+        node.policy(*rivals, third)
+        assert (node.ledger.adopted.id, node.ledger.policy) == (at, third)
+    signed = keeper.keep()
+    mirror.sync(keeper)
+    assert mirror.ledger.adopted.id == signed.id

@@ -29,7 +29,7 @@ from gittorrent.cli.policy_result import (
 from gittorrent.errors import UsageError
 from gittorrent.printable import printable
 from gittorrent.push.object import PushKind
-from gittorrent.repository.policy_drafts import read_draft
+from gittorrent.repository.policy_drafts import read_draft, with_rivals
 from gittorrent.trust.policy import WebOfTrust
 from gittorrent.trust.policy_draft import DraftError, PolicyDraft, parse_draft
 from gittorrent.trust.policy_words import describe, differences, warnings
@@ -191,6 +191,7 @@ def _to_sign(place: PolicyPlace, file: str | None) -> PolicyDraft:
         return draft
     draft = parse_draft(_read(file))
     draft.check_follows(place.log.policy)
+    draft = with_rivals(draft, place.log)
     kept = _kept(place)
     if kept is not None and kept.policy == draft.policy:
         return draft.merged(kept, place.log.policy)

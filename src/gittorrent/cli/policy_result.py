@@ -84,8 +84,8 @@ def carry_on(
     if not differences(previous.policy, draft.policy):
         discard_draft(place.carried)
         return DraftResult(draft, None)
-    roots = previous.policy.roots
     if options.sign:
+        roots = draft.roots(previous)
         signer = root_signer(options.key, place.config, place.home, place.carried, roots)
         if signer is not None:
             draft = draft.with_signature(signer.sign(draft.policy.text()), previous)
@@ -184,12 +184,12 @@ def result_json(
 def _say_what_is_missing(place: PolicyPlace, result: DraftResult, labels: Labels) -> None:
     previous, draft = place.log.policy, result.draft
     signers = draft.signers(previous)
-    missing = previous.policy.threshold - len(signers)
+    missing = draft.missing(previous)
     where = result.path or place.carried.layout.policy_draft
     click.echo(f"kept as a draft of version {draft.policy.version}: {where}")
     if missing > 0:
         click.echo(f"{missing} more {'root' if missing == 1 else 'roots'} must sign, of these:")
-        for root in previous.policy.roots:
+        for root in draft.roots(previous):
             if root not in signers:
                 label = labels.get(root)
                 click.echo(f"  {root}{f' ({printable(label)})' if label else ''}")

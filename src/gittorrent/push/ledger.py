@@ -30,7 +30,13 @@ from gittorrent.push.chain import (
     units_on,
 )
 from gittorrent.push.composing import compose
-from gittorrent.push.policy_chain import PolicyVersion, keeper_version, last_mover
+from gittorrent.push.policy_chain import (
+    PolicyVersion,
+    is_kept_by,
+    keeper_version,
+    last_mover,
+    standing,
+)
 from gittorrent.push.provisional import View, extended, view
 from gittorrent.push.rule import UnknownObjectError, is_refused
 
@@ -89,6 +95,7 @@ class Ledger:
         self._twins: list[Twins] = []
         self._followed = set(followed)
         self._named: set[str] = set()
+        self._replaced: set[str] = set()
         self._pushes: dict[PushId, Push] = {}
         self._copies: dict[PushId, dict[str, Push]] = {}
         self._open: dict[PushId, Push] = {}
@@ -109,6 +116,7 @@ class Ledger:
         at: PolicyVersion | None = version
         while at is not None and at.digest not in self._policies:
             self._policies[at.digest] = at
+            self._replaced.update(at.policy.instead_of)
             if at.previous is not None:
                 self._extensions.setdefault(at.previous.digest, []).append(at)
             at = at.previous
@@ -264,7 +272,7 @@ class Ledger:
     @property
     def rivals(self) -> tuple[PolicyVersion, ...]:
         """Policy versions that extend the one that counts, of which none counts."""
-        found = self._extensions.get(self._place.policy.digest, [])
+        found = self._extending(self._place.policy)
         return tuple(found) if len(found) > 1 else ()
 
     @property
@@ -300,6 +308,8 @@ class Ledger:
         found = {signed.checkpoint.previous for signed in self._waiting.values()}
         mover = self._place.mover
         found.add(None if mover is None else mover.policy.checkpoint)
+        if _back_to(self._anchor, standing(self._anchor.policy, self._replaced)) is None:
+            found.add(_oldest(self._anchor).checkpoint.previous)
         return frozenset(entry for entry in found if entry and entry not in self._points)
 
     def copies(self, push: PushId) -> int:
@@ -449,7 +459,7 @@ class Ledger:
         place = self._moved(self._anchor)
         while not place.stopped:
             known = self._followers.get(place.point.id, ())
-            following = [point for point in known if _counts(point, place)]
+            following = [point for point in known if self._counts(point, place)]
             if len(following) != 1:
                 break
             self._anchor = following[0]
@@ -458,16 +468,17 @@ class Ledger:
 
     def _moved(self, point: Point) -> _Place:
         """Return where a node stands that has adopted ``point``, given the policies known."""
-        newest = self._newest(point.policy)
-        mover = last_mover(newest, point.policy)
-        if mover is not None:
-            target = self._points.get(mover.policy.checkpoint or point.id)
-            if target is None or mover.since(target.policy) is None:
-                reason = f"policy {mover.policy.version} names a checkpoint that is not here"
-                return _Place(point, newest, mover, reason)
-            point = target
+        policy = standing(point.policy, self._replaced)
+        newest = self._newest(policy)
+        mover = last_mover(newest, policy)
+        target = _back_to(point, policy) if mover is None else self._begun_by(mover)
+        if target is None:
+            version = (mover or newest).policy.version
+            reason = f"policy {version} goes on from a checkpoint that is not here"
+            return _Place(point, newest, mover, reason)
+        point = target
         place = _Place(point, newest, mover)
-        barring = (twins for twins in self._twins if _bars(twins, place))
+        barring = (twins for twins in self._twins if self._bars(twins, place))
         twins = min(barring, key=lambda twins: (twins.first.number, twins.first.id), default=None)
         if twins is None:
             return place
@@ -477,9 +488,17 @@ class Ledger:
             f" {twins.second.id}: the roots must name another keeper",
         )  # fmt: skip
 
+    def _begun_by(self, mover: PolicyVersion) -> Point | None:
+        """Return the checkpoint from which a version has its keeper go on; None if it is not here.
+
+        One under a version that it does not extend counts as none.
+        """
+        target = self._points.get(mover.policy.checkpoint or mover.id)
+        return None if target is None or mover.since(target.policy) is None else target
+
     def _newest(self, policy: PolicyVersion) -> PolicyVersion:
         """Follow what extends a policy while only one version does, or only one was named."""
-        while found := self._extensions.get(policy.digest, []):
+        while found := self._extending(policy):
             if len(found) > 1:
                 found = [version for version in found if version.digest in self._named]
             if len(found) != 1:
@@ -487,23 +506,41 @@ class Ledger:
             policy = found[0]
         return policy
 
+    def _extending(self, policy: PolicyVersion) -> list[PolicyVersion]:
+        """Return the versions that extend a policy, but for those whose place others take."""
+        found = self._extensions.get(policy.digest, [])
+        return [version for version in found if version.digest not in self._replaced]
+
+    def _counts(self, point: Point, place: _Place) -> bool:
+        """Tell whether a checkpoint is one of the keeper that counts where a node stands.
+
+        Its policy extends the version that named that keeper and names no other one after it.
+        """
+        if standing(point.policy, self._replaced).digest != point.policy.digest:
+            return False
+        return is_kept_by(point.policy, keeper_version(place.policy))
+
+    def _bars(self, twins: Twins, place: _Place) -> bool:
+        """Tell whether two checkpoints in one place keep a node from adopting further ones."""
+        previous = twins.first.previous
+        if previous is None or not place.point.has(previous):
+            return False
+        return self._counts(twins.first, place) and self._counts(twins.second, place)
+
 
 def _place(signed: SignedCheckpoint) -> int:
     return signed.checkpoint.number
 
 
-def _counts(point: Point, place: _Place) -> bool:
-    """Tell whether a checkpoint is one of the keeper that counts where a node stands.
-
-    Its policy extends the version that named that keeper and names no other one after it.
-    """
-    since = keeper_version(place.policy)
-    return point.policy.since(since) is not None and last_mover(point.policy, since) is None
+def _oldest(point: Point) -> Point:
+    while point.previous is not None:
+        point = point.previous
+    return point
 
 
-def _bars(twins: Twins, place: _Place) -> bool:
-    """Tell whether two checkpoints in one place keep a node from adopting further ones."""
-    previous = twins.first.previous
-    if previous is None or not place.point.has(previous):
-        return False
-    return _counts(twins.first, place) and _counts(twins.second, place)
+def _back_to(point: Point, policy: PolicyVersion) -> Point | None:
+    """Return a checkpoint, or the last one before it, whose version ``policy`` is or extends."""
+    at: Point | None = point
+    while at is not None and policy.since(at.policy) is None:
+        at = at.previous
+    return at

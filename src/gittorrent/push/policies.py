@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
-from gittorrent.push.policy_chain import PolicyVersion
+from gittorrent.push.policy_chain import PolicyVersion, replaced_by
 from gittorrent.push.signed import check_signer, has_web_of_trust, is_valid, named_keys
 from gittorrent.trust.keys import KeyKind
 from gittorrent.trust.policy import Policy
 from gittorrent.trust.signature import EMPTY_KEYRING, KeyRing
-from gittorrent.trust.signed_policy import SignedPolicy, verify_first, verify_next
+from gittorrent.trust.signed_policy import SignedPolicy, check_agreed, verify_first, verify_next
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -64,9 +64,10 @@ class Policies:
     @property
     def newest(self) -> PolicyVersion | None:
         """The last version up to which none has a rival; None while there is none."""
-        found = self.first
+        found, replaced = self.first, replaced_by(self._versions.values())
         while found is not None:
             following = [v for v in self._versions.values() if v.previous is found]
+            following = [v for v in following if v.digest not in replaced]
             if len(following) != 1:
                 break
             found = following[0]
@@ -117,7 +118,14 @@ class Policies:
             raise PolicyVersionError(
                 f"policy {push_id} extends {digest or 'nothing'}, which is no policy of this log"
             )
-        return verify_next(signed, self._verified[previous.digest]), previous
+        verified = verify_next(signed, self._verified[previous.digest])
+        for rival in verified.policy.instead_of:
+            if rival not in self._verified:
+                raise PolicyVersionError(
+                    f"policy {push_id} takes the place of {rival}, which is no policy of this log"
+                )
+            check_agreed(signed, self._verified[rival])
+        return verified, previous
 
     @property
     def names(self) -> Collection[str]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from gittorrent.ids import PushId
     from gittorrent.trust.policy import Policy
 
@@ -59,3 +61,29 @@ def keeper_version(policy: PolicyVersion) -> PolicyVersion:
     while at.previous is not None and at.previous.policy.keeper == at.policy.keeper:
         at = at.previous
     return at
+
+
+def replaced_by(versions: Iterable[PolicyVersion]) -> set[str]:
+    """Return the digests of those whose place some versions take."""
+    return {digest for version in versions for digest in version.policy.instead_of}
+
+
+def standing(policy: PolicyVersion, replaced: Collection[str]) -> PolicyVersion:
+    """Return the last version up to which nothing was replaced: ``policy``, or one before it.
+
+    Args:
+        policy: where to look.
+        replaced: digests of versions whose place others take.
+    """
+    found: PolicyVersion = policy
+    at: PolicyVersion | None = policy
+    while at is not None:
+        if at.digest in replaced and at.previous is not None:
+            found = at.previous
+        at = at.previous
+    return found
+
+
+def is_kept_by(policy: PolicyVersion, since: PolicyVersion) -> bool:
+    """Tell whether ``policy`` extends ``since`` and no version after that names another keeper."""
+    return policy.since(since) is not None and last_mover(policy, since) is None

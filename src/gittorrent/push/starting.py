@@ -16,7 +16,7 @@ from gittorrent.errors import TrustError
 from gittorrent.push.chain import WINDOW, CheckpointError, Older, Point, begin
 from gittorrent.push.checkpoint import parse_listing
 from gittorrent.push.listing import listing_of
-from gittorrent.push.policy_chain import last_mover
+from gittorrent.push.policy_chain import is_kept_by, keeper_version, last_mover, replaced_by
 from gittorrent.push.records import Held, record_of
 from gittorrent.push.tree_map import TreeMap
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gittorrent.ids import PushId
+    from gittorrent.push.chain import KnownPolicies
     from gittorrent.push.ledger import SignedCheckpoint
     from gittorrent.push.policies import Policies
     from gittorrent.push.policy_chain import PolicyVersion
@@ -143,7 +144,7 @@ def beginning(
     first = next((one for one in checkpoints.values() if one.checkpoint.number == 1), None)
     chain = [] if first is None else [first]
     if short and (newest := _newest_policy(checkpoints, policies)) is not None:
-        chain = newest_chain(checkpoints, newest)
+        chain = newest_chain(checkpoints, policies, newest)
     if not chain:
         raise NoBeginningError(
             "the log that was sent begins neither with its first checkpoint nor with a whole one"
@@ -161,19 +162,20 @@ def beginning(
 
 
 def newest_chain(
-    checkpoints: Mapping[PushId, SignedCheckpoint], policy: PolicyVersion
+    checkpoints: Mapping[PushId, SignedCheckpoint], policies: KnownPolicies, policy: PolicyVersion
 ) -> list[SignedCheckpoint]:
     """Return what `point_from` wants, for the newest checkpoint it can be done for.
 
     Args:
         checkpoints: those at hand, with verified signatures.
+        policies: of the log.
         policy: the newest version that counts; what a keeper before its own signed on its own
-            does not.
+            does not, nor what is signed under a rival.
 
     Returns:
         The checkpoints, in order; empty if those at hand do not suffice.
     """
-    at = _newest(checkpoints, policy)
+    at = _newest(checkpoints, policies, policy)
     path: list[SignedCheckpoint] = []
     while at is not None:
         path.append(at)
@@ -200,9 +202,10 @@ def _newest_policy(
         while at is not None and at.policy.keeper == signed.signer and at.digest not in named:
             named.add(at.digest)
             at = at.previous
-    found = policies.first
+    found, replaced = policies.first, replaced_by(policies.versions)
     while found is not None:
         following = [version for version in policies.versions if version.previous is found]
+        following = [version for version in following if version.digest not in replaced]
         if len(following) > 1:
             following = [version for version in following if version.digest in named]
         if len(following) != 1:
@@ -212,19 +215,24 @@ def _newest_policy(
 
 
 def _newest(
-    checkpoints: Mapping[PushId, SignedCheckpoint], policy: PolicyVersion
+    checkpoints: Mapping[PushId, SignedCheckpoint], policies: KnownPolicies, policy: PolicyVersion
 ) -> SignedCheckpoint | None:
     """Return the last checkpoint of the keeper in force, or the one that its own begin from."""
-    oldest = policy
-    while oldest.previous is not None:
-        oldest = oldest.previous
-    mover = last_mover(policy, oldest)
-    since = 1 if mover is None else mover.policy.version
-    counting = [one for one in checkpoints.values() if one.checkpoint.version >= since]
+    since = keeper_version(policy)
+    counting = []
+    for signed in checkpoints.values():
+        version = policies.policy_version(signed.checkpoint.policy)
+        # Such a version extends what counts, or what counts extends it: rivals do neither.
+        if version is not None and is_kept_by(version, since) and _are_in_line(version, policy):
+            counting.append(signed)
     if counting:
         return max(counting, key=lambda one: (one.checkpoint.number, one.id))
-    named = None if mover is None else mover.policy.checkpoint
+    named = since.policy.checkpoint
     return None if named is None else checkpoints.get(named)
+
+
+def _are_in_line(one: PolicyVersion, other: PolicyVersion) -> bool:
+    return one.since(other) is not None or other.since(one) is not None
 
 
 def _check_next(before: SignedCheckpoint, signed: SignedCheckpoint) -> None:

@@ -16,6 +16,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.durable import write_atomically
 from gittorrent.errors import UsageError
@@ -67,12 +68,29 @@ def read_draft(carried: Carried, log: VerifiedLog) -> PolicyDraft | None:
     if any(draft.policy.digest == version.policy.digest for version in log.policies):
         return None
     draft.check_follows(log.policy)
-    return draft
+    return with_rivals(draft, log)
+
+
+def with_rivals(draft: PolicyDraft, log: VerifiedLog) -> PolicyDraft:
+    """Return a draft that knows the versions whose place it takes, so that their roots can sign.
+
+    Raises:
+        DraftError: one of them is not here.
+    """
+    known = {version.policy.digest: version for version in log.policies}
+    for digest in draft.policy.instead_of:
+        if digest not in known:
+            raise DraftError(
+                f"this draft takes the place of policy {digest}, which is not known here",
+                hint="get the newest policies first: 'gittorrent mirror' or 'git fetch'",
+            )
+    return replace(draft, rivals=tuple(known[each] for each in draft.policy.instead_of))
 
 
 def read_or_begin(carried: Carried, log: VerifiedLog) -> PolicyDraft:
     """Return the draft that is kept, or one that changes nothing yet.
 
+    Where versions exclude each other, so that none counts, it is to take the place of them.
     One that was made on an older checkpoint, and not signed since, is made on the newest; where it
     names a new keeper, that checkpoint was chosen and stays.
 
@@ -91,7 +109,10 @@ def read_or_begin(carried: Carried, log: VerifiedLog) -> PolicyDraft:
         error.hint = f"discard it: gittorrent policy remove --draft ({carried.layout.policy_draft})"
         raise
     if draft is None:
-        return begin_draft(log.policy, log.head)
+        rivals = {version.digest for version in log.ledger.rivals}
+        return begin_draft(
+            log.policy, log.head, [each for each in log.policies if each.policy.digest in rivals]
+        )
     is_chosen = draft.policy.keeper != log.policy.policy.keeper
     return draft if draft.signatures or is_chosen else draft.made_on(log.head)
 

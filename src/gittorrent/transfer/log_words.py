@@ -64,7 +64,8 @@ def troubles(log: VerifiedLog) -> list[str]:
         names = " and ".join(version.id for version in rivals)
         found.append(
             f"the roots signed {len(rivals)} policies number {rivals[0].policy.version}, {names}:"
-            " none counts until a checkpoint names one"
+            " none counts until a checkpoint names one, or the roots sign another in place of them"
+            " (docs/guide-owners.md, When two versions exclude each other)"
         )
     return found
 

@@ -147,10 +147,11 @@ class Policy(Struct, frozen=True, kw_only=True):
     """One version of a repository's policy, checked for consistency but not for signatures.
 
     Version 1 has ``genesis`` (16 random bytes); later ones have ``previous`` (``sha256:<hex>``
-    of the text before) and ``checkpoint`` (the one they were made on). ``keeper`` is the key that
-    signs checkpoints and manifests, ``fresh_within`` the seconds after which its newest statement
-    of freshness is old, ``labels`` what to call keys. Raises ``PolicyError`` when the parts
-    contradict each other.
+    of the text before) and ``checkpoint`` (the one they were made on); ``instead_of`` are the
+    digests of rivals, which follow the same version, and whose place this one takes. ``keeper`` is
+    the key that signs checkpoints and manifests, ``fresh_within`` the seconds after which its
+    newest statement of freshness is old, ``labels`` what to call keys. Raises ``PolicyError`` when
+    the parts contradict each other.
     Source: docs/protocol/trust.md, Policy.
     """
 
@@ -159,6 +160,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     genesis: bytes | None = None
     previous: str | None = None
     checkpoint: PushId | None = None
+    instead_of: tuple[str, ...] = ()
     threshold: int
     roots: tuple[KeyRef, ...]
     keys: tuple[PinnedKey, ...] = ()
@@ -241,7 +243,7 @@ class Policy(Struct, frozen=True, kw_only=True):
             genesis=None,
             previous=self.digest,
             checkpoint=checkpoint,
-            **changes,
+            **{"instead_of": (), **changes},
         )
 
     @classmethod
@@ -328,10 +330,13 @@ def _check_descent(policy: Policy) -> None:
     """A first version starts from random bits, every other from the one before it."""
     if not 1 <= policy.version <= MAX_VERSION:
         raise PolicyError(f"policy version {policy.version} is out of range")
+    _require_sorted("instead-of lines", policy.instead_of)
+    for digest in policy.instead_of:
+        require_digest(digest, "policy")
     if policy.version == 1:
         if policy.genesis is None or len(policy.genesis) != GENESIS_SIZE:
             raise PolicyError(f"version 1 of a policy needs {GENESIS_SIZE} genesis bytes")
-        if policy.previous is not None or policy.checkpoint is not None:
+        if policy.previous is not None or policy.checkpoint is not None or policy.instead_of:
             raise PolicyError("version 1 of a policy has nothing before it")
         return
     if policy.genesis is not None or policy.previous is None or policy.checkpoint is None:

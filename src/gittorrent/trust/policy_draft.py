@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from gittorrent.errors import TrustError
 from gittorrent.trust.armor import Armor, unwrap, wrap
 from gittorrent.trust.errors import BadKey, PolicyError
+from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.openpgp import certificate_fingerprint
 from gittorrent.trust.policy import Policy
 from gittorrent.trust.policy_text import MAX_TEXT
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gittorrent.ids import PushId
-    from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.signature import Signature
     from gittorrent.trust.signed_policy import VerifiedPolicy
 
@@ -62,23 +62,40 @@ class PolicyDraft(Struct, frozen=True):
         policy: what it says.
         certificates: what it pins, binary, in the order of its ``key`` lines.
         signatures: over its text.
+        rivals: the versions whose place it takes, whose roots sign it as well; no part of the file.
     """
 
     policy: Policy
     certificates: tuple[bytes, ...] = ()
     signatures: tuple[Signature, ...] = ()
+    rivals: tuple[VerifiedPolicy, ...] = ()
 
     def signed(self) -> SignedPolicy:
         """Return what travels in a log, whether or not enough have signed."""
         return SignedPolicy(self.policy.text(), self.signatures, self.certificates)
 
     def signers(self, previous: VerifiedPolicy) -> frozenset[KeyRef]:
-        """Return the roots of the version before whose signatures hold."""
-        return root_signers(self.signed(), previous.policy, previous.keyring)
+        """Return the roots of the version before, and of rivals, whose signatures hold."""
+        signed, judges = self.signed(), (previous, *self.rivals)
+        found = (root_signers(signed, each.policy, each.keyring) for each in judges)
+        return frozenset[KeyRef]().union(*found)
+
+    def roots(self, previous: VerifiedPolicy) -> tuple[KeyRef, ...]:
+        """Return the keys that may sign it: roots of the version before, and of rivals."""
+        judges = (previous, *self.rivals)
+        return tuple(dict.fromkeys(root for each in judges for root in each.policy.roots))
+
+    def missing(self, previous: VerifiedPolicy) -> int:
+        """Return how many more signatures it takes at least: as many as some version asks for."""
+        signed, judges = self.signed(), (previous, *self.rivals)
+        return max(
+            each.policy.threshold - len(root_signers(signed, each.policy, each.keyring))
+            for each in judges
+        )
 
     def is_complete(self, previous: VerifiedPolicy) -> bool:
-        """Tell whether as many roots have signed as the version before asks for."""
-        return len(self.signers(previous)) >= previous.policy.threshold
+        """Tell whether as many roots have signed as the version before, and rivals, ask for."""
+        return self.missing(previous) <= 0
 
     def changed(self, policy: Policy, certificates: Iterable[bytes] = ()) -> PolicyDraft:
         """Return the draft with another text.
@@ -91,7 +108,7 @@ class PolicyDraft(Struct, frozen=True):
         known.update(KeyRing(certificates))
         pinned = tuple(known[entry.key] for entry in policy.keys if entry.key in known)
         kept = self.signatures if policy == self.policy else ()
-        return PolicyDraft(policy, pinned, kept)
+        return PolicyDraft(policy, pinned, kept, self.rivals)
 
     def made_on(self, checkpoint: PushId) -> PolicyDraft:
         """Return the draft as made on another checkpoint."""
@@ -103,12 +120,14 @@ class PolicyDraft(Struct, frozen=True):
         Raises:
             TrustError: it does not hold, or is not by a root of the version before.
         """
-        signer = verify(signature, self.policy.text(), previous.keyring).key
-        if signer not in previous.policy.roots:
+        pinned = {**_pinned(self.rivals), **previous.keyring}
+        signer = verify(signature, self.policy.text(), KeyRing(pinned.values())).key
+        roots = self.roots(previous)
+        if signer not in roots:
             raise DraftError(
                 f"{signer} is not a root of version {previous.policy.version}, which this draft"
                 " is to follow",
-                hint="these are: " + " ".join(map(str, previous.policy.roots)),
+                hint="these are: " + " ".join(map(str, roots)),
             )
         if signer in self.signers(previous):
             return self
@@ -159,16 +178,25 @@ class PolicyDraft(Struct, frozen=True):
         return self.policy.text() + b"".join(blocks)
 
 
-def begin_draft(previous: VerifiedPolicy, checkpoint: PushId) -> PolicyDraft:
+def _pinned(versions: Iterable[VerifiedPolicy]) -> dict[KeyRef, bytes]:
+    return {key: raw for version in versions for key, raw in version.keyring.items()}
+
+
+def begin_draft(
+    previous: VerifiedPolicy, checkpoint: PushId, rivals: Iterable[VerifiedPolicy] = ()
+) -> PolicyDraft:
     """Return a draft that changes nothing yet.
 
     Args:
         previous: the version that it is to follow.
         checkpoint: the newest that was adopted; if the draft names a new keeper, the last one of
             the keeper before that counts.
+        rivals: versions that follow ``previous`` and exclude each other, whose place it takes.
     """
-    policy = previous.policy.next_version(checkpoint)
-    return PolicyDraft(policy, previous.signed.certificates)
+    others = tuple(rivals)
+    instead_of = tuple(sorted(each.policy.digest for each in others))
+    policy = previous.policy.next_version(checkpoint, instead_of=instead_of)
+    return PolicyDraft(policy, previous.signed.certificates, rivals=others)
 
 
 def parse_draft(data: bytes) -> PolicyDraft:

@@ -9,6 +9,7 @@ that may be repeated or missing, in this order and no other:
     genesis HEX32                     version 1 only
     previous sha256:HEX64             later versions only
     checkpoint PUSH-ID                later versions only
+    instead-of sha256:HEX64         * sorted; later versions only
     threshold N
     root KEY                        * sorted (at least one)
     key OPENPGP-KEY sha256:HEX64    * sorted by key
@@ -76,6 +77,7 @@ def policy_text(policy: Policy) -> bytes:
     if policy.previous is not None and policy.checkpoint is not None:
         lines.append(_line("previous", policy.previous))
         lines.append(_line("checkpoint", policy.checkpoint))
+    lines += [_line("instead-of", digest) for digest in policy.instead_of]
     lines.append(_line("threshold", policy.threshold))
     lines += [_line("root", key) for key in policy.roots]
     lines += [_line("key", pinned.key, pinned.digest) for pinned in policy.keys]
@@ -182,6 +184,7 @@ def _read(lines: _Lines) -> Policy:
     else:
         previous = lines.one(b"previous", _single)
         checkpoint = lines.one(b"checkpoint", _push_id)
+    instead_of = lines.many(b"instead-of", _single)
     threshold = lines.one(b"threshold", _number)
     roots = lines.many(b"root", _key)
     keys = lines.many(b"key", _pinned)
@@ -199,6 +202,7 @@ def _read(lines: _Lines) -> Policy:
         genesis=genesis,
         previous=previous,
         checkpoint=checkpoint,
+        instead_of=instead_of,
         threshold=threshold,
         roots=roots,
         keys=keys,

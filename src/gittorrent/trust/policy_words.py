@@ -79,6 +79,10 @@ def differences(before: Policy, after: Policy, labels: Labels | None = None) -> 
     """
     shown = _Shown(labels)
     found: list[PolicyChange] = []
+    found += [
+        PolicyChange("added", "instead-of", f"takes the place of policy {digest}, a rival")
+        for digest in after.instead_of
+    ]
     if before.name != after.name:
         found.append(_changed("name", f"the name, from {before.name} to {after.name}"))
     old, new = (f"{policy.threshold} of {len(policy.roots)}" for policy in (before, after))

@@ -7,7 +7,8 @@
 Rules:
 
 - version 1 is signed by at least ``threshold`` of its own roots; every later one by at least
-  ``threshold`` of the roots of the version before, whose hash it names;
+  ``threshold`` of the roots of the version before, whose hash it names, and of every rival whose
+  place it takes;
 - a signature that does not hold is passed over and a root counts once, so that nobody can spoil
   a good policy by adding something to it;
 - exactly the certificates that the ``key`` lines pin are carried, each matching its digest.
@@ -141,6 +142,21 @@ def verify_next(signed: SignedPolicy, previous: VerifiedPolicy) -> VerifiedPolic
     keyring = _pinned_certificates(signed, policy)
     signers = _require_roots(signed, previous.policy, previous.keyring)
     return VerifiedPolicy(previous.repository, policy, keyring, signers, signed, _TOKEN)
+
+
+def check_agreed(signed: SignedPolicy, rival: VerifiedPolicy) -> None:
+    """Check that enough roots of a rival signed the version that takes its place.
+
+    ``signed`` was verified by `verify_next`; ``rival`` follows the same version. Raises
+    ``PolicyError`` or ``PolicyUnproven``. Source: docs/protocol/trust.md, Policy.
+    """
+    policy = Policy.parse(signed.text)
+    if policy.previous is None or rival.policy.previous != policy.previous:
+        raise PolicyError(
+            f"policy version {policy.version} takes the place of {rival.policy.digest}, which does"
+            " not follow the same version"
+        )
+    _require_roots(signed, rival.policy, rival.keyring)
 
 
 def _pinned_certificates(signed: SignedPolicy, policy: Policy) -> KeyRing:

@@ -80,7 +80,10 @@ def policies(draw: st.DrawFn) -> Policy:
             Label(key, text) for key in known if (text := label_from(draw(st.text(max_size=40))))
         ),
     )
-    return draw(st.sampled_from([first, replace(first).next_version(draw(push_ids))]))
+    digests = st.integers(0, 9).map(lambda n: "sha256:" + f"{n}" * 64)
+    rivals = tuple(sorted(draw(st.sets(digests, max_size=3))))
+    later = replace(first).next_version(draw(push_ids), instead_of=rivals)
+    return draw(st.sampled_from([first, later]))
 
 
 @given(policies())

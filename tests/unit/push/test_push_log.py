@@ -15,9 +15,11 @@ from gittorrent.push.facts import NoObjects
 from gittorrent.push.listing import Entry
 from gittorrent.push.log import EntryError, NotAllowedError, VerifiedLog
 from gittorrent.push.object import PushKind, PushObject
+from gittorrent.push.policies import PolicyVersionError
 from gittorrent.push.records import Held, parse_record
 from gittorrent.push.rule import Reason, Verdict
 from gittorrent.push.starting import NoBeginningError
+from gittorrent.trust.errors import PolicyError, PolicyUnproven
 from gittorrent.trust.policy import Grant, Policy, Rule
 from gittorrent.trust.refpattern import RefPattern
 from support.logs import MAIN, Numbered, Writer, admit, oid, push_id, signed, with_text
@@ -337,6 +339,61 @@ def test_a_clone_goes_by_the_rival_that_the_keeper_named_and_by_its_keeper() -> 
     clone = told([*sent, *aside], NoObjects(), short=True)
     assert (clone.head, clone.refs) == (writer.state.head, writer.state.refs)
     assert clone.policy.policy == later
+
+
+@pytest.mark.parametrize("short", [False, True], ids=["mirror", "clone"])
+@pytest.mark.parametrize("has_moved", [False, True], ids=["same-keeper", "new-keeper"])
+def test_who_comes_late_does_not_follow_a_retired_root(has_moved: bool, short: bool) -> None:
+    """Whoever stole it made a rival, named a keeper, and signed more than the true one."""
+    writer, thief = grown(3), TestSigner(77)
+    rival = Writer(time=writer.time)
+    rival.pushes, rival.state = [], VerifiedLog(SHA1, Numbered())
+    for _, push in writer.pushes:
+        rival.append(push)
+    keeper = KEEPER if has_moved else writer.signer
+    writer.append(writer.next_policy(keeper=keeper.key, fresh_within=5))
+    for number in range(4, 20):
+        writer.time += 3 * DAY
+        writer.push({MAIN: oid(number)})
+        writer.append(writer.checkpoint(keeper))
+    stolen = Rule(RefPattern(b"refs/*"), thief.key, Grant.FORCE)
+    rival.append(rival.next_policy(keeper=thief.key, roots=(thief.key,), rules=(stolen,)))
+    for number in range(50, 90):
+        rival.time += 3 * DAY
+        rival.push({MAIN: oid(number)}, thief)
+        rival.append(rival.checkpoint(thief))
+    assert rival.state.number > writer.state.number
+    everything = dict([*writer.pushes, *rival.pushes]).items()
+    sent = [(i, p) for i, p in everything if not short or p.kind is not PushKind.CERTIFICATE]
+    log = told(sent, NoObjects(), short=short)
+    assert log.policy.policy.keeper != thief.key
+    assert log.refs.get(MAIN) in (oid(3), oid(19))
+    assert log.number == (4 if has_moved else writer.state.number)
+
+
+def test_roots_of_all_sides_sign_what_takes_the_place_of_rivals() -> None:
+    """Who holds the roots of one side only cannot undo what the other did."""
+    writer, other = grown(3), TestSigner(77)
+    rivals = [writer.next_policy(keeper=key.key, roots=(key.key,)) for key in (KEEPER, other)]
+    for rival in rivals:
+        writer.append(rival)
+    assert len(writer.state.ledger.rivals) == 2
+    digests = tuple(sorted(Policy.parse(rival.text).digest for rival in rivals))
+    third = writer.next_policy(fresh_within=9, instead_of=digests)
+    unsigned = replace(third, signatures=(*third.signatures, KEEPER.sign(third.text)))
+    for push in (third, unsigned):
+        with pytest.raises(PolicyUnproven, match="signed by 0 of the 1 root keys"):
+            admit(writer.state, push)
+    whole = replace(unsigned, signatures=(*unsigned.signatures, other.sign(third.text)))
+    admit(writer.state, whole)
+    assert writer.state.policy.policy.fresh_within == 9
+    assert not writer.state.ledger.rivals
+    fourth = writer.next_policy(instead_of=digests)
+    with pytest.raises(PolicyError, match="does not follow the same version"):
+        admit(writer.state, fourth)
+    unknown = writer.next_policy(instead_of=("sha256:" + "0" * 64,))
+    with pytest.raises(PolicyVersionError, match="no policy of this log"):
+        admit(writer.state, unknown)
 
 
 def test_a_taken_push_is_not_taken_again_by_a_clone() -> None:

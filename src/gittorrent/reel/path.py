@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from gittorrent.ids import ManifestId, PushId
 
 
+REEL_BYTES = 32 << 10
+"""What a reel costs beside its bytes: a manifest to be asked for and verified, another download to
+begin and to index. So a chain of small reels gives way to one that was spliced from them."""
+
+
 class ReelOffer(Struct, frozen=True):
     """A reel that somebody has.
 
@@ -69,7 +74,7 @@ def best_path(
         if spent > cost[push]:
             continue
         for offer in sorted(onward.get(push, []), key=lambda o: (o.pack_size, o.manifest)):
-            total = spent + offer.pack_size
+            total = spent + offer.pack_size + REEL_BYTES
             if offer.end not in cost or total < cost[offer.end]:
                 cost[offer.end] = total
                 came[offer.end] = offer

@@ -19,6 +19,7 @@
     gittorrent/incoming/         what is received and not believed yet
     gittorrent/building/         reels being built from the repository's own objects
     gittorrent/building.lock     held by whoever builds them
+    gittorrent/making.lock       held by whoever makes new reels and signs them
     gittorrent/lock              held by whoever changes the repository
     objects/pack/pack-<checksum>.pack         a large reel, also git's object store
 
@@ -140,6 +141,11 @@ class Layout(Struct, frozen=True):
     def building_lock(self) -> Path:
         """Lock file of those who build reels."""
         return self.own / "building.lock"
+
+    @property
+    def making_lock(self) -> Path:
+        """Lock file of those who make new reels and sign their manifests."""
+        return self.own / "making.lock"
 
     @property
     def pushes(self) -> Path:

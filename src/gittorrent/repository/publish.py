@@ -6,33 +6,33 @@ checkpoint, which makes it final, and a reel up to there; another key's pushes w
 
 Everything is made and checked before anything counts: entries are signed and admitted to a copy of
 the log, the reel is built, its manifest signed and its pack put in place; the log's list of entries
-comes last. A crash before that leaves the log as it was.
+comes last. A crash before that leaves the log as it was. Small reels are spliced after that, which
+only makes it cheaper to follow.
 """
 
 from __future__ import annotations
 
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.errors import UsageError
-from gittorrent.git import scratch
-from gittorrent.git.history import describe
+from gittorrent.durable import locked
+from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.git.refs import head_target, parse_refs, set_head
 from gittorrent.git.repository import require_complete
+from gittorrent.permissions import explain_local_error
 from gittorrent.push.chain import CheckpointError
 from gittorrent.push.head_branch import first_head
 from gittorrent.push.signed import has_a_say
-from gittorrent.reel.build import build_reel
-from gittorrent.reel.selftest import find_encoder
+from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, RepositoryInfo
 from gittorrent.repository.origin_refs import note_compared, take_over
 from gittorrent.repository.own_pushes import push_changes
 from gittorrent.repository.publishable import describe_left_out, list_selected, publishable
 from gittorrent.repository.publishing_keys import require_publishing_key
-from gittorrent.repository.rebuild import store_built
-from gittorrent.repository.reel_tips import ReelStart, changed_since
+from gittorrent.repository.reel_maker import ReelMaker, drop_superseded, splice_all
 from gittorrent.repository.ref_changes import classify_changes, unclassified
 from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.trust.policy import Policy
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from gittorrent.ids import Oid, PushId, RefName, RepositoryId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.origin_refs import Parted
-    from gittorrent.reel.build import ReelPack
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.evidence import GitEvidence
     from gittorrent.repository.origin_refs import OriginState
@@ -182,6 +181,8 @@ class Publisher:
             note_compared(carried, log, state, pushed.parted)
             changes = self._classified(pushed.changes, evidence)
             taken = tuple(classify_changes(carried.git, state.taken))
+        if entries.is_keeper:
+            self._splice(log)
         called, head = log.policy.policy.name, log.head
         assert head is not None
         return Published(
@@ -312,7 +313,7 @@ class Publisher:
         """Build what reels are missing, then let the log count."""
         carried = self._carried
         self._drop_stale_files(log)
-        reels = self._missing_reels(log) if entries.is_keeper else ()
+        reels = self._missing_reel(log) if entries.is_keeper else ()
         if not carried.is_carried or carried.info != info:
             carried.set_info(info)
         if entries.made:
@@ -328,63 +329,39 @@ class Publisher:
             if reel.manifest.end not in log:
                 self._carried.reels.drop(reel)
 
-    def _start(self, log: VerifiedLog) -> PushId | None:
-        """Return the newest checkpoint to begin a reel after.
+    def _missing_reel(self, log: VerifiedLog) -> tuple[StoredReel, ...]:
+        """Make the reel up to the log's head, unless the node of this machine makes reels now."""
+        try:
+            with locked(self._carried.layout.making_lock, wait=False):
+                reel = self._maker(log).extend(is_locked=True)
+        except BlockingIOError:
+            self._note("the node that runs here makes reels just now; it will make this one, too")
+            return ()
+        return () if reel is None else (reel,)
 
-        One whose objects are gone (rewound and pruned since) is no start any more.
+    def _splice(self, log: VerifiedLog) -> None:
+        """Replace small reels by larger ones, and drop those that were replaced long ago.
+
+        What was published counts by now, so what goes wrong here is no reason to fail.
         """
         carried = self._carried
-        ends = carried.reel_ends()
-        for checkpoint in reversed(log.ids):
-            if checkpoint in ends:
-                changed = changed_since(log, checkpoint)
-                gone = log.refs_at(checkpoint).values() if changed is None else changed.gone
-                if None not in describe(carried.git, sorted(set(gone))):
-                    return checkpoint
-        return None
+        try:
+            with locked(carried.layout.making_lock, wait=False):
+                splice_all(self._maker(log), carried)
+                with locked(carried.layout.lock):
+                    has_packs = drop_superseded(carried, log, time.time())
+        except BlockingIOError:
+            return  # the node that runs here does it
+        except GitTorrentError as error:
+            self._note(f"warning: small reels were not made one: {error}")
+        except OSError as error:
+            trouble = explain_local_error(error)
+            if trouble is None:
+                raise
+            self._note(f"warning: small reels were not made one: {trouble}")
+        else:
+            if has_packs:
+                housekeeping.start_in_background(carried)
 
-    def _missing_reels(self, log: VerifiedLog) -> tuple[StoredReel, ...]:
-        carried = self._carried
-        assert log.head is not None
-        if log.head in carried.reel_ends():
-            return ()
-        begin = ReelStart.at(carried, log, self._start(log))
-        with scratch.receiving(carried.layout.incoming, carried.object_format) as staging:
-            work = staging.directory / "reel"
-            work.mkdir()
-            pack = build_reel(
-                carried.layout.objects,
-                carried.object_format,
-                begin.before(),
-                begin.new(),
-                work,
-                tips=begin.tips,
-                progress=self._progress,
-            )
-            if pack is None:
-                return ()
-            self._warn_of_other_bytes()
-            reel = self._adopt(log, pack, begin.checkpoint, log.head)
-        begin.keep_next(pack.newest)
-        return (reel,)
-
-    def _warn_of_other_bytes(self) -> None:
-        """Say so if the reel will not be what its definition says; it works for downloads."""
-        encoder = find_encoder()
-        if encoder.trouble:
-            self._note(
-                f"warning: {encoder.trouble}; the reel can be downloaded, but no clone can rebuild"
-                f" it to become a seed\nhint: {encoder.remedy}, before you publish"
-            )
-
-    def _adopt(
-        self, log: VerifiedLog, pack: ReelPack, start: PushId | None, end: PushId
-    ) -> StoredReel:
-        """Sign the manifest of a built pack and put both into the store."""
-        carried = self._carried
-        manifest = pack.manifest(log.repository, carried.object_format, start, end)
-        signature = self._signer.sign(manifest.text())
-        store_built(carried, pack, manifest, signature, self._progress)
-        reel = carried.reels.get(manifest.id)
-        assert reel is not None
-        return reel
+    def _maker(self, log: VerifiedLog) -> ReelMaker:
+        return ReelMaker(self._carried, log, self._signer, self._progress, self._note)

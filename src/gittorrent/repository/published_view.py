@@ -29,13 +29,14 @@ from gittorrent.durable import locked, write_atomically
 from gittorrent.git import history, packs, scratch
 from gittorrent.git.refs import packed_refs
 from gittorrent.git.runner import Git, GitError
+from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.repository.carried import MIRROR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from gittorrent.ids import PushId, RefName, Refs
+    from gittorrent.ids import RefName, Refs
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
@@ -150,23 +151,15 @@ class PublishedView:
             scratch.make(self.directory, self._carried.object_format)
 
     def _reels(self, log: VerifiedLog) -> list[StoredReel]:
-        """Return the reels that lead from the beginning of history onwards, in that order."""
-        rank = {push: number for number, push in enumerate(log.ids)}
-        found = [
-            reel
+        """Return the reels that a newcomer takes, in order; others may be gone soon."""
+        found = {
+            ReelOffer(
+                reel.id, reel.manifest.start, reel.manifest.end, reel.manifest.pack_size
+            ): reel
             for reel in self._carried.reels.readable()
-            if reel.manifest.repository == log.repository
-            and reel.manifest.end in rank
-            and reel.is_available
-        ]
-        found.sort(key=lambda reel: (rank[reel.manifest.end], reel.id))
-        reached: set[PushId | None] = {None}
-        leading = []
-        for reel in found:
-            if reel.manifest.start in reached:
-                reached.add(reel.manifest.end)
-                leading.append(reel)
-        return leading
+            if reel.manifest.repository == log.repository and reel.is_available
+        }
+        return [found[offer] for offer in best_path(found, (), log.ids)]
 
     def _take_objects(self, log: VerifiedLog, reels: Sequence[StoredReel]) -> bool:
         """Take in the objects of reels; tells whether they are all that the refs need."""

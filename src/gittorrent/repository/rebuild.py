@@ -103,22 +103,44 @@ def rebuild_reel(
         )
         if built.id != manifest.id:
             return False
-        if carried.reels.is_small(manifest):
-            with locked(layout.lock):
-                carried.reels.adopt_wire_file(manifest, pack.path)
-                carried.reels.store_manifest(manifest, signature)
-            return True
-        with (
-            _indexed(carried, layout.building, pack, manifest, progress) as indexed,
-            locked(layout.lock),
-            scratch.receiving(layout.incoming, carried.object_format) as staging,
-        ):
-            # From there half of a move is taken back by whoever clears up after us.
-            staged = staging.directory / "objects" / "pack" / indexed.name
-            packs.adopt_pack(indexed, staged)
-            packs.adopt_pack(staged, carried.reels.pack_path(manifest), keep=KEEP_REASON)
-            carried.reels.store_manifest(manifest, signature)
+        install_built(carried, pack, manifest, signature, progress)
     return True
+
+
+def install_built(
+    carried: Carried,
+    pack: ReelPack,
+    manifest: Manifest,
+    signature: Signature,
+    progress: Callable[[str, int, int], None],
+) -> None:
+    """Put a pack built here and its signed manifest into the store, as `store_built` does.
+
+    The repository's lock is held only while they are moved: indexing takes long.
+
+    Args:
+        carried: the repository; the caller holds its ``building_lock``, and not its ``lock``.
+        pack: as built in ``building``; moved away.
+        manifest: that describes it.
+        signature: over the manifest's text.
+        progress: told about indexing.
+    """
+    layout = carried.layout
+    if carried.reels.is_small(manifest):
+        with locked(layout.lock):
+            carried.reels.adopt_wire_file(manifest, pack.path)
+            carried.reels.store_manifest(manifest, signature)
+        return
+    with (
+        _indexed(carried, layout.building, pack, manifest, progress) as indexed,
+        locked(layout.lock),
+        scratch.receiving(layout.incoming, carried.object_format) as staging,
+    ):
+        # From there half of a move is taken back by whoever clears up after us.
+        staged = staging.directory / "objects" / "pack" / indexed.name
+        packs.adopt_pack(indexed, staged)
+        packs.adopt_pack(staged, carried.reels.pack_path(manifest), keep=KEEP_REASON)
+        carried.reels.store_manifest(manifest, signature)
 
 
 def store_built(

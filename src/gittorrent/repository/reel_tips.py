@@ -1,12 +1,13 @@
-"""Commits that reach all that a checkpoint's refs reach: where the next reel begins.
+"""Commits that reach all that a checkpoint's refs reach: where reels begin.
 
 A reel from one checkpoint to the next leaves out what the refs of the first reach. With a hundred
 thousand refs git takes a second to read where they point, and most of these commits are in the past
 of a few others. Those few are kept, and brought up to date with each reel by what it changed.
 
-Tracks, in a file of the log's folder: the checkpoint, and commits that refs point at there, such
-that each commit that refs reach is reached from one of them. Some may be in the past of others. The
-file can be lost: it is found out anew by a walk over the history.
+Tracks, in a file of the log's folder, for each checkpoint that the next reel may begin after: its
+id, and commits that refs point at there, such that each commit that refs reach is reached from one
+of them. Some may be in the past of others. Checkpoints are parted by empty lines, the newest stands
+first. The file can be lost: it is found out anew by a walk over the history.
 """
 
 from __future__ import annotations
@@ -43,96 +44,125 @@ class Changed(Struct, frozen=True):
 
 
 class ReelStart(Struct, frozen=True):
-    """Where the next reel of an origin begins, and what it has to cover.
+    """Where a reel of an origin begins, and what it has to cover.
 
     Args:
         carried: the origin.
-        log: its log, at whose head the reel ends.
+        log: its log.
         checkpoint: where it begins; None for the beginning of history.
-        tips: commits that reach all that its refs reach.
-        changed: how values changed since; None where that is not known.
+        end: the checkpoint that it completes.
+        tips: commits that reach all that the refs reach where it begins.
+        changed: how values changed from there to its end; None where that is not known.
     """
 
     carried: Carried
     log: VerifiedLog
     checkpoint: PushId | None
+    end: PushId
     tips: frozenset[Oid]
     changed: Changed | None
 
     @classmethod
-    def at(cls, carried: Carried, log: VerifiedLog, checkpoint: PushId | None) -> ReelStart:
+    def at(
+        cls, carried: Carried, log: VerifiedLog, checkpoint: PushId | None, end: PushId
+    ) -> ReelStart:
         """Find out what is known of a checkpoint."""
         if checkpoint is None:
-            return cls(carried, log, None, frozenset(), None)
+            return cls(carried, log, None, end, frozenset(), None)
         tips = read_tips(carried, log, checkpoint)
         if tips is None:
             tips = minimal(carried.git, log.refs_at(checkpoint).values())
-        changed = changed_since(log, checkpoint)
-        return cls(carried, log, checkpoint, frozenset(tips), changed)
+        changed = changed_between(log, checkpoint, end)
+        return cls(carried, log, checkpoint, end, frozenset(tips), changed)
 
     def before(self) -> Iterator[Oid]:
         """Yield what refs point at where the reel begins; nothing is read before."""
         if self.checkpoint is not None:
             yield from set(self.log.refs_at(self.checkpoint).values())
 
+    def after(self) -> Collection[Oid]:
+        """Return what refs point at where it ends."""
+        return self.log.refs_at(self.end).values()
+
     def new(self) -> Collection[Oid]:
         """Return what refs point at where it ends, but for what they did where it begins."""
-        return self.log.final_refs.values() if self.changed is None else self.changed.new
+        return self.after() if self.changed is None else self.changed.new
 
-    def keep_next(self, newest: Iterable[Oid]) -> None:
-        """Keep what the next reel needs that begins where this one ends.
+    def keep_next(self, newest: Iterable[Oid], others: Collection[PushId] = ()) -> None:
+        """Keep what reels need that begin where this one ends.
 
         Args:
             newest: commits of the reel that no other one of it is a child of.
+            others: checkpoints of which that is kept, too, where it is known.
         """
-        log = self.log
-        assert log.head is not None
         if self.changed is None:
-            gone = frozenset(self.before()) - set(log.final_refs.values())
+            gone = frozenset(self.before()) - set(self.after())
         else:
             gone = self.changed.gone
-        git = self.carried.git
-        tips = tips_after(git, self.tips, newest, gone, lambda: log.final_refs.values())
-        keep_tips(self.carried, log, log.head, tips)
+        tips = tips_after(self.carried.git, self.tips, newest, gone, self.after)
+        keep_tips(self.carried, self.log, self.end, tips, others)
 
 
 def read_tips(carried: Carried, log: VerifiedLog, checkpoint: PushId) -> set[Oid] | None:
-    """Return what was kept for a checkpoint; None where that is of another, or not all is here."""
-    try:
-        lines = _path(carried, log).read_text(encoding="ascii").splitlines()
-    except (FileNotFoundError, UnicodeDecodeError):
+    """Return what was kept for a checkpoint; None where nothing was, or not all is here."""
+    tips = _read(carried, log).get(checkpoint)
+    if tips is None:
         return None
-    if lines[:1] != [checkpoint] or not all(map(carried.object_format.is_oid, lines)):
-        return None
-    tips = {Oid(line) for line in lines[1:]}
     kinds = {None if info is None else info.kind for info in describe(carried.git, tips)}
     return tips if kinds <= {"commit"} else None
 
 
-def keep_tips(carried: Carried, log: VerifiedLog, checkpoint: PushId, tips: Iterable[Oid]) -> None:
-    """Keep the commits for the reel that begins at a checkpoint."""
-    lines = [checkpoint, *sorted(tips)]
-    write_atomically(_path(carried, log), "".join(f"{line}\n" for line in lines).encode("ascii"))
+def keep_tips(
+    carried: Carried,
+    log: VerifiedLog,
+    checkpoint: PushId,
+    tips: Iterable[Oid],
+    others: Collection[PushId] = (),
+) -> None:
+    """Keep the commits for reels that begin at a checkpoint, and those of some others."""
+    known = {other: found for other, found in _read(carried, log).items() if other in others}
+    blocks = {checkpoint: set(tips), **{o: t for o, t in known.items() if o != checkpoint}}
+    text = "\n".join(
+        "".join(f"{line}\n" for line in (each, *sorted(found))) for each, found in blocks.items()
+    )
+    write_atomically(_path(carried, log), text.encode("ascii"))
+
+
+def _read(carried: Carried, log: VerifiedLog) -> dict[PushId, set[Oid]]:
+    """Return what is kept, by checkpoint; nothing where the file is lost or damaged."""
+    try:
+        text = _path(carried, log).read_text(encoding="ascii")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return {}
+    blocks = [block.splitlines() for block in text.split("\n\n") if block]
+    if not all(map(carried.object_format.is_oid, (line for block in blocks for line in block))):
+        return {}
+    return {PushId(block[0]): {Oid(line) for line in block[1:]} for block in blocks}
 
 
 def changed_since(log: VerifiedLog, start: PushId) -> Changed | None:
-    """Return how values changed from a checkpoint to the log's head, by the pushes taken since.
+    """Return how values changed from a checkpoint to the log's head; see `changed_between`."""
+    return None if log.head is None else changed_between(log, start, log.head)
 
-    None where the refs at ``start``, or pushes taken since, are not at hand.
+
+def changed_between(log: VerifiedLog, start: PushId, end: PushId) -> Changed | None:
+    """Return how values changed between two checkpoints, by the pushes taken in between.
+
+    None where the refs at one of them, or pushes taken in between, are not at hand.
     """
-    point = log.ledger.point(start)
-    if point is None:
+    point, last = log.ledger.point(start), log.ledger.point(end)
+    if point is None or last is None:
         return None
     ids = log.ids
     taken = {
         push
-        for checkpoint in ids[ids.index(start) + 1 :]
+        for checkpoint in ids[ids.index(start) + 1 : ids.index(end) + 1]
         for push in log.checkpoint(checkpoint).checkpoint.pushes
     }
     if not all(push in log for push in taken):
         return None
     refs = {subject_of(line.ref) for push in taken for line in log.push(push).certificate.lines}
-    before, after = point.listing, log.ledger.adopted.listing
+    before, after = point.listing, last.listing
     changed = [ref for ref in refs if before.entry(ref) != after.entry(ref)]
     return Changed(
         frozenset(oid for ref in changed for oid in _values(before.entry(ref))),

@@ -13,7 +13,7 @@ from gittorrent.reel.manifest import Manifest, ManifestError, Segment, parse_man
 from gittorrent.reel.order import Commit, canonical_order
 from gittorrent.reel.pack import FilePiece, WireView, pack_header
 from gittorrent.reel.parts import part_count, part_range
-from gittorrent.reel.path import ReelOffer, best_path
+from gittorrent.reel.path import REEL_BYTES, ReelOffer, best_path
 from gittorrent.reel.segments import choose_target, cut, edges, frontier
 
 
@@ -178,7 +178,7 @@ def offers(draw: st.DrawFn) -> list[ReelOffer]:
     made = []
     for number in range(draw(st.integers(0, 7))):
         start = draw(st.none() | ends)
-        size = draw(st.integers(0, 5))
+        size = draw(st.integers(0, 5)) * REEL_BYTES // 2
         made.append(ReelOffer(ManifestId(f"m{number}"), start, draw(ends), size))
     return made
 
@@ -193,7 +193,7 @@ def _every_chain(offers: list[ReelOffer], have: set[PushId]) -> dict[PushId, int
         at, spent, passed = waiting.pop()
         for offer in offers:
             if offer.start == at and offer.end in LOG and offer.end not in passed:
-                total = spent + offer.pack_size
+                total = spent + offer.pack_size + REEL_BYTES
                 cost[offer.end] = min(cost.get(offer.end, total), total)
                 waiting.append((offer.end, total, passed | {offer.end}))
     return cost
@@ -212,7 +212,7 @@ def test_no_chain_is_newer_or_cheaper_than_the_best(
     assert way[0].start is None or way[0].start in have
     assert all(a.end == b.start for a, b in pairwise(way))
     assert way[-1].end == max(costs, key=LOG.index)
-    assert sum(offer.pack_size for offer in way) == costs[way[-1].end]
+    assert sum(offer.pack_size + REEL_BYTES for offer in way) == costs[way[-1].end]
 
 
 @given(st.data())

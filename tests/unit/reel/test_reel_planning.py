@@ -169,11 +169,12 @@ def test_wire_view_at_its_borders() -> None:
 
 def offer(start: str, end: str, size: int) -> ReelOffer:
     name = f"{start}:{end}"
+    size <<= 20
     return ReelOffer(ManifestId(name), PushId(start) if start else None, PushId(end), size)
 
 
 def path(offers: str, have: str = "", log: str = "abcdef", *, begins_late: bool = False) -> str:
-    """Read offers such as ``:a/5 a:b/1`` and write the way taken."""
+    """Read offers such as ``:a/5 a:b/1``, sizes in MiB, and write the way taken."""
     made = []
     for word in offers.split():
         span, _, size = word.partition("/")
@@ -195,6 +196,7 @@ def path(offers: str, have: str = "", log: str = "abcdef", *, begins_late: bool 
         (":a/5 a:b/1 b:c/1", "", ":a a:b b:c"),
         (":a/5 a:b/1 :b/5", "", ":b"),
         (":a/5 a:b/1 :b/7", "", ":a a:b"),
+        (":a/5 a:b/1 b:c/1 a:c/2 :b/6", "", ":a a:c"),  # the same bytes in fewer reels
         (":c/9 :a/1", "", ":c"),  # newest first, cheap second
         (":c/9 a:d/1", "", ":c"),  # a reel nothing leads to is no use
         (":c/9 a:d/1", "a", "a:d"),

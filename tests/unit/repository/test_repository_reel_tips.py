@@ -98,7 +98,8 @@ def b(tmp_path: Path) -> Builder:
 
 def kept(b: Builder) -> list[str]:
     this = carried(b.git_dir)
-    return this.layout.reel_tips(this.info.repository_id).read_text().split()
+    text = this.layout.reel_tips(this.info.repository_id).read_text()
+    return text.split("\n\n")[0].split()
 
 
 def test_publishing_keeps_them(b: Builder) -> None:

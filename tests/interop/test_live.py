@@ -16,6 +16,8 @@ import pytest
 from msgspec.structs import replace
 
 from gittorrent.ids import SHA1, Oid, PushId, RefName
+from gittorrent.node.node import Options
+from gittorrent.reel.timing import ReelTimes
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.freshness import read_fresh
 from gittorrent.repository.signed_entries import EntrySigner
@@ -40,14 +42,23 @@ class Mirrors:
     folder: Path
     stack: ExitStack
     key: Signer
+    options: Options
     carried: list[Carried] = field(default_factory=list)
     served: list[Served] = field(default_factory=list)
     copies: list[Carried] = field(default_factory=list)
 
     @classmethod
-    def of(cls, folder: Path, stack: ExitStack, *, keeps: bool = True) -> Mirrors:
+    def of(
+        cls,
+        folder: Path,
+        stack: ExitStack,
+        *,
+        keeps: bool = True,
+        reel_times: ReelTimes = ReelTimes(),  # noqa: B008 (it is frozen)
+    ) -> Mirrors:
         """Publish a repository and serve it."""
-        mirrors = cls(folder, stack, nodes.signer(folder))
+        options = replace(nodes.LOOPBACK, reel_times=reel_times)
+        mirrors = cls(folder, stack, nodes.signer(folder), options)
         git_dir = nodes.make_repository(folder / "project.git")
         origin = nodes.publish(git_dir, mirrors.key, "project")
         for number in (1, 2):  # now, since the keeper's files come and go
@@ -62,7 +73,8 @@ class Mirrors:
         number = len(self.carried)
         home = nodes.make_home(self.folder / f"home{number}")
         self.carried.append(carried)
-        self.served.append(self.stack.enter_context(nodes.serving(carried, home=home)))
+        serving = nodes.serving(carried, home=home, options=self.options)
+        self.served.append(self.stack.enter_context(serving))
 
     def add(self) -> Carried:
         """Serve one more mirror, which was made from the newest one."""
@@ -221,24 +233,29 @@ def test_a_keeper_that_was_killed_signs_what_it_had_recorded(
     assert origin.log().checkpoint(head).checkpoint == draft
 
 
-def test_reels_of_what_came_live_are_brought_later(
-    tmp_path: Path, stack: ExitStack, person: Person
-) -> None:
-    """A mirror that was told of a checkpoint has its objects, and no reel for clones yet."""
+def test_reels_of_what_was_published_are_built_by_mirrors(tmp_path: Path, stack: ExitStack) -> None:
+    """A mirror that was told of a checkpoint has its objects; it hears of the reel, too."""
     mirrors = Mirrors.of(tmp_path, stack, keeps=False)
-    url = f"gittorrent://{mirrors.served[0].git.removeprefix('git://')}/project.git"
-    person.gittorrent("mirror", "--once", url).ok()
-    home = Home(person.node)
-    mirror = Carried(home.repositories / "project.git", SHA1)
-    stack.enter_context(nodes.serving(mirror, home=home))
+    mirrors.add()
     origin = mirrors.carried[0]
     nodes.add_commit(origin.layout.git_dir, MAIN.decode(), "more", b"more\n")
     nodes.publish(origin.layout.git_dir, mirrors.key, None)
     head = origin.log().head
-    wait_until(lambda: mirror.log().head == head, "the mirror follows")
-    assert head not in mirror.reel_ends()
+    for carried in mirrors.carried:
+        wait_until(partial(_has_reel_to, carried, head), f"a reel in {carried.layout.git_dir}")
+
+
+def test_a_mirror_that_looks_now_and_then_builds_what_it_lacks(
+    tmp_path: Path, stack: ExitStack, person: Person
+) -> None:
+    mirrors = Mirrors.of(tmp_path, stack, keeps=False)
+    url = f"gittorrent://{mirrors.served[0].git.removeprefix('git://')}/project.git"
     person.gittorrent("mirror", "--once", url).ok()
-    assert head in mirror.reel_ends()
+    mirror = Carried(Home(person.node).repositories / "project.git", SHA1)
+    (reel,) = mirror.reels.all()
+    mirror.reels.drop(reel)
+    person.gittorrent("mirror", "--once", url).ok()
+    assert mirror.log().head in Carried(mirror.layout.git_dir, SHA1).reel_ends()
 
 
 def test_a_new_keeper_is_known_to_all_by_its_first_checkpoint(
@@ -388,3 +405,35 @@ def test_a_keeper_that_signed_live_is_not_published_from_an_old_copy(
     person = somebody(tmp_path / "person", variables={"GITTORRENT_HOME": str(home.root)})
     nodes.add_commit(git_dir, "refs/heads/main", "late", b"late\n")
     person.gittorrent("publish", git_dir).failed(2, f"lacks checkpoint {head}", "adopt")
+
+
+def test_what_a_keeper_signed_becomes_a_reel_that_mirrors_build(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    mirrors = Mirrors.of(tmp_path, stack, reel_times=ReelTimes(many=3, quiet=0.1))
+    mirrors.add()
+    last = mirrors.add()
+    before = {reel.id for reel in last.reels.all()}
+    for number in range(3):
+        new = mirrors.push(last, b"pushed %d\n" % number)
+        mirrors.wait_for_final(new)
+    head = last.log().head
+    for carried in mirrors.carried:
+        wait_until(partial(_has_reel_to, carried, head), f"a reel in {carried.layout.git_dir}")
+    (made,) = {reel.id for reel in last.reels.all()} - before
+    packs = {
+        reel.pack.read_bytes()
+        for carried in mirrors.carried
+        if (reel := carried.reels.get(made)) is not None
+    }
+    assert len(packs) == 1
+    clone = tmp_path / "clone.git"
+    host = mirrors.served[-1].git.partition("://")[2]
+    url = f"gittorrent://{host}/project.git"
+    Person(tmp_path / "newcomer").git("clone", "--bare", url, str(clone)).ok()
+    assert gitcmd.refs(clone)[MAIN] == new
+
+
+def _has_reel_to(carried: Carried, head: PushId | None) -> bool:
+    fresh = Carried(carried.layout.git_dir, carried.object_format)
+    return any(reel.is_available and reel.manifest.end == head for reel in fresh.reels.all())

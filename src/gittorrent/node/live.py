@@ -25,6 +25,9 @@ from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.node.keeper import Keeper
 from gittorrent.node.live_notes import LiveNotes
 from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
+from gittorrent.node.reel_builder import ReelBuilder
+from gittorrent.node.reel_news import ReelNews
+from gittorrent.reel.timing import ReelTimes, ReelTiming
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.transfer.client_timeouts import ClientTimeouts
@@ -35,7 +38,7 @@ from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.opening import converse
 from gittorrent.transfer.reaching import known_here, named, unique
 from gittorrent.transfer.task_set import TaskSet
-from gittorrent.wire.messages import News
+from gittorrent.wire.messages import HaveBundle, News
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,11 +89,16 @@ _log = EventLog(__name__)
 
 
 class _Live:
-    """A repository, its keeper, and the calls made for it, by URL."""
+    """A repository, its keeper, who makes its reels, and the calls made for it, by URL."""
 
-    def __init__(self, repository: LiveRepository, keeper: Keeper) -> None:
+    def __init__(
+        self, repository: LiveRepository, keeper: Keeper, reel_builder: ReelBuilder
+    ) -> None:
         self.repository = repository
         self.keeper = keeper
+        self.reel_builder = reel_builder
+        served = repository.served
+        self.reel_news = ReelNews(served.content.reels, served.reading, repository.say_reel)
         self.calls: dict[str, asyncio.Task[None]] = {}
         self.state: object = None
 
@@ -105,6 +113,7 @@ class Live:
         node_id: how it calls itself.
         limits: of all sending.
         bringing: brings objects that do not come with pushes.
+        reel_times: when reels are made of what a keeper signs here.
     """
 
     def __init__(
@@ -115,6 +124,7 @@ class Live:
         node_id: str,
         limits: Limits,
         bringing: Bringing,
+        reel_times: ReelTimes = ReelTimes(),  # noqa: B008 (it is frozen)
     ) -> None:
         self._catalogue = catalogue
         self._database = database
@@ -122,6 +132,7 @@ class Live:
         self._node_id = node_id
         self._limits = limits
         self._bringing = bringing
+        self._reel_times = reel_times
         self._client_timeouts = ClientTimeouts()
         self._held = HeldBytes()
         self._threads = catalogue.threads
@@ -243,7 +254,9 @@ class Live:
             self._mute.add(place)
         else:
             self._mute.discard(place)
-            self._live[place] = _Live(repository, keeper)
+            self._live[place] = _Live(
+                repository, keeper, ReelBuilder(repository, ReelTiming(self._reel_times))
+            )
             for caller in self._unheard.pop(place, ()):
                 caller.end(OPENED_ANEW)
         # Those who wait look again, and wait for the next change.
@@ -255,6 +268,7 @@ class Live:
         for call in live.calls.values():
             call.cancel()
         await asyncio.gather(*live.calls.values(), return_exceptions=True)
+        await live.reel_builder.stop()
         await live.keeper.stop()
         await live.repository.stop()
 
@@ -268,6 +282,8 @@ class Live:
         await self._call_some(live)
         live.keeper.look()
         await self._notes.look(live.repository)
+        live.reel_builder.look()
+        await live.reel_news.look()
 
     # -- calling others
 
@@ -344,6 +360,10 @@ class Live:
             else:
                 early.append(message)  # nothing is sent along before it was asked for
 
+        def on_bundle(_mirror: GitMirror, message: HaveBundle) -> None:
+            if key is not None:
+                repository.heard(key, message)
+
         def on_announced(_mirror: GitMirror, size: int) -> None:
             if key is not None:
                 repository.announced(key, size)
@@ -357,6 +377,7 @@ class Live:
             client_timeouts=self._client_timeouts,
             reading=served.reading,
             on_news=on_news,
+            on_bundle=on_bundle,
             on_announced=on_announced,
         )
         assert source.endpoint is not None

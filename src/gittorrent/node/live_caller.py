@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gittorrent.node.live_repository import OPENED_ANEW
 from gittorrent.transfer.live_peer import LivePeer
-from gittorrent.wire.messages import News
+from gittorrent.wire.messages import HaveBundle, News
 
 if TYPE_CHECKING:
     from gittorrent.node.catalogue import Served
@@ -71,6 +71,9 @@ class Caller:
         message = event.message
         if not isinstance(message, News):
             self._peer.take(event)
+            # A clone says what it has of a pack that it downloads; it is told of no news.
+            if isinstance(message, HaveBundle) and self._repository and self._key is not None:
+                self._repository.heard(self._key, message)
             return
         if self._repository is None and self._live is not None:
             self._join(self._live)

@@ -23,13 +23,22 @@ from gittorrent.node.entry_fetcher import EntryFetcher
 from gittorrent.node.entry_intake import EntryIntake
 from gittorrent.node.fresh_intake import FreshIntake
 from gittorrent.node.held_bytes import HeldBytes
+from gittorrent.node.reel_follower import ReelFollower
 from gittorrent.push.chain import CheckpointError
 from gittorrent.push.spreading import Drop, Fetch, Invite, Item, PeerKey, Spreading, Tell
 from gittorrent.repository.freshness import LEAST_APART, judge_fresh, keep_fresh, read_fresh
 from gittorrent.repository.taking_in import Arrived
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.limits import MAX_SENT_BYTES
-from gittorrent.wire.messages import HaveCheckpoint, HavePush, SendPushes, SentPush
+from gittorrent.wire.messages import (
+    ALL,
+    HaveBundle,
+    HaveCheckpoint,
+    HavePush,
+    SendPushes,
+    SentPush,
+)
+from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +48,9 @@ if TYPE_CHECKING:
     from gittorrent.node.entry_intake import Batch, Bring
     from gittorrent.node.log_summary import LogSummary
     from gittorrent.push import spreading
+    from gittorrent.repository.carried import Carried
     from gittorrent.repository.kept_log import KeptLog
+    from gittorrent.repository.reelstore import StoredReel
     from gittorrent.repository.taking_in import TakenIn
     from gittorrent.transfer.live_peer import LivePeer
     from gittorrent.transfer.off_loop import SerialExecutor
@@ -93,6 +104,7 @@ class LiveRepository:
         self._logs_asked: dict[PeerKey, PushId] = {}
         self._may_send: dict[PeerKey, int] = {}
         self._fresh_intake = FreshIntake(self._take_fresh, self._tasks.start)
+        self._reels = ReelFollower(self, self._tasks.start)
         self.fresh: FreshLine | None = None
         self.summary: LogSummary | None = None
 
@@ -155,6 +167,7 @@ class LiveRepository:
         """Take note that a conversation is over."""
         self._heads.left(key)
         self._fresh_intake.left(key)
+        self._reels.left(key)
         self._logs_asked.pop(key, None)
         self._may_send.pop(key, None)
         peer = self._peers.pop(key, None)
@@ -167,7 +180,9 @@ class LiveRepository:
         if key in self._peers:
             self._held.coming(key, size, self._peers[key].make_room)
 
-    def heard(self, key: PeerKey, message: News, payload: bytearray | None = None) -> None:
+    def heard(
+        self, key: PeerKey, message: News | HaveBundle, payload: bytearray | None = None
+    ) -> None:
         """Take note of what a peer tells, and what it sent along."""
         if key not in self._peers:
             return  # it was told to call again
@@ -183,6 +198,10 @@ class LiveRepository:
             self._do(self._spreading.told(key, item, self._loop.time()))
             if is_first and self.fresh is not None:
                 self._peers[key].tell(self.fresh)
+            if is_first:
+                self._reels.greeted(key, self._peers[key], message.checkpoint)
+        elif isinstance(message, HaveBundle):
+            self._reels.told(key, self._peers[key], message)
         else:
             self._fresh_intake.heard(key, message)
 
@@ -225,6 +244,20 @@ class LiveRepository:
     async def catch_up(self, seconds: float) -> None:
         """Wait until no peer says that it has a newer checkpoint, or for so many seconds."""
         await self._heads.catch_up(seconds)
+
+    # -- reels
+
+    @property
+    def carried(self) -> Carried:
+        """The repository."""
+        return self.served.carried
+
+    def say_reel(self, reel: StoredReel) -> None:
+        """Tell everybody of a reel that was made here; who lacks it builds it."""
+        manifest = reel.manifest
+        name = ReelName(manifest.start, manifest.end)
+        for key in self._heads:
+            self._peers[key].tell(HaveBundle(name, reel.id, manifest.pack_size, ALL))
 
     # -- freshness
 
@@ -291,6 +324,7 @@ class LiveRepository:
             self._do(self._spreading.took(item, now))
         if before.head != after.head:
             self._do(self._spreading.took(after.head, now))
+            self._reels.look()
         self._heads.look()
         if before != after:
             self._moved()

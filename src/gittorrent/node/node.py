@@ -36,6 +36,7 @@ from gittorrent.node.notices import Notices
 from gittorrent.node.pushes import Pushes
 from gittorrent.node.rechecks import Rechecks
 from gittorrent.node.services import Lists, NodeServices, Reachable
+from gittorrent.reel.timing import ReelTimes
 from gittorrent.store.processes import GitLoad, NodeProcess
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
 from gittorrent.transfer.addresses import is_loopback, is_wildcard, show_address
@@ -75,6 +76,7 @@ class Options(Struct, frozen=True):
         git_wait: seconds after which callers are told that git works for others.
         git_push: whether pushes are taken over git://, too.
         discovery: how mirrors find each other.
+        reel_times: when reels are made of what a keeper signs here.
     """
 
     git: tuple[tuple[str, int], ...] = ()
@@ -90,6 +92,7 @@ class Options(Struct, frozen=True):
     git_wait: float = WAIT_SECONDS
     git_push: bool = False
     discovery: DiscoveryConfig = DiscoveryConfig()
+    reel_times: ReelTimes = ReelTimes()
 
 
 class Node:
@@ -132,7 +135,9 @@ class Node:
         lists = Lists(self._reachable, mirrors)
         notices = Notices(mirrors, self._is_local, server_timeouts)
         bringing = Bringing(database, home)
-        self._live = Live(catalogue, database, home, home.node_id(), self.limits, bringing)
+        self._live = Live(
+            catalogue, database, home, home.node_id(), self.limits, bringing, options.reel_times
+        )
         self._pushes = Pushes(
             self._live.accepted, self._live.kept, self._live.catch_up, options.git_wait
         )

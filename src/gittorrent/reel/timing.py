@@ -12,6 +12,8 @@ Source: docs/protocol/reels.md, "Reels of a keeper's node".
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 MANY = 16
 """Checkpoints that make a reel due: fetching the pushes of fewer takes one request."""
 
@@ -28,19 +30,23 @@ RETRY = 300.0
 """Seconds after which a reel is tried again that could not be made."""
 
 
+class ReelTimes(Struct, frozen=True):
+    """When reels are made; see the constants of these names. Other values are for tests."""
+
+    many: int = MANY
+    longest: float = LONGEST
+    quiet: float = QUIET
+
+
 class ReelTiming:
-    """The times of one repository's reels.
+    """Decides when the reels of one repository are made.
 
     Args:
-        many: see `MANY`; other values are for tests.
-        longest: see `LONGEST`.
-        quiet: see `QUIET`.
+        times: that it goes by.
     """
 
-    def __init__(self, many: int = MANY, longest: float = LONGEST, quiet: float = QUIET) -> None:
-        self._many = many
-        self._longest = longest
-        self._quiet = quiet
+    def __init__(self, times: ReelTimes = ReelTimes()) -> None:  # noqa: B008 (it is frozen)
+        self._times = times
         self._uncovered = 0
         self._since = 0.0
         self._changed = 0.0
@@ -58,7 +64,7 @@ class ReelTiming:
         self._changed = now
         if not uncovered:
             self._due = None
-        elif self._due is None and uncovered >= self._many:
+        elif self._due is None and uncovered >= self._times.many:
             self._due = now
 
     def failed(self, now: float) -> None:
@@ -69,9 +75,9 @@ class ReelTiming:
         """Return when a reel is to be made, as things stand; None for as long as none is."""
         if not self._uncovered:
             return None
-        longest = self._since + self._longest
+        longest = self._since + self._times.longest
         due = longest if self._due is None else min(self._due, longest)
-        quiet = min(self._changed + self._quiet, due + PATIENCE)
+        quiet = min(self._changed + self._times.quiet, due + PATIENCE)
         return max(due, quiet, self._not_before)
 
     def is_due(self, now: float) -> bool:

@@ -1,40 +1,35 @@
 """Rebuilds reels in a process of its own: ``python -m gittorrent.repository.rebuilding``.
 
-Building runs git's encoders, several at a time, then joins, digests and indexes for as long again;
-the process that asks for it may have to end within a second, or serve others meanwhile. So it is a
-worker (`gittorrent.background`): it reads one line that says what to build, writes a line for each
-step and each result, and dies with its starter.
+A worker (`gittorrent.repository.reel_worker`) is told which reels to build, and says what came of
+each.
 """
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec import Struct
 
-from gittorrent.background import end_with_starter, worker
-from gittorrent.durable import locked, temporary_directory
-from gittorrent.errors import LocalError
+from gittorrent.durable import locked
 from gittorrent.git.history import MissingObjectError
 from gittorrent.git.runner import GitError
 from gittorrent.ids import OBJECT_FORMATS, ManifestId, Oid
-from gittorrent.permissions import explain_local_error
 from gittorrent.reel.manifest import parse_manifest
 from gittorrent.reel.packing import ReelError
 from gittorrent.repository.carried import Carried
-from gittorrent.repository.niceness import NICENESS
 from gittorrent.repository.rebuild import first_missing, present, rebuild_reel
+from gittorrent.repository.reel_worker import ask_worker, each_percent, serve_order
 from gittorrent.repository.stale_files import clear_building
 from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.receive import SignedManifest
 
 _MODULE = "gittorrent.repository.rebuilding"
 
@@ -88,14 +83,6 @@ class Order(Struct, frozen=True):
     yielding: bool
 
 
-class Step(Struct, frozen=True, tag="step"):
-    """How far a worker is with one reel: ``done`` of ``total`` objects in ``phase``."""
-
-    phase: str
-    done: int
-    total: int
-
-
 class Result(Struct, frozen=True, tag="result"):
     """What came of one reel.
 
@@ -112,11 +99,20 @@ class Result(Struct, frozen=True, tag="result"):
     reason: str = ""
 
 
-class WorkerFailure(Struct, frozen=True, tag="trouble"):
-    """This machine let the worker down, which ends it: the error's text and hint."""
+def jobs_of(log: VerifiedLog, reels: Iterable[SignedManifest]) -> list[Job]:
+    """Return what building reels takes; blocks, as lists of refs are read for each.
 
-    text: str
-    hint: str
+    Args:
+        log: knows the checkpoints at their ends.
+        reels: by their verified manifests.
+    """
+    jobs = []
+    for signed in reels:
+        manifest = signed.manifest
+        start = () if manifest.start is None else log.refs_at(manifest.start).values()
+        end = log.refs_at(manifest.end).values()
+        jobs.append(Job(signed.file, sorted(set(start)), sorted(set(end))))
+    return jobs
 
 
 async def rebuild_reels(
@@ -141,51 +137,13 @@ async def rebuild_reels(
     """
     where = os.fsencode(carried.layout.git_dir)
     order = Order(where, carried.object_format.name, list(jobs), yielding)
-    results: list[Result] = []
-    with temporary_directory("rebuild") as folder:
-        try:
-            async with worker(_MODULE, {"TMPDIR": str(folder)}) as process:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                process.stdin.write(msgspec.json.encode(order) + b"\n")
-                async for line in process.stdout:
-                    said = msgspec.json.decode(line, type=Step | Result | WorkerFailure)
-                    if isinstance(said, Step):
-                        progress(said.phase, said.done, said.total)
-                    elif isinstance(said, Result):
-                        results.append(said)
-                    else:
-                        raise LocalError(said.text, hint=said.hint)
-                status = await process.wait()
-        finally:
-            _clear(carried)
-    if status:
-        raise LocalError(f"building reels in {carried.layout.git_dir} ended with status {status}")
-    return results
+    return await ask_worker(carried, _MODULE, order, Result, progress)
 
 
-def _clear(carried: Carried) -> None:
-    """Remove what a worker that was ended had begun, unless another builds there."""
-    if carried.layout.building.is_dir():
-        with (
-            contextlib.suppress(BlockingIOError),
-            locked(carried.layout.building_lock, wait=False),
-        ):
-            clear_building(carried.layout)
-
-
-def _work(order: Order, say: Callable[[Step | Result], None]) -> None:
+def _work(order: Order, say: Callable[[Struct], None]) -> None:
     """Build what is ordered, one reel after the other."""
     carried = Carried(Path(os.fsdecode(order.git_dir)), OBJECT_FORMATS[order.object_format])
-    shown: tuple[str, int] = ("", -1)
-
-    def progress(phase: str, done: int, total: int) -> None:
-        nonlocal shown
-        share = (phase, 100 * done // max(1, total))
-        if share != shown:
-            shown = share
-            say(Step(phase, done, total))
-
+    progress = each_percent(say)
     with locked(carried.layout.building_lock):
         clear_building(carried.layout)
         for job in order.jobs:
@@ -222,23 +180,7 @@ def _build(carried: Carried, job: Job, progress: Callable[[str, int, int], None]
 
 def main() -> None:
     """Work for the process at the other ends of standard input and output."""
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
-    end_with_starter()
-    if order.yielding:
-        os.nice(NICENESS)
-
-    def say(said: Step | Result | WorkerFailure) -> None:
-        os.write(1, msgspec.json.encode(said) + b"\n")
-
-    try:
-        _work(order, say)
-    except LocalError as error:
-        say(WorkerFailure(str(error), error.hint))
-    except OSError as error:
-        trouble = explain_local_error(error)
-        if trouble is None:
-            raise
-        say(WorkerFailure(str(trouble), trouble.hint))
+    serve_order(Order, _work, lambda order: order.yielding)
 
 
 if __name__ == "__main__":

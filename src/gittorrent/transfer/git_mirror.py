@@ -329,6 +329,7 @@ class GitMirror:
             self._questions.take(event)
             if isinstance(message, HaveBundle):
                 self._take_claim(message)
+                self._exchange.on_bundle(self, message)
 
 
 class ConversationContext(Struct, frozen=True):
@@ -343,6 +344,7 @@ class ConversationContext(Struct, frozen=True):
         client_timeouts: how long others are waited for.
         reading: where the content source is read, if that may have to wait for a disk.
         on_news: called with what another end tells of its log, and what it sent along.
+        on_bundle: called with each reel that another end says it has, in answers too.
         on_announced: called with the bytes that a message under way from another end has; 0 when
             it came.
         on_detail: called with what only explains how a mirror is talked to.
@@ -356,6 +358,7 @@ class ConversationContext(Struct, frozen=True):
     client_timeouts: ClientTimeouts = ClientTimeouts()
     reading: Reading | None = None
     on_news: Callable[[News, bytearray | None], None] = lambda _message, _payload: None
+    on_bundle: Callable[[GitMirror, HaveBundle], None] = lambda _mirror, _message: None
     on_announced: Callable[[GitMirror, int], None] = lambda _mirror, _size: None
     on_detail: Callable[[str], None] = lambda _text: None
 

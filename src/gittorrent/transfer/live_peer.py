@@ -15,10 +15,11 @@ from gittorrent.transfer.questions import Questions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gittorrent.ids import PushId
+    from gittorrent.ids import ManifestId, PushId
     from gittorrent.transfer.conversation import Conversation
     from gittorrent.transfer.mirror import Admit
-    from gittorrent.wire.messages import FetchLog, News
+    from gittorrent.wire.messages import FetchLog, HaveBundle, News
+    from gittorrent.wire.reelname import ReelName
     from gittorrent.wire.session import MessageReceived
 
 
@@ -30,8 +31,20 @@ class LivePeer(Protocol):
         """What it is called in messages."""
         ...
 
-    def tell(self, message: News, payload: bytes = b"") -> None:
+    def tell(self, message: News | HaveBundle, payload: bytes = b"") -> None:
         """Tell it something, with the raw bytes that follow; lost if the conversation is over."""
+        ...
+
+    async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+        """Hand the reels over that it has and that help to complete ``reel``, as it names them.
+
+        Raises:
+            MirrorLostError: it hung up, or answers too slowly.
+        """
+        ...
+
+    async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
+        """Return a manifest with its signature, unverified; raises as `fetch_push` does."""
         ...
 
     async def fetch_push(self, push: PushId, most: int) -> bytes:
@@ -85,10 +98,18 @@ class CallingPeer:
         """Tell everybody who waits for it that nothing more will come."""
         self._questions.let_go(reason)
 
-    def tell(self, message: News, payload: bytes = b"") -> None:
+    def tell(self, message: News | HaveBundle, payload: bytes = b"") -> None:
         """Tell it something, with the raw bytes that follow; lost if the conversation is over."""
         with contextlib.suppress(ConversationEndedError):
             self._conversation.say(message, payload=payload)
+
+    async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+        """Hand the reels over that it has and that help to complete ``reel``."""
+        await self._questions.offers(reel, take)
+
+    async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
+        """Return a manifest with its signature, unverified."""
+        return await self._questions.fetch_manifest(manifest, most)
 
     async def fetch_push(self, push: PushId, most: int) -> bytes:
         """Return an entry, unverified."""

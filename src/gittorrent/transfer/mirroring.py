@@ -19,8 +19,6 @@ from gittorrent.durable import locked_patiently, sync_directory
 from gittorrent.errors import (
     GitTorrentError,
     LocalError,
-    TrustError,
-    UnreachableError,
     UsageError,
 )
 from gittorrent.git.repository import create_bare
@@ -41,6 +39,7 @@ from gittorrent.store.database import CarriedRow
 from gittorrent.store.processes import MirrorProcess
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.context import MAX_REPOSITORY_BYTES, Context
+from gittorrent.transfer.mirror_reels import MirrorReels
 from gittorrent.transfer.ordinary import Wanted
 from gittorrent.transfer.peer_manager import Sharing
 from gittorrent.transfer.untaken import UntakenPushes
@@ -250,6 +249,9 @@ class Mirroring:
                         )
                         if not is_new:
                             self._take_settings(carried, log, name, acquisition)
+                    if not is_new:
+                        reels = MirrorReels(acquisition, carried, log, self._context)
+                        await reels.follow(is_changed=changed)
                 except BaseException:
                     if is_new and not carried.layout.has_objects():
                         shutil.rmtree(path)  # nothing came that would be worth going on with
@@ -387,7 +389,6 @@ class Mirroring:
             self._reporter.note(f"objects of {carried.info.name} are missing here")
         is_news = is_broken or not before or set(known) != set(log.entries)
         if not is_news and not log.unjudged:
-            await self._bring_reels(acquisition, carried, log)
             return log, False
         if is_broken or before[-1:] != [log.head]:
             acquisition.gather(log)
@@ -405,24 +406,6 @@ class Mirroring:
             return log, False
         await unbroken(self._commit, carried, log)
         return log, True
-
-    async def _bring_reels(
-        self, acquisition: Acquisition, carried: Carried, log: VerifiedLog
-    ) -> None:
-        """Bring reels of what came otherwise, as by a node's live conversations.
-
-        Whoever clones from here can have them then. The first mirror is asked only.
-        """
-        ends = await stoppable(carried.reel_ends)
-        have = [checkpoint for checkpoint in log.ids if checkpoint in ends][-1:]
-        if have == [log.head]:
-            return
-        updater = Updater(acquisition, carried.layout, log, carried.log_store, self._context)
-        try:
-            await updater.bring(Update(None, have, keep=True))
-        except (UnreachableError, TrustError) as error:
-            # Nothing that is shown here depends on it.
-            self._reporter.detail(f"no reel for what is new: {error}")
 
     def _commit(self, carried: Carried, log: VerifiedLog) -> None:
         carried.store_entries(log)

@@ -22,7 +22,7 @@ from gittorrent.permissions import explain_local_error
 from gittorrent.repository.carried import CLONE, Carried, RepositoryInfo
 from gittorrent.repository.logstore import listed_pushes
 from gittorrent.repository.rebuild import present
-from gittorrent.repository.rebuilding import Job, RebuildOutcome, rebuild_reels
+from gittorrent.repository.rebuilding import RebuildOutcome, jobs_of, rebuild_reels
 from gittorrent.repository.stale_files import remove_stale_files
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.catching_up import fetch_command
@@ -228,7 +228,7 @@ class Preparer:
             held, left = await self._sort(acquisition, log)
         results = []
         if left:
-            jobs = await stoppable(_jobs, log, left)
+            jobs = await stoppable(jobs_of, log, left)
             results = await rebuild_reels(carried, jobs, self._progress, yielding=yielding)
         built = self._take(results, {each.manifest.id: each.manifest.end for each in left})
         held += [each.manifest for each in results if each.outcome is RebuildOutcome.HELD]
@@ -398,17 +398,6 @@ class Preparer:
 def _gist(found: SeedableReels) -> tuple[object, ...]:
     """Return what is worth telling the user again when it has changed."""
     return (found.missing, found.different, tuple(found.failed), found.behind)
-
-
-def _jobs(log: VerifiedLog, reels: Iterable[SignedManifest]) -> list[Job]:
-    """Return what building reels takes; blocks, as lists of refs are read for each."""
-    jobs = []
-    for signed in reels:
-        manifest = signed.manifest
-        start = () if manifest.start is None else log.refs_at(manifest.start).values()
-        end = log.refs_at(manifest.end).values()
-        jobs.append(Job(signed.file, sorted(set(start)), sorted(set(end))))
-    return jobs
 
 
 def _changed_at(path: Path) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gittorrent.errors import LocalError
-from gittorrent.ids import Oid, PushId, RefName
+from gittorrent.ids import ManifestId, Oid, PushId, RefName
 from gittorrent.node.catalogue import Catalogue, Served
 from gittorrent.node.held_bytes import TOO_MUCH, HeldBytes
 from gittorrent.node.live_caller import Caller
@@ -23,12 +23,14 @@ from gittorrent.transfer.mirror import Admit, NotThereError
 from gittorrent.wire.limits import MAX_SENT_BYTES
 from gittorrent.wire.messages import (
     FetchLog,
+    HaveBundle,
     HaveCheckpoint,
     HavePush,
     News,
     SendPushes,
     SentPush,
 )
+from gittorrent.wire.reelname import ReelName
 from gittorrent.wire.session import MessageReceived
 from support import nodes
 from support.programs import PATIENCE
@@ -43,16 +45,22 @@ class Peer:
 
     def __init__(self, **has: bytes) -> None:
         self.has = has
-        self.told: list[News] = []
+        self.told: list[News | HaveBundle] = []
         self.payloads: list[bytes] = []
         self.ended = ""
         self.asked = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    def tell(self, message: News, payload: bytes = b"") -> None:
+    def tell(self, message: News | HaveBundle, payload: bytes = b"") -> None:
         self.told.append(message)
         self.payloads.append(payload)
+
+    async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+        """Have no reels."""
+
+    async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
+        raise NotThereError("not there")
 
     async def fetch_push(self, push: PushId, most: int) -> bytes:
         self.asked.set()

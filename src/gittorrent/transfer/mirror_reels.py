@@ -1,0 +1,97 @@
+"""Keeps the reels of a mirror as good as those of the mirror that it follows.
+
+What an update brought may have come by other reels than newcomers take, or by none: the node's live
+conversations and ordinary fetches bring objects only. Reels are made of what is here then; what
+cannot be made is downloaded. Nothing that a mirror shows depends on them.
+Source: docs/protocol/reels.md, "Splicing".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import TrustError, UnreachableError
+from gittorrent.repository import housekeeping
+from gittorrent.repository.rebuilding import jobs_of, rebuild_reels
+from gittorrent.repository.reel_maker import drop_superseded
+from gittorrent.transfer.reel_offers import lacking_reels
+from gittorrent.transfer.updating import Update, Updater
+from gittorrent.transfer.working import stoppable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gittorrent.ids import PushId
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.repository.carried import Carried
+    from gittorrent.transfer.acquire import Acquisition
+    from gittorrent.transfer.context import Context
+
+
+class MirrorReels:
+    """The reels of one mirror, whose lock the caller does not hold.
+
+    Args:
+        acquisition: knows the mirror that is followed, which alone is asked.
+        carried: the mirror here.
+        log: its log, as it counts by now.
+        context: of the world around it.
+    """
+
+    def __init__(
+        self, acquisition: Acquisition, carried: Carried, log: VerifiedLog, context: Context
+    ) -> None:
+        self._acquisition = acquisition
+        self._carried = carried
+        self._log = log
+        self._context = context
+
+    async def follow(self, *, is_changed: bool) -> None:
+        """Make or bring the reels that newcomers take, where something is new or none ends here.
+
+        Args:
+            is_changed: whether the log has just come to stand elsewhere; reels of that are not
+                downloaded, since who made it may make others soon.
+
+        Raises:
+            LocalError: this machine let it down.
+        """
+        ends = await stoppable(self._carried.reel_ends)
+        if not is_changed and self._log.head in ends:
+            return
+        try:
+            await self._build()
+            ends = await stoppable(self._carried.reel_ends)
+            if not is_changed and self._log.head not in ends:
+                await self._download(ends)
+        except (UnreachableError, TrustError) as error:
+            self._context.reporter.detail(f"no reel for what is new: {error}")
+
+    async def _build(self) -> None:
+        """Build the reels that newcomers take there, of what is here."""
+        acquisition, log = self._acquisition, self._log
+        offers = await acquisition.offers(log)
+        lacking = await stoppable(lacking_reels, self._carried, log, offers)
+        manifests = [await acquisition.manifest(log, offer) for offer in lacking]
+        if manifests:
+            jobs = await stoppable(jobs_of, log, manifests)
+            await rebuild_reels(self._carried, jobs, _untold, yielding=True)
+        if await stoppable(self._drop_superseded):
+            housekeeping.start_if_due(self._carried)
+
+    def _drop_superseded(self) -> bool:
+        with self._carried.writing():
+            return drop_superseded(self._carried, self._log, self._context.clock())
+
+    async def _download(self, ends: Collection[PushId]) -> None:
+        """Download reels of what came otherwise and could not be built."""
+        carried, log = self._carried, self._log
+        have = [checkpoint for checkpoint in log.ids if checkpoint in ends][-1:]
+        updater = Updater(self._acquisition, carried.layout, log, carried.log_store, self._context)
+        with carried.writing():
+            await updater.bring(Update(None, have, keep=True))
+
+
+def _untold(phase: str, done: int, total: int) -> None:
+    """Show nothing: it takes a moment, and nobody waits for it."""
+    del phase, done, total

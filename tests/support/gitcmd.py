@@ -22,11 +22,15 @@ ENVIRONMENT = {
 
 
 def git(
-    directory: Path, *arguments: str | Path, stdin: bytes = b"", extra: dict[str, str] | None = None
+    directory: Path,
+    *arguments: str | Path,
+    stdin: bytes = b"",
+    extra: dict[str, str] | None = None,
+    program: str = "git",
 ) -> bytes:
     """Run git in ``directory`` (a git directory or a work tree); it must succeed."""
     done = subprocess.run(
-        ["git", *arguments],
+        [program, *arguments],
         input=stdin,
         capture_output=True,
         cwd=directory,

@@ -20,8 +20,8 @@ from gittorrent.event_log import EventLog
 from gittorrent.reel.manifest import longest_file
 from gittorrent.reel.path import ReelOffer
 from gittorrent.repository import housekeeping
+from gittorrent.repository.leaving_reels import drop_superseded
 from gittorrent.repository.rebuilding import RebuildOutcome, jobs_of, rebuild_reels
-from gittorrent.repository.reel_maker import drop_superseded
 from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.reel_offers import lacking_reels
 from gittorrent.wire.reelname import ReelName

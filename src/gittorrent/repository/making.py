@@ -21,7 +21,8 @@ from gittorrent.git.repository import read_config
 from gittorrent.ids import OBJECT_FORMATS, ManifestId
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import Carried
-from gittorrent.repository.reel_maker import ReelMaker, drop_superseded
+from gittorrent.repository.leaving_reels import drop_superseded
+from gittorrent.repository.reel_maker import ReelMaker
 from gittorrent.repository.reel_worker import ask_worker, each_percent, serve_order
 from gittorrent.repository.stale_files import clear_building
 from gittorrent.signing.keys import resolve_signer

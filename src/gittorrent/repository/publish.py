@@ -28,11 +28,12 @@ from gittorrent.push.head_branch import first_head
 from gittorrent.push.signed import has_a_say
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, RepositoryInfo
+from gittorrent.repository.leaving_reels import drop_superseded
 from gittorrent.repository.origin_refs import note_compared, take_over
 from gittorrent.repository.own_pushes import push_changes
 from gittorrent.repository.publishable import describe_left_out, list_selected, publishable
 from gittorrent.repository.publishing_keys import require_publishing_key
-from gittorrent.repository.reel_maker import ReelMaker, drop_superseded, splice_all
+from gittorrent.repository.reel_maker import ReelMaker, splice_all
 from gittorrent.repository.ref_changes import classify_changes, unclassified
 from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.trust.policy import Policy

@@ -2,8 +2,7 @@
 
 Two kinds: the reel from the last checkpoint that has one to the log's head, and reels that are
 *spliced*, which replace several of a chain (`gittorrent.reel.splicing`). Publishing makes them, and
-the node that signs checkpoints does (`gittorrent.repository.making`). Reels that others cover are
-dropped here, too, once they have been covered for long enough.
+the node that signs checkpoints does (`gittorrent.repository.making`).
 
 Rules: whoever makes reels holds ``making.lock``, so that no two do; nothing is spliced before the
 log counts, and a splice that fails changes nothing. Source: docs/protocol/reels.md, "Splicing".
@@ -19,7 +18,7 @@ from gittorrent.git.history import describe
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.reel.selftest import find_encoder
-from gittorrent.reel.splicing import GRACE_SECONDS, place, splice_from, superseded
+from gittorrent.reel.splicing import splice_from
 from gittorrent.repository.rebuild import install_built, store_built
 from gittorrent.repository.reel_tips import ReelStart, changed_between
 from gittorrent.repository.stale_files import clear_building
@@ -28,10 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gittorrent.ids import ManifestId, PushId
+    from gittorrent.ids import PushId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.reel.build import ReelPack
-    from gittorrent.reel.splicing import Range
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.signing.keys import Signer
@@ -192,34 +190,3 @@ def splice_all(maker: ReelMaker, carried: Carried) -> list[StoredReel]:
         while (reel := maker.splice()) is not None:
             made.append(reel)
     return made
-
-
-def drop_superseded(carried: Carried, log: VerifiedLog, now: float) -> bool:
-    """Forget the reels that others have covered for long enough; the caller holds the lock.
-
-    Their objects stay: git may pack them anew, as the repository's housekeeping does.
-
-    Args:
-        carried: the repository.
-        log: its log.
-        now: seconds since 1970.
-
-    Returns:
-        Whether packs were among them that housekeeping is to take up.
-    """
-    places = {checkpoint: number for number, checkpoint in enumerate(log.ids)}
-    ranges: dict[ManifestId, Range] = {}
-    since: dict[ManifestId, float] = {}
-    for reel in carried.reels.readable():
-        found = place(reel.manifest.start, reel.manifest.end, places)
-        if found is None or reel.manifest.repository != log.repository or not reel.is_available:
-            continue
-        ranges[reel.id] = found
-        since[reel.id] = carried.layout.manifest(reel.id).stat().st_mtime
-    has_packs = False
-    for reel_id, at in superseded(ranges, since).items():
-        dropped = carried.reels.get(reel_id)
-        if dropped is not None and now - at >= GRACE_SECONDS:
-            has_packs = has_packs or not carried.reels.is_small(dropped.manifest)
-            carried.reels.drop(dropped)
-    return has_packs

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError, UnreachableError
 from gittorrent.repository import housekeeping
+from gittorrent.repository.leaving_reels import drop_superseded
 from gittorrent.repository.rebuilding import jobs_of, rebuild_reels
-from gittorrent.repository.reel_maker import drop_superseded
 from gittorrent.transfer.reel_offers import lacking_reels
 from gittorrent.transfer.updating import Update, Updater
 from gittorrent.transfer.working import stoppable

@@ -13,8 +13,8 @@ from gittorrent.reel.build import build_reel
 from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.reel.splicing import GRACE_SECONDS, LEFT_ALONE
 from gittorrent.repository import housekeeping
+from gittorrent.repository.leaving_reels import drop_superseded
 from gittorrent.repository.published_view import PublishedView
-from gittorrent.repository.reel_maker import drop_superseded
 from gittorrent.repository.reelstore import StoredReel
 from gittorrent.repository.verify import Verifier
 from gittorrent.signing.keys import SigningFailed
@@ -190,3 +190,24 @@ def test_what_git_is_shown_comes_from_what_a_newcomer_takes(b: Builder, tmp_path
     view.refresh()
     assert view.is_whole
     assert Git(tmp_path / "view").attempt("fsck", "--connectivity-only").returncode == 0
+
+
+def test_a_pack_whose_manifest_was_never_written_is_left_to_git(b: Builder) -> None:
+    """Whoever makes a reel may be killed between the two."""
+    this = carried(b.git_dir)
+    (reel,) = this.reels.all()
+    manifest = this.layout.manifest(reel.id)
+    manifest.write_bytes(b"damaged")
+    fresh = carried(b.git_dir)
+    with fresh.writing():
+        assert not drop_superseded(fresh, fresh.log(), 0.0)
+    assert reel.pack.with_suffix(".keep").exists()
+    manifest.unlink()
+    foreign = reel.pack.with_name("pack-" + "0" * 40 + ".keep")
+    foreign.write_text("mine\n")
+    fresh = carried(b.git_dir)
+    with fresh.writing():
+        assert drop_superseded(fresh, fresh.log(), 0.0)
+    assert not reel.pack.with_suffix(".keep").exists()
+    assert reel.pack.exists()
+    assert foreign.exists()

@@ -146,6 +146,17 @@ def test_not_allowed_here(pusher: Pusher) -> None:
     pusher.commit("a")
     status, said = pusher.push("main:refs/tags/v1")
     assert (status, "the policy does not let this key do that" in said) == (1, True)
+    mine = (
+        "it may create refs/heads/main and move them forward, may create refs/heads/*, may do"
+        " everything to refs/heads/wip/*, rewinding and deleting included"
+    )
+    assert mine in said
+    nothing_happened(pusher)
+
+
+def test_what_is_not_there_cannot_be_deleted(pusher: Pusher) -> None:
+    status, said = pusher.push(":refs/heads/wip/x")
+    assert (status, "there is no refs/heads/wip/x that could be deleted" in said) == (1, True)
     nothing_happened(pusher)
 
 

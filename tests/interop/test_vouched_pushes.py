@@ -137,6 +137,9 @@ def test_who_was_certified_since_the_newest_checkpoint_need_not_wait(
         person.gittorrent("certificate", work, "--key", alice.user).ok()
         person.git("push", "origin", "main", cwd=work).ok()
     assert origin.log().refs[b"refs/heads/main"] == new  # type: ignore[index]
+    assert (
+        f"certificate by {alice.key} ({alice.user}), 20" in person.gittorrent("log", path).ok().out
+    )
     keep(origin, owner)
     replayed = origin.log_store.replay()
     assert replayed.final_refs[b"refs/heads/main"] == new  # type: ignore[index]

@@ -43,7 +43,9 @@ def conflicts(repository: Path, as_json: bool) -> None:
     final = set(log.ledger.adopted.listing.conflicts())
     open_ones = [_conflict(log, each, is_final=each in final) for each in listing.conflicts()]
     waiting = [_waiting(log, line) for line in listing.waiting()]
-    people = _People(place.labels(), int(time.time()))
+    items: list[Conflict | Waiting] = [*listing.conflicts(), *listing.waiting()]
+    pushes = [log.push(item.push) for item in items if item.push in log]
+    people = _People(place.labels(pushes=pushes), int(time.time()))
     for item in (*open_ones, *waiting):
         item["label"] = people.label(item["key"])
     if as_json:

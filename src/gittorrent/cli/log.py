@@ -49,8 +49,10 @@ def log(repository: Path, as_json: bool) -> None:
     place = open_place(repository)
     carried = place.carried
     verified = carried.log_store.replay()
-    labels = {str(key): label for key, label in place.labels().items()}
-    entries = _entries(carried, verified)
+    found = list(fates(verified))
+    known = place.labels(pushes=[fate.push for fate in found])
+    labels = {str(key): label for key, label in known.items()}
+    entries = _entries(carried, verified, found)
     for entry in entries:
         entry["label"] = labels.get(", ".join(entry["signers"]), "")
     if as_json:
@@ -99,9 +101,8 @@ def _show(entry: dict[str, Any]) -> None:
         click.echo(f"  {old:10} -> {new:10} {printable(change['ref'])}{mark}{fate}{why}")
 
 
-def _entries(carried: Carried, log: VerifiedLog) -> list[dict[str, Any]]:
+def _entries(carried: Carried, log: VerifiedLog, found: Sequence[PushFate]) -> list[dict[str, Any]]:
     """Return what is held, newest first: what is not final, then each checkpoint and its pushes."""
-    found = list(fates(log))
     changes = iter(_classified(carried, found))
     pushes: dict[PushId | None, list[dict[str, Any]]] = {}
     for fate in found:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gittorrent.push.log import VerifiedLog
+    from gittorrent.push.rule import Push
     from gittorrent.store.home import Home
 
 STDIN = "-"
@@ -111,10 +112,18 @@ class PolicyPlace(Struct, frozen=True):
     config: Mapping[str, str]
     home: Home
 
-    def labels(self, found: Iterable[FoundKey] = ()) -> dict[KeyRef, str]:
-        """Return what keys are called: by the policy, their certificates, or files just read."""
+    def labels(
+        self, found: Iterable[FoundKey] = (), pushes: Iterable[Push] = ()
+    ) -> dict[KeyRef, str]:
+        """Return what keys are called: by the policy, their certificates, or files just read.
+
+        Args:
+            found: keys in files.
+            pushes: that may have come with certificates.
+        """
         files = {each.key: each.label for each in found if each.label}
-        return files | key_labels(self.log.policies)
+        sent = ((push.key, push.certificates) for push in pushes)
+        return files | key_labels(self.log.policies, sent)
 
 
 def open_place(repository: Path) -> PolicyPlace:

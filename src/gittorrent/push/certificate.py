@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from gittorrent.errors import TrustError
 from gittorrent.ids import Oid, PushId, RefName, RepositoryId, format_of, is_repository_id
+from gittorrent.printable import decoded, printable
 from gittorrent.push.refnames import check_no_directory_conflict, check_ref_name
 from gittorrent.trust.refpattern import ref_name_fault
 
@@ -216,8 +217,13 @@ def _options(lines: list[bytes]) -> tuple[bytes, ...]:
 def _line(line: bytes, object_format: ObjectFormat) -> Line:
     words = line.split(b" ", 2)
     ids = [word.decode("ascii", "replace") for word in words[:2]]
-    if len(words) != 3 or not all(object_format.is_oid(oid) for oid in ids) or ids[0] == ids[1]:
+    if len(words) != 3 or not all(object_format.is_oid(oid) for oid in ids):
         raise CertificateError(f"push certificate: no change of a ref in line {line[:80]!r}")
+    if ids[0] == ids[1]:
+        ref = printable(decoded(words[2][:100]))
+        if ids[0] == object_format.zero:
+            raise CertificateError(f"there is no {ref} that could be deleted")
+        raise CertificateError(f"push certificate: {ref} is {ids[0]} before and after")
     old, new = (None if oid == object_format.zero else Oid(oid) for oid in ids)
     name = words[2]
     if name.startswith(CONFLICTS):

@@ -114,7 +114,8 @@ def contradictions(log: VerifiedLog, seen: tuple[PushId, int] | None, url: str) 
 
 
 def _pushes(pushes: Iterable[Push], log: VerifiedLog) -> str:
-    found, labels = list(pushes), key_labels(log.policies)
+    found = list(pushes)
+    labels = key_labels(log.policies, ((push.key, push.certificates) for push in found))
     keys = [_key(key, labels.get(key)) for key in dict.fromkeys(push.key for push in found)]
     first = min(push.certificate.time for push in found)
     date = date_of(first)

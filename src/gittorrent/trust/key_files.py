@@ -5,7 +5,8 @@ Pure; tracks nothing. What is understood:
 - a ``.pub`` file of OpenSSH, and several such lines, as code-hosting sites list a user's keys;
 - lines of ``authorized_keys`` and of git's ``allowed_signers``: what stands before the key
   (options, principals) is passed over, for it speaks of other rights;
-- OpenPGP certificates, binary or armored, one or several, with text around the armor.
+- OpenPGP certificates, binary or armored, one or several, with text around the armor;
+- all of these as programs on Windows save text: with CRLF, and in UTF-8 or UTF-16 with its mark.
 
 Rules: nothing that is found is believed for what it says of itself: ``label`` is for people. A
 private key is refused with a warning. A file from which no key can be taken is an error that says
@@ -16,6 +17,7 @@ Source: sshd(8), AUTHORIZED_KEYS FILE FORMAT; ssh-keygen(1), ALLOWED SIGNERS; RF
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import re
 
@@ -91,6 +93,7 @@ def read_keys(data: bytes, where: str) -> KeyFile:
             f"{where} has {len(data)} bytes; a file of keys has {MAX_KEY_FILE} at most",
             hint="for an OpenPGP key: gpg --export-options export-minimal --export KEY",
         )
+    data = as_utf8(data)
     _refuse_other_formats(data, where)
     if data[:1] >= b"\x80":
         found = _certificates(data, where)
@@ -111,6 +114,21 @@ def read_keys(data: bytes, where: str) -> KeyFile:
             hint="give a .pub file of OpenSSH, a list of such lines, or what gpg --export prints",
         )
     return KeyFile(keys, found.passed_over)
+
+
+def as_utf8(data: bytes) -> bytes:
+    """Return a text without a mark of its encoding, in UTF-8; anything else as it is.
+
+    The marks cannot begin an OpenPGP certificate: its first packet is no public key then.
+    """
+    if data.startswith(codecs.BOM_UTF8):
+        return data.removeprefix(codecs.BOM_UTF8)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return data.decode("utf-16").encode("utf-8")
+        except UnicodeError:
+            return data
+    return data
 
 
 def _refuse_other_formats(data: bytes, where: str) -> None:

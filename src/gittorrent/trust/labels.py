@@ -19,7 +19,7 @@ from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.openpgp import certificate_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gittorrent.trust.signed_policy import VerifiedPolicy
 
@@ -70,14 +70,19 @@ def label_from(said: str) -> str:
     return data.decode("utf-8", "ignore").strip()
 
 
-def key_labels(policies: Iterable[VerifiedPolicy]) -> dict[KeyRef, str]:
+def key_labels(
+    policies: Iterable[VerifiedPolicy], sent: Iterable[tuple[KeyRef, Sequence[bytes]]] = ()
+) -> dict[KeyRef, str]:
     """Return what keys are called: by the newest label that they had, or else their certificate.
 
     Args:
         policies: versions of a policy, each after the one it extends.
+        sent: keys, with the certificates that came with pushes by each, its own first.
     """
     versions = list(policies)
-    found = {key: certificate_label(raw) for each in versions for key, raw in each.keyring.items()}
+    found = {key: certificate_label(certs[0]) for key, certs in sent if certs}
+    for each in versions:
+        found |= {key: certificate_label(raw) for key, raw in each.keyring.items()}
     for each in versions:
         found |= {label.key: label.text for label in each.policy.labels}
     return {key: text for key, text in found.items() if text}

@@ -216,7 +216,8 @@ def _why_not(
     if expires is not None and created is not None and created >= expires:
         return ExpiredKey(
             f"{name} expired on {expires:%Y-%m-%d}, the signature is of {created:%Y-%m-%d}",
-            hint="extend the key's expiry and publish a policy with the new certificate",
+            hint="extend the key, and let an owner run 'gittorrent policy add' with the new"
+            " certificate",
         )
     return BadSignature(
         f"OpenPGP signature does not hold: {name} did not sign these bytes, "

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from gittorrent.errors import TrustError
 from gittorrent.trust.armor import Armor, unwrap, wrap
 from gittorrent.trust.errors import BadKey, PolicyError
+from gittorrent.trust.key_files import as_utf8
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.openpgp import certificate_fingerprint
 from gittorrent.trust.policy import Policy
@@ -200,7 +201,7 @@ def begin_draft(
 
 
 def parse_draft(data: bytes) -> PolicyDraft:
-    """Read the file form; line ends may have become CRLF in the mail.
+    """Read the file form; line ends may have become CRLF in the mail, and the text UTF-16.
 
     Raises:
         DraftError: it is not a draft.
@@ -208,7 +209,7 @@ def parse_draft(data: bytes) -> PolicyDraft:
     """
     if len(data) > MAX_DRAFT:
         raise DraftError(f"a draft has {MAX_DRAFT} bytes at most, not {len(data)}")
-    data = data.replace(b"\r\n", b"\n")
+    data = as_utf8(data).replace(b"\r\n", b"\n")
     first = _BEGIN.search(data)
     text, rest = (data, b"") if first is None else (data[: first.start()], data[first.start() :])
     policy = Policy.parse(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -118,3 +119,18 @@ def test_a_file_of_too_many_keys_is_refused() -> None:
     lines = "".join(f"{line(Maker(ed25519_key(n)))}\n" for n in range(MAX_KEYS + 1))
     with pytest.raises(BadKey, match="256 are allowed"):
         read_keys(lines.encode(), "everybody")
+
+
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", [f"{ALICE_LINE} Zoë\n", wrap(CERTIFICATE, Armor.PGP_CERTIFICATE)])
+def test_text_as_programs_on_windows_save_it(codec: str, text: str | bytes) -> None:
+    said = text if isinstance(text, str) else text.decode("ascii")
+    mark = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}.get(codec, b"")
+    (key,) = read_keys(mark + said.replace("\n", "\r\n").encode(codec), "alice.pub").keys
+    assert key.label in ("Zoë", "Alice <alice@example.org>")
+
+
+@pytest.mark.parametrize("data", [codecs.BOM_UTF16_LE + b"\xd8", codecs.BOM_UTF8, b"\xff\xfe\x00"])
+def test_marks_without_a_key_behind_them(data: bytes) -> None:
+    with pytest.raises(BadKey):
+        read_keys(data, "alice.pub")

@@ -236,7 +236,9 @@ def test_signatures_are_collected_on_several_machines() -> None:
     both = one.merged(parse_draft(two.encode()), THREE_ROOTS)
     assert both.signers(THREE_ROOTS) == {ONE.name, TWO.name}
     assert both.is_complete(THREE_ROOTS)
-    verify_next(parse_draft(both.encode().replace(b"\n", b"\r\n")).signed(), THREE_ROOTS)
+    windows = both.encode().replace(b"\n", b"\r\n")
+    for sent in (windows, b"\xef\xbb\xbf" + windows, windows.decode().encode("utf-16")):
+        verify_next(parse_draft(sent).signed(), THREE_ROOTS)
     assert both.with_signature(ONE.sign(text), THREE_ROOTS) == both
     assert both.merged(two, THREE_ROOTS) == both
 

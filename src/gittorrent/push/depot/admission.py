@@ -14,11 +14,13 @@ import base64
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
+from gittorrent.printable import decoded
 from gittorrent.push.depot.report import RefReport, Report
 from gittorrent.push.rule import Reason, Verdict
 from gittorrent.push.signed import has_a_say, has_web_of_trust
 from gittorrent.trust.keys import KeyKind
 from gittorrent.trust.policy import WebOfTrust
+from gittorrent.trust.policy_words import RIGHTS
 from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ MAX_UNFINAL = 256
 CERTIFICATE_OPTION = b"openpgp-certificate"
 """Name of the push options that carry the certificate of a key, in base64, cut into pieces; those
 that lead from the roots to it may follow it."""
+
+SHOWN_RIGHTS = 3
+"""Rights of a key that its owner is reminded of, in one line."""
 
 SIGNING_HELP = (
     "Sign what you push: 'git push --signed', or once for all pushes",
@@ -194,7 +199,14 @@ def find_refusals(push: Push, before: View, after: View) -> dict[RefName, str]:
 def _words(reason: Reason, unit: Unit, policy: Policy) -> str:
     """Return why a unit is refused, and what helps where others have to vouch for its key."""
     said: str = reason.value
-    if reason is not Reason.NOT_ALLOWED or unit.push.key.kind is not KeyKind.OPENPGP:
+    if reason is not Reason.NOT_ALLOWED:
+        return said
+    rules = [rule for rule in policy.rules if rule.who == unit.push.key]
+    if rules:
+        rights = [RIGHTS[rule.grant].format(refs=decoded(rule.pattern.text)) for rule in rules]
+        more = f" and {len(rights) - SHOWN_RIGHTS} more" if len(rights) > SHOWN_RIGHTS else ""
+        return f"{said}: it {', '.join(rights[:SHOWN_RIGHTS])}{more}"
+    if unit.push.key.kind is not KeyKind.OPENPGP:
         return said
     webs = [rule for rule in policy.rules if isinstance(rule.who, WebOfTrust)]
     set_refs = [line.ref for line in unit.lines if line.new is not None]

@@ -12,6 +12,7 @@ all others apart.
     ref <object id> <ref>      the ref was this; the null id: there was none
     unknown <ref>              nothing is remembered of this ref
     again <ref>                the ref was not the same here and in the log
+    conflict <ref>             an open conflict, which had a ref here
 
     <object id> <ref>          as git listed it
 
@@ -53,6 +54,7 @@ class LastPublished(Struct, frozen=True):
         refs: values that were not those of the checkpoint; None for no ref.
         unknown: refs of which nothing is remembered.
         again: refs to be looked at even if nothing changes.
+        conflicts: refs of open conflicts that were made here.
         listing: the origin's refs; None where that is not remembered.
     """
 
@@ -62,6 +64,7 @@ class LastPublished(Struct, frozen=True):
     refs: Mapping[RefName, Oid | None]
     unknown: frozenset[RefName] = frozenset()
     again: frozenset[RefName] = frozenset()
+    conflicts: frozenset[RefName] = frozenset()
     listing: RefListing | None = None
 
 
@@ -111,6 +114,11 @@ class RememberedPast:
             | last.refs.keys()
             | listing.changed_from(last.listing)
         )
+
+    @property
+    def conflicts(self) -> frozenset[RefName]:
+        """The refs of open conflicts that were made here; none where that is not remembered."""
+        return frozenset() if self._last is None else self._last.conflicts
 
     def knows(self, ref: RefName) -> bool:
         """Tell whether it is remembered what ``ref`` was, or that there was none."""
@@ -170,6 +178,7 @@ def remember(
     listing: RefListing,
     parted: Collection[Parted] = (),
     again: Iterable[RefName] = (),
+    conflicts: Iterable[RefName] = (),
     *,
     is_head_parted: bool = False,
 ) -> None:
@@ -182,6 +191,7 @@ def remember(
         listing: the origin's refs as they were when they were compared, and changed since.
         parted: refs that are not the same; of these the past stays what it was.
         again: other refs to be looked at the next time.
+        conflicts: refs of open conflicts that were made here.
         is_head_parted: whether HEAD is not the same either.
     """
     assert log.head is not None
@@ -205,6 +215,7 @@ def remember(
         refs,
         frozenset(unknown),
         frozenset({*(each.ref for each in parted), *again}),
+        frozenset(conflicts),
         listing,
     )
     write_atomically(_path(carried, log), _text(last, carried.object_format))
@@ -223,6 +234,7 @@ def read_last_published(path: Path, object_format: ObjectFormat) -> LastPublishe
     refs: dict[RefName, Oid | None] = {}
     unknown: set[RefName] = set()
     again: set[RefName] = set()
+    conflicts: set[RefName] = set()
     for line in head_lines.splitlines():
         keyword, _, rest = line.partition(b" ")
         word, _, name = rest.partition(b" ")
@@ -233,6 +245,8 @@ def read_last_published(path: Path, object_format: ObjectFormat) -> LastPublishe
             unknown.add(RefName(rest))
         elif keyword == b"again":
             again.add(RefName(rest))
+        elif keyword == b"conflict":
+            conflicts.add(RefName(rest))
         elif not object_format.is_oid(oid):
             return None
         elif keyword == b"checkpoint":
@@ -250,6 +264,7 @@ def read_last_published(path: Path, object_format: ObjectFormat) -> LastPublishe
         refs,
         frozenset(unknown),
         frozenset(again),
+        frozenset(conflicts),
         RefListing(listed),
     )
 
@@ -266,6 +281,7 @@ def _text(last: LastPublished, object_format: ObjectFormat) -> bytes:
         ),
         *(b"unknown " + ref for ref in sorted(last.unknown)),
         *(b"again " + ref for ref in sorted(last.again)),
+        *(b"conflict " + ref for ref in sorted(last.conflicts)),
         b"",
     ]
     listed = b"" if last.listing is None else last.listing.text

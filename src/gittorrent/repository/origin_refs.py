@@ -32,6 +32,7 @@ from gittorrent.repository.ref_listing import RefListing
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from gittorrent.push.listing import Conflict, Listing
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.origin_refs import Parted
     from gittorrent.repository.carried import Carried
@@ -62,6 +63,7 @@ class OriginState(Struct, frozen=True):
         comparison: what is to be done with those that differ.
         own_head: the branch that the origin's HEAD names; None where it is detached.
         head: whose HEAD counts; None if it stays on both sides.
+        dismissed: open conflicts whose refs were deleted here, which is to be published.
     """
 
     patterns: tuple[str, ...]
@@ -72,6 +74,7 @@ class OriginState(Struct, frozen=True):
     comparison: Comparison
     own_head: RefName | None
     head: Side | None = None
+    dismissed: tuple[Conflict, ...] = ()
 
     @property
     def taken(self) -> list[tuple[RefName, Oid | None, Oid | None]]:
@@ -118,7 +121,17 @@ def compare_origin(carried: Carried, log: VerifiedLog, patterns: tuple[str, ...]
     state = OriginState(patterns, listing, looked_at, left_out, past, comparison, own_head)
     branches = {own_head, shown.head} - {None}
     there = {branch for branch in branches if branch and state.value(branch) is not None}
-    return replace(state, head=compare_head(own_head, shown.head, past.head, there))
+    head = compare_head(own_head, shown.head, past.head, there)
+    return replace(state, head=head, dismissed=_dismissed(carried, shown, past))
+
+
+def _dismissed(carried: Carried, shown: Listing, past: RememberedPast) -> tuple[Conflict, ...]:
+    """Return the open conflicts that had a ref in the origin, which somebody deleted."""
+    if not past.conflicts:
+        return ()
+    present = read_refs(carried.git, CONFLICTS.decode("ascii"))
+    deleted = past.conflicts - present.keys()
+    return tuple(each for each in shown.conflicts() if each.name in deleted) if deleted else ()
 
 
 def select_shown(refs: Refs, patterns: Iterable[str]) -> Refs:
@@ -167,7 +180,8 @@ def follow_in_origin(carried: Carried, log: VerifiedLog) -> None:
     """
     state = take_over(carried, log, carried.info.patterns)
     pending = [line.ref for line in state.comparison.publish]
-    note_compared(carried, log, state, state.comparison.parted, pending)
+    gone = [each.name for each in state.dismissed]
+    note_compared(carried, log, state, state.comparison.parted, pending, gone)
 
 
 def note_compared(
@@ -176,6 +190,7 @@ def note_compared(
     state: OriginState,
     parted: Collection[Parted],
     pending: Iterable[RefName] = (),
+    dismissed: Collection[RefName] = (),
 ) -> None:
     """Keep what only the log has, and remember for the next time what refs are now.
 
@@ -185,17 +200,23 @@ def note_compared(
         state: what was found out before.
         parted: refs that are not the same here and in the log.
         pending: refs that changed here, and are not published yet.
+        dismissed: refs of conflicts that were deleted here, which is not published yet.
     """
-    _keep_what_is_elsewhere(carried, log, state)
+    conflicts = _keep_what_is_elsewhere(carried, log, state, dismissed)
     shown = log.ledger.view().listing.head
     is_head_same = state.head is Side.ELSEWHERE or state.own_head == shown
     again = [*pending, *(each.name for each in state.left_out)]
     listing = state.listing.after(state.comparison.take)
-    remember(carried, log, state.past, listing, parted, again, is_head_parted=not is_head_same)
+    remember(
+        carried, log, state.past, listing, parted, again, {*conflicts, *dismissed},
+        is_head_parted=not is_head_same,
+    )  # fmt: skip
 
 
-def _keep_what_is_elsewhere(carried: Carried, log: VerifiedLog, state: OriginState) -> None:
-    """Let refs hold what only the log of an origin has."""
+def _keep_what_is_elsewhere(
+    carried: Carried, log: VerifiedLog, state: OriginState, dismissed: Collection[RefName]
+) -> set[RefName]:
+    """Let refs hold what only the log of an origin has; return those of open conflicts."""
     listing = log.ledger.view().listing
     present = read_refs(carried.git, CONFLICTS.decode("ascii"), ELSEWHERE.decode("ascii"))
     present = {ref: oid for ref, oid in present.items() if _is_kept(ref, carried)}
@@ -203,14 +224,16 @@ def _keep_what_is_elsewhere(carried: Carried, log: VerifiedLog, state: OriginSta
         own, shown = read_refs(carried.git), listing.refs()
         conflicts = list(listing.conflicts())
     else:
-        names = {*state.names, *map(_subject, present)}
+        names = {*state.names, *map(_subject, present), *map(subject_of, state.past.conflicts)}
         own = _own_values(carried, state, names)
         values = ((ref, listing.value(ref)) for ref in names)
         shown = {ref: oid for ref, oid in values if oid is not None}
         conflicts = [each for ref in names for each in listing.entry(ref).conflicts]
-    wanted: Refs = {conflict.name: conflict.value for conflict in conflicts}
+    wanted: Refs = {c.name: c.value for c in conflicts if c.name not in dismissed}
+    kept = set(wanted)
     wanted.update((kept_name(ref), oid) for ref, oid in shown.items() - own.items())
     apply_changes(carried.git, changes_between(present, wanted), carried.object_format)
+    return kept
 
 
 def _own_values(carried: Carried, state: OriginState, names: Iterable[RefName]) -> Refs:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.push.certificate import Line
 from gittorrent.push.head_branch import successor
 from gittorrent.push.origin_refs import Parted, Side, Trouble
 from gittorrent.push.publication import HeadChange, parts_of
+from gittorrent.push.refnames import shown_name
 from gittorrent.push.rule import Verdict
 from gittorrent.repository.origin_refs import select_shown
 from gittorrent.trust.policy import Change
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gittorrent.ids import Oid, RefName
-    from gittorrent.push.certificate import Line
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.origin_refs import OriginState
     from gittorrent.repository.signed_entries import EntrySigner
@@ -70,6 +71,7 @@ def push_changes(
             parted[line.ref] = _parted(line, Trouble.WAITING)
         else:
             lines.append(line)
+    lines += _dismissals(log, state, key, note)
     head = _head_change(log, state, lines, key, note)
     shown = log.ledger.view().listing.head
     if head is None:
@@ -87,6 +89,22 @@ def push_changes(
         tuple(parted[ref] for ref in sorted(parted)),
         None if head is None else head.head,
     )
+
+
+def _dismissals(
+    log: VerifiedLog, state: OriginState, key: KeyRef, note: Callable[[str], None]
+) -> list[Line]:
+    """Return the lines that end conflicts whose refs were deleted in the origin."""
+    found = []
+    for conflict in state.dismissed:
+        if conflict.key == key or log.policy.policy.allows(conflict.ref, key, Change.DELETE):
+            found.append(Line(conflict.value, None, conflict.name))
+        else:
+            note(
+                f"warning: {shown_name(conflict.name)} was deleted here and stays open: that takes"
+                f" force on {shown_name(conflict.ref)}, or the key of who left it"
+            )
+    return found
 
 
 def _head_change(

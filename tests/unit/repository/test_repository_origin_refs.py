@@ -247,6 +247,54 @@ def test_an_open_conflict_is_kept_where_it_can_be_merged(b: Builder) -> None:
     assert not [ref for ref in {*own(b), *shown(b)} if ref.startswith(b"refs/conflicts/")]
 
 
+def left_open(b: Builder) -> RefName:
+    """Let a push of Alice's stay open as a conflict, which the origin has as a ref."""
+    old = value(b, "main")
+    there(b, MAIN, commit(b, "main"))
+    push_elsewhere(b.git_dir, [Line(old, commit(b, "main~1"), MAIN)], ALICE, keeper=OWNER)
+    publish(b.git_dir)
+    (conflict,) = [ref for ref in own(b) if ref.startswith(b"refs/conflicts/")]
+    return RefName(conflict)
+
+
+@pytest.mark.parametrize("followed", [False, True])
+def test_deleting_the_ref_of_a_conflict_dismisses_it(b: Builder, followed: bool) -> None:
+    """Also if the log went on before it was published, and all refs are looked at or few."""
+    conflict = left_open(b)
+    b.delete_ref(conflict.decode())
+    if followed:
+        there(b, DEV, commit(b, "dev"))
+        this = carried(b.git_dir)
+        with this.writing():
+            follow_in_origin(this, this.log())
+        assert conflict not in own(b)
+        assert conflict in shown(b)
+    done = publish(b.git_dir)
+    assert [(c.name, c.change) for c in done.changes] == [(conflict, "deleted")]
+    assert conflict not in {*own(b), *shown(b)}
+    assert publish(b.git_dir).changes == ()
+
+
+def test_a_conflict_that_was_never_here_is_not_dismissed(b: Builder) -> None:
+    """What is missing here since nothing is remembered, or it is new, was deleted by nobody."""
+    conflict = left_open(b)
+    b.delete_ref(conflict.decode())
+    carried(b.git_dir).layout.published_refs(carried(b.git_dir).log().repository).unlink()
+    assert publish(b.git_dir).changes == ()
+    assert own(b)[conflict] == shown(b)[conflict]
+
+
+def test_who_may_not_dismiss_a_conflict_is_told(b: Builder) -> None:
+    let_push(b.git_dir, BOB, pattern="refs/heads/*", grant=Grant.PLAIN)
+    conflict, notes = left_open(b), list[str]()
+    b.delete_ref(conflict.decode())
+    grow(b, 1, "topic", "t")
+    done = publish(b.git_dir, signer=BOB, note=notes.append)
+    assert [c.name for c in done.changes] == [b"refs/heads/topic"]
+    assert any(f"{conflict.decode()} was deleted here and stays open" in note for note in notes)
+    assert own(b)[conflict] == shown(b)[conflict]
+
+
 def test_refs_that_an_origin_does_not_publish_are_not_its_business(b: Builder) -> None:
     notes, mine = RefName(b"refs/notes/x"), value(b, "main")
     b.set_ref("refs/notes/x", mine)

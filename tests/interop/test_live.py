@@ -54,6 +54,7 @@ class Mirrors:
         stack: ExitStack,
         *,
         keeps: bool = True,
+        count: int = 2,
         reel_times: ReelTimes = ReelTimes(),  # noqa: B008 (it is frozen)
     ) -> Mirrors:
         """Publish a repository and serve it."""
@@ -61,7 +62,7 @@ class Mirrors:
         mirrors = cls(folder, stack, nodes.signer(folder), options)
         git_dir = nodes.make_repository(folder / "project.git")
         origin = nodes.publish(git_dir, mirrors.key, "project")
-        for number in (1, 2):  # now, since the keeper's files come and go
+        for number in range(1, count + 1):  # now, since the keeper's files come and go
             copy = nodes.copy_as_mirror(origin, folder / f"mirror{number}.git", "")
             mirrors.copies.append(copy)
         if keeps:
@@ -76,10 +77,10 @@ class Mirrors:
         serving = nodes.serving(carried, home=home, options=self.options)
         self.served.append(self.stack.enter_context(serving))
 
-    def add(self) -> Carried:
-        """Serve one more mirror, which was made from the newest one."""
+    def add(self, source: str = "") -> Carried:
+        """Serve one more mirror, made from the newest one unless it is said which one."""
         copy = self.copies.pop(0)
-        copy.set_info(replace(copy.info, source=f"{self.served[-1].git}/project.git"))
+        copy.set_info(replace(copy.info, source=f"{source or self.served[-1].git}/project.git"))
         self.serve(copy)
         return copy
 
@@ -204,6 +205,24 @@ def test_who_talked_of_a_repository_that_was_opened_anew_calls_again(
         nodes.call(mirrors.served[0].git_address, nodes.request("mirror-list", b"/project.git"))
         assert wire.is_over()
     mirrors.wait_for_final(mirrors.push(mirror, b"two\n"))
+
+
+def test_mirrors_call_each_other_and_do_without_the_origin(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    """Each knows the origin alone, which tells it of the others."""
+    with ExitStack() as first:
+        mirrors = Mirrors.of(tmp_path, first, count=4)
+        mirrors.stack = stack  # what is served from now on outlives the origin
+        origin, url = mirrors.carried[0], mirrors.served[0].git
+        for _ in range(4):
+            mirrors.add(url)
+            urls = [f"{served.git}/project.git" for served in mirrors.served[1:]]
+            nodes.list_mirrors(Home(tmp_path / "home0"), origin, *urls)
+        last = mirrors.carried[-1]
+        mirrors.wait_for(mirrors.push(last, b"one\n"))
+    del mirrors.carried[0]
+    mirrors.wait_for(mirrors.push(last, b"two\n"))
 
 
 def test_statements_of_freshness_are_passed_on(tmp_path: Path, stack: ExitStack) -> None:

@@ -1,12 +1,12 @@
 """The live conversations of a node: with whom it talks of which repository, and about what.
 
 Each repository that it carries for others, published or mirrored, has a `LiveRepository`. A mirror
-calls the mirror it was made from and some others that it knows, and calls again when a
-conversation ends; whoever calls here is told of news once it says which checkpoint it has.
+calls the mirror it was made from and some others, chosen at random among those that it knows or is
+told of in conversations; whoever calls here is told of news once it says which checkpoint it has.
 
-Tracks the repositories, and whom each of them called. Rules: at most `CALLED` conversations of a
-repository are begun from here, so that those who call cannot keep us from hearing of news; waits
-between calls grow. Must not know what is told.
+Tracks the repositories, and whom each of them called (`gittorrent.push.call_plan` decides). Rules:
+some conversations of a repository are begun from here, so that those who call cannot keep us from
+hearing of news. Must not know what is told.
 Source: docs/protocol/mirrorsync.md, Live conversations.
 """
 
@@ -23,10 +23,12 @@ from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.event_log import EventLog
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.node.keeper import Keeper
+from gittorrent.node.learned_mirrors import LearnedMirrors
 from gittorrent.node.live_notes import LiveNotes
 from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
 from gittorrent.node.reel_builder import ReelBuilder
 from gittorrent.node.reel_news import ReelNews
+from gittorrent.push.call_plan import CALLED, LAST_RETRY, CallPlan
 from gittorrent.reel.timing import ReelTimes, ReelTiming
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.kept_log import KeptLog
@@ -56,24 +58,15 @@ if TYPE_CHECKING:
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.reaching import Source
 
-CALLED = 4
-"""Conversations about a repository that are begun from here."""
-
 LOOK_SECONDS = 1.0
 """How often it is looked for repositories, and for logs that other processes changed."""
 
-FIRST_RETRY = 1.0
-"""Longest wait before a mirror is called again; doubled each time."""
-
-LAST_RETRY = 300.0
-"""Longest wait of all."""
+SOURCES_SECONDS = 5.0
+"""How often it is looked who could be called, as long as there are calls to be made."""
 
 SILENT_SECONDS = 900.0
 """Time for which a web server that holds no conversations is not asked again: it may become a node,
 or what kept the conversation from it may be put right."""
-
-GOOD_SECONDS = 30.0
-"""Length of a conversation after which earlier failures count no more."""
 
 WORK_SECONDS = 600.0
 """Time after which a batch is given up that the disk does not finish."""
@@ -85,6 +78,7 @@ CATCH_UP_SECONDS = 5.0
 """Time for which somebody who wants to push waits until this node has caught up; a mirror that
 claims what it does not have costs no more."""
 
+_RANDOM = random.SystemRandom()
 _log = EventLog(__name__)
 
 
@@ -99,7 +93,11 @@ class _Live:
         self.reel_builder = reel_builder
         served = repository.served
         self.reel_news = ReelNews(served.content.reels, served.reading, repository.say_reel)
+        self.plan = CallPlan(_RANDOM.randrange)
         self.calls: dict[str, asyncio.Task[None]] = {}
+        self.known: dict[str, Source] = {}
+        self.known_until = 0.0
+        self.learned = LearnedMirrors()
         self.state: object = None
 
 
@@ -144,7 +142,6 @@ class Live:
         self._unheard: dict[Path, set[Caller]] = {}
         self._changed = asyncio.Event()
         self._tasks = TaskSet()
-        self._silent: dict[str, float] = {}
 
     def accepted(self, served: Served, push: AcceptedPush) -> None:
         """Take note that a depot of this node put a push into a log."""
@@ -290,21 +287,25 @@ class Live:
     async def _call_some(self, live: _Live) -> None:
         """See to it that there are calls enough, of mirrors or attempts at them."""
         live.calls = {url: call for url, call in live.calls.items() if not call.done()}
-        if len(live.calls) >= CALLED or self._database is None:
+        served, now = live.repository.served, asyncio.get_running_loop().time()
+        source = _source_of(served)
+        first = None if source is None else source.url
+        is_enough = len(live.calls) >= CALLED and (first is None or first in live.calls)
+        if is_enough or self._database is None:
             return
-        for source in await self._sources(live.repository.served):
-            if len(live.calls) < CALLED and source.url not in live.calls:
-                work = self._talk(live.repository, source)
-                live.calls[source.url] = asyncio.get_running_loop().create_task(work)
+        if now >= live.known_until:
+            live.known = {each.url: each for each in await self._sources(served)}
+            live.known_until = now + SOURCES_SECONDS
+        known = {**live.learned.sources, **live.known}
+        for url in live.plan.due(first, known, now):
+            live.calls[url] = asyncio.get_running_loop().create_task(self._talk(live, known[url]))
 
     async def _sources(self, served: Served) -> Sequence[Source]:
         """Return the mirrors of a repository that can be talked to, the best first."""
         database, info = self._database, served.info
         assert database is not None
-        found: list[Source] = []
-        if info.role == MIRROR and info.source:
-            with contextlib.suppress(GitTorrentError):
-                found.append(named(parse_location(info.source).require_endpoint()))
+        source = _source_of(served)
+        found = [] if source is None else [source]
         try:
             found += await self._querying(
                 lambda: known_here(
@@ -313,45 +314,43 @@ class Live:
             )
         except GitTorrentError as error:
             _log.warning("database-slow", "cannot look up mirrors: {reason}", reason=error)
-        now = asyncio.get_running_loop().time()
-        self._silent = {url: until for url, until in self._silent.items() if until > now}
-        return [s for s in unique(found) if s.endpoint is not None and s.url not in self._silent]
+        return [each for each in unique(found) if each.endpoint is not None]
 
     async def _count_sources(self, served: Served) -> int:
         return 0 if self._database is None else len((await self._sources(served))[:CALLED])
 
-    async def _talk(self, repository: LiveRepository, source: Source) -> None:
-        """Keep a conversation with one mirror open, until it has failed for long."""
-        wait = FIRST_RETRY
+    async def _talk(self, live: _Live, source: Source) -> None:
+        """Converse with one mirror, to the end."""
         loop = asyncio.get_running_loop()
-        while wait <= LAST_RETRY:
-            begun = loop.time()
-            try:
-                await self._converse(repository, source)
-            except NoConversationError as error:
-                _log.debug(
-                    "no-conversations",
-                    "{repository}: {peer} gives files only: {reason}",
-                    repository=repository.served.info.name,
-                    peer=source.url,
-                    reason=error,
-                )
-                self._silent[source.url] = loop.time() + SILENT_SECONDS
-                return
-            except GitTorrentError as error:
-                _log.info(
-                    "not-talking",
-                    "{repository}: no conversation with {peer}: {reason}",
-                    repository=repository.served.info.name,
-                    peer=source.url,
-                    reason=error,
-                )
-            if loop.time() - begun >= GOOD_SECONDS:
-                wait = FIRST_RETRY
-            await asyncio.sleep(wait * (1 - random.random() / 2))  # noqa: S311
-            wait *= 2
+        talk = _Talk()
+        try:
+            await self._converse(live, source, talk)
+        except NoConversationError as error:
+            talk.again = SILENT_SECONDS
+            _log.debug(
+                "no-conversations",
+                "{repository}: {peer} gives files only: {reason}",
+                repository=live.repository.served.info.name,
+                peer=source.url,
+                reason=error,
+            )
+        except GitTorrentError as error:
+            _log.info(
+                "not-talking",
+                "{repository}: no conversation with {peer}: {reason}",
+                repository=live.repository.served.info.name,
+                peer=source.url,
+                reason=error,
+            )
+        finally:
+            if talk.again is not None:
+                live.plan.refused(source.url, loop.time(), talk.again)
+            else:
+                lasted = 0.0 if talk.begun is None else loop.time() - talk.begun
+                live.plan.ended(source.url, loop.time(), lasted)
 
-    async def _converse(self, repository: LiveRepository, source: Source) -> None:
+    async def _converse(self, live: _Live, source: Source, talk: _Talk) -> None:
+        repository = live.repository
         key: PeerKey | None = None
 
         def on_news(message: News, payload: bytearray | None) -> None:
@@ -370,18 +369,21 @@ class Live:
 
         early: list[News] = []
         served = repository.served
+        from_teller = live.learned.teller(source.trusted)
         context = ConversationContext(
             self._node_id,
             served.content,
             self._limits,
             client_timeouts=self._client_timeouts,
             reading=served.reading,
+            on_try=from_teller,
             on_news=on_news,
             on_bundle=on_bundle,
             on_announced=on_announced,
         )
         assert source.endpoint is not None
         mirror = await converse(source.endpoint, context, source.trusted)
+        talk.begun = asyncio.get_running_loop().time()
         try:
             key = repository.joined(mirror, is_called=True)
             for message in early:
@@ -391,8 +393,26 @@ class Live:
             if key is not None:
                 repository.left(key)
             await mirror.close()
+        if mirror.is_myself:
+            talk.again = LAST_RETRY
         if not mirror.may_return:
             raise UnreachableError(f"{source.url} does not want to talk")
+
+
+class _Talk:
+    """How a conversation went: when it began, and when there may be use in another one."""
+
+    begun: float | None = None
+    again: float | None = None
+
+
+def _source_of(served: Served) -> Source | None:
+    """Return the mirror that one was made from, if it can be talked to."""
+    info = served.info
+    if info.role == MIRROR and info.source:
+        with contextlib.suppress(GitTorrentError):
+            return named(parse_location(info.source).require_endpoint())
+    return None
 
 
 def _is_live(served: Served) -> bool:

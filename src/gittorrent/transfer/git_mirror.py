@@ -62,6 +62,9 @@ MAX_CLAIMS = 64
 MAX_CLAIM_BYTES = 256 << 10
 """Bytes of their bitmaps: dozens may talk to us, and an honest one claims what it has of a few."""
 
+MYSELF = "that is myself"
+"""The reason that ends a conversation with this very run."""
+
 FAREWELL = "done"
 """The reason in a ``bye`` after which the peer is not dialled again."""
 
@@ -242,6 +245,11 @@ class GitMirror:
         is_final = conversation.has_refused or conversation.is_at_fault
         return not (self._closing or is_final or conversation.ended == FAREWELL)
 
+    @property
+    def is_myself(self) -> bool:
+        """Whether the other end turned out to be this run."""
+        return self._conversation.ended == MYSELF
+
     async def close(self) -> None:
         """Say goodbye and wait for the conversation's end."""
         self._sink = None
@@ -315,7 +323,7 @@ class GitMirror:
         if isinstance(message, Ready):
             if message.node_id == self._exchange.node_id:
                 self._closing = True
-                self._conversation.end("that is myself")
+                self._conversation.end(MYSELF)
             elif not self._ready.done():
                 self._ready.set_result(None)
         elif isinstance(message, Try):

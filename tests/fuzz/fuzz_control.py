@@ -22,6 +22,13 @@ SEEDS = [
     b"at /srv/git/linux.git\n",
     b"done 86400\n",
     b"no it is busy\n",
+    b"follow - " + _URL + b"\n",
+    b"follow project " + _URL + b"\n",
+    b"taken 4711\n",
+    b"hint check the URL\n",
+    b"failed 4 it carries another repository\n",
+    b"reload\n",
+    b"problem node.toml:3: [limits] up: no rate\n",
 ]
 
 

@@ -175,8 +175,8 @@ def test_a_renamed_repository_answers_at_both_names(
         publish(owner, origin)
         operator.git("pull", "--quiet", cwd=clone).ok()
         assert (clone / "more").exists()
-        said = operator.gittorrent("mirror", old, "--once").ok()
-        assert "project is called renamed from now on" in said.err
+        # The node that follows it may have been faster.
+        operator.gittorrent("mirror", old, "--once").ok()
         assert list(rows(operator)) == ["renamed"]
         for name in ("project", "renamed"):
             for each in urls(node, name):

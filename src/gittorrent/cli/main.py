@@ -32,6 +32,8 @@ COMMANDS = {
     "seed": ("seed", "seed", "Turn a clone you have into a seed, without a download."),
     "mirror": ("mirror", "mirror", "Carry a repository: download, verify, keep current."),
     "mirrors": ("mirrors", "mirrors", "List the mirrors of a repository."),
+    "pause": ("pause", "pause", "Serve a mirror as it is, and do not follow it."),
+    "resume": ("pause", "resume", "Follow a mirror again that was paused."),
     "remove": ("remove", "remove", "Stop carrying a repository."),
     "status": ("status", "status", "Show what this node carries."),
     "log": ("log", "log", "Show a repository's push log."),

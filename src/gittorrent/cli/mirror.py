@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gittorrent.cli.handing_over import hand_over
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
 from gittorrent.cli.locations import typed_location
 from gittorrent.cli.output import json_option, print_json, quiet_option, verbose_option
@@ -25,12 +26,11 @@ from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.event_log import EventLog
 from gittorrent.git.repository import read_config
 from gittorrent.interruptions import PROCESS, run
-from gittorrent.repository import housekeeping
-from gittorrent.repository.carried import Carried, object_format_of, require_name
+from gittorrent.repository.carried import require_name
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.transfer.interrupted import what_is_kept
-from gittorrent.transfer.mirroring import Mirroring, PublishedHereError, RemovedError
+from gittorrent.transfer.mirroring import Mirroring, PublishedHereError, RemovedError, tidy_after
 from gittorrent.transfer.peer_manager import Sharing
 from gittorrent.transfer.process_status import shown
 from gittorrent.transfer.settings import read_settings
@@ -81,8 +81,9 @@ def mirror(
 ) -> None:
     """Carry a repository: download it from its mirrors, verify everything, keep it current.
 
-    The mirror lives in the node's home and is served by 'gittorrent serve', which also tells
-    the source that this mirror exists.
+    The mirror lives in the node's home. Where 'gittorrent serve' runs for it this hands the
+    repository over to the node, shows how far it is, and ends when it is here; Ctrl-C leaves it
+    to the node. Where none runs this follows the repository itself, until it is ended.
 
     \b
     Examples:
@@ -107,6 +108,9 @@ def mirror(
         location = typed_location(url)
         max_bytes = read_settings(read_config(home.root)).max_bytes
         with contextlib.closing(Database(home.database)) as database:
+            if not once and (done := hand_over(location, name, home, database, reporter)):
+                _report(done, prints)
+                return
             mirroring = Mirroring(location, home, database, reporter, sharing, max_bytes)
             schedule = _Schedule()
             work = _mirror(mirroring, schedule, reporter, name, once, interval, prints)
@@ -187,20 +191,11 @@ async def _mirror(
             if first or failed or done.changed:
                 _report(done, prints)
             failed = False
-            _tidy(done, wait=once)
+            tidy_after(done, wait=once)
         if once:
             return
         first = False
         await schedule.wait(interval)
-
-
-def _tidy(done: Mirrored, *, wait: bool) -> None:
-    carried = Carried(done.path, object_format_of(done.path))
-    if done.changed and housekeeping.is_due(carried, first=False):
-        if wait:
-            housekeeping.tidy_up(carried)
-        else:
-            housekeeping.start_in_background(carried)
 
 
 def _report(done: Mirrored, prints: Printed) -> None:

@@ -104,6 +104,8 @@ def options_of(config: NodeConfig, flags: Flags) -> Options:
         git_memory=_first(flags.git_memory, limits.git_memory, BASE_MEMORY),
         git_push=flags.git_push or config.push.git,
         discovery=config.discovery,
+        down_limit=limits.rates.down,
+        carry=carry,
     )
 
 

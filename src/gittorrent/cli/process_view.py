@@ -11,6 +11,7 @@ from gittorrent.store.processes import (
     ConversationFigures,
     DownloadProcess,
     EndedConversation,
+    FollowFigures,
     GivenFigures,
     KeptRepository,
     MirrorFigures,
@@ -59,9 +60,28 @@ def _show_node(process: NodeProcess) -> None:
     if process.ended:
         click.echo("\nended in the last minute")
         print_table(_ENDED_HEAD, [_ended(each) for each in process.ended])
+    if process.following is not None:
+        _show_following(process.following)
     if process.cache:
         click.echo("\nkept for clones of this machine")
         print_table(_KEPT_HEAD, [_kept(each) for each in process.cache])
+
+
+def _show_following(figures: FollowFigures) -> None:
+    """Say what a node follows, where it is anything, and what is not here yet."""
+    if figures.followed or figures.paused:
+        words = [f"follows {count(figures.followed, 'mirror')}"]
+        words += [f"looks at {figures.looking}"] if figures.looking else []
+        words += [f"no news of {figures.failing}"] if figures.failing else []
+        words += [f"{figures.paused} paused"] if figures.paused else []
+        click.echo("; ".join(words))
+    for each in figures.coming:
+        state = "is being brought" if each.bringing else "waits for its turn"
+        if each.error and not each.bringing:
+            state = f"did not come, and is tried again: {each.error}"
+        click.echo(f"{each.name or each.url}: not here yet; {state}")
+    if figures.more:
+        click.echo(f"... and {figures.more} more that are not here yet")
 
 
 def _conversation(figures: ConversationFigures) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
+from gittorrent.cli.node_config import read_config
 from gittorrent.cli.output import quiet_option
 from gittorrent.cli.repositories import carried_row
 from gittorrent.durable import locked
@@ -20,8 +22,9 @@ from gittorrent.repository.relocating import is_at
 from gittorrent.repository.removal import delete, set_aside, sweep_removed
 from gittorrent.sizes import show_bytes
 from gittorrent.store.database import Database
+from gittorrent.store.following import FollowTable
 from gittorrent.store.home import Home, open_home
-from gittorrent.transfer.location import is_url
+from gittorrent.transfer.location import is_url, parse_location
 from gittorrent.transfer.mirroring import update_lock
 
 if TYPE_CHECKING:
@@ -56,7 +59,12 @@ def remove(repository: str, keep: bool, delete_copy: bool, yes: bool, quiet: boo
     if keep and delete_copy:
         raise UsageError("--keep and --delete contradict each other")
     home = open_home()
+    if is_url(repository) and _unwant(repository, home):
+        if not quiet:
+            click.echo(f"{repository} is not brought here any more")
+        return
     row = _row(repository)
+    _require_unnamed(row, home)
     path = Path(row.path)
     is_missing = not path.is_dir()
     doomed = not is_missing and _is_doomed(row, home, keep=keep, delete_copy=delete_copy)
@@ -67,6 +75,35 @@ def remove(repository: str, keep: bool, delete_copy: bool, yes: bool, quiet: boo
         click.echo(f"removed {row.name}")
         for line in _afterwards(row, is_missing=is_missing, doomed=doomed):
             click.echo(line, err=True)
+
+
+def _unwant(url: str, home: Home) -> bool:
+    """Let the node not bring what is not here yet; tells whether it was to."""
+    with contextlib.closing(Database(home.database)) as database:
+        table = FollowTable(database)
+        asked = parse_location(url)
+        same = [row.url for row in table.wanted() if parse_location(row.url).url == asked.url]
+        for each in same:
+            table.unwant(each)
+    return bool(same)
+
+
+def _require_unnamed(row: CarriedRow, home: Home) -> None:
+    """Make sure that the node's configuration does not bring back what is removed.
+
+    Raises:
+        UsageError: it would.
+    """
+    if row.role != MIRROR:
+        return
+    named = read_config(home.config, is_named=False).carry.repositories
+    with contextlib.closing(Database(home.database)) as database:
+        ids = {each.location.expected or database.known_url(each.location.url) for each in named}
+    if row.repository_id in ids:
+        raise UsageError(
+            f"{home.config} names {row.name}, so that the node would bring it again",
+            hint="take it out there, and run 'gittorrent reload' where a node runs",
+        )
 
 
 def _row(repository: str) -> CarriedRow:
@@ -145,9 +182,8 @@ def _ask(row: CarriedRow, *, doomed: bool) -> None:
 def _remove(row: CarriedRow, home: Home, *, doomed: bool) -> None:
     path = Path(row.path)
     aside = None
-    database = Database(home.database)
-    try:
-        with _nobody_else(row, home):
+    with contextlib.closing(Database(home.database)) as database:
+        with _let_go(row, database), _nobody_else(row, home):
             if doomed:
                 _require_itself(row)
                 # A directory that was moved to another disk may have left a link in its place.
@@ -155,12 +191,24 @@ def _remove(row: CarriedRow, home: Home, *, doomed: bool) -> None:
                 if path.is_symlink():
                     path.unlink()
             database.uncarry(row)
-    finally:
-        database.close()
     remove_view(home.views, path)
     if aside is not None:
         delete(aside)
     sweep_removed(home.repositories)
+
+
+@contextlib.contextmanager
+def _let_go(row: CarriedRow, database: Database) -> Iterator[None]:
+    """Let the node that follows a mirror end what it does with it; it goes on if this fails."""
+    table = FollowTable(database)
+    how = table.followed(row.repository_id)
+    if row.role == MIRROR:
+        table.follow(row.repository_id, replace(how, paused=True))
+    try:
+        yield
+    except BaseException:
+        table.follow(row.repository_id, how)
+        raise
 
 
 @contextlib.contextmanager
@@ -190,7 +238,7 @@ def _afterwards(row: CarriedRow, *, is_missing: bool, doomed: bool) -> Iterator[
         where = "" if row.role == MIRROR else f" {row.path}"
         yield f"{row.path} stays as it is; '{again}{where}' carries it again"
     if row.role == MIRROR:
-        yield "a 'gittorrent mirror' that follows it ends by itself; a service would begin anew"
+        yield "a node or a 'gittorrent mirror' that follows it ends by itself"
 
 
 def _size(path: Path) -> int:

@@ -19,6 +19,7 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import MIRROR, Carried, object_format_of
 from gittorrent.repository.unpublished import describe_unpublished, unpublished_refs
+from gittorrent.store.following import FollowTable
 from gittorrent.terminal import show_duration
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class CheckStatus(Struct, frozen=True):
         error: why it last failed; empty if never.
         failures: how often it failed since the last success.
         behind: verified checkpoints that the mirror does not have.
+        next: when the node looks for news again; None where no node follows it.
+        live: whether a conversation tells the node of news meanwhile.
+        paused: whether somebody paused it, so that no node follows it.
+        left_out: whether the node's configuration named it and does so no more, likewise.
     """
 
     checked: int | None
@@ -50,6 +55,10 @@ class CheckStatus(Struct, frozen=True):
     error: str
     failures: int
     behind: int
+    next: int | None = None
+    live: bool = False
+    paused: bool = False
+    left_out: bool = False
 
 
 class RepositoryStatus(Struct, frozen=True):
@@ -95,8 +104,16 @@ class RepositoryStatus(Struct, frozen=True):
         return self.role.endswith(_MISSING)
 
 
-def look_at(row: CarriedRow, database: Database) -> RepositoryStatus:
-    """Return what there is to say of a carried repository, whatever state it is in."""
+def look_at(
+    row: CarriedRow, database: Database, named: frozenset[RepositoryId] = frozenset()
+) -> RepositoryStatus:
+    """Return what there is to say of a carried repository, whatever state it is in.
+
+    Args:
+        row: what the database says.
+        database: of the node.
+        named: repositories that the node's configuration names.
+    """
     status = RepositoryStatus(
         name=row.name,
         repository_id=row.repository_id,
@@ -104,20 +121,22 @@ def look_at(row: CarriedRow, database: Database) -> RepositoryStatus:
         path=row.path,
         source=row.source,
         mirrors=len(database.mirrors(row.repository_id, int(time.time()))),
-        check=_check_status(row, database, ()) if row.role == MIRROR else None,
+        check=_check_status(row, database, (), named) if row.role == MIRROR else None,
     )
     if not Path(row.path).is_dir():
         role, problem = row.role + _MISSING, f"{row.path} is not there any more"
         return replace(status, role=role, problem=problem, way_out=way_out(row))
     try:
-        return _look_inside(row, database, status)
+        return _look_inside(row, database, status, named)
     except (GitTorrentError, OSError) as error:
         # One that cannot be read must not hide all the others.
         role = f"{row.role} (damaged)"
         return replace(status, role=role, problem=str(error), way_out=way_out_of_damage(row))
 
 
-def _look_inside(row: CarriedRow, database: Database, status: RepositoryStatus) -> RepositoryStatus:
+def _look_inside(
+    row: CarriedRow, database: Database, status: RepositoryStatus, named: frozenset[RepositoryId]
+) -> RepositoryStatus:
     """Add to what is known of a repository what its directory says.
 
     Raises:
@@ -138,11 +157,14 @@ def _look_inside(row: CarriedRow, database: Database, status: RepositoryStatus) 
         latest=ids[-1] if ids else None,
         unpublished=list_unpublished(differing),
         not_published=describe_unpublished(differing),
-        check=_check_status(row, database, ids) if row.role == MIRROR else None,
+        check=_check_status(row, database, ids, named) if row.role == MIRROR else None,
     )
 
 
-def _check_status(row: CarriedRow, database: Database, ids: Sequence[PushId]) -> CheckStatus:
+def _check_status(
+    row: CarriedRow, database: Database, ids: Sequence[PushId], named: frozenset[RepositoryId]
+) -> CheckStatus:
+    how = FollowTable(database).followed(row.repository_id)
     check = database.check(row.repository_id)
     seen = database.seen_head(row.repository_id)
     behind = 0
@@ -157,6 +179,10 @@ def _check_status(row: CarriedRow, database: Database, ids: Sequence[PushId]) ->
         error=check.error,
         failures=check.failures,
         behind=behind,
+        next=check.next or None,
+        live=check.live,
+        paused=how.paused,
+        left_out=how.by_config and row.repository_id not in named,
     )
 
 
@@ -168,7 +194,7 @@ def describe_check(check: CheckStatus, now: float) -> str:
         now: seconds since 1970.
     """
     if check.checked is None:
-        words = "no look for news is recorded; 'gittorrent mirror' keeps it current"
+        words = "no look for news is recorded; 'gittorrent serve' keeps it current"
     elif check.failures:
         times = "" if check.failures == 1 else f" ({check.failures} times in a row)"
         words = f"not updated {_ago(check.failed, now)}{times}: {check.error}; "
@@ -179,7 +205,20 @@ def describe_check(check: CheckStatus, now: float) -> str:
         )
     else:
         words = f"up to date {_ago(check.succeeded, now)} with {check.source}"
-    return words + (f"; {count(check.behind, 'checkpoint')} behind" if check.behind else "")
+    words += f"; {count(check.behind, 'checkpoint')} behind" if check.behind else ""
+    return words + _next_look(check, now)
+
+
+def _next_look(check: CheckStatus, now: float) -> str:
+    """Return in words what becomes of a mirror next; nothing where no node says."""
+    if check.paused:
+        return "; paused until 'gittorrent resume'"
+    if check.left_out:
+        return "; not followed, since the configuration does not name it any more"
+    if check.next is None or check.next < now:
+        return ""
+    again = f"; looks again in {show_duration(check.next - now)}"
+    return again + (", and is told of news before" if check.live else "")
 
 
 def _ago(moment: int | None, now: float) -> str:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from gittorrent import event_log
 from gittorrent.cli.limits import peer_up_limit_option, size_of, up_limit_option
@@ -161,7 +162,7 @@ def serve(
         lan=lan,
         no_announce=no_announce,
     )
-    options = options_of(config, flags)
+    options = replace(options_of(config, flags), follows=not places)
     allow_open_files()
     database = Database(home.database)
     try:

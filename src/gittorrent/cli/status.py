@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct, to_builtins
 
+from gittorrent.cli.node_config import read_config
 from gittorrent.cli.output import json_option, print_json, print_table
 from gittorrent.cli.process_view import show_process
 from gittorrent.cli.repository_status import RepositoryStatus, describe_check, look_at
+from gittorrent.errors import GitTorrentError
 from gittorrent.repository.relocating import relocate
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
@@ -21,6 +23,7 @@ from gittorrent.store.processes import AnyProcess
 from gittorrent.store.snapshot import read_snapshots
 
 if TYPE_CHECKING:
+    from gittorrent.ids import RepositoryId
     from gittorrent.store.database import CarriedRow
     from gittorrent.store.home import Home
 
@@ -71,8 +74,21 @@ class Status(Struct, frozen=True):
 
 def _gather(home: Home) -> Status:
     with contextlib.closing(Database(home.database)) as database:
-        rows = [look_at(_present(row, database), database) for row in database.carried()]
+        named = _named(home, database)
+        rows = [look_at(_present(row, database), database, named) for row in database.carried()]
     return Status(str(home.root), rows, read_snapshots(home.run))
+
+
+def _named(home: Home, database: Database) -> frozenset[RepositoryId]:
+    """Return the repositories that the node's configuration names, as far as it can be read."""
+    try:
+        config = read_config(home.config, is_named=False)
+    except GitTorrentError as error:
+        click.echo(f"{error}", err=True)
+        return frozenset()
+    locations = [each.location for each in config.carry.repositories]
+    ids = (each.expected or database.known_url(each.url) for each in locations)
+    return frozenset(each for each in ids if each is not None)
 
 
 def _present(row: CarriedRow, database: Database) -> CarriedRow:

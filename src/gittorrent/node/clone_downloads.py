@@ -36,6 +36,22 @@ class NotKeptError(GitTorrentError):
     """The node does not do what a clone asks for; the text is the answer."""
 
 
+def progress_lines(name: str, figures: DownloadFigures) -> list[Answer]:
+    """Return what is said of a download, to programs of this machine.
+
+    Args:
+        name: id of its manifest.
+        figures: how far it is.
+    """
+    lines: list[Answer] = [
+        MirrorLine(int(m.rate), m.parts, m.bytes, m.url, m.fault, m.called_us)
+        for m in figures.mirrors
+        if m.called_us or "://" in m.url
+    ]
+    numbers = (figures.parts, figures.total, figures.size, figures.received)
+    return [*lines, Progress(ManifestId(name), *numbers)]
+
+
 class CloneDownload(Struct):
     """A download for clones of this machine; the reporter of its acquisition."""
 
@@ -77,11 +93,8 @@ class CloneDownload(Struct):
                     url=mirror.name,
                     reason=mirror.fault,
                 )
-            if mirror.called_us or "://" in mirror.url:
-                came = (int(mirror.rate), mirror.parts, mirror.bytes)
-                self._tell(MirrorLine(*came, mirror.url, mirror.fault, mirror.called_us))
-        numbers = (figures.parts, figures.total, figures.size, figures.received)
-        self._tell(Progress(ManifestId(name), *numbers))
+        for line in progress_lines(name, figures):
+            self._tell(line)
 
     def phase(self, text: str) -> None:
         """Pass on what is done now."""

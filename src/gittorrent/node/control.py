@@ -16,12 +16,23 @@ from gittorrent.event_log import EventLog
 from gittorrent.store import control_socket
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.transfer.task_set import TaskSet
-from gittorrent.wire.control import MAX_LINE, Alive, Fetch, Greeting, No, parse_request
+from gittorrent.wire.control import (
+    MAX_LINE,
+    Alive,
+    Fetch,
+    Follow,
+    Greeting,
+    Keep,
+    No,
+    parse_request,
+)
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from gittorrent.node.follower import Follower
     from gittorrent.node.local_clones import LocalCloneService
     from gittorrent.wire.control import Answer, Request
 
@@ -44,6 +55,7 @@ class ControlSocket:
         path: of the socket.
         local_clones: carries requests out.
         server_timeouts: how long programs are waited for.
+        follower: carries and follows what it is asked to; None where this node does not.
     """
 
     def __init__(
@@ -51,10 +63,12 @@ class ControlSocket:
         path: Path,
         local_clones: LocalCloneService,
         server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
+        follower: Follower | None = None,
     ) -> None:
         self._path = path
         self._local_clones = local_clones
         self._server_timeouts = server_timeouts
+        self._follower = follower
         self._place: int | None = None
         self._server: asyncio.Server | None = None
         self._tasks = TaskSet()
@@ -112,6 +126,17 @@ class ControlSocket:
         finally:
             writer.close()
 
+    async def _carry_out(
+        self, request: Request, tell: Callable[[Answer], None]
+    ) -> Sequence[Answer]:
+        if isinstance(request, Fetch):
+            return await self._local_clones.fetch(request, tell)
+        if isinstance(request, Keep):
+            return await self._local_clones.keep(request)
+        if isinstance(request, Follow) and self._follower is not None:
+            return await self._follower.follow(request, tell)
+        return [No("it serves the repositories it was started with, and follows none")]
+
     async def _answer(
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
@@ -123,10 +148,7 @@ class ControlSocket:
                 writer.write(answer.encode())
 
         loop = asyncio.get_running_loop()
-        if isinstance(request, Fetch):
-            work = loop.create_task(self._local_clones.fetch(request, tell))
-        else:
-            work = loop.create_task(self._local_clones.keep(request))
+        work = loop.create_task(self._carry_out(request, tell))
         gone = loop.create_task(reader.read(1))
         try:
             while not work.done() and not gone.done():

@@ -43,9 +43,10 @@ from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.messages import HaveBundle, News
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from gittorrent.ids import RepositoryId
     from gittorrent.node.bringing import Bringing
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.live_caller import Caller
@@ -112,6 +113,8 @@ class Live:
         limits: of all sending.
         bringing: brings objects that do not come with pushes.
         reel_times: when reels are made of what a keeper signs here.
+
+    ``is_paused`` tells whether a mirror is left alone; it is set by whoever follows mirrors here.
     """
 
     def __init__(
@@ -142,6 +145,7 @@ class Live:
         self._unheard: dict[Path, set[Caller]] = {}
         self._changed = asyncio.Event()
         self._tasks = TaskSet()
+        self.is_paused: Callable[[RepositoryId], bool] = lambda _: False
 
     def accepted(self, served: Served, push: AcceptedPush) -> None:
         """Take note that a depot of this node put a push into a log."""
@@ -159,6 +163,11 @@ class Live:
         repository = self.of(served)
         if repository is not None:
             await repository.catch_up(CATCH_UP_SECONDS)
+
+    def is_talking(self, served: Served) -> bool:
+        """Tell whether there is a conversation about a repository."""
+        repository = self.of(served)
+        return repository is not None and repository.peers > 0
 
     # -- repositories
 
@@ -188,7 +197,7 @@ class Live:
         place = served.carried.layout.git_dir
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BEGIN_SECONDS):
-                while _is_live(served) and self.of(served) is None and place not in self._mute:
+                while self._is_live(served) and self.of(served) is None and place not in self._mute:
                     await self._changed.wait()
         return self.of(served)
 
@@ -203,6 +212,13 @@ class Live:
         waiting.discard(caller)
         if not waiting:
             self._unheard.pop(place, None)
+
+    def _is_live(self, served: Served) -> bool:
+        """Tell whether a repository is one for conversations: not one that somebody paused."""
+        info = served.info
+        return info.role == ORIGIN or (
+            info.role == MIRROR and not self.is_paused(info.repository_id)
+        )
 
     async def run(self) -> None:
         """Follow what is carried, and call others, until cancelled."""
@@ -221,7 +237,9 @@ class Live:
 
     async def look(self) -> None:
         """Begin with what is carried since lately, and notice what other processes did."""
-        carried = {each.carried.layout.git_dir: each for each in self._catalogue if _is_live(each)}
+        carried = {
+            each.carried.layout.git_dir: each for each in self._catalogue if self._is_live(each)
+        }
         for place in self._live.keys() - carried.keys():
             await self._end(place)
         for place, served in carried.items():
@@ -413,7 +431,3 @@ def _source_of(served: Served) -> Source | None:
         with contextlib.suppress(GitTorrentError):
             return named(parse_location(info.source).require_endpoint())
     return None
-
-
-def _is_live(served: Served) -> bool:
-    return served.info.role in (ORIGIN, MIRROR)

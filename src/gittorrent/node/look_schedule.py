@@ -107,14 +107,11 @@ class LookSchedule:
             heapq.heappop(self._queue)  # it was removed, or is due at another time
         return None
 
-    def soon(self, key: str, now: float, within: float) -> None:
-        """Look at a repository within some seconds, unless it is looked at or due before."""
+    def at_once(self, key: str, now: float) -> None:
+        """Look at a repository before all others, unless it is looked at: somebody waits for it."""
         entry = self._entries.get(key)
         if entry is not None and entry.turn:
-            due = now + within * self._random()
-            if due < entry.due:
-                entry.wait = self._look_every
-                self._set(key, due)
+            self._set(key, now, rank=-(1 << 30))
 
     def done(
         self, key: str, now: float, *, has_news: bool, failed: bool = False, is_live: bool = False

@@ -18,11 +18,12 @@ from msgspec import Struct, field
 from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
 from gittorrent.node.bringing import Bringing
-from gittorrent.node.config import DiscoveryConfig
+from gittorrent.node.config import CarryConfig, DiscoveryConfig
 from gittorrent.node.connection_limiter import ConnectionLimiter
 from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.node.control import ControlSocket
 from gittorrent.node.conversations import Conversations
+from gittorrent.node.follower import Follower
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses
@@ -77,6 +78,9 @@ class Options(Struct, frozen=True):
         git_push: whether pushes are taken over git://, too.
         discovery: how mirrors find each other.
         reel_times: when reels are made of what a keeper signs here.
+        down_limit: bytes per second of all that is taken together; None for no limit.
+        carry: what the configuration says of what is carried.
+        follows: whether this node follows what it carries, and carries more when asked to.
     """
 
     git: tuple[tuple[str, int], ...] = ()
@@ -93,6 +97,9 @@ class Options(Struct, frozen=True):
     git_push: bool = False
     discovery: DiscoveryConfig = DiscoveryConfig()
     reel_times: ReelTimes = ReelTimes()
+    down_limit: int | None = None
+    carry: CarryConfig = CarryConfig()
+    follows: bool = False
 
 
 class Node:
@@ -124,7 +131,7 @@ class Node:
         self.git_processes = GitProcesses(
             options.git_processes, options.git_memory, home.views, options.git_wait
         )
-        self.limits = Limits(options.up_limit, peer_up=options.peer_up_limit)
+        self.limits = Limits(options.up_limit, options.down_limit, options.peer_up_limit)
         slots = SlotQueue()
         mirrors = None
         self._rechecks = None
@@ -161,7 +168,19 @@ class Node:
         self._local_clones = LocalCloneService(
             home, database, catalogue, options.keep, self.limits, slots
         )
-        self._control = ControlSocket(home.control, self._local_clones, server_timeouts)
+        self._follower = self._make_follower(database, home) if options.follows else None
+        self._control = ControlSocket(
+            home.control, self._local_clones, server_timeouts, self._follower
+        )
+
+    def _make_follower(self, database: Database | None, home: Home) -> Follower | None:
+        if database is None:
+            return None
+        made = Follower(
+            self._catalogue, database, home, self.limits, self._options.carry, self._live.is_talking
+        )
+        self._live.is_paused = made.is_paused
+        return made
 
     @property
     def addresses(self) -> list[str]:
@@ -204,6 +223,8 @@ class Node:
         self._accepting.append(loop.create_task(self._live.run()))
         if self._options.announce:
             self._accepting.append(loop.create_task(self._announcer.run()))
+        if self._follower is not None:
+            self._accepting.append(loop.create_task(self._follower.run()))
         if await self._control.start():
             self._accepting.append(loop.create_task(self._local_clones.run()))
         for address in self.addresses:
@@ -259,6 +280,7 @@ class Node:
             ended=self.ended_conversations(),
             cache=self._local_clones.report(),
             keeping=self._live.keeping(),
+            following=None if self._follower is None else self._follower.report(),
         )
 
     async def run_until_interrupted(self) -> None:

@@ -378,15 +378,17 @@ class Database:
             repository: it.
             source: URL of the mirror that it came from.
             now: seconds since 1970.
-            head: the checkpoint that it is at.
+            head: the checkpoint that a whole update came to; empty where only the log was
+                looked at.
         """
         with self._writing():
             self._db.execute(
                 "INSERT INTO checks (repository_id, succeeded, source, head, whole)"
                 " VALUES (?, ?, ?, ?, ?) ON CONFLICT (repository_id) DO UPDATE"
                 " SET succeeded = excluded.succeeded, source = excluded.source, failures = 0,"
-                " head = excluded.head, whole = excluded.whole",
-                (repository, now, source, head, now),
+                " head = CASE excluded.head WHEN '' THEN head ELSE excluded.head END,"
+                " whole = CASE excluded.head WHEN '' THEN whole ELSE excluded.whole END",
+                (repository, now, source, head, now if head else 0),
             )
 
     def check_current(self, repository: RepositoryId, source: str, now: int) -> None:

@@ -129,6 +129,42 @@ class KeepingFigures(Struct, frozen=True):
         )
 
 
+class ComingRepository(Struct, frozen=True):
+    """A repository that a node is to carry and that is not here yet.
+
+    Args:
+        url: where it comes from.
+        name: that it was asked for under; empty for the policy's.
+        bringing: whether it is being brought now; otherwise it waits for its turn.
+        error: why it did not come the last time; empty if that was not tried.
+    """
+
+    url: str
+    name: str
+    bringing: bool
+    error: str
+
+
+class FollowFigures(Struct, frozen=True):
+    """What a node follows.
+
+    Args:
+        followed: repositories.
+        looking: of those, how many it looks at or brings now.
+        failing: how many it has no news of, for a reason.
+        paused: mirrors that somebody paused.
+        coming: what is not here yet, as far as it is shown.
+        more: what is not here yet besides.
+    """
+
+    followed: int = 0
+    looking: int = 0
+    failing: int = 0
+    paused: int = 0
+    coming: list[ComingRepository] = []
+    more: int = 0
+
+
 class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     """A node that serves.
 
@@ -143,6 +179,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
         ended: those that ended lately.
         cache: what is kept for clones of this machine.
         keeping: repositories whose keeper it is.
+        following: what it follows by itself; None where it serves named repositories only.
     """
 
     listening: list[str]
@@ -155,6 +192,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     ended: list[EndedConversation] = []
     cache: list[KeptRepository] = []
     keeping: list[KeepingFigures] = []
+    following: FollowFigures | None = None
 
 
 def peer_name(place: str, called_us: bool) -> str:

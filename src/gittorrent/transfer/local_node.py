@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from gittorrent.errors import GitTorrentError
+from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.store import control_socket
 from gittorrent.store.processes import DownloadFigures, MirrorFigures
 from gittorrent.wire.control import (
@@ -22,19 +22,26 @@ from gittorrent.wire.control import (
     VERSION,
     At,
     Done,
+    Failed,
     Greeting,
+    Hint,
     MirrorLine,
     No,
     Note,
     Phase,
+    Problem,
     Progress,
+    Reload,
+    Taken,
     parse_answer,
 )
 from gittorrent.wire.fields import MessageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gittorrent.transfer.context import Reporter
-    from gittorrent.wire.control import Answer, Fetch, Keep, Request
+    from gittorrent.wire.control import Answer, Fetch, Follow, Keep, Request
 
 GREETING_SECONDS = 2.0
 """Time a node gets for its first line: it is on this machine and has nothing to look up."""
@@ -55,6 +62,20 @@ class _Outcome(Struct):
 
     seconds: int = 0
     directories: list[Path] = field(default_factory=list)
+
+
+class HandedOverError(GitTorrentError):
+    """The node could not do what was handed over to it; it ends a command as if it had tried."""
+
+    def __init__(self, status: int, reason: str, hint: str) -> None:
+        super().__init__(reason, hint=hint)
+        self.exit_code = status
+
+
+class Refusal(Struct, frozen=True):
+    """A node is there and does not do what it is asked for; ``reason`` says why."""
+
+    reason: str
 
 
 class LocalNode:
@@ -92,6 +113,66 @@ class LocalNode:
         """
         outcome = await self._ask(request, self._silence_seconds)
         return None if outcome is None else outcome.seconds
+
+    async def follow(self, request: Follow, taken: Callable[[int], None]) -> Refusal | bool:
+        """Hand a repository over, and wait until it is here and up to date.
+
+        Args:
+            request: what to carry.
+            taken: told which process follows it from now on, whatever becomes of this one.
+
+        Returns:
+            Whether a node runs here; a refusal if it does and does not take it.
+
+        Raises:
+            HandedOverError: the node tried, and failed.
+            LocalError: it took the repository over, and has gone.
+        """
+        return await self._hand_over(request, taken)
+
+    async def reload(self) -> Refusal | bool:
+        """Let the node go by its configuration as it is now; returns what `follow` does.
+
+        Raises:
+            HandedOverError: the configuration is wrong; all that is wrong was noted.
+        """
+        return await self._hand_over(Reload(), lambda _: None)
+
+    async def _hand_over(
+        self, request: Follow | Reload, taken: Callable[[int], None]
+    ) -> Refusal | bool:
+        sock = control_socket.connect(self._control)
+        if sock is None:
+            return False
+        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=MAX_LINE)
+        is_taken, hint = False, ""
+        try:
+            greeting = await _read(reader, min(GREETING_SECONDS, self._silence_seconds))
+            if greeting != Greeting(VERSION):
+                return Refusal("it is of another version")
+            writer.write(request.encode())
+            while not isinstance(answer := await _read(reader, self._silence_seconds), Done):
+                if isinstance(answer, No):
+                    return Refusal(answer.reason)
+                if isinstance(answer, Failed):
+                    raise HandedOverError(answer.status, answer.reason, hint)
+                if isinstance(answer, Taken):
+                    is_taken = True
+                    taken(answer.pid)
+                elif isinstance(answer, Hint):
+                    hint = answer.text
+                else:
+                    self._show(answer)
+        except (_NodeFailed, MessageError, OSError) as error:
+            if not is_taken:
+                return Refusal(str(error))
+            raise LocalError(
+                f"the node on this machine does not go on: {error}",
+                hint="'gittorrent serve' goes on with it once it runs again",
+            ) from error
+        finally:
+            writer.close()
+        return True
 
     async def _ask(self, request: Request, silence: float) -> _Outcome | None:
         sock = control_socket.connect(self._control)
@@ -147,7 +228,7 @@ class LocalNode:
             )
         elif isinstance(answer, Phase):
             self._reporter.phase(answer.text)
-        elif isinstance(answer, Note):
+        elif isinstance(answer, Note | Problem):
             self._reporter.note(answer.text)
 
 

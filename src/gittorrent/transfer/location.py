@@ -54,6 +54,11 @@ class Location(Struct, frozen=True):
             )
         return self.endpoint
 
+    @property
+    def full_url(self) -> str:
+        """All of it as a URL that every program of this package takes."""
+        return self.url if self.expected is None else self.pinned_url(self.expected)
+
     def pinned_url(self, repository: RepositoryId) -> str:
         """Return the ``gittorrent`` URL that names the repository for good."""
         if self.endpoint is None:

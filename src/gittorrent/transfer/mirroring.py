@@ -24,6 +24,7 @@ from gittorrent.errors import (
 from gittorrent.git.repository import create_bare
 from gittorrent.git.runner import Git
 from gittorrent.permissions import explain_local_error
+from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import (
     MIRROR,
     ORIGIN,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
     from gittorrent.transfer.context import Reporter
+    from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.location import Location
 
 
@@ -81,6 +83,21 @@ class Mirrored(Struct, frozen=True):
     changed: bool
 
 
+def tidy_after(done: Mirrored, *, wait: bool) -> None:
+    """Repack a mirror that got something new, if that pays by now.
+
+    Args:
+        done: what an update came to.
+        wait: whether to do it here; otherwise a process in the background does.
+    """
+    carried = Carried(done.path, object_format_of(done.path))
+    if done.changed and housekeeping.is_due(carried, first=False):
+        if wait:
+            housekeeping.tidy_up(carried)
+        else:
+            housekeeping.start_in_background(carried)
+
+
 class RemovedError(UsageError):
     """The repository that is followed is not carried any more."""
 
@@ -100,6 +117,7 @@ class Mirroring:
         reporter: tells the user.
         sharing: how to share what arrives, and how fast to take it.
         max_bytes: of pack data to take.
+        limits: of the process that all of this counts for, too; None for ``sharing`` alone.
     """
 
     def __init__(
@@ -110,6 +128,7 @@ class Mirroring:
         reporter: Reporter,
         sharing: Sharing | None = None,
         max_bytes: int = MAX_REPOSITORY_BYTES,
+        limits: Limits | None = None,
     ) -> None:
         self._location = location
         self._home = home
@@ -122,6 +141,7 @@ class Mirroring:
             reporter,
             sharing or Sharing(),
             max_bytes=max_bytes,
+            limits=limits,
             ask_own_node=False,
         )
         # What this follows already: it ends when that is removed, and does not make it anew.

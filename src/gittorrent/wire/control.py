@@ -13,6 +13,11 @@ a time::
     node    at <directory>                                         any number of times
     node    done <seconds>
     helper  keep <seconds, or 0> <repository id> <url> <directory>
+    helper  follow <name, or -> <url>
+    node    taken <process id>                                     once, before what follows
+    node    hint <text> | failed <exit code> <reason>
+    helper  reload
+    node    problem <text>                                         any number of times
     node    no <reason>
 
 ``mirror`` lines, and ``caller`` lines of peers that called, speak of the ``progress`` line that
@@ -100,6 +105,30 @@ class Keep(Struct, frozen=True):
         return encode_words("keep", self.seconds, self.repository, self.url, where)
 
 
+class Follow(Struct, frozen=True):
+    """Asks the node to carry a repository, and to follow it from then on.
+
+    Args:
+        url: where it comes from.
+        name: to carry it under; empty for the policy's.
+    """
+
+    url: str
+    name: str = ""
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("follow", self.name or _NOTHING, self.url)
+
+
+class Reload(Struct, frozen=True):
+    """Asks the node to read its configuration again, and to go by it."""
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("reload")
+
+
 class MirrorLine(Struct, frozen=True):
     """What came from one mirror, as part of the next `Progress`; see `MirrorFigures`."""
 
@@ -180,6 +209,47 @@ class Done(Struct, frozen=True):
         return encode_words("done", self.seconds)
 
 
+class Taken(Struct, frozen=True):
+    """The node follows the repository from now on, whether or not anybody waits."""
+
+    pid: int
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("taken", self.pid)
+
+
+class Hint(Struct, frozen=True):
+    """What to do about the `Failed` that comes next."""
+
+    text: str
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("hint", clean_reason(self.text))
+
+
+class Failed(Struct, frozen=True):
+    """The request came to nothing, for a reason with an exit code of its own."""
+
+    status: int
+    reason: str
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("failed", self.status, clean_reason(self.reason))
+
+
+class Problem(Struct, frozen=True):
+    """Something is wrong with the configuration, and the node goes on by the former one."""
+
+    text: str
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("problem", clean_reason(self.text))
+
+
 class No(Struct, frozen=True):
     """The node does not do it."""
 
@@ -190,8 +260,11 @@ class No(Struct, frozen=True):
         return encode_words("no", clean_reason(self.reason))
 
 
-Request = Fetch | Keep
-Answer = Greeting | MirrorLine | Progress | Phase | Note | Alive | At | Done | No
+Request = Fetch | Keep | Follow | Reload
+Answer = (
+    Greeting | MirrorLine | Progress | Phase | Note | Alive | At | Done | No
+    | Taken | Hint | Failed | Problem
+)  # fmt: skip
 
 
 def parse_request(line: bytes) -> Request:
@@ -209,6 +282,11 @@ def parse_request(line: bytes) -> Request:
     if keyword == "keep":
         seconds = words.number("seconds", 0, MAX_KEEP_SECONDS)
         return Keep(seconds, _repository(words), words.url(), _directory(words))
+    if keyword == "follow":
+        name = "" if words.optional(_NOTHING) else words.take("name")
+        return Follow(words.url(), name)
+    if keyword == "reload":
+        return Reload()
     raise MessageError(f"unknown request {shown(keyword)}")
 
 
@@ -235,11 +313,17 @@ def parse_answer(line: bytes) -> Answer | None:
         return At(_directory(words))
     if keyword == "done":
         return Done(words.number("seconds", 0, MAX_KEEP_SECONDS))
+    if keyword == "taken":
+        return Taken(words.number("process id", 1, 1 << 31))
+    if keyword == "failed":
+        return Failed(words.number("exit code", 1, 255), clean_reason(words.rest()))
     text = clean_reason(words.rest())
     texts: dict[str, Answer] = {
         "phase": Phase(text),
         "note": Note(text),
         "no": No(text),
+        "hint": Hint(text),
+        "problem": Problem(text),
         "alive": Alive(),
     }
     return texts.get(keyword)

@@ -63,24 +63,11 @@ def test_a_look_is_for_safety_only_where_a_conversation_tells_of_news() -> None:
     assert waits(looks, "a", 2, is_live=True) == [LONGEST, LONGEST]
 
 
-def test_news_are_brought_soon_and_waits_begin_anew() -> None:
-    looks = schedule()
-    looks.add("a", 0.0, is_here=True)
-    waits(looks, "a", 5)
-    due = looks.due("a")
-    assert due is not None
-    looks.soon("a", due - 100, 20)
-    assert looks.due("a") == due - 90
-    looks.soon("a", due - 100, 1000)
-    assert looks.due("a") == due - 90
-    assert waits(looks, "a", 1) == [60]
-
-
 def test_one_that_is_looked_at_is_due_only_once_that_is_done() -> None:
     looks = schedule()
     looks.add("a", 0.0, is_here=False)
     assert looks.take(0.0) == "a"
-    looks.soon("a", 0.0, 0.0)
+    looks.at_once("a", 0.0)
     assert looks.take(1e9) is None
     assert looks.due("a") is None
     looks.done("a", 5.0, has_news=True)
@@ -115,3 +102,12 @@ def test_many_repositories_are_spread_when_a_node_begins_and_later() -> None:
     assert in_one_second < 10 * FIRST_LOOKS_A_SECOND
     dues = [looks.due(str(number)) or 0.0 for number in range(count)]
     assert max(dues) - min(dues) > LONGEST * SPREAD
+
+
+def test_what_somebody_waits_for_comes_before_everything_else() -> None:
+    looks = schedule()
+    looks.add("here", 0.0, is_here=True)
+    looks.add("missing", 0.0, is_here=False, priority=9)
+    looks.at_once("here", 0.0)
+    looks.at_once("unknown", 0.0)
+    assert [looks.take(0.0) for _ in range(3)] == ["here", "missing", None]

@@ -113,10 +113,20 @@ def test_what_checks_came_to(database: Database) -> None:
     database.check_succeeded(A, "git://x/a.git", 6)
     database.check_failed(A, "it hung up", 7)
     database.check_failed(A, "nobody answers", 7)
-    assert database.check(A) == CheckRow(6, "git://x/a.git", 7, "nobody answers", 2, whole=6)
+    assert database.check(A) == CheckRow(6, "git://x/a.git", 7, "nobody answers", 2)
     database.check_succeeded(A, "git://y/a.git", 7)
-    assert database.check(A) == CheckRow(7, "git://y/a.git", 7, "nobody answers", 0, whole=7)
+    assert database.check(A) == CheckRow(7, "git://y/a.git", 7, "nobody answers", 0)
     assert database.check(B) == CheckRow()
+
+
+def test_what_the_last_whole_update_came_to_stays_when_only_the_log_was_looked_at(
+    database: Database,
+) -> None:
+    database.check_succeeded(A, "git://x/a.git", 6, HEAD)
+    database.check_succeeded(A, "git://y/a.git", 7)
+    found = database.check(A)
+    assert (found.succeeded, found.source) == (7, "git://y/a.git")
+    assert (found.head, found.whole) == (HEAD, 6)
 
 
 def test_mirrors(database: Database) -> None:

@@ -1,0 +1,505 @@
+"""Follows what this node mirrors: brings first copies, looks for news, as long as the node runs.
+
+Tracks what is followed (`gittorrent.node.follow_plan`), when each is due
+(`gittorrent.node.look_schedule`), the updates under way, and who waits for one.
+
+Rules: what commands and the configuration change counts within a second. A look asks the source
+for its list and nothing more while that says what it said at the last update; so a round without
+news costs one question, and no write. Whoever waits for a repository may leave; the work goes on.
+What fails with one repository never stops the others. Must not know how updates are made (that is
+`gittorrent.transfer.mirroring`).
+Source: docs/commands.md, gittorrent serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.event_log import EventLog
+from gittorrent.git.repository import read_config
+from gittorrent.node.config import CarryConfig
+from gittorrent.node.follow_plan import Plan, Records, Target, plan
+from gittorrent.node.follow_reports import FollowReports
+from gittorrent.node.look_schedule import LOOK_EVERY, LookSchedule
+from gittorrent.repository.carried import MIRROR, require_name
+from gittorrent.store.following import FollowRow, FollowTable, LookRow, WantedRow
+from gittorrent.store.processes import ComingRepository, FollowFigures
+from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.mirroring import (
+    Mirrored,
+    Mirroring,
+    PublishedHereError,
+    RemovedError,
+    tidy_after,
+)
+from gittorrent.transfer.off_loop import apart
+from gittorrent.transfer.opening import ask_list
+from gittorrent.transfer.settings import read_settings
+from gittorrent.wire.control import Done, Failed, Hint, Phase, Taken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gittorrent.ids import RepositoryId
+    from gittorrent.node.catalogue import Catalogue, Served
+    from gittorrent.store.database import Database
+    from gittorrent.store.home import Home
+    from gittorrent.transfer.limiter import Limits
+    from gittorrent.wire.control import Answer, Follow
+
+AT_ONCE = 4
+"""Repositories that are brought or looked at at once, unless the operator says otherwise."""
+
+STEP_SECONDS = 1.0
+"""How often it is looked whether somebody changed what is followed, and what is due."""
+
+WRITE_SECONDS = 30.0
+"""How often the results of looks are written down, all at once."""
+
+WHOLE_SECONDS = 24 * 3600
+"""Time after which an update is made though the source says nothing new: it finds objects that got
+lost here, and reels that the source has by now."""
+
+MAX_SHOWN = 20
+"""Repositories that are not here yet and shown by name."""
+
+_log = EventLog(__name__)
+
+
+class _Followed(Struct):
+    """A repository that is followed: the update under way, who waits, and how it failed last."""
+
+    target: Target
+    task: asyncio.Task[None] | None = None
+    watchers: set[Callable[[Answer], None]] = field(default_factory=set)
+    waiting: list[asyncio.Future[Mirrored]] = field(default_factory=list)
+    failure: str = ""
+    is_settled: bool = False
+
+
+class Follower:
+    """Follows the mirrors of a node.
+
+    Args:
+        catalogue: what it serves.
+        database: of the node.
+        home: of the node.
+        limits: of all that it sends and takes.
+        carry: what the configuration says.
+        is_live: tells whether a conversation tells of news of a repository.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        database: Database,
+        home: Home,
+        limits: Limits,
+        carry: CarryConfig,
+        is_live: Callable[[Served], bool],
+    ) -> None:
+        self._catalogue = catalogue
+        self._database = database
+        self._home = home
+        self._limits = limits
+        self._carry = carry
+        self._is_live = is_live
+        self._table = FollowTable(database)
+        self._querying = catalogue.threads.executor()
+        self._schedule = LookSchedule(random.random, carry.look_every or LOOK_EVERY)
+        self._followed: dict[str, _Followed] = {}
+        self._plan = Plan({}, frozenset(), {})
+        self._number: int | None = None
+        self._changing = asyncio.Lock()
+        self._running = 0
+        self._wake = asyncio.Event()
+        self._looks: dict[RepositoryId, LookRow] = {}
+        self._written = 0.0
+
+    # -- what is followed
+
+    def is_paused(self, repository: RepositoryId) -> bool:
+        """Tell whether somebody paused a mirror, or the configuration names it no more."""
+        return repository in self._plan.paused or repository in self._plan.dropped
+
+    def configure(self, carry: CarryConfig) -> None:
+        """Go by what a configuration says now."""
+        self._carry = carry
+        self._schedule.set_look_every(carry.look_every or LOOK_EVERY)
+        self._number = None
+        self._wake.set()
+
+    def report(self) -> FollowFigures:
+        """Return what there is to say of all of it."""
+        followed = self._followed.values()
+        coming = [each for each in followed if not each.target.is_here]
+        return FollowFigures(
+            followed=len(self._followed),
+            looking=self._running,
+            failing=sum(1 for each in followed if each.failure),
+            paused=len(self._plan.paused),
+            coming=[_coming(each) for each in coming[:MAX_SHOWN]],
+            more=max(0, len(coming) - MAX_SHOWN),
+        )
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        try:
+            while True:
+                try:
+                    await self._step()
+                except GitTorrentError as error:
+                    _log.warning("not-following", "cannot look for news: {reason}", reason=error)
+                except Exception:
+                    # A mistake with one repository must not end following for good.
+                    _log.exception("failed", "following failed")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STEP_SECONDS):
+                        await self._wake.wait()
+                self._wake.clear()
+        finally:
+            await self._stop()
+
+    async def _step(self) -> None:
+        await self._look_at_changes()
+        self._start_due()
+        now = asyncio.get_running_loop().time()
+        if self._looks and now - self._written >= WRITE_SECONDS:
+            self._written = now
+            await self._write()
+
+    async def _stop(self) -> None:
+        tasks = [each.task for each in self._followed.values() if each.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(GitTorrentError):  # the next node looks again
+            await self._write()
+
+    async def _write(self) -> None:
+        """Write down what looks came to since the last time."""
+        rows, self._looks = list(self._looks.values()), {}
+        await self._querying(lambda: self._table.looked(rows))
+
+    async def _look_at_changes(self) -> None:
+        """Follow what is wanted and carried now, if that has changed."""
+        async with self._changing:
+            number = await self._querying(self._table.change_number)
+            if number == self._number:
+                return
+            named = self._carry.repositories
+            records = await self._querying(
+                partial(self._read, [each.location.url for each in named])
+            )
+            self._number = number
+            self._adopt(plan(records, named))
+
+    def _read(self, urls: Sequence[str]) -> Records:
+        wanted = self._table.wanted()
+        known = {}
+        for url in {*urls, *(parse_location(row.url).url for row in wanted)}:
+            repository = self._database.known_url(url)
+            if repository is not None:
+                known[url] = repository
+        return Records(self._database.carried(), self._table.all_followed(), wanted, known)
+
+    def _adopt(self, found: Plan) -> None:
+        """Go by a plan; an update that is under way and has to end is cancelled."""
+        for repository in found.dropped.keys() - self._plan.dropped.keys():
+            _log.warning(
+                "not-followed",
+                "{repository} is named by the configuration no more: it stays here and is served,"
+                " and is not followed; 'gittorrent remove {repository}' deletes it",
+                repository=found.dropped[repository],
+                repository_id=repository,
+            )
+        self._plan = found
+        # What is brought just now has its id by now and may be recorded already: it goes on as it
+        # began, and is found under its id when it is done.
+        bringing = {
+            key: each
+            for key, each in self._followed.items()
+            if each.task is not None and not each.target.is_here and self._is_wanted(each.target)
+        }
+        coming = [each.target for each in bringing.values()]
+        targets = {
+            key: target
+            for key, target in found.targets.items()
+            if key in bringing or not any(map(target.is_same, coming))
+        }
+        for key in self._followed.keys() - targets.keys() - bringing.keys():
+            self._drop(key)
+        now = asyncio.get_running_loop().time()
+        for key, target in targets.items():
+            known = self._followed.get(key)
+            if known is not None:
+                known.target = target
+                continue
+            self._followed[key] = _Followed(target)
+            self._schedule.add(key, now, is_here=target.is_here, priority=target.priority)
+
+    def _is_wanted(self, target: Target) -> bool:
+        """Tell whether something that is not here yet is asked for still, under its id perhaps."""
+        return any(map(target.is_same, self._plan.targets.values()))
+
+    def _drop(self, key: str) -> None:
+        gone = self._followed.pop(key)
+        self._schedule.remove(key)
+        if gone.task is not None:
+            gone.task.cancel()
+        self._settle(gone, RemovedError(f"{gone.target.location.url} is not followed any more"))
+
+    # -- looks and updates
+
+    def _start_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._running < (self._carry.at_once or AT_ONCE):
+            key = self._schedule.take(loop.time())
+            if key is None:
+                return
+            followed = self._followed[key]
+            self._running += 1
+            followed.task = loop.create_task(self._work(key, followed))
+
+    async def _work(self, key: str, followed: _Followed) -> None:
+        """Look at a repository, or bring it, and plan the next look."""
+        has_news = failed = False
+        try:
+            if not followed.waiting and await self._is_unchanged(followed.target):
+                self._note_success(followed, followed.target.location.url)
+            else:
+                done = await self._update(followed)
+                has_news = done.changed
+        except (PublishedHereError, RemovedError) as error:
+            failed = True
+            self._settle(followed, error)
+            await self._forget_wanted(followed.target)
+        except GitTorrentError as error:
+            failed = True
+            await self._note_failure(followed, error)
+        except Exception:
+            failed = True
+            _log.exception("failed", "following {url} failed", url=followed.target.location.url)
+        finally:
+            self._running -= 1
+            followed.task = None
+            self._plan_next(key, followed, has_news=has_news, failed=failed)
+            self._wake.set()
+
+    def _plan_next(self, key: str, followed: _Followed, *, has_news: bool, failed: bool) -> None:
+        target = followed.target
+        now = asyncio.get_running_loop().time()
+        served = None if target.repository is None else self._served(target.repository)
+        is_live = served is not None and self._is_live(served)
+        self._schedule.done(key, now, has_news=has_news, failed=failed, is_live=is_live)
+        if followed.waiting:  # they came while the source was only asked whether it has news
+            self._schedule.at_once(key, now)
+        due = self._schedule.due(key)
+        if due is not None and target.is_here and target.repository is not None:
+            before = self._looks.get(target.repository, LookRow(target.repository))
+            moment = int(time.time() + due - now)
+            self._looks[target.repository] = LookRow(
+                target.repository, before.succeeded, before.source, moment, is_live
+            )
+        if not target.is_here and not failed:
+            self._number = None  # it is carried from now on, under its id
+
+    def _served(self, repository: RepositoryId) -> Served | None:
+        return self._catalogue.find(f"/{repository}".encode("ascii"))
+
+    async def _is_unchanged(self, target: Target) -> bool:
+        """Tell whether a source says what it said at the last update, which is all that is here.
+
+        Where that cannot be told an update finds out.
+        """
+        repository, endpoint = target.repository, target.location.endpoint
+        if not target.is_here or target.wanted or repository is None or endpoint is None:
+            return False
+        served = self._served(repository)
+        if served is None or served.is_cached or served.info.role != MIRROR:
+            return False
+        if target.name is not None and served.info.name != target.name:
+            return False
+        try:
+            check = await self._querying(partial(self._database.check, repository))
+            content = served.content
+            head, untaken = await served.reading(lambda: (content.latest(), content.untaken()))
+            if check.head != head or time.time() - check.whole > WHOLE_SECONDS:
+                return False
+            found, _ = await ask_list(endpoint, None, ClientTimeouts())
+        except GitTorrentError:
+            return False
+        return (found.repository_id, found.latest, found.untaken) == (repository, head, untaken)
+
+    async def _update(self, followed: _Followed) -> Mirrored:
+        """Bring a repository up to date; every mirror that is known may be asked."""
+        target = followed.target
+        loop = asyncio.get_running_loop()
+        reports = FollowReports(self._name_of(target), partial(self._tell, followed), loop)
+
+        async def bring() -> Mirrored:
+            max_bytes = target.max_size or self._carry.max_size
+            if max_bytes is None:
+                max_bytes = read_settings(read_config(self._home.root)).max_bytes
+            mirroring = Mirroring(
+                target.location,
+                self._home,
+                self._database,
+                reports,
+                max_bytes=max_bytes,
+                limits=self._limits,
+            )
+            done = await mirroring.check(target.name)
+            tidy_after(done, wait=False)
+            return done
+
+        # Verifying a log takes as long as it takes, and so does storing parts: not in this loop.
+        done = await apart(bring)
+        await self._querying(partial(self._record, target, done))
+        if self._served(done.repository_id) is None:
+            await self._catalogue.look(at_once=True)  # whoever waits may ask for it at once
+        if done.changed or not followed.is_settled or followed.failure:
+            _log.info(
+                "updated" if done.changed else "up-to-date",
+                "{repository} "
+                + ("updated" if done.changed else "is up to date")
+                + ": checkpoint {push} from {source}",
+                repository=done.name,
+                repository_id=done.repository_id,
+                push=done.push_id,
+                source=done.source,
+            )
+        followed.failure, followed.is_settled = "", True
+        waiting, followed.waiting = followed.waiting, []
+        for each in waiting:
+            if not each.done():
+                each.set_result(done)
+        return done
+
+    def _record(self, target: Target, done: Mirrored) -> None:
+        """Record that what was wanted is here, and whether the configuration wanted it."""
+        if target.wanted:
+            self._table.unwant(target.wanted)
+        how = self._table.followed(done.repository_id)
+        if how.by_config != target.by_config:
+            self._table.follow(done.repository_id, FollowRow(how.paused, target.by_config))
+
+    def _note_success(self, followed: _Followed, source: str) -> None:
+        repository = followed.target.repository
+        assert repository is not None
+        followed.failure, followed.is_settled = "", True
+        self._looks[repository] = LookRow(repository, int(time.time()), source)
+
+    async def _note_failure(self, followed: _Followed, error: GitTorrentError) -> None:
+        """Say why there is no news, once for each reason.
+
+        What somebody asked for who waits and is told is not tried again.
+        """
+        target = followed.target
+        if followed.waiting:
+            await self._forget_wanted(target)
+        if str(error) != followed.failure:
+            _log.warning(
+                "check-failed",
+                "no news from {url}: {reason}; tried again later",
+                url=target.location.url,
+                reason=error,
+            )
+        followed.failure = str(error)
+        self._settle(followed, error)
+
+    async def _forget_wanted(self, target: Target) -> None:
+        if target.wanted:
+            await self._querying(partial(self._table.unwant, target.wanted))
+
+    def _settle(self, followed: _Followed, error: GitTorrentError) -> None:
+        """Tell those who wait why it came to nothing."""
+        waiting, followed.waiting = followed.waiting, []
+        for each in waiting:
+            if not each.done():
+                each.set_exception(error)
+
+    def _name_of(self, target: Target) -> str:
+        served = None if target.repository is None else self._served(target.repository)
+        return served.info.name if served is not None else target.name or target.location.url
+
+    def _tell(self, followed: _Followed, answer: Answer) -> None:
+        for tell in list(followed.watchers):
+            tell(answer)
+
+    # -- those who wait
+
+    async def follow(self, request: Follow, tell: Callable[[Answer], None]) -> Sequence[Answer]:
+        """Carry and follow a repository from now on; return once it is here and up to date.
+
+        Whoever asked may leave before.
+
+        Args:
+            request: of a program of this machine.
+            tell: hears of the progress.
+
+        Raises:
+            GitTorrentError: it cannot be asked for like that.
+        """
+        location = parse_location(request.url)
+        name = require_name(request.name) if request.name else ""
+        await self._querying(partial(self._want, request.url, name))
+        self._number = None
+        await self._look_at_changes()
+        followed = self._find(location.url, location.expected)
+        if followed is None:
+            raise PublishedHereError(f"{request.url} is published from here; it follows no mirror")
+        tell(Taken(os.getpid()))
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Mirrored] = loop.create_future()
+        followed.waiting.append(waiting)
+        followed.watchers.add(tell)
+        self._schedule.at_once(followed.target.key, loop.time())
+        self._wake.set()
+        if self._running >= (self._carry.at_once or AT_ONCE):
+            tell(Phase("waiting for its turn"))
+        try:
+            await waiting
+        except GitTorrentError as error:
+            hint = [Hint(error.hint)] if error.hint else []
+            return [*hint, Failed(error.exit_code, str(error))]
+        finally:
+            followed.watchers.discard(tell)
+        return [Done(0)]
+
+    def _want(self, url: str, name: str) -> None:
+        """Record that a repository is to be followed, as usual if it is carried already."""
+        location = parse_location(url)
+        repository = location.expected or self._database.known_url(location.url)
+        self._table.want(WantedRow(url, name), int(time.time()))
+        if repository is not None:
+            self._table.follow(repository, FollowRow())
+
+    def _find(self, url: str, expected: RepositoryId | None) -> _Followed | None:
+        repository = expected or self._database.known_url(url)
+        for key in (url, repository):
+            if key is not None and key in self._followed:
+                return self._followed[key]
+        same = (each for each in self._followed.values() if each.target.location.url == url)
+        return next(same, None)
+
+
+def _coming(followed: _Followed) -> ComingRepository:
+    """Return what there is to say of a repository that is not here yet."""
+    target = followed.target
+    return ComingRepository(
+        url=target.location.url,
+        name=target.name or "",
+        bringing=followed.task is not None,
+        error=followed.failure,
+    )

@@ -11,11 +11,14 @@ import pytest
 from gittorrent.cli.policy_place import person_in
 from gittorrent.ids import Oid, RefName
 from gittorrent.push.certificate import Line
+from gittorrent.repository.carried import ORIGIN
+from gittorrent.repository.signed_entries import EntrySigner
+from gittorrent.store.database import CarriedRow, Database
 from gittorrent.trust.policy import Grant, Quorum
 from gittorrent.trust.refpattern import RefPattern
 from support import gitcmd
 from support.programs import Person, somebody
-from support.publishing import builder, carried, grow, let_push, publish, push_elsewhere
+from support.publishing import author, builder, carried, grow, let_push, publish, push_elsewhere
 from support.signing import TestSigner
 
 OWNER, BOB = TestSigner(), TestSigner(2)
@@ -158,3 +161,31 @@ def test_a_pusher_whom_git_names_by_a_key_has_no_stray_blank(person: Person, pro
 def test_git_names_a_key_where_a_person_could_stand() -> None:
     assert person_in("P Usher <push@example.org>") == "P Usher <push@example.org>"
     assert person_in(f"{OWNER.key.fingerprint} ") == ""
+
+
+def test_what_a_later_policy_forbids_waits_for_no_keeper(person: Person, project: Path) -> None:
+    """A mirror took it before it knew; the keeper, who knew, never hears of it."""
+    place = carried(project)
+    push_elsewhere(project, [Line(None, value(project), RefName(b"refs/heads/new"))], BOB)
+    with place.writing():
+        log = place.log()
+        assert log.head is not None
+        former = log.policy.policy
+        rules = tuple(rule for rule in former.rules if rule.who != BOB.key)
+        entries = EntrySigner(place, log, OWNER, author(1_700_000_000))
+        entries.policy(former.next_version(log.head, rules=rules), ())
+        place.commit(log)
+    newest = pushes(person, project)[0]
+    assert newest["changes"][0]["verdict"] == "refused"
+    assert newest["state"] == "refused: no checkpoint has to take it"
+    assert "not final" not in person.gittorrent("log", project).ok().out
+    shown = json.loads(person.gittorrent("keeper", "show", project, "--json").ok().out)
+    assert shown["waiting"] == 0
+    database = Database(person.node / "node.sqlite")
+    try:
+        name, repository = place.info.name, place.info.repository_id
+        database.carry(CarriedRow(name, repository, str(place.layout.git_dir), ORIGIN))
+    finally:
+        database.close()
+    (row,) = json.loads(person.gittorrent("status", "--json").ok().out)["repositories"]
+    assert (row["pushes"], row["not_final"]) == (2, 0)

@@ -15,6 +15,7 @@ from gittorrent.cli.policy_result import DraftOptions, carry_on, result_json, sh
 from gittorrent.cli.signer import find_signer
 from gittorrent.errors import UsageError
 from gittorrent.printable import printable
+from gittorrent.push.history import awaited
 from gittorrent.repository.policy_drafts import can_publish, go_on_from, read_or_begin
 from gittorrent.signing.keys import make_ssh_key, resolve_signer
 from gittorrent.store.processes import KeepingFigures, NodeProcess
@@ -160,7 +161,7 @@ def _node_words(found: KeepingFigures | None) -> str:
 def _describe(place: PolicyPlace, now: int) -> dict[str, Any]:
     log, ledger = place.log, place.log.ledger
     named = log.policy.policy.keeper
-    waiting = [push.certificate.time for push in log.unfinal]
+    waiting = [push.certificate.time for push in awaited(log)]
     trouble = [ledger.stopped] if ledger.stopped else []
     trouble += [f"checkpoint {each}, which it signed, does not hold: {why}"
                 for each, why in ledger.refuted.items()]  # fmt: skip

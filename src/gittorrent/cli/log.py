@@ -13,7 +13,7 @@ from gittorrent.cli.output import json_option, print_json
 from gittorrent.cli.policy_place import open_place, person_in, takes_repository
 from gittorrent.git.runner import GitError
 from gittorrent.printable import date_of, printable
-from gittorrent.push.history import fates, in_order
+from gittorrent.push.history import awaited, fates, in_order
 from gittorrent.push.object import PushKind
 from gittorrent.push.rule import Verdict
 from gittorrent.repository.ref_changes import REWOUND, classify_changes, unclassified
@@ -77,7 +77,7 @@ def _show_trouble(log: VerifiedLog) -> None:
 
 
 def _show_unfinal(log: VerifiedLog) -> None:
-    number = len(log.unfinal)
+    number = len(awaited(log))
     if number:
         last = how_long(int(time.time()) - log.ledger.adopted.time)
         pushes = "1 push is" if number == 1 else f"{number} pushes are"
@@ -138,6 +138,9 @@ def _push_entry(fate: PushFate, changes: Sequence[RefChange]) -> dict[str, Any]:
         for (unit, _), change in zip(said, changes, strict=True)
     ]
     is_final = fate.checkpoint is not None
+    state = f"final since checkpoint {fate.number}" if is_final else "provisional"
+    if not is_final and all(unit.verdict is Verdict.REFUSED for unit in fate.units):
+        state = "refused: no checkpoint has to take it"
     return {
         "push_id": fate.push.id,
         "kind": PushKind.CERTIFICATE.value,
@@ -147,7 +150,7 @@ def _push_entry(fate: PushFate, changes: Sequence[RefChange]) -> dict[str, Any]:
         "date": _date(certificate.time),
         "final": is_final,
         "checkpoint": fate.checkpoint,
-        "state": f"final since checkpoint {fate.number}" if is_final else "provisional",
+        "state": state,
         "changes": shown,
     }
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from gittorrent.cli.output import UnpublishedRef, count, list_unpublished
 from gittorrent.cli.repositories import way_out, way_out_of_damage
 from gittorrent.errors import GitTorrentError
+from gittorrent.push.history import awaited
 from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import MIRROR, Carried, object_format_of
 from gittorrent.repository.unpublished import describe_unpublished, unpublished_refs
@@ -147,12 +148,14 @@ def _look_inside(
     records = carried.log_store.records()
     pushes = {record.id for record in records if record.kind is PushKind.CERTIFICATE}
     chain = [record for record in records if record.is_in_chain]
+    untaken = pushes.difference(*(record.pushes for record in chain))
     ids = carried.log_store.ids()
     differing = unpublished_refs(carried)
     return replace(
         status,
         pushes=len(pushes),
-        not_final=len(pushes.difference(*(record.pushes for record in chain))),
+        # The log itself is opened only where something may wait: many have to be looked at.
+        not_final=len(awaited(carried.log())) if untaken else 0,
         reels=sum(1 for reel in carried.reels.all() if reel.is_available),
         latest=ids[-1] if ids else None,
         unpublished=list_unpublished(differing),

@@ -66,6 +66,22 @@ def fates(log: VerifiedLog) -> Iterator[PushFate]:
     yield from _provisional(log)
 
 
+def awaited(log: VerifiedLog) -> list[Push]:
+    """Return the pushes that wait for a checkpoint: those that none has taken and that count here.
+
+    One that is refused as a whole changes nothing for anybody. It stays in the logs of mirrors that
+    accepted it before they knew of the policy that forbids it, and no keeper need ever hear of it.
+    """
+    if log.head is None:
+        return []
+    view = log.ledger.view()
+    judged: dict[PushId, bool] = {}
+    for item in view.judged:
+        counts = item.outcome.verdict is not Verdict.REFUSED
+        judged[item.unit.push.id] = judged.get(item.unit.push.id, False) or counts
+    return [push for push in log.unfinal if judged.get(push.id, True)]
+
+
 def in_order(log: VerifiedLog) -> list[PushId]:
     """Return the checkpoints and policies of a log as they follow from each other, oldest first.
 

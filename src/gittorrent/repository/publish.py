@@ -25,6 +25,7 @@ from gittorrent.git.repository import require_complete
 from gittorrent.permissions import explain_local_error
 from gittorrent.push.chain import CheckpointError
 from gittorrent.push.head_branch import first_head
+from gittorrent.push.history import awaited
 from gittorrent.push.signed import has_a_say
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, RepositoryInfo
@@ -184,7 +185,7 @@ class Publisher:
             taken = tuple(classify_changes(carried.git, state.taken))
         if entries.is_keeper:
             self._splice(log)
-        called, head = log.policy.policy.name, log.head
+        called, head, waiting = log.policy.policy.name, log.head, awaited(log)
         assert head is not None
         return Published(
             repository_id=log.repository,
@@ -199,8 +200,8 @@ class Publisher:
             left_out=state.left_out,
             renamed_from=None if before == called else before,
             head=pushed.head,
-            awaited=str(log.policy.policy.keeper) if log.ledger.view().judged else "",
-            not_final=len(log.unfinal),
+            awaited=str(log.policy.policy.keeper) if waiting else "",
+            not_final=len(waiting),
             warnings=() if before == called else tuple(warnings(log.policy.policy)),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.printable import date_of, decoded, printable
+from gittorrent.push.history import awaited
 from gittorrent.repository.freshness import newest_word
 from gittorrent.trust.labels import key_labels
 
@@ -33,7 +34,7 @@ def not_final(log: VerifiedLog) -> str:
     shown, final = log.refs, log.final_refs
     changed = sorted(ref for ref in shown.keys() | final.keys() if shown.get(ref) != final.get(ref))
     hidden = {push.id for push in log.unjudged}
-    pushes = [push for push in log.unfinal if push.id not in hidden]
+    pushes = [push for push in awaited(log) if push.id not in hidden]
     if not changed or not pushes:
         return ""
     verb = "is" if len(changed) == 1 else "are"

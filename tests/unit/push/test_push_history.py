@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gittorrent.ids import RefName
 from gittorrent.push.facts import NoObjects
-from gittorrent.push.history import PushFate, fates, in_order
+from gittorrent.push.history import PushFate, awaited, fates, in_order
 from gittorrent.push.log import VerifiedLog
 from gittorrent.push.rule import Reason, Verdict
 from gittorrent.trust.policy import Grant, Policy, Quorum, Rule
@@ -133,3 +133,20 @@ def test_what_does_not_count_stands_behind_what_it_was_made_on() -> None:
     begin = made.pushes[1][0]
     placed = in_order(log)
     assert placed[1:] in ([begin, lost, head], [begin, head, lost])
+
+
+def test_what_is_refused_as_a_whole_waits_for_nobody() -> None:
+    made = writer()
+    made.publish({MAIN: oid(1)})
+    shown = made.push({TOPIC: oid(1)}, BOB)
+    refused = made.push({b"refs/tags/v1": oid(1)}, BOB)
+    partly = made.push({b"refs/tags/v2": oid(1), b"refs/heads/more": oid(1)}, BOB)
+    log = made.log()
+    assert {push.id for push in log.unfinal} == {shown, refused, partly}
+    assert {push.id for push in awaited(log)} == {shown, partly}
+    blind = VerifiedLog(made.object_format, NoObjects())
+    for known, push in made.pushes:
+        blind.admit(push, known)
+    blind.settle(short=True)
+    assert {push.id for push in blind.unjudged} <= {push.id for push in awaited(blind)}
+    assert awaited(VerifiedLog(made.object_format, made.facts)) == []

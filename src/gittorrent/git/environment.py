@@ -64,6 +64,14 @@ def one_off_settings() -> dict[str, str]:
     return {n: v for n, v in os.environ.items() if n in names or n.startswith(prefixes)}
 
 
+def hand_down(name: str, value: str) -> None:
+    """Add a setting to those that this process and what it starts find as if by ``git -c``."""
+    count = int(os.environ.get("GIT_CONFIG_COUNT") or "0")
+    os.environ[f"GIT_CONFIG_KEY_{count}"] = name
+    os.environ[f"GIT_CONFIG_VALUE_{count}"] = value
+    os.environ["GIT_CONFIG_COUNT"] = str(count + 1)
+
+
 def trusted(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for git acting for the user, who may have configured it.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from gittorrent import background
 from gittorrent.durable import temporary_directory
 from gittorrent.errors import GitTorrentError, UnverifiedError
+from gittorrent.git.environment import hand_down
 from gittorrent.git.repository import common_directory, read_config
 from gittorrent.git.runner import Git
 from gittorrent.git.scratch import make
@@ -260,6 +261,10 @@ def _run_helper(
         location = without_inherited_id(location, git_dir)
         config = read_config(git_dir)
         settings, indexing = read_settings(config), read_index_settings(config)
+        proxy = config.get(f"remote.{remote}.proxy")
+        if proxy is not None and location.endpoint is not None:
+            # Of this remote alone, in whichever process it is asked by.
+            hand_down(f"http.{location.endpoint.url}.proxy", proxy)
         is_left = False
         # Closes what was opened, whenever an interruption comes.
         with contextlib.ExitStack() as stack:

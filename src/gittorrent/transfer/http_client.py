@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -18,17 +20,18 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gittorrent import __version__
 from gittorrent.errors import ProtocolError
+from gittorrent.git.http_settings import NOTHING_SET, HttpSettings, read_http_settings
 from gittorrent.transfer.client_timeouts import Allowance
 from gittorrent.transfer.dialling import CannotConnectError
 from gittorrent.transfer.looking_up import look_up
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
-from gittorrent.wire.urls import address_class, may_contact
+from gittorrent.wire.urls import AddressClass, address_class, less_trusted, may_contact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gittorrent.transfer.client_timeouts import ClientTimeouts
-    from gittorrent.wire.urls import AddressClass, Endpoint
+    from gittorrent.wire.urls import Endpoint
 
 CONNECTIONS = 8
 """Connections to one endpoint at a time."""
@@ -58,6 +61,11 @@ class HttpClient:
         client_timeouts: how long to wait.
         address: the one to ask it at, where that was judged before.
         from_address: IP address of ours to ask from; None for any.
+        settings: certificates, and a proxy, which is used unless the address is given.
+
+    Raises:
+        CannotConnectError: the endpoint is where strangers may not send us to, or the certificates
+            of the settings cannot be used.
     """
 
     def __init__(
@@ -67,17 +75,21 @@ class HttpClient:
         client_timeouts: ClientTimeouts,
         address: str | None = None,
         from_address: str | None = None,
+        settings: HttpSettings = NOTHING_SET,
     ) -> None:
         self.client_timeouts = client_timeouts
         self._endpoint = endpoint
+        self._proxy = settings.proxy if address is None else ""
         self._resolver: Pinned | _JudgingResolver
         if address is not None:
             self._resolver = Pinned(address)
         else:
             self._resolver = _JudgingResolver(trusted, client_timeouts)
-            self._resolver.judge_literal(endpoint)
+            if not self._proxy:
+                self._resolver.judge_literal(endpoint)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
+                ssl=_certificates(settings),
                 resolver=self._resolver,
                 limit=CONNECTIONS,
                 local_addr=None if from_address is None else (from_address, 0),
@@ -91,8 +103,19 @@ class HttpClient:
 
     @property
     def addresses(self) -> list[str]:
-        """The IP addresses the endpoint may be reached at; none before the first request."""
-        return self._resolver.addresses
+        """The IP addresses the endpoint may be reached at; none before the first request, and none
+        where a proxy knows them."""
+        return [] if self._proxy else self._resolver.addresses
+
+    @property
+    def kind(self) -> AddressClass:
+        """The kind of address that answered: of several the least trusted, since any may have.
+
+        What answers through a proxy is somewhere in the world, wherever the proxy may be.
+        """
+        if self._proxy:
+            return AddressClass.PUBLIC
+        return reduce(less_trusted, map(address_class, self.addresses))
 
     async def close(self) -> None:
         """Hang up."""
@@ -106,7 +129,12 @@ class HttpClient:
         self, name: str, headers: dict[str, str] | None = None
     ) -> aiohttp.client._RequestContextManager:
         """Begin a request whose answer the caller reads, and bounds."""
-        return self._session.get(self.url_of(name), headers=headers, allow_redirects=False)
+        return self._session.get(
+            self.url_of(name),
+            headers=headers,
+            allow_redirects=False,
+            proxy=self._proxy or None,
+        )
 
     async def websocket(
         self, name: str, most: int, closing: float
@@ -127,6 +155,7 @@ class HttpClient:
             timeout=aiohttp.ClientWSTimeout(ws_close=closing),
             autoping=False,
             max_msg_size=most,
+            proxy=self._proxy or None,
         )
 
     async def post(self, name: str, data: bytes, content_type: str, most: int) -> tuple[int, bytes]:
@@ -144,7 +173,11 @@ class HttpClient:
             async with (
                 asyncio.timeout(self.client_timeouts.notice),
                 self._session.post(
-                    url, data=data, headers=headers, allow_redirects=False
+                    url,
+                    data=data,
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=self._proxy or None,
                 ) as answer,
             ):
                 found = b""
@@ -228,6 +261,53 @@ def _staying() -> aiohttp.TraceConfig:
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_stay)
     return trace
+
+
+async def open_client(
+    endpoint: Endpoint,
+    trusted: AddressClass | None,
+    client_timeouts: ClientTimeouts,
+    address: str | None = None,
+    from_address: str | None = None,
+) -> HttpClient:
+    """Return a client, with the user's settings if the user named the endpoint; see `HttpClient`.
+
+    Raises:
+        CannotConnectError: it cannot be asked.
+        UsageError: the settings make no sense.
+    """
+    settings = NOTHING_SET
+    if trusted is None:
+        settings = await asyncio.to_thread(read_http_settings, endpoint.url)
+    return HttpClient(endpoint, trusted, client_timeouts, address, from_address, settings)
+
+
+def _certificates(settings: HttpSettings) -> ssl.SSLContext | bool:
+    """Return how certificates are judged; True for the system's way.
+
+    Raises:
+        CannotConnectError: files that are configured cannot be used.
+    """
+    if not (settings.ca_file or settings.ca_path or settings.certificate) and settings.verify:
+        return True
+    try:
+        context = ssl.create_default_context(
+            cafile=settings.ca_file or None, capath=settings.ca_path or None
+        )
+        if settings.certificate:
+            # Without a password: who has one for the key is asked by git, and not by this.
+            context.load_cert_chain(
+                settings.certificate, settings.key or None, password=lambda: b""
+            )
+    except OSError as error:
+        raise CannotConnectError(
+            f"the certificates of git's http.ssl settings cannot be used: {error}",
+            hint="check http.sslCAInfo, http.sslCAPath, http.sslCert and http.sslKey",
+        ) from error
+    if not settings.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class Pinned(AbstractResolver):

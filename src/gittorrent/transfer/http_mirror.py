@@ -7,7 +7,6 @@ carry, is in `gittorrent.transfer.http_client` (docs/protocol/mirrorsync.md, "HT
 from __future__ import annotations
 
 import asyncio
-from functools import reduce
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -24,14 +23,14 @@ from gittorrent.transfer.dialling import (
     hint_for,
     why_not_connected,
 )
-from gittorrent.transfer.http_client import HttpClient
+from gittorrent.transfer.http_client import HttpClient, open_client
 from gittorrent.transfer.http_log import MAX_INDEX_BYTES, fetch_log
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.questions import MAX_OFFERS
 from gittorrent.wire.limits import MAX_LIST_BYTES
 from gittorrent.wire.messages import HaveBundle, Try, parse_message
 from gittorrent.wire.mirrorlist import MirrorList, parse_text
-from gittorrent.wire.urls import AddressClass, address_class, less_trusted
+from gittorrent.wire.urls import AddressClass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +43,9 @@ if TYPE_CHECKING:
     from gittorrent.wire.urls import Endpoint
 
 _RANGES_AT_ONCE = 4
+
+PROXY_HINT = "check http.proxy, remote.<name>.proxy, https_proxy and no_proxy"
+"""Where a proxy may have been named."""
 
 
 class HttpMirror:
@@ -213,7 +215,7 @@ async def open_http_mirror(
         intake: limits how fast parts are taken.
         client_timeouts: how long to wait.
     """
-    client = HttpClient(endpoint, trusted, client_timeouts or ClientTimeouts())
+    client = await open_client(endpoint, trusted, client_timeouts or ClientTimeouts())
     mirror = HttpMirror(endpoint, client, intake)
     try:
         await mirror.begin_talking()
@@ -226,16 +228,13 @@ async def open_http_mirror(
 async def ask_for_list_by_http(
     endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts | None = None
 ) -> tuple[MirrorList, AddressClass]:
-    """Ask for a mirror's list by HTTP; returns it with the kind of address it came from.
-
-    Of several addresses any may have answered, so the least trusted counts.
-    """
-    client = HttpClient(endpoint, trusted, client_timeouts or ClientTimeouts())
+    """Ask for a mirror's list by HTTP; returns it with the kind of address it came from."""
+    client = await open_client(endpoint, trusted, client_timeouts or ClientTimeouts())
     try:
         mirrors = await fetch_list(client, endpoint)
     finally:
         await client.close()
-    return mirrors, reduce(less_trusted, map(address_class, client.addresses))
+    return mirrors, client.kind
 
 
 async def fetch_list(client: HttpClient, endpoint: Endpoint) -> MirrorList:
@@ -263,13 +262,21 @@ async def fetch_list(client: HttpClient, endpoint: Endpoint) -> MirrorList:
 def _unreachable(endpoint: Endpoint, error: BaseException) -> CannotConnectError:
     """Say in one sentence why nothing came of a request; aiohttp quotes what it met on several."""
     why, hint = str(error) or "it does not answer", hint_for(endpoint)
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        why = f"its proxy cannot be reached: {why_not_connected(error.os_error)}"
+        hint = PROXY_HINT
+    elif isinstance(error, aiohttp.ClientHttpProxyError):
+        why, hint = f"its proxy refuses: {error.status} {error.message}", PROXY_HINT
+    elif isinstance(error, aiohttp.ClientResponseError):
         git = replace(endpoint, scheme="git").url.removeprefix("git")
         why = "what answers there does not speak HTTP"
         hint = f"if it is the git:// port of a node, the URL is gittorrent{git}"
     elif isinstance(error, aiohttp.ClientConnectorCertificateError):
         why = f"its certificate does not hold: {error.certificate_error}"
-        hint = "check the host's name, or try another mirror"
+        hint = (
+            "check the host's name; git's http.sslCAInfo names an authority that the system does"
+            " not know; or try another mirror"
+        )
     elif isinstance(error, aiohttp.ClientSSLError):
         why = "what answers there does not speak TLS"
         web = replace(endpoint, scheme="http").url

@@ -9,7 +9,7 @@ from gittorrent.errors import UnreachableError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import connect
 from gittorrent.transfer.git_mirror import begin_conversation
-from gittorrent.transfer.http_client import HttpClient
+from gittorrent.transfer.http_client import HttpClient, open_client
 from gittorrent.transfer.http_mirror import ask_for_list_by_http, open_http_mirror
 from gittorrent.transfer.mirror import MirrorLostError
 from gittorrent.transfer.websocket_client import open_websocket
@@ -94,7 +94,7 @@ class HttpTransport:
         dialled = await connect(endpoint, trusted, from_address)
         with dialled.sock as sock:
             own = str(sock.getsockname()[0])
-        client = HttpClient(endpoint, trusted, ClientTimeouts(), dialled.address, own)
+        client = await open_client(endpoint, trusted, ClientTimeouts(), dialled.address, own)
         try:
             data = notice_from(own).encode_text()
             status, answer = await client.post(

@@ -129,6 +129,12 @@ def _other_form(url: str, scheme: str) -> LocationError:
     """Say what a URL is that this program does not use: people paste those they know from git."""
     head, colon, _ = url.partition(":")
     is_scp = colon and "/" not in head and not scheme and "@" in head
+    if scheme.startswith(f"{SCHEME}+"):
+        # git would look for a program of that whole name.
+        plain = url[len(SCHEME) + 1 :]
+        return LocationError(
+            f"{url!r} is no gittorrent URL", hint=f"write {SCHEME}::{plain}, which git takes too"
+        )
     if scheme in _SSH_SCHEMES or is_scp:
         return LocationError(
             f"{url!r} is reached over ssh, where mirrors do not answer", hint=f"write {_FORMS}"

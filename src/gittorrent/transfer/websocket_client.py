@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from gittorrent.transfer.http_client import HttpClient
+from gittorrent.transfer.http_client import HttpClient, open_client
 from gittorrent.transfer.mirror import NoConversationError
 from gittorrent.transfer.stream import GOODBYE_SECONDS, Stream, carried_stream, socket_pair
 from gittorrent.transfer.websocket import MAX_MESSAGE, carry
@@ -39,7 +39,7 @@ async def open_websocket(
         NoConversationError: it does not agree, or not in time.
         CannotConnectError: it is where strangers may not send us to.
     """
-    client = HttpClient(endpoint, trusted, client_timeouts)
+    client = await open_client(endpoint, trusted, client_timeouts)
     try:
         websocket = await _agreed(client, client_timeouts)
     except BaseException:

@@ -40,3 +40,9 @@ def test_slashes_alone_name_no_repository(url: str) -> None:
 )
 def test_git_finds_the_helper(url: str, for_git: str) -> None:
     assert url_for_git(url) == for_git
+
+
+def test_the_form_that_git_has_no_program_for_is_corrected() -> None:
+    with pytest.raises(LocationError) as raised:
+        parse_location("gittorrent+https://host/p.git")
+    assert "gittorrent::https://host/p.git" in str(raised.value.hint)

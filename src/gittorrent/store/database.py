@@ -23,6 +23,7 @@ from gittorrent.errors import FULL, LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
 from gittorrent.ownership import make_private
 from gittorrent.permissions import denied_at
+from gittorrent.swarm.fair_shares import fair_shares
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import AddressClass
 
@@ -97,10 +98,25 @@ class RememberedMirror(Struct, frozen=True):
     Args:
         url: where it is.
         trusted: kind of address it was learned from; None where the user named it.
+        found: how it was found, as `gittorrent.discovery.ports.Way` calls it.
+        teller: on whose word; empty where the way says it all.
+        served: when it last gave what it was asked for, in seconds since 1970; 0 for never.
+        failures: in a row.
     """
 
     url: str
     trusted: AddressClass | None
+    found: str = "listed"
+    teller: str = ""
+    served: int = 0
+    failures: int = 0
+
+    @property
+    def source(self) -> tuple[str, str]:
+        """Whose share of the table it is in: its own, once it proved to be of use."""
+        if self.trusted is None or self.served:
+            return ("proved", self.url)
+        return (self.found, self.teller)
 
 
 INFO_FILE = "gittorrent/repository.json"
@@ -111,6 +127,18 @@ MAX_REMEMBERED = 32
 
 MAX_FAILURES = 8
 """Times in a row that a learned mirror may fail before it is forgotten."""
+
+
+_REMEMBERED = (
+    "SELECT url, trusted, found, teller, served, failures FROM remembered WHERE repository_id = ?"
+)
+
+
+def _remembered(rows: Iterable[tuple[Any, ...]]) -> list[RememberedMirror]:
+    return [
+        RememberedMirror(url, AddressClass(trusted) if trusted else None, *others)
+        for url, trusted, *others in rows
+    ]
 
 
 class Database:
@@ -304,24 +332,26 @@ class Database:
     ) -> None:
         """Remember mirrors of a repository; those that served or were seen last are kept.
 
-        What the user named once is not made a thing that was only learned.
+        What the user named once is not made a thing that was only learned, and stays in the share
+        of whoever told of it first. Beyond `MAX_REMEMBERED` each source keeps a fair share.
         """
         with self._writing():
             for mirror in mirrors:
                 trusted = "" if mirror.trusted is None else mirror.trusted.value
                 self._db.execute(
-                    "INSERT INTO remembered (repository_id, url, trusted, seen)"
-                    " VALUES (?, ?, ?, ?) ON CONFLICT (repository_id, url) DO UPDATE"
+                    "INSERT INTO remembered (repository_id, url, trusted, seen, found, teller)"
+                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (repository_id, url) DO UPDATE"
                     " SET seen = excluded.seen, trusted ="
                     " CASE WHEN remembered.trusted = '' THEN '' ELSE excluded.trusted END",
-                    (repository, mirror.url, trusted, now),
+                    (repository, mirror.url, trusted, now, mirror.found, mirror.teller),
                 )
-            self._db.execute(
-                "DELETE FROM remembered WHERE repository_id = ? AND url NOT IN (SELECT url FROM"
-                " remembered WHERE repository_id = ? ORDER BY failures > 0, served DESC, seen DESC"
-                " LIMIT ?)",
-                (repository, repository, MAX_REMEMBERED),
-            )
+            best_first = _REMEMBERED + " ORDER BY failures > 0, served DESC, seen DESC"
+            known = _remembered(self._db.execute(best_first, (repository,)))
+            kept = fair_shares(known, lambda each: each.source, MAX_REMEMBERED)
+            for url in {each.url for each in known} - {each.url for each in kept}:
+                self._db.execute(
+                    "DELETE FROM remembered WHERE repository_id = ? AND url = ?", (repository, url)
+                )
 
     def mirror_served(self, repository: RepositoryId, url: str, now: int) -> None:
         """Record that a mirror gave what it was asked for."""
@@ -347,12 +377,8 @@ class Database:
 
     def remembered_mirrors(self, repository: RepositoryId) -> list[RememberedMirror]:
         """Return the mirrors remembered of a repository, the most promising first."""
-        rows = self._read(
-            "SELECT url, trusted FROM remembered WHERE repository_id = ?"
-            " ORDER BY failures, served DESC, seen DESC",
-            repository,
-        )
-        return [RememberedMirror(u, AddressClass(t) if t else None) for u, t in rows]
+        best_first = _REMEMBERED + " ORDER BY failures, served DESC, seen DESC"
+        return _remembered(self._read(best_first, repository))
 
     def seen_head(self, repository: RepositoryId) -> tuple[PushId, int] | None:
         """Return the newest log head verified of a repository and the log's length there."""

@@ -147,6 +147,10 @@ class Network:
                 with contextlib.suppress(BenchError):
                     _ip([f"netns del {name}"])
 
+    def configure(self, node: Node, *lines: str) -> None:
+        """Run commands of ip(8) at a node."""
+        _ip(lines, node.namespace)
+
     def shape(self, nodes: Iterable[Node], rate: float | None) -> None:
         """Give links a rate, the same each way.
 

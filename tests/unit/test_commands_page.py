@@ -21,7 +21,7 @@ def in_click(command: click.Command, name: str) -> Iterator[tuple[str, set[str],
     """Give (name, options, those that take a value) of a command and all below it."""
     if not isinstance(command, click.Group) or command is gittorrent:
         options = [p for p in command.params if isinstance(p, click.Option)]
-        names = {word for option in options for word in option.opts}
+        names = {word for option in options for word in (*option.opts, *option.secondary_opts)}
         valued = {word for option in options if not option.is_flag for word in option.opts}
         yield name, names, valued
     if isinstance(command, click.Group):

@@ -116,6 +116,7 @@ def _answer_json(found: Survey, answer: Answer, now: int) -> dict[str, Any]:
     said = _said(found, latest)
     return {
         "url": answer.url,
+        "found": answer.way.value,
         "answers": answer.found is not None,
         "latest": latest,
         "number": None if said is None else said.number,
@@ -141,7 +142,9 @@ def show_survey(found: Survey, now: int) -> None:
         click.echo(f"checkpoint  number {newest.number}, {how_long(now - newest.time)} old")
     if any(map(_was_asked, found.answers)):
         rows = [_row(found, answer, now) for answer in found.answers]
-        print_table(("MIRROR", "CHECKPOINT", "AGE", "KEEPER SEEN", "NOT FINAL", "LISTED"), rows)
+        print_table(
+            ("MIRROR", "CHECKPOINT", "AGE", "KEEPER SEEN", "NOT FINAL", "LISTED", "FOUND"), rows
+        )
     elif found.answers:
         listed = [(answer.url, answer.listed) for answer in found.answers]
         table = [(url, each.state.value, f"{each.valid} s") for url, each in listed if each]
@@ -155,19 +158,21 @@ def show_survey(found: Survey, now: int) -> None:
     _show_equivocations(found)
 
 
-def _row(found: Survey, answer: Answer, now: int) -> tuple[str, str, str, str, str, str]:
+def _row(found: Survey, answer: Answer, now: int) -> tuple[str, ...]:
     listed = "no" if answer.listed is None else answer.listed.state.value
+    way = answer.way.value
     if answer.found is None:
-        return (answer.url, "no answer", "", "", "", listed)
+        return (answer.url, "no answer", "", "", "", listed, way)
     said = _said(found, answer.found.latest)
     if said is None:
         shown = "nothing" if answer.found.latest is None else answer.found.latest[:10]
-        return (answer.url, shown, "", "", "", listed)
+        return (answer.url, shown, "", "", "", listed, way)
     untaken = str(answer.found.untaken.count or "")
     word = _word(found, answer, now)
     seen = "" if word.time is None else f"{how_long(now - word.time)} ago"
     seen += ", old" if word.is_old(found, now) else ""
-    return (answer.url, f"number {said.number}", how_long(now - said.time), seen, untaken, listed)
+    checkpoint, age = f"number {said.number}", how_long(now - said.time)
+    return (answer.url, checkpoint, age, seen, untaken, listed, way)
 
 
 def _show_equivocations(found: Survey) -> None:

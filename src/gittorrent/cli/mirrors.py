@@ -13,18 +13,25 @@ from gittorrent.cli.mirror_survey import show_survey, survey_json
 from gittorrent.cli.output import json_option, print_json
 from gittorrent.cli.repositories import carried_row, present_path
 from gittorrent.errors import UsageError
+from gittorrent.git.repository import read_config
 from gittorrent.interruptions import run
 from gittorrent.repository.auth_lines import auth_lines
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
+from gittorrent.terminal import TerminalReporter
+from gittorrent.transfer.finding import Finder
 from gittorrent.transfer.location import LocationError, is_url, parse_location
-from gittorrent.transfer.surveying import Answer, Survey, survey
+from gittorrent.transfer.lookups import lookups_of
+from gittorrent.transfer.reaching import known_here, named
+from gittorrent.transfer.settings import read_discovery
+from gittorrent.transfer.surveying import Answer, Survey, survey, survey_found
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList
 
 if TYPE_CHECKING:
     from gittorrent.store.database import CarriedRow
     from gittorrent.transfer.location import Location
+    from gittorrent.transfer.reaching import Source
 
 
 @click.command()
@@ -54,7 +61,29 @@ def mirrors(place: str, as_json: bool) -> None:
 
 
 def _asked(location: Location) -> Survey:
-    found: Survey = run(survey(location.require_endpoint()))
+    if location.endpoint is None:
+        return _found(location)
+    found: Survey = run(survey(named(location.endpoint)))
+    return found
+
+
+def _found(location: Location) -> Survey:
+    """Ask those who are known here, and those who are found."""
+    repository = location.expected
+    assert repository is not None
+    home, reporter = open_home(), TerminalReporter()
+    discovery = read_discovery(read_config(home.root))
+    finder = Finder(repository, lookups_of(discovery, home, reporter), reporter.detail)
+
+    async def work(known: list[Source]) -> Survey:
+        try:
+            return await survey_found(repository, known, finder)
+        finally:
+            await finder.close()
+
+    with contextlib.closing(Database(home.database)) as database:
+        known = known_here(repository, database, home, int(time.time()))
+    found: Survey = run(work(known))
     return found
 
 
@@ -75,10 +104,10 @@ def _answer(place: str) -> MirrorList | Survey:
             f"{place} is neither a URL nor a repository that is carried here",
             hint="'gittorrent status' shows names and ids",
         )
-    return _known_here(row)
+    return _known_mirrors(row)
 
 
-def _known_here(row: CarriedRow) -> MirrorList:
+def _known_mirrors(row: CarriedRow) -> MirrorList:
     """Return the mirrors that this node knows of a repository it carries."""
     now = int(time.time())
     database = Database(open_home().database)

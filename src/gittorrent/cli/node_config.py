@@ -9,6 +9,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.node.config import ConfigError, NodeConfig, parse_config
@@ -16,6 +17,7 @@ from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_BYTES, KEEP_SECONDS, KeepOptions
 from gittorrent.node.node import Options
+from gittorrent.transfer.lookups import bootstrap_nodes
 from gittorrent.wire.urls import Endpoint
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ class Flags(Struct, frozen=True):
     git_push: bool = False
     lan: bool = False
     no_announce: bool = False
+    dht: bool | None = None
+    no_peer_exchange: bool = False
+    map_port: bool = False
 
 
 def template() -> str:
@@ -94,7 +99,7 @@ def options_of(config: NodeConfig, flags: Flags) -> Options:
         url=flags.url or listen.url,
         up_limit=flags.up_limit or limits.rates.up,
         peer_up_limit=flags.peer_up_limit or limits.rates.peer_up,
-        lan=flags.lan or config.discovery.private_addresses,
+        lan=flags.lan or config.discovery.private_addresses or config.discovery.lan,
         announce=config.discovery.announce and not flags.no_announce,
         keep=KeepOptions(
             _first(flags.keep_for, carry.keep_for, KEEP_SECONDS),
@@ -103,7 +108,14 @@ def options_of(config: NodeConfig, flags: Flags) -> Options:
         git_processes=_first(flags.git_processes, limits.git_processes, PROCESSES),
         git_memory=_first(flags.git_memory, limits.git_memory, BASE_MEMORY),
         git_push=flags.git_push or config.push.git,
-        discovery=config.discovery,
+        discovery=replace(
+            config.discovery,
+            lan=flags.lan or config.discovery.lan,
+            dht=_first(flags.dht, config.discovery.dht, True),
+            peer_exchange=config.discovery.peer_exchange and not flags.no_peer_exchange,
+            map_port=flags.map_port or config.discovery.map_port,
+        ),
+        dht_bootstrap=bootstrap_nodes(config.discovery.bootstrap),
         down_limit=limits.rates.down,
         carry=carry,
     )

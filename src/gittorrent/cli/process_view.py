@@ -9,6 +9,7 @@ from gittorrent.sizes import show_bytes
 from gittorrent.store.processes import (
     AnyProcess,
     ConversationFigures,
+    DiscoveryFigures,
     DownloadProcess,
     EndedConversation,
     FollowFigures,
@@ -62,6 +63,8 @@ def _show_node(process: NodeProcess) -> None:
         print_table(_ENDED_HEAD, [_ended(each) for each in process.ended])
     if process.following is not None:
         _show_following(process.following)
+    if words := _found_by(process.discovery):
+        click.echo(f"found by id {words}")
     if process.cache:
         click.echo("\nkept for clones of this machine")
         print_table(_KEPT_HEAD, [_kept(each) for each in process.cache])
@@ -82,6 +85,14 @@ def _show_following(figures: FollowFigures) -> None:
         click.echo(f"{each.name or each.url}: not here yet; {state}")
     if figures.more:
         click.echo(f"... and {figures.more} more that are not here yet")
+
+
+def _found_by(figures: DiscoveryFigures) -> str:
+    """Say how others find the node who know an id alone; empty if they do not."""
+    ways = ["on the local network"] if figures.lan else []
+    if figures.dht and figures.port is not None and figures.announced:
+        ways.append(f"in the DHT at port {figures.port}, for {figures.announced} of what it serves")
+    return " and ".join(ways)
 
 
 def _conversation(figures: ConversationFigures) -> tuple[str, ...]:

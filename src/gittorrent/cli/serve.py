@@ -79,7 +79,21 @@ from gittorrent.wire.urls import Endpoint, UrlError, parse_learned_url
     callback=size_of,
     help="Memory of one git process, to which 512 bytes an object are added. Default 512M.",
 )
-@click.option("--lan", is_flag=True, help="List mirrors at private addresses too.")
+@click.option(
+    "--lan",
+    is_flag=True,
+    help="Make this node known on the local network; list mirrors at private addresses too.",
+)
+@click.option(
+    "--dht/--no-dht",
+    default=None,
+    help="Announce what is served in the DHT, if strangers reach this node, and find others there."
+    " Default on.",
+)
+@click.option("--no-peer-exchange", is_flag=True, help="Do not tell downloaders of each other.")
+@click.option(
+    "--map-port", is_flag=True, help="Ask the router for the port of git://, by UPnP or NAT-PMP."
+)
 @click.option("--no-announce", is_flag=True, help="Do not tell origins that we mirror them.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each connection; --log-level info.")
 @click.option(
@@ -116,6 +130,9 @@ def serve(
     git_processes: int | None,
     git_memory: int | None,
     lan: bool,
+    dht: bool | None,
+    no_peer_exchange: bool,
+    map_port: bool,
     no_announce: bool,
     verbose: bool,
     log_level: str | None,
@@ -160,6 +177,9 @@ def serve(
         git_memory=git_memory,
         git_push=git_push,
         lan=lan,
+        dht=dht,
+        no_peer_exchange=no_peer_exchange,
+        map_port=map_port,
         no_announce=no_announce,
     )
     options = replace(options_of(config, flags), follows=not places)

@@ -35,6 +35,7 @@ from gittorrent.transfer.context import Context
 from gittorrent.transfer.interrupted import what_is_kept
 from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import SCHEME, parse_location
+from gittorrent.transfer.lookups import lookups_of
 from gittorrent.transfer.settings import read_settings
 
 if TYPE_CHECKING:
@@ -278,6 +279,7 @@ def _run_helper(
                 settings.sharing,
                 max_bytes=settings.max_bytes,
                 take_local=settings.use_node,
+                lookups=lookups_of(settings.discovery, home, reporter),
             )
             node = LocalNode(home.control, reporter) if settings.node_may_act else None
             fetcher = Fetcher(remote, url, location, git_dir, context, reporter, node)

@@ -19,6 +19,7 @@ from gittorrent.errors import UsageError
 from gittorrent.node.config_values import (
     ElementError,
     days,
+    dht_nodes,
     endpoint,
     flag,
     hours,
@@ -183,15 +184,17 @@ class DiscoveryConfig(Struct, frozen=True):
         lan: whether this node is found, and finds others, on the local network.
         dht: the same in the mainline DHT.
         peer_exchange: whether peers tell each other of peers.
-        upnp: whether the router is asked to let others in.
+        map_port: whether the router is asked to let others in, by UPnP or NAT-PMP.
+        bootstrap: ``HOST:PORT`` of the nodes of the DHT to begin with; None for the usual ones.
     """
 
     announce: bool = True
     private_addresses: bool = False
-    lan: bool = True
+    lan: bool = False
     dht: bool = True
     peer_exchange: bool = True
-    upnp: bool = True
+    map_port: bool = False
+    bootstrap: tuple[str, ...] | None = None
 
 
 class PushConfig(Struct, frozen=True):
@@ -335,10 +338,11 @@ def _discovery(table: _Table) -> DiscoveryConfig:
     found = DiscoveryConfig(
         announce=table.flag("announce", default=True),
         private_addresses=table.flag("private-addresses", default=False),
-        lan=table.flag("lan", default=True),
+        lan=table.flag("lan", default=False),
         dht=table.flag("dht", default=True),
         peer_exchange=table.flag("peer-exchange", default=True),
-        upnp=table.flag("upnp", default=True),
+        map_port=table.flag("map-port", default=False),
+        bootstrap=table.take("dht-bootstrap", dht_nodes),
     )
     table.done()
     return found

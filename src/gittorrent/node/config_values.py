@@ -143,6 +143,20 @@ def place(value: object) -> Place:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def dht_nodes(value: object) -> tuple[str, ...]:
+    """Read nodes of the DHT."""
+    return tuple(_each(value, _dht_node))
+
+
+def _dht_node(value: object) -> str:
+    text = _text(value, "host and port")
+    try:
+        parse_learned_url(f"git://{text}/")
+    except UrlError as error:
+        raise ValueError(f'{error}; write "dht.example.org:6881"') from error
+    return text
+
+
 def endpoint(value: object) -> Endpoint:
     """Read the base URL under which others reach the node."""
     text = _text(value, "URL")

@@ -2,7 +2,7 @@
 
 Each connection brings one request; whoever hangs up has no use for the answer any more, and what is
 done for nobody else stops. Must not know how requests are carried out (that is
-`gittorrent.node.local_clones`).
+`gittorrent.node.local_clones` and `gittorrent.node.discovering`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gittorrent.wire.control import (
     MAX_LINE,
     Alive,
     Fetch,
+    Find,
     Follow,
     Greeting,
     Keep,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from gittorrent.node.discovering import Discovering
     from gittorrent.node.follower import Follower
     from gittorrent.node.local_clones import LocalCloneService
     from gittorrent.wire.control import Answer, Request
@@ -54,6 +56,7 @@ class ControlSocket:
     Args:
         path: of the socket.
         local_clones: carries requests out.
+        discovering: looks for mirrors.
         server_timeouts: how long programs are waited for.
         follower: carries and follows what it is asked to; None where this node does not.
     """
@@ -62,11 +65,13 @@ class ControlSocket:
         self,
         path: Path,
         local_clones: LocalCloneService,
+        discovering: Discovering,
         server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
         follower: Follower | None = None,
     ) -> None:
         self._path = path
         self._local_clones = local_clones
+        self._discovering = discovering
         self._server_timeouts = server_timeouts
         self._follower = follower
         self._place: int | None = None
@@ -133,6 +138,8 @@ class ControlSocket:
             return await self._local_clones.fetch(request, tell)
         if isinstance(request, Keep):
             return await self._local_clones.keep(request)
+        if isinstance(request, Find):
+            return await self._discovering.find(request, tell)
         if isinstance(request, Follow) and self._follower is not None:
             return await self._follower.follow(request, tell)
         return [No("it serves the repositories it was started with, and follows none")]

@@ -45,9 +45,17 @@ class Conversations:
         services: what callers are served with.
         node_id: how this node calls itself.
         slots: upload slots of the node.
+        peer_exchange: whether downloaders are told of each other.
     """
 
-    def __init__(self, services: NodeServices, node_id: str, slots: SlotQueue) -> None:
+    def __init__(
+        self,
+        services: NodeServices,
+        node_id: str,
+        slots: SlotQueue,
+        *,
+        peer_exchange: bool = True,
+    ) -> None:
         self._live = services.live
         self._lists = services.lists
         self._limits = services.limits
@@ -56,7 +64,7 @@ class Conversations:
         self._slots = slots
         self._conversations: set[Conversation] = set()
         self._session_table = SessionTable()
-        self._swarms = Swarms()
+        self._swarms = Swarms(introduces=peer_exchange)
 
     def goodbye(self, reason: str) -> None:
         """End all conversations, telling the other ends why."""

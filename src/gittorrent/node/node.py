@@ -23,6 +23,7 @@ from gittorrent.node.connection_limiter import ConnectionLimiter
 from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.node.control import ControlSocket
 from gittorrent.node.conversations import Conversations
+from gittorrent.node.discovering import Discovering, DiscoveryOptions
 from gittorrent.node.follower import Follower
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_listener import GitListener
@@ -81,6 +82,8 @@ class Options(Struct, frozen=True):
         down_limit: bytes per second of all that is taken together; None for no limit.
         carry: what the configuration says of what is carried.
         follows: whether this node follows what it carries, and carries more when asked to.
+        dht_bootstrap: ``HOST:PORT`` of the nodes of the DHT to begin with; none turns it off.
+        dht_listen: IP addresses and UDP ports of the DHT.
     """
 
     git: tuple[tuple[str, int], ...] = ()
@@ -100,6 +103,16 @@ class Options(Struct, frozen=True):
     down_limit: int | None = None
     carry: CarryConfig = CarryConfig()
     follows: bool = False
+    dht_bootstrap: tuple[str, ...] = ()
+    dht_listen: tuple[str, ...] = DiscoveryOptions().dht_listen
+
+    @property
+    def found(self) -> DiscoveryOptions:
+        """In which ways the node is found, and finds others."""
+        says = self.discovery
+        return DiscoveryOptions(
+            says.dht, says.lan, says.map_port, self.dht_bootstrap, self.dht_listen
+        )
 
 
 class Node:
@@ -123,7 +136,7 @@ class Node:
     ) -> None:
         self._options = options
         self._catalogue = catalogue
-        self._reachable = Reachable(options.url)
+        self._reachable = Reachable(options.url, is_given=options.url is not None)
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: list[asyncio.Task[None]] = []
         self._listeners: list[tuple[str, socket.socket]] = []
@@ -158,7 +171,9 @@ class Node:
             server_timeouts,
             self._live,
         )
-        self._conversations = Conversations(services, home.node_id(), slots)
+        self._conversations = Conversations(
+            services, home.node_id(), slots, peer_exchange=options.discovery.peer_exchange
+        )
         self._git = GitListener(services, self._conversations, takes_pushes=options.git_push)
         self._http = HttpListener(services, self._conversations, _names(options.url))
         self._snapshot = Snapshot(home.run, "node")
@@ -168,9 +183,16 @@ class Node:
         self._local_clones = LocalCloneService(
             home, database, catalogue, options.keep, self.limits, slots
         )
+        self._discovering = Discovering(
+            catalogue, self._reachable, options.found, home.routing_table
+        )
         self._follower = self._make_follower(database, home) if options.follows else None
         self._control = ControlSocket(
-            home.control, self._local_clones, server_timeouts, self._follower
+            home.control,
+            self._local_clones,
+            self._discovering,
+            server_timeouts,
+            self._follower,
         )
 
     def _make_follower(self, database: Database | None, home: Home) -> Follower | None:
@@ -221,6 +243,8 @@ class Node:
         self._accepting.append(loop.create_task(self._report()))
         self._accepting.append(loop.create_task(self._catalogue.follow()))
         self._accepting.append(loop.create_task(self._live.run()))
+        everywhere = [_endpoint(scheme, sock) for scheme, sock in self._listeners]
+        self._accepting.append(loop.create_task(self._discovering.run(everywhere)))
         if self._options.announce:
             self._accepting.append(loop.create_task(self._announcer.run()))
         if self._follower is not None:
@@ -243,7 +267,7 @@ class Node:
         self._conversations.goodbye("the node is shutting down")
         self._pushes.stop()
         endings = [self.git_processes.stop(), self._http.stop(), self._announcer.goodbye()]
-        endings.append(self._live.stop())
+        endings += [self._live.stop(), self._discovering.stop()]
         if self._rechecks is not None:
             endings.append(self._rechecks.stop())
         await asyncio.gather(*endings)
@@ -281,6 +305,7 @@ class Node:
             cache=self._local_clones.report(),
             keeping=self._live.keeping(),
             following=None if self._follower is None else self._follower.report(),
+            discovery=self._discovering.figures(),
         )
 
     async def run_until_interrupted(self) -> None:

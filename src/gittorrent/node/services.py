@@ -50,12 +50,14 @@ class Reachable(Struct):
     """Where this node can be reached: what the URLs of repositories begin with, the best one first.
 
     Args:
-        public: what the operator gave, or None.
+        public: what the operator gave, or what a router maps to us; or None.
         listening: of listeners at definite addresses, git:// before http://.
+        is_given: whether the operator gave it, so that nothing else may take its place.
     """
 
     public: Endpoint | None = None
     listening: Sequence[Endpoint] = ()
+    is_given: bool = False
 
     def bases(self) -> list[Endpoint]:
         """Return the bases to tell of; the operator's word replaces our own guess.

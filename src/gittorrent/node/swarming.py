@@ -47,16 +47,24 @@ _log = EventLog(__name__)
 
 
 class Swarm:
-    """The participants of one repository; ``name`` is what logs call it."""
+    """The participants of one repository.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: what logs call it.
+        introduces: whether participants are told of each other.
+    """
+
+    def __init__(self, name: str, *, introduces: bool = True) -> None:
         self.name = name
+        self._introduces = introduces
         self.peer_exchange = PeerExchange(random.SystemRandom().randrange)
         self.super_seeders: dict[ManifestId, SuperSeeder] = {}
         self.participants: dict[ParticipantKey, Participant] = {}
 
     def introduce(self, peer: ParticipantKey, url: str | None) -> None:
         """Carry out what follows from a participant's word on where it listens."""
+        if not self._introduces:
+            return
         for made in self.peer_exchange.listens(peer, url):
             target = self.participants.get(made.to)
             if target is not None:
@@ -64,14 +72,21 @@ class Swarm:
 
 
 class Swarms:
-    """The swarms of a node, by repository."""
+    """The swarms of a node, by repository.
 
-    def __init__(self) -> None:
+    Args:
+        introduces: whether participants are told of each other.
+    """
+
+    def __init__(self, *, introduces: bool = True) -> None:
+        self._introduces = introduces
         self._swarms: dict[RepositoryId, Swarm] = {}
 
     def enter(self, repository: RepositoryId, name: str, address: str) -> Participant:
         """Let a caller at ``address`` take part; `Participant.leave` must follow."""
-        swarm = self._swarms.setdefault(repository, Swarm(name))
+        swarm = self._swarms.get(repository)
+        if swarm is None:
+            swarm = self._swarms[repository] = Swarm(name, introduces=self._introduces)
         return Participant(swarm, address)
 
     def __len__(self) -> int:

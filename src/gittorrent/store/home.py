@@ -12,6 +12,7 @@
     cache/<repository id>.git  what the node keeps for clones of this machine, for a while
     views/                 what git's own clients are served from
     run/                   what running processes are doing; the node's control socket
+    dht                    nodes of the DHT that were there lately
 
 Whoever may write to any of this decides what this user's clones take for granted, and which key
 signs. So a home that is another user's, or that others may write to, is refused.
@@ -81,6 +82,11 @@ class Home(Struct, frozen=True):
     def control(self) -> Path:
         """The socket at which the running node takes requests of this user's programs."""
         return self.run / "control"
+
+    @property
+    def routing_table(self) -> Path:
+        """Nodes of the DHT that were there lately, as libtorrent keeps them."""
+        return self.root / "dht"
 
     @property
     def run(self) -> Path:

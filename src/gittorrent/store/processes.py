@@ -165,6 +165,22 @@ class FollowFigures(Struct, frozen=True):
     more: int = 0
 
 
+class DiscoveryFigures(Struct, frozen=True):
+    """How a node can be found by those who know a repository's id alone.
+
+    Args:
+        dht: whether it uses the DHT.
+        lan: whether it makes itself known on the local network.
+        port: at which strangers reach it, and which it announces; None if there is none.
+        announced: repositories that it announces in the DHT.
+    """
+
+    dht: bool = False
+    lan: bool = False
+    port: int | None = None
+    announced: int = 0
+
+
 class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     """A node that serves.
 
@@ -180,6 +196,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
         cache: what is kept for clones of this machine.
         keeping: repositories whose keeper it is.
         following: what it follows by itself; None where it serves named repositories only.
+        discovery: how it can be found by an id alone.
     """
 
     listening: list[str]
@@ -193,6 +210,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     cache: list[KeptRepository] = []
     keeping: list[KeepingFigures] = []
     following: FollowFigures | None = None
+    discovery: DiscoveryFigures = DiscoveryFigures()
 
 
 def peer_name(place: str, called_us: bool) -> str:

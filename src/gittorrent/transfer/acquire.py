@@ -74,8 +74,11 @@ class Acquisition:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._peer_manager.close()
-        self._reel_fetcher.close()
+        try:
+            await self._log_follower.close()
+        finally:
+            await self._peer_manager.close()
+            self._reel_fetcher.close()
 
     @property
     def first_contact(self) -> bool:

@@ -14,8 +14,9 @@ from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.peer_manager import Sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from gittorrent.discovery.ports import Lookup
     from gittorrent.git.runner import Git
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
@@ -70,6 +71,7 @@ class Context(Struct, frozen=True):
         ask_own_node: whether the node of this machine may stand in for a mirror that is gone;
             not where it is the node's own repository that is brought up to date.
         client_timeouts: how long mirrors are waited for.
+        lookups: the ways to look for mirrors that nobody named.
     """
 
     database: Database
@@ -83,3 +85,4 @@ class Context(Struct, frozen=True):
     take_local: bool = True
     ask_own_node: bool = True
     client_timeouts: ClientTimeouts = ClientTimeouts()
+    lookups: Sequence[Lookup] = ()

@@ -1,4 +1,4 @@
-"""Asks the node that runs on this machine to download, or to go on seeding.
+"""Asks the node that runs on this machine to download, to go on seeding, or to look for mirrors.
 
 The node is a convenience and is not believed: what it downloaded is verified by whoever takes it as
 if a stranger had sent it. Whenever it is not there, is somebody else's, too old, silent, unwilling
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from gittorrent.errors import GitTorrentError, LocalError
+from gittorrent.discovery.ports import Place, Way
+from gittorrent.errors import GitTorrentError, LocalError, ProtocolError
 from gittorrent.store import control_socket
 from gittorrent.store.processes import DownloadFigures, MirrorFigures
 from gittorrent.wire.control import (
@@ -23,23 +24,25 @@ from gittorrent.wire.control import (
     At,
     Done,
     Failed,
+    Find,
     Greeting,
     Hint,
     MirrorLine,
     No,
     Note,
     Phase,
+    PlaceLine,
     Problem,
     Progress,
     Reload,
     Taken,
     parse_answer,
 )
-from gittorrent.wire.fields import MessageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
+    from gittorrent.ids import RepositoryId
     from gittorrent.transfer.context import Reporter
     from gittorrent.wire.control import Answer, Fetch, Follow, Keep, Request
 
@@ -53,8 +56,16 @@ MAX_MIRROR_LINES = 200
 """Mirrors one progress line may speak of."""
 
 
+FOUND_WAYS = frozenset({Way.LAN.value, Way.DHT.value})
+"""In which ways a node may say that it found somebody."""
+
+
 class _NodeFailed(GitTorrentError):
     """The node does not do it; the text says why."""
+
+
+class NoNodeError(GitTorrentError):
+    """No node of this machine looks for mirrors; the text says why."""
 
 
 class _Outcome(Struct):
@@ -163,7 +174,7 @@ class LocalNode:
                     hint = answer.text
                 else:
                     self._show(answer)
-        except (_NodeFailed, MessageError, OSError) as error:
+        except (_NodeFailed, ProtocolError, OSError) as error:
             if not is_taken:
                 return Refusal(str(error))
             raise LocalError(
@@ -173,6 +184,34 @@ class LocalNode:
         finally:
             writer.close()
         return True
+
+    async def find(self, repository: RepositoryId) -> AsyncGenerator[Sequence[Place], None]:
+        """Yield the places where the node finds mirrors of a repository, as it finds them.
+
+        Raises:
+            NoNodeError: there is none that looks for mirrors; nothing was yielded then.
+        """
+        sock = control_socket.connect(self._control)
+        if sock is None:
+            raise NoNodeError("no node runs here")
+        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=MAX_LINE)
+        began = False
+        try:
+            greeting = await _read(reader, min(GREETING_SECONDS, self._silence_seconds))
+            if greeting != Greeting(VERSION):
+                raise _NodeFailed("it speaks another version")
+            writer.write(Find(repository).encode())
+            while not isinstance(answer := await _read(reader, self._silence_seconds), Done):
+                if isinstance(answer, No):
+                    raise _NodeFailed(answer.reason)
+                if isinstance(answer, PlaceLine) and answer.way in FOUND_WAYS:
+                    began = True
+                    yield [Place(answer.address, answer.port, Way(answer.way))]
+        except (_NodeFailed, ProtocolError, OSError) as error:
+            if not began:
+                raise NoNodeError(str(error)) from error
+        finally:
+            writer.close()
 
     async def _ask(self, request: Request, silence: float) -> _Outcome | None:
         sock = control_socket.connect(self._control)
@@ -185,7 +224,7 @@ class LocalNode:
                 return None
             writer.write(request.encode())
             return await self._hear(reader, silence)
-        except (_NodeFailed, MessageError, OSError) as error:
+        except (_NodeFailed, ProtocolError, OSError) as error:
             if self._showed:
                 # The user saw it work, and is owed a word on why it begins again.
                 self._reporter.note(f"the node on this machine does not go on: {error}")

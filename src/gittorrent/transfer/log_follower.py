@@ -1,8 +1,9 @@
 """Fetches and verifies a repository's log, from the first mirror whose log holds.
 
-That is the mirror the user named, or another one where the repository's id is known. The id that it
-claims is checked before anything is asked of it, and its log is verified entry by entry. When it
-fails, the next mirror becomes the first one and continues from the entries that are here.
+That is the mirror the user named, or another one where the repository's id is known: one that this
+machine knows, or else one that is found. The id that it claims is checked before anything is asked
+of it, and its log is verified entry by entry. When it fails, the next mirror becomes the first one
+and continues from the entries that are here.
 
 Tracks whom it may turn to, and what failed with whom. Must not know reels.
 Source: docs/protocol/mirrorsync.md, Whom a client asks.
@@ -14,6 +15,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from gittorrent.discovery.ports import Way
 from gittorrent.errors import (
     GitTorrentError,
     IdentityError,
@@ -25,6 +27,7 @@ from gittorrent.ids import format_of
 from gittorrent.push.log import VerifiedLog
 from gittorrent.push.log_range import policies_beyond
 from gittorrent.store.database import RememberedMirror
+from gittorrent.transfer.finding import Finder
 from gittorrent.transfer.location import SCHEME, Location
 from gittorrent.transfer.log_intake import LogIntake
 from gittorrent.transfer.log_words import contradictions, silence, troubles
@@ -86,6 +89,7 @@ class LogFollower:
         self._list: MirrorList | None = None
         self._first: Source | None = None
         self._candidates: list[Source] = []
+        self._finder: Finder | None = None
         self._failures: dict[str, GitTorrentError] = {}
         self._counted: set[str] = set()
         self._hurries = True
@@ -140,23 +144,35 @@ class LogFollower:
             UnreachableError, NotAMirrorError: there is none that can be used.
             WrongIdentityError, ChangedIdentityError: it carries another repository.
         """
-        self._candidates = self._known_mirrors()
-        if not self._candidates:
-            raise UnreachableError(
-                f"no mirror of {self._location.url} is known on this machine",
-                hint=f"name one that carries it: {SCHEME}://{self._location.expected}@HOST/PATH",
-            )
+        context, location = self._context, self._location
+        repository = location.expected or context.database.known_url(location.url)
+        self._candidates = self._known_mirrors(repository)
+        if repository is not None and context.lookups:
+            self._finder = Finder(repository, context.lookups, context.reporter.detail)
         await self._open_next()
         return self.claimed
 
-    def _known_mirrors(self) -> list[Source]:
+    async def close(self) -> None:
+        """End the search for mirrors, if one is under way."""
+        if self._finder is not None:
+            await self._finder.close()
+
+    def _known_mirrors(self, repository: RepositoryId | None) -> list[Source]:
         """Return the mirrors to ask for the log: the one named, then those this machine knows."""
         location = self._location
         found = [] if location.endpoint is None else [named(location.endpoint)]
-        repository = location.expected or self._context.database.known_url(location.url)
         if repository is not None:
             found += self._known_here(repository)
         return [each for each in unique(found) if each.endpoint is not None][:MAX_CANDIDATES]
+
+    async def _find_more(self) -> list[Source]:
+        """Return mirrors that were found and are not known yet; nothing if there are no more."""
+        while self._finder is not None and (found := await self._finder.more()):
+            known = {source.url for source in self._candidates}
+            if new := [source for source in found if source.url not in known]:
+                self._candidates += new
+                return new
+        return []
 
     def _known_here(self, repository: RepositoryId) -> list[Source]:
         context = self._context
@@ -176,7 +192,10 @@ class LogFollower:
         Raises:
             GitTorrentError: none is left, or none answers.
         """
-        opened = await first_to_answer(self._left, self._open, self._failures, _hang_up)
+        left = self._left
+        opened = await first_to_answer(left, self._open, self._failures, _hang_up, self._find_more)
+        if opened is None:
+            raise self._failures[left[0].url] if left else self._nobody_answers()
         self._begin_with(*opened)
         database = self._context.database
         for url in self._failures.keys() - self._counted:
@@ -185,7 +204,29 @@ class LogFollower:
         wanted = self._candidates[0]
         if self.first is not wanted:
             why = self._failures.get(wanted.url, f"{wanted.url} takes long to answer")
-            self._context.reporter.note(f"{why}; going on with {self.url}")
+            self._say(wanted, f"{why}; going on with {self.url}")
+
+    def _nobody_answers(self) -> UnreachableError:
+        """Say that nobody is known who could be asked, or that nobody who was found can be used."""
+        url, reporter = self._location.url, self._context.reporter
+        for error in self._failures.values():
+            reporter.detail(f"left out: {error}")
+        found = "none is known on this machine"
+        if self._finder is not None:
+            found += (
+                f", and none of {len(self._candidates)} places found has it"
+                if self._candidates
+                else ", and none was found"
+            )
+        return UnreachableError(
+            f"no mirror of {url} can be asked: {found}",
+            hint=f"name one that carries it: {SCHEME}://{self._location.expected}@HOST/PATH",
+        )
+
+    def _say(self, source: Source, text: str) -> None:
+        """Say what is wrong with a mirror; of strangers that were found only who wants all."""
+        reporter = self._context.reporter
+        (reporter.detail if source.is_found else reporter.note)(text)
 
     def _begin_with(self, source: Source, opened: _Opened) -> None:
         """Let a mirror be the first one."""
@@ -278,21 +319,32 @@ class LogFollower:
 
     async def _give_way(self, error: GitTorrentError) -> None:
         """Turn to the next mirror after one failed; if there is none, the failure stands."""
+        failed = self.first
         self._failures[self.url] = error
         if self._is_last:
-            slow = [url for url, why in self._failures.items() if isinstance(why, _SlowLogError)]
-            if not slow:
-                raise error
-            self._hurries = False
-            for url in slow:
-                del self._failures[url]
+            self._give_time(error)
         await self._peer_manager.drop_first()
         try:
             await self._open_next()
         except GitTorrentError:
-            raise error from None
+            # What was still looked for may have come to nothing.
+            self._give_time(error)
+            await self._open_next()
         if not isinstance(error, UnreachableError):
-            self._context.reporter.note(f"left out: {error}")
+            self._say(failed, f"left out: {error}")
+
+    def _give_time(self, error: GitTorrentError) -> None:
+        """Let those who were only slow try again, without a limit; if none was, the error stands.
+
+        Raises:
+            GitTorrentError: that error.
+        """
+        slow = [url for url, why in self._failures.items() if isinstance(why, _SlowLogError)]
+        if not slow or not self._hurries:
+            raise error
+        self._hurries = False
+        for url in slow:
+            del self._failures[url]
 
     async def _look_for_news(
         self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat
@@ -332,6 +384,8 @@ class LogFollower:
     @property
     def _is_last(self) -> bool:
         """Whether no other mirror is left if the first one fails."""
+        if self._finder is not None and not self._finder.is_done:
+            return False
         return all(source is self._first for source in self._left)
 
     async def _follow(self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat) -> None:
@@ -381,7 +435,16 @@ class LogFollower:
             promised = log.policy.policy.fresh_within is not None
             (reporter.note if promised else reporter.detail)(f"warning: {said}")
         database.saw_head(log.repository, log.head, len(log), now)
-        known = [RememberedMirror(source.url, source.trusted) for source in self._listed(log)]
+        teller = self.first.endpoint.host if self.first.endpoint is not None else ""
+        known = [
+            RememberedMirror(
+                source.url,
+                source.trusted,
+                source.way.value,
+                teller if source.way is Way.LISTED else "",
+            )
+            for source in self._listed(log)
+        ]
         database.remember_mirrors(log.repository, known, now)
         database.mirror_served(log.repository, self.url, now)
 

@@ -71,12 +71,14 @@ class Sharing(Struct, frozen=True):
         up_limit: bytes per second to give, None for no limit.
         down_limit: bytes per second to take, None for no limit.
         peer_up_limit: bytes per second to give to one peer, None for no limit.
+        exchange: whether those are asked who were told of in conversations.
     """
 
     listen: int | None = 0
     up_limit: int | None = None
     down_limit: int | None = None
     peer_up_limit: int | None = None
+    exchange: bool = True
 
 
 class PeerManager:
@@ -344,6 +346,8 @@ class PeerManager:
         Source: docs/protocol/mirrorsync.md, Peer exchange.
         """
         if message.entry.state is MirrorState.STALE or self._trusted is None:
+            return
+        if not self._sharing.exchange:
             return
         trusted = self._trusted
         if self.mirrors and teller is not self.mirrors[0]:

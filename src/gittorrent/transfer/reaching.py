@@ -17,6 +17,7 @@ from urllib.parse import quote
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gittorrent.discovery.ports import Way
 from gittorrent.errors import GitTorrentError
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.store.processes import NodeProcess
@@ -40,6 +41,9 @@ T = TypeVar("T")
 HEDGE_SECONDS = 3.0
 """Time a mirror gets to answer before the next one is asked too."""
 
+FOUND_SECONDS = 0.25
+"""The same for a mirror that was found by address alone: many of them may be gone, or lie."""
+
 MAX_CANDIDATES = 8
 """Mirrors that are asked in turn."""
 
@@ -56,28 +60,38 @@ class Source(Struct, frozen=True):
         url: to show, and to use where there is no endpoint (ssh).
         endpoint: of git:// and HTTP mirrors.
         trusted: kind of address it was learned from; None if the user named it.
+        way: how it was found.
     """
 
     url: str
     endpoint: Endpoint | None
     trusted: AddressClass | None
+    way: Way = Way.LISTED
+
+    @property
+    def is_found(self) -> bool:
+        """Tell whether nobody vouches for it: it was found where anybody may say anything."""
+        return self.way in (Way.LAN, Way.DHT)
 
 
 def named(endpoint: Endpoint) -> Source:
     """Return a mirror that the user named."""
-    return Source(endpoint.url, endpoint, None)
+    return Source(endpoint.url, endpoint, None, Way.NAMED)
 
 
-def learned(url: str, trusted: AddressClass | None) -> Source | None:
+def learned(url: str, trusted: AddressClass | None, way: Way = Way.LISTED) -> Source | None:
     """Return the mirror at a learned URL, None if the URL is of no use."""
     with contextlib.suppress(UrlError):
         endpoint = parse_learned_url(url)
-        return Source(endpoint.url, endpoint, trusted)
+        return Source(endpoint.url, endpoint, trusted, way)
     return None
 
 
 def named_by_policy(
-    urls: Iterable[str], repository: RepositoryId, trusted: AddressClass
+    urls: Iterable[str],
+    repository: RepositoryId,
+    trusted: AddressClass,
+    way: Way = Way.POLICY,
 ) -> list[Source]:
     """Return the mirrors that a policy names, in all forms that owners write.
 
@@ -85,19 +99,20 @@ def named_by_policy(
         urls: of its ``mirror`` lines.
         repository: whose policy it is; a URL that names another is passed over.
         trusted: kind of address it was learned from.
+        way: how they were found.
     """
     found = []
     for url in urls:
         source: Source | None = None
         if url.startswith("ssh://"):
-            source = Source(url, None, trusted) if _SSH.match(url) else None
+            source = Source(url, None, trusted, way) if _SSH.match(url) else None
         elif url.startswith(SCHEME):
             with contextlib.suppress(LocationError):
                 location = parse_location(url)
                 if location.endpoint is not None and location.expected in (None, repository):
-                    source = learned(location.endpoint.url, trusted)
+                    source = learned(location.endpoint.url, trusted, way)
         else:
-            source = learned(url, trusted)
+            source = learned(url, trusted, way)
         if source is not None:
             found.append(source)
     return found
@@ -118,19 +133,27 @@ def known_here(
     """
     found = _own_node(repository, database, home) if own_node else []
     for mirror in database.remembered_mirrors(repository):
-        source = named_by_policy([mirror.url], repository, mirror.trusted) if mirror.trusted else []
-        if mirror.trusted is None:
+        way = way_of(mirror.found)
+        source = []
+        if mirror.trusted is not None:
+            source = named_by_policy([mirror.url], repository, mirror.trusted, way)
+        else:
             with contextlib.suppress(LocationError):
                 source = [named(parse_location(mirror.url).require_endpoint())]
         found += source
     for row in database.mirrors(repository, now):
         if row.state is not MirrorState.PARTIAL:
-            announced = learned(row.url, address_class(row.source))
+            announced = learned(row.url, address_class(row.source), Way.NOTICE)
             found += [] if announced is None else [announced]
     if not own_node:
         bases = _own_bases(home)
         found = [source for source in found if not source.url.startswith(bases)]
     return unique(found)
+
+
+def way_of(text: str) -> Way:
+    """Return how a remembered mirror was found, as an older or later version may have put it."""
+    return Way(text) if text in {way.value for way in Way} else Way.LISTED
 
 
 def unique(sources: Iterable[Source]) -> list[Source]:
@@ -151,7 +174,11 @@ def _own_node(repository: RepositoryId, database: Database, home: Home) -> list[
     if not names:
         return []
     path = quote(f"/{names[0]}.git", safe="/%!$&'()*+,;=:@~")
-    return [named(endpoint) for node in _own_nodes(home) for endpoint in _listening_at(node, path)]
+    return [
+        replace(named(endpoint), way=Way.NODE)
+        for node in _own_nodes(home)
+        for endpoint in _listening_at(node, path)
+    ]
 
 
 def _own_nodes(home: Home) -> list[NodeProcess]:
@@ -216,22 +243,21 @@ async def first_to_answer(
     ask: Callable[[Source], Awaitable[T]],
     failures: dict[str, GitTorrentError],
     let_go: Callable[[T], Awaitable[None]],
+    more: Callable[[], Awaitable[Sequence[Source]]] | None = None,
     hedge: float = HEDGE_SECONDS,
-) -> tuple[Source, T]:
+) -> tuple[Source, T] | None:
     """Ask mirrors in order until one answers; the next one is asked when one fails or is slow.
 
     Args:
-        sources: whom to ask, the best first; not empty.
+        sources: whom to ask, the best first.
         ask: asks one.
         failures: what went wrong with each is put here, by URL.
         let_go: ends what somebody answered who was not needed any more.
-        hedge: seconds that one gets before the next is asked too.
+        more: looks for others, when nobody answers.
+        hedge: seconds that one gets before the next is asked too, unless it was only found.
 
     Returns:
-        Who answered, and what.
-
-    Raises:
-        GitTorrentError: nobody did; the failure of the first one.
+        Who answered, and what; None if nobody did.
     """
 
     def failed(source: Source, error: BaseException) -> None:
@@ -239,7 +265,7 @@ async def first_to_answer(
             raise error
         failures[source.url] = error
 
-    won = await first_success(sources, ask, hedge, failed, let_go)
-    if won is None:
-        raise failures[sources[0].url]
-    return won
+    def head_start(source: Source) -> float:
+        return FOUND_SECONDS if source.is_found else hedge
+
+    return await first_success(sources, ask, head_start, failed, let_go, more=more)

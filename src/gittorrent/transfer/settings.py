@@ -10,6 +10,10 @@
 ``gittorrent.upLimit``          bytes per second to give to others; with K, M or G
 ``gittorrent.peerUpLimit``      bytes per second to give to one of them; with K, M or G
 ``gittorrent.useNode``          whether a node that runs on this machine may help; true by default
+``gittorrent.dht``              whether mirrors are looked for in the DHT; true by default
+``gittorrent.lan``              whether mirrors are looked for on the local network; true by default
+``gittorrent.dhtBootstrap``     nodes of the DHT to begin with, as ``HOST:PORT``, apart by commas
+``gittorrent.peerExchange``     whether downloaders are asked that others tell of; true by default
 ==============================  ====================================================================
 """
 
@@ -22,6 +26,7 @@ from msgspec import Struct
 from gittorrent.errors import UsageError
 from gittorrent.sizes import parse_size
 from gittorrent.transfer.context import MAX_REPOSITORY_BYTES
+from gittorrent.transfer.lookups import Discovery, bootstrap_nodes, parse_bootstrap
 from gittorrent.transfer.peer_manager import Sharing
 
 if TYPE_CHECKING:
@@ -39,6 +44,7 @@ class Settings(Struct, frozen=True):
     sharing: Sharing
     seed_seconds: int
     use_node: bool
+    discovery: Discovery = Discovery()
 
     @property
     def node_may_act(self) -> bool:
@@ -65,9 +71,31 @@ def read_settings(config: Mapping[str, str]) -> Settings:
             _size(config, "gittorrent.upLimit"),
             _size(config, "gittorrent.downLimit"),
             _size(config, "gittorrent.peerUpLimit"),
+            _is_on(config, "gittorrent.peerExchange"),
         ),
-        use_node=config.get("gittorrent.usenode", "").lower() not in _FALSE,
+        use_node=_is_on(config, "gittorrent.useNode"),
+        discovery=read_discovery(config),
     )
+
+
+def read_discovery(config: Mapping[str, str]) -> Discovery:
+    """Read in which ways mirrors are looked for.
+
+    Raises:
+        UsageError: a setting is malformed.
+    """
+    name = "gittorrent.dhtBootstrap"
+    nodes = config.get(name.lower())
+    return Discovery(
+        dht=_is_on(config, "gittorrent.dht"),
+        lan=_is_on(config, "gittorrent.lan"),
+        bootstrap=bootstrap_nodes(None if nodes is None else parse_bootstrap(nodes, name)),
+    )
+
+
+def _is_on(config: Mapping[str, str], name: str) -> bool:
+    """Tell whether something is wanted that is there unless it is turned off."""
+    return config.get(name.lower(), "").lower() not in _FALSE
 
 
 def _port(text: str) -> int | None:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gittorrent.errors import GitTorrentError, LocalError
+from gittorrent.discovery.ports import Way
+from gittorrent.errors import GitTorrentError, LocalError, UnreachableError
 from gittorrent.git import scratch
 from gittorrent.ids import format_of
 from gittorrent.push.log import VerifiedLog
@@ -29,10 +30,13 @@ from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.location import SCHEME
 from gittorrent.transfer.log_intake import LogIntake
 from gittorrent.transfer.opening import ask_list, open_mirror
-from gittorrent.transfer.reaching import Source, learned, named, named_by_policy, unique
+from gittorrent.transfer.racing import keep
+from gittorrent.transfer.reaching import Source, first_to_answer, learned, named_by_policy, unique
 from gittorrent.wire.messages import FetchLog
+from gittorrent.wire.urls import less_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -40,8 +44,9 @@ if TYPE_CHECKING:
     from gittorrent.git.runner import Git
     from gittorrent.ids import PushId, RepositoryId
     from gittorrent.push.object import PushObject
+    from gittorrent.transfer.finding import Finder
     from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList
-    from gittorrent.wire.urls import AddressClass, Endpoint
+    from gittorrent.wire.urls import AddressClass
 
 MAX_ASKED = 64
 """Mirrors that are asked; a list may name more, and each costs a connection."""
@@ -58,12 +63,14 @@ class Answer(Struct, frozen=True):
         listed: how the mirror named lists it; None if it does not.
         found: its own list; None if it did not answer.
         trouble: why it did not, or why its log does not hold; empty if all is well.
+        way: how it was found.
     """
 
     url: str
     listed: MirrorEntry | None
     found: MirrorList | None = None
     trouble: str = ""
+    way: Way = Way.LISTED
 
 
 class Signed(Struct, frozen=True):
@@ -110,15 +117,56 @@ class Survey(Struct, frozen=True):
     equivocations: tuple[Equivocation, ...]
 
 
+async def survey_found(
+    repository: RepositoryId,
+    known: Sequence[Source],
+    finder: Finder,
+    client_timeouts: ClientTimeouts | None = None,
+) -> Survey:
+    """Ask the mirrors of a repository of which no user named one.
+
+    Args:
+        repository: its id.
+        known: the mirrors that this machine knows.
+        finder: finds others.
+        client_timeouts: how long to wait for each.
+
+    Raises:
+        UnreachableError: nobody who carries it was found.
+    """
+    timeouts = client_timeouts or ClientTimeouts()
+    sources = list(known)
+    while more := await finder.more():
+        sources += more
+    sources = [each for each in unique(sources) if each.endpoint is not None][:MAX_ASKED]
+
+    async def ask(source: Source) -> None:
+        assert source.endpoint is not None
+        found, _ = await ask_list(source.endpoint, source.trusted, timeouts)
+        if found.repository_id != repository:
+            raise UnreachableError(f"{source.url} carries another repository")
+
+    won = await first_to_answer(sources, ask, {}, keep)
+    if won is None:
+        raise UnreachableError(
+            f"no mirror of {SCHEME}://{repository} answers, of {len(sources)} known or found",
+            hint=f"name one that carries it: {SCHEME}://{repository}@HOST/PATH",
+        )
+    others = [each for each in sources if each is not won[0]]
+    return await survey(won[0], others, timeouts)
+
+
 async def survey(
-    endpoint: Endpoint,
+    named: Source,
+    others: Sequence[Source] = (),
     client_timeouts: ClientTimeouts | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Survey:
     """Ask a mirror, those that it lists, and those that the policy names.
 
     Args:
-        endpoint: of the mirror that the user named.
+        named: the mirror to begin with.
+        others: to ask besides.
         client_timeouts: how long to wait for each.
         clock: seconds since 1970.
 
@@ -126,35 +174,37 @@ async def survey(
         GitTorrentError: that one does not answer.
     """
     timeouts = client_timeouts or ClientTimeouts()
-    first, kind = await ask_list(endpoint, None, timeouts)
+    endpoint = named.endpoint
+    assert endpoint is not None
+    first, kind = await ask_list(endpoint, named.trusted, timeouts)
+    if named.trusted is not None:
+        kind = less_trusted(kind, named.trusted)
     object_format = None if first.latest is None else format_of(first.latest)
     listed = {entry.url: entry for entry in first.mirrors}
     if object_format is None:
-        answer = Answer(endpoint.url, None, first)
+        answer = Answer(endpoint.url, None, first, way=named.way)
         return Survey(first, (answer, *(Answer(e.url, e) for e in listed.values())), None, ())
     with scratch.blank(object_format) as git:
         layout = Layout(git.directory)
         store = LogStore(layout, object_format, first.repository_id)
         log, repository = VerifiedLog(object_format), first.repository_id
         asking = _Asking(log, store, repository, git, timeouts, clock)
-        trouble = await asking.fetch(named(endpoint), first)
-        answers = [Answer(endpoint.url, listed.get(endpoint.url), first, trouble)]
-        sources = _others(endpoint, first, asking.log, kind)
+        trouble = await asking.fetch(named, first)
+        answers = [Answer(endpoint.url, listed.get(endpoint.url), first, trouble, named.way)]
+        sources = [*others, *_others(first, asking.log, kind)]
+        sources = [each for each in unique(sources) if each.url != endpoint.url][:MAX_ASKED]
         answers += await asking.ask_all(sources, listed, endpoint.url)
         held = None if asking.log.head is None else asking.log
         return Survey(first, tuple(answers), held, tuple(_equivocations(held, store, answers)))
 
 
-def _others(
-    endpoint: Endpoint, first: MirrorList, log: VerifiedLog, kind: AddressClass
-) -> list[Source]:
-    """Return the mirrors to ask besides the one named."""
+def _others(first: MirrorList, log: VerifiedLog, kind: AddressClass) -> list[Source]:
+    """Return the mirrors that the first one lists and the policy names."""
     found = [learned(entry.url, kind) for entry in first.mirrors]
     sources = [source for source in found if source is not None]
     if log.head is not None:
         sources += named_by_policy(log.policy.policy.mirrors, log.repository, kind)
-    others = [each for each in unique(sources) if each.url != endpoint.url]
-    return others[:MAX_ASKED]
+    return sources
 
 
 class _Asking:
@@ -209,17 +259,17 @@ class _Asking:
     async def _ask(self, source: Source, listed: dict[str, MirrorEntry]) -> Answer:
         entry = listed.get(source.url)
         if source.endpoint is None:
-            return Answer(source.url, entry, trouble="only git can ask over ssh")
+            return Answer(source.url, entry, None, "only git can ask over ssh", source.way)
         try:
             found, _ = await ask_list(source.endpoint, source.trusted, self._timeouts)
         except LocalError:
             raise
         except GitTorrentError as error:
-            return Answer(source.url, entry, trouble=str(error))
+            return Answer(source.url, entry, None, str(error), source.way)
         if found.repository_id != self._repository:
             other = f"it carries another repository, {found.repository_id}"
-            return Answer(source.url, entry, trouble=other)
-        return Answer(source.url, entry, found)
+            return Answer(source.url, entry, None, other, source.way)
+        return Answer(source.url, entry, found, way=source.way)
 
     async def fetch(self, source: Source, found: MirrorList) -> str:
         """Add what a mirror has to the log; returns why that failed, or nothing."""

@@ -18,6 +18,8 @@ a time::
     node    hint <text> | failed <exit code> <reason>
     helper  reload
     node    problem <text>                                         any number of times
+    helper  find <repository id>
+    node    place <lan or dht> <IP address> <port>                 any number of times
     node    no <reason>
 
 ``mirror`` lines, and ``caller`` lines of peers that called, speak of the ``progress`` line that
@@ -38,6 +40,7 @@ from msgspec import Struct
 from gittorrent.ids import ManifestId, PushId, RepositoryId, is_repository_id
 from gittorrent.wire.fields import MessageError, Words, clean_reason, encode_words, shown
 from gittorrent.wire.limits import MAX_PACK_BYTES, MAX_PARTS
+from gittorrent.wire.urls import address_class
 
 VERSION = 1
 """Of this protocol; an end that hears another number uses itself, or nobody."""
@@ -127,6 +130,32 @@ class Reload(Struct, frozen=True):
     def encode(self) -> bytes:
         """Write the line."""
         return encode_words("reload")
+
+
+class Find(Struct, frozen=True):
+    """Asks the node to look for mirrors of a repository: `PlaceLine` for each, and then `Done`.
+
+    Args:
+        repository: its id.
+    """
+
+    repository: RepositoryId
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("find", self.repository)
+
+
+class PlaceLine(Struct, frozen=True):
+    """Somewhere where a mirror may be; see `gittorrent.discovery.ports.Place`."""
+
+    way: str
+    address: str
+    port: int
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("place", self.way, self.address, self.port)
 
 
 class MirrorLine(Struct, frozen=True):
@@ -260,9 +289,9 @@ class No(Struct, frozen=True):
         return encode_words("no", clean_reason(self.reason))
 
 
-Request = Fetch | Keep | Follow | Reload
+Request = Fetch | Keep | Follow | Reload | Find
 Answer = (
-    Greeting | MirrorLine | Progress | Phase | Note | Alive | At | Done | No
+    Greeting | PlaceLine | MirrorLine | Progress | Phase | Note | Alive | At | Done | No
     | Taken | Hint | Failed | Problem
 )  # fmt: skip
 
@@ -287,6 +316,8 @@ def parse_request(line: bytes) -> Request:
         return Follow(words.url(), name)
     if keyword == "reload":
         return Reload()
+    if keyword == "find":
+        return Find(_repository(words))
     raise MessageError(f"unknown request {shown(keyword)}")
 
 
@@ -294,7 +325,7 @@ def parse_answer(line: bytes) -> Answer | None:
     """Read a node's line; None if it says something that is not known here.
 
     Raises:
-        MessageError: it is malformed.
+        ProtocolError: it is malformed.
     """
     words = Words(_bounded(line))
     keyword = words.take("answer")
@@ -307,6 +338,8 @@ def parse_answer(line: bytes) -> Answer | None:
         called_us = keyword == "caller"
         place = _caller(words) if called_us else words.url()
         return MirrorLine(rate, parts, received, place, clean_reason(words.rest()), called_us)
+    if keyword == "place":
+        return _place(words)
     if keyword == "progress":
         return _progress(words)
     if keyword == "at":
@@ -327,6 +360,12 @@ def parse_answer(line: bytes) -> Answer | None:
         "alive": Alive(),
     }
     return texts.get(keyword)
+
+
+def _place(words: Words) -> PlaceLine:
+    way, address = words.take("way"), words.take("address")
+    address_class(address)  # refuses what is no address
+    return PlaceLine(way, address, words.number("port", 1, 65535))
 
 
 def _progress(words: Words) -> Progress:

@@ -62,6 +62,12 @@ _V6_GLOBAL = _V6("2000::/3")
 _NAT64 = _V6("64:ff9b::/96")
 
 
+LOW_PORTS = frozenset({80, 443})
+"""Ports below 1024 at which somebody found by address alone may be asked: those of web servers,
+which expect strangers. Behind the others are services that must not hear from everybody who looks
+for a repository because somebody announced their address (compare WHATWG Fetch, port blocking)."""
+
+
 class UrlError(ProtocolError):
     """A learned URL or address is malformed or of a kind that is never contacted."""
 
@@ -132,6 +138,25 @@ def parse_learned_url(url: str) -> Endpoint:
     if len(endpoint.url) > MAX_URL:
         raise UrlError(f"URL of more than {MAX_URL} bytes once encoded")
     return endpoint
+
+
+def found_endpoint(address: str, port: int, path: str) -> Endpoint:
+    """Return where to ask somebody over git:// of whom only an IP address and a port are known.
+
+    Args:
+        address: IPv4 or IPv6 in numbers, without brackets or zone.
+        port: of TCP.
+        path: what to ask for.
+
+    Raises UrlError for what is no address, or a port below 1024 that is none of the web's. Whether
+    the address may be contacted is another question (`may_contact`). Source:
+    docs/protocol/mirrorsync.md, Learned addresses.
+    """
+    address_class(address)
+    if port < 1024 and port not in LOW_PORTS:
+        raise UrlError(f"port {port} is not asked on the word of strangers")
+    host = f"[{address}]" if ":" in address else address
+    return parse_learned_url(f"git://{host}:{port}{path}")
 
 
 def _split_authority(authority: str) -> tuple[str, str | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from gittorrent.node.control import ControlSocket
+from gittorrent.node.discovering import Discovering
 from gittorrent.node.local_clones import LocalCloneService
 from gittorrent.transfer.server_timeouts import ServerTimeouts
 from gittorrent.wire.control import Greeting
@@ -30,7 +31,7 @@ def test_a_program_of_another_user_is_hung_up_on() -> None:
 
     async def work(path: Path) -> None:
         # Nothing is asked, so nothing needs to be carried out.
-        control = ControlSocket(path, cast(LocalCloneService, None))
+        control = ControlSocket(path, cast(LocalCloneService, None), cast(Discovering, None))
         assert await control.start()
         path.chmod(0o666)
         path.parent.chmod(0o777)
@@ -48,7 +49,10 @@ def test_a_program_of_another_user_is_hung_up_on() -> None:
 def test_a_program_that_does_not_ask_is_hung_up_on(tmp_path: Path) -> None:
     async def work() -> None:
         control = ControlSocket(
-            tmp_path / "control", cast(LocalCloneService, None), ServerTimeouts(control=0.05)
+            tmp_path / "control",
+            cast(LocalCloneService, None),
+            cast(Discovering, None),
+            ServerTimeouts(control=0.05),
         )
         assert await control.start()
         loop = asyncio.get_running_loop()

@@ -1,0 +1,173 @@
+"""The local network: nodes that make themselves known by multicast DNS (RFC 6762, RFC 6763).
+
+A node announces one service of type ``_gittorrent._tcp`` whatever it serves: its addresses and its
+git:// port, under a name made at random. What it serves is not said; whoever looks for a repository
+asks the nodes there are for it, under its id. So ten thousand repositories make no more packets
+than one, and who listens does not learn what is served or looked for.
+Source: docs/protocol/mirrorsync.md, Discovery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+from typing import TYPE_CHECKING, Any
+
+from gittorrent.discovery.ports import Place, Way
+from gittorrent.event_log import EventLog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from gittorrent.ids import RepositoryId
+
+SERVICE = "_gittorrent._tcp.local."
+"""Type of the service."""
+
+LOOKUP_SECONDS = 3.0
+"""Time for a look-up: answers to multicast questions come within 0.12 s, lost ones after 1 s."""
+
+RESOLVE_SECONDS = 1.5
+"""Time to learn where a node is that said only its name."""
+
+MAX_NODES = 64
+"""Nodes of a network that are looked at in one look-up."""
+
+MAX_ADDRESSES = 4
+"""Addresses of one node: a card each for cable and radio, and IPv6."""
+
+_log = EventLog(__name__)
+
+
+class Lan:
+    """Looks for nodes on the local network.
+
+    Args:
+        complain: told why that cannot be done here.
+        seconds: for one look-up.
+    """
+
+    def __init__(self, complain: Callable[[str], None], seconds: float = LOOKUP_SECONDS) -> None:
+        self._complain = complain
+        self._seconds = seconds
+
+    async def find(self, repository: RepositoryId) -> AsyncGenerator[Sequence[Place], None]:
+        """Yield the nodes there are, whatever they serve."""
+        del repository
+        try:
+            from zeroconf import IPVersion
+            from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
+
+            network = AsyncZeroconf(ip_version=IPVersion.V4Only)
+        except (ImportError, OSError) as error:
+            self._complain(f"the local network is not asked: {error}")
+            return
+        names: asyncio.Queue[str] = asyncio.Queue()
+
+        def heard(zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
+            del zeroconf, service_type
+            if state_change.name == "Added" and names.qsize() < MAX_NODES:
+                names.put_nowait(name)
+
+        browser = AsyncServiceBrowser(network.zeroconf, SERVICE, handlers=[heard])
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds) as bound:
+                    for _ in range(MAX_NODES):
+                        places = await _resolved(network, await names.get())
+                        if places:
+                            deadline = bound.when()
+                            bound.reschedule(None)  # time with the caller is not ours
+                            yield places
+                            bound.reschedule(deadline)
+        finally:
+            await browser.async_cancel()
+            await network.async_close()
+
+
+async def _resolved(network: Any, name: str) -> list[Place]:
+    """Return where a node is; nothing if it does not say."""
+    from zeroconf import BadTypeInNameException
+    from zeroconf.asyncio import AsyncServiceInfo
+
+    try:
+        info = AsyncServiceInfo(SERVICE, name)
+        if not await info.async_request(network.zeroconf, int(RESOLVE_SECONDS * 1000)):
+            return []
+    except BadTypeInNameException:
+        return []
+    if not info.port:
+        return []
+    addresses = [text for text in info.parsed_addresses() if "%" not in text]
+    return [Place(each, int(info.port), Way.LAN) for each in addresses[:MAX_ADDRESSES]]
+
+
+class LanAnnouncer:
+    """Makes a node known on the local network while it runs.
+
+    Args:
+        addresses: IP addresses it listens at; wildcards stand for all of this machine's.
+        port: its git:// port.
+    """
+
+    def __init__(self, addresses: Sequence[str], port: int) -> None:
+        self._addresses = list(addresses)
+        self._port = port
+        self._network: Any = None
+
+    async def start(self) -> None:
+        """Begin; where it cannot be done, the log says so."""
+        try:
+            from zeroconf import IPVersion
+            from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
+
+            self._network = AsyncZeroconf(ip_version=IPVersion.V4Only)
+        except (ImportError, OSError) as error:
+            _log.warning("no-lan", "not announced on the local network: {reason}", reason=error)
+            return
+        label = secrets.token_hex(8)
+        info = AsyncServiceInfo(
+            SERVICE,
+            f"{label}.{SERVICE}",
+            port=self._port,
+            server=f"{label}.local.",
+            addresses=_packed(self._addresses),
+        )
+        await self._network.async_register_service(info)
+        _log.info("lan", "announced on the local network at port {port}", port=self._port)
+
+    async def stop(self) -> None:
+        """Say goodbye."""
+        if self._network is not None:
+            await self._network.async_unregister_all_services()
+            await self._network.async_close()
+            self._network = None
+
+
+def _packed(addresses: Sequence[str]) -> list[bytes]:
+    """Return addresses as DNS has them, those of all network cards for a wildcard."""
+    found: dict[bytes, None] = {}
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        if not any(socket.inet_pton(family, address)):
+            found.update(dict.fromkeys(_of_all_cards(family)))
+        else:
+            found[socket.inet_pton(family, address)] = None
+    return list(found)
+
+
+def _of_all_cards(family: socket.AddressFamily) -> list[bytes]:
+    """Return this machine's addresses that others on the network can use."""
+    import ifaddr
+
+    found = []
+    for card in ifaddr.get_adapters():
+        for each in card.ips:
+            text = each.ip if isinstance(each.ip, str) else each.ip[0]
+            if each.is_IPv4 != (family is socket.AF_INET) or text.startswith(("127.", "fe80")):
+                continue
+            if text != "::1":
+                found.append(socket.inet_pton(family, text))
+    return found

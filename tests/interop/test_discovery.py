@@ -1,0 +1,279 @@
+"""`git clone gittorrent://REPOSITORY_ID`: mirrors are found, whoever lies, in a network of its own.
+
+Machines are network namespaces joined by a bridge, each with a public and a private address, which
+exist there only. The DHT is one of real libtorrent sessions, the local network has real multicast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+
+import netns
+
+from gittorrent.discovery.dht import Dht
+from gittorrent.discovery.session import Session, SessionOptions
+from gittorrent.ids import RepositoryId
+from gittorrent.node.config import DiscoveryConfig
+from gittorrent.node.node import Options
+from gittorrent.repository.carried import Carried
+from support import gitcmd, nodes
+from support.programs import PATIENCE, Done, Person
+
+pytest.importorskip("libtorrent", reason="the Python package libtorrent is not here")
+pytest.importorskip("zeroconf", reason="the Python package zeroconf is not here")
+
+pytestmark = [
+    pytest.mark.skipif(bool(netns.obstacle()), reason=netns.obstacle() or "-"),
+    pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen missing"),
+]
+
+DHT_PORT = 6881
+GIT_PORT = 9418
+
+
+class Machine:
+    """One machine of the network.
+
+    Args:
+        node: its namespace, and its private address.
+        number: of its public address.
+    """
+
+    def __init__(self, node: netns.Node, number: int) -> None:
+        self.node = node
+        self.private = node.address
+        self.public = f"11.77.0.{number}"
+
+    def run(self, person: Person, *words: str | Path) -> Done:
+        """Let somebody run a program here."""
+        with self.node.entered():
+            return person.run(*words)
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[list[Machine]]:
+    """Four machines."""
+    with netns.built(4) as network:
+        made = [Machine(node, number + 1) for number, node in enumerate(network.nodes)]
+        for machine in made:
+            network.configure(
+                machine.node,
+                f"addr add {machine.public}/16 dev eth0",
+                "route add 224.0.0.0/4 dev eth0",
+            )
+        yield made
+
+
+class Loop:
+    """An event loop in a thread that is on one machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.loop = asyncio.new_event_loop()
+        with machine.node.entered():
+            self._thread = threading.Thread(target=self.loop.run_forever)
+            self._thread.start()
+
+    def do(self, work: Callable[[], Awaitable[object]]) -> object:
+        async def call() -> object:
+            return await work()
+
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(3 * PATIENCE)
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+DHT_NODES = 3
+"""Nodes of the DHT besides those of the test."""
+
+
+@contextlib.contextmanager
+def dht_node(machine: Machine, *known: Machine) -> Iterator[tuple[Loop, Session]]:
+    """Run a node of the DHT of others, or some that make one up, with which strangers begin."""
+    loop = Loop(machine)
+    made: list[Session] = []
+    begin = tuple(f"{each.public}:{DHT_PORT}" for each in known) or (f"{machine.public}:1",)
+
+    async def start() -> None:
+        for number in range(1 if known else DHT_NODES):
+            places = listens(machine, DHT_PORT + number)
+            made.append(Session(SessionOptions(bootstrap=begin, listen=places)))
+            made[0].add_nodes([(machine.public, DHT_PORT + number)])
+            made[-1].add_nodes([(machine.public, DHT_PORT)])
+
+    async def end() -> None:
+        for session in made:
+            await session.close()
+
+    try:
+        loop.do(start)
+        yield loop, made[0]
+    finally:
+        loop.do(end)
+        loop.stop()
+
+
+def listens(machine: Machine, port: int = DHT_PORT) -> tuple[str, ...]:
+    return (f"{machine.public}:{port}",)
+
+
+def announce(node: tuple[Loop, Session], repository: RepositoryId, port: int) -> None:
+    """Announce whatever anybody wants to, until it is found."""
+    loop, session = node
+
+    async def work() -> None:
+        while True:
+            Dht(session).announce(repository, port)
+            async with contextlib.aclosing(Dht(session, 1.0).find(repository)) as finding:
+                async for places in finding:
+                    if port in {place.port for place in places}:
+                        return
+
+    loop.do(work)
+
+
+@contextlib.contextmanager
+def serving(
+    machine: Machine, carried: Carried, home: Path, bootstrap: Machine, *, lan: bool = False
+) -> Iterator[nodes.Served]:
+    """Run a node that announces what it serves in the DHT, and on the local network if told to."""
+    place = machine.private if lan else machine.public
+    options = Options(
+        git=((place, GIT_PORT),),
+        announce=False,
+        lan=lan,
+        discovery=DiscoveryConfig(dht=not lan, lan=lan),
+        dht_bootstrap=() if lan else (f"{bootstrap.public}:{DHT_PORT}",),
+        dht_listen=listens(machine),
+    )
+    with (
+        machine.node.entered(),
+        nodes.serving(carried, home=nodes.make_home(home), options=options) as served,
+    ):
+        yield served
+
+
+def looks_in(person: Person, bootstrap: Machine | None, *, lan: bool = False) -> Person:
+    """Return somebody who looks for mirrors in the DHT, or on the local network."""
+    nodes_of_dht = "" if bootstrap is None else f"{bootstrap.public}:{DHT_PORT}"
+    person.variables["GITTORRENT_DHT_BOOTSTRAP"] = nodes_of_dht
+    person.git("config", "--global", "gittorrent.lan", "true" if lan else "false").ok()
+    return person
+
+
+def tip(carried: Carried) -> str:
+    return gitcmd.text(carried.layout.git_dir, "rev-parse", "refs/heads/main")
+
+
+def clone(machine: Machine, person: Person, carried: Carried, *words: str) -> Done:
+    url = f"gittorrent://{carried.info.repository_id}"
+    return machine.run(person, "git", "clone", *words, url, "c")
+
+
+def test_by_the_dht(
+    machines: list[Machine], project: Carried, tmp_path: Path, person: Person
+) -> None:
+    first, mirror, client, _ = machines
+    looks_in(person, first)
+    with dht_node(first), serving(mirror, project, tmp_path / "home", first):
+        clone(client, person, project, "-q").ok()
+        assert person.git("rev-parse", "HEAD", cwd=person.root / "c").out.strip() == tip(project)
+        shown = client.run(
+            person, "gittorrent", "mirrors", "--json", f"gittorrent://{project.info.repository_id}"
+        ).ok()
+        found = {each["url"]: each["found"] for each in json.loads(shown.out)["asked"]}
+        assert found[f"git://{mirror.public}/{project.info.repository_id}"] == "dht"
+        assert found[f"git://{mirror.public}/project.git"] == "listed"
+    assert (person.node / "dht").stat().st_size > 50, "the routing table is kept"
+
+
+def test_a_poisoned_dht_costs_a_bounded_time_and_is_named_only_to_who_asks(
+    machines: list[Machine], project: Carried, tmp_path: Path, person: Person
+) -> None:
+    """Addresses where nobody is, where somebody says nothing, and where another repository is."""
+    first, mirror, client, liar = machines
+    looks_in(person, first)
+    repository = project.info.repository_id
+    with contextlib.ExitStack() as stack:
+        node = stack.enter_context(dht_node(first))
+        lying = stack.enter_context(dht_node(liar, first))
+        with liar.node.entered():
+            silent = stack.enter_context(socket.create_server((liar.public, 2000)))
+        announce(lying, repository, 2000)
+        announce(lying, repository, 2001)
+        announce(node, repository, 22)
+        stack.enter_context(serving(mirror, project, tmp_path / "home", first))
+        done = clone(client, person, project, "-q").ok()
+        assert liar.public not in done.err
+        assert person.git("rev-parse", "HEAD", cwd=person.root / "c").out.strip() == tip(project)
+        silent.close()
+
+
+def test_only_liars_are_an_error_that_says_what_to_do(
+    machines: list[Machine], project: Carried, person: Person
+) -> None:
+    first, _, client, liar = machines
+    looks_in(person, first)
+    repository = project.info.repository_id
+    with dht_node(first) as node, dht_node(liar, first) as lying:
+        announce(lying, repository, GIT_PORT)
+        announce(node, repository, 22)
+        done = clone(client, person, project, "-v", "-v")
+    done.failed(128, f"no mirror of gittorrent://{repository} can be asked", "name one")
+    assert "port 22 is not asked" in done.err, "who wants all is told"
+    assert f"cannot connect to {liar.public}" in done.err
+
+
+def test_by_the_local_network(
+    machines: list[Machine], project: Carried, tmp_path: Path, person: Person
+) -> None:
+    first, mirror, client, _ = machines
+    looks_in(person, None, lan=True)
+    with serving(mirror, project, tmp_path / "home", first, lan=True):
+        clone(client, person, project, "-q").ok()
+    assert person.git("rev-parse", "HEAD", cwd=person.root / "c").out.strip() == tip(project)
+
+
+def test_what_is_turned_off_is_not_asked(
+    machines: list[Machine], project: Carried, tmp_path: Path, person: Person
+) -> None:
+    first, mirror, client, _ = machines
+    looks_in(person, first)
+    person.git("config", "--global", "gittorrent.dht", "false").ok()
+    with dht_node(first), serving(mirror, project, tmp_path / "home", first):
+        clone(client, person, project, "-q").failed(128, "none is known on this machine")
+    assert not (person.node / "dht").exists()
+
+
+def test_the_node_of_this_machine_is_asked_first(
+    machines: list[Machine], project: Carried, tmp_path: Path, person: Person
+) -> None:
+    """It knows its way about in the DHT, and the command makes no session of its own."""
+    first, mirror, client, _ = machines
+    looks_in(person, first)
+    own = Options(
+        git=(("127.0.0.1", 0),),
+        announce=False,
+        discovery=DiscoveryConfig(dht=True),
+        dht_bootstrap=(f"{first.public}:{DHT_PORT}",),
+        dht_listen=listens(client),
+    )
+    with dht_node(first), serving(mirror, project, tmp_path / "home", first):
+        with client.node.entered(), nodes.serving(home=nodes.make_home(person.node), options=own):
+            looks_in(person, None)
+            clone(client, person, project, "-q").ok()
+    assert person.git("rev-parse", "HEAD", cwd=person.root / "c").out.strip() == tip(project)

@@ -419,6 +419,9 @@ def test_a_keeper_that_signed_twice_is_replaced_at_the_right_checkpoint(
     trouble = json.loads(owner.gittorrent("keeper", "show", project, "--json").ok().out)
     assert sorted(trouble["twins"][0]) == sorted([log.ids[-1], theirs.ids[-1]])
     assert "the roots must name another keeper" in trouble["trouble"][0]
+    owner.gittorrent("keeper", "here", project).failed(
+        2, "say which of the two counts", f"--from {trouble['twins'][0][0][:12]}"
+    )
     words = ("keeper", "here", project, "--key", keys / "carol", "--from")
     owner.gittorrent(*words, "f" * 40).failed(2, "stands for 0 checkpoints")
     chosen = theirs.head
@@ -476,3 +479,23 @@ def test_two_versions_that_exclude_each_other_are_replaced(
                 add_entry(before, log, this.log_store.push(entry))
         before.commit(log)
     assert shown(left, behind)["keeper"] == name_of(keys / "bob"), "who went with one is moved"
+
+
+def test_a_keeper_that_signed_twice_goes_on_with_another_key(
+    owner: Person, project: Path, keys: Path
+) -> None:
+    """The machine that is the keeper is the one where its owner settles it."""
+    first = json.loads(owner.gittorrent("keeper", "here", project, "--json").ok().out)["keeper"]
+    log = open_carried(project).log()
+    assert log.head is not None
+    done = owner.gittorrent("keeper", "here", project, "--from", log.head[:12], "--json").ok()
+    said = json.loads(done.out)
+    assert said["keeper"] != first
+    assert said["checkpoint"]
+    assert (owner.node / "keys" / "keeper-2").exists()
+    shown_now = json.loads(owner.gittorrent("keeper", "show", project, "--json").ok().out)
+    assert (shown_now["keeper"], shown_now["is_here"]) == (said["keeper"], True)
+    words = ("keeper", "here", project, "--key", owner.node / "keys" / "keeper-2", "--from")
+    head = open_carried(project).log().head
+    assert head is not None
+    owner.gittorrent(*words, head).failed(2, "another one goes on", "leave --key away")

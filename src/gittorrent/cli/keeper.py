@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ from gittorrent.trust.policy_words import differences
 
 if TYPE_CHECKING:
     from gittorrent.signing.keys import Signer
+
+KEY_NAME = "keeper"
+"""File of the keeper's key that is made, in the node's keys; later ones have a number."""
 
 TRIAL = b"gittorrent: whether this key can sign\n"
 """What a keeper's key signs to show that it can: it means nothing anywhere."""
@@ -62,7 +66,8 @@ def here(
 
     The key signs unattended, so it has no passphrase; it is best one that has no other rights.
     Where no root's key is here the new version is kept as a draft for the roots to sign. Where the
-    keeper before signed two checkpoints in one place, --from names the one that counts.
+    keeper before signed two checkpoints in one place, --from names the one that counts, and another
+    key goes on: one is made if the old one is this machine's.
 
     \b
     Examples:
@@ -76,7 +81,8 @@ def here(
             f"{place.carried.layout.git_dir} is a clone, and a keeper signs where a node serves",
             hint="run it on the machine that publishes or mirrors the repository",
         )
-    signer = _keeper_signer(place, key)
+    _require_side(place, checkpoint)
+    signer = _keeper_signer(place, key, goes_on=checkpoint is None)
     signer.sign(TRIAL)
     # What this machine calls the key is for its user, and not what the policy says to all.
     found = FoundKey(signer.key, signer.certificate, "this machine")
@@ -94,21 +100,58 @@ def here(
     show_result(place, result, [found], as_json=False)
 
 
-def _keeper_signer(place: PolicyPlace, key: str | None) -> Signer:
+def _require_side(place: PolicyPlace, checkpoint: str | None) -> None:
+    """Make sure that it is said which checkpoint counts, where the keeper signed two in one place.
+
+    Raises:
+        UsageError: it is not.
+    """
+    ledger = place.log.ledger
+    if checkpoint is None and ledger.stopped and ledger.twins:
+        twins = ledger.twins[0]
+        raise UsageError(
+            f"{ledger.stopped}, and say which of the two counts",
+            hint=f"gittorrent keeper here --from {twins.first.id[:12]}, or {twins.second.id[:12]};"
+            " what the other one took in is provisional again ('gittorrent log' shows both)",
+        )
+
+
+def _keeper_signer(place: PolicyPlace, key: str | None, *, goes_on: bool) -> Signer:
     """Return the key to keep with, made if there is none.
+
+    Args:
+        place: the repository.
+        key: that the user named.
+        goes_on: whether the key that is the keeper's now can be it further on.
 
     Raises:
         NoSigningKey: the one that is meant cannot be used.
+        UsageError: it has signed what contradicts itself, and another one has to go on.
     """
+    former = place.log.policy.policy.keeper
     spec = key or place.carried.keeper_key
-    if spec is not None:
-        return resolve_signer(spec, place.config)
-    own = place.home.keys / "keeper"
-    if not own.exists():
-        own.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        make_ssh_key(own, "gittorrent keeper")
-        click.echo(f"made the keeper's key {own}", err=True)
-    return resolve_signer(str(own), place.config)
+    if spec is None:
+        own = place.home.keys / KEY_NAME
+        spec = str(own) if own.exists() else _made_key(own)
+    signer = resolve_signer(spec, place.config)
+    if goes_on or signer.key != former:
+        return signer
+    if key is not None:
+        raise UsageError(
+            f"{former} is the keeper from which another one goes on",
+            hint="leave --key away, and a key is made",
+        )
+    names = (f"{KEY_NAME}-{number}" for number in itertools.count(2))
+    own = next(path for path in map(place.home.keys.joinpath, names) if not path.exists())
+    return resolve_signer(_made_key(own), place.config)
+
+
+def _made_key(path: Path) -> str:
+    """Make a keeper's key."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_ssh_key(path, "gittorrent keeper")
+    click.echo(f"made the keeper's key {path}", err=True)
+    return str(path)
 
 
 @keeper.command()

@@ -18,6 +18,7 @@ from gittorrent.repository.cache import sweep_unattended
 from gittorrent.repository.indexing import feeding
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.reelstore import ReelStore, ReelStoreError
+from gittorrent.repository.same_pack import same_packs
 from gittorrent.sizes import show_bytes
 from gittorrent.store.partial import PartialPack, expire
 from gittorrent.store.processes import DownloadProcess
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gittorrent.ids import Oid
-    from gittorrent.reel.manifest import Manifest
     from gittorrent.reel.path import ReelOffer
     from gittorrent.repository.indexing import Indexer
     from gittorrent.repository.receive import Receiver, SignedManifest
@@ -126,7 +126,7 @@ class ReelFetcher:
     ) -> bool:
         """Take a reel from this machine if it is there and whole; tells whether it was."""
         reporter = self._context.reporter
-        for stored in await asyncio.to_thread(self._local_copies, signed.manifest):
+        for stored in await asyncio.to_thread(self._local_copies, signed):
             reporter.phase("indexing")
             try:
                 await abortable(receiver.stop, receiver.take_local, signed, stored, tips)
@@ -138,25 +138,21 @@ class ReelFetcher:
             return True
         return False
 
-    def _local_copies(self, manifest: Manifest) -> list[StoredReel]:
-        """Return the copies of a reel in repositories of this machine."""
+    def _local_copies(self, signed: SignedManifest) -> list[StoredReel]:
+        """Return the copies of a reel in repositories of this machine, or of its pack in forks."""
+        manifest = signed.manifest
+        if not self._context.take_local:
+            return []
+        rows = self._context.database.carried()
+        own = [Path(row.path) for row in rows if row.repository_id == manifest.repository]
         found = []
-        for path in self._nearby(manifest):
+        for path in (*self.nearby, *own):
             with contextlib.suppress(ReelStoreError, NotARepositoryError):
                 reel = ReelStore(Layout(find_repository(path).git_dir)).get(manifest.id)
                 if reel is not None and reel.is_available:
                     found.append(reel)
-        return found
-
-    def _nearby(self, manifest: Manifest) -> list[Path]:
-        """Return the repositories to look into."""
-        if not self._context.take_local:
-            return []
-        rows = self._context.database.carried()
-        return [
-            *self.nearby,
-            *(Path(row.path) for row in rows if row.repository_id == manifest.repository),
-        ]
+        others = [Path(row.path) for row in rows if row.repository_id != manifest.repository]
+        return found or same_packs(signed, others)
 
     async def _download_parts(
         self,

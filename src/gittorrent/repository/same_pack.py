@@ -1,0 +1,48 @@
+"""Packs that other repositories of this machine have, byte for byte: forks share them on disk.
+
+Forks of one project that were published at the same refs have the same first reel, and a reel's
+pack is named after its checksum. So a fork's pack need not be downloaded where another fork is
+carried, nor be stored again: a hard link of a file that nobody writes to does. What a link leads to
+stays when the other repository is removed, and holds what the fork's own manifest says and no more,
+so nothing of one repository can be read through another. Borrowing objects (git's alternates) would
+break with the first, and upload-pack would give whatever the other holds.
+
+Must not know what repositories there are; those that are not for everybody are not to be named
+here. Whoever takes a pack verifies it by the manifest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gittorrent.git.repository import NotARepositoryError, find_repository
+from gittorrent.repository.layout import Layout
+from gittorrent.repository.reelstore import StoredReel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from gittorrent.repository.receive import SignedManifest
+
+
+def same_packs(signed: SignedManifest, others: Iterable[Path]) -> list[StoredReel]:
+    """Return where the pack of a reel seems to be; unverified.
+
+    Args:
+        signed: the reel's manifest. One that builds on another is completed where it is kept, which
+            gives other bytes: only those from the beginning of history are shared.
+        others: repositories of this machine.
+    """
+    manifest = signed.manifest
+    found: list[StoredReel] = []
+    if manifest.start is not None:
+        return found
+    for other in others:
+        try:
+            pack = Layout(find_repository(other).git_dir).pack(manifest.pack_checksum)
+            if pack.stat().st_size == manifest.pack_size:
+                found.append(StoredReel(manifest.id, manifest, signed.signature, pack))
+        except (NotARepositoryError, OSError):
+            continue  # it is gone, or has no such pack
+    return found

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from gittorrent.durable import locked
 from gittorrent.git import scratch
-from gittorrent.git.history import describe
+from gittorrent.git.history import MissingObjectError, describe
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.reel.selftest import find_encoder
 from gittorrent.reel.splicing import splice_from
 from gittorrent.repository.rebuild import install_built, store_built
-from gittorrent.repository.reel_tips import ReelStart, changed_between
+from gittorrent.repository.reel_tips import ReelStart, changed_between, read_tips
 from gittorrent.repository.stale_files import clear_building
 
 if TYPE_CHECKING:
@@ -100,13 +100,23 @@ class ReelMaker:
         """
         chain = self._chain()
         first = splice_from([offer.pack_size for offer in chain])
-        while first is not None and not self._can_begin(chain[first].start, chain[-1].end):
+        end = chain[-1].end if chain else None
+        while first is not None and end is not None:
+            start = chain[first].start
+            try:
+                if self._has_tips(start) or self._can_begin(start, end):
+                    begin = ReelStart.at(self._carried, self._log, start, end)
+                    found = self._make(begin, self._carried.layout.building, is_locked=False)
+                    return None if found is None else found[0]
+            except MissingObjectError:
+                if not first:
+                    raise
             first = first - 1 if first else None
-        if first is None:
-            return None
-        begin = ReelStart.at(self._carried, self._log, chain[first].start, chain[-1].end)
-        found = self._make(begin, self._carried.layout.building, is_locked=False)
-        return None if found is None else found[0]
+        return None
+
+    def _has_tips(self, start: PushId | None) -> bool:
+        """Tell whether all commits are here that refs reach at a checkpoint, by what was kept."""
+        return start is not None and read_tips(self._carried, self._log, start) is not None
 
     def _chain(self) -> list[ReelOffer]:
         """Return what a newcomer takes of the reels that are here."""

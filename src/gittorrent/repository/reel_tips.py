@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from gittorrent.durable import write_atomically
 from gittorrent.git.history import commits_between, describe, peel
-from gittorrent.ids import Oid, PushId
+from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.certificate import subject_of
 from gittorrent.push.listing import Entry
 
@@ -85,8 +85,16 @@ class ReelStart(Struct, frozen=True):
         return self.log.refs_at(self.end).values()
 
     def new(self) -> Collection[Oid]:
-        """Return what refs point at where it ends, but for what they did where it begins."""
-        return self.after() if self.changed is None else self.changed.new
+        """Return what refs point at where it ends, but for what they did where it begins.
+
+        What was touched in between and is as it was may be among it.
+        """
+        if self.changed is not None:
+            return self.changed.new
+        values = None
+        if self.checkpoint is not None:
+            values = touched_between(self.log, self.checkpoint, self.end)
+        return self.after() if values is None else values
 
     def keep_next(self, newest: Iterable[Oid], others: Collection[PushId] = ()) -> None:
         """Keep what reels need that begin where this one ends.
@@ -151,8 +159,31 @@ def changed_between(log: VerifiedLog, start: PushId, end: PushId) -> Changed | N
     None where the refs at one of them, or pushes taken in between, are not at hand.
     """
     point, last = log.ledger.point(start), log.ledger.point(end)
-    if point is None or last is None:
+    refs = _touched(log, start, end)
+    if point is None or last is None or refs is None:
         return None
+    before, after = point.listing, last.listing
+    changed = [ref for ref in refs if before.entry(ref) != after.entry(ref)]
+    return Changed(
+        frozenset(oid for ref in changed for oid in _values(before.entry(ref))),
+        frozenset(oid for ref in changed for oid in _values(after.entry(ref))),
+    )
+
+
+def touched_between(log: VerifiedLog, start: PushId, end: PushId) -> frozenset[Oid] | None:
+    """Return what refs point at, at a checkpoint, that pushes changed since another one.
+
+    That is known where the refs at the first are not. None where those at the second, or pushes
+    taken in between, are not at hand.
+    """
+    last, refs = log.ledger.point(end), _touched(log, start, end)
+    if last is None or refs is None:
+        return None
+    return frozenset(oid for ref in refs for oid in _values(last.listing.entry(ref)))
+
+
+def _touched(log: VerifiedLog, start: PushId, end: PushId) -> set[RefName] | None:
+    """Return the refs that pushes changed between two checkpoints; None where not all are here."""
     ids = log.ids
     taken = {
         push
@@ -161,13 +192,7 @@ def changed_between(log: VerifiedLog, start: PushId, end: PushId) -> Changed | N
     }
     if not all(push in log for push in taken):
         return None
-    refs = {subject_of(line.ref) for push in taken for line in log.push(push).certificate.lines}
-    before, after = point.listing, last.listing
-    changed = [ref for ref in refs if before.entry(ref) != after.entry(ref)]
-    return Changed(
-        frozenset(oid for ref in changed for oid in _values(before.entry(ref))),
-        frozenset(oid for ref in changed for oid in _values(after.entry(ref))),
-    )
+    return {subject_of(line.ref) for push in taken for line in log.push(push).certificate.lines}
 
 
 def minimal(git: Git, values: Iterable[Oid], others: Iterable[Oid] = ()) -> set[Oid]:

@@ -33,7 +33,8 @@ LITTER = re.compile(
 """What unfinished work leaves behind; some of it is there for good, but not growing."""
 
 LASTING = re.compile(
-    r"/(housekeeping|node-id|packed-refs|config|HEAD|index|mirror-[a-z2-7]{52})\.lock$|/gittorrent/(building\.)?lock$"
+    r"/(housekeeping|node-id|packed-refs|config|HEAD|index|mirror-[a-z2-7]{52})\.lock$"
+    r"|/gittorrent/((building|making)\.)?lock$"
 )
 """Lock files that stay, because the lock on them is what counts; git's own are cleared by hand."""
 

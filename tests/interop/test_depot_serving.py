@@ -391,3 +391,28 @@ def test_callers_beyond_the_limit_wait_and_are_told(place: Place, tmp_path: Path
             status, said = place.push(f"{base}/project.git", "main")
             assert (status != 0, BUSY in said) == (True, True), said
     assert place.main != new
+
+
+@pytest.mark.parametrize("transport", ["git", "http"])
+def test_a_depot_that_shows_only_what_is_final(tmp_path: Path, transport: str) -> None:
+    """Pushes are taken on top of each other and kept, and stock git sees those that are final."""
+    public, key = made_key(tmp_path / "id")
+    origin = published(tmp_path, key)
+    work = tmp_path / "work"
+    git(tmp_path, "clone", "-q", str(origin.layout.git_dir), str(work))
+    options, home = replace(PUSHING, final_only=True), make_home(tmp_path / "home")
+    with serving(origin, home=home, options=options) as served:
+        place = Place(origin, served, work, public, "git")
+        url, before = place.urls[transport], text(work, "rev-parse", "HEAD")
+        for number in range(2):
+            pushed = place.commit(f"file {number}")
+            status, said = place.push(url, "HEAD:refs/heads/main", "HEAD:refs/heads/new")
+            assert status == 0, said
+        assert place.main == pushed
+        assert text(work, "ls-remote", url, "refs/heads/*") == f"{before}\trefs/heads/main"
+        person = Person(tmp_path / "person")
+        listed = person.git("ls-remote", f"gittorrent::{url}", "refs/heads/*").ok().out
+        assert listed == f"{pushed}\trefs/heads/main\n{pushed}\trefs/heads/new\n"
+        publish(origin.layout.git_dir)
+        wanted = f"{pushed}\trefs/heads/main\n{pushed}\trefs/heads/new"
+        assert text(work, "ls-remote", url, "refs/heads/*") == wanted

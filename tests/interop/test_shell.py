@@ -132,3 +132,21 @@ def test_stays_out_of_the_shell(place: Place, tmp_path: Path) -> None:
         person.run("gittorrent", "shell", place.mirror.layout.git_dir)
         assert not marker.exists()
     assert "SSH_ORIGINAL_COMMAND" not in os.environ
+
+
+@pytest.mark.parametrize("way", ["option", "configuration"])
+def test_only_what_is_final(place: Place, way: str) -> None:
+    before = text(place.mirror.layout.git_dir, "rev-parse", "refs/heads/main")
+    url = "ssh://git@mirror.example.org/project.git"
+    assert place.git("ls-remote", url, "refs/heads/main").ok().out.startswith(before)
+    if way == "option":
+        words = place.ssh.read_text().replace("gittorrent shell", "gittorrent shell --final-only")
+        place.ssh.write_text(words)
+    else:
+        place.person.node.mkdir(exist_ok=True)
+        (place.person.node / "node.toml").write_text("[push]\nfinal-only = true\n")
+    git(place.work, "commit", "-q", "--allow-empty", "-m", "more")
+    place.git("push", "--signed", url, "HEAD:refs/heads/main").ok()
+    pushed = text(place.work, "rev-parse", "HEAD")
+    assert place.mirror.log().refs[b"refs/heads/main"] == pushed  # type: ignore[index]
+    assert place.git("ls-remote", url, "refs/heads/main").ok().out.startswith(before)

@@ -45,6 +45,7 @@ class Flags(Struct, frozen=True):
     git_processes: int | None = None
     git_memory: int | None = None
     git_push: bool = False
+    final_only: bool = False
     lan: bool = False
     no_announce: bool = False
     dht: bool | None = None
@@ -108,6 +109,7 @@ def options_of(config: NodeConfig, flags: Flags) -> Options:
         git_processes=_first(flags.git_processes, limits.git_processes, PROCESSES),
         git_memory=_first(flags.git_memory, limits.git_memory, BASE_MEMORY),
         git_push=flags.git_push or config.push.git,
+        final_only=flags.final_only or config.push.final_only,
         discovery=replace(
             config.discovery,
             lan=flags.lan or config.discovery.lan,

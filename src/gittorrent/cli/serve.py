@@ -50,6 +50,11 @@ from gittorrent.wire.urls import Endpoint, UrlError, parse_learned_url
     is_flag=True,
     help="Take signed pushes over git:// too; over HTTP they are taken anyway.",
 )
+@click.option(
+    "--final-only",
+    is_flag=True,
+    help="Show to git only what the keeper has made final, and no pushes on top of it.",
+)
 @click.option("--url", metavar="URL", help="Base URL under which others reach this node.")
 @up_limit_option
 @peer_up_limit_option
@@ -122,6 +127,7 @@ def serve(
     git_places: tuple[str, ...],
     http_places: tuple[str, ...],
     git_push: bool,
+    final_only: bool,
     url: str | None,
     up_limit: int | None,
     peer_up_limit: int | None,
@@ -176,6 +182,7 @@ def serve(
         git_processes=git_processes,
         git_memory=git_memory,
         git_push=git_push,
+        final_only=final_only,
         lan=lan,
         dht=dht,
         no_peer_exchange=no_peer_exchange,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gittorrent.cli.node_config import read_config
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.served_places import catalogue_of
 from gittorrent.errors import GitTorrentError, UsageError
@@ -43,7 +44,12 @@ ORIGINAL_COMMAND = "SSH_ORIGINAL_COMMAND"
 @click.command()
 @click.option("-c", "command", metavar="COMMAND", help="What sshd asks a login shell to run.")
 @click.argument("places", nargs=-1, metavar="[DIR_OR_REPO]...", type=REPOSITORY)
-def shell(command: str | None, places: tuple[Path, ...]) -> None:
+@click.option(
+    "--final-only",
+    is_flag=True,
+    help="Show to git only what the keeper has made final, and no pushes on top of it.",
+)
+def shell(command: str | None, places: tuple[Path, ...], final_only: bool) -> None:
     """Let people push to and fetch from carried repositories over ssh, and do nothing else.
 
     For ~/.ssh/authorized_keys of an account on the mirror, before a person's key:
@@ -64,7 +70,9 @@ def shell(command: str | None, places: tuple[Path, ...]) -> None:
     home = open_home()
     database = Database(home.database)
     try:
-        sys.exit(_answer(service, path, catalogue_of(places, database), home))
+        final_only = final_only or read_config(home.config, is_named=False).push.final_only
+        catalogue = catalogue_of(places, database)
+        sys.exit(_answer(service, path, catalogue, home, final_only=final_only))
     finally:
         database.close()
 
@@ -90,7 +98,9 @@ def parse_command(asked: str) -> tuple[str, bytes]:
     return words[0], path.encode("utf-8", "surrogateescape")
 
 
-def _answer(service: str, path: bytes, catalogue: Catalogue, home: Home) -> int:
+def _answer(
+    service: str, path: bytes, catalogue: Catalogue, home: Home, *, final_only: bool
+) -> int:
     """Serve one request; returns the exit status."""
     protocol = upload_pack.protocol_of((os.environb.get(b"GIT_PROTOCOL", b""),))
     channel = Channel(sys.stdin.fileno(), sys.stdout.fileno())
@@ -98,7 +108,7 @@ def _answer(service: str, path: bytes, catalogue: Catalogue, home: Home) -> int:
     if served is None or served.is_cached:
         return _refuse(channel, NOT_SERVED)
     if service == UPLOAD_PACK:
-        return _upload_pack(served, protocol, home)
+        return _upload_pack(served, protocol, home, final_only=final_only)
     if served.info.role not in (ORIGIN, MIRROR):
         return _refuse(channel, NO_DEPOT)
     depot = RepositoryDepot(served.carried)
@@ -110,14 +120,15 @@ def _answer(service: str, path: bytes, catalogue: Catalogue, home: Home) -> int:
     return 0
 
 
-def _upload_pack(served: Served, protocol: str | None, home: Home) -> int:
+def _upload_pack(served: Served, protocol: str | None, home: Home, *, final_only: bool) -> int:
     """Let git answer a fetch, from what is published and nothing else."""
 
     async def packed_by_the_node(view: PublishedView) -> None:
         del view
 
     async def view() -> PublishedView:
-        return await Views(home.views, packed_by_the_node).view_of(served)
+        views = Views(home.views, packed_by_the_node, final_only=final_only)
+        return await views.view_of(served)
 
     made = asyncio.run(view())
     git = upload_pack.git_for(made, protocol)

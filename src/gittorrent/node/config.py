@@ -198,13 +198,15 @@ class DiscoveryConfig(Struct, frozen=True):
 
 
 class PushConfig(Struct, frozen=True):
-    """Which pushes are taken.
+    """Which pushes are taken, and shown.
 
     Args:
-        git: whether over git:// too.
+        git: whether they are taken over git:// too.
+        final_only: whether stock git is shown only those that the keeper has put in order.
     """
 
     git: bool = False
+    final_only: bool = False
 
 
 class LogConfig(Struct, frozen=True):
@@ -349,7 +351,9 @@ def _discovery(table: _Table) -> DiscoveryConfig:
 
 
 def _push(table: _Table) -> PushConfig:
-    found = PushConfig(git=table.flag("git", default=False))
+    found = PushConfig(
+        git=table.flag("git", default=False), final_only=table.flag("final-only", default=False)
+    )
     table.done()
     return found
 

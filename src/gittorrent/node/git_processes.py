@@ -57,6 +57,7 @@ class GitProcesses:
         base_memory: bytes that each process may ask for, before what objects need.
         views: directory for the views that are served; None for a temporary one.
         wait_seconds: time after which callers are told that git works for others.
+        final_only: whether git shows only what the newest checkpoint has taken.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class GitProcesses:
         base_memory: int = BASE_MEMORY,
         views: Path | None = None,
         wait_seconds: float = WAIT_SECONDS,
+        *,
+        final_only: bool = False,
     ) -> None:
         self._base_memory = base_memory
         self._running: set[subprocess.Popen[bytes]] = set()
         self.turns = GitTurns(total, wait_seconds=wait_seconds)
-        self.views = Views(views, self._pack)
+        self.views = Views(views, self._pack, final_only=final_only)
 
     def __len__(self) -> int:
         return len(self._running)

@@ -77,6 +77,7 @@ class Options(Struct, frozen=True):
         git_memory: bytes that a process of git's may ask for, before what objects need.
         git_wait: seconds after which callers are told that git works for others.
         git_push: whether pushes are taken over git://, too.
+        final_only: whether stock git is shown only what the newest checkpoint has taken.
         discovery: how mirrors find each other.
         reel_times: when reels are made of what a keeper signs here.
         down_limit: bytes per second of all that is taken together; None for no limit.
@@ -98,6 +99,7 @@ class Options(Struct, frozen=True):
     git_memory: int = BASE_MEMORY
     git_wait: float = WAIT_SECONDS
     git_push: bool = False
+    final_only: bool = False
     discovery: DiscoveryConfig = DiscoveryConfig()
     reel_times: ReelTimes = ReelTimes()
     down_limit: int | None = None
@@ -142,8 +144,9 @@ class Node:
         self._listeners: list[tuple[str, socket.socket]] = []
         self._connection_limiter = ConnectionLimiter()
         self.git_processes = GitProcesses(
-            options.git_processes, options.git_memory, home.views, options.git_wait
-        )
+            options.git_processes, options.git_memory, home.views, options.git_wait,
+            final_only=options.final_only,
+        )  # fmt: skip
         self.limits = Limits(options.up_limit, options.down_limit, options.peer_up_limit)
         slots = SlotQueue()
         mirrors = None

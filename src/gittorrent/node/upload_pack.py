@@ -29,7 +29,9 @@ MAX_TREE_DEPTH = 1
 _SETTINGS = (
     "safe.directory=*",
     "core.hooksPath=/dev/null",
-    "uploadpack.allowTipSHA1InWant=false",
+    # Views that show only what is final hide the rest, which is given by its id.
+    "uploadpack.hideRefs=refs/gittorrent/",
+    "uploadpack.allowTipSHA1InWant=true",
     "uploadpack.allowAnySHA1InWant=false",
     # Git checks this of commits only; of files and trees, which partial clones ask for, it gives
     # whatever is there.

@@ -18,6 +18,7 @@ import os
 import shutil
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from gittorrent.repository.carried import Carried
 
 _log = EventLog(__name__)
+
+_FINAL = "final"
+"""Where those views lie that show nothing provisional."""
 
 
 class _Kept:
@@ -61,17 +65,21 @@ class Views:
         root: directory to keep them in; None for a temporary one.
         pack: packs a view in the background.
         make: makes a view of a repository at a place.
+        final_only: whether views show only what the newest checkpoint has taken. Those lie apart,
+            since another process may serve the others.
     """
 
     def __init__(
         self,
         root: Path | None,
         pack: Callable[[PublishedView], Coroutine[None, None, None]],
-        make: Callable[[Carried, Path], PublishedView] = PublishedView,
+        make: Callable[..., PublishedView] = PublishedView,
+        *,
+        final_only: bool = False,
     ) -> None:
-        self._root = root
+        self._root = root / _FINAL if root is not None and final_only else root
         self._pack = pack
-        self._make = make
+        self._make = partial(make, final_only=True) if final_only else make
         self._kept: dict[Path, _Kept] = {}
         self._stopper = Stopper()
         self._making: set[asyncio.Future[tuple[PublishedView, bool]]] = set()
@@ -185,12 +193,13 @@ def remove_view(root: Path, git_dir: Path) -> None:
 
     A node that runs makes it anew should it need it.
     """
-    directory = _directory_in(root, git_dir)
-    if directory.with_suffix(".of").exists():
-        with locked(directory.with_suffix(".lock")):
-            shutil.rmtree(directory, ignore_errors=True)
-            for suffix in (".of", ".lock"):
-                directory.with_suffix(suffix).unlink(missing_ok=True)
+    for place in (root, root / _FINAL):
+        directory = _directory_in(place, git_dir)
+        if directory.with_suffix(".of").exists():
+            with locked(directory.with_suffix(".lock")):
+                shutil.rmtree(directory, ignore_errors=True)
+                for suffix in (".of", ".lock"):
+                    directory.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _remove_orphans(root: Path) -> None:

@@ -29,6 +29,7 @@ from gittorrent.durable import locked, write_atomically
 from gittorrent.git import history, packs, scratch
 from gittorrent.git.refs import packed_refs
 from gittorrent.git.runner import Git, GitError
+from gittorrent.ids import RefName
 from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.repository.carried import MIRROR
 
@@ -36,10 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from gittorrent.ids import RefName, Refs
+    from gittorrent.ids import Oid, Refs
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
+
+HIDDEN = b"refs/gittorrent/provisional/"
+"""Refs that are not shown, and whose objects are given to whoever asks for them by id."""
 
 VERSION = 3
 """Changes when views of before have to be made anew."""
@@ -60,7 +64,8 @@ class PublishedView:
     Args:
         carried: the repository.
         directory: the view's own git directory; made when it is first refreshed.
-        final_only: whether to show only what the newest checkpoint has taken.
+        final_only: whether to show only what the newest checkpoint has taken. What is not final has
+            hidden refs then: clones that verify the log ask for its objects by their ids.
     """
 
     def __init__(self, carried: Carried, directory: Path, *, final_only: bool = False) -> None:
@@ -134,7 +139,7 @@ class PublishedView:
         info = self._carried.info
         ends = [reel.id for reel in reels]
         unjudged = {push.id for push in log.unjudged}
-        shown = [] if self._final_only else sorted({push.id for push in log.unfinal} - unjudged)
+        shown = sorted({push.id for push in log.unfinal} - unjudged)
         policy = log.policy.policy.digest
         made_of = ends if info.role != MIRROR else []
         return [VERSION, info.role, self._final_only, log.head, policy, shown, made_of]
@@ -182,13 +187,13 @@ class PublishedView:
         A manifest says what its reel is to lead to, which its objects need not: what the refs name
         is looked for. The rest of their past is taken on trust, being as old as the reels.
         """
-        refs = self._refs(log)
+        needed = self._needed(log)
         if not reels:
-            return not refs
-        if None in history.describe(self.git, sorted(set(refs.values()))):
+            return not needed
+        if None in history.describe(self.git, sorted(needed)):
             return False
         known = set(log.refs_at(reels[-1].manifest.end).values())
-        tips = sorted(set(refs.values()) - known)
+        tips = sorted(needed - known)
         return not tips or history.is_connected(self.git, tips, sorted(known))
 
     def _copy_newer(self, log: VerifiedLog, reels: Sequence[StoredReel]) -> bool:
@@ -201,7 +206,7 @@ class PublishedView:
         folder = self.directory / "copying"
         shutil.rmtree(folder, ignore_errors=True)  # a crash left it
         (folder / "pack").mkdir(parents=True)
-        tips = sorted(set(self._refs(log).values()) - known)
+        tips = sorted(self._needed(log) - known)
         pack = packs.copy_objects(self._carried.git, tips, folder, without=sorted(known))
         if pack is not None and packs.count_objects(pack) > LOOSE_LIMIT:
             packs.adopt_pack(pack, self.directory / "objects" / "pack" / pack.name)
@@ -216,7 +221,7 @@ class PublishedView:
         Raises:
             GitError: it is not there either.
         """
-        tips = "".join(f"{oid}\n" for oid in sorted(set(self._refs(log).values())))
+        tips = "".join(f"{oid}\n" for oid in sorted(self._needed(log)))
         folder = self.directory / "objects" / "pack"
         words = ("pack-objects", "--revs", "--quiet", "--delta-base-offset", str(folder / "pack"))
         made = self._carried.git.run(*words, stdin=tips.encode("ascii")).decode("ascii").strip()
@@ -264,13 +269,23 @@ class PublishedView:
 
     def _show(self, log: VerifiedLog) -> None:
         """Make refs and HEAD what the log says, each at once."""
-        write_atomically(self.directory / "packed-refs", packed_refs(self.git, self._refs(log)))
+        refs = self._refs(log)
+        hidden = log.refs.items() - refs.items()
+        refs = {
+            **refs,
+            **{RefName(HIDDEN + ref.removeprefix(b"refs/")): oid for ref, oid in hidden},
+        }
+        write_atomically(self.directory / "packed-refs", packed_refs(self.git, refs))
         if log.head is not None:
             write_atomically(self.directory / "HEAD", b"ref: " + self._branch(log) + b"\n")
 
     def _refs(self, log: VerifiedLog) -> Refs:
         """Return the refs that are served."""
         return log.final_refs if self._final_only else log.refs
+
+    def _needed(self, log: VerifiedLog) -> set[Oid]:
+        """Return the values of refs that objects are needed for, shown or not."""
+        return {*self._refs(log).values(), *log.refs.values()}
 
     def _branch(self, log: VerifiedLog) -> RefName:
         """Return the branch that HEAD names."""

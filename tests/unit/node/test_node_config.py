@@ -102,7 +102,7 @@ def test_values_are_taken_in_all_their_forms() -> None:
         ("[limits]\nup = true", "node.toml:2: [limits] up: true is no rate; write 500K or 10M"),
         ("[limits]\ndwon = 1", "node.toml:2: [limits] dwon: is not known; did you mean down?"),
         ("[lisen]\ngit = 1", "node.toml:1: lisen: is not known; did you mean listen?"),
-        ("[push]\nx = 1", "node.toml:2: [push] x: is not known; known are git"),
+        ("[push]\nx = 1", "node.toml:2: [push] x: is not known; known are git, final-only"),
         ("limits = 3", "node.toml:1: limits: is no table; write [limits]"),
         ("[carry]\nrepository = 3", "node.toml:2: [carry] repository: write [[carry.repository]]"),
         (

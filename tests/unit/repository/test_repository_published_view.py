@@ -97,11 +97,12 @@ def test_pushes_that_no_checkpoint_took_are_shown_unless_one_wants_no_such(
         assert own == [], "what the reels have is not packed again"
         final.refresh()
         assert final.is_whole
-        assert shown(final) == before
-        assert not has(final, tip)
+        assert shown(final) == {**before, b"refs/gittorrent/provisional/heads/main": tip}
+        assert has(final, tip), "clones that verify ask for it"
+        assert not has(final, secret)
     nodes.publish(git_dir, key, None)
     final.refresh()
-    assert shown(final)[b"refs/heads/main"] == tip
+    assert shown(final) == {**before, b"refs/heads/main": tip, b"refs/heads/secret": secret}
 
 
 def test_nothing_is_done_while_nothing_changes(carried: Carried, tmp_path: Path) -> None:

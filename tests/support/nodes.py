@@ -148,6 +148,7 @@ class Served:
     loop: asyncio.AbstractEventLoop
     git: str
     http: str
+    https: str = ""
 
     def ended_conversations(self) -> list[EndedConversation]:
         """Return the conversations that ended lately, the last one first."""
@@ -160,6 +161,10 @@ class Served:
     @property
     def git_address(self) -> tuple[str, int]:
         return _address(self.git)
+
+    @property
+    def https_address(self) -> tuple[str, int]:
+        return _address(self.https)
 
     @property
     def http_address(self) -> tuple[str, int]:
@@ -196,7 +201,9 @@ def serving(
     try:
         node, database = asyncio.run_coroutine_threadsafe(start(), loop).result(20)
         bases = {base.partition("://")[0]: base for base in node.addresses}
-        yield Served(node, loop, bases.get("git", ""), bases.get("http", ""))
+        yield Served(
+            node, loop, bases.get("git", ""), bases.get("http", ""), bases.get("https", "")
+        )
     finally:
         if node is not None:
             asyncio.run_coroutine_threadsafe(node.stop(), loop).result(20)

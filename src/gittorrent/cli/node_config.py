@@ -6,23 +6,24 @@ Options come before the file, and defaults after it. Must not know what the node
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.errors import LocalError, UsageError
-from gittorrent.node.config import ConfigError, NodeConfig, parse_config
+from gittorrent.node.config import ConfigError, ListenConfig, NodeConfig, parse_config
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_BYTES, KEEP_SECONDS, KeepOptions
 from gittorrent.node.node import Options
+from gittorrent.node.tls import CertificateFiles
 from gittorrent.transfer.lookups import bootstrap_nodes
 from gittorrent.wire.urls import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
     from typing import TypeVar
 
     from gittorrent.node.config_values import Place
@@ -37,6 +38,8 @@ class Flags(Struct, frozen=True):
 
     git: Sequence[Place] = ()
     http: Sequence[Place] = ()
+    https: Sequence[Place] = ()
+    certificate: CertificateFiles | None = None
     url: Endpoint | None = None
     up_limit: int | None = None
     peer_up_limit: int | None = None
@@ -87,16 +90,28 @@ def read_config(path: Path, *, is_named: bool) -> NodeConfig:
     return parse_config(text, str(path))
 
 
+def _certificate(listen: ListenConfig) -> CertificateFiles | None:
+    if listen.tls_certificate is None:
+        return None
+    chain = Path(listen.tls_certificate)
+    return CertificateFiles(chain, chain if listen.tls_key is None else Path(listen.tls_key))
+
+
 def options_of(config: NodeConfig, flags: Flags) -> Options:
     """Return how a node runs by a configuration and what was typed."""
     listen, limits, carry = config.listen, config.limits, config.carry
     # Addresses that were typed stand for all of the file's.
-    git, http = (flags.git, flags.http) if flags.git or flags.http else (listen.git, listen.http)
-    if git is None and http is None:
+    typed = flags.git or flags.http or flags.https
+    git, http, https = (
+        (flags.git, flags.http, flags.https) if typed else (listen.git, listen.http, listen.https)
+    )
+    if git is None and http is None and https is None:
         git = DEFAULT_GIT
     return Options(
         git=tuple(git or ()),
         http=tuple(http or ()),
+        https=tuple(https or ()),
+        certificate=flags.certificate or _certificate(listen),
         url=flags.url or listen.url,
         up_limit=flags.up_limit or limits.rates.up,
         peer_up_limit=flags.peer_up_limit or limits.rates.peer_up,

@@ -23,6 +23,7 @@ from gittorrent.node.connections import allow_open_files
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_SECONDS
 from gittorrent.node.node import Node, Options
+from gittorrent.node.tls import CertificateFiles
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.wire.control import MAX_KEEP_SECONDS
@@ -44,6 +45,25 @@ from gittorrent.wire.urls import Endpoint, UrlError, parse_learned_url
     multiple=True,
     metavar="HOST:PORT",
     help="Listen for HTTP; port 0 takes a free one.",
+)
+@click.option(
+    "--https",
+    "https_places",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Listen for HTTP over TLS; port 0 takes a free one.",
+)
+@click.option(
+    "--tls-certificate",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The node's certificate with its chain, in PEM; taken anew when it changes.",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Its key, in PEM; the same file by default.",
 )
 @click.option(
     "--git-push",
@@ -126,6 +146,9 @@ def serve(
     places: tuple[Path, ...],
     git_places: tuple[str, ...],
     http_places: tuple[str, ...],
+    https_places: tuple[str, ...],
+    tls_certificate: Path | None,
+    tls_key: Path | None,
     git_push: bool,
     final_only: bool,
     url: str | None,
@@ -174,6 +197,8 @@ def serve(
     flags = Flags(
         git=[_place(text) for text in git_places],
         http=[_place(text) for text in http_places],
+        https=[_place(text) for text in https_places],
+        certificate=_certificate(tls_certificate, tls_key),
         url=None if url is None else _public_url(url),
         up_limit=up_limit,
         peer_up_limit=peer_up_limit,
@@ -238,6 +263,14 @@ def _public_url(url: str) -> Endpoint:
         raise UsageError(
             f"--url {url}: {error}", hint="write git://mirror.example.org or https://HOST[:PORT]"
         ) from error
+
+
+def _certificate(chain: Path | None, key: Path | None) -> CertificateFiles | None:
+    if chain is None:
+        if key is not None:
+            raise UsageError("--tls-key names a key without --tls-certificate FILE")
+        return None
+    return CertificateFiles(chain, key or chain)
 
 
 def _check(path: Path) -> None:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from gittorrent.errors import UsageError
 from gittorrent.node.config_values import (
     ElementError,
+    absolute_path,
     days,
     dht_nodes,
     endpoint,
@@ -68,11 +69,17 @@ class ListenConfig(Struct, frozen=True):
     Args:
         git: hosts and ports for git://; None where nothing is said.
         http: the same for HTTP.
+        https: the same for HTTP over TLS.
+        tls_certificate: file of the node's certificate; None where nothing is said.
+        tls_key: file of its key; None for the same file.
         url: base URL under which others reach the node.
     """
 
     git: tuple[Place, ...] | None = None
     http: tuple[Place, ...] | None = None
+    https: tuple[Place, ...] | None = None
+    tls_certificate: str | None = None
+    tls_key: str | None = None
     url: Endpoint | None = None
 
 
@@ -272,6 +279,9 @@ def _listen(table: _Table) -> ListenConfig:
     found = ListenConfig(
         git=table.take("git", places),
         http=table.take("http", places),
+        https=table.take("https", places),
+        tls_certificate=table.take("tls-certificate", absolute_path),
+        tls_key=table.take("tls-key", absolute_path),
         url=table.take("url", endpoint),
     )
     table.done()

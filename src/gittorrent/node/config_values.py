@@ -80,6 +80,14 @@ def flag(value: object) -> bool:
     return value
 
 
+def absolute_path(value: object) -> str:
+    """Read the name of a file, from the root on: where the node is started does not matter."""
+    found = _text(value, "file")
+    if not found.startswith("/") or "\0" in found:
+        raise ValueError(f"{_shown(value)} is no absolute path; write it from / on")
+    return found
+
+
 def number(least: int, most: int) -> Callable[[object], int]:
     """Return what reads a whole number within bounds."""
 

@@ -18,6 +18,7 @@ from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Awaitable, Callable
 
     from gittorrent.node.connection_limiter import ConnectionSlot
@@ -104,18 +105,25 @@ class HttpConnections:
         if self._server is not None:
             await self._server.shutdown(STOP_SECONDS)
 
-    async def serve(self, sock: socket.socket, slot: ConnectionSlot) -> None:
+    async def serve(
+        self, sock: socket.socket, slot: ConnectionSlot, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Serve one connection until it ends.
 
         Args:
             sock: the connection, not blocking.
             slot: the caller's; told when it is being served.
+            tls: how TLS is spoken there; None for plain HTTP.
         """
         loop = asyncio.get_running_loop()
         server = self._server or web.Server(self._answer, handler_cancellation=True)
         self._server = server
         transport, connection = await loop.connect_accepted_socket(
-            lambda: Connection(server, loop, sock, slot, self._server_timeouts.request), sock
+            lambda: Connection(server, loop, sock, slot, self._server_timeouts.request),
+            sock,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else self._server_timeouts.request,
+            ssl_shutdown_timeout=None if tls is None else STOP_SECONDS,
         )
         try:
             await self._until_idle(connection)

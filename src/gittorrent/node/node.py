@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from gittorrent.errors import UsageError
 from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
 from gittorrent.node.bringing import Bringing
@@ -38,6 +39,7 @@ from gittorrent.node.notices import Notices
 from gittorrent.node.pushes import Pushes
 from gittorrent.node.rechecks import Rechecks
 from gittorrent.node.services import Lists, NodeServices, Reachable
+from gittorrent.node.tls import Certificate, CertificateFiles
 from gittorrent.reel.timing import ReelTimes
 from gittorrent.store.processes import GitLoad, NodeProcess
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
@@ -50,6 +52,7 @@ from gittorrent.wire.urls import Endpoint
 
 if TYPE_CHECKING:
     from gittorrent.node.catalogue import Catalogue
+    from gittorrent.node.connection_limiter import ConnectionSlot
     from gittorrent.node.connections import Serve
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
@@ -67,6 +70,8 @@ class Options(Struct, frozen=True):
     Args:
         git: hosts and ports to listen at for git://; port 0 takes a free one.
         http: the same for HTTP.
+        https: the same for HTTP over TLS.
+        certificate: of the node, for that.
         url: base URL under which others reach this node, such as ``git://mirror.example.org``.
         up_limit: bytes per second of all sending together; None for no limit.
         peer_up_limit: bytes per second that one caller gets; None for no limit.
@@ -89,6 +94,8 @@ class Options(Struct, frozen=True):
 
     git: tuple[tuple[str, int], ...] = ()
     http: tuple[tuple[str, int], ...] = ()
+    https: tuple[tuple[str, int], ...] = ()
+    certificate: CertificateFiles | None = None
     url: Endpoint | None = None
     up_limit: int | None = None
     peer_up_limit: int | None = None
@@ -126,6 +133,10 @@ class Node:
         home: where its name is kept.
         options: how it runs.
         server_timeouts: how long others are waited for.
+
+    Raises:
+        CertificateError: the node's certificate cannot be used.
+        UsageError: it has none, and is to listen for HTTPS.
     """
 
     def __init__(
@@ -179,6 +190,14 @@ class Node:
         )
         self._git = GitListener(services, self._conversations, takes_pushes=options.git_push)
         self._http = HttpListener(services, self._conversations, _names(options.url))
+        if options.https and options.certificate is None:
+            raise UsageError(
+                "for HTTPS the node needs a certificate",
+                hint="name its files with --tls-certificate FILE and --tls-key FILE",
+            )
+        self._certificate = None
+        if options.certificate is not None:
+            self._certificate = Certificate(options.certificate)
         self._snapshot = Snapshot(home.run, "node")
         self._catalogue = catalogue
         self._writing = catalogue.threads.executor(STOP_SECONDS)
@@ -222,8 +241,10 @@ class Node:
         Raises:
             CannotListenError: at one of the addresses; nothing listens then.
         """
+        options = self._options
+        listened = (("git", options.git), ("http", options.http), ("https", options.https))
         try:
-            for scheme, places in (("git", self._options.git), ("http", self._options.http)):
+            for scheme, places in listened:
                 for host, port in places:
                     for sock in await open_listeners(host, port):
                         self._listeners.append((scheme, sock))
@@ -233,11 +254,13 @@ class Node:
         self._reachable.listening = [
             _endpoint(scheme, sock)
             for scheme, sock in self._listeners
-            if not is_wildcard(str(sock.getsockname()[0]))
+            # A certificate is for a name, which is said with --url.
+            if scheme != "https" and not is_wildcard(str(sock.getsockname()[0]))
         ]
         serve: dict[str, Serve] = {
             "git": self._git.serve,
             "http": self._http.serve,
+            "https": self._serve_tls,
         }
         loop = asyncio.get_running_loop()
         for scheme, sock in self._listeners:
@@ -250,12 +273,24 @@ class Node:
         self._accepting.append(loop.create_task(self._discovering.run(everywhere)))
         if self._options.announce:
             self._accepting.append(loop.create_task(self._announcer.run()))
+        if self._certificate is not None:
+            following = self._certificate.follow(self._catalogue.threads.executor())
+            self._accepting.append(loop.create_task(following))
         if self._follower is not None:
             self._accepting.append(loop.create_task(self._follower.run()))
         if await self._control.start():
             self._accepting.append(loop.create_task(self._local_clones.run()))
         for address in self.addresses:
             _log.info("listening", "listening at {address}", address=address)
+
+    def reload_certificate(self) -> None:
+        """Take the certificate anew if its files have changed, without waiting until it is due."""
+        if self._certificate is not None:
+            self._certificate.reload()
+
+    async def _serve_tls(self, sock: socket.socket, slot: ConnectionSlot) -> None:
+        assert self._certificate is not None
+        await self._http.serve(sock, slot, self._certificate.context)
 
     async def stop(self) -> None:
         """Stop listening, say goodbye, end git processes; takes a few seconds at most."""

@@ -205,6 +205,8 @@ def _listening_at(node: NodeProcess, path: str) -> list[Endpoint]:
     for base in node.listening:
         with contextlib.suppress(UrlError):  # written by another version
             endpoint = parse_learned_url(base)
+            if endpoint.scheme == "https":
+                continue  # its certificate is for its name, and not for an address
             found.append(replace(endpoint, host=_as_reached_here(endpoint.host), path=path))
     return found
 

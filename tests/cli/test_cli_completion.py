@@ -66,6 +66,8 @@ COMPLETIONS = {
         source {folder}/gittorrent.fish
         complete -C 'git -C /tmp torrent se'
         complete -C 'gittorrent seed --hand'
+        complete -C 'gittorrent keeper '
+        complete -C 'git torrent policy '
     """,
 }
 """What shows in a shell what is completed; bash and zsh are told what git's completion says."""
@@ -88,6 +90,9 @@ def test_shells_complete_git_torrent_as_well(owner: Person, tmp_path: Path, shel
     completed = [re.split(r"[\t:]", line)[0] for line in done.out.splitlines()]
     assert {"seed", "serve"} <= set(completed)
     assert "--hand-over" in completed
+    if shell == "fish":
+        # A word that has not begun is two words to fish 3.6.0, if it is not asked for with care.
+        assert {"here", "diff", "sign"} <= set(completed)
 
 
 def test_every_shell_finds_its_script_by_both_names() -> None:

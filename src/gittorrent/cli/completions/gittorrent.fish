@@ -3,7 +3,7 @@
 function __gittorrent_ask
     set -l words (commandline -cp | string collect)
     set words (string replace --regex '^\s*git\s(.*?\s)?torrent\s' 'gittorrent ' -- $words)
-    set -l word (commandline -ct | string collect --allow-empty)
+    set -l word (commandline -ct)
     set -l response (env _GITTORRENT_COMPLETE=fish_complete COMP_WORDS=$words \
         COMP_CWORD="$word" gittorrent 2>/dev/null)
     for item in $response

@@ -79,7 +79,10 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         f"{PUSHES}::test_routine_removal",
         f"{PUSHES}::test_mutual_removal",
     ),
-    "a retired root publishing a rival policy": (f"{PUSHES}::test_retired_root",),
+    "a retired root publishing a rival policy": (
+        f"{PUSHES}::test_retired_root",
+        "unit/push/test_push_log.py::test_who_comes_late_does_not_follow_a_retired_root",
+    ),
     # The named sequences
     "ratchet": (f"{PUSHES}::test_ratchet",),
     "borrowed votes": (f"{PUSHES}::test_borrowed_votes",),
@@ -144,6 +147,8 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "rival policies or checkpoints from one key": (
         f"{PUSHES}::test_rivals_that_both_change_the_keeper",
         f"{PUSHES}::test_rivals_of_which_a_twin_names_one",
+        f"{PUSHES}::test_rivals_whose_place_a_third_takes",
+        "unit/push/test_push_log.py::test_roots_of_all_sides_sign_what_takes_the_place_of_rivals",
         f"{PUSHES}::test_twins_of_a_keeper_that_does_not_count",
         "unit/push/test_push_log_range.py::test_proof_against_a_keeper_is_passed_on",
         "unit/push/test_push_log_range.py::test_a_rival_policy_is_passed_on",
@@ -168,6 +173,8 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "decompression and delta bombs": (
         "unit/git/test_git_guarded.py::test_one_file_that_is_too_large",
         "unit/git/test_git_guarded.py::test_memory_of_the_indexer",
+        "unit/repository/test_repository_depot.py::"
+        "test_a_small_pack_that_stands_for_much_is_not_unpacked",
         "interop/test_git_costs.py::test_bodies_are_counted_when_inflated",
     ),
     "huge manifests, push objects and requests": (
@@ -245,6 +252,13 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "interop/test_node_attacks.py::test_floods_are_cut_off",
         "interop/test_node_attacks.py::test_a_crowd_that_says_nothing",
         "interop/test_node_attacks.py::test_others_are_served_while_somebody_floods",
+    ),
+    "branches that are no commits": (
+        f"{PUSHES}::test_branches_are_commits",
+        f"{PUSHES}::test_a_keeper_that_takes_a_branch_that_is_no_commit",
+        "interop/test_no_commits.py::test_nobody_shows_them",
+        "interop/test_no_commits.py::test_a_keeper_that_takes_one_is_found_out",
+        "unit/repository/test_repository_depot.py::test_branches_become_commits_and_nothing_else",
     ),
     "pushes that fill a mirror": (
         "unit/push/test_push_admission.py::test_no_more_than_the_quota_of_one_key",

@@ -222,8 +222,21 @@ def first_objects(pack: Path, count: int, object_format: ObjectFormat) -> set[st
     Where git completed a thin pack, what it added stands last.
 
     Args:
-        pack: the pack file; its index, of version 2, lies beside it (gitformat-pack(5)).
+        pack: the pack file, with its index beside it.
         count: how many.
+        object_format: of the repository.
+
+    Raises:
+        LocalError: the index cannot be read.
+    """
+    return {name for _, name in placed(pack, object_format)[:count]}
+
+
+def placed(pack: Path, object_format: ObjectFormat) -> list[tuple[int, str]]:
+    """Return where each object of an indexed pack begins, and its id, in that order.
+
+    Args:
+        pack: the pack file; its index, of version 2, lies beside it (gitformat-pack(5)).
         object_format: of the repository.
 
     Raises:
@@ -237,14 +250,14 @@ def first_objects(pack: Path, count: int, object_format: ObjectFormat) -> set[st
     large = offsets + total * 4
     if data[:8] != b"\xfftOc\0\0\0\2" or len(data) < large:
         raise LocalError(f"{pack.with_suffix('.idx')} is no pack index of version 2")
-    placed = []
+    found = []
     for number, (offset,) in enumerate(struct.iter_unpack(">I", data[offsets:large])):
         if offset & _LARGE_OFFSET:
             at = large + (offset ^ _LARGE_OFFSET) * 8
             offset = int.from_bytes(data[at : at + 8], "big")
-        placed.append((offset, number))
-    found = sorted(placed)[:count]
-    return {data[at : at + size].hex() for at in (fan_out + n * size for _, n in found)}
+        at = fan_out + number * size
+        found.append((offset, data[at : at + size].hex()))
+    return sorted(found)
 
 
 def count_objects(pack: Path) -> int:

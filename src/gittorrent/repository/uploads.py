@@ -23,6 +23,7 @@ from gittorrent.errors import LocalError
 from gittorrent.git import history, packs, scratch
 from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
 from gittorrent.git.guarded import Bounds, Broken, Guarded
+from gittorrent.git.pack_sizes import unpacked_size
 from gittorrent.git.runner import Git, GitError
 from gittorrent.push.depot.admission import PushRefusedError
 from gittorrent.repository.receive import move_loose
@@ -52,6 +53,9 @@ one by one, and every push would leave another."""
 
 SMALL_BYTES = 4 << 20
 """Bytes of a pack beyond which it is kept, however few objects it has: git unpacks in memory."""
+
+SMALL_UNPACKED = 64 << 20
+"""The same for what these objects come to: a few hundred bytes can stand for gigabytes."""
 
 MAX_KNOWN = 2000
 """Refs that a first check of connectivity starts from; it starts from all if that is not enough."""
@@ -169,7 +173,7 @@ class Upload:
     def unpack_if_small(self) -> None:
         """Store the objects loose if they are few: the next push does not look through its pack."""
         for pack in self._packs():
-            if len(self._sent) < SMALL_OBJECTS and pack.stat().st_size < SMALL_BYTES:
+            if self._is_small(pack):
                 # Git takes nothing apart that it finds in a pack already.
                 aside = pack.with_suffix(".aside")
                 pack.rename(aside)
@@ -177,6 +181,12 @@ class Upload:
                 with aside.open("rb") as source:
                     self.staging.run("unpack-objects", "-q", stdin=source)
                 aside.unlink()
+
+    def _is_small(self, pack: Path) -> bool:
+        if len(self._sent) >= SMALL_OBJECTS or pack.stat().st_size >= SMALL_BYTES:
+            return False
+        offsets = [offset for offset, _ in packs.placed(pack, self._format)]
+        return unpacked_size(pack.read_bytes(), offsets, self._format) <= SMALL_UNPACKED
 
     def _packs(self) -> list[Path]:
         return sorted((self.staging.directory / "objects" / "pack").glob("pack-*.pack"))

@@ -17,6 +17,7 @@ from gittorrent.push.quota import MAX_BYTES
 from gittorrent.repository.carried import open_carried
 from gittorrent.repository.depot import RepositoryDepot
 from gittorrent.repository.kept_log import KeptLog
+from gittorrent.repository.uploads import SMALL_BYTES, SMALL_UNPACKED
 from support import depots
 from support.depot_client import ALICE, BOB, MAIN, STRANGER, Client
 from support.gitcmd import git, text
@@ -178,6 +179,23 @@ def test_branches_become_commits_and_nothing_else(client: Client, kind: str) -> 
         report = client.send(client.certificate(Line(None, made, ref)), pack)
         assert "can only be a commit" in report.refs[0].refusal
     client.nothing_happened()
+
+
+def test_a_small_pack_that_stands_for_much_is_not_unpacked(client: Client) -> None:
+    """Git would set aside memory for what its objects come to; as a pack they stay small."""
+    blob = bytes(SMALL_UNPACKED + 1)
+    made = text(client.work, "hash-object", "-w", "--stdin", stdin=blob)
+    tree = text(client.work, "mktree", stdin=f"100644 blob {made}\tzeros\n".encode())
+    new = Oid(text(client.work, "commit-tree", tree, "-p", client.main, "-m", "zeros"))
+    old, pack = client.main, client.pack(new, f"^{client.main}")
+    assert len(pack) < SMALL_BYTES
+    client.send(client.certificate(Line(old, new, MAIN)), pack)
+    assert client.main == new
+    assert not (client.git_dir / "objects" / made[:2] / made[2:]).exists()
+    assert text(client.git_dir, "cat-file", "-s", made) == str(len(blob))
+    kept = client.commit()
+    client.send(client.certificate(Line(new, kept, MAIN)), client.pack(kept, f"^{new}"))
+    assert (client.git_dir / "objects" / kept[:2] / kept[2:]).exists()
 
 
 def test_cut_off(client: Client) -> None:

@@ -29,11 +29,11 @@ from measure import run
 from scene import Scene, pack_bytes, remove, staged
 
 from gittorrent.reel.build import build_reel
-from gittorrent.reel.path import ReelOffer, best_path
-from gittorrent.reel.splicing import LEFT_ALONE
+from gittorrent.reel.splicing import LEFT_ALONE, lasting_chain
 from gittorrent.repository.carried import open_carried
 
 if TYPE_CHECKING:
+    from gittorrent.reel.path import ReelOffer
     from gittorrent.repository.carried import Carried
 
 PUBLICATIONS = 200
@@ -156,12 +156,7 @@ def _publish_all(scene: Scene, copy: Path, branch: str, tips: list[str]) -> tupl
 
 
 def _chain(carried: Carried) -> list[ReelOffer]:
-    offers = [
-        ReelOffer(reel.id, reel.manifest.start, reel.manifest.end, reel.manifest.pack_size)
-        for reel in carried.reels.all()
-        if reel.is_available
-    ]
-    return best_path(offers, (), carried.log().ids)
+    return lasting_chain(carried.reels.offers(carried.info.repository_id), carried.log().ids)
 
 
 def _one_reel(scene: Scene, carried: Carried) -> int:

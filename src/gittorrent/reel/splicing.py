@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.reel.path import ReelOffer, best_path
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from gittorrent.ids import ManifestId, PushId
-    from gittorrent.reel.path import ReelOffer
 
 FACTOR = 2
 """How many times larger than the next one a reel is to be: git's own choice for packs."""
@@ -77,6 +78,33 @@ def splice_from(sizes: Sequence[int]) -> int | None:
         found -= 1
         total += sizes[found]
     return found
+
+
+def lasting_chain(offers: Collection[ReelOffer], log: Sequence[PushId]) -> list[ReelOffer]:
+    """Return what a newcomer takes once the reels that others cover are gone.
+
+    A spliced reel may be larger than its parts, so that who looks at bytes alone takes those as
+    long as they are there.
+
+    Args:
+        offers: the reels that there are.
+        log: ids of the log's checkpoints, oldest first.
+
+    Returns:
+        A chain to the newest checkpoint that any reaches.
+    """
+    places = {checkpoint: number for number, checkpoint in enumerate(log)}
+    ranges = {offer: place(offer.start, offer.end, places) for offer in offers}
+    known = [at for at in ranges.values() if at is not None]
+    lasting = [
+        offer
+        for offer, at in ranges.items()
+        if at is not None and not any(other.covers(at) for other in known)
+    ]
+    everything, chain = best_path(offers, (), log), best_path(lasting, (), log)
+    # Reels of two makers may overlap, so that none leads to where another begins.
+    reaches_as_far = [o.end for o in chain[-1:]] == [o.end for o in everything[-1:]]
+    return chain if reaches_as_far else everything
 
 
 def superseded(

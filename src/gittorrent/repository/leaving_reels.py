@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gittorrent.reel.splicing import GRACE_SECONDS, place, superseded
+from gittorrent.reel.splicing import GRACE_SECONDS, lasting_chain, place, superseded
 from gittorrent.repository.receive import KEEP_REASON
 
 if TYPE_CHECKING:
@@ -43,10 +43,13 @@ def drop_superseded(carried: Carried, log: VerifiedLog, now: float) -> bool:
             continue
         ranges[reel.id] = found
         since[reel.id] = carried.layout.manifest(reel.id).stat().st_mtime
+    needed = {
+        offer.manifest for offer in lasting_chain(carried.reels.offers(log.repository), log.ids)
+    }
     has_packs = False
     for reel_id, at in superseded(ranges, since).items():
         dropped = carried.reels.get(reel_id)
-        if dropped is not None and now - at >= GRACE_SECONDS:
+        if dropped is not None and reel_id not in needed and now - at >= GRACE_SECONDS:
             has_packs = has_packs or not carried.reels.is_small(dropped.manifest)
             carried.reels.drop(dropped)
     return _release_unlisted(carried) or has_packs

@@ -30,7 +30,7 @@ from gittorrent.git import history, packs, scratch
 from gittorrent.git.refs import packed_refs
 from gittorrent.git.runner import Git, GitError
 from gittorrent.ids import RefName
-from gittorrent.reel.path import ReelOffer, best_path
+from gittorrent.reel.splicing import lasting_chain
 from gittorrent.repository.carried import MIRROR
 
 if TYPE_CHECKING:
@@ -156,15 +156,11 @@ class PublishedView:
             scratch.make(self.directory, self._carried.object_format)
 
     def _reels(self, log: VerifiedLog) -> list[StoredReel]:
-        """Return the reels that a newcomer takes, in order; others may be gone soon."""
-        found = {
-            ReelOffer(
-                reel.id, reel.manifest.start, reel.manifest.end, reel.manifest.pack_size
-            ): reel
-            for reel in self._carried.reels.readable()
-            if reel.manifest.repository == log.repository and reel.is_available
-        }
-        return [found[offer] for offer in best_path(found, (), log.ids)]
+        """Return the reels that a newcomer takes, in order; those that others cover go soon."""
+        store = self._carried.reels
+        chain = lasting_chain(store.offers(log.repository), log.ids)
+        found = (store.get(offer.manifest) for offer in chain)
+        return [reel for reel in found if reel is not None]
 
     def _take_objects(self, log: VerifiedLog, reels: Sequence[StoredReel]) -> bool:
         """Take in the objects of reels; tells whether they are all that the refs need."""

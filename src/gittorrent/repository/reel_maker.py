@@ -16,9 +16,8 @@ from gittorrent.durable import locked
 from gittorrent.git import scratch
 from gittorrent.git.history import MissingObjectError, describe
 from gittorrent.reel.build import build_reel
-from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.reel.selftest import find_encoder
-from gittorrent.reel.splicing import splice_from
+from gittorrent.reel.splicing import lasting_chain, splice_from
 from gittorrent.repository.rebuild import install_built, store_built
 from gittorrent.repository.reel_tips import ReelStart, changed_between, read_tips
 from gittorrent.repository.stale_files import clear_building
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import PushId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.reel.build import ReelPack
+    from gittorrent.reel.path import ReelOffer
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.signing.keys import Signer
@@ -103,6 +103,8 @@ class ReelMaker:
         end = chain[-1].end if chain else None
         while first is not None and end is not None:
             start = chain[first].start
+            if self._is_made(start, end):
+                return None  # and there is a chain that is better for bytes alone
             try:
                 if self._has_tips(start) or self._can_begin(start, end):
                     begin = ReelStart.at(self._carried, self._log, start, end)
@@ -119,13 +121,12 @@ class ReelMaker:
         return start is not None and read_tips(self._carried, self._log, start) is not None
 
     def _chain(self) -> list[ReelOffer]:
-        """Return what a newcomer takes of the reels that are here."""
-        offers = [
-            ReelOffer(reel.id, reel.manifest.start, reel.manifest.end, reel.manifest.pack_size)
-            for reel in self._carried.reels.readable()
-            if reel.is_available and reel.manifest.repository == self._log.repository
-        ]
-        return best_path(offers, (), self._log.ids)
+        """Return what a newcomer takes of the reels that are here and stay."""
+        return lasting_chain(self._carried.reels.offers(self._log.repository), self._log.ids)
+
+    def _is_made(self, start: PushId | None, end: PushId) -> bool:
+        offers = self._carried.reels.offers(self._log.repository)
+        return any((offer.start, offer.end) == (start, end) for offer in offers)
 
     def _last_covered(self) -> PushId | None:
         """Return the newest checkpoint to begin a reel after."""

@@ -25,12 +25,14 @@ from gittorrent.ownership import share
 from gittorrent.reel.manifest import parse_manifest
 from gittorrent.reel.pack import FilePiece, WireView
 from gittorrent.reel.parts import part_range
+from gittorrent.reel.path import ReelOffer
 from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from gittorrent.ids import RepositoryId
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.layout import Layout
     from gittorrent.trust.signature import Signature
@@ -127,6 +129,14 @@ class ReelStore:
                 if reel is not None:
                     found.append(reel)
         return found
+
+    def offers(self, repository: RepositoryId) -> list[ReelOffer]:
+        """Return the reels of a repository that can be given, in order of manifest id."""
+        return [
+            ReelOffer(reel.id, reel.manifest.start, reel.manifest.end, reel.manifest.pack_size)
+            for reel in self.readable()
+            if reel.manifest.repository == repository and reel.is_available
+        ]
 
     def get(self, manifest: ManifestId) -> StoredReel | None:
         """Return one reel, None when it is not in the store.

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gittorrent.reel.path import best_path
-from gittorrent.reel.splicing import place, to_build
+from gittorrent.reel.splicing import lasting_chain, place, to_build
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,10 +33,7 @@ def lacking_reels(
         offers: what another mirror says that it has.
     """
     places = {checkpoint: number for number, checkpoint in enumerate(log.ids)}
-    held = [
-        place(reel.manifest.start, reel.manifest.end, places)
-        for reel in carried.reels.readable()
-        if reel.is_available and reel.manifest.repository == log.repository
-    ]
-    way = best_path(list(offers), (), log.ids)
+    own = carried.reels.offers(log.repository)
+    held = [place(offer.start, offer.end, places) for offer in own]
+    way = lasting_chain(list(offers), log.ids)
     return to_build(way, [at for at in held if at is not None], places)[:MAX_BUILT]

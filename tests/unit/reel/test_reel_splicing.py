@@ -12,6 +12,7 @@ from gittorrent.reel.path import ReelOffer
 from gittorrent.reel.splicing import (
     LEFT_ALONE,
     Range,
+    lasting_chain,
     place,
     splice_from,
     superseded,
@@ -89,6 +90,32 @@ def test_a_reel_is_superseded_by_what_covers_it_since_the_first_of_those_came() 
     assert superseded(ranges, since) == {"old": 2.0, "next": 2.0, "joined": 3.0}
 
 
+def offers(words: str) -> list[ReelOffer]:
+    """Read offers such as ``:a/5 a:b/1``, sizes in MiB."""
+    made = []
+    for word in words.split():
+        span, _, size = word.partition("/")
+        start, _, end = span.partition(":")
+        begins = PushId(start) if start else None
+        made.append(ReelOffer(ManifestId(span), begins, PushId(end), int(size) << 20))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("given", "chain"),
+    [
+        (":a/9 a:b/1 b:c/1 a:c/4", ":a a:c"),  # though its parts are fewer bytes
+        (":a/9 a:b/1 b:c/1", ":a a:b b:c"),
+        (":a/1 a:b/1 b:c/1 c:d/1 :b/2 a:d/3", ":a a:d"),  # what covers :a leads past a
+        (":a/1 :x/1 x:b/1", ":a"),
+        ("a:b/1", ""),
+    ],
+)
+def test_the_chain_that_lasts(given: str, chain: str) -> None:
+    found = lasting_chain(offers(given), list(PLACES))
+    assert " ".join(offer.manifest for offer in found) == chain
+
+
 def test_a_mirror_builds_what_newcomers_take_and_nothing_here_is_as_good_as() -> None:
     def offer(start: str, end: str) -> ReelOffer:
         name = ManifestId(f"{start}:{end}")
@@ -97,3 +124,25 @@ def test_a_mirror_builds_what_newcomers_take_and_nothing_here_is_as_good_as() ->
     way = [offer("", "a"), offer("a", "c"), offer("c", "d"), offer("x", "d"), offer("d", "e")]
     held = [Range(-1, 0), Range(0, 1), Range(1, 2), Range(2, 5)]
     assert [each.manifest for each in to_build(way, held, PLACES)] == ["a:c"]
+
+
+def test_splicing_ends_though_what_comes_out_is_larger_than_its_parts() -> None:
+    """As with histories whose deltas find better bases in the parts."""
+    log = [PushId(f"{number:03d}") for number in range(60)]
+    made: list[ReelOffer] = []
+    splices = 0
+    for number, end in enumerate(log):
+        start = log[number - 1] if number else None
+        size = 40 << 20 if start is None else 1 << 20
+        made.append(ReelOffer(ManifestId(f"{start}:{end}"), start, end, size))
+        while True:
+            chain = lasting_chain(made, log)
+            first = splice_from([offer.pack_size for offer in chain])
+            if first is None:
+                break
+            splices += 1
+            assert splices <= 2 * len(log)
+            start, size = chain[first].start, sum(offer.pack_size for offer in chain[first:])
+            name = ManifestId(f"{start}:{end} {splices}")
+            made.append(ReelOffer(name, start, end, size + (1 << 20)))
+    assert splices > 10

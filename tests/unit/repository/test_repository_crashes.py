@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gittorrent.reel.splicing import LEFT_ALONE
 from support import crashing
 from support.publishing import builder, grow, publish
 
@@ -61,6 +62,26 @@ def test_dying_in_a_publication_whose_reel_becomes_a_pack(tmp_path: Path) -> Non
     publish(b.git_dir, name="crashed")
     b.set_ref("refs/heads/main", _many(b))
     check(crashes(b.git_dir, tmp_path), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_large", [False, True])
+def test_dying_in_a_publication_that_splices(tmp_path: Path, is_large: bool) -> None:
+    """Large reels are packs that git reads from, small ones are files."""
+    b = builder(tmp_path / "base.git")
+    grow(b, 60)
+    publish(b.git_dir, name="crashed")
+    for number in range(LEFT_ALONE - 1):
+        if is_large and number == 1:
+            b.set_ref("refs/heads/main", _many(b))
+        else:
+            grow(b, 1)
+        publish(b.git_dir)
+    grow(b, 1)
+    results = crashes(b.git_dir, tmp_path)
+    spliced = [reel for reel in results[0]["reels"] if reel[1] - reel[0] > 1 and reel[0] >= 0]
+    assert len(spliced) == 1
+    check(results, 14)
 
 
 def _many(b: Any) -> str:

@@ -92,12 +92,22 @@ class Cloud:
             transport: ``http`` or ``git``.
         """
         value = commit(self.scene, self.work)
-        url = f"{self.depots[target].urls[transport]}/project.git"
-        words = ["git", "-c", "gpg.format=ssh", "-c", f"user.signingKey={self.key}"]
-        words += ["push", "--signed", url, "main"]
+        words = push_command(self, target, transport)
         others = [depot for depot in self.depots if depot is not self.depots[target]]
         nodes = [partial(depot.has, value) for depot in others]
         return watched(words, self.work, self.scene.environ, nodes, self.depots[target].is_final)
+
+
+def push_command(made: Cloud, target: int, transport: str = "http") -> list[str | Path]:
+    """Return the words that push what was committed, signed, to one node."""
+    url = f"{made.depots[target].urls[transport]}/project.git"
+    words: list[str | Path] = ["git", "-C", made.work, "-c", "gpg.format=ssh", "-c"]
+    return [*words, f"user.signingKey={made.key}", "push", "--signed", url, "main"]
+
+
+def push_to(made: Cloud, target: int) -> None:
+    """Push what was committed to one node, and wait for no other."""
+    run(push_command(made, target), made.scene.environ)
 
 
 def commit(scene: Scene, work: Path) -> bytes:
@@ -121,7 +131,7 @@ def work_tree(scene: Scene, repository: Path) -> Path:
 
 
 def watched(
-    words: Sequence[str],
+    words: Sequence[str | Path],
     work: Path,
     environ: dict[str, str],
     nodes: Sequence[Callable[[], bool]],

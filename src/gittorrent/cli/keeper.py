@@ -41,6 +41,11 @@ def keeper() -> None:
 
     The keeper signs checkpoints: in which order pushes count. It can be an always-on node with a
     key of its own, without a passphrase. It decides nothing else, and the roots can name another.
+
+    \b
+    Examples:
+      gittorrent keeper here project
+      gittorrent keeper show project
     """
 
 

@@ -41,7 +41,18 @@ if TYPE_CHECKING:
 
 @click.group()
 def policy() -> None:
-    """Say who may push where, and who may change that."""
+    """Say who may push where, and who may change that.
+
+    The policy is a signed text that all mirrors and clones check. It names keys and the refs that
+    each may change; the roots, whose signatures make the next version; and the keeper, which signs
+    the order of pushes. At first the owner's key is all of these.
+
+    \b
+    Examples:
+      gittorrent policy show project
+      gittorrent policy add alice.pub 'refs/heads/*' -r project
+      gittorrent policy remove alice.pub -r project
+    """
 
 
 policy.add_command(add)

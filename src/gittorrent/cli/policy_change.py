@@ -8,6 +8,7 @@ import click
 
 from gittorrent.cli.output import json_option
 from gittorrent.cli.policy_place import (
+    as_arguments,
     complete_files,
     key_option,
     keys_to_add,
@@ -111,37 +112,40 @@ def add(
       gittorrent policy add 'refs/heads/contrib/*' --web-of-trust --depth 2
       gittorrent policy add --mirror git://mirror.example.org/project.git
     """
-    names, patterns = split_arguments(arguments)
     place = open_place(repository)
-    keys, passed_over = keys_to_add(names, place)
     draft = read_or_begin(place.carried, place.log)
-    if create and force:
-        raise UsageError("--create and --force are different rights: give one")
-    if web_of_trust:
-        if keys or not patterns:
-            raise UsageError(
-                "--web-of-trust takes patterns and no keys: the roots' keys vouch",
-                hint="as in: gittorrent policy add 'refs/heads/contrib/*' --web-of-trust",
+    with as_arguments():
+        names, patterns = split_arguments(arguments)
+        keys, passed_over = keys_to_add(names, place)
+        if create and force:
+            raise UsageError("--create and --force are different rights: give one")
+        if web_of_trust:
+            if keys or not patterns:
+                raise UsageError(
+                    "--web-of-trust takes patterns and no keys: the roots' keys vouch",
+                    hint="as in: gittorrent policy add 'refs/heads/contrib/*' --web-of-trust",
+                )
+            draft = edit.add_web_of_trust(draft, patterns, WebOfTrust(depth, needs))
+        elif keys:
+            grant = Grant.FORCE if force else Grant.CREATE if create else Grant.PLAIN
+            roles = _Roles(root, keeper, pin)
+            draft = _add_keys(
+                draft, keys, patterns, grant, roles, quorum, is_called=label is not None
             )
-        draft = edit.add_web_of_trust(draft, patterns, WebOfTrust(depth, needs))
-    elif keys:
-        grant = Grant.FORCE if force else Grant.CREATE if create else Grant.PLAIN
-        roles = _Roles(root, keeper, pin)
-        draft = _add_keys(draft, keys, patterns, grant, roles, quorum, is_called=label is not None)
-        draft = edit.set_labels(draft, _labels(draft, keys, label))
-    elif patterns:
-        raise UsageError("say whose right that is to be: name a key, or --web-of-trust")
-    if label is not None and not keys:
-        raise UsageError("--label says what to call keys: name one")
-    if checkpoint is not None and not keeper:
-        raise UsageError("--from says where a new keeper goes on: give --keeper, too")
-    if keeper:
-        draft = go_on_from(draft, place.log, checkpoint)
-    draft = edit.add_mirrors(draft, mirrors)
-    if threshold is not None:
-        draft = edit.set_threshold(draft, threshold)
-    if fresh_within is not None:
-        draft = edit.set_fresh_within(draft, fresh_within)
+            draft = edit.set_labels(draft, _labels(draft, keys, label))
+        elif patterns:
+            raise UsageError("say whose right that is to be: name a key, or --web-of-trust")
+        if label is not None and not keys:
+            raise UsageError("--label says what to call keys: name one")
+        if checkpoint is not None and not keeper:
+            raise UsageError("--from says where a new keeper goes on: give --keeper, too")
+        if keeper:
+            draft = go_on_from(draft, place.log, checkpoint)
+        draft = edit.add_mirrors(draft, mirrors)
+        if threshold is not None:
+            draft = edit.set_threshold(draft, threshold)
+        if fresh_within is not None:
+            draft = edit.set_fresh_within(draft, fresh_within)
     options = DraftOptions(key, sign=not no_sign, as_json=as_json)
     result = carry_on(place, draft, options)
     show_result(place, result, keys, passed_over, as_json=as_json)
@@ -246,22 +250,23 @@ def remove(
         was_there = discard_draft(place.carried)
         click.echo("the draft is discarded" if was_there else "there is no draft", err=as_json)
         return
-    names, patterns = split_arguments(arguments)
     changed = read_or_begin(place.carried, place.log)
-    known = {*edit.named_keys(changed.policy), *(pin.key for pin in changed.policy.keys)}
-    keys = keys_to_remove(names, known)
-    if quorum:
-        changed = edit.remove_quorums(changed, patterns)
-    elif web_of_trust:
-        changed = edit.remove_web_of_trust(changed, patterns)
-    elif root:
-        changed = edit.remove_roots(changed, keys)
-    elif keys:
-        changed = edit.remove_keys(changed, keys, patterns)
-    elif patterns:
-        raise UsageError("say whose right that is: name a key, --quorum or --web-of-trust")
-    changed = edit.remove_mirrors(changed, mirrors)
-    if fresh_within:
-        changed = edit.set_fresh_within(changed, None)
+    with as_arguments():
+        names, patterns = split_arguments(arguments)
+        known = {*edit.named_keys(changed.policy), *(pin.key for pin in changed.policy.keys)}
+        keys = keys_to_remove(names, known)
+        if quorum:
+            changed = edit.remove_quorums(changed, patterns)
+        elif web_of_trust:
+            changed = edit.remove_web_of_trust(changed, patterns)
+        elif root:
+            changed = edit.remove_roots(changed, keys)
+        elif keys:
+            changed = edit.remove_keys(changed, keys, patterns)
+        elif patterns:
+            raise UsageError("say whose right that is: name a key, --quorum or --web-of-trust")
+        changed = edit.remove_mirrors(changed, mirrors)
+        if fresh_within:
+            changed = edit.set_fresh_within(changed, None)
     options = DraftOptions(key, sign=not no_sign, as_json=as_json)
     show_result(place, carry_on(place, changed, options), as_json=as_json)

@@ -6,6 +6,7 @@ looking and signing. Keys come from files, from the policy itself, or from gpg; 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.signing.gpg import GPG, export_certificate
 from gittorrent.signing.ssh import is_literal
 from gittorrent.store.home import open_home
-from gittorrent.trust.errors import BadKey
+from gittorrent.trust.errors import BadKey, PolicyError
 from gittorrent.trust.key_files import FoundKey, read_keys
 from gittorrent.trust.keys import KeyKind, KeyRef
 from gittorrent.trust.labels import key_labels
@@ -32,7 +33,7 @@ from gittorrent.trust.openpgp import certificate_label
 from gittorrent.trust.refpattern import RefPattern
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.rule import Push
@@ -158,6 +159,21 @@ def open_place(repository: Path) -> PolicyPlace:
 def person_in(pusher: str) -> str:
     """Return the person that a push names, if it names one: git itself writes the key there."""
     return pusher.strip() if "<" in pusher else ""
+
+
+@contextlib.contextmanager
+def as_arguments() -> Iterator[None]:
+    """Let keys and policies that cannot be count as bad arguments: the user gave them.
+
+    Otherwise such errors are about what others signed, and end with another exit code.
+
+    Raises:
+        UsageError: in place of what was raised.
+    """
+    try:
+        yield
+    except (BadKey, PolicyError) as error:
+        raise UsageError(str(error), hint=error.hint) from error
 
 
 def split_arguments(arguments: Iterable[str]) -> tuple[list[str], list[RefPattern]]:

@@ -277,3 +277,19 @@ def test_the_node_of_this_machine_is_asked_first(
             looks_in(person, None)
             clone(client, person, project, "-q").ok()
     assert person.git("rev-parse", "HEAD", cwd=person.root / "c").out.strip() == tip(project)
+
+
+def test_a_mirror_of_an_id_and_one_whose_origin_is_gone(
+    machines: list[Machine], project: Carried, tmp_path: Path, person: Person
+) -> None:
+    """The host in a URL may be gone for good: the id in it leads to others."""
+    first, mirror, client, liar = machines
+    looks_in(person, first)
+    repository = project.info.repository_id
+    gone = f"gittorrent://{repository}@{liar.public}:2002/gone.git"
+    with dht_node(first), serving(mirror, project, tmp_path / "home", first):
+        done = client.run(person, "gittorrent", "mirror", gone, "--once").ok()
+        assert f"going on with git://{mirror.public}/{repository}" in done.err
+        client.run(person, "git", "clone", "-q", gone, "c").ok()
+    (carried,) = person.node.glob("repositories/*.git")
+    assert gitcmd.refs(carried)[b"refs/heads/main"] == tip(project)

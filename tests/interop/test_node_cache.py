@@ -49,7 +49,7 @@ class Sent(logging.Handler):
 @pytest.fixture
 def sent() -> Iterator[Sent]:
     """What the origin has sent in conversations that ended."""
-    logger = logging.getLogger("gittorrent.node.git_listener")
+    logger = logging.getLogger("gittorrent.node.conversations")
     handler, level = Sent(), logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -30,6 +30,7 @@ from gittorrent.repository.carried import require_name
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.transfer.interrupted import what_is_kept
+from gittorrent.transfer.lookups import lookups_of
 from gittorrent.transfer.mirroring import Mirroring, PublishedHereError, RemovedError, tidy_after
 from gittorrent.transfer.peer_manager import Sharing
 from gittorrent.transfer.process_status import shown
@@ -106,12 +107,15 @@ def mirror(
     with failures_in_log(reporter), contextlib.closing(reporter):
         home = open_home()
         location = typed_location(url)
-        max_bytes = read_settings(read_config(home.root)).max_bytes
+        settings = read_settings(read_config(home.root))
+        lookups = lookups_of(settings.discovery, home, reporter)
         with contextlib.closing(Database(home.database)) as database:
             if not once and (done := hand_over(location, name, home, database, reporter)):
                 _report(done, prints)
                 return
-            mirroring = Mirroring(location, home, database, reporter, sharing, max_bytes)
+            mirroring = Mirroring(
+                location, home, database, reporter, sharing, settings.max_bytes, lookups=lookups
+            )
             schedule = _Schedule()
             work = _mirror(mirroring, schedule, reporter, name, once, interval, prints)
             try:

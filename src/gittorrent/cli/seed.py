@@ -42,12 +42,13 @@ from gittorrent.transfer.context import Context
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import SCHEME, LocationError, parse_location
+from gittorrent.transfer.lookups import lookups_of
 from gittorrent.transfer.preparing import Preparer
 from gittorrent.transfer.process_status import shown
 from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.transfer.seedable import why_not
 from gittorrent.transfer.seeding import Seed
-from gittorrent.transfer.settings import read_settings
+from gittorrent.transfer.settings import read_discovery, read_settings
 from gittorrent.wire.control import Keep
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def seed(
             contextlib.closing(progress),
         ):
             carried = Carried(found.git_dir, found.object_format)
-            context = Context(database, home, Git(found.git_dir), reporter)
+            lookups = lookups_of(read_discovery(read_config(found.git_dir)), home, reporter)
+            context = Context(database, home, Git(found.git_dir), reporter, lookups=lookups)
             preparer = Preparer(carried, location, context, progress)
             try:
                 prepared = run(preparer.prepare())

@@ -116,6 +116,7 @@ class LanAnnouncer:
         self._addresses = list(addresses)
         self._port = port
         self._network: Any = None
+        self._saying: asyncio.Future[Any] | None = None
 
     async def start(self) -> None:
         """Begin; where it cannot be done, the log says so."""
@@ -135,11 +136,15 @@ class LanAnnouncer:
             server=f"{label}.local.",
             addresses=_packed(self._addresses),
         )
-        await self._network.async_register_service(info)
+        registered = await self._network.async_register_service(info)
+        self._saying = asyncio.ensure_future(registered)  # says it some times, a second apart
         _log.info("lan", "announced on the local network at port {port}", port=self._port)
 
     async def stop(self) -> None:
         """Say goodbye."""
+        if self._saying is not None:
+            self._saying.cancel()
+            await asyncio.gather(self._saying, return_exceptions=True)
         if self._network is not None:
             await self._network.async_unregister_all_services()
             await self._network.async_close()

@@ -34,7 +34,9 @@ from gittorrent.repository.carried import MIRROR, require_name
 from gittorrent.store.following import FollowRow, FollowTable, LookRow, WantedRow
 from gittorrent.store.processes import ComingRepository, FollowFigures
 from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.lookups import NodeFirst
 from gittorrent.transfer.mirroring import (
     Mirrored,
     Mirroring,
@@ -358,6 +360,7 @@ class Follower:
                 reports,
                 max_bytes=max_bytes,
                 limits=self._limits,
+                lookups=[NodeFirst(LocalNode(self._home.control, reports), None)],
             )
             done = await mirroring.check(target.name)
             tidy_after(done, wait=False)

@@ -38,6 +38,7 @@ from gittorrent.transfer.reaching import (
     all_that_answer,
     first_to_answer,
     known_here,
+    leads_here,
     learned,
     named,
     named_by_policy,
@@ -169,10 +170,17 @@ class LogFollower:
         """Return mirrors that were found and are not known yet; nothing if there are no more."""
         while self._finder is not None and (found := await self._finder.more()):
             known = {source.url for source in self._candidates}
-            if new := [source for source in found if source.url not in known]:
+            new = [each for each in found if each.url not in known and self._may_ask(each)]
+            if new:
                 self._candidates += new
                 return new
         return []
+
+    def _may_ask(self, source: Source) -> bool:
+        """Tell whether somebody who was found is not the node that is brought up to date itself."""
+        context = self._context
+        assert source.endpoint is not None
+        return context.ask_own_node or not leads_here(source.endpoint, context.home)
 
     def _known_here(self, repository: RepositoryId) -> list[Source]:
         context = self._context

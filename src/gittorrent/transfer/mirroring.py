@@ -48,8 +48,9 @@ from gittorrent.transfer.updating import Update, Updater
 from gittorrent.transfer.working import stoppable, unbroken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from gittorrent.discovery.ports import Lookup
     from gittorrent.ids import ObjectFormat, PushId, RepositoryId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.store.database import Database
@@ -118,6 +119,7 @@ class Mirroring:
         sharing: how to share what arrives, and how fast to take it.
         max_bytes: of pack data to take.
         limits: of the process that all of this counts for, too; None for ``sharing`` alone.
+        lookups: the ways to look for mirrors that nobody named.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Mirroring:
         sharing: Sharing | None = None,
         max_bytes: int = MAX_REPOSITORY_BYTES,
         limits: Limits | None = None,
+        lookups: Sequence[Lookup] = (),
     ) -> None:
         self._location = location
         self._home = home
@@ -143,6 +146,7 @@ class Mirroring:
             max_bytes=max_bytes,
             limits=limits,
             ask_own_node=False,
+            lookups=lookups,
         )
         # What this follows already: it ends when that is removed, and does not make it anew.
         self._follows = self._known_repository() if self.path is not None else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -197,6 +198,30 @@ def _own_bases(home: Home) -> tuple[str, ...]:
         public = learned(f"{(node.url or '').rstrip('/')}/", None)
         bases += [] if public is None else [public.url]
     return tuple(bases)
+
+
+def leads_here(endpoint: Endpoint, home: Home) -> bool:
+    """Tell whether somebody who was found is a node that runs here, under an address of its own."""
+    if endpoint.url.startswith(_own_bases(home)):
+        return True
+    ports = {
+        place.port
+        for node in _own_nodes(home)
+        for base in node.listening
+        if is_wildcard((place := parse_learned_url(base)).host)
+    }
+    return endpoint.port in ports and _is_of_this_machine(endpoint.host)
+
+
+def _is_of_this_machine(address: str) -> bool:
+    """Tell whether an IP address is one of this machine's: only those can be bound to."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _listening_at(node: NodeProcess, path: str) -> list[Endpoint]:

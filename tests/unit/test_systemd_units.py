@@ -15,11 +15,8 @@ FOLDER = Path(__file__).parents[2] / "systemd"
 UNITS = sorted(FOLDER.glob("*.service"))
 
 
-def test_there_are_units_for_what_serves_and_what_follows() -> None:
-    assert [unit.name for unit in UNITS] == [
-        "gittorrent-mirror@.service",
-        "gittorrent-serve.service",
-    ]
+def test_there_is_one_unit_for_the_node() -> None:
+    assert [unit.name for unit in UNITS] == ["gittorrent-serve.service"]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
@@ -28,6 +25,9 @@ def test_units_run_commands_and_are_wanted(unit: Path) -> None:
     found = re.search(r"^ExecStart=\S+/gittorrent (\w+)", text, re.MULTILINE)
     assert found is not None
     assert found[1] in COMMANDS
+    again = re.search(r"^ExecReload=\S+/gittorrent (\w+)", text, re.MULTILINE)
+    assert again is not None
+    assert again[1] in COMMANDS
     assert "[Install]\nWantedBy=multi-user.target\n" in text
     assert "SuccessExitStatus" not in text  # SIGTERM ends these commands with 0
 
@@ -40,7 +40,7 @@ def test_systemd_accepts_them(unit: Path, tmp_path: Path) -> None:
     # The program of the units is not installed where tests run.
     text = unit.read_text(encoding="utf-8")
     text = text.replace("/opt/gittorrent/bin/gittorrent", "/bin/true")
-    copy = tmp_path / unit.name.replace("@.", "@project.")
+    copy = tmp_path / unit.name
     copy.write_text(text, encoding="utf-8")
     done = subprocess.run(
         [program, "verify", "--man=no", str(copy)], capture_output=True, text=True, check=False

@@ -27,6 +27,7 @@ COMMANDS = {
     "adopt": ("adopt", "adopt", "Publish a repository from here that was published elsewhere."),
     "serve": ("serve", "serve", "Serve published and mirrored repositories."),
     "init-node": ("init_node", "init_node", "Write a configuration for this node."),
+    "reload": ("reload", "reload_node", "Let the running node read its configuration again."),
     "shell": ("shell", "shell", "Let people push and fetch over ssh; for sshd."),
     "clone": ("clone", "clone", "Clone from all mirrors at once; same as git clone."),
     "seed": ("seed", "seed", "Turn a clone you have into a seed, without a download."),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gittorrent import event_log
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.node.config import ConfigError, ListenConfig, NodeConfig, parse_config
 from gittorrent.node.git_limits import BASE_MEMORY
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TypeVar
 
+    from gittorrent.node.config import RatesAt
     from gittorrent.node.config_values import Place
 
     T = TypeVar("T")
@@ -54,6 +56,43 @@ class Flags(Struct, frozen=True):
     dht: bool | None = None
     no_peer_exchange: bool = False
     map_port: bool = False
+
+
+class Settings(Struct, frozen=True):
+    """Where a node's settings come from, to be read when it begins and again while it runs.
+
+    Args:
+        path: of the configuration.
+        is_named: whether somebody named it; otherwise it need not be there.
+        flags: what was typed.
+        level: of the log, as it was typed; None for what the configuration says.
+        style: of the log, likewise.
+        follows: whether the node follows what it carries.
+    """
+
+    path: Path
+    is_named: bool
+    flags: Flags
+    level: str | None
+    style: str | None
+    follows: bool
+
+    def read(self) -> NodeConfig:
+        """Return what the configuration says now.
+
+        Raises:
+            GitTorrentError: it cannot be used; see `read_config`.
+        """
+        return read_config(self.path, is_named=self.is_named)
+
+    def options(self, config: NodeConfig) -> Options:
+        """Return how the node runs by a configuration and what was typed."""
+        return replace(options_of(config, self.flags), follows=self.follows)
+
+    def set_log(self, config: NodeConfig) -> None:
+        """Log as a configuration and what was typed say."""
+        style = self.style or config.log.format or "text"
+        event_log.configure(style, self.level or config.log.level or "warning", apart=True)
 
 
 def template() -> str:
@@ -135,7 +174,15 @@ def options_of(config: NodeConfig, flags: Flags) -> Options:
         dht_bootstrap=bootstrap_nodes(config.discovery.bootstrap),
         down_limit=limits.rates.down,
         carry=carry,
+        rates=tuple(_untyped(each, flags) for each in limits.at),
     )
+
+
+def _untyped(at: RatesAt, flags: Flags) -> RatesAt:
+    """Leave out of other rates at other times what was typed, which always holds."""
+    typed = {"up": flags.up_limit, "peer_up": flags.peer_up_limit}
+    rates = {name: rate for name, rate in at.rates.items() if typed.get(name) is None}
+    return replace(at, rates=rates)
 
 
 def _first(typed: T | None, written: T | None, default: T) -> T:

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from msgspec.structs import replace
 
 from gittorrent import event_log
+from gittorrent.cli.hang_up import on_hang_up
 from gittorrent.cli.limits import peer_up_limit_option, size_of, up_limit_option
-from gittorrent.cli.node_config import Flags, options_of, read_config
+from gittorrent.cli.node_config import Flags, Settings, read_config
 from gittorrent.cli.output import json_option
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.served_places import catalogue_of
-from gittorrent.errors import UsageError
+from gittorrent.errors import GitTorrentError, UsageError
+from gittorrent.event_log import EventLog
 from gittorrent.interruptions import PROCESS, run
 from gittorrent.node.catalogue import Catalogue
-from gittorrent.node.config import ConfigError
+from gittorrent.node.config import ConfigError, NodeConfig
 from gittorrent.node.config_values import Place, place
 from gittorrent.node.connections import allow_open_files
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_SECONDS
-from gittorrent.node.node import Node, Options
+from gittorrent.node.node import Node
 from gittorrent.node.tls import CertificateFiles
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
+from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.control import MAX_KEEP_SECONDS
 from gittorrent.wire.urls import Endpoint, UrlError, parse_learned_url
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_log = EventLog(__name__)
 
 
 @click.command()
@@ -191,9 +201,6 @@ def serve(
         _check(path)
         return
     PROCESS.serve()
-    config = read_config(path, is_named=config_file is not None)
-    level = log_level or ("info" if verbose else config.log.level) or "warning"
-    event_log.configure(log_format or config.log.format or "text", level, apart=True)
     flags = Flags(
         git=[_place(text) for text in git_places],
         http=[_place(text) for text in http_places],
@@ -214,23 +221,57 @@ def serve(
         map_port=map_port,
         no_announce=no_announce,
     )
-    options = replace(options_of(config, flags), follows=not places)
+    level = log_level or ("info" if verbose else None)
+    settings = Settings(path, config_file is not None, flags, level, log_format, not places)
+    config = settings.read()
+    settings.set_log(config)
     allow_open_files()
     database = Database(home.database)
     try:
         catalogue = catalogue_of(places, database)
-        run(_serve(catalogue, database, home, options, as_json=as_json))
+        run(_serve(catalogue, database, home, config, settings, as_json=as_json))
     finally:
         database.close()
 
 
 async def _serve(
-    catalogue: Catalogue, database: Database, home: Home, options: Options, *, as_json: bool
+    catalogue: Catalogue,
+    database: Database,
+    home: Home,
+    config: NodeConfig,
+    settings: Settings,
+    *,
+    as_json: bool,
 ) -> None:
-    node = Node(catalogue, database, home, options)
-    await node.start()
-    _show(node, catalogue, as_json=as_json)
-    await node.run_until_interrupted()
+    reading = asyncio.Lock()
+
+    async def read_again() -> None:
+        """Go by the configuration as it is now; where it is wrong all stays as it was."""
+        try:
+            async with reading:
+                now = settings.read()
+                await node.reload(settings.options(now))
+                settings.set_log(now)
+        except GitTorrentError as error:
+            for problem in error.problems if isinstance(error, ConfigError) else [str(error)]:
+                _log.error("not-reloaded", "goes on as before: {reason}", reason=problem)
+            raise
+        _log.info("reloaded", "goes by {path} as it is now", path=settings.path)
+
+    options = settings.options(config)
+    node = Node(catalogue, database, home, options, read_again=read_again)
+    tasks = TaskSet()
+    with on_hang_up(lambda: tasks.start(_quietly(read_again))):
+        async with reading:  # a signal that comes early waits until the node has begun
+            await node.start()
+        _show(node, catalogue, as_json=as_json)
+        await node.run_until_interrupted()
+    await tasks.stop()
+
+
+async def _quietly(work: Callable[[], Awaitable[None]]) -> None:
+    with contextlib.suppress(GitTorrentError):  # it is in the log
+        await work()
 
 
 def _show(node: Node, catalogue: Catalogue, *, as_json: bool) -> None:

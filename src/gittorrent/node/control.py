@@ -13,24 +13,29 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
+from gittorrent.node.config import ConfigError
 from gittorrent.store import control_socket
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.control import (
     MAX_LINE,
     Alive,
+    Done,
+    Failed,
     Fetch,
     Find,
     Follow,
     Greeting,
     Keep,
     No,
+    Problem,
+    Reload,
     parse_request,
 )
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from gittorrent.node.discovering import Discovering
@@ -59,6 +64,7 @@ class ControlSocket:
         discovering: looks for mirrors.
         server_timeouts: how long programs are waited for.
         follower: carries and follows what it is asked to; None where this node does not.
+        read_again: has the node go by its configuration as it is now; None where there is none.
     """
 
     def __init__(
@@ -68,12 +74,14 @@ class ControlSocket:
         discovering: Discovering,
         server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
         follower: Follower | None = None,
+        read_again: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._path = path
         self._local_clones = local_clones
         self._discovering = discovering
         self._server_timeouts = server_timeouts
         self._follower = follower
+        self._read_again = read_again
         self._place: int | None = None
         self._server: asyncio.Server | None = None
         self._tasks = TaskSet()
@@ -142,7 +150,21 @@ class ControlSocket:
             return await self._discovering.find(request, tell)
         if isinstance(request, Follow) and self._follower is not None:
             return await self._follower.follow(request, tell)
+        if isinstance(request, Reload):
+            return await self._reload()
         return [No("it serves the repositories it was started with, and follows none")]
+
+    async def _reload(self) -> Sequence[Answer]:
+        if self._read_again is None:
+            return [No("it goes by no configuration")]
+        try:
+            await self._read_again()
+        except ConfigError as error:
+            *others, last = error.problems
+            return [*map(Problem, others), Failed(error.exit_code, last)]
+        except GitTorrentError as error:
+            return [Failed(error.exit_code, str(error))]
+        return [Done(0)]
 
     async def _answer(
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -120,8 +120,14 @@ class GitListener:
             MIRROR_NOTIFY: self._mirror_notify,
             MIRROR_SYNC: self._mirror_sync,
         }
-        if takes_pushes:
+        self.take_pushes(takes=takes_pushes)
+
+    def take_pushes(self, *, takes: bool) -> None:
+        """Say whether pushes are taken from now on; those under way are not cut short."""
+        if takes:
             self._services[RECEIVE_PACK] = self._receive_pack
+        else:
+            self._services.pop(RECEIVE_PACK, None)
 
     async def serve(self, sock: socket.socket, slot: ConnectionSlot) -> None:
         """Serve one caller.

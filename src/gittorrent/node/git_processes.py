@@ -74,6 +74,11 @@ class GitProcesses:
         self.turns = GitTurns(total, wait_seconds=wait_seconds)
         self.views = Views(views, self._pack, final_only=final_only)
 
+    def change(self, total: int, base_memory: int) -> None:
+        """Go by other limits, for what begins from now on; see the class."""
+        self._base_memory = base_memory
+        self.turns.change(total)
+
     def __len__(self) -> int:
         return len(self._running)
 

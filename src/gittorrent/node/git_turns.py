@@ -68,6 +68,11 @@ class GitTurns:
         # Addresses with somebody who waits; the one that is asked next comes first.
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
 
+    def change(self, total: int) -> None:
+        """Give so many turns at once from now on; those that are taken are not cut short."""
+        self._total = total
+        self._hand_out()
+
     @property
     def taken(self) -> int:
         """How many turns are taken."""

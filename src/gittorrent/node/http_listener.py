@@ -110,6 +110,10 @@ class HttpListener:
             "GET mirror-sync": HttpConversations(conversations).serve,
         }
 
+    def go_by_names(self, names: Collection[str]) -> None:
+        """Go by other names from now on; see the class."""
+        self._names = names
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             response = await self._answer(request)

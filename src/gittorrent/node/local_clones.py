@@ -134,6 +134,10 @@ class LocalCloneService:
         finally:
             await self._stop()
 
+    def change(self, options: KeepOptions) -> None:
+        """Keep other amounts, for other times, of what is used from now on."""
+        self._options = options
+
     def report(self) -> list[KeptRepository]:
         """Return what was kept at the last look, for people and programs."""
         now = self._clock()

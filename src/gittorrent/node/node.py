@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,8 @@ from gittorrent.errors import UsageError
 from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
 from gittorrent.node.bringing import Bringing
-from gittorrent.node.config import CarryConfig, DiscoveryConfig
+from gittorrent.node.config import CarryConfig, DiscoveryConfig, LimitsConfig, Rates, RatesAt
 from gittorrent.node.connection_limiter import ConnectionLimiter
-from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.node.control import ControlSocket
 from gittorrent.node.conversations import Conversations
 from gittorrent.node.discovering import Discovering, DiscoveryOptions
@@ -31,6 +31,7 @@ from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses
 from gittorrent.node.git_turns import PROCESSES, WAIT_SECONDS
 from gittorrent.node.http_listener import HttpListener
+from gittorrent.node.listeners import Listeners
 from gittorrent.node.live import Live
 from gittorrent.node.local_clones import KeepOptions, LocalCloneService
 from gittorrent.node.mirror_announcer import MirrorAnnouncer
@@ -43,7 +44,7 @@ from gittorrent.node.tls import Certificate, CertificateFiles
 from gittorrent.reel.timing import ReelTimes
 from gittorrent.store.processes import GitLoad, NodeProcess
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
-from gittorrent.transfer.addresses import is_loopback, is_wildcard, show_address
+from gittorrent.transfer.addresses import is_loopback, is_wildcard
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
@@ -51,6 +52,8 @@ from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire.urls import Endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from gittorrent.node.catalogue import Catalogue
     from gittorrent.node.connection_limiter import ConnectionSlot
     from gittorrent.node.connections import Serve
@@ -60,6 +63,9 @@ if TYPE_CHECKING:
 
 STOP_SECONDS = 5.0
 """Time callers get to be told goodbye before their connections are cut."""
+
+RATES_SECONDS = 20.0
+"""How often it is looked whether other limits hold by now; they change by the minute."""
 
 _log = EventLog(__name__)
 
@@ -90,6 +96,7 @@ class Options(Struct, frozen=True):
         follows: whether this node follows what it carries, and carries more when asked to.
         dht_bootstrap: ``HOST:PORT`` of the nodes of the DHT to begin with; none turns it off.
         dht_listen: IP addresses and UDP ports of the DHT.
+        rates: other limits at some times of the day.
     """
 
     git: tuple[tuple[str, int], ...] = ()
@@ -123,6 +130,13 @@ class Options(Struct, frozen=True):
             says.dht, says.lan, says.map_port, self.dht_bootstrap, self.dht_listen
         )
 
+    rates: tuple[RatesAt, ...] = ()
+
+    def rates_at(self, weekday: int, minute: int) -> Rates:
+        """Return the limits that hold at a minute of a day, 0 for Monday."""
+        always = Rates(self.up_limit, self.peer_up_limit, self.down_limit)
+        return LimitsConfig(always, self.rates).rates_at(weekday, minute)
+
 
 class Node:
     """A node; make it inside a running event loop.
@@ -133,6 +147,7 @@ class Node:
         home: where its name is kept.
         options: how it runs.
         server_timeouts: how long others are waited for.
+        read_again: has the node go by its configuration as it is now; None where there is none.
 
     Raises:
         CertificateError: the node's certificate cannot be used.
@@ -146,13 +161,14 @@ class Node:
         home: Home,
         options: Options,
         server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
+        read_again: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._options = options
         self._catalogue = catalogue
         self._reachable = Reachable(options.url, is_given=options.url is not None)
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: list[asyncio.Task[None]] = []
-        self._listeners: list[tuple[str, socket.socket]] = []
+        self._announcing: asyncio.Task[None] | None = None
         self._connection_limiter = ConnectionLimiter()
         self.git_processes = GitProcesses(
             options.git_processes, options.git_memory, home.views, options.git_wait,
@@ -190,14 +206,14 @@ class Node:
         )
         self._git = GitListener(services, self._conversations, takes_pushes=options.git_push)
         self._http = HttpListener(services, self._conversations, _names(options.url))
-        if options.https and options.certificate is None:
-            raise UsageError(
-                "for HTTPS the node needs a certificate",
-                hint="name its files with --tls-certificate FILE and --tls-key FILE",
-            )
-        self._certificate = None
-        if options.certificate is not None:
-            self._certificate = Certificate(options.certificate)
+        self._certificate = _certificate_of(options)
+        self._renewing: asyncio.Task[None] | None = None
+        serve: dict[str, Serve] = {
+            "git": self._git.serve,
+            "http": self._http.serve,
+            "https": self._serve_tls,
+        }
+        self._listeners = Listeners(self._connection_limiter, serve, self._tasks)
         self._snapshot = Snapshot(home.run, "node")
         self._catalogue = catalogue
         self._writing = catalogue.threads.executor(STOP_SECONDS)
@@ -215,6 +231,7 @@ class Node:
             self._discovering,
             server_timeouts,
             self._follower,
+            read_again,
         )
 
     def _make_follower(self, database: Database | None, home: Home) -> Follower | None:
@@ -229,7 +246,7 @@ class Node:
     @property
     def addresses(self) -> list[str]:
         """Where it listens, with real ports, such as ``git://127.0.0.1:40123``."""
-        return [_shown(_endpoint(scheme, sock)) for scheme, sock in self._listeners]
+        return self._listeners.addresses
 
     def ended_conversations(self) -> list[EndedConversation]:
         """Return the conversations that ended lately, the last one first."""
@@ -241,52 +258,119 @@ class Node:
         Raises:
             CannotListenError: at one of the addresses; nothing listens then.
         """
-        options = self._options
-        listened = (("git", options.git), ("http", options.http), ("https", options.https))
-        try:
-            for scheme, places in listened:
-                for host, port in places:
-                    for sock in await open_listeners(host, port):
-                        self._listeners.append((scheme, sock))
-        except BaseException:
-            self._close_listeners()
-            raise
-        self._reachable.listening = [
-            _endpoint(scheme, sock)
-            for scheme, sock in self._listeners
-            # A certificate is for a name, which is said with --url.
-            if scheme != "https" and not is_wildcard(str(sock.getsockname()[0]))
-        ]
-        serve: dict[str, Serve] = {
-            "git": self._git.serve,
-            "http": self._http.serve,
-            "https": self._serve_tls,
-        }
+        await self._listen(self._options)
         loop = asyncio.get_running_loop()
-        for scheme, sock in self._listeners:
-            work = accept_forever(sock, self._connection_limiter, serve[scheme], self._tasks)
-            self._accepting.append(loop.create_task(work))
         self._accepting.append(loop.create_task(self._report()))
         self._accepting.append(loop.create_task(self._catalogue.follow()))
         self._accepting.append(loop.create_task(self._live.run()))
-        everywhere = [_endpoint(scheme, sock) for scheme, sock in self._listeners]
-        self._accepting.append(loop.create_task(self._discovering.run(everywhere)))
-        if self._options.announce:
-            self._accepting.append(loop.create_task(self._announcer.run()))
-        if self._certificate is not None:
-            following = self._certificate.follow(self._catalogue.threads.executor())
-            self._accepting.append(loop.create_task(following))
+        self._accepting.append(loop.create_task(self._discovering.run(self._listeners.endpoints)))
+        self._follow_certificate(self._certificate)
+        self._accepting.append(loop.create_task(self._keep_rates()))
+        self._set_announcing()
         if self._follower is not None:
             self._accepting.append(loop.create_task(self._follower.run()))
         if await self._control.start():
             self._accepting.append(loop.create_task(self._local_clones.run()))
+
+    async def _listen(self, options: Options) -> None:
+        """Listen where options say, and tell others so.
+
+        Raises:
+            CannotListenError: at one of the addresses; all stays as it was then.
+        """
+        before = self.addresses
+        wanted = {"git": options.git, "http": options.http, "https": options.https}
+        await self._listeners.change(wanted)
+        self._reachable.listening = [
+            each
+            for each in self._listeners.endpoints
+            # A certificate is for a name, which is said with --url.
+            if each.scheme != "https" and not is_wildcard(each.host)
+        ]
         for address in self.addresses:
-            _log.info("listening", "listening at {address}", address=address)
+            if address not in before:
+                _log.info("listening", "listening at {address}", address=address)
+
+    async def reload(self, options: Options) -> None:
+        """Go by other options from now on; nobody who is served notices, but for the limits.
+
+        Args:
+            options: all of them; those that say which repositories are served, in which ways others
+                are found, and when reels are made, count from the next start.
+
+        Raises:
+            CannotListenError: at one of the addresses; all stays as it was then.
+            CertificateError, UsageError: there is no certificate that can be used; likewise.
+        """
+        is_other = options.certificate != self._options.certificate
+        former = self._certificate
+        if is_other:
+            self._certificate = _certificate_of(options)
+        try:
+            await self._listen(options)
+        except BaseException:
+            self._certificate = former
+            raise
+        if is_other:
+            self._follow_certificate(self._certificate)
+        else:
+            self.reload_certificate()
+        if options.url is not None or self._reachable.is_given:
+            self._reachable.public, self._reachable.is_given = options.url, options.url is not None
+        self._options = options
+        self._git.take_pushes(takes=options.git_push)
+        self._http.go_by_names(_names(options.url))
+        self.git_processes.change(options.git_processes, options.git_memory)
+        self._local_clones.change(options.keep)
+        self._set_rates()
+        self._set_announcing()
+        if self._follower is not None:
+            self._follower.configure(options.carry)
+
+    def _set_announcing(self) -> None:
+        """Announce mirrors, or do not, as the options say."""
+        if self._options.announce == (self._announcing is not None):
+            return
+        if self._announcing is not None:
+            self._announcing.cancel()
+            self._announcing = None
+        else:
+            self._announcing = asyncio.get_running_loop().create_task(self._announcer.run())
+            self._accepting.append(self._announcing)
+
+    async def _keep_rates(self) -> None:
+        """Let other rates hold at other times of the day."""
+        while True:
+            self._set_rates()
+            await asyncio.sleep(RATES_SECONDS)
+
+    def _set_rates(self) -> None:
+        now = time.localtime()
+        rates = self._options.rates_at(now.tm_wday, now.tm_hour * 60 + now.tm_min)
+        if self.limits.set_rates(rates.up, rates.down, rates.peer_up):
+            _log.info(
+                "rates",
+                "sends at most {up}, to one address {peer_up}, and takes at most {down} bytes/s",
+                up=rates.up,
+                peer_up=rates.peer_up,
+                down=rates.down,
+            )
 
     def reload_certificate(self) -> None:
         """Take the certificate anew if its files have changed, without waiting until it is due."""
         if self._certificate is not None:
             self._certificate.reload()
+
+    def _follow_certificate(self, certificate: Certificate | None) -> None:
+        """Use a certificate from now on, and take it anew when its files change."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+        self._certificate = certificate
+        if certificate is not None:
+            following = certificate.follow(self._catalogue.threads.executor())
+            self._renewing = asyncio.get_running_loop().create_task(following)
+            self._accepting.append(self._renewing)
 
     async def _serve_tls(self, sock: socket.socket, slot: ConnectionSlot) -> None:
         assert self._certificate is not None
@@ -301,7 +385,7 @@ class Node:
             # What hangs in the system must not keep the node from ending.
             await asyncio.wait(self._accepting, timeout=STOP_SECONDS)
         self._accepting.clear()
-        self._close_listeners()
+        await self._listeners.stop()
         self._conversations.goodbye("the node is shutting down")
         self._pushes.stop()
         endings = [self.git_processes.stop(), self._http.stop(), self._announcer.goodbye()]
@@ -361,13 +445,22 @@ class Node:
             return True
         if self._options.url is not None and not _is_at_loopback(self._options.url.host):
             return False
-        hosts = [str(sock.getsockname()[0]) for _, sock in self._listeners]
-        return all(map(is_loopback, hosts))
+        return all(map(is_loopback, self._listeners.hosts))
 
-    def _close_listeners(self) -> None:
-        for _, sock in self._listeners:
-            sock.close()
-        self._listeners.clear()
+
+def _certificate_of(options: Options) -> Certificate | None:
+    """Return the node's certificate.
+
+    Raises:
+        CertificateError: its files cannot be used.
+        UsageError: there is none, and the node is to listen for HTTPS.
+    """
+    if options.https and options.certificate is None:
+        raise UsageError(
+            "for HTTPS the node needs a certificate",
+            hint="name its files with --tls-certificate FILE and --tls-key FILE",
+        )
+    return None if options.certificate is None else Certificate(options.certificate)
 
 
 def _names(public: Endpoint | None) -> set[str]:
@@ -380,14 +473,3 @@ def _is_at_loopback(host: str) -> bool:
         return is_loopback(host)
     except ValueError:
         return False  # a name
-
-
-def _endpoint(scheme: str, sock: socket.socket) -> Endpoint:
-    """Return where a socket listens."""
-    name = sock.getsockname()
-    return Endpoint(scheme, str(name[0]).partition("%")[0], int(name[1]), "/")
-
-
-def _shown(endpoint: Endpoint) -> str:
-    """Return where a node listens, with its port in any case."""
-    return f"{endpoint.scheme}://{show_address(endpoint.host, endpoint.port)}"

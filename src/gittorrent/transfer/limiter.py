@@ -67,6 +67,18 @@ class Limiter:
         self._free_at = clock()
         self._lock = threading.Lock()  # downloads of a node run in threads of their own
 
+    def set_rate(self, rate: int | None) -> None:
+        """Let so many bytes through per second from now on; what waits waits no longer for it.
+
+        What was let through already counts at the new rate, so that a queue which a low rate made
+        does not outlive it.
+        """
+        with self._lock:
+            now = self._clock()
+            owed = max(0.0, self._free_at - now) * (self._rate or 0)
+            self._rate = rate
+            self._free_at = now + (owed / rate if rate else 0.0)
+
     @property
     def rate(self) -> int | None:
         """The most that can get through here: bytes per second, None for no limit."""
@@ -86,9 +98,9 @@ class Limiter:
     def reserve(self, count: int) -> float:
         """Count ``count`` bytes, and return the seconds to wait before they may pass."""
         wait = 0.0 if self._within is None else self._within.reserve(count)
-        if self._rate is None:
-            return wait
         with self._lock:
+            if self._rate is None:
+                return wait
             now = self._clock()
             begin = max(now, self._free_at)
             self._free_at = begin + count / self._rate
@@ -129,14 +141,29 @@ class Limits:
         self._recent: deque[Limiter] = deque(maxlen=RECENT_PEERS)
         self._lock = threading.Lock()
 
+    def set_rates(self, up: int | None, down: int | None, peer_up: int | None) -> bool:
+        """Go by other limits from now on, for what is under way too; see the class.
+
+        Returns:
+            Whether any is another than before.
+        """
+        before = (self.up.rate, self.down.rate, self._peer_up)
+        if before == (up, down, peer_up):
+            return False
+        self.up.set_rate(up)
+        self.down.set_rate(down)
+        with self._lock:
+            self._peer_up = peer_up
+            for limiter in self._peers.values():
+                limiter.set_rate(peer_up)
+        return True
+
     def sending_to(self, address: str) -> Limiter:
         """Return what paces sending to one address; keep it as long as anything is sent there.
 
         Args:
             address: an IP address; empty for somebody who is gone already.
         """
-        if self._peer_up is None:
-            return self.up
         peer = caller_group(address) if address else ""
         with self._lock:
             limiter = self._peers.get(peer)

@@ -120,9 +120,26 @@ def test_whoever_comes_back_at_once_has_no_new_allowance() -> None:
     assert limits.sending_to("192.0.2.1").reserve(1000) == 1.0
 
 
-def test_without_a_limit_for_peers_all_share_one() -> None:
+def test_without_a_limit_for_peers_only_the_common_one_counts() -> None:
     limits = Limits(up=1000, clock=Clock())
-    assert limits.sending_to("192.0.2.1") is limits.up is limits.sending_to("192.0.2.2")
+    assert limits.sending_to("192.0.2.1").rate == 1000
+    assert limits.sending_to("192.0.2.1").reserve(500) == 0
+    assert limits.sending_to("192.0.2.2").reserve(500) == 0.5
+
+
+def test_another_limit_holds_for_what_is_under_way() -> None:
+    limits = Limits(up=1000, clock=Clock())
+    sending = limits.sending_to("192.0.2.1")
+    assert sending.reserve(1000) == 0
+    assert limits.set_rates(100, None, 10)
+    assert (sending.rate, limits.up.rate, limits.down.rate) == (10, 100, None)
+    # The 1,000 bytes that were let through take ten seconds by now.
+    assert sending.reserve(20) == 10
+    assert sending.reserve(20) == 10.2
+    assert limits.set_rates(None, 50, None)
+    assert (sending.rate, limits.down.rate) == (None, 50)
+    assert sending.reserve(1 << 30) == 0
+    assert not limits.set_rates(None, 50, None)
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1T", "fast", "1.2.3M", "٣M", "9" * 400])

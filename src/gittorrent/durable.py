@@ -19,18 +19,16 @@ import stat
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator
+    from types import TracebackType
 
 LOCK_SECONDS = 0.1
 """Seconds between two attempts to take a lock."""
-
-SYNCED_TOGETHER = 32
-"""Files written at a time where there are many: beyond that disks gain nothing."""
 
 STALE_SECONDS = 24 * 3600
 """Age at which a file that was being written belongs to nobody any more; writing takes seconds."""
@@ -81,41 +79,63 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
         sync_directory(path.parent)
 
 
-def write_all(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Write many files of a directory; when this returns all of them will survive a power cut.
+class Batch:
+    """Files that become durable together: written or moved, then synced side by side.
 
-    Disks make durable together what is asked for at one time: a thousand files take little longer
-    than some dozen would one after another. Each is there whole or not at all.
-
-    Args:
-        directory: to write them in.
-        files: contents by name.
+    Disks make durable together what is asked for at one time: many files take little longer than
+    one. As a context it is finished where the block ends, and leaves nothing if that fails. Each
+    file is there whole or not at all; a crash may leave some of them.
     """
-    make_directory(directory)
-    made: list[tuple[Path, Path]] = []
-    for name in files:
-        beside = directory / f".{name}.{os.getpid()}.{threading.get_ident()}.new"
-        made.append((beside, directory / name))
 
-    def write(beside: Path, data: bytes) -> None:
+    def __init__(self) -> None:
+        self._moves: list[tuple[Path, Path]] = []
+        self._written: list[Path] = []
+        self._directories: set[Path] = set()
+
+    def __enter__(self) -> Batch:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        exception: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish, or remove what was written."""
+        try:
+            if exception is None:
+                self._finish()
+        finally:
+            for left in self._written:
+                with contextlib.suppress(OSError):  # it may be this very file that cannot be
+                    left.unlink(missing_ok=True)
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Replace ``path`` by ``data``."""
+        make_directory(path.parent)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
+        self._written.append(beside)
         with beside.open("wb") as file:
             file.write(data)
-            file.flush()
-            share_like_directory(beside)
-            os.fsync(file.fileno())
+        share_like_directory(beside)
+        self.move(beside, path)
 
-    try:
-        with ThreadPoolExecutor(SYNCED_TOGETHER) as threads:
-            # Taken out of the iterator, so that the first failure is raised.
-            list(threads.map(write, (beside for beside, _ in made), files.values()))
-        for beside, path in made:
-            beside.rename(path)
-    except BaseException:
-        for beside, _ in made:
-            with contextlib.suppress(OSError):  # it may be this very file that cannot be
-                beside.unlink()
-        raise
-    sync_directory(directory)
+    def move(self, source: Path, target: Path) -> None:
+        """Move a file that was written, on the same file system."""
+        self._moves.append((source, target))
+        self._directories.add(target.parent)
+
+    def made(self, directory: Path) -> None:
+        """Take note of a directory that was made to move something to."""
+        self._directories.add(directory.parent)
+
+    def _finish(self) -> None:
+        sync_all(source for source, _ in self._moves)
+        for source, target in self._moves:
+            source.rename(target)
+        self._written.clear()
+        sync_all(sorted(self._directories))
 
 
 def make_directory(path: Path) -> None:
@@ -171,10 +191,55 @@ def sync_all(paths: Iterable[Path]) -> None:
     File systems write down together what is asked for at the same time.
     """
     found = list(paths)
-    if not found:
+    if len(found) == 1:
+        _sync(found[0])
         return
-    with ThreadPoolExecutor(min(len(found), SYNCS)) as pool:
-        list(pool.map(_sync, found))
+    answers: SimpleQueue[OSError | None] = SimpleQueue()
+    tasks = _syncers.tasks_for(len(found))
+    for path in found:
+        tasks.put((path, answers))
+    faults = [answers.get() for _ in found]
+    for fault in faults:
+        if fault is not None:
+            raise fault
+
+
+class _Syncers:
+    """Threads of this process that sync: to start some each time costs more than syncing.
+
+    They do nothing that anybody would have to see the end of who does not wait for it.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Have no thread: none yet, or none any more in a process that was forked."""
+        self._guard = threading.Lock()
+        self._tasks: SimpleQueue[tuple[Path, SimpleQueue[OSError | None]]] = SimpleQueue()
+        self._count = 0
+
+    def tasks_for(self, count: int) -> SimpleQueue[tuple[Path, SimpleQueue[OSError | None]]]:
+        """Return where to put so many paths, each with where the answer goes."""
+        with self._guard:
+            while self._count < min(count, SYNCS):
+                self._count += 1
+                threading.Thread(target=self._work, name="sync", daemon=True).start()
+        return self._tasks
+
+    def _work(self) -> None:
+        while True:
+            path, answers = self._tasks.get()
+            try:
+                _sync(path)
+            except OSError as error:
+                answers.put(error)
+            else:
+                answers.put(None)
+
+
+_syncers = _Syncers()
+os.register_at_fork(after_in_child=_syncers.begin)
 
 
 def _sync(path: Path) -> None:

@@ -124,7 +124,7 @@ def test_killed_at_every_step(scene: Scene, tmp_path: Path, died_with: str) -> N
             assert gitcmd.text(target, "rev-parse", ref.decode()) == scene.new, where
         outcomes.append(has_it)
     assert outcomes.count(False) > 10
-    assert outcomes.count(True) > 10
+    assert outcomes.count(True) > 3
     print(f"{len(outcomes)} steps, {outcomes.count(True)} after the commit point")
 
 

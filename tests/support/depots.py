@@ -20,6 +20,7 @@ from typing import Any
 from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.certificate import Certificate, Nonce, parse_certificate
 from gittorrent.push.depot import admission
+from gittorrent.push.depot.advertisement import RefLines
 from gittorrent.push.depot.report import RefReport, Report
 from gittorrent.push.depot.request import PushRequest
 from gittorrent.repository.carried import open_carried
@@ -77,7 +78,7 @@ class PlainDepot:
         lines = self._git("for-each-ref", "--format=%(objectname) %(refname)").splitlines()
         refs = {RefName(line[1]): Oid(line[0].decode()) for line in (x.split(b" ") for x in lines)}
         checkpoint = PushId("c" * self.object_format.hex_size)
-        return Greeting(refs, Nonce(RepositoryId("a2" * 26), checkpoint, 7))
+        return Greeting(RefLines(refs), Nonce(RepositoryId("a2" * 26), checkpoint, 7))
 
     def admit(self, request: PushRequest) -> Taken:
         """Take what is signed."""

@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from gittorrent.git import loose
 from gittorrent.git.history import commits_between, describe, peel
 from gittorrent.git.runner import GitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from gittorrent.git.runner import Git
     from gittorrent.ids import Oid
@@ -57,10 +59,13 @@ class Ancestry:
 
     Args:
         git: the repository.
+        is_whole: whether all that its own loose objects reach was found to be here, so that what
+            they say can be told without git.
     """
 
-    def __init__(self, git: Git) -> None:
+    def __init__(self, git: Git, *, is_whole: bool = False) -> None:
         self._git = git
+        self._objects = git.directory / "objects" if is_whole else None
         self._kinds: dict[Oid, str | None] = {}
         self._answers: dict[tuple[Oid, Oid], bool | None] = {}
         self._may_lack_parents = (git.directory / "shallow").exists()
@@ -76,6 +81,8 @@ class Ancestry:
             GitError: this machine let git down.
         """
         asked = {pair for pair in pairs if pair[0] != pair[1]} - self._answers.keys()
+        if self._objects is not None and len(asked) <= _ASKED_SINGLY:
+            asked -= self._found_loose(self._objects, asked)
         self._describe({*others, *(oid for pair in asked for oid in pair)})
         self._note_lost(pair for pair in asked if self._kinds[pair[1]] is None)
         asked = {pair for pair in asked - self._answers.keys() if self._is_open(pair)}
@@ -109,7 +116,18 @@ class Ancestry:
         kind = self._kinds[value]
         return None if kind is None else kind == "commit"
 
+    def _found_loose(self, objects: Path, pairs: set[tuple[Oid, Oid]]) -> set[tuple[Oid, Oid]]:
+        """Answer what loose commits tell, as after an ordinary push, without starting git."""
+        most = _COMMITS_LOOKED_AT
+        found = {pair for pair in pairs if loose.descends(objects, *pair, most)}
+        self._answers.update(dict.fromkeys(found, True))
+        return found
+
     def _describe(self, oids: set[Oid]) -> None:
+        if self._objects is not None:
+            for oid in oids - self._kinds.keys():
+                if (kind := loose.object_kind(self._objects, oid)) is not None:
+                    self._kinds[oid] = kind
         unknown = sorted(oids - self._kinds.keys())
         for oid, info in zip(unknown, describe(self._git, unknown), strict=True):
             self._kinds[oid] = None if info is None else info.kind

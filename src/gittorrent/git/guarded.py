@@ -119,6 +119,8 @@ class Guarded:
         stdin: bytes | int,
         environ: Mapping[str, str],
         cwd: Path | None = None,
+        *,
+        then: int | None = None,
     ) -> Outcome:
         """Run it to its end or until a bound is exceeded; its standard output is discarded.
 
@@ -127,6 +129,7 @@ class Guarded:
             stdin: what to give it, or a descriptor that it is to read itself.
             environ: its environment.
             cwd: where relative paths begin, None for the scratch repository.
+            then: a descriptor whose bytes follow those given, as far as git reads.
         """
         process = subprocess.Popen(
             words,
@@ -143,7 +146,8 @@ class Guarded:
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
             # What it starts inherits this.
             limit_memory(process.pid, indexing_memory(0))
-            broken = self._attend(process, b"" if isinstance(stdin, int) else stdin)
+            given = b"" if isinstance(stdin, int) else stdin
+            broken = self._attend(process, _Feeding(process.stdin, given, then))
         finally:
             _end(process)
         said = self._said.decode(errors="replace")
@@ -162,30 +166,24 @@ class Guarded:
             return True
         return _size(self._staging / "objects") > self.bounds.max_bytes
 
-    def _attend(self, process: subprocess.Popen[bytes], stdin: bytes) -> Broken | None:
+    def _attend(self, process: subprocess.Popen[bytes], feeding: _Feeding) -> Broken | None:
         """Feed and hear a process until it ends or breaks a bound.
 
         A `Stopper` is not told of it: it would end git alone, and an indexer that git has started
         goes on for minutes, with our pipe in its hands.
         """
         watch = _Watch(process.pid, self._staging, self.bounds)
-        left = memoryview(stdin)
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:  # files can be waited for, too
             assert process.stderr is not None
-            if process.stdin is not None:
-                os.set_blocking(process.stdin.fileno(), False)
-                selector.register(process.stdin, selectors.EVENT_WRITE)
+            feeding.register(selector)
             os.set_blocking(process.stderr.fileno(), False)
             selector.register(process.stderr, selectors.EVENT_READ)
-            while selector.get_map():
+            while process.stderr in selector.get_map():
                 for key, _ in selector.select(LOOK_SECONDS):
-                    if process.stdin is not None and key.fileobj is process.stdin:
-                        left = _feed(process.stdin, left)
-                        if not left:
-                            selector.unregister(process.stdin)
-                            _close(process.stdin)
+                    if key.fileobj is not process.stderr:
+                        feeding.go_on(selector)
                     elif not self._read(key.fd):
-                        selector.unregister(key.fileobj)
+                        selector.unregister(process.stderr)
                 if (broken := watch.look()) is not None:
                     return broken
             while process.poll() is None:
@@ -206,6 +204,60 @@ class Guarded:
             del self._said[:-MAX_SAID]
             self._hear(data)
         return bool(data)
+
+
+class _Feeding:
+    """What a process is given: some bytes, and what a descriptor has after them.
+
+    Args:
+        pipe: its standard input; None where it reads a descriptor itself.
+        given: the bytes.
+        then: the descriptor; None if nothing follows.
+    """
+
+    def __init__(self, pipe: IO[bytes] | None, given: bytes, then: int | None) -> None:
+        self._pipe = pipe
+        self._left = memoryview(given)
+        self._then = then
+
+    def register(self, selector: selectors.BaseSelector) -> None:
+        """Begin to be asked when there is something to do."""
+        if self._pipe is not None:
+            os.set_blocking(self._pipe.fileno(), False)
+            selector.register(self._pipe, selectors.EVENT_WRITE)
+
+    def go_on(self, selector: selectors.BaseSelector) -> None:
+        """Write what the pipe takes, or read what is next."""
+        assert self._pipe is not None
+        if not self._left and self._then is not None:
+            self._take(selector, self._then)
+            return
+        try:
+            if self._left:
+                self._left = self._left[os.write(self._pipe.fileno(), self._left[:_CHUNK]) :]
+        except BrokenPipeError:  # git has read enough
+            self._left, self._then = self._left[:0], None
+        if self._left:
+            return
+        selector.unregister(self._pipe)
+        if self._then is None:
+            _close(self._pipe)
+        else:
+            selector.register(self._then, selectors.EVENT_READ)
+
+    def _take(self, selector: selectors.BaseSelector, source: int) -> None:
+        try:
+            data = os.read(source, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""  # git says that its input ended early
+        selector.unregister(source)
+        if not data:
+            self._then = None
+        self._left = memoryview(data)
+        assert self._pipe is not None
+        selector.register(self._pipe, selectors.EVENT_WRITE)
 
 
 class _Watch:
@@ -307,14 +359,6 @@ def _descriptor(pid: int, stack: contextlib.ExitStack) -> int | None:
         return None
     stack.callback(os.close, descriptor)
     return descriptor
-
-
-def _feed(pipe: IO[bytes], data: memoryview) -> memoryview:
-    """Write what a pipe takes; returns what is left, nothing if its reader is gone."""
-    try:
-        return data[os.write(pipe.fileno(), data[:_CHUNK]) :] if data else data
-    except BrokenPipeError:
-        return data[:0]
 
 
 def _close(pipe: IO[bytes]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import threading
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
@@ -20,12 +21,15 @@ from gittorrent.ids import Oid
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from gittorrent.git.runner import Git
 
 
 _TAG = re.compile(rb"object ([0-9a-f]{40}|[0-9a-f]{64})\ntype (blob|tree|commit|tag)\n")
+
+_PIPE = select.PIPE_BUF
+"""Bytes that an empty pipe takes whether they are read or not."""
 
 LATEST = 2**64 - 1
 """The largest committer time; git keeps times in 64 bits, and larger ones count as this one."""
@@ -314,6 +318,25 @@ class Reached:
         with _reading(self._git, self._words, self._tips) as lines:
             return {line[: _id_length(line)].decode("ascii") for line in lines}
 
+    def are_all_in(self, known: Container[str]) -> bool:
+        """Tell whether all of them are among those known; the first that is not ends the walk.
+
+        Raises:
+            GitError: one of them is missing, or git failed.
+        """
+        try:
+            with _reading(self._git, self._words, self._tips) as lines:
+                for line in lines:
+                    if line[: _id_length(line)].decode("ascii") not in known:
+                        raise _EnoughError
+        except _EnoughError:
+            return False
+        return True
+
+
+class _EnoughError(Exception):
+    """The rest of a listing need not be read: it is ended where an exception leaves it."""
+
 
 def _walks(git: Git, asked: bytes, *options: str) -> bool:
     """Tell whether git finds every object on a walk.
@@ -336,10 +359,14 @@ def _reading(git: Git, words: list[str], stdin: bytes) -> Iterator[IO[bytes]]:
     process = git.start(*words)
     feeder = threading.Thread(target=_feeding(process, stdin), name="git-feeder", daemon=True)
     try:
-        feeder.start()
+        if len(stdin) <= _PIPE:
+            _feeding(process, stdin)()
+        else:
+            feeder.start()
         assert process.stdout is not None
         yield process.stdout
-        feeder.join()
+        if feeder.ident is not None:
+            feeder.join()
         _finish(process, words, git)
     finally:
         if process.poll() is None:

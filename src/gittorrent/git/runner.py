@@ -270,6 +270,16 @@ class Stopper:
 _this_thread = threading.local()
 
 
+@contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """Let nothing stop this thread while the block runs: it does what others wait for, too."""
+    former, _this_thread.stopper = stopper_of_thread(), None
+    try:
+        yield
+    finally:
+        _this_thread.stopper = former
+
+
 def stopper_of_thread() -> Stopper | None:
     """Return what may stop this thread, None if nothing does."""
     stopper: Stopper | None = getattr(_this_thread, "stopper", None)

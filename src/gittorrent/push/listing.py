@@ -113,6 +113,14 @@ class Entry(Struct, frozen=True, gc=False):
         lines += [item.text() for item in self.waiting]
         return b"".join(lines)
 
+    @property
+    def shown(self) -> Refs:
+        """The ref and its open conflicts, as they are shown."""
+        refs: Refs = {conflict.name: conflict.value for conflict in self.conflicts}
+        if self.value is not None:
+            refs[self.ref] = self.value
+        return refs
+
     def changed_text(self) -> bytes:
         """Return its lines in a listing of changes."""
         return b"drop " + self.ref + b"\n" if self.says_nothing else bytes(self)
@@ -250,6 +258,21 @@ class Listing(Struct, frozen=True):
             if with_conflicts:
                 refs.update((conflict.name, conflict.value) for conflict in entry.conflicts)
         return refs
+
+    def moves_to(self, after: Listing) -> list[tuple[RefName, Oid | None, Oid | None]]:
+        """Return (name, old value, new value) of each ref shown that ``after`` has otherwise.
+
+        Open conflicts too. Costs what differs, where one of both was made from the other.
+        """
+        found: list[tuple[RefName, Oid | None, Oid | None]] = []
+        for name in sorted(self.entries.differing(after.entries)):
+            was, now = (at.entry(RefName(name)).shown for at in (self, after))
+            found += [
+                (ref, was.get(ref), now.get(ref))
+                for ref in dict.fromkeys([*was, *now])
+                if was.get(ref) != now.get(ref)
+            ]
+        return found
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield the open conflicts, those of one ref oldest first."""

@@ -142,6 +142,25 @@ class TreeMap(Generic[V]):
                 stack += at.children
         return frozenset(found)
 
+    def differing(self, other: TreeMap[V]) -> Iterator[bytes]:
+        """Yield the names that have another value in ``other``, or none in one of both.
+
+        Passes over what both share, so a map and what succeeded it cost what was changed.
+        """
+        stack: list[tuple[_Tree[V], _Tree[V]]] = [(self._root, other._root)]
+        while stack:
+            one, two = stack.pop()
+            if one is two or (one.digest is not None and one.digest == two.digest):
+                continue
+            one, two = _open(one), _open(two)
+            if isinstance(one, _Node) and isinstance(two, _Node):
+                stack += zip(one.children, two.children, strict=True)
+            elif one is not two:
+                first, second = dict(_entries(one)), dict(_entries(two))
+                for name in {**first, **second}:
+                    if first.get(name) != second.get(name):
+                        yield name
+
     @property
     def digest(self) -> bytes:
         """SHA-256 of the tree; ``EMPTY_DIGEST`` if it is empty."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from gittorrent.durable import locked, write_atomically
+from gittorrent.durable import SWEEP_SECONDS, locked, write_atomically
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.git import refs as git_refs
 from gittorrent.git.history import describe
@@ -27,7 +28,7 @@ from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore, identify, listed_pushes
 from gittorrent.repository.reelstore import ReelStore
 from gittorrent.repository.shared import follow_shared_repository
-from gittorrent.repository.stale_files import remove_stale_files
+from gittorrent.repository.stale_files import clear_staging, sweep_old_files
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import check_name
 from gittorrent.trust.refpattern import is_reserved
@@ -120,13 +121,17 @@ class Carried:
         self._peeked: tuple[bytes, VerifiedLog, GitEvidence] | None = None
         self._sound: tuple[int, int, int] | None = None
         self._shared_by: tuple[int, int, int] | None = None
+        self._swept: float | None = None
+        self._store: LogStore | None = None
 
     @property
     def log_store(self) -> LogStore:
         """Its log on disk; one that is empty for good while nothing says whose."""
         if self._repository is None and self.is_carried:
             self._repository = self.info.repository_id
-        return LogStore(self.layout, self.object_format, self._repository)
+        if self._store is None or self._store.repository != self._repository:
+            self._store = LogStore(self.layout, self.object_format, self._repository)
+        return self._store
 
     @property
     def info(self) -> RepositoryInfo:
@@ -198,10 +203,18 @@ class Carried:
         """Hold the repository's lock; clears what a crashed writer left behind."""
         self._follow_shared()
         with locked(self.layout.lock):
-            remove_stale_files(self.layout, listed_pushes(self.layout))
+            clear_staging(self.layout)
+            self._sweep()
             if self.is_carried and self.info.role in (ORIGIN, MIRROR):
                 self._repair()
             yield
+
+    def _sweep(self) -> None:
+        """Remove old files once in a while: what is left of a writer has to be a day old."""
+        now = time.monotonic()
+        if self._swept is None or now - self._swept >= SWEEP_SECONDS:
+            sweep_old_files(self.layout, listed_pushes(self.layout))
+            self._swept = now
 
     def _follow_shared(self) -> None:
         """Let the files here be as open as git's, asked anew when the configuration has changed."""
@@ -216,10 +229,10 @@ class Carried:
     def _repair(self) -> None:
         """Let refs and commits follow the log, where a crash or power cut kept them from it."""
         store = self.log_store
+        if self._is_sound(store):
+            return
         head = store.head()
         if head is None:
-            return
-        if self._is_sound(store):
             return
         if self._has_followed():
             found = git_refs.read_ref(self.git, LOG_REF)
@@ -260,18 +273,21 @@ class Carried:
         self.log_store.commit(log)
         self.follow_log(log, moves)
 
-    def follow_log(self, log: VerifiedLog, moves: Moves | None = None) -> None:
+    def follow_log(self, log: VerifiedLog, moves: Moves | None = None) -> bool:
         """Make the log ref, and on mirrors all refs and HEAD, what ``log`` shows.
 
         Args:
             log: the log.
-            moves: as for `commit`.
+            moves: as for `commit`; of an origin's refs those that may be moved.
+
+        Returns:
+            Whether these were moved, and nothing else was looked at.
         """
         assert log.head is not None
         known = git_refs.read_loose_ref(self.git, LOG_REF)
         if known is not None and PushId(known) in log and self._has_moved(moves, known, log.head):
             self._note_followed()
-            return
+            return True
         if self.info.role == MIRROR:
             refs = log.refs
             if not git_refs.write_first_refs(self.git, refs):
@@ -284,6 +300,7 @@ class Carried:
         if str(known) != log.head and self._has_history(log.head, known):
             self.git.run("update-ref", LOG_REF, log.head)
         self._note_followed()
+        return False
 
     def _note_followed(self) -> None:
         """Note that everything follows the log; last, so that it tells whether that was done.
@@ -297,7 +314,7 @@ class Carried:
         """Move some refs; false where they are to be compared, or are not what they should be."""
         if moves is None:
             return False
-        wanted = list(moves) if self.info.role == MIRROR else []
+        wanted = list(moves)
         if known != Oid(head):
             wanted.append((LOG_REF_NAME, known, Oid(head)))
         try:

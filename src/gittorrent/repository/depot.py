@@ -11,6 +11,7 @@ read again. Must not know sockets.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -19,15 +20,14 @@ from gittorrent.git.guarded import Bounds
 from gittorrent.push.certificate import Certificate, parse_certificate
 from gittorrent.push.depot import admission
 from gittorrent.push.depot.admission import PushRefusedError
-from gittorrent.push.depot.advertisement import HIDDEN
+from gittorrent.push.depot.advertisement import HIDDEN, RefLines
 from gittorrent.push.object import PushKind, PushObject
-from gittorrent.push.rule import Push
-from gittorrent.repository.evidence import GitEvidence
+from gittorrent.repository.accepting import Accepting, Candidate
 from gittorrent.repository.index_settings import push_rules
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.quarantine import extent_of
 from gittorrent.repository.receive_pack import Greeting
-from gittorrent.repository.small_intake import identified, unpack
+from gittorrent.repository.small_intake import identified
 from gittorrent.repository.uploads import (
     LEAST_BYTES,
     MAX_PUSHED,
@@ -40,17 +40,17 @@ from gittorrent.trust.openpgp import certificate_fingerprint, split_certificates
 from gittorrent.trust.signature import KeyRing, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from pathlib import Path
 
     from gittorrent.git.fsckrules import FsckRules
     from gittorrent.ids import ObjectFormat, Oid, PushId
     from gittorrent.push.depot.report import Report
     from gittorrent.push.depot.request import PushRequest
-    from gittorrent.push.log import VerifiedLog
+    from gittorrent.push.listing import Listing
     from gittorrent.repository.carried import Carried
+    from gittorrent.repository.kept_log import Shown
     from gittorrent.repository.receive_pack import Admitted, SentPack
-    from gittorrent.repository.uploads import Upload
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.signature import Signature
 
@@ -117,6 +117,9 @@ class RepositoryDepot:
         self._carried = carried
         self._accepted = accepted
         self._kept = kept or KeptLog(carried)
+        self._accepting = Accepting(self._kept)
+        self._guard = threading.Lock()
+        self._shown_last: tuple[Listing, RefLines] | None = None
         self._known: _Settings | None = None
 
     @property
@@ -127,8 +130,8 @@ class RepositoryDepot:
     def greet(self) -> Greeting:
         """Return what to show now."""
         self._kept.recover()
-        with self._kept.reading() as log:
-            return Greeting(log.refs, log.ledger.nonce())
+        shown = self._kept.shown()
+        return Greeting(self._listed(shown.view.listing), shown.nonce)
 
     def admit(self, request: PushRequest) -> AdmittedPush:
         """Judge what can be judged before the objects are here.
@@ -138,16 +141,20 @@ class RepositoryDepot:
         """
         text, signature = admission.signed_part(request)
         self._check_whole()
-        with self._kept.reading() as log:
-            pinned = _pinned(log, request, signature)
-            keyring = KeyRing([*log.policy.keyring.values(), *pinned])
-            try:
-                signer = verify(signature, text, keyring).key
-            except UnknownKey as error:
-                raise admission.unknown_key(log.policy.policy, error) from error
-            certificate = parse_certificate(text, self.object_format)
-            admission.check_request(certificate, request)
-            self._check(log, certificate, signer)
+        shown = self._kept.shown()
+        pinned = _pinned(shown.policy.keyring, request, signature)
+        keyring = KeyRing([*shown.policy.keyring.values(), *pinned])
+        try:
+            signer = verify(signature, text, keyring).key
+        except UnknownKey as error:
+            raise admission.unknown_key(shown.policy.policy, error) from error
+        certificate = parse_certificate(text, self.object_format)
+        admission.check_request(certificate, request)
+        policy, nonce = shown.policy.policy, certificate.nonce
+        admission.check_key(policy, signer, policy.name)
+        is_known = self._is_here(nonce.checkpoint, shown)
+        admission.check_nonce(nonce, shown.nonce, is_known=is_known)
+        admission.check_quota(shown.unfinal, signer)
         push = PushObject(PushKind.CERTIFICATE, text, (signature,), signer, pinned)
         return AdmittedPush(push, certificate)
 
@@ -167,57 +174,20 @@ class RepositoryDepot:
         assert isinstance(admitted, AdmittedPush)
         push, certificate = admitted.push, admitted.certificate
         with uploading(self._carried.layout, self.object_format) as upload:
+            entry = identified(push, self.object_format)
+            rules = self._settings().rules
             if pack is not None:
                 bounds = Bounds(MAX_PUSHED, SILENCE_SECONDS, LEAST_BYTES)
-                upload.receive(pack, bounds, self._settings().rules, hear)
-                upload.check(*self._tips(certificate))
-                upload.unpack_if_small()
-            entry = identified(push, self.object_format)
-            unpack(upload.staging, [], [entry], self.object_format, None)
-            with self._kept.changing() as log:
-                report = self._take(log, entry.id, push, certificate, upload)
+                upload.receive(pack, bounds, rules, hear)
+            shown = self._kept.shown()
+            is_whole = all(self._is_here(parent, shown) for parent in entry.parents)
+            upload.unpack(entry, rules, is_whole=is_whole)
+            if pack is not None:
+                upload.check(*self._tips(certificate), self._shown)
+            report = self._accepting.take(Candidate(entry, certificate, upload))
         if not any(ref.refusal for ref in report.refs):
             self._accepted(AcceptedPush(entry.id, push, upload.size))
         return report
-
-    def _take(
-        self,
-        log: VerifiedLog,
-        push_id: PushId,
-        push: PushObject,
-        certificate: Certificate,
-        upload: Upload,
-    ) -> Report:
-        """Judge a push on top of what is shown now, and make it part of that."""
-        assert push.signer is not None
-        if push_id in log:
-            raise PushRefusedError(f"this push was taken before: {push_id}")
-        self._check(log, certificate, push.signer)
-        size = len(push.text) + upload.size
-        if over := self._kept.quota.refusal(push.signer, size):
-            raise PushRefusedError(over)
-        before = log.ledger.view()
-        with self._kept.facts.looking_in(GitEvidence(upload.staging)):
-            log.admit(push, push_id)
-            log.settle()
-            after = log.ledger.view()
-        made = Push(push_id, push.signer, certificate)
-        if refused := admission.find_refusals(made, before, after):
-            return admission.report_refusals(certificate, refused)
-        upload.install()
-        self._carried.log_store.store_push(push_id, push)
-        self._kept.quota.add(push.signer, push_id, size)
-        # The last step: whatever failed before, the log is read again.
-        self._kept.commit(log, admission.moves(before, after))
-        return admission.report_accepted(made, after)
-
-    def _check(self, log: VerifiedLog, certificate: Certificate, signer: KeyRef) -> None:
-        """Refuse what cannot be taken whatever its objects are."""
-        policy, ledger = log.policy.policy, log.ledger
-        admission.check_key(policy, signer, policy.name)
-        nonce = certificate.nonce
-        admission.check_nonce(nonce, ledger.nonce(), is_known=nonce.checkpoint in log)
-        admission.check_quota(log.unfinal, signer)
 
     def _settings(self) -> _Settings:
         """Return the repository's settings, read again when they change."""
@@ -235,17 +205,40 @@ class RepositoryDepot:
                 hint="push to another mirror",
             )
 
+    def _listed(self, listing: Listing) -> RefLines:
+        """Return the refs of a listing as they are shown, made from those shown before."""
+        with self._guard:
+            if self._shown_last is None:
+                self._shown_last = listing, RefLines(listing.shown_refs())
+            before, lines = self._shown_last
+            if before is not listing:
+                lines = lines.after(before.moves_to(listing))
+                self._shown_last = listing, lines
+            return lines
+
     def _tips(self, certificate: Certificate) -> tuple[list[Oid], list[Oid]]:
-        """Return the new values, and those shown; first what the new ones are likely to be on."""
+        """Return the new values, and those shown that they are likely to be on."""
+        listing = self._kept.shown().view.listing
         tips = [line.new for line in certificate.lines if line.new is not None]
+        names = [listing.head, *(line.ref for line in certificate.lines)]
+        return tips, [oid for ref in names if (oid := listing.value(ref)) is not None]
+
+    def _shown(self) -> list[Oid]:
+        """Return the values of all refs shown."""
+        refs = self._kept.shown().view.listing.shown_refs()
+        return [oid for ref, oid in refs.items() if not ref.startswith(HIDDEN)]
+
+    def _is_here(self, entry: PushId, shown: Shown) -> bool:
+        """Tell whether an entry is in the log; most often it is the newest checkpoint."""
+        if entry == shown.head:
+            return True
         with self._kept.reading() as log:
-            refs = {ref: oid for ref, oid in log.refs.items() if not ref.startswith(HIDDEN)}
-            first = [log.default_branch, *(line.ref for line in certificate.lines)]
-        shown = [refs[ref] for ref in first if ref in refs]
-        return tips, [*shown, *refs.values()]
+            return entry in log
 
 
-def _pinned(log: VerifiedLog, request: PushRequest, signature: Signature) -> tuple[bytes, ...]:
+def _pinned(
+    keyring: Container[KeyRef], request: PushRequest, signature: Signature
+) -> tuple[bytes, ...]:
     """Return the certificates that came with a push, but those of keys that the policy pins.
 
     The pusher's is the first, others lead from the roots to it.
@@ -253,7 +246,6 @@ def _pinned(log: VerifiedLog, request: PushRequest, signature: Signature) -> tup
     sent = admission.certificate_in(request.options)
     if sent is None or signature.kind is not KeyKind.OPENPGP:
         return ()
-    keyring = log.policy.keyring
     found = {certificate_fingerprint(each): each for each in split_certificates(sent)}
     return tuple(each for key, each in found.items() if key not in keyring)
 

@@ -40,10 +40,11 @@ class GitEvidence:
 
     Args:
         git: the repository.
+        is_whole: whether all that its own loose objects reach was found to be here.
     """
 
-    def __init__(self, git: Git) -> None:
-        self._ancestry = Ancestry(git)
+    def __init__(self, git: Git, *, is_whole: bool = False) -> None:
+        self._ancestry = Ancestry(git, is_whole=is_whole)
 
     def expect(self, pushes: Iterable[PushObject]) -> None:
         """Find out at once what judging many pushes will ask, which one by one takes long.

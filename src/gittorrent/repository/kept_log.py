@@ -14,24 +14,55 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gittorrent.push.facts import KeptFacts
-from gittorrent.push.log import changes_between
 from gittorrent.push.quota import Quota
 from gittorrent.repository.carried import ORIGIN
 from gittorrent.repository.evidence import GitEvidence
+from gittorrent.repository.origin_moves import OriginMoves
 from gittorrent.repository.origin_refs import follow_in_origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gittorrent.ids import RefName, Refs
+    from gittorrent.ids import PushId
+    from gittorrent.push.certificate import Nonce
     from gittorrent.push.log import VerifiedLog
+    from gittorrent.push.provisional import View
+    from gittorrent.push.rule import Push
     from gittorrent.repository.carried import Carried, Moves
+    from gittorrent.trust.signed_policy import VerifiedPolicy
 
 PACK_EVERY = 64
 """Checkpoints, and changes at once, after which all refs are packed again: until then those that
 changed have files of their own."""
+
+
+class Shown(Struct, frozen=True):
+    """What a log says at one time, to be looked at while it grows.
+
+    Args:
+        head: the checkpoint adopted.
+        view: what is shown.
+        policy: the newest one.
+        nonce: what a depot offers.
+        unfinal: the pushes that no checkpoint has taken.
+    """
+
+    head: PushId
+    view: View
+    policy: VerifiedPolicy
+    nonce: Nonce
+    unfinal: tuple[Push, ...]
+
+
+class _Before(Struct, frozen=True):
+    """What a log showed before it grew, and the number of its checkpoint."""
+
+    view: View
+    number: int
 
 
 class KeptLog:
@@ -48,7 +79,10 @@ class KeptLog:
         self._guard = threading.Lock()
         self._log: VerifiedLog | None = None
         self._state: object = None
-        self._before: tuple[Refs, RefName | None] | None = None
+        self._before: _Before | None = None
+        self._shown: Shown | None = None
+        self._is_changing = False
+        self._origin_moves = OriginMoves(carried, self.facts.contains)
         self._recovering = threading.Lock()
         self._is_recovered = False
 
@@ -61,6 +95,8 @@ class KeptLog:
         Raises:
             GitTorrentError: the log is damaged, or this machine let us down.
         """
+        if self._is_recovered:
+            return
         with self._recovering:
             if self._is_recovered or not os.access(self.carried.layout.own, os.W_OK):
                 return
@@ -91,30 +127,61 @@ class KeptLog:
         """
         with self.carried.writing(), self._guard:
             log = self._current()
-            self._log, self._before = None, (log.refs, log.default_branch)
-            yield log
+            self._is_changing = True
+            self._log = None
+            self._before = _Before(log.ledger.view(), log.number) if log.number else None
+            try:
+                yield log
+            finally:
+                self._is_changing = False
 
-    def commit(self, log: VerifiedLog, moves: Moves | None = None) -> None:
+    def shown(self) -> Shown:
+        """Return what the log says, without waiting for whoever changes it here.
+
+        Raises:
+            LogStoreError: it is damaged.
+            EntryError: there is no checkpoint yet.
+        """
+        known = self._shown
+        # Until it is changed it is what it was, and nobody else changes it meanwhile.
+        if known is not None and (self._is_changing or self.state() == self._state):
+            return known
+        with self.reading() as log:
+            self._shown = _look_at(log)
+            return self._shown
+
+    def commit(self, log: VerifiedLog) -> None:
         """Make a log that grew under `changing` the repository's, and let the refs follow.
 
         Args:
             log: it.
-            moves: of refs, where it is known which those are.
         """
-        self.carried.commit(log, self._moves(log) if moves is None else moves)
+        moves, is_origin = self._moves(log), self.carried.info.role == ORIGIN
+        own = self._own_moves(log, moves) if is_origin and moves is not None else moves
+        self.carried.log_store.commit(log)
+        has_moved = self.carried.follow_log(log, own)
         unfinal = {push.id for push in log.unfinal}
         self.quota.keep(lambda push: push in unfinal or push not in log)
-        if self.carried.info.role == ORIGIN:
+        if is_origin and has_moved and own is not None:
+            self._origin_moves.note(log, own)
+        elif is_origin:
             follow_in_origin(self.carried, log)
         self.keep(log)
 
     def _moves(self, log: VerifiedLog) -> Moves | None:
         """Return what is to be done with refs; None to look at all of them, and pack them."""
-        if self._before is None or not log.number % PACK_EVERY:
+        before = self._before
+        if before is None or (log.number != before.number and not log.number % PACK_EVERY):
             return None
-        refs, head = self._before
-        moves = changes_between(refs, log.refs)
-        return moves if head == log.default_branch and len(moves) <= PACK_EVERY else None
+        view = log.ledger.view()
+        moves = before.view.listing.moves_to(view.listing)
+        is_same = before.view.listing.head == view.listing.head
+        return moves if is_same and len(moves) <= PACK_EVERY else None
+
+    def _own_moves(self, log: VerifiedLog, moves: Moves) -> Moves | None:
+        """Return what is to be done with an origin's refs, where that is plain."""
+        assert self._before is not None
+        return self._origin_moves.plain(log, moves, is_final=log.number != self._before.number)
 
     def state(self) -> object:
         """Return what differs when another process changed the log."""
@@ -122,17 +189,24 @@ class KeptLog:
 
     def keep(self, log: VerifiedLog) -> None:
         """Go on with a log that is what lies on disk; the last step of whoever changed it."""
-        self._log, self._state = log, _state_of(self.carried.log_store.path)
+        self._log, self._state = log, self.state()
+        self._shown = _look_at(log) if log.number else None
 
     def _current(self) -> VerifiedLog:
         store = self.carried.log_store
         state = _state_of(store.path)
         if self._log is None or state != self._state:
             self._log, self._state = store.open(self.facts), state
+            self._shown = None
             for push in self._log.unfinal:
                 # What came with it is not known any more; that it is here is.
                 self.quota.add(push.key, push.id, 0)
         return self._log
+
+
+def _look_at(log: VerifiedLog) -> Shown:
+    ledger = log.ledger
+    return Shown(ledger.adopted.id, ledger.view(), log.policy, ledger.nonce(), ledger.unfinal)
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:

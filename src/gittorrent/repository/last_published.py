@@ -6,6 +6,7 @@ all others apart.
 
 ::
 
+    serial <hexadecimal digits>
     checkpoint <push id>
     head <ref>
     push <push id>             what was shown and not final yet
@@ -16,16 +17,26 @@ all others apart.
 
     <object id> <ref>          as git listed it
 
-The file can be lost: then nothing is remembered of any ref, and what differs here and in the log
+What single pushes changed afterwards, in the log and here, is in a second file, so that a push does
+not cost what all refs do. It counts if it names the first one's serial, and its lines take the
+place of those that the first one has::
+
+    serial <hexadecimal digits>
+    push <push id>
+    ref <object id> <ref>
+
+The files can be lost: then nothing is remembered of any ref, and what differs here and in the log
 is settled by ancestry or named.
 """
 
 from __future__ import annotations
 
+import secrets
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.durable import write_atomically
 from gittorrent.ids import Oid, PushId, RefName
@@ -37,11 +48,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
-    from gittorrent.ids import ObjectFormat, Refs
+    from gittorrent.ids import ObjectFormat, Refs, RepositoryId
     from gittorrent.push.checkpoint import Taken
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.origin_refs import Parted
     from gittorrent.repository.carried import Carried
+    from gittorrent.repository.layout import Layout
 
 
 class LastPublished(Struct, frozen=True):
@@ -56,6 +68,7 @@ class LastPublished(Struct, frozen=True):
         again: refs to be looked at even if nothing changes.
         conflicts: refs of open conflicts that were made here.
         listing: the origin's refs; None where that is not remembered.
+        serial: by which a second file names this one; empty if none can.
     """
 
     checkpoint: PushId
@@ -66,6 +79,30 @@ class LastPublished(Struct, frozen=True):
     again: frozenset[RefName] = frozenset()
     conflicts: frozenset[RefName] = frozenset()
     listing: RefListing | None = None
+    serial: str = ""
+
+
+class Since(Struct, frozen=True):
+    """The content of the second file.
+
+    Args:
+        serial: of the file that it goes on from.
+        pushes: what the log showed since.
+        refs: what refs are now.
+    """
+
+    serial: str
+    pushes: tuple[PushId, ...] = ()
+    refs: Mapping[RefName, Oid] = {}
+
+    def text(self) -> bytes:
+        """Return the file."""
+        lines = [b"serial " + self.serial.encode("ascii")]
+        lines += [b"push " + push.encode("ascii") for push in self.pushes]
+        lines += [
+            b"ref " + oid.encode("ascii") + b" " + ref for ref, oid in sorted(self.refs.items())
+        ]
+        return b"".join(line + b"\n" for line in lines)
 
 
 class RememberedPast:
@@ -78,7 +115,7 @@ class RememberedPast:
 
     def __init__(self, carried: Carried, log: VerifiedLog) -> None:
         self._log = log
-        last = read_last_published(_path(carried, log), carried.object_format)
+        last = read_last_published(carried.layout, log.repository, carried.object_format)
         if last is None and log.number == 1 and log.head is not None:
             # The first checkpoint takes nothing in: before it there was no ref.
             last = LastPublished(log.head, log.policy.policy.head, (), {})
@@ -217,19 +254,56 @@ def remember(
         frozenset({*(each.ref for each in parted), *again}),
         frozenset(conflicts),
         listing,
+        secrets.token_hex(8),
     )
-    write_atomically(_path(carried, log), _text(last, carried.object_format))
+    layout = carried.layout
+    write_atomically(layout.published_refs(log.repository), _text(last, carried.object_format))
+    layout.published_since(log.repository).unlink(missing_ok=True)
 
 
-def read_last_published(path: Path, object_format: ObjectFormat) -> LastPublished | None:
-    """Read the file; None where there is none, or none that could have been written here."""
+def read_last_published(
+    layout: Layout, repository: RepositoryId, object_format: ObjectFormat
+) -> LastPublished | None:
+    """Read what is remembered; None where that is nothing, or was not written here."""
+    last = read_compared(layout.published_refs(repository), object_format)
+    since = read_since(layout.published_since(repository), object_format)
+    if last is None or since is None or since.serial != last.serial:
+        return last
+    pushes = tuple(dict.fromkeys([*last.pushes, *since.pushes]))
+    return replace(last, pushes=pushes, refs={**last.refs, **since.refs})
+
+
+def read_since(path: Path, object_format: ObjectFormat) -> Since | None:
+    """Read the second file; None where there is none, or it is damaged."""
+    try:
+        first, *lines = path.read_bytes().splitlines()
+    except (FileNotFoundError, ValueError):
+        return None
+    pushes: list[PushId] = []
+    refs: dict[RefName, Oid] = {}
+    for line in lines:
+        keyword, _, rest = line.partition(b" ")
+        word, _, name = rest.partition(b" ")
+        oid = word.decode("ascii", "replace")
+        if not object_format.is_oid(oid):
+            return None
+        if keyword == b"push":
+            pushes.append(PushId(oid))
+        else:
+            refs[RefName(name)] = Oid(oid)
+    serial = first.removeprefix(b"serial ").decode("ascii", "replace")
+    return Since(serial, tuple(pushes), refs)
+
+
+def read_compared(path: Path, object_format: ObjectFormat) -> LastPublished | None:
+    """Read the first file; None where there is none, or none that could have been written here."""
     try:
         head_lines, blank, listed = path.read_bytes().partition(b"\n\n")
     except FileNotFoundError:
         return None
     if not blank:
         return None
-    checkpoint, head = None, None
+    checkpoint, head, serial = None, None, ""
     pushes: list[PushId] = []
     refs: dict[RefName, Oid | None] = {}
     unknown: set[RefName] = set()
@@ -239,7 +313,9 @@ def read_last_published(path: Path, object_format: ObjectFormat) -> LastPublishe
         keyword, _, rest = line.partition(b" ")
         word, _, name = rest.partition(b" ")
         oid = word.decode("ascii", "replace")
-        if keyword == b"head":
+        if keyword == b"serial":
+            serial = oid
+        elif keyword == b"head":
             head = RefName(rest)
         elif keyword == b"unknown":
             unknown.add(RefName(rest))
@@ -266,12 +342,14 @@ def read_last_published(path: Path, object_format: ObjectFormat) -> LastPublishe
         frozenset(again),
         frozenset(conflicts),
         RefListing(listed),
+        serial,
     )
 
 
 def _text(last: LastPublished, object_format: ObjectFormat) -> bytes:
     zero = object_format.zero
     lines = [
+        b"serial " + last.serial.encode("ascii"),
         b"checkpoint " + last.checkpoint.encode("ascii"),
         b"head " + last.head,
         *(b"push " + push.encode("ascii") for push in last.pushes),
@@ -286,7 +364,3 @@ def _text(last: LastPublished, object_format: ObjectFormat) -> bytes:
     ]
     listed = b"" if last.listing is None else last.listing.text
     return b"".join(line + b"\n" for line in lines) + listed
-
-
-def _path(carried: Carried, log: VerifiedLog) -> Path:
-    return carried.layout.published_refs(log.repository)

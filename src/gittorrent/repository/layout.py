@@ -13,6 +13,7 @@
     gittorrent/logs/<repository id>/reel-tips  in an origin, commits that the next reel begins after
     gittorrent/peeled            what annotated tags lead to that are not here
     gittorrent/pushes/<push id>  push objects, of all logs
+    gittorrent/push-packs/<digest>             many of them in one file
     gittorrent/reels/<manifest id>.manifest   text and signature
     gittorrent/reels/<manifest id>.pack       wire form of a small reel
     gittorrent/copied-refs       in a clone, refs copied to the bare copy it is published through
@@ -97,6 +98,10 @@ class Layout(Struct, frozen=True):
         """In an origin: what its refs were when they were last compared with its log."""
         return self.logs / repository / "published-refs"
 
+    def published_since(self, repository: RepositoryId) -> Path:
+        """In an origin: what single pushes changed of its refs after that."""
+        return self.logs / repository / "published-since"
+
     @property
     def only_log(self) -> Path:
         """Where the one log was kept before there could be several."""
@@ -151,6 +156,11 @@ class Layout(Struct, frozen=True):
     def pushes(self) -> Path:
         """Push objects."""
         return self.own / "pushes"
+
+    @property
+    def push_packs(self) -> Path:
+        """Files of many push objects each."""
+        return self.own / "push-packs"
 
     @property
     def reels(self) -> Path:

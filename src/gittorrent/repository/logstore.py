@@ -1,6 +1,6 @@
 """Keeps push logs on disk, one for each repository that a git directory has to do with.
 
-Push objects are files, named by their ids, of all logs together. A file ``log`` has a line for
+Push objects are kept of all logs together (`push_files`). A file ``log`` has a line for
 each entry of one log, in the order of admission, with what has to be known at a start
 (`gittorrent.push.records.Record`). An entry is part of the log when it is listed there; a push
 object that no log lists is a stale file that a crash left. In carried repositories each entry is
@@ -18,7 +18,7 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import write_all, write_atomically
+from gittorrent.durable import Batch, write_atomically
 from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.git import scratch
 from gittorrent.git.hashing import hash_objects, hash_packed, tree_content
@@ -31,6 +31,7 @@ from gittorrent.push.object import PushKind, PushObject, parse_push_object
 from gittorrent.push.records import parse_record
 from gittorrent.push.snapshot import SnapshotError, load_snapshot
 from gittorrent.repository.evidence import GitEvidence
+from gittorrent.repository.push_files import PushFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -113,7 +114,8 @@ class LogStore:
     ) -> None:
         self._layout = layout
         self._format = object_format
-        self._repository = repository
+        self._repository = self.repository = repository
+        self._files = PushFiles(layout)
 
     @property
     def path(self) -> Path:
@@ -157,10 +159,7 @@ class LogStore:
 
     def push_file(self, push: PushId) -> bytes | None:
         """Return a push object's file form, None when it is not in the store."""
-        try:
-            return self._layout.push(push).read_bytes()
-        except FileNotFoundError:
-            return None
+        return self._files.read(push)
 
     def push(self, push: PushId) -> PushObject:
         """Return a push object that the log lists.
@@ -255,8 +254,12 @@ class LogStore:
 
     def store_pushes(self, pushes: Mapping[PushId, PushObject]) -> None:
         """Keep many push objects, as `store_push` does one."""
-        if pushes:
-            write_all(self._layout.pushes, {i: push.encode() for i, push in pushes.items()})
+        with Batch() as batch:
+            self.add_pushes(batch, pushes)
+
+    def add_pushes(self, batch: Batch, pushes: Mapping[PushId, PushObject]) -> None:
+        """Let a batch keep push objects."""
+        self._files.add(batch, {push_id: push.encode() for push_id, push in pushes.items()})
 
     def commit(self, log: VerifiedLog) -> None:
         """Make ``log`` the log: the one step that decides whether a change happened.

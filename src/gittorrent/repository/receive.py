@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.durable import share_like_directory, sync_all, sync_directory
+from gittorrent.durable import Batch, share_like_directory
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.git import history, packs, scratch
 from gittorrent.git.runner import GitError
@@ -334,15 +334,17 @@ def receiving(layout: Layout, object_format: ObjectFormat, reels: ReelStore) -> 
 
 def move_loose(source: Path, target: Path) -> None:
     """Move loose objects from one object directory to another; they survive a power cut."""
-    folders = sorted(source.glob("[0-9a-f][0-9a-f]"))
-    missing = [target / folder.name for folder in folders if not (target / folder.name).is_dir()]
-    for into in missing:
-        into.mkdir(exist_ok=True)
-        share_like_directory(into)
-    if missing:
-        sync_directory(target)
-    files = [file for folder in folders for file in folder.iterdir()]
-    sync_all(files)
-    for file in files:
-        file.rename(target / file.parent.name / file.name)
-    sync_all(target / folder.name for folder in folders)
+    with Batch() as batch:
+        add_loose(batch, source, target)
+
+
+def add_loose(batch: Batch, source: Path, target: Path) -> None:
+    """Let a batch move loose objects from one object directory to another."""
+    for folder in sorted(source.glob("[0-9a-f][0-9a-f]")):
+        into = target / folder.name
+        if not into.is_dir():
+            into.mkdir(exist_ok=True)
+            share_like_directory(into)
+            batch.made(into)
+        for file in folder.iterdir():
+            batch.move(file, into / file.name)

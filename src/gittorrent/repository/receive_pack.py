@@ -36,8 +36,9 @@ from gittorrent.wire import pktline
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gittorrent.ids import ObjectFormat, RefName, Refs
+    from gittorrent.ids import ObjectFormat, RefName
     from gittorrent.push.certificate import Nonce
+    from gittorrent.push.depot.advertisement import RefLines
     from gittorrent.push.depot.report import Report
     from gittorrent.push.depot.request import PushRequest
 
@@ -70,7 +71,7 @@ _PACK_HEADER = 12
 class Greeting(Struct, frozen=True):
     """What a depot shows: its refs, and the nonce to sign."""
 
-    refs: Refs
+    refs: RefLines
     nonce: Nonce
 
 
@@ -81,11 +82,13 @@ class SentPack(Struct, frozen=True):
         objects: how many it says it has.
         option: by which git is told of what was read.
         source: descriptor that the rest comes from.
+        version: of its format.
     """
 
     objects: int
     option: str
     source: int
+    version: int = 2
 
 
 class Admitted(Protocol):
@@ -313,7 +316,7 @@ def _begun_pack(channel: Channel) -> SentPack:
     version, objects = (int.from_bytes(header[at : at + 4], "big") for at in (4, 8))
     if header[:4] != b"PACK" or version not in (2, 3):
         raise PushRefusedError("what was sent is no pack", hint="push again")
-    return SentPack(objects, f"--pack_header={version},{objects}", channel.source)
+    return SentPack(objects, f"--pack_header={version},{objects}", channel.source, version)
 
 
 def _report_of(error: GitTorrentError, request: PushRequest) -> Report:

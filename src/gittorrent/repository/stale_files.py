@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.durable import STALE_SECONDS, locked, sweep
 from gittorrent.git.packs import checksums_named
+from gittorrent.repository.push_files import listed_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,12 +39,33 @@ def remove_stale_files(layout: Layout, listed: Collection[str]) -> None:
         layout: of the repository.
         listed: ids of the entries of all its logs, whose push objects stay.
     """
+    clear_staging(layout)
+    sweep_old_files(layout, listed)
+
+
+def clear_staging(layout: Layout) -> None:
+    """Remove what nobody is at work on: the caller holds the repository's lock."""
     for staging in layout.incoming.glob("*"):
         for index in staging.glob("objects/pack/*.idx"):
             _withdraw(layout, index)
         shutil.rmtree(staging, ignore_errors=True)
     _clear_building(layout)
-    for folder in (layout.own, layout.pushes, layout.reels, *layout.logs.glob("*")):
+
+
+def sweep_old_files(layout: Layout, listed: Collection[str]) -> None:
+    """Remove files that are old and belong to nobody; looks at all push objects.
+
+    Args:
+        layout: of the repository, whose lock the caller holds.
+        listed: as for `remove_stale_files`.
+    """
+    for folder in (
+        layout.own,
+        layout.pushes,
+        layout.push_packs,
+        layout.reels,
+        *layout.logs.glob("*"),
+    ):
         sweep(folder, _UNFINISHED)
     _sweep_pushes(layout, listed)
 
@@ -78,9 +100,11 @@ def _withdraw(layout: Layout, index: Path) -> None:
 
 
 def _sweep_pushes(layout: Layout, listed: Collection[str]) -> None:
-    if not layout.pushes.is_dir():
-        return
     limit = time.time() - STALE_SECONDS
-    for entry in os.scandir(layout.pushes):
-        if entry.name not in listed and entry.stat().st_mtime < limit:
-            Path(entry.path).unlink(missing_ok=True)
+    if layout.pushes.is_dir():
+        for entry in os.scandir(layout.pushes):
+            if entry.name not in listed and entry.stat().st_mtime < limit:
+                Path(entry.path).unlink(missing_ok=True)
+    for path in layout.push_packs.glob("*"):
+        if path.stat().st_mtime < limit and not any(p in listed for p, _, _ in listed_in(path)):
+            path.unlink(missing_ok=True)

@@ -54,6 +54,29 @@ def test_a_map_is_what_was_put_in(steps: list[tuple[bytes, bytes | None]]) -> No
 
 
 @given(STEPS, STEPS, st.booleans())
+def test_what_differs_between_two_maps(
+    before: list[tuple[bytes, bytes | None]], after: list[tuple[bytes, bytes | None]], kept: bool
+) -> None:
+    """Whether one was made from the other, or both alone; digests known or not."""
+    one: TreeMap[bytes] = TreeMap()
+    for name, value in before:
+        one = one.set(name, value)
+    if kept:
+        one = TreeMap.load(one.dump(bytes), lambda _, value: value)
+    two = one
+    for name, value in after:
+        two = two.set(name, value)
+    expected = {n for n in {**dict(one), **dict(two)} if one.get(n) != two.get(n)}
+    for first in (one, tree_of(dict(one))):
+        for second in (two, tree_of(dict(two))):
+            for _ in range(2):
+                found = list(first.differing(second))
+                assert sorted(found) == sorted(expected)
+                assert sorted(second.differing(first)) == sorted(expected)
+                _ = first.digest
+
+
+@given(STEPS, STEPS, st.booleans())
 def test_a_map_that_was_kept_is_the_same(
     before: list[tuple[bytes, bytes | None]], after: list[tuple[bytes, bytes | None]], known: bool
 ) -> None:

@@ -57,6 +57,32 @@ def test_long_input_and_long_words(tmp_path: Path) -> None:
     assert len(outcome.said) == guarded.MAX_SAID
 
 
+def test_a_descriptor_goes_on_after_what_was_given(tmp_path: Path) -> None:
+    """All that it has, whether it is a file or a pipe; and no more than is read."""
+    words = [sys.executable, "-c", "import sys; sys.stderr.write(sys.stdin.read())"]
+    file = tmp_path / "file"
+    file.write_bytes(b" the rest" + b"." * 200_000)
+    reading, writing = os.pipe()
+    os.write(writing, b" of a pipe")
+    os.close(writing)
+    there = staging(tmp_path)
+    with file.open("rb") as source, os.fdopen(reading, "rb") as pipe:
+        for descriptor, end in ((source.fileno(), "rest" + "." * 200_000), (pipe.fileno(), "pipe")):
+            guarded_git = Guarded(there, Bounds(1 << 20, LONG), lambda _said: None)
+            outcome = guarded_git.run(words, b"begun,", dict(os.environ), then=descriptor)
+            assert outcome.status == 0
+            assert outcome.said.endswith(end[-guarded.MAX_SAID :])
+
+
+def test_a_descriptor_that_says_nothing_does_not_keep_what_has_ended(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    words = [sys.executable, "-c", "import sys; sys.stdin.read(3)"]
+    with os.fdopen(reading, "rb") as pipe, os.fdopen(writing, "wb"):
+        guarded_git = Guarded(staging(tmp_path), Bounds(1 << 20, LONG), lambda _said: None)
+        outcome = guarded_git.run(words, b"all", dict(os.environ), then=pipe.fileno())
+    assert outcome == Outcome(0, "", None)
+
+
 def test_input_that_nobody_reads(tmp_path: Path) -> None:
     outcome = run(tmp_path, "pass", Bounds(1 << 20, LONG), stdin=b"w" * 3_000_000)
     assert (outcome.status, outcome.broken) == (0, None)

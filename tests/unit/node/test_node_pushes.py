@@ -13,6 +13,7 @@ from gittorrent.ids import SHA1, ObjectFormat, PushId, RefName, RepositoryId
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.pushes import Pushes
 from gittorrent.push.certificate import Line, Nonce
+from gittorrent.push.depot.advertisement import RefLines
 from gittorrent.push.depot.report import Report
 from gittorrent.push.depot.request import PushRequest
 from gittorrent.repository.carried import Carried, open_carried
@@ -64,7 +65,7 @@ class FullDepot:
     object_format: ObjectFormat = SHA1
 
     def greet(self) -> Greeting:
-        return Greeting({}, Nonce(RepositoryId("a2" * 26), PushId("c" * 40), 1))
+        return Greeting(RefLines({}), Nonce(RepositoryId("a2" * 26), PushId("c" * 40), 1))
 
     def admit(self, request: PushRequest) -> Admitted:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere")

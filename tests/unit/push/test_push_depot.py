@@ -15,7 +15,7 @@ from gittorrent.push.depot.admission import (
     check_request,
     signed_part,
 )
-from gittorrent.push.depot.advertisement import advertisement
+from gittorrent.push.depot.advertisement import RefLines, advertisement
 from gittorrent.push.depot.report import RefReport, Report, encode_fatal, encode_report, words_of
 from gittorrent.push.depot.request import (
     MAX_REQUEST,
@@ -200,7 +200,7 @@ def test_advertisement() -> None:
         RefName(b"refs/conflicts/" + b"e" * 40 + b"/heads/a"): Oid(TWO),
         RefName(b"refs/gittorrent/log"): Oid(TWO),
     }
-    packets = list(advertisement(refs, SHA1, NONCE, "gittorrent"))
+    packets = list(advertisement(RefLines(refs), SHA1, NONCE, "gittorrent"))
     assert len(packets) == 3
     assert packets[0][4:].startswith(f"{TWO} refs/conflicts/{'e' * 40}/heads/a\0".encode())
     assert f" push-cert={NONCE} agent=gittorrent\n".encode() in packets[0]
@@ -208,10 +208,28 @@ def test_advertisement() -> None:
 
 
 def test_advertisement_of_nothing() -> None:
-    packets = list(advertisement({}, SHA256, NONCE, "gittorrent", version="version=1"))
+    packets = list(advertisement(RefLines({}), SHA256, NONCE, "gittorrent", version="version=1"))
     assert packets[0] == b"000eversion 1\n"
     assert packets[1][4:].startswith(b"0" * 64 + b" capabilities^{}\0report-status ")
     assert b" object-format=sha256 " in packets[1]
+
+
+def test_refs_that_moved_are_listed_as_if_anew() -> None:
+    names = [RefName(b"refs/heads/%d" % number) for number in range(5)]
+    refs = {names[1]: Oid(ONE), names[3]: Oid(ONE), names[4]: Oid(ONE)}
+    hidden = RefName(b"refs/gittorrent/log")
+    lines = RefLines(refs)
+    moved = lines.after(
+        [
+            (names[0], None, Oid(TWO)), (names[3], Oid(ONE), Oid(TWO)), (names[4], Oid(ONE), None),
+            (names[2], None, Oid(ONE)), (hidden, None, Oid(ONE)),
+        ]
+    )  # fmt: skip
+    now = {names[0]: Oid(TWO), names[1]: Oid(ONE), names[2]: Oid(ONE), names[3]: Oid(TWO)}
+    for found, expected in ((lines, refs), (moved, now), (moved.after([]), now)):
+        said = [list(advertisement(x, SHA1, NONCE, "a")) for x in (found, RefLines(expected))]
+        assert said[0] == said[1]
+    assert len(moved.after((ref, oid, None) for ref, oid in now.items())) == 0
 
 
 def test_report() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import sys
+import threading
 import zlib
 from pathlib import Path
 
@@ -130,6 +133,61 @@ def test_objects_that_were_not_sent(client: Client) -> None:
     assert not client.send(certificate, client.pack(hidden, f"^{old}")).refs[0].refusal
 
 
+def test_an_ordinary_push_starts_three_gits(client: Client) -> None:
+    """One that unpacks, one that looks whether all is there, one that moves refs."""
+    started: list[str] = []
+    is_on = False
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "subprocess.Popen" and is_on:
+            started.append(" ".join(map(str, arguments[1])))  # type: ignore[call-overload]
+
+    sys.addaudithook(hook)
+    for is_first in (True, False):  # the first one opens the log, and compares all refs
+        old, new = client.main, client.commit(files=2)
+        certificate, pack = client.certificate(Line(old, new, MAIN)), client.pack(new, f"^{old}")
+        is_on = not is_first
+        assert not client.send(certificate, pack).refs[0].refusal
+        is_on = False
+    commands = ("unpack-objects", "rev-list", "update-ref")
+    assert [next((c for c in commands if c in words), words) for words in started] == list(commands)
+
+
+def test_objects_that_are_here_already_and_hidden(client: Client) -> None:
+    """Sent again they count as sent, whatever git makes of them."""
+    old, new = client.main, client.commit(files=3)
+    git(client.git_dir, "fetch", "-q", str(client.work), f"{new}:refs/private/x")
+    report = client.send(client.certificate(Line(old, new, MAIN)), client.pack(new, f"^{old}"))
+    assert not report.refs[0].refusal
+    assert client.main == new
+
+
+def test_small_packs_are_held_to_the_rules(client: Client) -> None:
+    old = client.main
+    blob = text(client.work, "hash-object", "-w", "--stdin", stdin=b"x")
+    tree = b"100644 .git\0" + bytes.fromhex(blob)
+    wrong = text(
+        client.work, "hash-object", "--literally", "-t", "tree", "-w", "--stdin", stdin=tree
+    )
+    new = Oid(text(client.work, "commit-tree", wrong, "-p", old, "-m", "wrong"))
+    with pytest.raises(GitTorrentError, match="breaks fsck's rules"):
+        client.send(client.certificate(Line(old, new, MAIN)), client.pack(new, f"^{old}"))
+    client.nothing_happened()
+
+
+def test_few_objects_that_are_large(client: Client) -> None:
+    """They stay in their pack, of which a part was read when that came out."""
+    old = client.main
+    content = random.Random(1).randbytes(5 << 20)
+    blob = text(client.work, "hash-object", "-w", "--stdin", stdin=content)
+    tree = text(client.work, "mktree", stdin=f"100644 blob {blob}\tlarge\n".encode())
+    new = Oid(text(client.work, "commit-tree", tree, "-p", old, "-m", "large"))
+    report = client.send(client.certificate(Line(old, new, MAIN)), client.pack(new, f"^{old}"))
+    assert not report.refs[0].refusal
+    assert client.main == new
+    git(client.git_dir, "fsck", "--strict")
+
+
 def test_bases_that_git_adds_do_not_count_as_sent(client: Client) -> None:
     """A delta against what is not published makes git add that to the pack."""
     lines = b"".join(b"%d secret\n" % number for number in range(500))
@@ -215,7 +273,8 @@ def test_a_log_that_others_change(client: Client) -> None:
     client.send(client.certificate(Line(old, new, MAIN)), client.pack(new, f"^{old}"))
     client.depot = mine
     assert client.depot.greet().nonce.count == before.count + 1
-    assert client.depot.greet().refs[MAIN] == new
+    listed = client.depot.greet().refs
+    assert listed.first(b"").endswith(new.encode() + b" refs/heads/main\n")
 
 
 def test_copies_that_lack_history(client: Client) -> None:
@@ -245,3 +304,68 @@ def test_no_more_bytes_than_the_quota_of_one_key(client: Client) -> None:
     client.nothing_happened()
     client.send(certificate, pack, BOB)
     assert client.main == new
+
+
+def pushed_at_once(client: Client, pushes: list[tuple[bytes, bytes]]) -> list[str]:
+    """Push all together, and return why each was refused."""
+    said = [""] * len(pushes)
+    begin = threading.Barrier(len(pushes))
+
+    def push(number: int) -> None:
+        begin.wait()
+        try:
+            said[number] = client.send(*pushes[number]).refs[0].refusal
+        except PushRefusedError as error:
+            said[number] = str(error)
+
+    threads = [threading.Thread(target=push, args=(number,)) for number in range(len(pushes))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return said
+
+
+def test_pushes_of_different_branches_at_once(client: Client) -> None:
+    """They share a step, which is as if each had come alone."""
+    old = client.main
+    made = [client.commit(f"at once {number}", files=1) for number in range(6)]
+    refs = [RefName(b"refs/heads/%d" % number) for number in range(6)]
+    pushes = [
+        (client.certificate(Line(None, new, ref)), client.pack(new, f"^{old}"))
+        for ref, new in zip(refs, made, strict=True)
+    ]
+    assert pushed_at_once(client, pushes) == [""] * 6
+    log = open_carried(client.git_dir).log()
+    assert {ref: log.refs[ref] for ref in refs} == dict(zip(refs, made, strict=True))
+    assert len(client.accepted) == len(log.unfinal) == 6
+    git(client.git_dir, "fsck", "--strict")
+    assert log.refs == open_carried(client.git_dir).log_store.replay().refs
+
+
+def test_pushes_of_one_branch_at_once(client: Client) -> None:
+    """One is taken; the others are refused, whatever step they shared, and change nothing."""
+    old = client.main
+    made = [client.commit(f"at once {number}", files=1) for number in range(5)]
+    pushes = [
+        (client.certificate(Line(old, new, MAIN)), client.pack(new, f"^{old}")) for new in made
+    ]
+    other = client.commit("other")
+    beside = client.certificate(Line(None, other, RefName(b"refs/heads/beside")))
+    pushes.append((beside, client.pack(other, f"^{old}")))
+    said = pushed_at_once(client, pushes)
+    assert sorted(map(bool, said)) == [False, False, True, True, True, True]
+    assert said[-1] == ""
+    log = open_carried(client.git_dir).log()
+    assert log.refs[MAIN] == made[said.index("")]
+    assert log.refs[RefName(b"refs/heads/beside")] == other
+    assert len(log.unfinal) == len(client.accepted) == 2
+    assert all("moved" in words or "fast-forward" in words for words in said if words)
+
+
+def test_the_same_push_twice_at_once(client: Client) -> None:
+    old, new = client.main, client.commit()
+    pushes = [(client.certificate(Line(old, new, MAIN)), client.pack(new, f"^{old}"))] * 2
+    said = sorted(pushed_at_once(client, pushes))
+    assert said[0] == ""
+    assert "taken before" in said[1]

@@ -102,6 +102,15 @@ def test_every_temporary_directory_has_a_known_name() -> None:
     assert used == set(TEMPORARY_DIRECTORIES)
 
 
+def made_many(path: Path, *pushes: str) -> Path:
+    """Make an old file of empty push objects."""
+    made(path, 0)
+    lines = [f"gittorrent pushes 1 {len(pushes)}", *(f"{push} 0" for push in pushes)]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    age(path, STALE_SECONDS + 10)
+    return path
+
+
 def test_stale_files_of_a_repository(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "r.git")
     gone = [
@@ -111,6 +120,8 @@ def test_stale_files_of_a_repository(tmp_path: Path) -> None:
         made(layout.pushes / f".{LISTED}.1.2.new", STALE_SECONDS + 10),
         made(layout.reels / ".x.manifest.1.2.new", STALE_SECONDS + 10),
         made(layout.push(UNLISTED), STALE_SECONDS + 10),
+        made_many(layout.push_packs / "a", UNLISTED),
+        made(layout.push_packs / "damaged", STALE_SECONDS + 10),
     ]
     stays = [
         made(layout.push(LISTED), STALE_SECONDS + 10),
@@ -118,6 +129,8 @@ def test_stale_files_of_a_repository(tmp_path: Path) -> None:
         made(layout.pushes / f".{UNLISTED}.3.4.new", 10),
         made(layout.push(PushId("ef" * 20)), 10),
         made(layout.log(REPOSITORY), STALE_SECONDS + 10),
+        made_many(layout.push_packs / "b", UNLISTED, LISTED),
+        made(layout.push_packs / "lately", 10),
     ]
     remove_stale_files(layout, [LISTED])
     assert not [path for path in gone if path.exists()]

@@ -26,10 +26,9 @@ from gittorrent.trust.signature import split_signed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gittorrent.ids import Oid, PushId, RefName
+    from gittorrent.ids import PushId, RefName
     from gittorrent.push.certificate import Certificate, Nonce
     from gittorrent.push.depot.request import PushRequest
-    from gittorrent.push.listing import Entry
     from gittorrent.push.provisional import Judged, View
     from gittorrent.push.rule import Push, Unit
     from gittorrent.trust.errors import UnknownKey
@@ -228,37 +227,6 @@ def report_refusals(certificate: Certificate, refused: dict[RefName, str]) -> Re
     return Report(
         tuple(RefReport(line.ref, refused.get(line.ref, other)) for line in certificate.lines)
     )
-
-
-def moves(before: View, after: View) -> list[tuple[RefName, Oid | None, Oid | None]] | None:
-    """Return (name, old value, new value) of each ref shown that a push moved.
-
-    Found by what the push touched, however many refs there are. None where HEAD or the order of
-    pushes changed, so that everything has to be compared.
-
-    Args:
-        before: what was shown without it.
-        after: what is shown with it.
-    """
-    if after.before is not before or after.listing.head != before.listing.head:
-        return None
-    found = []
-    for ref in dict.fromkeys(ref for item in after.newest for ref in item.outcome.touched):
-        was, now = (_shown(at.listing.entry(ref)) for at in (before, after))
-        found += [
-            (name, was.get(name), now.get(name))
-            for name in dict.fromkeys([*was, *now])
-            if was.get(name) != now.get(name)
-        ]
-    return found
-
-
-def _shown(entry: Entry) -> dict[RefName, Oid]:
-    """Return a ref and its open conflicts, as they are shown."""
-    shown = {conflict.name: conflict.value for conflict in entry.conflicts}
-    if entry.value is not None:
-        shown[entry.ref] = entry.value
-    return shown
 
 
 def report_accepted(push: Push, after: View) -> Report:

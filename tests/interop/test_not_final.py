@@ -65,6 +65,12 @@ def test_clones_see_it_and_say_so_once(
     assert gitcmd.text(person.root / "clone", "rev-parse", "HEAD") == new
     gitcmd.git(person.root / "clone", "fsck", "--strict")
     assert main_at(person, url) == new
+    assert "not final" not in person.git("-C", "clone", "fetch").ok().err, "nothing new"
+    assert "not final" in person.git("-C", "clone", "fetch", "-v").ok().err
+    gitcmd.git(origin.layout.git_dir, "update-ref", "refs/private/pushed", new)
+    newer = Oid(nodes.add_commit(origin.layout.git_dir, "refs/private/pushed", "newer", b"x\n"))
+    nodes.push_on(origin, owner_key, {MAIN: newer})
+    assert "2 pushes of" in person.git("-C", "clone", "fetch").ok().err
 
 
 @pytest.mark.parametrize("option", ["--depth=1", "--filter=blob:none", "--single-branch"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import locked_patiently
+from gittorrent.durable import locked_patiently, write_atomically
 from gittorrent.errors import GitTorrentError
 from gittorrent.git import history
 from gittorrent.git.repository import configured, list_config
@@ -125,8 +125,15 @@ class Fetcher:
         return object_format, log.refs, log.default_branch
 
     def _say_what_is_not_final(self, log: VerifiedLog) -> None:
-        if shown := not_final(log):
+        """Say it once: a fetch that finds the same is silent, unless all details are wanted."""
+        shown, told = not_final(log), self._layout.told(log.repository)
+        if told.is_file() and told.read_bytes() == shown.encode("utf-8"):
+            self._reporter.detail(shown)
+        elif shown:
             self._reporter.note(shown)
+            write_atomically(told, shown.encode("utf-8"))
+        else:
+            told.unlink(missing_ok=True)
         if hidden := not_shown(log):
             self._reporter.detail(hidden)
 

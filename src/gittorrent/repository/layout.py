@@ -94,6 +94,10 @@ class Layout(Struct, frozen=True):
         """The newest statement of freshness, as it is passed on."""
         return self.logs / repository / "fresh"
 
+    def told(self, repository: RepositoryId) -> Path:
+        """In a clone: what its user was told last of refs that are not final."""
+        return self.logs / repository / "told"
+
     def published_refs(self, repository: RepositoryId) -> Path:
         """In an origin: what its refs were when they were last compared with its log."""
         return self.logs / repository / "published-refs"

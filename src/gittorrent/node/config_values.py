@@ -14,7 +14,7 @@ from gittorrent.sizes import parse_size
 from gittorrent.transfer.location import parse_location
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import check_name
-from gittorrent.wire.urls import UrlError, parse_learned_url
+from gittorrent.wire.urls import UrlError, check_host_and_port, parse_learned_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +159,7 @@ def dht_nodes(value: object) -> tuple[str, ...]:
 def _dht_node(value: object) -> str:
     text = _text(value, "host and port")
     try:
-        parse_learned_url(f"git://{text}/")
+        check_host_and_port(text)
     except UrlError as error:
         raise ValueError(f'{error}; write "dht.example.org:6881"') from error
     return text

@@ -252,6 +252,11 @@ class Node:
         """Return the conversations that ended lately, the last one first."""
         return self._conversations.ended()
 
+    @property
+    def mapped_port(self) -> int | None:
+        """The port at which strangers reach it over git://, as far as it knows."""
+        return self._discovering.announced_port
+
     async def start(self) -> None:
         """Begin to listen.
 

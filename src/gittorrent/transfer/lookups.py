@@ -16,7 +16,7 @@ from gittorrent.discovery.lan import Lan
 from gittorrent.discovery.session import BOOTSTRAP, SessionOptions
 from gittorrent.errors import UsageError
 from gittorrent.transfer.local_node import LocalNode, NoNodeError
-from gittorrent.wire.urls import UrlError, parse_learned_url
+from gittorrent.wire.urls import UrlError, check_host_and_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -61,7 +61,7 @@ def parse_bootstrap(text: str, where: str) -> tuple[str, ...]:
     nodes = tuple(text.replace(",", " ").split())
     for node in nodes:
         try:
-            parse_learned_url(f"git://{node}/")
+            check_host_and_port(node)
         except UrlError as error:
             raise UsageError(
                 f"{where}: {node} is no node of the DHT: {error}", hint="write HOST:PORT"

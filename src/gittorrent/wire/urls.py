@@ -159,6 +159,18 @@ def found_endpoint(address: str, port: int, path: str) -> Endpoint:
     return parse_learned_url(f"git://{host}:{port}{path}")
 
 
+def check_host_and_port(text: str) -> None:
+    """Check that a word is ``HOST:PORT``, the host as in a learned URL.
+
+    Raises UrlError where it is not.
+    """
+    _, colon, port = text.rpartition(":")
+    if not colon or "/" in text or "@" in text:
+        raise UrlError(f"not HOST:PORT: {shown(text)}")
+    _parse_port(port)
+    parse_learned_url(f"git://{text}/")
+
+
 def _split_authority(authority: str) -> tuple[str, str | None]:
     """Part host and port; the host comes back checked and in its one form."""
     if authority.startswith("["):

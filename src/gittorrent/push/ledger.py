@@ -104,6 +104,7 @@ class Ledger:
             self._points[at.id] = at
             if at.previous is not None:
                 self._followers[at.previous.id] = [at]
+            self._oldest = at.number
             at = at.previous
         self.add_policy(point.policy)
         self._place = _Place(point, point.policy, None)
@@ -258,6 +259,13 @@ class Ledger:
     def policy(self) -> PolicyVersion:
         """The newest policy version that counts."""
         return self._place.policy
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether all checkpoints known were replayed and adopted, one after the other."""
+        if self._waiting or self._refuted or self._aside or self._followed:
+            return False
+        return len(self._points) == self._place.point.number - self._oldest + 1
 
     @property
     def stopped(self) -> str:

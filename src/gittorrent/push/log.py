@@ -28,6 +28,7 @@ from gittorrent.push.recalling import (
     listing_at,
     pushes_needed,
     records_of,
+    records_since,
 )
 from gittorrent.push.signed import read_checkpoint, read_push
 from gittorrent.push.snapshot import Snapshot
@@ -363,6 +364,18 @@ class VerifiedLog:
     def records(self) -> list[Record]:
         """What storage keeps of each of `entries`, in that order."""
         return records_of(self._begun, self._entries)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the records of what it holds will not change by what is admitted next.
+
+        Unless that makes it say otherwise here.
+        """
+        return self._ledger is not None and self._ledger.is_linear
+
+    def records_since(self, count: int) -> list[Record]:
+        """Return the records of all `entries` but the first so many, of a log that `is_linear`."""
+        return records_since(self._entries, count)
 
     def snapshot(self) -> Snapshot:
         """Return the state at `head` for a quick start; worth keeping if `start_size` is large."""

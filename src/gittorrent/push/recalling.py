@@ -8,6 +8,7 @@ both were verified when they were adopted.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -212,6 +213,23 @@ def records_of(begun: Begun | None, entries: Entries) -> list[Record]:
         else:
             found.append(_record_aside(entries, ledger, entry))
     return found
+
+
+def records_since(entries: Entries, count: int) -> list[Record]:
+    """Return what to keep of the entries after the first ones, where all checkpoints are adopted.
+
+    Args:
+        entries: all of them.
+        count: how many are passed over.
+    """
+    found = []
+    for entry in islice(reversed(entries.kinds), len(entries.kinds) - count):
+        kind = entries.kinds[entry]
+        if kind is PushKind.CHECKPOINT:
+            found.append(record_of(entries.checkpoint(entry), Held.ADOPTED))
+        else:
+            found.append(Record(entry, kind))
+    return found[::-1]
 
 
 def _record_aside(entries: Entries, ledger: Ledger | None, entry: PushId) -> Record:

@@ -18,6 +18,8 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gittorrent.durable import Batch, write_atomically
 from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.git import scratch
@@ -100,6 +102,15 @@ def _identify(
     return [PushId(oid) for oid in hash_them("commit", commits)]
 
 
+class _Written(Struct, frozen=True):
+    """A log as it was written last: it, how many entries it had, the file's state and content."""
+
+    log: VerifiedLog
+    count: int
+    state: object
+    text: bytes
+
+
 class LogStore:
     """The log of one repository on disk.
 
@@ -116,6 +127,7 @@ class LogStore:
         self._format = object_format
         self._repository = self.repository = repository
         self._files = PushFiles(layout)
+        self._written: _Written | None = None
 
     @property
     def path(self) -> Path:
@@ -271,12 +283,24 @@ class LogStore:
             raise LogStoreError(
                 f"the log of {log.repository} cannot become that of {self._repository}"
             )
-        lines = [FIRST_LINE, *(record.line() for record in log.records)]
-        write_atomically(self._list, "".join(f"{line}\n" for line in lines).encode("ascii"))
+        text = self._text_of(log)
+        write_atomically(self._list, text)
+        if log.is_linear:
+            self._written = _Written(log, len(log.entries), _state_of(self._list), text)
+        else:
+            self._written = None
         # Afterwards, since it may name only what the log has; without it the next start is longer.
         path = self._layout.snapshot(log.repository)
         if log.start_size(_checkpoint_of(path)) > START_SIZE:
             write_atomically(path, log.snapshot().dump())
+
+    def _text_of(self, log: VerifiedLog) -> bytes:
+        """Return the file of a log; of one that was written here what came since is added."""
+        known = self._written
+        is_same = known is not None and known.log is log and known.state == _state_of(self._list)
+        if known is not None and is_same and log.is_linear:
+            return known.text + _text(log.records_since(known.count))
+        return f"{FIRST_LINE}\n".encode("ascii") + _text(log.records)
 
     def judge_again(self, log: VerifiedLog) -> None:
         """Replay what of a log was only believed, now that objects came into this repository.
@@ -372,6 +396,19 @@ class LogStore:
             f"{self._list} is damaged: {why}",
             hint="remove the repository's gittorrent directory and mirror it again",
         )
+
+
+def _text(records: Iterable[Record]) -> bytes:
+    return "".join(f"{record.line()}\n" for record in records).encode("ascii")
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells whether a file was replaced; None if it is not there."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _checkpoint_of(path: Path) -> PushId | None:

@@ -12,7 +12,7 @@ from gittorrent.push.certificate import Line
 from gittorrent.push.checkpoint import Checkpoint
 from gittorrent.push.log import VerifiedLog
 from gittorrent.push.object import PushKind, PushObject
-from gittorrent.push.records import parse_record
+from gittorrent.push.records import Record, parse_record
 from gittorrent.push.snapshot import Snapshot
 from gittorrent.trust.policy import Grant, Policy, Rule
 from gittorrent.trust.refpattern import RefPattern
@@ -45,6 +45,8 @@ class History:
         self.open, self.closed = VerifiedLog(SHA1, Numbered()), VerifiedLog(SHA1, Numbered())
         self.keepers = {OWNER.key: OWNER}
         self.number = 1
+        self.linear: list[Record] | None = None
+        self.added = 0
         for _, push in self.writer.pushes:
             self.tell(push)
 
@@ -77,8 +79,21 @@ class History:
         assert one.ledger.refuted.keys() == other.ledger.refuted.keys()
         assert one.ledger.nonce() == other.ledger.nonce()
         assert one.records == other.records
+        self.compare_records()
         chosen = self.random.choice(one.ids)
         assert one.refs_at(chosen) == other.refs_at(chosen)
+
+    def compare_records(self) -> None:
+        """What a log kept while all was adopted goes on being right, and only what came is new."""
+        if not self.open.is_linear:
+            self.linear = None
+            return
+        now = self.open.records
+        if self.linear is not None:
+            count = len(self.linear)
+            assert now == [*self.linear, *self.open.records_since(count)]
+            self.added += 1
+        self.linear = now
 
     # -- what happens
 

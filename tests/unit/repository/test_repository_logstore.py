@@ -16,6 +16,7 @@ from gittorrent.push.log import VerifiedLog
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import (
     FEW,
+    FIRST_LINE,
     LogStore,
     LogStoreError,
     identify,
@@ -110,6 +111,26 @@ def test_long_logs_open_with_few_reads(tmp_path: Path) -> None:
             store.commit(opened)
         assert reads.count == 0, "what the log lists already is not read to list it again"
     assert counts[0] == counts[1] <= 5
+
+
+def test_a_log_that_grows_is_written_as_if_anew(tmp_path: Path) -> None:
+    """Also where somebody else wrote it meanwhile, or a checkpoint waits."""
+    writer = lengthen(Writer(), 2)
+    store = stored(writer, tmp_path / "x.git")
+    log, known = store.open(Numbered()), len(writer.pushes)
+    lengthen(writer, 6)
+    entries = writer.pushes[known:]
+    entries[4:6] = entries[5], entries[4]
+    for number, (push_id, push) in enumerate(entries):
+        store.store_push(push_id, push)
+        log.admit(push, push_id)
+        log.settle()
+        if number == 7:
+            LogStore(Layout(tmp_path / "x.git"), SHA1, writer.repository).commit(store.open())
+        store.commit(log)
+        lines = [FIRST_LINE, *(record.line() for record in log.records)]
+        assert store.path.read_text() == "".join(f"{line}\n" for line in lines)
+    assert store.open(Numbered()).refs == writer.log().refs
 
 
 def test_a_snapshot_can_be_thrown_away(tmp_path: Path) -> None:

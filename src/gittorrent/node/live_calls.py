@@ -1,0 +1,230 @@
+"""The calls that are made for one repository: whom its node converses with of its own accord.
+
+The shell around `gittorrent.push.call_plan`: finds out which mirrors are known, calls those that
+the plan says, and keeps each conversation open as long as it lasts.
+
+Rules: the mirror that one was made from comes first; a mirror that turns out to be this node, or a
+server of files, is left alone for long. Must not know what is told.
+Source: docs/protocol/mirrorsync.md, Live conversations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.event_log import EventLog
+from gittorrent.node.learned_mirrors import LearnedMirrors
+from gittorrent.push.call_plan import CALLED, LAST_RETRY, CallPlan
+from gittorrent.repository.carried import MIRROR
+from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.git_mirror import ConversationContext
+from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.mirror import NoConversationError
+from gittorrent.transfer.opening import converse
+from gittorrent.transfer.reaching import known_here, named, unique
+from gittorrent.wire.messages import HaveBundle, News
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gittorrent.node.catalogue import Served
+    from gittorrent.node.live_repository import LiveRepository
+    from gittorrent.push.spreading import PeerKey
+    from gittorrent.store.database import Database
+    from gittorrent.store.home import Home
+    from gittorrent.transfer.git_mirror import GitMirror
+    from gittorrent.transfer.limiter import Limits
+    from gittorrent.transfer.off_loop import SerialExecutor
+    from gittorrent.transfer.reaching import Source
+
+SOURCES_SECONDS = 5.0
+"""How often it is looked who could be called, as long as there are calls to be made."""
+
+SILENT_SECONDS = 900.0
+"""Time for which a web server that holds no conversations is not asked again: it may become a node,
+or what kept the conversation from it may be put right."""
+
+_RANDOM = random.SystemRandom()
+_log = EventLog(__name__)
+
+
+class Calling(Struct, frozen=True):
+    """What all calls of a node share.
+
+    Args:
+        database: whom it knows; None calls nobody.
+        home: of the node.
+        node_id: how it calls itself.
+        limits: of all sending.
+        querying: in which the database is asked.
+        client_timeouts: how long others are waited for.
+    """
+
+    database: Database | None
+    home: Home
+    node_id: str
+    limits: Limits
+    querying: SerialExecutor
+    client_timeouts: ClientTimeouts = ClientTimeouts()
+
+    async def sources(self, served: Served) -> Sequence[Source]:
+        """Return the mirrors of a repository that can be talked to, the best first."""
+        database, repository = self.database, served.info.repository_id
+        if database is None:
+            return ()
+        source = _source_of(served)
+        found = [] if source is None else [source]
+        try:
+            now = int(time.time())
+            found += await self.querying(
+                lambda: known_here(repository, database, self.home, now, own_node=False)
+            )
+        except GitTorrentError as error:
+            _log.warning("database-slow", "cannot look up mirrors: {reason}", reason=error)
+        return [each for each in unique(found) if each.endpoint is not None]
+
+
+class LiveCalls:
+    """The calls of one repository.
+
+    Args:
+        shared: what all calls of the node share.
+        repository: its part in live conversations.
+    """
+
+    def __init__(self, shared: Calling, repository: LiveRepository) -> None:
+        self._shared = shared
+        self._repository = repository
+        self._plan = CallPlan(_RANDOM.randrange)
+        self._calls: dict[str, asyncio.Task[None]] = {}
+        self._known: dict[str, Source] = {}
+        self._known_until = 0.0
+        self._learned = LearnedMirrors()
+
+    async def count_known(self) -> int:
+        """Return how many mirrors are known, of those that could be called at once."""
+        return len((await self._shared.sources(self._repository.served))[:CALLED])
+
+    async def look(self) -> None:
+        """See to it that there are calls enough, of mirrors or attempts at them."""
+        self._calls = {url: call for url, call in self._calls.items() if not call.done()}
+        served, loop = self._repository.served, asyncio.get_running_loop()
+        source = _source_of(served)
+        first = None if source is None else source.url
+        is_enough = len(self._calls) >= CALLED and (first is None or first in self._calls)
+        if is_enough or self._shared.database is None:
+            return
+        if loop.time() >= self._known_until:
+            self._known = {each.url: each for each in await self._shared.sources(served)}
+            self._known_until = loop.time() + SOURCES_SECONDS
+        known = {**self._learned.sources, **self._known}
+        for url in self._plan.due(first, known, loop.time()):
+            self._calls[url] = loop.create_task(self._talk(known[url]))
+
+    async def stop(self) -> None:
+        """End all calls."""
+        for call in self._calls.values():
+            call.cancel()
+        await asyncio.gather(*self._calls.values(), return_exceptions=True)
+
+    async def _talk(self, source: Source) -> None:
+        """Converse with one mirror, to the end."""
+        loop = asyncio.get_running_loop()
+        talk = _Talk()
+        try:
+            await self._converse(source, talk)
+        except NoConversationError as error:
+            talk.again = SILENT_SECONDS
+            _log.debug(
+                "no-conversations",
+                "{repository}: {peer} gives files only: {reason}",
+                repository=self._repository.served.info.name,
+                peer=source.url,
+                reason=error,
+            )
+        except GitTorrentError as error:
+            _log.info(
+                "not-talking",
+                "{repository}: no conversation with {peer}: {reason}",
+                repository=self._repository.served.info.name,
+                peer=source.url,
+                reason=error,
+            )
+        finally:
+            if talk.again is not None:
+                self._plan.refused(source.url, loop.time(), talk.again)
+            else:
+                lasted = 0.0 if talk.begun is None else loop.time() - talk.begun
+                self._plan.ended(source.url, loop.time(), lasted)
+
+    async def _converse(self, source: Source, talk: _Talk) -> None:
+        repository = self._repository
+        key: PeerKey | None = None
+
+        def on_news(message: News, payload: bytearray | None) -> None:
+            if key is not None:
+                repository.heard(key, message, payload)
+            else:
+                early.append(message)  # nothing is sent along before it was asked for
+
+        def on_bundle(_mirror: GitMirror, message: HaveBundle) -> None:
+            if key is not None:
+                repository.heard(key, message)
+
+        def on_announced(_mirror: GitMirror, size: int) -> None:
+            if key is not None:
+                repository.announced(key, size)
+
+        early: list[News] = []
+        served, shared = repository.served, self._shared
+        from_teller = self._learned.teller(source.trusted)
+        context = ConversationContext(
+            shared.node_id,
+            served.content,
+            shared.limits,
+            client_timeouts=shared.client_timeouts,
+            reading=served.reading,
+            on_try=from_teller,
+            on_news=on_news,
+            on_bundle=on_bundle,
+            on_announced=on_announced,
+        )
+        assert source.endpoint is not None
+        mirror = await converse(source.endpoint, context, source.trusted)
+        talk.begun = asyncio.get_running_loop().time()
+        try:
+            key = repository.joined(mirror, is_called=True)
+            for message in early:
+                repository.heard(key, message)
+            await mirror.wait_closed()
+        finally:
+            if key is not None:
+                repository.left(key)
+            await mirror.close()
+        if mirror.is_myself:
+            talk.again = LAST_RETRY
+        if not mirror.may_return:
+            raise UnreachableError(f"{source.url} does not want to talk")
+
+
+class _Talk:
+    """How a conversation went: when it began, and when there may be use in another one."""
+
+    begun: float | None = None
+    again: float | None = None
+
+
+def _source_of(served: Served) -> Source | None:
+    """Return the mirror that one was made from, if it can be talked to."""
+    info = served.info
+    if info.role == MIRROR and info.source:
+        with contextlib.suppress(GitTorrentError):
+            return named(parse_location(info.source).require_endpoint())
+    return None

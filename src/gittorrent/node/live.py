@@ -30,6 +30,7 @@ from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.task_set import TaskSet
+from gittorrent.wire.limits import MAX_PUSH_PACK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +124,7 @@ class Live:
 
     def accepted(self, served: Served, push: AcceptedPush) -> None:
         """Take note that a depot of this node put a push into a log."""
-        if push.pack:
+        if push.pack is not None and len(push.pack) <= MAX_PUSH_PACK_BYTES:
             served.content.push_packs.add(push.id, push.pack, push.push.encode())
         repository = self.of(served)
         if repository is not None:

@@ -186,7 +186,7 @@ class RepositoryDepot:
                 upload.check(*self._tips(certificate), self._shown)
             report = self._accepting.take(Candidate(entry, certificate, upload))
         if not any(ref.refusal for ref in report.refs):
-            self._accepted(AcceptedPush(entry.id, push, upload.size))
+            self._accepted(AcceptedPush(entry.id, push, upload.size, upload.small))
         return report
 
     def _settings(self) -> _Settings:

@@ -93,6 +93,11 @@ class Upload:
         self.staging = staging
         self.size = 0
 
+    @property
+    def small(self) -> bytes | None:
+        """The pack as it was sent, if it was small enough to be read whole."""
+        return self._small
+
     def receive(
         self,
         pack: SentPack,

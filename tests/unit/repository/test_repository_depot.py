@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.ids import Oid, PushId, RefName, RepositoryId
+from gittorrent.git.small_pack import pack_objects_in
+from gittorrent.ids import SHA1, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.certificate import Line, Nonce
 from gittorrent.push.depot.admission import PushRefusedError
 from gittorrent.push.depot.request import PushRequest
@@ -39,6 +40,9 @@ def test_accepted(client: Client) -> None:
     (accepted,) = client.accepted
     assert report.messages[0].startswith(f"accepted as push {accepted.id}")
     assert text(client.git_dir, "cat-file", "-t", accepted.id) == "commit"
+    assert accepted.pack is not None  # others are given it as it came
+    assert pack_objects_in(accepted.pack, SHA1) > 0
+    assert accepted.size == len(accepted.pack)
 
 
 def test_replayed(client: Client) -> None:

@@ -66,6 +66,6 @@ def verify(repository: Path, quiet: bool, as_json: bool) -> None:
                 f" {count(result.reels, 'reel')}, {count(result.parts, 'part')}"
             )
             if result.unpublished:
-                click.echo(f"{describe_unpublished(result.unpublished)}; others see them after")
+                click.echo(f"{describe_unpublished(result.unpublished)}; the same everywhere after")
                 click.echo(f"  gittorrent publish {carried.layout.git_dir}")
     sys.exit(1 if result.findings else 0)

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from gittorrent.ids import Oid, RefName
+from gittorrent.push.certificate import Line
 from gittorrent.repository.carried import CLONE, Carried
 from gittorrent.repository.unpublished import (
     ADDED,
+    BEHIND,
     DELETED,
     MOVED,
     Unpublished,
@@ -19,6 +22,9 @@ from gittorrent.repository.unpublished import (
 from gittorrent.repository.verify import Verifier
 from gittorrent.signing.keys import Signer
 from support import gitcmd, nodes
+from support.publishing import builder, grow, publish, push_elsewhere
+from support.publishing import carried as published
+from support.signing import TestSigner
 
 
 @pytest.fixture
@@ -83,3 +89,21 @@ def test_words() -> None:
     assert said() == ""
     assert said(b"refs/heads/a") == "1 branch not published"
     assert said(b"refs/notes/x", b"refs/tags/a") == "1 other ref and 1 tag not published"
+
+
+def test_what_only_others_changed_is_behind(tmp_path: Path) -> None:
+    """An origin follows a rewind once it is final, and says until then whose doing it is."""
+    path = tmp_path / "project.git"
+    grow(builder(path), 3)
+    publish(path, name="project")
+    main = RefName(b"refs/heads/main")
+    now, back = (Oid(gitcmd.text(path, "rev-parse", name)) for name in ("main", "main~1"))
+    push_elsewhere(path, [Line(now, back, main)], TestSigner())
+    assert found(published(path)) == {main: BEHIND}
+    said = describe_unpublished(unpublished_refs(published(path)))
+    assert said == "1 branch behind what others pushed"
+    gitcmd.git(path, "branch", "own", "main")
+    said = describe_unpublished(unpublished_refs(published(path)))
+    assert said == "1 branch not published, 1 branch behind what others pushed"
+    nodes.add_commit(path, "refs/heads/main", "more", b"more\n")
+    assert found(published(path))[main] == MOVED, "now it was changed here, too"

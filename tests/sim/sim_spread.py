@@ -138,6 +138,9 @@ class Node:
         point = self.mirror.ledger.adopted
         return Item(point.id, point.number)
 
+    def begins(self) -> int:
+        return self.mirror.ledger.adopted.older.begins
+
     def open(self) -> Sequence[PushId]:
         ledger = self.mirror.ledger
         policies = ledger.policy.since(ledger.adopted.policy) or ()

@@ -96,6 +96,14 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         f"{PUSHES}::test_push_on_what_was_removed",
     ),
     "flood": (f"{PUSHES}::test_flood", f"{PUSHES}::test_flood_in_one_push"),
+    "a stolen keeper's key": (
+        "interop/test_stolen_keeper.py::"
+        "test_two_checkpoints_in_one_place_stop_all_and_the_roots_go_on",
+        "interop/test_stolen_keeper.py::test_what_a_keeper_signs_cannot_change_a_ref",
+        "interop/test_stolen_keeper.py::"
+        "test_the_keepers_key_alone_pushes_nothing_and_names_no_keeper",
+        "unit/push/test_push_spreading.py::test_a_checkpoint_beside_ours_is_asked_for",
+    ),
     "restored keeper": (
         f"{PUSHES}::test_restored_keeper_that_syncs_first",
         f"{PUSHES}::test_restored_keeper_that_does_not",

@@ -118,6 +118,10 @@ class LiveRepository:
         """Return the checkpoint adopted."""
         return self._known.head
 
+    def begins(self) -> int:
+        """Return the number of the first checkpoint that is known here."""
+        return self._known.begins
+
     def open(self) -> Sequence[PushId]:
         """Return what no checkpoint names yet."""
         return self._known.open

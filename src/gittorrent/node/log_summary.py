@@ -21,6 +21,7 @@ class LogSummary(Struct, frozen=True):
 
     Args:
         head: the checkpoint adopted.
+        begins: number of the first checkpoint that is known.
         open: what no checkpoint names: policies, then pushes.
         policy: digest of the newest policy that counts.
         keeper: the key that signs checkpoints, by name.
@@ -30,6 +31,7 @@ class LogSummary(Struct, frozen=True):
     """
 
     head: Item
+    begins: int
     open: tuple[PushId, ...]
     policy: str
     keeper: str
@@ -49,6 +51,7 @@ def summary_of(log: VerifiedLog) -> LogSummary:
     policies = ledger.policy.since(point.policy) or ()
     return LogSummary(
         head=Item(point.id, point.number),
+        begins=point.older.begins,
         open=(*(version.id for version in policies), *(push.id for push in log.unfinal)),
         policy=ledger.policy.digest,
         keeper=str(ledger.policy.policy.keeper),

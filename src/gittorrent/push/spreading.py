@@ -119,6 +119,9 @@ class Shelf(Protocol):
     def head(self) -> Item:
         """Return the checkpoint adopted."""
 
+    def begins(self) -> int:
+        """Return the number of the first checkpoint that is known here."""
+
     def open(self) -> Sequence[PushId]:
         """Return what no checkpoint names yet: policies, oldest first, then pushes."""
 
@@ -384,7 +387,9 @@ class Spreading:
     # -- deciding
 
     def _is_wanted(self, item: Item) -> bool:
-        return not item.number or item.number > self._shelf.head().number
+        # One that is no newer is held if it is of the chain adopted; if it is not, it is proof
+        # against the keeper, or where the roots let another one go on.
+        return not item.number or item.number > self._shelf.begins()
 
     def _is_due(self, entry: PushId, now: float) -> bool:
         """Tell whether somebody may be asked for an entry: nobody was, or not lately."""
@@ -477,7 +482,7 @@ class Spreading:
     def _question(self, peer: PeerKey, item: Item, now: float) -> Fetch | FetchLog:
         self._peers[peer].asked[item.id] = now
         self._asked.setdefault(item.id, {})[peer] = None
-        is_next = not item.number or item.number == self._shelf.head().number + 1
+        is_next = not item.number or item.number <= self._shelf.head().number + 1
         return Fetch(peer, item) if is_next else FetchLog(peer, item)
 
 

@@ -47,6 +47,7 @@ class Here:
     """What is here."""
 
     newest: Item = HEAD
+    first: int = HEAD.number
     untaken: list[PushId] = field(default_factory=list)
     entries: set[PushId] = field(default_factory=lambda: {HEAD.id})
 
@@ -55,6 +56,9 @@ class Here:
 
     def head(self) -> Item:
         return self.newest
+
+    def begins(self) -> int:
+        return self.first
 
     def open(self) -> Sequence[PushId]:
         return self.untaken
@@ -73,6 +77,25 @@ def talking(here: Here, *peers: PeerKey) -> Spreading:
         spreading.joined(peer, is_called=False)
         spreading.told(peer, HEAD, 0.0)
     return spreading
+
+
+def test_a_checkpoint_beside_ours_is_asked_for() -> None:
+    """One that is no newer, and is none of ours, is proof against the keeper."""
+    here = Here(first=1)
+    spreading = Spreading(here)
+    spreading.joined(A, is_called=False)
+    beside = Item(entry(9), HEAD.number)
+    assert Fetch(A, beside) in spreading.told(A, beside, 0.0)
+    here.entries.add(entry(8))
+    assert not _questions(spreading.told(A, Item(entry(8), HEAD.number - 1), 0.0))
+    older = Here(first=HEAD.number)
+    late = Spreading(older)
+    late.joined(A, is_called=False)
+    assert not _questions(late.told(A, beside, 0.0)), "nobody here can tell whose it is"
+
+
+def _questions(effects: Sequence[object]) -> list[object]:
+    return [effect for effect in effects if isinstance(effect, Fetch | FetchLog)]
 
 
 def test_who_is_called_is_told_what_we_have() -> None:

@@ -27,7 +27,8 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Tell whether something listens at a port of this machine."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
     return False
@@ -39,7 +40,7 @@ def _program(words: list[str], port: int, folder: Path) -> Iterator[subprocess.P
     with (folder / "said").open("wb") as said:
         process = subprocess.Popen(words, stdout=said, stderr=said, start_new_session=True)
     try:
-        wait_until(lambda: _answers(port) or process.poll() is not None, "it listens")
+        wait_until(lambda: answers(port) or process.poll() is not None, "it listens")
         assert process.poll() is None, (folder / "said").read_text()
         yield process
     finally:

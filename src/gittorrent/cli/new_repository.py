@@ -29,7 +29,7 @@ from gittorrent.interruptions import run
 from gittorrent.repository.carried import ORIGIN, Carried
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore
-from gittorrent.transfer.location import LocationError, parse_location
+from gittorrent.transfer.location import LocationError, may_lead_to_mirror, parse_location
 from gittorrent.transfer.opening import ask_list
 from gittorrent.transfer.reaching import Source, all_that_answer, named
 from gittorrent.trust.errors import PolicyError
@@ -195,7 +195,7 @@ def _by_remotes(git_dir: Path, database: Database) -> Relation | None:
         repository = location.expected or database.known_url(location.url)
         if repository is not None:
             return Relation(repository, f"its remote {name} leads there")
-        if location.endpoint is not None:
+        if location.endpoint is not None and may_lead_to_mirror(url):
             unknown.append((name, named(location.endpoint)))
     answers = run(all_that_answer([source for _, source in unknown], partial(_list_of)))
     for source, repository in answers:

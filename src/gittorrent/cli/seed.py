@@ -41,7 +41,7 @@ from gittorrent.store.processes import SeedProcess
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.local_node import LocalNode
-from gittorrent.transfer.location import SCHEME, LocationError, parse_location
+from gittorrent.transfer.location import SCHEME, LocationError, may_lead_to_mirror, parse_location
 from gittorrent.transfer.lookups import lookups_of
 from gittorrent.transfer.preparing import Preparer
 from gittorrent.transfer.process_status import shown
@@ -316,7 +316,8 @@ def _location(git_dir: Path, named: str | None) -> Location:
         return parse_location(url_of(git_dir, named))
     urls = remote_urls(git_dir)
     # A clone by stock git's own transports may name a node as well, though nothing shows it.
-    for url in sorted((url for _, url in urls), key=lambda url: not url.startswith(f"{SCHEME}:")):
+    tried = (url for _, url in urls if may_lead_to_mirror(url))
+    for url in sorted(tried, key=lambda url: not url.startswith(f"{SCHEME}:")):
         with contextlib.suppress(LocationError):
             return parse_location(url)
     shown = ", ".join(f"{name} is {url}" for name, url in urls) or "there are none"

@@ -1,8 +1,9 @@
 """``gittorrent shell``: what sshd runs for people who push and fetch over ssh, and no more.
 
 sshd says what they want: in the environment where this is a forced command, as ``-c`` where it is a
-login shell. Two commands of git's are known, each with one path; what they are run on comes from
-the node's own list and never from the path. Nothing is given to another shell.
+login shell. Two commands of git's are known and three of mirrors, each with one path; what they
+are run on comes from the node's own list and never from the path. Nothing is given to another
+shell.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
@@ -22,12 +24,14 @@ from gittorrent.cli.served_places import catalogue_of
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.node import upload_pack
 from gittorrent.node.git_listener import NO_DEPOT, NOT_SERVED
+from gittorrent.node.ssh_services import CONNECTION, SshServices, caller_of
 from gittorrent.node.views import Views
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.depot import RepositoryDepot
 from gittorrent.repository.receive_pack import CallerGoneError, Channel, greeting, receive
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
+from gittorrent.transfer.ssh_transport import SERVICES
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_PATH
 from gittorrent.wire.service import RECEIVE_PACK, UPLOAD_PACK
@@ -52,6 +56,8 @@ ORIGINAL_COMMAND = "SSH_ORIGINAL_COMMAND"
 def shell(command: str | None, places: tuple[Path, ...], final_only: bool) -> None:
     """Let people push to and fetch from carried repositories over ssh, and do nothing else.
 
+    Mirrors and clones converse over it too, by gittorrent::ssh://USER@HOST/NAME.git.
+
     For ~/.ssh/authorized_keys of an account on the mirror, before a person's key:
 
     \b
@@ -72,7 +78,7 @@ def shell(command: str | None, places: tuple[Path, ...], final_only: bool) -> No
     try:
         final_only = final_only or read_config(home.config, is_named=False).push.final_only
         catalogue = catalogue_of(places, database)
-        sys.exit(_answer(service, path, catalogue, home, final_only=final_only))
+        sys.exit(_answer(service, path, catalogue, database, home, final_only=final_only))
     finally:
         database.close()
 
@@ -89,7 +95,8 @@ def parse_command(asked: str) -> tuple[str, bytes]:
         words = []
     if len(words) == 3 and words[0] == "git":
         words = [f"git-{words[1]}", words[2]]
-    if len(words) != 2 or words[0] not in (UPLOAD_PACK, RECEIVE_PACK) or len(words[1]) > MAX_PATH:
+    known = (UPLOAD_PACK, RECEIVE_PACK, *SERVICES.values())
+    if len(words) != 2 or words[0] not in known or len(words[1]) > MAX_PATH:
         raise UsageError(
             "here are git repositories to push to and fetch from, and nothing else",
             hint="git clone ssh://USER@HOST/NAME.git",
@@ -99,7 +106,13 @@ def parse_command(asked: str) -> tuple[str, bytes]:
 
 
 def _answer(
-    service: str, path: bytes, catalogue: Catalogue, home: Home, *, final_only: bool
+    service: str,
+    path: bytes,
+    catalogue: Catalogue,
+    database: Database,
+    home: Home,
+    *,
+    final_only: bool,
 ) -> int:
     """Serve one request; returns the exit status."""
     protocol = upload_pack.protocol_of((os.environb.get(b"GIT_PROTOCOL", b""),))
@@ -107,6 +120,11 @@ def _answer(
     served = catalogue.find(path)
     if served is None or served.is_cached:
         return _refuse(channel, NOT_SERVED)
+    if service not in (UPLOAD_PACK, RECEIVE_PACK):
+        services = SshServices(catalogue, database, home, caller_of(os.environ.get(CONNECTION)))
+        where = quote(path, safe="/%!$&'()*+,;=:@~")
+        services.serve(service.removeprefix("git-"), served, where)
+        return 0
     if service == UPLOAD_PACK:
         return _upload_pack(served, protocol, home, final_only=final_only)
     if served.info.role not in (ORIGIN, MIRROR):

@@ -282,6 +282,8 @@ def _run_helper(
                 lookups=lookups_of(settings.discovery, home, reporter),
             )
             node = LocalNode(home.control, reporter) if settings.node_may_act else None
+            if location.endpoint is not None and location.endpoint.scheme == "ssh":
+                node = None  # the keys and the terminal are ours
             fetcher = Fetcher(remote, url, location, git_dir, context, reporter, node)
             stack.callback(lambda: loop.run_until_complete(fetcher.close()))
             stack.callback(reporter.close)

@@ -274,6 +274,29 @@ def _check_greeting(endpoint: Endpoint, header: bytes) -> None:
             raise _not_a_mirror(endpoint, what, hint)
 
 
+async def read_list(
+    sock: socket.socket, endpoint: Endpoint, client_timeouts: ClientTimeouts
+) -> MirrorList:
+    """Read the list that a mirror was asked for on a stream.
+
+    Raises:
+        CannotConnectError: it does not come in time.
+        NotAMirrorError, NotCarriedThereError: there is none.
+        ProtocolError: it breaks the protocol.
+    """
+    try:
+        async with asyncio.timeout(client_timeouts.answer):
+            lines = await _read_list(sock, endpoint)
+    except TimeoutError as error:
+        raise CannotConnectError(f"{endpoint.url} does not answer", hint=CHECK_HINT) from error
+    except OSError as error:
+        raise _not_a_mirror(endpoint, str(error)) from error
+    try:
+        return parse_lines(lines)
+    except RemoteRefusal as error:
+        raise NotCarriedThereError(endpoint, error.reason) from error
+
+
 async def _read_list(sock: socket.socket, endpoint: Endpoint) -> list[bytes]:
     """Read packets up to the flush that ends a list; a refusal ends with the connection.
 

@@ -2,12 +2,14 @@
 
 Unlike URLs learned from others these are followed wherever they point; they are still taken
 apart strictly. Forms: ``gittorrent://[REPOSITORY_ID@]HOST[:PORT]/PATH``, which speaks to a
-MirrorSync node on its git port; ``git://``, ``http://`` and ``https://`` URLs of one; and
+MirrorSync node on its git port; ``git://``, ``http://`` and ``https://`` URLs of one, and
+``gittorrent::ssh://[REPOSITORY_ID+][USER@]HOST[:PORT]/PATH``, a node that ssh leads to; and
 ``gittorrent://REPOSITORY_ID``, which leaves it to this machine to know a mirror.
 """
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
@@ -17,6 +19,7 @@ from gittorrent.ids import RepositoryId, is_repository_id
 from gittorrent.wire.urls import DEFAULT_PORTS, Endpoint
 
 SCHEME = "gittorrent"
+_USER = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*\Z")
 _SSH_SCHEMES = frozenset({"ssh", "git+ssh", "ssh+git"})
 _FORMS = "gittorrent://[REPOSITORY_ID@]HOST[:PORT]/PATH or gittorrent://REPOSITORY_ID"
 
@@ -67,12 +70,22 @@ class Location(Struct, frozen=True):
         rest = self.endpoint.url.removeprefix(f"{scheme}://")
         if scheme == "git":
             return f"{SCHEME}://{repository}@{rest}"
+        if self.endpoint.user:
+            return f"{SCHEME}::{scheme}://{repository}+{rest}"
         return f"{SCHEME}::{scheme}://{repository}@{rest}"
 
 
 def is_url(text: str) -> bool:
     """Tell whether a user's word is a URL, right or wrong, and not a name or a path."""
     return "://" in text or text.startswith(f"{SCHEME}::")
+
+
+def may_lead_to_mirror(url: str) -> bool:
+    """Tell whether a remote's URL may be tried to find out if a mirror is there.
+
+    Not so for ssh, unless the URL says that it is one: it starts the user's ssh.
+    """
+    return url.startswith(f"{SCHEME}:") or url.partition("://")[0].lower() not in _SSH_SCHEMES
 
 
 def url_for_git(url: str) -> str:
@@ -97,7 +110,7 @@ def parse_location(url: str) -> Location:
         port = parts.port
     except ValueError as error:
         raise LocationError(f"{url!r} is no URL: {error}", hint=f"write {_FORMS}") from error
-    schemes = {SCHEME: "git", "git": "git", "http": "http", "https": "https"}
+    schemes = {SCHEME: "git", **{each: each for each in DEFAULT_PORTS}}
     scheme = schemes.get(parts.scheme)
     if scheme is None:
         raise _other_form(url, parts.scheme)
@@ -105,7 +118,7 @@ def parse_location(url: str) -> Location:
         raise LocationError(f"{url!r} is no gittorrent URL", hint=f"write {_FORMS}")
     if parts.query or parts.fragment or parts.password is not None:
         raise LocationError(f"{url!r} has parts that a gittorrent URL cannot have")
-    expected = None if parts.username is None else parts.username.lower()
+    expected, user = _who(parts.username, scheme)
     host = parts.hostname or ""
     if parts.scheme == SCHEME and is_repository_id(host) and not parts.path.strip("/"):
         if expected is not None or port is not None:
@@ -121,8 +134,27 @@ def parse_location(url: str) -> Location:
     if not parts.path.strip("/"):
         raise LocationError(f"{url!r} names no repository", hint=f"write {_FORMS}")
     path = quote(parts.path.rstrip("/"), safe="/%!$&'()*+,;=:@~")
-    endpoint = Endpoint(scheme, host, port or DEFAULT_PORTS[scheme], path)
+    endpoint = Endpoint(scheme, host, port or DEFAULT_PORTS[scheme], path, user)
     return Location(endpoint, None if expected is None else RepositoryId(expected))
+
+
+def _who(userinfo: str | None, scheme: str) -> tuple[str | None, str]:
+    """Return the id, and the user of ssh, that stand before a host: ``ID``, ``USER``, ``ID+USER``.
+
+    Raises:
+        LocationError: the user cannot be one.
+    """
+    if userinfo is None or scheme != "ssh":
+        return None if userinfo is None else userinfo.lower(), ""
+    first, plus, rest = userinfo.partition("+")
+    if is_repository_id(first.lower()):
+        return first.lower(), rest
+    if plus or _USER.match(userinfo) is None:
+        raise LocationError(
+            f"{userinfo[:60]!r} is no user of ssh",
+            hint="write ssh://[REPOSITORY_ID+]USER@HOST/PATH",
+        )
+    return None, userinfo
 
 
 def _other_form(url: str, scheme: str) -> LocationError:
@@ -137,7 +169,8 @@ def _other_form(url: str, scheme: str) -> LocationError:
         )
     if scheme in _SSH_SCHEMES or is_scp:
         return LocationError(
-            f"{url!r} is reached over ssh, where mirrors do not answer", hint=f"write {_FORMS}"
+            f"{url!r} is for git itself",
+            hint=f"write {SCHEME}::ssh://[USER@]HOST/PATH where a mirror answers, or {_FORMS}",
         )
     if scheme == "file" or url.startswith(("/", "./", "../", "~")):
         return LocationError(

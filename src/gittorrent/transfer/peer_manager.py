@@ -336,6 +336,7 @@ class PeerManager:
             self._peer_listener is None
             or not self._peer_listener.port
             or not isinstance(mirror, GitMirror)
+            or not mirror.own_address  # we are reached some other way than we reach it
         ):
             return
         mirror.tell(self._peer_listener.invitation(mirror.own_address))

@@ -182,6 +182,17 @@ def _own_node(repository: RepositoryId, database: Database, home: Home) -> list[
     ]
 
 
+def own_endpoints(home: Home, path: str) -> list[Endpoint]:
+    """Return where this machine reaches nodes of this user that run here, git:// before HTTP.
+
+    Args:
+        home: of the user.
+        path: of a repository, percent-encoded.
+    """
+    found = [each for node in _own_nodes(home) for each in _listening_at(node, path)]
+    return sorted(found, key=lambda endpoint: endpoint.scheme != "git")
+
+
 def _own_nodes(home: Home) -> list[NodeProcess]:
     """Return the nodes of this user that run here."""
     return [each for each in read_snapshots(home.run) if isinstance(each, NodeProcess)]

@@ -183,7 +183,8 @@ class Seed:
         except GitTorrentError:
             return  # a server of files: notices do what they can. Whoever announces it says so
         try:
-            mirror.tell(self._peer_listener.invitation(mirror.own_address))
+            if mirror.own_address:
+                mirror.tell(self._peer_listener.invitation(mirror.own_address))
             await self._converse(mirror)
         finally:
             await mirror.close()

@@ -111,7 +111,18 @@ def _http() -> Transport:
     return HttpTransport()
 
 
-_TRANSPORTS: Mapping[str, Callable[[], Transport]] = {"git": _git, "http": _http, "https": _http}
+def _ssh() -> Transport:
+    from gittorrent.transfer.ssh_transport import SshTransport
+
+    return SshTransport()
+
+
+_TRANSPORTS: Mapping[str, Callable[[], Transport]] = {
+    "git": _git,
+    "http": _http,
+    "https": _http,
+    "ssh": _ssh,
+}
 
 
 def transport_of(endpoint: Endpoint) -> Transport:

@@ -23,8 +23,11 @@ from gittorrent.errors import ProtocolError
 from gittorrent.wire.fields import shown
 from gittorrent.wire.limits import MAX_HOST_NAME, MAX_LABEL, MAX_URL
 
-DEFAULT_PORTS = {"git": 9418, "http": 80, "https": 443}
-"""The schemes a learned URL may have, with the port each implies."""
+DEFAULT_PORTS = {"git": 9418, "http": 80, "https": 443, "ssh": 22}
+"""The port that each scheme implies."""
+
+LEARNED_SCHEMES = frozenset({"git", "http", "https"})
+"""The schemes a learned URL may have: ssh uses what is the user's own."""
 
 _SHAPE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(/.*)?\Z")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?\Z")
@@ -76,20 +79,23 @@ class Endpoint(Struct, frozen=True):
     """A checked URL in parts.
 
     ``host``: lower-case ASCII name or plain IP address, without brackets. ``path``: begins with a
-    slash, percent-encoded where needed.
+    slash, percent-encoded where needed. ``user``: whom to be at a host of ssh; empty for whom ssh
+    chooses.
     """
 
     scheme: str
     host: str
     port: int
     path: str
+    user: str = ""
 
     @property
     def url(self) -> str:
         """The URL in its one canonical form; the port is left out when the scheme implies it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.path}"
+        user = f"{self.user}@" if self.user else ""
+        return f"{self.scheme}://{user}{host}{port}{self.path}"
 
     def below(self, path: str) -> Endpoint:
         """Return the endpoint of ``path``, which begins with a slash, below this one.
@@ -124,7 +130,7 @@ def parse_learned_url(url: str) -> Endpoint:
     if shape is None:
         raise UrlError(f"not a URL with a host: {shown(url)}")
     scheme = shape[1].lower()
-    if scheme not in DEFAULT_PORTS:
+    if scheme not in LEARNED_SCHEMES:
         raise UrlError(f"scheme {shown(scheme)} is not git, http or https")
     if "@" in shape[2]:
         raise UrlError(f"credentials in a learned URL with scheme {scheme}")

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gittorrent.transfer.location import LocationError, parse_location, url_for_git
+from gittorrent.ids import RepositoryId
+from gittorrent.transfer.location import (
+    LocationError,
+    may_lead_to_mirror,
+    parse_location,
+    url_for_git,
+)
 
 ID = "a" * 52
 
@@ -46,3 +52,25 @@ def test_the_form_that_git_has_no_program_for_is_corrected() -> None:
     with pytest.raises(LocationError) as raised:
         parse_location("gittorrent+https://host/p.git")
     assert "gittorrent::https://host/p.git" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("url", "pinned"),
+    [
+        ("gittorrent::ssh://git@host/p.git", f"gittorrent::ssh://{ID}+git@host/p.git"),
+        ("ssh://host:2222/p.git", f"gittorrent::ssh://{ID}@host:2222/p.git"),
+        (f"gittorrent::ssh://{ID}+git@host/p.git", f"gittorrent::ssh://{ID}+git@host/p.git"),
+        (f"gittorrent::ssh://{ID}@host/p.git", f"gittorrent::ssh://{ID}@host/p.git"),
+    ],
+)
+def test_ssh_has_a_user_before_the_host(url: str, pinned: str) -> None:
+    location = parse_location(url)
+    assert location.pinned_url(RepositoryId(ID)) == pinned
+    assert parse_location(pinned).endpoint == location.endpoint
+    assert url_for_git(location.url).startswith("gittorrent::ssh://")
+
+
+def test_a_plain_ssh_remote_is_not_tried() -> None:
+    assert not may_lead_to_mirror("ssh://git@host/p.git")
+    assert may_lead_to_mirror("gittorrent::ssh://git@host/p.git")
+    assert may_lead_to_mirror("https://host/p.git")

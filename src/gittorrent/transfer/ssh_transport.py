@@ -1,0 +1,169 @@
+"""Mirrors behind ssh URLs: the services as commands, run by the user's ssh.
+
+Only for mirrors that the user named: ssh uses keys, asks for passwords and goes through the user's
+hosts, so no stranger's word may make it start. What passes are the bytes of git:// after its first
+packet.
+Source: docs/protocol/mirrorsync.md, Services.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+from gittorrent.errors import UnreachableError
+from gittorrent.git import environment
+from gittorrent.git.ssh_command import ssh_words
+from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.dialling import CannotConnectError, read_list
+from gittorrent.transfer.git_mirror import begin_conversation
+from gittorrent.transfer.packet_reader import ConnectionEndError, PacketReader
+from gittorrent.transfer.stream import Stream, carried_stream, socket_pair
+from gittorrent.wire import notify
+from gittorrent.wire.limits import MAX_PKT_LINE
+from gittorrent.wire.service import MIRROR_LIST, MIRROR_NOTIFY, MIRROR_SYNC
+from gittorrent.wire.urls import DEFAULT_PORTS, AddressClass
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.transfer.git_mirror import ConversationContext, GitMirror
+    from gittorrent.transfer.mirror import Mirror
+    from gittorrent.wire.mirrorlist import MirrorList
+    from gittorrent.wire.urls import Endpoint
+
+SERVICES = {service: f"git-{service}" for service in (MIRROR_LIST, MIRROR_NOTIFY, MIRROR_SYNC)}
+"""The commands, by service."""
+
+KIND = AddressClass.PUBLIC
+"""What a mirror behind ssh counts as, wherever it is: aliases and jump hosts lead anywhere."""
+
+
+class SshTransport:
+    """A `gittorrent.transfer.transport.Transport`."""
+
+    is_stream = False
+
+    async def ask_list(
+        self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
+    ) -> tuple[MirrorList, AddressClass]:
+        stream = await open_ssh(endpoint, trusted, MIRROR_LIST)
+        try:
+            return await read_list(stream.sock, endpoint, client_timeouts), KIND
+        finally:
+            await stream.hang_up()
+
+    async def ask_list_at(self, endpoint: Endpoint, address: str) -> MirrorList:
+        del address
+        raise _not_for_strangers(endpoint)
+
+    def call_ahead(
+        self, endpoint: Endpoint, client_timeouts: ClientTimeouts
+    ) -> asyncio.Task[Stream] | None:
+        del endpoint, client_timeouts
+        return None  # ssh may ask its user something, and for one thing at a time
+
+    async def open_mirror(
+        self,
+        endpoint: Endpoint,
+        context: ConversationContext,
+        trusted: AddressClass | None,
+        calling: asyncio.Task[Stream] | None,
+    ) -> Mirror:
+        del calling
+        return await self.converse(endpoint, context, trusted)
+
+    async def converse(
+        self, endpoint: Endpoint, context: ConversationContext, trusted: AddressClass | None
+    ) -> GitMirror:
+        stream = await open_ssh(endpoint, trusted, MIRROR_SYNC)
+        return await begin_conversation(endpoint.url, stream, context)
+
+    async def send_notice(
+        self,
+        endpoint: Endpoint,
+        notice_from: Callable[[str], notify.Notify],
+        trusted: AddressClass | None,
+        from_address: str | None,
+    ) -> int:
+        notice = notice_from(from_address or _own_address(endpoint))
+        stream = await open_ssh(endpoint, trusted, MIRROR_NOTIFY)
+        try:
+            async with asyncio.timeout(ClientTimeouts().notice):
+                loop = asyncio.get_running_loop()
+                await loop.sock_sendall(stream.sock, notice.encode_packets())
+                answer = await PacketReader(stream.sock, "notice's answer", MAX_PKT_LINE).line()
+        except (ConnectionEndError, OSError) as error:
+            raise UnreachableError(f"{endpoint.url} does not answer a notice") from error
+        finally:
+            await stream.hang_up()
+        return notify.parse_answer(answer)
+
+
+async def open_ssh(endpoint: Endpoint, trusted: AddressClass | None, service: str) -> Stream:
+    """Have ssh run a service, and return what it says and hears.
+
+    Args:
+        endpoint: an ssh one.
+        trusted: kind of address the endpoint was learned from; None if the user named it.
+        service: such as ``mirror-sync``.
+
+    Raises:
+        UnreachableError: the user did not name it.
+        CannotConnectError: there is no ssh.
+        UsageError: user or host can be none of ssh's.
+    """
+    if trusted is not None:
+        raise _not_for_strangers(endpoint)
+    port = None if endpoint.port == DEFAULT_PORTS["ssh"] else endpoint.port
+    path = unquote_to_bytes(endpoint.path)
+    words = await asyncio.to_thread(
+        ssh_words, endpoint.user, endpoint.host, port, SERVICES[service], path
+    )
+    environ = environment.trusted(environment.one_off_settings())
+    ours, theirs = socket_pair()
+    theirs.setblocking(True)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *words, stdin=theirs.fileno(), stdout=theirs.fileno(), env=environ
+        )
+    except OSError as error:
+        ours.close()
+        raise CannotConnectError(
+            f"cannot run {words[0]} for {endpoint.url}: {error.strerror}",
+            hint="install OpenSSH's client, or set GIT_SSH_COMMAND",
+        ) from error
+    finally:
+        theirs.close()
+    return carried_stream(ours, "", "", _see_to_its_end(process))
+
+
+async def _see_to_its_end(process: asyncio.subprocess.Process) -> None:
+    """Wait for ssh, and end it when nobody waits any more."""
+    try:
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def _not_for_strangers(endpoint: Endpoint) -> UnreachableError:
+    return UnreachableError(f"{endpoint.url} was not named here, and ssh starts for no other")
+
+
+def _own_address(endpoint: Endpoint) -> str:
+    """Return our address as that host is likely to see it; nothing is sent."""
+    try:
+        family, _, _, _, there = socket.getaddrinfo(
+            endpoint.host, endpoint.port, type=socket.SOCK_DGRAM
+        )[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect(there)
+            return str(sock.getsockname()[0])
+    except OSError as error:
+        raise CannotConnectError(f"cannot find host {endpoint.host}: {error}") from error

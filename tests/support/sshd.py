@@ -1,0 +1,88 @@
+"""A real sshd on a port of this machine, for one key that may run one command."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support.programs import BIN, PATIENCE, Person, wait_until
+from support.web_servers import answers, free_port
+
+PROGRAM = Path("/usr/sbin/sshd")
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account behind sshd, and how to get there."""
+
+    port: int
+    client: Path
+
+    @property
+    def base(self) -> str:
+        """What ssh URLs of it begin with."""
+        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}"
+
+    def __call__(self, person: Person) -> Person:
+        """Return somebody who has the key."""
+        more = {**person.variables, "GIT_SSH_COMMAND": str(self.client)}
+        return Person(person.root, person.git_program, more)
+
+
+@contextlib.contextmanager
+def account(folder: Path, operator: Person, *words: str | Path) -> Iterator[Account]:
+    """Run sshd, with ``gittorrent shell`` as the forced command of a key.
+
+    Args:
+        folder: an empty place.
+        operator: whose node the account has.
+        words: what the command is given.
+    """
+    if not PROGRAM.exists():
+        pytest.skip("sshd missing")
+    folder.mkdir()
+    for name in ("host", "id"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+    shell = folder / "shell"
+    given = " ".join(f"'{word}'" for word in words)
+    settings = "".join(f"export {name}='{value}'\n" for name, value in operator.environ().items())
+    shell.write_text(f"#!/bin/sh\n{settings}exec {BIN}/gittorrent shell {given}\n")
+    shell.chmod(0o755)
+    public = (folder / "id.pub").read_text()
+    (folder / "authorized").write_text(f'restrict,command="{shell}" {public}')
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    port = free_port()
+    (folder / "config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
+        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
+        f"PidFile {folder}/pid\nPasswordAuthentication no\n"
+    )
+    client = folder / "ssh"
+    client.write_text(
+        f"#!/bin/sh\nexec ssh -F none -i {folder}/id -o IdentitiesOnly=yes -o BatchMode=yes"
+        f' -o UserKnownHostsFile={folder}/known -o StrictHostKeyChecking=accept-new "$@"\n'
+    )
+    client.chmod(0o755)
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen(
+            [PROGRAM, "-D", "-e", "-f", folder / "config"],
+            stdout=said, stderr=said, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: answers(port) or process.poll() is not None, "sshd listens")
+        assert process.poll() is None, (folder / "said").read_text()
+        yield Account(port, client)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE)

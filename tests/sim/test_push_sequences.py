@@ -8,8 +8,11 @@ from msgspec.structs import replace
 from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.certificate import MAX_COUNT, Nonce
 from gittorrent.push.chain import CheckpointError, nonce_on
+from gittorrent.push.checkpoint import Taken
+from gittorrent.push.composing import compose
 from gittorrent.push.ledger import Ledger
-from gittorrent.push.rule import MAX_OPEN, Verdict
+from gittorrent.push.provisional import View
+from gittorrent.push.rule import MAX_OPEN, Reason, Verdict
 from gittorrent.trust.policy import Grant
 from support.pushlog import (
     DAY,
@@ -926,3 +929,90 @@ def test_the_keeper_stays_whose_rivals_are_replaced() -> None:
     signed = keeper.keep()
     mirror.sync(keeper)
     assert mirror.ledger.adopted.id == signed.id
+
+
+def test_keeper_that_takes_a_push_again() -> None:
+    """A push that was taken is refused ever after, where its lines would fit once more, too."""
+    made, keeper, mirror = opened("alice")
+    push = keeper.push("alice", made.graph.commit(), branch("new"))
+    keeper.keep()
+    keeper.push("owner", None, branch("new"))
+    keeper.keep()
+    mirror.sync(keeper)
+    point = mirror.ledger.adopted
+    assert point.standing(push, 1).refusal is Reason.TAKEN
+    honest = keeper.ledger.proposal(tagger=b"K <k@x>", time=made.clock)
+    again = replace(honest, taken=(Taken(push.id, branch("new"), Verdict.CONFLICT),))
+    bad = made.sign(again.text(), again, "keeper")
+    mirror.learn(bad)
+    assert "by the rule it is refused" in mirror.ledger.refuted[bad.id]
+
+
+def test_a_new_keeper_goes_on_from_what_its_version_names() -> None:
+    """Where the roots said it goes on is no choice of the new keeper's."""
+    made, keeper, mirror = opened("alice")
+    early = keeper.ledger.adopted
+    keeper.push("alice", made.graph.commit(early.listing.value(MAIN) or made.graph.commit()))
+    keeper.keep()
+    mirror.sync(keeper)
+    version = next_policy(made.policy, early.id, keeper=key("k2"))
+    mirror.policy(version)
+    late = keeper.ledger.adopted
+    beside = compose(late, View(late.listing, version), version, tagger=b"K <k@x>", time=late.time)
+    bad = made.sign(beside.text(), beside, "k2")
+    mirror.learn(bad)
+    assert f"its keeper goes on from {early.id}" in mirror.ledger.refuted[bad.id]
+    assert mirror.ledger.adopted.id == early.id
+
+
+def test_a_checkpoint_that_hides_a_policy() -> None:
+    """It lists the versions that it adopts, each; who was told of one only sees that."""
+    made, keeper, mirror = opened("alice")
+    second = next_policy(made.policy, keeper.ledger.adopted.id, rules=(OWNER,))
+    third = next_policy(second, keeper.ledger.adopted.id)
+    for node in (keeper, mirror):
+        node.policy(second, third)
+    honest = keeper.ledger.proposal(tagger=b"K <k@x>", time=made.clock)
+    assert honest.adopted == (second.id, third.id)
+    hiding = replace(honest, adopted=(third.id,))
+    bad = made.sign(hiding.text(), hiding, "keeper")
+    mirror.learn(bad)
+    assert "does not extend the last" in mirror.ledger.refuted[bad.id]
+
+
+def test_head_that_was_set_later_stays() -> None:
+    """A push that was held back does not set HEAD to what it was to be before."""
+    _, keeper, mirror = opened("alice")
+    value, trunk, other = keeper.value(), branch("trunk"), branch("other")
+    for ref in (trunk, other):
+        keeper.push("owner", value, ref)
+    keeper.keep()
+    held = keeper.signed("owner", {trunk: value}, "head=refs/heads/trunk")
+    keeper.keep()
+    keeper.push("owner", value, other, "head=refs/heads/other")
+    keeper.keep()
+    keeper.take(held)
+    assert keeper.verdicts(held) == CONFLICT
+    keeper.keep()
+    mirror.sync(keeper)
+    assert mirror.ledger.adopted.listing.head == other
+
+
+def test_checkpoints_under_a_version_that_was_replaced() -> None:
+    """Whoever adopted one that the keeper signed goes back, though the keeper is the same."""
+    made, keeper, mirror = opened("alice")
+    at = keeper.ledger.adopted.id
+    urls = ("git://a.example/", "git://b.example/")
+    rivals = [next_policy(made.policy, at, mirrors=(url,)) for url in urls]
+    mirror.policy(rivals[0])
+    mirror.keep()
+    assert mirror.ledger.adopted.id != at
+    third = next_policy(made.policy, at, instead_of=tuple(sorted(r.digest for r in rivals)))
+    for node in (keeper, mirror):
+        node.policy(*rivals, third)
+        assert (node.ledger.adopted.id, node.ledger.policy) == (at, third)
+    signed = keeper.keep()
+    for node in (keeper, mirror):
+        node.sync(keeper, mirror)
+        assert node.ledger.adopted.id == signed.id
+        assert not node.ledger.stopped

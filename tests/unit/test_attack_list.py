@@ -31,6 +31,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     ),
     "replayed": (
         f"{PUSHES}::test_replay_of_a_taken_push_at_a_clone",
+        f"{PUSHES}::test_keeper_that_takes_a_push_again",
         f"{PUSHES}::test_aba",
         f"{PUSHES}::test_deletion_and_creation_held_back",
         "unit/repository/test_repository_depot.py::test_replayed",
@@ -68,6 +69,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "interop/test_depot.py::test_unknown_key",
     ),
     "expired and revoked keys": (
+        f"{PUSHES}::test_back_dated_signature",
         "interop/test_web_of_trust.py::test_expired_and_revoked_keys",
         "interop/test_signing.py::test_a_revoked_key_vouches_for_nothing",
     ),
@@ -111,9 +113,12 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "keeper that invents, omits": (
         f"{PUSHES}::test_keeper_that_invents",
         f"{PUSHES}::test_keeper_that_omits",
+        f"{PUSHES}::test_keeper_that_lies_about_a_verdict",
+        f"{PUSHES}::test_a_checkpoint_that_hides_a_policy",
     ),
     "keeper rotation while the old one signs": (
         f"{PUSHES}::test_keeper_rotation_while_the_old_one_signs",
+        f"{PUSHES}::test_a_new_keeper_goes_on_from_what_its_version_names",
     ),
     "rewind while the keeper is away": (f"{PUSHES}::test_rewind_while_the_keeper_is_away",),
     "amend twice on one checkpoint": (f"{PUSHES}::test_amend_twice_on_one_checkpoint",),
@@ -134,6 +139,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     ),
     "a mirror choosing deletions or HEAD": (
         f"{PUSHES}::test_head",
+        f"{PUSHES}::test_head_that_was_set_later_stays",
         "unit/push/test_push_log.py::test_a_keeper_that_invents_is_refuted_by_who_has_the_objects",
         "interop/test_what_is_public.py::test_refs_are_those_published",
     ),
@@ -151,11 +157,14 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "interop/test_errors.py::test_mirror_withholds_the_newest_push",
         "unit/store/test_store_database.py::test_heads_never_go_back",
         "unit/push/test_push_fresh.py::test_when_it_is_old",
+        "unit/repository/test_repository_freshness.py::"
+        "test_it_is_the_keepers_word_on_a_checkpoint_that_is_known",
     ),
     "rival policies or checkpoints from one key": (
         f"{PUSHES}::test_rivals_that_both_change_the_keeper",
         f"{PUSHES}::test_rivals_of_which_a_twin_names_one",
         f"{PUSHES}::test_rivals_whose_place_a_third_takes",
+        f"{PUSHES}::test_checkpoints_under_a_version_that_was_replaced",
         "unit/push/test_push_log.py::test_roots_of_all_sides_sign_what_takes_the_place_of_rivals",
         f"{PUSHES}::test_twins_of_a_keeper_that_does_not_count",
         "unit/push/test_push_log_range.py::test_proof_against_a_keeper_is_passed_on",
@@ -270,6 +279,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     ),
     "pushes that fill a mirror": (
         "unit/push/test_push_admission.py::test_no_more_than_the_quota_of_one_key",
+        "unit/push/test_push_openpgp.py::test_pushes_by_keys_that_anybody_can_make_are_bounded",
         "unit/push/test_push_admission.py::test_waiting_pushes_are_bounded",
         "unit/push/test_push_spreading.py::test_memory_is_bounded",
     ),

@@ -1,8 +1,8 @@
 """The commit order of the Perl implementation of 2008.
 
-Pure. From the commits as ``git rev-list --date-order --reverse`` lists them: take commits while
-their time equals that of the group that waits and their parents are out; sort the group by id; let
-the first one out; repeat. Source: docs/protocol/gtp01.md, The dialect of 2008.
+Pure. From the commits as ``git rev-list --date-order --reverse`` lists them: add commits to the
+waiting group while it is empty, or their time is the group's and all their parents were placed;
+place the one with the smallest id; repeat. Source: docs/protocol/gtp01.md, The dialect of 2008.
 """
 
 from __future__ import annotations

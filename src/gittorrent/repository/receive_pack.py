@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +32,7 @@ from gittorrent.push.depot.report import (
     words_of,
 )
 from gittorrent.push.depot.request import RequestReader
+from gittorrent.repository.keep_alive import SECONDS, KeepAlive
 from gittorrent.wire import pktline
 
 if TYPE_CHECKING:
@@ -162,7 +164,9 @@ class Channel:
 
     def __init__(self, source: int, sink: int) -> None:
         self.source = source
+        self.written = 0
         self._sink = sink
+        self._writing = threading.Lock()
 
     def read(self, size: int, deadline: float) -> bytes:
         """Read exactly so many bytes.
@@ -189,11 +193,16 @@ class Channel:
         return self.read(size, deadline) if isinstance(size, int) else size
 
     def write(self, data: bytes) -> None:
-        """Send some bytes.
+        """Send some bytes, whole; used by several threads at once.
 
         Raises:
             CallerGoneError: they are not taken.
         """
+        with self._writing:
+            self.written += 1
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
         left, deadline = memoryview(data), time.monotonic() + ANSWER_SECONDS
         os.set_blocking(self._sink, False)
         while left:
@@ -242,12 +251,13 @@ def greeting(depot: Depot, version: str | None) -> bytes:
     return b"".join(said)
 
 
-def receive(depot: Depot, channel: Channel) -> Ended:
+def receive(depot: Depot, channel: Channel, keep_alive: float = SECONDS) -> Ended:
     """Hear one push and answer it.
 
     Args:
         depot: of the repository.
         channel: to the caller, who has heard the greeting.
+        keep_alive: seconds of silence after which the caller is sent an empty packet.
 
     Returns:
         How it ended, for the log.
@@ -267,17 +277,19 @@ def receive(depot: Depot, channel: Channel) -> Ended:
     request = reader.request()
     if request.is_empty:
         return Ended("nothing was pushed")
-    return _answer(depot, channel, request)
+    return _answer(depot, channel, request, keep_alive)
 
 
-def _answer(depot: Depot, channel: Channel, request: PushRequest) -> Ended:
+def _answer(depot: Depot, channel: Channel, request: PushRequest, seconds: float) -> Ended:
     """Take a push that was asked for, and report."""
     ended, is_over = Ended("refused"), False
     try:
         admitted = depot.admit(request)
         is_over = not admitted.needs_pack
         pack = _begun_pack(channel) if admitted.needs_pack else None
-        report = depot.accept(admitted, pack, _progress(channel, request))
+        has_side_band = b"side-band-64k" in request.abilities
+        with KeepAlive(channel if has_side_band else None, seconds):
+            report = depot.accept(admitted, pack, _progress(channel, request))
         is_over = True
         if all(not ref.refusal for ref in report.refs):
             ended = Ended("accepted")

@@ -6,17 +6,22 @@ import asyncio
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from gittorrent.ids import SHA1, ObjectFormat, PushId, RefName, RepositoryId
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.pushes import Pushes
 from gittorrent.push.certificate import Line, Nonce
+from gittorrent.push.depot.admission import PushRefusedError
 from gittorrent.push.depot.advertisement import RefLines
 from gittorrent.push.depot.report import Report
 from gittorrent.push.depot.request import PushRequest
 from gittorrent.repository.carried import Carried, open_carried
+from gittorrent.repository.keep_alive import EMPTY
 from gittorrent.repository.receive_pack import (
     OUR_FAULT,
     Admitted,
@@ -27,6 +32,7 @@ from gittorrent.repository.receive_pack import (
 )
 from gittorrent.wire import pktline
 from support.depot_client import ALICE, MAIN, Client
+from support.programs import PATIENCE
 
 
 def test_housekeeping_is_looked_at_now_and_then(tmp_path: Path) -> None:
@@ -74,6 +80,48 @@ class FullDepot:
         self, admitted: Admitted, pack: SentPack | None, hear: Callable[[bytes], None] | None
     ) -> Report:
         raise NotImplementedError
+
+
+class SlowDepot(FullDepot):
+    """A depot that works on a push until whoever pushed heard something."""
+
+    def __init__(self) -> None:
+        self.heard = threading.Event()
+
+    def admit(self, request: PushRequest) -> Admitted:
+        return DeletesOnly()
+
+    def accept(
+        self, admitted: Admitted, pack: SentPack | None, hear: Callable[[bytes], None] | None
+    ) -> Report:
+        assert hear is None
+        assert self.heard.wait(PATIENCE)
+        raise PushRefusedError("refused after all")
+
+
+class DeletesOnly:
+    """A push without objects."""
+
+    needs_pack = False
+
+
+@pytest.mark.parametrize("abilities", [b"side-band-64k quiet", b"quiet"])
+def test_a_pusher_who_wants_to_hear_nothing_is_kept(abilities: bytes) -> None:
+    """What is on the way ends silent connections; only side-bands carry what says nothing."""
+    depot = SlowDepot()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(PATIENCE)
+        command = f"{'0' * 40} {'1' * 40} refs/heads/main".encode() + b"\0 report-status "
+        ours.sendall(pktline.encode_lines([command + abilities]))
+        channel = Channel(theirs.fileno(), theirs.fileno())
+        receiving = threading.Thread(target=receive, args=(depot, channel, 0.01))
+        receiving.start()
+        if b"side-band" in abilities:
+            assert ours.recv(len(EMPTY)) == EMPTY
+        depot.heard.set()
+        receiving.join()
+        assert b"refused after all" in ours.recv(1 << 20)
 
 
 def test_what_is_wrong_here_is_not_told(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from gittorrent.node.catalogue import Catalogue, Listing, still_carried
 from gittorrent.repository.carried import Carried, NotCarriedError, object_format_of, open_carried
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.relocating import relocate
+from gittorrent.store.following import FollowTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -39,10 +40,21 @@ def catalogue_of_database(
     """Return all that the node carries, and what it will carry later."""
     unusable: set[str] = set()
     searched: dict[Path, int] = {}
+    changes = FollowTable(database)
+    rows: dict[Path, CarriedRow] = {}
+    seen: tuple[int, int] | None = None
 
     def load(known: set[Path]) -> Listing:
-        _relocate_missing(database, known, searched)
-        rows = {Path(row.path): row for row in database.carried()}
+        # A node that carries thousands need not read all of it every second.
+        nonlocal rows, seen
+        number = changes.change_number()
+        if (number, len(known)) == seen and not unusable:
+            return Listing()
+        if (number, len(known)) != seen:
+            rows = {Path(row.path): row for row in database.carried()}
+        missing = [row for path, row in rows.items() if path not in known]
+        if _relocate_missing(database, missing, searched):
+            rows = {Path(row.path): row for row in database.carried()}
         fresh = []
         for path, row in rows.items():
             if path in known:
@@ -51,32 +63,47 @@ def catalogue_of_database(
             if carried is None:
                 unusable.add(row.path)
             else:
-                unusable.discard(row.path)
                 fresh.append(carried)
-        return Listing(fresh, known - rows.keys())
+        unusable.intersection_update(row.path for row in missing)
+        unusable.difference_update(str(carried.layout.git_dir) for carried in fresh)
+        gone = known - rows.keys()
+        seen = (number, len(known) - len(gone) + len(fresh))
+        return Listing(fresh, gone)
 
     return Catalogue(load(set()).fresh, load, clock, has_all=True)
 
 
-def _relocate_missing(database: Database, known: set[Path], searched: dict[Path, int]) -> None:
+def _relocate_missing(
+    database: Database, rows: Iterable[CarriedRow], searched: dict[Path, int]
+) -> bool:
     """Look for what was renamed within its folder, again only when the folder has changed.
 
     Args:
         database: of the node.
-        known: git directories that are served; whoever asks for one finds out if it is missing.
+        rows: repositories that are not served; whoever asks for one that is finds out if it is
+            missing.
         searched: times of change of the folders that were looked through, by missing repository.
+
+    Returns:
+        Whether any was found.
     """
-    for row in database.carried():
+    has_found = False
+    for row in rows:
         path = Path(row.path)
-        if path in known or path.is_dir():
+        if path.is_dir():
             searched.pop(path, None)
             continue
         try:
             changed = path.parent.stat().st_mtime_ns
-            if searched.get(path) != changed and relocate(row, database) is None:
+            if searched.get(path) == changed:
+                continue
+            if relocate(row, database) is None:
                 searched[path] = changed
+            else:
+                has_found = True
         except OSError as error:
             _log.debug("not-served", "cannot look for {path}: {reason}", path=path, reason=error)
+    return has_found
 
 
 def _open_row(row: CarriedRow, *, complain: bool) -> Carried | None:

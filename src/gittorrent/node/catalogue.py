@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,9 @@ RELOAD_SECONDS = 1.0
 
 CHECK_SECONDS = 10.0
 """Seconds between two checks whether an unrequested repository was moved."""
+
+CHECKED_AT_ONCE = 256
+"""Repositories of which that is checked each time."""
 
 _log = EventLog(__name__)
 
@@ -87,7 +91,7 @@ class Served(Struct, frozen=True):
     seen: FileState | None
 
     def is_current(self) -> bool:
-        """Tell whether it is where it was and what it was; call it in `reading` alone."""
+        """Tell whether it is where it was and what it was; not in the event loop."""
         return state_of(self.carried.layout.info) == self.seen
 
     @property
@@ -142,6 +146,9 @@ class Catalogue:
         self._paths: dict[bytes, Served] | None = None
         self._cached: dict[bytes, Served] = {}
         self._refused: set[Path] = set()
+        self._checking = self.threads.executor()
+        self._places: dict[Path, Served] = {}
+        self._turns: deque[Path] = deque()
         for carried in repositories:
             self.add(carried)
 
@@ -182,6 +189,7 @@ class Catalogue:
                 hint="serve one of them, or give them nodes of their own",
             )
         self._served[info.name] = served
+        self._places[served.carried.layout.git_dir] = served
         self._paths = None
 
     def _drop(self, served: Served) -> bool:
@@ -190,6 +198,7 @@ class Catalogue:
         if known is None or known.carried is not served.carried:
             return False
         del self._served[served.info.name]
+        self._places.pop(served.carried.layout.git_dir, None)
         self._paths = None
         return True
 
@@ -251,14 +260,19 @@ class Catalogue:
             group.create_task(_again_and_again(self.check, CHECK_SECONDS))
 
     async def check(self) -> None:
-        """Drop repositories that were moved or removed, without waiting for a request."""
+        """Drop some repositories that were moved or removed, without waiting for a request.
 
-        async def one(served: Served) -> bool:
-            with contextlib.suppress(SlowError):  # nobody needs it now
-                return not await served.reading(served.is_current) and self._drop(served)
-            return False
-
-        if any(await asyncio.gather(*map(one, self))):
+        They take turns, so that a node that carries thousands does not read them all each time.
+        """
+        if not self._turns:
+            self._turns.extend(self._places)
+        places = [self._turns.popleft() for _ in range(min(CHECKED_AT_ONCE, len(self._turns)))]
+        found = [self._places[place] for place in places if place in self._places]
+        moved: list[Served] = []
+        with contextlib.suppress(SlowError):  # nobody needs it now
+            moved = await self._checking(lambda: [s for s in found if not s.is_current()])
+        dropped = [self._drop(served) for served in moved]
+        if any(dropped):
             await self.look(at_once=True)
 
     async def look(self, *, at_once: bool = False) -> None:
@@ -271,11 +285,11 @@ class Catalogue:
             if not at_once and self._clock() < self._next_reload:
                 return
             self._next_reload = self._clock() + self._reload_seconds
-            known = {served.carried.layout.git_dir for served in self._served.values()}
+            known = set(self._places)
             gone, made = await self._looking(lambda: self._compare(known))
-            for served in list(self._served.values()):
-                if served.carried.layout.git_dir in gone:
-                    self._drop(served)
+            for place in gone:
+                if place in self._places:
+                    self._drop(self._places[place])
         for served in made:
             await self._admit(served)
 

@@ -16,6 +16,7 @@ from gittorrent.durable import write_atomically
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.git.repository import read_config
+from gittorrent.node.catalogue import state_of
 from gittorrent.push import keeping
 from gittorrent.push.chain import CheckpointError
 from gittorrent.push.checkpoint import parse_checkpoint
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from gittorrent.ids import PushId
     from gittorrent.node.live_repository import LiveRepository
     from gittorrent.push.keeping import Wait
-    from gittorrent.repository.carried import Carried
     from gittorrent.signing.keys import Signer
 
 ASK_SECONDS = 3.0
@@ -45,6 +45,10 @@ ASK_SECONDS = 3.0
 
 KEY_SECONDS = 10.0
 """How often it is looked whether the key is here by now."""
+
+CONFIG_SECONDS = 600.0
+"""Time after which git is asked for the key's name again though the repository's configuration is
+the same: it may stand in the user's."""
 
 _log = EventLog(__name__)
 
@@ -72,6 +76,8 @@ class Keeper:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks = TaskSet()
         self._keyed_at: float | None = None
+        self._config: object = None
+        self._spec: str | None = None  # empty where none is named
         self._told: Wait | None = None
 
     def look(self) -> None:
@@ -109,7 +115,7 @@ class Keeper:
                 if self._keyed_at is not None and now - self._keyed_at < KEY_SECONDS:
                     return
                 self._keyed_at = now
-                self._signer = await self._live.executor(lambda: _signer_of(self._carried))
+                self._signer = await self._live.executor(self._signer_now)
             if self._keeping is None and self._has_key_of(keeper):
                 begun = await self._live.executor(self._begin)
                 if self._keeping is not None:
@@ -123,6 +129,21 @@ class Keeper:
                 )
         except GitTorrentError as error:
             self._note("not-keeping", error)
+
+    @property
+    def is_keeping(self) -> bool:
+        """Whether this node signs the repository's checkpoints."""
+        return self._keeping is not None
+
+    def _signer_now(self) -> Signer | None:
+        """Return the keeper's key; git is only asked which it is where that may have changed."""
+        path = self._carried.layout.git_dir / "config"
+        config = (state_of(path), self._loop.time() // CONFIG_SECONDS)
+        if self._spec is None or config != self._config:
+            self._config, self._spec = config, self._carried.keeper_key or ""
+        if not self._spec:
+            return None
+        return resolve_signer(self._spec, read_config(self._carried.layout.git_dir))
 
     def figures(self) -> KeepingFigures | None:
         """Return how keeping goes; None where this node is not the keeper."""
@@ -290,11 +311,3 @@ class Keeper:
             repository=self._live.served.info.name,
             reason=error,
         )
-
-
-def _signer_of(carried: Carried) -> Signer | None:
-    """Return the key that a repository's configuration names as its keeper's, if it does."""
-    spec = carried.keeper_key
-    if spec is None:
-        return None
-    return resolve_signer(spec, read_config(carried.layout.git_dir))

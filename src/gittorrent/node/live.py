@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
+from gittorrent.node.catalogue import state_of
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.node.keeper import Keeper
 from gittorrent.node.live_calls import Calling, LiveCalls
 from gittorrent.node.live_notes import LiveNotes
 from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
+from gittorrent.node.open_repositories import MOST_OPEN, OpenRepositories
 from gittorrent.node.reel_builder import ReelBuilder
 from gittorrent.node.reel_news import ReelNews
 from gittorrent.reel.timing import ReelTimes, ReelTiming
@@ -33,7 +35,7 @@ from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.limits import MAX_PUSH_PACK_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from gittorrent.ids import RepositoryId
@@ -92,6 +94,7 @@ class Live:
         limits: of all sending.
         bringing: brings objects that do not come with pushes.
         reel_times: when reels are made of what a keeper signs here.
+        most_open: repositories that are open though nobody uses them.
 
     ``is_paused`` tells whether a mirror is left alone; it is set by whoever follows mirrors here.
     """
@@ -105,6 +108,7 @@ class Live:
         limits: Limits,
         bringing: Bringing,
         reel_times: ReelTimes = ReelTimes(),  # noqa: B008 (it is frozen)
+        most_open: int = MOST_OPEN,
     ) -> None:
         self._catalogue = catalogue
         self._bringing = bringing
@@ -120,12 +124,16 @@ class Live:
         self._unheard: dict[Path, set[Caller]] = {}
         self._changed = asyncio.Event()
         self._tasks = TaskSet()
+        self._opening: OpenRepositories[Path] = OpenRepositories(most_open)
+        self._wanted = asyncio.Event()
+        self._watching = catalogue.threads.executor()
         self.is_paused: Callable[[RepositoryId], bool] = lambda _: False
 
     def accepted(self, served: Served, push: AcceptedPush) -> None:
         """Take note that a depot of this node put a push into a log."""
         if push.pack is not None and len(push.pack) <= MAX_PUSH_PACK_BYTES:
             served.content.push_packs.add(push.id, push.pack, push.push.encode())
+        self._open_for(served)
         repository = self.of(served)
         if repository is not None:
             self._tasks.start(repository.look_again())
@@ -170,6 +178,7 @@ class Live:
         None where it has none, or it does not begin in time.
         """
         place = served.carried.layout.git_dir
+        self._open_for(served)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BEGIN_SECONDS):
                 while self._is_live(served) and self.of(served) is None and place not in self._mute:
@@ -203,7 +212,10 @@ class Live:
             except Exception:
                 # A mistake with one repository must not end all conversations for good.
                 _log.exception("failed", "looking for news failed")
-            await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wanted.wait()
+            self._wanted.clear()
 
     async def stop(self) -> None:
         """End what is under way."""
@@ -217,13 +229,38 @@ class Live:
         }
         for place in self._live.keys() - carried.keys():
             await self._end(place)
-        for place, served in carried.items():
-            known = self._live.get(place)
-            if known is not None and known.repository.served.carried is not served.carried:
+        for place, live in list(self._live.items()):
+            if live.repository.served.carried is not carried[place].carried:
                 await self._end(place)
-            if place not in self._live:
-                await self._begin(served)
+        now = asyncio.get_running_loop().time()
+        self._opening.carry(sorted(carried, key=lambda place: carried[place].info.role != ORIGIN))
+        for place in self._opening.to_close(now, self._live, self._is_used):
+            await self._end(place)
+            self._kept.pop(place, None)
+        for place in self._opening.to_open(now, self._live):
+            await self._begin(carried[place])
+        await self._watch_closed(carried)
         await asyncio.gather(*(self._look_at(live) for live in list(self._live.values())))
+
+    def _is_used(self, place: Path) -> bool:
+        """Tell whether somebody talks of a repository, or this node signs its checkpoints."""
+        live = self._live[place]
+        return live.repository.peers > 0 or live.keeper.is_keeping
+
+    def _open_for(self, served: Served) -> None:
+        """Have a repository opened that somebody needs."""
+        if self.of(served) is None and self._is_live(served):
+            self._opening.ask(served.carried.layout.git_dir)
+            self._wanted.set()
+
+    async def _watch_closed(self, carried: Mapping[Path, Served]) -> None:
+        """Notice what other processes did to some of the repositories that are not open."""
+        places = self._opening.to_look_at(self._live)
+        paths = [carried[place].carried.log_store.path for place in places]
+        with contextlib.suppress(SlowError):
+            states = await self._watching(lambda: list(map(state_of, paths)))
+            for place, state in zip(places, states, strict=True):
+                self._opening.saw(place, state)
 
     async def _begin(self, served: Served) -> None:
         kept, place = self.kept(served), served.carried.layout.git_dir
@@ -243,8 +280,10 @@ class Live:
                 reason=error,
             )
             self._mute.add(place)
+            self._opening.could_not(place, asyncio.get_running_loop().time())
         else:
             self._mute.discard(place)
+            self._opening.opened(place, asyncio.get_running_loop().time())
             reel_builder = ReelBuilder(repository, ReelTiming(self._reel_times))
             self._live[place] = _Live(repository, calls, keeper, reel_builder)
             for caller in self._unheard.pop(place, ()):

@@ -39,6 +39,9 @@ ASKED_TTL = 24 * 3600
 LOOK_SECONDS = 5.0
 """How often it is looked whether something is to be announced."""
 
+LOOKED_AT = 256
+"""Repositories that are announced and not due, and whose logs are looked at each time."""
+
 FIRST_RETRY = 30.0
 """Seconds after which a failed announcement is tried again; doubled each time."""
 
@@ -75,6 +78,7 @@ class MirrorAnnouncer:
         self._catalogue = catalogue
         self._reachable = reachable
         self._state: dict[str, _Announced] = {}
+        self._turn = 0
 
     async def run(self) -> None:
         """Announce and renew until cancelled."""
@@ -104,7 +108,23 @@ class MirrorAnnouncer:
                 async with slots:
                     await self._announce(served, latest)
 
-        await asyncio.gather(*(one(served) for served in self._catalogue if _announces(served)))
+        await asyncio.gather(*map(one, self._some(now)))
+
+    def _some(self, now: float) -> list[Served]:
+        """Return what may be due: what was never announced, is due, or whose turn it is.
+
+        Of the others it is looked in turns whether their logs have grown, so that a round costs
+        the same whatever is carried.
+        """
+        announced = [each for each in self._catalogue if _announces(each)]
+        self._turn = self._turn + LOOKED_AT if self._turn + LOOKED_AT < len(announced) else 0
+        found = []
+        for number, served in enumerate(announced):
+            state = self._state.get(served.info.name)
+            has_turn = self._turn <= number < self._turn + LOOKED_AT
+            if has_turn or state is None or now >= state.due:
+                found.append(served)
+        return found
 
     async def goodbye(self) -> None:
         """Tell those who list us that we are going, as far as they hear it in time."""

@@ -274,3 +274,41 @@ def test_nothing_goes_on_when_following_fails() -> None:
         return asyncio.all_tasks() - {asyncio.current_task()}
 
     assert asyncio.run(work()) == set()
+
+
+class CountingDatabase(Database):
+    """Counts how often all that is carried is read."""
+
+    reads = 0
+
+    def carried(self) -> list[CarriedRow]:
+        """Return it, and count."""
+        self.reads += 1
+        return super().carried()
+
+
+def test_a_look_without_changes_reads_nothing_of_what_is_carried(
+    carried: Carried, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        database = CountingDatabase(tmp_path / "node.sqlite")
+        database.carry(row(carried))
+        clock = Clock()
+        catalogue = catalogue_of_database(database, clock)
+        await catalogue.look(at_once=True)
+        before = database.reads
+        for _ in range(5):
+            database.check_failed(carried.info.repository_id, "no", 1)
+            await catalogue.look(at_once=True)
+        assert database.reads == before
+        other = nodes.copy_as_mirror(carried, tmp_path / "copy.git", "git://example.org/x.git")
+        other.set_info(other.info.renamed("other"))
+        database.carry(row(other))
+        await catalogue.look(at_once=True)
+        assert sorted(served.info.name for served in catalogue) == ["other", "project"]
+        database.uncarry(row(other))
+        await catalogue.look(at_once=True)
+        assert [served.info.name for served in catalogue] == ["project"]
+        database.close()
+
+    asyncio.run(scene())

@@ -1,0 +1,140 @@
+"""Which repositories of a node have their logs open, and which are only looked at now and then.
+
+Pure. An open log takes memory, tasks, and looks at files every second; a node may carry ten
+thousand repositories that nobody has touched for weeks. Tracks those that are open, when each was
+used last, and those that could not be opened.
+
+Rules: up to `most` are open, whoever they are, so that small nodes have all of them open; beyond
+that, those that were used last. Whoever calls or pushes has a repository opened, also beyond the
+bound; it is closed when nobody uses it any more and others need the room. One that could not be
+opened is tried again after a while, and at once when somebody asks for it or its log changes.
+Who is not open is looked at in turns, some each time, so that a round costs the same whatever is
+carried.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Hashable, Iterable
+
+    Key = TypeVar("Key", bound=Hashable)
+else:
+    Key = TypeVar("Key")
+
+MOST_OPEN = 256
+"""Repositories that are open though nobody uses them: some tens of megabytes of logs."""
+
+AGAIN_SECONDS = 10.0
+"""Time after which one that could not be opened is tried again."""
+
+LOOKED_AT = 200
+"""Repositories that are not open and looked at each time: some milliseconds of a disk."""
+
+
+class OpenRepositories(Generic[Key]):
+    """Says what to open, to close and to look at.
+
+    Args:
+        most: that are open though nobody uses them.
+    """
+
+    def __init__(self, most: int = MOST_OPEN) -> None:
+        self._most = most
+        self._carried: dict[Key, None] = {}
+        self._used: dict[Key, float] = {}
+        self._asked: dict[Key, None] = {}
+        self._failed: dict[Key, float] = {}
+        self._turns: deque[Key] = deque()
+        self._states: dict[Key, object] = {}
+
+    def carry(self, keys: Iterable[Key]) -> None:
+        """Take note of everything that may be open, those first that are to be opened first."""
+        wanted = dict.fromkeys(keys)
+        if wanted.keys() == self._carried.keys():
+            return
+        for key in self._carried.keys() - wanted.keys():
+            for table in (self._used, self._asked, self._failed, self._states):
+                table.pop(key, None)
+        self._turns.extend(key for key in wanted if key not in self._carried)
+        self._carried = wanted
+
+    def ask(self, key: Key) -> None:
+        """Take note that somebody needs one to be open."""
+        self._asked[key] = None
+        self._failed.pop(key, None)
+
+    def to_open(self, now: float, is_open: Collection[Key]) -> list[Key]:
+        """Return what is to be opened now: what was asked for, and what there is room for.
+
+        Args:
+            now: seconds that never run backwards.
+            is_open: what is open.
+        """
+        asked = [key for key in self._asked if key in self._carried and key not in is_open]
+        self._asked.clear()
+        room = self._most - len(is_open) - len(asked)
+        if room > 0 and len(is_open) + len(asked) < len(self._carried):
+            for key in self._carried:
+                if room <= 0:
+                    break
+                if key not in is_open and key not in asked and self._may_try(key, now):
+                    asked.append(key)
+                    room -= 1
+        return asked
+
+    def _may_try(self, key: Key, now: float) -> bool:
+        failed = self._failed.get(key)
+        return failed is None or now - failed >= AGAIN_SECONDS
+
+    def opened(self, key: Key, now: float) -> None:
+        """Take note that one is open."""
+        self._used[key] = now
+        self._failed.pop(key, None)
+
+    def could_not(self, key: Key, now: float) -> None:
+        """Take note that one could not be opened."""
+        self._failed[key] = now
+
+    def to_close(
+        self, now: float, is_open: Iterable[Key], in_use: Callable[[Key], bool]
+    ) -> list[Key]:
+        """Return what is to be closed, the longest unused first.
+
+        Args:
+            now: seconds that never run backwards.
+            is_open: what is open.
+            in_use: tells whether somebody uses one.
+        """
+        idle = []
+        count = 0
+        for key in is_open:
+            count += 1
+            if in_use(key):
+                self._used[key] = now
+            else:
+                idle.append(key)
+        too_many = count - self._most
+        if too_many <= 0:
+            return []
+        idle.sort(key=lambda key: self._used.get(key, 0.0))
+        return idle[:too_many]
+
+    def to_look_at(self, is_open: Collection[Key]) -> list[Key]:
+        """Return those that are not open and whose turn it is to be looked at."""
+        found: list[Key] = []
+        for _ in range(min(LOOKED_AT, len(self._turns))):
+            key = self._turns.popleft()
+            if key in self._carried:
+                self._turns.append(key)
+                if key not in is_open:
+                    found.append(key)
+        return found
+
+    def saw(self, key: Key, state: object) -> None:
+        """Take note of what a look found; one that changed since the last look is to be opened."""
+        if self._states.setdefault(key, state) != state:
+            self._states[key] = state
+            self.ask(key)

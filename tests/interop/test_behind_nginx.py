@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,10 +24,12 @@ from gittorrent.trust.sshkey import parse_key_line
 from support import certificates, depots, gitcmd, nodes
 from support.certificates import Certificate
 from support.nodes import Served
-from support.programs import GITS, Person, serve, somebody, wait_until
+from support.programs import GITS, PATIENCE, Person, serve, somebody, wait_until
 from support.publishing import builder, grow, publish
 from support.web_servers import block_of_the_guide, nginx
+from support.websockets import BINARY, Caller, calling, request
 
+WEB_ONLY = Options(http=(("127.0.0.1", 0),), announce=False)
 MAIN = RefName(b"refs/heads/main")
 
 
@@ -67,11 +72,10 @@ def place(
     grow(builder(origin), 3)
     publish(origin, name="project")
     depots.let_in(origin, Rule(RefPattern(b"refs/heads/*"), key))
-    options = Options(http=(("127.0.0.1", 0),), announce=False)
     with ExitStack() as stack:
         carried = open_carried(origin)
         home = nodes.make_home(tmp_path / "home")
-        served = stack.enter_context(nodes.serving(carried, home=home, options=options))
+        served = stack.enter_context(nodes.serving(carried, home=home, options=WEB_ONLY))
         block = block_of_the_guide(served.http.removeprefix("http://"))
         base = stack.enter_context(nginx(tmp_path / "nginx", certificate, block))
         made = Place(carried, served, base, certificate.authority, person)
@@ -142,3 +146,35 @@ def test_a_block_without_upgrades_is_enough_for_files(
         url = f"gittorrent::{base}/project.git"
         done = place.person.git(*settings, "clone", "-v", url, "plain").ok()
     assert "agrees to no conversation (426)" in done.err
+
+
+@pytest.mark.parametrize("believes", [True, False])
+def test_who_called_nginx_is_known_if_that_is_wanted(place: Place, believes: bool) -> None:
+    """An address in a header counts only from loopback, and only where the operator says so."""
+    forged = {"X_Real_IP": "192.0.2.7"}
+
+    async def change() -> None:
+        await place.served.node.reload(replace(WEB_ONLY, behind_proxy=believes))
+
+    asyncio.run_coroutine_threadsafe(change(), place.served.loop).result(PATIENCE)
+    with calling(place.served.http_address, request(**forged)) as caller:
+        caller.agreed().hear(b"mirror-sync ready")
+        caller.send(BINARY, b"000dbye done\n")
+        caller.rest()
+    wait_until(lambda: bool(place.served.ended_conversations()), "its end is noted")
+    (ended,) = place.served.ended_conversations()
+    assert ended.peer == ("192.0.2.7" if believes else "127.0.0.1")
+    # What a caller says to nginx does not arrive.
+    host, _, port = place.base.removeprefix("https://").rpartition(":")
+    context = ssl.create_default_context(cafile=place.authority)
+    with (
+        socket.create_connection((host, int(port)), timeout=PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname=host) as sock,
+    ):
+        sock.sendall(request(**forged, Host=host))
+        caller = Caller(sock)
+        caller.agreed().hear(b"mirror-sync ready")
+        caller.send(BINARY, b"000dbye done\n")
+        caller.rest()
+    wait_until(lambda: len(place.served.ended_conversations()) == 2, "its end is noted")
+    assert place.served.ended_conversations()[0].peer == "127.0.0.1"

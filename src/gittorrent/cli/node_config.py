@@ -49,6 +49,7 @@ class Flags(Struct, frozen=True):
     keep_size: int | None = None
     git_processes: int | None = None
     git_memory: int | None = None
+    behind_proxy: bool = False
     git_push: bool = False
     final_only: bool = False
     lan: bool = False
@@ -162,6 +163,7 @@ def options_of(config: NodeConfig, flags: Flags) -> Options:
         ),
         git_processes=_first(flags.git_processes, limits.git_processes, PROCESSES),
         git_memory=_first(flags.git_memory, limits.git_memory, BASE_MEMORY),
+        behind_proxy=flags.behind_proxy or listen.behind_proxy,
         git_push=flags.git_push or config.push.git,
         final_only=flags.final_only or config.push.final_only,
         discovery=replace(

@@ -76,6 +76,11 @@ _log = EventLog(__name__)
     help="Its key, in PEM; the same file by default.",
 )
 @click.option(
+    "--behind-proxy",
+    is_flag=True,
+    help="Believe a web server of this machine which says in X-Real-IP who called it.",
+)
+@click.option(
     "--git-push",
     is_flag=True,
     help="Take signed pushes over git:// too; over HTTP they are taken anyway.",
@@ -159,6 +164,7 @@ def serve(
     https_places: tuple[str, ...],
     tls_certificate: Path | None,
     tls_key: Path | None,
+    behind_proxy: bool,
     git_push: bool,
     final_only: bool,
     url: str | None,
@@ -213,6 +219,7 @@ def serve(
         keep_size=keep_size,
         git_processes=git_processes,
         git_memory=git_memory,
+        behind_proxy=behind_proxy,
         git_push=git_push,
         final_only=final_only,
         lan=lan,

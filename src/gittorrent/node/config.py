@@ -72,6 +72,7 @@ class ListenConfig(Struct, frozen=True):
         https: the same for HTTP over TLS.
         tls_certificate: file of the node's certificate; None where nothing is said.
         tls_key: file of its key; None for the same file.
+        behind_proxy: whether HTTP callers from this machine are a web server's.
         url: base URL under which others reach the node.
     """
 
@@ -80,6 +81,7 @@ class ListenConfig(Struct, frozen=True):
     https: tuple[Place, ...] | None = None
     tls_certificate: str | None = None
     tls_key: str | None = None
+    behind_proxy: bool = False
     url: Endpoint | None = None
 
 
@@ -282,6 +284,7 @@ def _listen(table: _Table) -> ListenConfig:
         https=table.take("https", places),
         tls_certificate=table.take("tls-certificate", absolute_path),
         tls_key=table.take("tls-key", absolute_path),
+        behind_proxy=table.flag("behind-proxy", default=False),
         url=table.take("url", endpoint),
     )
     table.done()

@@ -85,18 +85,21 @@ class Conversations:
         """Return the conversations that ended lately, the last one first."""
         return self._session_table.ended(asyncio.get_running_loop().time())
 
-    async def converse(self, sock: socket.socket, slot: ConnectionSlot, served: Served) -> None:
+    async def converse(
+        self, sock: socket.socket, slot: ConnectionSlot, served: Served, address: str | None = None
+    ) -> None:
         """Converse with one caller until either end is done.
 
         Args:
             sock: what its bytes pass through, not blocking; closed at the end.
             slot: the caller's place; its connection counts as silent when the conversation is.
             served: what it asked for.
+            address: IP address that it calls from, where it is not the one of its connection.
 
         Raises:
             SlowError: the repository's disk does not answer.
         """
-        info, address = served.info, slot.address
+        info, address = served.info, address or slot.address
         if self._live is not None:
             await self._live.begun(served)
         head, others = await asyncio.gather(

@@ -35,7 +35,7 @@ _log = EventLog(__name__)
 class Connection(web.RequestHandler):
     """A connection that can be waited for."""
 
-    __slots__ = ("asked", "gone", "idle_since", "slot", "sock")
+    __slots__ = ("asked", "gone", "idle_since", "is_proxied", "slot", "sock")
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Connection(web.RequestHandler):
         sock: socket.socket,
         slot: ConnectionSlot,
         keepalive: float,
+        is_proxied: Callable[[], bool],
     ) -> None:
         super().__init__(
             server,
@@ -56,6 +57,7 @@ class Connection(web.RequestHandler):
         self.asked = False
         self.gone = asyncio.Event()
         self.idle_since: float | None = loop.time()
+        self.is_proxied = is_proxied
         self.sock = sock
         self.slot = slot
 
@@ -89,14 +91,17 @@ class HttpConnections:
     Args:
         handle: answers one request.
         server_timeouts: how long others are waited for.
+        is_proxied: tells whether callers from this machine are a web server's, which says for whom.
     """
 
     def __init__(
         self,
         handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
+        is_proxied: Callable[[], bool] = lambda: False,
     ) -> None:
         self._handle = handle
+        self._is_proxied = is_proxied
         self._server_timeouts = server_timeouts
         self._server: web.Server | None = None
 
@@ -119,7 +124,9 @@ class HttpConnections:
         server = self._server or web.Server(self._answer, handler_cancellation=True)
         self._server = server
         transport, connection = await loop.connect_accepted_socket(
-            lambda: Connection(server, loop, sock, slot, self._server_timeouts.request),
+            lambda: Connection(
+                server, loop, sock, slot, self._server_timeouts.request, self._is_proxied
+            ),
             sock,
             ssl=tls,
             ssl_handshake_timeout=None if tls is None else self._server_timeouts.request,

@@ -17,6 +17,7 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.node.git_listener import OUR_FAULT, refuse
 from gittorrent.node.http_connections import connection_of
+from gittorrent.node.http_static import caller_of
 from gittorrent.transfer.conversation import UNSENT_BYTES
 from gittorrent.transfer.stream import GOODBYE_SECONDS, end_soon, socket_pair
 from gittorrent.transfer.websocket import MAX_MESSAGE, carry
@@ -56,7 +57,7 @@ class HttpConversations:
         ours, theirs = socket_pair()
         loop = asyncio.get_running_loop()
         carrying = loop.create_task(carry(websocket, theirs))
-        talking = loop.create_task(self._talk(ours, connection.slot, served))
+        talking = loop.create_task(self._talk(ours, connection.slot, served, caller_of(request)))
         try:
             await asyncio.wait((carrying, talking), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -72,9 +73,11 @@ class HttpConversations:
                 task.result()
         return websocket
 
-    async def _talk(self, sock: socket.socket, slot: ConnectionSlot, served: Served) -> None:
+    async def _talk(
+        self, sock: socket.socket, slot: ConnectionSlot, served: Served, address: str
+    ) -> None:
         try:
-            await self._conversations.converse(sock, slot, served)
+            await self._conversations.converse(sock, slot, served, address)
         except GitTorrentError as error:
             _log.error(
                 "damaged",

@@ -37,6 +37,7 @@ from gittorrent.node.http_static import (
     REVALIDATE,
     Resource,
     caller_of,
+    peer_of,
     resource_of_bytes,
     send_resource,
 )
@@ -81,6 +82,7 @@ class HttpListener:
         services: what callers are served with.
         conversations: holds the conversations of callers that ask for one.
         names: lower-case names this node goes by, besides its addresses and localhost.
+        is_proxied: whether callers from this machine are a web server's, which says for whom.
     """
 
     def __init__(
@@ -88,8 +90,11 @@ class HttpListener:
         services: NodeServices,
         conversations: Conversations,
         names: Collection[str] = (),
+        *,
+        is_proxied: bool = False,
     ) -> None:
         self._names = names
+        self._is_proxied = is_proxied
         self._catalogue = services.catalogue
         self._lists = services.lists
         self._notices = services.notices
@@ -97,7 +102,9 @@ class HttpListener:
         self._server_timeouts = services.server_timeouts
         self._smart = SmartHttp(services.git_processes, services.limits)
         self._receive = HttpReceivePack(services.pushes, services.limits)
-        self._connections = HttpConnections(self._handle, services.server_timeouts)
+        self._connections = HttpConnections(
+            self._handle, services.server_timeouts, lambda: self._is_proxied
+        )
         self.serve = self._connections.serve
         self.stop = self._connections.stop
         self._plain: dict[str, Callable[[web.BaseRequest, Served], Awaitable[web.StreamResponse]]]
@@ -110,9 +117,10 @@ class HttpListener:
             "GET mirror-sync": HttpConversations(conversations).serve,
         }
 
-    def go_by_names(self, names: Collection[str]) -> None:
-        """Go by other names from now on; see the class."""
+    def go_by_names(self, names: Collection[str], *, is_proxied: bool) -> None:
+        """Go by other names from now on, behind a web server or not; see the class."""
         self._names = names
+        self._is_proxied = is_proxied
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -164,7 +172,7 @@ class HttpListener:
         return response
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
-        if is_misdirected(request.headers.get("Host"), caller_of(request), self._names):
+        if is_misdirected(request.headers.get("Host"), peer_of(request), self._names):
             return _text_bytes(notify.encode_refusal(OTHER_HOST), 421)
         raw, _, query = request.raw_path.partition("?")
         if raw == "/" and request.method in ("GET", "HEAD"):

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from msgspec import Struct
 
+from gittorrent.node.http_connections import connection_of
 from gittorrent.reel.pack import FilePiece
-from gittorrent.transfer.addresses import plain_address
+from gittorrent.transfer.addresses import is_loopback, plain_address
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ STALLED_SECONDS = SERVER_TIMEOUTS.taken
 
 FILE_CHUNK = 1 << 20
 """Bytes handed to one sendfile when there is no limit on sending."""
+
+CALLER_HEADER = "X-Real-IP"
+"""Where a web server before the node says who called it: one address, which it sets in any case."""
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 """Cache-Control of what is named by a digest of itself: a year, and never asked again."""
@@ -103,8 +107,8 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     return first, last - first + 1
 
 
-def caller_of(request: web.BaseRequest) -> str:
-    """Return the address a request comes from.
+def peer_of(request: web.BaseRequest) -> str:
+    """Return the address at the other end of a request's connection.
 
     Raises:
         ConnectionResetError: the caller has gone.
@@ -112,6 +116,21 @@ def caller_of(request: web.BaseRequest) -> str:
     if request.transport is None:
         raise ConnectionResetError("the caller has gone")
     return plain_address(str(request.transport.get_extra_info("peername")[0]))
+
+
+def caller_of(request: web.BaseRequest) -> str:
+    """Return the address a request comes from; raises as `peer_of`.
+
+    Where the node is behind a web server of its machine, that one says it; nobody else is believed.
+    """
+    peer = peer_of(request)
+    told = request.headers.get(CALLER_HEADER)
+    if told is None or not is_loopback(peer) or not connection_of(request).is_proxied():
+        return peer
+    try:
+        return plain_address(told.strip())
+    except ValueError:
+        return peer
 
 
 async def send_resource(

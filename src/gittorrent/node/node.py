@@ -87,6 +87,7 @@ class Options(Struct, frozen=True):
         git_processes: callers that stock git works for at once.
         git_memory: bytes that a process of git's may ask for, before what objects need.
         git_wait: seconds after which callers are told that git works for others.
+        behind_proxy: whether HTTP callers from this machine are a web server's.
         git_push: whether pushes are taken over git://, too.
         final_only: whether stock git is shown only what the newest checkpoint has taken.
         discovery: how mirrors find each other.
@@ -112,6 +113,7 @@ class Options(Struct, frozen=True):
     git_processes: int = PROCESSES
     git_memory: int = BASE_MEMORY
     git_wait: float = WAIT_SECONDS
+    behind_proxy: bool = False
     git_push: bool = False
     final_only: bool = False
     discovery: DiscoveryConfig = DiscoveryConfig()
@@ -205,7 +207,12 @@ class Node:
             services, home.node_id(), slots, peer_exchange=options.discovery.peer_exchange
         )
         self._git = GitListener(services, self._conversations, takes_pushes=options.git_push)
-        self._http = HttpListener(services, self._conversations, _names(options.url))
+        self._http = HttpListener(
+            services,
+            self._conversations,
+            _names(options.url),
+            is_proxied=options.behind_proxy,
+        )
         self._certificate = _certificate_of(options)
         self._renewing: asyncio.Task[None] | None = None
         serve: dict[str, Serve] = {
@@ -324,7 +331,7 @@ class Node:
             self._reachable.public, self._reachable.is_given = options.url, options.url is not None
         self._options = options
         self._git.take_pushes(takes=options.git_push)
-        self._http.go_by_names(_names(options.url))
+        self._http.go_by_names(_names(options.url), is_proxied=options.behind_proxy)
         self.git_processes.change(options.git_processes, options.git_memory)
         self._local_clones.change(options.keep)
         self._set_rates()

@@ -499,3 +499,33 @@ def test_a_keeper_that_signed_twice_goes_on_with_another_key(
     head = open_carried(project).log().head
     assert head is not None
     owner.gittorrent(*words, head).failed(2, "another one goes on", "leave --key away")
+
+
+def test_drafts_of_strangers_are_shown_as_they_are(
+    owner: Person, project: Path, keys: Path, tmp_path: Path
+) -> None:
+    """Names and patterns with control characters neither hide a line nor move the cursor."""
+    pattern = "refs/heads/a\u202e\u009b2K\u2066/*"
+    policy(owner, project, "add", keys / "alice.pub", pattern, "--no-sign")
+    draft = project / "gittorrent" / "policy-draft"
+    handed = tmp_path / "draft"
+    handed.write_bytes(draft.read_bytes())
+    owner.gittorrent("policy", "sign", handed, "--no-publish", "-r", project, "--yes").ok()
+    said = [
+        owner.gittorrent("policy", "diff", handed, "-r", project).ok().out,
+        owner.gittorrent("policy", "show", project).ok().out,
+        owner.gittorrent("policy", "sign", "-r", project).ok().out,
+        owner.gittorrent("policy", "log", project).ok().out,
+        owner.gittorrent("policy", "show", project).ok().out,
+    ]
+    for out in said:
+        assert name_of(keys / "alice") in out
+        assert re.search(r"may create refs/heads/a\\u202e\\(x|u00)9b2K\\u2066/\*", out)
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", out)
+    signed = handed.read_bytes()
+    text = signed[: signed.index(b"-----BEGIN")]
+    other = text.replace(b"auth refs/*", b"auth refs/tags/*")
+    assert other != text
+    handed.write_bytes(other + signed[len(text) :])
+    done = owner.gittorrent("policy", "diff", handed, "-r", project)
+    assert done.status != 0 or "refs/tags/*" in done.out

@@ -106,6 +106,11 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_the_keepers_key_alone_pushes_nothing_and_names_no_keeper",
         "unit/push/test_push_spreading.py::test_a_checkpoint_beside_ours_is_asked_for",
     ),
+    "drafts of a policy that lie": (
+        "property/trust/test_trust_properties.py::test_a_draft_changes_nothing_that_is_not_said",
+        "property/trust/test_trust_properties.py::test_where_a_new_keeper_goes_on_is_said",
+        "cli/test_cli_policy.py::test_drafts_of_strangers_are_shown_as_they_are",
+    ),
     "restored keeper": (
         f"{PUSHES}::test_restored_keeper_that_syncs_first",
         f"{PUSHES}::test_restored_keeper_that_does_not",

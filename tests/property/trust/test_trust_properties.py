@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -24,6 +24,7 @@ from gittorrent.trust.policy import (
     WebOfTrust,
     repository_id,
 )
+from gittorrent.trust.policy_words import differences
 from gittorrent.trust.refpattern import RefPattern, is_ref_name, is_reserved
 from gittorrent.trust.signature import split_signed
 
@@ -154,3 +155,30 @@ def test_split_loses_nothing(payload: bytes, kind: Armor) -> None:
     found, signature = split_signed(text)
     assert found == payload + b"\n"
     assert found + signature.data == text
+
+
+SAID = (
+    "name", "keys", "head", "keeper", "rules", "quorums", "mirrors", "fresh_within", "labels",
+    "instead_of", "threshold", "roots",
+)  # fmt: skip
+"""What a version may change. The others say which one it is, and where a new keeper goes on."""
+
+
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
+@given(policies(), policies(), st.sampled_from(SAID))
+def test_a_draft_changes_nothing_that_is_not_said(one: Policy, other: Policy, field: str) -> None:
+    """Roots sign what they are shown: a line that differs is always among the differences."""
+    try:
+        after = replace(one, **{field: getattr(other, field)})
+    except PolicyError:
+        return
+    assert one == after or differences(one, after)
+
+
+@given(policies(), push_ids)
+def test_where_a_new_keeper_goes_on_is_said(one: Policy, checkpoint: PushId) -> None:
+    key = next((known for known in one.roots if known.kind is KeyKind.SSH), None)
+    if key is None or key == one.keeper:
+        return
+    after = one.next_version(checkpoint, keeper=key)
+    assert any(checkpoint in change.words for change in differences(one, after))

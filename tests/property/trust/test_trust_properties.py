@@ -168,6 +168,7 @@ SAID = (
 @given(policies(), policies(), st.sampled_from(SAID))
 def test_a_draft_changes_nothing_that_is_not_said(one: Policy, other: Policy, field: str) -> None:
     """Roots sign what they are shown: a line that differs is always among the differences."""
+    one = replace(one, instead_of=())  # such lines are about the one version that has them
     try:
         after = replace(one, **{field: getattr(other, field)})
     except PolicyError:

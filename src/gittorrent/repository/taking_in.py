@@ -271,8 +271,9 @@ class TakingIn:
     ) -> None:
         """Let the log judge entries whose objects are whole, and make it the repository's."""
         before = set(log.ledger.refuted)
-        # No longer than this: once they are installed they are not there any more.
-        with self._kept.facts.looking_in(GitEvidence(upload.staging)):
+        # No longer than this: once they are installed they are not there any more. That what the
+        # pushes set refs to is here with all that it reaches was proved.
+        with self._kept.facts.looking_in(GitEvidence(upload.staging, is_whole=True)):
             new = [item for item in items if self._admit(log, item, done)]
             log.settle()
         if new:

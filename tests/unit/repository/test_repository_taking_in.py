@@ -91,6 +91,28 @@ def pair(tmp_path: Path) -> Pair:
     return Pair(tmp_path)
 
 
+def test_an_ordinary_push_is_taken_in_with_three_runs_of_git(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Starting git is most of what it costs to pass a small push on."""
+    first = pair.commit(pair.value() or Oid(""))
+    pair.taking.take([pair.push(pair.value(), first)])  # what is read once is read now
+    second = pair.commit(first)
+    arrived = pair.push(first, second)
+    listed, program = tmp_path / "runs", tmp_path / "git"
+    program.write_text(f'#!/bin/sh\necho "$*" >> {listed}\nexec {shutil.which("git")} "$@"\n')
+    program.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setenv("GITTORRENT_GIT", str(program))
+        done = pair.taking.take([arrived])
+    assert done.new == [Item(arrived.id)]
+    runs = [
+        next(w for w in line.split() if w[0] != "-") for line in listed.read_text().splitlines()
+    ]
+    assert runs == ["unpack-objects", "rev-list", "update-ref"]
+    assert pair.value() == second
+
+
 def test_a_push_with_its_pack(pair: Pair) -> None:
     old = pair.value()
     assert old is not None

@@ -51,13 +51,16 @@ class HttpConversations:
         if not websocket.can_prepare(request).ok:
             headers = {"Upgrade": "websocket"}
             return web.Response(text=f"{NO_UPGRADE}\n", status=426, headers=headers)
-        connection = connection_of(request)
+        connection, address = connection_of(request), caller_of(request)
         await websocket.prepare(request)
         _keep_little(connection.sock)
         ours, theirs = socket_pair()
         loop = asyncio.get_running_loop()
         carrying = loop.create_task(carry(websocket, theirs))
-        talking = loop.create_task(self._talk(ours, connection.slot, served, caller_of(request)))
+        talking = loop.create_task(self._talk(ours, connection.slot, served, address))
+        # Even if they are cancelled before they begin.
+        carrying.add_done_callback(lambda _: theirs.close())
+        talking.add_done_callback(lambda _: ours.close())
         try:
             await asyncio.wait((carrying, talking), return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -138,7 +138,7 @@ async def open_ssh(endpoint: Endpoint, trusted: AddressClass | None, service: st
         ) from error
     finally:
         theirs.close()
-    return carried_stream(ours, "", "", _see_to_its_end(process))
+    return carried_stream(ours, theirs, _see_to_its_end(process))
 
 
 async def _see_to_its_end(process: asyncio.subprocess.Process) -> None:

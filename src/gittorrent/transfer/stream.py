@@ -59,10 +59,24 @@ def tcp_stream(sock: socket.socket) -> Stream:
 
 
 def carried_stream(
-    ours: socket.socket, own_address: str, address: str, work: Coroutine[None, None, None]
+    ours: socket.socket,
+    theirs: socket.socket,
+    work: Coroutine[None, None, None],
+    own_address: str = "",
+    address: str = "",
 ) -> Stream:
-    """Return a stream whose bytes are carried by ``work`` from the other end of a pair."""
-    return Stream(ours, own_address, address, asyncio.get_running_loop().create_task(work))
+    """Return a stream whose bytes are carried by ``work`` from the other end of a pair.
+
+    Args:
+        ours: the end that is conversed at.
+        theirs: the other one; closed at the end, even if ``work`` is cancelled before it begins.
+        work: carries.
+        own_address: IP address of ours that it leaves from; empty where that is not known.
+        address: IP address that it leads to; empty where that is not known.
+    """
+    carrier = asyncio.get_running_loop().create_task(work)
+    carrier.add_done_callback(lambda _: theirs.close())
+    return Stream(ours, own_address, address, carrier)
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:

@@ -80,8 +80,10 @@ class _Carrier:
         finally:
             for task in tasks:
                 task.cancel()
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-            self._sock.close()
+            try:
+                outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            finally:  # whoever cancels this twice leaves no socket open
+                self._sock.close()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome

@@ -48,7 +48,8 @@ async def open_websocket(
     ours, theirs = socket_pair()
     own = websocket.get_extra_info("sockname") or ("",)
     address = next(iter(client.addresses), "")
-    return carried_stream(ours, str(own[0]), address, _carry(client, websocket, theirs))
+    work = _carry(client, websocket, theirs)
+    return carried_stream(ours, theirs, work, str(own[0]), address)
 
 
 async def _agreed(

@@ -31,7 +31,7 @@ from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire import notify as wire_notify
 from gittorrent.wire import pktline
-from support import nodes
+from support import nodes, websockets
 from support.nodes import call, request
 from support.programs import PATIENCE
 
@@ -278,6 +278,26 @@ def test_a_conversation_without_questions_gives_way_and_is_told(carried: Carried
             sock.close()
 
     with_listener(lambda: services(carried)[0].serve, work)
+
+
+def test_a_flood_of_websockets_keeps_nobody_out(carried: Carried) -> None:
+    """Those in which nothing is asked give way one after another, and are told so."""
+
+    async def work(running: Running) -> None:
+        flood = [await running.call(websockets.request()) for _ in range(PLACES)]
+        for sock in flood:
+            assert b"mirror-sync ready" in await heard(sock, b"mirror-sync ready")
+        for at in range(2 * PLACES):
+            newcomer = await running.call(websockets.request())
+            assert b"mirror-sync ready" in await heard(newcomer, b"mirror-sync ready")
+            assert MAKE_ROOM.encode() in await heard(flood[at])
+            flood.append(newcomer)
+        with await running.call(GET_LIST) as newcomer:
+            assert b"repo " in await heard(newcomer, b"repo ")
+        for sock in flood:
+            sock.close()
+
+    with_listener(lambda: services(carried)[1].serve, work)
 
 
 def test_callers_who_are_served_stay() -> None:

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 import netns
 
 from gittorrent.discovery.dht import Dht
+from gittorrent.discovery.lan import LanAnnouncer
 from gittorrent.discovery.session import Session, SessionOptions
 from gittorrent.ids import RepositoryId
 from gittorrent.node.config import DiscoveryConfig
@@ -245,6 +246,29 @@ def test_by_the_local_network(
     looks_in(person, None, lan=True)
     with serving(mirror, project, tmp_path / "home", first, lan=True):
         clone(client, person, project, "-q").ok()
+    assert person.git("rev-parse", "HEAD", cwd=person.root / "c").out.strip() == tip(project)
+
+
+def test_a_lying_host_on_the_local_network_costs_a_bounded_time(
+    machines: list[Machine], project: Carried, tmp_path: Path, person: Person
+) -> None:
+    """It says that it is somebody who is silent, somebody else's address, and this machine."""
+    first, mirror, client, liar = machines
+    looks_in(person, None, lan=True)
+    lies = [([liar.private], 2000), ([liar.private], 22), (["127.0.0.1"], GIT_PORT)]
+    announcers = [LanAnnouncer(addresses, port) for addresses, port in lies]
+    loop = Loop(liar)
+    try:
+        with liar.node.entered(), socket.create_server((liar.private, 2000)):
+            for announcer in announcers:
+                loop.do(announcer.start)
+            with serving(mirror, project, tmp_path / "home", first, lan=True):
+                done = clone(client, person, project, "-q").ok()
+            for announcer in announcers:
+                loop.do(announcer.stop)
+    finally:
+        loop.stop()
+    assert liar.private not in done.err
     assert person.git("rev-parse", "HEAD", cwd=person.root / "c").out.strip() == tip(project)
 
 

@@ -37,6 +37,10 @@ BOOTSTRAP = (
 MAX_STATE_BYTES = 1 << 20
 """Bytes of a kept routing table; it has some hundred nodes of 26 bytes."""
 
+PRIVATE_RATE = 1000
+"""Packets a second from one address, in a DHT of somebody's own, beyond which it is not heard for
+five minutes. The usual 5 are fewer than a node sends that announces to a handful of others."""
+
 CLOSE_SECONDS = 3.0
 """Time a session gets to end: to take port mappings back, above all."""
 
@@ -226,6 +230,8 @@ class Session:
             "dht_restrict_search_ips": in_public,
             "dht_prefer_verified_node_ids": in_public,
             "dht_ignore_dark_internet": in_public,
+            # Where there are few nodes each gets many of the announcements, and is no attacker.
+            "dht_block_ratelimit": 5 if in_public else PRIVATE_RATE,
             "enable_upnp": options.map_ports,
             "enable_natpmp": options.map_ports,
             "enable_lsd": False,

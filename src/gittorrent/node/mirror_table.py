@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.errors import LocalError
 from gittorrent.event_log import EventLog
+from gittorrent.swarm.fair_shares import fair_shares
+from gittorrent.transfer.addresses import neighbourhood
 from gittorrent.transfer.off_loop import Threads
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 
@@ -95,10 +97,12 @@ class MirrorTable:
         rows = await self.rows(repository)
         whole = [row for row in rows if row.state is not MirrorState.PARTIAL]
         partial = [row for row in rows if row.state is MirrorState.PARTIAL]
-        # Beyond the cap age decides; within it chance does, so that nobody is always asked first.
-        whole = whole[: MAX_MIRRORS - min(len(partial), MAX_PARTIAL)]
+        # Beyond the cap each network has a fair share, its most recent first; within it chance
+        # decides, so that nobody is always asked first.
+        partial = fair_shares(partial, _neighbourhood, MAX_PARTIAL)
+        whole = fair_shares(whole, _neighbourhood, MAX_MIRRORS - len(partial))
         half = len(whole) // 2
-        recent, older, partial = whole[:half], whole[half:], partial[:MAX_PARTIAL]
+        recent, older = whole[:half], whole[half:]
         for group in (recent, older, partial):
             self._shuffle(group)
         chosen = [*recent, *older, *partial]
@@ -112,3 +116,11 @@ class MirrorTable:
             LocalError: it cannot be, or another process holds it locked.
         """
         return await self._writing(lambda: work(self._database))
+
+
+def _neighbourhood(row: MirrorRow) -> str:
+    """Return the network on whose word a mirror is listed."""
+    try:
+        return neighbourhood(row.source)
+    except ValueError:  # written by another version
+        return row.source

@@ -24,6 +24,13 @@ def caller_group(address: str) -> str:
     return str(found)
 
 
+def neighbourhood(group: str) -> str:
+    """Return the network that a `caller_group` is in and one party may have: an IPv4 /24, a /48."""
+    network = ipaddress.ip_network(group)
+    wider = 24 if network.version == 4 else 48
+    return str(network if network.is_loopback else network.supernet(new_prefix=wider))
+
+
 def is_loopback(address: str) -> bool:
     """Tell whether an IP address is this machine's own."""
     return ipaddress.ip_address(plain_address(address)).is_loopback

@@ -51,6 +51,26 @@ def test_mirrors_are_capped_and_shuffled_with_the_recent_first(
     assert told[0].valid == 1035 - 500
 
 
+def test_one_network_takes_no_place_of_others_in_what_is_told(database: Database) -> None:
+    """Somebody who has a whole network announces hundreds of mirrors, later than all others."""
+    for number in range(200):
+        url, source = f"git://93.184.216.{number}/project.git", f"93.184.216.{number}"
+        crowd = MirrorRow(url, MirrorState.CURRENT, source, 900, 2000, 0)
+        database.list_mirror(HERE, crowd)
+        peer = MirrorRow(f"{url}/{number}", MirrorState.PARTIAL, source, 900, 2000, 0)
+        database.list_mirror(HERE, peer)
+    others = [row(number, verified=number) for number in range(1, 4)]
+    others[1:] = [
+        MirrorRow(f"git://host{n}/project.git", MirrorState.CURRENT, source, n, 2000, 0)
+        for n, source in enumerate(["11.1.1.1", "2606:2800:220:1::/64"])
+    ]
+    for other in others:
+        database.list_mirror(HERE, other)
+    told = asyncio.run(MirrorTable(database, None, lambda: 500.0).entries(HERE))
+    assert {other.url for other in others} <= {entry.url for entry in told}
+    assert len(told) == MAX_MIRRORS
+
+
 class Hanging(Database):
     """A database that answers when it is let."""
 

@@ -74,6 +74,15 @@ def test_where_a_caller_listens_is_passed_on(address: str, url: str) -> None:
     assert told(heard_late) == ["git://198.51.100.9:1/x"], "who left is not told of"
 
 
+def test_where_peer_exchange_is_off_nobody_is_told_of_anybody() -> None:
+    swarms = Swarms(introduces=False)
+    first, said = takes_part(swarms, "93.184.216.34")
+    second, answered = takes_part(swarms, "93.184.216.35")
+    listens(first, "git://93.184.216.34:1234/x")
+    listens(second, "git://93.184.216.35:1234/x")
+    assert told(said) == told(answered) == []
+
+
 def test_what_is_stale_is_not_passed_on() -> None:
     swarms = Swarms()
     caller, _ = takes_part(swarms, "198.51.100.7")

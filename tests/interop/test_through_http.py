@@ -124,3 +124,29 @@ def test_a_redirect_leads_nowhere(project: Carried, tmp_path: Path, person: Pers
             thread.join()
     assert asked == []
     shutil.rmtree(person.root / "copy")
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_git_rewrites_and_allows_it_as_one_transport(
+    project: Carried, tmp_path: Path, git: str
+) -> None:
+    """``gittorrent::http://`` works with `insteadOf`, `protocol.allow` and relative submodules."""
+    person = somebody(tmp_path / "person", git)
+    home = nodes.make_home(tmp_path / "node")
+    with nodes.serving(project, home=home, options=WEB_ONLY) as served:
+        instead = f"url.gittorrent::{served.http}/.insteadOf=https://example.org/"
+        url = "https://example.org/project.git"
+        person.git("-c", instead, "clone", url, "rewritten").ok()
+        never = ("-c", "protocol.gittorrent.allow=never")
+        done = person.git(*never, "clone", url_at(served), "refused")
+        assert done.status == 128
+        assert "transport 'gittorrent' not allowed" in done.err
+        above = person.root / "above"
+        person.git("init", "-q", above).ok()
+        where = f"gittorrent::{served.http}/above.git"
+        person.git("remote", "add", "origin", where, cwd=above).ok()
+        allowed = ("-c", "protocol.gittorrent.allow=always")
+        person.git(*allowed, "submodule", "add", "../project.git", "below", cwd=above).ok()
+        found = person.git("remote", "get-url", "origin", cwd=above / "below").out.strip()
+        assert found.startswith("gittorrent::http://")
+        assert found.endswith("/project.git")

@@ -19,7 +19,9 @@ from msgspec import Struct, field
 
 from gittorrent.durable import SYNCS
 from gittorrent.errors import TrustError
-from gittorrent.git.small_pack import SmallPackError
+from gittorrent.git.fsckrules import RulesBrokenError
+from gittorrent.git.guarded import Bounds
+from gittorrent.git.small_pack import SmallPackError, pack_objects_in
 from gittorrent.push.admission import Admission, Admitted
 from gittorrent.push.certificate import CertificateError
 from gittorrent.push.depot.admission import PushRefusedError
@@ -28,7 +30,13 @@ from gittorrent.push.object import PushKind, parse_push_object
 from gittorrent.push.spreading import Item
 from gittorrent.repository.evidence import GitEvidence
 from gittorrent.repository.index_settings import push_rules
-from gittorrent.repository.small_intake import UnpackError, identified, unpack
+from gittorrent.repository.small_intake import (
+    MAX_UNPACKED,
+    SECONDS,
+    UnpackError,
+    identified,
+    unpack,
+)
 from gittorrent.repository.uploads import uploading
 
 if TYPE_CHECKING:
@@ -315,9 +323,26 @@ class TakingIn:
         except (UnpackError, SmallPackError, PushRefusedError):
             if len(items) > 1:  # then one by one, each on top of those before
                 return [each for item in items for each in self._unpacked(upload, [item], done)]
+            if packs and self._is_whole(upload, items[0], packs[0], rules):
+                return list(items)
             done.incomplete += [item.arrived for item in items]
             return []
         return list(items)
+
+    def _is_whole(self, upload: Upload, item: _Held, pack: bytes, rules: FsckRules) -> bool:
+        """Tell whether nothing is missing if all that was sent counts, though it is here already.
+
+        Git does not unpack what the repository has, shown or not.
+        """
+        object_format = self._carried.object_format
+        try:
+            objects = pack_objects_in(pack, object_format)
+            upload.note_pack(pack, objects, Bounds(MAX_UNPACKED, SECONDS), rules)
+            unpack(upload.staging, [], [item.entry], object_format, None)
+            self._check(upload, [item])
+        except (UnpackError, SmallPackError, PushRefusedError, RulesBrokenError):
+            return False
+        return True
 
     def _rules(self) -> FsckRules:
         """Return what objects must keep to, by the configuration as it was lately."""

@@ -32,6 +32,7 @@ from gittorrent.git.small_pack import SmallPackError
 from gittorrent.push.depot.admission import PushRefusedError
 from gittorrent.reel.pack import HEADER_SIZE, pack_header
 from gittorrent.repository.receive import add_loose
+from gittorrent.repository.receive_pack import SentPack
 from gittorrent.repository.small_intake import UnpackError, unpack
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from gittorrent.git.guarded import Outcome
     from gittorrent.ids import ObjectFormat, Oid
     from gittorrent.repository.layout import Layout
-    from gittorrent.repository.receive_pack import SentPack
     from gittorrent.repository.small_intake import Identified
 
 MAX_PUSHED = 256 << 20
@@ -156,6 +156,24 @@ class Upload:
         except (UnpackError, SmallPackError):
             self._index_small()  # which says what is wrong, or finds nothing
         unpack(self.staging, [], [entry], self._format, None)
+
+    def note_pack(self, pack: bytes, objects: int, bounds: Bounds, rules: FsckRules) -> None:
+        """Take note of all that a small pack has, some of which git may have had already.
+
+        Args:
+            pack: a whole one, which was unpacked.
+            objects: how many it has.
+            bounds: what it may cost.
+            rules: what its objects must keep to.
+
+        Raises:
+            PushRefusedError: it is broken.
+            RulesBrokenError: one of its objects breaks the rules.
+            GitError: this machine let git down.
+        """
+        sent = SentPack(objects, f"--pack_header={VERSION},{objects}", source=-1)
+        self._given = (sent, bounds, rules)
+        self._index(sent, bounds, rules, None, pack[HEADER_SIZE:])
 
     def _index_small(self) -> None:
         """Find out what a small pack has, some of which git may have had already."""

@@ -17,6 +17,7 @@ from gittorrent.repository.carried import MIRROR, open_carried
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.repository.taking_in import Arrived, TakenIn, TakingIn
+from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.trust.policy import Grant
 from support import nodes
 from support.gitcmd import git, text
@@ -230,6 +231,23 @@ def test_branches_become_commits_and_nothing_else(pair: Pair) -> None:
     assert RefName(b"refs/heads/blob") not in log.refs
     refused = [j.outcome.reason for j in log.ledger.view().judged if j.unit.push.id == bad.id]
     assert refused == [Reason.NO_COMMIT]
+
+
+def test_hidden_objects_are_not_shown_by_naming_them(pair: Pair) -> None:
+    """Whoever may push and knows the id of what lies here and is not shown gets none of it."""
+    old = pair.value()
+    assert old is not None
+    hidden = pair.commit(old)
+    git(pair.mirror, "fetch", "-q", str(pair.there), f"{hidden}:refs/gittorrent/elsewhere/heads/x")
+    content = RepositoryContent(open_carried(pair.mirror))
+    named = pair.push(old, hidden)
+    for pack in (None, _pack_of(pair, old)):
+        done = pair.taking.take([Arrived(named.id, named.data, pack)])
+        assert [each.id for each in done.incomplete] == [named.id]
+        assert not done.new
+        assert pair.value() == old
+        assert content.push_pack(named.id) is None
+    assert pair.taking.take([named]).new == [Item(named.id)], "who has it may push it"
 
 
 def test_what_does_not_hold(pair: Pair) -> None:

@@ -99,7 +99,7 @@ dist: $(STAMP)
 	@$(BIN)/python tools/dist.py $(ARGS)
 
 # Benchmarks compare with stock git in the same run and write bench/RESULTS.md.
-BENCHES := publish publish_refs many_refs clone serve_cost idle index push
+BENCHES := publish publish_refs many_refs clone serve_cost idle idle_repositories index push
 bench: $(NATIVE)
 	@test -n '$(REPO)' || { echo 'name a repository: make bench REPO=/path/to/repo.git' >&2; exit 2; }
 	@set -e; for each in $(BENCHES); do \

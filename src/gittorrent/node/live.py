@@ -126,6 +126,7 @@ class Live:
         self._tasks = TaskSet()
         self._opening: OpenRepositories[Path] = OpenRepositories(most_open)
         self._wanted = asyncio.Event()
+        self._logs: dict[Path, Path] = {}
         self._watching = catalogue.threads.executor()
         self.is_paused: Callable[[RepositoryId], bool] = lambda _: False
 
@@ -233,6 +234,8 @@ class Live:
             if live.repository.served.carried is not carried[place].carried:
                 await self._end(place)
         now = asyncio.get_running_loop().time()
+        for gone in self._logs.keys() - carried.keys():
+            del self._logs[gone]
         self._opening.carry(sorted(carried, key=lambda place: carried[place].info.role != ORIGIN))
         for place in self._opening.to_close(now, self._live, self._is_used):
             await self._end(place)
@@ -256,7 +259,10 @@ class Live:
     async def _watch_closed(self, carried: Mapping[Path, Served]) -> None:
         """Notice what other processes did to some of the repositories that are not open."""
         places = self._opening.to_look_at(self._live)
-        paths = [carried[place].carried.log_store.path for place in places]
+        for place in places:
+            if place not in self._logs:
+                self._logs[place] = carried[place].carried.log_store.path
+        paths = [self._logs[place] for place in places]
         with contextlib.suppress(SlowError):
             states = await self._watching(lambda: list(map(state_of, paths)))
             for place, state in zip(places, states, strict=True):

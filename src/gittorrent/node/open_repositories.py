@@ -28,9 +28,12 @@ MOST_OPEN = 256
 """Repositories that are open though nobody uses them: some tens of megabytes of logs."""
 
 AGAIN_SECONDS = 10.0
-"""Time after which one that could not be opened is tried again."""
+"""Time after which one that could not be opened is tried again; doubled each time."""
 
-LOOKED_AT = 200
+LAST_AGAIN_SECONDS = 1280.0
+"""Longest such time."""
+
+LOOKED_AT = 100
 """Repositories that are not open and looked at each time: some milliseconds of a disk."""
 
 
@@ -46,7 +49,7 @@ class OpenRepositories(Generic[Key]):
         self._carried: dict[Key, None] = {}
         self._used: dict[Key, float] = {}
         self._asked: dict[Key, None] = {}
-        self._failed: dict[Key, float] = {}
+        self._failed: dict[Key, tuple[float, float]] = {}  # when again, and the wait before
         self._turns: deque[Key] = deque()
         self._states: dict[Key, object] = {}
 
@@ -86,8 +89,8 @@ class OpenRepositories(Generic[Key]):
         return asked
 
     def _may_try(self, key: Key, now: float) -> bool:
-        failed = self._failed.get(key)
-        return failed is None or now - failed >= AGAIN_SECONDS
+        again, _ = self._failed.get(key, (now, 0.0))
+        return now >= again
 
     def opened(self, key: Key, now: float) -> None:
         """Take note that one is open."""
@@ -96,7 +99,9 @@ class OpenRepositories(Generic[Key]):
 
     def could_not(self, key: Key, now: float) -> None:
         """Take note that one could not be opened."""
-        self._failed[key] = now
+        _, wait = self._failed.get(key, (now, AGAIN_SECONDS / 2))
+        wait = min(LAST_AGAIN_SECONDS, 2 * wait)
+        self._failed[key] = (now + wait, wait)
 
     def to_close(
         self, now: float, is_open: Iterable[Key], in_use: Callable[[Key], bool]

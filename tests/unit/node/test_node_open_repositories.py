@@ -50,6 +50,8 @@ def test_one_that_cannot_be_opened_is_tried_again_after_a_while_or_when_asked_fo
     assert ours.to_open(1.0, ()) == []
     assert ours.to_open(AGAIN_SECONDS, ()) == ["a"]
     ours.could_not("a", AGAIN_SECONDS)
+    assert ours.to_open(2 * AGAIN_SECONDS, ()) == []
+    assert ours.to_open(3 * AGAIN_SECONDS, ()) == ["a"]
     ours.ask("a")
     assert ours.to_open(AGAIN_SECONDS + 1, ()) == ["a"]
 

@@ -235,7 +235,8 @@ class Carried:
         if head is None:
             return
         if self._has_followed():
-            found = git_refs.read_ref(self.git, LOG_REF)
+            found = git_refs.read_loose_ref(self.git, LOG_REF)
+            found = found or git_refs.read_ref(self.git, LOG_REF)
             if found is None and store.begins_late:
                 return
             # Git does not sync loose objects, so a power cut may have taken the entries' commits.
@@ -268,7 +269,7 @@ class Carried:
         Args:
             log: the log.
             moves: of the refs that it shows those that are not as before, and HEAD is; None to
-                compare all of them with what is here.
+                compare all of them with what is here. An origin's own stay as they are.
         """
         self.log_store.commit(log)
         self.follow_log(log, moves)

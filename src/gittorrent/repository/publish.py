@@ -320,7 +320,7 @@ class Publisher:
             carried.set_info(info)
         if entries.made:
             carried.prepare_settings(self._signer.spec)
-            carried.commit(log)
+            carried.commit(log, ())  # its own refs are what is published
         else:
             carried.remember_key(self._signer.spec)
         return reels

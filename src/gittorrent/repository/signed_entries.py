@@ -17,11 +17,12 @@ from msgspec import Struct
 
 from gittorrent.errors import LocalError
 from gittorrent.git.repository import committer
+from gittorrent.git.small_pack import joined_pack
 from gittorrent.push.log import NotAllowedError
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.push.publication import CertificateHead
 from gittorrent.push.rule import Verdict
-from gittorrent.repository.logstore import identify
+from gittorrent.repository.small_intake import identified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,11 +179,14 @@ def add_entry(carried: Carried, log: VerifiedLog, push: PushObject) -> PushId:
     Raises:
         TrustError: it does not hold.
     """
-    (push_id,) = identify(carried.git, [push], carried.object_format, write=True)
-    log.admit(push, push_id)
+    entry = identified(push, carried.object_format)
+    # By one run of git, which finds the same ids.
+    pack = joined_pack([], entry.objects, carried.object_format)
+    carried.git.run("unpack-objects", "-q", stdin=pack)
+    log.admit(push, entry.id)
     log.settle()
-    carried.log_store.store_push(push_id, push)
-    return push_id
+    carried.log_store.store_push(entry.id, push)
+    return entry.id
 
 
 def _refusal(item: Judged, key: str) -> NotAllowedError:

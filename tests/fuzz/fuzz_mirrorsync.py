@@ -14,6 +14,7 @@ from gittorrent.wire.messages import (
     FetchParts,
     FetchPush,
     Ready,
+    SendPushes,
     Unknown,
     WantBundle,
     parse_message,
@@ -30,6 +31,8 @@ _READY = encode(b"mirror-sync ready 1 node\n")
 
 SEEDS = [
     b"\0" + _READY + encode(b"have push " + _P + b" auth ssh:SHA256:x\n"),
+    b"\0" + _READY + encode(b"have push " + _P + b" size 5 pack 3\n") + b"pushabc",
+    b"\0" + _READY + encode(b"send pushes 65536\n") + encode(b"send pushes 0\n"),
     b"\0" + _READY + encode(b"receive push " + _P + b" size 5\n") + b"hello" + encode(b"alive\n"),
     b"\0" + _READY + encode(b"receive manifest " + _M + b" size 3\n") + b"abc",
     b"\0" + _READY + encode(b"receive bundle :" + _P + b" " + _M + b" part 2/3 size 4\n") + b"1234",
@@ -49,6 +52,7 @@ def _session(role: Role) -> Session:
     session = Session(role, 0.0)
     session.send(Ready(1, "us"))
     session.send(FetchPush(PUSH))
+    session.send(SendPushes(100))
     session.send(FetchLog(PUSH))
     session.send(WantBundle(REEL))
     session.send(FetchManifest(MANIFEST))

@@ -195,6 +195,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "decompression and delta bombs": (
         "unit/git/test_git_guarded.py::test_one_file_that_is_too_large",
         "unit/git/test_git_guarded.py::test_memory_of_the_indexer",
+        "interop/test_depot_bombs.py::test_deltas_that_stand_for_more_memory_than_there_may_be",
         "unit/repository/test_repository_depot.py::"
         "test_a_small_pack_that_stands_for_much_is_not_unpacked",
         "interop/test_git_costs.py::test_bodies_are_counted_when_inflated",

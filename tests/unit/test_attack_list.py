@@ -227,6 +227,8 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "private and v4-mapped addresses": (
         "unit/wire/test_wire_urls.py::test_address_class",
         "unit/wire/test_wire_urls.py::test_a_stranger_cannot_lead_us_inwards",
+        "unit/node/test_node_learned_mirrors.py::test_nobody_sends_us_further_than_it_may",
+        "unit/node/test_node_learned_mirrors.py::test_each_tells_of_its_share",
         "unit/wire/test_wire_urls.py::test_full_width_digits_become_the_address_they_stand_for",
     ),
     "call-backs aimed at third parties": (

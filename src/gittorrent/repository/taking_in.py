@@ -12,12 +12,10 @@ Source: docs/protocol/push.md, Bounds.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from gittorrent.durable import SYNCS
 from gittorrent.errors import TrustError
 from gittorrent.git.fsckrules import RulesBrokenError
 from gittorrent.git.guarded import Bounds
@@ -37,7 +35,7 @@ from gittorrent.repository.small_intake import (
     identified,
     unpack,
 )
-from gittorrent.repository.uploads import uploading
+from gittorrent.repository.uploads import install_all, uploading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -285,12 +283,9 @@ class TakingIn:
             new = [item for item in items if self._admit(log, item, done)]
             log.settle()
         if new:
-            store = self._carried.log_store
-            with ThreadPoolExecutor(SYNCS) as pool:  # each waits for the disk
-                pushes = [pool.submit(store.store_push, i.id, i.entry.push) for i in new]
-                upload.install()
-            for stored in pushes:
-                stored.result()
+            store, pushes = self._carried.log_store, {i.id: i.entry.push for i in new}
+            install_all([upload], lambda files: store.add_pushes(files, pushes))
+            # The last step: whatever failed before, the log is read again.
             self._kept.commit(log)
         else:
             self._kept.keep(log)

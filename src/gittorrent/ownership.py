@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import filecmp
 import os
 import pwd
 import stat
@@ -105,6 +106,30 @@ def share(source: Path, target: Path, size: int) -> bool:
             return False
         _copy(descriptor, target, size)
     return True
+
+
+def link_same(source: Path, made: Path) -> None:
+    """Let a file give way to a link to another one of the same bytes, where that is safe.
+
+    What was linked is compared, and not what it was linked from, which may change meanwhile.
+
+    Args:
+        source: a file that may be there, perhaps of somebody else.
+        made: a file of this user's, which keeps its name; it stays where there is nothing to link.
+    """
+    shared = made.with_name(f"{made.name}.shared")
+    try:
+        with _opened(source) as descriptor:
+            info = os.fstat(descriptor)
+            is_alike = _is_fixed(info) and info.st_size == made.stat().st_size
+            if not is_alike or not _link(descriptor, shared):
+                return
+    except OSError:
+        return  # there is none that this user may read; the one that was made does as well
+    if filecmp.cmp(shared, made, shallow=False):
+        shared.replace(made)
+    else:
+        shared.unlink()
 
 
 def _is_fixed(info: os.stat_result) -> bool:

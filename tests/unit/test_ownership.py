@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.ownership import NotOwnError, require_own, share
+from gittorrent.ownership import NotOwnError, link_same, require_own, share
 
 SOMEBODY_ELSE = 12345
 """A user of no account here."""
@@ -25,6 +25,26 @@ def test_what_nobody_writes_to_is_linked(tmp_path: Path) -> None:
     source, target = fixed(tmp_path / "a"), tmp_path / "b"
     assert not share(source, target, 10)
     assert target.samefile(source)
+
+
+def test_a_file_of_the_same_bytes_gives_way_to_a_link(tmp_path: Path) -> None:
+    source, made = fixed(tmp_path / "a"), fixed(tmp_path / "b")
+    link_same(source, made)
+    assert made.samefile(source)
+
+
+@pytest.mark.parametrize("source", ["other", "longer", "writable", "none", "directory"])
+def test_any_other_file_stays(source: str, tmp_path: Path) -> None:
+    made = fixed(tmp_path / "made")
+    fixed(tmp_path / "other", b"9876543210")
+    fixed(tmp_path / "longer", b"01234567890")
+    fixed(tmp_path / "writable").chmod(0o644)
+    (tmp_path / "directory").mkdir()
+    before = sorted(tmp_path.iterdir())
+    link_same(tmp_path / source, made)
+    assert made.stat().st_nlink == 1
+    assert made.read_bytes() == b"0123456789"
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o464, 0o446])

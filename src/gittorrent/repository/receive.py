@@ -18,6 +18,7 @@ from gittorrent.durable import Batch, share_like_directory
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.git import history, packs, scratch
 from gittorrent.git.runner import GitError
+from gittorrent.ownership import link_same
 from gittorrent.reel.manifest import ManifestError
 from gittorrent.reel.pack import HEADER_SIZE, pack_header
 from gittorrent.repository.index_settings import IndexSettings, index_settings
@@ -215,6 +216,9 @@ class Receiver:
         if signed.manifest.start is None and wire.exists() and not wire.samefile(indexed.path):
             # Git wrote a pack of its own, of the same bytes; the one that may be shared serves.
             wire.replace(indexed.path)
+        if signed.manifest.start is None:
+            for suffix in (".idx", ".rev"):
+                link_same(stored.pack.with_suffix(suffix), indexed.path.with_suffix(suffix))
 
     def take_small(self, signed: SignedManifest, wire: Path) -> None:
         """Unpack a small reel that is complete.

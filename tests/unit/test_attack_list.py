@@ -265,7 +265,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "reading hidden or other repositories' objects by id": (
         "interop/test_what_is_public.py::test_wants",
         "interop/test_gtp_hostile.py::test_objects_outside_the_reels_are_never_given",
-        "interop/test_depot.py::test_objects_that_no_ref_shows_cannot_be_named",
+        "unit/repository/test_repository_depot.py::test_objects_that_were_not_sent",
         "unit/repository/test_repository_depot.py::test_bases_that_git_adds_do_not_count_as_sent",
         "unit/repository/test_repository_taking_in.py::"
         "test_hidden_objects_are_not_shown_by_naming_them",

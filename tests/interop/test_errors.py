@@ -137,7 +137,7 @@ def test_repository_not_carried(project_node: Served, person: Person) -> None:
         ("gittorrent://host/p.git?x=1", "cannot have"),
         ("gittorrent://user:secret@host/p.git", "cannot have"),
         ("ftp://host/p.git", "no gittorrent URL"),
-        ("ssh://host/p.git", "over ssh"),
+        ("git+ssh://host/p.git", "over ssh"),
         ("git@host:p.git", "over ssh"),
         ("/srv/p.git", "on this machine"),
         ("file:///srv/p.git", "on this machine"),

@@ -11,7 +11,7 @@ from gittorrent.transfer.dialling import connect
 from gittorrent.transfer.git_mirror import begin_conversation
 from gittorrent.transfer.http_client import HttpClient, open_client
 from gittorrent.transfer.http_mirror import ask_for_list_by_http, open_http_mirror
-from gittorrent.transfer.mirror import MirrorLostError
+from gittorrent.transfer.mirror import MirrorLostError, NoConversationError
 from gittorrent.transfer.websocket_client import open_websocket
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_REASON
@@ -73,9 +73,10 @@ class HttpTransport:
             if calling is None:
                 return await self.converse(endpoint, context, trusted)
             return await begin_conversation(endpoint.url, await calling, context)
-        except UnreachableError as error:
+        except (NoConversationError, MirrorLostError) as error:
+            mirror = await open_http_mirror(endpoint, trusted, down, client_timeouts)
             context.on_detail(f"{error}; it is asked for files")
-        return await open_http_mirror(endpoint, trusted, down, client_timeouts)
+            return mirror
 
     async def converse(
         self, endpoint: Endpoint, context: ConversationContext, trusted: AddressClass | None

@@ -169,7 +169,7 @@ def _other_form(url: str, scheme: str) -> LocationError:
         )
     if scheme in _SSH_SCHEMES or is_scp:
         return LocationError(
-            f"{url!r} is for git itself",
+            f"{url!r} is for git itself, over ssh",
             hint=f"write {SCHEME}::ssh://[USER@]HOST/PATH where a mirror answers, or {_FORMS}",
         )
     if scheme == "file" or url.startswith(("/", "./", "../", "~")):

@@ -264,6 +264,7 @@ def _environment(root: Path) -> dict[str, str]:
         "PATH": path,
         "HOME": str(root / "home"),
         "GITTORRENT_HOME": str(root / "home" / "gittorrent"),
+        "GITTORRENT_DHT_BOOTSTRAP": "",  # nothing leaves this machine
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
         "LC_ALL": "C",

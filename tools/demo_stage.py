@@ -91,6 +91,7 @@ class Stage:
             "PATH": path,
             "HOME": str(self.root / "home"),
             "GITTORRENT_HOME": str(self.root / "nodes" / home),
+            "GITTORRENT_DHT_BOOTSTRAP": "",  # nothing leaves this machine
             "LC_ALL": "C.UTF-8",
         }
         return found | {k: os.environ[k] for k in ("TMPDIR", "GITTORRENT_GIT") if k in os.environ}

@@ -49,6 +49,7 @@ SYNCS = 16
 SWEEP_SECONDS = 24 * 3600
 """How often a process that goes on running looks for directories that killed processes left."""
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _DIRECTORY_BITS = stat.S_ISGID | 0o777
 _FILE_BITS = 0o666
 _WRITE_BITS = 0o222
@@ -174,6 +175,17 @@ def open_to_append(path: Path) -> BinaryIO:
         return path.open("ab")
     share_like_directory(path)
     return os.fdopen(descriptor, "ab")
+
+
+def boot_id() -> str:
+    """Return what names this run of the machine (random(4)); empty where nothing does.
+
+    What was written without a sync can be relied on as long as it is the same.
+    """
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
 
 
 def sync_directory(path: Path) -> None:

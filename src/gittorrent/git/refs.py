@@ -5,6 +5,7 @@ Names are bytes and were checked before they come here; values are full ids.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import write_atomically
@@ -50,15 +51,49 @@ def list_sound_refs(git: Git, *prefixes: str) -> bytes:
     done = git.attempt(*_LIST, *prefixes)
     if done.returncode:
         raise GitError(_LIST, done.returncode, done.stderr, str(git.directory))
-    broken = [line for line in done.stderr.splitlines() if line.startswith(_BROKEN)]
+    broken = _broken(done.stderr)
     if broken:
-        names = b", ".join(line.removeprefix(_BROKEN) for line in broken)
+        names = b", ".join(broken)
         raise BrokenRefError(
             f"cannot read refs of {git.directory}: {names.decode(errors='backslashreplace')}",
-            hint="'git reflog' or another copy may tell what they were: set them with"
-            " 'git update-ref', or delete them with 'git update-ref -d'",
+            hint="'git reflog' or another copy may tell what they were: remove their files, which"
+            " git does not replace, and set them with 'git update-ref'",
         )
     return done.stdout
+
+
+def drop_broken_refs(git: Git, *prefixes: str) -> None:
+    """Delete the refs that hold no object id: git does not sync refs, so a power cut leaves such.
+
+    Git neither deletes them nor puts anything in their place, so their files are removed, each
+    under git's own lock. What they were the caller has to know.
+
+    Raises:
+        LocalError: somebody else has the lock of one.
+    """
+    done = git.attempt(*_LIST, *prefixes)
+    if done.returncode:
+        raise GitError(_LIST, done.returncode, done.stderr, str(git.directory))
+    for name in _broken(done.stderr):
+        file = git.directory / os.fsdecode(name)
+        lock = file.with_name(f"{file.name}.lock")
+        try:
+            os.close(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except FileExistsError as error:
+            raise LocalError(
+                f"cannot remove the broken ref {file}: {lock} is there",
+                hint="remove that file if no git is at work here, and try again",
+            ) from error
+        try:
+            if read_loose_ref(git, os.fsdecode(name)) is None:
+                file.unlink(missing_ok=True)
+        finally:
+            lock.unlink()
+
+
+def _broken(said: bytes) -> list[bytes]:
+    """Return the refs that git could not read, by what it said."""
+    return [x.removeprefix(_BROKEN) for x in said.splitlines() if x.startswith(_BROKEN)]
 
 
 def parse_refs(out: bytes) -> Refs:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from gittorrent.durable import SWEEP_SECONDS, locked, write_atomically
+from gittorrent.durable import SWEEP_SECONDS, boot_id, locked, write_atomically
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.git import refs as git_refs
 from gittorrent.git.history import describe
@@ -234,7 +234,8 @@ class Carried:
         head = store.head()
         if head is None:
             return
-        if self._has_followed():
+        has_followed = self._has_followed()
+        if has_followed and self._is_of_this_boot():
             found = git_refs.read_loose_ref(self.git, LOG_REF)
             found = found or git_refs.read_ref(self.git, LOG_REF)
             if found is None and store.begins_late:
@@ -243,7 +244,10 @@ class Carried:
             if str(found) == head and describe(self.git, [Oid(head)]) != [None]:
                 self._sound = _identity(store.path)
                 return
-        self._write_commits(store.entries())
+        # On a mirror the log says what each ref is; an origin's own are the user's to look at.
+        git_refs.drop_broken_refs(self.git, *([] if self.info.role == MIRROR else [LOG_REF]))
+        if not has_followed or describe(self.git, [Oid(head)]) == [None]:
+            self._write_commits(store.entries())
         self.follow_log(self.log())
 
     def _is_sound(self, store: LogStore) -> bool:
@@ -306,9 +310,11 @@ class Carried:
     def _note_followed(self) -> None:
         """Note that everything follows the log; last, so that it tells whether that was done.
 
-        Whether the note survives a power cut does not matter: without it, it is looked again.
+        Whether the note survives a power cut does not matter: git syncs no refs, so after one it
+        is looked again in any case.
         """
-        write_atomically(self._followed, self._log_digest(), sync=False)
+        note = self._log_digest() + f"{boot_id()}\n".encode("ascii")
+        write_atomically(self._followed, note, sync=False)
         self._sound = _identity(self.log_store.path)
 
     def _has_moved(self, moves: Moves | None, known: Oid, head: PushId) -> bool:
@@ -341,9 +347,14 @@ class Carried:
     def _has_followed(self) -> bool:
         """Tell whether the refs are what the log came to when they were last written."""
         try:
-            return self._followed.read_bytes() == self._log_digest()
+            return self._followed.read_bytes().startswith(self._log_digest())
         except FileNotFoundError:
             return False
+
+    def _is_of_this_boot(self) -> bool:
+        """Tell whether they were written since this machine started, so that they are there."""
+        _, _, boot = self._followed.read_bytes().partition(b"\n")
+        return boot == f"{boot_id()}\n".encode("ascii")
 
     @property
     def _followed(self) -> Path:

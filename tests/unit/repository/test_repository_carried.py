@@ -140,6 +140,32 @@ def test_commits_that_a_power_cut_took_are_made_again(site: Site) -> None:
     assert gitcmd.text(site.git_dir, "cat-file", "-t", head) == "commit"
 
 
+@pytest.mark.parametrize("left", ["nothing", "the value before"])
+@pytest.mark.parametrize(
+    "names", [[MAIN], [b"refs/gittorrent/log"], [MAIN, b"refs/gittorrent/log"]]
+)
+def test_refs_that_a_power_cut_took_are_what_the_log_says(
+    site: Site, names: list[bytes], left: str
+) -> None:
+    """Git syncs no refs, so they may be empty, or what they were before."""
+    site.follow()
+    before, before_own = gitcmd.refs(site.git_dir), site.refs
+    site.writer.push({MAIN: site.main[1]})
+    site.writer.keep()
+    site.follow()
+    for name in names:
+        file = site.git_dir / name.decode()
+        file.write_text("" if left == "nothing" else f"{before[name]}\n")
+    note = site.carried.layout.followed(site.writer.repository)
+    digest, boot = note.read_bytes().split()
+    note.write_bytes(digest + b"\n" + boot[::-1] + b"\n")
+    with Carried(site.git_dir, SHA1).writing():
+        pass
+    assert site.refs == {**before_own, MAIN: site.main[1]}
+    assert site.log_ref == site.writer.head
+    gitcmd.git(site.git_dir, "fsck", "--full", "--strict")
+
+
 def test_commits_of_pushes_that_git_pruned_are_there_when_a_checkpoint_takes_them(
     site: Site,
 ) -> None:

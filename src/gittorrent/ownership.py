@@ -132,6 +132,32 @@ def link_same(source: Path, made: Path) -> None:
         shared.unlink()
 
 
+def set_mode(path: Path, mode: int) -> None:
+    """Give a file a mode; one that has other names gives way to a copy, as those keep theirs.
+
+    Args:
+        path: a file of this user's.
+        mode: who may do what.
+
+    Raises:
+        LocalError: there is no room for a copy.
+    """
+    info = path.stat()
+    if stat.S_IMODE(info.st_mode) == mode:
+        return
+    if info.st_nlink > 1:
+        copied = path.with_name(f"{path.name}.own")
+        try:
+            with _opened(path) as descriptor:
+                _copy(descriptor, copied, info.st_size)
+        except OSError as error:
+            raise LocalError(
+                f"cannot copy {path}: {error.strerror}", hint="make room and try again"
+            ) from error
+        copied.replace(path)
+    path.chmod(mode)
+
+
 def _is_fixed(info: os.stat_result) -> bool:
     return info.st_uid == os.geteuid() and not info.st_mode & _WRITABLE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.ownership import NotOwnError, link_same, require_own, share
+from gittorrent.ownership import NotOwnError, link_same, require_own, set_mode, share
 
 SOMEBODY_ELSE = 12345
 """A user of no account here."""
@@ -45,6 +45,19 @@ def test_any_other_file_stays(source: str, tmp_path: Path) -> None:
     assert made.stat().st_nlink == 1
     assert made.read_bytes() == b"0123456789"
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o444, 0o440])
+def test_a_mode_is_one_files_own(mode: int, tmp_path: Path) -> None:
+    """What is linked stays linked where the mode is the same, and nobody else's mode changes."""
+    source, target = fixed(tmp_path / "a"), tmp_path / "b"
+    assert not share(source, target, 10)
+    set_mode(target, mode)
+    assert source.stat().st_mode & 0o777 == 0o444
+    assert target.stat().st_mode & 0o777 == mode
+    assert target.samefile(source) == (mode == 0o444)
+    assert target.read_bytes() == source.read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o464, 0o446])

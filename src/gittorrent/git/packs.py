@@ -16,6 +16,7 @@ from gittorrent.errors import LocalError
 from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
 from gittorrent.git.runner import Git, GitError
 from gittorrent.ids import OBJECT_FORMATS
+from gittorrent.ownership import set_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -196,14 +197,14 @@ def adopt_pack(pack: Path, target: Path, *, keep: str = "") -> None:
         target.with_suffix(".keep").write_text(f"{keep}\n", encoding="utf-8")
         share_like_directory(target.with_suffix(".keep"))
     present = [suffix for suffix in _SUFFIXES if pack.with_suffix(f".{suffix}").exists()]
-    for suffix in present:
-        descriptor = os.open(pack.with_suffix(f".{suffix}"), os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
     # Nobody writes to it any more, and it is as readable as the directory that it is in.
     mode = target.parent.stat().st_mode & 0o444
     for suffix in present:
-        pack.with_suffix(f".{suffix}").chmod(mode)
+        set_mode(pack.with_suffix(f".{suffix}"), mode)
+        descriptor = os.open(pack.with_suffix(f".{suffix}"), os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    for suffix in present:
         pack.with_suffix(f".{suffix}").rename(target.with_suffix(f".{suffix}"))
     sync_directory(target.parent)
 

@@ -52,6 +52,26 @@ def test_nothing_is_missing(origin: Carried, tmp_path: Path) -> None:
     assert gitcmd.text(target.layout.git_dir, "rev-list", "--count", main) == "3"
 
 
+def test_a_repository_of_another_mode_leaves_the_packs_it_was_taken_from_readable(
+    origin: Carried, tmp_path: Path
+) -> None:
+    """A mode is the file's, whatever it is called: of a pack that is linked, the other's, too."""
+    folder = origin.layout.objects / "pack"
+    folder.chmod(0o755)
+    for file in folder.iterdir():
+        file.chmod(0o444)
+    target = empty(tmp_path, origin)
+    (target.layout.objects / "pack").chmod(0o700)
+    with receiving(target.layout, target.object_format, target.reels) as receiver:
+        for reel in reels_of(origin):
+            take(receiver, reel, origin)
+        receiver.install(keep=True)
+    modes = {file.stat().st_mode & 0o777 for file in folder.glob("*.pack")}
+    assert modes == {0o444}
+    taken = list((target.layout.objects / "pack").glob("*.pack"))
+    assert {file.stat().st_mode & 0o777 for file in taken} == {0o400}
+
+
 @pytest.mark.parametrize("missing", [1, 2])
 def test_a_reel_that_is_missing_is_noticed(origin: Carried, tmp_path: Path, missing: int) -> None:
     target = empty(tmp_path, origin)

@@ -172,7 +172,7 @@ def test_a_pack_without_its_index_goes_with_the_room_it_came_from(
             with receiving(layout.incoming, object_format) as temporary_directory:
                 pack = temporary_directory.directory / "objects" / "pack" / "x.pack"
                 for path in source.glob(f"objects/pack/pack-{name}.*"):
-                    shutil.copy(path, pack.with_suffix(path.suffix))
+                    shutil.copyfile(path, pack.with_suffix(path.suffix))
                 checksum = pack.read_bytes()[-object_format.raw_size :].hex()
                 sys.addaudithook(Dies(step))
                 adopt_pack(pack, layout.pack(checksum), keep="for a reason")

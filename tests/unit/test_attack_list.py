@@ -267,6 +267,8 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "interop/test_gtp_hostile.py::test_objects_outside_the_reels_are_never_given",
         "unit/repository/test_repository_depot.py::test_objects_that_were_not_sent",
         "unit/repository/test_repository_depot.py::test_bases_that_git_adds_do_not_count_as_sent",
+        "unit/repository/test_repository_depot.py::"
+        "test_deltas_that_copy_what_is_not_shown_do_not_send_it",
         "unit/repository/test_repository_taking_in.py::"
         "test_hidden_objects_are_not_shown_by_naming_them",
     ),

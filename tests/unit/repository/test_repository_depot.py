@@ -213,6 +213,33 @@ def test_bases_that_git_adds_do_not_count_as_sent(client: Client) -> None:
     client.nothing_happened()
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_deltas_that_copy_what_is_not_shown_do_not_send_it(client: Client, steps: int) -> None:
+    """What they come to is what they are on; git takes no pack in which that is so."""
+    secret_text = b"".join(b"%d secret\n" % number for number in range(500))
+    secret = text(client.git_dir, "hash-object", "-w", "--stdin", stdin=secret_text)
+    listed = f"100644 blob {secret}\ta\n".encode()
+    tree = text(client.work, "mktree", "--missing", stdin=listed)
+    old = client.main
+    new = Oid(text(client.work, "commit-tree", tree, "-p", old, "-m", "theft"))
+    length = len(secret_text)
+    copied = b"\xb0" + length.to_bytes(2, "little")
+    first = size(length) + size(length + steps - 1) + copied + (b"" if steps == 1 else b"\x01x")
+    objects: list[tuple[int, bytes] | tuple[int, bytes, bytes]] = [
+        (1, git(client.work, "cat-file", "commit", new)),
+        (2, git(client.work, "cat-file", "tree", tree)),
+        (7, first, bytes.fromhex(secret)),
+    ]
+    if steps == 2:  # the second is on the first, which begins right before it
+        back = len(packed(*objects)) - len(packed(*objects[:2]))
+        assert back < 128
+        objects.append((6, size(length + 1) + size(length) + copied, bytes([back])))
+    pack = packed(*objects)
+    with pytest.raises(PushRefusedError, match=r"duplicate base|objects are missing"):
+        client.send(client.certificate(Line(old, new, MAIN)), pack)
+    client.nothing_happened()
+
+
 def size(number: int) -> bytes:
     """Return a number as deltas write sizes, seven bits at a time."""
     low = bytes([number & 0x7F | (0x80 if number > 0x7F else 0)])

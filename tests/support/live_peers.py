@@ -20,6 +20,7 @@ class Peer:
     """A `LivePeer` that has what it was given, once somebody lets it answer."""
 
     name = "a peer"
+    is_behind = False
 
     def __init__(self, **has: bytes) -> None:
         self.has = has

@@ -360,8 +360,8 @@ class LiveRepository:
         self._set_timer()
 
     def _tell(self, key: PeerKey, peer: LivePeer, item: Item) -> None:
-        """Tell of something; what is small goes along with it to those who want that."""
-        most = self._may_send.get(key, 0)
+        """Tell of something; what is small goes along with it to those who want and read that."""
+        most = 0 if peer.is_behind else self._may_send.get(key, 0)
         whole = self.served.content.push_packs.whole(item.id) if most and not item.number else None
         if whole is None or len(whole[0]) + len(whole[1]) > most:
             peer.tell(_news(item))

@@ -25,6 +25,7 @@ from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.transfer.socket_writer import SocketWriter
 from gittorrent.transfer.tcp_info import tcp_info
 from gittorrent.transfer.unsolicited import UnsolicitedMessageLimit
+from gittorrent.wire.limits import MAX_SENT_BYTES
 from gittorrent.wire.messages import Bye, CancelParts, HaveBundle, Message, Question, ReceivePart
 from gittorrent.wire.session import (
     IdleTimeout,
@@ -106,6 +107,7 @@ class Conversation:
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._last_words = b""
         self._mid_payload = False
+        self._under_way = 0
         self._announced = 0
         self._useful_at = self._loop.time()
         self._unsolicited_limit = UnsolicitedMessageLimit(self._useful_at)
@@ -137,6 +139,16 @@ class Conversation:
     def waiting(self) -> int:
         """How many questions of the peer wait for their answers."""
         return len(self._answers)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the peer has so much to read that nothing large is to be added to it."""
+        return self._unread > MAX_SENT_BYTES
+
+    @property
+    def _unread(self) -> int:
+        """Bytes of small messages that wait for the peer, with those that are being sent."""
+        return self._under_way + sum(map(len, self._urgent))
 
     def pause(self) -> None:
         """Read nothing until `resume`: what came has to be digested first."""
@@ -172,7 +184,7 @@ class Conversation:
         """
         if self.session.closed:
             raise ConversationEndedError(self.ended or "the conversation is over")
-        if sum(map(len, self._urgent)) > MAX_UNREAD:
+        if self._unread > MAX_UNREAD:
             self.end("it does not read what it is sent")
             raise ConversationEndedError(self.ended)
         data = self.session.send(message, shape=shape, most=most) + payload
@@ -372,10 +384,12 @@ class Conversation:
 
     async def _send_urgent(self) -> None:
         data = b"".join([*self._urgent, *self._claims.values()])
+        self._under_way = sum(map(len, self._urgent))
         self._urgent.clear()
         self._claims.clear()
         if data:
             await self._socket_writer.send(data)
+            self._under_way = 0
 
     async def _answer(self, answer: Answer) -> None:
         """Carry out the next step of the answer that is first in line."""

@@ -148,6 +148,11 @@ class GitMirror:
         """Whether the other end broke the protocol; being cut off is no fault."""
         return self._conversation.is_at_fault
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether it has so much to read that nothing large is to be added to it."""
+        return self._conversation.is_behind
+
     def tell(self, message: HaveBundle | Try | News, payload: bytes = b"") -> None:
         """Say something that asks for nothing; lost if the conversation is over."""
         with contextlib.suppress(ConversationEndedError):

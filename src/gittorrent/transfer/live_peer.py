@@ -31,6 +31,11 @@ class LivePeer(Protocol):
         """What it is called in messages."""
         ...
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether it has so much to read that nothing large is to be added to it."""
+        ...
+
     def tell(self, message: News | HaveBundle, payload: bytes = b"") -> None:
         """Tell it something, with the raw bytes that follow; lost if the conversation is over."""
         ...
@@ -97,6 +102,11 @@ class CallingPeer:
     def let_go(self, reason: str) -> None:
         """Tell everybody who waits for it that nothing more will come."""
         self._questions.let_go(reason)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it has so much to read that nothing large is to be added to it."""
+        return self._conversation.is_behind
 
     def tell(self, message: News | HaveBundle, payload: bytes = b"") -> None:
         """Tell it something, with the raw bytes that follow; lost if the conversation is over."""

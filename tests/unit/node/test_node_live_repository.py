@@ -12,7 +12,6 @@ from gittorrent.node.catalogue import Catalogue, Served
 from gittorrent.node.held_bytes import TOO_MUCH, HeldBytes
 from gittorrent.node.live_caller import Caller
 from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
-from gittorrent.push.spreading import PeerKey
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.push_packs import PushPacks
@@ -123,20 +122,22 @@ def test_what_is_sent_along_is_taken_in_unasked_and_passed_on_likewise(
     assert pack is not None
 
     async def work(live: LiveRepository, held: HeldBytes) -> None:
-        sender, receiver, other = Peer(), Peer(), Peer()
+        sender, receiver, other, behind = Peer(), Peer(), Peer(), Peer()
+        behind.is_behind = True
         key = live.joined(sender, is_called=True)
         assert SendPushes(MAX_SENT_BYTES) in sender.told
-        for peer in (receiver, other):
+        size = len(data) + len(pack)
+        for peer, most in ((receiver, size), (behind, size), (other, size - 1)):
             peer_key = live.joined(peer, is_called=False)
             live.heard(peer_key, HaveCheckpoint(live.head().id, live.head().number))
-        live.heard(peer_key, SendPushes(len(data) + len(pack) - 1))
-        live.heard(PeerKey(peer_key - 1), SendPushes(len(data) + len(pack)))
+            live.heard(peer_key, SendPushes(most))
         sent = SentPush(made, len(data), len(pack))
         live.heard(key, sent, bytearray(data + pack))
         while HavePush(made) not in other.told:
             await asyncio.sleep(0)
         assert receiver.told[-1] == sent
         assert receiver.payloads[-1] == data + pack
+        assert HavePush(made) in behind.told, "it is not given more than it reads"
         assert not sender.asked.is_set()
         assert made in here.log()
 

@@ -31,6 +31,7 @@ class Peer:
     """A `LivePeer` that gives the reels of a repository."""
 
     name = "a peer"
+    is_behind = False
 
     def __init__(self, origin: Carried, forged: bytes | None = None) -> None:
         self.content = RepositoryContent(origin)

@@ -19,6 +19,7 @@ from gittorrent.transfer.conversation_roles import Upload
 from gittorrent.transfer.limiter import Limiter
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire import pktline
+from gittorrent.wire.limits import MAX_SENT_BYTES
 from gittorrent.wire.messages import VERSION, CancelParts, FetchParts, HaveBundle, Ready, Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.reelname import ReelName
@@ -138,6 +139,25 @@ def test_what_a_peer_does_not_read_is_bounded(tmp_path: Path) -> None:
             say_more()
         await asyncio.wait([ends.running])
         assert "does not read" in ends.conversation.ended
+
+    play(tmp_path, work)
+
+
+def test_a_peer_is_behind_until_it_has_read(tmp_path: Path) -> None:
+    """What is being sent counts: it is in memory for as long as the peer does not take it."""
+
+    async def work(ends: Ends) -> None:
+        assert not ends.conversation.is_behind
+        line = Try(MirrorEntry(f"git://h/{'x' * 2000}", 60, MirrorState.PARTIAL))
+        for _ in range(MAX_SENT_BYTES // 2000 + 10):
+            ends.conversation.say(line)
+        assert ends.conversation.is_behind
+        await ends.hear(b"ready")
+        assert ends.conversation.is_behind
+        ends.conversation.say(Try(MirrorEntry("git://h/last", 60, MirrorState.PARTIAL)))
+        await ends.hear(b"git://h/last")
+        while ends.conversation.is_behind:
+            await asyncio.sleep(0)
 
     play(tmp_path, work)
 

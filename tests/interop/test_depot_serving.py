@@ -154,12 +154,13 @@ def test_not_enabled_over_git(place: Place, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("with_id", [False, True])
-def test_gittorrent_urls(place: Place, tmp_path: Path, with_id: bool) -> None:
+@pytest.mark.parametrize("transport", ["git", "http"])
+def test_gittorrent_urls(place: Place, tmp_path: Path, transport: str, with_id: bool) -> None:
     """A clone pushes to where it came from, and has nothing else to set up than signing."""
-    host = place.served.git.removeprefix("git://")
+    scheme, _, rest = place.urls[transport].partition("://")
     owner = f"{place.mirror.info.repository_id}@" if with_id else ""
     person = Person(tmp_path / "person", place.program)
-    person.git("clone", "-q", f"gittorrent://{owner}{host}/project.git", "clone").ok()
+    person.git("clone", "-q", f"gittorrent::{scheme}://{owner}{rest}", "clone").ok()
     work = person.root / "clone"
     for setting in ("gpg.format=ssh", f"user.signingKey={place.key}", "push.gpgSign=if-asked"):
         git(work, "config", *setting.split("=", 1))
@@ -168,8 +169,21 @@ def test_gittorrent_urls(place: Place, tmp_path: Path, with_id: bool) -> None:
     done = person.git("push", "origin", "main", cwd=work).ok()
     assert "remote: accepted as push " in done.err
     assert place.main == new
+    assert text(work, "rev-parse", "origin/main") == new
     person.git("push", "origin", "main:refs/tags/v1", cwd=work).failed(1, "the policy does not let")
     person.git("push", "--dry-run", "origin", "main:other", cwd=work).ok()
+    person.git("push", "--no-signed", "origin", "main:other", cwd=work).failed(1, "(not signed")
+    both = ("--atomic", "-o", "atomic", "origin", "main:refs/heads/b", "main:refs/heads/c")
+    person.git("push", *both, cwd=work).ok()
+    person.git("push", *both, cwd=work).ok()  # nothing is left to be done
+
+
+def test_a_gittorrent_url_over_http_that_cannot_be_pushed_to(place: Place, tmp_path: Path) -> None:
+    """What git's own helper has to say is all that is said."""
+    person = Person(tmp_path / "person", place.program)
+    url = f"gittorrent::{place.served.http}/missing.git"
+    said = person.git("push", url, "main", cwd=place.work).failed(128, "missing.git/' not found")
+    assert "gittorrent:" not in said.err.replace(url, "")
 
 
 def test_what_sends_too_slowly_or_hangs_up(place: Place) -> None:

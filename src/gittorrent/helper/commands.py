@@ -12,8 +12,8 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.git.fetching import FetchOptions
 from gittorrent.ids import Oid, format_of
 
-CAPABILITIES = ("fetch", "option", "check-connectivity", "object-format", "connect")
-"""What git is told this helper can do."""
+CAPABILITIES = ("fetch", "push", "option", "check-connectivity", "object-format", "connect")
+"""What git is told this helper can do; ``push`` is done by git's own helper for HTTP."""
 
 _VALUED = frozenset({"depth", "filter", "deepen-since"})
 _SWITCHES = frozenset(

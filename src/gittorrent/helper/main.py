@@ -17,6 +17,8 @@ from gittorrent import background
 from gittorrent.durable import temporary_directory
 from gittorrent.errors import GitTorrentError, UnverifiedError
 from gittorrent.git.environment import hand_down
+from gittorrent.git.http_push import COMMANDS as PUSH_COMMANDS
+from gittorrent.git.http_push import HttpPusher
 from gittorrent.git.repository import common_directory, read_config
 from gittorrent.git.runner import Git
 from gittorrent.git.scratch import make
@@ -37,6 +39,7 @@ from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import SCHEME, parse_location
 from gittorrent.transfer.lookups import lookups_of
 from gittorrent.transfer.settings import read_settings
+from gittorrent.transfer.transport import transport_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -54,6 +57,7 @@ class Helper:
     """One run of the helper.
 
     Args:
+        remote: its name, as git gave it.
         location: the mirror to begin with.
         settings: what the user configured.
         indexing: what is asked of objects.
@@ -65,6 +69,7 @@ class Helper:
 
     def __init__(
         self,
+        remote: str,
         location: Location,
         settings: Settings,
         indexing: IndexSettings,
@@ -73,6 +78,7 @@ class Helper:
         loop: asyncio.AbstractEventLoop,
         interruptions: Interruptions,
     ) -> None:
+        self._remote = remote
         self._location = location
         self._settings = settings
         self._indexing = indexing
@@ -83,6 +89,7 @@ class Helper:
         self._input = Input()
         self._options = Options()
         self._opened = False
+        self._pusher: HttpPusher | None = None
         self._parent = os.getppid()
 
     def serve(self) -> None:
@@ -90,7 +97,12 @@ class Helper:
         while (line := self._input.line()) not in (None, ""):
             assert line is not None
             command, _, rest = line.partition(" ")
-            if command == "capabilities":
+            if self._pusher is not None and command in PUSH_COMMANDS:
+                answer = self._pusher.answer(line, self._input.line)
+                if answer is None:
+                    return
+                _say_bytes(answer)
+            elif command == "capabilities":
                 _say(*CAPABILITIES, "")
             elif command == "option":
                 _say("ok" if self._set_option(rest) else "unsupported")
@@ -104,6 +116,11 @@ class Helper:
             else:
                 raise GitTorrentError(f"git asked for {line[:100]!r}, which is not supported")
 
+    def close(self) -> None:
+        """End what was begun for git's pushes."""
+        if self._pusher is not None:
+            self._pusher.close()
+
     def _set_option(self, text: str) -> bool:
         known = self._options.set(text)
         self._reporter.progress = self._options.progress
@@ -114,8 +131,14 @@ class Helper:
     def _connect(self, service: str) -> bool:
         """Connect git to a service for real; otherwise let it fall back to our own commands."""
         if service == "git-receive-pack":
-            self._relay(service)
-            return True
+            endpoint = self._location.require_endpoint()
+            if transport_of(endpoint).is_stream:
+                self._relay(service)
+                return True
+            # Git asks before it lists refs, and again before it pushes.
+            self._pusher = self._pusher or HttpPusher(self._remote, endpoint.url)
+            _say("fallback")
+            return False
         try:
             self._open()
         except UnverifiedError as error:
@@ -288,7 +311,11 @@ def _run_helper(
             stack.callback(lambda: loop.run_until_complete(fetcher.close()))
             stack.callback(reporter.close)
             stack.callback(interruptions.settle)
-            Helper(location, settings, indexing, fetcher, reporter, loop, interruptions).serve()
+            helper = Helper(
+                remote, location, settings, indexing, fetcher, reporter, loop, interruptions
+            )
+            stack.callback(helper.close)
+            helper.serve()
             if settings.seed_seconds and fetcher.has_reels:
                 handing = fetcher.hand_over(settings.seed_seconds)
                 is_left = not interruptions.run(loop, handing)

@@ -94,9 +94,9 @@ def read_push(
             hint=f"this is {repository}: push to its own URL",
         )
     if not certificate.names_repository(names):
+        url = certificate.pushee[:200].decode("utf-8", "backslashreplace")
         raise CertificateError(
-            f"push {push_id} was made for the URL {certificate.pushee[:200]!r}, which does not name"
-            " this repository",
+            f"push {push_id} was made for the URL {url}, which does not name this repository",
             hint=f"push to a URL that ends in the repository's name or in {repository}/NAME.git",
         )
     return Push(push_id, signer, certificate, push.pinned)

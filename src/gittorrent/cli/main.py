@@ -37,6 +37,7 @@ COMMANDS = {
     "resume": ("pause", "resume", "Follow a mirror again that was paused."),
     "remove": ("remove", "remove", "Stop carrying a repository."),
     "status": ("status", "status", "Show what this node carries."),
+    "doctor": ("doctor", "doctor", "Look for what would keep a node from working."),
     "log": ("log", "log", "Show a repository's push log."),
     "conflicts": ("conflicts", "conflicts", "Show pushes that wait to be merged."),
     "policy": ("policy", "policy", "Say who may push where, and who may change that."),

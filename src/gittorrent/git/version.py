@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 from gittorrent.errors import LocalError
 from gittorrent.git import environment
@@ -43,3 +46,20 @@ def git_version() -> tuple[int, ...]:
         shown, oldest = (".".join(map(str, v)) for v in (version, OLDEST_GIT))
         raise GitTooOldError(f"{path} is git {shown}; at least {oldest} is needed")
     return version
+
+
+def found_versions() -> dict[str, str]:
+    """Return every git on the PATH with what it says of its version, the one in use first."""
+    places = [executable()]
+    for folder in os.get_exec_path():
+        found = shutil.which("git", path=folder)
+        if found is not None and not any(Path(found).samefile(each) for each in places):
+            places.append(found)
+    return {place: _said_version(place) for place in places}
+
+
+def _said_version(path: str) -> str:
+    try:
+        return ".".join(map(str, _version_of(path)))
+    except (LocalError, OSError, subprocess.CalledProcessError) as error:
+        return f"no git that runs: {error}"

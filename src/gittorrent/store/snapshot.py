@@ -90,9 +90,16 @@ def read_snapshots(directory: Path) -> list[AnyProcess]:
 
     Of a process of another version it is left out if its kind is not known here, or a field lacks.
     """
-    found: list[AnyProcess] = []
     remove_stale(directory)
+    return look_at_snapshots(directory)
+
+
+def look_at_snapshots(directory: Path) -> list[AnyProcess]:
+    """Return what running processes say they do, and leave what dead ones left."""
+    found: list[AnyProcess] = []
+    oldest = time.time() - STALE_SECONDS
     for path in sorted(directory.glob("*.json")):
         with contextlib.suppress(OSError, ValueError, ValidationError):
-            found.append(convert(json.loads(path.read_text(encoding="utf-8")), AnyProcess))
+            if path.stat().st_mtime >= oldest:
+                found.append(convert(json.loads(path.read_text(encoding="utf-8")), AnyProcess))
     return found

@@ -1,0 +1,56 @@
+"""``gittorrent doctor``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from gittorrent.cli.doctor_home import is_usable, look_at_carried_repositories, look_at_home
+from gittorrent.cli.doctor_node import look_at_node
+from gittorrent.cli.doctor_programs import look_at_programs
+from gittorrent.cli.findings import Verdict
+from gittorrent.cli.output import count, json_option, print_json
+from gittorrent.printable import paragraph
+from gittorrent.store.home import named_home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gittorrent.cli.findings import Finding
+    from gittorrent.store.home import Home
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Look for what would keep a node from working, and say what to do about it.
+
+    Changes nothing and asks nobody but this machine. Ends with 1 when there is a problem.
+
+    \b
+    Examples:
+      gittorrent doctor
+      gittorrent doctor --json
+    """
+    findings = list(_look(named_home()))
+    problems = [each for each in findings if each.verdict is Verdict.PROBLEM]
+    if as_json:
+        print_json({"ok": not problems, "findings": findings})
+    else:
+        for each in findings:
+            click.echo(paragraph(f"{each.verdict.value:7}  {each.subject}: {each.text}"))
+            if each.remedy:
+                click.echo(paragraph(f"{'':7}  {each.remedy}"))
+        warnings = sum(each.verdict is Verdict.WARNING for each in findings)
+        click.echo(f"{count(len(problems), 'problem')}, {count(warnings, 'warning')}")
+    sys.exit(1 if problems else 0)
+
+
+def _look(home: Home) -> Iterator[Finding]:
+    yield from look_at_programs()
+    yield from look_at_home(home)
+    if is_usable(home):
+        yield from look_at_carried_repositories(home)
+        yield from look_at_node(home)

@@ -1,0 +1,174 @@
+"""What ``gittorrent doctor`` finds out about the node's home and the repositories it carries.
+
+Rules: nothing is made, removed or changed, not even what other commands sweep in passing; a home
+of another user is not looked into.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gittorrent.cli.findings import problem, warning, well
+from gittorrent.cli.node_config import read_config
+from gittorrent.cli.output import count
+from gittorrent.errors import GitTorrentError
+from gittorrent.ownership import NotOwnError, require_own
+from gittorrent.push.fresh import MAX_AHEAD
+from gittorrent.repository.freshness import read_fresh
+from gittorrent.repository.layout import Layout
+from gittorrent.sizes import show_bytes
+from gittorrent.store.database_file import look_at_carried
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gittorrent.cli.findings import Finding
+    from gittorrent.store.database import CarriedRow
+    from gittorrent.store.home import Home
+
+SHORT_BYTES = 100 << 20
+"""Free bytes below which hardly any update has room."""
+
+LOW_BYTES = 1 << 30
+"""Free bytes below which the disk may be full before somebody looks again."""
+
+_READ_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def is_usable(home: Home) -> bool:
+    """Tell whether a home is there, and may be looked into."""
+    try:
+        require_own(home.root, "")
+    except (NotOwnError, OSError):
+        return False
+    return True
+
+
+def look_at_home(home: Home) -> Iterator[Finding]:
+    """Yield what is to be said of a home, whether or not it is there."""
+    if not home.root.exists():
+        yield well("home", f"{home.root} is not there yet, and is made at first use")
+        return
+    try:
+        require_own(home.root, "set GITTORRENT_HOME to a directory of your own")
+    except NotOwnError as error:
+        yield problem("home", str(error), error.hint)
+        return
+    yield well("home", str(home.root))
+    yield from _look_at_files(home)
+    yield from _look_at_config(home)
+    yield from _look_at_keys(home)
+
+
+def look_at_carried_repositories(home: Home) -> Iterator[Finding]:
+    """Yield what is to be said of what a usable home carries, its disks and the clock."""
+    rows: list[CarriedRow] = []
+    if home.database.exists():
+        try:
+            rows = look_at_carried(home.database)
+        except GitTorrentError as error:
+            remedy = "'gittorrent status' says more; what repositories hold is not lost with it"
+            yield problem("database", str(error), remedy)
+    yield from _look_at_places(rows)
+    yield from _look_at_disks([home.root, *(Path(row.path) for row in rows)])
+    yield _look_at_clock(rows)
+
+
+def _look_at_files(home: Home) -> Iterator[Finding]:
+    present = (home.keys, home.run, home.partial, home.cache, home.repositories, home.database)
+    for path in present:
+        if path.exists():
+            try:
+                require_own(path, "give it back to its user", within=home.root)
+            except NotOwnError as error:
+                yield problem("home", str(error), error.hint)
+
+
+def _look_at_config(home: Home) -> Iterator[Finding]:
+    if home.config.exists():
+        try:
+            read_config(home.config, is_named=False)
+        except GitTorrentError as error:
+            yield problem("configuration", str(error), error.hint or f"correct {home.config}")
+        else:
+            yield well("configuration", str(home.config))
+
+
+def _look_at_keys(home: Home) -> Iterator[Finding]:
+    """Look at the modes of private keys; no key is opened."""
+    if not home.keys.is_dir():
+        return
+    keys = [path for path in sorted(home.keys.iterdir()) if path.suffix != ".pub"]
+    exposed = [path for path in keys if path.is_file() and path.stat().st_mode & _READ_BY_OTHERS]
+    for path in exposed:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        yield problem(
+            "keys",
+            f"others may use {path} (its mode is {mode:04o}), and ssh-keygen refuses it",
+            f"chmod 600 {path}; if others could enter its directory, replace the key",
+        )
+    if keys and not exposed:
+        yield well("keys", f"{count(len(keys), 'key')} that nobody else may read")
+
+
+def _look_at_places(rows: Sequence[CarriedRow]) -> Iterator[Finding]:
+    missing = [row for row in rows if not Path(row.path).is_dir()]
+    for row in missing:
+        yield problem(
+            "repositories",
+            f"{row.name} is not at {row.path}",
+            f"name its new place once, as in 'gittorrent log NEW_PATH', or forget it with"
+            f" 'gittorrent remove {row.name}'",
+        )
+    denied = [row for row in rows if row not in missing and not os.access(row.path, os.W_OK)]
+    for row in denied:
+        yield problem(
+            "repositories",
+            f"this user may not write to {row.path}",
+            "run this as the node's user, or give the repository to that user",
+        )
+    if not missing and not denied:
+        yield well("repositories", f"{count(len(rows), 'repository')}, all in their places")
+
+
+def _look_at_disks(places: Sequence[Path]) -> Iterator[Finding]:
+    """Look at the room on each file system, named by the first of the places that is on it."""
+    seen: set[int] = set()
+    for place in places:
+        there = next(path for path in (place, *place.absolute().parents) if path.exists())
+        device = there.stat().st_dev
+        if device in seen:
+            continue
+        seen.add(device)
+        found = os.statvfs(there)
+        free = found.f_bavail * found.f_frsize
+        text = f"{show_bytes(free)} free at {place}"
+        if free < SHORT_BYTES:
+            yield problem("disk", text, "make room: hardly any update or push can be taken")
+        elif free < LOW_BYTES:
+            yield warning("disk", text, "make room before updates and pushes are refused")
+        elif found.f_files and not found.f_favail:
+            yield problem(
+                "disk", f"no file can be made at {place}", "remove some: no inode is left"
+            )
+        else:
+            yield well("disk", text)
+
+
+def _look_at_clock(rows: Sequence[CarriedRow]) -> Finding:
+    """Compare the clock with what keepers signed, which had been judged when it came."""
+    now = time.time()
+    for row in rows:
+        line = read_fresh(Layout(Path(row.path)), row.repository_id)
+        if line is not None and line.time > now + MAX_AHEAD:
+            behind = int(line.time - now)
+            return problem(
+                "clock",
+                f"it is at least {behind} s behind the keeper of {row.name}",
+                "set the clock, and keep it right by NTP: freshness is judged by it",
+            )
+    return well("clock", "not behind any keeper's statement that is kept here")

@@ -1,0 +1,91 @@
+"""What ``gittorrent doctor`` finds out about the node that runs here."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from gittorrent.cli.findings import problem, warning, well
+from gittorrent.errors import ProtocolError
+from gittorrent.store import control_socket
+from gittorrent.store.processes import NodeProcess
+from gittorrent.store.snapshot import look_at_snapshots
+from gittorrent.transfer.local_node import GREETING_SECONDS
+from gittorrent.wire.control import MAX_LINE, VERSION, Greeting, parse_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gittorrent.cli.findings import Finding
+    from gittorrent.store.home import Home
+
+
+def look_at_node(home: Home) -> Iterator[Finding]:
+    """Yield what is to be said of the nodes that run for a usable home."""
+    nodes = [each for each in look_at_snapshots(home.run) if isinstance(each, NodeProcess)]
+    if not nodes:
+        yield warning("node", "none runs here", "'gittorrent serve' runs one")
+        return
+    yield _ask(home, nodes)
+    for node in nodes:
+        yield from _look_at_reach(node)
+
+
+def _ask(home: Home, nodes: list[NodeProcess]) -> Finding:
+    """Tell whether a node answers this user's programs."""
+    names = ", ".join(f"node {node.pid}" for node in nodes)
+    greeting = _greeting(home)
+    if greeting is None:
+        return problem(
+            "node",
+            f"{names} is here and does not answer at {home.control}",
+            "look at its log; if it hangs, restart it",
+        )
+    if greeting != Greeting(VERSION):
+        return problem(
+            "node",
+            f"{names} is of another version than this program",
+            "restart it, so that it runs what is installed",
+        )
+    return well("node", f"{names} answers")
+
+
+def _greeting(home: Home) -> Greeting | None:
+    """Return a node's first line; None if nobody says one that is understood."""
+    sock = control_socket.connect(home.control) if home.control.exists() else None
+    if sock is None:
+        return None
+    with sock:
+        sock.settimeout(GREETING_SECONDS)
+        with contextlib.suppress(OSError, ProtocolError), sock.makefile("rb") as lines:
+            answer = parse_answer(lines.readline(MAX_LINE))
+            return answer if isinstance(answer, Greeting) else None
+    return None
+
+
+def _look_at_reach(node: NodeProcess) -> Iterator[Finding]:
+    """Say whether others can reach a node, as far as it knows itself."""
+    listening = ", ".join(node.listening)
+    if node.url is None:
+        yield warning(
+            "listening",
+            f"node {node.pid} listens at {listening}, and nobody is told where it can be reached",
+            "say so with url in node.toml or 'serve --url', if others are to know this node",
+        )
+    else:
+        yield well("listening", f"node {node.pid} listens at {listening}, known as {node.url}")
+    figures = node.discovery
+    if figures.dht and figures.port is None:
+        yield warning(
+            "DHT",
+            "the node looks others up and announces nothing: it has no port that strangers reach",
+            "listen at a public address, name url, or let the router map a port (serve --map-port)",
+        )
+    elif figures.dht:
+        yield well("DHT", f"announces {figures.announced} at port {figures.port}")
+    if node.following is not None and node.following.failing:
+        yield warning(
+            "following",
+            f"no news of {node.following.failing} of what it follows",
+            "'gittorrent status' says of which, and why",
+        )

@@ -1,0 +1,154 @@
+"""``gittorrent doctor``: what it finds, what it says to do, and that it leaves all as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from gittorrent.ids import PushId
+from gittorrent.push.fresh import MAX_AHEAD
+from gittorrent.repository.layout import Layout
+from gittorrent.store.database_file import look_at_carried
+from gittorrent.wire.messages import FreshLine
+from support import bulk
+from support.programs import Person, serve, somebody, wait_until
+
+pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not here")
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Person:
+    return somebody(tmp_path / "owner")
+
+
+@pytest.fixture
+def published(owner: Person, tmp_path: Path) -> Path:
+    origin = bulk.make_small(tmp_path / "project.git")
+    owner.gittorrent("publish", origin, "--new-key", "--wait").ok()
+    return origin
+
+
+def look(person: Person, status: int = 0) -> dict[str, list[tuple[str, str, str]]]:
+    """Return (verdict, text, remedy) of each finding, by subject."""
+    done = person.gittorrent("doctor", "--json")
+    assert done.status == status, done
+    said = json.loads(done.out)
+    assert said["ok"] is (status == 0)
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for each in said["findings"]:
+        line = (each["verdict"], each["text"], each["remedy"])
+        found.setdefault(each["subject"], []).append(line)
+        assert bool(each["remedy"]) is (each["verdict"] != "ok")
+    return found
+
+
+def files(root: Path) -> dict[str, tuple[int, int, int]]:
+    """Return mode, time and size of everything below a directory."""
+    return {
+        str(path.relative_to(root)): (info.st_mode, info.st_mtime_ns, info.st_size)
+        for path in (root, *root.rglob("*"))
+        for info in (path.lstat(),)
+    }
+
+
+def test_a_home_that_is_not_there_is_not_made(owner: Person) -> None:
+    found = look(owner)
+    assert [verdict for verdict, _, _ in found["home"]] == ["ok"]
+    assert "is not there yet" in found["home"][0][1]
+    assert not owner.node.exists()
+    assert "0 problems" in owner.gittorrent("doctor").ok().out
+
+
+def test_nothing_is_changed(owner: Person, published: Path) -> None:
+    stale = owner.node / "run" / "download-1-1.json"
+    stale.write_text("{}")
+    os.utime(stale, (1, 1))
+    before = files(owner.node), files(published)
+    found = look(owner)
+    assert (files(owner.node), files(published)) == before
+    assert found["node"][0][:2] == ("warning", "none runs here")
+    assert found["repositories"] == [("ok", "1 repository, all in their places", "")]
+    assert found["keys"][0][0] == "ok"
+    assert {line[0] for line in found["disk"]} <= {"ok", "warning"}
+
+
+def test_the_node_that_runs(owner: Person, published: Path) -> None:
+    with serve(owner, published) as daemon:
+        wait_until(lambda: any(owner.node.glob("run/node-*.json")), "it says what it does")
+        found = look(owner)
+        assert found["node"] == [("ok", f"node {daemon.pid} answers", "")]
+        verdict, text, remedy = found["listening"][0]
+        assert verdict == "warning"
+        assert "nobody is told" in text
+        assert "--url" in remedy
+
+
+def test_a_node_that_does_not_answer(owner: Person, published: Path) -> None:
+    with serve(owner, published) as daemon:
+        wait_until(lambda: any(owner.node.glob("run/node-*.json")), "it says what it does")
+        (owner.node / "run" / "control").unlink()
+        verdict, text, _ = look(owner, 1)["node"][0]
+        assert verdict == "problem"
+        assert f"node {daemon.pid} is here and does not answer" in text
+
+
+def test_open_files_and_missing_repositories(owner: Person, published: Path) -> None:
+    (key,) = (path for path in (owner.node / "keys").iterdir() if path.suffix != ".pub")
+    key.chmod(0o644)
+    shutil.move(published, published.with_name("moved.git"))
+    found = look(owner, 1)
+    assert found["keys"][0][0] == "problem"
+    assert f"chmod 600 {key}" in found["keys"][0][2]
+    assert found["repositories"][0][0] == "problem"
+    assert str(published) in found["repositories"][0][1]
+    lines = owner.gittorrent("doctor").failed(1).out.splitlines()
+    assert sum(line.startswith("problem  ") for line in lines) == 2
+    assert lines[-1].startswith("2 problems")
+
+
+def test_a_home_others_may_write_to_is_not_looked_into(owner: Person, published: Path) -> None:
+    assert published.exists()
+    owner.node.chmod(0o777)
+    found = look(owner, 1)
+    assert found["home"][0][0] == "problem"
+    assert "chmod go-w" in found["home"][0][2]
+    assert not {"repositories", "node"} & set(found)
+
+
+def test_a_configuration_and_a_database_that_cannot_be_read(owner: Person) -> None:
+    owner.gittorrent("status").ok()
+    (owner.node / "node.toml").write_text("[listen]\nurk = 1\n")
+    for path in owner.node.glob("node.sqlite*"):
+        path.unlink()
+    (owner.node / "node.sqlite").write_bytes(b"this is no database" * 1000)
+    found = look(owner, 1)
+    assert "node.toml:2" in found["configuration"][0][1]
+    assert "cannot be read as database" in found["database"][0][1]
+
+
+def test_a_clock_that_went_back(owner: Person, published: Path) -> None:
+    (row,) = look_at_carried(owner.node / "node.sqlite")
+    later = int(time.time()) + MAX_AHEAD + 3600
+    fresh = Layout(published).fresh(row.repository_id)
+    fresh.write_bytes(FreshLine(PushId("1" * 40), later, b"signature").encode())
+    verdict, text, remedy = look(owner, 1)["clock"][0]
+    assert verdict == "problem"
+    assert "behind the keeper of project" in text
+    assert "NTP" in remedy
+
+
+def test_a_git_that_is_too_old_or_missing(owner: Person, tmp_path: Path) -> None:
+    old = tmp_path / "old-git"
+    old.write_text("#!/bin/sh\necho git version 2.20.1\n")
+    old.chmod(0o755)
+    for name, words in ((old, "at least 2.39"), (tmp_path / "none", "cannot find")):
+        person = Person(owner.root, variables={"GITTORRENT_GIT": str(name)})
+        verdict, text, remedy = look(person, 1)["git"][0]
+        assert verdict == "problem"
+        assert words in text
+        assert "GITTORRENT_GIT" in remedy

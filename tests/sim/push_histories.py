@@ -18,10 +18,12 @@ from push_model_texts import units_of
 
 from gittorrent.ids import SHA1, Oid, PushId, RefName
 from gittorrent.push.certificate import MAX_COUNT, Certificate, Line, Nonce
-from gittorrent.push.checkpoint import parse_checkpoint
+from gittorrent.push.chain import Point, extend
+from gittorrent.push.checkpoint import Checkpoint, parse_checkpoint
 from gittorrent.push.ledger import Ledger, SignedCheckpoint
 from gittorrent.push.policy_chain import PolicyVersion
-from gittorrent.push.rule import Push
+from gittorrent.push.rule import Evidence, Push
+from gittorrent.push.tree_map import TreeMap
 from gittorrent.trust.policy import Grant, Quorum, Rule
 from support.pushlog import (
     DAY,
@@ -48,12 +50,23 @@ PAUSES = (1, 60, 3600, DAY, 9 * DAY, 20 * DAY, 31 * DAY)
 Told = PolicyVersion | Push | SignedCheckpoint
 
 
+def contents(point: Point) -> list[object]:
+    """Return all that a point holds, as what compares by value."""
+    maps: list[TreeMap[object]] = [point.taken, point.numbers, point.times]  # type: ignore[list-item]
+    state = point.listing
+    maps += [state.entries, state.directories, state.open_lines, state.graves]  # type: ignore[list-item]
+    plain = (point.id, point.checkpoint, point.policy, point.keeper_since, point.unlisted)
+    listed = (state.head, state.head_mark, state.swept, state.size, state.digest)
+    return [plain, listed, *(dict(held) for held in maps)]
+
+
 @dataclass
 class Pair:
     """A node twice: as the program has it, and as the model has it."""
 
     ledger: Ledger
     model: Model
+    evidence: Evidence
     known: dict[str, Told] = field(default_factory=dict)
 
     def tell(self, *all_told: Told) -> None:
@@ -93,8 +106,21 @@ class Pair:
             ours = self.ledger.proposal(tagger=TAGGER, time=time).text().decode()
             theirs = self.model.proposal(TAGGER.decode(), time, SHA1.empty_tree)
             assert ours == theirs
+            self.replay(parse_checkpoint(ours.encode(), SHA1))
         assert self.ledger.nonce().count == self.model.count(self.model.replay(self.model.adopted))
         assert set(self.ledger.refuted) == self.model.refuted()
+
+    def replay(self, checkpoint: Checkpoint) -> None:
+        """Replay what the ledger composed; it comes to what the ledger takes without a replay."""
+        ledger = self.ledger
+        composed = ledger.composed
+        assert composed is not None
+        before, signer = ledger.adopted, ledger.policy.policy.keeper
+        assert composed.is_of(before, checkpoint)
+        end = PushId("0" * 40)
+        replayed = extend(before, end, checkpoint, signer, ledger, self.evidence)
+        taken = extend(before, end, checkpoint, signer, ledger, self.evidence, composed)
+        assert contents(replayed) == contents(taken)
 
     def shown(self, ref: RefName) -> Oid | None:
         listing = self.ledger.view().listing
@@ -142,7 +168,7 @@ class History:
             lambda value: graph.is_commit(Oid(value)),
             valid,
         )
-        return Pair(Ledger(self.world.first, graph), model)
+        return Pair(Ledger(self.world.first, graph), model, graph)
 
     def is_valid(self, people: dict[str, object], name: str, time: int) -> bool:
         return time < self.world.graph.expiry.get(people[name], time + 1)  # type: ignore[call-overload, no-any-return]

@@ -958,7 +958,8 @@ def test_a_new_keeper_goes_on_from_what_its_version_names() -> None:
     version = next_policy(made.policy, early.id, keeper=key("k2"))
     mirror.policy(version)
     late = keeper.ledger.adopted
-    beside = compose(late, View(late.listing, version), version, tagger=b"K <k@x>", time=late.time)
+    shown = View(late.listing, version)
+    beside = compose(late, shown, version, tagger=b"K <k@x>", time=late.time).checkpoint
     bad = made.sign(beside.text(), beside, "k2")
     mirror.learn(bad)
     assert f"its keeper goes on from {early.id}" in mirror.ledger.refuted[bad.id]

@@ -160,6 +160,28 @@ class Point(Struct, frozen=True):
         return self.time if time is None else time
 
 
+class Composed(Struct, frozen=True):
+    """A checkpoint that was written here from a view, and what the units in it came to there.
+
+    The view judged them by the rule, in the order in which the checkpoint takes them.
+
+    Args:
+        before: the checkpoint that it follows.
+        checkpoint: what it says.
+        listing: the state that it comes to.
+        size: bytes of the changes.
+    """
+
+    before: Point
+    checkpoint: Checkpoint
+    listing: Listing
+    size: int
+
+    def is_of(self, before: Point, checkpoint: Checkpoint) -> bool:
+        """Tell whether a checkpoint says exactly this, on top of this very point."""
+        return before is self.before and checkpoint == self.checkpoint
+
+
 class KnownPolicies(Protocol):
     """Where the policies are that a checkpoint names."""
 
@@ -216,8 +238,12 @@ def extend(
     signer: KeyRef,
     log: Log,
     evidence: Evidence,
+    composed: Composed | None = None,
 ) -> Point:
     """Replay a checkpoint on top of the one before.
+
+    One that was composed here is not replayed again: what it takes in was judged for the view that
+    it was written from, by the same evidence.
 
     Args:
         before: the checkpoint that it names as previous.
@@ -226,6 +252,7 @@ def extend(
         signer: who signed it.
         log: has every push and policy that it names.
         evidence: facts about objects and keys.
+        composed: what was composed here last, by this evidence; passed over if it is another.
 
     Raises:
         CheckpointError: it does not follow; the message says where.
@@ -233,6 +260,8 @@ def extend(
     """
     policy = _policy_of(before, push, checkpoint, log)
     _check_signer(push, signer, policy)
+    if composed is not None and composed.is_of(before, checkpoint):
+        return _next_point(before, push, checkpoint, policy, composed.listing, composed.size)
     since = keeper_since(before, policy)
     listing, touched = _replay(before, push, checkpoint, policy, since, log, evidence)
     size = _check_listing(before, push, checkpoint, listing, touched)

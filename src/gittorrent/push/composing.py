@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gittorrent.push.chain import CheckpointError
+from gittorrent.push.chain import CheckpointError, Composed
 from gittorrent.push.checkpoint import Checkpoint, Copy, Taken
 from gittorrent.push.listing import BEGINNING, empty_listing
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def compose(
     before: Point, view: View, policy: PolicyVersion, *, tagger: bytes, time: int
-) -> Checkpoint:
+) -> Composed:
     """Write the checkpoint that takes in exactly what a node shows.
 
     Args:
@@ -61,8 +61,8 @@ def compose(
         time=max(time, before.time),
     )
     if before.unlisted + len(changes) >= listing.size:
-        return replace(checkpoint, whole=True, listing=listing.whole_text())
-    return checkpoint
+        checkpoint = replace(checkpoint, whole=True, listing=listing.whole_text())
+    return Composed(before, checkpoint, listing, len(changes))
 
 
 def first_checkpoint(

@@ -21,6 +21,7 @@ from gittorrent.errors import TrustError
 from gittorrent.push.certificate import MAX_COUNT, Nonce
 from gittorrent.push.chain import (
     CheckpointError,
+    Composed,
     Point,
     extend,
     follow,
@@ -109,6 +110,7 @@ class Ledger:
         self.add_policy(point.policy)
         self._place = _Place(point, point.policy, None)
         self._view: View | None = None
+        self._composed: Composed | None = None
 
     # -- what it is told
 
@@ -185,7 +187,7 @@ class Ledger:
         place = self._settled()
         self._place = place
         if (before.point.id, before.policy.digest) != (place.point.id, place.policy.digest):
-            self._view = None
+            self._view = self._composed = None
         if before.point.id != place.point.id:
             self._reopen(before.point, place.point)
         return place.point
@@ -214,7 +216,7 @@ class Ledger:
             CheckpointError: a checkpoint that was adopted does not follow.
         """
         self._evidence = evidence
-        self._view = None
+        self._view = self._composed = None
         points = [point for entry in self._followed if (point := self._points.get(entry))]
         for point in sorted(points, key=lambda point: point.number):
             if point.id in self._points and point.previous is not None:
@@ -383,7 +385,14 @@ class Ledger:
         if self._place.stopped:
             raise CheckpointError(f"no checkpoint can follow: {self._place.stopped}")
         place = self._place
-        return compose(place.point, self.view(), place.policy, tagger=tagger, time=time)
+        made = compose(place.point, self.view(), place.policy, tagger=tagger, time=time)
+        self._composed = made
+        return made.checkpoint
+
+    @property
+    def composed(self) -> Composed | None:
+        """The last `proposal`, and what its units came to; None once something else is adopted."""
+        return self._composed
 
     # -- replay
 
@@ -436,8 +445,9 @@ class Ledger:
         """Replay a checkpoint; None if an object is not here that decides about a push."""
         try:
             return extend(
-                previous, signed.id, signed.checkpoint, signed.signer, self, self._evidence
-            )
+                previous, signed.id, signed.checkpoint, signed.signer, self, self._evidence,
+                self._composed,
+            )  # fmt: skip
         except UnknownObjectError:
             return None
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.cli.doctor_online import OFF_SECONDS, TRIAL_SECONDS, judge_clock
 from gittorrent.ids import PushId
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.repository.layout import Layout
+from gittorrent.store.database import Database
 from gittorrent.store.database_file import look_at_carried
 from gittorrent.wire.messages import FreshLine
 from support import bulk
@@ -33,13 +35,20 @@ def published(owner: Person, tmp_path: Path) -> Path:
     return origin
 
 
-def look(person: Person, status: int = 0) -> dict[str, list[tuple[str, str, str]]]:
+Found = dict[str, list[tuple[str, str, str]]]
+
+
+def online(person: Person, status: int = 0) -> Found:
+    return look(person, status, "--online")
+
+
+def look(person: Person, status: int = 0, *options: str) -> Found:
     """Return (verdict, text, remedy) of each finding, by subject."""
-    done = person.gittorrent("doctor", "--json")
+    done = person.gittorrent("doctor", "--json", *options)
     assert done.status == status, done
     said = json.loads(done.out)
     assert said["ok"] is (status == 0)
-    found: dict[str, list[tuple[str, str, str]]] = {}
+    found: Found = {}
     for each in said["findings"]:
         line = (each["verdict"], each["text"], each["remedy"])
         found.setdefault(each["subject"], []).append(line)
@@ -152,3 +161,61 @@ def test_a_git_that_is_too_old_or_missing(owner: Person, tmp_path: Path) -> None
         assert verdict == "problem"
         assert words in text
         assert "GITTORRENT_GIT" in remedy
+
+
+def mirror_of(person: Person, url: str) -> None:
+    person.gittorrent("mirror", url, "--once", "-q").ok()
+
+
+def test_others_call_back_and_tell_the_time(owner: Person, published: Path, tmp_path: Path) -> None:
+    mirror = somebody(tmp_path / "mirror")
+    with serve(owner, published) as origin:
+        mirror_of(mirror, f"gittorrent::{origin.http}/project.git")
+        found = look(mirror)
+        assert "reach" not in found, "nobody is asked unless that is wanted"
+        before = online(mirror)
+        assert before["clock"][-1][:2] == ("ok", f"as at {origin.http}/project.git")
+        assert "reach" not in before, "no node runs here"
+        with serve(mirror, "--no-announce") as served:
+            wait_until(lambda: any(mirror.node.glob("run/node-*.json")), "it says what it does")
+            verdict, text, _ = online(mirror)["reach"][0]
+            assert verdict == "ok"
+            assert text.endswith(f"/project.git called {served.git}/project.git back")
+    (row,) = look_at_carried(owner.node / "node.sqlite")
+    database = Database(owner.node / "node.sqlite")
+    (listed,) = database.mirrors(row.repository_id, -1)
+    database.close()
+    assert listed.expires - listed.verified == TRIAL_SECONDS, "a trial lists nobody for long"
+
+
+def test_a_node_that_others_do_not_reach(owner: Person, published: Path, tmp_path: Path) -> None:
+    mirror = somebody(tmp_path / "mirror")
+    with serve(owner, published) as origin:
+        mirror_of(mirror, origin.url())
+        with serve(mirror, "--url", "git://127.0.0.1:1", "--no-announce"):
+            wait_until(lambda: any(mirror.node.glob("run/node-*.json")), "it says what it does")
+            verdict, text, remedy = online(mirror, 1)["reach"][0]
+            assert verdict == "problem"
+            assert "git://127.0.0.1:1/project.git cannot be reached" in text
+            assert "firewalls" in remedy
+        listed = owner.gittorrent("mirrors", origin.url(), "--json").ok().out
+        urls = [each["url"] for each in json.loads(listed)["mirrors"]]
+        assert "git://127.0.0.1:1/project.git" not in urls
+
+
+def test_servers_that_are_gone(owner: Person, published: Path, tmp_path: Path) -> None:
+    mirror = somebody(tmp_path / "mirror")
+    with serve(owner, published) as origin:
+        mirror_of(mirror, f"gittorrent::{origin.http}/project.git")
+    verdict, _, remedy = online(mirror)["online"][0]
+    assert verdict == "warning"
+    assert remedy
+    assert online(owner)["online"][0][0] == "ok", "an origin has nobody to ask"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "verdict"),
+    [(0, "ok"), (-OFF_SECONDS, "ok"), (61, "warning"), (-500, "warning"), (601, "problem")],
+)
+def test_clocks_are_compared(ahead: int, verdict: str) -> None:
+    assert judge_clock("https://mirror.example.org", ahead).verdict.value == verdict

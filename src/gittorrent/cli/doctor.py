@@ -9,6 +9,7 @@ import click
 
 from gittorrent.cli.doctor_home import is_usable, look_at_carried_repositories, look_at_home
 from gittorrent.cli.doctor_node import look_at_node
+from gittorrent.cli.doctor_online import look_online
 from gittorrent.cli.doctor_programs import look_at_programs
 from gittorrent.cli.findings import Verdict
 from gittorrent.cli.output import count, json_option, print_json
@@ -23,18 +24,26 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--online", is_flag=True, help="Ask those that mirrors came from for the time and to call back."
+)
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(online: bool, as_json: bool) -> None:
     """Look for what would keep a node from working, and say what to do about it.
 
-    Changes nothing and asks nobody but this machine. Ends with 1 when there is a problem.
+    Changes nothing, and asks nobody but this machine without --online. Ends with 1 when there is
+    a problem.
 
     \b
     Examples:
       gittorrent doctor
+      gittorrent doctor --online
       gittorrent doctor --json
     """
-    findings = list(_look(named_home()))
+    home = named_home()
+    findings = list(_look(home))
+    if online and is_usable(home):
+        findings += look_online(home)
     problems = [each for each in findings if each.verdict is Verdict.PROBLEM]
     if as_json:
         print_json({"ok": not problems, "findings": findings})

@@ -40,6 +40,10 @@ class GitTransport:
         found, _ = await ask_for_list(replace(endpoint, host=address))
         return found
 
+    async def ask_time(self, endpoint: Endpoint) -> float | None:
+        del endpoint
+        return None
+
     def call_ahead(
         self, endpoint: Endpoint, client_timeouts: ClientTimeouts
     ) -> asyncio.Task[Stream] | None:

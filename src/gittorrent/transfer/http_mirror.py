@@ -7,6 +7,7 @@ carry, is in `gittorrent.transfer.http_client` (docs/protocol/mirrorsync.md, "HT
 from __future__ import annotations
 
 import asyncio
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -235,6 +236,27 @@ async def ask_for_list_by_http(
     finally:
         await client.close()
     return mirrors, client.kind
+
+
+async def ask_for_time_by_http(endpoint: Endpoint) -> float | None:
+    """Return the seconds since 1970 by a server's Date header; None if it sends none.
+
+    Raises:
+        CannotConnectError: nobody answers.
+    """
+    client = await open_client(endpoint, None, ClientTimeouts())
+    try:
+        async with (
+            asyncio.timeout(client.client_timeouts.answer),
+            client.get("mirror-list") as answer,
+        ):
+            return parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+    except ValueError:
+        return None
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _unreachable(endpoint, error) from error
+    finally:
+        await client.close()
 
 
 async def fetch_list(client: HttpClient, endpoint: Endpoint) -> MirrorList:

@@ -10,7 +10,11 @@ from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import connect
 from gittorrent.transfer.git_mirror import begin_conversation
 from gittorrent.transfer.http_client import HttpClient, open_client
-from gittorrent.transfer.http_mirror import ask_for_list_by_http, open_http_mirror
+from gittorrent.transfer.http_mirror import (
+    ask_for_list_by_http,
+    ask_for_time_by_http,
+    open_http_mirror,
+)
 from gittorrent.transfer.mirror import MirrorLostError, NoConversationError
 from gittorrent.transfer.websocket_client import open_websocket
 from gittorrent.wire import notify
@@ -50,6 +54,9 @@ class HttpTransport:
             return parse_text(bytes(await client.read("mirror-list", MAX_LIST_BYTES)))
         finally:
             await client.close()
+
+    async def ask_time(self, endpoint: Endpoint) -> float | None:
+        return await ask_for_time_by_http(endpoint)
 
     def call_ahead(
         self,

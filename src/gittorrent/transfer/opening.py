@@ -40,6 +40,18 @@ async def ask_list(
     return await transport_of(endpoint).ask_list(endpoint, trusted, client_timeouts)
 
 
+async def ask_time(endpoint: Endpoint) -> float | None:
+    """Ask what time it is at a mirror that the user named.
+
+    Returns:
+        Seconds since 1970, to the second; None where its protocol does not say it.
+
+    Raises:
+        UnreachableError: there is no answer.
+    """
+    return await transport_of(endpoint).ask_time(endpoint)
+
+
 @contextlib.asynccontextmanager
 async def calling_ahead(
     endpoint: Endpoint, client_timeouts: ClientTimeouts | None = None

@@ -60,6 +60,10 @@ class SshTransport:
         del address
         raise _not_for_strangers(endpoint)
 
+    async def ask_time(self, endpoint: Endpoint) -> float | None:
+        del endpoint
+        return None
+
     def call_ahead(
         self, endpoint: Endpoint, client_timeouts: ClientTimeouts
     ) -> asyncio.Task[Stream] | None:

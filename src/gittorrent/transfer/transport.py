@@ -51,6 +51,16 @@ class Transport(Protocol):
             GitTorrentError, OSError: there is no answer, or none of this protocol.
         """
 
+    async def ask_time(self, endpoint: Endpoint) -> float | None:
+        """Ask what time it is at a mirror that the user named.
+
+        Returns:
+            Seconds since 1970, to the second; None where the protocol does not say it.
+
+        Raises:
+            UnreachableError: there is no answer.
+        """
+
     def call_ahead(
         self, endpoint: Endpoint, client_timeouts: ClientTimeouts
     ) -> asyncio.Task[Stream] | None:

@@ -135,6 +135,8 @@ def link_same(source: Path, made: Path) -> None:
 def set_mode(path: Path, mode: int) -> None:
     """Give a file a mode; one that has other names gives way to a copy, as those keep theirs.
 
+    So does one that may be read by a group which is not that of files made here.
+
     Args:
         path: a file of this user's.
         mode: who may do what.
@@ -143,9 +145,10 @@ def set_mode(path: Path, mode: int) -> None:
         LocalError: there is no room for a copy.
     """
     info = path.stat()
-    if stat.S_IMODE(info.st_mode) == mode:
+    is_shared = info.st_nlink > 1
+    if stat.S_IMODE(info.st_mode) == mode and not (is_shared and _is_of_other_group(path, mode)):
         return
-    if info.st_nlink > 1:
+    if is_shared:
         copied = path.with_name(f"{path.name}.own")
         try:
             with _opened(path) as descriptor:
@@ -156,6 +159,15 @@ def set_mode(path: Path, mode: int) -> None:
             ) from error
         copied.replace(path)
     path.chmod(mode)
+
+
+def _is_of_other_group(path: Path, mode: int) -> bool:
+    """Tell whether a mode lets another group read a file than would read one made beside it."""
+    if bool(mode & stat.S_IRGRP) == bool(mode & stat.S_IROTH):
+        return False
+    directory = path.parent.stat()
+    group = directory.st_gid if directory.st_mode & stat.S_ISGID else os.getegid()
+    return path.stat().st_gid != group
 
 
 def _is_fixed(info: os.stat_result) -> bool:

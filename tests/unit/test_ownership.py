@@ -60,6 +60,24 @@ def test_a_mode_is_one_files_own(mode: int, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@as_root
+@pytest.mark.parametrize("mode", [0o440, 0o444])
+def test_no_group_reads_what_another_one_is_to_read(mode: int, tmp_path: Path) -> None:
+    source, folder = fixed(tmp_path / "a"), tmp_path / "of a team"
+    os.chown(source, -1, SOMEBODY_ELSE)
+    source.chmod(mode)
+    folder.mkdir()
+    os.chown(folder, -1, SOMEBODY_ELSE + 1)
+    folder.chmod(0o2750)
+    target = folder / "b"
+    assert not share(source, target, 10)
+    set_mode(target, mode)
+    assert target.samefile(source) == (mode == 0o444)
+    assert source.stat().st_gid == SOMEBODY_ELSE
+    if mode == 0o440:
+        assert target.stat().st_gid == SOMEBODY_ELSE + 1
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o464, 0o446])
 def test_what_somebody_may_write_to_is_copied(mode: int, tmp_path: Path) -> None:
     source, target = fixed(tmp_path / "a"), tmp_path / "b"

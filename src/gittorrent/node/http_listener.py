@@ -36,6 +36,7 @@ from gittorrent.node.http_smart import SmartHttp
 from gittorrent.node.http_static import (
     REVALIDATE,
     Resource,
+    UnknownCallerError,
     caller_of,
     peer_of,
     resource_of_bytes,
@@ -174,6 +175,10 @@ class HttpListener:
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         if is_misdirected(request.headers.get("Host"), peer_of(request), self._names):
             return _text_bytes(notify.encode_refusal(OTHER_HOST), 421)
+        try:
+            caller_of(request)
+        except UnknownCallerError as error:
+            return _text_bytes(notify.encode_refusal(str(error)), 400)
         raw, _, query = request.raw_path.partition("?")
         if raw == "/" and request.method in ("GET", "HEAD"):
             return _text(await self._front_page())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from msgspec import Struct
 
+from gittorrent.errors import ProtocolError
 from gittorrent.node.http_connections import connection_of
 from gittorrent.reel.pack import FilePiece
 from gittorrent.transfer.addresses import is_loopback, plain_address
@@ -84,6 +85,10 @@ class RangeNotSatisfiable(Exception):
     """A range begins beyond the end."""
 
 
+class UnknownCallerError(ProtocolError):
+    """A web server before the node does not say who called."""
+
+
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     """Return offset and count of the one range asked for; None to send the whole.
 
@@ -119,18 +124,27 @@ def peer_of(request: web.BaseRequest) -> str:
 
 
 def caller_of(request: web.BaseRequest) -> str:
-    """Return the address a request comes from; raises as `peer_of`.
+    """Return the address a request comes from.
 
     Where the node is behind a web server of its machine, that one says it; nobody else is believed.
+
+    Raises:
+        UnknownCallerError: it does not say it in a way that can be believed: a web server that adds
+            a header leaves those there that its caller sent.
+        ConnectionResetError: the caller has gone.
     """
     peer = peer_of(request)
-    told = request.headers.get(CALLER_HEADER)
-    if told is None or not is_loopback(peer) or not connection_of(request).is_proxied():
+    told = request.headers.getall(CALLER_HEADER, [])
+    if not told or not is_loopback(peer) or not connection_of(request).is_proxied():
         return peer
     try:
-        return plain_address(told.strip())
+        (address,) = told
+        return plain_address(address.strip())
     except ValueError:
-        return peer
+        raise UnknownCallerError(
+            f"the web server of this node has to say who called, by one {CALLER_HEADER} with one"
+            " address"
+        ) from None
 
 
 async def send_resource(

@@ -99,7 +99,7 @@ def _mirrorsync() -> dict[str, str]:
         ),
         "silence before an `alive` line is due": f"{limits.KEEPALIVE_SECONDS:,.0f} s",
         "silence after which the other end is given up": f"{limits.IDLE_SECONDS:,.0f} s",
-        "message of a WebSocket, all its frames": _mib(websocket.MAX_MESSAGE),
+        "message of a WebSocket, all its frames": _kib(websocket.MAX_MESSAGE),
         "one message with its raw bytes": f"{limits.MESSAGE_SECONDS:,.0f} s",
         (
             "lines that answer no question and are no offers asked for; "

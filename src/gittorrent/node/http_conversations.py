@@ -46,7 +46,10 @@ class HttpConversations:
     async def serve(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         """Answer one request, until the conversation that it leads to is over."""
         websocket = web.WebSocketResponse(
-            timeout=GOODBYE_SECONDS, autoping=False, compress=False, max_msg_size=MAX_MESSAGE
+            timeout=GOODBYE_SECONDS,
+            autoping=False,
+            compress=False,
+            max_msg_size=MAX_MESSAGE + 1,  # it takes what is smaller
         )
         if not websocket.can_prepare(request).ok:
             headers = {"Upgrade": "websocket"}

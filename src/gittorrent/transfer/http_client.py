@@ -154,7 +154,7 @@ class HttpClient:
             self.url_of(name),
             timeout=aiohttp.ClientWSTimeout(ws_close=closing),
             autoping=False,
-            max_msg_size=most,
+            max_msg_size=most + 1,  # it takes what is smaller
             proxy=self._proxy or None,
         )
 

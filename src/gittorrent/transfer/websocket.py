@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 MESSAGE_BYTES = 128 << 10
 """Bytes in one message that is sent: what there is between a conversation and its carrier."""
 
-MAX_MESSAGE = 1 << 20
-"""Bytes in one message that is taken, all its frames together: each end holds one at a time."""
+MAX_MESSAGE = 256 << 10
+"""Bytes in one message that is taken, all its frames together: each caller may have a node hold as
+many, and need send no more to be held. Twice what is sent here."""
 
 PING_SECONDS = 30.0
 """Silence after which the caller pings: proxies give up connections after a minute of it."""
@@ -43,8 +44,8 @@ async def carry(websocket: AnyWebSocket, sock: socket.socket, *, pings: bool = F
     """Carry bytes between a WebSocket and a socket until either ends, and close both.
 
     Args:
-        websocket: open, with ``autoping`` off, `MAX_MESSAGE` as its limit, and a short time for the
-            handshake that closes it.
+        websocket: open, with ``autoping`` off, `MAX_MESSAGE` as the largest that it takes, and a
+            short time for the handshake that closes it.
         sock: non-blocking, one end of a pair; who has the other end sees the end as usual.
         pings: whether we ping when nothing is said.
     """

@@ -74,6 +74,21 @@ def test_what_passes_is_the_conversation_of_git(node: Served, carried: Carried) 
     assert node.ended_conversations()[0].reason == "done"
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_largest_message_is_taken(node: Served, carried: Carried, parts: int) -> None:
+    asked, lines = question(carried), 8
+    each, rest = divmod(MAX_MESSAGE - len(asked), lines)
+    sizes = [each + rest, *[each] * (lines - 1)]
+    data = b"".join(pktline.encode(b"x" * (size - 4)) for size in sizes) + asked
+    assert len(data) == MAX_MESSAGE
+    with calling(node.http_address) as caller:
+        caller.agreed().hear(READY)
+        caller.send(BINARY, data[: len(data) // parts], last=parts == 1)
+        if parts == 2:
+            caller.send(CONTINUATION, data[len(data) // 2 :])
+        caller.hear(b"receive push ")
+
+
 def test_a_plain_request_is_told_what_is_there(node: Served) -> None:
     answer, body = nodes.fetch(node.http_address, "GET", websockets.PATH)
     assert (answer.status, answer.getheader("Upgrade")) == (426, "websocket")

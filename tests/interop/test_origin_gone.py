@@ -213,6 +213,9 @@ def test_an_id_that_nobody_here_knows(person: Person) -> None:
         done = person.git(*words).failed(128, "no mirror of", "is known on this machine")
         assert "name one that carries it" in done.err
     person.gittorrent("mirror", url, "--once").failed(3, "is known on this machine")
+    person.gittorrent("mirrors", url).failed(
+        3, "no mirror of", "is known on this machine, and none"
+    )
 
 
 def test_an_id_that_the_node_here_carries(origin: Carried, tmp_path: Path, person: Person) -> None:

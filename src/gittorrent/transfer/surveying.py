@@ -148,8 +148,13 @@ async def survey_found(
 
     won = await first_to_answer(sources, ask, {}, keep)
     if won is None:
+        found = (
+            f"answers, of {len(sources)} known or found"
+            if sources
+            else "is known on this machine, and none was found"
+        )
         raise UnreachableError(
-            f"no mirror of {SCHEME}://{repository} answers, of {len(sources)} known or found",
+            f"no mirror of {SCHEME}://{repository} {found}",
             hint=f"name one that carries it: {SCHEME}://{repository}@HOST/PATH",
         )
     others = [each for each in sources if each is not won[0]]

@@ -81,7 +81,7 @@ def test_a_mirror_is_handed_over_to_the_node_that_runs(
 ) -> None:
     with serve(owner, project.layout.git_dir) as origin, serve(operator) as node:
         done = operator.gittorrent("mirror", origin.url()).ok()
-        assert f"the node that runs here (process {node.pid}) follows" in done.err
+        assert f"handed over to the node that runs here (process {node.pid}): " in done.err
         assert "project updated: checkpoint" in done.out
         assert operator.git("ls-remote", f"{node.git}/project.git").ok().out
         again = operator.gittorrent("mirror", origin.url(), "--json").ok()

@@ -54,8 +54,8 @@ def hand_over(
     def taken(pid: int) -> None:
         took.append(pid)
         reporter.note(
-            f"the node that runs here (process {pid}) follows {location.url} from now on;"
-            " Ctrl-C leaves it to it"
+            f"handed over to the node that runs here (process {pid}): {location.url};"
+            " Ctrl-C leaves it there"
         )
 
     node = LocalNode(home.control, reporter)

@@ -172,8 +172,18 @@ def test_wrong_repository(pusher: Pusher, tmp_path: Path) -> None:
     pusher.commit("a")
     (tmp_path / "somewhere").symlink_to(pusher.depot)
     status, said = replace(pusher, depot=tmp_path / "somewhere").push("main")
-    assert (status, "does not name this repository" in said) == (1, True)
+    assert (status, "/somewhere, which does not name this repository" in said) == (1, True)
     nothing_happened(pusher)
+
+
+def test_a_mirror_under_another_name_is_pushed_to_by_the_id(pusher: Pusher, tmp_path: Path) -> None:
+    """As the refusal of what was pushed under that name says."""
+    new = pusher.commit("a")
+    place = tmp_path / str(open_carried(pusher.depot).info.repository_id)
+    place.symlink_to(pusher.depot)
+    status, said = replace(pusher, depot=place).push("main")
+    assert (status, "accepted as push" in said) == (0, True), said
+    assert text(pusher.depot, "rev-parse", "refs/heads/main") == new
 
 
 def test_atomic(pusher: Pusher) -> None:

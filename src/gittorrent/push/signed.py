@@ -97,7 +97,7 @@ def read_push(
         url = certificate.pushee[:200].decode("utf-8", "backslashreplace")
         raise CertificateError(
             f"push {push_id} was made for the URL {url}, which does not name this repository",
-            hint=f"push to a URL that ends in the repository's name or in {repository}/NAME.git",
+            hint=f"push to a URL that ends in the repository's name or in {repository}",
         )
     return Push(push_id, signer, certificate, push.pinned)
 

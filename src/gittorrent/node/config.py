@@ -287,6 +287,8 @@ def _listen(table: _Table) -> ListenConfig:
         behind_proxy=table.flag("behind-proxy", default=False),
         url=table.take("url", endpoint),
     )
+    if table.has("tls-key") and not table.has("tls-certificate"):
+        table.complain("tls-key: is a key without a certificate; write tls-certificate", "tls-key")
     table.done()
     return found
 

@@ -115,7 +115,7 @@ def rate(value: object) -> int | None:
     found = value if isinstance(value, int) and not isinstance(value, bool) else None
     found = parse_size(value) if isinstance(value, str) else found
     if found is None or found <= 0:
-        digits = re.match(r"[0-9]+", value) if isinstance(value, str) else None
+        digits = re.match(r"[1-9][0-9]*", value) if isinstance(value, str) else None
         instead = f"{digits[0]}M" if digits else "500K or 10M"
         raise ValueError(f"{_shown(value)} is no rate; write {instead}")
     return found
@@ -140,6 +140,8 @@ def seconds(least: int) -> Callable[[object], int]:
 
 def places(value: object) -> tuple[Place, ...]:
     """Read where to listen: one "HOST:PORT" or a list of them."""
+    if value == []:
+        raise ValueError('[] names no address; write "0.0.0.0:9418", or leave it out')
     return tuple(_each(value, place))
 
 

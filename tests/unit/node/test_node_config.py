@@ -99,6 +99,7 @@ def test_values_are_taken_in_all_their_forms() -> None:
             'node.toml:3: [limits] up: "10X" is no rate; write 10M',
         ),
         ('[limits]\nup = "fast"', 'node.toml:2: [limits] up: "fast" is no rate; write 500K or 10M'),
+        ('[limits]\nup = "0"', 'node.toml:2: [limits] up: "0" is no rate; write 500K or 10M'),
         ("[limits]\nup = true", "node.toml:2: [limits] up: true is no rate; write 500K or 10M"),
         ("[limits]\ndwon = 1", "node.toml:2: [limits] dwon: is not known; did you mean down?"),
         ("[lisen]\ngit = 1", "node.toml:1: lisen: is not known; did you mean listen?"),
@@ -108,6 +109,14 @@ def test_values_are_taken_in_all_their_forms() -> None:
         (
             '[listen]\ngit = [\n  "127.0.0.1:1",\n  "x"]',
             'node.toml:4: [listen] git: "x" is no HOST:PORT; write 0.0.0.0:9418 or [::]:9418',
+        ),
+        (
+            "[listen]\ngit = []",
+            'node.toml:2: [listen] git: [] names no address; write "0.0.0.0:9418", or leave it out',
+        ),
+        (
+            '[listen]\ntls-key = "/etc/node.key"',
+            "node.toml:2: [listen] tls-key: is a key without a certificate; write tls-certificate",
         ),
         (
             '[listen]\nurl = "ftp://x"',

@@ -44,6 +44,18 @@ def test_check_lists_all_that_is_wrong(operator: Person, tmp_path: Path) -> None
     operator.gittorrent("serve", "--config", path).failed(2, f"{path}:2: ", "(and 1 more)")
 
 
+def test_check_looks_at_the_certificate(operator: Person, tmp_path: Path) -> None:
+    """What would keep the node from beginning is found before it is told to begin."""
+    path = tmp_path / "secure.toml"
+    check = ("serve", "--check", "--config", path)
+    path.write_text('[listen]\nhttps = "127.0.0.1:0"\n')
+    operator.gittorrent(*check).failed(2, "for HTTPS the node needs a certificate", "node.toml")
+    missing = tmp_path / "missing.pem"
+    operator.gittorrent(*check, "--tls-certificate", missing).failed(7, f"cannot read {missing}")
+    path.write_text(f'[listen]\nhttps = "127.0.0.1:0"\ntls-certificate = "{missing}"\n')
+    operator.gittorrent(*check).failed(7, f"cannot read {missing}")
+
+
 def test_a_file_that_was_named_has_to_be_there(operator: Person, tmp_path: Path) -> None:
     missing = tmp_path / "missing.toml"
     operator.gittorrent("serve", "--config", missing).failed(2, str(missing), "init-node")

@@ -118,6 +118,15 @@ def test_an_address_that_is_taken_changes_nothing(node: Running, operator: Perso
     operator.gittorrent("reload").ok()
 
 
+def test_https_without_a_certificate_changes_nothing(node: Running, operator: Person) -> None:
+    """A node that needed no certificate until then."""
+    (port,) = ports(node, "git")
+    configure(operator, GIT + 'https = "127.0.0.1:0"\n')
+    operator.gittorrent("reload").failed(2, "for HTTPS the node needs a certificate")
+    assert not ports(node, "https")
+    begin(port).close()
+
+
 def test_limits_hold_at_once_and_at_their_times(node: Running, operator: Person) -> None:
     configure(operator, GIT + '[limits]\nup = "1M"\n[[limits.at]]\nup = "2M"\npeer-up = 4096\n')
     operator.gittorrent("reload").ok()

@@ -26,7 +26,7 @@ from gittorrent.node.config_values import Place, place
 from gittorrent.node.connections import allow_open_files
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_SECONDS
-from gittorrent.node.node import Node
+from gittorrent.node.node import Node, certificate_of
 from gittorrent.node.tls import CertificateFiles
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
@@ -203,10 +203,6 @@ def serve(
     """
     home = open_home()
     path = config_file or home.config
-    if check:
-        _check(path)
-        return
-    PROCESS.serve()
     flags = Flags(
         git=[_place(text) for text in git_places],
         http=[_place(text) for text in http_places],
@@ -230,6 +226,10 @@ def serve(
     )
     level = log_level or ("info" if verbose else None)
     settings = Settings(path, config_file is not None, flags, level, log_format, not places)
+    if check:
+        _check(settings)
+        return
+    PROCESS.serve()
     config = settings.read()
     settings.set_log(config)
     allow_open_files()
@@ -321,18 +321,22 @@ def _certificate(chain: Path | None, key: Path | None) -> CertificateFiles | Non
     return CertificateFiles(chain, key or chain)
 
 
-def _check(path: Path) -> None:
-    """Say whether a configuration is right.
+def _check(settings: Settings) -> None:
+    """Say whether a node can begin with a configuration and what was typed.
 
     Raises:
-        UsageError: it is not there, or wrong; all that is wrong was said.
+        UsageError: it is not there, or wrong.
+        CertificateError: the certificate that it names cannot be used.
+        SystemExit: it is wrong; all that is wrong was said.
     """
+    path = settings.path
     try:
-        read_config(path, is_named=True)
+        config = read_config(path, is_named=True)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(problem, err=True)
         raise SystemExit(error.exit_code) from error
+    certificate_of(settings.options(config))
     click.echo(f"{path} is right")
 
 

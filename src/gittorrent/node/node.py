@@ -213,7 +213,7 @@ class Node:
             _names(options.url),
             is_proxied=options.behind_proxy,
         )
-        self._certificate = _certificate_of(options)
+        self._certificate = certificate_of(options)
         self._renewing: asyncio.Task[None] | None = None
         serve: dict[str, Serve] = {
             "git": self._git.serve,
@@ -316,8 +316,8 @@ class Node:
         """
         is_other = options.certificate != self._options.certificate
         former = self._certificate
-        if is_other:
-            self._certificate = _certificate_of(options)
+        if is_other or former is None:  # none may not do any longer
+            self._certificate = certificate_of(options)
         try:
             await self._listen(options)
         except BaseException:
@@ -385,8 +385,9 @@ class Node:
             self._accepting.append(self._renewing)
 
     async def _serve_tls(self, sock: socket.socket, slot: ConnectionSlot) -> None:
-        assert self._certificate is not None
-        await self._http.serve(sock, slot, self._certificate.context)
+        # Without one, HTTPS was given up while this caller was let in; whoever let it in hangs up.
+        if self._certificate is not None:
+            await self._http.serve(sock, slot, self._certificate.context)
 
     async def stop(self) -> None:
         """Stop listening, say goodbye, end git processes; takes a few seconds at most."""
@@ -460,8 +461,8 @@ class Node:
         return all(map(is_loopback, self._listeners.hosts))
 
 
-def _certificate_of(options: Options) -> Certificate | None:
-    """Return the node's certificate.
+def certificate_of(options: Options) -> Certificate | None:
+    """Return the node's certificate, None where it needs none.
 
     Raises:
         CertificateError: its files cannot be used.
@@ -470,7 +471,8 @@ def _certificate_of(options: Options) -> Certificate | None:
     if options.https and options.certificate is None:
         raise UsageError(
             "for HTTPS the node needs a certificate",
-            hint="name its files with --tls-certificate FILE and --tls-key FILE",
+            hint="name its files with --tls-certificate FILE and --tls-key FILE, or below [listen]"
+            " in node.toml",
         )
     return None if options.certificate is None else Certificate(options.certificate)
 

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from gittorrent.push.checkpoint import Checkpoint
     from gittorrent.push.facts import Facts
     from gittorrent.push.ledger import SignedCheckpoint
+    from gittorrent.push.listing import Listing
     from gittorrent.push.object import PushObject
-    from gittorrent.push.provisional import View
     from gittorrent.push.records import Record
     from gittorrent.push.rule import Push
     from gittorrent.trust.signed_policy import VerifiedPolicy
@@ -87,7 +87,7 @@ class VerifiedLog:
         self._policies = Policies()
         self._entries = Entries(object_format)
         self._begun: Begun | None = None
-        self._shown: tuple[View, Refs] | None = None
+        self._listed: tuple[Listing, Refs] | None = None
 
     @classmethod
     def recall(
@@ -437,15 +437,21 @@ class VerifiedLog:
         """What is shown: final and provisional, open conflicts as ``refs/conflicts/...``."""
         if self._ledger is None:
             return {}
-        view = self._ledger.view()
-        if self._shown is None or self._shown[0] is not view:
-            self._shown = (view, view.listing.shown_refs())
-        return dict(self._shown[1])
+        return self._refs_of(self._ledger.view().listing)
 
     @property
     def final_refs(self) -> Refs:
         """The refs at `head`, open conflicts too."""
-        return {} if self._ledger is None else self._ledger.adopted.listing.shown_refs()
+        return {} if self._ledger is None else self._refs_of(self._ledger.adopted.listing)
+
+    def _refs_of(self, listing: Listing) -> Refs:
+        """Return the refs of a listing, read once while nothing else is asked for.
+
+        What is shown and what is final is one listing unless pushes wait for the keeper.
+        """
+        if self._listed is None or self._listed[0] is not listing:
+            self._listed = (listing, listing.shown_refs())
+        return dict(self._listed[1])
 
     @property
     def default_branch(self) -> RefName | None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import TrustError
-from gittorrent.ids import PushId, RefName
+from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.chain import Point
 from gittorrent.push.checkpoint import parse_listing
 from gittorrent.push.listing import Age, Entry, Grave, Listing
@@ -136,7 +136,7 @@ def load_snapshot(data: bytes, object_format: ObjectFormat) -> Snapshot:
     keeper_since, unlisted, swept, size = map(int, fields[b"numbers"].split())
     ref, _, mark = fields[b"head"].rpartition(b" ")
     number, place = map(int, mark.split(b"."))
-    entries = TreeMap.load(maps[0], lambda _, text: _entry(text, object_format))
+    entries = TreeMap.load(maps[0], lambda name, text: _entry(name, text, object_format))
     directories, open_lines, taken, kept_numbers, times = (
         TreeMap.load(maps[place], _number) for place in (1, 2, 4, 5, 6)
     )
@@ -154,8 +154,17 @@ def load_snapshot(data: bytes, object_format: ObjectFormat) -> Snapshot:
     )
 
 
-def _entry(text: bytes, object_format: ObjectFormat) -> Entry:
-    return parse_listing(text, object_format)[0]
+def _entry(name: bytes, text: bytes, object_format: ObjectFormat) -> Entry:
+    """Read an entry that was kept.
+
+    Most are one line about a ref's value. These are split, not checked: the snapshot is whole, and
+    what it was made of was checked. There are sixteen of them beside each ref that is looked up.
+    """
+    if not text.startswith(b"ref ") or text.count(b"\n") != 1:
+        return parse_listing(text, object_format)[0]
+    _, value, mark, _ = text.split(b" ")
+    number, _, place = mark.partition(b".")
+    return Entry(RefName(name), Oid(value.decode("ascii")), Age(int(number), int(place)))
 
 
 def _digits(number: int) -> bytes:

@@ -687,3 +687,19 @@ def test_verdicts_are_there_for_people() -> None:
     assert [(j.unit.push.id, j.outcome.verdict, j.outcome.reason) for j in judged] == [
         (refused, Verdict.REFUSED, Reason.NOT_ALLOWED)
     ]
+
+
+def test_what_is_shown_and_what_is_final_are_each_what_they_are() -> None:
+    writer = grown()
+    log = writer.log()
+    final, other = log.final_refs, RefName(OTHER)
+    assert other not in final
+    assert log.refs == {**final, other: oid(5)}
+    assert log.final_refs == final
+    made = writer.checkpoint()
+    log.admit(made, push_id(made))
+    log.settle()
+    shown = log.refs
+    assert shown == log.final_refs == {**final, other: oid(5)}
+    shown.clear()
+    assert log.refs == log.final_refs == {**final, other: oid(5)}

@@ -6,6 +6,7 @@ import pytest
 
 from gittorrent.ids import SHA1
 from gittorrent.push.certificate import Line
+from gittorrent.push.listing import BEGINNING
 from gittorrent.push.snapshot import Snapshot, SnapshotError, load_snapshot
 from support.logs import LINE, MAIN, Writer, certificate, oid
 
@@ -47,6 +48,17 @@ def test_what_was_kept_goes_on_as_what_was_not() -> None:
     assert kept.listing.clashes(MAIN.__class__(b"refs/heads/b"))
     again = load_snapshot(Snapshot.of(kept).dump(), SHA1).point(signed, point.policy)
     assert again.listing.whole_text() == point.listing.whole_text()
+
+
+def test_each_entry_is_read_as_it_was() -> None:
+    writer = written()
+    point = writer.state.ledger.adopted
+    entries = dict(point.listing.entries)
+    assert any(entry.value is None for entry in entries.values())
+    assert any(entry.conflicts for entry in entries.values())
+    assert any(entry.value is not None and entry.mark != BEGINNING for entry in entries.values())
+    kept = load_snapshot(Snapshot.of(point).dump(), SHA1)
+    assert {name: kept.listing.entries.get(name) for name in entries} == entries
 
 
 def test_a_damaged_one_is_none() -> None:

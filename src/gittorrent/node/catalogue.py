@@ -119,6 +119,8 @@ class Catalogue:
         reload_seconds: how often it may be asked.
         has_all: whether ``reload`` brings whatever the node comes to carry.
 
+    ``changes`` counts what was added and dropped, so that nobody need compare all that is served.
+
     Raises:
         NameTakenError: two have one name.
     """
@@ -133,7 +135,7 @@ class Catalogue:
         has_all: bool = False,
     ) -> None:
         repositories = list(repositories)
-        self.threads = threads or Threads()
+        self.threads = Threads() if threads is None else threads
         self._looking = self.threads.executor()
         self._change = asyncio.Lock()
         places = [carried.layout.git_dir for carried in repositories]
@@ -149,6 +151,9 @@ class Catalogue:
         self._checking = self.threads.executor()
         self._places: dict[Path, Served] = {}
         self._turns: deque[Path] = deque()
+        self.changes = 0
+        self._known: set[Path] = set()  # all places, as they were
+        self._known_at = 0  # after so many changes
         for carried in repositories:
             self.add(carried)
 
@@ -188,6 +193,7 @@ class Catalogue:
                 f"{there} and {here} are both published as {info.name}",
                 hint="serve one of them, or give them nodes of their own",
             )
+        self.changes += 1
         self._served[info.name] = served
         self._places[served.carried.layout.git_dir] = served
         self._paths = None
@@ -197,6 +203,7 @@ class Catalogue:
         known = self._served.get(served.info.name)
         if known is None or known.carried is not served.carried:
             return False
+        self.changes += 1
         del self._served[served.info.name]
         self._places.pop(served.carried.layout.git_dir, None)
         self._paths = None
@@ -285,7 +292,9 @@ class Catalogue:
             if not at_once and self._clock() < self._next_reload:
                 return
             self._next_reload = self._clock() + self._reload_seconds
-            known = set(self._places)
+            if self._known_at != self.changes:
+                self._known, self._known_at = set(self._places), self.changes
+            known = self._known
             gone, made = await self._looking(lambda: self._compare(known))
             for place in gone:
                 if place in self._places:

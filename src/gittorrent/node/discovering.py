@@ -93,6 +93,7 @@ class Discovering:
         self._options = options
         self._routing_table = routing_table
         self._pacing = pacing or Pacing()
+        self._changes: int | None = None  # of the catalogue, when its repositories were taken over
         self._git: Sequence[Endpoint] = ()
         self._session: Session | None = None
         self._is_unusable = False
@@ -175,7 +176,9 @@ class Discovering:
         if port is None or not self._options.uses_dht:
             return LOOK_SECONDS
         now = self._now()
-        self._pacing.serve(_announced_in_public(self._catalogue), now)
+        if self._changes != self._catalogue.changes:
+            self._changes = self._catalogue.changes
+            self._pacing.serve(_announced_in_public(self._catalogue), now)
         if not len(self._pacing) or (session := self._session_if_usable()) is None:
             return LOOK_SECONDS
         if not session.has_joined:

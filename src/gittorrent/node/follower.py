@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import time
@@ -99,6 +100,8 @@ class Follower:
         limits: of all that it sends and takes.
         carry: what the configuration says.
         is_live: tells whether a conversation tells of news of a repository.
+
+    ``on_paused`` is called when other mirrors may be paused than before.
     """
 
     def __init__(
@@ -127,6 +130,9 @@ class Follower:
         self._wake = asyncio.Event()
         self._looks: dict[RepositoryId, LookRow] = {}
         self._written = 0.0
+        self._coming: dict[str, _Followed] = {}
+        self._failing: set[str] = set()
+        self.on_paused: Callable[[], None] = lambda: None
 
     # -- what is followed
 
@@ -142,16 +148,15 @@ class Follower:
         self._wake.set()
 
     def report(self) -> FollowFigures:
-        """Return what there is to say of all of it."""
-        followed = self._followed.values()
-        coming = [each for each in followed if not each.target.is_here]
+        """Return what there is to say of all of it; costs the same, however much is followed."""
+        shown = itertools.islice(self._coming.values(), MAX_SHOWN)
         return FollowFigures(
             followed=len(self._followed),
             looking=self._running,
-            failing=sum(1 for each in followed if each.failure),
+            failing=len(self._failing),
             paused=len(self._plan.paused),
-            coming=[_coming(each) for each in coming[:MAX_SHOWN]],
-            more=max(0, len(coming) - MAX_SHOWN),
+            coming=list(map(_coming, shown)),
+            more=max(0, len(self._coming) - MAX_SHOWN),
         )
 
     async def run(self) -> None:
@@ -226,6 +231,7 @@ class Follower:
                 repository_id=repository,
             )
         self._plan = found
+        self.on_paused()
         # What is brought just now has its id by now and may be recorded already: it goes on as it
         # began, and is found under its id when it is done.
         bringing = {
@@ -249,6 +255,9 @@ class Follower:
                 continue
             self._followed[key] = _Followed(target)
             self._schedule.add(key, now, is_here=target.is_here, priority=target.priority)
+        self._coming = {
+            key: each for key, each in self._followed.items() if not each.target.is_here
+        }
 
     def _is_wanted(self, target: Target) -> bool:
         """Tell whether something that is not here yet is asked for still, under its id perhaps."""
@@ -256,6 +265,7 @@ class Follower:
 
     def _drop(self, key: str) -> None:
         gone = self._followed.pop(key)
+        self._failing.discard(key)
         self._schedule.remove(key)
         if gone.task is not None:
             gone.task.cancel()
@@ -382,7 +392,8 @@ class Follower:
                 push=done.push_id,
                 source=done.source,
             )
-        followed.failure, followed.is_settled = "", True
+        self._set_failure(followed, "")
+        followed.is_settled = True
         waiting, followed.waiting = followed.waiting, []
         for each in waiting:
             if not each.done():
@@ -400,7 +411,8 @@ class Follower:
     def _note_success(self, followed: _Followed, source: str) -> None:
         repository = followed.target.repository
         assert repository is not None
-        followed.failure, followed.is_settled = "", True
+        self._set_failure(followed, "")
+        followed.is_settled = True
         self._looks[repository] = LookRow(repository, int(time.time()), source)
 
     async def _note_failure(self, followed: _Followed, error: GitTorrentError) -> None:
@@ -418,8 +430,16 @@ class Follower:
                 url=target.location.url,
                 reason=error,
             )
-        followed.failure = str(error)
+        self._set_failure(followed, str(error))
         self._settle(followed, error)
+
+    def _set_failure(self, followed: _Followed, failure: str) -> None:
+        followed.failure = failure
+        key = followed.target.key
+        if failure and self._followed.get(key) is followed:
+            self._failing.add(key)
+        else:
+            self._failing.discard(key)
 
     async def _forget_wanted(self, target: Target) -> None:
         if target.wanted:

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 ASK_SECONDS = 3.0
 """Time that mirrors get to say what they have, each time that they are asked."""
 
-KEY_SECONDS = 10.0
-"""How often it is looked whether the key is here by now."""
+KEY_SECONDS = 60.0
+"""How often it is looked whether the key is here by now; at once when another one is named."""
 
 CONFIG_SECONDS = 600.0
 """Time after which git is asked for the key's name again though the repository's configuration is
@@ -82,7 +82,19 @@ class Keeper:
 
     def look(self) -> None:
         """Take note that the log may stand elsewhere."""
+        summary = self._live.summary
+        if summary is None or (
+            self._keeping is None
+            and not self._has_key_of(summary.keeper)
+            and not self._is_key_due()
+        ):
+            return  # most nodes keep few of what they carry
         self._tasks.start(self._look())
+
+    def note_config(self) -> None:
+        """Take note that the repository's configuration may name another key."""
+        self._keyed_at = None
+        self.look()
 
     async def stop(self) -> None:
         """Sign nothing more."""
@@ -104,6 +116,10 @@ class Keeper:
             )
             self._do(self._keeping.saw(self._loop.time(), outlook))
 
+    def _is_key_due(self) -> bool:
+        """Tell whether it is time to look whether the key is here."""
+        return self._keyed_at is None or self._loop.time() - self._keyed_at >= KEY_SECONDS
+
     async def _find_key(self, keeper: str) -> None:
         """Look for the key once in a while, and begin to keep once the policy names it.
 
@@ -111,10 +127,9 @@ class Keeper:
         """
         try:
             if not self._has_key_of(keeper):
-                now = self._loop.time()
-                if self._keyed_at is not None and now - self._keyed_at < KEY_SECONDS:
+                if not self._is_key_due():
                     return
-                self._keyed_at = now
+                self._keyed_at = self._loop.time()
                 self._signer = await self._live.executor(self._signer_now)
             if self._keeping is None and self._has_key_of(keeper):
                 begun = await self._live.executor(self._begin)

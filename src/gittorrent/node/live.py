@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
-from gittorrent.node.catalogue import state_of
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.node.keeper import Keeper
 from gittorrent.node.live_calls import Calling, LiveCalls
 from gittorrent.node.live_notes import LiveNotes
 from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
+from gittorrent.node.log_watch import LogWatch
 from gittorrent.node.open_repositories import MOST_OPEN, OpenRepositories
 from gittorrent.node.reel_builder import ReelBuilder
 from gittorrent.node.reel_news import ReelNews
@@ -35,13 +35,14 @@ from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.limits import MAX_PUSH_PACK_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from gittorrent.ids import RepositoryId
     from gittorrent.node.bringing import Bringing
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.live_caller import Caller
+    from gittorrent.node.log_watch import Seen
     from gittorrent.repository.depot import AcceptedPush
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
@@ -80,7 +81,7 @@ class _Live:
         served = repository.served
         self.reel_news = ReelNews(served.content.reels, served.reading, repository.say_reel)
         self.calls = calls
-        self.state: object = None
+        self.seen: Seen | None = None
 
 
 class Live:
@@ -96,7 +97,8 @@ class Live:
         reel_times: when reels are made of what a keeper signs here.
         most_open: repositories that are open though nobody uses them.
 
-    ``is_paused`` tells whether a mirror is left alone; it is set by whoever follows mirrors here.
+    ``is_paused`` tells whether a mirror is left alone; it is set by whoever follows mirrors here,
+    who calls `note_paused` when it answers otherwise.
     """
 
     def __init__(
@@ -127,7 +129,9 @@ class Live:
         self._opening: OpenRepositories[Path] = OpenRepositories(most_open)
         self._wanted = asyncio.Event()
         self._logs: dict[Path, Path] = {}
-        self._watching = catalogue.threads.executor()
+        self._watch = LogWatch(catalogue.threads)
+        self._carried: dict[Path, Served] = {}
+        self._carried_at: int | None = None  # as many changes of the catalogue
         self.is_paused: Callable[[RepositoryId], bool] = lambda _: False
 
     def accepted(self, served: Served, push: AcceptedPush) -> None:
@@ -223,27 +227,38 @@ class Live:
         await self._tasks.stop()
         await asyncio.gather(*map(self._end, list(self._live)))
 
+    def note_paused(self) -> None:
+        """Take note that other mirrors are paused than before."""
+        self._carried_at = None
+
     async def look(self) -> None:
-        """Begin with what is carried since lately, and notice what other processes did."""
-        carried = {
-            each.carried.layout.git_dir: each for each in self._catalogue if self._is_live(each)
-        }
-        for place in self._live.keys() - carried.keys():
-            await self._end(place)
-        for place, live in list(self._live.items()):
-            if live.repository.served.carried is not carried[place].carried:
-                await self._end(place)
+        """Begin with what is carried since lately, and notice what other processes did.
+
+        While nothing is new this costs what is open, and some of the others, whatever is carried.
+        """
+        if self._carried_at != self._catalogue.changes:
+            await self._carry()
         now = asyncio.get_running_loop().time()
-        for gone in self._logs.keys() - carried.keys():
-            del self._logs[gone]
-        self._opening.carry(sorted(carried, key=lambda place: carried[place].info.role != ORIGIN))
         for place in self._opening.to_close(now, self._live, self._is_used):
             await self._end(place)
             self._kept.pop(place, None)
         for place in self._opening.to_open(now, self._live):
-            await self._begin(carried[place])
-        await self._watch_closed(carried)
-        await asyncio.gather(*(self._look_at(live) for live in list(self._live.values())))
+            await self._begin(self._carried[place])
+        await self._watch_closed()
+        await self._watch_open()
+
+    async def _carry(self) -> None:
+        """Compare what is carried with what is open."""
+        carried = {
+            each.carried.layout.git_dir: each for each in self._catalogue if self._is_live(each)
+        }
+        self._carried, self._carried_at = carried, self._catalogue.changes
+        self._opening.carry(sorted(carried, key=lambda place: carried[place].info.role != ORIGIN))
+        for gone in self._logs.keys() - carried.keys():
+            del self._logs[gone]
+        for place, live in list(self._live.items()):
+            if place not in carried or live.repository.served.carried is not carried[place].carried:
+                await self._end(place)
 
     def _is_used(self, place: Path) -> bool:
         """Tell whether somebody talks of a repository, or this node signs its checkpoints."""
@@ -256,15 +271,17 @@ class Live:
             self._opening.ask(served.carried.layout.git_dir)
             self._wanted.set()
 
-    async def _watch_closed(self, carried: Mapping[Path, Served]) -> None:
+    async def _watch_closed(self) -> None:
         """Notice what other processes did to some of the repositories that are not open."""
         places = self._opening.to_look_at(self._live)
+        if not places:
+            return
         for place in places:
             if place not in self._logs:
-                self._logs[place] = carried[place].carried.log_store.path
+                self._logs[place] = self._carried[place].carried.log_store.path
         paths = [self._logs[place] for place in places]
         with contextlib.suppress(SlowError):
-            states = await self._watching(lambda: list(map(state_of, paths)))
+            states = await self._watch.states(paths)
             for place, state in zip(places, states, strict=True):
                 self._opening.saw(place, state)
 
@@ -300,20 +317,36 @@ class Live:
 
     async def _end(self, place: Path) -> None:
         live = self._live.pop(place)
+        self._opening.closed(place)
         await live.calls.stop()
         await live.reel_builder.stop()
         await live.keeper.stop()
         await live.repository.stop()
 
-    async def _look_at(self, live: _Live) -> None:
-        served = live.repository.served
-        with contextlib.suppress(SlowError):
-            state = await served.reading(live.repository.kept.state)
-            if state != live.state:
-                live.state = state
+    async def _watch_open(self) -> None:
+        """Look at each repository that is open; those of which nothing is due cost no task."""
+        open_now = list(self._live.values())
+        seen = await self._watch.seen([live.repository.served for live in open_now])
+        due = []
+        for live, now in zip(open_now, seen, strict=True):
+            live.keeper.look()
+            live.reel_builder.look()
+            is_new = now is not None and (now != live.seen or not now.is_settled)
+            if live.calls.call() or is_new or self._notes.is_due(live.repository):
+                due.append(self._look_at(live, now))
+        await asyncio.gather(*due)
+
+    async def _look_at(self, live: _Live, seen: Seen | None) -> None:
+        former = live.seen
+        if seen is not None:
+            live.seen = seen
+            if former is None or seen.log != former.log:
                 await live.repository.look_again()
+                live.keeper.look()
+            if former is not None and seen.config != former.config:
+                live.keeper.note_config()
         await live.calls.look()
-        live.keeper.look()
         await self._notes.look(live.repository)
-        live.reel_builder.look()
-        await live.reel_news.look()
+        if seen is not None:
+            live.reel_builder.look()
+            await live.reel_news.look()

@@ -21,7 +21,7 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.event_log import EventLog
 from gittorrent.node.learned_mirrors import LearnedMirrors
-from gittorrent.push.call_plan import CALLED, LAST_RETRY, CallPlan
+from gittorrent.push.call_plan import CALLED, LAST_RETRY, CallPlan, LookUps
 from gittorrent.repository.carried import MIRROR
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.git_mirror import ConversationContext
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.off_loop import SerialExecutor
     from gittorrent.transfer.reaching import Source
-
-SOURCES_SECONDS = 5.0
-"""How often it is looked who could be called, as long as there are calls to be made."""
 
 SILENT_SECONDS = 900.0
 """Time for which a web server that holds no conversations is not asked again: it may become a node,
@@ -105,7 +102,9 @@ class LiveCalls:
         self._plan = CallPlan(_RANDOM.randrange)
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._known: dict[str, Source] = {}
-        self._known_until = 0.0
+        self._look_ups = LookUps()
+        source = _source_of(repository.served)
+        self._first = None if source is None else source.url
         self._learned = LearnedMirrors()
 
     async def count_known(self) -> int:
@@ -114,19 +113,33 @@ class LiveCalls:
 
     async def look(self) -> None:
         """See to it that there are calls enough, of mirrors or attempts at them."""
-        self._calls = {url: call for url, call in self._calls.items() if not call.done()}
-        served, loop = self._repository.served, asyncio.get_running_loop()
-        source = _source_of(served)
-        first = None if source is None else source.url
+        if not self.call():
+            return
+        loop = asyncio.get_running_loop()
+        found = {each.url: each for each in await self._shared.sources(self._repository.served)}
+        self._look_ups.done(loop.time(), is_other=found.keys() != self._known.keys())
+        self._known = found
+        self.call()
+
+    def call(self) -> bool:
+        """Begin the calls that are due, of mirrors known; tells whether to `look` for others."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        ended = [url for url, call in self._calls.items() if call.done()]
+        for url in ended:
+            del self._calls[url]
+        if ended:
+            self._look_ups.call_ended(now)
+        first = self._first
         is_enough = len(self._calls) >= CALLED and (first is None or first in self._calls)
         if is_enough or self._shared.database is None:
-            return
-        if loop.time() >= self._known_until:
-            self._known = {each.url: each for each in await self._shared.sources(served)}
-            self._known_until = loop.time() + SOURCES_SECONDS
+            return False
+        if self._look_ups.is_due(now):
+            return True
         known = {**self._learned.sources, **self._known}
-        for url in self._plan.due(first, known, loop.time()):
+        for url in self._plan.due(first, known, now):
             self._calls[url] = loop.create_task(self._talk(known[url]))
+        return False
 
     async def stop(self) -> None:
         """End all calls."""

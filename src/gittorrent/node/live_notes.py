@@ -7,6 +7,7 @@ at once, since ``publish`` on an old copy goes by it. Must not know how conversa
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,20 @@ class LiveNotes:
         self._current: dict[Path, float] = {}
         self._heads: dict[Path, PushId] = {}
 
+    def is_due(self, repository: LiveRepository) -> bool:
+        """Tell whether there is something to note, for `look`."""
+        if self._database is None:
+            return False
+        place, summary = repository.served.carried.layout.git_dir, repository.summary
+        if summary is not None and self._heads.get(place) != summary.head.id:
+            return True
+        is_mirror = repository.served.info.role == MIRROR
+        return is_mirror and bool(repository.agrees_with) and self._is_old(place)
+
+    def _is_old(self, place: Path) -> bool:
+        """Tell whether the last note that a mirror is up to date is to be renewed."""
+        return self._clock() - self._current.get(place, -math.inf) >= NOTE_SECONDS
+
     async def look(self, repository: LiveRepository) -> None:
         """Note the newest checkpoint if it is new, and now and then that a mirror is up to date."""
         if self._database is None:
@@ -80,10 +95,10 @@ class LiveNotes:
     async def _note_current(
         self, database: Database, repository: LiveRepository, place: Path
     ) -> None:
-        now, source, info = self._clock(), repository.agrees_with, repository.served.info
-        if not source or now - self._current.get(place, -NOTE_SECONDS) < NOTE_SECONDS:
+        source, info = repository.agrees_with, repository.served.info
+        if not source or not self._is_old(place):
             return
-        self._current[place] = now
+        self._current[place] = self._clock()
         await self._querying(
             lambda: database.check_current(info.repository_id, source, int(time.time()))
         )

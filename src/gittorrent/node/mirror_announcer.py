@@ -79,6 +79,8 @@ class MirrorAnnouncer:
         self._reachable = reachable
         self._state: dict[str, _Announced] = {}
         self._turn = 0
+        self._mirrors: list[Served] = []
+        self._changes: int | None = None  # of the catalogue, when they were listed
 
     async def run(self) -> None:
         """Announce and renew until cancelled."""
@@ -93,7 +95,10 @@ class MirrorAnnouncer:
     async def announce_due(self) -> None:
         """Announce what is new or about to run out, and wait for the answers."""
         await self._catalogue.look()
-        await self._withdraw_removed()
+        if self._changes != self._catalogue.changes:
+            self._changes = self._catalogue.changes
+            self._mirrors = [each for each in self._catalogue if _announces(each)]
+            await self._withdraw_removed()
         now = asyncio.get_running_loop().time()
         slots = asyncio.Semaphore(AT_ONCE)
 
@@ -116,7 +121,7 @@ class MirrorAnnouncer:
         Of the others it is looked in turns whether their logs have grown, so that a round costs
         the same whatever is carried.
         """
-        announced = [each for each in self._catalogue if _announces(each)]
+        announced = self._mirrors
         self._turn = self._turn + LOOKED_AT if self._turn + LOOKED_AT < len(announced) else 0
         found = []
         for number, served in enumerate(announced):
@@ -134,7 +139,7 @@ class MirrorAnnouncer:
 
     async def _withdraw_removed(self) -> None:
         """Tell those who list what is not served here any more, as far as they hear it in time."""
-        sources = {each.info.name: each.info.source for each in self._catalogue if _announces(each)}
+        sources = {each.info.name: each.info.source for each in self._mirrors}
         removed = [
             self._state.pop(name)
             for name, state in list(self._state.items())

@@ -62,7 +62,7 @@ class MirrorTable:
         shuffle: Callable[[list[MirrorRow]], None] = random.shuffle,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
-        threads = threads or Threads()
+        threads = Threads() if threads is None else threads
         self.clock = clock
         self._database = database
         self._shuffle = shuffle

@@ -247,7 +247,7 @@ class Node:
         made = Follower(
             self._catalogue, database, home, self.limits, self._options.carry, self._live.is_talking
         )
-        self._live.is_paused = made.is_paused
+        self._live.is_paused, made.on_paused = made.is_paused, self._live.note_paused
         return made
 
     @property

@@ -8,12 +8,14 @@ Rules: up to `most` are open, whoever they are, so that small nodes have all of 
 that, those that were used last. Whoever calls or pushes has a repository opened, also beyond the
 bound; it is closed when nobody uses it any more and others need the room. One that could not be
 opened is tried again after a while, and at once when somebody asks for it or its log changes.
-Who is not open is looked at in turns, some each time, so that a round costs the same whatever is
-carried.
+Who is not open is looked at in turns, some each time, and few are opened each time that nobody
+asked for, so that a round costs the same whatever is carried, were none of it to be opened.
 """
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -33,6 +35,10 @@ AGAIN_SECONDS = 10.0
 LAST_AGAIN_SECONDS = 1280.0
 """Longest such time."""
 
+TRIED_AT_ONCE = 16
+"""Repositories that are opened each time though nobody asked for them: reading a log takes some
+milliseconds, and a damaged one as long."""
+
 LOOKED_AT = 100
 """Repositories that are not open and looked at each time: some milliseconds of a disk."""
 
@@ -46,62 +52,86 @@ class OpenRepositories(Generic[Key]):
 
     def __init__(self, most: int = MOST_OPEN) -> None:
         self._most = most
-        self._carried: dict[Key, None] = {}
+        self._carried: dict[Key, int] = {}  # and its place in the order of opening
         self._used: dict[Key, float] = {}
         self._asked: dict[Key, None] = {}
-        self._failed: dict[Key, tuple[float, float]] = {}  # when again, and the wait before
+        self._due: dict[Key, float] = {}  # when one may be tried without being asked for
+        self._waits: dict[Key, float] = {}  # of those that could not be opened
+        self._queue: list[tuple[float, int, Key]] = []  # due, place, key; stale ones among them
         self._turns: deque[Key] = deque()
         self._states: dict[Key, object] = {}
 
     def carry(self, keys: Iterable[Key]) -> None:
-        """Take note of everything that may be open, those first that are to be opened first."""
-        wanted = dict.fromkeys(keys)
-        if wanted.keys() == self._carried.keys():
-            return
+        """Take note of everything that may be open, those first that are to be opened first.
+
+        Costs as much as there is of it: to be called when it has changed.
+        """
+        wanted = {key: place for place, key in enumerate(keys)}
         for key in self._carried.keys() - wanted.keys():
-            for table in (self._used, self._asked, self._failed, self._states):
+            for table in (self._used, self._asked, self._due, self._waits, self._states):
                 table.pop(key, None)
         self._turns.extend(key for key in wanted if key not in self._carried)
         self._carried = wanted
+        for key in wanted:
+            self._due.setdefault(key, -math.inf)
+        self._drop_stale()
+
+    def _drop_stale(self) -> None:
+        self._queue = [(due, self._carried[key], key) for key, due in self._due.items()]
+        heapq.heapify(self._queue)
 
     def ask(self, key: Key) -> None:
         """Take note that somebody needs one to be open."""
         self._asked[key] = None
-        self._failed.pop(key, None)
+        self._waits.pop(key, None)
 
     def to_open(self, now: float, is_open: Collection[Key]) -> list[Key]:
-        """Return what is to be opened now: what was asked for, and what there is room for.
+        """Return what is to be opened now: what was asked for, and some that there is room for.
+
+        One that is not open after that is tried again later.
 
         Args:
             now: seconds that never run backwards.
             is_open: what is open.
         """
-        asked = [key for key in self._asked if key in self._carried and key not in is_open]
+        found = [key for key in self._asked if key in self._carried and key not in is_open]
         self._asked.clear()
-        room = self._most - len(is_open) - len(asked)
-        if room > 0 and len(is_open) + len(asked) < len(self._carried):
-            for key in self._carried:
-                if room <= 0:
-                    break
-                if key not in is_open and key not in asked and self._may_try(key, now):
-                    asked.append(key)
-                    room -= 1
-        return asked
+        asked = set(found)
+        room = min(self._most - len(is_open) - len(found), TRIED_AT_ONCE)
+        while room > 0 and self._queue and self._queue[0][0] <= now:
+            due, _, key = heapq.heappop(self._queue)
+            if self._due.get(key) != due or key in asked:
+                continue  # it is not carried any more, or due at another time
+            if key in is_open:
+                del self._due[key]  # until it is closed
+                continue
+            found.append(key)
+            room -= 1
+        for key in found:
+            self._try_again(key, now + AGAIN_SECONDS)
+        return found
 
-    def _may_try(self, key: Key, now: float) -> bool:
-        again, _ = self._failed.get(key, (now, 0.0))
-        return now >= again
+    def _try_again(self, key: Key, due: float) -> None:
+        if key in self._carried:
+            self._due[key] = due
+            heapq.heappush(self._queue, (due, self._carried[key], key))
+            if len(self._queue) > 2 * len(self._carried) + MOST_OPEN:
+                self._drop_stale()
 
     def opened(self, key: Key, now: float) -> None:
         """Take note that one is open."""
         self._used[key] = now
-        self._failed.pop(key, None)
+        self._waits.pop(key, None)
+
+    def closed(self, key: Key) -> None:
+        """Take note that one is open no more."""
+        self._try_again(key, -math.inf)
 
     def could_not(self, key: Key, now: float) -> None:
         """Take note that one could not be opened."""
-        _, wait = self._failed.get(key, (now, AGAIN_SECONDS / 2))
-        wait = min(LAST_AGAIN_SECONDS, 2 * wait)
-        self._failed[key] = (now + wait, wait)
+        wait = min(LAST_AGAIN_SECONDS, 2 * self._waits.get(key, AGAIN_SECONDS / 2))
+        self._waits[key] = wait
+        self._try_again(key, now + wait)
 
     def to_close(
         self, now: float, is_open: Iterable[Key], in_use: Callable[[Key], bool]

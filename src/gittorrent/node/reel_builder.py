@@ -55,6 +55,11 @@ class ReelBuilder:
 
     def look(self) -> None:
         """Find out whether reels are due, unless some are being made."""
+        summary = self._live.summary
+        if summary is None or (
+            summary.head.id == self._seen and not self._timing.is_due(self._loop.time())
+        ):
+            return
         if not len(self._tasks):
             self._tasks.start(self._look())
 

@@ -2,8 +2,8 @@
 
 A publication makes reels, so do the node that signs (`gittorrent.node.reel_builder`) and the one
 that follows (`gittorrent.node.reel_follower`), each in a process of its own. So it is looked what
-is there. Tracks which reels were. Those that are there at the start are no news: whoever begins a
-conversation asks for all of them.
+is there, once its directory has changed. Tracks which reels were. Those that are there at the start
+are no news: whoever begins a conversation asks for all of them.
 """
 
 from __future__ import annotations

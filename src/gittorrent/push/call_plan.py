@@ -34,6 +34,13 @@ GOOD_SECONDS = 30.0
 MAX_REMEMBERED = 256
 """URLs of which it is remembered that it is too early: more than are known of a repository."""
 
+LOOK_UP_SECONDS = 5.0
+"""How soon it is looked again which mirrors are known, as long as there are calls to be made; twice
+as rarely each time that nobody is new and no call ended."""
+
+LAST_LOOK_UP_SECONDS = 80.0
+"""Longest time between two such looks: most repositories never have mirrors enough."""
+
 _STEPS = 1 << 16
 
 
@@ -109,3 +116,30 @@ class CallPlan:
     def _is_free(self, url: str, now: float) -> bool:
         lost = self._lost.get(url)
         return url not in self._talking and (lost is None or now >= lost.due)
+
+
+class LookUps:
+    """When it is looked again which mirrors of one repository are known."""
+
+    def __init__(self) -> None:
+        self._wait = LOOK_UP_SECONDS
+        self._due: float | None = None
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether to look.
+
+        Args:
+            now: seconds on a clock that never runs backwards.
+        """
+        return self._due is None or now >= self._due
+
+    def done(self, now: float, *, is_other: bool) -> None:
+        """Take note of a look, and whether it found others than the one before."""
+        self._wait = LOOK_UP_SECONDS if is_other else min(LAST_LOOK_UP_SECONDS, 2 * self._wait)
+        self._due = now + self._wait
+
+    def call_ended(self, now: float) -> None:
+        """Take note that somebody else may have to be called."""
+        self._wait = LOOK_UP_SECONDS
+        if self._due is not None:
+            self._due = min(self._due, now + self._wait)

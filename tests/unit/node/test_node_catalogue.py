@@ -312,3 +312,21 @@ def test_a_look_without_changes_reads_nothing_of_what_is_carried(
         database.close()
 
     asyncio.run(scene())
+
+
+def test_what_is_known_is_not_listed_again_for_a_look_without_changes(
+    carried: Carried, other: Carried
+) -> None:
+    clock = Clock()
+    asked: list[set[Path]] = []
+
+    def reload(known: set[Path]) -> Listing:
+        asked.append(known)
+        return Listing([other] if len(asked) == 3 else [])
+
+    catalogue = Catalogue([carried], reload, clock)
+    for _ in range(5):
+        asyncio.run(catalogue.look(at_once=True))
+    assert asked[0] is asked[1] is asked[2]
+    assert asked[3] is asked[4]
+    assert asked[3] == {carried.layout.git_dir, other.layout.git_dir}

@@ -24,6 +24,7 @@ class Nothing:
     """A catalogue that serves nothing."""
 
     threads = Threads()
+    changes = 0
 
     def __iter__(self) -> object:
         return iter(())

@@ -188,3 +188,27 @@ def test_a_key_that_is_gone_is_found_out_before_anything_is_seen(
 
     play(own, work)
     assert not is_final(own, value)
+
+
+def test_a_look_at_what_is_kept_elsewhere_begins_nothing(own: Carried) -> None:
+    async def work(_live: LiveRepository, keeper: Keeper) -> None:
+        keeper.look()
+        await keeper._look()
+        before = asyncio.all_tasks()
+        keeper.look()
+        assert asyncio.all_tasks() <= before
+
+    play(own, work)
+
+
+def test_a_key_that_is_named_now_is_looked_for_at_once(own: Carried, key: Signer) -> None:
+    async def work(_live: LiveRepository, keeper: Keeper) -> None:
+        await keeper._look()
+        assert not keeper.is_keeping
+        own.remember_keeper(key.spec)
+        await keeper._look()
+        assert not keeper.is_keeping
+        keeper.note_config()
+        await until(lambda: keeper.is_keeping)
+
+    play(own, work)

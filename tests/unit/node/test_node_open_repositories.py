@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from gittorrent.node.open_repositories import AGAIN_SECONDS, LOOKED_AT, OpenRepositories
+from collections.abc import Collection, Iterator
+
+from gittorrent.node.open_repositories import (
+    AGAIN_SECONDS,
+    LOOKED_AT,
+    TRIED_AT_ONCE,
+    OpenRepositories,
+)
 
 
 def nobody(_key: str) -> bool:
@@ -83,3 +90,75 @@ def test_what_is_carried_no_more_is_forgotten() -> None:
     ours.carry(["a"])
     assert ours.to_open(0.0, ()) == ["a"]
     assert ours.to_look_at(()) == ["a"]
+
+
+def test_few_are_tried_each_time_though_none_can_be_opened() -> None:
+    keys = [str(number) for number in range(10 * TRIED_AT_ONCE)]
+    ours = carrying(*keys, most=len(keys))
+    tried: list[str] = []
+    for second in range(10):
+        found = ours.to_open(float(second), ())
+        assert len(found) == TRIED_AT_ONCE
+        for key in found:
+            ours.could_not(key, float(second))
+        tried += found
+    assert tried == keys, "each once before any is tried twice"
+
+
+def test_what_nobody_asked_for_waits_while_what_is_asked_for_is_opened_at_once() -> None:
+    keys = [str(number) for number in range(3 * TRIED_AT_ONCE)]
+    ours = carrying(*keys, most=len(keys))
+    for key in reversed(keys):
+        ours.ask(key)
+    assert ours.to_open(0.0, ()) == keys[::-1]
+
+
+def test_one_that_is_closed_is_opened_again_where_there_is_room() -> None:
+    ours = carrying("a", "b", "c")
+    assert ours.to_open(0.0, ()) == ["a", "b"]
+    for key in ("a", "b"):
+        ours.opened(key, 0.0)
+    ours.closed("a")
+    assert ours.to_open(1.0, ("b",)) == ["a"]
+
+
+def test_one_whose_opening_was_cut_short_is_tried_again() -> None:
+    ours = carrying("a")
+    assert ours.to_open(0.0, ()) == ["a"]
+    assert ours.to_open(1.0, ()) == []
+    assert ours.to_open(AGAIN_SECONDS, ()) == ["a"]
+
+
+class Counting(Collection[str]):
+    """What is open; counts how often it is asked about one."""
+
+    def __init__(self, keys: Collection[str]) -> None:
+        self._keys = frozenset(keys)
+        self.asked = 0
+
+    def __contains__(self, key: object) -> bool:
+        self.asked += 1
+        return key in self._keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def test_a_round_looks_at_none_of_those_that_wait() -> None:
+    keys = [str(number) for number in range(1000)]
+    ours = carrying(*keys, most=len(keys))
+    opened: list[str] = []
+    for second in range(1000):
+        for key in ours.to_open(float(second), opened):
+            if key == "7":
+                opened.append(key)
+                ours.opened(key, float(second))
+            else:
+                ours.could_not(key, 1e6)
+    is_open = Counting(opened)
+    for second in range(1000, 1100):
+        assert ours.to_open(float(second), is_open) == []
+    assert is_open.asked <= 1

@@ -134,3 +134,16 @@ def test_one_look_at_a_time(tmp_path: Path, key: Signer) -> None:
         assert maker.asked == 1
 
     play(uncovered(tmp_path, key), maker, work)
+
+
+def test_a_look_that_finds_nothing_due_begins_nothing(carried: Carried) -> None:
+    maker = Maker()
+
+    async def work(builder: ReelBuilder, look: Look) -> None:
+        await look()
+        before = asyncio.all_tasks()
+        builder.look()
+        assert asyncio.all_tasks() <= before
+
+    play(carried, maker, work)
+    assert maker.asked == 0

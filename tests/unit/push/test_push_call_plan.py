@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 
-from gittorrent.push.call_plan import CALLED, FIRST_RETRY, GOOD_SECONDS, LAST_RETRY, CallPlan
+from gittorrent.push.call_plan import (
+    CALLED,
+    FIRST_RETRY,
+    GOOD_SECONDS,
+    LAST_LOOK_UP_SECONDS,
+    LAST_RETRY,
+    LOOK_UP_SECONDS,
+    CallPlan,
+    LookUps,
+)
 
 ORIGIN = "git://origin/"
 
@@ -89,3 +99,28 @@ def reached(start: str, edges: set[tuple[str, str]]) -> set[str]:
     while more := {b for a, b in edges | {e[::-1] for e in edges} if a in found} - found:
         found |= more
     return found
+
+
+def test_mirrors_are_looked_up_ever_more_rarely_while_nothing_happens() -> None:
+    ups, looks = LookUps(), []
+    for second in range(1000):
+        if ups.is_due(float(second)):
+            looks.append(second)
+            ups.done(float(second), is_other=False)
+    waits = [later - earlier for earlier, later in itertools.pairwise(looks)]
+    assert waits[0] == 2 * LOOK_UP_SECONDS
+    assert waits == sorted(waits)
+    assert waits[-1] == LAST_LOOK_UP_SECONDS
+    assert len(looks) < 20
+
+
+def test_whoever_is_new_or_gone_has_mirrors_looked_up_soon() -> None:
+    ups = LookUps()
+    for _ in range(10):
+        ups.done(0.0, is_other=False)
+    assert not ups.is_due(LAST_LOOK_UP_SECONDS - 1)
+    ups.call_ended(1.0)
+    assert not ups.is_due(1.0)
+    assert ups.is_due(1.0 + LOOK_UP_SECONDS)
+    ups.done(10.0, is_other=True)
+    assert ups.is_due(10.0 + LOOK_UP_SECONDS)

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gittorrent.cli.ages import how_long
+from gittorrent.cli.news import offline_option
 from gittorrent.cli.output import count, json_option, print_json
-from gittorrent.cli.policy_place import PolicyPlace, open_place, takes_repository
+from gittorrent.cli.policy_place import (
+    PolicyPlace,
+    open_place,
+    open_to_sign,
+    takes_repository,
+)
 from gittorrent.cli.policy_result import DraftOptions, carry_on, result_json, show_result
 from gittorrent.cli.signer import find_signer
 from gittorrent.errors import UsageError
@@ -59,12 +65,14 @@ def keeper() -> None:
     help="Last checkpoint of the keeper before that counts; by default the newest.",
 )
 @click.option("--root-key", metavar="KEY", help="Root key to sign the new version of the policy.")
+@offline_option
 @json_option
 def here(
     repository: Path,
     key: str | None,
     checkpoint: str | None,
     root_key: str | None,
+    offline: bool,
     as_json: bool,
 ) -> None:
     """Let this machine be the keeper: a new version of the policy that names its key.
@@ -80,7 +88,7 @@ def here(
       gittorrent keeper here project --root-key ~/.ssh/root
       gittorrent keeper here project --from 3379abe3f2
     """
-    place = open_place(repository)
+    place = open_to_sign(repository, offline=offline)
     if not can_publish(place.carried):
         raise UsageError(
             f"{place.carried.layout.git_dir} is a clone, and a keeper signs where a node serves",

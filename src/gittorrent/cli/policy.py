@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gittorrent.cli.news import offline_option
 from gittorrent.cli.output import json_option, print_json
 from gittorrent.cli.policy_change import add, remove
 from gittorrent.cli.policy_place import (
@@ -16,6 +17,7 @@ from gittorrent.cli.policy_place import (
     complete_files,
     key_option,
     open_place,
+    open_to_sign,
     repository_option,
     takes_repository,
 )
@@ -158,9 +160,16 @@ def _draft_json(place: PolicyPlace, draft: PolicyDraft) -> dict[str, Any]:
 @click.option("-y", "--yes", is_flag=True, help="Sign without asking.")
 @repository_option
 @key_option
+@offline_option
 @json_option
 def sign(
-    file: str | None, no_publish: bool, yes: bool, repository: Path, key: str | None, as_json: bool
+    file: str | None,
+    no_publish: bool,
+    yes: bool,
+    repository: Path,
+    key: str | None,
+    offline: bool,
+    as_json: bool,
 ) -> None:
     """Sign the draft of the next version, and publish it if enough roots have signed.
 
@@ -173,7 +182,7 @@ def sign(
       gittorrent policy sign
       gittorrent policy sign ~/mail/policy-draft --key ~/.ssh/root
     """
-    place = open_place(repository)
+    place = open_to_sign(repository, offline=offline or no_publish)
     draft = _to_sign(place, file)
     changes = differences(place.log.policy.policy, draft.policy, place.labels())
     if not yes and not as_json and sys.stdin.isatty() and sys.stderr.isatty():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from gittorrent.cli.news import offline_option
 from gittorrent.cli.output import json_option
 from gittorrent.cli.policy_place import (
     as_arguments,
@@ -13,7 +14,7 @@ from gittorrent.cli.policy_place import (
     key_option,
     keys_to_add,
     keys_to_remove,
-    open_place,
+    open_to_sign,
     repository_option,
     split_arguments,
 )
@@ -68,6 +69,7 @@ no_sign_option = click.option(
 @repository_option
 @key_option
 @no_sign_option
+@offline_option
 @json_option
 def add(
     arguments: tuple[str, ...],
@@ -88,6 +90,7 @@ def add(
     repository: Path,
     key: str | None,
     no_sign: bool,
+    offline: bool,
     as_json: bool,
 ) -> None:
     """Let people push, or give them other rights: a new version of the policy.
@@ -112,7 +115,7 @@ def add(
       gittorrent policy add 'refs/heads/contrib/*' --web-of-trust --depth 2
       gittorrent policy add --mirror git://mirror.example.org/project.git
     """
-    place = open_place(repository)
+    place = open_to_sign(repository, offline=offline or no_sign)
     draft = read_or_begin(place.carried, place.log)
     with as_arguments():
         names, patterns = split_arguments(arguments)
@@ -218,6 +221,7 @@ def _labels(draft: PolicyDraft, keys: list[FoundKey], said: str | None) -> dict[
 @repository_option
 @key_option
 @no_sign_option
+@offline_option
 @json_option
 def remove(
     arguments: tuple[str, ...],
@@ -230,6 +234,7 @@ def remove(
     repository: Path,
     key: str | None,
     no_sign: bool,
+    offline: bool,
     as_json: bool,
 ) -> None:
     """Take rights away: a new version of the policy.
@@ -245,7 +250,7 @@ def remove(
       gittorrent policy remove refs/heads/release --quorum
       gittorrent policy remove --draft
     """
-    place = open_place(repository)
+    place = open_to_sign(repository, offline=offline or no_sign or draft)
     if draft:
         was_there = discard_draft(place.carried)
         click.echo("the draft is discarded" if was_there else "there is no draft", err=as_json)

@@ -18,12 +18,17 @@ from msgspec import Struct
 
 from gittorrent.cli.bare_copy import recorded_copy
 from gittorrent.cli.new_repository import own_logs
+from gittorrent.cli.news import take_news
 from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository, read_config
-from gittorrent.repository.carried import Carried
+from gittorrent.repository.carried import ORIGIN, Carried
+from gittorrent.repository.newest_push import require_newest
+from gittorrent.repository.origin_refs import follow_in_origin
+from gittorrent.repository.policy_drafts import can_publish
 from gittorrent.signing.gpg import GPG, export_certificate
 from gittorrent.signing.ssh import is_literal
+from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.trust.errors import BadKey, PolicyError
 from gittorrent.trust.key_files import FoundKey, read_keys
@@ -154,6 +159,36 @@ def open_place(repository: Path) -> PolicyPlace:
             f"{found.git_dir} has no policy yet", hint="publish it first: gittorrent publish"
         )
     return PolicyPlace(carried, log, config, open_home())
+
+
+def open_to_sign(repository: Path, *, offline: bool) -> PolicyPlace:
+    """Open the repository that is meant, and take in what its mirrors have that is newer.
+
+    Args:
+        repository: as for `open_place`.
+        offline: whether nobody is to be asked.
+
+    Raises:
+        NotCarriedError, UsageError: as for `open_place`.
+        BehindError: a newer checkpoint was seen here than there is now.
+    """
+    place = open_place(repository)
+    if offline or not can_publish(place.carried):
+        return place
+    carried = place.carried
+    with contextlib.closing(Database(place.home.database)) as database:
+        if take_news(carried, place.log, place.home, database, _say):
+            if carried.info.role == ORIGIN:
+                with carried.writing():
+                    follow_in_origin(carried, carried.log())
+            place = open_place(repository)
+        instead = "try again when a mirror that has it can be reached"
+        require_newest(place.log, database, str(carried.layout.git_dir), instead, "--offline")
+    return place
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def person_in(pusher: str) -> str:

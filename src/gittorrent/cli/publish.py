@@ -10,6 +10,7 @@ import click
 
 from gittorrent.cli.bare_copy import add_remote, find_moved_copy, record_repository, recorded_copy
 from gittorrent.cli.new_repository import require_new
+from gittorrent.cli.news import offline_option, take_news
 from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
 from gittorrent.cli.published import published_json, require_together, show_published
 from gittorrent.cli.push_hook import see_to_pushes
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     metavar="PATTERN",
     help="Publish refs like refs/notes/* too, now and from now on.",
 )
+@offline_option
 @click.option("--install-hook", is_flag=True, help="Publish what is pushed here from now on, too.")
 @click.option("--wait", is_flag=True, help="Do the repacking before returning.")
 @quiet_option
@@ -78,6 +80,7 @@ def publish(
     new_repository: bool,
     allow_behind: bool,
     patterns: tuple[str, ...],
+    offline: bool,
     install_hook: bool,
     wait: bool,
     quiet: bool,
@@ -119,6 +122,8 @@ def publish(
             own = carried.info.repository_id if carried.is_carried else None
             database.require_free(require_name(chosen), str(carried.layout.git_dir), own)
         log = carried.peek()
+        if log.head is not None and not offline and take_news(carried, log, home, database, say):
+            log = carried.peek()
         if log.head is not None and not allow_behind:
             instead = (
                 "move it to another folder, and 'gittorrent adopt' the repository from a mirror"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
@@ -57,6 +58,10 @@ WORK_SECONDS = 600.0
 
 BEGIN_SECONDS = 10.0
 """Time for which a caller waits until its repository's log was read; it hears no news otherwise."""
+
+MAX_CURRENT = 1024
+"""Repositories that a node says it is up to date with: four times those that it talks about at
+least. Their ids are written down each second; of what is left out mirrors are asked once more."""
 
 CATCH_UP_SECONDS = 5.0
 """Time for which somebody who wants to push waits until this node has caught up; a mirror that
@@ -171,6 +176,12 @@ class Live:
         """Return a repository's part, if it has begun."""
         found = self._live.get(served.carried.layout.git_dir)
         return None if found is None else found.repository
+
+    def current(self) -> list[RepositoryId]:
+        """Return repositories of which a mirror that was called has nothing new."""
+        found = (live.repository for live in self._live.values())
+        ids = (each.served.info.repository_id for each in found if each and each.agrees_with)
+        return list(itertools.islice(ids, MAX_CURRENT))
 
     def keeping(self) -> list[KeepingFigures]:
         """Return how those that this node keeps are doing."""

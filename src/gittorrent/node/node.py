@@ -441,6 +441,7 @@ class Node:
             keeping=self._live.keeping(),
             following=None if self._follower is None else self._follower.report(),
             discovery=self._discovering.figures(),
+            current=self._live.current(),
         )
 
     async def run_until_interrupted(self) -> None:

@@ -20,7 +20,9 @@ class BehindError(UsageError):
     """Publishing on this log would fork it, since there is a newer checkpoint."""
 
 
-def require_newest(log: VerifiedLog, database: Database, where: str, instead: str) -> None:
+def require_newest(
+    log: VerifiedLog, database: Database, where: str, instead: str, option: str = "--allow-behind"
+) -> None:
     """Make sure that no checkpoint was seen here that is newer than what a log has.
 
     Args:
@@ -28,6 +30,7 @@ def require_newest(log: VerifiedLog, database: Database, where: str, instead: st
         database: of the node.
         where: whose log it is, for the message.
         instead: what to do, for the hint.
+        option: of the command, that goes on all the same.
 
     Raises:
         BehindError: with the checkpoint that is missing.
@@ -37,6 +40,6 @@ def require_newest(log: VerifiedLog, database: Database, where: str, instead: st
         return
     raise BehindError(
         f"{where} lacks checkpoint {seen[0]}, which this machine has seen: it is older",
-        hint=f"{instead}; --allow-behind goes on without that checkpoint, and whoever has it will"
+        hint=f"{instead}; {option} goes on without that checkpoint, and whoever has it will"
         " not follow",
     )

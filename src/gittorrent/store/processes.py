@@ -197,6 +197,8 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
         keeping: repositories whose keeper it is.
         following: what it follows by itself; None where it serves named repositories only.
         discovery: how it can be found by an id alone.
+        current: repositories of which a mirror that it called has nothing new, as a live
+            conversation tells; of many only some.
     """
 
     listening: list[str]
@@ -211,6 +213,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     keeping: list[KeepingFigures] = []
     following: FollowFigures | None = None
     discovery: DiscoveryFigures = DiscoveryFigures()
+    current: list[RepositoryId] = []
 
 
 def peer_name(place: str, called_us: bool) -> str:

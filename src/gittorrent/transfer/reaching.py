@@ -27,15 +27,16 @@ from gittorrent.transfer.addresses import is_wildcard
 from gittorrent.transfer.location import SCHEME, LocationError, parse_location
 from gittorrent.transfer.racing import first_success
 from gittorrent.wire.mirrorlist import MirrorState
-from gittorrent.wire.urls import UrlError, address_class, parse_learned_url
+from gittorrent.wire.urls import AddressClass, UrlError, address_class, parse_learned_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from gittorrent.ids import RepositoryId
+    from gittorrent.push.log import VerifiedLog
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
-    from gittorrent.wire.urls import AddressClass, Endpoint
+    from gittorrent.wire.urls import Endpoint
 
 T = TypeVar("T")
 
@@ -47,6 +48,11 @@ FOUND_SECONDS = 0.25
 
 MAX_CANDIDATES = 8
 """Mirrors that are asked in turn."""
+
+LISTED_BACK = 7 * 86400
+"""Seconds since a mirror was last announced here within which it is asked. Announcements run out
+in hours, and they are heard only while a node runs; where none did lately, that is no reason to
+forget who mirrors the repository."""
 
 _SSH = re.compile(
     r"ssh://(?:[A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?/[!-~]+\Z"
@@ -150,6 +156,24 @@ def known_here(
         bases = _own_bases(home)
         found = [source for source in found if not source.url.startswith(bases)]
     return unique(found)
+
+
+def known_to_owner(log: VerifiedLog, database: Database, home: Home, now: int) -> list[Source]:
+    """Return the mirrors of a repository that may have news: those known here, and the policy's.
+
+    Asks nobody, and no git.
+
+    Args:
+        log: of the repository, not empty.
+        database: of the node.
+        home: of the node; a node that runs here is none of them.
+        now: seconds since 1970.
+    """
+    repository = log.repository
+    found = known_here(repository, database, home, now - LISTED_BACK, own_node=False)
+    # Whoever wrote the policy has no say in who is called in a private network.
+    found += named_by_policy(log.policy.policy.mirrors, repository, AddressClass.PUBLIC, Way.POLICY)
+    return [each for each in unique(found) if each.endpoint is not None][:MAX_CANDIDATES]
 
 
 def way_of(text: str) -> Way:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from gittorrent.node.node import Options
-from gittorrent.push.ledger import SignedCheckpoint
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.push.records import Held, record_of
+from gittorrent.push.replay import SignedCheckpoint
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.logstore import identify
 from gittorrent.signing.keys import Signer

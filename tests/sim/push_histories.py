@@ -20,8 +20,9 @@ from gittorrent.ids import SHA1, Oid, PushId, RefName
 from gittorrent.push.certificate import MAX_COUNT, Certificate, Line, Nonce
 from gittorrent.push.chain import Point, extend
 from gittorrent.push.checkpoint import Checkpoint, parse_checkpoint
-from gittorrent.push.ledger import Ledger, SignedCheckpoint
+from gittorrent.push.ledger import Ledger
 from gittorrent.push.policy_chain import PolicyVersion
+from gittorrent.push.replay import SignedCheckpoint
 from gittorrent.push.rule import Evidence, Push
 from gittorrent.push.tree_map import TreeMap
 from gittorrent.trust.policy import Grant, Quorum, Rule

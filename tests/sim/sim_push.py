@@ -18,10 +18,11 @@ from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.certificate import CONFLICTS, Nonce
 from gittorrent.push.chain import CheckpointError, Point, keeper_since, units_on
 from gittorrent.push.checkpoint import Taken, parse_checkpoint, parse_listing
-from gittorrent.push.ledger import Ledger, SignedCheckpoint
+from gittorrent.push.ledger import Ledger
 from gittorrent.push.listing import Listing, listing_of
 from gittorrent.push.policy_chain import PolicyVersion
 from gittorrent.push.provisional import Judged, View, view
+from gittorrent.push.replay import SignedCheckpoint
 from gittorrent.push.rule import (
     MAX_OPEN,
     Push,

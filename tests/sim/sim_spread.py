@@ -25,9 +25,10 @@ from gittorrent.push.admission import PUSH_PATIENCE, Admission, Admitted
 from gittorrent.push.chain import Point
 from gittorrent.push.checkpoint import parse_checkpoint
 from gittorrent.push.keeping import Draft, Keeping, Outlook
-from gittorrent.push.ledger import Ledger, SignedCheckpoint
+from gittorrent.push.ledger import Ledger
 from gittorrent.push.policy_chain import PolicyVersion
 from gittorrent.push.quota import Quota
+from gittorrent.push.replay import SignedCheckpoint
 from gittorrent.push.rule import Push, Verdict
 from gittorrent.push.spreading import (
     MAX_ASKED,

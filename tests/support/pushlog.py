@@ -14,8 +14,9 @@ from gittorrent.ids import SHA1, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.certificate import Certificate, Line, Nonce
 from gittorrent.push.chain import Point, begin
 from gittorrent.push.composing import first_checkpoint
-from gittorrent.push.ledger import Ledger, SignedCheckpoint
+from gittorrent.push.ledger import Ledger
 from gittorrent.push.policy_chain import PolicyVersion
+from gittorrent.push.replay import SignedCheckpoint
 from gittorrent.push.rule import Push, Verdict
 from gittorrent.trust.keys import KeyKind, KeyRef
 from gittorrent.trust.policy import Grant, Policy, Quorum, Rule, WebOfTrust, repository_id

@@ -26,7 +26,8 @@ from gittorrent.push.signed import has_a_say
 if TYPE_CHECKING:
     from gittorrent.ids import Oid, PushId, RefName
     from gittorrent.push.chain import Point
-    from gittorrent.push.ledger import Ledger, SignedCheckpoint
+    from gittorrent.push.ledger import Ledger
+    from gittorrent.push.replay import SignedCheckpoint
     from gittorrent.push.rule import Push
 
 PUSH_PATIENCE = 3600.0

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import TrustError
 from gittorrent.push.certificate import parse_certificate
 from gittorrent.push.checkpoint import parse_checkpoint
-from gittorrent.push.ledger import SignedCheckpoint
 from gittorrent.push.object import PushKind
+from gittorrent.push.replay import SignedCheckpoint
 from gittorrent.push.rule import Push
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ Pure. It is told of policies, checkpoints and pushes whose signatures were verif
 and as often as they come, and what it says depends on what it was told and on the checkpoint that
 it adopted last, not on the order (docs/protocol/trust.md, "Which checkpoint").
 
-Tracks: policy versions by what they extend; checkpoints that were replayed, and those that wait
-for something; proofs against keepers; the pushes that the adopted checkpoint has not taken.
+Tracks: where it stands; the pushes known, and those that the adopted checkpoint has not taken. The
+policy versions (`gittorrent.push.policy_versions`) and the checkpoints that were replayed or wait
+for something (`gittorrent.push.replay`) are tracked for it.
 
 Rules: forward only along checkpoints that follow by replay; elsewhere only where a policy with a
 new keeper says so; nothing further once the keeper has signed two that follow from one.
@@ -17,14 +18,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.errors import TrustError
 from gittorrent.push.certificate import MAX_COUNT, Nonce
 from gittorrent.push.chain import (
     CheckpointError,
     Composed,
     Point,
-    extend,
-    follow,
     keeper_since,
     nonce_on,
     placeable,
@@ -36,9 +34,10 @@ from gittorrent.push.policy_chain import (
     is_kept_by,
     keeper_version,
     last_mover,
-    standing,
 )
+from gittorrent.push.policy_versions import PolicyVersions
 from gittorrent.push.provisional import View, extended, view
+from gittorrent.push.replay import Replay
 from gittorrent.push.rule import UnknownObjectError, is_refused
 
 if TYPE_CHECKING:
@@ -46,23 +45,8 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import PushId
     from gittorrent.push.checkpoint import Checkpoint
+    from gittorrent.push.replay import SignedCheckpoint, Twins
     from gittorrent.push.rule import Evidence, Push
-    from gittorrent.trust.keys import KeyRef
-
-
-class SignedCheckpoint(Struct, frozen=True):
-    """A checkpoint whose signature was verified: its id, what it says, and who signed it."""
-
-    id: PushId
-    checkpoint: Checkpoint
-    signer: KeyRef
-
-
-class Twins(Struct, frozen=True):
-    """Proof against a keeper: two checkpoints that hold, and follow from the same one."""
-
-    first: Point
-    second: Point
 
 
 class _Place(Struct, frozen=True):
@@ -86,27 +70,12 @@ class Ledger:
     def __init__(self, point: Point, evidence: Evidence, followed: Collection[PushId] = ()) -> None:
         self._evidence = evidence
         self._anchor = point
-        self._policies: dict[str, PolicyVersion] = {}
-        self._extensions: dict[str, list[PolicyVersion]] = {}
-        self._points: dict[PushId, Point] = {}
-        self._followers: dict[PushId, list[Point]] = {}
-        self._waiting: dict[PushId, SignedCheckpoint] = {}
-        self._refuted: dict[PushId, str] = {}
-        self._aside: set[PushId] = set()
-        self._twins: list[Twins] = []
-        self._followed = set(followed)
-        self._named: set[str] = set()
-        self._replaced: set[str] = set()
+        self._policies = PolicyVersions()
+        self._replay = Replay(point, self, self._policies, followed)
+        self._points, self._waiting = self._replay.points, self._replay.waiting
         self._pushes: dict[PushId, Push] = {}
         self._copies: dict[PushId, dict[str, Push]] = {}
         self._open: dict[PushId, Push] = {}
-        at: Point | None = point
-        while at is not None:
-            self._points[at.id] = at
-            if at.previous is not None:
-                self._followers[at.previous.id] = [at]
-            self._oldest = at.number
-            at = at.previous
         self.add_policy(point.policy)
         self._place = _Place(point, point.policy, None)
         self._view: View | None = None
@@ -116,13 +85,7 @@ class Ledger:
 
     def add_policy(self, version: PolicyVersion) -> None:
         """Take note of a policy version, and of those it extends."""
-        at: PolicyVersion | None = version
-        while at is not None and at.digest not in self._policies:
-            self._policies[at.digest] = at
-            self._replaced.update(at.policy.instead_of)
-            if at.previous is not None:
-                self._extensions.setdefault(at.previous.digest, []).append(at)
-            at = at.previous
+        self._policies.add(version)
 
     def add_push(self, push: Push) -> None:
         """Take note of a push, or of another copy of one: with other certificates."""
@@ -158,20 +121,20 @@ class Ledger:
 
     def add_refuted(self, checkpoint: PushId, why: str) -> None:
         """Take note of a checkpoint that was found not to follow before."""
-        self._refuted[checkpoint] = why
+        self._replay.refuted[checkpoint] = why
 
     def add_aside(self, checkpoint: PushId) -> None:
         """Take note that a checkpoint holds which no keeper can go on from that still counts."""
-        self._aside.add(checkpoint)
+        self._replay.aside.add(checkpoint)
         self._view = None
 
     def is_aside(self, checkpoint: PushId) -> bool:
         """Tell whether a checkpoint is one that `add_aside` told of."""
-        return checkpoint in self._aside
+        return checkpoint in self._replay.aside
 
     def add_replayed(self, checkpoint: PushId) -> None:
         """Take note that a checkpoint that was believed had been replayed before."""
-        self._followed.discard(checkpoint)
+        self._replay.followed.discard(checkpoint)
 
     def settle(self, *, short: bool = False) -> Point:
         """Replay what can be, and adopt what follows.
@@ -182,7 +145,7 @@ class Ledger:
         Returns:
             The checkpoint adopted.
         """
-        self._replay_waiting(short)
+        self._replay.replay_waiting(self._evidence, self._composed, short=short)
         before = self._place
         place = self._settled()
         self._place = place
@@ -217,38 +180,7 @@ class Ledger:
         """
         self._evidence = evidence
         self._view = self._composed = None
-        points = [point for entry in self._followed if (point := self._points.get(entry))]
-        for point in sorted(points, key=lambda point: point.number):
-            if point.id in self._points and point.previous is not None:
-                self._replay_followed(point, point.previous)
-
-    def _replay_followed(self, point: Point, previous: Point) -> None:
-        if not self._has_pushes(point.checkpoint):
-            return
-        try:
-            extend(previous, point.id, point.checkpoint, point.keeper, self, self._evidence)
-        except UnknownObjectError:
-            return
-        except CheckpointError as error:
-            if self._place.point.has(point):
-                raise
-            self._drop(point, str(error))
-            return
-        self._followed.discard(point.id)
-
-    def _drop(self, point: Point, why: str) -> None:
-        """Forget a checkpoint that was believed, and what follows from it."""
-        dropped = [point]
-        while dropped:
-            at = dropped.pop()
-            dropped += self._followers.pop(at.id, [])
-            self._points.pop(at.id)
-            self._followed.discard(at.id)
-            self._refuted[at.id] = why
-            self._twins = [t for t in self._twins if at.id not in (t.first.id, t.second.id)]
-        if point.previous is not None:
-            siblings = self._followers[point.previous.id]
-            self._followers[point.previous.id] = [p for p in siblings if p.id != point.id]
+        self._replay.replay_followed(evidence, self._place.point.has)
 
     # -- what it says
 
@@ -265,9 +197,9 @@ class Ledger:
     @property
     def is_linear(self) -> bool:
         """Whether all checkpoints known were replayed and adopted, one after the other."""
-        if self._waiting or self._refuted or self._aside or self._followed:
+        if self._waiting or self._replay.refuted or self._replay.aside or self._replay.followed:
             return False
-        return len(self._points) == self._place.point.number - self._oldest + 1
+        return len(self._points) == self._place.point.number - self._replay.oldest + 1
 
     @property
     def stopped(self) -> str:
@@ -277,23 +209,23 @@ class Ledger:
     @property
     def twins(self) -> tuple[Twins, ...]:
         """Proofs that a keeper signed two checkpoints in the same place."""
-        return tuple(self._twins)
+        return tuple(self._replay.twins)
 
     @property
     def rivals(self) -> tuple[PolicyVersion, ...]:
         """Policy versions that extend the one that counts, of which none counts."""
-        found = self._extending(self._place.policy)
+        found = self._policies.extending(self._place.policy)
         return tuple(found) if len(found) > 1 else ()
 
     @property
     def refuted(self) -> dict[PushId, str]:
         """Checkpoints that a keeper signed and that do not follow, and why."""
-        return dict(self._refuted)
+        return dict(self._replay.refuted)
 
     @property
     def followed(self) -> frozenset[PushId]:
         """Checkpoints that were believed by their signature, not replayed."""
-        return frozenset(self._followed)
+        return frozenset(self._replay.followed)
 
     @property
     def lacking(self) -> frozenset[PushId]:
@@ -318,7 +250,7 @@ class Ledger:
         found = {signed.checkpoint.previous for signed in self._waiting.values()}
         mover = self._place.mover
         found.add(None if mover is None else mover.policy.checkpoint)
-        if _back_to(self._anchor, standing(self._anchor.policy, self._replaced)) is None:
+        if _back_to(self._anchor, self._policies.standing(self._anchor.policy)) is None:
             found.add(_oldest(self._anchor).checkpoint.previous)
         return frozenset(entry for entry in found if entry and entry not in self._points)
 
@@ -350,8 +282,7 @@ class Ledger:
 
     def holds(self, checkpoint: PushId) -> bool:
         """Tell whether a checkpoint is known, whatever became of it."""
-        places = (self._points, self._waiting, self._refuted, self._aside)
-        return any(checkpoint in found for found in places)
+        return checkpoint in self._replay
 
     def can_place(self, checkpoint: PushId) -> bool:
         """Tell whether a push may name a checkpoint: one held, or in the adopted one's past."""
@@ -394,7 +325,7 @@ class Ledger:
         """The last `proposal`, and what its units came to; None once something else is adopted."""
         return self._composed
 
-    # -- replay
+    # -- showing
 
     def _is_shown(self, push: Push) -> bool:
         return self.can_place(push.certificate.nonce.checkpoint)
@@ -410,73 +341,12 @@ class Ledger:
         units, unjudged = placeable(point, [push], keeper_since(point, policy))
         self._view = None if unjudged else extended(self._view, units, self._evidence)
 
-    def _replay_waiting(self, short: bool) -> None:
-        progress = True
-        while progress:
-            progress = False
-            for signed in sorted(self._waiting.values(), key=_place):
-                checkpoint = signed.checkpoint
-                if checkpoint.previous in self._points and checkpoint.policy in self._policies:
-                    has_pushes = self._has_pushes(checkpoint)
-                    if has_pushes or short:
-                        del self._waiting[signed.id]
-                        self._take_in(signed, self._points[checkpoint.previous], has_pushes)
-                        progress = True
-
-    def _has_pushes(self, checkpoint: Checkpoint) -> bool:
-        return all(
-            copy in self._copies.get(push, ()) for push, copy in checkpoint.push_copies.items()
-        )
-
-    def _take_in(self, signed: SignedCheckpoint, previous: Point, has_pushes: bool) -> None:
-        """Replay a checkpoint, or believe it where that cannot be done."""
-        try:
-            point = self._replayed(signed, previous) if has_pushes else None
-            if point is None:
-                point = follow(previous, signed.id, signed.checkpoint, signed.signer, self)
-                self._followed.add(point.id)
-        except TrustError as error:
-            self._refuted[signed.id] = str(error)
-            return
-        self._points[point.id] = point
-        self._add_follower(point, previous.id)
-
-    def _replayed(self, signed: SignedCheckpoint, previous: Point) -> Point | None:
-        """Replay a checkpoint; None if an object is not here that decides about a push."""
-        try:
-            return extend(
-                previous, signed.id, signed.checkpoint, signed.signer, self, self._evidence,
-                self._composed,
-            )  # fmt: skip
-        except UnknownObjectError:
-            return None
-
-    def _add_follower(self, point: Point, previous: PushId) -> None:
-        self._name(point)
-        followers = self._followers.setdefault(previous, [])
-        self._twins += [
-            Twins(*sorted((other, point), key=lambda point: point.id))
-            for other in followers
-            if other.policy.policy.keeper == point.policy.policy.keeper
-        ]
-        followers.append(point)
-
-    def _name(self, point: Point) -> None:
-        """Note the versions that a checkpoint names and whose predecessor had its keeper, too."""
-        before = point.previous.policy.digest if point.previous is not None else ""
-        at: PolicyVersion | None = point.policy
-        while at is not None and at.previous is not None and at.digest != before:
-            if at.policy.keeper != at.previous.policy.keeper:
-                break
-            self._named.add(at.digest)
-            at = at.previous
-
     # -- adoption
 
     def _settled(self) -> _Place:
         place = self._moved(self._anchor)
         while not place.stopped:
-            known = self._followers.get(place.point.id, ())
+            known = self._replay.followers.get(place.point.id, ())
             following = [point for point in known if self._counts(point, place)]
             if len(following) != 1:
                 break
@@ -486,8 +356,8 @@ class Ledger:
 
     def _moved(self, point: Point) -> _Place:
         """Return where a node stands that has adopted ``point``, given the policies known."""
-        policy = standing(point.policy, self._replaced)
-        newest = self._newest(policy)
+        policy = self._policies.standing(point.policy)
+        newest = self._policies.newest(policy)
         mover = last_mover(newest, policy)
         target = _back_to(point, policy) if mover is None else self._begun_by(mover)
         if target is None:
@@ -496,7 +366,7 @@ class Ledger:
             return _Place(point, newest, mover, reason)
         point = target
         place = _Place(point, newest, mover)
-        barring = (twins for twins in self._twins if self._bars(twins, place))
+        barring = (twins for twins in self._replay.twins if self._bars(twins, place))
         twins = min(barring, key=lambda twins: (twins.first.number, twins.first.id), default=None)
         if twins is None:
             return place
@@ -514,27 +384,12 @@ class Ledger:
         target = self._points.get(mover.policy.checkpoint or mover.id)
         return None if target is None or mover.since(target.policy) is None else target
 
-    def _newest(self, policy: PolicyVersion) -> PolicyVersion:
-        """Follow what extends a policy while only one version does, or only one was named."""
-        while found := self._extending(policy):
-            if len(found) > 1:
-                found = [version for version in found if version.digest in self._named]
-            if len(found) != 1:
-                break
-            policy = found[0]
-        return policy
-
-    def _extending(self, policy: PolicyVersion) -> list[PolicyVersion]:
-        """Return the versions that extend a policy, but for those whose place others take."""
-        found = self._extensions.get(policy.digest, [])
-        return [version for version in found if version.digest not in self._replaced]
-
     def _counts(self, point: Point, place: _Place) -> bool:
         """Tell whether a checkpoint is one of the keeper that counts where a node stands.
 
         Its policy extends the version that named that keeper and names no other one after it.
         """
-        if standing(point.policy, self._replaced).digest != point.policy.digest:
+        if self._policies.standing(point.policy).digest != point.policy.digest:
             return False
         return is_kept_by(point.policy, keeper_version(place.policy))
 
@@ -544,10 +399,6 @@ class Ledger:
         if previous is None or not place.point.has(previous):
             return False
         return self._counts(twins.first, place) and self._counts(twins.second, place)
-
-
-def _place(signed: SignedCheckpoint) -> int:
-    return signed.checkpoint.number
 
 
 def _oldest(point: Point) -> Point:

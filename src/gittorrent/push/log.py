@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from gittorrent.ids import ObjectFormat, Oid, PushId, RefName, Refs, RepositoryId
     from gittorrent.push.checkpoint import Checkpoint
     from gittorrent.push.facts import Facts
-    from gittorrent.push.ledger import SignedCheckpoint
     from gittorrent.push.listing import Listing
     from gittorrent.push.object import PushObject
     from gittorrent.push.records import Record
+    from gittorrent.push.replay import SignedCheckpoint
     from gittorrent.push.rule import Push
     from gittorrent.trust.signed_policy import VerifiedPolicy
 

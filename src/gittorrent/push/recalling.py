@@ -16,10 +16,11 @@ from msgspec.structs import replace
 
 from gittorrent.push.chain import WINDOW, follow
 from gittorrent.push.entries import KeptEntryError
-from gittorrent.push.ledger import Ledger, SignedCheckpoint
+from gittorrent.push.ledger import Ledger
 from gittorrent.push.object import PushKind
 from gittorrent.push.policy_chain import keeper_version
 from gittorrent.push.records import Held, Record, record_of
+from gittorrent.push.replay import SignedCheckpoint
 from gittorrent.push.starting import older_of, point_at
 
 if TYPE_CHECKING:

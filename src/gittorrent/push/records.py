@@ -16,7 +16,7 @@ from gittorrent.push.object import PushKind
 
 if TYPE_CHECKING:
     from gittorrent.ids import ObjectFormat
-    from gittorrent.push.ledger import SignedCheckpoint
+    from gittorrent.push.replay import SignedCheckpoint
 
 
 class Held(Enum):

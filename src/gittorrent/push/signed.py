@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import TrustError
 from gittorrent.push.certificate import CertificateError, parse_certificate
 from gittorrent.push.checkpoint import parse_checkpoint
-from gittorrent.push.ledger import SignedCheckpoint
+from gittorrent.push.replay import SignedCheckpoint
 from gittorrent.push.rule import Push
 from gittorrent.trust.errors import BadSignature
 from gittorrent.trust.keys import KeyKind, KeyRef

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gittorrent.ids import ObjectFormat
-    from gittorrent.push.ledger import SignedCheckpoint
     from gittorrent.push.policy_chain import PolicyVersion
+    from gittorrent.push.replay import SignedCheckpoint
 
 _FIRST = b"gittorrent snapshot 2"
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import PushId
     from gittorrent.push.chain import KnownPolicies
-    from gittorrent.push.ledger import SignedCheckpoint
     from gittorrent.push.policies import Policies
     from gittorrent.push.policy_chain import PolicyVersion
     from gittorrent.push.records import Record
+    from gittorrent.push.replay import SignedCheckpoint
 
 
 def point_from(chained: Sequence[SignedCheckpoint], policy: PolicyVersion) -> Point:

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from gittorrent.ids import Oid
 from gittorrent.push.chain import CheckpointError, Point
-from gittorrent.push.ledger import Ledger, SignedCheckpoint
+from gittorrent.push.ledger import Ledger
+from gittorrent.push.replay import SignedCheckpoint
 from gittorrent.push.rule import Verdict
 from gittorrent.push.starting import point_from
 from support.pushlog import DAY, Mirror, World, branch, key, next_policy

@@ -34,7 +34,8 @@ STALE_SECONDS = 24 * 3600
 """Age at which a file that was being written belongs to nobody any more; writing takes seconds."""
 
 TEMPORARY_DIRECTORIES = (
-    "clone", "hash", "list", "rebuild", "scratch", "sign", "tags", "web-of-trust",
+    "backup", "clone", "hash", "list", "rebuild", "restore", "scratch", "sign", "tags",
+    "web-of-trust",
 )  # fmt: skip
 """What temporary directories are for; each name stands for what may be swept from a shared
 directory."""

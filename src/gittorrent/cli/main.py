@@ -38,6 +38,8 @@ COMMANDS = {
     "remove": ("remove", "remove", "Stop carrying a repository."),
     "status": ("status", "status", "Show what this node carries."),
     "doctor": ("doctor", "doctor", "Look for what would keep a node from working."),
+    "backup": ("backup", "backup", "Write a backup of what this node knows."),
+    "restore": ("restore", "restore", "Make a node of a backup."),
     "log": ("log", "log", "Show a repository's push log."),
     "conflicts": ("conflicts", "conflicts", "Show pushes that wait to be merged."),
     "policy": ("policy", "policy", "Say who may push where, and who may change that."),

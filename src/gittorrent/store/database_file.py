@@ -1,8 +1,9 @@
-"""The node's database as a file: looked at by programs that must leave nothing behind.
+"""The node's database as a file: looked at without leaving anything behind, and copied.
 
 `gittorrent.store.database` makes what is not there and brings old schemas up to date. Here neither
-happens. Rules: a connection that can only read; while nobody has the database open it is taken as
-it lies, so that SQLite makes no file beside it.
+happens. Rules: who looks has a connection that can only read, and takes a database that nobody has
+open as it lies, so that SQLite makes no file beside it; who copies opens it as a writer would, so
+that it is the database of one moment.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 5.0
 """How long to wait for a process that holds the whole database locked."""
 
+_AS_IT_LIES = "mode=ro&immutable=1"
+
 
 def look_at_carried(path: Path) -> list[CarriedRow]:
     """Return what a database says is carried, by name, and change nothing.
@@ -29,17 +32,54 @@ def look_at_carried(path: Path) -> list[CarriedRow]:
     Raises:
         LocalError: it is not there, or cannot be read.
     """
-    query = "SELECT name, repository_id, path, role, source FROM repositories ORDER BY name"
     try:
-        with contextlib.closing(_connect(path)) as connection:
-            rows = connection.execute(query).fetchall()
+        try:
+            rows = _carried(path, "mode=ro" if _is_open(path) else _AS_IT_LIES)
+        except sqlite3.DatabaseError:
+            if not _is_open(path):
+                raise
+            rows = _carried(path, "mode=ro")  # somebody opened it meanwhile
     except sqlite3.DatabaseError as error:
         raise LocalError(f"{path} cannot be read as database: {error}") from error
     return [CarriedRow(n, RepositoryId(i), p, r, s) for n, i, p, r, s in rows]
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """Return a connection that can only read."""
-    in_use = path.with_name(f"{path.name}-wal").exists()
-    how = "mode=ro" if in_use else "mode=ro&immutable=1"
+def _carried(path: Path, how: str) -> list[tuple[str, str, str, str, str]]:
+    query = "SELECT name, repository_id, path, role, source FROM repositories ORDER BY name"
+    with contextlib.closing(_connect(path, how)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def _is_open(path: Path) -> bool:
+    """Tell whether some process has a database open, or died while it had."""
+    return path.with_name(f"{path.name}-wal").exists()
+
+
+def _connect(path: Path, how: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(path))}?{how}", timeout=BUSY_SECONDS, uri=True)
+
+
+def copy_database(path: Path, target: Path) -> None:
+    """Copy a database as it is at one moment, whoever writes to it meanwhile.
+
+    Args:
+        path: of the database.
+        target: a file that is empty, or not there.
+
+    Raises:
+        LocalError: it cannot be read, the copy is not sound, or there is no room.
+    """
+    try:
+        with (
+            contextlib.closing(_connect(path, "mode=rw")) as source,
+            contextlib.closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy)
+            (said,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise LocalError(f"{path} cannot be copied to {target}: {error}") from error
+    if said != "ok":
+        raise LocalError(
+            f"{path} is damaged: {said}",
+            hint="move it away; what repositories hold is not lost with it",
+        )

@@ -1,0 +1,93 @@
+"""``gittorrent backup``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from msgspec import Struct
+
+from gittorrent.cli.output import count, json_option, print_json
+from gittorrent.errors import UsageError
+from gittorrent.printable import paragraph
+from gittorrent.repository.carried import MIRROR
+from gittorrent.store.backup import back_up_home, back_up_keys, key_files
+from gittorrent.store.database_file import look_at_carried
+from gittorrent.store.home import open_home
+
+if TYPE_CHECKING:
+    from gittorrent.store.home import Home
+
+BACKUP_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class BackedUp(Struct, frozen=True):
+    """What was backed up, as ``--json`` shows it.
+
+    Args:
+        file: the backup.
+        keys: that of the keys; None if there is none.
+        mirrors: names of mirrors that it knows.
+        published: git directories of what is published here, which are not in it.
+    """
+
+    file: str
+    keys: str | None
+    mirrors: list[str]
+    published: list[str]
+
+
+@click.command()
+@click.argument("file", type=BACKUP_FILE)
+@click.option("--keys", type=BACKUP_FILE, metavar="FILE", help="Back the keys up, too, to FILE.")
+@json_option
+def backup(file: Path, keys: Path | None, as_json: bool) -> None:
+    """Write a backup of this node to FILE, while it runs.
+
+    In it are the node's database, node.toml and node-id: what is carried, from where, and whom the
+    node knows. Repositories are not: mirrors come again by themselves, and those published here
+    are backed up as any git repository is. Keys go to a file of their own, and only with --keys.
+
+    \b
+    Examples:
+      gittorrent backup /var/backups/gittorrent.tar
+      gittorrent backup node.tar --keys /media/safe/keys.tar
+    """
+    home = open_home()
+    _require_places(home, file, keys)
+    back_up_home(home, file)
+    if keys is not None:
+        back_up_keys(home, keys)
+    rows = look_at_carried(home.database)
+    done = BackedUp(
+        str(file.absolute()),
+        None if keys is None else str(keys.absolute()),
+        [row.name for row in rows if row.role == MIRROR],
+        [row.path for row in rows if row.role != MIRROR],
+    )
+    if as_json:
+        print_json(done)
+        return
+    click.echo(f"{file}: what this node knows, of {count(len(done.mirrors), 'mirror')}")
+    for path in done.published:
+        click.echo(paragraph(f"not in it, since it is published here: {path}"))
+    if keys is not None:
+        click.echo(f"{keys}: its keys; whoever has this file can sign as you")
+    elif key_files(home):
+        click.echo(f"not in it: the keys in {home.keys} (--keys FILE)", err=True)
+
+
+def _require_places(home: Home, file: Path, keys: Path | None) -> None:
+    """Refuse what could not be carried out before anything is written.
+
+    Raises:
+        UsageError: with what is wrong.
+    """
+    for path in (file, keys):
+        if path is not None and not path.parent.is_dir():
+            raise UsageError(f"{path.parent} is not a directory that is there")
+    if keys is not None and keys.absolute() == file.absolute():
+        raise UsageError("keys are kept apart from the rest", hint="name another file for --keys")
+    if keys is not None and not key_files(home):
+        raise UsageError(f"there are no keys in {home.keys}", hint="leave --keys out")

@@ -32,7 +32,7 @@ def start(words: Sequence[str], output: IO[bytes] | None = None) -> None:
         output: where it writes what it says; nowhere by default.
     """
     target = subprocess.DEVNULL if output is None else output
-    subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "gittorrent", *words],
         stdin=subprocess.DEVNULL,
         stdout=target,
@@ -41,6 +41,8 @@ def start(words: Sequence[str], output: IO[bytes] | None = None) -> None:
         cwd="/",
         start_new_session=True,
     )
+    # Who goes on running would keep a zombie of each.
+    threading.Thread(target=process.wait, name="background", daemon=True).start()
 
 
 @contextlib.asynccontextmanager

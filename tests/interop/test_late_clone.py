@@ -18,14 +18,17 @@ START = 1_600_000_000
 DAY = 86400
 PUBLICATIONS = 6
 
+SIZES = [100_000 * 5**n // 2**n for n in reversed(range(PUBLICATIONS))]
+"""Bytes that come with each publication: so much less each time that no reels are spliced."""
+
 
 @pytest.fixture
 def origin(tmp_path: Path, owner_key: Signer) -> Carried:
-    """Published six times, forty days apart; each time with a pack of its own."""
+    """Published six times, forty days apart; each time with a reel of its own."""
     git_dir = gitcmd.init(tmp_path / "project.git")
-    for number in range(PUBLICATIONS):
+    for number, size in enumerate(SIZES):
         name = f"file{number}"
-        nodes.add_commit(git_dir, "refs/heads/main", name, noise(name, 300_000))
+        nodes.add_commit(git_dir, "refs/heads/main", name, noise(name, size))
         carried = nodes.publish(git_dir, owner_key, "project", now=START + number * 40 * DAY)
     return carried
 

@@ -213,11 +213,30 @@ def test_lying_mirror_costs_time_only(
     copy = nodes.copy_as_mirror(large, tmp_path / "copy.git", "gittorrent://elsewhere/p.git")
     with hostile.lying(copy, nodes.make_home(tmp_path / "h"), content) as liar:
         url = f"{liar.git}/project.git"
-        said = clone_with(person, first, large, url)
+        if named:
+            said = clone_until_named(person, first, large, url)
+        else:
+            said = clone_with(person, first, large, url)
     if content is not hostile.FalseOffers:  # its parts are good, so it may give some
         assert set(shares(said)) == {f"{first[0].git}/project.git"}
-    if named:
-        assert re.search(rf"gittorrent: {re.escape(url)} is out: .+", said), said
+
+
+def clone_until_named(person: Person, first: First, large: Carried, url: str) -> str:
+    """Clone from a mirror that goes fast once a liar was called one."""
+    served, home = first
+    limits = served.node.limits
+    limits.set_rates(64 << 10, None, None)
+    list_mirrors(home, large, url)
+    running = person.start("git", "clone", "-v", "--progress", "--mirror", url_of(served), "c")
+    try:
+        found = re.compile(rf"gittorrent: {re.escape(url)} is out: .+")
+        wait_until(lambda: bool(found.search(running.err)), f"{url} is called a liar")
+        served.loop.call_soon_threadsafe(limits.set_rates, None, None, None)
+        assert running.wait() == 0, running.err
+    finally:
+        running.stop()
+    assert_whole(person.root / "c", large)
+    return running.err
 
 
 @pytest.mark.parametrize("content", [hostile.HugeManifest, hostile.FalseOffers, hostile.WrongBytes])

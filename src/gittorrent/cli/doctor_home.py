@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gittorrent.cli.findings import problem, warning, well
-from gittorrent.cli.node_config import read_config
+from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import count
 from gittorrent.errors import GitTorrentError
 from gittorrent.ownership import NotOwnError, require_own

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from gittorrent.cli.node_config import template
+from gittorrent.cli.node_toml import template
 from gittorrent.errors import UsageError
 from gittorrent.store.home import open_home
 

@@ -1,11 +1,10 @@
-"""The node's configuration on disk, and what the options of ``serve`` make of it.
+"""What the node's configuration and the options of ``serve`` come to.
 
 Options come before the file, and defaults after it. Must not know what the node does with them.
 """
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent import event_log
-from gittorrent.errors import LocalError, UsageError
-from gittorrent.node.config import ConfigError, ListenConfig, NodeConfig, parse_config
+from gittorrent.cli.node_toml import read_config
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_BYTES, KEEP_SECONDS, KeepOptions
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TypeVar
 
-    from gittorrent.node.config import RatesAt
+    from gittorrent.node.config import ListenConfig, NodeConfig, RatesAt
     from gittorrent.node.config_values import Place
 
     T = TypeVar("T")
@@ -94,40 +92,6 @@ class Settings(Struct, frozen=True):
         """Log as a configuration and what was typed say."""
         style = self.style or config.log.format or "text"
         event_log.configure(style, self.level or config.log.level or "warning", apart=True)
-
-
-def template() -> str:
-    """Return a configuration that says with comments what can be said, and changes nothing."""
-    file = resources.files("gittorrent.node") / "node.toml"
-    return file.read_text(encoding="utf-8")
-
-
-def read_config(path: Path, *, is_named: bool) -> NodeConfig:
-    """Return what a file says.
-
-    Args:
-        path: of the file.
-        is_named: whether somebody named it; otherwise it need not be there.
-
-    Raises:
-        ConfigError: it cannot be used.
-        UsageError: it is not there.
-        LocalError: it cannot be read.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if not is_named:
-            return NodeConfig()
-        raise UsageError(
-            f"there is no {path}", hint="'gittorrent init-node' writes one with comments"
-        ) from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError([f"{path}:{line}: not UTF-8"]) from error
-    except OSError as error:
-        raise LocalError(f"cannot read {path}: {error.strerror}") from error
-    return parse_config(text, str(path))
 
 
 def _certificate(listen: ListenConfig) -> CertificateFiles | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
-from gittorrent.cli.node_config import read_config
+from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import quiet_option
 from gittorrent.cli.repositories import carried_row
 from gittorrent.durable import locked

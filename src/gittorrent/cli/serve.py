@@ -13,7 +13,8 @@ import click
 from gittorrent import event_log
 from gittorrent.cli.hang_up import on_hang_up
 from gittorrent.cli.limits import peer_up_limit_option, size_of, up_limit_option
-from gittorrent.cli.node_config import Flags, Settings, read_config
+from gittorrent.cli.node_config import Flags, Settings
+from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import json_option
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.served_places import catalogue_of

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import click
 
-from gittorrent.cli.node_config import read_config
+from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.served_places import catalogue_of
 from gittorrent.errors import GitTorrentError, UsageError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct, to_builtins
 
-from gittorrent.cli.node_config import read_config
+from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import json_option, print_json, print_table
 from gittorrent.cli.process_view import show_process
 from gittorrent.cli.repository_status import RepositoryStatus, describe_check, look_at

@@ -34,7 +34,6 @@ from gittorrent.transfer.reaching import own_endpoints
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.transfer.stream import GOODBYE_SECONDS, Stream, socket_pair, tcp_stream
-from gittorrent.transfer.websocket_client import open_websocket
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_LIST_LINES
 from gittorrent.wire.service import MIRROR_LIST, MIRROR_NOTIFY, MIRROR_SYNC
@@ -161,6 +160,9 @@ async def _open(endpoint: Endpoint) -> Stream:
     """Begin a conversation with the node of this machine, at one of its addresses."""
     client_timeouts = ClientTimeouts()
     if endpoint.scheme != "git":
+        # aiohttp is slow to import
+        from gittorrent.transfer.websocket_client import open_websocket
+
         return await open_websocket(endpoint, AddressClass.LOOPBACK, client_timeouts)
     dialled = await connect(endpoint, None, None, client_timeouts)
     request = service_request(MIRROR_SYNC, endpoint)

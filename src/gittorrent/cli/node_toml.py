@@ -1,0 +1,50 @@
+"""The node's configuration on disk: reading it, and what a new one is.
+
+For commands that want to know what it says; what a node makes of it is `node_config`, which brings
+the whole node along.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import LocalError, UsageError
+from gittorrent.node.config import ConfigError, NodeConfig, parse_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def template() -> str:
+    """Return a configuration that says with comments what can be said, and changes nothing."""
+    file = resources.files("gittorrent.node") / "node.toml"
+    return file.read_text(encoding="utf-8")
+
+
+def read_config(path: Path, *, is_named: bool) -> NodeConfig:
+    """Return what a file says.
+
+    Args:
+        path: of the file.
+        is_named: whether somebody named it; otherwise it need not be there.
+
+    Raises:
+        ConfigError: it cannot be used.
+        UsageError: it is not there.
+        LocalError: it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if not is_named:
+            return NodeConfig()
+        raise UsageError(
+            f"there is no {path}", hint="'gittorrent init-node' writes one with comments"
+        ) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: not UTF-8"]) from error
+    except OSError as error:
+        raise LocalError(f"cannot read {path}: {error.strerror}") from error
+    return parse_config(text, str(path))

@@ -110,7 +110,7 @@ def test_ctrl_c_leaves_it_to_the_node(large: Carried, owner: Person, operator: P
     ):
         running = operator.start("gittorrent", "mirror", origin.url())
         try:
-            wait_until(lambda: "follows" in running.err, "it was handed over")
+            wait_until(lambda: "handed over" in running.err, "it was handed over")
             running.process.send_signal(signal.SIGINT)
             assert running.wait() == 130
             assert "left to the node: 'gittorrent status'" in running.err
@@ -131,7 +131,7 @@ def test_a_node_that_begins_again_goes_on_with_what_it_was_asked_for(
         with serve(operator) as node:
             running = operator.start("gittorrent", "mirror", origin.url())
             try:
-                wait_until(lambda: "follows" in running.err, "it was handed over")
+                wait_until(lambda: "handed over" in running.err, "it was handed over")
                 node.running.process.terminate()
                 assert running.wait() == 7
                 assert "goes on with it once it runs again" in running.err
@@ -148,7 +148,7 @@ def test_what_cannot_be_had_ends_with_its_own_exit_code_and_is_not_tried_again(
         url = origin.url()
     with serve(operator):
         operator.gittorrent("mirror", url).failed(3, "onnection refused")
-        assert following(operator)["coming"] == []
+        wait_until(lambda: following(operator)["coming"] == [], "it is brought no more")
         with serve(owner, project.layout.git_dir, "--git", "127.0.0.1:0") as again:
             wrong = f"gittorrent://{'a' * 52}@{again.url().removeprefix('gittorrent://')}"
             operator.gittorrent("mirror", wrong).failed(4, "carries repository", "check the URL")
@@ -204,7 +204,7 @@ def test_a_paused_mirror_is_served_and_stays_as_it_is(
         assert operator.git("ls-remote", f"{node.git}/project.git").ok().out == before
         operator.gittorrent("resume", "project").ok()
         assert_follows(operator, project)
-        assert following(operator)["paused"] == 0
+        wait_until(lambda: following(operator)["paused"] == 0, "none is paused")
 
 
 def test_mirror_of_a_paused_one_resumes_it(
@@ -227,13 +227,13 @@ def test_what_is_brought_can_be_called_off(large: Carried, owner: Person, operat
     with serve(owner, large.layout.git_dir, "--up-limit", "256K") as origin, serve(operator):
         running: Running = operator.start("gittorrent", "mirror", origin.url())
         try:
-            wait_until(lambda: "follows" in running.err, "it was handed over")
+            wait_until(lambda: "handed over" in running.err, "it was handed over")
             operator.gittorrent("remove", origin.url()).ok()
             assert running.wait() == 2
             assert "is not followed any more" in running.err
         finally:
             running.stop()
-        assert following(operator)["coming"] == []
+        wait_until(lambda: following(operator)["coming"] == [], "it is brought no more")
 
 
 def test_what_is_removed_beside_the_node_does_not_come_back(
@@ -282,8 +282,8 @@ def test_what_the_configuration_names_no_more_stays_as_it_is(
                 ),
                 "it says so",
             )
-            assert following(operator)["followed"] == 0
+            wait_until(lambda: following(operator)["followed"] == 0, "none is followed")
             assert operator.git("ls-remote", f"{node.git}/project.git").ok().out
             assert "does not name it any more" in operator.gittorrent("status").ok().out
             operator.gittorrent("mirror", http_url(origin)).ok()
-            assert following(operator)["followed"] == 1
+            wait_until(lambda: following(operator)["followed"] == 1, "it is followed again")

@@ -383,7 +383,9 @@ def _feeding(process: subprocess.Popen[bytes], stdin: bytes) -> Callable[[], Non
             process.stdin.write(stdin)
             process.stdin.close()
         except BrokenPipeError:
-            return  # the process ended early; its exit status tells why
+            # The process ended early; its exit status tells why. What it did not read is given up.
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
         finally:
             process.stdin = None
 

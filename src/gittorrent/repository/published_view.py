@@ -112,10 +112,11 @@ class PublishedView:
             OSError: the repository is gone, or there is no room for the view.
         """
         with locked(self.directory.with_suffix(".lock")):
+            role = self._carried.info.role  # first: of what is gone it says so
             log = self._carried.log()
             reels = self._reels(log)
             state = self._state(log, reels)
-            if self._carried.info.role == MIRROR:
+            if role == MIRROR:
                 self.git = Git(self.directory, objects=self._carried.layout.objects.absolute())
             done = self._recorded()
             if done.get("repository", log.repository) != log.repository:

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
 import netns
 
-from support.programs import BIN, wait_until
+from support.programs import BIN, PATIENCE, wait_until
 
 MIRRORS = 10
 SEED = int(os.environ.get("GITTORRENT_MIRRORS_SEED", "1"))
@@ -183,7 +183,9 @@ class World:
                 return False
             return not final or not any(site.final()["unfinal"] for site in sites)
 
-        wait_until(same, "all show the same")
+        # Who was cut off is called again only after about as long as that lasted: the busier the
+        # machine, the later.
+        wait_until(same, "all show the same", 3 * PATIENCE)
         for site in sites:
             for value in self.acknowledged:
                 found = self.ok(

@@ -51,9 +51,21 @@ SWEEP_SECONDS = 24 * 3600
 """How often a process that goes on running looks for directories that killed processes left."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+FileState = tuple[int, int, int]
+"""Inode, time of change and size: what differs when a file was replaced."""
+
 _DIRECTORY_BITS = stat.S_ISGID | 0o777
 _FILE_BITS = 0o666
 _WRITE_BITS = 0o222
+
+
+def file_state(path: Path) -> FileState | None:
+    """Return what tells whether a file was replaced; None if it is not there."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:

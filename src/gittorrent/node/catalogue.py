@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.durable import FileState, file_state
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.event_log import EventLog
 from gittorrent.repository.carried import CACHE, Carried, object_format_of
@@ -53,10 +54,6 @@ _log = EventLog(__name__)
 
 class NameTakenError(UsageError):
     """Two repositories to be served have one name."""
-
-
-FileState = tuple[int, int, int]
-"""Inode, time of change in nanoseconds and size: what tells whether a file was replaced."""
 
 
 class Listing(Struct, frozen=True):
@@ -92,7 +89,7 @@ class Served(Struct, frozen=True):
 
     def is_current(self) -> bool:
         """Tell whether it is where it was and what it was; not in the event loop."""
-        return state_of(self.carried.layout.info) == self.seen
+        return file_state(self.carried.layout.info) == self.seen
 
     @property
     def is_cached(self) -> bool:
@@ -179,7 +176,7 @@ class Catalogue:
     def _make(self, carried: Carried) -> Served:
         executors = (self.threads.executor(), self.threads.executor())
         # The file first: should it be replaced in between, that is seen at the next request.
-        seen = state_of(carried.layout.info)
+        seen = file_state(carried.layout.info)
         return Served(carried.info, carried, RepositoryContent(carried), *executors, seen)
 
     def _add(self, served: Served) -> None:
@@ -341,15 +338,6 @@ async def _again_and_again(work: Callable[[], Awaitable[None]], seconds: float) 
         except (GitTorrentError, OSError) as error:
             _log.warning("damaged", "cannot look for repositories: {reason}", reason=error)
         await asyncio.sleep(seconds)
-
-
-def state_of(path: Path) -> FileState | None:
-    """Return the state of a file, None if it is not there."""
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def still_carried(places: Iterable[Path], known: set[Path]) -> Listing:

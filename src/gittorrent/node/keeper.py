@@ -12,11 +12,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import write_atomically
+from gittorrent.durable import file_state, write_atomically
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.git.repository import read_config
-from gittorrent.node.catalogue import state_of
 from gittorrent.push import keeping
 from gittorrent.push.chain import CheckpointError
 from gittorrent.push.checkpoint import parse_checkpoint
@@ -153,7 +152,7 @@ class Keeper:
     def _signer_now(self) -> Signer | None:
         """Return the keeper's key; git is only asked which it is where that may have changed."""
         path = self._carried.layout.git_dir / "config"
-        config = (state_of(path), self._loop.time() // CONFIG_SECONDS)
+        config = (file_state(path), self._loop.time() // CONFIG_SECONDS)
         if self._spec is None or config != self._config:
             self._config, self._spec = config, self._carried.keeper_key or ""
         if not self._spec:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.durable import FileState, file_state
 from gittorrent.event_log import EventLog
-from gittorrent.node.catalogue import FileState, state_of
 from gittorrent.transfer.off_loop import SlowError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class LogWatch:
         Raises:
             SlowError: a disk does not answer.
         """
-        return await self._closed(lambda: list(map(state_of, paths)))
+        return await self._closed(lambda: list(map(file_state, paths)))
 
     async def seen(self, repositories: Sequence[Served]) -> list[Seen | None]:
         """Return what is seen of each repository; None where its disk does not answer."""
@@ -96,8 +96,8 @@ async def _look_apart(served: Served) -> Seen | None:
 def _look_at(served: Served) -> Seen | None:
     log, reels = served.carried.log_store.path, served.carried.layout.reels
     try:
-        head, config = state_of(log), state_of(served.carried.layout.git_dir / "config")
-        state = state_of(reels)
+        head, config = file_state(log), file_state(served.carried.layout.git_dir / "config")
+        state = file_state(reels)
     except OSError as error:  # one that cannot be read must not hide what happens to the others
         _log.debug("damaged", "cannot look at {path}: {reason}", path=log, reason=error)
         return None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.durable import FileState, file_state
 from gittorrent.git.guarded import Bounds
 from gittorrent.push.certificate import Certificate, parse_certificate
 from gittorrent.push.depot import admission
@@ -41,7 +42,6 @@ from gittorrent.trust.signature import KeyRing, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
-    from pathlib import Path
 
     from gittorrent.git.fsckrules import FsckRules
     from gittorrent.ids import ObjectFormat, Oid, PushId
@@ -53,9 +53,6 @@ if TYPE_CHECKING:
     from gittorrent.repository.receive_pack import Admitted, SentPack
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.signature import Signature
-
-FileState = tuple[int, int, int]
-"""Inode, time of change and size: what tells whether a file was replaced."""
 
 
 class _Settings(Struct, frozen=True):
@@ -192,7 +189,7 @@ class RepositoryDepot:
     def _settings(self) -> _Settings:
         """Return the repository's settings, read again when they change."""
         git_dir = self._carried.layout.git_dir
-        state = _state_of(git_dir / "config")
+        state = file_state(git_dir / "config")
         if self._known is None or self._known.state != state:
             self._known = _Settings(state, push_rules(git_dir), extent_of(git_dir).partial)
         return self._known
@@ -248,12 +245,3 @@ def _pinned(
         return ()
     found = {certificate_fingerprint(each): each for each in split_certificates(sent)}
     return tuple(each for key, each in found.items() if key not in keyring)
-
-
-def _state_of(path: Path) -> FileState | None:
-    """Return what tells whether a file was replaced; None if it is not there."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.durable import file_state
 from gittorrent.push.facts import KeptFacts
 from gittorrent.push.quota import Quota
 from gittorrent.repository.carried import ORIGIN
@@ -25,7 +26,6 @@ from gittorrent.repository.origin_refs import follow_in_origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gittorrent.ids import PushId
     from gittorrent.push.certificate import Nonce
@@ -185,7 +185,7 @@ class KeptLog:
 
     def state(self) -> object:
         """Return what differs when another process changed the log."""
-        return _state_of(self.carried.log_store.path)
+        return file_state(self.carried.log_store.path)
 
     def keep(self, log: VerifiedLog) -> None:
         """Go on with a log that is what lies on disk; the last step of whoever changed it."""
@@ -194,7 +194,7 @@ class KeptLog:
 
     def _current(self) -> VerifiedLog:
         store = self.carried.log_store
-        state = _state_of(store.path)
+        state = file_state(store.path)
         if self._log is None or state != self._state:
             self._log, self._state = store.open(self.facts), state
             self._shown = None
@@ -207,12 +207,3 @@ class KeptLog:
 def _look_at(log: VerifiedLog) -> Shown:
     ledger = log.ledger
     return Shown(ledger.adopted.id, ledger.view(), log.policy, ledger.nonce(), ledger.unfinal)
-
-
-def _state_of(path: Path) -> tuple[int, int, int] | None:
-    """Return what tells whether a file was replaced; None if it is not there."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

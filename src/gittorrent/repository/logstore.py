@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.durable import Batch, write_atomically
+from gittorrent.durable import Batch, file_state, write_atomically
 from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.git import scratch
 from gittorrent.git.hashing import hash_objects, hash_packed, tree_content
@@ -286,7 +286,7 @@ class LogStore:
         text = self._text_of(log)
         write_atomically(self._list, text)
         if log.is_linear:
-            self._written = _Written(log, len(log.entries), _state_of(self._list), text)
+            self._written = _Written(log, len(log.entries), file_state(self._list), text)
         else:
             self._written = None
         # Afterwards, since it may name only what the log has; without it the next start is longer.
@@ -297,7 +297,7 @@ class LogStore:
     def _text_of(self, log: VerifiedLog) -> bytes:
         """Return the file of a log; of one that was written here what came since is added."""
         known = self._written
-        is_same = known is not None and known.log is log and known.state == _state_of(self._list)
+        is_same = known is not None and known.log is log and known.state == file_state(self._list)
         if known is not None and is_same and log.is_linear:
             return known.text + _text(log.records_since(known.count))
         return f"{FIRST_LINE}\n".encode("ascii") + _text(log.records)
@@ -400,15 +400,6 @@ class LogStore:
 
 def _text(records: Iterable[Record]) -> bytes:
     return "".join(f"{record.line()}\n" for record in records).encode("ascii")
-
-
-def _state_of(path: Path) -> tuple[int, int, int] | None:
-    """Return what tells whether a file was replaced; None if it is not there."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _checkpoint_of(path: Path) -> PushId | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import write_atomically
+from gittorrent.durable import file_state, write_atomically
 from gittorrent.push.certificate import CONFLICTS
 from gittorrent.push.rule import UnknownObjectError
 from gittorrent.repository.last_published import Since, read_compared, read_since
@@ -22,7 +22,6 @@ from gittorrent.trust.refpattern import is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from gittorrent.ids import Oid, RefName
     from gittorrent.push.log import VerifiedLog
@@ -105,17 +104,8 @@ class OriginMoves:
     def _compared(self, log: VerifiedLog) -> LastPublished | None:
         """Return what was found at the last comparison, read again when that was another."""
         path = self._carried.layout.published_refs(log.repository)
-        state = _state_of(path)
+        state = file_state(path)
         if state is None or state != self._state:
             self._last = read_compared(path, self._carried.object_format)
             self._state = state
         return self._last
-
-
-def _state_of(path: Path) -> object:
-    """Return what tells whether a file was replaced; None if it is not there."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

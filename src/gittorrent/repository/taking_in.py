@@ -364,11 +364,16 @@ class TakingIn:
                 for item in items
                 if item.entry.push.kind is PushKind.CERTIFICATE
             ]
-            shown = list(log.refs.values())
-        tips: list[Oid] = [x.new for c in certificates for x in c.lines if x.new is not None]
+            if not certificates:
+                return
+            listing = log.ledger.view().listing
+        lines = [line for certificate in certificates for line in certificate.lines]
+        tips: list[Oid] = [line.new for line in lines if line.new is not None]
         if tips:
+            names = [listing.head, *(line.ref for line in lines)]
+            likely = [oid for ref in names if (oid := listing.value(ref)) is not None]
             upload.note_loose()
-            upload.check(tips, shown)
+            upload.check(tips, likely, lambda: listing.shown_refs().values())
 
 
 def _item(log: VerifiedLog, held: _Held) -> Item:

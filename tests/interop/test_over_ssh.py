@@ -9,16 +9,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gittorrent.ids import Oid, RefName
 from gittorrent.repository.carried import Carried
-from gittorrent.signing.keys import Signer
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home
-from support import gitcmd, nodes
+from support import nodes
 from support.programs import GITS, Person, serve, somebody, wait_until
 from support.sshd import account
-
-MAIN = RefName(b"refs/heads/main")
 
 
 @pytest.mark.parametrize("git", GITS)
@@ -67,24 +63,10 @@ def test_pushes_travel_as_they_come(tmp_path: Path) -> None:
     with account(tmp_path / "ssh", operator, place) as there, serve(operator, place):
         mirror.set_info(replace(mirror.info, source=f"gittorrent::{there.base}/project.git"))
         with serve(there(other), mirror.layout.git_dir):
-            first = push(mirror, key, b"at the mirror\n")
-            wait_until(partial(shows, origin, first), "the origin has it")
-            second = push(origin, key, b"at the origin\n")
-            wait_until(partial(shows, mirror, second), "the mirror has it")
-
-
-def push(at: Carried, key: Signer, data: bytes) -> Oid:
-    git_dir = at.layout.git_dir
-    blob = gitcmd.text(git_dir, "hash-object", "-w", "--stdin", stdin=data)
-    tree = gitcmd.text(git_dir, "mktree", stdin=f"100644 blob {blob}\tnew\n".encode())
-    old = at.log().refs[MAIN]
-    new = Oid(gitcmd.text(git_dir, "commit-tree", "-p", old, "-m", "new", tree))
-    nodes.push_on(at, key, {MAIN: new})
-    return new
-
-
-def shows(carried: Carried, value: Oid) -> bool:
-    return carried.log().refs.get(MAIN) == value
+            first = nodes.push_to_main(mirror, key, b"at the mirror\n")
+            wait_until(partial(nodes.shows_on_main, origin, first), "the origin has it")
+            second = nodes.push_to_main(origin, key, b"at the origin\n")
+            wait_until(partial(nodes.shows_on_main, mirror, second), "the mirror has it")
 
 
 def test_a_seed_announces_itself(large: Carried, tmp_path: Path, person: Person) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gittorrent.ids import Oid, RefName
 from gittorrent.node.node import Options
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
@@ -20,7 +19,6 @@ from support import gitcmd, nodes, web_files
 from support.nodes import Served
 from support.programs import GITS, Person, somebody, wait_until
 
-MAIN = RefName(b"refs/heads/main")
 WEB_ONLY = Options(http=(("127.0.0.1", 0),), announce=False)
 
 
@@ -60,28 +58,13 @@ def make_pair(folder: Path, stack: ExitStack) -> tuple[list[Carried], list[Serve
     return [origin, copy], served, key
 
 
-def push(at: Carried, key: Signer, data: bytes) -> Oid:
-    """Put a push into the log of one of them."""
-    git_dir = at.layout.git_dir
-    blob = gitcmd.text(git_dir, "hash-object", "-w", "--stdin", stdin=data)
-    tree = gitcmd.text(git_dir, "mktree", stdin=f"100644 blob {blob}\tnew\n".encode())
-    old = at.log().refs[MAIN]
-    new = Oid(gitcmd.text(git_dir, "commit-tree", "-p", old, "-m", "new", tree))
-    nodes.push_on(at, key, {MAIN: new})
-    return new
-
-
-def shows(carried: Carried, value: Oid) -> bool:
-    return carried.log().refs.get(MAIN) == value
-
-
 def test_pushes_travel_both_ways_as_they_come(tmp_path: Path) -> None:
     with ExitStack() as stack:
         (origin, copy), _, key = make_pair(tmp_path, stack)
-        at_mirror = push(copy, key, b"at the mirror\n")
-        wait_until(partial(shows, origin, at_mirror), "it is shown at the origin")
-        at_origin = push(origin, key, b"at the origin\n")
-        wait_until(partial(shows, copy, at_origin), "it is shown at the mirror")
+        at_mirror = nodes.push_to_main(copy, key, b"at the mirror\n")
+        wait_until(partial(nodes.shows_on_main, origin, at_mirror), "it is shown at the origin")
+        at_origin = nodes.push_to_main(origin, key, b"at the origin\n")
+        wait_until(partial(nodes.shows_on_main, copy, at_origin), "it is shown at the mirror")
 
 
 def test_a_server_of_files_is_asked_for_files(

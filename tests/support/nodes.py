@@ -42,6 +42,7 @@ from support.repositories import noise
 LOOPBACK = Options(git=(("127.0.0.1", 0),), http=(("127.0.0.1", 0),), announce=False)
 """A node on free ports of this machine."""
 
+MAIN = RefName(b"refs/heads/main")
 AUTHOR = Author(b"A U Thor <author@example.org>", clock=lambda: 1_000_000_000.0)
 
 
@@ -116,9 +117,25 @@ def push_on(
     return push_id
 
 
+def push_to_main(carried: Carried, key: Signer, data: bytes) -> Oid:
+    """Put a push of a commit with one file into a log that no checkpoint has taken; returns it."""
+    git_dir = carried.layout.git_dir
+    blob = gitcmd.text(git_dir, "hash-object", "-w", "--stdin", stdin=data)
+    tree = gitcmd.text(git_dir, "mktree", stdin=f"100644 blob {blob}\tnew\n".encode())
+    old = carried.log().refs[MAIN]
+    new = Oid(gitcmd.text(git_dir, "commit-tree", "-p", old, "-m", "new", tree))
+    push_on(carried, key, {MAIN: new})
+    return new
+
+
+def shows_on_main(carried: Carried, value: Oid) -> bool:
+    return carried.log().refs.get(MAIN) == value
+
+
 def copy_as_mirror(carried: Carried, target: Path, source: str) -> Carried:
     """Return a copy of a carried repository that says it mirrors ``source``."""
-    shutil.copytree(carried.layout.git_dir, target)
+    # What is being written is nobody's yet, and may be gone before it is copied.
+    shutil.copytree(carried.layout.git_dir, target, ignore=shutil.ignore_patterns(".*.new"))
     copy = Carried(target, carried.object_format)
     copy.set_info(replace(carried.info, role=MIRROR, source=source))
     return copy

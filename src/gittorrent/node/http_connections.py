@@ -104,11 +104,17 @@ class HttpConnections:
         self._is_proxied = is_proxied
         self._server_timeouts = server_timeouts
         self._server: web.Server | None = None
+        self._answering: set[asyncio.Task[object]] = set()
 
     async def stop(self) -> None:
-        """End all connections."""
+        """End all connections, and wait for what requests on those that are gone still do."""
         if self._server is not None:
             await self._server.shutdown(STOP_SECONDS)
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=STOP_SECONDS)
+        for task in self._answering:
+            task.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
 
     async def serve(
         self, sock: socket.socket, slot: ConnectionSlot, tls: ssl.SSLContext | None = None
@@ -164,6 +170,9 @@ class HttpConnections:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = connection_of(request)
         connection.is_served()
+        if (task := asyncio.current_task()) is not None:
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
         try:
             return await self._handle(request)
         finally:

@@ -189,6 +189,8 @@ class MirrorAnnouncer:
                 reason="this node has no address of its own",
             )
             return
+        # From here on it may list us, whether or not its answer is heard.
+        state.latest = latest
         try:
             location = parse_location(served.info.source)
             notice = Notify(urls[0], latest, ASKED_TTL)
@@ -199,7 +201,6 @@ class MirrorAnnouncer:
             state.retry = min(LAST_RETRY, 2 * state.retry)
             self._note_failure(served, urls[0], str(error))
             return
-        state.latest = latest
         state.retry = FIRST_RETRY
         state.due = now + max(LOOK_SECONDS, 0.7 * granted)
         _log.info(

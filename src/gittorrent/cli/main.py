@@ -35,6 +35,7 @@ COMMANDS = {
     "mirrors": ("mirrors", "mirrors", "List the mirrors of a repository."),
     "pause": ("pause", "pause", "Serve a mirror as it is, and do not follow it."),
     "resume": ("pause", "resume", "Follow a mirror again that was paused."),
+    "confirm": ("confirm", "confirm", "Let go what disappeared suddenly, or keep it."),
     "remove": ("remove", "remove", "Stop carrying a repository."),
     "status": ("status", "status", "Show what this node carries."),
     "doctor": ("doctor", "doctor", "Look for what would keep a node from working."),

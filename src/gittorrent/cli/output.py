@@ -41,7 +41,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def count(number: int, noun: str) -> str:
     """Return a number with its noun, such as ``1 ref`` or ``2 refs``."""
     plural = f"{noun}{'es' if noun.endswith('sh') else 's'}"
-    if noun.endswith("try"):
+    if noun.endswith("ry"):
         plural = f"{noun[:-1]}ies"
     return f"{number} {noun if number == 1 else plural}"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct, to_builtins
 
+from gittorrent.cli.held_back import HeldStatus, held_status, in_words
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import json_option, print_json, print_table
 from gittorrent.cli.process_view import show_process
@@ -18,6 +19,7 @@ from gittorrent.cli.repository_status import RepositoryStatus, describe_check, l
 from gittorrent.errors import GitTorrentError
 from gittorrent.repository.relocating import relocate
 from gittorrent.store.database import Database
+from gittorrent.store.held import HeldTable
 from gittorrent.store.home import open_home
 from gittorrent.store.processes import AnyProcess
 from gittorrent.store.snapshot import read_snapshots
@@ -25,6 +27,7 @@ from gittorrent.store.snapshot import read_snapshots
 if TYPE_CHECKING:
     from gittorrent.ids import RepositoryId
     from gittorrent.store.database import CarriedRow
+    from gittorrent.store.held import HeldRow
     from gittorrent.store.home import Home
 
 
@@ -44,7 +47,7 @@ def status(watch: bool, as_json: bool) -> None:
     """
     home = open_home()
     while True:
-        found = _gather(home)
+        found, held = _gather(home)
         if as_json and watch:
             click.echo(json.dumps(to_builtins(found)))
         elif as_json:
@@ -52,7 +55,7 @@ def status(watch: bool, as_json: bool) -> None:
         else:
             if watch:
                 click.clear()
-            _show(found)
+            _show(found, held)
         if not watch:
             return
         time.sleep(1.0)
@@ -65,18 +68,22 @@ class Status(Struct, frozen=True):
         home: of the node.
         repositories: that it carries.
         processes: that are at work.
+        held: what disappeared suddenly and is held back.
     """
 
     home: str
     repositories: list[RepositoryStatus]
     processes: list[AnyProcess]
+    held: list[HeldStatus]
 
 
-def _gather(home: Home) -> Status:
+def _gather(home: Home) -> tuple[Status, list[HeldRow]]:
     with contextlib.closing(Database(home.database)) as database:
         named = _named(home, database)
         rows = [look_at(_present(row, database), database, named) for row in database.carried()]
-    return Status(str(home.root), rows, read_snapshots(home.run))
+        held = HeldTable(database).all()
+    found = list(map(held_status, held))
+    return Status(str(home.root), rows, read_snapshots(home.run), found), held
 
 
 def _named(home: Home, database: Database) -> frozenset[RepositoryId]:
@@ -97,7 +104,7 @@ def _present(row: CarriedRow, database: Database) -> CarriedRow:
     return moved or row
 
 
-def _show(found: Status) -> None:
+def _show(found: Status, held: list[HeldRow]) -> None:
     now = time.time()
     click.echo(f"home  {found.home}")
     rows = found.repositories
@@ -105,22 +112,24 @@ def _show(found: Status) -> None:
         names = ("name", "role", "pushes", "reels", "mirrors", "path")
         head = tuple(name.upper() for name in names)
         print_table(head, [tuple(str(getattr(row, name)) for name in names) for row in rows])
-        for row in rows:
-            if row.not_final:
-                one = row.not_final == 1
-                which = "1 push is" if one else f"{row.not_final} pushes are"
+        for each in rows:
+            if each.not_final:
+                one = each.not_final == 1
+                which = "1 push is" if one else f"{each.not_final} pushes are"
                 what = "it" if one else "them"
-                click.echo(f"{row.name}: {which} not final until the keeper has taken {what}")
-            if row.not_published:
-                click.echo(f"{row.name}: {row.not_published}")
-            if row.check is not None and not row.problem:
-                click.echo(f"{row.name}: {describe_check(row.check, now)}")
-            if row.is_missing:
-                click.echo(f"{row.name} is missing: {row.way_out}")
-            elif row.problem:
-                click.echo(f"{row.name} cannot be used: {row.problem}; {row.way_out}")
+                click.echo(f"{each.name}: {which} not final until the keeper has taken {what}")
+            if each.not_published:
+                click.echo(f"{each.name}: {each.not_published}")
+            if each.check is not None and not each.problem:
+                click.echo(f"{each.name}: {describe_check(each.check, now)}")
+            if each.is_missing:
+                click.echo(f"{each.name} is missing: {each.way_out}")
+            elif each.problem:
+                click.echo(f"{each.name} cannot be used: {each.problem}; {each.way_out}")
     else:
         click.echo("no repositories yet: publish or mirror one")
+    for row in held:
+        click.echo(f"held back: {in_words(row, now)}")
     for process in found.processes:
         click.echo("")
         show_process(process, now)

@@ -71,6 +71,10 @@ class LocalError(GitTorrentError):
     exit_code = 7
 
 
+class NoRoomError(LocalError):
+    """There is no room on a disk of this machine, or only what is to stay free."""
+
+
 FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 """What the system says when there is no room."""
 
@@ -85,8 +89,9 @@ def local_error(error: OSError) -> LocalError | None:
     if error.errno not in _OWN:
         return None
     where = f" ({error.filename})" if error.filename else ""
-    hint = FULL_HINT if error.errno in FULL else ""
-    return LocalError(f"{error.strerror}{where}", hint=hint)
+    if error.errno in FULL:
+        return NoRoomError(f"{error.strerror}{where}", hint=FULL_HINT)
+    return LocalError(f"{error.strerror}{where}")
 
 
 class ProtocolError(GitTorrentError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING
 from gittorrent.cli.findings import problem, warning, well
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import count
+from gittorrent.disk_space import DEFAULT_RESERVE, HINT, SystemDisk
 from gittorrent.errors import GitTorrentError
+from gittorrent.node.config import NodeConfig
 from gittorrent.ownership import NotOwnError, require_own
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.repository.freshness import read_fresh
@@ -30,11 +33,8 @@ if TYPE_CHECKING:
     from gittorrent.store.database import CarriedRow
     from gittorrent.store.home import Home
 
-SHORT_BYTES = 100 << 20
-"""Free bytes below which hardly any update has room."""
-
-LOW_BYTES = 1 << 30
-"""Free bytes below which the disk may be full before somebody looks again."""
+NEAR = 2
+"""A disk is near its mark that has less than so many times what stays free."""
 
 _READ_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -74,7 +74,7 @@ def look_at_carried_repositories(home: Home) -> Iterator[Finding]:
             remedy = "'gittorrent status' says more; what repositories hold is not lost with it"
             yield problem("database", str(error), remedy)
     yield from _look_at_places(rows)
-    yield from _look_at_disks([home.root, *(Path(row.path) for row in rows)])
+    yield from _look_at_disks(home, [home.root, *(Path(row.path) for row in rows)])
     yield _look_at_clock(rows)
 
 
@@ -135,26 +135,30 @@ def _look_at_places(rows: Sequence[CarriedRow]) -> Iterator[Finding]:
         yield well("repositories", f"{count(len(rows), 'repository')}, all in their places")
 
 
-def _look_at_disks(places: Sequence[Path]) -> Iterator[Finding]:
+def _look_at_disks(home: Home, places: Sequence[Path]) -> Iterator[Finding]:
     """Look at the room on each file system, named by the first of the places that is on it."""
+    try:
+        config = read_config(home.config, is_named=False)
+    except GitTorrentError:
+        config = NodeConfig()  # what is wrong with it is said of the configuration
+    reserve = config.disk.reserve or DEFAULT_RESERVE
     seen: set[int] = set()
-    for place in places:
-        there = next(path for path in (place, *place.absolute().parents) if path.exists())
-        device = there.stat().st_dev
-        if device in seen:
+    for place in [*places, Path(tempfile.gettempdir())]:
+        found = SystemDisk().look(place)
+        if found.device in seen:
             continue
-        seen.add(device)
-        found = os.statvfs(there)
-        free = found.f_bavail * found.f_frsize
-        text = f"{show_bytes(free)} free at {place}"
-        if free < SHORT_BYTES:
-            yield problem("disk", text, "make room: hardly any update or push can be taken")
-        elif free < LOW_BYTES:
+        seen.add(found.device)
+        least, least_files = reserve.of(found.total), reserve.files_of(found.files)
+        text = f"{show_bytes(found.free)} free at {place}, {show_bytes(least)} stay free"
+        files = f"{found.free_files} files can be made at {place}, {least_files} stay free"
+        if found.free <= least:
+            yield problem("disk", text, f"nothing more is taken: {HINT}")
+        elif found.files and found.free_files <= least_files:
+            yield problem("disk", files, f"nothing more is taken: {HINT}")
+        elif found.free < NEAR * least:
             yield warning("disk", text, "make room before updates and pushes are refused")
-        elif found.f_files and not found.f_favail:
-            yield problem(
-                "disk", f"no file can be made at {place}", "remove some: no inode is left"
-            )
+        elif found.free_files < NEAR * least_files:
+            yield warning("disk", files, "remove some before updates and pushes are refused")
         else:
             yield well("disk", text)
 

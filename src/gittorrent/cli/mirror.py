@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gittorrent.cli import node_toml
 from gittorrent.cli.handing_over import hand_over
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
 from gittorrent.cli.locations import typed_location
@@ -113,8 +114,16 @@ def mirror(
             if not once and (done := hand_over(location, name, home, database, reporter)):
                 _report(done, prints)
                 return
+            config = node_toml.read_config(home.config, is_named=False)
             mirroring = Mirroring(
-                location, home, database, reporter, sharing, settings.max_bytes, lookups=lookups
+                location,
+                home,
+                database,
+                reporter,
+                sharing,
+                settings.max_bytes,
+                lookups=lookups,
+                space=node_toml.watermarks_of(home, config),
             )
             schedule = _Schedule()
             work = _mirror(mirroring, schedule, reporter, name, once, interval, prints)

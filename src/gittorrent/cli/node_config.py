@@ -13,11 +13,13 @@ from msgspec.structs import replace
 
 from gittorrent import event_log
 from gittorrent.cli.node_toml import read_config
+from gittorrent.disk_space import DEFAULT_RESERVE
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_BYTES, KEEP_SECONDS, KeepOptions
 from gittorrent.node.node import Options
 from gittorrent.node.tls import CertificateFiles
+from gittorrent.repository.uploads import MAX_PUSHED
 from gittorrent.transfer.lookups import bootstrap_nodes
 from gittorrent.wire.urls import Endpoint
 
@@ -140,6 +142,8 @@ def options_of(config: NodeConfig, flags: Flags) -> Options:
         dht_bootstrap=bootstrap_nodes(config.discovery.bootstrap),
         down_limit=limits.rates.down,
         carry=carry,
+        max_pushed=_first(None, config.push.max_size, MAX_PUSHED),
+        reserve=_first(None, config.disk.reserve, DEFAULT_RESERVE),
         rates=tuple(_untyped(each, flags) for each in limits.at),
     )
 

@@ -6,14 +6,17 @@ the whole node along.
 
 from __future__ import annotations
 
+import tempfile
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gittorrent.disk_space import DEFAULT_RESERVE, Watermarks
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.node.config import ConfigError, NodeConfig, parse_config
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from gittorrent.store.home import Home
 
 
 def template() -> str:
@@ -48,3 +51,15 @@ def read_config(path: Path, *, is_named: bool) -> NodeConfig:
     except OSError as error:
         raise LocalError(f"cannot read {path}: {error.strerror}") from error
     return parse_config(text, str(path))
+
+
+def watermarks_of(home: Home, config: NodeConfig) -> Watermarks:
+    """Return what keeps free of the disks of a node what its configuration says.
+
+    Args:
+        home: of the node.
+        config: what it says.
+    """
+    reserve = config.disk.reserve
+    always = [home.root, Path(tempfile.gettempdir())]
+    return Watermarks(DEFAULT_RESERVE if reserve is None else reserve, always)

@@ -51,6 +51,8 @@ def _show_node(process: NodeProcess) -> None:
         f"node {process.pid} at {', '.join(process.listening)}:"
         f" {count(process.callers, 'caller')}, sending {show_bytes(rate)}/s"
     )
+    for short in process.short:
+        click.echo(f"takes nothing more: {short.words}")
     for kept in process.keeping:
         click.echo(f"keeper of {kept.name}: {kept.words}")
     if process.conversations:

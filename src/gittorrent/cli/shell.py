@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import click
 
-from gittorrent.cli.node_toml import read_config
+from gittorrent.cli.node_toml import read_config, watermarks_of
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.served_places import catalogue_of
 from gittorrent.errors import GitTorrentError, UsageError
@@ -29,6 +29,7 @@ from gittorrent.node.views import Views
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.depot import RepositoryDepot
 from gittorrent.repository.receive_pack import CallerGoneError, Channel, greeting, receive
+from gittorrent.repository.uploads import MAX_PUSHED
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.transfer.ssh_transport import SERVICES
@@ -38,6 +39,7 @@ from gittorrent.wire.service import RECEIVE_PACK, UPLOAD_PACK
 
 if TYPE_CHECKING:
     from gittorrent.node.catalogue import Catalogue, Served
+    from gittorrent.node.config import NodeConfig
     from gittorrent.repository.published_view import PublishedView
     from gittorrent.store.home import Home
 
@@ -76,9 +78,10 @@ def shell(command: str | None, places: tuple[Path, ...], final_only: bool) -> No
     home = open_home()
     database = Database(home.database)
     try:
-        final_only = final_only or read_config(home.config, is_named=False).push.final_only
+        config = read_config(home.config, is_named=False)
+        final_only = final_only or config.push.final_only
         catalogue = catalogue_of(places, database)
-        sys.exit(_answer(service, path, catalogue, database, home, final_only=final_only))
+        sys.exit(_answer(service, path, catalogue, database, home, config, final_only=final_only))
     finally:
         database.close()
 
@@ -111,6 +114,7 @@ def _answer(
     catalogue: Catalogue,
     database: Database,
     home: Home,
+    config: NodeConfig,
     *,
     final_only: bool,
 ) -> int:
@@ -129,7 +133,9 @@ def _answer(
         return _upload_pack(served, protocol, home, final_only=final_only)
     if served.info.role not in (ORIGIN, MIRROR):
         return _refuse(channel, NO_DEPOT)
-    depot = RepositoryDepot(served.carried)
+    most = config.push.max_size or MAX_PUSHED
+    space = watermarks_of(home, config)
+    depot = RepositoryDepot(served.carried, space=space, most=lambda: most)
     try:
         channel.write(greeting(depot, protocol))
         receive(depot, channel)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from gittorrent.errors import UnreachableError
+from gittorrent.errors import FULL_HINT, NoRoomError, UnreachableError
 from gittorrent.git import environment
 from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
 from gittorrent.git.guarded import Broken
@@ -143,6 +143,7 @@ def fetch(
 
     Raises:
         RulesBrokenError: objects break the rules.
+        NoRoomError: there is no room for them.
         FetchFailedError: the mirror did not give them; says what git said.
     """
     if source.scheme in _BY_HELPER:
@@ -243,6 +244,8 @@ def _judge(source: FetchSource, guarded: Guarded, outcome: Outcome) -> None:
         return
     if outcome.broken is None and says_rules_are_broken(outcome.said):
         raise RulesBrokenError(f"{_complaint(outcome)}, from {source.url}")
+    if outcome.broken is Broken.NO_ROOM:
+        raise NoRoomError(f"no space left for what {source.url} sends", hint=FULL_HINT)
     bounds = guarded.bounds
     why = {
         Broken.SILENT: f"too little came of it for {bounds.silence:.0f} seconds",

@@ -17,6 +17,7 @@ import resource
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from enum import Enum
 from pathlib import Path
@@ -64,6 +65,7 @@ class Broken(Enum):
     SILENT = "silent"
     TOO_LARGE = "too large"
     MEMORY = "memory"
+    NO_ROOM = "no room"
     STOPPED = "stopped"
 
 
@@ -105,10 +107,18 @@ class Guarded:
         staging: the scratch repository it writes into.
         bounds: what it may cost.
         hear: told what it says on standard error, as it comes.
+        room: returns how many bytes may still be written where it writes.
     """
 
-    def __init__(self, staging: Path, bounds: Bounds, hear: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        staging: Path,
+        bounds: Bounds,
+        hear: Callable[[bytes], None],
+        room: Callable[[], int] = lambda: sys.maxsize,
+    ) -> None:
         self.bounds = bounds
+        self._room = room
         self._staging = staging
         self._hear = hear
         self._said = bytearray()
@@ -140,7 +150,9 @@ class Guarded:
             cwd=cwd or self._staging,
         )
         # Between two looks much may arrive; this holds for each file at any time.
-        limit = self.bounds.max_bytes + _CHUNK
+        room = self._room()
+        most = min(self.bounds.max_bytes, max(0, room))
+        limit = most + _CHUNK
         try:
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
@@ -151,20 +163,20 @@ class Guarded:
         finally:
             _end(process)
         said = self._said.decode(errors="replace")
-        if broken is None and process.returncode and self._is_too_large(said):
-            broken = Broken.TOO_LARGE
+        if broken is None and process.returncode and self._is_too_large(said, most):
+            broken = Broken.TOO_LARGE if most < room else Broken.NO_ROOM
         if broken is None and process.returncode and _OUT_OF_MEMORY in said:
             broken = Broken.MEMORY
         return Outcome(process.returncode, said, broken)
 
-    def _is_too_large(self, said: str) -> bool:
+    def _is_too_large(self, said: str, most: int) -> bool:
         """Tell whether what failed met the limit on files.
 
         Not every git says what ended the one it started, but what that wrote stays.
         """
         if f"signal {signal.SIGXFSZ.value}" in said:
             return True
-        return _size(self._staging / "objects") > self.bounds.max_bytes
+        return _size(self._staging / "objects") > most
 
     def _attend(self, process: subprocess.Popen[bytes], feeding: _Feeding) -> Broken | None:
         """Feed and hear a process until it ends or breaks a bound.
@@ -172,7 +184,7 @@ class Guarded:
         A `Stopper` is not told of it: it would end git alone, and an indexer that git has started
         goes on for minutes, with our pipe in its hands.
         """
-        watch = _Watch(process.pid, self._staging, self.bounds)
+        watch = _Watch(process.pid, self._staging, self.bounds, self._room)
         with selectors.PollSelector() as selector:  # files can be waited for, too
             assert process.stderr is not None
             feeding.register(selector)
@@ -263,7 +275,8 @@ class _Feeding:
 class _Watch:
     """Looks at what a process has come to, at most every `LOOK_SECONDS`, and whether to stop."""
 
-    def __init__(self, pid: int, staging: Path, bounds: Bounds) -> None:
+    def __init__(self, pid: int, staging: Path, bounds: Bounds, room: Callable[[], int]) -> None:
+        self._room = room
         self._stopper = stopper_of_thread()
         self._pid = pid
         self._staging = staging
@@ -283,6 +296,8 @@ class _Watch:
         size = _size(self._staging / "objects")
         if size > self._bounds.max_bytes:
             return Broken.TOO_LARGE
+        if self._room() <= 0:
+            return Broken.NO_ROOM
         indexing = 0.0
         for process in _family(self._pid):
             if process.is_indexing:

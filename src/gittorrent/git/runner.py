@@ -81,6 +81,11 @@ class GitError(LocalError):
         self.stderr = said
 
     @property
+    def is_for_room(self) -> bool:
+        """Tell whether there was no room on a disk."""
+        return any(words in self.stderr for words in _FULL)
+
+    @property
     def is_own_trouble(self) -> bool:
         """Tell whether this machine let git down, whatever git was given to work on."""
         return self.status < 0 or any(words in self.stderr for words in _OWN_TROUBLE)

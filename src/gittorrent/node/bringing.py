@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import UnreachableError
 from gittorrent.event_log import EventLog
 from gittorrent.git.fetching import FetchOptions
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gittorrent.disk_space import Space
     from gittorrent.node.catalogue import Served
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.taking_in import Arrived
@@ -45,9 +47,11 @@ class Bringing:
     Args:
         database: whom it knows; None knows nobody.
         home: of the node.
+        space: tells whether there is room for what comes.
     """
 
-    def __init__(self, database: Database | None, home: Home) -> None:
+    def __init__(self, database: Database | None, home: Home, space: Space = UNBOUNDED) -> None:
+        self._space = space
         self._database = database
         self._home = home
 
@@ -77,7 +81,7 @@ class Bringing:
             before = set(_packs(carried))
             fetch = OrdinaryFetch(
                 layout, carried.object_format, extent_of(layout.git_dir), MAX_PUSHED,
-                ClientTimeouts(), _Reports(served.info.name),
+                ClientTimeouts(), _Reports(served.info.name), self._space,
             )  # fmt: skip
             await fetch.fetch(sources, wants, FetchOptions())
             return [pack for pack in _packs(carried) if pack not in before]

@@ -29,8 +29,10 @@ from gittorrent.node.config_values import (
     log_format,
     number,
     places,
+    push_size,
     rate,
     repository_name,
+    reserve,
     seconds,
     size,
 )
@@ -39,6 +41,7 @@ from gittorrent.node.toml_lines import KeyPath, lines_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gittorrent.disk_space import Reserve
     from gittorrent.node.config_values import Place
     from gittorrent.transfer.location import Location
     from gittorrent.wire.urls import Endpoint
@@ -212,10 +215,18 @@ class PushConfig(Struct, frozen=True):
     Args:
         git: whether they are taken over git:// too.
         final_only: whether stock git is shown only those that the keeper has put in order.
+        max_size: bytes that one may bring; None for the default.
     """
 
     git: bool = False
     final_only: bool = False
+    max_size: int | None = None
+
+
+class DiskConfig(Struct, frozen=True):
+    """What stays free of each file system that the node writes to; None for the default."""
+
+    reserve: Reserve | None = None
 
 
 class LogConfig(Struct, frozen=True):
@@ -233,6 +244,7 @@ class NodeConfig(Struct, frozen=True):
     carry: CarryConfig = CarryConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
     push: PushConfig = PushConfig()
+    disk: DiskConfig = DiskConfig()
     log: LogConfig = LogConfig()
 
 
@@ -260,6 +272,7 @@ def parse_config(text: str, name: str = "node.toml") -> NodeConfig:
         carry=_carry(top.table("carry")),
         discovery=_discovery(top.table("discovery")),
         push=_push(top.table("push")),
+        disk=_disk(top.table("disk")),
         log=_log(top.table("log")),
     )
     top.done()
@@ -367,8 +380,16 @@ def _discovery(table: _Table) -> DiscoveryConfig:
 
 def _push(table: _Table) -> PushConfig:
     found = PushConfig(
-        git=table.flag("git", default=False), final_only=table.flag("final-only", default=False)
+        git=table.flag("git", default=False),
+        final_only=table.flag("final-only", default=False),
+        max_size=table.take("max-size", push_size),
     )
+    table.done()
+    return found
+
+
+def _disk(table: _Table) -> DiskConfig:
+    found = DiskConfig(reserve=table.take("reserve", reserve))
     table.done()
     return found
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeVar
 
+from gittorrent.disk_space import NO_RESERVE, Reserve
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import FORMATS, LEVELS
+from gittorrent.push.quota import MAX_BYTES
 from gittorrent.sizes import parse_size
 from gittorrent.transfer.location import parse_location
 from gittorrent.trust.errors import PolicyError
@@ -30,6 +32,10 @@ Place = tuple[str, int]
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
+MAX_PERCENT = 90
+"""More than that of a disk is hardly to stay free; who wrote it meant the other part."""
+
+_PERCENT = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?)%")
 _TIME = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -106,6 +112,49 @@ def size(value: object) -> int:
     if found is None or found <= 0:
         raise ValueError(f"{_shown(value)} is no size; write bytes, with K, M or G: 64K, 512M, 10G")
     return found
+
+
+def push_size(value: object) -> int:
+    """Read how many bytes a push may bring: no more than mirrors pass on of one key."""
+    found = size(value)
+    if found > MAX_BYTES:
+        raise ValueError(
+            f"{_shown(value)} is more than {MAX_BYTES >> 20}M, and mirrors pass no more on of one"
+            " key before the keeper has taken it"
+        )
+    return found
+
+
+def reserve(value: object) -> Reserve:
+    """Read what stays free: "1G", "5%", the smaller one of a list of both, or "none"."""
+    if value == "none":
+        return NO_RESERVE
+    found: dict[str, Reserve] = {}
+    for each in _each(value, _part_of_reserve):
+        kind = "size" if each.percent is None else "percent"
+        if kind in found:
+            raise ValueError('two of one kind; write a size and a percentage: ["5%", "1G"]')
+        found[kind] = each
+    if not found:
+        raise ValueError('[] says nothing; write "1G", "5%" or "none"')
+    both = found.values()
+    return Reserve(
+        next((each.bytes for each in both if each.bytes is not None), None),
+        next((each.percent for each in both if each.percent is not None), None),
+    )
+
+
+def _part_of_reserve(value: object) -> Reserve:
+    shape = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if shape is not None and 0 < float(shape[1]) <= MAX_PERCENT:
+        return Reserve(percent=float(shape[1]))
+    try:
+        return Reserve(bytes=size(value))
+    except ValueError as error:
+        raise ValueError(
+            f'{_shown(value)} is neither a size nor a percentage up to {MAX_PERCENT}%; write "1G",'
+            ' "5%" or "none"'
+        ) from error
 
 
 def rate(value: object) -> int | None:

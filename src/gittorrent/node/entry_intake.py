@@ -11,7 +11,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from gittorrent.errors import GitTorrentError
+from gittorrent.disk_space import UNBOUNDED
+from gittorrent.errors import GitTorrentError, NoRoomError
 from gittorrent.event_log import EventLog
 from gittorrent.node.log_summary import LogSummary, summary_of
 from gittorrent.repository.taking_in import Arrived, TakingIn
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from gittorrent.disk_space import Space
     from gittorrent.ids import PushId
     from gittorrent.node.catalogue import Served
     from gittorrent.node.held_bytes import HeldBytes
@@ -59,6 +61,7 @@ class EntryIntake:
         bring: brings the objects that some pushes need.
         held: counts what peers sent.
         outcomes: hears what became of it.
+        space: tells whether there is room for it.
     """
 
     def __init__(
@@ -69,7 +72,9 @@ class EntryIntake:
         bring: Bring,
         held: HeldBytes,
         outcomes: Outcomes,
+        space: Space = UNBOUNDED,
     ) -> None:
+        self._space = space
         self._served = served
         self._kept = kept
         self._executor = executor
@@ -111,6 +116,15 @@ class EntryIntake:
             try:
                 done, after = await self._take(batch)
                 self._outcomes.taken(batch, done, after)
+            except NoRoomError as error:
+                # Said once, of all repositories, by whoever watches the disk.
+                _log.debug(
+                    "no-room",
+                    "{repository}: what is new waits for room: {reason}",
+                    repository=self._served.info.name,
+                    reason=error,
+                )
+                self._outcomes.not_taken(batch)
             except GitTorrentError as error:
                 _log.error(
                     "not-taken",
@@ -157,6 +171,7 @@ class EntryIntake:
         return done, after
 
     def _take_in(self, arrived: Sequence[Arrived]) -> tuple[TakenIn, LogSummary]:
+        self._space.require(self._served.carried.layout.git_dir)
         done = self._taking.take(arrived) if arrived else self._taking.due()
         return done, self._look()
 

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from gittorrent.errors import GitTorrentError
+from gittorrent.disk_space import UNBOUNDED
+from gittorrent.errors import GitTorrentError, NoRoomError
 from gittorrent.event_log import EventLog
 from gittorrent.git.repository import read_config
 from gittorrent.node.config import CarryConfig
@@ -53,6 +54,7 @@ from gittorrent.wire.control import Done, Failed, Hint, Phase, Taken
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gittorrent.disk_space import Space
     from gittorrent.ids import RepositoryId
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.store.database import Database
@@ -100,6 +102,7 @@ class Follower:
         limits: of all that it sends and takes.
         carry: what the configuration says.
         is_live: tells whether a conversation tells of news of a repository.
+        space: tells whether there is room for what comes.
 
     ``on_paused`` is called when other mirrors may be paused than before.
     """
@@ -112,7 +115,10 @@ class Follower:
         limits: Limits,
         carry: CarryConfig,
         is_live: Callable[[Served], bool],
+        space: Space = UNBOUNDED,
     ) -> None:
+        self._space = space
+        self._for_room: set[str] = set()
         self._catalogue = catalogue
         self._database = database
         self._home = home
@@ -179,11 +185,20 @@ class Follower:
 
     async def _step(self) -> None:
         await self._look_at_changes()
+        self._look_for_room()
         self._start_due()
         now = asyncio.get_running_loop().time()
         if self._looks and now - self._written >= WRITE_SECONDS:
             self._written = now
             await self._write()
+
+    def _look_for_room(self) -> None:
+        """Let all be tried again at once that failed for want of room, when there is some."""
+        if self._for_room and not self._space.short():
+            now = asyncio.get_running_loop().time()
+            for key in self._for_room & self._followed.keys():
+                self._schedule.at_once(key, now)
+            self._for_room.clear()
 
     async def _stop(self) -> None:
         tasks = [each.task for each in self._followed.values() if each.task is not None]
@@ -298,6 +313,8 @@ class Follower:
             await self._forget_wanted(followed.target)
         except GitTorrentError as error:
             failed = True
+            if isinstance(error, NoRoomError) and self._space.short():
+                self._for_room.add(key)
             await self._note_failure(followed, error)
         except Exception:
             failed = True
@@ -371,6 +388,7 @@ class Follower:
                 max_bytes=max_bytes,
                 limits=self._limits,
                 lookups=[NodeFirst(LocalNode(self._home.control, reports), None)],
+                space=self._space,
             )
             done = await mirroring.check(target.name)
             tidy_after(done, wait=False)

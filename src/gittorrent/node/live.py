@@ -17,6 +17,7 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
+from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.node.held_bytes import HeldBytes
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from gittorrent.disk_space import Space
     from gittorrent.ids import RepositoryId
     from gittorrent.node.bringing import Bringing
     from gittorrent.node.catalogue import Catalogue, Served
@@ -101,6 +103,7 @@ class Live:
         bringing: brings objects that do not come with pushes.
         reel_times: when reels are made of what a keeper signs here.
         most_open: repositories that are open though nobody uses them.
+        space: tells whether there is room for what comes, and is made.
 
     ``is_paused`` tells whether a mirror is left alone; it is set by whoever follows mirrors here,
     who calls `note_paused` when it answers otherwise.
@@ -116,7 +119,9 @@ class Live:
         bringing: Bringing,
         reel_times: ReelTimes = ReelTimes(),  # noqa: B008 (it is frozen)
         most_open: int = MOST_OPEN,
+        space: Space = UNBOUNDED,
     ) -> None:
+        self._space = space
         self._catalogue = catalogue
         self._bringing = bringing
         self._reel_times = reel_times
@@ -300,8 +305,9 @@ class Live:
         kept, place = self.kept(served), served.carried.layout.git_dir
         executor = self._threads.executor(WORK_SECONDS)
         repository = LiveRepository(
-            served, kept, executor, self._bringing.bring, lambda: keeper.look(), self._held
-        )
+            served, kept, executor, self._bringing.bring, lambda: keeper.look(), self._held,
+            self._space,
+        )  # fmt: skip
         calls = LiveCalls(self._calling, repository)
         keeper = Keeper(repository, calls.count_known)
         try:
@@ -318,7 +324,8 @@ class Live:
         else:
             self._mute.discard(place)
             self._opening.opened(place, asyncio.get_running_loop().time())
-            reel_builder = ReelBuilder(repository, ReelTiming(self._reel_times))
+            timing = ReelTiming(self._reel_times)
+            reel_builder = ReelBuilder(repository, timing, space=self._space)
             self._live[place] = _Live(repository, calls, keeper, reel_builder)
             for caller in self._unheard.pop(place, ()):
                 caller.end(OPENED_ANEW)

@@ -16,6 +16,7 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
+from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.node.claimed_heads import ClaimedHeads
@@ -43,6 +44,7 @@ from gittorrent.wire.reelname import ReelName
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from gittorrent.disk_space import Space
     from gittorrent.ids import PushId
     from gittorrent.node.catalogue import Served
     from gittorrent.node.entry_intake import Batch, Bring
@@ -76,6 +78,7 @@ class LiveRepository:
         bring: brings the objects that some pushes need; returns the packs that came.
         moved: told when the log came to stand elsewhere, in the event loop.
         held: counts what peers sent and is not taken in yet.
+        space: tells whether there is room for what they have.
     """
 
     def __init__(
@@ -86,14 +89,16 @@ class LiveRepository:
         bring: Bring,
         moved: Callable[[], None] = lambda: None,
         held: HeldBytes | None = None,
+        space: Space = UNBOUNDED,
     ) -> None:
+        self.space = space
         self.served = served
         self.kept = kept
         self.executor = executor
         self._moved = moved
         self._held = held or HeldBytes()
         self._loop = asyncio.get_running_loop()
-        self._intake = EntryIntake(served, kept, executor, bring, self._held, self)
+        self._intake = EntryIntake(served, kept, executor, bring, self._held, self, space)
         self._fetcher = EntryFetcher(self, self._held, self._intake.put)
         self._spreading = Spreading(self)
         self._peers: dict[PeerKey, LivePeer] = {}
@@ -379,12 +384,23 @@ class LiveRepository:
         self._do(self._spreading.tick(self._loop.time()))
 
     async def _fetch(self, key: PeerKey, peer: LivePeer, item: Item) -> None:
+        if self._must_wait(item.id):
+            return
         try:
             await self._fetcher.fetch(key, peer, item)
         except GitTorrentError as error:
             self._note_failure(key, item.id, error)
 
+    def _must_wait(self, entry: PushId) -> bool:
+        """Tell whether there is no room for an entry now; it is asked for again later then."""
+        if not self.space.short():
+            return False
+        self._do(self._spreading.postponed(entry, self._loop.time()))
+        return True
+
     async def _fetch_log(self, key: PeerKey, peer: LivePeer, item: Item) -> None:
+        if self._must_wait(item.id):
+            return
         try:
             await self._fetcher.fetch_log(key, peer, item)
         except GitTorrentError as error:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import UnreachableError
 from gittorrent.event_log import EventLog
 from gittorrent.git.runner import Git
@@ -46,6 +47,7 @@ from gittorrent.wire.control import At, Done
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gittorrent.disk_space import Space
     from gittorrent.ids import RepositoryId
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.repository.cache import Kept
@@ -94,6 +96,7 @@ class LocalCloneService:
         limits: of what the node sends and takes.
         slots: upload slots of the node.
         clock: seconds since 1970.
+        space: tells whether there is room for what would be kept.
     """
 
     def __init__(
@@ -105,7 +108,9 @@ class LocalCloneService:
         limits: Limits,
         slots: SlotQueue,
         clock: Callable[[], float] = time.time,
+        space: Space = UNBOUNDED,
     ) -> None:
+        self._space = space
         self._home = home
         self._database = database
         self._catalogue = catalogue
@@ -234,6 +239,7 @@ class LocalCloneService:
             max_bytes=self._options.max_bytes,
             limits=self._limits,
             ask_own_node=False,
+            space=self._space,
         )
         repository = request.repository
         async with self._changing:
@@ -258,7 +264,9 @@ class LocalCloneService:
 
         Raises:
             NotKeptError: they do not, whatever goes.
+            NoRoomError: the disk is full, or nearly so.
         """
+        self._space.require(self._home.cache, size=size)
         if size > self._options.max_bytes:
             raise NotKeptError(f"it has {size >> 20} MiB, more than is kept here")
         with self._files:

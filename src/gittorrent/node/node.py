@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import tempfile
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from gittorrent.errors import UsageError
+from gittorrent.disk_space import DEFAULT_RESERVE, Reserve, Watermarks
+from gittorrent.errors import LocalError, UsageError
 from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
 from gittorrent.node.bringing import Bringing
@@ -42,6 +45,7 @@ from gittorrent.node.rechecks import Rechecks
 from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.node.tls import Certificate, CertificateFiles
 from gittorrent.reel.timing import ReelTimes
+from gittorrent.repository.uploads import MAX_PUSHED
 from gittorrent.store.processes import GitLoad, NodeProcess
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
 from gittorrent.transfer.addresses import is_loopback, is_wildcard
@@ -66,6 +70,9 @@ STOP_SECONDS = 5.0
 
 RATES_SECONDS = 20.0
 """How often it is looked whether other limits hold by now; they change by the minute."""
+
+DISK_SECONDS = 2.0
+"""How often it is looked how full the disks are."""
 
 _log = EventLog(__name__)
 
@@ -98,6 +105,8 @@ class Options(Struct, frozen=True):
         dht_bootstrap: ``HOST:PORT`` of the nodes of the DHT to begin with; none turns it off.
         dht_listen: IP addresses and UDP ports of the DHT.
         rates: other limits at some times of the day.
+        max_pushed: bytes that a push may bring.
+        reserve: what stays free of the disks.
     """
 
     git: tuple[tuple[str, int], ...] = ()
@@ -133,6 +142,8 @@ class Options(Struct, frozen=True):
         )
 
     rates: tuple[RatesAt, ...] = ()
+    max_pushed: int = MAX_PUSHED
+    reserve: Reserve = DEFAULT_RESERVE
 
     def rates_at(self, weekday: int, minute: int) -> Rates:
         """Return the limits that hold at a minute of a day, 0 for Monday."""
@@ -186,13 +197,18 @@ class Node:
             mirrors.on_told = self._rechecks.told
         lists = Lists(self._reachable, mirrors)
         notices = Notices(mirrors, self._is_local, server_timeouts)
-        bringing = Bringing(database, home)
+        temporary = Path(tempfile.gettempdir())
+        self._space = Watermarks(options.reserve, [home.root, temporary])
+        bringing = Bringing(database, home, self._space)
         self._live = Live(
-            catalogue, database, home, home.node_id(), self.limits, bringing, options.reel_times
-        )
+            catalogue, database, home, home.node_id(), self.limits, bringing, options.reel_times,
+            space=self._space,
+        )  # fmt: skip
         self._pushes = Pushes(
-            self._live.accepted, self._live.kept, self._live.catch_up, options.git_wait
-        )
+            self._live.accepted, self._live.kept, self._live.catch_up, options.git_wait,
+            space=self._space,
+        )  # fmt: skip
+        self._pushes.most = options.max_pushed
         services = NodeServices(
             catalogue,
             lists,
@@ -226,7 +242,7 @@ class Node:
         self._writing = catalogue.threads.executor(STOP_SECONDS)
         self._announcer = MirrorAnnouncer(catalogue, self._reachable)
         self._local_clones = LocalCloneService(
-            home, database, catalogue, options.keep, self.limits, slots
+            home, database, catalogue, options.keep, self.limits, slots, space=self._space
         )
         self._discovering = Discovering(
             catalogue, self._reachable, options.found, home.routing_table
@@ -245,8 +261,9 @@ class Node:
         if database is None:
             return None
         made = Follower(
-            self._catalogue, database, home, self.limits, self._options.carry, self._live.is_talking
-        )
+            self._catalogue, database, home, self.limits, self._options.carry,
+            self._live.is_talking, self._space,
+        )  # fmt: skip
         self._live.is_paused, made.on_paused = made.is_paused, self._live.note_paused
         return made
 
@@ -278,6 +295,7 @@ class Node:
         self._accepting.append(loop.create_task(self._discovering.run(self._listeners.endpoints)))
         self._follow_certificate(self._certificate)
         self._accepting.append(loop.create_task(self._keep_rates()))
+        self._accepting.append(loop.create_task(self._watch_disks()))
         self._set_announcing()
         if self._follower is not None:
             self._accepting.append(loop.create_task(self._follower.run()))
@@ -332,6 +350,8 @@ class Node:
         self._options = options
         self._git.take_pushes(takes=options.git_push)
         self._http.go_by_names(_names(options.url), is_proxied=options.behind_proxy)
+        self._pushes.most = options.max_pushed
+        self._space.change(options.reserve)
         self.git_processes.change(options.git_processes, options.git_memory)
         self._local_clones.change(options.keep)
         self._set_rates()
@@ -414,6 +434,24 @@ class Node:
         await self.git_processes.stop()
         _log.info("stopped", "stopped")
 
+    async def _watch_disks(self) -> None:
+        """Look at the disks that are written to: a full one is said of before somebody pushes."""
+        known: frozenset[Path] = frozenset()
+        changes, failure = None, ""
+        while True:
+            if changes != self._catalogue.changes:
+                changes = self._catalogue.changes
+                known = frozenset(each.carried.layout.git_dir.parent for each in self._catalogue)
+            try:
+                await self._writing(partial(self._space.look, *known))
+                known, failure = frozenset(), ""
+            except (LocalError, SlowError) as error:
+                if str(error) != failure:
+                    failure = str(error)
+                    _log.warning("disk-unknown", "cannot tell how full disks are: {reason}",
+                                 reason=error)  # fmt: skip
+            await asyncio.sleep(DISK_SECONDS)
+
     async def _report(self) -> None:
         """Write down once a second what the node is doing, for ``gittorrent status``."""
         try:
@@ -442,6 +480,7 @@ class Node:
             following=None if self._follower is None else self._follower.report(),
             discovery=self._discovering.figures(),
             current=self._live.current(),
+            short=list(self._space.short()),
         )
 
     async def run_until_interrupted(self) -> None:

@@ -14,6 +14,7 @@ import itertools
 import socket
 from typing import TYPE_CHECKING
 
+from gittorrent.disk_space import UNBOUNDED
 from gittorrent.event_log import EventLog
 from gittorrent.git.runner import Stopper
 from gittorrent.node.caller_watch import MAX_SECONDS
@@ -24,12 +25,14 @@ from gittorrent.repository.depot import RepositoryDepot
 from gittorrent.repository.housekeeping import start_if_due
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.receive_pack import CallerGoneError, Channel, Ended, greeting, receive
+from gittorrent.repository.uploads import MAX_PUSHED
 from gittorrent.transfer.off_loop import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from gittorrent.disk_space import Space
     from gittorrent.node.catalogue import Served
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.depot import AcceptedPush
@@ -63,6 +66,9 @@ class Pushes:
         wait_seconds: time after which callers are told that others are pushing.
         tidy: starts a repository's housekeeping if it is due; called in a thread.
         tidy_pushes: pushes after which that is looked at.
+        space: tells whether there is room for what is pushed.
+
+    ``most`` is how many bytes a push may bring from now on.
     """
 
     def __init__(
@@ -73,7 +79,10 @@ class Pushes:
         wait_seconds: float = WAIT_SECONDS,
         tidy: Callable[[Carried], None] = start_if_due,
         tidy_pushes: int = TIDY_PUSHES,
+        space: Space = UNBOUNDED,
     ) -> None:
+        self._space = space
+        self.most = MAX_PUSHED
         self._accepted = accepted
         self._tidy = tidy
         self._tidy_pushes = tidy_pushes
@@ -161,7 +170,8 @@ class Pushes:
                 if next(count) % self._tidy_pushes == 0:
                     self._tidy(served.carried)
 
-            depot = RepositoryDepot(served.carried, tell, self._kept(served))
+            kept = self._kept(served)
+            depot = RepositoryDepot(served.carried, tell, kept, self._space, lambda: self.most)
             self._depots[git_dir] = (served.carried, depot)
         return depot
 

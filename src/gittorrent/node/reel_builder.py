@@ -10,8 +10,10 @@ Source: docs/protocol/reels.md, "Reels of a keeper's node".
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
+from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.reel.timing import ReelTiming
@@ -21,6 +23,7 @@ from gittorrent.transfer.task_set import TaskSet
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from gittorrent.disk_space import Space
     from gittorrent.ids import PushId
     from gittorrent.node.live_repository import LiveRepository
     from gittorrent.repository.carried import Carried
@@ -36,6 +39,7 @@ class ReelBuilder:
         live: its part in live conversations.
         timing: when.
         make: makes the reels; the worker, but for tests.
+        space: tells whether there is room for them.
     """
 
     def __init__(
@@ -43,7 +47,9 @@ class ReelBuilder:
         live: LiveRepository,
         timing: ReelTiming | None = None,
         make: Callable[[Carried, Callable[[Made], None]], Coroutine[None, None, None]] = make_reels,
+        space: Space = UNBOUNDED,
     ) -> None:
+        self._space = space
         self._live = live
         self._carried = live.served.carried
         self._timing = ReelTiming() if timing is None else timing
@@ -82,6 +88,9 @@ class ReelBuilder:
                 self._timing.saw(self._loop.time(), uncovered)
                 self._seen = head
             if self._timing.is_due(self._loop.time()):
+                await self._live.executor(
+                    partial(self._space.require, self._carried.layout.git_dir)
+                )
                 await self._make(self._carried, self._made)
                 self._done, self._seen = head, None
         except GitTorrentError as error:

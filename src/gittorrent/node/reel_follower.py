@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from gittorrent.durable import locked
-from gittorrent.errors import GitTorrentError, TrustError
+from gittorrent.errors import GitTorrentError, NoRoomError, TrustError
 from gittorrent.event_log import EventLog
 from gittorrent.reel.manifest import longest_file
 from gittorrent.reel.path import ReelOffer
@@ -29,6 +29,7 @@ from gittorrent.wire.reelname import ReelName
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from gittorrent.disk_space import Space
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.push.spreading import Item, PeerKey
     from gittorrent.repository.carried import Carried
@@ -52,6 +53,11 @@ class Surroundings(Protocol):
     @property
     def kept(self) -> KeptLog:
         """Its log."""
+        ...
+
+    @property
+    def space(self) -> Space:
+        """Tells whether there is room."""
         ...
 
     @property
@@ -135,6 +141,8 @@ class ReelFollower:
                 try:
                     await self._look(key, peer)
                 except GitTorrentError as error:
+                    if isinstance(error, NoRoomError):  # looked at with the next checkpoint
+                        self._due.setdefault(key, (peer, self._around.head().id))
                     if isinstance(error, TrustError):
                         self._liars.add(key)
                     self._note(peer, error)
@@ -146,6 +154,9 @@ class ReelFollower:
         offers = await self._ask(key, peer, ReelName(None, around.head().id))
         lacking = await around.executor(partial(self._lacking, offers))
         jobs: list[Job] = []
+        size = sum(offer.pack_size for offer in lacking)
+        place = around.carried.layout.git_dir
+        await around.executor(partial(around.space.require, place, size=size))
         for offer in lacking:
             data = await peer.fetch_manifest(offer.manifest, longest_file(offer.pack_size))
             jobs += await around.executor(partial(self._jobs, data, offer))

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.disk_space import UNBOUNDED
 from gittorrent.durable import FileState, file_state
+from gittorrent.errors import NoRoomError
 from gittorrent.git.guarded import Bounds
 from gittorrent.push.certificate import Certificate, parse_certificate
 from gittorrent.push.depot import admission
@@ -33,6 +35,7 @@ from gittorrent.repository.uploads import (
     LEAST_BYTES,
     MAX_PUSHED,
     SILENCE_SECONDS,
+    no_room,
     uploading,
 )
 from gittorrent.trust.errors import UnknownKey
@@ -43,6 +46,7 @@ from gittorrent.trust.signature import KeyRing, verify
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
+    from gittorrent.disk_space import Space
     from gittorrent.git.fsckrules import FsckRules
     from gittorrent.ids import ObjectFormat, Oid, PushId
     from gittorrent.push.depot.report import Report
@@ -103,6 +107,8 @@ class RepositoryDepot:
         carried: the repository.
         accepted: told of every push that is in the log now, in the thread that put it there.
         kept: its log, where others use it as well.
+        space: tells whether there is room for what is pushed.
+        most: returns the bytes that a push may bring.
     """
 
     def __init__(
@@ -110,7 +116,11 @@ class RepositoryDepot:
         carried: Carried,
         accepted: Callable[[AcceptedPush], None] = lambda _: None,
         kept: KeptLog | None = None,
+        space: Space = UNBOUNDED,
+        most: Callable[[], int] = lambda: MAX_PUSHED,
     ) -> None:
+        self._space = space
+        self._most = most
         self._carried = carried
         self._accepted = accepted
         self._kept = kept or KeptLog(carried)
@@ -138,6 +148,7 @@ class RepositoryDepot:
         """
         text, signature = admission.signed_part(request)
         self._check_whole()
+        self._check_room()
         shown = self._kept.shown()
         pinned = _pinned(shown.policy.keyring, request, signature)
         keyring = KeyRing([*shown.policy.keyring.values(), *pinned])
@@ -170,11 +181,11 @@ class RepositoryDepot:
         """
         assert isinstance(admitted, AdmittedPush)
         push, certificate = admitted.push, admitted.certificate
-        with uploading(self._carried.layout, self.object_format) as upload:
+        with uploading(self._carried.layout, self.object_format, self._room) as upload:
             entry = identified(push, self.object_format)
             rules = self._settings().rules
             if pack is not None:
-                bounds = Bounds(MAX_PUSHED, SILENCE_SECONDS, LEAST_BYTES)
+                bounds = Bounds(self._most(), SILENCE_SECONDS, LEAST_BYTES)
                 upload.receive(pack, bounds, rules, hear)
             shown = self._kept.shown()
             is_whole = all(self._is_here(parent, shown) for parent in entry.parents)
@@ -201,6 +212,17 @@ class RepositoryDepot:
                 "this copy lacks a part of the history, so that pushes cannot be judged",
                 hint="push to another mirror",
             )
+
+    def _room(self) -> int:
+        """Return how many bytes may still be taken."""
+        return self._space.room(self._carried.layout.git_dir)
+
+    def _check_room(self) -> None:
+        """Refuse what there is no room for: to who pushes in plain words, not as a fault."""
+        try:
+            self._space.require(self._carried.layout.git_dir)
+        except NoRoomError as error:
+            raise no_room() from error
 
     def _listed(self, listing: Listing) -> RefLines:
         """Return the refs of a listing as they are shown, made from those shown before."""

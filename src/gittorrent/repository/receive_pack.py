@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from gittorrent.errors import GitTorrentError, LocalError, ProtocolError, local_error
+from gittorrent.errors import GitTorrentError, LocalError, NoRoomError, ProtocolError, local_error
+from gittorrent.git.runner import GitError
 from gittorrent.printable import Screening
 from gittorrent.push.depot.admission import PushRefusedError
 from gittorrent.push.depot.advertisement import advertisement
@@ -65,6 +66,9 @@ DROPPED_SECONDS = 20.0
 
 OUR_FAULT = "this mirror has a problem of its own; push to another"
 """What callers are told of errors that are for the operator to read."""
+
+DISK_FULL = "the disk of this mirror is full; push to another mirror, or later"
+"""What they are told where there turned out to be no room."""
 
 _CHUNK = 64 << 10
 _PACK_HEADER = 12
@@ -334,7 +338,10 @@ def _begun_pack(channel: Channel) -> SentPack:
 def _report_of(error: GitTorrentError, request: PushRequest) -> Report:
     """Return the report of a push of which nothing happened."""
     if isinstance(error, LocalError):
-        return refused(_refs_of(request), OUR_FAULT)
+        is_full = isinstance(error, NoRoomError) or (
+            isinstance(error, GitError) and error.is_for_room
+        )
+        return refused(_refs_of(request), DISK_FULL if is_full else OUR_FAULT)
     more = error.more if isinstance(error, PushRefusedError) else ()
     return refused(_refs_of(request), words_of(error), *more)
 

@@ -16,6 +16,7 @@ import fcntl
 import os
 import select
 import shutil
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ from gittorrent.reel.pack import HEADER_SIZE, pack_header
 from gittorrent.repository.receive import add_loose
 from gittorrent.repository.receive_pack import SentPack
 from gittorrent.repository.small_intake import UnpackError, unpack
+from gittorrent.sizes import show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -71,6 +73,9 @@ MAX_KNOWN = 2000
 VERSION = 2
 """Of the format of packs that are joined with others."""
 
+NO_ROOM = "the disk of this mirror is full or nearly so, and it takes no pushes until there is room"
+"""What those are told for whose pushes there is no room."""
+
 _CHUNK = 64 << 10
 _TOO_LARGE = ("exceeds maximum allowed size", "signal 25", "File too large")
 
@@ -82,9 +87,13 @@ class Upload:
         layout: of the repository.
         object_format: of its objects.
         staging: the scratch repository.
+        room: returns how many bytes may still be written.
     """
 
-    def __init__(self, layout: Layout, object_format: ObjectFormat, staging: Git) -> None:
+    def __init__(
+        self, layout: Layout, object_format: ObjectFormat, staging: Git, room: Callable[[], int]
+    ) -> None:
+        self._room = room
         self._layout = layout
         self._format = object_format
         self._sent: set[str] = set()
@@ -125,6 +134,8 @@ class Upload:
             if self._small is not None:
                 self._given = (pack, bounds, rules)
                 self.size = len(self._small)
+                if self.size > bounds.max_bytes:
+                    raise _too_large(bounds)
                 return
             self._index(pack, bounds, rules, hear, begun)
         else:
@@ -202,7 +213,7 @@ class Upload:
             if hear is not None:
                 hear(data)
 
-        guarded = Guarded(git.directory, bounds, listen)
+        guarded = Guarded(git.directory, bounds, listen, self._room)
         given = pack.source if begun is None else begun
         then = None if begun is None or self._given is not None else pack.source
         outcome = guarded.run(git.command(*words), given, git.environ(), then=then)
@@ -359,12 +370,15 @@ def _read_small(
 
 
 @contextlib.contextmanager
-def uploading(layout: Layout, object_format: ObjectFormat) -> Iterator[Upload]:
+def uploading(
+    layout: Layout, object_format: ObjectFormat, room: Callable[[], int] = lambda: sys.maxsize
+) -> Iterator[Upload]:
     """Yield a place for the objects of one push; what was not installed is gone afterwards.
 
     Args:
         layout: of the repository; its lock is not needed.
         object_format: of its objects.
+        room: returns how many bytes may still be written there.
     """
     alternates = (layout.objects,) if layout.has_objects() else ()
     make_directory(layout.uploads)
@@ -375,7 +389,7 @@ def uploading(layout: Layout, object_format: ObjectFormat) -> Iterator[Upload]:
                 shutil.rmtree(left, ignore_errors=True)
         fcntl.flock(lock, fcntl.LOCK_SH)
         with scratch.receiving(layout.uploads, object_format, alternates) as staging:
-            yield Upload(layout, object_format, staging)
+            yield Upload(layout, object_format, staging, room)
 
 
 def _failure(
@@ -385,11 +399,10 @@ def _failure(
     said = outcome.said
     if outcome.broken is Broken.STOPPED:
         return LocalError("stopped")
+    if outcome.broken is Broken.NO_ROOM:
+        return no_room()
     if outcome.broken is Broken.TOO_LARGE or any(sign in said for sign in _TOO_LARGE):
-        return PushRefusedError(
-            f"too large: a push may bring {bounds.max_bytes >> 20} MiB here",
-            hint="push in several steps: git push origin <an older commit>:refs/heads/...",
-        )
+        return _too_large(bounds)
     if outcome.broken is Broken.SILENT:
         return _too_slow()
     if outcome.broken is Broken.MEMORY:
@@ -400,6 +413,18 @@ def _failure(
     if error.is_own_trouble:
         return error
     return PushRefusedError(f"the pack is broken: {_last_line(said)}", hint="push again")
+
+
+def no_room() -> PushRefusedError:
+    """Return what those are told for whose pushes there is no room."""
+    return PushRefusedError(NO_ROOM, hint="push to another mirror, or later")
+
+
+def _too_large(bounds: Bounds) -> PushRefusedError:
+    return PushRefusedError(
+        f"too large: a push may bring {show_bytes(bounds.max_bytes)} here",
+        hint="push in several steps: git push origin <an older commit>:refs/heads/...",
+    )
 
 
 def _too_slow() -> PushRefusedError:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 from msgspec import Struct
 
 from gittorrent.durable import write_atomically
-from gittorrent.errors import FULL, LocalError
+from gittorrent.errors import FULL, NoRoomError
 from gittorrent.reel.parts import part_range
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ EXPIRY_SECONDS = 14 * 24 * 3600
 """Age at which a partial download that was not resumed is removed."""
 
 
-class DiskFullError(LocalError):
+class DiskFullError(NoRoomError):
     """There is not enough room for a download."""
 
 

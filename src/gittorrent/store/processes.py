@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from gittorrent.disk_space import ShortDisk
 from gittorrent.ids import PushId, RepositoryId
 
 
@@ -199,6 +200,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
         discovery: how it can be found by an id alone.
         current: repositories of which a mirror that it called has nothing new, as a live
             conversation tells; of many only some.
+        short: file systems from which it takes nothing more, until there is room.
     """
 
     listening: list[str]
@@ -214,6 +216,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     following: FollowFigures | None = None
     discovery: DiscoveryFigures = DiscoveryFigures()
     current: list[RepositoryId] = []
+    short: list[ShortDisk] = []
 
 
 def peer_name(place: str, called_us: bool) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
+from gittorrent.disk_space import UNBOUNDED
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.peer_manager import Sharing
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gittorrent.discovery.ports import Lookup
+    from gittorrent.disk_space import Space
     from gittorrent.git.runner import Git
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
@@ -72,6 +74,7 @@ class Context(Struct, frozen=True):
             not where it is the node's own repository that is brought up to date.
         client_timeouts: how long mirrors are waited for.
         lookups: the ways to look for mirrors that nobody named.
+        space: tells whether there is room for what comes.
     """
 
     database: Database
@@ -86,3 +89,4 @@ class Context(Struct, frozen=True):
     ask_own_node: bool = True
     client_timeouts: ClientTimeouts = ClientTimeouts()
     lookups: Sequence[Lookup] = ()
+    space: Space = UNBOUNDED

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gittorrent.errors import TrustError, UnreachableError
+from gittorrent.errors import NoRoomError, TrustError, UnreachableError
 from gittorrent.repository import housekeeping
 from gittorrent.repository.leaving_reels import drop_superseded
 from gittorrent.repository.rebuilding import jobs_of, rebuild_reels
@@ -64,7 +64,7 @@ class MirrorReels:
             ends = await stoppable(self._carried.reel_ends)
             if not is_changed and self._log.head not in ends:
                 await self._download(ends)
-        except (UnreachableError, TrustError) as error:
+        except (UnreachableError, TrustError, NoRoomError) as error:
             self._context.reporter.detail(f"no reel for what is new: {error}")
 
     async def _build(self) -> None:
@@ -75,6 +75,9 @@ class MirrorReels:
         manifests = [await acquisition.manifest(log, offer) for offer in lacking]
         if manifests:
             jobs = await stoppable(jobs_of, log, manifests)
+            size = sum(signed.manifest.pack_size for signed in manifests)
+            place = self._carried.layout.git_dir
+            await stoppable(lambda: self._context.space.require(place, size=size))
             await rebuild_reels(self._carried, jobs, _untold, yielding=True)
         if await stoppable(self._drop_superseded):
             housekeeping.start_if_due(self._carried)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gittorrent.disk_space import UNBOUNDED
 from gittorrent.durable import locked_patiently, sync_directory
 from gittorrent.errors import (
     GitTorrentError,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gittorrent.discovery.ports import Lookup
+    from gittorrent.disk_space import Space
     from gittorrent.ids import ObjectFormat, PushId, RepositoryId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.store.database import Database
@@ -120,6 +122,7 @@ class Mirroring:
         max_bytes: of pack data to take.
         limits: of the process that all of this counts for, too; None for ``sharing`` alone.
         lookups: the ways to look for mirrors that nobody named.
+        space: tells whether there is room for what comes.
     """
 
     def __init__(
@@ -132,6 +135,7 @@ class Mirroring:
         max_bytes: int = MAX_REPOSITORY_BYTES,
         limits: Limits | None = None,
         lookups: Sequence[Lookup] = (),
+        space: Space = UNBOUNDED,
     ) -> None:
         self._location = location
         self._home = home
@@ -147,6 +151,7 @@ class Mirroring:
             limits=limits,
             ask_own_node=False,
             lookups=lookups,
+            space=space,
         )
         # What this follows already: it ends when that is removed, and does not make it anew.
         self._follows = self._known_repository() if self.path is not None else None
@@ -414,6 +419,7 @@ class Mirroring:
         is_news = is_broken or not before or set(known) != set(log.entries)
         if not is_news and not log.unjudged:
             return log, False
+        await stoppable(self._context.space.require, carried.layout.git_dir)
         if is_broken or before[-1:] != [log.head]:
             acquisition.gather(log)
             update = Update(

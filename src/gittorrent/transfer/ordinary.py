@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import GitTorrentError, LocalError, TrustError
 from gittorrent.git.fetching import FetchFailedError, FetchSource, fetch
 from gittorrent.git.fsckrules import RulesBrokenError
@@ -26,6 +27,7 @@ from gittorrent.transfer.working import stoppable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from gittorrent.disk_space import Space
     from gittorrent.git.fetching import FetchOptions
     from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat, Oid, RefName
@@ -68,6 +70,7 @@ class OrdinaryFetch:
         max_bytes: to take in all.
         client_timeouts: how long others are waited for.
         reporter: tells the user; also what git says, where progress is wanted.
+        space: tells whether there is room for it.
     """
 
     def __init__(
@@ -78,7 +81,9 @@ class OrdinaryFetch:
         max_bytes: int,
         client_timeouts: ClientTimeouts,
         reporter: Reporter,
+        space: Space = UNBOUNDED,
     ) -> None:
+        self._space = space
         self._layout = layout
         self._format = object_format
         self._extent = extent
@@ -111,6 +116,7 @@ class OrdinaryFetch:
 
         Raises:
             TooLargeError: whoever was asked sends more than the user allows.
+            NoRoomError: there is no room for it.
             RulesBrokenError: objects break fsck's rules, and no other was better.
             IncompleteSourceError: one sent less than it should, and no other was better.
             FetchFailedError: none of them gave it; says why each did not.
@@ -177,7 +183,7 @@ class OrdinaryFetch:
         bounds = Bounds(most, silence, IMPATIENT_BYTES, IMPATIENT_INDEXING)
 
         def bring(seen: FetchSource) -> None:
-            guarded = Guarded(staging.directory, bounds, _unheard)
+            guarded = Guarded(staging.directory, bounds, _unheard, self._room)
             fetch(staging.directory, seen, _named(wants), options, guarded, None)
 
         await self._at_an_address(source, bring)
@@ -205,6 +211,10 @@ class OrdinaryFetch:
             else:
                 return
 
+    def _room(self) -> int:
+        """Return how many bytes may still come."""
+        return self._space.room(self._layout.git_dir)
+
     def _as_git_sees(self, source: Source, address: str | None) -> FetchSource:
         endpoint = source.endpoint
         return FetchSource(
@@ -226,12 +236,13 @@ class OrdinaryFetch:
         borrows: bool,
     ) -> None:
         """Fetch from one mirror, prove and install; blocks."""
+        self._space.require(self._layout.git_dir)
         rules = index_settings(self._layout.git_dir).rules
         oids = list(dict.fromkeys(want.oid for want in wants))
         with quarantine(self._layout, self._format, self._extent, borrows=borrows) as apart:
             staging = apart.staging.directory
             hear = self._reporter.git_says if options.progress else _unheard
-            guarded = Guarded(staging, bounds, hear)
+            guarded = Guarded(staging, bounds, hear, self._room)
             fetch(staging, source, _named(wants), options, guarded, rules)
             try:
                 apart.check(oids, options, welcome)

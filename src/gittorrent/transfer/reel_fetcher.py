@@ -29,7 +29,7 @@ from gittorrent.transfer.working import abortable, stoppable, unbroken
 from gittorrent.wire.reelname import PackShape, ReelName
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from gittorrent.ids import Oid
     from gittorrent.reel.path import ReelOffer
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from gittorrent.swarm.bitmap import PartSet
     from gittorrent.transfer.context import Context
     from gittorrent.transfer.peer_manager import PeerManager
+
+LOOK_SECONDS = 1.0
+"""How often it is looked whether there is still room: others fill the disk as well."""
 
 
 class ReelFetcher:
@@ -195,7 +198,26 @@ class ReelFetcher:
         )
         peer_manager.help_with(download, signed.manifest.repository)
         try:
-            await download.run()
+            await self._while_there_is_room(download.run())
         finally:
             peer_manager.rest()
             snapshot.remove()
+
+    async def _while_there_is_room(self, work: Coroutine[None, None, None]) -> None:
+        """Do something that fills the disk; end it when no more is to be taken.
+
+        Raises:
+            NoRoomError: there is none, or there was none any more.
+        """
+        space, place = self._context.space, self._context.home.partial
+        loading = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait([loading], timeout=LOOK_SECONDS))[0]:
+                await asyncio.to_thread(space.require, place)
+        except BaseException:
+            loading.cancel()
+            await asyncio.wait([loading])
+            if not loading.cancelled():
+                loading.exception()  # of no interest: it was to end
+            raise
+        loading.result()

@@ -128,6 +128,7 @@ class UntakenPushes:
             context.max_bytes,
             context.client_timeouts,
             context.reporter,
+            context.space,
         )
 
     def _judge_by(self, git: Git) -> None:

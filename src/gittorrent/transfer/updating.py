@@ -25,6 +25,7 @@ from gittorrent.git.runner import Git
 from gittorrent.repository.quarantine import Extent, IncompleteSourceError, extent_of
 from gittorrent.repository.receive import LyingReelError, receiving
 from gittorrent.repository.reelstore import ReelStore
+from gittorrent.store.partial import kept_of
 from gittorrent.transfer.ordinary import OrdinaryFetch, Wanted
 from gittorrent.transfer.working import stoppable, unbroken
 
@@ -109,6 +110,7 @@ class Updater:
 
         Raises:
             NoSourceError: the mirrors ran out of a reel; verified parts are kept.
+            NoRoomError: there is no room for what would come.
             FetchFailedError, IncompleteSourceError: no mirror gave the rest.
             LyingReelError: a signed manifest led to the wrong objects, and nothing else would do.
             RulesBrokenError: objects break fsck's rules, whoever sends them.
@@ -149,6 +151,7 @@ class Updater:
             max(0, self._context.max_bytes - self._taken),
             self._context.client_timeouts,
             self._reporter,
+            self._context.space,
         )
         source = await fetch.fetch(
             self._acquisition.sources(self._log),
@@ -203,7 +206,12 @@ class Updater:
         size = sum(signed.manifest.pack_size for _, signed in chain)
         update.admit(size)
         self._taken += size
-        with receiving(layout, log.object_format, ReelStore(layout)) as receiver:
+        partial = self._context.home.partial
+        here = kept_of(partial, [signed.manifest.id for _, signed in chain]).size
+        with (
+            self._context.space.claim(size - here, partial, layout.git_dir),
+            receiving(layout, log.object_format, ReelStore(layout)) as receiver,
+        ):
             for offer, signed in chain:
                 tips = self._values_at([offer.end])
                 await self._acquisition.download(offer, signed, receiver, tips)

@@ -7,6 +7,7 @@ from importlib import resources
 
 import pytest
 
+from gittorrent.disk_space import DEFAULT_RESERVE, NO_RESERVE, Reserve
 from gittorrent.node.config import (
     ConfigError,
     LimitsConfig,
@@ -103,7 +104,29 @@ def test_values_are_taken_in_all_their_forms() -> None:
         ("[limits]\nup = true", "node.toml:2: [limits] up: true is no rate; write 500K or 10M"),
         ("[limits]\ndwon = 1", "node.toml:2: [limits] dwon: is not known; did you mean down?"),
         ("[lisen]\ngit = 1", "node.toml:1: lisen: is not known; did you mean listen?"),
-        ("[push]\nx = 1", "node.toml:2: [push] x: is not known; known are git, final-only"),
+        (
+            "[push]\nx = 1",
+            "node.toml:2: [push] x: is not known; known are git, final-only, max-size",
+        ),
+        (
+            '[push]\nmax-size = "1G"',
+            'node.toml:2: [push] max-size: "1G" is more than 256M, and mirrors pass no more on of'
+            " one key before the keeper has taken it",
+        ),
+        (
+            '[disk]\nreserve = "95%"',
+            'node.toml:2: [disk] reserve: "95%" is neither a size nor a percentage up to 90%;'
+            ' write "1G", "5%" or "none"',
+        ),
+        (
+            '[disk]\nreserve = ["1G", "2G"]',
+            "node.toml:2: [disk] reserve: two of one kind; write a size and a percentage:"
+            ' ["5%", "1G"]',
+        ),
+        (
+            "[disk]\nreserve = []",
+            'node.toml:2: [disk] reserve: [] says nothing; write "1G", "5%" or "none"',
+        ),
         ("limits = 3", "node.toml:1: limits: is no table; write [limits]"),
         ("[carry]\nrepository = 3", "node.toml:2: [carry] repository: write [[carry.repository]]"),
         (
@@ -171,6 +194,24 @@ def test_all_errors_are_found_in_the_order_of_the_file() -> None:
 def test_the_error_says_how_many_more_there_are() -> None:
     with pytest.raises(ConfigError, match=r"^node.toml:1: a: is not known.* \(and 1 more\)$"):
         parse_config("a = 1\nb = 2")
+
+
+# -- what stays free of disks
+
+
+@pytest.mark.parametrize(
+    ("text", "reserve"),
+    [
+        ('"1G"', Reserve(bytes=1 << 30)),
+        ("4096", Reserve(bytes=4096)),
+        ('"2.5%"', Reserve(percent=2.5)),
+        ('["5%", "1G"]', DEFAULT_RESERVE),
+        ('["1G", "5%"]', DEFAULT_RESERVE),
+        ('"none"', NO_RESERVE),
+    ],
+)
+def test_what_stays_free(text: str, reserve: Reserve) -> None:
+    assert parse_config(f"[disk]\nreserve = {text}").disk.reserve == reserve
 
 
 # -- rates by time of day

@@ -23,6 +23,7 @@ from gittorrent.push.depot.request import PushRequest
 from gittorrent.repository.carried import Carried, open_carried
 from gittorrent.repository.keep_alive import EMPTY
 from gittorrent.repository.receive_pack import (
+    DISK_FULL,
     OUR_FAULT,
     Admitted,
     Channel,
@@ -65,16 +66,19 @@ def test_housekeeping_is_looked_at_now_and_then(tmp_path: Path) -> None:
     assert tidied == [carried, carried]
 
 
-class FullDepot:
-    """A depot whose disk is full."""
+class BrokenDepot:
+    """A depot whose disk is full, or has another problem."""
 
     object_format: ObjectFormat = SHA1
+
+    def __init__(self, trouble: int = errno.EIO) -> None:
+        self.trouble = trouble
 
     def greet(self) -> Greeting:
         return Greeting(RefLines({}), Nonce(RepositoryId("a2" * 26), PushId("c" * 40), 1))
 
     def admit(self, request: PushRequest) -> Admitted:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere")
+        raise OSError(self.trouble, os.strerror(self.trouble), "/somewhere")
 
     def accept(
         self, admitted: Admitted, pack: SentPack | None, hear: Callable[[bytes], None] | None
@@ -82,10 +86,11 @@ class FullDepot:
         raise NotImplementedError
 
 
-class SlowDepot(FullDepot):
+class SlowDepot(BrokenDepot):
     """A depot that works on a push until whoever pushed heard something."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.heard = threading.Event()
 
     def admit(self, request: PushRequest) -> Admitted:
@@ -124,16 +129,17 @@ def test_a_pusher_who_wants_to_hear_nothing_is_kept(abilities: bytes) -> None:
         assert b"refused after all" in ours.recv(1 << 20)
 
 
-def test_what_is_wrong_here_is_not_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("trouble", "told"), [(errno.EIO, OUR_FAULT), (errno.ENOSPC, DISK_FULL)])
+def test_what_is_wrong_here_is_not_told(trouble: int, told: str) -> None:
     """The operator reads why; the pusher, that it is no fault of theirs."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         command = f"{'0' * 40} {'1' * 40} refs/heads/main".encode() + b"\0 report-status"
         ours.sendall(pktline.encode_lines([command]))
         ours.shutdown(socket.SHUT_WR)
-        ended = receive(FullDepot(), Channel(theirs.fileno(), theirs.fileno()))
+        ended = receive(BrokenDepot(trouble), Channel(theirs.fileno(), theirs.fileno()))
         said = ours.recv(4096)
     assert ended.is_our_fault
     assert "/somewhere" in ended.text
-    assert RefName(b"ng refs/heads/main ") + OUR_FAULT.encode() in said
+    assert RefName(b"ng refs/heads/main ") + told.encode() in said
     assert b"/somewhere" not in said

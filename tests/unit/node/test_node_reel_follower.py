@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.disk_space import DEFAULT_RESERVE, UNBOUNDED, Space, Watermarks
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.node.reel_follower import ReelFollower
 from gittorrent.push.spreading import Item, PeerKey
@@ -21,6 +22,7 @@ from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.wire.messages import FetchLog, HaveBundle, News
 from gittorrent.wire.reelname import ReelName
 from support import nodes, publishing
+from support.disks import FakeDisk
 from support.programs import PATIENCE
 from support.signing import TestSigner
 
@@ -73,10 +75,11 @@ class Peer:
 class Around:
     """The repository's part in live conversations."""
 
-    def __init__(self, carried: Carried) -> None:
+    def __init__(self, carried: Carried, space: Space = UNBOUNDED) -> None:
         self.carried = carried
         self.kept = KeptLog(carried)
         self.executor = at_once
+        self.space = space
         self.before = {reel.id for reel in carried.reels.all() if reel.is_available}
 
     @property
@@ -99,9 +102,11 @@ Build = Callable[[Carried, Sequence[Job]], Coroutine[None, None, list[Result]]]
 Looks = Callable[[ReelFollower], None]
 
 
-def follow(carried: Carried, *looks: Looks, build: Build | None = None) -> Around:
+def follow(
+    carried: Carried, *looks: Looks, build: Build | None = None, space: Space = UNBOUNDED
+) -> Around:
     """Let a follower look, one look after another is settled."""
-    around = Around(carried)
+    around = Around(carried, space)
 
     async def run() -> None:
         tasks: list[asyncio.Task[None]] = []
@@ -159,6 +164,25 @@ def test_the_spliced_reel_is_built(origin: Carried, mirror: Carried) -> None:
     assert built is not None
     assert theirs is not None
     assert built.pack.read_bytes() == theirs.pack.read_bytes()
+
+
+def test_what_there_is_no_room_for_is_built_later(origin: Carried, mirror: Carried) -> None:
+    peer, disk = Peer(origin), FakeDisk(total=1 << 40)
+    place = mirror.layout.git_dir
+    disk.free[place] = (1 << 30) + 1000
+
+    def make_room(follower: ReelFollower) -> None:
+        assert not peer.sent
+        disk.free[place] = 1 << 31
+        follower.look()  # as when the log has gone on
+
+    around = follow(
+        mirror,
+        lambda f: f.look_at(FIRST, peer),
+        make_room,
+        space=Watermarks(DEFAULT_RESERVE, (), disk),
+    )
+    assert around.built == [spliced(origin)]
 
 
 def test_being_told_is_a_reason_to_look_and_answers_are_not(

@@ -8,7 +8,6 @@ the mode that the umask leaves.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import fnmatch
@@ -302,13 +301,15 @@ def locked_directory(path: Path) -> Iterator[None]:
 @contextlib.asynccontextmanager
 async def locked_patiently(path: Path) -> AsyncIterator[None]:
     """Hold an exclusive lock on ``path``, waiting in a way that can be interrupted."""
+    from asyncio import sleep  # slow to import, and most who write files need it not
+
     with contextlib.ExitStack() as stack:
         while True:
             try:
                 stack.enter_context(locked(path, wait=False))
                 break
             except BlockingIOError:
-                await asyncio.sleep(LOCK_SECONDS)
+                await sleep(LOCK_SECONDS)
         yield
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C while the program is still being imported: it ends, and says nothing."""
+"""How programs begin and end: Ctrl-C in imports says nothing; garbage is looked for after them."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def test_interrupted_imports_leave_no_traceback(start: str, imported: str) -> No
         [sys.executable, "-c", PROGRAM, start, imported], capture_output=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+COLLECTING = """
+import atexit, gc, sys
+from gittorrent.cli.start import main
+told = lambda: sys.stderr.write(f"{gc.isenabled()} {gc.get_freeze_count() > 0}")
+atexit.register(told)
+sys.argv = ["gittorrent", "status", "--help"]
+main()
+"""
+
+
+def test_what_imports_made_is_not_looked_through_for_garbage_but_the_rest_is() -> None:
+    done = subprocess.run([sys.executable, "-c", COLLECTING], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"True True")

@@ -7,6 +7,7 @@ code of their root (`gittorrent.errors`).
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -88,6 +89,9 @@ class LazyGroup(click.Group):
             return None
         module, function, _ = COMMANDS[cmd_name]
         loaded = importlib.import_module(f"gittorrent.cli.{module}")
+        if not gc.isenabled():  # as `gittorrent.cli.start` leaves it
+            gc.freeze()
+            gc.enable()
         command = getattr(loaded, function)
         assert isinstance(command, click.Command)
         return command

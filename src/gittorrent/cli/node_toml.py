@@ -7,7 +7,6 @@ the whole node along.
 from __future__ import annotations
 
 import tempfile
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
 
 def template() -> str:
     """Return a configuration that says with comments what can be said, and changes nothing."""
+    from importlib import (
+        resources,
+    )  # slow to import, and most who ask for a configuration need it not
+
     file = resources.files("gittorrent.node") / "node.toml"
     return file.read_text(encoding="utf-8")
 

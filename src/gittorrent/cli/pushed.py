@@ -6,6 +6,7 @@ node and no home, and the repository is recorded where it was published first.
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,4 +55,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(pushed)
+    try:
+        main(pushed)
+    finally:
+        gc.freeze()  # nothing needs to be taken apart

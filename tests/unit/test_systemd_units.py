@@ -30,6 +30,8 @@ def test_units_run_commands_and_are_wanted(unit: Path) -> None:
     assert again[1] in COMMANDS
     assert "[Install]\nWantedBy=multi-user.target\n" in text
     assert "SuccessExitStatus" not in text  # SIGTERM ends these commands with 0
+    assert "\nType=notify\n" in text  # as 'serve' says when it is ready, and that it goes on
+    assert "\nWatchdogSec=" in text
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)

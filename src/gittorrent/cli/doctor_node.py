@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from gittorrent.cli.findings import problem, warning, well
-from gittorrent.errors import ProtocolError
-from gittorrent.store import control_socket
-from gittorrent.store.processes import NodeProcess
-from gittorrent.store.snapshot import look_at_snapshots
-from gittorrent.transfer.local_node import GREETING_SECONDS
-from gittorrent.wire.control import MAX_LINE, VERSION, Greeting, parse_answer
+from gittorrent.cli.node_health import greeting_of, running_nodes
+from gittorrent.wire.control import VERSION, Greeting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gittorrent.cli.findings import Finding
     from gittorrent.store.home import Home
+    from gittorrent.store.processes import NodeProcess
 
 
 def look_at_node(home: Home) -> Iterator[Finding]:
     """Yield what is to be said of the nodes that run for a usable home."""
-    nodes = [each for each in look_at_snapshots(home.run) if isinstance(each, NodeProcess)]
+    nodes = running_nodes(home)
     if not nodes:
         yield warning("node", "none runs here", "'gittorrent serve' runs one")
         return
@@ -34,7 +30,7 @@ def look_at_node(home: Home) -> Iterator[Finding]:
 def _ask(home: Home, nodes: list[NodeProcess]) -> Finding:
     """Tell whether a node answers this user's programs."""
     names = ", ".join(f"node {node.pid}" for node in nodes)
-    greeting = _greeting(home)
+    greeting = greeting_of(home)
     if greeting is None:
         return problem(
             "node",
@@ -47,20 +43,10 @@ def _ask(home: Home, nodes: list[NodeProcess]) -> Finding:
             f"{names} is of another version than this program",
             "restart it, so that it runs what is installed",
         )
+    lacks = [each.lacks for each in nodes if each.lacks]
+    if lacks:
+        return warning("node", f"{names} is not ready: {lacks[0]}", "'gittorrent status' says more")
     return well("node", f"{names} answers")
-
-
-def _greeting(home: Home) -> Greeting | None:
-    """Return a node's first line; None if nobody says one that is understood."""
-    sock = control_socket.connect(home.control) if home.control.exists() else None
-    if sock is None:
-        return None
-    with sock:
-        sock.settimeout(GREETING_SECONDS)
-        with contextlib.suppress(OSError, ProtocolError), sock.makefile("rb") as lines:
-            answer = parse_answer(lines.readline(MAX_LINE))
-            return answer if isinstance(answer, Greeting) else None
-    return None
 
 
 def _look_at_reach(node: NodeProcess) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from gittorrent.node.connections import allow_open_files
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_SECONDS
 from gittorrent.node.node import Node, certificate_of
+from gittorrent.node.service_manager import ServiceManager
 from gittorrent.node.tls import CertificateFiles
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
@@ -273,7 +275,10 @@ async def _serve(
         async with reading:  # a signal that comes early waits until the node has begun
             await node.start()
         _show(node, catalogue, as_json=as_json)
-        await node.run_until_interrupted()
+        manager = ServiceManager.of(os.environ, os.getpid())
+        manager.ready()
+        tasks.start(manager.follow(lambda: node.readiness.lacks or "ready"))
+        await node.run_until_interrupted(manager.stopping)
     await tasks.stop()
 
 

@@ -12,6 +12,7 @@ import click
 from msgspec import Struct, to_builtins
 
 from gittorrent.cli.held_back import HeldStatus, held_status, in_words
+from gittorrent.cli.node_health import Health, look_at_health
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import json_option, print_json, print_table
 from gittorrent.cli.process_view import show_process
@@ -33,19 +34,25 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
+@click.option("--check", is_flag=True, help="Say whether a node runs here and is ready, and end.")
+@click.option("--check-alive", is_flag=True, help="Say whether a node answers here, and end.")
 @json_option
-def status(watch: bool, as_json: bool) -> None:
+def status(watch: bool, check: bool, check_alive: bool, as_json: bool) -> None:
     """Show what this node carries and what its processes are transferring.
 
-    With --json --watch one line of JSON is printed a second.
+    With --json --watch one line of JSON is printed a second. With --check, for containers and
+    monitoring, it ends with 0 where the node is ready, and with 1 where it is not, or none runs.
 
     \b
     Examples:
       gittorrent status
       gittorrent status --watch
       gittorrent status --json
+      gittorrent status --check
     """
     home = open_home()
+    if check or check_alive:
+        raise SystemExit(_check(look_at_health(home), alive_only=not check, as_json=as_json))
     while True:
         found, held = _gather(home)
         if as_json and watch:
@@ -59,6 +66,20 @@ def status(watch: bool, as_json: bool) -> None:
         if not watch:
             return
         time.sleep(1.0)
+
+
+def _check(health: Health, *, alive_only: bool, as_json: bool) -> int:
+    """Print how the node is; returns the exit status."""
+    is_well = health.is_alive and (alive_only or not health.lacks)
+    if as_json:
+        print_json(health)
+    elif is_well:
+        click.echo("the node answers" if alive_only else "the node is ready")
+    else:
+        click.echo(
+            f"the node is not {'there' if alive_only else 'ready'}: {health.lacks}", err=True
+        )
+    return 0 if is_well else 1
 
 
 class Status(Struct, frozen=True):

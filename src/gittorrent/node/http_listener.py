@@ -42,6 +42,7 @@ from gittorrent.node.http_static import (
     resource_of_bytes,
     send_resource,
 )
+from gittorrent.node.readiness import LIVE_PATH, READY_PATH
 from gittorrent.wire import notify
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class HttpListener:
         conversations: holds the conversations of callers that ask for one.
         names: lower-case names this node goes by, besides its addresses and localhost.
         is_proxied: whether callers from this machine are a web server's, which says for whom.
+        lacks: returns why the node is not ready; empty while it is.
     """
 
     def __init__(
@@ -93,7 +95,9 @@ class HttpListener:
         names: Collection[str] = (),
         *,
         is_proxied: bool = False,
+        lacks: Callable[[], str] = lambda: "",
     ) -> None:
+        self._lacks = lacks
         self._names = names
         self._is_proxied = is_proxied
         self._catalogue = services.catalogue
@@ -175,6 +179,10 @@ class HttpListener:
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         if is_misdirected(request.headers.get("Host"), peer_of(request), self._names):
             return _text_bytes(notify.encode_refusal(OTHER_HOST), 421)
+        # Whoever looks after the node does so past the web server.
+        path = request.raw_path.partition("?")[0]
+        if path in (READY_PATH, LIVE_PATH) and request.method in ("GET", "HEAD"):
+            return self._health(request, path)
         try:
             caller_of(request)
         except UnknownCallerError as error:
@@ -206,6 +214,14 @@ class HttpListener:
                 )
             return _text("not here", 404)
         return _text(f"{request.method} is not supported here", 405)
+
+    def _health(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        if is_from_page(request.headers):
+            return _text_bytes(notify.encode_refusal(FROM_PAGE), 403)
+        lacks = self._lacks() if path == READY_PATH else ""
+        answer = _text(f"not ready: {lacks}", 503) if lacks else _text("ok")
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
 
     async def _find(self, raw: str) -> tuple[Served | None, str]:
         """Return the repository a path speaks of, and the rest of the path."""

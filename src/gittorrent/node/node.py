@@ -41,6 +41,7 @@ from gittorrent.node.mirror_announcer import MirrorAnnouncer
 from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Notices
 from gittorrent.node.pushes import Pushes
+from gittorrent.node.readiness import Phase, Readiness
 from gittorrent.node.rechecks import Rechecks
 from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.node.tls import Certificate, CertificateFiles
@@ -199,6 +200,7 @@ class Node:
         notices = Notices(mirrors, self._is_local, server_timeouts)
         temporary = Path(tempfile.gettempdir())
         self._space = Watermarks(options.reserve, [home.root, temporary])
+        self.readiness = Readiness(lambda: bool(self._space.short()))
         bringing = Bringing(database, home, self._space)
         self._live = Live(
             catalogue, database, home, home.node_id(), self.limits, bringing, options.reel_times,
@@ -228,6 +230,7 @@ class Node:
             self._conversations,
             _names(options.url),
             is_proxied=options.behind_proxy,
+            lacks=lambda: self.readiness.lacks,
         )
         self._certificate = certificate_of(options)
         self._renewing: asyncio.Task[None] | None = None
@@ -289,7 +292,6 @@ class Node:
         """
         await self._listen(self._options)
         loop = asyncio.get_running_loop()
-        self._accepting.append(loop.create_task(self._report()))
         self._accepting.append(loop.create_task(self._catalogue.follow()))
         self._accepting.append(loop.create_task(self._live.run()))
         self._accepting.append(loop.create_task(self._discovering.run(self._listeners.endpoints)))
@@ -301,6 +303,8 @@ class Node:
             self._accepting.append(loop.create_task(self._follower.run()))
         if await self._control.start():
             self._accepting.append(loop.create_task(self._local_clones.run()))
+        self.readiness.phase = Phase.RUNNING
+        self._accepting.append(loop.create_task(self._report()))
 
     async def _listen(self, options: Options) -> None:
         """Listen where options say, and tell others so.
@@ -411,6 +415,7 @@ class Node:
 
     async def stop(self) -> None:
         """Stop listening, say goodbye, end git processes; takes a few seconds at most."""
+        self.readiness.phase = Phase.STOPPING
         await self._control.stop()
         for task in self._accepting:
             task.cancel()
@@ -481,11 +486,17 @@ class Node:
             discovery=self._discovering.figures(),
             current=self._live.current(),
             short=list(self._space.short()),
+            lacks=self.readiness.lacks,
         )
 
-    async def run_until_interrupted(self) -> None:
-        """Serve until a signal, or whatever cancels this, then stop."""
+    async def run_until_interrupted(self, stopping: Callable[[], None] = lambda: None) -> None:
+        """Serve until a signal, or whatever cancels this, then stop.
+
+        Args:
+            stopping: called in between.
+        """
         await until_interrupted()
+        stopping()
         _log.info("stopping", "stopping")
         await self.stop()
 

@@ -201,6 +201,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
         current: repositories of which a mirror that it called has nothing new, as a live
             conversation tells; of many only some.
         short: file systems from which it takes nothing more, until there is room.
+        lacks: why it is not ready; empty while it is.
     """
 
     listening: list[str]
@@ -217,6 +218,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     discovery: DiscoveryFigures = DiscoveryFigures()
     current: list[RepositoryId] = []
     short: list[ShortDisk] = []
+    lacks: str = ""
 
 
 def peer_name(place: str, called_us: bool) -> str:

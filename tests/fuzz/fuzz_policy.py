@@ -33,7 +33,10 @@ _LATER = _FIRST.replace(
     f"version 2\nprevious sha256:{'3' * 64}\ncheckpoint {_ID}\n",
 )
 
-SEEDS: list[bytes] = [_FIRST.encode(), _LATER.encode(), b"gittorrent policy 1\nname x\n", b""]
+_PRIVATE = f"{_LATER}private\nreader {_SSH}\n"
+
+SEEDS: list[bytes] = [_FIRST.encode(), _LATER.encode(), _PRIVATE.encode()]
+SEEDS += [b"gittorrent policy 1\nname x\n", b""]
 
 _KEY = KeyRef.parse(_SSH)
 
@@ -51,6 +54,8 @@ def one_input(data: bytes) -> None:
     for ref in (b"HEAD", b"refs/gittorrent/log", b"refs/conflicts/a", b"refs/replace/a"):
         if any(policy.allows(ref, _KEY, change) for change in Change):
             raise RuntimeError(f"granted {ref!r}")
+    if policy.readers and not policy.private:
+        raise RuntimeError("accepted readers of a public repository")
     if policy.version == 1:
         repository_id(data)
 

@@ -19,7 +19,8 @@ import pytest
 from msgspec.structs import replace
 
 from gittorrent.ids import ManifestId, PushId
-from gittorrent.node.git_listener import NO_PUSH, NOT_SERVED, OUR_FAULT
+from gittorrent.node.conversations import NOT_SERVED
+from gittorrent.node.git_listener import NO_PUSH, OUR_FAULT
 from gittorrent.reel.manifest import Manifest, parse_manifest
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer

@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from gittorrent.ids import ManifestId
+from gittorrent.node.access import STRANGER, Access
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.catalogue import Served as ServedRepository
 from gittorrent.repository.carried import Carried
@@ -96,8 +97,8 @@ class LyingCatalogue(Catalogue):
 
     content: type[RepositoryContent] = RepositoryContent
 
-    def find(self, path: bytes) -> ServedRepository | None:
-        found = super().find(path)
+    def find(self, path: bytes, access: Access = STRANGER) -> ServedRepository | None:
+        found = super().find(path, access)
         return None if found is None else replace(found, content=self.content(found.carried))
 
 

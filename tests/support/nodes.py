@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -27,7 +28,7 @@ from gittorrent.push.object import PushKind, PushObject
 from gittorrent.repository.carried import MIRROR, Carried
 from gittorrent.repository.logstore import identify
 from gittorrent.repository.publish import Publisher
-from gittorrent.repository.signed_entries import Author
+from gittorrent.repository.signed_entries import Author, EntrySigner
 from gittorrent.signing.keys import Signer, make_ssh_key
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.store.home import Home
@@ -74,13 +75,32 @@ def make_repository(git_dir: Path, size: int = 1000, object_format: str = "sha1"
     return git_dir
 
 
-def publish(git_dir: Path, key: Signer, name: str | None, *, now: float | None = None) -> Carried:
+def publish(
+    git_dir: Path,
+    key: Signer,
+    name: str | None,
+    *,
+    now: float | None = None,
+    private: bool = False,
+) -> Carried:
     """Publish a repository as it is now, at some time in seconds."""
     object_format = gitcmd.text(git_dir, "rev-parse", "--show-object-format")
     carried = Carried(git_dir, OBJECT_FORMATS[object_format])
     author = AUTHOR if now is None else Author(AUTHOR.person, clock=lambda: now)
-    Publisher(carried, key, author).publish(name)
+    Publisher(carried, key, author).publish(name, private=private)
     return carried
+
+
+def change_policy(carried: Carried, key: Signer, **changes: Any) -> None:
+    """Make a version of a repository's policy count, and a checkpoint with it."""
+    with carried.writing():
+        log = carried.log()
+        assert log.head is not None
+        entries = EntrySigner(carried, log, key, AUTHOR)
+        policy = log.policy.policy.next_version(log.head, **changes)
+        entries.policy(policy, log.policy.signed.certificates)
+        entries.checkpoint()
+        carried.commit(log)
 
 
 def push_on(
@@ -229,6 +249,13 @@ def serving(
         loop.close()
         if database is not None:
             database.close()
+
+
+@contextmanager
+def connected(address: tuple[str, int]) -> Iterator[socket.socket]:
+    """Have a connection that does not wait for ever."""
+    with socket.create_connection(address, timeout=PATIENCE) as sock:
+        yield sock
 
 
 def call(address: tuple[str, int], data: bytes, *, end: bool = False) -> bytes:

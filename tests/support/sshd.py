@@ -38,13 +38,16 @@ class Account:
 
 
 @contextlib.contextmanager
-def account(folder: Path, operator: Person, *words: str | Path) -> Iterator[Account]:
+def account(
+    folder: Path, operator: Person, *words: str | Path, exposes: bool = False
+) -> Iterator[Account]:
     """Run sshd, with ``gittorrent shell`` as the forced command of a key.
 
     Args:
         folder: an empty place.
         operator: whose node the account has.
         words: what the command is given.
+        exposes: whether the command is told which key it was.
     """
     if not PROGRAM.exists():
         pytest.skip("sshd missing")
@@ -66,6 +69,7 @@ def account(folder: Path, operator: Person, *words: str | Path) -> Iterator[Acco
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
         f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
         f"PidFile {folder}/pid\nPasswordAuthentication no\n"
+        f"ExposeAuthInfo {'yes' if exposes else 'no'}\n"
     )
     client = folder / "ssh"
     client.write_text(

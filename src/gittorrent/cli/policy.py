@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def policy() -> None:
-    """Say who may push where, and who may change that.
+    """Say who may push where, who may read, and who may change that.
 
     The policy is a signed text that all mirrors and clones check. It names keys and the refs that
     each may change; the roots, whose signatures make the next version; and the keeper, which signs
@@ -129,6 +129,8 @@ def _policy_json(place: PolicyPlace, draft: PolicyDraft | None) -> dict[str, Any
         "labels": [{"key": str(each.key), "label": each.text} for each in now.labels],
         "mirrors": list(now.mirrors),
         "fresh_within": now.fresh_within,
+        "private": now.private,
+        "readers": [str(key) for key in now.readers],
         "warnings": warnings(now),
         "draft": None if draft is None else _draft_json(place, draft),
     }

@@ -53,6 +53,7 @@ no_sign_option = click.option(
     metavar="CHECKPOINT",
     help="With --keeper: last checkpoint of the one before that counts.",
 )
+@click.option("--reader", is_flag=True, help="Let them read a private repository, and no more.")
 @click.option("--pin", is_flag=True, help="Only pin the certificates, as of a web of trust.")
 @click.option("--quorum", type=int, metavar="N", help="Let refs change when N of them agree.")
 @click.option("--web-of-trust", is_flag=True, help="Let all push whom the roots' keys vouch for.")
@@ -66,6 +67,7 @@ no_sign_option = click.option(
 @click.option(
     "--fresh-within", type=int, metavar="SECONDS", help="Age at which the newest news are old."
 )
+@click.option("--private", is_flag=True, help="Let only those read whom the policy names.")
 @repository_option
 @key_option
 @no_sign_option
@@ -78,6 +80,7 @@ def add(
     root: bool,
     keeper: bool,
     checkpoint: str | None,
+    reader: bool,
     pin: bool,
     quorum: int | None,
     web_of_trust: bool,
@@ -87,6 +90,7 @@ def add(
     mirrors: tuple[str, ...],
     threshold: int | None,
     fresh_within: int | None,
+    private: bool,
     repository: Path,
     key: str | None,
     no_sign: bool,
@@ -103,6 +107,7 @@ def add(
     once. Otherwise it is kept as a draft, which the other roots sign with 'gittorrent policy sign'.
 
     The policy is public, and so is what it calls an SSH key: the comment in the file, or --label.
+    Where the repository is --private, those see it who may read.
 
     \b
     Examples:
@@ -114,12 +119,15 @@ def add(
       gittorrent policy add alice.pub bob.pub carol.pub refs/heads/release --quorum 2
       gittorrent policy add 'refs/heads/contrib/*' --web-of-trust --depth 2
       gittorrent policy add --mirror git://mirror.example.org/project.git
+      gittorrent policy add --private erin.pub --reader
     """
     place = open_to_sign(repository, offline=offline or no_sign)
     draft = read_or_begin(place.carried, place.log)
     with as_arguments():
         names, patterns = split_arguments(arguments)
         keys, passed_over = keys_to_add(names, place)
+        if private:
+            draft = edit.set_private(draft, private=True)
         if create and force:
             raise UsageError("--create and --force are different rights: give one")
         if web_of_trust:
@@ -131,7 +139,7 @@ def add(
             draft = edit.add_web_of_trust(draft, patterns, WebOfTrust(depth, needs))
         elif keys:
             grant = Grant.FORCE if force else Grant.CREATE if create else Grant.PLAIN
-            roles = _Roles(root, keeper, pin)
+            roles = _Roles(root, keeper, reader, pin)
             draft = _add_keys(
                 draft, keys, patterns, grant, roles, quorum, is_called=label is not None
             )
@@ -159,6 +167,7 @@ class _Roles(NamedTuple):
 
     root: bool
     keeper: bool
+    reader: bool
     pin: bool
 
 
@@ -185,6 +194,8 @@ def _add_keys(
         if len(keys) != 1:
             raise UsageError(f"a repository has one keeper, and {len(keys)} keys are named")
         draft = edit.set_keeper(draft, keys[0])
+    if roles.reader:
+        draft = edit.add_readers(draft, keys)
     if roles.pin:
         draft = edit.pin_certificates(draft, keys)
     if not patterns and not any(roles):
@@ -213,10 +224,12 @@ def _labels(draft: PolicyDraft, keys: list[FoundKey], said: str | None) -> dict[
     "arguments", nargs=-1, metavar="[KEY...] [PATTERN...]", shell_complete=complete_files
 )
 @click.option("--root", is_flag=True, help="Only take away that they sign the policy.")
+@click.option("--reader", is_flag=True, help="Only take away that they are named as readers.")
 @click.option("--quorum", is_flag=True, help="Take away the quorum lines of the patterns.")
 @click.option("--web-of-trust", is_flag=True, help="Take away web-of-trust lines.")
 @click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="Name a mirror no more.")
 @click.option("--fresh-within", is_flag=True, help="Let the newest news be old after a day again.")
+@click.option("--private", is_flag=True, help="Let everybody read, and all that was private, too.")
 @click.option("--draft", is_flag=True, help="Discard the draft that is kept.")
 @repository_option
 @key_option
@@ -226,10 +239,12 @@ def _labels(draft: PolicyDraft, keys: list[FoundKey], said: str | None) -> dict[
 def remove(
     arguments: tuple[str, ...],
     root: bool,
+    reader: bool,
     quorum: bool,
     web_of_trust: bool,
     mirrors: tuple[str, ...],
     fresh_within: bool,
+    private: bool,
     draft: bool,
     repository: Path,
     key: str | None,
@@ -266,6 +281,8 @@ def remove(
             changed = edit.remove_web_of_trust(changed, patterns)
         elif root:
             changed = edit.remove_roots(changed, keys)
+        elif reader:
+            changed = edit.remove_readers(changed, keys)
         elif keys:
             changed = edit.remove_keys(changed, keys, patterns)
         elif patterns:
@@ -273,5 +290,7 @@ def remove(
         changed = edit.remove_mirrors(changed, mirrors)
         if fresh_within:
             changed = edit.set_fresh_within(changed, None)
+        if private:
+            changed = edit.set_private(changed, private=False)
     options = DraftOptions(key, sign=not no_sign, as_json=as_json)
     show_result(place, carry_on(place, changed, options), as_json=as_json)

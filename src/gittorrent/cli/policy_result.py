@@ -20,8 +20,10 @@ from gittorrent.repository.policy_drafts import (
     keep_draft,
     publish_draft,
 )
+from gittorrent.repository.readers_file import close_to_others
 from gittorrent.repository.signed_entries import author_in
 from gittorrent.store.database import Database
+from gittorrent.store.privacy import note_private
 from gittorrent.trust.policy_words import differences, warnings
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ def carry_on(
     keeper = find_signer([draft.policy.keeper], place.config, place.home, place.carried)
     author = author_in(place.carried.layout.git_dir)
     published = publish_draft(place.carried, draft, keeper, author)
+    close_to_others(place.carried.layout, place.home.repositories)
     _remember(place)
     return DraftResult(draft, None, published)
 
@@ -107,6 +110,7 @@ def _remember(place: PolicyPlace) -> None:
     log = place.carried.log()
     database = Database(place.home.database)
     try:
+        note_private(database, log.repository, private=log.policy.policy.private)
         if log.head is not None:
             database.saw_head(log.repository, log.head, log.number, int(time.time()))
     finally:

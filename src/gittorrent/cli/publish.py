@@ -31,9 +31,11 @@ from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried, require_na
 from gittorrent.repository.copied_refs import copy_refs, name_few
 from gittorrent.repository.newest_push import require_newest
 from gittorrent.repository.publish import Publisher, require_own
+from gittorrent.repository.readers_file import close_to_others, is_private_here
 from gittorrent.repository.signed_entries import author_in
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.home import Home, open_home
+from gittorrent.store.privacy import note_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +69,9 @@ if TYPE_CHECKING:
     metavar="PATTERN",
     help="Publish refs like refs/notes/* too, now and from now on.",
 )
+@click.option(
+    "--private", is_flag=True, help="Let only those read whom the policy names; the first time."
+)
 @offline_option
 @click.option("--install-hook", is_flag=True, help="Publish what is pushed here from now on, too.")
 @click.option("--wait", is_flag=True, help="Do the repacking before returning.")
@@ -80,6 +85,7 @@ def publish(
     new_repository: bool,
     allow_behind: bool,
     patterns: tuple[str, ...],
+    private: bool,
     offline: bool,
     install_hook: bool,
     wait: bool,
@@ -101,6 +107,7 @@ def publish(
     Examples:
       gittorrent publish /srv/git/project.git --key ~/.ssh/id_ed25519
       gittorrent publish . --name project --new-key
+      gittorrent publish . --private
     """
     home = open_home()
     database = Database(home.database)
@@ -134,10 +141,13 @@ def publish(
         progress = StepProgress(quiet=quiet or as_json)
         try:
             publisher = Publisher(carried, signer, author_in(found.git_dir), progress, say)
-            done = publisher.publish(chosen, patterns)
+            done = publisher.publish(chosen, patterns, private=private)
         finally:
             progress.close()
         git_dir = carried.layout.git_dir
+        close_to_others(carried.layout, home.repositories)
+        is_hidden = is_private_here(carried.layout, done.repository_id)
+        note_private(database, done.repository_id, private=is_hidden)
         database.carry(CarriedRow(done.name, done.repository_id, str(git_dir), ORIGIN))
         database.saw_head(done.repository_id, done.push_id, done.number, int(time.time()))
         if not found.is_bare:

@@ -23,7 +23,9 @@ from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.served_places import catalogue_of
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.node import upload_pack
-from gittorrent.node.git_listener import NO_DEPOT, NOT_SERVED
+from gittorrent.node.access import Access
+from gittorrent.node.conversations import NOT_SERVED
+from gittorrent.node.git_listener import NO_DEPOT
 from gittorrent.node.ssh_services import CONNECTION, SshServices, caller_of
 from gittorrent.node.views import Views
 from gittorrent.repository.carried import MIRROR, ORIGIN
@@ -33,6 +35,7 @@ from gittorrent.repository.uploads import MAX_PUSHED
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.transfer.ssh_transport import SERVICES
+from gittorrent.trust.ssh_login import MAX_FILE, keys_of_login, parse_login_key
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_PATH
 from gittorrent.wire.service import RECEIVE_PACK, UPLOAD_PACK
@@ -42,6 +45,10 @@ if TYPE_CHECKING:
     from gittorrent.node.config import NodeConfig
     from gittorrent.repository.published_view import PublishedView
     from gittorrent.store.home import Home
+    from gittorrent.trust.keys import KeyRef
+
+LOGIN = "SSH_USER_AUTH"
+"""Variable in which sshd names the file that says how the user was authenticated (ssh(1))."""
 
 ORIGINAL_COMMAND = "SSH_ORIGINAL_COMMAND"
 """Variable in which sshd says what was asked for, beside a forced command (sshd(8))."""
@@ -55,7 +62,12 @@ ORIGINAL_COMMAND = "SSH_ORIGINAL_COMMAND"
     is_flag=True,
     help="Show to git only what the keeper has made final, and no pushes on top of it.",
 )
-def shell(command: str | None, places: tuple[Path, ...], final_only: bool) -> None:
+@click.option(
+    "--key",
+    metavar="KEY",
+    help="The key that sshd let in, ssh:SHA256:...; by default what sshd says.",
+)
+def shell(command: str | None, places: tuple[Path, ...], final_only: bool, key: str | None) -> None:
     """Let people push to and fetch from carried repositories over ssh, and do nothing else.
 
     Mirrors and clones converse over it too, by gittorrent::ssh://USER@HOST/NAME.git.
@@ -66,7 +78,9 @@ def shell(command: str | None, places: tuple[Path, ...], final_only: bool) -> No
       restrict,command="gittorrent shell" ssh-ed25519 AAAA...
 
     Who may log in and who may push are two questions: pushes count by their signature, as
-    everywhere. A login shell is a file with two lines, '#!/bin/sh' and
+    everywhere. Private repositories are there for those alone whom their policies name: by the
+    --key in that line, or where sshd says which key it was (ExposeAuthInfo yes in sshd_config).
+    A login shell is a file with two lines, '#!/bin/sh' and
     'exec gittorrent shell "$@"'.
 
     \b
@@ -75,15 +89,36 @@ def shell(command: str | None, places: tuple[Path, ...], final_only: bool) -> No
     """
     asked = command if command is not None else os.environ.get(ORIGINAL_COMMAND, "")
     service, path = parse_command(asked)
+    access = Access(_keys(key))
     home = open_home()
     database = Database(home.database)
     try:
         config = read_config(home.config, is_named=False)
         final_only = final_only or config.push.final_only
         catalogue = catalogue_of(places, database)
-        sys.exit(_answer(service, path, catalogue, database, home, config, final_only=final_only))
+        sys.exit(
+            _answer(service, path, catalogue, database, home, config, access, final_only=final_only)
+        )
     finally:
         database.close()
+
+
+def _keys(named: str | None) -> frozenset[KeyRef]:
+    """Return the keys that the caller has, by the command line or by sshd.
+
+    Raises:
+        BadKey: what the command line names is none.
+    """
+    if named is not None:
+        return frozenset({parse_login_key(named)})
+    said = os.environ.get(LOGIN)
+    if not said:
+        return frozenset()
+    try:
+        with Path(said).open("rb") as file:
+            return keys_of_login(file.read(MAX_FILE))
+    except OSError:
+        return frozenset()  # nothing is proved
 
 
 def parse_command(asked: str) -> tuple[str, bytes]:
@@ -115,17 +150,19 @@ def _answer(
     database: Database,
     home: Home,
     config: NodeConfig,
+    access: Access,
     *,
     final_only: bool,
 ) -> int:
     """Serve one request; returns the exit status."""
     protocol = upload_pack.protocol_of((os.environb.get(b"GIT_PROTOCOL", b""),))
     channel = Channel(sys.stdin.fileno(), sys.stdout.fileno())
-    served = catalogue.find(path)
+    served = catalogue.find(path, access)
     if served is None or served.is_cached:
         return _refuse(channel, NOT_SERVED)
     if service not in (UPLOAD_PACK, RECEIVE_PACK):
-        services = SshServices(catalogue, database, home, caller_of(os.environ.get(CONNECTION)))
+        caller = caller_of(os.environ.get(CONNECTION))
+        services = SshServices(catalogue, database, home, caller, access)
         where = quote(path, safe="/%!$&'()*+,;=:@~")
         services.serve(service.removeprefix("git-"), served, where)
         return 0

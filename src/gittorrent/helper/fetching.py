@@ -20,7 +20,9 @@ from gittorrent.ids import RefName
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore, listed_pushes
 from gittorrent.repository.quarantine import extent_of
+from gittorrent.repository.readers_file import is_private_here
 from gittorrent.repository.stale_files import remove_stale_files
+from gittorrent.store.privacy import note_private
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.location import SCHEME
 from gittorrent.transfer.log_words import not_final, not_shown
@@ -97,11 +99,20 @@ class Fetcher:
         Raises:
             GitTorrentError: the reasons `Acquisition.open` has.
         """
+        known = self._location.expected or self._context.database.known_url(self._location.url)
+        if known is not None and is_private_here(self._layout, known):
+            # The clone knows it, whatever became of the database.
+            note_private(self._context.database, known, private=True)
         await self._acquisition.open()
 
     async def close(self) -> None:
         """End all conversations."""
         await self._acquisition.__aexit__()
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the repository is for those alone whom its policy names."""
+        return self._log is not None and self._log.policy.policy.private
 
     def is_known(self) -> bool:
         """Tell whether this URL led to a verified repository before."""
@@ -242,7 +253,7 @@ class Fetcher:
     async def _ask_node(self, log: VerifiedLog, have: Sequence[PushId]) -> None:
         """Let the node of this machine download, for this clone and others that want the same."""
         head = log.head
-        if self._node is None or head is None or head in have:
+        if self._node is None or head is None or head in have or log.policy.policy.private:
             return
         base = have[-1] if have else None
         request = Fetch(log.repository, head, base, self._location.pinned_url(log.repository))
@@ -250,7 +261,7 @@ class Fetcher:
 
     async def hand_over(self, seconds: int) -> bool:
         """Let the node of this machine give what was fetched to others; tells whether it does."""
-        if self._node is None or self._log is None:
+        if self._node is None or self._log is None or self.is_private:
             return False
         repository = self._log.repository
         url = self._location.pinned_url(repository)

@@ -316,7 +316,7 @@ def _run_helper(
             )
             stack.callback(helper.close)
             helper.serve()
-            if settings.seed_seconds and fetcher.has_reels:
+            if settings.seed_seconds and fetcher.has_reels and not fetcher.is_private:
                 handing = fetcher.hand_over(settings.seed_seconds)
                 is_left = not interruptions.run(loop, handing)
             if is_left and settings.sharing.listen is None:

@@ -23,7 +23,7 @@ from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.off_loop import apart
 from gittorrent.transfer.ordinary import OrdinaryFetch, Wanted
-from gittorrent.transfer.reaching import MAX_CANDIDATES, known_here, named, unique
+from gittorrent.transfer.reaching import MAX_CANDIDATES, is_confidential, known_here, named, unique
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,6 +91,8 @@ class Bringing:
         found: list[Source] = []
         if info.role == MIRROR and info.source:
             found.append(named(parse_location(info.source).require_endpoint()))
+        if served.is_private:
+            return [each for each in found if is_confidential(each)]
         if self._database is not None:
             now = int(time.time())
             found += known_here(info.repository_id, self._database, self._home, now, own_node=False)

@@ -11,7 +11,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import locked
-from gittorrent.errors import IdentityError, TrustError
+from gittorrent.errors import IdentityError, LocalError, TrustError
 from gittorrent.reel.path import ReelOffer, reached
 from gittorrent.repository.cache import adopt
 from gittorrent.repository.carried import CACHE, Carried, RepositoryInfo, object_format_of
@@ -53,6 +53,7 @@ async def fill_from_mirrors(
         with locked(target.layout.lock, wait=False):
             _clear(target)
             log = await acquisition.fetch_log(target.log_store, target.object_format, short=True)
+            _require_public(log)
             acquisition.gather(log)
             # No ordinary fetch: what is kept here is what can be given on, and that is reels.
             update = Update(None, _completed(target, log), keep=True, admit=admit)
@@ -84,6 +85,7 @@ def fill_from_clone(
     log = clone.log_store.replay()
     if log.head is None or log.repository != location.expected:
         raise IdentityError(f"{source} is not a clone of {location.expected}")
+    _require_public(log)
     with locked(target.layout.lock, wait=False):
         _clear(target)
         found = []
@@ -100,6 +102,16 @@ def fill_from_clone(
             for push in log.entries:
                 target.log_store.store_push(push, clone.log_store.push(push))
             _commit(target, log, location)
+
+
+def _require_public(log: VerifiedLog) -> None:
+    """Make sure that what is kept may be given to whoever asks.
+
+    Raises:
+        LocalError: the repository is private.
+    """
+    if log.policy.policy.private:
+        raise LocalError(f"{log.policy.policy.name} is private, and nothing is kept of it here")
 
 
 def _values_at(log: VerifiedLog, checkpoint: PushId | None) -> list[Oid]:

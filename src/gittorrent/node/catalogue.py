@@ -7,8 +7,10 @@ caller sent, so there is nothing for ``..``, symbolic links or odd encodings to 
 Rules: every repository answers at ``/NAME.git``, ``/NAME``, ``/ID/NAME.git``, ``/ID/NAME`` and
 ``/ID``, and likewise under names that it had before, where no other has them now; two repositories
 of one name are an error. What is in the cache answers at ``/ID`` alone and gives way to what is
-carried. Repositories are moved, renamed and removed while a node runs: one that is not what it was
-is dropped when somebody asks for it, by its own executor, and looked for again; one that is not
+carried. Private repositories are in a table of their own, where nobody looks for strangers: they
+are not there for these, and finding that out takes what it takes for a path that nobody uses.
+Repositories are moved, renamed and removed while a node runs: one that is not what it was is
+dropped when somebody asks for it, by its own executor, and looked for again; one that is not
 carried any more at the next look. Must not know sockets, nor where the names of what is carried
 come from.
 """
@@ -27,8 +29,10 @@ from msgspec import Struct
 from gittorrent.durable import FileState, file_state
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.event_log import EventLog
+from gittorrent.node.access import OPERATOR, STRANGER, Access
 from gittorrent.repository.carried import CACHE, Carried, object_format_of
 from gittorrent.repository.layout import Layout
+from gittorrent.repository.readers_file import readers_here
 from gittorrent.transfer.off_loop import SlowError, Threads
 from gittorrent.transfer.repository_content import RepositoryContent
 
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import RepositoryId
     from gittorrent.repository.carried import RepositoryInfo
     from gittorrent.transfer.off_loop import SerialExecutor
+    from gittorrent.trust.keys import KeyRef
 
 RELOAD_SECONDS = 1.0
 """How often a node looks what is carried; unknown paths do not make it look more often."""
@@ -77,7 +82,9 @@ class Served(Struct, frozen=True):
         content: what can be had of it; use it in ``reading`` alone.
         reading: the executor that reads its files.
         opening: the executor for what takes longer, such as verifying its policies.
-        seen: the file that says what it is to the node, as it was when that was read.
+        seen: the files that say what it is to the node, and who may read it, as they were when
+            that was read.
+        readers: the keys that may read it; None where everybody may.
     """
 
     info: RepositoryInfo
@@ -85,11 +92,17 @@ class Served(Struct, frozen=True):
     content: RepositoryContent
     reading: SerialExecutor
     opening: SerialExecutor
-    seen: FileState | None
+    seen: tuple[FileState | None, ...]
+    readers: frozenset[KeyRef] | None = None
 
     def is_current(self) -> bool:
         """Tell whether it is where it was and what it was; not in the event loop."""
-        return file_state(self.carried.layout.info) == self.seen
+        return _files_of(self.carried, self.info.repository_id) == self.seen
+
+    @property
+    def is_private(self) -> bool:
+        """Tell whether strangers may not know of it."""
+        return self.readers is not None
 
     @property
     def is_cached(self) -> bool:
@@ -143,6 +156,7 @@ class Catalogue:
         self._next_reload = clock() + reload_seconds
         self._served: dict[str, Served] = {}
         self._paths: dict[bytes, Served] | None = None
+        self._private: dict[bytes, Served] = {}
         self._cached: dict[bytes, Served] = {}
         self._refused: set[Path] = set()
         self._checking = self.threads.executor()
@@ -175,9 +189,11 @@ class Catalogue:
 
     def _make(self, carried: Carried) -> Served:
         executors = (self.threads.executor(), self.threads.executor())
-        # The file first: should it be replaced in between, that is seen at the next request.
-        seen = file_state(carried.layout.info)
-        return Served(carried.info, carried, RepositoryContent(carried), *executors, seen)
+        # The files first: should one be replaced in between, that is seen at the next request.
+        info, content = carried.info, RepositoryContent(carried)
+        seen = _files_of(carried, info.repository_id)
+        readers = readers_here(carried.layout, info.repository_id)
+        return Served(carried.info, carried, content, *executors, seen, readers)
 
     def _add(self, served: Served) -> None:
         info = served.info
@@ -207,44 +223,68 @@ class Catalogue:
         return True
 
     def _table(self) -> dict[bytes, Served]:
-        """Return what is served by path, made again after a change."""
+        """Return what is public by path, made again after a change, as what is private is."""
         if self._paths is None:
-            self._paths = {}
+            self._paths, self._private = {}, {}
             for served in self._served.values():
+                table = self._private if served.is_private else self._paths
                 for path in _paths_of(served.info.repository_id, served.info.name):
-                    self._paths.setdefault(path, served)
+                    table.setdefault(path, served)
             for served in self._served.values():
+                table = self._private if served.is_private else self._paths
                 for name in served.info.former_names:
                     for path in _paths_of(served.info.repository_id, name):
-                        self._paths.setdefault(path, served)
+                        table.setdefault(path, served)
         return self._paths
 
-    def find(self, path: bytes) -> Served | None:
-        """Return the repository known at ``path``, byte for byte; None when there is none."""
-        found = self._table().get(path)
-        return self._cached.get(path) if found is None else found
+    def find(self, path: bytes, access: Access = STRANGER) -> Served | None:
+        """Return the repository known at ``path``, byte for byte.
 
-    async def seek(self, path: bytes) -> Served | None:
+        Args:
+            path: of it.
+            access: what whoever asks has proved.
+
+        Returns:
+            None where there is none that they may know of.
+        """
+        found = self._table().get(path)
+        found = self._cached.get(path) if found is None else found
+        if found is None and not access.is_stranger:
+            private = self._private.get(path)
+            if private is not None and access.may_read(private.info.repository_id, private.readers):
+                return private
+        return found
+
+    async def seek(self, path: bytes, access: Access = STRANGER) -> Served | None:
         """Return the repository served at ``path``, as it is now.
 
-        It may be carried since lately, or have been moved or renamed.
+        It may be carried since lately, or have been moved or renamed, or be private by now.
+
+        Args:
+            path: of it.
+            access: what the caller has proved.
 
         Raises:
             SlowError: the disk does not answer.
         """
-        found = self.find(path)
+        found = self.find(path, access)
         if found is None:
             await self.look()
         elif not found.is_cached and not await found.reading(found.is_current):
             await self.look(at_once=self._drop(found))
         else:
             return found
-        return self.find(path)
+        return self.find(path, access)
+
+    async def renew(self, served: Served) -> None:
+        """Take note that a repository may have turned private, or public, by its log."""
+        if not await served.reading(served.is_current):
+            await self.look(at_once=self._drop(served))
 
     async def carried(self, repository: RepositoryId) -> Served | None:
         """Return a repository that the node's operator named; None when there is none."""
         await self.look()
-        found = await self.seek(f"/{repository}".encode("ascii"))
+        found = await self.seek(f"/{repository}".encode("ascii"), OPERATOR)
         return None if found is None or found.is_cached else found
 
     async def add_cached(self, carried: Carried) -> Served:
@@ -347,6 +387,12 @@ def still_carried(places: Iterable[Path], known: set[Path]) -> Listing:
         if place not in known and Layout(place).info.exists():
             fresh.append(Carried(place, object_format_of(place)))
     return Listing(fresh)
+
+
+def _files_of(carried: Carried, repository: RepositoryId) -> tuple[FileState | None, ...]:
+    """Return how the files are by which it is known what a repository is to the node."""
+    layout = carried.layout
+    return file_state(layout.info), file_state(layout.readers(repository))
 
 
 def _paths_of(repository: RepositoryId, name: str) -> list[bytes]:

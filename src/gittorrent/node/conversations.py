@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gittorrent.event_log import EventLog
+from gittorrent.node.access import OPERATOR, STRANGER, Access
 from gittorrent.node.live_caller import Caller
 from gittorrent.node.session_stats import SessionTable
 from gittorrent.node.swarming import Swarms
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.messages import ReceivePart
     from gittorrent.wire.session import MessageReceived
+
+NOT_SERVED = "no such repository here"
+"""The one answer to every path that is not served, so that it tells nothing."""
 
 MAKE_ROOM = "idle connection closed to serve others; connect again when you need something"
 """What those in a conversation are told who have to make room for others."""
@@ -62,7 +66,8 @@ class Conversations:
         self._server_timeouts = services.server_timeouts
         self._node_id = node_id
         self._slots = slots
-        self._conversations: set[Conversation] = set()
+        self._catalogue = services.catalogue
+        self._conversations: dict[Conversation, tuple[Served, Access]] = {}
         self._session_table = SessionTable()
         self._swarms = Swarms(introduces=peer_exchange)
 
@@ -70,6 +75,16 @@ class Conversations:
         """End all conversations, telling the other ends why."""
         for conversation in self._conversations:
             conversation.end(reason)
+
+    def end_unauthorised(self) -> None:
+        """End the conversations with those who may not read any more what they are about."""
+        for conversation, (served, access) in list(self._conversations.items()):
+            if served.is_cached:
+                continue
+            path = f"/{served.info.repository_id}".encode("ascii")
+            now = self._catalogue.find(path, OPERATOR)
+            if now is not None and not access.may_read(served.info.repository_id, now.readers):
+                conversation.end(NOT_SERVED)
 
     def figures(self) -> list[ConversationFigures]:
         """Return what the conversations that are under way come to, the busy ones first."""
@@ -86,7 +101,12 @@ class Conversations:
         return self._session_table.ended(asyncio.get_running_loop().time())
 
     async def converse(
-        self, sock: socket.socket, slot: ConnectionSlot, served: Served, address: str | None = None
+        self,
+        sock: socket.socket,
+        slot: ConnectionSlot,
+        served: Served,
+        address: str | None = None,
+        access: Access = STRANGER,
     ) -> None:
         """Converse with one caller until either end is done.
 
@@ -95,6 +115,7 @@ class Conversations:
             slot: the caller's place; its connection counts as silent when the conversation is.
             served: what it asked for.
             address: IP address that it calls from, where it is not the one of its connection.
+            access: what it proved.
 
         Raises:
             SlowError: the repository's disk does not answer.
@@ -108,7 +129,9 @@ class Conversations:
         session = Session(
             Role.ANSWERER, asyncio.get_running_loop().time(), self._server_timeouts.session
         )
-        part = self._swarms.enter(info.repository_id, info.name, address)
+        part = self._swarms.enter(
+            info.repository_id, info.name, address, introduces=not served.is_private
+        )
         conversation = Conversation(
             sock,
             session,
@@ -140,13 +163,13 @@ class Conversations:
         names = {"repository": info.name, "peer": address}
         _log.info("conversation-begun", "mirror-sync {repository} with {peer}", **names)
         self._session_table.begin(conversation, address, info.name, loop.time())
-        self._conversations.add(conversation)
+        self._conversations[conversation] = (served, access)
         try:
             await conversation.run()
         finally:
             part.leave()
             caller.leave(conversation.ended)
-            self._conversations.discard(conversation)
+            del self._conversations[conversation]
             seconds = self._session_table.end(conversation.key, loop.time())
         _log.info(
             "conversation-ended",

@@ -140,6 +140,9 @@ class Discovering:
     async def find(self, request: Find, tell: Callable[[Answer], None]) -> list[Answer]:
         """Look for mirrors of a repository, and tell of each place as it is found."""
         lookups: list[Lookup] = []
+        carried = await self._catalogue.carried(request.repository)
+        if carried is not None and carried.is_private:
+            return [Done(0)]
         session = self._session_if_usable() if self._options.uses_dht else None
         if session is not None:
             lookups.append(Dht(session))
@@ -235,8 +238,9 @@ def may_be_announced(served: Served) -> bool:
     """Tell whether strangers may learn that a repository is served here.
 
     What is kept for clones of this machine is not announced: it would tell what was cloned here.
+    Nor is what is private.
     """
-    return not served.is_cached
+    return not (served.is_cached or served.is_private)
 
 
 def _announced_in_public(catalogue: Catalogue) -> list[RepositoryId]:

@@ -21,6 +21,7 @@ from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
 from gittorrent.node import upload_pack
 from gittorrent.node.caller_watch import has_hung_up
+from gittorrent.node.conversations import NOT_SERVED, Conversations
 from gittorrent.node.git_socket import SocketUploadPack
 from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.pushes import BUSY as PUSHES_BUSY
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
     from gittorrent.node.catalogue import Served
     from gittorrent.node.connection_limiter import ConnectionSlot
-    from gittorrent.node.conversations import Conversations
     from gittorrent.node.services import NodeServices
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.wire.service import ServiceRequest
@@ -53,9 +53,6 @@ MAX_REQUEST = MAX_PATH + MAX_HOST + MAX_EXTRA * (MAX_EXTRA_BYTES + 1) + 128
 
 MAX_NOTICE_BYTES = 64 << 10
 """Bytes of a notice: it has three lines."""
-
-NOT_SERVED = "no such repository here"
-"""The one answer to every path that is not served, so that it tells nothing."""
 
 OUR_FAULT = "this mirror has a problem of its own; try another"
 """What callers are told of errors that are for the operator to read."""

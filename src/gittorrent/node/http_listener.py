@@ -22,10 +22,10 @@ from aiohttp import web
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
 from gittorrent.ids import ManifestId, PushId, format_of, is_sha256
+from gittorrent.node.conversations import NOT_SERVED
 from gittorrent.node.git_listener import (
     MAX_NOTICE_BYTES,
     NO_DEPOT,
-    NOT_SERVED,
     OUR_FAULT,
 )
 from gittorrent.node.http_connections import HttpConnections, connection_of
@@ -235,7 +235,7 @@ class HttpListener:
 
     async def _front_page(self) -> str:
         await self._catalogue.look()
-        names = [served.path for served in self._catalogue]
+        names = [served.path for served in self._catalogue if not served.is_private]
         lines = ["This is a GitTorrent node. It serves git repositories:", "", *names]
         return "\n".join(lines)
 

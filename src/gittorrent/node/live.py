@@ -361,6 +361,7 @@ class Live:
             if former is None or seen.log != former.log:
                 await live.repository.look_again()
                 live.keeper.look()
+                await self._catalogue.renew(live.repository.served)
             if former is not None and seen.config != former.config:
                 live.keeper.note_config()
         await live.calls.look()

@@ -28,7 +28,7 @@ from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.mirror import NoConversationError
 from gittorrent.transfer.opening import converse
-from gittorrent.transfer.reaching import known_here, named, unique
+from gittorrent.transfer.reaching import is_confidential, known_here, named, unique
 from gittorrent.wire.messages import HaveBundle, News
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Calling(Struct, frozen=True):
             return ()
         source = _source_of(served)
         found = [] if source is None else [source]
+        if served.is_private:
+            return [each for each in found if is_confidential(each)]
         try:
             now = int(time.time())
             found += await self.querying(
@@ -136,7 +138,9 @@ class LiveCalls:
             return False
         if self._look_ups.is_due(now):
             return True
-        known = {**self._learned.sources, **self._known}
+        # Whoever is told of in conversations about what is private proved nothing.
+        is_private = self._repository.served.is_private
+        known = self._known if is_private else {**self._learned.sources, **self._known}
         for url in self._plan.due(first, known, now):
             self._calls[url] = loop.create_task(self._talk(known[url]))
         return False

@@ -240,4 +240,4 @@ class MirrorAnnouncer:
 
 def _announces(served: Served) -> bool:
     """Tell whether a repository came from somewhere that can be told of us."""
-    return served.info.role == MIRROR and bool(served.info.source)
+    return served.info.role == MIRROR and bool(served.info.source) and not served.is_private

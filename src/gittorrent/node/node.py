@@ -69,6 +69,9 @@ if TYPE_CHECKING:
 STOP_SECONDS = 5.0
 """Time callers get to be told goodbye before their connections are cut."""
 
+KEEP_OUT_SECONDS = 2.0
+"""How often it is looked whether those who are talked to may still read what they are told."""
+
 RATES_SECONDS = 20.0
 """How often it is looked whether other limits hold by now; they change by the minute."""
 
@@ -298,6 +301,7 @@ class Node:
         self._follow_certificate(self._certificate)
         self._accepting.append(loop.create_task(self._keep_rates()))
         self._accepting.append(loop.create_task(self._watch_disks()))
+        self._accepting.append(loop.create_task(self._keep_out()))
         self._set_announcing()
         if self._follower is not None:
             self._accepting.append(loop.create_task(self._follower.run()))
@@ -373,6 +377,12 @@ class Node:
         else:
             self._announcing = asyncio.get_running_loop().create_task(self._announcer.run())
             self._accepting.append(self._announcing)
+
+    async def _keep_out(self) -> None:
+        """End conversations once whoever is talked to may not read any more."""
+        while True:
+            await asyncio.sleep(KEEP_OUT_SECONDS)
+            self._conversations.end_unauthorised()
 
     async def _keep_rates(self) -> None:
         """Let other rates hold at other times of the day."""

@@ -161,7 +161,7 @@ class Notices:
         self, served: Served, notice: notify.Notify, address: str
     ) -> tuple[int, MirrorState | None]:
         mirrors = self._mirrors
-        if mirrors is None:
+        if mirrors is None or served.is_private:
             raise RefusedNotice("this node lists no mirrors")
         now = mirrors.clock()
         self._count(caller_group(address), now)

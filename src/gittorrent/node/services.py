@@ -118,7 +118,7 @@ class Lists:
         (latest, untaken, fresh), others = await asyncio.gather(
             served.reading(partial(_how_far, served)), self.mirrors(served)
         )
-        own = self._reachable.urls(served)
+        own = [] if served.is_private else self._reachable.urls(served)
         entries = [MirrorEntry(url, OWN_VALID_SECONDS, MirrorState.CURRENT) for url in own]
         entries += [entry for entry in others if entry.url not in own]
         return MirrorList(
@@ -131,8 +131,8 @@ class Lists:
         )
 
     async def mirrors(self, served: Served) -> Sequence[MirrorEntry]:
-        """Return the mirrors to tell of, without this node."""
-        if self._mirrors is None:
+        """Return the mirrors to tell of, without this node; none of what is private."""
+        if self._mirrors is None or served.is_private:
             return ()
         return await self._mirrors.entries(served.info.repository_id)
 

@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, ProtocolError
+from gittorrent.node.access import STRANGER, Access
 from gittorrent.node.connection_limiter import ConnectionSlot
 from gittorrent.node.conversations import Conversations
 from gittorrent.node.git_listener import MAX_NOTICE_BYTES, OUR_FAULT
@@ -60,12 +61,21 @@ class SshServices:
         database: of the node, which may run.
         home: of the node.
         caller: IP address it calls from; empty if sshd does not say.
+        access: what it proved.
     """
 
-    def __init__(self, catalogue: Catalogue, database: Database, home: Home, caller: str) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        database: Database,
+        home: Home,
+        caller: str,
+        access: Access = STRANGER,
+    ) -> None:
         self._catalogue = catalogue
         self._home = home
         self._caller = caller
+        self._access = access
         self._mirrors = MirrorTable(database, catalogue.threads)
 
     def serve(self, service: str, served: Served, path: str) -> None:
@@ -127,7 +137,9 @@ class SshServices:
         return bool(self._caller) and address_class(self._caller) is not AddressClass.PUBLIC
 
     async def _sync(self, served: Served, path: str, sock: socket.socket) -> None:
-        for endpoint in own_endpoints(self._home, path):
+        # What is private is not there for those who call the node in the clear.
+        endpoints = [] if served.is_private else own_endpoints(self._home, path)
+        for endpoint in endpoints:
             try:
                 stream = await _open(endpoint)
             except GitTorrentError:
@@ -145,7 +157,7 @@ class SshServices:
         conversations = Conversations(services, self._home.node_id(), SlotQueue())
         now = asyncio.get_running_loop().time()
         slot = ConnectionSlot(self._caller, now, lambda _slot, _now: None)
-        await conversations.converse(sock, slot, served)
+        await conversations.converse(sock, slot, served, access=self._access)
 
 
 def caller_of(environ: str | None) -> str:

@@ -56,14 +56,14 @@ class Swarm:
 
     def __init__(self, name: str, *, introduces: bool = True) -> None:
         self.name = name
-        self._introduces = introduces
+        self.introduces = introduces
         self.peer_exchange = PeerExchange(random.SystemRandom().randrange)
         self.super_seeders: dict[ManifestId, SuperSeeder] = {}
         self.participants: dict[ParticipantKey, Participant] = {}
 
     def introduce(self, peer: ParticipantKey, url: str | None) -> None:
         """Carry out what follows from a participant's word on where it listens."""
-        if not self._introduces:
+        if not self.introduces:
             return
         for made in self.peer_exchange.listens(peer, url):
             target = self.participants.get(made.to)
@@ -82,11 +82,21 @@ class Swarms:
         self._introduces = introduces
         self._swarms: dict[RepositoryId, Swarm] = {}
 
-    def enter(self, repository: RepositoryId, name: str, address: str) -> Participant:
-        """Let a caller at ``address`` take part; `Participant.leave` must follow."""
+    def enter(
+        self, repository: RepositoryId, name: str, address: str, *, introduces: bool = True
+    ) -> Participant:
+        """Let a caller take part; `Participant.leave` must follow.
+
+        Args:
+            repository: that it asked for.
+            name: of it.
+            address: where the caller calls from.
+            introduces: whether it may be told of the others, and they of it.
+        """
         swarm = self._swarms.get(repository)
         if swarm is None:
-            swarm = self._swarms[repository] = Swarm(name, introduces=self._introduces)
+            swarm = self._swarms[repository] = Swarm(name)
+        swarm.introduces = introduces and self._introduces
         return Participant(swarm, address)
 
     def __len__(self) -> int:

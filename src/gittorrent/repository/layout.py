@@ -8,6 +8,7 @@
     gittorrent/logs/<repository id>/followed   digest of the log that the refs have followed
     gittorrent/logs/<repository id>/draft      the checkpoint that the keeper signs next
     gittorrent/logs/<repository id>/fresh      the newest statement of freshness
+    gittorrent/logs/<repository id>/readers    who may read; there only where not everybody may
     gittorrent/logs/<repository id>/published-refs  in an origin, what its refs were at that time
     gittorrent/policy-draft      the next version of the policy, while its roots agree on it
     gittorrent/logs/<repository id>/reel-tips  in an origin, commits that the next reel begins after
@@ -93,6 +94,10 @@ class Layout(Struct, frozen=True):
     def fresh(self, repository: RepositoryId) -> Path:
         """The newest statement of freshness, as it is passed on."""
         return self.logs / repository / "fresh"
+
+    def readers(self, repository: RepositoryId) -> Path:
+        """Who may read a private repository; not there where everybody may."""
+        return self.logs / repository / "readers"
 
     def told(self, repository: RepositoryId) -> Path:
         """In a clone: what its user was told last of refs that are not final."""

@@ -34,6 +34,7 @@ from gittorrent.push.records import parse_record
 from gittorrent.push.snapshot import SnapshotError, load_snapshot
 from gittorrent.repository.evidence import GitEvidence
 from gittorrent.repository.push_files import PushFiles
+from gittorrent.repository.readers_file import hide, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -284,7 +285,9 @@ class LogStore:
                 f"the log of {log.repository} cannot become that of {self._repository}"
             )
         text = self._text_of(log)
+        hide(self._layout, log)
         write_atomically(self._list, text)
+        show(self._layout, log)
         if log.is_linear:
             self._written = _Written(log, len(log.entries), file_state(self._list), text)
         else:

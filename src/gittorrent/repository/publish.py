@@ -34,6 +34,7 @@ from gittorrent.repository.origin_refs import note_compared, take_over
 from gittorrent.repository.own_pushes import push_changes
 from gittorrent.repository.publishable import describe_left_out, list_selected, publishable
 from gittorrent.repository.publishing_keys import require_publishing_key
+from gittorrent.repository.readers_file import hide
 from gittorrent.repository.reel_maker import ReelMaker, splice_all
 from gittorrent.repository.ref_changes import classify_changes, unclassified
 from gittorrent.repository.signed_entries import EntrySigner
@@ -120,6 +121,20 @@ def require_own(carried: Carried) -> None:
         )
 
 
+def _require_access(log: VerifiedLog, *, private: bool) -> None:
+    """Make sure that what is to be private is that already.
+
+    Raises:
+        UsageError: it is public.
+    """
+    if private and not log.policy.policy.private:
+        raise UsageError(
+            f"{log.policy.policy.name} is public, and its mirrors and clones have it",
+            hint="'gittorrent policy add --private' lets mirrors give it to strangers no more; to"
+            " publish it apart, under another id: gittorrent publish --new-repository --private",
+        )
+
+
 class Publisher:
     """Publishes one repository.
 
@@ -145,12 +160,15 @@ class Publisher:
         self._progress = progress
         self._note = note
 
-    def publish(self, name: str | None, patterns: tuple[str, ...] = ()) -> Published:
+    def publish(
+        self, name: str | None, patterns: tuple[str, ...] = (), *, private: bool = False
+    ) -> Published:
         """Publish the refs as they are now.
 
         Args:
             name: of the repository; if it has another one already, it is renamed.
             patterns: of further refs to publish from now on, such as ``refs/notes/*``.
+            private: whether only those are to read whom the policy names; the first time only.
 
         Raises:
             UnsuitableRepositoryError: shallow, partial or grafted.
@@ -168,8 +186,9 @@ class Publisher:
             before = None if is_new else log.policy.policy.name
             selected = self._patterns(patterns)
             if is_new:
-                self._begin(entries, name or self._former_name(), selected)
+                self._begin(entries, name or self._former_name(), selected, private=private)
             else:
+                _require_access(log, private=private)
                 self._require_key(log)
                 if name is not None and name != before:
                     self._rename(log, entries, name)
@@ -219,7 +238,9 @@ class Publisher:
 
     # -- entries
 
-    def _begin(self, entries: EntrySigner, name: str, patterns: tuple[str, ...]) -> None:
+    def _begin(
+        self, entries: EntrySigner, name: str, patterns: tuple[str, ...], *, private: bool
+    ) -> None:
         """Make the first policy, and the checkpoint that everything begins at."""
         refs, _ = publishable(parse_refs(list_selected(self._carried, patterns)))
         certificate = self._signer.certificate
@@ -227,7 +248,8 @@ class Publisher:
         own = head_target(self._carried.git)
         head = first_head(own if own is not None and is_ref_name(own) else None, refs)
         key, genesis = self._signer.key, secrets.token_bytes(16)
-        entries.policy(Policy.first(name, genesis, key, head, certificates=pinned), pinned)
+        first = Policy.first(name, genesis, key, head, certificates=pinned, private=private)
+        entries.policy(first, pinned)
         entries.first_checkpoint()
 
     def _rename(self, log: VerifiedLog, entries: EntrySigner, name: str) -> None:
@@ -316,6 +338,7 @@ class Publisher:
         carried = self._carried
         self._drop_stale_files(log)
         reels = self._missing_reel(log) if entries.is_keeper else ()
+        hide(carried.layout, log)  # first: a node may serve it from the moment that it is carried
         if not carried.is_carried or carried.info != info:
             carried.set_info(info)
         if entries.made:

@@ -127,6 +127,8 @@ class Acquisition:
         """Bring the log up to date, verified; see `LogFollower.fetch_log`."""
         log = await self._log_follower.fetch_log(store, object_format, short=short, whole=whole)
         self._peer_manager.content.know(log, store)
+        if log.policy.policy.private:
+            self._peer_manager.keep_to_mirrors()
         return log
 
     def gather(self, log: VerifiedLog) -> None:
@@ -135,7 +137,7 @@ class Acquisition:
         partial = [
             learned(entry.url, trusted)
             for entry in self._log_follower.mirror_list.mirrors
-            if entry.state is MirrorState.PARTIAL
+            if entry.state is MirrorState.PARTIAL and not log.policy.policy.private
         ]
         wanted = [*self.sources(log), *(source for source in partial if source is not None)]
         stale = {

@@ -40,6 +40,7 @@ from gittorrent.repository.completeness import is_complete
 from gittorrent.repository.newest_push import require_newest
 from gittorrent.repository.origin_refs import follow_in_origin
 from gittorrent.repository.publishing_keys import require_publishing_key
+from gittorrent.repository.readers_file import hide
 from gittorrent.store.database import CarriedRow
 from gittorrent.transfer.location import Location
 from gittorrent.transfer.mirroring import Mirroring, update_lock
@@ -182,6 +183,7 @@ class Adopting:
                 copy_objects(clone.git, tips, carried.layout.objects)
                 for push in log.entries:
                     carried.log_store.store_push(push, clone.log_store.push(push))
+                hide(carried.layout, log)
                 carried.set_info(
                     RepositoryInfo(
                         log.repository,

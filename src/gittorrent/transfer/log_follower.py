@@ -22,11 +22,13 @@ from gittorrent.errors import (
     LocalError,
     TrustError,
     UnreachableError,
+    UsageError,
 )
 from gittorrent.ids import format_of
 from gittorrent.push.log import VerifiedLog
 from gittorrent.push.log_range import policies_beyond
 from gittorrent.store.database import RememberedMirror
+from gittorrent.store.privacy import is_private, note_private
 from gittorrent.transfer.finding import Finder
 from gittorrent.transfer.location import SCHEME, Location
 from gittorrent.transfer.log_intake import LogIntake
@@ -37,6 +39,7 @@ from gittorrent.transfer.reaching import (
     Source,
     all_that_answer,
     first_to_answer,
+    is_confidential,
     known_here,
     leads_here,
     learned,
@@ -147,8 +150,9 @@ class LogFollower:
         """
         context, location = self._context, self._location
         repository = location.expected or context.database.known_url(location.url)
+        self._require_confidential(repository)
         self._candidates = self._known_mirrors(repository)
-        if repository is not None and context.lookups:
+        if repository is not None and context.lookups and self._may_look_up(repository):
             self._finder = Finder(repository, context.lookups, context.reporter.detail)
         await self._open_next()
         return self.claimed
@@ -157,6 +161,34 @@ class LogFollower:
         """End the search for mirrors, if one is under way."""
         if self._finder is not None:
             await self._finder.close()
+
+    def _require_confidential(self, repository: RepositoryId | None) -> None:
+        """Make sure that the name of what is private passes no network in the clear.
+
+        Raises:
+            UsageError: the user named a mirror where it would.
+        """
+        endpoint = self._location.endpoint
+        if repository is None or endpoint is None or is_confidential(named(endpoint)):
+            return
+        if is_private(self._context.database, repository):
+            raise UsageError(
+                f"{repository} is private, and {endpoint.url} would be asked for it in the clear",
+                hint=f"use {SCHEME}::https://HOST/NAME.git or {SCHEME}::ssh://USER@HOST/NAME.git;"
+                " if it is public by now, 'gittorrent forget' what is known of it",
+            )
+
+    def _may_look_up(self, repository: RepositoryId) -> bool:
+        """Tell whether strangers may be asked for a repository: a question says that there is one.
+
+        What was never seen here may be private where its mirror was named by a URL that could
+        lead to such.
+        """
+        database, endpoint = self._context.database, self._location.endpoint
+        if is_private(database, repository):
+            return False
+        is_open = endpoint is None or not is_confidential(named(endpoint))
+        return is_open or database.seen_head(repository) is not None
 
     def _known_mirrors(self, repository: RepositoryId | None) -> list[Source]:
         """Return the mirrors to ask for the log: the one named, then those this machine knows."""
@@ -442,6 +474,7 @@ class LogFollower:
             reporter = self._context.reporter
             promised = log.policy.policy.fresh_within is not None
             (reporter.note if promised else reporter.detail)(f"warning: {said}")
+        note_private(database, log.repository, private=log.policy.policy.private)
         database.saw_head(log.repository, log.head, len(log), now)
         teller = self.first.endpoint.host if self.first.endpoint is not None else ""
         known = [
@@ -461,6 +494,8 @@ class LogFollower:
         assert self._first is not None
         trusted = self._peer_manager.trusted
         found = [self._first]
+        if log.policy.policy.private:
+            return found  # whoever is told of proved nothing
         for state in (MirrorState.CURRENT, MirrorState.STALE):
             for entry in self.mirror_list.mirrors:
                 source = learned(entry.url, trusted) if entry.state is state else None

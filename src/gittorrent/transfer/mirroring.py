@@ -35,6 +35,7 @@ from gittorrent.repository.carried import (
     require_name,
 )
 from gittorrent.repository.completeness import is_complete, record_complete
+from gittorrent.repository.readers_file import close_to_others, hide
 from gittorrent.repository.relocating import relocate
 from gittorrent.repository.removal import sweep_removed
 from gittorrent.store.database import CarriedRow
@@ -404,6 +405,7 @@ class Mirroring:
         if is_new:
             chosen = log.policy.policy.name if name is None else require_name(name)
             self._database.require_free(chosen, "", log.repository)
+            hide(carried.layout, log)
             carried.set_info(
                 RepositoryInfo(
                     log.repository,
@@ -441,6 +443,7 @@ class Mirroring:
         carried.store_entries(log)
         carried.prepare_settings()
         carried.commit(log)
+        close_to_others(carried.layout, self._home.repositories)
         record_complete(carried)
 
     def settle(self, carried: Carried, log: VerifiedLog) -> Path:

@@ -14,6 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.store.processes import GivenFigures
@@ -159,6 +160,10 @@ class PeerManager:
         self._trusted = kind if trusted is None else less_trusted(kind, trusted)
         self._known[endpoint.url] = (endpoint, trusted)
         self._keep(mirror, endpoint.url)
+
+    def keep_to_mirrors(self) -> None:
+        """Neither listen for others nor dial whom anybody tells of: the repository is private."""
+        self._sharing = replace(self._sharing, listen=None, exchange=False)
 
     async def drop_first(self) -> None:
         """Let go of the first mirror, whose log did not hold; another one takes its place."""

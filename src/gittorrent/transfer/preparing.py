@@ -173,6 +173,8 @@ class Preparer:
                 if not (is_touched or await self._is_worth_it()):
                     continue
                 found = await self._look(yielding=True)
+            except NotASeedError:
+                raise  # it has become private
             except GitTorrentError as error:
                 self._note_trouble(error)
             except OSError as error:
@@ -223,6 +225,11 @@ class Preparer:
             log = await acquisition.fetch_log(
                 carried.log_store, object_format, short=False, whole=True
             )
+            if log.policy.policy.private:
+                raise NotASeedError(
+                    f"{log.policy.policy.name} is private: a clone gives nothing of it to others",
+                    hint="'gittorrent mirror' it where readers are let in; docs/guide-private.md",
+                )
             self._mirror = acquisition.first
             info = self._info(log, acquisition.source_url())
             held, left = await self._sort(acquisition, log)

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from gittorrent.discovery.ports import Way
 from gittorrent.errors import GitTorrentError
 from gittorrent.repository.carried import MIRROR, ORIGIN
+from gittorrent.store.privacy import is_private
 from gittorrent.store.processes import NodeProcess
 from gittorrent.store.snapshot import read_snapshots
 from gittorrent.transfer.addresses import is_wildcard
@@ -60,6 +61,10 @@ _SSH = re.compile(
 """What an ssh URL of a policy may look like: nothing that ssh could take for an option."""
 
 
+CONFIDENTIAL = ("https", "ssh")
+"""Transports on which nobody listens in, and on which both ends prove who they are."""
+
+
 class Source(Struct, frozen=True):
     """A mirror that may be asked.
 
@@ -84,6 +89,15 @@ class Source(Struct, frozen=True):
 def named(endpoint: Endpoint) -> Source:
     """Return a mirror that the user named."""
     return Source(endpoint.url, endpoint, None, Way.NAMED)
+
+
+def is_confidential(source: Source) -> bool:
+    """Tell whether a mirror may be asked for a private repository.
+
+    The user named it, and both ends prove who they are there.
+    """
+    endpoint = source.endpoint
+    return source.trusted is None and endpoint is not None and endpoint.scheme in CONFIDENTIAL
 
 
 def learned(url: str, trusted: AddressClass | None, way: Way = Way.LISTED) -> Source | None:
@@ -152,6 +166,8 @@ def known_here(
         if row.state is not MirrorState.PARTIAL:
             announced = learned(row.url, address_class(row.source), Way.NOTICE)
             found += [] if announced is None else [announced]
+    if is_private(database, repository):
+        return [each for each in unique(found) if is_confidential(each)]
     if not own_node:
         bases = _own_bases(home)
         found = [source for source in found if not source.url.startswith(bases)]
@@ -172,7 +188,9 @@ def known_to_owner(log: VerifiedLog, database: Database, home: Home, now: int) -
     repository = log.repository
     found = known_here(repository, database, home, now - LISTED_BACK, own_node=False)
     # Whoever wrote the policy has no say in who is called in a private network.
-    found += named_by_policy(log.policy.policy.mirrors, repository, AddressClass.PUBLIC, Way.POLICY)
+    if not log.policy.policy.private:
+        mirrors = log.policy.policy.mirrors
+        found += named_by_policy(mirrors, repository, AddressClass.PUBLIC, Way.POLICY)
     return [each for each in unique(found) if each.endpoint is not None][:MAX_CANDIDATES]
 
 

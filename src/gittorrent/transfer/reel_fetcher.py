@@ -17,10 +17,12 @@ from gittorrent.git.repository import NotARepositoryError, find_repository
 from gittorrent.repository.cache import sweep_unattended
 from gittorrent.repository.indexing import feeding
 from gittorrent.repository.layout import Layout
+from gittorrent.repository.readers_file import is_private_here
 from gittorrent.repository.reelstore import ReelStore, ReelStoreError
 from gittorrent.repository.same_pack import same_packs
 from gittorrent.sizes import show_bytes
 from gittorrent.store.partial import PartialPack, expire
+from gittorrent.store.privacy import is_private
 from gittorrent.store.processes import DownloadProcess
 from gittorrent.store.snapshot import Snapshot
 from gittorrent.transfer.mirror import WantedPack
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from gittorrent.repository.indexing import Indexer
     from gittorrent.repository.receive import Receiver, SignedManifest
     from gittorrent.repository.reelstore import StoredReel
+    from gittorrent.store.database import CarriedRow
     from gittorrent.store.processes import DownloadFigures
     from gittorrent.swarm.bitmap import PartSet
     from gittorrent.transfer.context import Context
@@ -43,6 +46,15 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether there is still room: others fill the disk as well."""
+
+
+def _is_public(row: CarriedRow) -> bool:
+    """Tell whether what is carried at a place may be shared with other repositories."""
+    try:
+        layout = Layout(find_repository(Path(row.path)).git_dir)
+    except NotARepositoryError:
+        return False  # it is gone
+    return not is_private_here(layout, row.repository_id)
 
 
 class ReelFetcher:
@@ -154,8 +166,10 @@ class ReelFetcher:
                 reel = ReelStore(Layout(find_repository(path).git_dir)).get(manifest.id)
                 if reel is not None and reel.is_available:
                     found.append(reel)
-        others = [Path(row.path) for row in rows if row.repository_id != manifest.repository]
-        return found or same_packs(signed, others)
+        if found or is_private(self._context.database, manifest.repository):
+            return found
+        others = [row for row in rows if row.repository_id != manifest.repository]
+        return same_packs(signed, [Path(row.path) for row in others if _is_public(row)])
 
     async def _download_parts(
         self,

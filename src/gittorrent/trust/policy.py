@@ -23,7 +23,6 @@ import base64
 import hashlib
 import re
 from enum import Enum
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -34,6 +33,7 @@ from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.keys import KeyKind, KeyRef
 from gittorrent.trust.labels import Label
 from gittorrent.trust.openpgp import certificate_digest, certificate_fingerprint
+from gittorrent.trust.readers import check_readers, require_sorted
 from gittorrent.trust.refpattern import RefPattern, is_ref_name, is_reserved, ref_name_fault
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Quorum(Struct, frozen=True):
     keys: tuple[KeyRef, ...]
 
     def __post_init__(self) -> None:
-        _require_sorted("the keys of a quorum line", self.keys)
+        require_sorted("the keys of a quorum line", self.keys)
         if not 1 <= self.needs <= len(self.keys):
             raise PolicyError(f"quorum for {self.pattern} needs {self.needs} of {len(self.keys)}")
 
@@ -150,7 +150,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     of the text before) and ``checkpoint`` (the one they were made on); ``instead_of`` are the
     digests of rivals, which follow the same version, and whose place this one takes. ``keeper`` is
     the key that signs checkpoints and manifests, ``fresh_within`` the seconds after which its
-    newest statement of freshness is old, ``labels`` what to call keys. Raises ``PolicyError`` when
+    newest statement of freshness is old, ``private`` whether only those may read whom the policy
+    names, ``readers`` the SSH keys of those who may read and no more, ``labels`` what to call keys.
+    Raises ``PolicyError`` when
     the parts contradict each other.
     Source: docs/protocol/trust.md, Policy.
     """
@@ -170,6 +172,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     quorums: tuple[Quorum, ...] = ()
     mirrors: tuple[str, ...] = ()
     fresh_within: int | None = None
+    private: bool = False
+    readers: tuple[KeyRef, ...] = ()
     labels: tuple[Label, ...] = ()
 
     def __post_init__(self) -> None:
@@ -179,6 +183,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         _check_roots(self)
         _check_keys(self)
         _check_fresh_within(self)
+        check_readers(self.readers, private=self.private)
         for mirror in self.mirrors:
             _check_mirror(mirror)
         if fault := ref_name_fault(self.head):
@@ -201,6 +206,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         keeper: KeyRef | None = None,
         quorums: Sequence[Quorum] = (),
         fresh_within: int | None = None,
+        private: bool = False,
     ) -> Policy:
         """Draw up version 1 for a new repository.
 
@@ -228,6 +234,7 @@ class Policy(Struct, frozen=True, kw_only=True):
             quorums=tuple(quorums),
             mirrors=tuple(mirrors),
             fresh_within=fresh_within,
+            private=private,
         )
 
     def next_version(self, checkpoint: PushId, **changes: Any) -> Policy:
@@ -282,6 +289,11 @@ class Policy(Struct, frozen=True, kw_only=True):
             for rule in self.rules
         )
 
+    @property
+    def keys_with_rights(self) -> frozenset[KeyRef]:
+        """Every key that a line gives a right, that of reading aside."""
+        return keys_in(self.roots, self.keeper, self.rules, self.quorums)
+
     def may_sign_reels(self, key: KeyRef) -> bool:
         """Tell whether ``key`` may sign manifests, checkpoints and freshness statements."""
         return key == self.keeper
@@ -297,6 +309,15 @@ def repository_id(text: bytes) -> RepositoryId:
         raise PolicyError("a repository is named after version 1 of its policy, not a later one")
     digest = base64.b32encode(hashlib.sha256(text).digest())
     return RepositoryId(digest.decode("ascii").rstrip("=").lower())
+
+
+def keys_in(
+    roots: Iterable[KeyRef], keeper: KeyRef, rules: Iterable[Rule], quorums: Iterable[Quorum]
+) -> frozenset[KeyRef]:
+    """Return the keys that these parts of a policy name."""
+    named = {*roots, *(rule.who for rule in rules if isinstance(rule.who, KeyRef))}
+    named.update(key for line in quorums for key in line.keys)
+    return frozenset(named | {keeper})
 
 
 def pin(certificates: Iterable[bytes]) -> tuple[PinnedKey, ...]:
@@ -330,7 +351,7 @@ def _check_descent(policy: Policy) -> None:
     """A first version starts from random bits, every other from the one before it."""
     if not 1 <= policy.version <= MAX_VERSION:
         raise PolicyError(f"policy version {policy.version} is out of range")
-    _require_sorted("instead-of lines", policy.instead_of)
+    require_sorted("instead-of lines", policy.instead_of)
     for digest in policy.instead_of:
         require_digest(digest, "policy")
     if policy.version == 1:
@@ -349,9 +370,9 @@ def _check_descent(policy: Policy) -> None:
 
 def _check_sets(policy: Policy) -> None:
     """Sets have one order, and no line is there twice."""
-    _require_sorted("root lines", policy.roots)
-    _require_sorted("key lines", [pinned.key for pinned in policy.keys])
-    _require_sorted("label lines", [label.key for label in policy.labels])
+    require_sorted("root lines", policy.roots)
+    require_sorted("key lines", [pinned.key for pinned in policy.keys])
+    require_sorted("label lines", [label.key for label in policy.labels])
     for what, items in (
         ("auth lines for one pattern and signer", [(r.pattern, r.who) for r in policy.rules]),
         ("quorum lines for one pattern", [quorum.pattern for quorum in policy.quorums]),
@@ -375,12 +396,8 @@ def _check_roots(policy: Policy) -> None:
 
 def _check_keys(policy: Policy) -> None:
     """Every OpenPGP key with a right is pinned."""
-    named = {*policy.roots, policy.keeper}
-    named.update(rule.who for rule in policy.rules if isinstance(rule.who, KeyRef))
-    for quorum in policy.quorums:
-        named.update(quorum.keys)
     pinned = {entry.key for entry in policy.keys}
-    for key in sorted(named):
+    for key in sorted(policy.keys_with_rights):
         if key.kind is KeyKind.OPENPGP and key not in pinned:
             raise PolicyError(
                 f"{key} has rights but no key line",
@@ -403,8 +420,3 @@ def _check_mirror(url: str) -> None:
             f"not a mirror URL: {url[:120]!r}",
             hint="use " + ", ".join(f"{scheme}://" for scheme in MIRROR_SCHEMES),
         )
-
-
-def _require_sorted(what: str, items: Sequence[Any]) -> None:
-    if any(not before < after for before, after in pairwise(items)):
-        raise PolicyError(f"{what} must be sorted, and none twice")

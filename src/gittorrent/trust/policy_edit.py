@@ -21,7 +21,15 @@ from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.keys import KeyKind, KeyRef
 from gittorrent.trust.labels import Label
 from gittorrent.trust.openpgp import certificate_digest
-from gittorrent.trust.policy import Grant, PinnedKey, Policy, Quorum, Rule, WebOfTrust
+from gittorrent.trust.policy import (
+    Grant,
+    PinnedKey,
+    Policy,
+    Quorum,
+    Rule,
+    WebOfTrust,
+    keys_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -173,6 +181,29 @@ def set_fresh_within(draft: PolicyDraft, seconds: int | None) -> PolicyDraft:
     return _with(draft, fresh_within=seconds)
 
 
+def set_private(draft: PolicyDraft, *, private: bool) -> PolicyDraft:
+    """Let only those read whom the policy names, or everybody, who need not be named then."""
+    return _with(draft, private=private, readers=draft.policy.readers if private else ())
+
+
+def add_readers(draft: PolicyDraft, keys: Iterable[FoundKey]) -> PolicyDraft:
+    """Let SSH keys read a private repository.
+
+    Raises:
+        PolicyError: it is public, or one is no SSH key.
+    """
+    readers = {*draft.policy.readers, *(found.key for found in keys)}
+    return _with(draft, readers=tuple(sorted(readers)))
+
+
+def remove_readers(draft: PolicyDraft, keys: Iterable[KeyRef]) -> PolicyDraft:
+    """Take the right to read from keys that have it by a ``reader`` line, and no other right."""
+    gone = frozenset(keys)
+    for key in sorted(gone - {*draft.policy.readers}):
+        raise PolicyError(f"no reader line names {key}")
+    return _with(draft, readers=tuple(k for k in draft.policy.readers if k not in gone))
+
+
 def remove_keys(
     draft: PolicyDraft, keys: Iterable[KeyRef], patterns: Sequence[RefPattern] = ()
 ) -> PolicyDraft:
@@ -243,19 +274,8 @@ def remove_mirrors(draft: PolicyDraft, urls: Iterable[str]) -> PolicyDraft:
 
 
 def named_keys(policy: Policy) -> frozenset[KeyRef]:
-    """Return every key that a policy gives a right."""
-    return _named(policy.roots, policy.keeper, policy.rules, policy.quorums)
-
-
-def _named(
-    roots: Iterable[KeyRef],
-    keeper: KeyRef,
-    rules: Iterable[Rule],
-    quorums: Iterable[Quorum],
-) -> frozenset[KeyRef]:
-    named = {*roots, *(rule.who for rule in rules if isinstance(rule.who, KeyRef))}
-    named.update(key for line in quorums for key in line.keys)
-    return frozenset(named | {keeper})
+    """Return every key that a policy gives a right, be it only that of reading."""
+    return policy.keys_with_rights.union(policy.readers)
 
 
 def _set_rule(rules: list[Rule], rule: Rule) -> None:
@@ -303,6 +323,7 @@ def _without_keys(draft: PolicyDraft, gone: frozenset[KeyRef]) -> PolicyDraft:
             replace(line, keys=tuple(key for key in line.keys if key not in gone))
             for line in policy.quorums
         ),
+        readers=tuple(key for key in policy.readers if key not in gone),
         **_roots({*policy.roots} - gone, policy.threshold),
     )
 
@@ -318,7 +339,8 @@ def _with(draft: PolicyDraft, found: Iterable[FoundKey] = (), **changes: Any) ->
             certificates.append(each.certificate)
     before = named_keys(policy)
     fields = ("roots", "keeper", "rules", "quorums")
-    named = _named(*(changes.get(name, getattr(policy, name)) for name in fields))
+    named = keys_in(*(changes.get(name, getattr(policy, name)) for name in fields))
+    named = named.union(changes.get("readers", policy.readers))
     # A key line without rights may stand for somebody who vouches for others: it stays.
     kept = tuple(pin for key, pin in sorted(pins.items()) if key in named or key not in before)
     known = named | {pin.key for pin in kept}

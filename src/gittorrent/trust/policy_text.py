@@ -20,6 +20,8 @@ that may be repeated or missing, in this order and no other:
     quorum PATTERN N KEY...         * order kept: the first match counts; keys sorted
     mirror URL                      * order kept: tried in this order
     fresh-within SECONDS            * at most one
+    private                         * at most one
+    reader SSH-KEY                  * sorted; only where there is a private line
     label KEY TEXT                  * sorted by key; TEXT is the rest of the line
 
 Rules: everything is ASCII but ref names and patterns, which are bytes without white space and
@@ -88,6 +90,9 @@ def policy_text(policy: Policy) -> bytes:
     lines += [_line("mirror", url) for url in policy.mirrors]
     if policy.fresh_within is not None:
         lines.append(_line("fresh-within", policy.fresh_within))
+    if policy.private:
+        lines.append(_line("private"))
+    lines += [_line("reader", key) for key in policy.readers]
     lines += [_line("label", each.key, each.text.encode("utf-8")) for each in policy.labels]
     return b"\n".join([*lines, b""])
 
@@ -194,6 +199,8 @@ def _read(lines: _Lines) -> Policy:
     quorums = lines.many(b"quorum", _quorum)
     mirrors = lines.many(b"mirror", _single)
     fresh = lines.next_if(b"fresh-within")
+    private = lines.next_if(b"private")
+    readers = lines.many(b"reader", _key)
     labels = lines.many(b"label", _label)
     lines.end()
     return Policy(
@@ -212,6 +219,8 @@ def _read(lines: _Lines) -> Policy:
         quorums=quorums,
         mirrors=mirrors,
         fresh_within=None if fresh is None else _number(fresh),
+        private=private is not None and _nothing(private),
+        readers=readers,
         labels=labels,
     )
 
@@ -252,6 +261,11 @@ def _fields(fields: list[bytes], count: int) -> list[bytes]:
     if len(fields) != count:
         raise PolicyError(f"{count} fields must follow the keyword, not {len(fields)}")
     return fields
+
+
+def _nothing(fields: list[bytes]) -> bool:
+    _fields(fields, 0)
+    return True
 
 
 def _single(fields: list[bytes]) -> str:

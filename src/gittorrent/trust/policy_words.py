@@ -37,6 +37,10 @@ Labels = Mapping[KeyRef, str]
 """What to call keys, besides their names."""
 
 
+_PRIVATE = "private: only the keys named here, and whom a mirror gave a token, may read"
+_PUBLIC = "public: everybody may read, what was private until now included"
+
+
 class PolicyChange(Struct, frozen=True):
     """One difference between two versions.
 
@@ -69,6 +73,9 @@ def describe(policy: Policy, labels: Labels | None = None) -> list[str]:
     lines += [f"mirror {url}" for url in policy.mirrors]
     if policy.fresh_within is not None:
         lines.append(_fresh(policy.fresh_within))
+    if policy.private:
+        lines.append(_PRIVATE)
+    lines += [f"{shown(key)} may read" for key in policy.readers]
     return lines
 
 
@@ -101,6 +108,9 @@ def differences(before: Policy, after: Policy, labels: Labels | None = None) -> 
     found += _ordered("mirror", before.mirrors, after.mirrors, lambda url: f"mirror {url}")
     if before.fresh_within != after.fresh_within:
         found.append(_changed("fresh-within", _fresh(after.fresh_within)))
+    if before.private != after.private:
+        found.append(_changed("private", _PRIVATE if after.private else _PUBLIC))
+    found += _sets("reader", before.readers, after.readers, lambda key: f"reader {shown(key)}")
     return found + _labels(before, after)
 
 

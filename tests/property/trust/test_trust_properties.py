@@ -53,6 +53,8 @@ def policies(draw: st.DrawFn) -> Policy:
     some = st.sampled_from(known)
     roots = tuple(sorted(draw(st.sets(some, min_size=1, max_size=len(known)))))
     members = st.sets(some, min_size=1, max_size=len(known)).map(lambda found: tuple(sorted(found)))
+    ssh = [key for key in known if key.kind is KeyKind.SSH]
+    readers = st.lists(st.sampled_from(ssh), unique=True) if ssh else st.just([])
     who = st.one_of(some, st.builds(WebOfTrust, st.integers(1, 5), st.integers(1, 100)))
     lines = draw(st.lists(st.tuples(patterns, who), max_size=5, unique=True))
     rules = tuple(
@@ -60,6 +62,7 @@ def policies(draw: st.DrawFn) -> Policy:
         for pattern, by in lines
     )
     quorum_patterns = draw(st.lists(patterns, max_size=2, unique=True))
+    private = draw(st.booleans())
     pinned = [key for key in known if key.kind is KeyKind.OPENPGP]
     first = Policy(
         name=draw(st.from_regex(r"[a-z0-9][a-zA-Z0-9_-]{0,20}", fullmatch=True)),
@@ -77,6 +80,8 @@ def policies(draw: st.DrawFn) -> Policy:
         ),
         keeper=draw(some),
         fresh_within=draw(st.none() | st.integers(1, 365 * 86400)),
+        private=private,
+        readers=tuple(sorted(draw(readers))) if private else (),
         labels=tuple(
             Label(key, text) for key in known if (text := label_from(draw(st.text(max_size=40))))
         ),
@@ -159,6 +164,7 @@ def test_split_loses_nothing(payload: bytes, kind: Armor) -> None:
 
 SAID = (
     "name", "keys", "head", "keeper", "rules", "quorums", "mirrors", "fresh_within", "labels",
+    "private", "readers",
     "instead_of", "threshold", "roots",
 )  # fmt: skip
 """What a version may change. The others say which one it is, and where a new keeper goes on."""

@@ -29,6 +29,9 @@ class Nothing:
     def __iter__(self) -> object:
         return iter(())
 
+    async def carried(self, repository: RepositoryId) -> None:
+        """Return what is carried."""
+
 
 def at(host: str, port: int = 9418, scheme: str = "git") -> Endpoint:
     return Endpoint(scheme, host, port, "/")
@@ -80,11 +83,18 @@ def test_where_strangers_reach_it(
 def test_what_clones_of_this_machine_had_downloaded_is_not_announced() -> None:
     class Cached:
         is_cached = True
+        is_private = False
 
     class Carried:
         is_cached = False
+        is_private = False
+
+    class Private:
+        is_cached = False
+        is_private = True
 
     assert not may_be_announced(cast(Served, Cached()))
+    assert not may_be_announced(cast(Served, Private()))
     assert may_be_announced(cast(Served, Carried()))
 
 

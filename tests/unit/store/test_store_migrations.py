@@ -47,6 +47,10 @@ ROWS = [
         f"INSERT INTO held_names VALUES (1, 'refs/heads/x', '{HEAD}')",
         f"INSERT INTO departed VALUES ('refs', '{A}', 7, 12)",
     ],
+    [
+        f"INSERT INTO private VALUES ('{A}')",
+        f"INSERT INTO tokens VALUES ('alice', '{'0' * 64}', '{A}', 7, 99)",
+    ],
 ]
 """What each version may have written, in the form of its schema: into tables that it added or
 changed. A new migration has its rows here."""

@@ -49,6 +49,8 @@ quorum refs/heads/release 2 {PGP} {A} {B}
 mirror git://origin.example.org/linux.git
 mirror https://a.example.org/linux.git
 fresh-within 3600
+private
+reader {B}
 label {PGP} Zoë <zoe@example.org>
 label {A} alice@laptop
 """.encode()
@@ -80,6 +82,7 @@ def test_every_line_is_read() -> None:
     assert policy.quorums == (Quorum(RefPattern(b"refs/heads/release"), 2, (PGP, A, B)),)
     assert policy.mirrors[0] == "git://origin.example.org/linux.git"
     assert (policy.keeper, policy.fresh_within) == (C, 3600)
+    assert (policy.private, policy.readers) == (True, (B,))
     assert policy.labels == (Label(PGP, "Zoë <zoe@example.org>"), Label(A, "alice@laptop"))
     assert policy.may_sign_reels(C)
     assert not policy.may_sign_reels(A)
@@ -161,6 +164,17 @@ BROKEN_FIRST = {
     "fresh for no time": changed(FIRST, "fresh-within 3600", "fresh-within 0"),
     "fresh for too long": changed(FIRST, "fresh-within 3600", "fresh-within 31536001"),
     "fresh twice": changed(FIRST, "fresh-within 3600\n", "fresh-within 3600\n" * 2),
+    "private twice": changed(FIRST, "private\n", "private\nprivate\n"),
+    "private with a word": changed(FIRST, "private\n", "private yes\n"),
+    "private before freshness": changed(FIRST, "fresh-within", "private\nfresh-within"),
+    "reader of what is public": changed(FIRST, "private\n", ""),
+    "reader before private": changed(FIRST, f"private\nreader {B}", f"reader {B}\nprivate"),
+    "reader twice": changed(FIRST, f"reader {B}\n", f"reader {B}\n" * 2),
+    "readers out of order": changed(FIRST, f"reader {B}", f"reader {B}\nreader {A}"),
+    "reader by an OpenPGP key": changed(FIRST, f"reader {B}", f"reader {PGP}"),
+    "reader without a key": changed(FIRST, f"reader {B}", "reader"),
+    "reader after a label": changed(FIRST, f"label {A} alice@laptop\n",
+                                    f"label {A} alice@laptop\nreader {C}\n"),
     "reel line": changed(FIRST, "mirror git", f"reel {B}\nmirror git"),
     "void line": FIRST + b"void " + b"a" * 40 + b"\n",
     "mirror twice": changed(FIRST, "https://a.example", "git://origin.example"),

@@ -1,0 +1,277 @@
+"""A private repository is not there for strangers, whatever they ask, and is for its readers."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from gittorrent.ids import RepositoryId
+from gittorrent.node.discovering import may_be_announced
+from gittorrent.node.node import Options
+from gittorrent.repository.carried import Carried
+from gittorrent.repository.readers_file import readers_here
+from gittorrent.signing.keys import Signer
+from gittorrent.store.database import Database
+from gittorrent.store.home import Home
+from gittorrent.store.privacy import is_private
+from gittorrent.trust.keys import KeyRef
+from gittorrent.trust.sshkey import parse_key_line
+from support import gitcmd, nodes, publishing
+from support.nodes import LOOPBACK, Served, call, request
+from support.programs import BIN, GITS, Person, somebody, wait_until
+from support.sshd import Account, account
+from support.websockets import request as websocket_request
+
+MISSING = "n" * 52
+OPEN = Options(git=LOOPBACK.git, http=LOOPBACK.http, announce=False, git_push=True)
+
+SERVICES = (
+    "git-upload-pack", "git-receive-pack", "mirror-list", "mirror-notify", "mirror-sync",
+    "git-upload-archive", "git-unknown",
+)  # fmt: skip
+RESOURCES = (
+    "", "/info/refs", "/info/refs?service=git-upload-pack", "/info/refs?service=git-receive-pack",
+    "/git-upload-pack", "/git-receive-pack", "/mirror-list", "/mirror-notify", "/mirror-sync",
+    "/pushes/index", "/pushes/short", "/pushes/{push}", "/reels/index", "/reels/{reel}.manifest",
+    "/reels/{reel}.have", "/reels/{reel}.pack", "/HEAD", "/objects/info/packs",
+)  # fmt: skip
+
+
+@pytest.fixture
+def secret(tmp_path: Path, owner_key: Signer) -> Carried:
+    """A private repository; ``secrets`` is as long as the name of one that is not there."""
+    return nodes.publish(
+        nodes.make_repository(tmp_path / "secrets.git", 200_000), owner_key, "secrets", private=True
+    )
+
+
+@pytest.fixture
+def node(secret: Carried, project: Carried, tmp_path: Path) -> Iterator[Served]:
+    home = nodes.make_home(tmp_path / "node")
+    with nodes.serving(secret, project, home=home, options=OPEN) as served:
+        yield served
+
+
+def paths(repository: RepositoryId, name: str) -> list[str]:
+    return [f"/{name}.git", f"/{name}", f"/{repository}", f"/{repository}/{name}.git"]
+
+
+def both(secret: Carried) -> list[tuple[str, str]]:
+    """Return each path of the private repository, and one like it that leads nowhere."""
+    here = paths(secret.info.repository_id, "secrets")
+    return list(zip(here, paths(RepositoryId(MISSING), "missing"), strict=True))
+
+
+def test_strangers_over_git_learn_nothing(secret: Carried, node: Served) -> None:
+    for service in SERVICES:
+        for there, nowhere in both(secret):
+            answers = [
+                call(node.git_address, request(service, path.encode(), b"version=2"), end=True)
+                for path in (there, nowhere)
+            ]
+            assert answers[0] == answers[1]
+            assert b"ERR " in answers[0]
+
+
+def raw(node: Served, method: str, path: str, *headers: str) -> bytes:
+    """Do one HTTP request; returns every byte of the answer but the date."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers, "", ""]
+    said = call(node.http_address, "\r\n".join(lines).encode())
+    return b"\r\n".join(each for each in said.split(b"\r\n") if not each.startswith(b"Date:"))
+
+
+def test_strangers_over_http_learn_nothing(secret: Carried, node: Served) -> None:
+    (reel, *_), head = secret.reels.all(), secret.log_store.head()
+    basic = "Authorization: Basic eDp5"
+    kinds: list[tuple[str, tuple[str, ...]]] = [
+        (method, ()) for method in ("GET", "HEAD", "POST", "OPTIONS", "PUT")
+    ]
+    more = ("Origin: http://page.example", basic, "Range: bytes=0-1")
+    for method, headers in [*kinds, *(("GET", (each,)) for each in more)]:
+        for resource in RESOURCES:
+            rest = resource.format(push=head, reel=reel.id)
+            for there, nowhere in both(secret)[:3:2]:
+                answers = [raw(node, method, f"{at}{rest}", *headers) for at in (there, nowhere)]
+                assert answers[0] == answers[1]
+                assert b" 404 " in answers[0].split(b"\r\n")[0]
+    for name in ("secrets", "missing"):
+        with nodes.connected(node.http_address) as sock:
+            sock.sendall(websocket_request(f"/{name}.git/mirror-sync"))
+            assert sock.recv(65536).startswith(b"HTTP/1.1 404")
+    assert b"secrets" not in raw(node, "GET", "/")
+    assert b"project" in raw(node, "GET", "/")
+
+
+def test_where_strangers_are_told_what_there_is(secret: Carried, node: Served) -> None:
+    found = {served.info.name: served for served in node.node._catalogue}
+    assert not may_be_announced(found["secrets"])
+    assert may_be_announced(found["project"])
+
+
+def test_what_turns_private_is_gone_at_once(
+    tmp_path: Path, owner_key: Signer, person: Person
+) -> None:
+    carried = nodes.publish(nodes.make_repository(tmp_path / "r.git"), owner_key, "project")
+    home = nodes.make_home(tmp_path / "node")
+    with nodes.serving(carried, home=home, options=OPEN) as node:
+        url = f"{node.git}/project.git"
+        person.git("ls-remote", url).ok()
+        nodes.change_policy(carried, owner_key, private=True)
+        person.git("ls-remote", url).failed(128, "no such repository here")
+        nodes.change_policy(carried, owner_key, private=False)
+        wait_until(lambda: person.git("ls-remote", url).status == 0, "it is public again")
+
+
+def test_a_conversation_ends_with_the_right_to_it(tmp_path: Path, owner_key: Signer) -> None:
+    carried = nodes.publish(nodes.make_repository(tmp_path / "r.git"), owner_key, "project")
+    home = nodes.make_home(tmp_path / "node")
+    with nodes.serving(carried, home=home, options=OPEN) as node:
+        asked = request("mirror-sync", b"/project.git")
+        with nodes.connected(node.git_address) as sock:
+            sock.sendall(asked)
+            assert sock.recv(65536)
+            nodes.change_policy(carried, owner_key, private=True)
+            heard = b""
+            while more := sock.recv(65536):
+                heard += more
+        assert b"no such repository here" in heard
+
+
+SSH = """\
+#!/bin/sh
+while [ $# -gt 1 ]; do shift; done
+SSH_ORIGINAL_COMMAND="$1" exec {bin}/gittorrent shell {words}
+"""
+
+
+def ssh_keys(folder: Path, *names: str) -> dict[str, KeyRef]:
+    found = {}
+    for name in names:
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+        found[name] = parse_key_line((folder / f"{name}.pub").read_text()).key
+    return found
+
+
+def over_ssh(person: Person, *words: str, **variables: str) -> Person:
+    """Return somebody whose ssh runs what sshd would."""
+    program = person.root / "ssh"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(SSH.format(bin=BIN, words=" ".join(words)))
+    program.chmod(0o755)
+    more = {**person.variables, "GIT_SSH_COMMAND": str(program), **variables}
+    return Person(person.root, person.git_program, more)
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_readers_come_in_by_their_keys(
+    secret: Carried, owner_key: Signer, tmp_path: Path, git: str
+) -> None:
+    keys = ssh_keys(tmp_path, "reader", "other")
+    nodes.change_policy(secret, owner_key, readers=(keys["reader"],))
+    assert readers_here(secret.layout, secret.info.repository_id) == frozenset(
+        {keys["reader"], owner_key.key}
+    )
+    place, url = str(secret.layout.git_dir), "ssh://git@mirror.example.org/secrets.git"
+    reader = over_ssh(somebody(tmp_path / "r", git), "--key", str(keys["reader"]), place)
+    reader.git("clone", url, "copy").ok()
+    said = tmp_path / "said"
+    said.write_text(f"publickey {(tmp_path / 'reader.pub').read_text()}")
+    told = over_ssh(somebody(tmp_path / "t", git), place, SSH_USER_AUTH=str(said))
+    told.git("clone", url, "copy").ok()
+    nowhere = url.replace("secrets", "missing")
+    for words in ((), ("--key", str(keys["other"]))):
+        other = over_ssh(somebody(tmp_path / f"o{len(words)}", git), *words, place)
+        for command in (("ls-remote", url), ("clone", url, "copy")):
+            refused = other.git(*command).failed(128, "no such repository here")
+            assert refused.err == other.git(*[w.replace("secrets", "missing") for w in command]).err
+    assert nowhere != url
+    # A key that named itself in the place of the one that sshd let in would be believed by nobody.
+    claimed = over_ssh(
+        somebody(tmp_path / "c", git), "--key", str(keys["other"]), place, SSH_USER_AUTH=str(said)
+    )
+    claimed.git("ls-remote", url).failed(128, "no such repository here")
+
+
+@pytest.fixture
+def there(secret: Carried, owner_key: Signer, tmp_path: Path) -> Iterator[Account]:
+    """A real sshd, whose one key is a reader's."""
+    operator = somebody(tmp_path / "operator")
+    with ExitStack() as stack:
+        found = stack.enter_context(
+            account(tmp_path / "ssh", operator, secret.layout.git_dir, exposes=True)
+        )
+        key = parse_key_line((tmp_path / "ssh" / "id.pub").read_text()).key
+        nodes.change_policy(secret, owner_key, readers=(key,))
+        yield found
+
+
+def test_a_clone_keeps_to_itself(
+    secret: Carried, there: Account, person: Person, tmp_path: Path
+) -> None:
+    friend, repository = there(person), secret.info.repository_id
+    friend.git("config", "--global", "gittorrent.seedTime", "600").ok()
+    url = f"gittorrent::{there.base}/secrets.git"
+    friend.git("clone", url, "copy").ok()
+    copy = person.root / "copy"
+    friend.git("fsck", "--strict", cwd=copy).ok()
+    friend.git("fetch", cwd=copy).ok()
+    clone = Carried(copy / ".git", secret.object_format, repository)
+    assert readers_here(clone.layout, repository)
+    database = Database(Home(person.node).database)
+    assert is_private(database, repository)
+    database.close()
+    friend.gittorrent("seed", "copy").failed(2, "is private", "gives nothing of it")
+    pinned = f"gittorrent://{repository}@127.0.0.1:1/secrets.git"
+    friend.git("ls-remote", pinned).failed(128, "in the clear")
+    (Home(person.node).database).unlink()
+    friend.git("fetch", pinned, cwd=copy).failed(128, "in the clear")
+
+
+def test_a_mirror_of_it_is_private_too(secret: Carried, there: Account, tmp_path: Path) -> None:
+    operator = there(somebody(tmp_path / "second"))
+    operator.gittorrent("mirror", "--once", f"gittorrent::{there.base}/secrets.git").ok()
+    mirror = publishing.carried(Home(operator.node).repositories / "secrets.git")
+    assert readers_here(mirror.layout, mirror.info.repository_id)
+    assert not mirror.layout.git_dir.stat().st_mode & 0o077
+    with nodes.serving(mirror, home=nodes.make_home(tmp_path / "h"), options=OPEN) as node:
+        answer = call(node.git_address, request("git-upload-pack", b"/secrets.git"))
+        assert b"no such repository here" in answer
+
+
+def test_a_public_fork_gives_nothing_of_it(
+    tmp_path: Path, owner_key: Signer, person: Person, there: Account, secret: Carried
+) -> None:
+    """A fork at the same refs has the same pack; neither gets it from the other by a link."""
+    fork = tmp_path / "fork.git"
+    gitcmd.git(tmp_path, "clone", "-q", "--mirror", "--no-local", secret.layout.git_dir, fork)
+    gitcmd.git(fork, "update-ref", "-d", "refs/gittorrent/log")
+    public = nodes.publish(fork, owner_key, "fork")
+    hidden = nodes.add_commit(secret.layout.git_dir, "refs/heads/main", "x", b"hidden\n")
+    nodes.publish(secret.layout.git_dir, owner_key, None)
+    operator = there(person)
+    operator.gittorrent("mirror", "--once", f"gittorrent::{there.base}/secrets.git").ok()
+    home = nodes.make_home(tmp_path / "origin")
+    with nodes.serving(public, home=home, options=OPEN) as node:
+        url = f"gittorrent://{node.git.removeprefix('git://')}/fork.git"
+        operator.gittorrent("mirror", "--once", url).ok()
+    mirrors = [
+        publishing.carried(Home(person.node).repositories / f"{name}.git")
+        for name in ("secrets", "fork")
+    ]
+    inodes = [
+        {path.stat().st_ino for path in each.layout.objects.rglob("*") if path.is_file()}
+        for each in mirrors
+    ]
+    assert not inodes[0] & inodes[1]
+    with nodes.serving(*mirrors, home=nodes.make_home(tmp_path / "h"), options=OPEN) as node:
+        for version in ("0", "2"):
+            wanted = person.git(
+                "-c", f"protocol.version={version}", "fetch-pack", f"{node.git}/fork.git", hidden
+            )
+            assert wanted.status != 0
+            assert hidden not in person.git("ls-remote", f"{node.git}/fork.git").ok().out

@@ -24,6 +24,7 @@ from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
 from support.disks import small_disk
 from support.nodes import Served
+from support.ports import free_port
 from support.programs import PATIENCE, Person, wait_until
 
 OTHER_ID = "a" * 52
@@ -31,11 +32,6 @@ OTHER_ID = "a" * 52
 
 def url_of(served: Served, name: str = "project") -> str:
     return f"gittorrent://{served.git.removeprefix('git://')}/{name}.git"
-
-
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def clone(person: Person, url: str, status: int, *fragments: str) -> str:
@@ -51,7 +47,7 @@ def clone(person: Person, url: str, status: int, *fragments: str) -> str:
 
 
 def test_nobody_listens(person: Person) -> None:
-    port = closed_port()
+    port = free_port()
     hint = "hint: check host and port, or try another mirror"
     url = f"gittorrent://127.0.0.1:{port}/project.git"
     clone(person, url, 3, "cannot connect", str(port), hint)
@@ -259,8 +255,7 @@ def test_mirror_withholds_the_newest_push(
 
 @contextmanager
 def git_daemon(base: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     words = ["git", "daemon", "--export-all", f"--base-path={base}", "--listen=127.0.0.1"]
     process = subprocess.Popen(
         [*words, f"--port={port}", "--reuseaddr", str(base)],
@@ -479,7 +474,7 @@ def test_pipes_get_notes_and_no_progress(project_node: Served, person: Person) -
 
 
 def test_errors_are_heard_in_quiet_too(person: Person) -> None:
-    url = f"gittorrent://127.0.0.1:{closed_port()}/project.git"
+    url = f"gittorrent://127.0.0.1:{free_port()}/project.git"
     person.git("clone", "-q", url, "c").failed(128, "cannot connect")
 
 
@@ -541,7 +536,7 @@ def test_a_helper_makes_no_file_for_those_who_are_gone(person: Person, tmp_path:
     """`gittorrent clone` removes its directory while a helper that git left behind still ends."""
     status = tmp_path / "status"
     person.variables["GITTORRENT_STATUS_FILE"] = str(status)
-    url = f"gittorrent://127.0.0.1:{closed_port()}/project.git"
+    url = f"gittorrent://127.0.0.1:{free_port()}/project.git"
     person.git("ls-remote", url).failed(128)
     assert not status.exists()
     status.touch()

@@ -37,6 +37,7 @@ from gittorrent.wire.reelname import ReelName
 from gittorrent.wire.urls import Endpoint
 from support import bulk, gitcmd, killing, nodes, publishing, web_files
 from support.nodes import Served
+from support.ports import free_port
 from support.programs import GITS, PATIENCE, Person, Running, processes, somebody, wait_until
 from support.repositories import Builder
 
@@ -75,9 +76,7 @@ def test_a_seed_listens_where_the_configuration_says(
         assert done.status == 2
         assert "gittorrent.listen is off" in done.err
         person.gittorrent(*seed, "--port", "0", "--for", "0").ok()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         person.git("-C", "c", "config", "gittorrent.listen", str(port)).ok()
         running = person.start("gittorrent", *seed)
         try:

@@ -456,7 +456,7 @@ def converse(address: tuple[str, int], path: bytes) -> Asker:
             Upload(EmptyContentSource(), Limiter(None)),
             ConversationHandlers(asker.take),
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await asker.conversation.run()
 
     asyncio.run(work())

@@ -13,8 +13,9 @@ from gittorrent.repository.carried import Carried
 from gittorrent.store.home import Home
 from support import certificates, nodes
 from support.nodes import Served
+from support.ports import free_port
 from support.programs import Person, wait_until
-from support.web_servers import block_of_the_guide, free_port, nginx, tinyproxy
+from support.web_servers import block_of_the_guide, nginx, tinyproxy
 
 
 @dataclass(frozen=True)

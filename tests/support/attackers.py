@@ -194,8 +194,8 @@ class Trap:
             yield self
         finally:
             ending.set()
-            socket.create_connection((self.host, self.port), timeout=5).close()
-            thread.join(5)
+            socket.create_connection((self.host, self.port), timeout=PATIENCE).close()
+            thread.join(PATIENCE)
             listener.close()
 
 

@@ -141,8 +141,8 @@ def raw_server(answer: Callable[[bytes, socket.socket], None]) -> Iterator[str]:
     finally:
         ending.set()
         with contextlib.suppress(OSError):
-            socket.create_connection((host, port), timeout=5).close()
-        thread.join(5)
+            socket.create_connection((host, port), timeout=PATIENCE).close()
+        thread.join(PATIENCE)
         listener.close()
 
 

@@ -12,7 +12,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from gittorrent.repository.carried import Carried
 from support import gitcmd, killing
 from support.killing import Mortal
 from support.nodes import Served
+from support.ports import free_port
 from support.programs import Daemon, Person, Running, serve, somebody, wait_until
 from support.publishing import carried as open_repository
 
@@ -322,8 +322,7 @@ def shared(stage: Stage) -> Iterator[str]:
 def swarm(stage: Stage) -> Iterator[str]:
     """Four clone at once; one is killed again and again, and the node comes and goes."""
     owner = somebody(stage.root / "owner")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"gittorrent://{stage.origin.info.repository_id}@127.0.0.1:{port}/project.git"
     words = ["git", "clone", "-q", "--mirror", url, "c"]
     people = [stage.mortal(f"cloner{number}") for number in range(4)]

@@ -236,16 +236,16 @@ def serving(
     database = None
     node = None
     try:
-        node, database = asyncio.run_coroutine_threadsafe(start(), loop).result(20)
+        node, database = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE)
         bases = {base.partition("://")[0]: base for base in node.addresses}
         yield Served(
             node, loop, bases.get("git", ""), bases.get("http", ""), bases.get("https", "")
         )
     finally:
         if node is not None:
-            asyncio.run_coroutine_threadsafe(node.stop(), loop).result(20)
+            asyncio.run_coroutine_threadsafe(node.stop(), loop).result(PATIENCE)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(20)
+        thread.join(PATIENCE)
         loop.close()
         if database is not None:
             database.close()

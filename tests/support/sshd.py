@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from support.ports import free_port
 from support.programs import BIN, PATIENCE, Person, wait_until
-from support.web_servers import answers, free_port
+from support.web_servers import answers
 
 PROGRAM = Path("/usr/sbin/sshd")
 

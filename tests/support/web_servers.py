@@ -15,16 +15,10 @@ from pathlib import Path
 import pytest
 
 from support.certificates import Certificate
+from support.ports import free_port
 from support.programs import PATIENCE, wait_until
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide-behind-nginx.md"
-
-
-def free_port() -> int:
-    """Return a port that nothing listens at."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def answers(port: int) -> bool:

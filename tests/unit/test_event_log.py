@@ -16,6 +16,7 @@ import pytest
 
 from gittorrent import event_log
 from gittorrent.event_log import EventLog, WrittenApart
+from support.programs import PATIENCE
 
 SOURCE = Path(event_log.__file__).parent
 GUIDE = Path(__file__).parents[2] / "docs" / "guide-mirror-operators.md"
@@ -107,7 +108,7 @@ def test_nobody_who_logs_waits_for_whoever_reads() -> None:
         said: list[dict[str, Any]] = []
         while not said or said[-1]["message"] != "later":
             said.append(json.loads(next(begun)))
-        writing.join(20)
+        writing.join(PATIENCE)
     left_out = [each for each in said if each["event"] == "log-left-out"]
     # It may be said in several goes: the writer was at work before the pipe was full.
     assert sum(each["lines"] for each in left_out) >= 80

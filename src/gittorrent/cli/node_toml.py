@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 def template() -> str:
     """Return a configuration that says with comments what can be said, and changes nothing."""
-    from importlib import (
-        resources,
-    )  # slow to import, and most who ask for a configuration need it not
+    from importlib import resources  # slow to import, and few ask for this
 
     file = resources.files("gittorrent.node") / "node.toml"
     return file.read_text(encoding="utf-8")

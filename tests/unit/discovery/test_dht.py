@@ -21,7 +21,7 @@ pytest.importorskip("libtorrent", reason="the Python package libtorrent is not h
 REPOSITORY = RepositoryId("a" * 52)
 OTHER = RepositoryId("b" * 52)
 LOOPBACK = ("127.0.0.1:0",)
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def options(bootstrap: int, **others: Any) -> SessionOptions:

@@ -24,6 +24,7 @@ from gittorrent.gtp.messages import (
 from gittorrent.gtp.node.link import MOST_UNREAD, Link
 from gittorrent.gtp.profile import RFC
 from gittorrent.transfer.limiter import Limiter
+from support.programs import PATIENCE
 
 HASH = b"h" * 20
 BLOCK = BlockName(ReelName(BEGINNING, b"e" * 20), 1, 4096)
@@ -59,7 +60,7 @@ def with_a_deaf_peer(work: Callable[[Link], Awaitable[None]]) -> str:
             opened = asyncio.Event()
             running = asyncio.create_task(link.run(lambda _link, _event: opened.set(), answer))
             await opened.wait()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await work(link)
                 return await running
 
@@ -105,7 +106,7 @@ def after_a_peer_gave(pack: bytes, offset: int) -> Link:
         running = asyncio.create_task(link.run(happen, answer))
         peer = machine(Side.LISTENING, b"b" * 20)
         their_reader, their_writer = await asyncio.open_connection(sock=theirs)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while PlayRequest(BLOCK) not in peer.waiting:
                 for event in peer.receive(0, await their_reader.read(4096)):
                     if isinstance(event, Opened):

@@ -210,7 +210,7 @@ def with_listener(serve: Callable[[], Serve], work: Callable[[Running], Awaitabl
             accept_forever(listener, connection_limiter, serve(), tasks)
         )
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await work(Running(listener.getsockname()[1], connection_limiter))
         finally:
             listener_tasks = [accepting, *tasks]

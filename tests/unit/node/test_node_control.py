@@ -12,6 +12,7 @@ from gittorrent.node.discovering import Discovering
 from gittorrent.node.local_clones import LocalCloneService
 from gittorrent.transfer.server_timeouts import ServerTimeouts
 from gittorrent.wire.control import Greeting
+from support.programs import PATIENCE
 from support.users import SOMEBODY, as_root, being, open_folder
 
 
@@ -36,7 +37,7 @@ def test_a_program_of_another_user_is_hung_up_on() -> None:
         path.chmod(0o666)
         path.parent.chmod(0o777)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 assert await first_words(path, 0) == Greeting().encode()
                 assert await first_words(path, SOMEBODY) == b""
         finally:
@@ -57,7 +58,7 @@ def test_a_program_that_does_not_ask_is_hung_up_on(tmp_path: Path) -> None:
         assert await control.start()
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 with socket.socket(socket.AF_UNIX) as sock:
                     sock.connect(str(tmp_path / "control"))
                     sock.setblocking(False)

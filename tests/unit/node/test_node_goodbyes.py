@@ -33,6 +33,7 @@ from gittorrent.wire.notify import Notify
 from gittorrent.wire.urls import Endpoint, parse_learned_url
 from support import nodes
 from support.nodes import fetch
+from support.ports import free_port
 from support.programs import wait_until
 
 NOW = 1_000_000
@@ -52,8 +53,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def free() -> str:
     """A base URL at which nobody answers."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return f"git://127.0.0.1:{sock.getsockname()[1]}"
+    return f"git://127.0.0.1:{free_port()}"
 
 
 class Listed:

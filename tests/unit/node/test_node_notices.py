@@ -46,7 +46,8 @@ from gittorrent.wire.notify import Notify
 from gittorrent.wire.urls import Endpoint, parse_learned_url
 from support import nodes
 from support.nodes import call, fetch, request
-from support.programs import wait_until
+from support.ports import free_port
+from support.programs import PATIENCE, wait_until
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ def send(endpoint: Endpoint, said: Notify, from_address: str | None) -> int:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     async def bounded() -> T:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             return await work
 
     return asyncio.run(bounded())
@@ -157,13 +158,13 @@ def peer_of(carried: Carried) -> Iterator[int]:
         assert peer_listener.start()
         return peer_listener
 
-    peer_listener = asyncio.run_coroutine_threadsafe(begin(), loop).result(20)
+    peer_listener = asyncio.run_coroutine_threadsafe(begin(), loop).result(PATIENCE)
     try:
         yield peer_listener.port
     finally:
-        asyncio.run_coroutine_threadsafe(peer_listener.close(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(peer_listener.close(), loop).result(PATIENCE)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(20)
+        thread.join(PATIENCE)
         loop.close()
 
 
@@ -307,8 +308,7 @@ def test_another_repository_is_refused(
 
 
 def test_who_cannot_be_reached_is_refused(carried: Carried, database: Database) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     for scheme in ("git", "http"):
         said = notice(carried, f"{scheme}://127.0.0.1:{port}/project.git")
         answer = run(
@@ -467,8 +467,7 @@ def test_origins_and_nodes_without_address_announce_nothing(
 
 
 def test_failed_announcements_wait_ever_longer(carried: Carried, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     copy = nodes.copy_as_mirror(carried, tmp_path / "c.git", f"git://127.0.0.1:{port}/project.git")
     announcer = MirrorAnnouncer(Catalogue([copy]), Reachable(listening=[NOWHERE]))
 

@@ -24,6 +24,7 @@ from gittorrent.wire.messages import VERSION, CancelParts, FetchParts, HaveBundl
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.reelname import ReelName
 from gittorrent.wire.session import Role, Session
+from support.programs import PATIENCE
 
 REEL = ReelName(None, PushId("ab" * 20))
 MANIFEST = ManifestId("cd" * 32)
@@ -73,7 +74,7 @@ def play(
     async def run() -> None:
         ends = Ends(tmp_path, slots)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await work(ends)
         finally:
             ends.running.cancel()

@@ -17,6 +17,7 @@ from gittorrent.store.processes import DownloadFigures
 from gittorrent.transfer.mirror import WantedPack
 from gittorrent.transfer.pack_download import DownloadHandlers, PackDownload
 from gittorrent.wire.reelname import PackShape, ReelName
+from support.programs import PATIENCE
 from support.repositories import noise
 
 PART = 1 << 12
@@ -48,7 +49,7 @@ def test_a_failure_to_report_ends_the_download(tmp_path: Path) -> None:
             download = PackDownload(
                 wanted, partial, DownloadHandlers(on_progress=fails, is_growing=lambda: True)
             )
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await download.run()
 
     with pytest.raises(OSError, match="after 0 parts"):
@@ -75,7 +76,7 @@ def test_being_cancelled_over_and_over_leaves_no_thread(tmp_path: Path) -> None:
                 wanted, partial, DownloadHandlers(on_progress=look, is_growing=lambda: True)
             )
             running = asyncio.create_task(download.run())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await began.wait()
                 elsewhere.store(0, PARTS[0])
                 await adopted.wait()

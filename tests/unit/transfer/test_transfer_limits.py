@@ -27,6 +27,7 @@ from gittorrent.transfer.limiter import (
 from gittorrent.wire.messages import VERSION, FetchParts, Ready
 from gittorrent.wire.reelname import PackShape, ReelName
 from gittorrent.wire.session import MessageReceived, Role, Session
+from support.programs import PATIENCE
 
 PART = 1 << 16
 PARTS = 40
@@ -205,7 +206,7 @@ def _transfer(path: Path, sending: Limiter, taking: Limiter | None) -> int:
         shape = PackShape(PART * PARTS, PART)
         taker.say(FetchParts(reel, manifest, 0, PARTS - 1, PARTS), shape)
         running = [asyncio.ensure_future(each.run()) for each in (giver, taker)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await came.wait()
         taker.end("done")
         await asyncio.gather(*running)

@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import pytest
 
 from gittorrent.transfer.off_loop import SlowError, Threads, apart
+from support.programs import PATIENCE
 
 T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     async def bounded() -> T:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             return await work
 
     return asyncio.run(bounded())

@@ -23,6 +23,7 @@ from gittorrent.transfer.peer_admission import (
 )
 from gittorrent.transfer.peer_listener import MAX_WAITING, PeerListener
 from gittorrent.wire import pktline
+from support.programs import PATIENCE
 
 REPOSITORY = RepositoryId("a" * 52)
 HELLO = pktline.encode(f"mirror-sync /{REPOSITORY}\0host=x\0".encode())
@@ -117,7 +118,7 @@ def with_hub(work: Callable[[Hub], Awaitable[None]]) -> None:
         made = Hub()
         assert made.peer_listener.start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await work(made)
         finally:
             await made.peer_listener.close()

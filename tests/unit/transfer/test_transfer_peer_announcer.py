@@ -16,7 +16,7 @@ from gittorrent.wire.urls import Endpoint, parse_learned_url
 
 REPOSITORY = RepositoryId("a" * 52)
 PUSH = PushId("1" * 40)
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class Mirror:

@@ -17,6 +17,7 @@ from gittorrent.transfer.peer_listener import MAKE_ROOM, PeerListener
 from gittorrent.transfer.server_timeouts import ServerTimeouts
 from gittorrent.wire import pktline
 from gittorrent.wire.messages import FetchPush
+from support.programs import PATIENCE
 
 HERE = RepositoryId("a" * 52)
 PLACES = 3
@@ -58,7 +59,7 @@ def play(
         )
         assert peer_listener.start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await work(peer_listener, admission)
         finally:
             await peer_listener.close()

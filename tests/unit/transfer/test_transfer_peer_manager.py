@@ -14,6 +14,7 @@ from gittorrent.transfer.git_mirror import GitMirror
 from gittorrent.transfer.peer_manager import MAX_CONVERSATIONS, MAX_LEARNED, PeerManager, Sharing
 from gittorrent.wire import pktline
 from gittorrent.wire.urls import AddressClass, Endpoint, less_trusted
+from support.programs import PATIENCE
 
 REPOSITORY = RepositoryId("a" * 52)
 CLOSED = "git://127.0.0.1:1/x"
@@ -60,7 +61,7 @@ def play(work: Callable[[Scene], Awaitable[None]], listen: int | None = None) ->
 
     async def run() -> Scene:
         scene = Scene(PeerManager(notes.append, Sharing(listen)), notes)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await work(scene)
         await scene.peer_manager.close()
         return scene

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,12 @@ def _resolve(host: str, port: int) -> list[Found]:
     return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
+def _as_it_is(address: str, port: int) -> list[Found]:
+    """Return what is found for an address; no resolver is asked for that."""
+    flags = socket.AI_NUMERICHOST
+    return list(socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=flags))
+
+
 async def look_up(
     host: str, port: int, seconds: float, resolve: Callable[[str, int], list[Found]] = _resolve
 ) -> list[Found]:
@@ -41,6 +48,8 @@ async def look_up(
     Raises:
         OSError: it has none, or nobody said in time.
     """
+    if _is_address(host):
+        return _as_it_is(host, port)
     loop = asyncio.get_running_loop()
     coming: asyncio.Future[list[Found]] = loop.create_future()
 
@@ -70,3 +79,12 @@ async def look_up(
             return await coming
     except TimeoutError as error:
         raise TimeoutError(f"no name server answered in {seconds:g} seconds") from error
+
+
+def _is_address(host: str) -> bool:
+    """Tell whether a host is an IP address; one with a zone is left to the resolver."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host

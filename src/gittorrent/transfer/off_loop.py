@@ -46,8 +46,19 @@ class Reading(Protocol):
         ...
 
 
+class _Worker:
+    """A thread that waits for a job, and what it is given."""
+
+    def __init__(self) -> None:
+        self.job: Callable[[], None] | None = None
+        self.given = threading.Semaphore(0)
+
+
 class Threads:
     """Some threads, begun when they are needed.
+
+    Who began to wait last gets the next job: a few threads do what little there is to do, and the
+    others end, instead of being woken in turns.
 
     Args:
         most: at once.
@@ -57,13 +68,18 @@ class Threads:
     def __init__(self, most: int = MOST_THREADS, idle_seconds: float = IDLE_SECONDS) -> None:
         self._most = most
         self._idle_seconds = idle_seconds
-        self._jobs: deque[Callable[[], None]] = deque()
-        self._changed = threading.Condition()
+        self._jobs: deque[Callable[[], None]] = deque()  # none while anybody is idle
+        self._lock = threading.Lock()
         self._count = 0
-        self._idle = 0  # of those, how many wait for a job
+        self._idle: list[_Worker] = []
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def idle(self) -> int:
+        """How many have nothing to do."""
+        return len(self._idle)
 
     def executor(self, wait_seconds: float = WAIT_SECONDS) -> SerialExecutor:
         """Return a new executor in these threads.
@@ -75,29 +91,46 @@ class Threads:
 
     def submit(self, job: Callable[[], None]) -> None:
         """Have a thread do something soon; it may not raise anything."""
-        with self._changed:
-            self._jobs.append(job)
-            if len(self._jobs) > self._idle and self._count < self._most:
-                threading.Thread(target=self._work, name="off-loop", daemon=True).start()
+        with self._lock:
+            if self._idle:
+                worker = self._idle.pop()
+                worker.job = job
+                worker.given.release()
+            elif self._count < self._most:
+                threading.Thread(
+                    target=self._work, args=(job,), name="off-loop", daemon=True
+                ).start()
                 self._count += 1
             else:
-                self._changed.notify()
+                self._jobs.append(job)
 
-    def _work(self) -> None:
-        while (job := self._next()) is not None:
+    def _work(self, first: Callable[[], None]) -> None:
+        worker, job = _Worker(), first
+        del first  # or what it refers to would live as long as the thread
+        while True:
             job()
-            del job  # or what it refers to would live until the next one comes
+            del job  # or it would live until the next one comes
+            found = self._next(worker)
+            if found is None:
+                return
+            job = found
+            del found
 
-    def _next(self) -> Callable[[], None] | None:
+    def _next(self, worker: _Worker) -> Callable[[], None] | None:
         """Wait for a job; None after too long without one, when the thread is to end."""
-        with self._changed:
-            self._idle += 1
-            has_job = self._changed.wait_for(lambda: self._jobs, self._idle_seconds)
-            self._idle -= 1
-            if has_job:
+        with self._lock:
+            if self._jobs:
                 return self._jobs.popleft()
-            self._count -= 1
-            return None
+            self._idle.append(worker)
+        in_time = worker.given.acquire(timeout=self._idle_seconds)
+        with self._lock:
+            job, worker.job = worker.job, None
+            if job is None:
+                self._idle.remove(worker)
+                self._count -= 1
+            elif not in_time:
+                worker.given.acquire()  # it was given in the last moment
+            return job
 
 
 class SerialExecutor:

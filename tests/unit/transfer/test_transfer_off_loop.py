@@ -128,6 +128,27 @@ def test_threads_end_when_they_have_nothing_to_do() -> None:
     run(scenario())
 
 
+def test_who_began_to_wait_last_gets_the_next_job() -> None:
+    """A thread is not woken out of a long sleep while another one has just had its last job."""
+
+    async def scenario() -> None:
+        threads = Threads(idle_seconds=600.0)
+        release = threading.Event()
+        many = [asyncio.create_task(threads.executor()(release.wait)) for _ in range(5)]
+        await asyncio.sleep(0)
+        release.set()
+        await asyncio.gather(*many)
+        used = set()
+        for _ in range(20):
+            while threads.idle < 5:
+                await asyncio.sleep(0)
+            used.add(await threads.executor()(threading.get_ident))
+        assert len(threads) == 5
+        assert len(used) == 1
+
+    run(scenario())
+
+
 def test_threads_begin_anew_after_all_of_them_were_busy_and_ended() -> None:
     """What waited for a busy thread must not make a thread that has ended count as idle."""
 

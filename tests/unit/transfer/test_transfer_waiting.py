@@ -164,6 +164,15 @@ def test_a_name_server_that_says_nothing_keeps_nobody() -> None:
     released.set()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "203.0.113.7"])
+def test_for_an_address_no_resolver_is_asked_and_no_thread_begun(address: str) -> None:
+    def resolve(host: str, port: int) -> list[Found]:
+        raise AssertionError(f"{host}:{port} was looked up")
+
+    found = asyncio.run(look_up(address, 9418, 5.0, resolve))
+    assert [each[4][:2] for each in found] == [(address, 9418)]
+
+
 # --- the rule -------------------------------------------------------------------------------------
 
 RULE = ClientTimeouts(answer=20.0, least_rate=1000.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -72,6 +73,11 @@ class ClaimedHeads:
         self._in_vain.pop(peer, None)
         self._called.discard(peer)
         self._changed.set()
+
+    @property
+    def doubts_until(self) -> float:
+        """When somebody is waited for again who claims something; endless if that is so now."""
+        return self._doubt_until if self._clock() < self._doubt_until else math.inf
 
     def look(self) -> None:
         """Look again: a checkpoint came."""

@@ -9,6 +9,7 @@ Source: docs/protocol/push.md, Keeping.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,14 @@ class Keeper:
             return  # most nodes keep few of what they carry
         self._tasks.start(self._look())
 
+    @property
+    def next_look(self) -> float:
+        """When to `look` again though nothing changed, on the loop's clock."""
+        summary = self._live.summary
+        if summary is None or self._has_key_of(summary.keeper):
+            return math.inf
+        return -math.inf if self._keyed_at is None else self._keyed_at + KEY_SECONDS
+
     def note_config(self) -> None:
         """Take note that the repository's configuration may name another key."""
         self._keyed_at = None
@@ -135,6 +144,7 @@ class Keeper:
                 if self._keeping is not None:
                     return  # another look was faster, and what it began is under way
                 self._keeping = begun
+                self._live.on_change()
                 _log.info(
                     "keeping",
                     "{repository}: this node signs its checkpoints, with {key}",

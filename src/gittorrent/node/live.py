@@ -15,17 +15,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
+from gittorrent.node.due_times import AT_ONCE, DueTimes
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.node.keeper import Keeper
 from gittorrent.node.live_calls import Calling, LiveCalls
 from gittorrent.node.live_notes import LiveNotes
 from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
-from gittorrent.node.log_watch import LogWatch
+from gittorrent.node.log_watch import LogWatch, watched
 from gittorrent.node.open_repositories import MOST_OPEN, OpenRepositories
 from gittorrent.node.reel_builder import ReelBuilder
 from gittorrent.node.reel_news import ReelNews
@@ -88,7 +90,17 @@ class _Live:
         served = repository.served
         self.reel_news = ReelNews(served.content.reels, served.reading, repository.say_reel)
         self.calls = calls
+        self.watched = watched(served)
         self.seen: Seen | None = None
+
+    def next_due(self, now: float) -> float:
+        """Return when it is to be looked at again though nothing changed, on the loop's clock."""
+        return min(
+            self.calls.next_due(now),
+            self.keeper.next_look,
+            self.reel_builder.next_look,
+            self.repository.doubts_until,
+        )
 
 
 class Live:
@@ -140,6 +152,9 @@ class Live:
         self._wanted = asyncio.Event()
         self._logs: dict[Path, Path] = {}
         self._watch = LogWatch(catalogue.threads)
+        self._due: DueTimes[Path] = DueTimes()
+        self._agreeing: dict[Path, LiveRepository] = {}
+        self._keeping: dict[Path, Keeper] = {}
         self._carried: dict[Path, Served] = {}
         self._carried_at: int | None = None  # as many changes of the catalogue
         self.is_paused: Callable[[RepositoryId], bool] = lambda _: False
@@ -184,13 +199,12 @@ class Live:
 
     def current(self) -> list[RepositoryId]:
         """Return repositories of which a mirror that was called has nothing new."""
-        found = (live.repository for live in self._live.values())
-        ids = (each.served.info.repository_id for each in found if each and each.agrees_with)
-        return list(itertools.islice(ids, MAX_CURRENT))
+        found = itertools.islice(self._agreeing.values(), MAX_CURRENT)
+        return [each.served.info.repository_id for each in found]
 
     def keeping(self) -> list[KeepingFigures]:
         """Return how those that this node keeps are doing."""
-        found = [live.keeper.figures() for live in self._live.values()]
+        found = [keeper.figures() for keeper in self._keeping.values()]
         return [each for each in found if each is not None]
 
     async def begun(self, served: Served) -> LiveRepository | None:
@@ -250,7 +264,8 @@ class Live:
     async def look(self) -> None:
         """Begin with what is carried since lately, and notice what other processes did.
 
-        While nothing is new this costs what is open, and some of the others, whatever is carried.
+        While nothing is new this costs a look at the files of what is open, and of some of the
+        others, whatever is carried.
         """
         if self._carried_at != self._catalogue.changes:
             await self._carry()
@@ -262,6 +277,11 @@ class Live:
             await self._begin(self._carried[place])
         await self._watch_closed()
         await self._watch_open()
+
+    @property
+    def next_due(self) -> float:
+        """When one that is open is to be looked at, though none of its files changes."""
+        return self._due.next_due
 
     async def _carry(self) -> None:
         """Compare what is carried with what is open."""
@@ -327,14 +347,31 @@ class Live:
             timing = ReelTiming(self._reel_times)
             reel_builder = ReelBuilder(repository, timing, space=self._space)
             self._live[place] = _Live(repository, calls, keeper, reel_builder)
+            self._due.no_later(place, AT_ONCE)
+            repository.on_change = partial(self._note_change, place)
+            calls.on_change = partial(self._due.no_later, place, AT_ONCE)
             for caller in self._unheard.pop(place, ()):
                 caller.end(OPENED_ANEW)
         # Those who wait look again, and wait for the next change.
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def _note_change(self, place: Path) -> None:
+        """Take note that something happened with a repository that is, or was, open."""
+        live = self._live.get(place)
+        if live is not None:
+            self._due.no_later(place, AT_ONCE)
+            if live.keeper.is_keeping:
+                self._keeping[place] = live.keeper
+            self._opening.used(place, asyncio.get_running_loop().time())
+
     async def _end(self, place: Path) -> None:
         live = self._live.pop(place)
+        live.calls.on_change = live.repository.on_change = lambda: None
+        self._due.remove(place)
+        self._agreeing.pop(place, None)
+        self._keeping.pop(place, None)
+        self._notes.forget(place)
         self._opening.closed(place)
         await live.calls.stop()
         await live.reel_builder.stop()
@@ -342,17 +379,26 @@ class Live:
         await live.repository.stop()
 
     async def _watch_open(self) -> None:
-        """Look at each repository that is open; those of which nothing is due cost no task."""
-        open_now = list(self._live.values())
-        seen = await self._watch.seen([live.repository.served for live in open_now])
-        due = []
-        for live, now in zip(open_now, seen, strict=True):
-            live.keeper.look()
-            live.reel_builder.look()
-            is_new = now is not None and (now != live.seen or not now.is_settled)
-            if live.calls.call() or is_new or self._notes.is_due(live.repository):
-                due.append(self._look_at(live, now))
-        await asyncio.gather(*due)
+        """Look at each repository that is open and whose files changed, or for which it is time."""
+        places, open_now = list(self._live), list(self._live.values())
+        files = [(live.watched, live.seen) for live in open_now]
+        news = {places[at]: seen for at, seen in await self._watch.changed(files)}
+        now = asyncio.get_running_loop().time()
+        due = dict.fromkeys([*news, *self._due.take(now)])
+        looks = []
+        try:
+            for place in due:
+                live, seen = self._live[place], news.get(place)
+                live.keeper.look()
+                live.reel_builder.look()
+                has_head = self._notes.is_new_head(live.repository)
+                if live.calls.call() or seen is not None or has_head:
+                    looks.append(self._look_at(live, seen))
+            await asyncio.gather(*looks)
+        finally:  # whatever went wrong with one, all are looked at again
+            for place in due:
+                self._note_state(place)
+        await self._notes.renew(self._agreeing)
 
     async def _look_at(self, live: _Live, seen: Seen | None) -> None:
         former = live.seen
@@ -365,7 +411,19 @@ class Live:
             if former is not None and seen.config != former.config:
                 live.keeper.note_config()
         await live.calls.look()
-        await self._notes.look(live.repository)
+        await self._notes.note_head(live.repository)
         if seen is not None:
             live.reel_builder.look()
             await live.reel_news.look()
+
+    def _note_state(self, place: Path) -> None:
+        """Take note of what there is to say of a repository, and when it is to be looked at."""
+        live = self._live.get(place)
+        if live is None:
+            return
+        now = asyncio.get_running_loop().time()
+        self._due.no_later(place, live.next_due(now))
+        if live.repository.agrees_with:
+            self._agreeing[place] = live.repository
+        else:
+            self._agreeing.pop(place, None)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ from gittorrent.transfer.reaching import is_confidential, known_here, named, uni
 from gittorrent.wire.messages import HaveBundle, News
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gittorrent.node.catalogue import Served
     from gittorrent.node.live_repository import LiveRepository
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.off_loop import SerialExecutor
     from gittorrent.transfer.reaching import Source
+    from gittorrent.wire.messages import Try
 
 SILENT_SECONDS = 900.0
 """Time for which a web server that holds no conversations is not asked again: it may become a node,
@@ -96,9 +98,12 @@ class LiveCalls:
     Args:
         shared: what all calls of the node share.
         repository: its part in live conversations.
+
+    ``on_change`` is called when there may be something to `call` before `next_due`.
     """
 
     def __init__(self, shared: Calling, repository: LiveRepository) -> None:
+        self.on_change: Callable[[], None] = lambda: None
         self._shared = shared
         self._repository = repository
         self._plan = CallPlan(_RANDOM.randrange)
@@ -133,8 +138,7 @@ class LiveCalls:
         if ended:
             self._look_ups.call_ended(now)
         first = self._first
-        is_enough = len(self._calls) >= CALLED and (first is None or first in self._calls)
-        if is_enough or self._shared.database is None:
+        if self._is_enough:
             return False
         if self._look_ups.is_due(now):
             return True
@@ -143,7 +147,21 @@ class LiveCalls:
         known = self._known if is_private else {**self._learned.sources, **self._known}
         for url in self._plan.due(first, known, now):
             self._calls[url] = loop.create_task(self._talk(known[url]))
+            self._calls[url].add_done_callback(lambda _: self.on_change())
         return False
+
+    @property
+    def _is_enough(self) -> bool:
+        """Whether nobody else is to be called, whoever is known."""
+        first = self._first
+        is_enough = len(self._calls) >= CALLED and (first is None or first in self._calls)
+        return is_enough or self._shared.database is None
+
+    def next_due(self, now: float) -> float:
+        """Return when to `call` again at the latest, as things stand."""
+        if self._is_enough:
+            return math.inf
+        return min(self._look_ups.due, self._plan.next_due(now))
 
     async def stop(self) -> None:
         """End all calls."""
@@ -202,13 +220,18 @@ class LiveCalls:
         early: list[News] = []
         served, shared = repository.served, self._shared
         from_teller = self._learned.teller(source.trusted)
+
+        def on_try(mirror: GitMirror, message: Try) -> None:
+            from_teller(mirror, message)
+            self.on_change()
+
         context = ConversationContext(
             shared.node_id,
             served.content,
             shared.limits,
             client_timeouts=shared.client_timeouts,
             reading=served.reading,
-            on_try=from_teller,
+            on_try=on_try,
             on_news=on_news,
             on_bundle=on_bundle,
             on_announced=on_announced,

@@ -16,7 +16,7 @@ from gittorrent.event_log import EventLog
 from gittorrent.repository.carried import MIRROR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from gittorrent.ids import PushId
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from gittorrent.transfer.off_loop import SerialExecutor
 
 NOTE_SECONDS = 60.0
-"""How often it is noted that a mirror is up to date: as often as ``gittorrent mirror`` looks."""
+"""How often it is noted at least that a mirror is up to date: as often as ``gittorrent mirror``
+looks."""
 
 _log = EventLog(__name__)
 
@@ -48,57 +49,68 @@ class LiveNotes:
         self._database = database
         self._querying = querying
         self._clock = clock
-        self._current: dict[Path, float] = {}
+        self._noted: dict[Path, float] = {}
+        self._renew_at = -math.inf
         self._heads: dict[Path, PushId] = {}
 
-    def is_due(self, repository: LiveRepository) -> bool:
-        """Tell whether there is something to note, for `look`."""
+    def is_new_head(self, repository: LiveRepository) -> bool:
+        """Tell whether there is a checkpoint to note, for `note_head`."""
         if self._database is None:
             return False
         place, summary = repository.served.carried.layout.git_dir, repository.summary
-        if summary is not None and self._heads.get(place) != summary.head.id:
-            return True
-        is_mirror = repository.served.info.role == MIRROR
-        return is_mirror and bool(repository.agrees_with) and self._is_old(place)
+        return summary is not None and self._heads.get(place) != summary.head.id
 
-    def _is_old(self, place: Path) -> bool:
-        """Tell whether the last note that a mirror is up to date is to be renewed."""
-        return self._clock() - self._current.get(place, -math.inf) >= NOTE_SECONDS
-
-    async def look(self, repository: LiveRepository) -> None:
-        """Note the newest checkpoint if it is new, and now and then that a mirror is up to date."""
-        if self._database is None:
-            return
-        info, place = repository.served.info, repository.served.carried.layout.git_dir
-        try:
-            await self._note_head(self._database, repository, place)
-            if info.role == MIRROR:
-                await self._note_current(self._database, repository, place)
-        except GitTorrentError as error:
-            _log.warning(
-                "database-slow",
-                "cannot note how far {repository} is: {reason}",
-                repository=info.name,
-                reason=error,
-            )
-
-    async def _note_head(self, database: Database, repository: LiveRepository, place: Path) -> None:
-        summary, info = repository.summary, repository.served.info
-        if summary is None or self._heads.get(place) == summary.head.id:
+    async def note_head(self, repository: LiveRepository) -> None:
+        """Note the newest checkpoint if it is new."""
+        database, summary, info = self._database, repository.summary, repository.served.info
+        if database is None or summary is None or not self.is_new_head(repository):
             return
         head = summary.head
-        await self._querying(
-            lambda: database.saw_head(info.repository_id, head.id, head.number, int(time.time()))
-        )
-        self._heads[place] = head.id
+        try:
+            await self._querying(
+                lambda: database.saw_head(
+                    info.repository_id, head.id, head.number, int(time.time())
+                )
+            )
+        except GitTorrentError as error:
+            _complain(error)
+        else:
+            self._heads[repository.served.carried.layout.git_dir] = head.id
 
-    async def _note_current(
-        self, database: Database, repository: LiveRepository, place: Path
-    ) -> None:
-        source, info = repository.agrees_with, repository.served.info
-        if not source or not self._is_old(place):
+    async def renew(self, agreeing: Mapping[Path, LiveRepository]) -> None:
+        """Note now and then that mirrors are up to date: of all at once, if it is time for one.
+
+        Args:
+            agreeing: those of which a mirror that was called has nothing new.
+        """
+        database, now = self._database, self._clock()
+        is_new = agreeing.keys() - self._noted.keys()
+        if database is None or not (is_new or now >= self._renew_at):
             return
-        self._current[place] = self._clock()
-        await self._querying(
-            lambda: database.check_current(info.repository_id, source, int(time.time()))
-        )
+        lately = now - NOTE_SECONDS / 2
+        due = {
+            place: repository
+            for place, repository in agreeing.items()
+            if self._noted.get(place, -math.inf) <= lately
+        }
+        self._noted.update(dict.fromkeys(due, now))
+        self._renew_at = min((self._noted[place] for place in agreeing), default=now) + NOTE_SECONDS
+        rows = [
+            (repository.served.info.repository_id, repository.agrees_with)
+            for repository in due.values()
+            if repository.served.info.role == MIRROR
+        ]
+        if not rows:
+            return
+        try:
+            await self._querying(lambda: database.check_current(rows, int(time.time())))
+        except GitTorrentError as error:
+            _complain(error)
+
+    def forget(self, place: Path) -> None:
+        """Take note that a repository is not talked about any more."""
+        self._noted.pop(place, None)
+
+
+def _complain(error: GitTorrentError) -> None:
+    _log.warning("database-slow", "cannot note how far mirrors are: {reason}", reason=error)

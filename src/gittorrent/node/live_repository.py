@@ -79,6 +79,8 @@ class LiveRepository:
         moved: told when the log came to stand elsewhere, in the event loop.
         held: counts what peers sent and is not taken in yet.
         space: tells whether there is room for what they have.
+
+    ``on_change`` is called whenever what there is to say of it may have changed.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class LiveRepository:
         self._reels = ReelFollower(self, self._tasks.start)
         self.fresh: FreshLine | None = None
         self.summary: LogSummary | None = None
+        self.on_change: Callable[[], None] = lambda: None
 
     # -- what the machine asks
 
@@ -183,6 +186,7 @@ class LiveRepository:
         if peer is not None:
             self._held.coming(key, 0, peer.make_room)
             self._do(self._spreading.left(key, self._loop.time()))
+        self.on_change()
 
     def announced(self, key: PeerKey, size: int) -> None:
         """Take note that a message of so many bytes is on its way from a peer; 0 when it came."""
@@ -237,6 +241,11 @@ class LiveRepository:
             return ""
         names = [self._peers[key].name for key in self._heads.agreeing() if key in self._peers]
         return min(names, default="")
+
+    @property
+    def doubts_until(self) -> float:
+        """When what peers say may count again, on the loop's clock; endless where it counts now."""
+        return self._heads.doubts_until
 
     async def hear_all(self, count: int, seconds: float) -> int:
         """Wait until so many mirrors that were called said what they have, and it is here.
@@ -337,6 +346,7 @@ class LiveRepository:
         self._heads.look()
         if before != after:
             self._moved()
+        self.on_change()
 
     # -- what the machine wants done
 
@@ -363,6 +373,7 @@ class LiveRepository:
             else:
                 self._tasks.start(self._fetch_log(effect.peer, peer, effect.item))
         self._set_timer()
+        self.on_change()
 
     def _tell(self, key: PeerKey, peer: LivePeer, item: Item) -> None:
         """Tell of something; what is small goes along with it to those who want and read that."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gittorrent.node.catalogue import Served
-    from gittorrent.transfer.off_loop import Threads
+    from gittorrent.transfer.off_loop import Reading, Threads
 
 ROUND_SECONDS = 5.0
 """Time for one job about all repositories: a thousand times what it takes."""
@@ -42,16 +42,42 @@ class Seen(Struct, frozen=True):
     """A repository's files, as a look found them.
 
     Args:
-        log: state of its log, which is replaced as a whole.
-        config: state of git's configuration of it, which names the keeper's key.
-        reels: state of the directory of its reels.
+        files: states of its log, which is replaced as a whole; of git's configuration of it, which
+            names the keeper's key; and of the directory of its reels.
         is_settled: whether another change of that directory would show.
     """
 
-    log: FileState | None
-    config: FileState | None
-    reels: FileState | None
+    files: tuple[FileState | None, FileState | None, FileState | None]
     is_settled: bool
+
+    @property
+    def log(self) -> FileState | None:
+        """State of its log."""
+        return self.files[0]
+
+    @property
+    def config(self) -> FileState | None:
+        """State of git's configuration of it."""
+        return self.files[1]
+
+
+class Watched(Struct, frozen=True):
+    """Files of a repository, by their paths: log, configuration, directory of reels.
+
+    Args:
+        files: the paths.
+        reading: in which they are looked at if some disk hangs.
+    """
+
+    files: tuple[str, str, str]
+    reading: Reading
+
+
+def watched(served: Served) -> Watched:
+    """Return what is to be looked at of a repository."""
+    carried = served.carried
+    log, config = carried.log_store.path, carried.layout.git_dir / "config"
+    return Watched((str(log), str(config), str(carried.layout.reels)), served.reading)
 
 
 class LogWatch:
@@ -75,31 +101,55 @@ class LogWatch:
         """
         return await self._closed(lambda: list(map(file_state, paths)))
 
-    async def seen(self, repositories: Sequence[Served]) -> list[Seen | None]:
-        """Return what is seen of each repository; None where its disk does not answer."""
+    async def changed(
+        self, repositories: Sequence[tuple[Watched, Seen | None]]
+    ) -> list[tuple[int, Seen]]:
+        """Return what is seen of those that are not as they were, or that a change may not show in.
+
+        Args:
+            repositories: each with what was seen of it before; None for nothing.
+
+        Returns:
+            The place of each of those in ``repositories``, and what is seen. One whose disk does
+            not answer is none of them.
+        """
         loop = asyncio.get_running_loop()
         if loop.time() >= self._apart_until:
             try:
-                return await self._together(lambda: list(map(_look_at, repositories)))
+                return await self._together(lambda: _changed(repositories))
             except SlowError:
                 self._apart_until = loop.time() + APART_SECONDS
-        return await asyncio.gather(*map(_look_apart, repositories))
+        looks = (_look_apart(watched, before) for watched, before in repositories)
+        found = await asyncio.gather(*looks)
+        return [(at, seen) for at, seen in enumerate(found) if seen is not None]
 
 
-async def _look_apart(served: Served) -> Seen | None:
+def _changed(repositories: Sequence[tuple[Watched, Seen | None]]) -> list[tuple[int, Seen]]:
+    found = []
+    for at, (watched, before) in enumerate(repositories):
+        seen = _look_at(watched, before)
+        if seen is not None:
+            found.append((at, seen))
+    return found
+
+
+async def _look_apart(watched: Watched, before: Seen | None) -> Seen | None:
     try:
-        return await served.reading(partial(_look_at, served))
+        return await watched.reading(partial(_look_at, watched, before))
     except SlowError:
         return None
 
 
-def _look_at(served: Served) -> Seen | None:
-    log, reels = served.carried.log_store.path, served.carried.layout.reels
+def _look_at(watched: Watched, before: Seen | None) -> Seen | None:
+    """Return what is seen of a repository; None if that is what was seen before."""
+    log, config, reels = watched.files
     try:
-        head, config = file_state(log), file_state(served.carried.layout.git_dir / "config")
-        state = file_state(reels)
+        found = (file_state(log), file_state(config), file_state(reels))
     except OSError as error:  # one that cannot be read must not hide what happens to the others
         _log.debug("damaged", "cannot look at {path}: {reason}", path=log, reason=error)
         return None
+    if before is not None and before.is_settled and found == before.files:
+        return None
+    state = found[2]
     age = SETTLED_SECONDS if state is None else time.time() - state[1] / 1e9
-    return Seen(head, config, state, age >= SETTLED_SECONDS)
+    return Seen(found, age >= SETTLED_SECONDS)

@@ -123,6 +123,10 @@ class OpenRepositories(Generic[Key]):
         self._used[key] = now
         self._waits.pop(key, None)
 
+    def used(self, key: Key, now: float) -> None:
+        """Take note that somebody used one that is open."""
+        self._used[key] = now
+
     def closed(self, key: Key) -> None:
         """Take note that one is open no more."""
         self._try_again(key, -math.inf)
@@ -134,26 +138,24 @@ class OpenRepositories(Generic[Key]):
         self._try_again(key, now + wait)
 
     def to_close(
-        self, now: float, is_open: Iterable[Key], in_use: Callable[[Key], bool]
+        self, now: float, is_open: Collection[Key], in_use: Callable[[Key], bool]
     ) -> list[Key]:
-        """Return what is to be closed, the longest unused first.
+        """Return what is to be closed, the longest unused first; looks at none if all may stay.
 
         Args:
             now: seconds that never run backwards.
             is_open: what is open.
             in_use: tells whether somebody uses one.
         """
+        too_many = len(is_open) - self._most
+        if too_many <= 0:
+            return []
         idle = []
-        count = 0
         for key in is_open:
-            count += 1
             if in_use(key):
                 self._used[key] = now
             else:
                 idle.append(key)
-        too_many = count - self._most
-        if too_many <= 0:
-            return []
         idle.sort(key=lambda key: self._used.get(key, 0.0))
         return idle[:too_many]
 

@@ -10,6 +10,7 @@ Source: docs/protocol/reels.md, "Reels of a keeper's node".
 from __future__ import annotations
 
 import asyncio
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,19 @@ class ReelBuilder:
         ):
             return
         if not len(self._tasks):
-            self._tasks.start(self._look())
+            looking = self._tasks.start(self._look())
+            looking.add_done_callback(lambda _: self._live.on_change())
+
+    @property
+    def next_look(self) -> float:
+        """When to `look` again though nothing changed, on the loop's clock."""
+        summary = self._live.summary
+        if summary is None or len(self._tasks):
+            return math.inf
+        if summary.head.id != self._seen:
+            return -math.inf
+        deadline = self._timing.deadline()
+        return math.inf if deadline is None else deadline
 
     async def settled(self) -> None:
         """Wait until it is found out, and done, what was due."""

@@ -12,6 +12,7 @@ know connections. Source: docs/protocol/mirrorsync.md, Live conversations.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -38,8 +39,9 @@ LOOK_UP_SECONDS = 5.0
 """How soon it is looked again which mirrors are known, as long as there are calls to be made; twice
 as rarely each time that nobody is new and no call ended."""
 
-LAST_LOOK_UP_SECONDS = 80.0
-"""Longest time between two such looks: most repositories never have mirrors enough."""
+LAST_LOOK_UP_SECONDS = 320.0
+"""Longest time between two such looks: most repositories never have mirrors enough, and those who
+come call."""
 
 _STEPS = 1 << 16
 
@@ -79,6 +81,11 @@ class CallPlan:
             busy += 1
         self._talking.update(found)
         return found
+
+    def next_due(self, now: float) -> float:
+        """Return when it is not too early any more for somebody else; endless for nobody."""
+        waits = (lost.due for lost in self._lost.values() if lost.due > now)
+        return min(waits, default=math.inf)
 
     def ended(self, url: str, now: float, lasted: float) -> None:
         """Take note that a conversation, or the attempt at one, is over.
@@ -131,7 +138,12 @@ class LookUps:
         Args:
             now: seconds on a clock that never runs backwards.
         """
-        return self._due is None or now >= self._due
+        return now >= self.due
+
+    @property
+    def due(self) -> float:
+        """When to look."""
+        return -math.inf if self._due is None else self._due
 
     def done(self, now: float, *, is_other: bool) -> None:
         """Take note of a look, and whether it found others than the one before."""

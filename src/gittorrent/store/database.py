@@ -417,14 +417,19 @@ class Database:
                 (repository, now, source, head, now if head else 0),
             )
 
-    def check_current(self, repository: RepositoryId, source: str, now: int) -> None:
-        """Record that a mirrored repository has all that ``source`` has, as it says itself."""
+    def check_current(self, current: Iterable[tuple[RepositoryId, str]], now: int) -> None:
+        """Record that mirrored repositories have all that some source has, as it says itself.
+
+        Args:
+            current: each repository, and the URL of its source.
+            now: seconds since 1970.
+        """
         with self._writing():
-            self._db.execute(
+            self._db.executemany(
                 "INSERT INTO checks (repository_id, succeeded, source) VALUES (?, ?, ?)"
                 " ON CONFLICT (repository_id) DO UPDATE SET succeeded = excluded.succeeded,"
                 " source = excluded.source, failures = 0",
-                (repository, now, source),
+                [(repository, now, source) for repository, source in current],
             )
 
     def check_failed(self, repository: RepositoryId, error: str, now: int) -> None:

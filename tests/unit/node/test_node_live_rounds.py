@@ -13,8 +13,9 @@ import pytest
 from gittorrent.ids import Oid, RefName
 from gittorrent.node.bringing import Bringing
 from gittorrent.node.catalogue import Catalogue, Served
+from gittorrent.node.due_times import AT_ONCE
 from gittorrent.node.live import Live
-from gittorrent.node.log_watch import LogWatch
+from gittorrent.node.log_watch import LogWatch, Seen, Watched, watched
 from gittorrent.node.mirror_announcer import MirrorAnnouncer
 from gittorrent.node.services import Reachable
 from gittorrent.repository.carried import Carried
@@ -107,6 +108,21 @@ def test_a_round_is_one_job_whatever_is_open(some: list[Carried], tmp_path: Path
     play(some, tmp_path / "home", work)
 
 
+def test_a_round_looks_at_none_of_which_nothing_is_due(some: list[Carried], tmp_path: Path) -> None:
+    async def work(live: Live, catalogue: CountingCatalogue, threads: CountingThreads) -> None:
+        assert all(live.of(served) for served in catalogue)
+        while live.next_due <= asyncio.get_running_loop().time():
+            await live.look()  # until each was looked at, and its keeper's key looked for
+        assert live.next_due > asyncio.get_running_loop().time()
+        (served, *_) = catalogue
+        repository = live.of(served)
+        assert repository is not None
+        repository.on_change()
+        assert live.next_due == AT_ONCE
+
+    play(some, tmp_path / "home", work)
+
+
 def test_those_that_are_not_open_cost_one_job_more(some: list[Carried], tmp_path: Path) -> None:
     async def work(live: Live, catalogue: CountingCatalogue, threads: CountingThreads) -> None:
         assert sum(live.of(served) is not None for served in catalogue) == 1
@@ -195,14 +211,34 @@ class HangingThreads(Threads):
 
 def test_where_a_disk_hangs_each_is_looked_at_by_itself_for_a_while(some: list[Carried]) -> None:
     async def run() -> None:
-        served = list(Catalogue(some))
-        expected = await LogWatch(Threads()).seen(served)
-        assert all(seen is not None and seen.is_settled for seen in expected)
+        files = [(watched(served), None) for served in Catalogue(some)]
+        expected = await LogWatch(Threads()).changed(files)
+        assert [at for at, _ in expected] == list(range(len(some)))
+        assert all(seen.is_settled for _, seen in expected)
         watch = LogWatch(HangingThreads())
         before = Hanging.asked
         for _ in range(ROUNDS):
-            assert await watch.seen(served) == expected
+            assert await watch.changed(files) == expected
         assert Hanging.asked == before + 1
+
+    asyncio.run(run())
+
+
+def files(own: Carried, seen: Seen | None = None) -> list[tuple[Watched, Seen | None]]:
+    """Return what is to be looked at of one repository, and what was seen of it before."""
+    return [(watched(served), seen) for served in Catalogue([own])]
+
+
+def test_what_has_not_changed_is_not_told_of(some: list[Carried]) -> None:
+    own = some[0]
+
+    async def run() -> None:
+        watch = LogWatch(Threads())
+        ((_, seen),) = await watch.changed(files(own))
+        assert await watch.changed(files(own, seen)) == []
+        (own.layout.git_dir / "config").write_bytes(b"")
+        ((_, other),) = await watch.changed(files(own, seen))
+        assert (other.log, other.config != seen.config) == (seen.log, True)
 
     asyncio.run(run())
 
@@ -213,9 +249,9 @@ def test_reels_that_came_just_now_are_looked_at_again(some: list[Carried]) -> No
     os.utime(own.layout.reels, (ahead, ahead))
 
     async def run() -> None:
-        (seen,) = await LogWatch(Threads()).seen(list(Catalogue([own])))
-        assert seen is not None
+        ((_, seen),) = await LogWatch(Threads()).changed(files(own))
         assert not seen.is_settled
+        assert await LogWatch(Threads()).changed(files(own, seen)) == [(0, seen)]
 
     asyncio.run(run())
 

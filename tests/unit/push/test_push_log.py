@@ -13,7 +13,8 @@ from gittorrent.ids import SHA1, SHA256, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.checkpoint import Checkpoint
 from gittorrent.push.facts import NoObjects
 from gittorrent.push.listing import Entry
-from gittorrent.push.log import EntryError, NotAllowedError, VerifiedLog
+from gittorrent.push.log import NotAllowedError, VerifiedLog
+from gittorrent.push.log_state import EntryError
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.push.policies import PolicyVersionError
 from gittorrent.push.records import Held, parse_record

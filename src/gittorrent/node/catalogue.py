@@ -148,6 +148,7 @@ class Catalogue:
         self.threads = Threads() if threads is None else threads
         self._looking = self.threads.executor()
         self._change = asyncio.Lock()
+        self._looked = asyncio.Event()
         places = [carried.layout.git_dir for carried in repositories]
         self._reload = reload or partial(still_carried, places)
         self._reload_seconds = reload_seconds
@@ -281,6 +282,24 @@ class Catalogue:
         if not await served.reading(served.is_current):
             await self.look(at_once=self._drop(served))
 
+    async def await_path(self, path: bytes) -> Served | None:
+        """Return the repository served at ``path``; one that is unknown may have just been carried.
+
+        Who was told by `publish` that it is published asks within the second. That costs others
+        who ask for what is not here a moment.
+
+        Raises:
+            SlowError: the disk does not answer.
+        """
+        before = self._looked
+        found = await self.seek(path)
+        if found is None and self._has_all and self._looked is before:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2 * self._reload_seconds):
+                    await before.wait()
+            found = self.find(path)
+        return found
+
     async def carried(self, repository: RepositoryId) -> Served | None:
         """Return a repository that the node's operator named; None when there is none."""
         await self.look()
@@ -338,6 +357,8 @@ class Catalogue:
                     self._drop(self._places[place])
         for served in made:
             await self._admit(served)
+        looked, self._looked = self._looked, asyncio.Event()
+        looked.set()
 
     def _compare(self, known: set[Path]) -> tuple[Collection[Path], list[Served]]:
         listing = self._reload(known)

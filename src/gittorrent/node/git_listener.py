@@ -152,7 +152,7 @@ class GitListener:
         self, sock: socket.socket, slot: ConnectionSlot, request: ServiceRequest
     ) -> None:
         try:
-            served = await self._catalogue.seek(request.path)
+            served = await self._catalogue.await_path(request.path)
         except GitTorrentError as error:
             _log.error("damaged", "cannot look for repositories: {reason}", reason=error)
             await refuse(sock, OUR_FAULT)

@@ -231,7 +231,7 @@ class HttpListener:
         found = _PATH.match(unquote_to_bytes(encoded))
         if found is None:
             return None, ""
-        return await self._catalogue.seek(found["repository"]), found["rest"].decode("ascii")
+        return await self._catalogue.await_path(found["repository"]), found["rest"].decode("ascii")
 
     async def _front_page(self) -> str:
         await self._catalogue.look()

@@ -104,6 +104,29 @@ def test_the_database_is_asked_again_for_unknown_paths(
     database.close()
 
 
+def test_what_was_carried_just_now_is_waited_for(
+    carried: Carried, other: Carried, tmp_path: Path
+) -> None:
+    """Whoever is told that something is published asks for it at once."""
+    database, clock = Database(tmp_path / "db"), Clock()
+    catalogue = catalogue_of_database(database, clock)
+    database.carry(row(other))
+
+    async def work() -> None:
+        waiting = asyncio.create_task(catalogue.await_path(b"/other.git"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        clock.now += RELOAD_SECONDS
+        await catalogue.look()
+        assert await waiting is not None
+        clock.now += RELOAD_SECONDS
+        assert await catalogue.await_path(b"/missing.git") is None
+
+    asyncio.run(work())
+    database.close()
+
+
 def test_whoever_asks_while_another_looks_sees_what_that_finds(
     carried: Carried, other: Carried
 ) -> None:

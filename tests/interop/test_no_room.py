@@ -31,7 +31,7 @@ from support.depot_client import MAIN, Client
 from support.disks import Disk, FakeDisk, small_disk
 from support.live_mirrors import Mirrors
 from support.live_peers import Peer, nothing
-from support.programs import PATIENCE, Person, serve, wait_until
+from support.programs import PATIENCE, Done, Person, serve, wait_until
 from support.repositories import noise
 
 PUSH, OTHER = PushId("ab" * 20), PushId("cd" * 20)
@@ -218,6 +218,17 @@ def commit(person: Person, work: Path, name: str, size: int = 1000) -> str:
     return person.git("-C", work, "rev-parse", "HEAD").ok().out.strip()
 
 
+SSH_URL = "ssh://mirror.example.org/project.git"
+
+
+def by_ssh(person: Person, *words: str | Path) -> Done:
+    """Run git with something in ssh's place that runs the shell for pushes."""
+    ssh = person.root / "ssh"
+    ssh.write_text('#!/bin/sh\nshift\nexec gittorrent shell -c "$*"\n')
+    ssh.chmod(0o755)
+    return person.git("-c", f"core.sshCommand={ssh}", "-c", "ssh.variant=simple", *words)
+
+
 def reserving(disk: Disk, reserve: int) -> Path:
     """Fill a disk beyond its mark, with some room left."""
     return disk.fill(leave=reserve // 2)
@@ -236,14 +247,8 @@ def test_a_node_at_its_mark(tmp_path: Path, person: Person) -> None:
             for url in urls.values():
                 said = person.git("-C", work, "push", "--signed", url, "main").failed(1).err
                 assert NO_ROOM in " ".join(said.split()), said
-            ssh = person.root / "ssh"
-            ssh.write_text('#!/bin/sh\nshift\nexec gittorrent shell -c "$*"\n')
-            ssh.chmod(0o755)
-            words = ["-c", f"core.sshCommand={ssh}", "-c", "ssh.variant=simple"]
-            url = "ssh://mirror.example.org/project.git"
-            person.git(*words, "-C", work, "push", "--signed", url, "main").failed(
-                1, NO_ROOM.partition(",")[0]
-            )
+            said = NO_ROOM.partition(",")[0]
+            by_ssh(person, "-C", work, "push", "--signed", SSH_URL, "main").failed(1, said)
             person.git("clone", "-q", urls["git"], "stock").ok()
             person.git("clone", "-q", daemon.url(), "clone").ok()
             shown = person.gittorrent("status").ok().out
@@ -262,6 +267,25 @@ def test_a_node_at_its_mark(tmp_path: Path, person: Person) -> None:
             assert daemon.running.err.count("stay free: what is here goes on") == 1
             assert daemon.running.err.count("there is room again") == 1
         assert not list((origin / "gittorrent" / "uploads").glob("*"))
+
+
+def test_how_large_a_push_may_be_changes_with_a_reload(tmp_path: Path, person: Person) -> None:
+    """For depots that are open already, and over ssh."""
+    person.node.mkdir()
+    _, work = pushing(person)
+    with serve(person) as daemon:
+        url = f"{daemon.http}/project.git"
+        commit(person, work, "first one", 3000)
+        person.git("-C", work, "push", "--signed", url, "main").ok()
+        commit(person, work, "second", 3000)
+        node_at(person, "[push]", 'max-size = "2K"')
+        person.gittorrent("reload").ok()
+        said = "too large: a push may bring 2.00 KiB here"
+        person.git("-C", work, "push", "--signed", url, "main").failed(1, said)
+        by_ssh(person, "-C", work, "push", "--signed", SSH_URL, "main").failed(1, said)
+        node_at(person, "[push]", 'max-size = "4K"')
+        person.gittorrent("reload").ok()
+        person.git("-C", work, "push", "--signed", url, "main").ok()
 
 
 def test_a_push_that_fills_the_disk(tmp_path: Path, person: Person) -> None:

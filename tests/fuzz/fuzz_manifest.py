@@ -31,7 +31,18 @@ _OTHER = (
     .replace(f" {'a' * 40} {'b' * 40}", f" {'a' * 64}")
 )
 
-SEEDS: list[bytes] = [_ONE.encode(), _OTHER.encode(), b"gittorrent manifest 1\n", b""]
+_HISTORY = _OTHER.replace("encoder", "shape history\nencoder")
+_TIP = (
+    _ONE.replace("encoder", f"shape tip {'a' * 40}\nencoder")
+    .replace(f"12 10 400 {'a' * 40} {'b' * 40}", f"12 30 400 {'a' * 40}")
+    .replace("segment 600 20 0\n", "")
+)
+
+SEEDS: list[bytes] = [
+    *(text.encode() for text in (_ONE, _OTHER, _HISTORY, _TIP)),
+    b"gittorrent manifest 1\n",
+    b"",
+]
 
 
 def one_input(data: bytes) -> None:

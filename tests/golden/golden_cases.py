@@ -21,6 +21,7 @@ from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RepositoryId
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.manifest import Manifest
 from gittorrent.reel.segments import SMALLEST_TARGET
+from gittorrent.shapes import Shape, ShapeKind, tip_of
 from support import gitcmd
 from support.repositories import Made
 
@@ -35,18 +36,20 @@ CUT = ("linear", "merges", "times", "big", "pushes", "pushes-sha256")
 
 @dataclass(frozen=True)
 class Case:
-    """One reel: of which recipe, between which states, cut at which target."""
+    """One reel: of which recipe, between which states, cut at which target, in which shape."""
 
     recipe: str
     start: int | None
     end: int
     smallest_target: int = SMALLEST_TARGET
+    kind: ShapeKind = ShapeKind.WHOLE
 
     @property
     def name(self) -> str:
         start = "" if self.start is None else str(self.start)
         cut = "" if self.smallest_target == SMALLEST_TARGET else "/cut"
-        return f"{self.recipe} {start}:{self.end}{cut}"
+        shape = "" if self.kind is ShapeKind.WHOLE else f" {self.kind.value}"
+        return f"{self.recipe} {start}:{self.end}{cut}{shape}"
 
 
 def cases(recipe: str, states: int) -> Iterator[Case]:
@@ -57,14 +60,19 @@ def cases(recipe: str, states: int) -> Iterator[Case]:
         spans.append((0, states - 1))
     for start, end in spans:
         yield Case(recipe, start, end)
+        yield Case(recipe, start, end, kind=ShapeKind.HISTORY)
         if recipe in CUT:
             yield Case(recipe, start, end, SMALL_TARGET)
+    yield Case(recipe, None, states - 1, kind=ShapeKind.TIP)
 
 
 def build(case: Case, made: Made, objects: Path | None = None, processes: int = 1) -> Any:
     """Build the reel of ``case`` and return what `expected` holds of it."""
     start = [] if case.start is None else made.states[case.start]
     object_format = OBJECT_FORMATS[made.object_format]
+    shape = _shape(case, made)
+    if shape is None:
+        return None
     with tempfile.TemporaryDirectory(prefix="golden-") as work:
         pack = build_reel(
             objects or made.objects,
@@ -72,6 +80,7 @@ def build(case: Case, made: Made, objects: Path | None = None, processes: int = 
             [Oid(oid) for oid in start],
             [Oid(oid) for oid in made.states[case.end]],
             Path(work),
+            shape=shape,
             processes=processes,
             smallest_target=case.smallest_target,
         )
@@ -82,6 +91,19 @@ def build(case: Case, made: Made, objects: Path | None = None, processes: int = 
         REPOSITORY, object_format, None if case.start is None else pushes[0], pushes[1]
     )
     return _written(manifest)
+
+
+def _shape(case: Case, made: Made) -> Shape | None:
+    """Return the shape of a case; None for a tip where refs lead to no commit.
+
+    The tip is the commit with the greatest id that they lead to.
+    """
+    if case.kind is not ShapeKind.TIP:
+        return Shape(case.kind)
+    asked = "".join(f"{oid}^{{commit}}\n" for oid in made.states[case.end]).encode()
+    out = gitcmd.text(made.git_dir, "cat-file", "--batch-check", stdin=asked)
+    commits = [line.split(" ")[0] for line in out.splitlines() if " commit " in line]
+    return tip_of(Oid(max(commits))) if commits else None
 
 
 def _written(manifest: Manifest) -> dict[str, Any]:

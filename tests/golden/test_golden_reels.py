@@ -19,6 +19,7 @@ from golden_cases import SMALL_TARGET, Case
 
 from gittorrent import native
 from gittorrent.git.runner import EXECUTABLE_VARIABLE
+from gittorrent.shapes import ShapeKind
 from support.packings import (
     PACKINGS,
     hostile_home,
@@ -41,6 +42,12 @@ RICH = [
     Case("merges", 0, 1, SMALL_TARGET),
     Case("names", 0, 1),
     Case("pushes-sha256", None, 4, SMALL_TARGET),
+    Case("pushes", None, 4, kind=ShapeKind.HISTORY),
+    Case("pushes", 1, 2, kind=ShapeKind.HISTORY),
+    Case("pushes", None, 4, kind=ShapeKind.TIP),
+    Case("tags", None, 3, kind=ShapeKind.HISTORY),
+    Case("tags", None, 3, kind=ShapeKind.TIP),
+    Case("pushes-sha256", None, 4, kind=ShapeKind.TIP),
 ]
 """Reels that together have about everything that could make a difference."""
 

@@ -11,18 +11,41 @@ from golden_cases import SMALL_TARGET
 from gittorrent.git import scratch
 from gittorrent.ids import OBJECT_FORMATS, Oid
 from gittorrent.reel.build import Plan, plan_reel
+from gittorrent.shapes import HISTORY, WHOLE, Shape, tip_of
 from support import reference
 from support.repositories import RECIPES, Made
 
 SMALL = sorted(set(RECIPES) - {"many-refs", "big"})
 
 
-def planned(made: Made, start: list[str], end: list[str], smallest: int, work: Path) -> Plan | None:
+def planned(
+    made: Made,
+    start: list[str],
+    end: list[str],
+    smallest: int,
+    work: Path,
+    shape: Shape = WHOLE,
+) -> Plan | None:
     work.mkdir(parents=True)
     with scratch.borrowing(made.objects, OBJECT_FORMATS[made.object_format]) as git:
         return plan_reel(
-            git, [Oid(o) for o in start], [Oid(o) for o in end], work, smallest_target=smallest
+            git,
+            [Oid(o) for o in start],
+            [Oid(o) for o in end],
+            work,
+            shape=shape,
+            smallest_target=smallest,
         )
+
+
+def same_segment(plan: Plan, number: int, segment: reference.ReferenceSegment) -> None:
+    fed = (plan.directory / f"{number}.in").read_bytes().splitlines(keepends=True)
+    edges = [f"-{edge}\n".encode() for edge in segment.edges]
+    assert fed[: len(edges)] == edges
+    assert fed[len(edges) :] == segment.lines
+    assert plan.segments[number].objects == len(segment.lines)
+    assert plan.segments[number].raw_size == segment.raw_size
+    assert plan.segments[number].frontier == segment.frontier
 
 
 def compare(
@@ -30,24 +53,37 @@ def compare(
 ) -> int:
     """Compare one plan in one piece and cut up; return the number of segments when cut."""
     count = 0
-    for smallest in (1 << 30, SMALL_TARGET):
-        plan = planned(made, start, end, smallest, work / str(smallest))
-        target, segments = reference.plan(objects, start, end, smallest)
-        count = len(segments)
-        if plan is None:
-            assert not segments
-            continue
-        assert plan.target == target
-        for number, segment in enumerate(segments):
-            fed = (plan.directory / f"{number}.in").read_bytes().splitlines(keepends=True)
-            edges = [f"-{edge}\n".encode() for edge in segment.edges]
-            assert fed[: len(edges)] == edges
-            assert fed[len(edges) :] == segment.lines
-            assert plan.segments[number].objects == len(segment.lines)
-            assert plan.segments[number].raw_size == segment.raw_size
-            assert plan.segments[number].frontier == segment.frontier
-        assert len(plan.segments) == len(segments)
+    for shape in (HISTORY, WHOLE):
+        for smallest in (1 << 30, SMALL_TARGET):
+            plan = planned(made, start, end, smallest, work / f"{shape.word}{smallest}", shape)
+            target, segments = reference.plan(
+                objects, start, end, smallest, history=shape == HISTORY
+            )
+            count = len(segments)
+            if plan is None:
+                assert not segments
+                continue
+            assert plan.target == target
+            for number, segment in enumerate(segments):
+                same_segment(plan, number, segment)
+            assert len(plan.segments) == len(segments)
     return count
+
+
+@pytest.mark.parametrize("recipe", SMALL)
+def test_tips_follow_the_definition(
+    recipe: str, made: Callable[[str], Made], tmp_path: Path
+) -> None:
+    repository = made(recipe)
+    objects = reference.Objects(repository.git_dir)
+    for number, state in enumerate(repository.states):
+        commits = {objects.peel(oid) for oid in state}
+        for commit in sorted(oid for oid in commits if objects.kind(oid) == "commit"):
+            work = tmp_path / f"{number}-{commit}"
+            plan = planned(repository, [], state, 1 << 30, work, tip_of(Oid(commit)))
+            assert plan is not None
+            assert len(plan.segments) == 1
+            same_segment(plan, 0, reference.tip(objects, commit, state))
 
 
 @pytest.mark.parametrize("recipe", SMALL)

@@ -113,6 +113,11 @@ class Objects:
                 waiting += self.parents(oid)
         return found
 
+    def without_blobs(self, oids: Iterable[str], named: Iterable[str]) -> set[str]:
+        """Return those of ``oids`` that are no blobs, or are named directly or through tags."""
+        named = {link for oid in named for link in self.chain(oid)}
+        return {oid for oid in oids if self.kind(oid) != "blob" or oid in named}
+
     def reachable(self, oids: Iterable[str]) -> set[str]:
         oids = list(oids)
         found = {link for oid in oids for link in self.chain(oid)}
@@ -127,9 +132,12 @@ class Objects:
 
 
 def plan(
-    objects: Objects, start: list[str], end: list[str], smallest: int
+    objects: Objects, start: list[str], end: list[str], smallest: int, *, history: bool = False
 ) -> tuple[int, list[ReferenceSegment]]:
-    """Return the target and the segments of a reel; no segments when there is nothing."""
+    """Return the target and the segments of a reel; no segments when there is nothing.
+
+    ``history``: the reel of commits and trees alone.
+    """
     members = objects.ancestors(end) - objects.ancestors(start)
     order = _order(objects, members)
     boundary = {p for c in order for p in objects.parents(c) if p not in members} if start else []
@@ -139,8 +147,11 @@ def plan(
     groups = [
         [(commit, None), *objects.walk(objects.tree_of(commit), b"", seen)] for commit in order
     ]
+    if history:
+        groups = [[at for at in group if objects.kind(at[0]) != "blob"] for group in groups]
     listed = {oid for group in groups for oid, _ in group}
-    tail = sorted(_trailing(objects, start, end) - listed)
+    trailing = _history_trailing if history else _trailing
+    tail = sorted(trailing(objects, start, end) - listed)
     if not groups and not tail:
         return 0, []
     sizes = [sum(len(objects.content(oid)) for oid, _ in group) for group in groups]
@@ -169,6 +180,22 @@ def _trailing(objects: Objects, start: list[str], end: list[str]) -> set[str]:
         if objects.kind(oid) in ("tree", "blob"):
             wanted |= {found for found, _ in objects.walk(oid, b"", set())}
     return wanted - objects.reachable(start)
+
+
+def _history_trailing(objects: Objects, start: list[str], end: list[str]) -> set[str]:
+    wanted = objects.without_blobs(_trailing(objects, [], end), end)
+    return wanted - objects.without_blobs(objects.reachable(start), start)
+
+
+def tip(objects: Objects, commit: str, end: list[str]) -> ReferenceSegment:
+    """Return the one segment of the reel of a commit alone."""
+    lines: list[tuple[str, bytes | None]] = [(commit, None)]
+    lines += objects.walk(objects.tree_of(commit), b"", set())
+    links = {link for oid in end for link in objects.chain(oid)}
+    tags = sorted(oid for oid in links if objects.kind(oid) == "tag")
+    lines += [(tag, None) for tag in tags if objects.peel(tag) == commit]
+    raw = sum(len(objects.content(oid)) for oid, _ in lines)
+    return ReferenceSegment([], [_line(*line) for line in lines], raw, (commit,))
 
 
 def _cut(

@@ -31,6 +31,9 @@ _TAG = re.compile(rb"object ([0-9a-f]{40}|[0-9a-f]{64})\ntype (blob|tree|commit|
 _PIPE = select.PIPE_BUF
 """Bytes that an empty pipe takes whether they are read or not."""
 
+WITHOUT_BLOBS = "--filter=blob:none"
+"""Leaves files out of what rev-list lists, but for those it is asked for by their ids."""
+
 LATEST = 2**64 - 1
 """The largest committer time; git keeps times in 64 bits, and larger ones count as this one."""
 
@@ -85,16 +88,19 @@ def _seconds(digits: str) -> int:
     return min(int(significant or "0"), LATEST)
 
 
-def reachable_objects(git: Git, tips: Iterable[Oid]) -> Iterator[Oid]:
-    """Yield every object that ``tips`` reach, each once, in git's order."""
-    with _reading(git, ["rev-list", "--objects", "--stdin"], _lines(tips)) as lines:
+def reachable_objects(
+    git: Git, tips: Iterable[Oid], *, without_blobs: bool = False
+) -> Iterator[Oid]:
+    """Yield every object that ``tips`` reach, each once, in git's order; or all but blobs."""
+    words = ["rev-list", "--objects", "--stdin", *((WITHOUT_BLOBS,) if without_blobs else ())]
+    with _reading(git, words, _lines(tips)) as lines:
         for line in lines:
             yield Oid(line[: _id_length(line)].decode("ascii"))
 
 
 @contextmanager
 def listed_in_commit_order(
-    git: Git, commits: Iterable[Oid], boundary: Iterable[Oid]
+    git: Git, commits: Iterable[Oid], boundary: Iterable[Oid], *, without_blobs: bool = False
 ) -> Iterator[IO[bytes]]:
     """Open the stream of lines that lists each commit with the objects it is first to reach.
 
@@ -102,9 +108,12 @@ def listed_in_commit_order(
         git: where to list.
         commits: in the order wanted.
         boundary: commits whose trees' contents are left out.
+        without_blobs: whether blobs are left out.
     """
     asked = _lines(commits) + _lines(f"^{oid}" for oid in boundary)
     words = ["rev-list", "--objects", "--no-walk=unsorted", "--in-commit-order", "--stdin"]
+    if without_blobs:
+        words.append(WITHOUT_BLOBS)
     with _reading(git, words, asked) as lines:
         yield lines
 
@@ -293,7 +302,7 @@ class Reached:
         if not only_commits:
             self._words.append("--objects")
         if without_blobs:
-            self._words.append("--filter=blob:none")
+            self._words.append(WITHOUT_BLOBS)
         if may_lack:
             self._words.append("--missing=allow-any")
         if without_borrowed:

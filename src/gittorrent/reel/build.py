@@ -20,12 +20,13 @@ from gittorrent.git.runner import Stopper, stopper_of_thread
 from gittorrent.reel import segments as cutting
 from gittorrent.reel.encoder import ENCODER_VERSION
 from gittorrent.reel.manifest import Manifest, Segment
-from gittorrent.reel.object_listing import list_objects, trailing_objects
+from gittorrent.reel.object_listing import list_objects, tags_of, trailing_objects
 from gittorrent.reel.order import Commit, canonical_order
 from gittorrent.reel.pack import HEADER_SIZE, pack_header, parse_pack_header
 from gittorrent.reel.packing import ReelError
 from gittorrent.reel.parts import choose_part_size
 from gittorrent.reel.selftest import find_encoder
+from gittorrent.shapes import HISTORY, WHOLE, Shape, tip_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -46,12 +47,14 @@ class Plan(Struct):
         segments: per segment its objects, raw size and frontier.
         target: raw bytes at which segments were cut.
         newest: commits that no other one of the reel is a child of.
+        shape: of the reel.
     """
 
     directory: Path
     segments: list[PlannedSegment]
     target: int
     newest: tuple[Oid, ...]
+    shape: Shape
 
     @property
     def objects(self) -> int:
@@ -70,7 +73,8 @@ class PlannedSegment(Struct, frozen=True):
 class ReelPack(Struct, frozen=True):
     """An encoded reel: the joined pack on disk and what its manifest says about it.
 
-    ``newest`` are the commits that no other one of the reel is a child of.
+    ``newest`` are the commits that no other one of the reel is a child of, ``shape`` is which of
+    the objects between its ends it has.
     """
 
     path: Path
@@ -82,6 +86,7 @@ class ReelPack(Struct, frozen=True):
     part_size: int
     parts: tuple[str, ...]
     newest: tuple[Oid, ...]
+    shape: Shape
 
     def manifest(
         self,
@@ -104,6 +109,7 @@ class ReelPack(Struct, frozen=True):
             pack_checksum=self.checksum,
             segments=self.segments,
             parts=self.parts,
+            shape=self.shape,
         )
 
 
@@ -115,6 +121,7 @@ def build_reel(
     work: Path,
     *,
     tips: Collection[Oid] | None = None,
+    shape: Shape = WHOLE,
     processes: int | None = None,
     progress: Callable[[str, int, int], None] = lambda _phase, _done, _total: None,
     smallest_target: int = cutting.SMALLEST_TARGET,
@@ -129,6 +136,7 @@ def build_reel(
         work: empty directory for intermediate files and the pack, which stays there.
         tips: commits that reach the same commits as ``start``, where they are known and fewer;
             ``start`` is looked at only if need be then.
+        shape: which of the objects between the two it is to have; a tip has no start.
         processes: segments encoded, or threads that deflate, at the same time; the number of
             cores by default.
         progress: called with the phase, and how many objects of how many are done.
@@ -144,7 +152,7 @@ def build_reel(
     with scratch.borrowing(objects, object_format) as git:
         plan = plan_reel(
             git, start, end, work,
-            tips=tips, progress=progress, smallest_target=smallest_target,
+            tips=tips, shape=shape, progress=progress, smallest_target=smallest_target,
         )  # fmt: skip
         if plan is None:
             return None
@@ -163,6 +171,7 @@ def plan_reel(
     work: Path,
     *,
     tips: Collection[Oid] | None = None,
+    shape: Shape = WHOLE,
     progress: Callable[[str, int, int], None] = lambda _phase, _done, _total: None,
     smallest_target: int = cutting.SMALLEST_TARGET,
 ) -> Plan | None:
@@ -174,6 +183,7 @@ def plan_reel(
         end: what the refs of the end push point to.
         work: empty directory that receives ``<n>.in`` for each segment.
         tips: as for `build_reel`.
+        shape: as for `build_reel`.
         progress: told how far it is.
         smallest_target: for tests only, see `gittorrent.reel.segments.choose_target`.
 
@@ -184,6 +194,9 @@ def plan_reel(
         MissingObjectError: the repository is incomplete.
         ReelError: git listed something else than it was asked for.
     """
+    if shape.commit is not None:
+        return _plan_tip(git, shape.commit, end, work)
+    bare = shape == HISTORY
     after = set(end)
     if tips is None:
         start = tips = sorted(set(start))
@@ -191,8 +204,8 @@ def plan_reel(
     walked = history.commits_between(git, tips, after)
     commits = canonical_order([Commit(c.oid, c.time, c.parents) for c in walked])
     progress("planning", 0, len(commits))
-    listing = list_objects(git, commits, bool(tips), work / "objects", progress)
-    trailing = trailing_objects(git, start, sorted(after), listing)
+    listing = list_objects(git, commits, bool(tips), work / "objects", progress, without_blobs=bare)
+    trailing = trailing_objects(git, start, sorted(after), listing, without_blobs=bare)
     if not commits and not trailing:
         return None
     trailing_size = sum(info.size for info in trailing)
@@ -202,7 +215,19 @@ def plan_reel(
     listing.path.unlink()
     parents = {parent for commit in commits for parent in commit.parents}
     newest = tuple(commit.oid for commit in commits if commit.oid not in parents)
-    return Plan(work, planned, target, newest)
+    return Plan(work, planned, target, newest, shape)
+
+
+def _plan_tip(git: Git, tip: Oid, end: Iterable[Oid], work: Path) -> Plan:
+    """Write down what pack-objects is fed for one commit; its parents are not there to build on."""
+    commits = [Commit(tip, 0, ())]
+    listing = list_objects(git, commits, False, work / "objects", lambda *_: None)
+    trailing = tags_of(git, end, tip)
+    raw_size = sum(listing.sizes) + sum(info.size for info in trailing)
+    cuts = cutting.cut(listing.sizes, cutting.choose_target(raw_size))
+    planned = _write_segments(work, cuts, commits, listing, trailing)
+    listing.path.unlink()
+    return Plan(work, planned, cutting.choose_target(raw_size), (tip,), tip_of(tip))
 
 
 def _write_segments(
@@ -308,6 +333,7 @@ def _join(plan: Plan, packs: list[Path], object_format: ObjectFormat, path: Path
         part_size=part_size,
         parts=tuple(out.digests),
         newest=plan.newest,
+        shape=plan.shape,
     )
 
 

@@ -24,6 +24,7 @@ from gittorrent.ids import (
     is_sha256,
 )
 from gittorrent.reel.parts import part_count
+from gittorrent.shapes import WHOLE, Shape, ShapeKind, parse_shape
 
 MANIFEST_VERSION = 1
 
@@ -87,6 +88,7 @@ class Manifest(Struct, frozen=True):
         pack_checksum: the pack's trailer, hexadecimal.
         segments: in order of offset.
         parts: SHA-256 of each part, hexadecimal.
+        shape: which of the objects between the two pushes it has.
     """
 
     repository: RepositoryId
@@ -101,6 +103,7 @@ class Manifest(Struct, frozen=True):
     pack_checksum: str
     segments: tuple[Segment, ...]
     parts: tuple[str, ...]
+    shape: Shape = WHOLE
 
     def text(self) -> bytes:
         """Return the canonical text, which is what gets signed."""
@@ -110,6 +113,7 @@ class Manifest(Struct, frozen=True):
             f"object-format {self.object_format.name}",
             f"start {self.start or '-'}",
             f"end {self.end}",
+            *(() if self.shape == WHOLE else (f"shape {self.shape.words}",)),
             f"encoder {self.encoder}",
             f"target {self.target}",
             f"part-size {self.part_size}",
@@ -186,6 +190,7 @@ class _Reader:
         if start != "-":
             self._oid(start, object_format)
         end = self._oid(self._value("end"), object_format)
+        shape = self._shape(object_format)
         return Manifest(
             repository=RepositoryId(repository),
             object_format=object_format,
@@ -199,7 +204,18 @@ class _Reader:
             pack_checksum=self._oid(self._value("pack-checksum"), object_format),
             segments=self._segments(object_format),
             parts=self._parts(),
+            shape=shape,
         )
+
+    def _shape(self, object_format: ObjectFormat) -> Shape:
+        if not self._peek().startswith("shape "):
+            return WHOLE
+        shape = parse_shape(self._value("shape"), " ")
+        if shape is None:
+            raise self._wrong("a shape that is known")
+        if shape.commit is not None:
+            self._oid(shape.commit, object_format)
+        return shape
 
     def _segments(self, object_format: ObjectFormat) -> tuple[Segment, ...]:
         segments = []
@@ -269,6 +285,8 @@ def _check_arithmetic(manifest: Manifest) -> None:
         raise ManifestError(f"{len(manifest.parts)} parts do not make {manifest.pack_size} bytes")
     if not manifest.segments:
         raise ManifestError("manifest has no segment")
+    if manifest.shape.kind is ShapeKind.TIP:
+        _check_tip(manifest)
     if sum(segment.objects for segment in manifest.segments) != manifest.objects:
         raise ManifestError("the segments' objects do not add up")
     expected = 12
@@ -280,3 +298,11 @@ def _check_arithmetic(manifest: Manifest) -> None:
         expected = segment.offset + segment.objects
     if manifest.segments[0].offset != 12 or expected > manifest.pack_size:
         raise ManifestError("the segments do not fill the pack")
+
+
+def _check_tip(manifest: Manifest) -> None:
+    """Refuse a tip that begins anywhere, or is no single commit."""
+    if manifest.start is not None or len(manifest.segments) != 1:
+        raise ManifestError("a tip begins after a push, or has several segments")
+    if manifest.segments[0].frontier != (manifest.shape.commit,):
+        raise ManifestError("a tip's frontier is not its commit")

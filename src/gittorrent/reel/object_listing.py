@@ -47,8 +47,10 @@ def list_objects(
     has_start: bool,
     spool_path: Path,
     progress: Callable[[str, int, int], None],
+    *,
+    without_blobs: bool = False,
 ) -> ObjectListing:
-    """Spool the objects commit by commit and count what each brings."""
+    """Spool the objects commit by commit, perhaps without blobs; count what each brings."""
     listing = ObjectListing(spool_path)
     spool_path.touch()
     if not commits:
@@ -58,7 +60,11 @@ def list_objects(
     boundary = sorted(outside) if has_start else []
     counter = history.SizeCounter(git)
     try:
-        _spool(git, commits, boundary, listing, counter, progress)
+        ordered = (commit.oid for commit in commits)
+        with history.listed_in_commit_order(
+            git, ordered, boundary, without_blobs=without_blobs
+        ) as lines:
+            _spool(lines, commits, listing, counter, progress)
     except BaseException:
         counter.abandon()
         raise
@@ -71,9 +77,8 @@ def list_objects(
 
 
 def _spool(
-    git: Git,
+    lines: Iterable[bytes],
     commits: list[Commit],
-    boundary: list[Oid],
     listing: ObjectListing,
     counter: history.SizeCounter,
     progress: Callable[[str, int, int], None],
@@ -82,11 +87,7 @@ def _spool(
     expected.append(b"")
     hex_size = len(commits[0].oid)
     at = count = position = 0
-    ordered = (commit.oid for commit in commits)
-    with (
-        listing.path.open("wb") as spool,
-        history.listed_in_commit_order(git, ordered, boundary) as lines,
-    ):
+    with listing.path.open("wb") as spool:
         for line in lines:
             if line == expected[at]:
                 if at:
@@ -107,11 +108,17 @@ def _spool(
 
 
 def trailing_objects(
-    git: Git, start: Iterable[Oid], end: list[Oid], listing: ObjectListing
+    git: Git,
+    start: Iterable[Oid],
+    end: list[Oid],
+    listing: ObjectListing,
+    *,
+    without_blobs: bool = False,
 ) -> list[history.ObjectInfo]:
     """Return what ``end`` names besides commits and ``start`` does not reach, sorted by id.
 
-    ``start`` is looked at only where ``end`` names anything but commits.
+    ``start`` is looked at only where ``end`` names anything but commits. Without blobs, those that
+    are named are there all the same.
     """
     named = {oid: kind for oid, kind in _named(git, end).items() if kind != "commit"}
     if not named:
@@ -123,13 +130,40 @@ def trailing_objects(
     roots = sorted(oid for oid, kind in named.items() if kind in ("tree", "blob"))
     reached: set[Oid] = set()
     if roots:
-        reached = set(history.reachable_objects(git, roots))
+        reached = {oid for oid in roots if named[oid] == "blob"} if without_blobs else set()
+        held = [oid for oid in roots if oid not in reached]
+        reached.update(history.reachable_objects(git, held, without_blobs=without_blobs))
         if start:
-            reached.difference_update(history.reachable_objects(git, start))
+            before = history.reachable_objects(git, start, without_blobs=without_blobs)
+            reached.difference_update(before)
         listed = listing.contains({oid.encode("ascii") for oid in reached})
         reached = {oid for oid in reached if oid.encode("ascii") not in listed}
+    return _described(git, sorted(tags | reached))
+
+
+def tags_of(git: Git, end: Iterable[Oid], commit: Oid) -> list[history.ObjectInfo]:
+    """Return the tag objects that ``end`` names and that lead to a commit, sorted by id.
+
+    Of a chain of tags each counts, whether or not ``end`` names it itself.
+    """
+    targets: dict[Oid, Oid] = {}
+    waiting = sorted(set(end))
+    while waiting:
+        infos = _described(git, waiting)
+        tags = [info.oid for info in infos if info.kind == "tag"]
+        contents = history.read_objects(git, tags) if tags else []
+        targets |= {
+            tag: history.tagged_object(content) for tag, content in zip(tags, contents, strict=True)
+        }
+        waiting = sorted({targets[tag] for tag in tags} - targets.keys())
+    leading = {commit}
+    while more := {tag for tag, target in targets.items() if target in leading} - leading:
+        leading |= more
+    return _described(git, sorted(leading - {commit}))
+
+
+def _described(git: Git, oids: list[Oid]) -> list[history.ObjectInfo]:
     found = []
-    oids = sorted(tags | reached)
     for oid, info in zip(oids, history.describe(git, oids), strict=True):
         if info is None:
             raise history.MissingObjectError(oid, str(git.objects))

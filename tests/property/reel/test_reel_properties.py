@@ -15,6 +15,7 @@ from gittorrent.reel.pack import FilePiece, WireView, pack_header
 from gittorrent.reel.parts import part_count, part_range
 from gittorrent.reel.path import REEL_BYTES, ReelOffer, best_path
 from gittorrent.reel.segments import choose_target, cut, edges, frontier
+from gittorrent.shapes import HISTORY, WHOLE
 
 
 @st.composite
@@ -112,6 +113,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         pack_checksum=draw(oids),
         segments=tuple(segments),
         parts=tuple(draw(_hex(64)) for _ in range(part_count(size, part_size))),
+        shape=draw(st.sampled_from([WHOLE, HISTORY])),
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from gittorrent.reel.manifest import (
     parse_manifest,
 )
 from gittorrent.reel.parts import part_count, part_range
+from gittorrent.shapes import HISTORY, tip_of
 
 A, B = Oid("a" * 40), Oid("b" * 40)
 PART = hashlib.sha256(b"part").hexdigest()
@@ -73,6 +74,51 @@ def test_sha256_and_a_start() -> None:
     )  # fmt: skip
     assert parse_manifest(other.text()) == other
     assert other.id != manifest().id
+
+
+def test_shapes() -> None:
+    history = manifest(shape=HISTORY, start=PushId("01" * 20))
+    assert b"\nend " + b"cd" * 20 + b"\nshape history\nencoder 1\n" in history.text()
+    assert parse_manifest(history.text()) == history
+    tip = manifest(shape=tip_of(A), segments=(Segment(12, 30, 400, (A,)),))
+    assert f"\nshape tip {A}\nencoder 1\n".encode() in tip.text()
+    assert parse_manifest(tip.text()) == tip
+    assert len({manifest().id, history.id, tip.id}) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"start": PushId("01" * 20)},
+        {"segments": (Segment(12, 30, 400, (B,)),)},
+        {"segments": (Segment(12, 30, 400, (A, B)),)},
+        {"segments": (Segment(12, 10, 400, (A,)), Segment(600, 20, 0, ()))},
+        {"shape": tip_of(Oid("a" * 64))},
+    ],
+    ids=str,
+)
+def test_a_tip_is_one_commit_from_the_beginning(changes: dict[str, object]) -> None:
+    one = {"shape": tip_of(A), "segments": (Segment(12, 30, 400, (A,)),)}
+    with pytest.raises(ManifestError):
+        parse_manifest(manifest(**(one | changes)).text())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"shape whole",
+        b"shape history ",
+        b"shape history " + b"a" * 40,
+        b"shape tip",
+        b"shape tip:" + b"a" * 40,
+        b"shape tip " + b"a" * 39,
+        b"shape trees",
+        b"shape history\nshape history",
+    ],
+)
+def test_shapes_that_are_unknown(line: bytes) -> None:
+    with pytest.raises(ManifestError):
+        parse_manifest(TEXT.replace(b"encoder", line + b"\nencoder", 1))
 
 
 @pytest.mark.parametrize(

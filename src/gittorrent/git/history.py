@@ -136,6 +136,17 @@ def describe(git: Git, oids: Iterable[Oid]) -> list[ObjectInfo | None]:
     return found
 
 
+def files_of(git: Git, commit: Oid) -> set[Oid]:
+    """Return the blobs of a commit's tree, all of whose trees are present.
+
+    Raises:
+        GitError: they are not.
+    """
+    out = git.run("ls-tree", "-r", "-z", "--format=%(objecttype) %(objectname)", commit)
+    lines = out.decode("ascii").split("\0")
+    return {Oid(line.removeprefix("blob ")) for line in lines if line.startswith("blob ")}
+
+
 def peel(git: Git, oids: Iterable[Oid]) -> list[Oid | None]:
     """Return what tags lead to, and other objects themselves; None where that is missing."""
     asked = list(oids)

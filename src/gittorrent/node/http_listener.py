@@ -287,7 +287,7 @@ class HttpListener:
         else:
             offers = served.content.all_offers()
             text = b"".join(offer.encode() for offer in offers)
-            tag = f"{offers[0].manifest}-{len(offers)}" if offers else "empty"
+            tag = hashlib.sha256(text).hexdigest()
         return resource_of_bytes(text, f"{name}-{tag}", _TEXT, REVALIDATE)
 
     def _reel(self, served: Served, manifest: ManifestId, suffix: str) -> Resource | None:

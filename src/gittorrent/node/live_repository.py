@@ -29,6 +29,7 @@ from gittorrent.push.chain import CheckpointError
 from gittorrent.push.spreading import Drop, Fetch, Invite, Item, PeerKey, Spreading, Tell
 from gittorrent.repository.freshness import LEAST_APART, judge_fresh, keep_fresh, read_fresh
 from gittorrent.repository.taking_in import Arrived
+from gittorrent.shapes import WHOLE
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.limits import MAX_SENT_BYTES
 from gittorrent.wire.messages import (
@@ -214,7 +215,8 @@ class LiveRepository:
             if is_first:
                 self._reels.greeted(key, self._peers[key], message.checkpoint)
         elif isinstance(message, HaveBundle):
-            self._reels.told(key, self._peers[key], message)
+            if message.shape == WHOLE:
+                self._reels.told(key, self._peers[key], message)
         else:
             self._fresh_intake.heard(key, message)
 

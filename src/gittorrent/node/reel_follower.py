@@ -22,6 +22,7 @@ from gittorrent.reel.path import ReelOffer
 from gittorrent.repository import housekeeping
 from gittorrent.repository.leaving_reels import drop_superseded
 from gittorrent.repository.rebuilding import RebuildOutcome, jobs_of, rebuild_reels
+from gittorrent.shapes import WHOLE
 from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.reel_offers import lacking_reels
 from gittorrent.wire.reelname import ReelName
@@ -168,7 +169,8 @@ class ReelFollower:
 
         def take(said: HaveBundle) -> None:
             reel = said.reel
-            found.append(ReelOffer(said.manifest, reel.start, reel.end, said.pack_size))
+            if said.shape == WHOLE:
+                found.append(ReelOffer(said.manifest, reel.start, reel.end, said.pack_size))
 
         self._asking = key
         try:

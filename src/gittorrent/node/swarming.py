@@ -251,4 +251,4 @@ class Participant:
 def _cut(offer: HaveBundle, shown: PartSet) -> HaveBundle:
     """Return an offer that speaks of some parts only."""
     raw = shown.to_bytes()
-    return HaveBundle(offer.reel, offer.manifest, offer.pack_size, raw)
+    return HaveBundle(offer.reel, offer.manifest, offer.pack_size, raw, offer.shape)

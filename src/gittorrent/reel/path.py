@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.shapes import WHOLE, Shape
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -31,12 +33,14 @@ class ReelOffer(Struct, frozen=True):
         start: checkpoint it starts after, None for the beginning of history.
         end: checkpoint it completes.
         pack_size: bytes.
+        shape: which of the objects between the two it has; chains are of one shape.
     """
 
     manifest: ManifestId
     start: PushId | None
     end: PushId
     pack_size: int
+    shape: Shape = WHOLE
 
 
 def best_path(

@@ -27,6 +27,7 @@ from gittorrent.push.log import changes_between
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore, identify, listed_pushes
 from gittorrent.repository.reelstore import ReelStore
+from gittorrent.repository.shapestore import ShapeStore
 from gittorrent.repository.shared import follow_shared_repository
 from gittorrent.repository.stale_files import clear_staging, sweep_old_files
 from gittorrent.trust.errors import PolicyError
@@ -117,6 +118,7 @@ class Carried:
         self.object_format = object_format
         self.git = Git(git_dir)
         self.reels = ReelStore(self.layout)
+        self.shapes = ShapeStore(self.layout)
         self._repository = repository
         self._peeked: tuple[bytes, VerifiedLog, GitEvidence] | None = None
         self._sound: tuple[int, int, int] | None = None

@@ -17,6 +17,7 @@
     gittorrent/push-packs/<digest>             many of them in one file
     gittorrent/reels/<manifest id>.manifest   text and signature
     gittorrent/reels/<manifest id>.pack       wire form of a small reel
+    gittorrent/shapes/<manifest id>.*         reels of other shapes: a cache for those who clone
     gittorrent/copied-refs       in a clone, refs copied to the bare copy it is published through
     gittorrent/incoming/         what is received and not believed yet
     gittorrent/building/         reels being built from the repository's own objects
@@ -175,6 +176,11 @@ class Layout(Struct, frozen=True):
     def reels(self) -> Path:
         """Manifests and small reels."""
         return self.own / "reels"
+
+    @property
+    def shapes(self) -> Path:
+        """Reels of other shapes than the whole."""
+        return self.own / "shapes"
 
     @property
     def objects(self) -> Path:

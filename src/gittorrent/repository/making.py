@@ -2,7 +2,8 @@
 
 For the node that signs checkpoints (`gittorrent.node.reel_builder`): a worker
 (`gittorrent.repository.reel_worker`) makes the reel up to the log's head, splices the chain, drops
-what was covered for long, and says which reels it made. It signs with the keeper's key that the
+what was covered for long, and says which reels it made; then it makes the reels of other shapes
+that are due (`gittorrent.repository.shape_maker`). It signs with the keeper's key that the
 repository's configuration names. It yields to others, and holds the repository's lock only while it
 moves files, so that no push waits for it.
 """
@@ -24,6 +25,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.repository.leaving_reels import drop_superseded
 from gittorrent.repository.reel_maker import ReelMaker
 from gittorrent.repository.reel_worker import ask_worker, each_percent, serve_order
+from gittorrent.repository.shape_maker import ShapeMaker
 from gittorrent.repository.stale_files import clear_building
 from gittorrent.signing.keys import resolve_signer
 
@@ -97,6 +99,7 @@ def _make(carried: Carried, signer: Signer, say: Callable[[Struct], None]) -> bo
         while reel is not None or (reel := maker.splice()) is not None:
             say(Made(reel.id))
             reel = None
+        ShapeMaker(carried, log, signer, time.time(), each_percent(say)).make_due()
     with locked(carried.layout.lock):
         return drop_superseded(carried, log, time.time())
 

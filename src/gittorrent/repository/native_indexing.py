@@ -24,6 +24,7 @@ from gittorrent.git.reader import ObjectReader
 from gittorrent.ids import Oid
 from gittorrent.repository.index_settings import IndexSettings
 from gittorrent.repository.indexing import GitIndexer, IndexedPack, PackBrokenError
+from gittorrent.shapes import HISTORY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,7 +135,9 @@ class NativeIndexer:
 
         That they can be reached there is for whoever knows the refs to prove.
         """
-        wanted = [(Oid(oid), kind) for oid, kind in summary.missing]
+        # A reel of history leaves files out, wherever they are.
+        passed = "blob" if self._manifest.shape == HISTORY else ""
+        wanted = [(Oid(oid), kind) for oid, kind in summary.missing if kind != passed]
         found = history.describe(self._scratch, (oid for oid, _ in wanted))
         for (oid, kind), info in zip(wanted, found, strict=True):
             if info is None or info.kind != kind:

@@ -37,6 +37,7 @@ from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.repository.readers_file import hide
 from gittorrent.repository.reel_maker import ReelMaker, splice_all
 from gittorrent.repository.ref_changes import classify_changes, unclassified
+from gittorrent.repository.shape_maker import ShapeMaker, make_shapes
 from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.trust.policy import Policy
 from gittorrent.trust.policy_words import warnings
@@ -365,7 +366,7 @@ class Publisher:
         return () if reel is None else (reel,)
 
     def _splice(self, log: VerifiedLog) -> None:
-        """Replace small reels by larger ones, and drop those that were replaced long ago.
+        """Replace small reels by larger ones, make shaped ones, drop what was replaced long ago.
 
         What was published counts by now, so what goes wrong here is no reason to fail.
         """
@@ -373,20 +374,24 @@ class Publisher:
         try:
             with locked(carried.layout.making_lock, wait=False):
                 splice_all(self._maker(log), carried)
+                make_shapes(self._shape_maker(log), carried)
                 with locked(carried.layout.lock):
                     has_packs = drop_superseded(carried, log, time.time())
         except BlockingIOError:
             return  # the node that runs here does it
         except GitTorrentError as error:
-            self._note(f"warning: small reels were not made one: {error}")
+            self._note(f"warning: not all reels were made that are due: {error}")
         except OSError as error:
             trouble = explain_local_error(error)
             if trouble is None:
                 raise
-            self._note(f"warning: small reels were not made one: {trouble}")
+            self._note(f"warning: not all reels were made that are due: {trouble}")
         else:
             if has_packs:
                 housekeeping.start_in_background(carried)
 
     def _maker(self, log: VerifiedLog) -> ReelMaker:
         return ReelMaker(self._carried, log, self._signer, self._progress, self._note)
+
+    def _shape_maker(self, log: VerifiedLog) -> ShapeMaker:
+        return ShapeMaker(self._carried, log, self._signer, time.time(), self._progress)

@@ -142,6 +142,21 @@ class Quarantine:
             only_commits=only_commits,
         )
 
+    def forget_boundary(self, commits: Collection[Oid], wants: Sequence[Oid]) -> None:
+        """Take commits off the boundary that only stood there to fetch what lies beyond them.
+
+        Args:
+            commits: that are cut off.
+            wants: the ids asked for; what they reach keeps its boundary.
+        """
+        before = _read_shallow(self.staging.directory)
+        if not before & set(commits):
+            return
+        reached = {commit.oid for commit in history.commits_between(self.staging, (), wants)}
+        kept = before - (set(commits) - reached)
+        path = self.staging.directory / "shallow"
+        path.write_text("".join(f"{oid}\n" for oid in sorted(kept)), encoding="ascii")
+
     def install(self) -> None:
         """Move everything that was checked into the repository."""
         for pack in self._packs():

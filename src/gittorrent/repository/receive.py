@@ -109,6 +109,11 @@ class Receiver:
         self._local: Indexer | None = None
         self._stopped = False
 
+    @property
+    def packs(self) -> list[Path]:
+        """The packs that were taken and indexed, apart."""
+        return [taken.pack for taken in self._taken if taken.pack is not None]
+
     def begin(self, signed: SignedManifest, wire: Path) -> Indexer:
         """Start to index the wire form of a reel while it arrives at ``wire``.
 

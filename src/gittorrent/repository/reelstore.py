@@ -29,7 +29,7 @@ from gittorrent.reel.path import ReelOffer
 from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gittorrent.ids import RepositoryId
@@ -149,16 +149,9 @@ class ReelStore:
         if not is_sha256(manifest):
             return None
         try:
-            data = self._layout.manifest(manifest).read_bytes()
+            reel = read_stored(self._layout.manifest(manifest), manifest, self._stored)
         except FileNotFoundError:
             return None
-        try:
-            text, signature = split_signed(data)
-            reel = self._stored(parse_manifest(text), signature)
-        except GitTorrentError as error:
-            raise self._damaged(manifest, str(error)) from error
-        if reel.id != manifest:
-            raise self._damaged(manifest, f"its id is {reel.id}")
         self._parsed[manifest] = reel
         return reel
 
@@ -202,11 +195,36 @@ class ReelStore:
     def _stored(self, manifest: Manifest, signature: Signature) -> StoredReel:
         return StoredReel(manifest.id, manifest, signature, self.pack_path(manifest))
 
-    def _damaged(self, manifest: ManifestId, why: str) -> ReelStoreError:
-        return ReelStoreError(
-            f"{self._layout.manifest(manifest)} is damaged: {why}",
-            hint="delete the file and publish or mirror again",
-        )
+
+def read_stored(
+    path: Path, manifest: ManifestId, made: Callable[[Manifest, Signature], StoredReel]
+) -> StoredReel:
+    """Read a manifest's file.
+
+    Args:
+        path: of the file.
+        manifest: its id.
+        made: returns the reel that a manifest with its signature describes.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ReelStoreError: it is damaged.
+    """
+    data = path.read_bytes()
+    try:
+        text, signature = split_signed(data)
+        reel = made(parse_manifest(text), signature)
+    except GitTorrentError as error:
+        raise _damaged(path, str(error)) from error
+    if reel.id != manifest:
+        raise _damaged(path, f"its id is {reel.id}")
+    return reel
+
+
+def _damaged(path: Path, why: str) -> ReelStoreError:
+    return ReelStoreError(
+        f"{path} is damaged: {why}", hint="delete the file and publish or mirror again"
+    )
 
 
 def copy_wire_form(reel: StoredReel, target: Path) -> None:

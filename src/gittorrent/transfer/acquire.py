@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.ids import PushId
 from gittorrent.reel.path import ReelOffer
+from gittorrent.shapes import WHOLE, Shape
 from gittorrent.sizes import show_bytes
 from gittorrent.transfer.log_follower import LogFollower
 from gittorrent.transfer.manifests import verify_manifest
@@ -151,9 +152,9 @@ class Acquisition:
         self._context.database.mirror_served(log.repository, source.url, now)
 
     async def plan(
-        self, log: VerifiedLog, have: Collection[PushId]
+        self, log: VerifiedLog, have: Collection[PushId], shape: Shape = WHOLE
     ) -> list[tuple[ReelOffer, SignedManifest]]:
-        """Find the reels that lead from ``have`` towards the log's head.
+        """Find the reels of a shape that lead from ``have`` towards the log's head.
 
         Returns:
             The reels to take in order, each with its verified manifest; empty when none helps.
@@ -164,16 +165,26 @@ class Acquisition:
             """Report on the first mirror as a note, on others as a detail."""
             (reporter.note if is_first else reporter.detail)(text)
 
-        planner = Planner(self._peer_manager, log, lambda d, o: self._accept(log, d, o), tell)
+        planner = Planner(
+            self._peer_manager, log, lambda d, o: self._accept(log, d, o), tell, shape
+        )
         planned = await planner.plan(have)
-        total = sum(signed.manifest.pack_size for _, signed in planned)
+        self.require_allowed([signed for _, signed in planned])
+        return planned
+
+    def require_allowed(self, reels: Sequence[SignedManifest]) -> None:
+        """Refuse reels that come to more than the user allows.
+
+        Raises:
+            LocalError: they do.
+        """
+        total = sum(signed.manifest.pack_size for signed in reels)
         if total > self._context.max_bytes:
             raise LocalError(
                 f"the repository's packs come to {show_bytes(total)}, more than the"
                 f" {show_bytes(self._context.max_bytes)} allowed",
                 hint="raise gittorrent.maxSize if that is right",
             )
-        return planned
 
     async def offers(self, log: VerifiedLog) -> list[ReelOffer]:
         """Return the reels that the first mirror says it has, wherever they lead.
@@ -181,12 +192,26 @@ class Acquisition:
         Raises:
             MirrorLostError: it stopped answering.
         """
-        assert log.head is not None
-        found: list[HaveBundle] = []
-        await self._mirrors[0].offers(ReelName(None, log.head), found.append)
-        made = [ReelOffer(o.manifest, o.reel.start, o.reel.end, o.pack_size) for o in found]
+        made = [offer for offer in await self._first_offers(log) if offer.shape == WHOLE]
         known = set(log.ids)
         return [o for o in made if o.end in known and (o.start is None or o.start in known)]
+
+    async def tip_offers(self, log: VerifiedLog) -> list[ReelOffer]:
+        """Return the reels of single commits that the first mirror says it has.
+
+        Raises:
+            MirrorLostError: it stopped answering.
+        """
+        return [offer for offer in await self._first_offers(log) if offer.shape.commit is not None]
+
+    async def _first_offers(self, log: VerifiedLog) -> list[ReelOffer]:
+        if log.head is None:
+            return []
+        found: list[HaveBundle] = []
+        await self._mirrors[0].offers(ReelName(None, log.head), found.append)
+        return [
+            ReelOffer(o.manifest, o.reel.start, o.reel.end, o.pack_size, o.shape) for o in found
+        ]
 
     async def tags(self, oids: Iterable[Oid]) -> dict[Oid, bytes]:
         """Return those tag objects that the first mirror gives, unverified.

@@ -42,8 +42,9 @@ def verify_manifest(data: bytes, log: VerifiedLog, offer: ReelOffer) -> SignedMa
     except ReelSignerError as error:
         raise TrustError(f"manifest {found}: {error}") from error
     manifest = parse_manifest(text)
-    wanted = (log.repository, offer.start, offer.end, log.object_format)
-    if (manifest.repository, manifest.start, manifest.end, manifest.object_format) != wanted:
+    wanted = (log.repository, offer.start, offer.end, log.object_format, offer.shape)
+    found_is = (manifest.repository, manifest.start, manifest.end, manifest.object_format)
+    if (*found_is, manifest.shape) != wanted:
         raise FalseOfferError(f"manifest {found} is for another reel")
     if manifest.pack_size != offer.pack_size:
         raise FalseOfferError(f"reel {found} is offered with another size than it has")

@@ -16,6 +16,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gittorrent.reel.path import ReelOffer, best_path
+from gittorrent.shapes import WHOLE, Shape
 from gittorrent.transfer.addresses import caller_group, is_loopback
 
 if TYPE_CHECKING:
@@ -80,11 +81,18 @@ class Offers:
         log: ids of its checkpoints, oldest first; offers for others are passed over.
         first: the mirror the user named, or that is tried in its place.
         begins_late: whether there are older ones, unknown here, that a way may lead over.
+        shape: of the reels that are looked for; others are passed over.
     """
 
     def __init__(
-        self, log: Sequence[PushId], first: Mirror | None, *, begins_late: bool = False
+        self,
+        log: Sequence[PushId],
+        first: Mirror | None,
+        *,
+        begins_late: bool = False,
+        shape: Shape = WHOLE,
     ) -> None:
+        self._shape = shape
         self._log = log
         self._begins_late = begins_late
         self._known = frozenset(log)
@@ -101,11 +109,13 @@ class Offers:
 
     def take(self, mirror: Mirror, message: HaveBundle) -> None:
         """Note an offer, if it is for this log and not one too many."""
+        if message.shape != self._shape:
+            return
         start, end = message.reel.start, message.reel.end
         is_known = end in self._known and (start is None or start in self._known)
         if not (is_known or self._begins_late):
             return
-        offer = ReelOffer(message.manifest, start, end, message.pack_size)
+        offer = ReelOffer(message.manifest, start, end, message.pack_size, message.shape)
         makers = self._makers.get(offer)
         if makers is None:
             if mirror is not self._first:

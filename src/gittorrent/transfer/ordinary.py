@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import GitTorrentError, LocalError, TrustError
+from gittorrent.git import history
 from gittorrent.git.fetching import FetchFailedError, FetchSource, fetch
 from gittorrent.git.fsckrules import RulesBrokenError
 from gittorrent.git.guarded import Bounds, Broken, Guarded
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat, Oid, RefName
     from gittorrent.repository.layout import Layout
+    from gittorrent.repository.prepared import Prepared
     from gittorrent.transfer.client_timeouts import ClientTimeouts
     from gittorrent.transfer.context import Reporter
     from gittorrent.transfer.reaching import Source
@@ -100,6 +102,7 @@ class OrdinaryFetch:
         welcome: Collection[Oid] = (),
         borrows: bool = True,
         patient: bool = True,
+        prepared: Prepared | None = None,
     ) -> Source:
         """Bring what is wanted with all that it reaches.
 
@@ -110,6 +113,7 @@ class OrdinaryFetch:
             welcome: ids of annotated tags that may come besides, with all that they reach.
             borrows: whether what the repository holds is taken for granted.
             patient: whether mirrors that give next to nothing are asked again when none was good.
+            prepared: what was brought before, and is built on.
 
         Returns:
             Who gave it.
@@ -139,6 +143,7 @@ class OrdinaryFetch:
                         bounds=bounds,
                         welcome=welcome,
                         borrows=borrows,
+                        prepared=prepared,
                     )
                     await self._at_an_address(source, bring)
                 except LocalError:
@@ -163,6 +168,37 @@ class OrdinaryFetch:
         if any(isinstance(error, IncompleteSourceError) for error in failures.values()):
             raise IncompleteSourceError(said)
         raise FetchFailedError(said)
+
+    def take_prepared(
+        self,
+        prepared: Prepared,
+        wants: Sequence[Wanted],
+        options: FetchOptions,
+        welcome: Collection[Oid],
+    ) -> bool:
+        """Install what was brought before, if nothing else is wanted; blocks.
+
+        Args:
+            prepared: what was brought.
+            wants: what is to be here in the end.
+            options: how it is wanted.
+            welcome: as for `fetch`.
+
+        Returns:
+            Whether all that is wanted was there.
+
+        Raises:
+            IncompleteSourceError: what is wanted was there, and not all that it reaches.
+        """
+        oids = list(dict.fromkeys(want.oid for want in wants))
+        with quarantine(self._layout, self._format, self._extent, borrows=True) as apart:
+            prepared.put(apart.staging)
+            if None in history.describe(apart.staging, oids):
+                return False
+            apart.forget_boundary(prepared.base, oids)
+            apart.check(oids, options, welcome)
+            apart.install()
+        return True
 
     async def fetch_into(
         self, staging: Git, source: Source, wants: Sequence[Wanted], options: FetchOptions
@@ -234,6 +270,7 @@ class OrdinaryFetch:
         bounds: Bounds,
         welcome: Collection[Oid],
         borrows: bool,
+        prepared: Prepared | None,
     ) -> None:
         """Fetch from one mirror, prove and install; blocks."""
         self._space.require(self._layout.git_dir)
@@ -241,9 +278,15 @@ class OrdinaryFetch:
         oids = list(dict.fromkeys(want.oid for want in wants))
         with quarantine(self._layout, self._format, self._extent, borrows=borrows) as apart:
             staging = apart.staging.directory
+            if prepared is not None:
+                prepared.put(apart.staging)
+                welcome = prepared.still_welcome(apart.staging, welcome)
             hear = self._reporter.git_says if options.progress else _unheard
             guarded = Guarded(staging, bounds, hear, self._room)
-            fetch(staging, source, _named(wants), options, guarded, rules)
+            thin = prepared is not None
+            fetch(staging, source, _named(wants), options, guarded, rules, thin=thin)
+            if prepared is not None:
+                apart.forget_boundary(prepared.base, oids)
             try:
                 apart.check(oids, options, welcome)
             except IncompleteSourceError as error:

@@ -44,6 +44,7 @@ class _Growing(Struct, frozen=True):
             self.wanted.manifest,
             self.wanted.shape.pack_size,
             ALL if whole else self.have.to_bytes(),
+            self.signed.manifest.shape,
         )
 
 

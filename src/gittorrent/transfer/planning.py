@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import GitTorrentError, LocalError, TrustError
 from gittorrent.reel.manifest import longest_file
 from gittorrent.reel.path import ReelOffer, best_path
+from gittorrent.shapes import WHOLE, Shape
 from gittorrent.transfer.manifests import FalseOfferError
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.offers import FAULTS, Offers
@@ -54,6 +55,7 @@ class Planner:
         accept: verifies a manifest for an offer; raises a `GitTorrentError` when it does not hold.
         tell: tells the user what is wrong with a mirror, and whether it is the first one, which
             the user named or which stands in for that.
+        shape: of the reels to take.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Planner:
         log: VerifiedLog,
         accept: Callable[[bytes, ReelOffer], SignedManifest],
         tell: Callable[[str, bool], None],
+        shape: Shape = WHOLE,
     ) -> None:
         self._peer_manager = peer_manager
         self._client_timeouts = peer_manager.client_timeouts
@@ -72,7 +75,7 @@ class Planner:
         self._first = next(iter(peer_manager.mirrors), None)
         self._asked: list[Mirror] = []
         self._begins_late = log.begins_late
-        self._offers = Offers(log.ids, self._first, begins_late=self._begins_late)
+        self._offers = Offers(log.ids, self._first, begins_late=self._begins_late, shape=shape)
         self._signed: dict[ReelOffer, SignedManifest] = {}
         self._asking: dict[asyncio.Task[None], Mirror] = {}
         self._late: set[asyncio.Task[None]] = set()

@@ -20,6 +20,7 @@ from gittorrent.repository.layout import Layout
 from gittorrent.repository.readers_file import is_private_here
 from gittorrent.repository.reelstore import ReelStore, ReelStoreError
 from gittorrent.repository.same_pack import same_packs
+from gittorrent.repository.shapestore import ShapeStore
 from gittorrent.sizes import show_bytes
 from gittorrent.store.partial import PartialPack, expire
 from gittorrent.store.privacy import is_private
@@ -163,7 +164,8 @@ class ReelFetcher:
         found = []
         for path in (*self.nearby, *own):
             with contextlib.suppress(ReelStoreError, NotARepositoryError):
-                reel = ReelStore(Layout(find_repository(path).git_dir)).get(manifest.id)
+                layout = Layout(find_repository(path).git_dir)
+                reel = ReelStore(layout).get(manifest.id) or ShapeStore(layout).get(manifest.id)
                 if reel is not None and reel.is_available:
                     found.append(reel)
         if found or is_private(self._context.database, manifest.repository):

@@ -69,6 +69,7 @@ class RepositoryContent:
         self._unshown: frozenset[PushId] = frozenset()
         self._judged: object = None
         self._reels: _Remembered[list[StoredReel]] = _Remembered(clock)
+        self._shapes: _Remembered[list[StoredReel]] = _Remembered(clock)
         self.push_packs = PushPacks(carried.git, carried.object_format)
         self._tags: dict[Oid, bytes] = {}
         self._tagged_at: object = None
@@ -140,9 +141,18 @@ class RepositoryContent:
                 found.append(reel)
         return found
 
+    def shapes(self) -> list[StoredReel]:
+        """Return the reels of other shapes than the whole."""
+        return self._shapes.get(self.carried.layout.shapes, self._read_shapes)
+
+    def _read_shapes(self) -> list[StoredReel]:
+        found = self.carried.shapes.all()
+        return [reel for reel in found if reel.manifest.repository == self._repository]
+
     def reel(self, manifest: ManifestId) -> StoredReel | None:
         """Return one reel that can be served."""
-        reel = _guarded(lambda: self.carried.reels.get(manifest), None)
+        carried = self.carried
+        reel = _guarded(lambda: carried.reels.get(manifest) or carried.shapes.get(manifest), None)
         # A clone may hold reels of other repositories too; whoever calls for this one has no claim.
         if reel is None or reel.manifest.repository != self._repository:
             return None
@@ -234,7 +244,7 @@ class RepositoryContent:
         if end is None or start is None:
             return ()
         found = []
-        for stored in self.reels():
+        for stored in (*self.reels(), *self.shapes()):
             manifest = stored.manifest
             at_end = places.get(manifest.end, older)
             at_start = -1 if manifest.start is None else places.get(manifest.start, older)
@@ -242,7 +252,7 @@ class RepositoryContent:
                 continue
             if stored.is_available:
                 name = ReelName(manifest.start, manifest.end)
-                offer = HaveBundle(name, stored.id, manifest.pack_size, ALL)
+                offer = HaveBundle(name, stored.id, manifest.pack_size, ALL, manifest.shape)
                 found.append((at_end, -at_start, offer))
         found.sort(key=lambda item: item[:2], reverse=True)
         return [offer for _, _, offer in found[:MAX_OFFERS]]

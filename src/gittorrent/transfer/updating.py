@@ -11,6 +11,7 @@ from the mirrors. No mirror is blamed for that.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -27,6 +28,7 @@ from gittorrent.repository.receive import LyingReelError, receiving
 from gittorrent.repository.reelstore import ReelStore
 from gittorrent.store.partial import kept_of
 from gittorrent.transfer.ordinary import OrdinaryFetch, Wanted
+from gittorrent.transfer.shaped import ShapedReels
 from gittorrent.transfer.working import stoppable, unbroken
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.layout import Layout
     from gittorrent.repository.logstore import LogStore
+    from gittorrent.repository.prepared import Prepared
     from gittorrent.repository.receive import Receiver
     from gittorrent.transfer.acquire import Acquisition
     from gittorrent.transfer.context import Context
@@ -104,6 +107,7 @@ class Updater:
         self._context = context
         self._reporter = context.reporter
         self._taken = 0
+        self._shaped = ShapedReels(acquisition, layout, log, context)
 
     async def bring(self, update: Update) -> UpdateResult:
         """Bring what is wanted, prove it, and judge what the log left open.
@@ -142,6 +146,41 @@ class Updater:
         wants = await stoppable(self._left, update, brought)
         if not wants:
             return brought or UpdateResult()
+        if not is_limited or update.doubtful or not await self._bring_shaped(update, wants, extent):
+            await self._fetch(update, wants, extent)
+        # Until now, settings could have been changed and the reels be of use after all.
+        self._acquisition.discard_partial()
+        push = None if brought is None else brought.push
+        return UpdateResult(push, is_proved=not is_limited)
+
+    async def _bring_shaped(self, update: Update, wants: Sequence[Wanted], extent: Extent) -> bool:
+        """Bring less than everything by reels of that shape, and by a fetch what they leave.
+
+        Returns:
+            Whether all that is wanted is here; if not, nothing is.
+        """
+        with self._shaped.receiver() as receiver:
+            prepared = await self._shaped.bring(wants, update.options, extent, receiver)
+            if prepared is None:
+                return False
+            try:
+                await self._fetch(update, wants, extent, prepared)
+            except (IncompleteSourceError, FetchFailedError) as error:
+                if isinstance(error, FetchFailedError) and not error.is_about_objects:
+                    raise
+                # Whose fault it is the fetch without them tells.
+                self._shaped.give_up(str(error))
+                return False
+        return True
+
+    async def _fetch(
+        self,
+        update: Update,
+        wants: Sequence[Wanted],
+        extent: Extent,
+        prepared: Prepared | None = None,
+    ) -> None:
+        """Bring what no reel has, on top of what shaped ones brought."""
         self._acquisition.gather(self._log)
         self._reporter.close()
         fetch = OrdinaryFetch(
@@ -153,18 +192,20 @@ class Updater:
             self._reporter,
             self._context.space,
         )
+        welcome = self._tags() if update.options.has("followtags") else ()
+        if prepared is not None:
+            take = partial(fetch.take_prepared, prepared, wants, update.options, welcome)
+            if await stoppable(take):
+                return
         source = await fetch.fetch(
             self._acquisition.sources(self._log),
             wants,
             update.options,
-            welcome=self._tags() if update.options.has("followtags") else (),
+            welcome=welcome,
             borrows=not update.doubtful and not update.options.has("refetch"),
+            prepared=prepared,
         )
         self._acquisition.served(self._log, source)
-        # Until now, settings could have been changed and the reels be of use after all.
-        self._acquisition.discard_partial()
-        push = None if brought is None else brought.push
-        return UpdateResult(push, is_proved=not is_limited)
 
     def _tags(self) -> list[Oid]:
         """Return what the tags point to; git follows those whose annotated objects came along."""

@@ -16,6 +16,7 @@ from enum import Enum
 from msgspec import Struct
 
 from gittorrent.ids import ManifestId, PushId
+from gittorrent.shapes import WHOLE, Shape, parse_shape
 from gittorrent.wire.fields import MessageError, Words, clean_reason, encode_words
 from gittorrent.wire.limits import (
     MAX_BUSY_SECONDS,
@@ -168,17 +169,22 @@ class HaveBundle(Struct, frozen=True):
     """Tells which parts of a reel's pack the sender has; asked for or not.
 
     ``pack_size``: bytes. ``parts``: ALL, or a packed bitmap whose fit to the number of parts is
-    still to be checked with ``reelname.check_bitmap`` once the manifest is known.
+    still to be checked with ``reelname.check_bitmap`` once the manifest is known. Of a reel of
+    another ``shape`` than the whole it speaks in a line that older readers skip.
     """
 
     reel: ReelName
     manifest: ManifestId
     pack_size: int
     parts: Held | bytes
+    shape: Shape = WHOLE
 
     def encode(self) -> bytes:
         held = self.parts.value if isinstance(self.parts, Held) else self.parts.hex()
-        return encode_words("have bundle", self.reel, self.manifest, self.pack_size, held)
+        words = (self.reel, self.manifest, self.pack_size, held)
+        if self.shape == WHOLE:
+            return encode_words("have bundle", *words)
+        return encode_words("have shape", self.shape.word, *words)
 
 
 class EndWant(Struct, frozen=True):
@@ -307,12 +313,24 @@ def _have_checkpoint(words: Words) -> HaveCheckpoint:
     return HaveCheckpoint(words.push_id(), words.number("number", 1, MAX_CHECKPOINT_NUMBER))
 
 
-def _have_bundle(words: Words) -> HaveBundle:
+def _have_shape(words: Words) -> HaveBundle | None:
+    """Read what follows ``have shape``; None for a shape that is none of ours."""
+    shape = parse_shape(words.take("shape"))
+    if shape is None:
+        return None
+    said = _have_bundle(words, shape)
+    if shape.commit is not None and len(shape.commit) != len(said.reel.end):
+        raise MessageError("tip and reel of unlike formats")
+    return said
+
+
+def _have_bundle(words: Words, shape: Shape = WHOLE) -> HaveBundle:
     reel = ReelName.parse(words.take("reel"))
     manifest = words.manifest_id()
     size = words.number("pack size", 1, MAX_PACK_BYTES)
     held = words.take("part bitmap")
-    return HaveBundle(reel, manifest, size, ALL if held == ALL.value else parse_bitmap_word(held))
+    parts = ALL if held == ALL.value else parse_bitmap_word(held)
+    return HaveBundle(reel, manifest, size, parts, shape)
 
 
 def _fetch_log(words: Words) -> FetchLog:
@@ -331,7 +349,7 @@ def _reel(words: Words) -> ReelName:
     return ReelName.parse(words.take("reel"))
 
 
-_PARSERS: dict[tuple[str, str], Callable[[Words], Message]] = {
+_PARSERS: dict[tuple[str, str], Callable[[Words], Message | None]] = {
     ("mirror-sync", "ready"): _ready,
     ("fetch", "pack"): parse_fetch_pack,
     ("receive", "pack"): parse_receive_pack,
@@ -340,6 +358,7 @@ _PARSERS: dict[tuple[str, str], Callable[[Words], Message]] = {
     ("send", "pushes"): parse_send_pushes,
     ("have", "checkpoint"): _have_checkpoint,
     ("have", "bundle"): _have_bundle,
+    ("have", "shape"): _have_shape,
     ("want", "bundle"): lambda w: WantBundle(_reel(w)),
     ("end", "want"): lambda w: EndWant(_reel(w)),
     ("end", "log"): lambda w: EndLog(w.push_id()),
@@ -383,4 +402,5 @@ def parse_message(line: bytes) -> Message | Unknown:
     if parser is None:
         return Unknown(line)
     words.take("noun")
-    return parser(words)
+    message = parser(words)
+    return Unknown(line) if message is None else message

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gittorrent.ids import ManifestId, PushId, RepositoryId
+from gittorrent.shapes import HISTORY
 from gittorrent.wire import limits, mirrorlist, notify, pktline
 from gittorrent.wire.fields import clean_reason
 from gittorrent.wire.messages import (
@@ -95,6 +96,9 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(EndLog, push_ids),
     st.builds(WantBundle, reels),
     st.builds(HaveBundle, reels, manifests, _size(limits.MAX_PACK_BYTES), st.just(ALL) | bits),
+    st.builds(
+        HaveBundle, reels, manifests, _size(limits.MAX_PACK_BYTES), st.just(ALL), st.just(HISTORY)
+    ),
     st.builds(EndWant, reels),
     st.builds(FetchPack, push_ids),
     st.builds(SendPushes, st.integers(0, 65536)),

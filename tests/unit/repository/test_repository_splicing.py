@@ -177,7 +177,7 @@ def test_a_splice_that_fails_does_not_undo_the_publication(b: Builder) -> None:
     notes: list[str] = []
     done = publish(b.git_dir, signer=Tired(), note=notes.append)
     assert len(done.reels) == 1
-    assert notes == ["warning: small reels were not made one: the agent is locked"]
+    assert notes == ["warning: not all reels were made that are due: the agent is locked"]
     assert len(taken(b)) == LEFT_ALONE + 1
     assert list(carried(b.git_dir).layout.building.iterdir()) == []
     publish(b.git_dir)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gittorrent.ids import ManifestId, PushId
+from gittorrent.ids import ManifestId, Oid, PushId
+from gittorrent.shapes import HISTORY, tip_of
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.wire import limits
 from gittorrent.wire.fields import MessageError
@@ -80,6 +81,14 @@ SPELLING: list[tuple[str, Message]] = [
     (f"want bundle :{A}", WantBundle(REEL)),
     (f"have bundle :{A} {M} 999 all", HaveBundle(REEL, MANIFEST, 999, ALL)),
     (f"have bundle {A}:{B} {M} 999 a0", HaveBundle(SPAN, MANIFEST, 999, b"\xa0")),
+    (
+        f"have shape history {A}:{B} {M} 999 a0",
+        HaveBundle(SPAN, MANIFEST, 999, b"\xa0", HISTORY),
+    ),
+    (
+        f"have shape tip:{B} :{A} {M} 999 all",
+        HaveBundle(REEL, MANIFEST, 999, ALL, tip_of(Oid(B))),
+    ),
     (f"end want {A}:{B}", EndWant(SPAN)),
     (f"fetch manifest {M}", FetchManifest(MANIFEST)),
     (f"receive manifest {M} size 7", ReceiveManifest(MANIFEST, 7)),
@@ -102,6 +111,12 @@ SPELLING: list[tuple[str, Message]] = [
     ("bye so long", Bye("so long")),
     ("bye", Bye()),
 ]
+
+
+def test_shapes_to_come_are_skipped() -> None:
+    assert isinstance(parse_message(f"have shape trees :{A} {M} 999 all".encode()), Unknown)
+    with pytest.raises(MessageError):
+        parse_message(f"have shape tip:{'a' * 64} :{A} {M} 999 all".encode())
 
 
 @pytest.mark.parametrize(("line", "message"), SPELLING, ids=lambda value: str(value)[:30])

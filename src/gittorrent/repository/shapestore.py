@@ -1,0 +1,97 @@
+"""Keeps the reels of other shapes than the whole: manifests and packs in wire form.
+
+They hold copies of what the repository has, to be given to those who clone less than everything.
+So they are a cache, apart from whole reels and from git's own store: whoever removes one loses
+nothing, and git never reads them. Rules: the pack is in place before the manifest; damaged ones
+count as not there. Source: docs/protocol/reels.md, "Shapes".
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gittorrent.durable import (
+    make_directory,
+    share_like_directory,
+    sync_directory,
+    write_atomically,
+)
+from gittorrent.ids import ManifestId, is_sha256
+from gittorrent.repository.reelstore import ReelStoreError, StoredReel, read_stored
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gittorrent.reel.manifest import Manifest
+    from gittorrent.repository.layout import Layout
+    from gittorrent.trust.signature import Signature
+
+
+class ShapeStore:
+    """The shaped reels of one repository.
+
+    Args:
+        layout: where they are.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._folder = layout.shapes
+        self._parsed: dict[ManifestId, StoredReel] = {}
+
+    def all(self) -> list[StoredReel]:
+        """Return every one that can be given, in order of manifest id."""
+        found = []
+        for path in sorted(self._folder.glob("*.manifest")):
+            reel = self.get(ManifestId(path.name.removesuffix(".manifest")))
+            if reel is not None and reel.is_available:
+                found.append(reel)
+        return found
+
+    def get(self, manifest: ManifestId) -> StoredReel | None:
+        """Return one of them; None when it is not there, or its manifest is damaged."""
+        if not is_sha256(manifest):
+            return None
+        if manifest not in self._parsed:
+            with suppress(FileNotFoundError, ReelStoreError):
+                path = self._path(manifest, "manifest")
+                self._parsed[manifest] = read_stored(path, manifest, self._stored)
+        return self._parsed.get(manifest)
+
+    def store(self, manifest: Manifest, signature: Signature, wire: Path) -> StoredReel:
+        """Move the wire form of a reel into the store, and its verified manifest with it."""
+        reel = self._stored(manifest, signature)
+        make_directory(self._folder)
+        wire.rename(reel.pack)
+        share_like_directory(reel.pack)
+        sync_directory(self._folder)
+        write_atomically(self._path(reel.id, "manifest"), reel.manifest_file)
+        self._parsed[reel.id] = reel
+        return reel
+
+    def since(self, reel: StoredReel) -> float:
+        """Return when a reel came, in seconds since 1970.
+
+        Raises:
+            FileNotFoundError: it is gone.
+        """
+        return self._path(reel.id, "manifest").stat().st_mtime
+
+    def drop(self, reel: StoredReel) -> None:
+        """Remove a reel."""
+        self._path(reel.id, "manifest").unlink(missing_ok=True)
+        reel.pack.unlink(missing_ok=True)
+        self._parsed.pop(reel.id, None)
+
+    def sweep(self) -> None:
+        """Remove packs without a manifest, as a crash leaves them; the caller makes the reels."""
+        for pack in self._folder.glob("*.pack"):
+            if not pack.with_suffix(".manifest").exists():
+                pack.unlink()
+
+    def _stored(self, manifest: Manifest, signature: Signature) -> StoredReel:
+        reel_id = manifest.id
+        return StoredReel(reel_id, manifest, signature, self._path(reel_id, "pack"))
+
+    def _path(self, manifest: ManifestId, suffix: str) -> Path:
+        return self._folder / f"{manifest}.{suffix}"

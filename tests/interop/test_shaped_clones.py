@@ -1,0 +1,247 @@
+"""Clones of less than everything by reels of their shape: as with git, and without upload-pack."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from gittorrent.ids import Oid
+from gittorrent.reel.manifest import Segment
+from gittorrent.repository.carried import Carried
+from gittorrent.shapes import HISTORY
+from gittorrent.signing.keys import Signer
+from support import bulk, gitcmd, nodes
+from support.nodes import LOOPBACK, Served
+from support.programs import GITS, Person, somebody
+
+IDENTITY = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+Serve = Callable[[bool], AbstractContextManager[Served]]
+NO_GIT = replace(LOOPBACK, git_memory=1)
+"""A node whose upload-pack gets no memory, so that nothing can be fetched but reels."""
+
+
+def add_files(git_dir: Path, count: int) -> None:
+    """Commit so many files in place of all that were there, with a few trees."""
+    main = gitcmd.refs(git_dir)[b"refs/heads/main"]
+    stream = [b"commit refs/heads/main\ncommitter A <a@example.org> 1700000000 +0000\n"]
+    stream.append(b"data 4\nmany\nfrom %s\n" % main.encode())
+    for number in range(count):
+        content = b"file %d\n" % number * 9
+        stream.append(b"M 100644 inline n%d/f%d\n" % (number % 7, number))
+        stream.append(b"data %d\n%s\n" % (len(content), content))
+    gitcmd.git(git_dir, "fast-import", "--quiet", stdin=b"".join(stream))
+
+
+@pytest.fixture
+def origin(tmp_path: Path, owner_key: Signer) -> Carried:
+    git_dir = bulk.make_small(tmp_path / "r.git")
+    add_files(git_dir, 80)
+    gitcmd.git(git_dir, *IDENTITY, "tag", "-a", "-m", "tip", "newest", "refs/heads/main")
+    gitcmd.git(git_dir, *IDENTITY, "tag", "-a", "-m", "of it", "outer", "newest")
+    gitcmd.git(git_dir, "config", "gittorrent.shapes", "always")
+    return nodes.publish(git_dir, owner_key, "project")
+
+
+@pytest.fixture
+def serve(origin: Carried, tmp_path: Path) -> Serve:
+    @contextmanager
+    def run(with_git: bool) -> Iterator[Served]:
+        options = LOOPBACK if with_git else NO_GIT
+        with nodes.serving(origin, home=nodes.make_home(tmp_path / "h"), options=options) as served:
+            yield served
+
+    return run
+
+
+def url_of(served: Served, way: str) -> str:
+    if way == "http":
+        return f"gittorrent::{served.http}/project.git"
+    return f"gittorrent://{served.git.removeprefix('git://')}/project.git"
+
+
+def missing(clone: Path) -> list[str]:
+    listed = gitcmd.text(clone, "rev-list", "--all", "--objects", "--missing=print")
+    return [line for line in listed.splitlines() if line.startswith("?")]
+
+
+def stock_clone(origin: Carried, user: Person, *options: str) -> Path:
+    """Clone as git does by itself, from a daemon-like place: over file:// with all it allows."""
+    source = origin.layout.git_dir
+    for name in ("allowFilter", "allowAnySHA1InWant"):
+        gitcmd.git(source, "config", f"uploadpack.{name}", "true")
+    user.git("clone", "-q", *options, f"file://{source}", "stock").ok()
+    return user.root / "stock"
+
+
+def objects(clone: Path) -> list[str]:
+    listed = gitcmd.text(clone, "cat-file", "--batch-all-objects", "--batch-check=%(objectname)")
+    return sorted(listed.split())
+
+
+def same_as_stock(clone: Path, stock: Path) -> None:
+    assert objects(clone) == objects(stock)
+    assert gitcmd.refs(clone) == gitcmd.refs(stock)
+    for name in ("shallow", "HEAD"):
+        mine, theirs = clone / ".git" / name, stock / ".git" / name
+        assert mine.exists() == theirs.exists()
+        assert not theirs.exists() or mine.read_text() == theirs.read_text()
+    gitcmd.git(clone, "fsck", "--strict")
+
+
+def test_shapes_are_made_of_the_default_branch(origin: Carried) -> None:
+    found = {reel.manifest.shape.words for reel in origin.shapes.all()}
+    head = gitcmd.refs(origin.layout.git_dir)[b"refs/heads/main"]
+    assert found == {HISTORY.words, f"tip {head}"}
+
+
+@pytest.mark.parametrize("git", GITS)
+@pytest.mark.parametrize("way", ["git", "http"])
+@pytest.mark.parametrize(
+    "options",
+    [("--depth=1",), ("--depth=1", "--no-tags"), ("--depth=1", "--branch", "outer")],
+    ids=" ".join,
+)
+def test_one_commit(
+    origin: Carried,
+    serve: Serve,
+    tmp_path: Path,
+    git: str,
+    way: str,
+    options: tuple[str, ...],
+) -> None:
+    user = somebody(tmp_path / "user", git)
+    stock = stock_clone(origin, user, *options)
+    with serve(False) as served:
+        user.git("clone", "-q", *options, url_of(served, way), "c").ok()
+    same_as_stock(user.root / "c", stock)
+
+
+@pytest.mark.parametrize("git", GITS)
+@pytest.mark.parametrize("way", ["git", "http"])
+def test_history_and_then_files(
+    origin: Carried,
+    serve: Serve,
+    tmp_path: Path,
+    git: str,
+    way: str,
+) -> None:
+    user = somebody(tmp_path / "user", git)
+    stock = stock_clone(origin, user, "--filter=blob:none")
+    with serve(False) as served:
+        user.git("clone", "-q", "--filter=blob:none", url_of(served, way), "c").ok()
+        clone = user.root / "c"
+        assert sorted(missing(clone)) == sorted(missing(stock))
+        same_as_stock(clone, stock)
+
+
+@pytest.mark.parametrize("git", GITS)
+@pytest.mark.parametrize("option", ["--depth=1", "--filter=blob:none"])
+def test_what_is_newer_than_the_reels_is_fetched(
+    origin: Carried,
+    serve: Serve,
+    owner_key: Signer,
+    tmp_path: Path,
+    git: str,
+    option: str,
+) -> None:
+    source = origin.layout.git_dir
+    gitcmd.git(source, "config", "gittorrent.shapes", "auto")
+    nodes.add_commit(source, "refs/heads/main", "newer", b"newer\n")
+    nodes.publish(source, owner_key, None)
+    user = somebody(tmp_path / "user", git)
+    stock = stock_clone(origin, user, option)
+    with serve(True) as served:
+        user.git("clone", "-q", option, url_of(served, "git"), "c").ok()
+        same_as_stock(user.root / "c", stock)
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_a_clone_of_one_commit_goes_on_as_with_git(
+    origin: Carried, serve: Serve, owner_key: Signer, tmp_path: Path, git: str
+) -> None:
+    user = somebody(tmp_path / "user", git)
+    source = origin.layout.git_dir
+    with serve(True) as served:
+        user.git("clone", "-q", "--depth=1", url_of(served, "git"), "c").ok()
+        clone = user.root / "c"
+        main = nodes.add_commit(source, "refs/heads/main", "newer", b"newer\n")
+        nodes.publish(source, owner_key, None)
+        user.git("pull", "-q", cwd=clone).ok()
+        assert gitcmd.text(clone, "rev-parse", "HEAD") == main
+        assert int(gitcmd.text(clone, "rev-list", "--count", "HEAD")) == 2
+        user.git("fetch", "-q", "--deepen", "3", cwd=clone).ok()
+        assert int(gitcmd.text(clone, "rev-list", "--count", "HEAD")) == 5
+        user.git("fetch", "-q", "--unshallow", cwd=clone).ok()
+    assert not (clone / ".git" / "shallow").exists()
+    assert gitcmd.text(clone, "rev-list", "--count", "HEAD") == gitcmd.text(
+        source, "rev-list", "--count", "main"
+    )
+    gitcmd.git(clone, "fsck", "--strict")
+
+
+def test_a_clone_without_files_goes_on_as_with_git(
+    origin: Carried, serve: Serve, owner_key: Signer, person: Person
+) -> None:
+    source = origin.layout.git_dir
+    with serve(True) as served:
+        person.git("clone", "-q", "--filter=blob:none", url_of(served, "git"), "c").ok()
+        clone = person.root / "c"
+        main = nodes.add_commit(source, "refs/heads/main", "newer", b"newer\n")
+        nodes.publish(source, owner_key, None)
+        person.git("pull", "-q", cwd=clone).ok()
+        assert gitcmd.text(clone, "rev-parse", "HEAD") == main
+        lacking = len(missing(clone))
+        person.git("log", "-p", "-8", "main", cwd=clone).ok()
+        assert 0 < len(missing(clone)) < lacking
+
+
+@pytest.mark.parametrize("option", ["--depth=1", "--filter=blob:none"])
+def test_a_pack_that_lacks_something_is_given_up(
+    origin: Carried, serve: Serve, owner_key: Signer, person: Person, option: str
+) -> None:
+    """The keeper signed shaped reels with too few objects: an ordinary fetch does the job."""
+    for reel in origin.shapes.all():
+        short = origin.layout.incoming / "short"
+        short.parent.mkdir(exist_ok=True)
+        commit = gitcmd.text(origin.layout.git_dir, "rev-parse", "refs/heads/main")
+        pack = gitcmd.git(
+            origin.layout.git_dir, "pack-objects", "--stdout", "-q", stdin=f"{commit}\n".encode()
+        )
+        short.write_bytes(pack)
+        lie = replace(
+            reel.manifest,
+            objects=1,
+            pack_size=len(pack),
+            pack_checksum=pack[-20:].hex(),
+            segments=(Segment(12, 1, 1, (Oid(commit),)),),
+            parts=(hashlib.sha256(pack).hexdigest(),),
+        )
+        origin.shapes.drop(reel)
+        origin.shapes.store(lie, owner_key.sign(lie.text()), short)
+    stock = stock_clone(origin, person, option)
+    with serve(True) as served:
+        done = person.git("clone", option, url_of(served, "git"), "c").ok()
+    assert "reels of that shape are no help" in done.err
+    same_as_stock(person.root / "c", stock)
+
+
+def test_objects_that_are_to_keep_to_the_rules_are_fetched(
+    origin: Carried, serve: Serve, person: Person
+) -> None:
+    with serve(False) as served:
+        url = url_of(served, "git")
+        done = person.git("-c", "transfer.fsckObjects=true", "clone", "-q", "--depth=1", url, "c")
+    assert done.status != 0
+    assert "ordinary fetch" in done.err
+
+
+def test_less_may_be_allowed_than_a_reel_has(origin: Carried, serve: Serve, person: Person) -> None:
+    with serve(False) as served:
+        url = url_of(served, "git")
+        done = person.git("-c", "gittorrent.maxSize=1K", "clone", "-q", "--depth=1", url, "c")
+    assert "raise gittorrent.maxSize" in done.err

@@ -1,0 +1,152 @@
+"""Reels of other shapes where they are published: which are made, and what becomes of old ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gittorrent.reel.build import build_reel
+from gittorrent.reel.shape_timing import HISTORY_SECONDS, LEAST_BYTES, TIP_SECONDS
+from gittorrent.reel.splicing import GRACE_SECONDS, LEFT_ALONE
+from gittorrent.repository.reelstore import StoredReel
+from gittorrent.repository.shape_maker import ShapeMaker, make_shapes
+from gittorrent.repository.shapestore import ShapeStore
+from gittorrent.shapes import HISTORY
+from support import gitcmd
+from support.publishing import builder, carried, grow, publish
+from support.repositories import Builder, noise
+from support.signing import TestSigner
+
+
+@pytest.fixture
+def b(tmp_path: Path) -> Builder:
+    made = builder(tmp_path / "project.git")
+    grow(made, 40)
+    gitcmd.git(made.git_dir, "config", "gittorrent.shapes", "always")
+    publish(made.git_dir, name="project")
+    return made
+
+
+def shapes(b: Builder) -> list[StoredReel]:
+    return carried(b.git_dir).shapes.all()
+
+
+def kinds(b: Builder) -> list[str]:
+    return sorted(reel.manifest.shape.words for reel in shapes(b))
+
+
+def main_of(b: Builder) -> str:
+    return gitcmd.refs(b.git_dir)[b"refs/heads/main"]
+
+
+def make(b: Builder, now: float) -> list[StoredReel]:
+    this = carried(b.git_dir)
+    maker = ShapeMaker(this, this.log(), TestSigner(), now, lambda *_: None)
+    return make_shapes(maker, this)
+
+
+def newest(b: Builder) -> float:
+    """Return when the last one came, as the file system's clock says."""
+    return max(path.stat().st_mtime for path in carried(b.git_dir).layout.shapes.iterdir())
+
+
+def test_anybody_makes_the_same_of_the_objects(b: Builder, tmp_path: Path) -> None:
+    log = carried(b.git_dir).log()
+    copy = tmp_path / "copy.git"
+    gitcmd.git(tmp_path, "clone", "--mirror", "--no-local", str(b.git_dir), str(copy))
+    for number, reel in enumerate(shapes(b)):
+        found = reel.manifest
+        work = tmp_path / f"work{number}"
+        work.mkdir()
+        values = log.refs_at(found.end).values()
+        pack = build_reel(
+            copy / "objects", found.object_format, (), values, work, shape=found.shape
+        )
+        assert pack is not None
+        assert pack.manifest(log.repository, found.object_format, None, found.end) == found
+        assert list(reel.damaged_parts()) == []
+
+
+def test_small_repositories_get_none(tmp_path: Path) -> None:
+    made = builder(tmp_path / "small.git")
+    grow(made, 3)
+    publish(made.git_dir, name="small")
+    assert shapes(made) == []
+
+
+def test_large_repositories_get_them_and_keep_them_for_a_while(tmp_path: Path) -> None:
+    made = builder(tmp_path / "large.git")
+    grow(made, 1)
+    blob = gitcmd.text(
+        made.git_dir, "hash-object", "-w", "--stdin", stdin=noise("large", LEAST_BYTES)
+    )
+    tree = gitcmd.text(made.git_dir, "mktree", stdin=f"100644 blob {blob}\tlarge\n".encode())
+    commit = gitcmd.text(made.git_dir, "commit-tree", tree, "-m", "large", "-p", main_of(made))
+    gitcmd.git(made.git_dir, "update-ref", "refs/heads/main", commit)
+    publish(made.git_dir, name="large")
+    assert kinds(made) == [HISTORY.words, f"tip {commit}"]
+    grow(made, 1)
+    publish(made.git_dir)
+    assert kinds(made) == [HISTORY.words, f"tip {commit}"]
+    at = newest(made)
+    assert [r.manifest.shape.words for r in make(made, at + TIP_SECONDS)] == [
+        f"tip {main_of(made)}"
+    ]
+    assert [r.manifest.shape for r in make(made, at + HISTORY_SECONDS)] == [HISTORY]
+    assert make(made, at + HISTORY_SECONDS) == []
+
+
+def test_further_branches_have_tips_when_the_owner_names_them(b: Builder) -> None:
+    grow(b, 2, branch="maint")
+    gitcmd.git(b.git_dir, "config", "--add", "gittorrent.tipReel", "maint")
+    gitcmd.git(b.git_dir, "config", "--add", "gittorrent.tipReel", "none/of/those")
+    publish(b.git_dir)
+    maint = gitcmd.refs(b.git_dir)[b"refs/heads/maint"]
+    assert f"tip {maint}" in kinds(b)
+
+
+def test_histories_are_spliced(b: Builder) -> None:
+    for _ in range(LEFT_ALONE + 6):
+        grow(b, 1)
+        publish(b.git_dir)
+    chain = [reel for reel in shapes(b) if reel.manifest.shape == HISTORY]
+    ids = carried(b.git_dir).log().ids
+    ends = [ids.index(reel.manifest.end) for reel in chain]
+    starts = [ids.index(r.manifest.start) if r.manifest.start else -1 for r in chain]
+    assert max(ends) == len(ids) - 1
+    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
+    assert any(length > 1 for length, start in zip(lengths, starts, strict=True) if start >= 0)
+    assert make(b, newest(b)) == []
+
+
+def test_what_was_replaced_long_ago_goes(b: Builder) -> None:
+    first = {reel.id for reel in shapes(b) if reel.manifest.shape != HISTORY}
+    grow(b, 1)
+    publish(b.git_dir)
+    at = newest(b)
+    make(b, at + GRACE_SECONDS - 1)
+    assert first <= {reel.id for reel in shapes(b)}
+    make(b, at + GRACE_SECONDS + 1)
+    assert not first & {reel.id for reel in shapes(b)}
+    assert f"tip {main_of(b)}" in kinds(b)
+
+
+def test_an_owner_who_wants_none_has_none(b: Builder) -> None:
+    assert shapes(b)
+    gitcmd.git(b.git_dir, "config", "gittorrent.shapes", "never")
+    publish(b.git_dir)
+    assert shapes(b) == []
+
+
+def test_what_a_crash_left_goes_and_damage_counts_as_nothing(b: Builder) -> None:
+    folder = carried(b.git_dir).layout.shapes
+    (folder / f"{'0' * 64}.pack").write_bytes(b"half")
+    tip, *_ = shapes(b)
+    (folder / f"{tip.id}.manifest").write_bytes(b"damaged")
+    store = ShapeStore(carried(b.git_dir).layout)
+    assert store.get(tip.id) is None
+    assert tip.id not in {reel.id for reel in store.all()}
+    make(b, newest(b))
+    assert not (folder / f"{'0' * 64}.pack").exists()
+    assert list(carried(b.git_dir).layout.building.iterdir()) == []

@@ -27,6 +27,7 @@ from gittorrent.repository.prepared import Prepared
 from gittorrent.repository.receive import LyingReelError, receiving
 from gittorrent.repository.reelstore import ReelStore
 from gittorrent.shapes import HISTORY
+from gittorrent.store.partial import kept_of
 from gittorrent.transfer.working import stoppable
 from gittorrent.wire.limits import MAX_TAG_DEPTH
 
@@ -116,8 +117,7 @@ class ShapedReels:
             if chosen is None:
                 return None
             self._acquisition.gather(self._log)
-            for offer, signed in chosen.reels:
-                await self._acquisition.download(offer, signed, receiver, ())
+            await self._download(chosen, receiver)
         except LyingReelError as error:
             self._acquisition.distrust(self._log, error)
             return None
@@ -128,6 +128,14 @@ class ShapedReels:
         return Prepared(
             receiver.packs, chosen.base, is_cut_off=chosen.is_cut_off, promised=promised
         )
+
+    async def _download(self, chosen: _Chosen, receiver: Receiver) -> None:
+        partial, manifests = self._context.home.partial, [s.manifest for _, s in chosen.reels]
+        here = kept_of(partial, [manifest.id for manifest in manifests]).size
+        size = sum(manifest.pack_size for manifest in manifests) - here
+        with self._context.space.claim(size, partial, self._layout.git_dir):
+            for offer, signed in chosen.reels:
+                await self._acquisition.download(offer, signed, receiver, ())
 
     def give_up(self, reason: str) -> None:
         """Drop what reels brought, which may not hold what their shape says."""

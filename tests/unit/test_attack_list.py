@@ -303,6 +303,36 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_a_checkpoint_dated_ahead_of_our_clock_does_not_count",
         "unit/push/test_push_admission.py::test_a_checkpoint_dated_ahead_waits_for_its_time",
     ),
+    # Private repositories
+    "asking whether a private repository exists": (
+        "interop/test_private.py::test_strangers_over_git_learn_nothing",
+        "interop/test_private.py::test_strangers_over_http_learn_nothing",
+        "interop/test_private.py::test_where_strangers_are_told_what_there_is",
+        "interop/test_private.py::test_readers_come_in_by_their_keys",
+        "interop/test_tokens.py::test_what_is_answered",
+    ),
+    "token of another repository, revoked, or expired": (
+        "interop/test_tokens.py::test_what_is_answered",
+        "interop/test_tokens.py::test_a_conversation_ends_with_its_token",
+    ),
+    "claiming another's key": ("interop/test_private.py::test_readers_come_in_by_their_keys",),
+    "asking for what is private in the clear": (
+        "interop/test_private.py::test_a_clone_keeps_to_itself",
+        "unit/transfer/test_transfer_private.py::test_it_is_not_asked_for_in_the_clear",
+        "interop/test_tokens.py::test_behind_a_web_server",
+    ),
+    "leading a token elsewhere": (
+        "interop/test_tokens.py::test_nobody_is_led_elsewhere_with_a_token",
+        "interop/test_tokens.py::test_what_nobody_vouches_for_gets_no_token",
+    ),
+    "handing on where a private repository is": (
+        "unit/transfer/test_transfer_private.py::test_what_others_told_of_it_is_forgotten",
+        "unit/transfer/test_transfer_private.py::test_what_was_never_seen_is_private_where_it_may_be",
+        "interop/test_tokens.py::test_what_is_answered",
+    ),
+    "private objects through a public fork": (
+        "interop/test_private.py::test_a_public_fork_gives_nothing_of_it",
+    ),
 }
 """The tests of each attack."""
 

@@ -46,6 +46,7 @@ COMMANDS = {
     "log": ("log", "log", "Show a repository's push log."),
     "conflicts": ("conflicts", "conflicts", "Show pushes that wait to be merged."),
     "policy": ("policy", "policy", "Say who may push where, and who may change that."),
+    "token": ("token", "token", "Let readers of private repositories in by tokens."),
     "keeper": ("keeper", "keeper", "Say which machine puts pushes in order."),
     "certificate": ("certificate", "certificate", "Let pushes carry your OpenPGP certificate."),
     "verify": ("verify", "verify", "Check everything a carried repository holds."),

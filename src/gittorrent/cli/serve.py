@@ -21,6 +21,7 @@ from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.served_places import catalogue_of
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.event_log import EventLog
+from gittorrent.git.credentials import ask_nobody
 from gittorrent.interruptions import PROCESS, run
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.config import ConfigError, NodeConfig
@@ -233,6 +234,7 @@ def serve(
         _check(settings)
         return
     PROCESS.serve()
+    ask_nobody()
     config = settings.read()
     settings.set_log(config)
     allow_open_files()

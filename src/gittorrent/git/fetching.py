@@ -17,6 +17,7 @@ from msgspec import Struct, field
 
 from gittorrent.errors import FULL_HINT, NoRoomError, UnreachableError
 from gittorrent.git import environment
+from gittorrent.git.credentials import HELPER, variables_for
 from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
 from gittorrent.git.guarded import Broken
 from gittorrent.git.runner import executable
@@ -209,6 +210,8 @@ def _git(source: FetchSource, rules: FsckRules | None) -> list[str]:
     if source.config is not None:
         # First, so that what follows counts more.
         settings.insert(0, f"include.path={source.config}")
+    if not source.is_learned and variables_for(source.url):
+        settings.append(f"credential.helper={HELPER}")
     if source.scheme in _BY_HELPER and source.address is not None:
         name, literal = source.host.strip("[]"), source.address
         literal = f"[{literal}]" if ":" in literal else literal
@@ -231,7 +234,7 @@ def _environ(source: FetchSource) -> dict[str, str]:
         # ssh is nothing without the user's keys and settings; owners named it in their policy.
         return environment.trusted(environment.unattended_ssh())
     if not source.is_learned:
-        return environment.trusted(environment.one_off_settings())
+        return environment.trusted({**environment.one_off_settings(), **variables_for(source.url)})
     extra = {}
     if source.scheme == "git" and source.address is not None:
         # What the daemon there is asked for is still a host by its name.

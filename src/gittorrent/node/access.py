@@ -15,6 +15,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from gittorrent.ids import RepositoryId
+    from gittorrent.store.tokens import TokenRow
     from gittorrent.trust.keys import KeyRef
 
 
@@ -23,10 +24,12 @@ class Access(Struct, frozen=True):
 
     Args:
         keys: the SSH keys it has.
+        token: the one it has, which was good when it was looked at.
         is_operator: whether it is a program of the user whose node this is.
     """
 
     keys: frozenset[KeyRef] = frozenset()
+    token: TokenRow | None = None
     is_operator: bool = False
 
     def may_read(self, repository: RepositoryId, readers: frozenset[KeyRef] | None) -> bool:
@@ -36,8 +39,9 @@ class Access(Struct, frozen=True):
             repository: its id.
             readers: the keys that may; None where everybody may.
         """
-        del repository
-        return readers is None or self.is_operator or not self.keys.isdisjoint(readers)
+        if readers is None or self.is_operator or not self.keys.isdisjoint(readers):
+            return True
+        return self.token is not None and self.token.repository in ("", repository)
 
     @property
     def is_stranger(self) -> bool:

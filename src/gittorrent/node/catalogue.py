@@ -282,22 +282,26 @@ class Catalogue:
         if not await served.reading(served.is_current):
             await self.look(at_once=self._drop(served))
 
-    async def await_path(self, path: bytes) -> Served | None:
+    async def await_path(self, path: bytes, access: Access = STRANGER) -> Served | None:
         """Return the repository served at ``path``; one that is unknown may have just been carried.
 
         Who was told by `publish` that it is published asks within the second. That costs others
         who ask for what is not here a moment.
 
+        Args:
+            path: of it.
+            access: what the caller has proved.
+
         Raises:
             SlowError: the disk does not answer.
         """
         before = self._looked
-        found = await self.seek(path)
+        found = await self.seek(path, access)
         if found is None and self._has_all and self._looked is before:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2 * self._reload_seconds):
                     await before.wait()
-            found = self.find(path)
+            found = self.find(path, access)
         return found
 
     async def carried(self, repository: RepositoryId) -> Served | None:

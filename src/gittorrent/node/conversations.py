@@ -15,6 +15,7 @@ from gittorrent.node.access import OPERATOR, STRANGER, Access
 from gittorrent.node.live_caller import Caller
 from gittorrent.node.session_stats import SessionTable
 from gittorrent.node.swarming import Swarms
+from gittorrent.node.tokens import Tokens
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
 from gittorrent.transfer.live_peer import CallingPeer
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gittorrent.node.services import NodeServices
     from gittorrent.node.swarming import Participant
     from gittorrent.store.processes import ConversationFigures, EndedConversation
+    from gittorrent.store.tokens import TokenRow
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.messages import ReceivePart
     from gittorrent.wire.session import MessageReceived
@@ -67,6 +69,7 @@ class Conversations:
         self._node_id = node_id
         self._slots = slots
         self._catalogue = services.catalogue
+        self._tokens = services.tokens or Tokens(None, services.catalogue.threads)
         self._conversations: dict[Conversation, tuple[Served, Access]] = {}
         self._session_table = SessionTable()
         self._swarms = Swarms(introduces=peer_exchange)
@@ -76,14 +79,22 @@ class Conversations:
         for conversation in self._conversations:
             conversation.end(reason)
 
-    def end_unauthorised(self) -> None:
+    async def end_unauthorised(self) -> None:
         """End the conversations with those who may not read any more what they are about."""
+        revoked: set[TokenRow] = {
+            access.token for _, access in self._conversations.values() if access.token is not None
+        }
+        if revoked:
+            revoked.difference_update(await self._tokens.good())
         for conversation, (served, access) in list(self._conversations.items()):
             if served.is_cached:
                 continue
             path = f"/{served.info.repository_id}".encode("ascii")
             now = self._catalogue.find(path, OPERATOR)
-            if now is not None and not access.may_read(served.info.repository_id, now.readers):
+            if now is None or now.readers is None:
+                continue
+            is_revoked = access.token is not None and access.token in revoked
+            if is_revoked or not access.may_read(served.info.repository_id, now.readers):
                 conversation.end(NOT_SERVED)
 
     def figures(self) -> list[ConversationFigures]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gittorrent.event_log import EventLog
+from gittorrent.node.access import STRANGER
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _log = EventLog(__name__)
 class Connection(web.RequestHandler):
     """A connection that can be waited for."""
 
-    __slots__ = ("asked", "gone", "idle_since", "is_proxied", "slot", "sock")
+    __slots__ = ("access", "asked", "gone", "idle_since", "is_proxied", "slot", "sock")
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Connection(web.RequestHandler):
             max_line_size=MAX_LINE,
             auto_decompress=False,  # it inflates without a bound
         )
+        self.access = STRANGER  # of the request under way
         self.asked = False
         self.gone = asyncio.Event()
         self.idle_since: float | None = loop.time()

@@ -23,6 +23,7 @@ from gittorrent.transfer.stream import GOODBYE_SECONDS, end_soon, socket_pair
 from gittorrent.transfer.websocket import MAX_MESSAGE, carry
 
 if TYPE_CHECKING:
+    from gittorrent.node.access import Access
     from gittorrent.node.catalogue import Served
     from gittorrent.node.connection_limiter import ConnectionSlot
     from gittorrent.node.conversations import Conversations
@@ -60,7 +61,9 @@ class HttpConversations:
         ours, theirs = socket_pair()
         loop = asyncio.get_running_loop()
         carrying = loop.create_task(carry(websocket, theirs))
-        talking = loop.create_task(self._talk(ours, connection.slot, served, address))
+        talking = loop.create_task(
+            self._talk(ours, connection.slot, served, address, connection.access)
+        )
         # Even if they are cancelled before they begin.
         carrying.add_done_callback(lambda _: theirs.close())
         talking.add_done_callback(lambda _: ours.close())
@@ -80,10 +83,15 @@ class HttpConversations:
         return websocket
 
     async def _talk(
-        self, sock: socket.socket, slot: ConnectionSlot, served: Served, address: str
+        self,
+        sock: socket.socket,
+        slot: ConnectionSlot,
+        served: Served,
+        address: str,
+        access: Access,
     ) -> None:
         try:
-            await self._conversations.converse(sock, slot, served, address)
+            await self._conversations.converse(sock, slot, served, address, access)
         except GitTorrentError as error:
             _log.error(
                 "damaged",

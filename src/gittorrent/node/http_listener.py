@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
 from gittorrent.ids import ManifestId, PushId, format_of, is_sha256
+from gittorrent.node.access import STRANGER, Access
 from gittorrent.node.conversations import NOT_SERVED
 from gittorrent.node.git_listener import (
     MAX_NOTICE_BYTES,
@@ -34,16 +36,19 @@ from gittorrent.node.http_pages import FROM_PAGE, OTHER_HOST, is_from_page, is_m
 from gittorrent.node.http_receive import HttpReceivePack
 from gittorrent.node.http_smart import SmartHttp
 from gittorrent.node.http_static import (
+    PRIVATE,
     REVALIDATE,
     Resource,
     UnknownCallerError,
     caller_of,
+    is_confidential,
     peer_of,
     resource_of_bytes,
     send_resource,
 )
 from gittorrent.node.readiness import LIVE_PATH, READY_PATH
 from gittorrent.wire import notify
+from gittorrent.wire.tokens import CHALLENGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -101,6 +106,7 @@ class HttpListener:
         self._names = names
         self._is_proxied = is_proxied
         self._catalogue = services.catalogue
+        self._tokens = services.tokens
         self._lists = services.lists
         self._notices = services.notices
         self._limits = services.limits
@@ -190,9 +196,11 @@ class HttpListener:
         raw, _, query = request.raw_path.partition("?")
         if raw == "/" and request.method in ("GET", "HEAD"):
             return _text(await self._front_page())
-        served, rest = await self._find(raw)
+        access = await self._proved(request)
+        served, rest = await self._find(raw, access)
         if served is None or (served.is_cached and not rest.startswith(CACHED_RESOURCES)):
-            return _text(NOT_SERVED, 404)
+            return await self._not_served(request, access)
+        connection_of(request).access = access
         if rest in NOT_FOR_PAGES and is_from_page(request.headers):
             return _text_bytes(notify.encode_refusal(FROM_PAGE), 403)
         service = parse_qs(query).get("service", [""])[0]
@@ -207,6 +215,8 @@ class HttpListener:
             return await answer(request, served)
         if rest.startswith(("pushes/", "reels/")) and method == "GET":
             resource = await served.reading(lambda: self._resource(served, rest))
+            if resource is not None and served.is_private:
+                resource = replace(resource, cache=PRIVATE)
             if resource is not None:
                 limiter = self._limits.sending_to(caller_of(request))
                 return await send_resource(
@@ -223,7 +233,26 @@ class HttpListener:
         answer.headers["Cache-Control"] = "no-store"
         return answer
 
-    async def _find(self, raw: str) -> tuple[Served | None, str]:
+    async def _proved(self, request: web.BaseRequest) -> Access:
+        """Return what a request proves; nothing, where others could listen to it."""
+        said = request.headers.getall("Authorization", [])
+        if self._tokens is None or len(said) != 1 or not is_confidential(request):
+            return STRANGER
+        return await self._tokens.proved(said[0])
+
+    async def _not_served(self, request: web.BaseRequest, access: Access) -> web.StreamResponse:
+        """Refuse what is not there for a caller, who may have something to prove.
+
+        That depends on whether there are tokens, and not on what was asked for.
+        """
+        may_prove = self._tokens is not None and access.is_stranger and is_confidential(request)
+        if may_prove and self._tokens is not None and await self._tokens.good():
+            response = _text(NOT_SERVED, 401)
+            response.headers["WWW-Authenticate"] = CHALLENGE
+            return response
+        return _text(NOT_SERVED, 404)
+
+    async def _find(self, raw: str, access: Access) -> tuple[Served | None, str]:
         """Return the repository a path speaks of, and the rest of the path."""
         encoded = raw.encode("utf-8", "surrogateescape")
         if _FORBIDDEN.search(encoded):
@@ -231,7 +260,8 @@ class HttpListener:
         found = _PATH.match(unquote_to_bytes(encoded))
         if found is None:
             return None, ""
-        return await self._catalogue.await_path(found["repository"]), found["rest"].decode("ascii")
+        served = await self._catalogue.await_path(found["repository"], access)
+        return served, found["rest"].decode("ascii")
 
     async def _front_page(self) -> str:
         await self._catalogue.look()

@@ -39,6 +39,12 @@ FILE_CHUNK = 1 << 20
 CALLER_HEADER = "X-Real-IP"
 """Where a web server before the node says who called it: one address, which it sets in any case."""
 
+SCHEME_HEADER = "X-Forwarded-Proto"
+"""Where a web server before the node says by which scheme it was called; it sets it in any case."""
+
+PRIVATE = "private, no-store"
+"""Cache-Control of what is for one caller: no cache on the way may give it to another one."""
+
 IMMUTABLE = "public, max-age=31536000, immutable"
 """Cache-Control of what is named by a digest of itself: a year, and never asked again."""
 
@@ -145,6 +151,19 @@ def caller_of(request: web.BaseRequest) -> str:
             f"the web server of this node has to say who called, by one {CALLER_HEADER} with one"
             " address"
         ) from None
+
+
+def is_confidential(request: web.BaseRequest) -> bool:
+    """Tell whether nobody can listen in on a request, nor answer in this node's place.
+
+    It came by TLS; by that of the node, or where the node is behind a web server of its machine, by
+    that server's, which says so.
+    """
+    if request.transport is not None and request.transport.get_extra_info("ssl_object") is not None:
+        return True
+    if not is_loopback(peer_of(request)) or not connection_of(request).is_proxied():
+        return False
+    return request.headers.getall(SCHEME_HEADER, []) == ["https"]
 
 
 async def send_resource(

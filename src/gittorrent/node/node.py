@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from gittorrent.disk_space import DEFAULT_RESERVE, Reserve, Watermarks
-from gittorrent.errors import LocalError, UsageError
+from gittorrent.errors import GitTorrentError, LocalError, UsageError
 from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
 from gittorrent.node.bringing import Bringing
@@ -45,6 +45,7 @@ from gittorrent.node.readiness import Phase, Readiness
 from gittorrent.node.rechecks import Rechecks
 from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.node.tls import Certificate, CertificateFiles
+from gittorrent.node.tokens import Tokens
 from gittorrent.reel.timing import ReelTimes
 from gittorrent.repository.uploads import MAX_PUSHED
 from gittorrent.store.processes import GitLoad, NodeProcess
@@ -223,6 +224,7 @@ class Node:
             self._pushes,
             server_timeouts,
             self._live,
+            Tokens(database, catalogue.threads),
         )
         self._conversations = Conversations(
             services, home.node_id(), slots, peer_exchange=options.discovery.peer_exchange
@@ -382,7 +384,10 @@ class Node:
         """End conversations once whoever is talked to may not read any more."""
         while True:
             await asyncio.sleep(KEEP_OUT_SECONDS)
-            self._conversations.end_unauthorised()
+            try:
+                await self._conversations.end_unauthorised()
+            except GitTorrentError as error:
+                _log.warning("database-slow", "cannot look at tokens: {reason}", reason=error)
 
     async def _keep_rates(self) -> None:
         """Let other rates hold at other times of the day."""

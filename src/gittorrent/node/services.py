@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gittorrent.node.mirror_table import MirrorTable
     from gittorrent.node.notices import Notices
     from gittorrent.node.pushes import Pushes
+    from gittorrent.node.tokens import Tokens
     from gittorrent.transfer.limiter import Limits
     from gittorrent.wire.messages import FreshLine
     from gittorrent.wire.mirrorlist import Untaken
@@ -171,6 +172,7 @@ class NodeServices(Struct, frozen=True):
         pushes: takes what is pushed.
         server_timeouts: how long callers are waited for.
         live: talks with other mirrors of what is new; None tells nobody.
+        tokens: by which readers of private repositories come in over TLS; None for none.
     """
 
     catalogue: Catalogue
@@ -181,6 +183,7 @@ class NodeServices(Struct, frozen=True):
     pushes: Pushes
     server_timeouts: ServerTimeouts = SERVER_TIMEOUTS
     live: Live | None = None
+    tokens: Tokens | None = None
 
 
 def _how_far(served: Served) -> tuple[PushId | None, Untaken, FreshLine | None]:

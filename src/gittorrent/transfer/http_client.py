@@ -1,14 +1,17 @@
 """Bounded requests to one HTTP endpoint: a mirror, or a node that announced itself.
 
-No redirects, no cookies, no credentials. A name is looked up once, its addresses are judged before
-any is contacted, and no second answer of a name server counts. Bodies are bounded in bytes and by
-`Allowance`, from the connection to the last byte; they are handed over piece by piece.
+No redirects, no cookies; of credentials those that the user's git knows for an HTTPS server whose
+certificate holds and that the user named, and only once it wants them. A name is looked up once,
+its addresses are judged before any is contacted, and no second answer of a name server counts.
+Bodies are bounded in bytes and by `Allowance`, from the connection to the last byte; they are
+handed over piece by piece.
 Source: docs/protocol/mirrorsync.md, HTTP resources.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -20,21 +23,27 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gittorrent import __version__
 from gittorrent.errors import ProtocolError
+from gittorrent.git.credentials import LOGINS
 from gittorrent.git.http_settings import NOTHING_SET, HttpSettings, read_http_settings
 from gittorrent.transfer.client_timeouts import Allowance
 from gittorrent.transfer.dialling import CannotConnectError
 from gittorrent.transfer.looking_up import look_up
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
+from gittorrent.wire.tokens import encode_basic
 from gittorrent.wire.urls import AddressClass, address_class, less_trusted, may_contact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
+    from gittorrent.git.credentials import Login
     from gittorrent.transfer.client_timeouts import ClientTimeouts
     from gittorrent.wire.urls import Endpoint
 
 CONNECTIONS = 8
 """Connections to one endpoint at a time."""
+
+UNAUTHORIZED = 401
+"""Status by which a server wants to know who asks (RFC 9110, 15.5.2)."""
 
 PIECE = 1 << 16
 """Bytes of a body handed over at a time, at most."""
@@ -52,6 +61,14 @@ class TooLongError(ProtocolError):
     """A server sends more than what it was asked for may have."""
 
 
+class LoginWantedError(NotThereError):
+    """A server wants to know who asks; ``refused`` is what it did not take, if it was told."""
+
+    def __init__(self, url: str, refused: Login | None) -> None:
+        super().__init__(f"{url} asks who you are")
+        self.refused = refused
+
+
 class HttpClient:
     """Asks one endpoint.
 
@@ -62,6 +79,8 @@ class HttpClient:
         address: the one to ask it at, where that was judged before.
         from_address: IP address of ours to ask from; None for any.
         settings: certificates, and a proxy, which is used unless the address is given.
+        may_log_in: whether the server may be told who asks, and `LoginWantedError` is raised where
+            it wants that.
 
     Raises:
         CannotConnectError: the endpoint is where strangers may not send us to, or the certificates
@@ -76,7 +95,11 @@ class HttpClient:
         address: str | None = None,
         from_address: str | None = None,
         settings: HttpSettings = NOTHING_SET,
+        *,
+        may_log_in: bool = False,
     ) -> None:
+        self._may_log_in = may_log_in
+        self._login = LOGINS.known(endpoint.url) if may_log_in else None
         self.client_timeouts = client_timeouts
         self._endpoint = endpoint
         self._proxy = settings.proxy if address is None else ""
@@ -125,16 +148,39 @@ class HttpClient:
         """Return the URL of a resource."""
         return f"{self._endpoint.url.rstrip('/')}/{name}"
 
-    def get(
+    @contextlib.asynccontextmanager
+    async def get(
         self, name: str, headers: dict[str, str] | None = None
-    ) -> aiohttp.client._RequestContextManager:
-        """Begin a request whose answer the caller reads, and bounds."""
-        return self._session.get(
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Make a request whose answer the caller reads, and bounds.
+
+        Raises:
+            LoginWantedError: the server wants to know who asks.
+        """
+        async with self._session.get(
             self.url_of(name),
-            headers=headers,
+            headers=self._with_login(headers),
             allow_redirects=False,
             proxy=self._proxy or None,
-        )
+        ) as answer:
+            self._judge(name, answer.status)
+            yield answer
+
+    def _with_login(self, headers: dict[str, str] | None) -> dict[str, str]:
+        """Return headers that say who asks, where that is known."""
+        if self._login is None:
+            return headers or {}
+        said = encode_basic(self._login.name, self._login.password)
+        return {**(headers or {}), "Authorization": said}
+
+    def _judge(self, name: str, status: int) -> None:
+        """Notice that a server wants to know who asks, if it may be told.
+
+        Raises:
+            LoginWantedError: so it is.
+        """
+        if status == UNAUTHORIZED and self._may_log_in:
+            raise LoginWantedError(self.url_of(name), self._login)
 
     async def websocket(
         self, name: str, most: int, closing: float
@@ -147,16 +193,22 @@ class HttpClient:
             closing: seconds that the server gets to answer when we close.
 
         Raises:
-            aiohttp.WSServerHandshakeError: the server does not agree.
+            LoginWantedError: the server wants to know who asks.
+            aiohttp.WSServerHandshakeError: it does not agree.
             aiohttp.ClientError, OSError: it does not answer.
         """
-        return await self._session.ws_connect(
-            self.url_of(name),
-            timeout=aiohttp.ClientWSTimeout(ws_close=closing),
-            autoping=False,
-            max_msg_size=most + 1,  # it takes what is smaller
-            proxy=self._proxy or None,
-        )
+        try:
+            return await self._session.ws_connect(
+                self.url_of(name),
+                headers=self._with_login(None),
+                timeout=aiohttp.ClientWSTimeout(ws_close=closing),
+                autoping=False,
+                max_msg_size=most + 1,  # it takes what is smaller
+                proxy=self._proxy or None,
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            self._judge(name, error.status)
+            raise
 
     async def post(self, name: str, data: bytes, content_type: str, most: int) -> tuple[int, bytes]:
         """Send ``data`` to a resource, within the time of a notice.
@@ -168,7 +220,7 @@ class HttpClient:
             MirrorLostError: there is no answer.
         """
         url = self.url_of(name)
-        headers = {"Content-Type": content_type}
+        headers = self._with_login({"Content-Type": content_type})
         try:
             async with (
                 asyncio.timeout(self.client_timeouts.notice),
@@ -180,6 +232,7 @@ class HttpClient:
                     proxy=self._proxy or None,
                 ) as answer,
             ):
+                self._judge(name, answer.status)
                 found = b""
                 while len(found) < most and (more := await answer.content.read(most - len(found))):
                     found += more
@@ -279,7 +332,10 @@ async def open_client(
     settings = NOTHING_SET
     if trusted is None:
         settings = await asyncio.to_thread(read_http_settings, endpoint.url)
-    return HttpClient(endpoint, trusted, client_timeouts, address, from_address, settings)
+    may_log_in = trusted is None and endpoint.scheme == "https" and settings.verify
+    return HttpClient(
+        endpoint, trusted, client_timeouts, address, from_address, settings, may_log_in=may_log_in
+    )
 
 
 def _certificates(settings: HttpSettings) -> ssl.SSLContext | bool:

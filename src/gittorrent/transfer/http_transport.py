@@ -15,6 +15,7 @@ from gittorrent.transfer.http_mirror import (
     ask_for_time_by_http,
     open_http_mirror,
 )
+from gittorrent.transfer.logging_in import logged_in
 from gittorrent.transfer.mirror import MirrorLostError, NoConversationError
 from gittorrent.transfer.websocket_client import open_websocket
 from gittorrent.wire import notify
@@ -46,7 +47,9 @@ class HttpTransport:
     async def ask_list(
         self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
     ) -> tuple[MirrorList, AddressClass]:
-        return await ask_for_list_by_http(endpoint, trusted, client_timeouts)
+        return await logged_in(
+            endpoint.url, lambda: ask_for_list_by_http(endpoint, trusted, client_timeouts)
+        )
 
     async def ask_list_at(self, endpoint: Endpoint, address: str) -> MirrorList:
         client = HttpClient(endpoint, None, ClientTimeouts(), address)
@@ -56,16 +59,14 @@ class HttpTransport:
             await client.close()
 
     async def ask_time(self, endpoint: Endpoint) -> float | None:
-        return await ask_for_time_by_http(endpoint)
+        return await logged_in(endpoint.url, lambda: ask_for_time_by_http(endpoint))
 
     def call_ahead(
         self,
         endpoint: Endpoint,
         client_timeouts: ClientTimeouts,
     ) -> asyncio.Task[Stream] | None:
-        return asyncio.get_running_loop().create_task(
-            open_websocket(endpoint, None, client_timeouts)
-        )
+        return asyncio.get_running_loop().create_task(_open_stream(endpoint, None, client_timeouts))
 
     async def open_mirror(
         self,
@@ -81,14 +82,16 @@ class HttpTransport:
                 return await self.converse(endpoint, context, trusted)
             return await begin_conversation(endpoint.url, await calling, context)
         except (NoConversationError, MirrorLostError) as error:
-            mirror = await open_http_mirror(endpoint, trusted, down, client_timeouts)
+            mirror = await logged_in(
+                endpoint.url, lambda: open_http_mirror(endpoint, trusted, down, client_timeouts)
+            )
             context.on_detail(f"{error}; it is asked for files")
             return mirror
 
     async def converse(
         self, endpoint: Endpoint, context: ConversationContext, trusted: AddressClass | None
     ) -> GitMirror:
-        stream = await open_websocket(endpoint, trusted, context.client_timeouts)
+        stream = await _open_stream(endpoint, trusted, context.client_timeouts)
         return await begin_conversation(endpoint.url, stream, context)
 
     async def send_notice(
@@ -115,3 +118,10 @@ class HttpTransport:
         if status in NO_NOTICES:
             raise UnreachableError(f"{endpoint.url} is a web server that takes no notices")
         return notify.parse_answer(answer)
+
+
+async def _open_stream(
+    endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
+) -> Stream:
+    """Ask a server for a conversation, and tell it who asks if it wants that."""
+    return await logged_in(endpoint.url, lambda: open_websocket(endpoint, trusted, client_timeouts))

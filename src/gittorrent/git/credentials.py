@@ -1,0 +1,154 @@
+"""Names and passwords for HTTPS servers that the user named, by git's own ways to know them.
+
+``git credential`` asks the user's helpers, and the user where that is possible, as git itself does
+when a server wants to know who asks (gitcredentials(7)). What was found is remembered for the life
+of this process, as git does it.
+
+Rules: a password is in no command line, URL, message or file of ours; git's processes that are to
+use one get it by a variable, which other users cannot see. Must not know what a server is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gittorrent.errors import UnreachableError
+from gittorrent.git import environment
+from gittorrent.git.runner import executable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PROMPT = "GIT_TERMINAL_PROMPT"
+_NAME, _PASSWORD = "GITTORRENT_USERNAME", "GITTORRENT_PASSWORD"
+
+HELPER = (
+    f'!f() {{ test "$1" = get && printf "username=%s\\npassword=%s\\n" "${_NAME}" "${_PASSWORD}";'
+    " }; f"
+)
+"""Value of git's ``credential.helper`` that gives what `variables_for` hands down."""
+
+
+class NoLoginError(UnreachableError):
+    """A server wants to know who asks, and nobody says it, or it believes nobody."""
+
+
+class Login:
+    """A name and a password; whoever shows one by mistake shows neither."""
+
+    def __init__(self, name: str, password: str) -> None:
+        self.name = name
+        self.password = password
+        self.is_approved = False
+
+
+class Logins:
+    """What is known for each server; any thread may ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, Login] = {}
+
+    def known(self, url: str) -> Login | None:
+        """Return what was found for a URL's server, without asking anybody."""
+        return self._known.get(_server(url))
+
+    def ask(self, url: str, refused: Login | None) -> Login:
+        """Return what to say to a server; blocks as long as the user takes.
+
+        Args:
+            url: of what is asked for.
+            refused: what the server did not take; git's helpers are told so.
+
+        Raises:
+            NoLoginError: nobody knows.
+        """
+        with self._lock:  # one at a time, since the user may be asked
+            found = self._known.get(_server(url))
+            if found is not None and found is not refused:
+                return found
+            if refused is not None:
+                self._known.pop(_server(url), None)
+                _tell("reject", url, refused)
+            found = _fill(url)
+            self._known[_server(url)] = found
+            return found
+
+    def approve(self, url: str, login: Login) -> None:
+        """Let git's helpers remember what a server took."""
+        with self._lock:
+            if not login.is_approved:
+                login.is_approved = True
+                _tell("approve", url, login)
+
+    def reject(self, url: str, login: Login) -> None:
+        """Let git's helpers forget what a server did not take."""
+        with self._lock:
+            if self._known.get(_server(url)) is login:
+                del self._known[_server(url)]
+            _tell("reject", url, login)
+
+
+LOGINS = Logins()
+"""Those of this process."""
+
+
+def variables_for(url: str) -> dict[str, str]:
+    """Return the variables by which `HELPER` gives git what is known for a URL; none if nothing."""
+    login = LOGINS.known(url) if url.startswith("https://") else None
+    return {} if login is None else {_NAME: login.name, _PASSWORD: login.password}
+
+
+def ask_nobody() -> None:
+    """Let git in this process ask nobody at a terminal, unless the user set that otherwise."""
+    os.environ.setdefault(_PROMPT, "0")
+
+
+def _server(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or 443}"
+
+
+def _fill(url: str) -> Login:
+    said = _run("fill", _question(url))
+    found = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    if "username" not in found or "password" not in found:
+        raise NoLoginError(
+            f"{url} asks who you are, and git knows no name and password for it",
+            hint="a mirror's operator gives tokens to readers: the token is the password, the name"
+            " does not matter; a credential helper of git's remembers it (git help credentials)",
+        )
+    return Login(found["username"], found["password"])
+
+
+def _tell(what: str, url: str, login: Login) -> None:
+    _run(what, {**_question(url), "username": login.name, "password": login.password})
+
+
+def _question(url: str) -> dict[str, str]:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return {"protocol": parts.scheme, "host": host, "path": parts.path.lstrip("/")}
+
+
+def _run(what: str, said: Mapping[str, str]) -> str:
+    """Have git ask, or tell, its helpers; returns nothing where it cannot."""
+    own = os.environ.get("GIT_DIR")
+    where = [f"--git-dir={own}"] if own else []
+    environ = environment.trusted(environment.one_off_settings())
+    if _PROMPT not in os.environ:
+        environ.pop(_PROMPT, None)  # git finds out for itself whether there is a terminal
+    text = "".join(f"{name}={value}\n" for name, value in said.items()) + "\n"
+    done = subprocess.run(
+        [executable(), *where, "credential", what],
+        input=text.encode("utf-8", "surrogateescape"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environ,
+        check=False,
+    )
+    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""

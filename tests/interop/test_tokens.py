@@ -1,0 +1,304 @@
+"""Readers of private repositories come in by tokens over TLS, and only there."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from gittorrent.node.node import Options
+from gittorrent.node.tls import CertificateFiles
+from gittorrent.repository.carried import Carried
+from gittorrent.repository.readers_file import readers_here
+from gittorrent.signing.keys import Signer
+from gittorrent.store.database import Database
+from gittorrent.store.home import Home
+from gittorrent.store.tokens import TokenRow, TokenTable
+from gittorrent.wire.tokens import digest_of, encode_basic, make_token
+from support import certificates, nodes, publishing
+from support.nodes import Served
+from support.programs import GITS, PATIENCE, Person, somebody
+from support.websockets import Caller, request
+
+OPEN = Options(
+    git=(("127.0.0.1", 0),), http=(("127.0.0.1", 0),), https=(("127.0.0.1", 0),), announce=False
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    certificates.authority(tmp_path / "ca")
+    certificates.issue(tmp_path / "ca")
+    return tmp_path / "ca"
+
+
+@pytest.fixture
+def secret(tmp_path: Path, owner_key: Signer) -> Carried:
+    made = nodes.make_repository(tmp_path / "secrets.git", 200_000)
+    return nodes.publish(made, owner_key, "secrets", private=True)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return nodes.make_home(tmp_path / "node")
+
+
+@pytest.fixture
+def node(secret: Carried, project: Carried, home: Home, folder: Path) -> Iterator[Served]:
+    files = CertificateFiles(folder / "server.pem", folder / "server.key")
+    with nodes.serving(
+        secret, project, home=home, options=replace(OPEN, certificate=files)
+    ) as served:
+        yield served
+
+
+def add_token(home: Home, name: str, repository: str = "", expires: int = 0) -> str:
+    token = make_token(name.encode().ljust(32, b"."))
+    with closing(Database(home.database)) as database:
+        TokenTable(database).add(TokenRow(name, digest_of(token), repository, 1, expires))
+    return token
+
+
+def revoke(home: Home, name: str) -> None:
+    with closing(Database(home.database)) as database:
+        TokenTable(database).revoke(name)
+
+
+def secured(node: Served, folder: Path) -> ssl.SSLSocket:
+    context = ssl.create_default_context(cafile=folder / "ca.pem")
+    sock = socket.create_connection(node.https_address, timeout=PATIENCE)
+    return context.wrap_socket(sock, server_hostname="127.0.0.1")
+
+
+def raw(node: Served, folder: Path, path: str, token: str = "", *headers: str) -> bytes:
+    """Do one request over TLS; returns every byte of the answer but the date."""
+    more = [f"Authorization: {encode_basic('x', token)}"] if token else []
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *more, *headers]
+    with secured(node, folder) as sock:
+        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+        said = b""
+        while data := sock.recv(65536):
+            said += data
+    return b"\r\n".join(each for each in said.split(b"\r\n") if not each.startswith(b"Date:"))
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def test_what_is_answered(
+    secret: Carried, project: Carried, node: Served, home: Home, folder: Path
+) -> None:
+    there, nowhere = "/secrets.git/mirror-list", "/missing.git/mirror-list"
+    assert raw(node, folder, there) == raw(node, folder, nowhere)
+    assert status(raw(node, folder, there)) == 404, "a node without tokens asks for none"
+    good = add_token(home, "alice", secret.info.repository_id)
+    other = add_token(home, "bob", project.info.repository_id)
+    late = add_token(home, "carol", "", int(time.time()) - 1)
+    all_of_them = add_token(home, "dan")
+    made_up = make_token(bytes(32))
+    for token in ("", other, late, made_up, "nonsense"):
+        answer = raw(node, folder, there, token)
+        assert answer == raw(node, folder, nowhere, token)
+        assert status(answer) == (404 if token == other else 401)
+        assert status(raw(node, folder, "/project.git/mirror-list", token)) == 200
+    for token in (good, all_of_them):
+        assert status(raw(node, folder, there, token)) == 200
+        assert status(raw(node, folder, nowhere, token)) == 404
+    assert b"mirror" not in raw(node, folder, there, good).split(b"\r\n\r\n")[1].split(b"\n")[-2]
+    (reel, *_) = secret.reels.all()
+    pack = raw(node, folder, f"/secrets.git/reels/{reel.id}.pack", good)
+    assert b"Cache-Control: private, no-store" in pack
+    twice = raw(node, folder, there, good, f"Authorization: {encode_basic('x', good)}")
+    assert status(twice) == 401, "two headers are none"
+    # In the clear it is worth nothing, and tells nothing.
+    plain = [
+        nodes.fetch(node.http_address, "GET", path, Authorization=encode_basic("x", good))
+        for path in (there, nowhere)
+    ]
+    assert [(answer.status, body) for answer, body in plain] == [(404, plain[0][1])] * 2
+    revoke(home, "alice")
+    assert raw(node, folder, there, good) == raw(node, folder, nowhere, good)
+    assert status(raw(node, folder, there, good)) == 401
+
+
+def remembers(person: Person, node: Served, folder: Path, token: str) -> Path:
+    """Let somebody's git know a token, as a credential helper does; returns its file."""
+    person.git("config", "--global", "http.sslCAInfo", folder / "ca.pem").ok()
+    file = person.root / "credentials"
+    file.write_text(f"https://x:{token}@{node.https.removeprefix('https://')}\n")
+    person.git("config", "--global", "credential.helper", f"store --file {file}").ok()
+    return file
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_git_and_clones_come_in(
+    secret: Carried, node: Served, home: Home, folder: Path, tmp_path: Path, git: str
+) -> None:
+    token = add_token(home, "alice", secret.info.repository_id)
+    person = somebody(tmp_path / "person", git)
+    file = remembers(person, node, folder, token)
+    url = f"{node.https}/secrets.git"
+    person.git("clone", url, "stock").ok()
+    person.git("clone", f"gittorrent::{url}", "copy").ok()
+    copy = person.root / "copy"
+    assert node.ended_conversations()[0].reason == "done"
+    assert token not in (copy / ".git" / "config").read_text()
+    assert readers_here(
+        Carried(copy / ".git", secret.object_format).layout, secret.log().repository
+    )
+    nodes.add_commit(secret.layout.git_dir, "refs/heads/main", "more", b"more\n")
+    person.git("fetch", "--depth", "1", cwd=copy).ok()
+    assert token in file.read_text()
+    revoke(home, "alice")
+    add_token(home, "bob")
+    person.git("fetch", cwd=copy).failed(128, "takes no such name and password")
+    assert token not in file.read_text(), "the helper was told that it is of no use"
+    person.git("fetch", cwd=copy).failed(128, "asks who you are")
+
+
+def test_a_mirror_and_a_push_over_https(
+    node: Served, home: Home, folder: Path, tmp_path: Path, secret: Carried, owner_key: Signer
+) -> None:
+    token = add_token(home, "mirror")
+    operator = somebody(tmp_path / "operator")
+    remembers(operator, node, folder, token)
+    url = f"gittorrent::{node.https}/secrets.git"
+    operator.gittorrent("mirror", "--once", url).ok()
+    mirror = publishing.carried(Home(operator.node).repositories / "secrets.git")
+    assert readers_here(mirror.layout, mirror.info.repository_id)
+    assert token not in (mirror.layout.info).read_text()
+    key = tmp_path / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    operator.git("clone", f"{node.https}/secrets.git", "work").ok()
+    work = operator.root / "work"
+    operator.git("commit", "--allow-empty", "-m", "x", cwd=work).ok()
+    settings = ("-c", "gpg.format=ssh", "-c", f"user.signingKey={key}.pub")
+    pushed = operator.git(*settings, "push", "--signed", "origin", "HEAD:main", cwd=work)
+    assert "token" not in pushed.err
+    assert pushed.status != 0, "who reads may not push for that"
+
+
+def test_a_conversation_ends_with_its_token(node: Served, home: Home, folder: Path) -> None:
+    token = add_token(home, "alice")
+    with secured(node, folder) as sock:
+        sock.sendall(request("/secrets.git/mirror-sync", Authorization=encode_basic("x", token)))
+        talk = Caller(sock).agreed()
+        talk.hear(b"mirror-sync ready")
+        revoke(home, "alice")
+        talk.hear(b"no such repository here")
+
+
+@contextmanager
+def redirecting(folder: Path, target: str) -> Iterator[str]:
+    """Serve TLS, and send whoever calls elsewhere; yields its base URL."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    listener = socket.create_server(("127.0.0.1", 0))
+    asked: list[bytes] = []
+
+    def run() -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                with context.wrap_socket(sock, server_side=True) as secure:
+                    said = secure.recv(65536)
+                    asked.append(said)
+                    path = said.split(b" ")[1]
+                    answer = b"HTTP/1.1 302 Found\r\nLocation: " + target.encode() + path
+                    if b"Authorization" not in said:
+                        answer = b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=x"
+                    secure.sendall(answer + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            except OSError:
+                continue
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(PATIENCE)
+
+
+def test_nobody_is_led_elsewhere_with_a_token(folder: Path, tmp_path: Path, person: Person) -> None:
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as clear:
+        clear.settimeout(0.01)
+        target = f"http://127.0.0.1:{clear.getsockname()[1]}"
+        with redirecting(folder, target) as base:
+            person.git("config", "--global", "http.sslCAInfo", folder / "ca.pem").ok()
+            helper = f"!f() {{ echo username=x; echo password={make_token(bytes(32))}; }}; f"
+            person.git("config", "--global", "credential.helper", helper).ok()
+            done = person.git("clone", f"gittorrent::{base}/secrets.git", "copy")
+            assert done.status == 128
+            assert "Traceback" not in done.err
+            with pytest.raises(TimeoutError):
+                heard.append(clear.accept()[0].recv(65536))
+    assert not heard
+
+
+def test_what_nobody_vouches_for_gets_no_token(
+    node: Served, home: Home, folder: Path, person: Person
+) -> None:
+    """Where certificates are not judged anybody may answer."""
+    token = add_token(home, "alice")
+    remembers(person, node, folder, token)
+    person.git("config", "--global", "http.sslVerify", "false").ok()
+    url = f"gittorrent::{node.https}/secrets.git"
+    done = person.git("clone", url, "copy")
+    assert done.status == 128
+    assert "401" in done.err
+
+
+def test_behind_a_web_server(secret: Carried, home: Home, tmp_path: Path) -> None:
+    options = replace(OPEN, https=(), behind_proxy=True)
+    token = add_token(home, "alice")
+    basic = encode_basic("x", token)
+    path = "/secrets.git/mirror-list"
+    with nodes.serving(secret, home=home, options=options) as node:
+
+        def ask(**headers: str) -> int:
+            given = {"X_Real_IP": "192.0.2.7", "Authorization": basic, **headers}
+            return nodes.fetch(node.http_address, "GET", path, **given)[0].status
+
+        assert ask(X_Forwarded_Proto="https") == 200
+        assert ask(X_Forwarded_Proto="http") == 404
+        assert ask() == 404
+        assert ask(X_Forwarded_Proto="https", Authorization="") == 401
+    with nodes.serving(secret, home=home, options=replace(options, behind_proxy=False)) as node:
+        answer, _ = nodes.fetch(
+            node.http_address, "GET", path, Authorization=basic, X_Forwarded_Proto="https"
+        )
+        assert answer.status == 404, "nobody is believed who is not known to be there"
+
+
+def test_the_command(home: Home, tmp_path: Path) -> None:
+    operator = somebody(tmp_path / "operator")
+    made = operator.gittorrent("token", "new", "alice", "--expires", "30d").ok()
+    token = made.out.strip()
+    operator.gittorrent("token", "new", "alice").failed(2, "there is a token alice")
+    operator.gittorrent("token", "new", "a b").failed(2, "not a name")
+    operator.gittorrent("token", "new", "bob", "--expires", "soon").failed(2, "no length of time")
+    assert "alice: all private repositories" in operator.gittorrent("token", "list").ok().out
+    shown = operator.gittorrent("token", "list", "--json").ok().out
+    assert '"good": true' in shown
+    kept = operator.node / "node.sqlite"
+    said = b"".join(p.read_bytes() for p in operator.node.glob("node.sqlite*"))
+    assert token.encode() not in said
+    assert kept.stat().st_mode & 0o077 == 0
+    operator.gittorrent("token", "revoke", "alice").ok()
+    operator.gittorrent("token", "revoke", "alice").failed(2, "no token alice")
+    assert operator.gittorrent("token", "list").ok().out == ""

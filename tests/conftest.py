@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -22,6 +23,17 @@ settings.register_profile(
     derandomize="GITTORRENT_NEW_EXAMPLES" not in os.environ,
 )
 settings.load_profile("patient")
+
+# What collecting makes stays: looking through it for garbage takes longer than making it.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage again, other than in what was collected: tests are warned of what leaks."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
 
 # No test looks for anything among strangers, unless it says in which DHT.
 os.environ["GITTORRENT_DHT_BOOTSTRAP"] = ""

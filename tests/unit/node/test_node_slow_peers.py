@@ -58,7 +58,10 @@ def test_a_request_that_does_not_end_is_dropped(carried: Carried, kind: str, beg
                 assert slot is not None
                 await listeners(carried, ServerTimeouts(request=0.05))[kind](theirs, slot)
             theirs.close()
-            return await loop.sock_recv(ours, 1000)
+            try:
+                return await loop.sock_recv(ours, 1000)
+            except ConnectionResetError:
+                return b""  # its time was over before it was read
 
     answer = asyncio.run(work())
     assert answer == b"" or answer[4:8] == b"ERR " or answer.startswith(b"HTTP/1.0 400 ")

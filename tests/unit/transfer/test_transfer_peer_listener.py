@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -37,13 +38,14 @@ async def call(peer_listener: PeerListener, data: bytes) -> socket.socket:
 
 
 async def hear(sock: socket.socket, words: bytes = b"\xff") -> bytes:
-    """Read until some words have come, or the end."""
+    """Read until some words have come, or the end, which may leave something unread there."""
     heard = b""
-    while words not in heard:
-        more = await asyncio.get_running_loop().sock_recv(sock, 65536)
-        if not more:
-            break
-        heard += more
+    with contextlib.suppress(ConnectionResetError):
+        while words not in heard:
+            more = await asyncio.get_running_loop().sock_recv(sock, 65536)
+            if not more:
+                break
+            heard += more
     return heard
 
 

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RefName
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.node import Node, Options
-from gittorrent.push.certificate import Certificate, Line
+from gittorrent.push.certificate import Certificate, Line, Nonce
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.repository.carried import MIRROR, Carried
 from gittorrent.repository.logstore import identify
@@ -108,10 +108,12 @@ def push_on(
     key: Signer,
     changes: Mapping[RefName, Oid | None],
     old: Mapping[RefName, Oid] | None = None,
+    nonce: Nonce | None = None,
 ) -> PushId:
     """Add a push to a log that no checkpoint has taken, whether or not its objects are here.
 
-    It was made where refs were at ``old``; those that are left out, where they are shown here.
+    It was made where refs were at ``old``; those that are left out, where they are shown here. It
+    has the log's nonce of now unless there is another one.
     """
     with carried.writing():
         log = carried.log_store.open()
@@ -123,7 +125,7 @@ def push_on(
             AUTHOR.now,
             "+0000",
             url.encode(),
-            log.ledger.nonce(),
+            log.ledger.nonce() if nonce is None else nonce,
             (),
             tuple(Line(shown.get(ref), new, ref) for ref, new in changes.items()),
         )

@@ -7,9 +7,10 @@ objects.
 
 Rules: what changed on one side goes to the other; where both changed, the value that contains the
 other counts if both contain what was there before; everything else is left as it is on both sides
-and named. A ref here is moved other than forward only if what it is here was final: nobody's
-unfinished business is undone. Another's push is never reverted, since what is published of a ref
-is a change of the very value that the log shows (docs/protocol/trust.md, "The rule").
+and named. A ref here is moved other than forward only once a checkpoint took in what it is here, as
+the ref's value or as a conflict, which stays: nobody's unfinished business is undone. Another's
+push is never reverted, since what is published of a ref is a change of the very value that the log
+shows (docs/protocol/trust.md, "The rule").
 """
 
 from __future__ import annotations
@@ -42,8 +43,11 @@ class Past(Protocol):
     def value(self, ref: RefName) -> Oid | None:
         """Return what ``ref`` was; None if there was none."""
 
-    def was_final(self, ref: RefName, value: Oid) -> bool:
-        """Tell whether this remembered value of ``ref`` was final then, or became so since."""
+    def is_settled(self, ref: RefName, value: Oid) -> bool:
+        """Tell whether a checkpoint took this remembered value of ``ref`` in.
+
+        It did if the value was final then or became so since, and if it is or was a conflict.
+        """
 
 
 class Trouble(Enum):
@@ -170,7 +174,7 @@ def _taken_over(
     is_forward = own is None or (
         other is not None and not ref.startswith(_TAGS) and contains(other, own)
     )
-    if is_forward or (own is not None and past.was_final(ref, own)):
+    if is_forward or (own is not None and past.is_settled(ref, own)):
         return Side.ELSEWHERE
     return Trouble.NOT_FINAL
 

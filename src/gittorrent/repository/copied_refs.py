@@ -63,7 +63,7 @@ class _CopiedBefore(Struct, frozen=True):
     def value(self, ref: RefName) -> Oid | None:
         return self.refs.get(ref)
 
-    def was_final(self, ref: RefName, value: Oid) -> bool:
+    def is_settled(self, ref: RefName, value: Oid) -> bool:
         del ref, value
         return True  # nothing is done to the clone
 

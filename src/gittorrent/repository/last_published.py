@@ -167,11 +167,14 @@ class RememberedPast:
             return None
         return self._last.refs[ref] if ref in self._last.refs else self._final(ref)
 
-    def was_final(self, ref: RefName, value: Oid) -> bool:
-        """Tell whether this value of ``ref`` was final then, or became so since."""
+    def is_settled(self, ref: RefName, value: Oid) -> bool:
+        """Tell whether a checkpoint took this value of ``ref`` in, also as a conflict."""
         if self._last is None:
             return False
-        return self._final(ref) == value or (ref, value) in self._applied
+        if self._final(ref) == value or (ref, value) in self._taken:
+            return True
+        conflicts = self._log.ledger.adopted.listing.entry(ref).conflicts
+        return any(each.value == value for each in conflicts)
 
     def _final(self, ref: RefName) -> Oid | None:
         """Return what ``ref`` was at the checkpoint."""
@@ -194,11 +197,13 @@ class RememberedPast:
         return [item for each in since for item in self._log.checkpoint(each).checkpoint.taken]
 
     @cached_property
-    def _applied(self) -> set[tuple[RefName, Oid]]:
-        """Values that were set by the pushes shown then, which became final since."""
+    def _taken(self) -> set[tuple[RefName, Oid]]:
+        """Values of the pushes shown then that checkpoints took since."""
         assert self._last is not None
         taken = {
-            (item.push, item.ref) for item in self._taken_since if item.verdict is Verdict.APPLIED
+            (item.push, item.ref)
+            for item in self._taken_since
+            if item.verdict in (Verdict.APPLIED, Verdict.CONFLICT)
         }
         found: set[tuple[RefName, Oid]] = set()
         for push in {push for push, _ in taken if push in self._log} & set(self._last.pushes):

@@ -37,7 +37,7 @@ class Remembered:
     def value(self, ref: RefName) -> Oid | None:
         return None if self.values is None else self.values.get(ref)
 
-    def was_final(self, ref: RefName, value: Oid) -> bool:
+    def is_settled(self, ref: RefName, value: Oid) -> bool:
         return self.final
 
 

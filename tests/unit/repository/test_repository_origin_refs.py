@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from gittorrent.repository.unpublished import unpublished_refs
 from gittorrent.trust.policy import Grant, Quorum
 from gittorrent.trust.refpattern import RefPattern
 from support import gitcmd
+from support.nodes import push_on
 from support.publishing import builder, carried, grow, let_push, publish, push_elsewhere
 from support.repositories import Builder
 from support.signing import TestSigner
@@ -150,6 +152,53 @@ def test_what_is_not_final_is_not_undone(b: Builder) -> None:
     push_elsewhere(b.git_dir, [Line(None, ours, TRUNK)], ALICE, keeper=OWNER)
     assert [c.change for c in publish(b.git_dir, signer=BOB).taken] == ["rewound", "created"]
     assert value(b, "main") == before
+
+
+def follow(b: Builder) -> None:
+    """Let the origin's refs follow its log, as its node does."""
+    this = carried(b.git_dir)
+    with this.writing():
+        follow_in_origin(this, this.log())
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_the_keeper_put_in_conflict_is_followed(b: Builder, late: bool) -> None:
+    """A push is shown, and then one comes that counts before it.
+
+    An origin that heard of the checkpoint, and kept the value all the same, comes right as well.
+    """
+    let_push(b.git_dir, BOB, pattern="refs/heads/*", grant=Grant.PLAIN)
+    before, dev = value(b, "main"), value(b, "dev")
+    ours, theirs = commit(b, "main"), commit(b, "main", "dev")
+    origin = carried(b.git_dir)
+    nonce = origin.log().ledger.nonce()  # of pushes whose makers do not know of the others
+    # Whose push counts first follows from the policy and the keys.
+    for who, new in ((ALICE, ours), (BOB, theirs)):
+        push_on(origin, who, {DEV: new}, {DEV: dev}, nonce)
+    early, slow = (ALICE, BOB) if shown(b)[DEV] == ours else (BOB, ALICE)
+    push_on(origin, slow, {MAIN: ours}, {MAIN: before}, nonce)
+    follow(b)
+    assert value(b, "main") == shown(b)[MAIN] == ours
+    push_on(origin, early, {MAIN: theirs}, {MAIN: before}, nonce)
+    assert shown(b)[MAIN] == theirs
+    follow(b)
+    assert value(b, "main") == ours
+    push_elsewhere(b.git_dir, [Line(None, before, TRUNK)], ALICE, keeper=OWNER)
+    if late:
+        forget_pushes(b)
+    follow(b)
+    assert value(b, "main") == shown(b)[MAIN] == theirs
+    assert ours in {oid for ref, oid in own(b).items() if ref.startswith(b"refs/conflicts/")}
+    assert KEPT + b"main" not in own(b)
+    assert publish(b.git_dir).parted == ()
+
+
+def forget_pushes(b: Builder) -> None:
+    """Let what is remembered be of the newest checkpoint, as after a comparison then."""
+    log = carried(b.git_dir).log()
+    path = carried(b.git_dir).layout.published_refs(log.repository)
+    text = re.sub(rb"(?m)^push .*\n", b"", path.read_bytes())
+    path.write_bytes(re.sub(rb"(?m)^checkpoint .*$", f"checkpoint {log.head}".encode(), text))
 
 
 def test_the_keepers_key_makes_final_what_others_pushed(b: Builder) -> None:

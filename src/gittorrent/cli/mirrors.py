@@ -118,5 +118,5 @@ def _known_mirrors(row: CarriedRow) -> MirrorList:
     path = present_path(row)
     carried = Carried(path, object_format_of(path), row.repository_id)
     ids = carried.log_store.ids()
-    entries = tuple(MirrorEntry(each.url, each.expires - now, each.state) for each in known)
+    entries = tuple(MirrorEntry(each.url, each.seconds_left(now), each.state) for each in known)
     return MirrorList(row.repository_id, auth_lines(carried), ids[-1] if ids else None, entries)

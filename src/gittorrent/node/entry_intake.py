@@ -54,6 +54,8 @@ class Outcomes(Protocol):
 class EntryIntake:
     """The entries of one repository that wait to be taken in.
 
+    ``waiting`` are those that were judged, and wait for their date or for what they build on.
+
     Args:
         served: the repository.
         kept: its log.
@@ -84,6 +86,7 @@ class EntryIntake:
         self._taking = TakingIn(kept, time.time, time.monotonic)
         self._arrived: dict[PushId, tuple[PeerKey, Arrived]] = {}
         self._wake = asyncio.Event()
+        self.waiting: frozenset[PushId] = frozenset()
 
     def __contains__(self, entry: PushId) -> bool:
         return entry in self._arrived
@@ -173,7 +176,13 @@ class EntryIntake:
     def _take_in(self, arrived: Sequence[Arrived]) -> tuple[TakenIn, LogSummary]:
         self._space.require(self._served.carried.layout.git_dir)
         done = self._taking.take(arrived) if arrived else self._taking.due()
+        self.waiting = self._taking.waiting
         return done, self._look()
+
+    def _take_again(self, arrived: Sequence[Arrived], packs: Sequence[Path]) -> TakenIn:
+        done = self._taking.take(arrived, packs)
+        self.waiting = self._taking.waiting
+        return done
 
     def _look(self) -> LogSummary:
         with self._kept.reading() as log:
@@ -193,7 +202,7 @@ class EntryIntake:
             )
             return
         again = [Arrived(each.id, each.data) for each in missing]
-        more = await self._executor(lambda: self._taking.take(again, packs))
+        more = await self._executor(lambda: self._take_again(again, packs))
         done.new += more.new
         done.incomplete = more.incomplete
         done.lacking = more.lacking

@@ -105,7 +105,6 @@ class LiveRepository:
         self._fetcher = EntryFetcher(self, self._held, self._intake.put)
         self._spreading = Spreading(self)
         self._peers: dict[PeerKey, LivePeer] = {}
-        self._waiting: set[PushId] = set()
         self._tasks = TaskSet()
         self._timer: asyncio.TimerHandle | None = None
         self._heads = ClaimedHeads(self.holds, lambda: self._known.head.number, self._loop.time)
@@ -121,7 +120,7 @@ class LiveRepository:
 
     def holds(self, entry: PushId) -> bool:
         """Tell whether an entry is here, waiting ones included."""
-        return entry in self._known.entries or entry in self._waiting
+        return entry in self._known.entries or entry in self._intake.waiting
 
     def head(self) -> Item:
         """Return the checkpoint adopted."""
@@ -461,8 +460,6 @@ class LiveRepository:
     def _settle(self, batch: Batch, done: TakenIn) -> None:
         """Let the machine know what became of each entry."""
         now = self._loop.time()
-        self._waiting |= set(done.kept)
-        self._waiting -= {item.id for item in done.new}
         incomplete = {each.id for each in done.incomplete}
         for entry, (key, _) in batch.items():
             if entry in done.faults or entry in done.refuted:

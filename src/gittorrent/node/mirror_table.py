@@ -107,7 +107,7 @@ class MirrorTable:
             self._shuffle(group)
         chosen = [*recent, *older, *partial]
         self.on_told(repository, chosen)
-        return [MirrorEntry(r.url, max(1, r.expires - now), r.state) for r in chosen]
+        return [MirrorEntry(r.url, r.seconds_left(now), r.state) for r in chosen]
 
     async def change(self, work: Callable[[Database], T]) -> T:
         """Have the database changed, after all changes that were asked for before.

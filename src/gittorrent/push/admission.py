@@ -177,6 +177,11 @@ class Admission:
             del self._checkpoints[signed.id]
         return ready
 
+    @property
+    def is_date_awaited(self) -> bool:
+        """Tell whether a checkpoint waits for its date."""
+        return bool(self._checkpoints)
+
     def next_deadline(self) -> float | None:
         """Return when the first push has waited for an hour; None if none waits."""
         return min((waiting.until for waiting in self._pushes.values()), default=None)

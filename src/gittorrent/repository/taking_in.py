@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from gittorrent.repository.uploads import Upload
 
 
+DATE_SECONDS = 10.0
+"""How often the clock is looked at while something waits for its date."""
+
 RULES_SECONDS = 60.0
 """Time for which the configuration of fsck's rules is not read again."""
 
@@ -133,9 +136,21 @@ class TakingIn:
         self._known_rules: tuple[float, FsckRules] | None = None
         self.admission = Admission(kept.facts, kept.quota)
 
+    @property
+    def waiting(self) -> frozenset[PushId]:
+        """What is held until its time has come, or what it builds on has."""
+        return frozenset(self._waiting)
+
     def next_deadline(self) -> float | None:
-        """Return when `due` may have something, by the steady clock; None if nothing waits."""
-        return self.admission.next_deadline()
+        """Return when `due` may have something, by the steady clock; None if nothing waits.
+
+        What waits for its date may be due at any moment: the clock can be set.
+        """
+        found = self.admission.next_deadline()
+        if not self.admission.is_date_awaited:
+            return found
+        look = self._steady() + DATE_SECONDS
+        return look if found is None else min(found, look)
 
     def take(self, arrived: Sequence[Arrived], brought: Sequence[Path] = ()) -> TakenIn:
         """Take entries in, as far as they hold, are wanted, and everything of theirs is here.
@@ -233,6 +248,8 @@ class TakingIn:
     def _is_now(self, item: _Held, decision: Decision, done: TakenIn) -> bool:
         if decision.admitted is Admitted.LATER:
             self._waiting[item.id] = item
+            still = frozenset(self.admission.waiting)  # one that gave way is to come again
+            self._waiting = {entry: held for entry, held in self._waiting.items() if entry in still}
             done.kept.append(item.id)
         elif decision.admitted is Admitted.REFUSED:
             done.refused[item.id] = decision.again

@@ -24,6 +24,7 @@ from gittorrent.ids import PushId, RepositoryId
 from gittorrent.ownership import make_private
 from gittorrent.permissions import denied_at
 from gittorrent.swarm.fair_shares import fair_shares
+from gittorrent.wire.limits import MAX_VALID_SECONDS
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import AddressClass
 
@@ -64,6 +65,13 @@ class MirrorRow(Struct, frozen=True):
     verified: int
     expires: int
     renewals: int
+
+    def seconds_left(self, now: int) -> int:
+        """Return for how long others are told of it; ``now`` in seconds since 1970.
+
+        A clock that was ahead when it was listed makes that no longer than there are words for.
+        """
+        return max(1, min(self.expires - now, MAX_VALID_SECONDS))
 
 
 class CheckRow(Struct, frozen=True):

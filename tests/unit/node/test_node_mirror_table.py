@@ -15,6 +15,7 @@ from gittorrent.ids import RepositoryId
 from gittorrent.node.mirror_table import MAX_MIRRORS, MirrorTable
 from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database, MirrorRow
+from gittorrent.wire.limits import MAX_VALID_SECONDS
 from gittorrent.wire.mirrorlist import MirrorState
 
 HERE = RepositoryId("a" * 52)
@@ -49,6 +50,13 @@ def test_mirrors_are_capped_and_shuffled_with_the_recent_first(
     expected = [*range(35, 60), *range(10, 35)]
     assert urls == [f"git://192.0.2.{number}/project.git" for number in expected]
     assert told[0].valid == 1035 - 500
+
+
+def test_what_a_clock_that_was_ahead_listed_can_be_told(database: Database) -> None:
+    database.list_mirror(HERE, row(1, verified=4_000_000, expires=4_000_600))
+    database.list_mirror(HERE, row(2, expires=501))
+    told = asyncio.run(MirrorTable(database, None, lambda: 500.0, lambda _: None).entries(HERE))
+    assert {entry.valid for entry in told} == {1, MAX_VALID_SECONDS}
 
 
 def test_one_network_takes_no_place_of_others_in_what_is_told(database: Database) -> None:

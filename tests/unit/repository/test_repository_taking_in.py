@@ -9,14 +9,14 @@ import pytest
 from msgspec.structs import replace
 
 from gittorrent.ids import Oid, PushId, RefName
-from gittorrent.push.admission import PUSH_PATIENCE
+from gittorrent.push.admission import MAX_WAITING_CHECKPOINTS, PUSH_PATIENCE
 from gittorrent.push.certificate import Line
 from gittorrent.push.rule import Reason
 from gittorrent.push.spreading import Item
 from gittorrent.repository.carried import MIRROR, open_carried
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.signed_entries import EntrySigner
-from gittorrent.repository.taking_in import Arrived, TakenIn, TakingIn
+from gittorrent.repository.taking_in import DATE_SECONDS, Arrived, TakenIn, TakingIn
 from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.trust.policy import Grant
 from support import nodes
@@ -42,8 +42,9 @@ class Pair:
         carried = open_carried(self.mirror)
         carried.set_info(replace(carried.info, role=MIRROR, source="git://127.0.0.1/project"))
         self.seconds = 0.0
+        self.now = float(NOW)
         self.commits = 0
-        self.taking = TakingIn(KeptLog(carried), lambda: float(NOW), lambda: self.seconds)
+        self.taking = TakingIn(KeptLog(carried), lambda: self.now, lambda: self.seconds)
 
     def value(self, ref: RefName = MAIN) -> Oid | None:
         """What a ref is at the mirror, for git and in its log, which agree."""
@@ -198,6 +199,34 @@ def test_a_push_waits_for_the_one_it_builds_on(pair: Pair) -> None:
     done = pair.taking.take([first])
     assert done == TakenIn(new=[Item(first.id), Item(second.id)])
     assert pair.taking.next_deadline() is None
+
+
+def test_a_clock_that_was_behind_is_set(pair: Pair) -> None:
+    """Nobody sends anything then, but what waited for its date is due."""
+    pair.now -= 40 * 86400
+    checkpoint = pair.keep()
+    assert pair.taking.take([checkpoint]) == TakenIn(kept=[checkpoint.id])
+    assert pair.taking.next_deadline() == DATE_SECONDS
+    assert pair.taking.due() == TakenIn()
+    assert pair.taking.waiting == {checkpoint.id}
+    pair.now, pair.seconds = float(NOW), DATE_SECONDS
+    assert [item.id for item in pair.taking.due().new] == [checkpoint.id]
+    assert pair.taking.next_deadline() is None
+    assert pair.taking.waiting == frozenset()
+
+
+def test_what_gave_way_while_it_waited_can_come_again(pair: Pair) -> None:
+    """A keeper goes on for long while a mirror's clock is behind."""
+    pair.now -= 40 * 86400
+    signed = [pair.keep(NOW + number) for number in range(MAX_WAITING_CHECKPOINTS + 1)]
+    for checkpoint in signed:
+        pair.taking.take([checkpoint])
+    assert pair.taking.waiting == {each.id for each in signed[1:]}
+    pair.now = NOW + MAX_WAITING_CHECKPOINTS
+    done = pair.taking.due()
+    assert signed[0].id in done.lacking
+    again = pair.taking.take([signed[0]])
+    assert next(item.id for item in again.new) == signed[0].id
 
 
 def test_an_hour_at_most(pair: Pair) -> None:

@@ -252,10 +252,18 @@ class Keeper:
             more = machine.failed(self._loop.time(), is_void=True)
         except GitTorrentError as error:
             self._note("not-signed", error)
-            if isinstance(effect, keeping.SayFresh):
-                return  # the next one is due in a minute
-            more = machine.failed(self._loop.time())
+            more = self._failed(machine, effect)
+        except Exception:
+            # What this machine has too little of, or a mistake, must not end signing for good.
+            name = self._live.served.info.name
+            _log.exception("failed", "{repository}: keeping failed", repository=name)
+            more = self._failed(machine, effect)
         self._do(more)
+
+    def _failed(self, machine: Keeping, effect: keeping.Effect) -> list[keeping.Effect]:
+        if isinstance(effect, keeping.SayFresh):
+            return []  # the next one is due in a minute
+        return machine.failed(self._loop.time())
 
     async def _step(self, machine: Keeping, effect: keeping.Effect) -> list[keeping.Effect]:
         run = self._live.executor

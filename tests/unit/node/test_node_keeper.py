@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import errno
+import os
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +44,14 @@ def play(
     own: Carried,
     work: Callable[[LiveRepository, Keeper], Coroutine[Any, Any, None]],
     known: int = 0,
+    failures: Sequence[Exception] = (),
 ) -> None:
-    """Run a keeper that knows so many mirrors."""
+    """Run a keeper that knows so many mirrors, once it did not fail to count them."""
+    to_come = iter(failures)
 
     async def count() -> int:
+        if (failure := next(to_come, None)) is not None:
+            raise failure
         return known
 
     async def run() -> None:
@@ -89,6 +95,21 @@ def test_a_push_becomes_final_and_peers_are_told(own: Carried, key: Signer) -> N
         assert HaveCheckpoint(head.id, head.number) in peer.told
 
     play(own, work)
+    assert is_final(own, value)
+
+
+def test_a_machine_that_has_too_little_for_a_moment_signs_later(own: Carried, key: Signer) -> None:
+    """Starting a process or opening a file fails where there are too many."""
+    own.remember_keeper(key.spec)
+    value = push(own, key)
+
+    async def work(live: LiveRepository, keeper: Keeper) -> None:
+        before = live.head()
+        keeper.look()
+        await until(lambda: live.head() != before)
+
+    too_many = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    play(own, work, failures=[too_many])
     assert is_final(own, value)
 
 

@@ -362,6 +362,11 @@ def plain_rate(source: Node, sink: Node, size: int) -> float:
     return (size - skipped) / took
 
 
+def pids_in(nodes: Iterable[Node]) -> list[int]:
+    """Return the processes that run at nodes, without this one."""
+    return _pids_in([node.namespace for node in nodes])
+
+
 def parse_rate(text: str) -> float:
     """Return bits a second of a rate such as ``20mbit``.
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "seed": ("seed", "seed", "Turn a clone you have into a seed, without a download."),
     "mirror": ("mirror", "mirror", "Carry a repository: download, verify, keep current."),
     "mirrors": ("mirrors", "mirrors", "List the mirrors of a repository."),
+    "collections": ("collections", "collections", "List the collections that are followed."),
     "collection": ("collection", "collection", "Look at lists of what owners want carried."),
     "pause": ("pause", "pause", "Serve a mirror as it is, and do not follow it."),
     "resume": ("pause", "resume", "Follow a mirror again that was paused."),

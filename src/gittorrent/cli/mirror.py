@@ -14,6 +14,15 @@ from gittorrent.cli import node_toml
 from gittorrent.cli.handing_over import hand_over
 from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
 from gittorrent.cli.locations import typed_location
+from gittorrent.cli.mirror_collection import (
+    CollectionRound,
+    collection_options,
+    follow_collection,
+    is_published_here,
+    limits_of,
+    note_asked_for,
+    require_no_limits,
+)
 from gittorrent.cli.output import json_option, print_json, quiet_option, verbose_option
 from gittorrent.cli.service_log import (
     LogReporter,
@@ -38,7 +47,7 @@ from gittorrent.transfer.process_status import shown
 from gittorrent.transfer.settings import read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine
+    from collections.abc import Awaitable, Callable, Collection, Coroutine
 
     from gittorrent.ids import ManifestId
     from gittorrent.store.home import Home
@@ -61,6 +70,7 @@ _log = EventLog(__name__)
     help="Seconds between looks at the source, without --once.",
 )
 @click.option("--name", metavar="NAME", help="Name to carry it under; the policy's by default.")
+@collection_options
 @down_limit_option
 @up_limit_option
 @peer_up_limit_option
@@ -73,6 +83,12 @@ def mirror(
     once: bool,
     interval: float,
     name: str | None,
+    collection: bool,
+    max_repositories: int | None,
+    max_total: int | None,
+    max_each: int | None,
+    refs: tuple[str, ...],
+    owner: tuple[str, ...],
     down_limit: int | None,
     up_limit: int | None,
     peer_up_limit: int | None,
@@ -91,7 +107,11 @@ def mirror(
     Examples:
       gittorrent mirror gittorrent://origin.example.org/project.git --once
       gittorrent mirror gittorrent://REPOSITORY_ID@origin.example.org/project.git --down-limit 5M
+      gittorrent mirror --collection gittorrent://git.example.org/mirrored.git --max-total 50G
     """
+    limits = limits_of(max_repositories, max_total, max_each, refs, owner)
+    if not collection:
+        require_no_limits(limits)
     if not once:
         PROCESS.serve()
     reporter = make_reporter(
@@ -111,6 +131,14 @@ def mirror(
         settings = read_settings(read_config(home.root))
         lookups = lookups_of(settings.discovery, home, reporter)
         with contextlib.closing(Database(home.database)) as database:
+            if collection:
+                follow_collection(location, limits, home, database)
+                if is_published_here(location, database):
+                    config = node_toml.read_config(home.config, is_named=False)
+                    space = node_toml.watermarks_of(home, config)
+                    own = CollectionRound(home, database, reporter, sharing, lookups, space)
+                    run(own.run())
+                    return
             if not once and (done := hand_over(location, name, home, database, reporter)):
                 _report(done, prints)
                 return
@@ -126,7 +154,15 @@ def mirror(
                 space=node_toml.watermarks_of(home, config),
             )
             schedule = _Schedule()
-            work = _mirror(mirroring, schedule, reporter, name, once, interval, prints)
+            space = node_toml.watermarks_of(home, config)
+            collections = CollectionRound(home, database, reporter, sharing, lookups, space)
+
+            async def after(done: Mirrored) -> None:
+                note_asked_for(done.repository_id, database)
+                if collection:
+                    await _bring_named(collections, reporter, once)
+
+            work = _mirror(mirroring, schedule, reporter, name, once, interval, prints, after)
             try:
                 run(_shown(home, mirroring, schedule, work))
             except KeyboardInterrupt:
@@ -176,6 +212,7 @@ async def _mirror(
     once: bool,
     interval: float,
     prints: Printed,
+    after: Callable[[Mirrored], Awaitable[None]],
 ) -> None:
     first, failed = True, False
     while True:
@@ -205,10 +242,24 @@ async def _mirror(
                 _report(done, prints)
             failed = False
             tidy_after(done, wait=once)
+            await after(done)
         if once:
             return
         first = False
         await schedule.wait(interval)
+
+
+async def _bring_named(
+    collections: CollectionRound, reporter: TerminalReporter | LogReporter, once: bool
+) -> None:
+    """Bring what collections name; what did not come is tried again in the next round."""
+    try:
+        await collections.run()
+    except GitTorrentError:
+        if once:
+            raise
+    finally:
+        reporter.close()
 
 
 def _report(done: Mirrored, prints: Printed) -> None:

@@ -7,25 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from msgspec.structs import replace
 
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import quiet_option
 from gittorrent.cli.repositories import carried_row
-from gittorrent.durable import locked
 from gittorrent.errors import UsageError
 from gittorrent.interruptions import PROCESS
-from gittorrent.node.views import remove_view
+from gittorrent.node.removing import require_itself, stop_carrying
 from gittorrent.repository.carried import MIRROR
-from gittorrent.repository.layout import Layout
-from gittorrent.repository.relocating import is_at
-from gittorrent.repository.removal import delete, set_aside, sweep_removed
 from gittorrent.sizes import show_bytes
+from gittorrent.store.collected import CollectionTable
 from gittorrent.store.database import Database
 from gittorrent.store.following import FollowTable
+from gittorrent.store.held import HeldKind, HeldTable
 from gittorrent.store.home import Home, open_home
 from gittorrent.transfer.location import is_url, parse_location
-from gittorrent.transfer.mirroring import update_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,24 +126,8 @@ def _is_doomed(row: CarriedRow, home: Home, *, keep: bool, delete_copy: bool) ->
         )
     is_doomed = delete_copy or (row.role == MIRROR and not keep)
     if is_doomed:
-        _require_itself(row)
+        require_itself(row)
     return is_doomed
-
-
-def _require_itself(row: CarriedRow) -> None:
-    """Make sure that what would be deleted is what is carried there by the node's record.
-
-    Raises:
-        UsageError: something else is at its place, which is published from it perhaps.
-    """
-    if not is_at(Path(row.path), row):
-        what = "mirror" if row.role == MIRROR else "copy"
-        raise UsageError(
-            f"{row.path} is not the {what} of {row.repository_id} that was there, and is not"
-            " deleted",
-            hint=f"'gittorrent remove {row.name}{' --keep' if row.role == MIRROR else ''}' only"
-            " forgets it",
-        )
 
 
 def _ask(row: CarriedRow, *, doomed: bool) -> None:
@@ -180,55 +160,21 @@ def _ask(row: CarriedRow, *, doomed: bool) -> None:
 
 
 def _remove(row: CarriedRow, home: Home, *, doomed: bool) -> None:
-    path = Path(row.path)
-    aside = None
+    def wait() -> None:
+        click.echo(
+            f"waiting for another process that changes {row.name};"
+            " to end that of a mirror, stop 'gittorrent mirror'",
+            err=True,
+        )
+
     with contextlib.closing(Database(home.database)) as database:
-        with _let_go(row, database), _nobody_else(row, home):
-            if doomed:
-                _require_itself(row)
-                # A directory that was moved to another disk may have left a link in its place.
-                aside = set_aside(path.resolve())
-                if path.is_symlink():
-                    path.unlink()
-            database.uncarry(row)
-    remove_view(home.views, path)
-    if aside is not None:
-        delete(aside)
-    sweep_removed(home.repositories)
-
-
-@contextlib.contextmanager
-def _let_go(row: CarriedRow, database: Database) -> Iterator[None]:
-    """Let the node that follows a mirror end what it does with it; it goes on if this fails."""
-    table = FollowTable(database)
-    how = table.followed(row.repository_id)
-    if row.role == MIRROR:
-        table.follow(row.repository_id, replace(how, paused=True))
-    try:
-        yield
-    except BaseException:
-        table.follow(row.repository_id, how)
-        raise
-
-
-@contextlib.contextmanager
-def _nobody_else(row: CarriedRow, home: Home) -> Iterator[None]:
-    """Keep a repository from being updated or published meanwhile, waiting for whoever does."""
-    layout = Layout(Path(row.path))
-    locks = [update_lock(home, row.repository_id)] if row.role == MIRROR else []
-    locks += [layout.lock] if layout.own.is_dir() else []
-    with contextlib.ExitStack() as stack:
-        for lock in locks:
-            try:
-                stack.enter_context(locked(lock, wait=False))
-            except BlockingIOError:
-                click.echo(
-                    f"waiting for another process that changes {row.name};"
-                    " to end that of a mirror, stop 'gittorrent mirror'",
-                    err=True,
-                )
-                stack.enter_context(locked(lock))
-        yield
+        collections = CollectionTable(database)
+        if FollowTable(database).followed(row.repository_id).by_collection:
+            collections.exclude(row.repository_id)  # or it would come again
+        stop_carrying(row, home, database, doomed=doomed, wait=wait)
+        of_it = [each for each in collections.all() if each.repository_id == row.repository_id]
+        collections.unfollow(each.url for each in of_it)
+        HeldTable(database).forget(HeldKind.REPOSITORIES, row.repository_id)
 
 
 def _afterwards(row: CarriedRow, *, is_missing: bool, doomed: bool) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct, to_builtins
 
+from gittorrent.cli.collections import CollectionStatus, collection_statuses, in_short
 from gittorrent.cli.held_back import HeldStatus, held_status, in_words
 from gittorrent.cli.node_health import Health, look_at_health
 from gittorrent.cli.node_toml import read_config
@@ -90,12 +91,14 @@ class Status(Struct, frozen=True):
         repositories: that it carries.
         processes: that are at work.
         held: what disappeared suddenly and is held back.
+        collections: that are followed.
     """
 
     home: str
     repositories: list[RepositoryStatus]
     processes: list[AnyProcess]
     held: list[HeldStatus]
+    collections: list[CollectionStatus]
 
 
 def _gather(home: Home) -> tuple[Status, list[HeldRow]]:
@@ -104,7 +107,16 @@ def _gather(home: Home) -> tuple[Status, list[HeldRow]]:
         rows = [look_at(_present(row, database), database, named) for row in database.carried()]
         held = HeldTable(database).all()
     found = list(map(held_status, held))
-    return Status(str(home.root), rows, read_snapshots(home.run), found), held
+    return Status(str(home.root), rows, read_snapshots(home.run), found, _collections(home)), held
+
+
+def _collections(home: Home) -> list[CollectionStatus]:
+    """Return the collections; what keeps them from being told of must not hide all else."""
+    try:
+        return collection_statuses(home)
+    except GitTorrentError as error:
+        click.echo(f"{error}", err=True)
+        return []
 
 
 def _named(home: Home, database: Database) -> frozenset[RepositoryId]:
@@ -149,6 +161,8 @@ def _show(found: Status, held: list[HeldRow]) -> None:
                 click.echo(f"{each.name} cannot be used: {each.problem}; {each.way_out}")
     else:
         click.echo("no repositories yet: publish or mirror one")
+    for collection in found.collections:
+        click.echo(f"collection {collection.name or collection.url}: {in_short(collection)}")
     for row in held:
         click.echo(f"held back: {in_words(row, now)}")
     for process in found.processes:

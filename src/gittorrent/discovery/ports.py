@@ -25,6 +25,8 @@ class Way(Enum):
     """In the list of a mirror."""
     POLICY = "policy"
     """In a ``mirror`` line of the owners' policy."""
+    COLLECTION = "collection"
+    """In a collection that the operator follows."""
     NOTICE = "notice"
     """It announced itself to the node of this machine, and was called back."""
     NODE = "node"

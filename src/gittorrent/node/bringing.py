@@ -89,8 +89,9 @@ class Bringing:
     def _sources(self, served: Served) -> list[Source]:
         info = served.info
         found: list[Source] = []
-        if info.role == MIRROR and info.source:
-            found.append(named(parse_location(info.source).require_endpoint()))
+        endpoint = parse_location(info.source).endpoint if info.source else None
+        if info.role == MIRROR and endpoint is not None:  # else its id alone is known
+            found.append(named(endpoint))
         if served.is_private:
             return [each for each in found if is_confidential(each)]
         if self._database is not None:

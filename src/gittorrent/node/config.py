@@ -24,6 +24,7 @@ from gittorrent.node.config_values import (
     endpoint,
     flag,
     hours,
+    keys,
     level,
     location,
     log_format,
@@ -31,12 +32,14 @@ from gittorrent.node.config_values import (
     places,
     push_size,
     rate,
+    ref_patterns,
     repository_name,
     reserve,
     seconds,
     size,
 )
 from gittorrent.node.toml_lines import KeyPath, lines_of
+from gittorrent.push.carry_limits import CollectionLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,11 +170,25 @@ class RepositoryConfig(Struct, frozen=True):
     max_size: int | None = None
 
 
+class CollectionConfig(Struct, frozen=True):
+    """A collection to follow.
+
+    Args:
+        location: where it comes from.
+        limits: of what it brings.
+    """
+
+    location: Location
+    limits: CollectionLimits = CollectionLimits()
+
+
 class CarryConfig(Struct, frozen=True):
     """What a node carries.
 
     Args:
-        repositories: named here, besides those that ``gittorrent mirror`` was told of.
+        repositories: named here, besides those that ``gittorrent mirror`` was told of; collections
+            among them.
+        collections: that are followed.
         max_size: bytes of packs to take of one repository; None for the default.
         look_every: seconds between looks at a source that keeps no conversation with us.
         at_once: repositories that are brought or looked at at once.
@@ -180,6 +197,7 @@ class CarryConfig(Struct, frozen=True):
     """
 
     repositories: tuple[RepositoryConfig, ...] = ()
+    collections: tuple[CollectionConfig, ...] = ()
     max_size: int | None = None
     look_every: int | None = None
     at_once: int | None = None
@@ -333,8 +351,12 @@ def _rates_at(table: _Table) -> RatesAt:
 
 
 def _carry(table: _Table) -> CarryConfig:
+    seen: dict[str, int] = {}
+    repositories = tuple(_repositories(table, seen))
+    collections = tuple(_collections(table, seen))
     found = CarryConfig(
-        repositories=tuple(_repositories(table)),
+        repositories=(*repositories, *(each for each, _ in collections)),
+        collections=tuple(each for _, each in collections),
         max_size=table.take("max-size", size),
         look_every=table.take("look-every", seconds(1)),
         at_once=table.take("at-once", number(1, 64)),
@@ -345,9 +367,8 @@ def _carry(table: _Table) -> CarryConfig:
     return found
 
 
-def _repositories(table: _Table) -> Iterator[RepositoryConfig]:
+def _repositories(table: _Table, seen: dict[str, int]) -> Iterator[RepositoryConfig]:
     """Read what is to be carried; no repository and no name twice."""
-    seen: dict[str, int] = {}
     for each in table.tables("repository"):
         source = each.take("url", location)
         name = each.take("name", repository_name)
@@ -358,10 +379,39 @@ def _repositories(table: _Table) -> Iterator[RepositoryConfig]:
             if not each.has("url"):
                 each.complain("url: is missing; write where the repository comes from")
             continue
-        for key, what in (("url", source.expected or source.url), ("name", name)):
-            if what is not None and (before := seen.setdefault(what, each.line)) != each.line:
-                each.complain(f"{key}: {what} stands in line {before} already", key)
+        _once(each, seen, source, name)
         yield RepositoryConfig(source, name, priority or 0, max_size)
+
+
+def _collections(
+    table: _Table, seen: dict[str, int]
+) -> Iterator[tuple[RepositoryConfig, CollectionConfig]]:
+    """Read which collections are followed, each a repository as well."""
+    usual = CollectionLimits()
+    for each in table.tables("collection"):
+        source = each.take("url", location)
+        name = each.take("name", repository_name)
+        limits = CollectionLimits(
+            each.take("max-repositories", number(1, 100_000)) or usual.repositories,
+            each.take("max-total", size) or usual.total,
+            each.take("max-size", size) or usual.each,
+            each.take("refs", ref_patterns) or (),
+            each.take("owners", keys) or (),
+        )
+        each.done()
+        if source is None:
+            if not each.has("url"):
+                each.complain("url: is missing; write where the collection comes from")
+            continue
+        _once(each, seen, source, name)
+        yield RepositoryConfig(source, name), CollectionConfig(source, limits)
+
+
+def _once(table: _Table, seen: dict[str, int], source: Location, name: str | None) -> None:
+    """Complain of a repository or a name that stands there twice."""
+    for key, what in (("url", source.expected or source.url), ("name", name)):
+        if what is not None and (before := seen.setdefault(what, table.line)) != table.line:
+            table.complain(f"{key}: {what} stands in line {before} already", key)
 
 
 def _discovery(table: _Table) -> DiscoveryConfig:

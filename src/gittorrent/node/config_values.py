@@ -9,13 +9,15 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.disk_space import NO_RESERVE, Reserve
-from gittorrent.errors import GitTorrentError
+from gittorrent.errors import GitTorrentError, TrustError
 from gittorrent.event_log import FORMATS, LEVELS
 from gittorrent.push.quota import MAX_BYTES
 from gittorrent.sizes import parse_size
 from gittorrent.transfer.location import parse_location
 from gittorrent.trust.errors import PolicyError
+from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.policy import check_name
+from gittorrent.trust.refpattern import RefPattern
 from gittorrent.wire.urls import UrlError, check_host_and_port, parse_learned_url
 
 if TYPE_CHECKING:
@@ -243,6 +245,32 @@ def repository_name(value: object) -> str:
     except PolicyError as error:
         raise ValueError(f"{error}; {error.hint}") from error
     return name
+
+
+def ref_patterns(value: object) -> tuple[str, ...]:
+    """Read patterns of refs: "refs/heads/*" or a list of them."""
+    return tuple(_each(value, _ref_pattern))
+
+
+def _ref_pattern(value: object) -> str:
+    text = _text(value, "pattern")
+    try:
+        RefPattern(text.encode("utf-8", "surrogateescape"))
+    except PolicyError as error:
+        raise ValueError(f"{error}; {error.hint}") from error
+    return text
+
+
+def keys(value: object) -> tuple[str, ...]:
+    """Read names of keys: "ssh:SHA256:..." or "openpgp:...", or a list of them."""
+    return tuple(_each(value, _key))
+
+
+def _key(value: object) -> str:
+    try:
+        return str(KeyRef.parse(_text(value, "key")))
+    except TrustError as error:
+        raise ValueError(f"{error}; {error.hint}" if error.hint else str(error)) from error
 
 
 def hours(value: object) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 Pure. Rules: a mirror is followed unless somebody paused it; one that the configuration brought ends
 to be followed when that does not name it any more, and stays as it is; nothing is followed that
-nobody named. What the configuration says of a repository comes before what is recorded of it.
+nobody named. What the configuration says of a repository comes before what is recorded of it. What
+a collection brings (`gittorrent.node.collection_plan`) is followed by its id, within limits.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.node.collection_plan import AFTER_OPERATOR, CollectionPlan
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.store.following import FollowRow
-from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.location import Location, parse_location
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gittorrent.ids import RepositoryId
+    from gittorrent.node.collection_plan import Brought
     from gittorrent.node.config import RepositoryConfig
     from gittorrent.store.database import CarriedRow
     from gittorrent.store.following import WantedRow
-    from gittorrent.transfer.location import Location
+
+NO_COLLECTIONS = CollectionPlan({}, frozenset(), {})
 
 
 class Target(Struct, frozen=True):
@@ -39,6 +43,7 @@ class Target(Struct, frozen=True):
         max_size: bytes of packs to take of it; None for what holds for all.
         by_config: whether the configuration names it.
         wanted: URL of the row that wants it; empty if none does.
+        brought: what a collection says, if nobody but a collection asks for it.
     """
 
     key: str
@@ -50,6 +55,7 @@ class Target(Struct, frozen=True):
     max_size: int | None = None
     by_config: bool = False
     wanted: str = ""
+    brought: Brought | None = None
 
     def is_same(self, other: Target) -> bool:
         """Tell whether another one stands for the same repository, as far as that is known."""
@@ -80,20 +86,51 @@ class Plan(Struct, frozen=True):
     Args:
         targets: that are followed, by key.
         paused: mirrors that somebody paused.
-        dropped: mirrors that the configuration brought and names no more: id and name.
+        dropped: mirrors that the configuration or a collection brought and names no more: id and
+            name.
+        barred: mirrors that a collection brought and that are left as they are.
+        has_collections: whether any collection is followed.
     """
 
     targets: Mapping[str, Target]
     paused: frozenset[RepositoryId]
     dropped: Mapping[RepositoryId, str]
+    barred: frozenset[RepositoryId] = frozenset()
+    has_collections: bool = False
 
 
-def plan(records: Records, named: Iterable[RepositoryConfig]) -> Plan:
+class Asked(Struct, frozen=True):
+    """What the operator asks for that is not here yet.
+
+    Args:
+        repositories: as far as their ids are known.
+        names: that were given to them.
+    """
+
+    repositories: frozenset[RepositoryId]
+    names: frozenset[str]
+
+
+def asked_for(records: Records, named: Iterable[RepositoryConfig]) -> Asked:
+    """Return what the operator asks for that is not here yet, as far as it can be told."""
+    rows = [(parse_location(row.url), row.name) for row in records.wanted]
+    rows += [(each.location, each.name or "") for each in named]
+    ids = {found for location, _ in rows if (found := _id_of(location, records)) is not None}
+    here = {row.name for row in records.carried}
+    return Asked(frozenset(ids), frozenset(name for _, name in rows if name and name not in here))
+
+
+def plan(
+    records: Records,
+    named: Iterable[RepositoryConfig],
+    collections: CollectionPlan = NO_COLLECTIONS,
+) -> Plan:
     """Return what is followed.
 
     Args:
         records: of the database.
         named: repositories of the configuration.
+        collections: what they come to.
     """
     by_id: dict[RepositoryId, RepositoryConfig] = {}
     asked: dict[RepositoryId, WantedRow] = {}
@@ -126,18 +163,42 @@ def plan(records: Records, named: Iterable[RepositoryConfig]) -> Plan:
             target = Target(location.url, location, repository, False, name, wanted=row.url)
             to_bring.setdefault(target.key, target)
     targets = dict(to_bring)
+    for brought in collections.brought.values():
+        if not brought.is_here:
+            targets[brought.row.repository] = _brought(brought)
     paused: set[RepositoryId] = set()
     dropped: dict[RepositoryId, str] = {}
     for mirror, carried in mirrors.items():
         how = records.followed.get(mirror, FollowRow())
         config = by_id.get(mirror)
+        is_asked = config is not None or mirror in asked
         if how.paused:
             paused.add(mirror)
-        elif how.by_config and config is None:
-            dropped[mirror] = carried.name
+        elif mirror in collections.brought and not is_asked:
+            targets[mirror] = _brought(collections.brought[mirror])
+        elif (how.by_config or how.by_collection) and not is_asked:
+            if mirror not in collections.barred:
+                dropped[mirror] = carried.name
         elif (found := _mirror(carried, config, asked.get(mirror))) is not None:
             targets[mirror] = found
-    return Plan(targets, frozenset(paused), dropped)
+    return Plan(
+        targets, frozenset(paused), dropped, collections.barred - paused, bool(collections.outcomes)
+    )
+
+
+def _brought(brought: Brought) -> Target:
+    """Return how something is followed that a collection brings: by its id alone."""
+    repository = brought.row.repository
+    return Target(
+        repository,
+        Location(None, repository),
+        repository,
+        brought.is_here,
+        brought.name,
+        AFTER_OPERATOR + brought.row.priority,
+        brought.room,
+        brought=brought,
+    )
 
 
 def _mirror(

@@ -28,11 +28,14 @@ from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import GitTorrentError, NoRoomError
 from gittorrent.event_log import EventLog
 from gittorrent.git.repository import read_config
+from gittorrent.node.collecting import Collecting, trust_in
+from gittorrent.node.collection_judge import LeftOutError, judge_log
 from gittorrent.node.config import CarryConfig
-from gittorrent.node.follow_plan import Plan, Records, Target, plan
+from gittorrent.node.follow_plan import Plan, Records, Target, asked_for, plan
 from gittorrent.node.follow_reports import FollowReports
 from gittorrent.node.look_schedule import LOOK_EVERY, LookSchedule
 from gittorrent.repository.carried import MIRROR, require_name
+from gittorrent.store.collected import CollectionTable
 from gittorrent.store.following import FollowRow, FollowTable, LookRow, WantedRow
 from gittorrent.store.processes import ComingRepository, FollowFigures
 from gittorrent.transfer.client_timeouts import ClientTimeouts
@@ -48,6 +51,7 @@ from gittorrent.transfer.mirroring import (
 )
 from gittorrent.transfer.off_loop import apart
 from gittorrent.transfer.opening import ask_list
+from gittorrent.transfer.reaching import learned, named
 from gittorrent.transfer.settings import read_settings
 from gittorrent.wire.control import Done, Failed, Hint, Phase, Taken
 
@@ -57,9 +61,12 @@ if TYPE_CHECKING:
     from gittorrent.disk_space import Space
     from gittorrent.ids import RepositoryId
     from gittorrent.node.catalogue import Catalogue, Served
+    from gittorrent.node.collection_plan import Brought, CollectionPlan
+    from gittorrent.push.log import VerifiedLog
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
     from gittorrent.transfer.limiter import Limits
+    from gittorrent.transfer.reaching import Source
     from gittorrent.wire.control import Answer, Follow
 
 AT_ONCE = 4
@@ -74,6 +81,12 @@ WRITE_SECONDS = 30.0
 WHOLE_SECONDS = 24 * 3600
 """Time after which an update is made though the source says nothing new: it finds objects that got
 lost here, and reels that the source has by now."""
+
+TURN_SECONDS = 5.0
+"""Until it is tried again to bring something for a collection that brings something else now."""
+
+LET_GO_SECONDS = 10.0
+"""How often it is looked for repositories that owners took out of their collections."""
 
 MAX_SHOWN = 20
 """Repositories that are not here yet and shown by name."""
@@ -126,6 +139,10 @@ class Follower:
         self._carry = carry
         self._is_live = is_live
         self._table = FollowTable(database)
+        self._collections = CollectionTable(database)
+        self._collecting = Collecting(database, home)
+        self._bringing_for: set[RepositoryId] = set()
+        self._removed = 0.0
         self._querying = catalogue.threads.executor()
         self._schedule = LookSchedule(random.random, carry.look_every or LOOK_EVERY)
         self._followed: dict[str, _Followed] = {}
@@ -143,8 +160,11 @@ class Follower:
     # -- what is followed
 
     def is_paused(self, repository: RepositoryId) -> bool:
-        """Tell whether somebody paused a mirror, or the configuration names it no more."""
-        return repository in self._plan.paused or repository in self._plan.dropped
+        """Tell whether a mirror is left as it is: paused, named no more, or beyond a limit."""
+        found = self._plan
+        return (
+            repository in found.paused or repository in found.dropped or repository in found.barred
+        )
 
     def configure(self, carry: CarryConfig) -> None:
         """Go by what a configuration says now."""
@@ -185,6 +205,7 @@ class Follower:
 
     async def _step(self) -> None:
         await self._look_at_changes()
+        await self._let_go()
         self._look_for_room()
         self._start_due()
         now = asyncio.get_running_loop().time()
@@ -199,6 +220,16 @@ class Follower:
             for key in self._for_room & self._followed.keys():
                 self._schedule.at_once(key, now)
             self._for_room.clear()
+
+    async def _let_go(self) -> None:
+        """Delete what owners took out of their collections, and look once in a while at sizes."""
+        now = asyncio.get_running_loop().time()
+        if now - self._removed < LET_GO_SECONDS:
+            return
+        self._removed = now
+        await self._querying(self._collecting.remove_gone)
+        if self._plan.has_collections and await self._querying(self._collecting.sizes_changed):
+            self._number = None
 
     async def _stop(self) -> None:
         tasks = [each.task for each in self._followed.values() if each.task is not None]
@@ -217,14 +248,24 @@ class Follower:
         """Follow what is wanted and carried now, if that has changed."""
         async with self._changing:
             number = await self._querying(self._table.change_number)
-            if number == self._number:
+            if number == self._number and not await self._querying(self._collecting.has_news):
                 return
             named = self._carry.repositories
-            records = await self._querying(
-                partial(self._read, [each.location.url for each in named])
-            )
+            urls = [each.location.url for each in named]
+            records, collections = await self._querying(partial(self._read_all, urls))
             self._number = number
-            self._adopt(plan(records, named))
+            self._adopt(plan(records, named, collections))
+
+    def _read_all(self, urls: Sequence[str]) -> tuple[Records, CollectionPlan]:
+        """Read what there is to follow, after collections have been looked at."""
+        self._collecting.configure(self._carry.collections)
+        self._collecting.take_in_news()
+        records = self._read(urls)
+        asked = asked_for(records, self._carry.repositories)
+        found = self._collecting.plan(
+            records.carried, records.followed, asked.repositories, asked.names
+        )
+        return records, found
 
     def _read(self, urls: Sequence[str]) -> Records:
         wanted = self._table.wanted()
@@ -240,7 +281,8 @@ class Follower:
         for repository in found.dropped.keys() - self._plan.dropped.keys():
             _log.warning(
                 "not-followed",
-                "{repository} is named by the configuration no more: it stays here and is served,"
+                "{repository} is named by the configuration no more, nor by any collection that is"
+                " followed: it stays here and is served,"
                 " and is not followed; 'gittorrent remove {repository}' deletes it",
                 repository=found.dropped[repository],
                 repository_id=repository,
@@ -300,10 +342,15 @@ class Follower:
 
     async def _work(self, key: str, followed: _Followed) -> None:
         """Look at a repository, or bring it, and plan the next look."""
-        has_news = failed = False
+        has_news = failed = waits = False
+        brought = followed.target.brought
         try:
             if not followed.waiting and await self._is_unchanged(followed.target):
                 self._note_success(followed, followed.target.location.url)
+            elif brought is not None and brought.collection in self._bringing_for:
+                waits = True  # what one brings counts against the room that is left for the next
+            elif brought is not None:
+                has_news = await self._bring_for(brought, followed)
             else:
                 done = await self._update(followed)
                 has_news = done.changed
@@ -322,8 +369,32 @@ class Follower:
         finally:
             self._running -= 1
             followed.task = None
-            self._plan_next(key, followed, has_news=has_news, failed=failed)
+            if waits:
+                now = asyncio.get_running_loop().time()
+                self._schedule.put_off(key, now, TURN_SECONDS)
+            else:
+                self._plan_next(key, followed, has_news=has_news, failed=failed)
             self._wake.set()
+
+    async def _bring_for(self, brought: Brought, followed: _Followed) -> bool:
+        """Bring or update something for a collection; tells whether there was news."""
+        repository = brought.row.repository
+        self._bringing_for.add(brought.collection)
+        try:
+            trusted = await trust_in(brought.source)
+            await self._querying(partial(self._collecting.mark, brought, trusted))
+            done = await self._update(followed)
+        except LeftOutError as error:
+            now = int(time.time())
+            await self._querying(partial(self._collections.refuse, repository, str(error), now))
+            raise
+        finally:
+            self._bringing_for.discard(brought.collection)
+            self._collecting.has_grown(repository)
+        await self._querying(partial(self._collections.accept, repository))
+        if done.changed:
+            self._number = None  # there is less room for the others
+        return done.changed
 
     def _plan_next(self, key: str, followed: _Followed, *, has_news: bool, failed: bool) -> None:
         target = followed.target
@@ -351,8 +422,8 @@ class Follower:
 
         Where that cannot be told an update finds out.
         """
-        repository, endpoint = target.repository, target.location.endpoint
-        if not target.is_here or target.wanted or repository is None or endpoint is None:
+        repository = target.repository
+        if not target.is_here or target.wanted or repository is None:
             return False
         served = self._served(repository)
         if served is None or served.is_cached or served.info.role != MIRROR:
@@ -360,15 +431,29 @@ class Follower:
         if target.name is not None and served.info.name != target.name:
             return False
         try:
+            source = await self._querying(partial(self._source, target))
+            if source is None or source.endpoint is None:
+                return False
             check = await self._querying(partial(self._database.check, repository))
             content = served.content
             head, untaken = await served.reading(lambda: (content.latest(), content.untaken()))
             if check.head != head or time.time() - check.whole > WHOLE_SECONDS:
                 return False
-            found, _ = await ask_list(endpoint, None, ClientTimeouts())
+            found, _ = await ask_list(source.endpoint, source.trusted, ClientTimeouts())
         except GitTorrentError:
             return False
         return (found.repository_id, found.latest, found.untaken) == (repository, head, untaken)
+
+    def _source(self, target: Target) -> Source | None:
+        """Return whom to ask for news: the mirror that was named, or who served it last."""
+        if target.location.endpoint is not None:
+            return named(target.location.endpoint)
+        assert target.repository is not None
+        known = self._database.remembered_mirrors(target.repository)
+        best = max(known, key=lambda each: each.served, default=None)
+        if best is None or not best.served or best.trusted is None:
+            return None
+        return learned(best.url, best.trusted)
 
     async def _update(self, followed: _Followed) -> Mirrored:
         """Bring a repository up to date; every mirror that is known may be asked."""
@@ -377,7 +462,9 @@ class Follower:
         reports = FollowReports(self._name_of(target), partial(self._tell, followed), loop)
 
         async def bring() -> Mirrored:
-            max_bytes = target.max_size or self._carry.max_size
+            max_bytes = target.max_size
+            if max_bytes is None:
+                max_bytes = self._carry.max_size
             if max_bytes is None:
                 max_bytes = read_settings(read_config(self._home.root)).max_bytes
             mirroring = Mirroring(
@@ -389,6 +476,8 @@ class Follower:
                 limits=self._limits,
                 lookups=[NodeFirst(LocalNode(self._home.control, reports), None)],
                 space=self._space,
+                judge=partial(_judge, target),
+                by_id=target.brought is not None,
             )
             done = await mirroring.check(target.name)
             tidy_after(done, wait=False)
@@ -423,8 +512,10 @@ class Follower:
         if target.wanted:
             self._table.unwant(target.wanted)
         how = self._table.followed(done.repository_id)
-        if how.by_config != target.by_config:
-            self._table.follow(done.repository_id, FollowRow(how.paused, target.by_config))
+        by_collection = how.by_collection and target.brought is not None
+        wanted = FollowRow(how.paused, target.by_config, by_collection, how.leaving)
+        if how != wanted:
+            self._table.follow(done.repository_id, wanted)
 
     def _note_success(self, followed: _Followed, source: str) -> None:
         repository = followed.target.repository
@@ -525,6 +616,7 @@ class Follower:
         self._table.want(WantedRow(url, name), int(time.time()))
         if repository is not None:
             self._table.follow(repository, FollowRow())
+            self._collections.include(repository)
 
     def _find(self, url: str, expected: RepositoryId | None) -> _Followed | None:
         repository = expected or self._database.known_url(url)
@@ -533,6 +625,16 @@ class Follower:
                 return self._followed[key]
         same = (each for each in self._followed.values() if each.target.location.url == url)
         return next(same, None)
+
+
+def _judge(target: Target, log: VerifiedLog) -> None:
+    """Look at the log of what a collection brings.
+
+    Raises:
+        LeftOutError: it is none that the operator lets collections bring.
+    """
+    if target.brought is not None:
+        judge_log(log, target.brought.limits)
 
 
 def _coming(followed: _Followed) -> ComingRepository:

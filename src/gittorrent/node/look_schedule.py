@@ -113,6 +113,11 @@ class LookSchedule:
         if entry is not None and entry.turn:
             self._set(key, now, rank=-(1 << 30))
 
+    def put_off(self, key: str, now: float, seconds: float) -> None:
+        """Look at one later that was taken and could not be looked at; nothing else changes."""
+        if key in self._entries:
+            self._set(key, now + seconds)
+
     def done(
         self, key: str, now: float, *, has_news: bool, failed: bool = False, is_live: bool = False
     ) -> None:

@@ -21,7 +21,7 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.repository.carried import MIRROR
-from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.location import SCHEME, parse_location
 from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.opening import send_notice
 from gittorrent.wire.notify import Notify
@@ -240,4 +240,7 @@ class MirrorAnnouncer:
 
 def _announces(served: Served) -> bool:
     """Tell whether a repository came from somewhere that can be told of us."""
-    return served.info.role == MIRROR and bool(served.info.source) and not served.is_private
+    if served.info.role != MIRROR or not served.info.source or served.is_private:
+        return False
+    # Of what a collection brought nobody named a mirror; the id alone leads to it.
+    return served.info.source != f"{SCHEME}://{served.info.repository_id}"

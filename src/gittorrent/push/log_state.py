@@ -186,6 +186,14 @@ class LogState:
         listing = self._ledger.view().listing
         return listing.head if listing.value(listing.head) is not None else None
 
+    @property
+    def final_default_branch(self) -> RefName | None:
+        """The branch that HEAD names at `head`; None if there is no such branch."""
+        if self._ledger is None:
+            return None
+        listing = self._ledger.adopted.listing
+        return listing.head if listing.value(listing.head) is not None else None
+
     def refs_at(self, checkpoint: PushId) -> Refs:
         """Return the refs at one of `ids`, open conflicts too.
 

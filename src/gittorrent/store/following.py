@@ -37,10 +37,14 @@ class FollowRow(Struct, frozen=True):
     Args:
         paused: whether somebody paused it.
         by_config: whether the node's configuration named it, so that it ends when that does not.
+        by_collection: whether nobody but a collection asked for it.
+        leaving: whether the owners of the collection took it out, so that it is to be deleted.
     """
 
     paused: bool = False
     by_config: bool = False
+    by_collection: bool = False
+    leaving: bool = False
 
 
 class LookRow(Struct, frozen=True):
@@ -59,6 +63,23 @@ class LookRow(Struct, frozen=True):
     source: str = ""
     next: int = 0
     live: bool = False
+
+
+_FOLLOW_COLUMNS = "paused, by_config, by_collection, leaving"
+
+
+def following(repository: RepositoryId, row: FollowRow) -> tuple[str, tuple[object, ...]]:
+    """Return the statement, with its values, that records how a mirror is followed."""
+    if row == FollowRow():
+        return "DELETE FROM following WHERE repository_id = ?", (repository,)
+    columns = _FOLLOW_COLUMNS.split(", ")
+    same = ", ".join(f"{each} = excluded.{each}" for each in columns)
+    statement = (
+        f"INSERT INTO following (repository_id, {_FOLLOW_COLUMNS}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
+        f" ON CONFLICT (repository_id) DO UPDATE SET {same}"
+    )
+    values = (int(row.paused), int(row.by_config), int(row.by_collection), int(row.leaving))
+    return statement, (repository, *values)
 
 
 class FollowTable:
@@ -94,27 +115,18 @@ class FollowTable:
 
     def follow(self, repository: RepositoryId, row: FollowRow) -> None:
         """Record how a mirror is followed."""
-        if row == FollowRow():
-            statement = "DELETE FROM following WHERE repository_id = ?"
-            self._database.write([(statement, (repository,))])
-            return
-        statement = (
-            "INSERT INTO following VALUES (?, ?, ?) ON CONFLICT (repository_id) DO UPDATE"
-            " SET paused = excluded.paused, by_config = excluded.by_config"
-        )
-        self._database.write([(statement, (repository, row.paused, row.by_config))])
+        self._database.write([following(repository, row)])
 
     def followed(self, repository: RepositoryId) -> FollowRow:
         """Return how a mirror is followed."""
-        rows = self._database.rows(
-            "SELECT paused, by_config FROM following WHERE repository_id = ?", repository
-        )
+        query = f"SELECT {_FOLLOW_COLUMNS} FROM following WHERE repository_id = ?"  # noqa: S608
+        rows = self._database.rows(query, repository)
         return FollowRow(*map(bool, rows[0])) if rows else FollowRow()
 
     def all_followed(self) -> dict[RepositoryId, FollowRow]:
         """Return how all are followed for which that is not as usual."""
-        rows = self._database.rows("SELECT repository_id, paused, by_config FROM following")
-        return {RepositoryId(i): FollowRow(bool(p), bool(c)) for i, p, c in rows}
+        rows = self._database.rows(f"SELECT repository_id, {_FOLLOW_COLUMNS} FROM following")  # noqa: S608
+        return {RepositoryId(row[0]): FollowRow(*map(bool, row[1:])) for row in rows}
 
     def looked(self, rows: Iterable[LookRow]) -> None:
         """Record what looks came to, all in one transaction."""

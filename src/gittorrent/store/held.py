@@ -70,6 +70,44 @@ class HeldRow(Struct, frozen=True):
 _COLUMNS = "number, kind, subject, title, total, since, until, decision"
 
 
+Statements = list[tuple[str, tuple[object, ...]]]
+"""What `Database.write` carries out in one transaction."""
+
+
+def holding(row: HeldRow) -> Statements:
+    """Return what records that names are held back from now on."""
+    head = (row.kind.value, row.subject, row.title, row.total, row.since, row.until)
+    statement = (
+        "INSERT INTO held (kind, subject, title, total, since, until, decision)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    )
+    one = "INSERT INTO held_names SELECT MAX(number), ?, ? FROM held"
+    return [
+        (statement, (*head, row.decision.value)),
+        *((one, (name, value)) for name, value in row.names.items()),
+    ]
+
+
+def releasing(kind: HeldKind, subject: str, names: Iterable[str]) -> Statements:
+    """Return what records that names are held no more."""
+    of = "SELECT number FROM held WHERE kind = ? AND subject = ?"
+    values = (kind.value, subject)
+    some = f"DELETE FROM held_names WHERE name = ? AND number IN ({of})"  # noqa: S608
+    rest = (
+        "DELETE FROM held WHERE kind = ? AND subject = ?"
+        " AND number NOT IN (SELECT number FROM held_names)"
+    )
+    return [*((some, (name, *values)) for name in names), (rest, values)]
+
+
+def departing(kind: HeldKind, subject: str, count: int, now: int) -> Statements:
+    """Return what records that names disappeared, whether they are held or not."""
+    return [
+        ("DELETE FROM departed WHERE moment < ?", (now - WINDOW_SECONDS,)),
+        ("INSERT INTO departed VALUES (?, ?, ?, ?)", (kind.value, subject, now, count)),
+    ]
+
+
 class HeldTable:
     """What is held back, in the database of a node.
 
@@ -91,18 +129,7 @@ class HeldTable:
 
     def hold(self, row: HeldRow) -> None:
         """Record that names are held back from now on."""
-        head = (row.kind.value, row.subject, row.title, row.total, row.since, row.until)
-        statement = (
-            "INSERT INTO held (kind, subject, title, total, since, until, decision)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)"
-        )
-        one = "INSERT INTO held_names SELECT MAX(number), ?, ? FROM held"
-        self._database.write(
-            [
-                (statement, (*head, row.decision.value)),
-                *((one, (name, value)) for name, value in row.names.items()),
-            ]
-        )
+        self._database.write(holding(row))
 
     def decide(self, numbers: Collection[int], decision: Decision) -> None:
         """Record what somebody said of some rows."""
@@ -111,14 +138,7 @@ class HeldTable:
 
     def release(self, kind: HeldKind, subject: str, names: Iterable[str]) -> None:
         """Record that names are held no more: they are there again, or have gone for good."""
-        of = "SELECT number FROM held WHERE kind = ? AND subject = ?"
-        values = (kind.value, subject)
-        some = f"DELETE FROM held_names WHERE name = ? AND number IN ({of})"  # noqa: S608
-        rest = (
-            "DELETE FROM held WHERE kind = ? AND subject = ?"
-            " AND number NOT IN (SELECT number FROM held_names)"
-        )
-        self._database.write([*((some, (name, *values)) for name in names), (rest, values)])
+        self._database.write(releasing(kind, subject, names))
 
     def forget(self, kind: HeldKind, subject: str) -> None:
         """Record that nothing is held any more of one repository or URL, which is gone itself."""
@@ -129,13 +149,7 @@ class HeldTable:
 
     def note_departed(self, kind: HeldKind, subject: str, count: int, now: int) -> None:
         """Record that names disappeared, whether they are held or not."""
-        of = (kind.value, subject)
-        self._database.write(
-            [
-                ("DELETE FROM departed WHERE moment < ?", (now - WINDOW_SECONDS,)),
-                ("INSERT INTO departed VALUES (?, ?, ?, ?)", (*of, now, count)),
-            ]
-        )
+        self._database.write(departing(kind, subject, count, now))
 
     def recently_departed(self, kind: HeldKind, subject: str, now: int) -> int:
         """Return how many names disappeared within `WINDOW_SECONDS`."""

@@ -124,6 +124,9 @@ class Mirroring:
         limits: of the process that all of this counts for, too; None for ``sharing`` alone.
         lookups: the ways to look for mirrors that nobody named.
         space: tells whether there is room for what comes.
+        judge: is shown the log before anything else is downloaded, and may raise.
+        by_id: whether the id alone says what is followed: then no mirror that it came from is
+            recorded as one that somebody named.
     """
 
     def __init__(
@@ -137,7 +140,12 @@ class Mirroring:
         limits: Limits | None = None,
         lookups: Sequence[Lookup] = (),
         space: Space = UNBOUNDED,
+        judge: Callable[[VerifiedLog], None] = lambda _log: None,
+        *,
+        by_id: bool = False,
     ) -> None:
+        self._judge = judge
+        self._by_id = by_id
         self._location = location
         self._home = home
         self._database = database
@@ -239,13 +247,13 @@ class Mirroring:
         return self._location.expected or self._database.known_url(self._location.url)
 
     async def update(
-        self, name: str | None = None, judge: Callable[[VerifiedLog], None] = lambda _log: None
+        self, name: str | None = None, judge: Callable[[VerifiedLog], None] | None = None
     ) -> Mirrored:
         """Make the mirror, or bring it up to date.
 
         Args:
             name: to carry it under; by default the policy's, or the one that it has here.
-            judge: is shown the log before anything else is downloaded, and may raise.
+            judge: takes the place of the one that it was made with.
 
         Raises:
             UsageError: the name is no name, or taken.
@@ -275,7 +283,7 @@ class Mirroring:
                 try:
                     with carried.writing():
                         log, changed = await self._bring(
-                            acquisition, carried, object_format, is_new, name, judge
+                            acquisition, carried, object_format, is_new, name, judge or self._judge
                         )
                         if not is_new:
                             self._take_settings(carried, log, name, acquisition)
@@ -411,7 +419,7 @@ class Mirroring:
                     log.repository,
                     chosen,
                     MIRROR,
-                    source=acquisition.source_url(),
+                    source=self._location.url if self._by_id else acquisition.source_url(),
                     former_names=self._policy_names(log, chosen),
                 )
             )

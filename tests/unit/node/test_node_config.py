@@ -6,6 +6,7 @@ import re
 from importlib import resources
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.disk_space import DEFAULT_RESERVE, NO_RESERVE, Reserve
 from gittorrent.node.config import (
@@ -18,6 +19,7 @@ from gittorrent.node.config import (
     parse_config,
 )
 from gittorrent.node.toml_lines import lines_of
+from gittorrent.push.carry_limits import CollectionLimits
 from gittorrent.transfer.location import parse_location
 
 TEMPLATE = (resources.files("gittorrent.node") / "node.toml").read_text(encoding="utf-8")
@@ -40,17 +42,49 @@ def test_template_and_nothing_say_the_same() -> None:
     assert parse_config(TEMPLATE) == parse_config("") == NodeConfig()
 
 
+KEY = "ssh:SHA256:" + "A" * 42 + "E"
+
+
 def test_every_setting_of_the_template_is_known() -> None:
-    text = uncommented(TEMPLATE).replace("REPOSITORY_ID@", "")
-    config = parse_config(text)
+    text = uncommented(TEMPLATE).replace("REPOSITORY_ID@", "").replace("COLLECTION_ID@", "")
+    config = parse_config(text.replace("SHA256:...", KEY.removeprefix("ssh:")))
     assert config.limits.rates == Rates()
     assert config.limits.at[0].rates == {"up": 2 << 20}
-    assert config.carry.repositories[0].name == "project"
+    assert [each.name for each in config.carry.repositories] == ["project", "mirrored"]
+    (collection,) = config.carry.collections
+    assert collection.location == config.carry.repositories[1].location
+    assert collection.limits == replace(
+        CollectionLimits(), refs=("refs/heads/*", "refs/tags/*"), owners=(KEY,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("max-repositories = 0", "max-repositories: "),
+        ('max-total = "much"', "is no size"),
+        ('refs = ["heads/*"]', "not a ref pattern"),
+        ('owners = ["SHA256:x"]', "owners: "),
+        ("priority = 1", "priority: is not known"),
+    ],
+)
+def test_limits_of_collections_are_checked(line: str, said: str) -> None:
+    text = f'[[carry.collection]]\nurl = "git://h/x.git"\n{line}\n'
+    (problem,) = problems(text)
+    assert problem.startswith("node.toml:3: [carry.collection] ")
+    assert said in problem
+
+
+def test_what_is_followed_as_a_collection_is_not_named_twice() -> None:
+    table = '[[carry.{}]]\nurl = "git://h/x.git"\n'
+    (problem,) = problems(table.format("repository") + table.format("collection"))
+    assert "stands in line 1 already" in problem
 
 
 def test_template_has_every_key_that_is_known() -> None:
     written = {path[-1] for path in lines_of(uncommented(TEMPLATE)) if isinstance(path[-1], str)}
-    for section in [*NodeConfig.__struct_fields__, "limits.at", "carry.repository"]:
+    nested = ["limits.at", "carry.repository", "carry.collection"]
+    for section in [*NodeConfig.__struct_fields__, *nested]:
         header = f"[[{section}]]" if "." in section else f"[{section}]"
         known = re.search(r"known are (.*)", "\n".join(problems(f"{header}\n_ = 1")))
         assert known is not None

@@ -51,6 +51,13 @@ ROWS = [
         f"INSERT INTO private VALUES ('{A}')",
         f"INSERT INTO tokens VALUES ('alice', '{'0' * 64}', '{A}', 7, 99)",
     ],
+    [
+        f"INSERT INTO collections VALUES ('git://x/c', 0, 7, '{{}}', '{A}', '{HEAD}', 8, '[]', '')",
+        f"INSERT INTO collected VALUES ('{A}', '{A}', 'b', 0, 1, '[]', 7)",
+        f"INSERT INTO refused VALUES ('{A}', 'reason', 7)",
+        f"INSERT INTO excluded VALUES ('{A}')",
+        f"INSERT OR REPLACE INTO following VALUES ('{A}', 0, 0, 1, 1)",
+    ],
 ]
 """What each version may have written, in the form of its schema: into tables that it added or
 changed. A new migration has its rows here."""

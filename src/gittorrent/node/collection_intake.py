@@ -1,0 +1,133 @@
+"""What newer content of a collection changes: what is named, what is gone, what is held back.
+
+Pure. Rules: what the owners add counts at once; what they take out goes if that is ordinary, and
+waits for a confirmation if many disappear at once; a mistake in the document takes nothing out.
+Must not know what is carried.
+Source: docs/protocol/collections.md, Following.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gittorrent.ids import RepositoryId
+from gittorrent.push.purge_guard import REPOSITORIES, judge
+from gittorrent.store.collected import CollectedRow
+from gittorrent.store.held import HeldKind, HeldRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gittorrent.node.collection_file import CollectionFile
+    from gittorrent.push.purge_guard import Threshold
+
+
+class Before(Struct, frozen=True):
+    """What was known of a collection.
+
+    Args:
+        collection: id of its repository.
+        title: what it is called.
+        named: that it named, what is held among them.
+        held: what is held back of it.
+        recent: how many repositories disappeared lately.
+    """
+
+    collection: RepositoryId
+    title: str
+    named: Mapping[RepositoryId, CollectedRow]
+    held: Sequence[HeldRow]
+    recent: int
+
+
+class Intake(Struct, frozen=True):
+    """What follows from newer content.
+
+    Args:
+        rows: all that is named, or stays for now.
+        gone: repositories that the owners took out for good.
+        hold: what is to be held back; None for nothing.
+        released: names that are held no more.
+        departed: how many disappeared just now.
+    """
+
+    rows: Sequence[CollectedRow]
+    gone: frozenset[RepositoryId]
+    hold: HeldRow | None
+    released: frozenset[str]
+    departed: int
+
+
+def take_in(
+    found: CollectionFile, before: Before, now: int, threshold: Threshold = REPOSITORIES
+) -> Intake:
+    """Return what the content of a collection changes.
+
+    Args:
+        found: the content, final.
+        before: what was known.
+        now: seconds since 1970.
+        threshold: from where on a disappearance is sudden.
+    """
+    known: dict[str, CollectedRow] = {str(each): row for each, row in before.named.items()}
+    rows: dict[str, CollectedRow] = {
+        entry.repository: CollectedRow(
+            entry.repository,
+            entry.name or "",
+            entry.priority,
+            place,
+            tuple(url.url for url in entry.urls),
+            known[entry.repository].since if entry.repository in known else now,
+        )
+        for place, entry in enumerate(found.entries)
+    }
+    # Wrong entries stay what they were; what cannot be read may be any of those before.
+    there = frozenset[str](found.named) if found.is_whole else found.named | known.keys()
+    judged = judge(
+        frozenset(known),
+        there,
+        threshold,
+        now=now,
+        held=[row.for_judging() for row in before.held],
+        recent=before.recent,
+    )
+    stay = (judged.held | there) & known.keys() - rows.keys()
+    last = len(found.entries)
+    kept = [replace(known[each], place=last) for each in sorted(stay)]
+    hold = None
+    if judged.newly_held:
+        names = {each: known[each].name for each in judged.newly_held}
+        hold = HeldRow(
+            HeldKind.REPOSITORIES,
+            before.collection,
+            before.title,
+            names,
+            total=len(known),
+            since=now,
+        )
+    return Intake(
+        [*rows.values(), *kept],
+        frozenset(map(RepositoryId, judged.go)),
+        hold,
+        judged.go | judged.back,
+        judged.departed,
+    )
+
+
+def let_go(before: Before, now: int) -> Intake | None:
+    """Return what follows where held names may go though no content can be read; None for nothing.
+
+    Args:
+        before: what is known.
+        now: seconds since 1970.
+    """
+    held = [row.for_judging() for row in before.held]
+    names = frozenset[str]().union(*(each.names for each in held if each.is_released(now)))
+    if not names:
+        return None
+    rows = [row for row in before.named.values() if row.repository not in names]
+    gone = frozenset(each for each in before.named if each in names)
+    return Intake(rows, gone, None, names, 0)

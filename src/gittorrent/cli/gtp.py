@@ -20,9 +20,11 @@ from gittorrent.cli.gtp_metainfo import (
 from gittorrent.cli.limits import size_of
 from gittorrent.cli.output import json_option, quiet_option, with_progress
 from gittorrent.errors import UnverifiedError, UsageError
-from gittorrent.git.repository import read_config
+from gittorrent.git.repository import find_repository, read_config
 from gittorrent.interruptions import run, until_interrupted
 from gittorrent.printable import decoded, printable
+from gittorrent.repository.layout import Layout
+from gittorrent.repository.readers_file import has_private
 
 if TYPE_CHECKING:
     from gittorrent.cli.output import StepProgress
@@ -113,6 +115,11 @@ def serve(
       gittorrent gtp serve project.gittorrent . --sign --listen 0.0.0.0:9417
     """
     _log_to_stderr(verbose)
+    if has_private(Layout(find_repository(repo).git_dir)):
+        raise UsageError(
+            f"{repo} is private, and GTP/0.1 gives to whoever asks",
+            hint="'gittorrent serve' gives it to its readers",
+        )
     info = read_metainfo(file, profile)
     body: bytes | None = None
     if sign:

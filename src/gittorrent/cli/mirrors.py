@@ -19,6 +19,7 @@ from gittorrent.repository.auth_lines import auth_lines
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
+from gittorrent.store.privacy import is_private
 from gittorrent.terminal import TerminalReporter
 from gittorrent.transfer.finding import Finder
 from gittorrent.transfer.location import LocationError, is_url, parse_location
@@ -73,7 +74,6 @@ def _found(location: Location) -> Survey:
     assert repository is not None
     home, reporter = open_home(), TerminalReporter()
     discovery = read_discovery(read_config(home.root))
-    finder = Finder(repository, lookups_of(discovery, home, reporter), reporter.detail)
 
     async def work(known: list[Source]) -> Survey:
         try:
@@ -83,6 +83,10 @@ def _found(location: Location) -> Survey:
 
     with contextlib.closing(Database(home.database)) as database:
         known = known_here(repository, database, home, int(time.time()))
+        # A question in public would say that there is such a repository.
+        is_hidden = is_private(database, repository)
+    lookups = [] if is_hidden else lookups_of(discovery, home, reporter)
+    finder = Finder(repository, lookups, reporter.detail)
     found: Survey = run(work(known))
     return found
 

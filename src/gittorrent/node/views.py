@@ -29,6 +29,7 @@ from gittorrent.errors import LocalError
 from gittorrent.event_log import EventLog
 from gittorrent.git.runner import Stopper
 from gittorrent.repository.published_view import PublishedView
+from gittorrent.repository.readers_file import has_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -134,6 +135,8 @@ class Views:
         with self._stopper.watching():
             view = known or self._make(carried, self._directory_for(carried.layout.git_dir))
             view.refresh()
+            if has_private(carried.layout):
+                view.directory.chmod(0o700)
             return view, view.wants_packing
 
     async def stop(self) -> None:

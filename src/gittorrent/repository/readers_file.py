@@ -45,8 +45,13 @@ def close_to_others(layout: Layout, folder: Path) -> None:
         layout: of its git directory, whose log is one for this repository alone.
         folder: where the node makes repositories; how those elsewhere are open is for their owners.
     """
-    if layout.git_dir.parent == folder and any(layout.logs.glob("*/readers")):
+    if layout.git_dir.parent == folder and has_private(layout):
         layout.git_dir.chmod(0o700)
+
+
+def has_private(layout: Layout) -> bool:
+    """Tell whether a git directory has the log of any private repository."""
+    return any(layout.logs.glob("*/readers"))
 
 
 def is_private_here(layout: Layout, repository: RepositoryId) -> bool:

@@ -204,7 +204,9 @@ async def survey(
 
 
 def _others(first: MirrorList, log: VerifiedLog, kind: AddressClass) -> list[Source]:
-    """Return the mirrors that the first one lists and the policy names."""
+    """Return the mirrors that the first one lists and the policy names; none of what is private."""
+    if log.head is not None and log.policy.policy.private:
+        return []
     found = [learned(entry.url, kind) for entry in first.mirrors]
     sources = [source for source in found if source is not None]
     if log.head is not None:

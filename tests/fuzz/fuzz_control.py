@@ -28,6 +28,9 @@ SEEDS = [
     b"hint check the URL\n",
     b"failed 4 it carries another repository\n",
     b"reload\n",
+    b"converse " + _ID + b" 192.0.2.1 ssh:SHA256:" + b"A" * 42 + b"E\n",
+    b"converse " + _ID + b" -\n",
+    b"place dht 192.0.2.1 9418\n",
     b"problem node.toml:3: [limits] up: no rate\n",
 ]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.ids import RepositoryId
 from gittorrent.node.discovering import may_be_announced
@@ -22,7 +24,7 @@ from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.sshkey import parse_key_line
 from support import gitcmd, nodes, publishing
 from support.nodes import LOOPBACK, Served, call, request
-from support.programs import BIN, GITS, Person, somebody, wait_until
+from support.programs import BIN, GITS, Person, serve, somebody, wait_until
 from support.sshd import Account, account
 from support.websockets import request as websocket_request
 
@@ -275,3 +277,17 @@ def test_a_public_fork_gives_nothing_of_it(
             )
             assert wanted.status != 0
             assert hidden not in person.git("ls-remote", f"{node.git}/fork.git").ok().out
+
+
+def test_news_pass_over_ssh(
+    secret: Carried, owner_key: Signer, there: Account, tmp_path: Path
+) -> None:
+    """The node holds what the shell hands over to it, as long as the caller may read."""
+    mirror = nodes.copy_as_mirror(secret, tmp_path / "mirror.git", "")
+    mirror.set_info(replace(mirror.info, source=f"gittorrent::{there.base}/secrets.git"))
+    operator, place = Person(tmp_path / "operator"), secret.layout.git_dir
+    with serve(operator, place), serve(there(somebody(tmp_path / "o")), mirror.layout.git_dir):
+        first = nodes.push_to_main(mirror, owner_key, b"at the mirror\n")
+        wait_until(partial(nodes.shows_on_main, secret, first), "the origin has it")
+        second = nodes.push_to_main(secret, owner_key, b"at the origin\n")
+        wait_until(partial(nodes.shows_on_main, mirror, second), "the mirror has it")

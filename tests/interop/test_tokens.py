@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from gittorrent.store.tokens import TokenRow, TokenTable
 from gittorrent.wire.tokens import digest_of, encode_basic, make_token
 from support import certificates, nodes, publishing
 from support.nodes import Served
-from support.programs import GITS, PATIENCE, Person, somebody
+from support.programs import GITS, PATIENCE, Person, serve, somebody, wait_until
 from support.websockets import Caller, request
 
 OPEN = Options(
@@ -185,6 +186,37 @@ def test_a_mirror_and_a_push_over_https(
     pushed = operator.git(*settings, "push", "--signed", "origin", "HEAD:main", cwd=work)
     assert "token" not in pushed.err
     assert pushed.status != 0, "who reads may not push for that"
+
+
+def test_news_pass_over_https(
+    node: Served, home: Home, folder: Path, tmp_path: Path, secret: Carried, owner_key: Signer
+) -> None:
+    operator = somebody(tmp_path / "operator")
+    remembers(operator, node, folder, add_token(home, "mirror"))
+    mirror = nodes.copy_as_mirror(secret, tmp_path / "mirror.git", "")
+    mirror.set_info(replace(mirror.info, source=f"gittorrent::{node.https}/secrets.git"))
+    with serve(operator, mirror.layout.git_dir):
+        first = nodes.push_to_main(mirror, owner_key, b"at the mirror\n")
+        wait_until(partial(nodes.shows_on_main, secret, first), "the origin has it")
+        second = nodes.push_to_main(secret, owner_key, b"at the origin\n")
+        wait_until(partial(nodes.shows_on_main, mirror, second), "the mirror has it")
+
+
+def test_who_types_a_token_types_it_once(
+    node: Served, home: Home, folder: Path, person: Person
+) -> None:
+    """Git's own processes get what was typed, also where no helper remembers it."""
+    token = add_token(home, "alice")
+    person.git("config", "--global", "http.sslCAInfo", folder / "ca.pem").ok()
+    asked = person.root / "asked"
+    once = f"test $1 = get && test ! -e {asked} && touch {asked}"
+    helper = f"!f() {{ {once} && echo username=x && echo password={token}; }}; f"
+    person.git("config", "--global", "credential.helper", helper).ok()
+    url = f"gittorrent::{node.https}/secrets.git"
+    done = person.git("-c", "credential.helper=", "clone", "--depth", "1", url, "no")
+    done.failed(128, "asks who you are")
+    person.git("clone", "--depth", "1", url, "copy").ok()
+    assert asked.exists()
 
 
 def test_a_conversation_ends_with_its_token(node: Served, home: Home, folder: Path) -> None:

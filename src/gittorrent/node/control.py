@@ -20,6 +20,7 @@ from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.control import (
     MAX_LINE,
     Alive,
+    Converse,
     Done,
     Failed,
     Fetch,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from gittorrent.node.discovering import Discovering
     from gittorrent.node.follower import Follower
     from gittorrent.node.local_clones import LocalCloneService
+    from gittorrent.node.local_conversations import LocalConversations
     from gittorrent.wire.control import Answer, Request
 
 MAX_HELPERS = 256
@@ -65,6 +67,7 @@ class ControlSocket:
         server_timeouts: how long programs are waited for.
         follower: carries and follows what it is asked to; None where this node does not.
         read_again: has the node go by its configuration as it is now; None where there is none.
+        conversations: holds those that are handed over; None holds none.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class ControlSocket:
         server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
         follower: Follower | None = None,
         read_again: Callable[[], Awaitable[None]] | None = None,
+        conversations: LocalConversations | None = None,
     ) -> None:
         self._path = path
         self._local_clones = local_clones
@@ -82,6 +86,7 @@ class ControlSocket:
         self._server_timeouts = server_timeouts
         self._follower = follower
         self._read_again = read_again
+        self._conversations = conversations
         self._place: int | None = None
         self._server: asyncio.Server | None = None
         self._tasks = TaskSet()
@@ -126,7 +131,10 @@ class ControlSocket:
                 return
             async with asyncio.timeout(self._server_timeouts.control):
                 request = parse_request(await reader.readline())
-            await self._answer(request, reader, writer)
+            if isinstance(request, Converse):
+                await self._converse(request, reader, writer)
+            else:
+                await self._answer(request, reader, writer)
         except (GitTorrentError, ValueError, TimeoutError) as error:
             _log.info(
                 "request-refused",
@@ -153,6 +161,14 @@ class ControlSocket:
         if isinstance(request, Reload):
             return await self._reload()
         return [No("it serves the repositories it was started with, and follows none")]
+
+    async def _converse(
+        self, request: Converse, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if self._conversations is None:
+            writer.write(No("it holds no conversations for others").encode())
+        else:
+            await self._conversations.hold(request, reader, writer)
 
     async def _reload(self) -> Sequence[Answer]:
         if self._read_again is None:

@@ -37,6 +37,7 @@ from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.listeners import Listeners
 from gittorrent.node.live import Live
 from gittorrent.node.local_clones import KeepOptions, LocalCloneService
+from gittorrent.node.local_conversations import LocalConversations
 from gittorrent.node.mirror_announcer import MirrorAnnouncer
 from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Notices
@@ -263,6 +264,7 @@ class Node:
             server_timeouts,
             self._follower,
             read_again,
+            LocalConversations(catalogue, self._conversations),
         )
 
     def _make_follower(self, database: Database | None, home: Home) -> Follower | None:

@@ -26,6 +26,7 @@ from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Notices
 from gittorrent.node.pushes import Pushes
 from gittorrent.node.services import Lists, NodeServices, Reachable
+from gittorrent.store import control_socket
 from gittorrent.transfer.addresses import plain_address
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import connect, service_request
@@ -36,6 +37,7 @@ from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.transfer.stream import GOODBYE_SECONDS, Stream, socket_pair, tcp_stream
 from gittorrent.wire import notify, pktline
+from gittorrent.wire.control import MAX_LINE, VERSION, Converse, Done, Greeting, parse_answer
 from gittorrent.wire.limits import MAX_LIST_LINES
 from gittorrent.wire.service import MIRROR_LIST, MIRROR_NOTIFY, MIRROR_SYNC
 from gittorrent.wire.urls import AddressClass, address_class
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
 
 CHUNK = 128 << 10
 """Bytes passed on at a time."""
+
+CONTROL_SECONDS = 5.0
+"""Time the node of this user gets to say that it takes a conversation over."""
 
 CONNECTION = "SSH_CONNECTION"
 """Variable in which sshd says from where to where a connection leads (ssh(1))."""
@@ -112,6 +117,10 @@ class SshServices:
             with contextlib.suppress(OSError):
                 await asyncio.get_running_loop().sock_sendall(sock, answer)
 
+    def _request(self, served: Served) -> Converse:
+        keys = tuple(sorted(map(str, self._access.keys)))
+        return Converse(served.info.repository_id, self._caller, keys)
+
     def _lists(self) -> Lists:
         return Lists(Reachable(), self._mirrors)
 
@@ -137,7 +146,13 @@ class SshServices:
         return bool(self._caller) and address_class(self._caller) is not AddressClass.PUBLIC
 
     async def _sync(self, served: Served, path: str, sock: socket.socket) -> None:
-        # What is private is not there for those who call the node in the clear.
+        if served.is_private:
+            # It is not there for those who call the node in the clear.
+            control = await _handed_over(self._home, self._request(served))
+            if control is not None:
+                with control:
+                    await _pass_on(sock, control)
+                return
         endpoints = [] if served.is_private else own_endpoints(self._home, path)
         for endpoint in endpoints:
             try:
@@ -158,6 +173,43 @@ class SshServices:
         now = asyncio.get_running_loop().time()
         slot = ConnectionSlot(self._caller, now, lambda _slot, _now: None)
         await conversations.converse(sock, slot, served, access=self._access)
+
+
+async def _handed_over(home: Home, request: Converse) -> socket.socket | None:
+    """Have the node of this user hold a conversation.
+
+    Returns:
+        The connection on which its bytes pass now; None where no node does it.
+    """
+    control = control_socket.connect(home.control)
+    if control is None:
+        return None
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONTROL_SECONDS):
+            if parse_answer(await _line(control)) == Greeting(VERSION):
+                await loop.sock_sendall(control, request.encode())
+                if isinstance(parse_answer(await _line(control)), Done):
+                    return control
+    except (OSError, TimeoutError, ProtocolError):
+        pass  # it has just ended, or is of another version: the conversation is held here
+    control.close()
+    return None
+
+
+async def _line(sock: socket.socket) -> bytes:
+    """Read a line to its last byte and no further: what follows is not ours to read.
+
+    Raises:
+        OSError: there is no whole line.
+    """
+    found = b""
+    while not found.endswith(b"\n"):
+        data = await asyncio.get_running_loop().sock_recv(sock, 1)
+        if not data or len(found) >= MAX_LINE:
+            raise OSError("no line")
+        found += data
+    return found
 
 
 def caller_of(environ: str | None) -> str:

@@ -18,6 +18,7 @@ a time::
     node    hint <text> | failed <exit code> <reason>
     helper  reload
     node    problem <text>                                         any number of times
+    helper  converse <repository id> <IP address, or -> <key>...    after done, mirror-sync
     helper  find <repository id>
     node    place <lan or dht> <IP address> <port>                 any number of times
     node    no <reason>
@@ -40,7 +41,7 @@ from msgspec import Struct
 from gittorrent.ids import ManifestId, PushId, RepositoryId, is_repository_id
 from gittorrent.wire.fields import MessageError, Words, clean_reason, encode_words, shown
 from gittorrent.wire.limits import MAX_PACK_BYTES, MAX_PARTS
-from gittorrent.wire.urls import address_class
+from gittorrent.wire.urls import UrlError, address_class
 
 VERSION = 1
 """Of this protocol; an end that hears another number uses itself, or nobody."""
@@ -144,6 +145,24 @@ class Find(Struct, frozen=True):
     def encode(self) -> bytes:
         """Write the line."""
         return encode_words("find", self.repository)
+
+
+class Converse(Struct, frozen=True):
+    """Hands a conversation over that began elsewhere: after `Done` its bytes pass here.
+
+    Args:
+        repository: that it is about.
+        address: IP address of the caller; empty where that is not known.
+        keys: names of the SSH keys that it proved to have.
+    """
+
+    repository: RepositoryId
+    address: str
+    keys: tuple[str, ...]
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("converse", self.repository, self.address or _NOTHING, *self.keys)
 
 
 class PlaceLine(Struct, frozen=True):
@@ -289,7 +308,7 @@ class No(Struct, frozen=True):
         return encode_words("no", clean_reason(self.reason))
 
 
-Request = Fetch | Keep | Follow | Reload | Find
+Request = Fetch | Keep | Follow | Reload | Find | Converse
 Answer = (
     Greeting | PlaceLine | MirrorLine | Progress | Phase | Note | Alive | At | Done | No
     | Taken | Hint | Failed | Problem
@@ -318,6 +337,8 @@ def parse_request(line: bytes) -> Request:
         return Reload()
     if keyword == "find":
         return Find(_repository(words))
+    if keyword == "converse":
+        return _converse(words)
     raise MessageError(f"unknown request {shown(keyword)}")
 
 
@@ -362,9 +383,26 @@ def parse_answer(line: bytes) -> Answer | None:
     return texts.get(keyword)
 
 
+def _converse(words: Words) -> Converse:
+    repository, keys = _repository(words), []
+    address = "" if words.optional(_NOTHING) else _address(words)
+    while words.peek() is not None:
+        keys.append(words.key())
+    return Converse(repository, address, tuple(keys))
+
+
+def _address(words: Words) -> str:
+    """Take an IP address."""
+    address = words.take("address")
+    try:
+        address_class(address)
+    except UrlError as error:
+        raise MessageError(str(error)) from error
+    return address
+
+
 def _place(words: Words) -> PlaceLine:
-    way, address = words.take("way"), words.take("address")
-    address_class(address)  # refuses what is no address
+    way, address = words.take("way"), _address(words)
     return PlaceLine(way, address, words.number("port", 1, 65535))
 
 

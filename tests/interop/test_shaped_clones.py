@@ -245,3 +245,26 @@ def test_less_may_be_allowed_than_a_reel_has(origin: Carried, serve: Serve, pers
         url = url_of(served, "git")
         done = person.git("-c", "gittorrent.maxSize=1K", "clone", "-q", "--depth=1", url, "c")
     assert "raise gittorrent.maxSize" in done.err
+
+
+def test_a_mirror_has_them_once_somebody_asked(
+    origin: Carried, serve: Serve, person: Person, tmp_path: Path
+) -> None:
+    keeper = somebody(tmp_path / "keeper")
+    place = keeper.node / "repositories" / "project.git"
+    with serve(True) as served:
+        keeper.gittorrent("mirror", url_of(served, "git"), "--once").ok()
+        mirror = Carried(place, origin.object_format)
+        keeper.gittorrent("mirror", url_of(served, "git"), "--once").ok()
+        assert mirror.shapes.all() == []
+        home = nodes.make_home(tmp_path / "m")
+        with nodes.serving(mirror, home=home) as mirrored:
+            person.git("clone", "-q", "--depth=1", url_of(mirrored, "git"), "first").ok()
+        assert mirror.shapes.asked()
+        keeper.gittorrent("mirror", url_of(served, "git"), "--once").ok()
+    ours = [reel.manifest_file for reel in origin.shapes.all()]
+    assert [reel.manifest_file for reel in mirror.shapes.all()] == ours
+    with nodes.serving(mirror, home=home, options=NO_GIT) as mirrored:
+        for option in ("--depth=1", "--filter=blob:none"):
+            person.git("clone", "-q", option, url_of(mirrored, "git"), f"c{option}").ok()
+            gitcmd.git(person.root / f"c{option}", "fsck", "--strict")

@@ -19,6 +19,7 @@ from gittorrent.reel.selftest import find_encoder
 from gittorrent.repository.index_settings import index_settings
 from gittorrent.repository.native_indexing import index_own_pack
 from gittorrent.repository.receive import KEEP_REASON
+from gittorrent.shapes import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -94,7 +95,13 @@ def rebuild_reel(
         work = staging.directory / "reel"
         work.mkdir()
         pack = build_reel(
-            layout.objects, carried.object_format, start, end, work, progress=progress
+            layout.objects,
+            carried.object_format,
+            start,
+            end,
+            work,
+            shape=manifest.shape,
+            progress=progress,
         )
         if pack is None:
             return False
@@ -103,6 +110,9 @@ def rebuild_reel(
         )
         if built.id != manifest.id:
             return False
+        if manifest.shape != WHOLE:
+            carried.shapes.store(manifest, signature, pack.path)
+            return True
         install_built(carried, pack, manifest, signature, progress)
     return True
 

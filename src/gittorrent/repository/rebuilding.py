@@ -153,7 +153,7 @@ def _work(order: Order, say: Callable[[Struct], None]) -> None:
 def _build(carried: Carried, job: Job, progress: Callable[[str, int, int], None]) -> Result:
     text, signature = split_signed(job.manifest)
     manifest = parse_manifest(text)
-    stored = carried.reels.get(manifest.id)
+    stored = carried.reels.get(manifest.id) or carried.shapes.get(manifest.id)
     if stored is not None and stored.is_available:
         return Result(manifest.id, RebuildOutcome.HELD)
     lacking = first_missing(carried.git, job.end)

@@ -9,6 +9,7 @@ count as not there. Source: docs/protocol/reels.md, "Shapes".
 from __future__ import annotations
 
 from contextlib import suppress
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import (
@@ -18,14 +19,34 @@ from gittorrent.durable import (
     write_atomically,
 )
 from gittorrent.ids import ManifestId, is_sha256
+from gittorrent.reel.splicing import GRACE_SECONDS
 from gittorrent.repository.reelstore import ReelStoreError, StoredReel, read_stored
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.layout import Layout
     from gittorrent.trust.signature import Signature
+
+NOTE_SECONDS = 600.0
+"""Seconds between two notes of being asked: mirrors look for them less often than that."""
+
+
+UNASKED_SECONDS = 7 * 24 * 3600.0
+"""Seconds without being asked after which a mirror drops its shaped reels."""
+
+
+class ShapesDue(Enum):
+    """What a mirror is to do about shaped reels."""
+
+    NONE = "none"
+    LOOK = "look"
+    """See what is offered where it looks, and build that."""
+
+    DROP = "drop"
+    """Drop all: nobody asks."""
 
 
 class ShapeStore:
@@ -82,6 +103,64 @@ class ShapeStore:
         self._path(reel.id, "manifest").unlink(missing_ok=True)
         reel.pack.unlink(missing_ok=True)
         self._parsed.pop(reel.id, None)
+
+    def note_asked(self, now: float) -> None:
+        """Take note that somebody asked for shaped reels; written down now and then.
+
+        Args:
+            now: seconds since 1970.
+        """
+        if now - self.asked() >= NOTE_SECONDS:
+            make_directory(self._folder)
+            self._asked.touch()
+
+    def asked(self) -> float:
+        """Return when somebody asked last, about, in seconds since 1970; 0 if nobody ever did."""
+        try:
+            return self._asked.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def due(self, now: float, is_changed: bool) -> ShapesDue:
+        """Tell what a mirror is to do about the shaped reels of those that it follows.
+
+        Args:
+            now: seconds since 1970.
+            is_changed: whether its log has changed.
+        """
+        asked = self.asked()
+        if not asked:
+            return ShapesDue.NONE
+        if now - asked >= UNASKED_SECONDS:
+            return ShapesDue.DROP
+        try:
+            looked = self._followed.stat().st_mtime
+        except FileNotFoundError:
+            looked = 0.0
+        return ShapesDue.LOOK if is_changed or looked < asked else ShapesDue.NONE
+
+    def followed(self, keep: Container[ManifestId], now: float) -> None:
+        """Take note that a mirror has done that, and drop what is not offered there any more.
+
+        Args:
+            keep: reels that are offered; others go when they are `GRACE_SECONDS` old.
+            now: seconds since 1970.
+        """
+        self.sweep()
+        for reel in self.all():
+            if reel.id not in keep and now - self.since(reel) >= GRACE_SECONDS:
+                self.drop(reel)
+        if now - self.asked() >= UNASKED_SECONDS:
+            self._asked.unlink(missing_ok=True)
+        self._followed.touch()
+
+    @property
+    def _asked(self) -> Path:
+        return self._folder / "asked"
+
+    @property
+    def _followed(self) -> Path:
+        return self._folder / "followed"
 
     def sweep(self) -> None:
         """Remove packs without a manifest, as a crash leaves them; the caller makes the reels."""

@@ -192,7 +192,8 @@ class Acquisition:
         Raises:
             MirrorLostError: it stopped answering.
         """
-        made = [offer for offer in await self._first_offers(log) if offer.shape == WHOLE]
+        offers = await self._first_offers(log, shapes=False)
+        made = [offer for offer in offers if offer.shape == WHOLE]
         known = set(log.ids)
         return [o for o in made if o.end in known and (o.start is None or o.start in known)]
 
@@ -202,13 +203,23 @@ class Acquisition:
         Raises:
             MirrorLostError: it stopped answering.
         """
-        return [offer for offer in await self._first_offers(log) if offer.shape.commit is not None]
+        offers = await self.shaped_offers(log)
+        return [offer for offer in offers if offer.shape.commit is not None]
 
-    async def _first_offers(self, log: VerifiedLog) -> list[ReelOffer]:
+    async def shaped_offers(self, log: VerifiedLog) -> list[ReelOffer]:
+        """Return the reels of other shapes than the whole that the first mirror says it has.
+
+        Raises:
+            MirrorLostError: it stopped answering.
+        """
+        offers = await self._first_offers(log, shapes=True)
+        return [offer for offer in offers if offer.shape != WHOLE]
+
+    async def _first_offers(self, log: VerifiedLog, *, shapes: bool) -> list[ReelOffer]:
         if log.head is None:
             return []
         found: list[HaveBundle] = []
-        await self._mirrors[0].offers(ReelName(None, log.head), found.append)
+        await self._mirrors[0].offers(ReelName(None, log.head), found.append, shapes=shapes)
         return [
             ReelOffer(o.manifest, o.reel.start, o.reel.end, o.pack_size, o.shape) for o in found
         ]

@@ -194,7 +194,8 @@ class Answer:
                 else Step(ReceiveManifest(question.manifest, len(data)), data)
             )
         elif isinstance(question, WantBundle):
-            for offer in content.offers(question.reel):
+            shaped = content.shaped_offers(question.reel) if question.shapes else ()
+            for offer in (*content.offers(question.reel), *shaped):
                 pack = None if self._show is None else content.pack(offer.manifest)
                 yield Step(offer, parts=0 if pack is None else pack.parts)
             yield Step(EndWant(question.reel))

@@ -65,6 +65,10 @@ class ContentSource(Protocol):
         """Return the reels that help from the reel's start to its end."""
         ...
 
+    def shaped_offers(self, reel: ReelName) -> Sequence[HaveBundle]:
+        """Return the same of other shapes than the whole, which somebody asks for."""
+        ...
+
     def manifest(self, manifest: ManifestId) -> bytes | None:
         """Return a manifest with its signature."""
         ...
@@ -98,6 +102,11 @@ class EmptyContentSource:
 
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
         """Have no reel."""
+        del reel
+        return ()
+
+    def shaped_offers(self, reel: ReelName) -> Sequence[HaveBundle]:
+        """Have none of these either."""
         del reel
         return ()
 

@@ -192,9 +192,11 @@ class GitMirror:
         del is_held  # the base says it
         await self._questions.fetch_log(question, admit)
 
-    async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+    async def offers(
+        self, reel: ReelName, take: Callable[[HaveBundle], None], *, shapes: bool = False
+    ) -> None:
         """Hand the reels the mirror has that help to complete ``reel`` over, as it names them."""
-        await self._questions.offers(reel, take)
+        await self._questions.offers(reel, take, shapes=shapes)
 
     async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
         """Return a manifest with its signature."""

@@ -100,9 +100,11 @@ class HttpMirror:
         """Hand the push objects over that are not held, each after those that it names."""
         await fetch_log(self._client, self.url, question, is_held, admit)
 
-    async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+    async def offers(
+        self, reel: ReelName, take: Callable[[HaveBundle], None], *, shapes: bool = False
+    ) -> None:
         """Hand the reels it lists over, which may or may not help to complete ``reel``."""
-        del reel
+        del reel, shapes  # it lists all
         count = 0
 
         def parse(line: bytes) -> None:

@@ -48,12 +48,14 @@ class WantedPack(Struct, frozen=True):
         manifest: id of its verified manifest.
         shape: how it is cut.
         total: number of parts.
+        is_whole: whether it is of a whole reel, and not of another shape.
     """
 
     reel: ReelName
     manifest: ManifestId
     shape: PackShape
     total: int
+    is_whole: bool = True
 
 
 class PartSink(Protocol):
@@ -130,8 +132,13 @@ class Mirror(Protocol):
         """
         ...
 
-    async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+    async def offers(
+        self, reel: ReelName, take: Callable[[HaveBundle], None], *, shapes: bool = False
+    ) -> None:
         """Hand each reel it has that helps to complete ``reel`` over, unverified.
+
+        With ``shapes`` those of other shapes than the whole are asked for, too. Some may come
+        without that.
 
         Raises:
             MirrorLostError: as above; what was handed over until then stands.

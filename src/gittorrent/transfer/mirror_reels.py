@@ -14,15 +14,17 @@ from gittorrent.errors import NoRoomError, TrustError, UnreachableError
 from gittorrent.repository import housekeeping
 from gittorrent.repository.leaving_reels import drop_superseded
 from gittorrent.repository.rebuilding import jobs_of, rebuild_reels
+from gittorrent.repository.shapestore import ShapesDue
 from gittorrent.transfer.reel_offers import lacking_reels
 from gittorrent.transfer.updating import Update, Updater
 from gittorrent.transfer.working import stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from gittorrent.ids import PushId
     from gittorrent.push.log import VerifiedLog
+    from gittorrent.reel.path import ReelOffer
     from gittorrent.repository.carried import Carried
     from gittorrent.transfer.acquire import Acquisition
     from gittorrent.transfer.context import Context
@@ -56,6 +58,7 @@ class MirrorReels:
         Raises:
             LocalError: this machine let it down.
         """
+        await self._follow_shapes(is_changed=is_changed)
         ends = await stoppable(self._carried.reel_ends)
         if not is_changed and self._log.head in ends:
             return
@@ -67,11 +70,35 @@ class MirrorReels:
         except (UnreachableError, TrustError, NoRoomError) as error:
             self._context.reporter.detail(f"no reel for what is new: {error}")
 
+    async def _follow_shapes(self, *, is_changed: bool) -> None:
+        """Build the reels of other shapes that there are, as long as somebody asks for them."""
+        shapes = self._carried.shapes
+        due = await stoppable(shapes.due, self._context.clock(), is_changed)
+        if due is ShapesDue.NONE:
+            return
+        try:
+            offers = [] if due is ShapesDue.DROP else await self._shaped_offers()
+            held = {reel.id for reel in await stoppable(shapes.all)}
+            await self._build_all([offer for offer in offers if offer.manifest not in held])
+            keep = frozenset(offer.manifest for offer in offers)
+            await stoppable(shapes.followed, keep, self._context.clock())
+        except (UnreachableError, TrustError, NoRoomError) as error:
+            self._context.reporter.detail(f"no reels of other shapes: {error}")
+
+    async def _shaped_offers(self) -> list[ReelOffer]:
+        offers = await self._acquisition.shaped_offers(self._log)
+        known = {None, *self._log.ids}
+        return [offer for offer in offers if offer.end in known and offer.start in known]
+
     async def _build(self) -> None:
         """Build the reels that newcomers take there, of what is here."""
+        offers = await self._acquisition.offers(self._log)
+        await self._build_all(await stoppable(lacking_reels, self._carried, self._log, offers))
+        if await stoppable(self._drop_superseded):
+            housekeeping.start_if_due(self._carried)
+
+    async def _build_all(self, lacking: Sequence[ReelOffer]) -> None:
         acquisition, log = self._acquisition, self._log
-        offers = await acquisition.offers(log)
-        lacking = await stoppable(lacking_reels, self._carried, log, offers)
         manifests = [await acquisition.manifest(log, offer) for offer in lacking]
         if manifests:
             jobs = await stoppable(jobs_of, log, manifests)
@@ -79,8 +106,6 @@ class MirrorReels:
             place = self._carried.layout.git_dir
             await stoppable(lambda: self._context.space.require(place, size=size))
             await rebuild_reels(self._carried, jobs, _untold, yielding=True)
-        if await stoppable(self._drop_superseded):
-            housekeeping.start_if_due(self._carried)
 
     def _drop_superseded(self) -> bool:
         with self._carried.writing():

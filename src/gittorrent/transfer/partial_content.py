@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gittorrent.push.log_range import entries_after
 from gittorrent.reel.pack import WireView
+from gittorrent.shapes import WHOLE
 from gittorrent.transfer.content_source import EmptyContentSource, ServedPack
 from gittorrent.wire.messages import ALL, HaveBundle, HaveCheckpoint
 
@@ -102,6 +103,14 @@ class PartialContent(EmptyContentSource):
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
         """Return what there is of every pack on its way, were it nothing yet."""
         del reel
+        return [offer for offer in self._growing() if offer.shape == WHOLE]
+
+    def shaped_offers(self, reel: ReelName) -> Sequence[HaveBundle]:
+        """Return the same of packs of other shapes than the whole."""
+        del reel
+        return [offer for offer in self._growing() if offer.shape != WHOLE]
+
+    def _growing(self) -> list[HaveBundle]:
         return [pack.offer() for pack in self._packs.values()]
 
     def manifest(self, manifest: ManifestId) -> bytes | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, LocalError, TrustError
@@ -75,6 +76,7 @@ class Planner:
         self._first = next(iter(peer_manager.mirrors), None)
         self._asked: list[Mirror] = []
         self._begins_late = log.begins_late
+        self._shape = shape
         self._offers = Offers(log.ids, self._first, begins_late=self._begins_late, shape=shape)
         self._signed: dict[ReelOffer, SignedManifest] = {}
         self._asking: dict[asyncio.Task[None], Mirror] = {}
@@ -163,7 +165,9 @@ class Planner:
 
     async def _ask_one(self, mirror: Mirror, name: ReelName) -> None:
         try:
-            await mirror.offers(name, lambda message: self._offers.take(mirror, message))
+            shaped = self._shape != WHOLE
+            take = partial(self._offers.take, mirror)
+            await mirror.offers(name, take, shapes=shaped)
             self._answered += 1
         except GitTorrentError as error:
             self._failure = self._failure or error

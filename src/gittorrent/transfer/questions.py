@@ -155,11 +155,13 @@ class Questions:
             if log.failure is not None:
                 raise log.failure
 
-    async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+    async def offers(
+        self, reel: ReelName, take: Callable[[HaveBundle], None], *, shapes: bool = False
+    ) -> None:
         """Hand the reels the mirror has that help to complete ``reel`` over as they are named."""
         offers = self._offers[reel] = _Offers(take, self._loop.create_future())
         try:
-            self._conversation.say(WantBundle(reel))
+            self._conversation.say(WantBundle(reel, shapes))
             await self._follow(offers.ended)
         finally:
             if self._offers.get(reel) is offers:

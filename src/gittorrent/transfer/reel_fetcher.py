@@ -21,6 +21,7 @@ from gittorrent.repository.readers_file import is_private_here
 from gittorrent.repository.reelstore import ReelStore, ReelStoreError
 from gittorrent.repository.same_pack import same_packs
 from gittorrent.repository.shapestore import ShapeStore
+from gittorrent.shapes import WHOLE
 from gittorrent.sizes import show_bytes
 from gittorrent.store.partial import PartialPack, expire
 from gittorrent.store.privacy import is_private
@@ -115,6 +116,7 @@ class ReelFetcher:
             manifest.id,
             PackShape(manifest.pack_size, manifest.part_size),
             len(manifest.parts),
+            manifest.shape == WHOLE,
         )
         reporter = self._context.reporter
         try:

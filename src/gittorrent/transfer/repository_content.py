@@ -65,6 +65,7 @@ class RepositoryContent:
     def __init__(self, carried: Carried, clock: Callable[[], float] = time.time) -> None:
         self.carried = carried
         self._repository = carried.info.repository_id
+        self._clock = clock
         self._log: _Remembered[_KnownLog] = _Remembered(clock)
         self._unshown: frozenset[PushId] = frozenset()
         self._judged: object = None
@@ -237,6 +238,15 @@ class RepositoryContent:
 
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
         """Return the reels that lie between the two ends asked for, newest end first."""
+        return self._between(reel, self.reels())
+
+    def shaped_offers(self, reel: ReelName) -> Sequence[HaveBundle]:
+        """Return the same of other shapes than the whole, and take note that they are asked for."""
+        if self.carried.info.role == MIRROR:
+            _guarded(lambda: self.carried.shapes.note_asked(self._clock()), None)
+        return self._between(reel, self.shapes())
+
+    def _between(self, reel: ReelName, reels: Sequence[StoredReel]) -> Sequence[HaveBundle]:
         known = self._known()
         places, older = known.places, -1 if known.begins_late else None
         end = places.get(reel.end)
@@ -244,7 +254,7 @@ class RepositoryContent:
         if end is None or start is None:
             return ()
         found = []
-        for stored in (*self.reels(), *self.shapes()):
+        for stored in reels:
             manifest = stored.manifest
             at_end = places.get(manifest.end, older)
             at_start = -1 if manifest.start is None else places.get(manifest.start, older)
@@ -260,7 +270,9 @@ class RepositoryContent:
     def all_offers(self) -> Sequence[HaveBundle]:
         """Return every reel that can be served, newest end first."""
         latest = self.latest()
-        return () if latest is None else self.offers(ReelName(None, latest))
+        if latest is None:
+            return ()
+        return self._between(ReelName(None, latest), [*self.reels(), *self.shapes()])
 
     def manifest(self, manifest: ManifestId) -> bytes | None:
         """Return a manifest with its signature, if its pack is here too."""

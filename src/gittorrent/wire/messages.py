@@ -157,12 +157,16 @@ class EndLog(Struct, frozen=True):
 
 
 class WantBundle(Struct, frozen=True):
-    """Asks who has a reel; answered by any number of HaveBundle and then EndWant."""
+    """Asks who has a reel; answered by any number of HaveBundle and then EndWant.
+
+    ``shapes``: reels of other shapes than the whole are asked for, too; older readers skip that.
+    """
 
     reel: ReelName
+    shapes: bool = False
 
     def encode(self) -> bytes:
-        return encode_words("want bundle", self.reel)
+        return encode_words("want bundle", self.reel, *(("shapes",) if self.shapes else ()))
 
 
 class HaveBundle(Struct, frozen=True):
@@ -359,7 +363,7 @@ _PARSERS: dict[tuple[str, str], Callable[[Words], Message | None]] = {
     ("have", "checkpoint"): _have_checkpoint,
     ("have", "bundle"): _have_bundle,
     ("have", "shape"): _have_shape,
-    ("want", "bundle"): lambda w: WantBundle(_reel(w)),
+    ("want", "bundle"): lambda w: WantBundle(_reel(w), w.optional("shapes")),
     ("end", "want"): lambda w: EndWant(_reel(w)),
     ("end", "log"): lambda w: EndLog(w.push_id()),
     ("fetch", "push"): lambda w: FetchPush(w.push_id()),

@@ -153,6 +153,8 @@ class PendingRequests:
         elif isinstance(question, FetchLog):
             self._logs[question.head] += 1
         else:
+            if isinstance(question, WantBundle):
+                question = WantBundle(question.reel)  # its end says no more
             self._single[question] += 1
             if isinstance(question, FetchManifest | FetchPush) and most is not None:
                 self._most[question] = max(most, self._most.get(question, 0))

@@ -173,7 +173,7 @@ class FakeMirror:
     async def fetch_log(self, question: object, is_held: object, admit: object) -> None:
         raise AssertionError("only parts are asked for")
 
-    async def offers(self, reel: ReelName, take: object) -> None:
+    async def offers(self, reel: ReelName, take: object, *, shapes: bool = False) -> None:
         raise AssertionError("only parts are asked for")
 
     async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:

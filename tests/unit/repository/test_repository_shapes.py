@@ -11,7 +11,12 @@ from gittorrent.reel.shape_timing import HISTORY_SECONDS, LEAST_BYTES, TIP_SECON
 from gittorrent.reel.splicing import GRACE_SECONDS, LEFT_ALONE
 from gittorrent.repository.reelstore import StoredReel
 from gittorrent.repository.shape_maker import ShapeMaker, make_shapes
-from gittorrent.repository.shapestore import ShapeStore
+from gittorrent.repository.shapestore import (
+    NOTE_SECONDS,
+    UNASKED_SECONDS,
+    ShapesDue,
+    ShapeStore,
+)
 from gittorrent.shapes import HISTORY
 from support import gitcmd
 from support.publishing import builder, carried, grow, publish
@@ -150,3 +155,25 @@ def test_what_a_crash_left_goes_and_damage_counts_as_nothing(b: Builder) -> None
     make(b, newest(b))
     assert not (folder / f"{'0' * 64}.pack").exists()
     assert list(carried(b.git_dir).layout.building.iterdir()) == []
+
+
+def test_a_mirror_looks_for_them_while_somebody_asks(b: Builder) -> None:
+    store = ShapeStore(carried(b.git_dir).layout)
+    assert store.due(1e9, is_changed=True) is ShapesDue.NONE
+    store.note_asked(1e9)
+    asked = store.asked()
+    store.note_asked(asked + NOTE_SECONDS - 1)
+    assert store.asked() == asked
+    assert store.due(asked, is_changed=False) is ShapesDue.LOOK
+    kept = store.all()[0].id
+    store.followed({kept}, asked)
+    assert store.due(asked, is_changed=False) is ShapesDue.NONE
+    assert store.due(asked, is_changed=True) is ShapesDue.LOOK
+    assert len(store.all()) == 2
+    store.followed({kept}, asked + GRACE_SECONDS + 60)
+    assert [reel.id for reel in store.all()] == [kept]
+    late = asked + UNASKED_SECONDS
+    assert store.due(late, is_changed=False) is ShapesDue.DROP
+    store.followed((), late)
+    assert store.all() == []
+    assert store.due(late, is_changed=True) is ShapesDue.NONE

@@ -98,7 +98,9 @@ class Fake:
     def name(self) -> str:
         return self.url
 
-    async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+    async def offers(
+        self, reel: ReelName, take: Callable[[HaveBundle], None], *, shapes: bool = False
+    ) -> None:
         del reel
         for offer in self.offered:
             take(HaveBundle(ReelName(offer.start, offer.end), offer.manifest, offer.pack_size, ALL))
@@ -316,7 +318,9 @@ def test_who_is_slow_to_offer_is_waited_for_once(reels: Reels) -> None:
     class Slow(Fake):
         times = 0
 
-        async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+        async def offers(
+            self, reel: ReelName, take: Callable[[HaveBundle], None], *, shapes: bool = False
+        ) -> None:
             self.times += 1
             await asyncio.get_running_loop().create_future()
 
@@ -331,7 +335,9 @@ def test_who_comes_later_is_asked_while_the_first_is_silent(reels: Reels) -> Non
     true = reels.make(None, 3, 2)
 
     class Mute(Fake):
-        async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+        async def offers(
+            self, reel: ReelName, take: Callable[[HaveBundle], None], *, shapes: bool = False
+        ) -> None:
             await asyncio.get_running_loop().create_future()
 
     later = [honest(reels, url="git://bare/x"), honest(reels, true, url="git://seed/x")]
@@ -345,7 +351,9 @@ def test_the_first_mirror_may_offer_late(reels: Reels) -> None:
     is_asked = asyncio.Event()
 
     class Late(Fake):
-        async def offers(self, reel: ReelName, take: Callable[[HaveBundle], None]) -> None:
+        async def offers(
+            self, reel: ReelName, take: Callable[[HaveBundle], None], *, shapes: bool = False
+        ) -> None:
             await is_asked.wait()
             await super().offers(reel, take)
 

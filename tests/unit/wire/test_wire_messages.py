@@ -79,6 +79,7 @@ SPELLING: list[tuple[str, Message]] = [
     (f"fetch log {A} from {B} short", FetchLog(PushId(A), PushId(B), short=True)),
     (f"end log {A}", EndLog(PushId(A))),
     (f"want bundle :{A}", WantBundle(REEL)),
+    (f"want bundle {A}:{B} shapes", WantBundle(SPAN, shapes=True)),
     (f"have bundle :{A} {M} 999 all", HaveBundle(REEL, MANIFEST, 999, ALL)),
     (f"have bundle {A}:{B} {M} 999 a0", HaveBundle(SPAN, MANIFEST, 999, b"\xa0")),
     (

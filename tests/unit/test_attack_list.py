@@ -231,9 +231,76 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "unit/node/test_node_learned_mirrors.py::test_each_tells_of_its_share",
         "unit/wire/test_wire_urls.py::test_full_width_digits_become_the_address_they_stand_for",
     ),
+    "names that lead inwards, or elsewhere at the second look": (
+        "interop/test_changing_names.py::test_no_name_leads_inwards",
+    ),
     "call-backs aimed at third parties": (
         "interop/test_node_attacks.py::test_nobody_is_sent_to_third_parties",
         "unit/node/test_node_notices.py::test_reserved_addresses_are_never_called_back",
+        "unit/node/test_node_notices.py::test_nobody_but_the_announcing_address_is_contacted",
+        "unit/node/test_node_notices.py::test_many_who_name_one_victim_send_nobody_there",
+        "unit/node/test_node_goodbyes.py::test_nobody_is_called_but_where_the_notice_came_from",
+    ),
+    "call-backs as an amplifier": (
+        "unit/node/test_node_notices.py::test_a_notice_is_answered_by_one_call",
+        "unit/node/test_node_notices.py::test_floods_are_refused_until_the_window_has_passed",
+    ),
+    # Addresses, by source: the table in docs/protocol/mirrorsync.md, Learned addresses
+    "addresses from lists": (
+        "unit/wire/test_wire_urls.py::test_a_stranger_cannot_lead_us_inwards",
+        "unit/transfer/test_transfer_reaching.py::"
+        "test_one_list_takes_no_place_of_what_was_found_otherwise",
+    ),
+    "addresses from notices": (
+        "unit/node/test_node_notices.py::test_local_addresses_are_not_called_back_from_public_nodes",
+        "unit/node/test_node_notices.py::test_one_source_has_a_share_of_the_list",
+        "unit/node/test_node_mirror_table.py::"
+        "test_one_network_takes_no_place_of_others_in_what_is_told",
+    ),
+    "addresses from conversations of mirrors": (
+        "unit/node/test_node_learned_mirrors.py::test_nobody_sends_us_further_than_it_may",
+        "unit/node/test_node_learned_mirrors.py::test_each_tells_of_its_share",
+    ),
+    "addresses from peer exchange": (
+        "unit/node/test_node_swarming.py::test_a_caller_may_tell_only_of_its_own_address",
+        "unit/transfer/test_transfer_peer_manager.py::"
+        "test_callers_may_tell_only_of_their_own_address",
+        "unit/transfer/test_transfer_peer_manager.py::test_a_public_source_sends_us_nowhere_inside",
+        "unit/transfer/test_transfer_peer_manager.py::test_one_source_does_not_fill_the_table",
+    ),
+    "addresses from the DHT and the local network": (
+        "unit/transfer/test_transfer_finding.py::test_where_a_way_may_send_us",
+        "unit/transfer/test_transfer_finding.py::test_where_no_way_may_send_us",
+        "unit/transfer/test_transfer_finding.py::"
+        "test_the_dht_may_not_send_us_into_private_networks",
+        "unit/transfer/test_transfer_finding.py::test_ports_of_other_services_are_not_asked",
+        "unit/transfer/test_transfer_finding.py::test_one_way_takes_no_place_of_another",
+        "unit/transfer/test_transfer_finding.py::"
+        "test_one_address_counts_twice_at_most_whatever_its_ports",
+        "unit/transfer/test_transfer_finding.py::test_one_answer_of_many_counts_for_little",
+    ),
+    "addresses from policies": (
+        "unit/transfer/test_transfer_reaching.py::test_mirrors_that_a_policy_names",
+        "interop/test_over_ssh.py::test_learned_urls_start_no_ssh",
+    ),
+    "addresses from collections": (
+        "unit/node/test_node_collection_file.py::test_a_wrong_entry_is_named_and_the_others_count",
+    ),
+    "addresses that are remembered": (
+        "unit/transfer/test_transfer_reaching.py::test_what_is_known_here",
+    ),
+    "addresses from the node of this machine": (
+        "unit/transfer/test_transfer_lookups.py::"
+        "test_a_node_says_of_nobody_that_the_user_named_them",
+    ),
+    "addresses from the router": (
+        "unit/node/test_node_discovering.py::test_a_router_may_call_us_by_public_addresses_only",
+    ),
+    "addresses from web servers": (
+        "interop/test_weak_road.py::test_no_redirect_from_whom_the_user_named",
+        "interop/test_through_http.py::test_a_redirect_leads_nowhere",
+        "unit/node/test_node_proxied.py::test_nobody_passes_for_this_machine_by_saying_too_much",
+        "unit/node/test_node_notices.py::test_a_node_behind_a_proxy_does_not_call_back_itself",
     ),
     "one source filling the peer table": (
         "unit/node/test_node_notices.py::test_one_source_has_a_share_of_the_list",

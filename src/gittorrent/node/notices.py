@@ -237,12 +237,13 @@ class Notices:
             self._recent = {
                 name: times
                 for name, times in self._recent.items()
-                if times and now - times[-1] < WINDOW_SECONDS
+                if times and 0 <= now - times[-1] < WINDOW_SECONDS
             }
         if group not in self._recent and len(self._recent) >= MAX_SOURCES:
             raise RefusedNotice("too many notices; try again later")
         times = self._recent.setdefault(group, deque(maxlen=MAX_NOTICES))
-        if len(times) == MAX_NOTICES and now - times[0] < WINDOW_SECONDS:
+        # Those that are still to come were sent before the clock was set back.
+        if len(times) == MAX_NOTICES and 0 <= now - times[0] < WINDOW_SECONDS:
             raise RefusedNotice("too many notices from your address; try again later")
         times.append(now)
 

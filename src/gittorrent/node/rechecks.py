@@ -102,9 +102,11 @@ class Rechecks:
 
     def _is_due(self, row: MirrorRow, looked: _Looked | None, now: float) -> bool:
         enough = PARTIAL_SECONDS if row.state is MirrorState.PARTIAL else MIRROR_SECONDS
+        since = float(row.verified)
         if looked is not None and row.verified < looked.at:
-            return now - looked.at >= (AGAIN_SECONDS if looked.failures else enough)
-        return now - row.verified >= enough
+            since, enough = looked.at, AGAIN_SECONDS if looked.failures else enough
+        # What was seen in the future was so by a clock that was set back since.
+        return not 0 <= now - since < enough
 
     async def _check(self, repository: RepositoryId, row: MirrorRow, looked: _Looked) -> None:
         async with self._calls:

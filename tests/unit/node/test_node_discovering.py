@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from gittorrent.discovery.pacing import Pacing
+from gittorrent.discovery.port_mapping import Mapped
 from gittorrent.ids import RepositoryId
 from gittorrent.node.catalogue import Catalogue, Served
 from gittorrent.node.discovering import Discovering, DiscoveryOptions, may_be_announced
@@ -78,6 +79,31 @@ def test_where_strangers_reach_it(
     found, has_session = port(tmp_path, public, *listening)
     assert found == expected
     assert not has_session, "nothing is served, so nobody is told anything"
+
+
+@pytest.mark.parametrize(
+    ("address", "is_told"),
+    [
+        ("93.184.216.34", True),
+        ("192.168.1.2", False),
+        ("100.64.0.7", False),
+        ("127.0.0.1", False),
+        ("169.254.1.1", False),
+        ("0.0.0.0", False),
+        ("::ffff:10.0.0.1", False),
+        ("203.0.113.5", False),
+    ],
+)
+def test_a_router_may_call_us_by_public_addresses_only(
+    tmp_path: Path, address: str, is_told: bool
+) -> None:
+    reachable = Reachable(None, is_given=False)
+    table = tmp_path / "dht"
+    node = Discovering(
+        cast(Catalogue, Nothing()), reachable, DiscoveryOptions(dht=False), table, Pacing()
+    )
+    node._mapped(Mapped(9419, address))
+    assert reachable.public == (at(address, 9419) if is_told else None)
 
 
 def test_what_clones_of_this_machine_had_downloaded_is_not_announced() -> None:

@@ -204,6 +204,18 @@ def test_who_answers_stays_and_is_called_no_more_often_than_said(
     assert database.mirrors(listed.repository, NOW) == [row]
 
 
+def test_a_clock_that_is_set_back_keeps_no_dead_peer(
+    carried: Carried, database: Database, free: str
+) -> None:
+    listed = Listed(database, carried, f"{free}/x", MirrorState.PARTIAL)
+
+    async def work() -> None:
+        assert await listed.told(-40 * 86400) == [listed.row.url]
+        assert await listed.told() == []
+
+    asyncio.run(work())
+
+
 @pytest.mark.parametrize("source", ["127.0.0.9", "198.51.100.7"])
 def test_nobody_is_called_but_where_the_notice_came_from(
     carried: Carried, database: Database, source: str

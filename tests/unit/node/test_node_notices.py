@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -362,6 +363,69 @@ def test_floods_are_refused_until_the_window_has_passed(
     assert "too many" not in refusal("10.0.0.2")
     clock.now += WINDOW_SECONDS
     assert "too many" not in refusal("10.0.0.1")
+
+
+def test_a_clock_that_is_set_back_turns_nobody_away(carried: Carried, database: Database) -> None:
+    clock = Clock()
+    notices = Notices(MirrorTable(database, clock=clock), lambda: False)
+    said = notice(carried, "git://10.0.0.1/x")
+    for _ in range(MAX_NOTICES):
+        run(notices.receive(entry(carried), said, "10.0.0.1"))
+        clock.now += WINDOW_SECONDS
+    clock.now -= 40 * 86400
+    assert "too many" not in run(notices.receive(entry(carried), said, "10.0.0.1")).refusal
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_many_who_name_one_victim_send_nobody_there(
+    carried: Carried, database: Database, host: str
+) -> None:
+    """Neither by its address nor by a name that leads there."""
+    notices = Notices(MirrorTable(database), lambda: True)
+
+    async def announce(url: str) -> None:
+        callers = [f"127.0.1.{number}" for number in range(1, 61)]
+        answers = await asyncio.gather(
+            *(notices.receive(entry(carried), notice(carried, url), each) for each in callers)
+        )
+        assert all(answer.refusal for answer in answers)
+
+    with socket.create_server(("127.0.0.1", 0)) as victim:
+        victim.setblocking(False)
+        for scheme in ("git", "http"):
+            run(announce(f"{scheme}://{host}:{victim.getsockname()[1]}/project.git"))
+        with pytest.raises(BlockingIOError):
+            victim.accept()
+    assert database.mirrors(carried.info.repository_id, 0) == []
+
+
+@pytest.mark.parametrize("scheme", ["git", "http"])
+@pytest.mark.parametrize("ttl", [0, 3600])
+def test_a_notice_is_answered_by_one_call(
+    carried: Carried, database: Database, scheme: str, ttl: int
+) -> None:
+    """Whoever shares an address with others cannot have them called much more than it calls.
+
+    Who hangs up is asked over HTTP once more, as clients do that may have had an old connection.
+    """
+    called = []
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.append(1)
+        writer.close()
+
+    async def work() -> None:
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        async with server:
+            url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/project.git"
+            repository, now = carried.info.repository_id, int(time.time())
+            row = MirrorRow(url, MirrorState.CURRENT, "127.0.0.1", now, now + 600, 1)
+            database.list_mirror(repository, row)
+            notices = Notices(MirrorTable(database), lambda: True)
+            await notices.receive(entry(carried), notice(carried, url, ttl), "127.0.0.1")
+
+    run(work())
+    assert len(called) == (1 if scheme == "git" else 2)
 
 
 # --- through the listeners -----------------------------------------------------------------------

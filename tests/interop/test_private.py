@@ -199,6 +199,25 @@ def test_readers_come_in_by_their_keys(
     claimed.git("ls-remote", url).failed(128, "no such repository here")
 
 
+COMMANDS = (
+    "git-upload-pack '{}'", "git-receive-pack '{}'", "git upload-pack '{}'", "git-mirror-list '{}'",
+    "git-mirror-notify '{}'", "git-mirror-sync '{}'", "git-upload-archive '{}'", "ls '{}'",
+)  # fmt: skip
+
+
+def test_strangers_over_ssh_learn_nothing(secret: Carried, tmp_path: Path) -> None:
+    other = ssh_keys(tmp_path, "other")["other"]
+    operator = somebody(tmp_path / "operator")
+    for command in COMMANDS:
+        for there, nowhere in both(secret)[:3:2]:
+            for key in ((), ("--key", str(other))):
+                words = ("gittorrent", "shell", *key, str(secret.layout.git_dir), "-c")
+                said = [operator.run(*words, command.format(at)) for at in (there, nowhere)]
+                found = [(each.status, each.out, each.err) for each in said]
+                assert found[0] == found[1]
+                assert said[0].status != 0
+
+
 @pytest.fixture
 def there(secret: Carried, owner_key: Signer, tmp_path: Path) -> Iterator[Account]:
     """A real sshd, whose one key is a reader's."""

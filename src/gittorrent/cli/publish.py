@@ -155,11 +155,11 @@ def publish(
             add_remote(found, carried, say)
     finally:
         database.close()
-    served = served_at(home, done.name, done.repository_id)
+    served = served_at(home, done.name, done.repository_id, is_private=is_hidden)
     if as_json:
-        print_json(published_json(carried, done, served))
+        print_json(published_json(carried, done, served, is_private=is_hidden))
     elif not quiet:
-        show_published(done, served)
+        show_published(done, served, is_private=is_hidden)
     if done.reels and housekeeping.is_due(carried, first=done.is_new):
         if wait:
             housekeeping.tidy_up(carried)

@@ -39,15 +39,18 @@ class PartedRefsError(GitTorrentError):
     """Refs were not published, since they changed elsewhere too."""
 
 
-def published_json(carried: Carried, done: Published, served: ServedAt) -> dict[str, Any]:
+def published_json(
+    carried: Carried, done: Published, served: ServedAt, *, is_private: bool
+) -> dict[str, Any]:
     """Return what ``--json`` prints."""
-    urls = served.urls or (_url_at_localhost(done),)
+    urls = served.urls or (_url_at_localhost(done, is_private=is_private),)
     return {
         "repository_id": done.repository_id,
         "push_id": done.push_id,
         "url": urls[0],
         "urls": list(urls),
         "is_served": bool(served.urls),
+        "private": is_private,
         "name": done.name,
         "renamed_from": done.renamed_from,
         "path": str(carried.layout.git_dir),
@@ -74,16 +77,23 @@ def published_json(carried: Carried, done: Published, served: ServedAt) -> dict[
     }
 
 
-def show_published(done: Published, served: ServedAt) -> None:
+def show_published(done: Published, served: ServedAt, *, is_private: bool) -> None:
     """Print it for people."""
     show_changes(done)
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"repository  {done.repository_id}")
     click.echo(f"checkpoint  {done.push_id}")
-    for url in served.urls or (_url_at_localhost(done),):
+    for url in served.urls or (_url_at_localhost(done, is_private=is_private),):
         click.echo(url)
-    if not served.urls and done.is_new:
+    if is_private:
+        if done.is_new:
+            click.echo(
+                "It is private: 'gittorrent policy add KEY --reader' lets readers in over ssh,"
+                " 'gittorrent token new NAME' over https.",
+                err=True,
+            )
+    elif not served.urls and done.is_new:
         click.echo(
             "Serve it with 'gittorrent serve'; in the URL, put this machine's name for"
             " localhost, and the port if it is not 9418.",
@@ -189,5 +199,7 @@ def _values(change: RefChange) -> str:
     return f"  {change.old[:10]}{dots}{change.new[:10]}"
 
 
-def _url_at_localhost(done: Published) -> str:
+def _url_at_localhost(done: Published, *, is_private: bool) -> str:
+    if is_private:
+        return f"gittorrent::https://{done.repository_id}@localhost/{done.name}.git"
     return f"gittorrent://{done.repository_id}@localhost/{done.name}.git"

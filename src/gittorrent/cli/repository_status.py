@@ -19,6 +19,7 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.push.history import awaited
 from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import MIRROR, Carried, object_format_of
+from gittorrent.repository.readers_file import is_private_here
 from gittorrent.repository.unpublished import describe_unpublished, unpublished_refs
 from gittorrent.store.following import FollowTable
 from gittorrent.terminal import show_duration
@@ -81,6 +82,7 @@ class RepositoryStatus(Struct, frozen=True):
         way_out: what to do where it is missing or damaged; else empty.
         problem: why it cannot be looked at; else empty.
         check: how a mirror keeps up; None for an origin.
+        private: whether it is for those alone whom its policy names.
     """
 
     name: str
@@ -98,6 +100,7 @@ class RepositoryStatus(Struct, frozen=True):
     way_out: str = ""
     problem: str = ""
     check: CheckStatus | None = None
+    private: bool = False
 
     @property
     def is_missing(self) -> bool:
@@ -158,6 +161,7 @@ def _look_inside(
         not_final=len(awaited(carried.log())) if untaken else 0,
         reels=sum(1 for reel in carried.reels.all() if reel.is_available),
         latest=ids[-1] if ids else None,
+        private=is_private_here(carried.layout, row.repository_id),
         unpublished=list_unpublished(differing),
         not_published=describe_unpublished(differing),
         check=_check_status(row, database, ids, named) if row.role == MIRROR else None,

@@ -39,13 +39,16 @@ class ServedAt(Struct, frozen=True):
     is_here_only: bool
 
 
-def served_at(home: Home, name: str, repository: RepositoryId) -> ServedAt:
+def served_at(
+    home: Home, name: str, repository: RepositoryId, *, is_private: bool = False
+) -> ServedAt:
     """Return where the nodes that run here serve a repository.
 
     Args:
         home: of the nodes.
         name: the repository is served at ``/<name>.git``.
         repository: its id.
+        is_private: whether it is there for nobody who calls in the clear.
     """
     found: dict[str, bool] = {}
     for process in read_snapshots(home.run):
@@ -54,6 +57,8 @@ def served_at(home: Home, name: str, repository: RepositoryId) -> ServedAt:
         if process.serves is not None and name not in process.serves:
             continue
         for base in _bases(process):
+            if is_private and base.scheme != "https":
+                continue
             try:
                 location = parse_location(f"{base.url.rstrip('/')}/{name}.git")
                 endpoint = location.require_endpoint()

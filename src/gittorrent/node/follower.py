@@ -28,6 +28,7 @@ from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import GitTorrentError, NoRoomError
 from gittorrent.event_log import EventLog
 from gittorrent.git.repository import read_config
+from gittorrent.node.access import OPERATOR
 from gittorrent.node.collecting import Collecting, trust_in
 from gittorrent.node.collection_judge import LeftOutError, judge_log
 from gittorrent.node.config import CarryConfig
@@ -51,7 +52,7 @@ from gittorrent.transfer.mirroring import (
 )
 from gittorrent.transfer.off_loop import apart
 from gittorrent.transfer.opening import ask_list
-from gittorrent.transfer.reaching import learned, named
+from gittorrent.transfer.reaching import is_confidential, learned, named
 from gittorrent.transfer.settings import read_settings
 from gittorrent.wire.control import Done, Failed, Hint, Phase, Taken
 
@@ -415,7 +416,7 @@ class Follower:
             self._number = None  # it is carried from now on, under its id
 
     def _served(self, repository: RepositoryId) -> Served | None:
-        return self._catalogue.find(f"/{repository}".encode("ascii"))
+        return self._catalogue.find(f"/{repository}".encode("ascii"), OPERATOR)
 
     async def _is_unchanged(self, target: Target) -> bool:
         """Tell whether a source says what it said at the last update, which is all that is here.
@@ -434,6 +435,8 @@ class Follower:
             source = await self._querying(partial(self._source, target))
             if source is None or source.endpoint is None:
                 return False
+            if served.is_private and not is_confidential(source):
+                return False  # an update says why it is not asked
             check = await self._querying(partial(self._database.check, repository))
             content = served.content
             head, untaken = await served.reading(lambda: (content.latest(), content.untaken()))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.node.access import STRANGER, Access
 from gittorrent.node.carried_here import (
     SCAN_SECONDS,
     catalogue_of_database,
@@ -17,6 +18,8 @@ from gittorrent.node.carried_here import (
 from gittorrent.node.catalogue import RELOAD_SECONDS, Catalogue, Listing, NameTakenError
 from gittorrent.repository.carried import Carried, NotCarriedError
 from gittorrent.store.database import CarriedRow, Database
+from gittorrent.trust.keys import KeyRef
+from gittorrent.trust.readers import encode_readers
 from support import gitcmd, nodes
 
 
@@ -353,3 +356,39 @@ def test_what_is_known_is_not_listed_again_for_a_look_without_changes(
     assert asked[0] is asked[1] is asked[2]
     assert asked[3] is asked[4]
     assert asked[3] == {carried.layout.git_dir, other.layout.git_dir}
+
+
+def test_what_is_private_is_looked_for_in_vain_as_what_is_missing(
+    carried: Carried, tmp_path: Path
+) -> None:
+    """For strangers the same is done, and nothing on the private repository's disk."""
+    copy = nodes.copy_as_mirror(carried, tmp_path / "copy.git", "git://example.org/x.git")
+    key = KeyRef.parse("ssh:SHA256:" + "A" * 42 + "E")
+    repository = copy.info.repository_id
+    copy.layout.readers(repository).write_bytes(encode_readers(frozenset({key})))
+    clock, looks = Clock(), 0
+
+    def reload(known: set[Path]) -> Listing:
+        nonlocal looks
+        looks += 1
+        return Listing()
+
+    async def scene() -> None:
+        catalogue = Catalogue([copy], reload, clock)
+        (served,) = catalogue
+        reader, other = Access(frozenset({key})), Access(frozenset({KeyRef.parse(OTHER)}))
+        for path in (b"/project.git", f"/{repository}".encode(), b"/missing.git"):
+            for access in (STRANGER, other):
+                before = looks
+                clock.now += 2 * RELOAD_SECONDS
+                assert await catalogue.await_path(path, access) is None
+                assert looks == before + 1, "it is looked for as if it came lately"
+        assert await catalogue.seek(b"/project.git", reader) is served
+        assert await catalogue.carried(repository) is served
+        copy.layout.readers(repository).write_bytes(b"damaged")
+        assert await catalogue.seek(b"/project.git", reader) is None
+
+    asyncio.run(scene())
+
+
+OTHER = "ssh:SHA256:" + "B" * 42 + "E"

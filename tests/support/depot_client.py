@@ -17,6 +17,7 @@ from gittorrent.trust.policy import Quorum, Rule
 from gittorrent.trust.refpattern import RefPattern
 from support import depots
 from support.gitcmd import git, text
+from support.objects import FILE, write_commit, write_object, write_tree
 from support.publishing import builder, grow, publish
 from support.signing import TestSigner
 
@@ -57,13 +58,9 @@ class Client:
         tree = text(self.work, "rev-parse", f"{parent}^{{tree}}")
         if files:
             names = [f"{message} {number}" for number in range(files)]
-            blobs = [
-                text(self.work, "hash-object", "-w", "--stdin", stdin=name.encode())
-                for name in names
-            ]
-            lines = (f"100644 blob {o}\t{n}\n" for o, n in zip(blobs, names, strict=True))
-            tree = text(self.work, "mktree", stdin="".join(lines).encode())
-        return Oid(text(self.work, "commit-tree", tree, "-p", parent, "-m", message))
+            blobs = {n: (FILE, write_object(self.work, "blob", n.encode())) for n in names}
+            tree = write_tree(self.work, blobs)
+        return Oid(write_commit(self.work, tree, [parent], message))
 
     def certificate(
         self, *lines: Line, options: tuple[bytes, ...] = (), nonce: Nonce | None = None

@@ -16,6 +16,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from support import gitcmd, nodes
 from support.nodes import Served
+from support.objects import commit_file
 from support.programs import wait_until
 
 MAIN = RefName(b"refs/heads/main")
@@ -73,11 +74,8 @@ class Mirrors:
     def push(self, at: Carried, data: bytes, ref: RefName = MAIN) -> Oid:
         """Put a push into the log of one of them."""
         now = at.log().refs.get(ref)
-        blob = gitcmd.text(at.layout.git_dir, "hash-object", "-w", "--stdin", stdin=data)
-        tree = gitcmd.text(at.layout.git_dir, "mktree", stdin=f"100644 blob {blob}\tnew\n".encode())
-        parents = ["-p", now] if now else []
-        words = ["commit-tree", *parents, "-m", "new", tree]
-        new = Oid(gitcmd.text(at.layout.git_dir, *words))
+        parents = [now] if now else []
+        new = Oid(commit_file(at.layout.git_dir, "new", data, parents, "new"))
         nodes.push_on(at, self.key, {ref: new})
         return new
 

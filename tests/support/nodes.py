@@ -37,6 +37,7 @@ from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire import pktline
 from gittorrent.wire.mirrorlist import MirrorState
 from support import gitcmd
+from support.objects import commit_file
 from support.programs import PATIENCE
 from support.repositories import noise
 
@@ -54,12 +55,9 @@ def signer(folder: Path) -> Signer:
 
 def add_commit(git_dir: Path, ref: str, name: str, data: bytes) -> str:
     """Commit one file to a ref of a bare repository and return the commit's id."""
-    blob = gitcmd.text(git_dir, "hash-object", "-w", "--stdin", stdin=data)
-    entry = f"100644 blob {blob}\t{name}\n".encode()
-    tree = gitcmd.text(git_dir, "mktree", stdin=entry)
     present = gitcmd.refs(git_dir).get(ref.encode())
-    parents = [] if present is None else ["-p", present]
-    commit = gitcmd.text(git_dir, "commit-tree", *parents, "-m", f"add {name}", tree)
+    parents = [] if present is None else [present]
+    commit = commit_file(git_dir, name, data, parents, f"add {name}")
     gitcmd.git(git_dir, "update-ref", ref, commit)
     return commit
 
@@ -141,11 +139,8 @@ def push_on(
 
 def push_to_main(carried: Carried, key: Signer, data: bytes) -> Oid:
     """Put a push of a commit with one file into a log that no checkpoint has taken; returns it."""
-    git_dir = carried.layout.git_dir
-    blob = gitcmd.text(git_dir, "hash-object", "-w", "--stdin", stdin=data)
-    tree = gitcmd.text(git_dir, "mktree", stdin=f"100644 blob {blob}\tnew\n".encode())
     old = carried.log().refs[MAIN]
-    new = Oid(gitcmd.text(git_dir, "commit-tree", "-p", old, "-m", "new", tree))
+    new = Oid(commit_file(carried.layout.git_dir, "new", data, [old], "new"))
     push_on(carried, key, {MAIN: new})
     return new
 

@@ -20,6 +20,7 @@ from gittorrent.signing.keys import Signer
 from gittorrent.trust.policy import Grant, Rule
 from gittorrent.trust.refpattern import RefPattern
 from support import gitcmd
+from support.objects import FILE, write_commit, write_object, write_tree
 from support.repositories import Builder, prose
 from support.signing import TestSigner
 
@@ -33,19 +34,23 @@ def builder(directory: Path, object_format: str = "sha1") -> Builder:
 
 def grow(b: Builder, commits: int, branch: str = "main", name: str = "f") -> None:
     """Add commits on top of a branch, each a new version of one file."""
+    if not commits:
+        return
     ref = f"refs/heads/{branch}"
+    parent = gitcmd.refs(b.git_dir).get(ref.encode())
+    entries: dict[str, tuple[str, str]] = {}
+    for line in gitcmd.text(b.git_dir, "ls-tree", parent).splitlines() if parent else ():
+        about, _, path = line.partition("\t")
+        mode, _, oid = about.split(" ")
+        entries[path] = (mode, oid)
     for number in range(commits):
-        parent = gitcmd.refs(b.git_dir).get(ref.encode())
         lines = prose(name, 30).splitlines(keepends=True)
         lines[number % 30] = f"{name} {number} {parent}\n".encode()
-        content = b"".join(lines)
-        blob = gitcmd.text(b.git_dir, "hash-object", "-w", "--stdin", stdin=content)
-        listing = gitcmd.git(b.git_dir, "ls-tree", parent) if parent else b""
-        kept = [line for line in listing.splitlines() if not line.endswith(b"\t" + name.encode())]
-        listing = b"\n".join([*kept, f"100644 blob {blob}\t{name}".encode()])
-        tree = gitcmd.text(b.git_dir, "mktree", stdin=listing + b"\n")
-        words = ["commit-tree", tree, "-m", f"{name} {number}", *(["-p", parent] if parent else [])]
-        gitcmd.git(b.git_dir, "update-ref", ref, gitcmd.text(b.git_dir, *words))
+        entries[name] = (FILE, write_object(b.git_dir, "blob", b"".join(lines)))
+        tree = write_tree(b.git_dir, entries)
+        parent = write_commit(b.git_dir, tree, [parent] if parent else [], f"{name} {number}")
+    assert parent is not None
+    gitcmd.git(b.git_dir, "update-ref", ref, parent)
 
 
 def carried(git_dir: Path) -> Carried:

@@ -140,6 +140,7 @@ def test_history_and_then_files(
 
 
 @pytest.mark.parametrize("git", GITS)
+@pytest.mark.parametrize("way", ["git", "http"])
 @pytest.mark.parametrize("option", ["--depth=1", "--filter=blob:none"])
 def test_what_is_newer_than_the_reels_is_fetched(
     origin: Carried,
@@ -147,6 +148,7 @@ def test_what_is_newer_than_the_reels_is_fetched(
     owner_key: Signer,
     tmp_path: Path,
     git: str,
+    way: str,
     option: str,
 ) -> None:
     source = origin.layout.git_dir
@@ -156,7 +158,7 @@ def test_what_is_newer_than_the_reels_is_fetched(
     user = somebody(tmp_path / "user", git)
     stock = stock_clone(origin, user, option)
     with serve(True) as served:
-        user.git("clone", "-q", option, url_of(served, "git"), "c").ok()
+        user.git("clone", "-q", option, url_of(served, way), "c").ok()
         same_as_stock(user.root / "c", stock)
 
 

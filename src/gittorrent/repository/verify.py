@@ -95,7 +95,7 @@ class Verifier:
     def run(self) -> Verification:
         """Check everything; never stops at the first finding."""
         log = self._check_log()
-        reels = self._reels()
+        reels = [*self._reels(), *self._carried.shapes.all()]
         if log is not None:
             for number, reel in enumerate(reels):
                 self._progress("reels", number, len(reels))

@@ -17,6 +17,7 @@ from gittorrent.repository.shapestore import (
     ShapesDue,
     ShapeStore,
 )
+from gittorrent.repository.verify import Verifier
 from gittorrent.shapes import HISTORY
 from support import gitcmd
 from support.publishing import builder, carried, grow, publish
@@ -155,6 +156,17 @@ def test_what_a_crash_left_goes_and_damage_counts_as_nothing(b: Builder) -> None
     make(b, newest(b))
     assert not (folder / f"{'0' * 64}.pack").exists()
     assert list(carried(b.git_dir).layout.building.iterdir()) == []
+
+
+def test_damaged_packs_are_found(b: Builder) -> None:
+    this = carried(b.git_dir)
+    assert Verifier(this).run().findings == ()
+    tip = this.shapes.all()[0]
+    tip.pack.chmod(0o644)
+    with tip.pack.open("r+b") as file:
+        file.seek(20)
+        file.write(b"\0" * 8)
+    assert [found.subject for found in Verifier(this).run().findings] == [f"reel {tip.id}"]
 
 
 def test_a_mirror_looks_for_them_while_somebody_asks(b: Builder) -> None:

@@ -100,6 +100,12 @@ def _mirrorsync() -> dict[str, str]:
         "silence before an `alive` line is due": f"{limits.KEEPALIVE_SECONDS:,.0f} s",
         "silence after which the other end is given up": f"{limits.IDLE_SECONDS:,.0f} s",
         "message of a WebSocket, all its frames": _kib(websocket.MAX_MESSAGE),
+        (
+            "conversations on one connection; bytes of one before another one has its turn;"
+            " bytes of one on their way and unread"
+        ): (
+            f"{limits.MAX_STREAMS:,}; {_kib(limits.MAX_STREAM_DATA)}; {_kib(limits.STREAM_WINDOW)}"
+        ),
         "one message with its raw bytes": f"{limits.MESSAGE_SECONDS:,.0f} s",
         (
             "lines that answer no question and are no offers asked for; "

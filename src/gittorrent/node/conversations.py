@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from gittorrent.node.swarming import Participant
     from gittorrent.store.processes import ConversationFigures, EndedConversation
     from gittorrent.store.tokens import TokenRow
+    from gittorrent.transfer.channel import Channel
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.messages import ReceivePart
-    from gittorrent.wire.session import MessageReceived
+    from gittorrent.wire.session import MessageReceived, Timeouts
 
 NOT_SERVED = "no such repository here"
 """The one answer to every path that is not served, so that it tells nothing."""
@@ -113,20 +114,22 @@ class Conversations:
 
     async def converse(
         self,
-        sock: socket.socket,
+        end: socket.socket | Channel,
         slot: ConnectionSlot,
         served: Served,
         address: str | None = None,
         access: Access = STRANGER,
+        timeouts: Timeouts | None = None,
     ) -> None:
         """Converse with one caller until either end is done.
 
         Args:
-            sock: what its bytes pass through, not blocking; closed at the end.
+            end: what its bytes pass through, not blocking; closed at the end.
             slot: the caller's place; its connection counts as silent when the conversation is.
             served: what it asked for.
             address: IP address that it calls from, where it is not the one of its connection.
             access: what it proved.
+            timeouts: how long silence may last, if not as long as usual.
 
         Raises:
             SlowError: the repository's disk does not answer.
@@ -138,13 +141,15 @@ class Conversations:
             served.reading(served.content.head), self._lists.mirrors(served)
         )
         session = Session(
-            Role.ANSWERER, asyncio.get_running_loop().time(), self._server_timeouts.session
+            Role.ANSWERER,
+            asyncio.get_running_loop().time(),
+            timeouts or self._server_timeouts.session,
         )
         part = self._swarms.enter(
             info.repository_id, info.name, address, introduces=not served.is_private
         )
         conversation = Conversation(
-            sock,
+            end,
             session,
             Upload(
                 served.content,

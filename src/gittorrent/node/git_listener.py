@@ -25,12 +25,14 @@ from gittorrent.node.conversations import NOT_SERVED, Conversations
 from gittorrent.node.git_socket import SocketUploadPack
 from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.pushes import BUSY as PUSHES_BUSY
+from gittorrent.node.shared_callers import SharedCallers
 from gittorrent.transfer.packet_reader import PacketReader
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
 from gittorrent.wire.service import (
     MIRROR_LIST,
+    MIRROR_MUX,
     MIRROR_NOTIFY,
     MIRROR_SYNC,
     RECEIVE_PACK,
@@ -57,7 +59,7 @@ MAX_NOTICE_BYTES = 64 << 10
 OUR_FAULT = "this mirror has a problem of its own; try another"
 """What callers are told of errors that are for the operator to read."""
 
-CACHED_SERVICES = (MIRROR_LIST, MIRROR_SYNC)
+CACHED_SERVICES = (MIRROR_LIST, MIRROR_SYNC, MIRROR_MUX)
 """What is answered for a repository in the cache: it has no refs that git's clients could fetch."""
 
 NO_PUSH = (
@@ -110,12 +112,14 @@ class GitListener:
         self._git = SocketUploadPack(services.git_processes, services.limits)
         self._limits = services.limits
         self._talks = conversations
+        self._shared = SharedCallers(services, conversations)
         self._server_timeouts = services.server_timeouts
         self._services: dict[str, Callable[[Call], Awaitable[None]]] = {
             UPLOAD_PACK: self._upload_pack,
             MIRROR_LIST: self._mirror_list,
             MIRROR_NOTIFY: self._mirror_notify,
             MIRROR_SYNC: self._mirror_sync,
+            MIRROR_MUX: self._mirror_mux,
         }
         self.take_pushes(takes=takes_pushes)
 
@@ -246,6 +250,9 @@ class GitListener:
 
     async def _mirror_sync(self, call: Call) -> None:
         await self._talks.converse(call.sock, call.slot, call.served)
+
+    async def _mirror_mux(self, call: Call) -> None:
+        await self._shared.serve(call.sock, call.slot)
 
 
 async def send(sock: socket.socket, data: bytes, seconds: float = SERVER_TIMEOUTS.taken) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiohttp import web
 
@@ -18,18 +19,24 @@ from gittorrent.event_log import EventLog
 from gittorrent.node.git_listener import OUR_FAULT, refuse
 from gittorrent.node.http_connections import connection_of
 from gittorrent.node.http_static import caller_of
-from gittorrent.transfer.conversation import UNSENT_BYTES
-from gittorrent.transfer.stream import GOODBYE_SECONDS, end_soon, socket_pair
+from gittorrent.transfer.channel import GOODBYE_SECONDS, UNSENT_BYTES
+from gittorrent.transfer.stream import end_soon, socket_pair
 from gittorrent.transfer.websocket import MAX_MESSAGE, carry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from gittorrent.node.access import Access
     from gittorrent.node.catalogue import Served
     from gittorrent.node.connection_limiter import ConnectionSlot
     from gittorrent.node.conversations import Conversations
+    from gittorrent.node.shared_callers import SharedCallers
 
 NO_UPGRADE = "mirror-sync is a conversation by WebSocket: ask for that, or for the resources"
 """What is answered to a plain request."""
+
+Talk: TypeAlias = "Callable[[socket.socket, ConnectionSlot, str], Coroutine[Any, Any, None]]"
+"""Talks with a caller through a socket, whose place and address are given."""
 
 _log = EventLog(__name__)
 
@@ -39,13 +46,24 @@ class HttpConversations:
 
     Args:
         conversations: holds them.
+        shared: serves callers who hold several on one connection.
     """
 
-    def __init__(self, conversations: Conversations) -> None:
+    def __init__(self, conversations: Conversations, shared: SharedCallers) -> None:
         self._conversations = conversations
+        self._shared = shared
 
     async def serve(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         """Answer one request, until the conversation that it leads to is over."""
+        return await self._serve(
+            request, partial(self._talk, served, connection_of(request).access)
+        )
+
+    async def serve_several(self, request: web.BaseRequest, _served: Served) -> web.StreamResponse:
+        """Answer one request, until all conversations that it leads to are over."""
+        return await self._serve(request, self._shared.serve)
+
+    async def _serve(self, request: web.BaseRequest, talk: Talk) -> web.StreamResponse:
         websocket = web.WebSocketResponse(
             timeout=GOODBYE_SECONDS,
             autoping=False,
@@ -61,9 +79,7 @@ class HttpConversations:
         ours, theirs = socket_pair()
         loop = asyncio.get_running_loop()
         carrying = loop.create_task(carry(websocket, theirs))
-        talking = loop.create_task(
-            self._talk(ours, connection.slot, served, address, connection.access)
-        )
+        talking = loop.create_task(talk(ours, connection.slot, address))
         # Even if they are cancelled before they begin.
         carrying.add_done_callback(lambda _: theirs.close())
         talking.add_done_callback(lambda _: ours.close())
@@ -84,11 +100,11 @@ class HttpConversations:
 
     async def _talk(
         self,
+        served: Served,
+        access: Access,
         sock: socket.socket,
         slot: ConnectionSlot,
-        served: Served,
         address: str,
-        access: Access,
     ) -> None:
         try:
             await self._conversations.converse(sock, slot, served, address, access)

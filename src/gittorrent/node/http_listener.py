@@ -47,6 +47,7 @@ from gittorrent.node.http_static import (
     send_resource,
 )
 from gittorrent.node.readiness import LIVE_PATH, READY_PATH
+from gittorrent.node.shared_callers import SharedCallers
 from gittorrent.wire import notify
 from gittorrent.wire.tokens import CHALLENGE
 
@@ -62,10 +63,10 @@ NO_DUMB = "only git's smart HTTP protocol is served; use git 1.6.6 or newer"
 _PATH = re.compile(
     rb"(?P<repository>/[^\x00-\x1f\x7f]+?)/(?P<rest>"
     rb"info/refs|git-upload-pack|git-receive-pack|mirror-list|mirror-notify"
-    rb"|mirror-sync|pushes/[a-z0-9]+|reels/[a-z0-9]+(?:\.[a-z]+)?)\Z"
+    rb"|mirror-sync|mirror-mux|pushes/[a-z0-9]+|reels/[a-z0-9]+(?:\.[a-z]+)?)\Z"
 )
 _FORBIDDEN = re.compile(rb"%2f|%5c|//|%00", re.IGNORECASE)
-CACHED_RESOURCES = ("mirror-list", "mirror-sync", "pushes/", "reels/")
+CACHED_RESOURCES = ("mirror-list", "mirror-sync", "mirror-mux", "pushes/", "reels/")
 """What is there of a repository in the cache: it has no refs that git's clients could fetch."""
 
 NOT_FOR_PAGES = (
@@ -74,6 +75,7 @@ NOT_FOR_PAGES = (
     "git-receive-pack",
     "mirror-notify",
     "mirror-sync",
+    "mirror-mux",
 )
 """What has an effect, or starts a process: refused where a web page asks for it."""
 
@@ -118,6 +120,7 @@ class HttpListener:
         )
         self.serve = self._connections.serve
         self.stop = self._connections.stop
+        talks = HttpConversations(conversations, SharedCallers(services, conversations))
         self._plain: dict[str, Callable[[web.BaseRequest, Served], Awaitable[web.StreamResponse]]]
         self._plain = {
             "GET info/refs": self._info_refs,
@@ -125,7 +128,8 @@ class HttpListener:
             "POST git-receive-pack": self._receive.receive_pack,
             "POST mirror-notify": self._mirror_notify,
             "GET mirror-list": self._mirror_list,
-            "GET mirror-sync": HttpConversations(conversations).serve,
+            "GET mirror-sync": talks.serve,
+            "GET mirror-mux": talks.serve_several,
         }
 
     def go_by_names(self, names: Collection[str], *, is_proxied: bool) -> None:

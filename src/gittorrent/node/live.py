@@ -34,7 +34,9 @@ from gittorrent.node.reel_news import ReelNews
 from gittorrent.reel.timing import ReelTimes, ReelTiming
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.kept_log import KeptLog
+from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.off_loop import SlowError
+from gittorrent.transfer.shared_connections import SharedConnections
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.limits import MAX_PUSH_PACK_BYTES
 
@@ -140,7 +142,8 @@ class Live:
         self._held = HeldBytes()
         self._threads = catalogue.threads
         querying = catalogue.threads.executor()
-        self._calling = Calling(database, home, node_id, limits, querying)
+        self._connections = SharedConnections(limits, ClientTimeouts())
+        self._calling = Calling(database, home, node_id, limits, querying, self._connections)
         self._notes = LiveNotes(database, querying)
         self._kept: dict[Path, KeptLog] = {}
         self._live: dict[Path, _Live] = {}
@@ -256,6 +259,7 @@ class Live:
         """End what is under way."""
         await self._tasks.stop()
         await asyncio.gather(*map(self._end, list(self._live)))
+        await self._connections.stop()
 
     def note_paused(self) -> None:
         """Take note that other mirrors are paused than before."""

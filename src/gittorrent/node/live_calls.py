@@ -28,7 +28,6 @@ from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.mirror import NoConversationError
-from gittorrent.transfer.opening import converse
 from gittorrent.transfer.reaching import is_confidential, known_here, named, unique
 from gittorrent.wire.messages import HaveBundle, News
 
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.off_loop import SerialExecutor
     from gittorrent.transfer.reaching import Source
+    from gittorrent.transfer.shared_connections import SharedConnections
     from gittorrent.wire.messages import Try
 
 SILENT_SECONDS = 900.0
@@ -63,6 +63,7 @@ class Calling(Struct, frozen=True):
         node_id: how it calls itself.
         limits: of all sending.
         querying: in which the database is asked.
+        connections: on which conversations are held.
         client_timeouts: how long others are waited for.
     """
 
@@ -71,6 +72,7 @@ class Calling(Struct, frozen=True):
     node_id: str
     limits: Limits
     querying: SerialExecutor
+    connections: SharedConnections
     client_timeouts: ClientTimeouts = ClientTimeouts()
 
     async def sources(self, served: Served) -> Sequence[Source]:
@@ -237,7 +239,7 @@ class LiveCalls:
             on_announced=on_announced,
         )
         assert source.endpoint is not None
-        mirror = await converse(source.endpoint, context, source.trusted)
+        mirror = await shared.connections.converse(source.endpoint, context, source.trusted)
         talk.begun = asyncio.get_running_loop().time()
         try:
             key = repository.joined(mirror, is_called=True)

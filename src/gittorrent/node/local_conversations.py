@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from gittorrent.node.access import Access
 from gittorrent.node.connection_limiter import ConnectionSlot
 from gittorrent.node.conversations import NOT_SERVED
-from gittorrent.transfer.stream import GOODBYE_SECONDS, socket_pair
+from gittorrent.transfer.channel import GOODBYE_SECONDS
+from gittorrent.transfer.stream import socket_pair
 from gittorrent.trust.keys import KeyRef
 from gittorrent.wire.control import Done, No
 

@@ -282,6 +282,11 @@ class Node:
         """Where it listens, with real ports, such as ``git://127.0.0.1:40123``."""
         return self._listeners.addresses
 
+    @property
+    def callers(self) -> int:
+        """How many connections of callers there are."""
+        return self._connection_limiter.open
+
     def ended_conversations(self) -> list[EndedConversation]:
         """Return the conversations that ended lately, the last one first."""
         return self._conversations.ended()

@@ -28,6 +28,7 @@ from gittorrent.node.pushes import Pushes
 from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.store import control_socket
 from gittorrent.transfer.addresses import plain_address
+from gittorrent.transfer.channel import GOODBYE_SECONDS
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import connect, service_request
 from gittorrent.transfer.limiter import Limits
@@ -35,7 +36,7 @@ from gittorrent.transfer.packet_reader import PacketReader
 from gittorrent.transfer.reaching import own_endpoints
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 from gittorrent.transfer.slot_queue import SlotQueue
-from gittorrent.transfer.stream import GOODBYE_SECONDS, Stream, socket_pair, tcp_stream
+from gittorrent.transfer.stream import Stream, socket_pair, tcp_stream
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.control import MAX_LINE, VERSION, Converse, Done, Greeting, parse_answer
 from gittorrent.wire.limits import MAX_LIST_LINES

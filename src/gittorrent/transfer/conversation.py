@@ -1,4 +1,4 @@
-"""Runs a mirror-sync session over a socket, for either end.
+"""Runs a mirror-sync session over a socket, or a share of a connection, for either end.
 
 A callback reads, one task writes, one watches the clock. Small messages overtake bulk: an answer's
 parts are produced one at a time as the socket takes them, so memory stays bounded whatever a peer
@@ -8,9 +8,7 @@ asks.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import socket
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -18,12 +16,10 @@ from gittorrent.errors import UnreachableError
 from gittorrent.reel.pack import FilePiece
 from gittorrent.swarm.keys import ConversationKey
 from gittorrent.transfer.answering import Answer, LastPack
+from gittorrent.transfer.channel import channel_of
 from gittorrent.transfer.conversation_roles import UNHEARD, ConversationHandlers
-from gittorrent.transfer.low_watermark import ReceiveLowWatermark
-from gittorrent.transfer.off_loop import SlowError
+from gittorrent.transfer.off_loop import SlowError, at_once
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
-from gittorrent.transfer.socket_writer import SocketWriter
-from gittorrent.transfer.tcp_info import tcp_info
 from gittorrent.transfer.unsolicited import UnsolicitedMessageLimit
 from gittorrent.wire.limits import MAX_SENT_BYTES
 from gittorrent.wire.messages import Bye, CancelParts, HaveBundle, Message, Question, ReceivePart
@@ -39,8 +35,11 @@ from gittorrent.wire.session import (
 )
 
 if TYPE_CHECKING:
+    import socket
+
     from gittorrent.ids import ManifestId
     from gittorrent.transfer.answering import Step
+    from gittorrent.transfer.channel import Channel
     from gittorrent.transfer.conversation_roles import Upload
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.slot_queue import SlotQueue
@@ -48,10 +47,6 @@ if TYPE_CHECKING:
     from gittorrent.wire.session import Event
 
 _KEYS = itertools.count(1)
-
-UNSENT_BYTES = 128 << 10
-"""Bytes the kernel may hold that have not left yet: what is said waits behind no more than
-that, and a part counts as sent when it is. (What is under way to a distant peer comes on top.)"""
 
 MAX_UNREAD = 4 << 20
 """Bytes of small messages that wait for a peer to read; an honest one is never so far behind."""
@@ -62,14 +57,14 @@ class ConversationEndedError(UnreachableError):
 
 
 class Conversation:
-    """A session on a connected, non-blocking socket.
+    """A session on a connected, non-blocking socket, or another channel.
 
     ``is_at_fault`` tells that the peer broke the protocol: a cut connection, wherever that
     happens, is nobody's fault. ``has_refused`` tells that it does not want to converse.
     ``is_paused`` tells that nothing is read just now.
 
     Args:
-        sock: the socket; closed when the conversation ends.
+        end: the socket or channel; closed when the conversation ends.
         session: the protocol machine, from after the service request on.
         upload: what the peer is given.
         handlers: who hears of what it says and gets.
@@ -79,7 +74,7 @@ class Conversation:
 
     def __init__(
         self,
-        sock: socket.socket,
+        end: socket.socket | Channel,
         session: Session,
         upload: Upload,
         handlers: ConversationHandlers = UNHEARD,
@@ -91,10 +86,10 @@ class Conversation:
         self.ended = ""
         self.is_at_fault = False
         self.has_refused = False
-        self._socket = sock
+        self._channel = channel_of(end)
         self._upload = upload
         self._handlers = handlers
-        self._socket_writer = SocketWriter(sock, upload.limiter, upload.reading)
+        self._writer = self._channel.writer(upload.limiter, upload.reading or at_once)
         self._intake = intake
         self._server_timeouts = server_timeouts
         self._last_pack = LastPack()
@@ -111,19 +106,13 @@ class Conversation:
         self._announced = 0
         self._useful_at = self._loop.time()
         self._unsolicited_limit = UnsolicitedMessageLimit(self._useful_at)
-        tcp = tcp_info(sock)
-        self._low_watermark = ReceiveLowWatermark(
-            self._loop.time(), None if tcp is None else tcp.least_round_trip
-        )
         self.is_paused = False
-        self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
-        if self._is_tcp:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        self._stirred = asyncio.Event()
 
     @property
     def bytes_sent(self) -> int:
         """What went out so far."""
-        return self._socket_writer.sent
+        return self._writer.sent
 
     @property
     def key(self) -> ConversationKey:
@@ -154,7 +143,7 @@ class Conversation:
         """Read nothing until `resume`: what came has to be digested first."""
         if not self.is_paused and not self._over.done():
             self.is_paused = True
-            self._loop.remove_reader(self._socket)
+            self._channel.stop_reading()
 
     def resume(self) -> None:
         """Read on."""
@@ -241,16 +230,12 @@ class Conversation:
             raise error
 
     async def _read(self) -> None:
-        """Take in what the peer says until the conversation is over.
-
-        The socket stays registered with the loop all the while: to ask anew for each of the some
-        hundred reads a second that a fast peer causes costs more than the reads.
-        """
-        self._loop.add_reader(self._socket, self._on_readable)
+        """Take in what the peer says until the conversation is over."""
+        self._channel.read_with(self._on_readable)
         try:
             await self._over
         finally:
-            self._loop.remove_reader(self._socket)
+            self._channel.stop_reading()
 
     def _on_readable(self) -> None:
         """Read once; a socket that always has more does not keep others from their turn."""
@@ -264,12 +249,12 @@ class Conversation:
         if self.session.closed:
             self._over.set_result(None)
         elif wait > 0:
-            self._loop.remove_reader(self._socket)
+            self._channel.stop_reading()
             self._loop.call_later(wait, self._read_on)
 
     def _read_on(self) -> None:
         if not self._over.done() and not self.is_paused:
-            self._loop.add_reader(self._socket, self._on_readable)
+            self._channel.read_with(self._on_readable)
 
     def _read_once(self) -> float:
         """Take in what is there; returns the seconds for which nothing more may be read."""
@@ -277,14 +262,15 @@ class Conversation:
         if self._intake is not None and self._intake.rate is not None:
             space = space[: self._intake.chunk]
         try:
-            count = self._socket.recv_into(space)
+            count = self._channel.receive_into(space)
         except (BlockingIOError, InterruptedError):
             return 0.0
         if count == 0:
             self._note_close()
             return 0.0
         self.bytes_received += count
-        self._low_watermark.ate(count, self._loop.time())
+        self._channel.note_received(count, self._loop.time())
+        self._stirred.set()
         wait = 0.0 if self._intake is None else self._intake.reserve(count)
         self._handle(self.session.received(count))
         self._note_announced()
@@ -311,16 +297,8 @@ class Conversation:
 
     def _let_gather(self) -> None:
         """Within a payload, ask to be woken only when enough of it is there to be worth it."""
-        if not self._is_tcp:
-            return
         within = self.session.receiving
-        remaining = 0 if within is None else within.message.size - within.received
-        buffer = 0
-        if remaining and not self._low_watermark.is_near:
-            buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        if self._low_watermark.choose(remaining, buffer):
-            least = self._low_watermark.least
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+        self._channel.gather(0 if within is None else within.message.size - within.received)
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
@@ -358,15 +336,20 @@ class Conversation:
         while not self.session.closed:
             is_quiet = (
                 not self._answers
-                and self.session.receiving is None
-                and self._socket_writer.chunk_since is None
+                and not self.session.is_mid_message
+                and self._writer.chunk_since is None
             )
+            if is_quiet and self._channel.shares_connection:
+                # Whether the other end is there is found out for the connection as a whole.
+                self._stirred.clear()
+                await self._stirred.wait()
+                continue
             await asyncio.sleep(
                 self._server_timeouts.look_quiet if is_quiet else self._server_timeouts.look
             )
             now = self._loop.time()
             self._handle(self.session.tick(now))
-            begun = self._socket_writer.chunk_since
+            begun = self._writer.chunk_since
             if begun is not None and now - begun >= self._server_timeouts.taken:
                 raise TimeoutError
 
@@ -388,7 +371,8 @@ class Conversation:
         self._urgent.clear()
         self._claims.clear()
         if data:
-            await self._socket_writer.send(data)
+            self._stirred.set()
+            await self._writer.send(data)
             self._under_way = 0
 
     async def _answer(self, answer: Answer) -> None:
@@ -431,13 +415,14 @@ class Conversation:
 
     async def _perform(self, step: Step) -> None:
         self._mid_payload = True
-        await self._socket_writer.send(self.session.send(step.message) + step.payload)
+        self._stirred.set()
+        await self._writer.send(self.session.send(step.message) + step.payload)
         if step.path is not None:
             for piece in step.pieces:
                 if isinstance(piece, FilePiece):
-                    await self._socket_writer.send_file(step.path, piece.offset, piece.count)
+                    await self._writer.send_file(step.path, piece.offset, piece.count)
                 else:
-                    await self._socket_writer.send(piece)
+                    await self._writer.send(piece)
         self._mid_payload = False
         self._announced = 0
 
@@ -450,11 +435,9 @@ class Conversation:
             return
         data = b"".join(self._urgent) + self._last_words
         if data:
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await self._loop.sock_sendall(self._socket, data)
+            await self._channel.send_last(data)
 
     def _close(self) -> None:
-        self._socket_writer.close()
-        self._socket.close()
+        self._writer.close()
+        self._channel.close()
         self.ended = self.ended or "done"

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.mirror import Admit, PartSink, WantedPack
     from gittorrent.transfer.off_loop import Reading
+    from gittorrent.transfer.shared_connections import SharedStream
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.transfer.stream import Stream
     from gittorrent.wire.messages import FetchLog
@@ -75,11 +76,15 @@ class GitMirror:
     kind = PeerKind.SESSION
 
     def __init__(
-        self, url: str, stream: Stream, exchange: ConversationContext, role: Role = Role.CALLER
+        self,
+        url: str,
+        stream: Stream | SharedStream,
+        exchange: ConversationContext,
+        role: Role = Role.CALLER,
     ) -> None:
         self._url = url
         self._exchange = exchange
-        session = Session(role, asyncio.get_running_loop().time())
+        session = Session(role, asyncio.get_running_loop().time(), stream.timeouts)
         self._stream = stream
         self._conversation = Conversation(
             stream.sock,
@@ -390,7 +395,10 @@ def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:
 
 
 async def call(
-    endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
+    endpoint: Endpoint,
+    trusted: AddressClass | None,
+    client_timeouts: ClientTimeouts,
+    service: str = MIRROR_SYNC,
 ) -> Stream:
     """Connect to a mirror and ask for a conversation; its first words wait to be read.
 
@@ -398,6 +406,7 @@ async def call(
         endpoint: a git:// one.
         trusted: kind of address the endpoint was learned from; None if the user named it.
         client_timeouts: how long to wait.
+        service: what is asked for.
 
     Raises:
         CannotConnectError: nobody answers.
@@ -407,7 +416,7 @@ async def call(
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(client_timeouts.answer):
-            await loop.sock_sendall(sock, service_request(MIRROR_SYNC, endpoint))
+            await loop.sock_sendall(sock, service_request(service, endpoint))
     except OSError as error:
         sock.close()
         raise MirrorLostError(f"{endpoint.url}: {str(error) or 'it stopped reading'}") from error
@@ -440,7 +449,9 @@ async def open_git_mirror(
     return await begin_conversation(endpoint.url, await calling, exchange)
 
 
-async def begin_conversation(url: str, stream: Stream, exchange: ConversationContext) -> GitMirror:
+async def begin_conversation(
+    url: str, stream: Stream | SharedStream, exchange: ConversationContext
+) -> GitMirror:
     """Begin a conversation on a stream that leads to a mirror; `open_git_mirror` says the rest."""
     mirror = GitMirror(url, stream, exchange)
     try:

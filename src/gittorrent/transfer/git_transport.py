@@ -14,7 +14,7 @@ from gittorrent.transfer.git_mirror import call, open_git_mirror
 from gittorrent.transfer.packet_reader import ConnectionEndError, PacketReader
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_PKT_LINE
-from gittorrent.wire.service import MIRROR_NOTIFY
+from gittorrent.wire.service import MIRROR_MUX, MIRROR_NOTIFY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,11 @@ class GitTransport:
         self, endpoint: Endpoint, client_timeouts: ClientTimeouts
     ) -> asyncio.Task[Stream] | None:
         return asyncio.get_running_loop().create_task(call(endpoint, None, client_timeouts))
+
+    async def call_mux(
+        self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
+    ) -> Stream:
+        return await call(endpoint, trusted, client_timeouts, MIRROR_MUX)
 
     async def open_mirror(
         self,

@@ -21,6 +21,7 @@ from gittorrent.transfer.websocket_client import open_websocket
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_REASON
 from gittorrent.wire.mirrorlist import parse_text
+from gittorrent.wire.service import MIRROR_MUX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +68,11 @@ class HttpTransport:
         client_timeouts: ClientTimeouts,
     ) -> asyncio.Task[Stream] | None:
         return asyncio.get_running_loop().create_task(_open_stream(endpoint, None, client_timeouts))
+
+    async def call_mux(
+        self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
+    ) -> Stream:
+        return await open_websocket(endpoint, trusted, client_timeouts, MIRROR_MUX)
 
     async def open_mirror(
         self,

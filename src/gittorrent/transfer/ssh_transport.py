@@ -20,6 +20,7 @@ from gittorrent.git.ssh_command import ssh_words
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import CannotConnectError, read_list
 from gittorrent.transfer.git_mirror import begin_conversation
+from gittorrent.transfer.mirror import NoConversationError
 from gittorrent.transfer.packet_reader import ConnectionEndError, PacketReader
 from gittorrent.transfer.stream import Stream, carried_stream, socket_pair
 from gittorrent.wire import notify
@@ -69,6 +70,12 @@ class SshTransport:
     ) -> asyncio.Task[Stream] | None:
         del endpoint, client_timeouts
         return None  # ssh may ask its user something, and for one thing at a time
+
+    async def call_mux(
+        self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
+    ) -> Stream:
+        del trusted, client_timeouts
+        raise NoConversationError(f"{endpoint.url}: ssh is started for each conversation")
 
     async def open_mirror(
         self,

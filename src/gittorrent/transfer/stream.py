@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.transfer.addresses import plain_address
+from gittorrent.transfer.channel import GOODBYE_SECONDS
+from gittorrent.wire.session import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-GOODBYE_SECONDS = 1.0
-"""Time in which what carries a stream has to pass the last words on."""
 
 PAIR_BYTES = 128 << 10
 """Bytes that wait between a conversation and what carries it: as many as wait in a TCP socket of
@@ -35,12 +34,14 @@ class Stream(Struct, frozen=True):
         own_address: IP address of ours that it leaves from; empty where that is not known.
         address: IP address that it leads to; empty where that is not known.
         carrier: carries what passes through the socket; None for a connection of its own.
+        timeouts: how long silence may last in a conversation on it.
     """
 
     sock: socket.socket
     own_address: str
     address: str
     carrier: asyncio.Task[None] | None = None
+    timeouts: Timeouts = Timeouts()
 
     async def hang_up(self) -> None:
         """Close a stream on which nobody converses yet."""

@@ -93,6 +93,18 @@ class Transport(Protocol):
             GitTorrentError: it cannot be reached, or does not speak this protocol.
         """
 
+    async def call_mux(
+        self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
+    ) -> Stream:
+        """Ask a mirror for a connection that carries several conversations.
+
+        Its first words wait to be read.
+
+        Raises:
+            NoConversationError: there is none to be had.
+            GitTorrentError: it cannot be reached.
+        """
+
     async def send_notice(
         self,
         endpoint: Endpoint,

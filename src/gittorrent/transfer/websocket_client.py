@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from gittorrent.transfer.channel import GOODBYE_SECONDS
 from gittorrent.transfer.http_client import HttpClient, open_client
 from gittorrent.transfer.mirror import NoConversationError
-from gittorrent.transfer.stream import GOODBYE_SECONDS, Stream, carried_stream, socket_pair
+from gittorrent.transfer.stream import Stream, carried_stream, socket_pair
 from gittorrent.transfer.websocket import MAX_MESSAGE, carry
 from gittorrent.wire.service import MIRROR_SYNC
 
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 
 async def open_websocket(
-    endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
+    endpoint: Endpoint,
+    trusted: AddressClass | None,
+    client_timeouts: ClientTimeouts,
+    service: str = MIRROR_SYNC,
 ) -> Stream:
     """Ask a mirror for a conversation; its first words wait to be read.
 
@@ -34,6 +38,7 @@ async def open_websocket(
         endpoint: an HTTP one.
         trusted: kind of address the endpoint was learned from; None if the user named it.
         client_timeouts: how long to wait.
+        service: what is asked for.
 
     Raises:
         NoConversationError: it does not agree, or not in time.
@@ -41,7 +46,7 @@ async def open_websocket(
     """
     client = await open_client(endpoint, trusted, client_timeouts)
     try:
-        websocket = await _agreed(client, client_timeouts)
+        websocket = await _agreed(client, client_timeouts, service)
     except BaseException:
         await client.close()
         raise
@@ -53,12 +58,12 @@ async def open_websocket(
 
 
 async def _agreed(
-    client: HttpClient, client_timeouts: ClientTimeouts
+    client: HttpClient, client_timeouts: ClientTimeouts, service: str
 ) -> aiohttp.ClientWebSocketResponse:
-    url = client.url_of(MIRROR_SYNC)
+    url = client.url_of(service)
     try:
         async with asyncio.timeout(client_timeouts.upgrade):
-            return await client.websocket(MIRROR_SYNC, MAX_MESSAGE, GOODBYE_SECONDS)
+            return await client.websocket(service, MAX_MESSAGE, GOODBYE_SECONDS)
     except aiohttp.WSServerHandshakeError as error:
         raise NoConversationError(f"{url} agrees to no conversation ({error.status})") from error
     except (aiohttp.ClientError, OSError) as error:

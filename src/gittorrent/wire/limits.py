@@ -162,3 +162,18 @@ IDLE_SECONDS = 180.0
 
 MESSAGE_SECONDS = 1800.0
 """Time one message with its payload may take: the largest manifest at 300 kbit/s."""
+
+# Several conversations over one connection
+
+MAX_STREAMS = 1024
+"""Conversations that one connection may carry: four times the repositories that a node talks of."""
+
+STREAM_WINDOW = 64 * KIB
+"""Bytes that may be on their way in one conversation and not read yet, in each direction: what is
+held for one that nobody reads, and enough for 5 Mbit/s at 100 ms."""
+
+MAX_STREAM_DATA = 16 * KIB
+"""Bytes of one conversation before another one has its turn: 13 ms at 10 Mbit/s."""
+
+MAX_STREAM_NUMBER = 2**31 - 1
+"""The last number of a conversation: a hundred a second last eight months."""

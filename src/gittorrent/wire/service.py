@@ -24,9 +24,10 @@ UPLOAD_ARCHIVE = "git-upload-archive"
 MIRROR_LIST = "mirror-list"
 MIRROR_NOTIFY = "mirror-notify"
 MIRROR_SYNC = "mirror-sync"
+MIRROR_MUX = "mirror-mux"
 
 KNOWN_SERVICES = frozenset(
-    {UPLOAD_PACK, RECEIVE_PACK, UPLOAD_ARCHIVE, MIRROR_LIST, MIRROR_NOTIFY, MIRROR_SYNC}
+    {UPLOAD_PACK, RECEIVE_PACK, UPLOAD_ARCHIVE, MIRROR_LIST, MIRROR_NOTIFY, MIRROR_SYNC, MIRROR_MUX}
 )
 """The services of git and of this program."""
 

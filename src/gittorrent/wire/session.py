@@ -17,6 +17,7 @@ Source: docs/protocol/mirrorsync.md, mirror-sync.
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 from msgspec import Struct
@@ -82,6 +83,10 @@ class SessionError(ProtocolError):
 
 class SessionMisuse(GitTorrentError):
     """This end tried to say what the protocol does not allow: a mistake of this program."""
+
+
+IN_MUX = Timeouts(keepalive=math.inf, idle=math.inf)
+"""For a conversation on a connection with others: signs of life are the connection's."""
 
 
 class Session:
@@ -213,12 +218,12 @@ class Session:
 
     def end_of_stream(self) -> None:
         """Take note that the peer closed; raises SessionError if that cut a message short."""
-        if not self._closed and self._mid_message:
+        if not self._closed and self.is_mid_message:
             raise self._fault("connection ended in the middle of a message", [])
         self._closed = True
 
     @property
-    def _mid_message(self) -> bool:
+    def is_mid_message(self) -> bool:
         return self._payload is not None or self._end > self._start
 
     def _fault(self, reason: str, events: list[Event]) -> SessionError:
@@ -389,7 +394,7 @@ class Session:
             self._heard_at, self._heard = now, False
         if self._sent:
             self._sent_at, self._sent = now, False
-        if self._mid_message and self._message_since is None:
+        if self.is_mid_message and self._message_since is None:
             self._message_since = now
         if now - self._heard_at >= self._timeouts.idle:
             self._close()

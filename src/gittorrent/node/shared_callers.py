@@ -1,0 +1,160 @@
+"""Callers who hold several conversations on one connection.
+
+Each conversation is like one on a connection of its own; see `gittorrent.node.conversations`.
+Tracks how many there are, of all callers and of each address. Rules: repositories that are given
+to some callers only are not given here; the connection counts as silent when all its conversations
+are. Must not know how a caller's bytes come here.
+Source: docs/protocol/mirrorsync.md, mirror-mux.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.event_log import EventLog
+from gittorrent.node.connection_limiter import ConnectionSlot
+from gittorrent.node.conversations import MAKE_ROOM
+from gittorrent.transfer.channel import GOODBYE_SECONDS
+from gittorrent.transfer.mux_connection import MuxConnection
+from gittorrent.transfer.off_loop import at_once
+from gittorrent.transfer.peer_admission import PeerAdmission
+from gittorrent.transfer.task_set import TaskSet
+from gittorrent.wire.mux import Mux
+from gittorrent.wire.session import IN_MUX, Role
+
+if TYPE_CHECKING:
+    import socket
+
+    from gittorrent.node.conversations import Conversations
+    from gittorrent.node.services import NodeServices
+    from gittorrent.transfer.channel import Channel
+    from gittorrent.transfer.mux_connection import MuxChannel
+
+MAX_SHARED = 8192
+"""Conversations on shared connections, of all callers: some 50 MiB while they are idle."""
+
+MAX_SHARED_PER_ADDRESS = 1024
+"""The same of one address: as many as one connection may carry."""
+
+TOO_MANY = "too many conversations are open here; try again later"
+NOT_GIVEN = "this repository is not given on a connection with others"
+OUR_FAULT = "this node has a problem of its own; try again later, or ask another mirror"
+
+_log = EventLog(__name__)
+
+
+class SharedCallers:
+    """Serves such callers, for all listeners of a node.
+
+    Args:
+        services: what callers are served with.
+        conversations: holds the conversations.
+    """
+
+    def __init__(self, services: NodeServices, conversations: Conversations) -> None:
+        self._catalogue = services.catalogue
+        self._limits = services.limits
+        self._server_timeouts = services.server_timeouts
+        self._conversations = conversations
+        self._admission = PeerAdmission(MAX_SHARED, MAX_SHARED_PER_ADDRESS)
+
+    async def serve(
+        self, end: socket.socket | Channel, slot: ConnectionSlot, address: str | None = None
+    ) -> None:
+        """Serve one caller until either end hangs up.
+
+        Args:
+            end: what its bytes pass through; closed at the end.
+            slot: the caller's place.
+            address: IP address that it calls from, where it is not the one of its connection.
+        """
+        await _SharedCaller(self, slot, address or slot.address).serve(end)
+
+    # -- for each caller
+
+    def connection(
+        self, end: socket.socket | Channel, address: str, caller: _SharedCaller
+    ) -> MuxConnection:
+        """Return the connection of a caller."""
+        mux = Mux(Role.ANSWERER, asyncio.get_running_loop().time())
+        limiter = self._limits.sending_to(address)
+        return MuxConnection(end, mux, limiter, at_once, self._server_timeouts, caller.begin)
+
+    async def converse(self, channel: MuxChannel, slot: ConnectionSlot, path: bytes) -> str:
+        """Hold one conversation; returns why there is none, nothing if there was."""
+        if not self._admission.enter(slot.address):
+            return TOO_MANY
+        try:
+            served = await self._catalogue.seek(path)
+            if served is None:
+                return NOT_GIVEN
+            await self._conversations.converse(channel, slot, served, timeouts=IN_MUX)
+        except GitTorrentError as error:
+            _log.error("damaged", "cannot serve {path}: {reason}", path=path, reason=error)
+            return OUR_FAULT
+        finally:
+            self._admission.leave(slot.address)
+        return ""
+
+
+class _SharedCaller:
+    """One caller."""
+
+    def __init__(self, callers: SharedCallers, slot: ConnectionSlot, address: str) -> None:
+        self._callers = callers
+        self._slot = slot
+        self._address = address
+        self._slots: set[ConnectionSlot] = set()
+        self._tasks = TaskSet()
+        self._loop = asyncio.get_running_loop()
+        self._quiet_since = self._loop.time()
+
+    async def serve(self, end: socket.socket | Channel) -> None:
+        """See `SharedCallers.serve`."""
+        connection = self._callers.connection(end, self._address, self)
+        self._slot.silent_since = self._silent_since
+        self._slot.give_way = partial(self._give_way, connection)
+        _log.info("shared-begun", "mirror-mux with {peer}", peer=self._address)
+        try:
+            await connection.run()
+        finally:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        _log.info(
+            "shared-ended",
+            "mirror-mux with {peer} ended: {reason}",
+            peer=self._address,
+            reason=connection.ended,
+        )
+
+    def begin(self, channel: MuxChannel, path: bytes) -> None:
+        """Begin a conversation that the caller asks for."""
+        self._tasks.start(self._converse(channel, path))
+
+    async def _converse(self, channel: MuxChannel, path: bytes) -> None:
+        slot = ConnectionSlot(self._address, self._loop.time(), lambda _slot, _now: None)
+        self._slots.add(slot)
+        reason = OUR_FAULT
+        try:
+            reason = await self._callers.converse(channel, slot, path)
+        finally:
+            self._slots.discard(slot)
+            self._quiet_since = self._loop.time()
+            channel.close(reason)
+
+    def _silent_since(self, now: float) -> float | None:
+        """Return since when all conversations are silent; None if one of them is not."""
+        found = [self._quiet_since]
+        for slot in self._slots:
+            since = slot.silent_since(now)
+            if since is None:
+                return None
+            found.append(since)
+        return max(found)
+
+    def _give_way(self, connection: MuxConnection) -> None:
+        for slot in self._slots:
+            slot.give_way()
+        self._loop.call_later(GOODBYE_SECONDS, connection.end, MAKE_ROOM)

@@ -1,0 +1,161 @@
+"""Several conversations with one node on one connection, by git:// and by WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gittorrent.errors import UnreachableError
+from gittorrent.ids import PushId
+from gittorrent.node.connection_limiter import ConnectionLimiter
+from gittorrent.node.connections import accept_forever, open_listeners
+from gittorrent.repository.carried import Carried
+from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.content_source import EmptyContentSource
+from gittorrent.transfer.git_mirror import ConversationContext, GitMirror
+from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.mirror import LogEntry
+from gittorrent.transfer.packet_reader import PacketReader
+from gittorrent.transfer.shared_connections import SharedConnections
+from gittorrent.wire import notify, pktline
+from gittorrent.wire.messages import FetchLog
+from gittorrent.wire.service import MIRROR_MUX, MIRROR_SYNC, parse_request
+from gittorrent.wire.urls import Endpoint, parse_learned_url
+from support import nodes
+from support.nodes import Served
+from support.programs import PATIENCE, wait_until
+
+
+def context() -> ConversationContext:
+    return ConversationContext("somebody", EmptyContentSource(), Limits())
+
+
+def run(work: Callable[[SharedConnections], Coroutine[Any, Any, None]]) -> None:
+    """Have something done with connections that are shared."""
+
+    async def bounded() -> None:
+        connections = SharedConnections(Limits(), ClientTimeouts(answer=PATIENCE))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await work(connections)
+        finally:
+            await connections.stop()
+
+    asyncio.run(bounded())
+
+
+def at(base: str, carried: Carried) -> Endpoint:
+    return parse_learned_url(f"{base}/{carried.info.name}.git")
+
+
+async def entries_of(mirror: GitMirror, carried: Carried) -> list[PushId]:
+    """Return the ids of a mirror's log."""
+    found: list[PushId] = []
+
+    async def admit(entries: Sequence[LogEntry]) -> None:
+        found.extend(entry for entry, _ in entries)
+
+    head = carried.log().head
+    assert head is not None
+    await mirror.fetch_log(FetchLog(head), lambda _: False, admit)
+    return found
+
+
+def callers(served: Served) -> int:
+    """Return how many connections a node has."""
+    return served.node.callers
+
+
+@pytest.mark.parametrize("scheme", ["git", "http"])
+def test_conversations_about_several_repositories_take_one_connection(
+    carried: Carried, other: Carried, tmp_path: Path, scheme: str
+) -> None:
+    with nodes.serving(carried, other, home=nodes.make_home(tmp_path / "home")) as served:
+        base = served.git if scheme == "git" else served.http
+
+        async def work(connections: SharedConnections) -> None:
+            both = [at(base, carried), at(base, other), at(base, carried)]
+            mirrors = [await connections.converse(each, context(), None) for each in both]
+            assert len(connections) == callers(served) == 1
+            about = (carried, other, carried)
+            logs = await asyncio.gather(*map(entries_of, mirrors, about))
+            assert logs[0] == logs[2]
+            assert not set(logs[0]) & set(logs[1])
+            assert logs[0][-1] == carried.log().head
+            await mirrors[0].close()
+            assert await entries_of(mirrors[2], carried) == logs[2]
+
+        run(work)
+        wait_until(lambda: callers(served) == 0, "the connection is closed")
+
+
+def test_a_repository_that_is_not_given_ends_no_other_conversation(
+    carried: Carried, tmp_path: Path
+) -> None:
+    with nodes.serving(carried, home=nodes.make_home(tmp_path / "home")) as served:
+
+        async def work(connections: SharedConnections) -> None:
+            mirror = await connections.converse(at(served.git, carried), context(), None)
+            wrong = parse_learned_url(f"{served.git}/unknown.git")
+            with pytest.raises(UnreachableError):
+                await connections.converse(wrong, context(), None)
+            assert await entries_of(mirror, carried)
+            assert len(connections) == 1
+
+        run(work)
+
+
+def test_where_sharing_is_unknown_each_conversation_has_a_connection(
+    carried: Carried, tmp_path: Path
+) -> None:
+    """An older node refuses the service; it is asked for it once."""
+    asked: list[str] = []
+    with nodes.serving(carried, home=nodes.make_home(tmp_path / "home")) as served:
+
+        async def older(sock: Any, _slot: object) -> None:
+            loop = asyncio.get_running_loop()
+            request = parse_request(await PacketReader(sock, "request", 4096).line())
+            asked.append(request.service)
+            if request.service == MIRROR_MUX:
+                refusal = notify.encode_refusal("no service mirror-mux here")
+                await loop.sock_sendall(sock, pktline.encode(refusal))
+                return
+            reader, writer = await asyncio.open_connection(*served.git_address)
+            writer.write(nodes.request(request.service, request.path))
+            await loop.sock_sendall(sock, await reader.read(1 << 16))
+            await loop.sock_recv(sock, 1)
+            writer.close()
+
+        async def work(connections: SharedConnections) -> None:
+            (listener,) = await open_listeners("127.0.0.1", 0)
+            tasks: set[asyncio.Task[None]] = set()
+            accepting = asyncio.create_task(
+                accept_forever(listener, ConnectionLimiter(), older, tasks)
+            )
+            base = f"git://127.0.0.1:{listener.getsockname()[1]}"
+            for _ in range(2):
+                mirror = await connections.converse(at(base, carried), context(), None)
+                await mirror.close()
+            assert len(connections) == 0
+            accepting.cancel()
+            listener.close()
+            await asyncio.gather(accepting, *tasks, return_exceptions=True)
+
+        run(work)
+    assert asked == [MIRROR_MUX, MIRROR_SYNC, MIRROR_SYNC]
+
+
+def test_when_the_node_ends_all_conversations_end(carried: Carried, tmp_path: Path) -> None:
+    async def work(connections: SharedConnections) -> None:
+        with nodes.serving(carried, home=nodes.make_home(tmp_path / "home")) as served:
+            endpoint = at(served.git, carried)
+            mirrors = [await connections.converse(endpoint, context(), None) for _ in range(3)]
+            leaving = asyncio.gather(*(mirror.wait_closed() for mirror in mirrors))
+            await asyncio.sleep(0)
+        await leaving
+
+    run(work)

@@ -9,6 +9,7 @@ Prints the bytes of pack data received. Digests are not checked; the count is.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import sys
@@ -52,6 +53,12 @@ RUN = 8
 
 TIMEOUT_SECONDS = 120.0
 """Silence of a server after which measuring it makes no sense."""
+
+CROWD_SILENCE_SECONDS = 3.0
+"""Silence after which everything has come."""
+
+CROWD_TOLERANCE = 4096
+"""Bytes by which answers to the same request may differ: git compresses some things anew."""
 
 _CHUNK = 1 << 18
 _PACK_BAND = 1
@@ -262,6 +269,64 @@ def take_pack(url: str) -> int:
             if packet[0] == _PACK_BAND:
                 received += len(packet) - 1
         return received
+
+
+def crowd_request(kind: str, url: str) -> tuple[bytes, int]:
+    """Return what a client may send at once to be given everything, and how many bytes come then.
+
+    Args:
+        kind: ``parts`` of the largest reel, or ``pack`` of all heads and tags.
+        url: of the repository, git://.
+    """
+    place = urlsplit(url)
+    request = _parts_at_once(place) if kind == "parts" else _pack_at_once(place)
+    size = 0
+    with _connect(place) as sock:
+        sock.sendall(request)
+        sock.settimeout(CROWD_SILENCE_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            while count := len(sock.recv(_CHUNK)):
+                size += count
+    return request, size - CROWD_TOLERANCE
+
+
+def _parts_at_once(place: SplitResult) -> bytes:
+    with _request_service(place, MIRROR_LIST) as sock:
+        latest = parse_lines(PacketStream(sock).section()).latest
+    if latest is None:
+        raise ConnectionError("the server has no push")
+    with _request_service(place, MIRROR_SYNC) as sock:
+        conversation = Conversation(sock)
+        conversation.hear()
+        offer = max(_offers(conversation, latest), key=lambda each: each.pack_size)
+        conversation.say(FetchManifest(offer.manifest))
+        while not isinstance((event := conversation.hear()).message, ReceiveManifest):
+            pass
+        manifest = _manifest(event.payload)
+        sock.sendall(conversation.session.bye("done"))
+    parts = PackShape(manifest.pack_size, manifest.part_size).parts
+    service = ServiceRequest(MIRROR_SYNC, place.path.encode("ascii"), place.netloc.encode("ascii"))
+    lines = [
+        FetchParts(offer.reel, offer.manifest, at, min(at + RUN, parts) - 1, parts).encode()
+        for at in range(0, parts, RUN)
+    ]
+    return b"".join(map(pktline.encode, [encode_request(service), *lines]))
+
+
+def _pack_at_once(place: SplitResult) -> bytes:
+    first = f"git-upload-pack {place.path}\0host={place.netloc}\0\0version=2\0"
+    with _connect(place) as sock:
+        stream = PacketStream(sock)
+        sock.sendall(pktline.encode(first.encode()))
+        formats = [line for line in stream.section() if line.startswith(b"object-format=")]
+        prefixes = [b"ref-prefix refs/heads/", b"ref-prefix refs/tags/"]
+        sock.sendall(_request(b"ls-refs", formats, prefixes))
+        wants = dict.fromkeys(line.split(b" ", 1)[0] for line in stream.section())
+    words = [b"thin-pack", b"no-progress", b"include-tag", b"ofs-delta"]
+    words += [b"want " + oid + b"\n" for oid in wants]
+    fetch = _request(b"fetch", formats, [*words, b"done\n"])
+    end = pktline.encode_special(pktline.FLUSH)
+    return pktline.encode(first.encode()) + fetch + end
 
 
 def _request(command: bytes, formats: list[bytes], arguments: list[bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""Two mirrors that nobody can call exchange pushes through a third that both talk to."""
+"""Two that nobody can call exchange pushes and parts through a third that both talk to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,14 @@ import netns
 
 from gittorrent.ids import Oid, RefName
 from gittorrent.node.node import Options
+from gittorrent.reel.parts import part_range
 from gittorrent.repository.carried import Carried
+from gittorrent.repository.reelstore import ReelStore, copy_wire_form
 from gittorrent.signing.keys import Signer
-from support import gitcmd, nodes
-from support.programs import wait_until
+from gittorrent.store.partial import PartialPack
+from support import bulk, gitcmd, nodes
+from support.programs import PATIENCE, Person, wait_until
+from support.routers import behind
 
 pytestmark = [
     pytest.mark.skipif(bool(netns.obstacle()), reason=netns.obstacle() or "-"),
@@ -31,6 +36,9 @@ pytestmark = [
 
 MAIN = RefName(b"refs/heads/main")
 PORT = 9418
+
+UP_LIMIT = 16 << 10
+"""Bytes a second: a part of the reel takes as long as the others to be told of each other."""
 
 NOBODY_CALLS = """
 table inet filter {
@@ -42,6 +50,64 @@ table inet filter {
 }
 """
 """What a router that translates addresses comes to for the machine behind it."""
+
+
+def keep_parts(person: Person, carried: Carried, remainder: int) -> int:
+    """Let somebody have every other part of a reel, as from a clone that broke off.
+
+    Args:
+        person: whose.
+        carried: who has the reel.
+        remainder: 0 for the first part and on, 1 for the second and on.
+
+    Returns:
+        Bytes of the pack.
+    """
+    (stored,) = ReelStore(carried.layout).readable()
+    manifest = stored.manifest
+    wire = person.root / "wire"
+    copy_wire_form(stored, wire)
+    data = wire.read_bytes()
+    with PartialPack(person.node / "partial", manifest, stored.manifest_file) as kept:
+        for index in range(remainder, len(manifest.parts), 2):
+            offset, count = part_range(index, manifest.pack_size, manifest.part_size)
+            assert kept.store(index, data[offset : offset + count])
+    return manifest.pack_size
+
+
+def test_parts_pass_both_ways(
+    large: Carried, people: Callable[[str], Person], tmp_path: Path
+) -> None:
+    """Each of two behind routers has what the other lacks; a third that has nothing can be called.
+
+    The origin sends so slowly that its own parts would take ten minutes.
+    """
+    with netns.built(4) as network, ExitStack() as stack:
+        origin, third, *outer = network.nodes
+        inner = [stack.enter_context(behind(each, n)) for n, each in enumerate(outer)]
+        with inner[0].entered(), pytest.raises(TimeoutError):
+            socket.create_connection((outer[1].address, PORT), timeout=1)
+        listen = ((origin.address, PORT),)
+        options = Options(git=listen, announce=False, lan=True, up_limit=UP_LIMIT)
+        with origin.entered():
+            home = nodes.make_home(tmp_path / "node")
+            stack.enter_context(nodes.serving(large, home=home, options=options))
+        url = f"gittorrent://{large.info.repository_id}@{origin.address}/project.git"
+        running = []
+        size = 0
+        for number, machine in enumerate((*inner, third)):
+            person = people(f"person{number}")
+            if machine is not third:
+                size = keep_parts(person, large, number)
+            with machine.entered():
+                clone = person.start("git", "clone", "--mirror", url, "c")
+            stack.callback(clone.stop)
+            running.append((person, clone))
+        for person, clone in running:
+            assert clone.wait(5 * PATIENCE) == 0, clone.err
+            refs = bulk.published(gitcmd.refs(large.layout.git_dir))
+            assert gitcmd.refs(person.root / "c") == refs
+        assert network.traffic()[origin].sent < size
 
 
 def serve(stack: ExitStack, machine: netns.Node, carried: Carried, folder: Path) -> None:

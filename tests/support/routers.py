@@ -54,6 +54,27 @@ table inet nat {
 }
 """
 
+_ORDINARY = """
+table ip nat {
+  chain postrouting {
+    type nat hook postrouting priority 100;
+    oifname "eth0" masquerade
+  }
+}
+table inet filter {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    iifname "lo" accept
+    ct state established,related accept
+  }
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    iifname "lan" accept
+    ct state established,related accept
+  }
+}
+"""
+
 _DAEMON = """
 ext_ifname=wan
 listening_ip=lan
@@ -132,6 +153,29 @@ def home_network(folder: Path, *, upnp: bool = True, natpmp: bool = True) -> Ite
             daemon.wait()
         for name in names:
             _run("ip", "netns", "del", name)
+
+
+@contextlib.contextmanager
+def behind(router: netns.Node, number: int) -> Iterator[netns.Node]:
+    """Turn a machine of a network into a router, and yield the one machine behind it.
+
+    The router translates addresses and drops what nobody behind it asked for.
+
+    Args:
+        router: it has one link so far, ``eth0``.
+        number: of its inner network, 10.9.NUMBER.0/24.
+    """
+    inner = netns.Node(f"gtr-{os.getpid()}-inner{number}", f"10.9.{number}.2", "")
+    _run("ip", "netns", "add", inner.namespace)
+    try:
+        _join(inner, router, "lan", (f"{inner.address}/24", f"10.9.{number}.1/24"))
+        _run("ip", "-n", inner.namespace, "route", "add", "default", "via", f"10.9.{number}.1")
+        with router.entered():
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
+            subprocess.run(["nft", "-f", "-"], input=_ORDINARY, text=True, check=True)
+        yield inner
+    finally:
+        _run("ip", "netns", "del", inner.namespace)
 
 
 def _join(machine: netns.Node, router: netns.Node, port: str, addresses: tuple[str, str]) -> None:

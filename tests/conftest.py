@@ -28,6 +28,15 @@ settings.load_profile("patient")
 gc.disable()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked exhaustive, unless the marker is part of the ``-m`` expression."""
+    if "exhaustive" in str(config.getoption("-m")):
+        return
+    left_out = [item for item in items if "exhaustive" in item.keywords]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if "exhaustive" not in item.keywords]
+
+
 def pytest_collection_finish() -> None:
     """Look for garbage again, other than in what was collected: tests are warned of what leaks."""
     gc.collect()

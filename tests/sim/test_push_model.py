@@ -5,18 +5,12 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from push_histories import History
 
-
-def seeds() -> range:
-    """Return the seeds to run."""
-    first, _, last = os.environ.get("GITTORRENT_MODEL_SEEDS", "0-399").partition("-")
-    return range(int(first), int(last) + 1)
+from support.seeds import seeds
 
 
-@pytest.mark.parametrize("seed", seeds())
+@pytest.mark.parametrize("seed", seeds("GITTORRENT_MODEL_SEEDS", usual=150, exhaustive=400))
 def test_both_say_the_same(seed: int) -> None:
     History(seed).run(20 + seed % 30)

@@ -5,19 +5,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from sim_push import Simulation
 
-
-def seeds() -> range:
-    """Return the seeds to run."""
-    first, _, last = os.environ.get("GITTORRENT_PUSH_SEEDS", "0-149").partition("-")
-    return range(int(first), int(last) + 1)
+from support.seeds import seeds
 
 
-@pytest.mark.parametrize("seed", seeds())
+@pytest.mark.parametrize("seed", seeds("GITTORRENT_PUSH_SEEDS", usual=60, exhaustive=150))
 def test_history(seed: int) -> None:
     """Three to eight mirrors, a few dozen to two hundred events."""
     simulation = Simulation(seed, 3 + seed % 6)

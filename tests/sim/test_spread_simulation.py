@@ -5,19 +5,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from sim_spread import Network
 
-
-def seeds() -> range:
-    """Return the seeds to run."""
-    first, _, last = os.environ.get("GITTORRENT_SPREAD_SEEDS", "0-23").partition("-")
-    return range(int(first), int(last) + 1)
+from support.seeds import seeds
 
 
-@pytest.mark.parametrize("seed", seeds())
+@pytest.mark.parametrize("seed", seeds("GITTORRENT_SPREAD_SEEDS", usual=24, exhaustive=100))
 def test_history(seed: int) -> None:
     network = Network(seed, 3 + seed % 6, liars=seed % 3)
     network.run(5)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import signal
+from collections.abc import Callable
 
 import pytest
 
+from gittorrent.ids import SHA1
+from gittorrent.repository.carried import Carried
 from support import gitcmd, nodes
-from support.programs import Daemon, Person, serve, wait_until
+from support.collection_sites import Site, carried, once, states
+from support.programs import Person, serve, wait_until
 
 SOON = "[carry]\nlook-every = 1\n"
 """A configuration by which a source is asked every second."""
-
-FILE = "collection.toml"
 
 
 @pytest.fixture
@@ -29,44 +30,6 @@ def operator(people: Callable[[str], Person]) -> Person:
     return person
 
 
-class Site:
-    """Repositories that one person publishes, and a collection that names some of them."""
-
-    def __init__(self, owner: Person, names: Sequence[str]) -> None:
-        self.owner = owner
-        self.ids: dict[str, str] = {}
-        self.node: Daemon | None = None
-        for name in names:
-            self.publish(name)
-
-    def publish(self, name: str) -> None:
-        """Publish a small repository."""
-        path = self.owner.root / f"{name}.git"
-        gitcmd.init(path)
-        nodes.add_commit(path, "refs/heads/main", "file", name.encode())
-        words = ("publish", path, "--name", name, "--json", "--wait")
-        key = () if self.ids else ("--new-key",)
-        said = json.loads(self.owner.gittorrent(*words, *key).ok().out)
-        self.ids[name] = said["repository_id"]
-
-    def entry(self, name: str, **more: object) -> str:
-        """Return an entry of a collection, with the address of the node."""
-        assert self.node is not None
-        lines = [f'id = "{self.ids[name]}"', f'urls = ["{self.node.git}/{name}.git"]']
-        lines += [f"{key} = {json.dumps(value)}" for key, value in more.items()]
-        return "[[repository]]\n" + "\n".join(lines) + "\n"
-
-    def name(self, text: str, *, collection: str = "list") -> None:
-        """Let the collection be a text."""
-        path = self.owner.root / f"{collection}.git"
-        nodes.add_commit(path, "refs/heads/main", FILE, text.encode())
-        self.owner.gittorrent("publish", path, "--wait").ok()
-
-    def name_all(self, *names: str, collection: str = "list") -> None:
-        """Let the collection name some repositories."""
-        self.name("".join(map(self.entry, names)), collection=collection)
-
-
 @pytest.fixture
 def site(owner: Person) -> Site:
     return Site(owner, ["list", "one", "two", "three", "four"])
@@ -75,24 +38,6 @@ def site(owner: Person) -> Site:
 def configure(person: Person, text: str) -> None:
     person.node.mkdir(exist_ok=True)
     (person.node / "node.toml").write_text(text)
-
-
-def carried(person: Person) -> dict[str, dict[str, Any]]:
-    found = json.loads(person.gittorrent("status", "--json").ok().out)
-    return {row["name"]: row for row in found["repositories"]}
-
-
-def states(person: Person, number: int = 0) -> Mapping[str, tuple[str, str]]:
-    """Return (state, reason) of what a collection names, by name or id."""
-    found = json.loads(person.gittorrent("collections", "--json").ok().out)
-    if len(found) <= number:
-        return {}
-    rows = found[number]["repositories"]
-    return {row["name"] or row["repository_id"]: (row["state"], row["reason"]) for row in rows}
-
-
-def once(person: Person, node: Daemon, *words: str) -> Any:
-    return person.gittorrent("mirror", "--collection", node.url("list"), "--once", *words)
 
 
 def are_carried(person: Person, *names: str) -> Callable[[], bool]:
@@ -161,3 +106,162 @@ def test_a_running_node_sees_a_confirmation(site: Site, operator: Person) -> Non
         operator.gittorrent("confirm", "--refuse", "1").ok()
         operator.gittorrent("confirm", "1").ok()
         wait_until(are_carried(operator, "list"), "all are gone")
+
+
+# -- what the operator says comes first
+
+
+def test_limits_leave_out_what_does_not_fit_and_say_so(site: Site, operator: Person) -> None:
+    with serve(site.owner) as site.node:
+        site.name_all("one", "two", "three")
+        once(operator, site.node, "--max-repositories", "2").ok()
+        assert set(carried(operator)) == {"list", "one", "two"}
+        why = "the limit of 2 repositories is reached"
+        assert states(operator)[site.ids["three"]] == ("left out", why)
+        assert why in operator.gittorrent("collections").ok().out
+        once(operator, site.node, "--max-repositories", "3").ok()
+        assert "three" in carried(operator)
+        # What is here when a limit is lowered stays, and is followed no more.
+        once(operator, site.node, "--max-repositories", "1").ok()
+        assert set(carried(operator)) == {"list", "one", "two", "three"}
+        assert states(operator)["two"][0] == "not followed"
+
+
+def test_only_what_keys_of_the_operators_choice_signed_is_carried(
+    site: Site, operator: Person, people: Callable[[str], Person]
+) -> None:
+    other = people("other")
+    foreign = Site(other, ["foreign"])
+    key = str(Carried(site.owner.root / "one.git", SHA1).log().policy.policy.roots[0])
+    with serve(site.owner) as site.node, serve(other) as foreign.node:
+        site.name(site.entry("one") + foreign.entry("foreign"))
+        once(operator, site.node, "--owner", key).ok()
+        assert set(carried(operator)) == {"list", "one"}
+        why = "none of the keys that you allow is a root of its policy"
+        assert states(operator)[foreign.ids["foreign"]] == ("left out", why)
+        assert not list((operator.node / "repositories").glob(".new-*"))
+
+
+def test_what_the_operator_asked_for_is_neither_changed_nor_removed(
+    site: Site, operator: Person
+) -> None:
+    with serve(site.owner) as site.node:
+        operator.gittorrent("mirror", site.node.url("one"), "--once", "--name", "mine").ok()
+        before = carried(operator)["mine"]
+        bad = 'urls = ["git://127.0.0.1:1025/nothing.git"]'
+        site.name(f'[[repository]]\nid = "{site.ids["one"]}"\nname = "two"\n{bad}\n')
+        once(operator, site.node).ok()
+        assert states(operator) == {"mine": ("elsewhere", "you asked for it yourself")}
+        site.name("")
+        once(operator, site.node).ok()
+        after = carried(operator)["mine"]
+        assert (after["path"], after["source"]) == (before["path"], before["source"])
+
+
+def test_what_is_asked_for_later_stays_when_the_collection_lets_go(
+    site: Site, operator: Person
+) -> None:
+    with serve(site.owner) as site.node:
+        site.name_all("one", "two")
+        once(operator, site.node).ok()
+        operator.gittorrent("mirror", site.node.url("one"), "--once").ok()
+        site.name("")
+        once(operator, site.node).ok()
+        assert set(carried(operator)) == {"list", "one"}
+
+
+def test_what_the_operator_removed_does_not_come_again(site: Site, operator: Person) -> None:
+    with serve(site.owner) as site.node:
+        site.name_all("one", "two")
+        once(operator, site.node).ok()
+        operator.gittorrent("remove", "one", "--yes").ok()
+        once(operator, site.node).ok()
+        assert set(carried(operator)) == {"list", "two"}
+        assert states(operator)[site.ids["one"]][0] == "left out"
+        operator.gittorrent("mirror", site.node.url("one"), "--once").ok()
+        assert set(carried(operator)) == {"list", "one", "two"}
+        # Without the collection nothing is deleted.
+        operator.gittorrent("remove", "list", "--yes").ok()
+        assert set(carried(operator)) == {"one", "two"}
+        assert json.loads(operator.gittorrent("collections", "--json").ok().out) == []
+
+
+def test_what_two_collections_name_goes_with_the_last(site: Site, operator: Person) -> None:
+    site.publish("other")
+    with serve(site.owner) as site.node:
+        site.name_all("one", "two")
+        site.name_all("one", "three", collection="other")
+        once(operator, site.node).ok()
+        operator.gittorrent("mirror", "--collection", site.node.url("other"), "--once").ok()
+        site.name_all("two")
+        once(operator, site.node).ok()
+        assert set(carried(operator)) == {"list", "other", "one", "two", "three"}
+        site.name_all("three", collection="other")
+        operator.gittorrent("mirror", "--collection", site.node.url("other"), "--once").ok()
+        assert set(carried(operator)) == {"list", "other", "two", "three"}
+
+
+def test_a_configuration_names_collections_and_their_limits(site: Site, operator: Person) -> None:
+    with serve(site.owner) as site.node:
+        site.name_all("one", "two")
+        table = f'[[carry.collection]]\nurl = "{site.node.url("list")}"\nmax-repositories = '
+        configure(operator, f"{SOON}{table}1\n")
+        with serve(operator):
+            wait_until(are_carried(operator, "list", "one"), "what fits is here")
+            configure(operator, f"{SOON}{table}2\n")
+            operator.gittorrent("reload").ok()
+            wait_until(are_carried(operator, "list", "one", "two"), "the rest is here")
+            configure(operator, SOON)
+            operator.gittorrent("reload").ok()
+            wait_until(lambda: states(operator) == {}, "no collection is followed")
+            assert set(carried(operator)) == {"list", "one", "two"}
+
+
+# -- what goes wrong
+
+
+def test_a_collection_that_is_not_understood_or_not_there_changes_nothing(
+    site: Site, operator: Person
+) -> None:
+    with serve(site.owner) as site.node:
+        site.name_all("one", "two")
+        once(operator, site.node).ok()
+        for text, said in (
+            ("<<<<<<< ours\n", "collection.toml:1: is neither"),
+            (site.entry("one") + "[[repository]]\nid = 1\n", "collection.toml:5: id: "),
+        ):
+            site.name(text)
+            assert said in once(operator, site.node).ok().err
+            assert set(carried(operator)) == {"list", "one", "two"}
+        path = site.owner.root / "list.git"
+        nodes.add_commit(path, "refs/heads/main", "other", b"no collection")
+        site.owner.gittorrent("publish", path, "--wait").ok()
+        assert "there is no collection.toml on main" in once(operator, site.node).ok().err
+        assert set(carried(operator)) == {"list", "one", "two"}
+        said = operator.gittorrent("status").ok().out
+        assert "nothing changes by it: there is no collection.toml" in said
+        site.name_all("two")
+        once(operator, site.node).ok()
+        assert set(carried(operator)) == {"list", "two"}
+        last = site.node
+    once(operator, last).failed(3)
+    assert set(carried(operator)) == {"list", "two"}
+
+
+def test_a_node_that_is_killed_goes_on_where_it_was(site: Site, operator: Person) -> None:
+    names = ("one", "two", "three", "four")
+    with serve(site.owner) as site.node:
+        site.name_all(*names)
+        with serve(operator) as node:
+            operator.gittorrent("mirror", "--collection", site.node.url("list")).ok()
+            node.running.signal_group(signal.SIGKILL)  # it has begun to bring what is named
+            node.running.wait()
+        with serve(operator) as node:
+            wait_until(are_carried(operator, "list", *names), "all are here")
+            site.name_all("one", "two", "three")
+            wait_until(lambda: "four" not in states(operator), "that was read")
+            node.running.signal_group(signal.SIGKILL)
+            node.running.wait()
+        with serve(operator):
+            wait_until(are_carried(operator, "list", "one", "two", "three"), "that has gone")
+            assert len(list((operator.node / "repositories").glob("[!.]*.git"))) == 4

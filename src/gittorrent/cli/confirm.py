@@ -7,8 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from gittorrent.cli.held_back import held_status, in_words
+from gittorrent.cli.kept_refs import carry_out, note_kept
 from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.errors import UsageError
 from gittorrent.push.purge_guard import Decision
@@ -32,8 +34,10 @@ def confirm(what: tuple[str, ...], refuse: bool, quiet: bool, as_json: bool) -> 
 
     Where many refs or repositories disappear at once from something that is followed, a key may be
     stolen, or somebody made a mistake; so they are held back until somebody says that it was
-    meant. WHAT is a number as 'gittorrent status' shows it, which stands for exactly what is
-    listed there; or the name or id of a repository or collection, for all that is held of it.
+    meant. Refs of a mirror are gone all the same, but their objects are kept: they can be looked
+    at and fetched below refs/gittorrent/kept/ in the mirror's directory. WHAT is a number as
+    'gittorrent status' shows it, which stands for exactly what is listed there; or the name or id
+    of a repository or collection, for all that is held of it.
     Without WHAT everything that is held back is listed.
 
     \b
@@ -46,13 +50,15 @@ def confirm(what: tuple[str, ...], refuse: bool, quiet: bool, as_json: bool) -> 
         raise UsageError("--refuse needs to know what to keep", hint="name a number of the list")
     decision = Decision.REFUSED if refuse else Decision.CONFIRMED
     with contextlib.closing(Database(open_home().database)) as database:
+        note_kept(database)
         table = HeldTable(database)
         rows = table.all()
         meant = _meant(what, rows) if what else rows
         if what:
             table.decide([row.number for row in meant], decision)
+            carry_out(meant, decision, database)
             now = {row.number: row for row in table.all()}
-            meant = [now.get(row.number, row) for row in meant]
+            meant = [now.get(row.number, replace(row, decision=decision)) for row in meant]
     if as_json:
         print_json([held_status(row) for row in meant])
     elif not quiet:

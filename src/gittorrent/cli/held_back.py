@@ -84,14 +84,19 @@ def in_words(row: HeldRow, now: float) -> str:
     shown = [row.names[name] or name for name in names] if row.is_of_collection else names
     more = f" and {len(names) - MAX_IN_WORDS} more" if len(names) > MAX_IN_WORDS else ""
     ago = show_duration(max(0.0, now - row.since))
+    what = f"{row.title}: {len(names)} of {count(row.total, noun)} disappeared at once"
+    if row.kind is HeldKind.REFS:
+        what = f"{row.title}: {len(names)} of {count(row.total, noun)} were deleted or rewritten"
     return (
-        f"{row.number}: {row.title}: {len(names)} of {count(row.total, noun)} disappeared at once"
-        f" {ago} ago ({', '.join(shown[:MAX_IN_WORDS])}{more}); {_what_next(row, now)}"
+        f"{row.number}: {what} {ago} ago ({', '.join(shown[:MAX_IN_WORDS])}{more});"
+        f" {_what_next(row, now)}"
     )
 
 
 def _what_next(row: HeldRow, now: float) -> str:
     kept = _KEPT[row.kind]
+    if row.kind is HeldKind.REFS:
+        kept += f" below refs/gittorrent/kept/{row.since}/"
     if row.decision is Decision.CONFIRMED:
         return "confirmed, and about to go"
     if row.decision is Decision.REFUSED:

@@ -13,6 +13,7 @@ from msgspec import Struct, to_builtins
 
 from gittorrent.cli.collections import CollectionStatus, collection_statuses, in_short
 from gittorrent.cli.held_back import HeldStatus, held_status, in_words
+from gittorrent.cli.kept_refs import note_kept
 from gittorrent.cli.node_health import Health, look_at_health
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import json_option, print_json, print_table
@@ -105,6 +106,7 @@ def _gather(home: Home) -> tuple[Status, list[HeldRow]]:
     with contextlib.closing(Database(home.database)) as database:
         named = _named(home, database)
         rows = [look_at(_present(row, database), database, named) for row in database.carried()]
+        note_kept(database)
         held = HeldTable(database).all()
     found = list(map(held_status, held))
     return Status(str(home.root), rows, read_snapshots(home.run), found, _collections(home)), held

@@ -24,6 +24,7 @@ from gittorrent.git.repository import find_repository, read_config, set_config
 from gittorrent.git.runner import Git, GitError
 from gittorrent.ids import OBJECT_FORMATS, SHA1, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.log import changes_between
+from gittorrent.repository.kept_refs import KeptRefs
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore, identify, listed_pushes
 from gittorrent.repository.reelstore import ReelStore
@@ -134,6 +135,11 @@ class Carried:
         if self._store is None or self._store.repository != self._repository:
             self._store = LogStore(self.layout, self.object_format, self._repository)
         return self._store
+
+    @property
+    def kept_refs(self) -> KeptRefs:
+        """What is kept of refs that the log suddenly took away from a mirror."""
+        return KeptRefs(self.git, self.layout, self.object_format, time.time)
 
     @property
     def info(self) -> RepositoryInfo:
@@ -292,7 +298,7 @@ class Carried:
         """
         assert log.head is not None
         known = git_refs.read_loose_ref(self.git, LOG_REF)
-        if known is not None and PushId(known) in log and self._has_moved(moves, known, log.head):
+        if known is not None and PushId(known) in log and self._has_moved(moves, known, log):
             self._note_followed()
             return True
         if self.info.role == MIRROR:
@@ -300,8 +306,11 @@ class Carried:
             if not git_refs.write_first_refs(self.git, refs):
                 present = git_refs.read_refs(self.git)
                 own = {n: o for n, o in present.items() if not n.startswith(b"refs/gittorrent/")}
-                git_refs.apply_changes(self.git, changes_between(own, refs), self.object_format)
+                changes = changes_between(own, refs)
+                self.kept_refs.before(changes, lambda: len(own))
+                git_refs.apply_changes(self.git, changes, self.object_format)
                 self.git.run("pack-refs", "--all")
+                self.kept_refs.settle(refs)
             git_refs.set_head(self.git, log.default_branch or log.policy.policy.head)
         known = git_refs.read_ref(self.git, LOG_REF)
         if str(known) != log.head and self._has_history(log.head, known):
@@ -319,13 +328,16 @@ class Carried:
         write_atomically(self._followed, note, sync=False)
         self._sound = _identity(self.log_store.path)
 
-    def _has_moved(self, moves: Moves | None, known: Oid, head: PushId) -> bool:
+    def _has_moved(self, moves: Moves | None, known: Oid, log: VerifiedLog) -> bool:
         """Move some refs; false where they are to be compared, or are not what they should be."""
-        if moves is None:
+        if moves is None or log.head is None:
             return False
         wanted = list(moves)
-        if known != Oid(head):
-            wanted.append((LOG_REF_NAME, known, Oid(head)))
+        if known != Oid(log.head):
+            wanted.append((LOG_REF_NAME, known, Oid(log.head)))
+        if self.info.role == MIRROR:
+            gone = sum(new is None for _, _, new in wanted)
+            self.kept_refs.before(wanted, lambda: len(log.refs) + gone)
         try:
             git_refs.apply_changes(self.git, wanted, self.object_format)
         except GitError as error:

@@ -23,6 +23,7 @@
     gittorrent/building/         reels being built from the repository's own objects
     gittorrent/building.lock     held by whoever builds them
     gittorrent/making.lock       held by whoever makes new reels and signs them
+    gittorrent/kept.json         in a mirror, refs that the log suddenly took away
     gittorrent/lock              held by whoever changes the repository
     objects/pack/pack-<checksum>.pack         a large reel, also git's object store
 
@@ -56,6 +57,11 @@ class Layout(Struct, frozen=True):
     def own(self) -> Path:
         """This program's directory."""
         return self.git_dir / "gittorrent"
+
+    @property
+    def kept(self) -> Path:
+        """What is kept of refs that the log suddenly took away."""
+        return self.own / "kept.json"
 
     @property
     def info(self) -> Path:

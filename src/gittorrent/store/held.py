@@ -132,9 +132,10 @@ class HeldTable:
         self._database.write(holding(row))
 
     def decide(self, numbers: Collection[int], decision: Decision) -> None:
-        """Record what somebody said of some rows."""
-        statement = "UPDATE held SET decision = ? WHERE number = ?"
-        self._database.write((statement, (decision.value, number)) for number in numbers)
+        """Record what somebody said of some rows; what is refused has no end any more."""
+        statement = "UPDATE held SET decision = ?, until = until * ? WHERE number = ?"
+        ends = int(decision is not Decision.REFUSED)
+        self._database.write((statement, (decision.value, ends, number)) for number in numbers)
 
     def release(self, kind: HeldKind, subject: str, names: Iterable[str]) -> None:
         """Record that names are held no more: they are there again, or have gone for good."""
@@ -146,6 +147,13 @@ class HeldTable:
         self.release(kind, subject, names)
         statement = "DELETE FROM departed WHERE kind = ? AND subject = ?"
         self._database.write([(statement, (kind.value, subject))])
+
+    def forget_number(self, number: int) -> None:
+        """Record that what one row says is held no more."""
+        self._database.write(
+            (f"DELETE FROM {table} WHERE number = ?", (number,))  # noqa: S608
+            for table in ("held_names", "held")
+        )
 
     def note_departed(self, kind: HeldKind, subject: str, count: int, now: int) -> None:
         """Record that names disappeared, whether they are held or not."""

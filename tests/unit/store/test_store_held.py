@@ -48,7 +48,8 @@ def test_a_decision_is_seen_by_the_node(database: Database, table: HeldTable) ->
     before = FollowTable(database).change_number()
     table.decide([1], Decision.REFUSED)
     assert FollowTable(database).change_number() != before
-    assert table.all() == [replace(ROW, number=1, decision=Decision.REFUSED)]
+    # What is kept for good has no end.
+    assert table.all() == [replace(ROW, number=1, decision=Decision.REFUSED, until=0)]
 
 
 def test_a_row_goes_with_its_last_name_and_its_number_is_never_another_ones(

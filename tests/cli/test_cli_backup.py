@@ -51,7 +51,11 @@ def test_a_node_goes_on_after_it_was_restored(
         (mirror.node / "node-id").write_text(f"{'ab' * 20}\n")
         with serve(mirror):
             said = json.loads(mirror.gittorrent("backup", file, "--json").ok().out)
-        assert said == {"file": str(file), "keys": None, "mirrors": ["other"], "published": []}
+        nothing: list[str] = []
+        assert said == {
+            "file": str(file), "keys": None, "mirrors": ["other"], "published": nothing,
+            "repositories": nothing,
+        }  # fmt: skip
         shutil.rmtree(mirror.node)
         checked = json.loads(later.gittorrent("restore", "--check", file, "--json").ok().out)
         assert not later.node.exists()

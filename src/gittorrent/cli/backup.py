@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct
 
+from gittorrent.cli.backup_repositories import Copies, copy_published, encode, remove_others
 from gittorrent.cli.output import count, json_option, print_json
 from gittorrent.errors import UsageError
 from gittorrent.printable import paragraph
 from gittorrent.repository.carried import MIRROR
-from gittorrent.store.backup import back_up_home, back_up_keys, key_files
+from gittorrent.store.backup import back_up_home, back_up_keys, copies_beside, key_files
 from gittorrent.store.database_file import look_at_carried
 from gittorrent.store.home import open_home
 
@@ -30,33 +31,45 @@ class BackedUp(Struct, frozen=True):
         keys: that of the keys; None if there is none.
         mirrors: names of mirrors that it knows.
         published: git directories of what is published here, which are not in it.
+        repositories: names of what is published here and was copied beside it.
     """
 
     file: str
     keys: str | None
     mirrors: list[str]
     published: list[str]
+    repositories: list[str]
 
 
 @click.command()
 @click.argument("file", type=BACKUP_FILE)
 @click.option("--keys", type=BACKUP_FILE, metavar="FILE", help="Back the keys up, too, to FILE.")
+@click.option(
+    "--repositories", is_flag=True, help="Copy what is published here, too, to FILE.repositories."
+)
 @json_option
-def backup(file: Path, keys: Path | None, as_json: bool) -> None:
+def backup(file: Path, keys: Path | None, repositories: bool, as_json: bool) -> None:
     """Write a backup of this node to FILE, while it runs.
 
     In it are the node's database, node.toml and node-id: what is carried, from where, and whom the
-    node knows. Repositories are not: mirrors come again by themselves, and those published here
-    are backed up as any git repository is. Keys go to a file of their own, and only with --keys.
+    node knows. Mirrors are not: they come again by themselves. What is published here comes again
+    from its mirrors, or from the copies that --repositories makes beside FILE. Keys go to a file of
+    their own, and only with --keys.
 
     \b
     Examples:
       gittorrent backup /var/backups/gittorrent.tar
       gittorrent backup node.tar --keys /media/safe/keys.tar
+      gittorrent backup node.tar --repositories
     """
     home = open_home()
     _require_places(home, file, keys)
-    back_up_home(home, file)
+    copies: Copies = {}
+    if repositories and home.database.exists():
+        copies = copy_published(file, look_at_carried(home.database))
+    back_up_home(home, file, encode(copies) if repositories else None)
+    if repositories:
+        remove_others(file, copies)
     if keys is not None:
         back_up_keys(home, keys)
     rows = look_at_carried(home.database)
@@ -64,14 +77,18 @@ def backup(file: Path, keys: Path | None, as_json: bool) -> None:
         str(file.absolute()),
         None if keys is None else str(keys.absolute()),
         [row.name for row in rows if row.role == MIRROR],
-        [row.path for row in rows if row.role != MIRROR],
+        [row.path for row in rows if row.role != MIRROR and row.repository_id not in copies],
+        [copied.name for copied in copies.values()],
     )
     if as_json:
         print_json(done)
         return
     click.echo(f"{file}: what this node knows, of {count(len(done.mirrors), 'mirror')}")
+    if done.repositories:
+        names = ", ".join(done.repositories)
+        click.echo(paragraph(f"{copies_beside(file)}: what is published here: {names}"))
     for path in done.published:
-        click.echo(paragraph(f"not in it, since it is published here: {path}"))
+        click.echo(paragraph(f"not in it, since it is published here: {path} (--repositories)"))
     if keys is not None:
         click.echo(f"{keys}: its keys; whoever has this file can sign as you")
     elif key_files(home):

@@ -3,8 +3,9 @@
 A backup is a tar archive whose first member, ``backup.json``, has the digests of the others. Rules:
 a file of a backup is there whole, and read again before it gets its name, or it is not there; of an
 archive only the names below are taken, and only what has the digest that it should have. Keys are
-in no archive with anything else. Logs of repositories are in none: a log is as new as the
-repository that it lies in, or comes from mirrors, so no keeper goes on from one that is old.
+in no archive with anything else. Repositories are in none: a log is as new as the repository that
+it lies in, or comes from mirrors. Copies of them lie beside the archive, which lists their files
+(`gittorrent.repository.copying`); no keeper goes on from one of these.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ MAX_BYTES = 1 << 30
 """Bytes of a backup: a database of a hundred thousand repositories is a tenth of that."""
 
 DATABASE = "node.sqlite"
+
+COPIES = "repositories.json"
+"""Which copies of repositories belong to the backup."""
 
 _CONTENTS = "backup.json"
 _PLAIN = ("node.toml", "node-id")
@@ -80,8 +84,18 @@ class Backup(Struct, frozen=True):
     files: Mapping[str, bytes]
 
 
-def back_up_home(home: Home, path: Path) -> None:
+def copies_beside(path: Path) -> Path:
+    """Return the directory of the copies of repositories that belong to a backup."""
+    return path.with_name(f"{path.name}.repositories")
+
+
+def back_up_home(home: Home, path: Path, copies: bytes | None = None) -> None:
     """Write a backup of all that a home has for itself but keys, while a node uses it.
+
+    Args:
+        home: it.
+        path: of the file.
+        copies: which copies of repositories belong to it; None where there are none.
 
     Raises:
         UsageError: the home has no database.
@@ -92,6 +106,8 @@ def back_up_home(home: Home, path: Path) -> None:
     files = {
         name: (home.root / name).read_bytes() for name in _PLAIN if (home.root / name).exists()
     }
+    if copies is not None:
+        files[COPIES] = copies
     with temporary_directory("backup") as folder:
         copy = folder / DATABASE
         make_private(copy)
@@ -183,7 +199,7 @@ def write_private(path: Path, data: bytes, check: Callable[[Path], object] | Non
 def _may_be_in(kind: Kind, name: str) -> bool:
     if kind is Kind.KEYS:
         return _KEY.fullmatch(name) is not None
-    return name == DATABASE or name in _PLAIN
+    return name in (DATABASE, COPIES, *_PLAIN)
 
 
 def _write(path: Path, kind: Kind, home: Home, files: dict[str, bytes]) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from gittorrent.errors import UsageError
+from gittorrent.node.config_values import seconds
 from gittorrent.sizes import parse_size
 from gittorrent.transfer.limiter import parse_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def _rate(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
@@ -27,6 +33,29 @@ def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> in
             hint="write a number of bytes, with K, M or G: 64K, 512M, 10G",
         )
     return size
+
+
+def length_of_time(
+    least: int,
+) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
+    """Return what reads a length of time in seconds, None where none is given.
+
+    Args:
+        least: seconds that it may be.
+    """
+    read = seconds(least)
+
+    def take(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+        del ctx
+        if value is None:
+            return None
+        try:
+            return read(int(value) if value.isascii() and value.isdigit() else value)
+        except ValueError as error:
+            wrong, _, instead = str(error).partition("; ")
+            raise UsageError(f"{param.opts[0]}: {wrong}", hint=instead) from error
+
+    return take
 
 
 up_limit_option = click.option(

@@ -33,6 +33,7 @@ COMMANDS = {
     "clone": ("clone", "clone", "Clone from all mirrors at once; same as git clone."),
     "seed": ("seed", "seed", "Turn a clone you have into a seed, without a download."),
     "mirror": ("mirror", "mirror", "Carry a repository: download, verify, keep current."),
+    "track": ("track", "track", "Publish what a plain git server has, and follow it."),
     "mirrors": ("mirrors", "mirrors", "List the mirrors of a repository."),
     "collections": ("collections", "collections", "List the collections that are followed."),
     "collection": ("collection", "collection", "Look at lists of what owners want carried."),

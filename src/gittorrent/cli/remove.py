@@ -21,12 +21,15 @@ from gittorrent.store.database import Database
 from gittorrent.store.following import FollowTable
 from gittorrent.store.held import HeldKind, HeldTable
 from gittorrent.store.home import Home, open_home
+from gittorrent.store.tracks import TrackTable
 from gittorrent.transfer.location import is_url, parse_location
+from gittorrent.transfer.track_places import upstream_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gittorrent.store.database import CarriedRow
+    from gittorrent.store.tracks import Track
 
 
 @click.command()
@@ -59,6 +62,10 @@ def remove(repository: str, keep: bool, delete_copy: bool, yes: bool, quiet: boo
         if not quiet:
             click.echo(f"{repository} is not brought here any more")
         return
+    if carried_row(repository) is None and _untrack(repository, home):
+        if not quiet:
+            click.echo(f"{repository} is not tracked any more; nothing of it was published")
+        return
     row = _row(repository)
     _require_unnamed(row, home)
     path = Path(row.path)
@@ -84,6 +91,32 @@ def _unwant(url: str, home: Home) -> bool:
     return bool(same)
 
 
+def _untrack(name: str, home: Home) -> bool:
+    """Let the node not track what it never published; tells whether it was to."""
+    with contextlib.closing(Database(home.database)) as database:
+        table = TrackTable(database)
+        track = table.find(name)
+        if track is None:
+            return False
+        _require_not_configured(track, home)
+        table.remove(name)
+        HeldTable(database).forget(HeldKind.TRACKED, track.url)
+    return True
+
+
+def _require_not_configured(track: Track, home: Home) -> None:
+    """Make sure that the node's configuration does not bring back what is not to be tracked.
+
+    Raises:
+        UsageError: it would.
+    """
+    if track.by_config:
+        raise UsageError(
+            f"{home.config} names {track.name}, so that the node would track it again",
+            hint="take it out there, and run 'gittorrent reload' where a node runs",
+        )
+
+
 def _require_unnamed(row: CarriedRow, home: Home) -> None:
     """Make sure that the node's configuration does not bring back what is removed.
 
@@ -91,6 +124,10 @@ def _require_unnamed(row: CarriedRow, home: Home) -> None:
         UsageError: it would.
     """
     if row.role != MIRROR:
+        with contextlib.closing(Database(home.database)) as database:
+            track = TrackTable(database).find(row.name)
+        if track is not None:
+            _require_not_configured(track, home)
         return
     named = read_config(home.config, is_named=False).carry.repositories
     with contextlib.closing(Database(home.database)) as database:
@@ -182,6 +219,8 @@ def _afterwards(row: CarriedRow, *, is_missing: bool, doomed: bool) -> Iterator[
     if not doomed and not is_missing:
         again = f"gittorrent mirror {row.source}" if row.role == MIRROR else "gittorrent publish"
         where = "" if row.role == MIRROR else f" {row.path}"
+        if (upstream := upstream_of(Path(row.path))) is not None:
+            again, where = f"gittorrent track {upstream} --name {row.name}", ""
         yield f"{row.path} stays as it is; '{again}{where}' carries it again"
     if row.role == MIRROR:
         yield "a node or a 'gittorrent mirror' that follows it ends by itself"

@@ -19,7 +19,9 @@ from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import json_option, print_json, print_table
 from gittorrent.cli.process_view import show_process
 from gittorrent.cli.repository_status import RepositoryStatus, describe_check, look_at
+from gittorrent.cli.track_status import TrackStatus, describe_track, track_statuses
 from gittorrent.errors import GitTorrentError
+from gittorrent.printable import printable
 from gittorrent.repository.relocating import relocate
 from gittorrent.store.database import Database
 from gittorrent.store.held import HeldTable
@@ -93,6 +95,7 @@ class Status(Struct, frozen=True):
         processes: that are at work.
         held: what disappeared suddenly and is held back.
         collections: that are followed.
+        tracks: plain git servers that it tracks.
     """
 
     home: str
@@ -100,6 +103,7 @@ class Status(Struct, frozen=True):
     processes: list[AnyProcess]
     held: list[HeldStatus]
     collections: list[CollectionStatus]
+    tracks: list[TrackStatus]
 
 
 def _gather(home: Home) -> tuple[Status, list[HeldRow]]:
@@ -108,8 +112,11 @@ def _gather(home: Home) -> tuple[Status, list[HeldRow]]:
         rows = [look_at(_present(row, database), database, named) for row in database.carried()]
         note_kept(database)
         held = HeldTable(database).all()
+        tracks = track_statuses(database)
     found = list(map(held_status, held))
-    return Status(str(home.root), rows, read_snapshots(home.run), found, _collections(home)), held
+    return Status(
+        str(home.root), rows, read_snapshots(home.run), found, _collections(home), tracks
+    ), held
 
 
 def _collections(home: Home) -> list[CollectionStatus]:
@@ -161,12 +168,14 @@ def _show(found: Status, held: list[HeldRow]) -> None:
                 click.echo(f"{each.name} is missing: {each.way_out}")
             elif each.problem:
                 click.echo(f"{each.name} cannot be used: {each.problem}; {each.way_out}")
-    else:
+    elif not found.tracks:
         click.echo("no repositories yet: publish or mirror one")
     for collection in found.collections:
         click.echo(f"collection {collection.name or collection.url}: {in_short(collection)}")
     for row in held:
         click.echo(f"held back: {in_words(row, now)}")
+    for track in found.tracks:
+        click.echo(printable(f"{track.name}: {describe_track(track, now)}"))
     for process in found.processes:
         click.echo("")
         show_process(process, now)

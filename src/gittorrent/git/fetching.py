@@ -252,7 +252,7 @@ def _judge(source: FetchSource, guarded: Guarded, outcome: Outcome) -> None:
     if outcome.broken is None and outcome.status == 0:
         return
     if outcome.broken is None and says_rules_are_broken(outcome.said):
-        raise RulesBrokenError(f"{_complaint(outcome)}, from {source.url}")
+        raise RulesBrokenError(f"{complaint(outcome)}, from {source.url}")
     if outcome.broken is Broken.NO_ROOM:
         raise NoRoomError(f"no space left for what {source.url} sends", hint=FULL_HINT)
     bounds = guarded.bounds
@@ -261,7 +261,7 @@ def _judge(source: FetchSource, guarded: Guarded, outcome: Outcome) -> None:
         Broken.TOO_LARGE: f"it sends more than the {show_bytes(bounds.max_bytes)} allowed",
         Broken.MEMORY: "it makes git need too much memory",
         Broken.STOPPED: "interrupted",
-        None: _complaint(outcome),
+        None: complaint(outcome),
     }[outcome.broken]
     hint = ""
     if outcome.broken is Broken.TOO_LARGE:
@@ -271,7 +271,7 @@ def _judge(source: FetchSource, guarded: Guarded, outcome: Outcome) -> None:
     )
 
 
-def _complaint(outcome: Outcome) -> str:
+def complaint(outcome: Outcome) -> str:
     """Return what git says was wrong, without the progress before it."""
     lines = [line.strip() for line in outcome.said.replace("\r", "\n").splitlines()]
     told = [

@@ -131,8 +131,9 @@ class Guarded:
         cwd: Path | None = None,
         *,
         then: int | None = None,
+        out: int | None = None,
     ) -> Outcome:
-        """Run it to its end or until a bound is exceeded; its standard output is discarded.
+        """Run it to its end or until a bound is exceeded.
 
         Args:
             words: the command line.
@@ -140,11 +141,13 @@ class Guarded:
             environ: its environment.
             cwd: where relative paths begin, None for the scratch repository.
             then: a descriptor whose bytes follow those given, as far as git reads.
+            out: a descriptor for its standard output, of a file that the bounds hold for; None
+                discards it.
         """
         process = subprocess.Popen(
             words,
             stdin=stdin if isinstance(stdin, int) else subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if out is None else out,
             stderr=subprocess.PIPE,
             env=environ,
             cwd=cwd or self._staging,

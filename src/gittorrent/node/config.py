@@ -23,7 +23,9 @@ from gittorrent.node.config_values import (
     dht_nodes,
     endpoint,
     flag,
+    followed_refs,
     hours,
+    key_name,
     keys,
     level,
     location,
@@ -37,9 +39,11 @@ from gittorrent.node.config_values import (
     reserve,
     seconds,
     size,
+    upstream,
 )
 from gittorrent.node.toml_lines import KeyPath, lines_of
 from gittorrent.push.carry_limits import CollectionLimits
+from gittorrent.push.upstream_urls import default_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +55,10 @@ if TYPE_CHECKING:
 
 MAX_CONFIG_BYTES = 4 << 20
 """Bytes of a configuration: ten thousand repositories and some words on each."""
+
+LEAST_EVERY = 10
+"""Seconds that no look at a tracked server follows another one before: who needs less has
+webhooks."""
 
 T = TypeVar("T")
 
@@ -205,6 +213,26 @@ class CarryConfig(Struct, frozen=True):
     keep_size: int | None = None
 
 
+class TrackConfig(Struct, frozen=True):
+    """A plain git server to track.
+
+    Args:
+        url: of it, or an absolute path.
+        name: to publish it under.
+        every: seconds between looks; None for the default.
+        patterns: of further refs, and with ``^`` of refs that are left out.
+        key: what names the key to sign with; None for the node's own.
+        secret: file of the webhook's secret; None where none are taken.
+    """
+
+    url: str
+    name: str
+    every: int | None = None
+    patterns: tuple[str, ...] = ()
+    key: str | None = None
+    secret: str | None = None
+
+
 class DiscoveryConfig(Struct, frozen=True):
     """How mirrors find each other.
 
@@ -260,6 +288,7 @@ class NodeConfig(Struct, frozen=True):
     listen: ListenConfig = ListenConfig()
     limits: LimitsConfig = LimitsConfig()
     carry: CarryConfig = CarryConfig()
+    track: tuple[TrackConfig, ...] = ()
     discovery: DiscoveryConfig = DiscoveryConfig()
     push: PushConfig = PushConfig()
     disk: DiskConfig = DiskConfig()
@@ -288,6 +317,7 @@ def parse_config(text: str, name: str = "node.toml") -> NodeConfig:
         listen=_listen(top.table("listen")),
         limits=_limits(top.table("limits")),
         carry=_carry(top.table("carry")),
+        track=tuple(_tracks(top)),
         discovery=_discovery(top.table("discovery")),
         push=_push(top.table("push")),
         disk=_disk(top.table("disk")),
@@ -412,6 +442,33 @@ def _once(table: _Table, seen: dict[str, int], source: Location, name: str | Non
     for key, what in (("url", source.expected or source.url), ("name", name)):
         if what is not None and (before := seen.setdefault(what, table.line)) != table.line:
             table.complain(f"{key}: {what} stands in line {before} already", key)
+
+
+def _tracks(top: _Table) -> Iterator[TrackConfig]:
+    """Read which servers are tracked; no name twice."""
+    seen: dict[str, int] = {}
+    for each in top.tables("track"):
+        url = each.take("url", upstream)
+        name = each.take("name", repository_name)
+        every = each.take("every", seconds(LEAST_EVERY))
+        patterns = each.take("refs", followed_refs)
+        key = each.take("key", key_name)
+        secret = each.take("hook-secret", absolute_path)
+        each.done()
+        if url is None:
+            if not each.has("url"):
+                each.complain("url: is missing; write that of a git server")
+            continue
+        name = name or default_name(url)
+        try:
+            repository_name(name)
+        except ValueError as error:
+            each.complain(f"name: {error}", "name" if each.has("name") else "url")
+            continue
+        if (before := seen.setdefault(name, each.line)) != each.line:
+            where = "name" if each.has("name") else "url"
+            each.complain(f"name: {name} stands in line {before} already", where)
+        yield TrackConfig(url, name, every, patterns or (), key, secret)
 
 
 def _discovery(table: _Table) -> DiscoveryConfig:

@@ -9,9 +9,11 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.disk_space import NO_RESERVE, Reserve
-from gittorrent.errors import GitTorrentError, TrustError
+from gittorrent.errors import GitTorrentError, TrustError, UsageError
 from gittorrent.event_log import FORMATS, LEVELS
 from gittorrent.push.quota import MAX_BYTES
+from gittorrent.push.upstream_refs import Selection
+from gittorrent.push.upstream_urls import Scheme, UpstreamUrlError, scheme_of
 from gittorrent.sizes import parse_size
 from gittorrent.transfer.location import parse_location
 from gittorrent.trust.errors import PolicyError
@@ -247,6 +249,17 @@ def repository_name(value: object) -> str:
     return name
 
 
+def upstream(value: object) -> str:
+    """Read the URL of a plain git server; a path begins at the root."""
+    text = _text(value, "URL")
+    try:
+        if scheme_of(text) is Scheme.FILE and "://" not in text:
+            return absolute_path(text)
+    except UpstreamUrlError as error:
+        raise ValueError(f"{error}; {error.hint}") from error
+    return text
+
+
 def ref_patterns(value: object) -> tuple[str, ...]:
     """Read patterns of refs: "refs/heads/*" or a list of them."""
     return tuple(_each(value, _ref_pattern))
@@ -271,6 +284,30 @@ def _key(value: object) -> str:
         return str(KeyRef.parse(_text(value, "key")))
     except TrustError as error:
         raise ValueError(f"{error}; {error.hint}" if error.hint else str(error)) from error
+
+
+def followed_refs(value: object) -> tuple[str, ...]:
+    """Read patterns of refs: one, or a list of them."""
+    return tuple(_each(value, _followed_ref))
+
+
+def _followed_ref(value: object) -> str:
+    text = _text(value, "pattern of refs")
+    try:
+        Selection((text,))
+    except UsageError as error:
+        raise ValueError(f"{error}; {error.hint}") from error
+    return text
+
+
+def key_name(value: object) -> str:
+    """Read what names a signing key: an absolute path, or an OpenPGP fingerprint."""
+    found = _text(value, "key")
+    if "/" in found:
+        return absolute_path(value)
+    if not found.strip():
+        raise ValueError("names no key; write the absolute path of one, or a fingerprint")
+    return found
 
 
 def hours(value: object) -> tuple[int, int]:

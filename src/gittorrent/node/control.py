@@ -28,6 +28,7 @@ from gittorrent.wire.control import (
     Follow,
     Greeting,
     Keep,
+    LookAt,
     No,
     Problem,
     Reload,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from gittorrent.node.follower import Follower
     from gittorrent.node.local_clones import LocalCloneService
     from gittorrent.node.local_conversations import LocalConversations
+    from gittorrent.node.tracker import Tracker
     from gittorrent.wire.control import Answer, Request
 
 MAX_HELPERS = 256
@@ -66,6 +68,7 @@ class ControlSocket:
         discovering: looks for mirrors.
         server_timeouts: how long programs are waited for.
         follower: carries and follows what it is asked to; None where this node does not.
+        tracker: looks at what it tracks; likewise.
         read_again: has the node go by its configuration as it is now; None where there is none.
         conversations: holds those that are handed over; None holds none.
     """
@@ -77,6 +80,7 @@ class ControlSocket:
         discovering: Discovering,
         server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
         follower: Follower | None = None,
+        tracker: Tracker | None = None,
         read_again: Callable[[], Awaitable[None]] | None = None,
         conversations: LocalConversations | None = None,
     ) -> None:
@@ -85,6 +89,7 @@ class ControlSocket:
         self._discovering = discovering
         self._server_timeouts = server_timeouts
         self._follower = follower
+        self._tracker = tracker
         self._read_again = read_again
         self._conversations = conversations
         self._place: int | None = None
@@ -158,6 +163,8 @@ class ControlSocket:
             return await self._discovering.find(request, tell)
         if isinstance(request, Follow) and self._follower is not None:
             return await self._follower.follow(request, tell)
+        if isinstance(request, LookAt) and self._tracker is not None:
+            return await self._tracker.look_at(request, tell)
         if isinstance(request, Reload):
             return await self._reload()
         return [No("it serves the repositories it was started with, and follows none")]

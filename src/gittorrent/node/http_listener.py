@@ -63,7 +63,7 @@ NO_DUMB = "only git's smart HTTP protocol is served; use git 1.6.6 or newer"
 _PATH = re.compile(
     rb"(?P<repository>/[^\x00-\x1f\x7f]+?)/(?P<rest>"
     rb"info/refs|git-upload-pack|git-receive-pack|mirror-list|mirror-notify"
-    rb"|mirror-sync|mirror-mux|pushes/[a-z0-9]+|reels/[a-z0-9]+(?:\.[a-z]+)?)\Z"
+    rb"|mirror-sync|mirror-mux|webhook|pushes/[a-z0-9]+|reels/[a-z0-9]+(?:\.[a-z]+)?)\Z"
 )
 _FORBIDDEN = re.compile(rb"%2f|%5c|//|%00", re.IGNORECASE)
 CACHED_RESOURCES = ("mirror-list", "mirror-sync", "mirror-mux", "pushes/", "reels/")
@@ -76,6 +76,7 @@ NOT_FOR_PAGES = (
     "mirror-notify",
     "mirror-sync",
     "mirror-mux",
+    "webhook",
 )
 """What has an effect, or starts a process: refused where a web page asks for it."""
 
@@ -131,6 +132,8 @@ class HttpListener:
             "GET mirror-sync": talks.serve,
             "GET mirror-mux": talks.serve_several,
         }
+        if services.webhooks is not None:
+            self._plain["POST webhook"] = services.webhooks.serve
 
     def go_by_names(self, names: Collection[str], *, is_proxied: bool) -> None:
         """Go by other names from now on, behind a web server or not; see the class."""

@@ -23,7 +23,14 @@ from gittorrent.errors import GitTorrentError, LocalError, UsageError
 from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
 from gittorrent.node.bringing import Bringing
-from gittorrent.node.config import CarryConfig, DiscoveryConfig, LimitsConfig, Rates, RatesAt
+from gittorrent.node.config import (
+    CarryConfig,
+    DiscoveryConfig,
+    LimitsConfig,
+    Rates,
+    RatesAt,
+    TrackConfig,
+)
 from gittorrent.node.connection_limiter import ConnectionLimiter
 from gittorrent.node.control import ControlSocket
 from gittorrent.node.conversations import Conversations
@@ -47,6 +54,8 @@ from gittorrent.node.rechecks import Rechecks
 from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.node.tls import Certificate, CertificateFiles
 from gittorrent.node.tokens import Tokens
+from gittorrent.node.tracker import Tracker
+from gittorrent.node.webhooks import Webhooks
 from gittorrent.reel.timing import ReelTimes
 from gittorrent.repository.uploads import MAX_PUSHED
 from gittorrent.store.processes import GitLoad, NodeProcess
@@ -107,6 +116,7 @@ class Options(Struct, frozen=True):
         reel_times: when reels are made of what a keeper signs here.
         down_limit: bytes per second of all that is taken together; None for no limit.
         carry: what the configuration says of what is carried.
+        track: plain git servers that the configuration names.
         follows: whether this node follows what it carries, and carries more when asked to.
         dht_bootstrap: ``HOST:PORT`` of the nodes of the DHT to begin with; none turns it off.
         dht_listen: IP addresses and UDP ports of the DHT.
@@ -135,6 +145,7 @@ class Options(Struct, frozen=True):
     reel_times: ReelTimes = ReelTimes()
     down_limit: int | None = None
     carry: CarryConfig = CarryConfig()
+    track: tuple[TrackConfig, ...] = ()
     follows: bool = False
     dht_bootstrap: tuple[str, ...] = ()
     dht_listen: tuple[str, ...] = DiscoveryOptions().dht_listen
@@ -216,6 +227,7 @@ class Node:
             space=self._space,
         )  # fmt: skip
         self._pushes.most = options.max_pushed
+        self._webhooks = Webhooks()
         services = NodeServices(
             catalogue,
             lists,
@@ -226,6 +238,7 @@ class Node:
             server_timeouts,
             self._live,
             Tokens(database, catalogue.threads),
+            self._webhooks,
         )
         self._conversations = Conversations(
             services, home.node_id(), slots, peer_exchange=options.discovery.peer_exchange
@@ -257,12 +270,15 @@ class Node:
             catalogue, self._reachable, options.found, home.routing_table
         )
         self._follower = self._make_follower(database, home) if options.follows else None
+        self._tracker = self._make_tracker(database, home) if options.follows else None
+        self._webhooks.tracker = self._tracker
         self._control = ControlSocket(
             home.control,
             self._local_clones,
             self._discovering,
             server_timeouts,
             self._follower,
+            self._tracker,
             read_again,
             LocalConversations(catalogue, self._conversations),
         )
@@ -276,6 +292,15 @@ class Node:
         )  # fmt: skip
         self._live.is_paused, made.on_paused = made.is_paused, self._live.note_paused
         return made
+
+    def _make_tracker(self, database: Database | None, home: Home) -> Tracker | None:
+        if database is None:
+            return None
+        track, at_once = self._options.track, self._options.carry.at_once
+        current = self._live.current
+        return Tracker(
+            self._catalogue, database, home, self.limits, track, at_once, current, self._space
+        )
 
     @property
     def addresses(self) -> list[str]:
@@ -314,6 +339,8 @@ class Node:
         self._set_announcing()
         if self._follower is not None:
             self._accepting.append(loop.create_task(self._follower.run()))
+        if self._tracker is not None:
+            self._accepting.append(loop.create_task(self._tracker.run()))
         if await self._control.start():
             self._accepting.append(loop.create_task(self._local_clones.run()))
         self.readiness.phase = Phase.RUNNING
@@ -375,6 +402,8 @@ class Node:
         self._set_announcing()
         if self._follower is not None:
             self._follower.configure(options.carry)
+        if self._tracker is not None:
+            self._tracker.configure(options.track, options.carry.at_once)
 
     def _set_announcing(self) -> None:
         """Announce mirrors, or do not, as the options say."""

@@ -21,7 +21,9 @@ from gittorrent.repository.relocating import is_at
 from gittorrent.repository.removal import delete, set_aside, sweep_removed
 from gittorrent.store.following import FollowTable
 from gittorrent.store.held import HeldKind, HeldTable
+from gittorrent.store.tracks import TrackTable
 from gittorrent.transfer.mirroring import update_lock
+from gittorrent.transfer.track_places import track_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,23 +93,34 @@ def stop_carrying(
 
 @contextlib.contextmanager
 def _let_go(row: CarriedRow, database: Database) -> Iterator[None]:
-    """Let the node that follows a mirror end what it does with it; it goes on if this fails."""
-    table = FollowTable(database)
+    """Let the node that follows a mirror, or tracks what is published, end what it does with it.
+
+    It goes on if this fails.
+    """
+    table, tracks = FollowTable(database), TrackTable(database)
     how = table.followed(row.repository_id)
+    track = None if row.role == MIRROR else tracks.find(row.name)
     if row.role == MIRROR:
         table.follow(row.repository_id, replace(how, paused=True))
+    elif track is not None:
+        tracks.remove(row.name)
     try:
         yield
     except BaseException:
         table.follow(row.repository_id, how)
+        if track is not None:
+            tracks.put(track)
         raise
+    if track is not None:
+        HeldTable(database).forget(HeldKind.TRACKED, track.url)
 
 
 @contextlib.contextmanager
 def _nobody_else(row: CarriedRow, home: Home, wait: Callable[[], None] | None) -> Iterator[None]:
     """Keep a repository from being updated or published meanwhile."""
     layout = Layout(Path(row.path))
-    locks = [update_lock(home, row.repository_id)] if row.role == MIRROR else []
+    is_mirror = row.role == MIRROR
+    locks = [update_lock(home, row.repository_id) if is_mirror else track_lock(home, row.name)]
     locks += [layout.lock] if layout.own.is_dir() else []
     with contextlib.ExitStack() as stack:
         for lock in locks:

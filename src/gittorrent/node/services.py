@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gittorrent.node.notices import Notices
     from gittorrent.node.pushes import Pushes
     from gittorrent.node.tokens import Tokens
+    from gittorrent.node.webhooks import Webhooks
     from gittorrent.transfer.limiter import Limits
     from gittorrent.wire.messages import FreshLine
     from gittorrent.wire.mirrorlist import Untaken
@@ -173,6 +174,7 @@ class NodeServices(Struct, frozen=True):
         server_timeouts: how long callers are waited for.
         live: talks with other mirrors of what is new; None tells nobody.
         tokens: by which readers of private repositories come in over TLS; None for none.
+        webhooks: answers webhooks; None takes none.
     """
 
     catalogue: Catalogue
@@ -184,6 +186,7 @@ class NodeServices(Struct, frozen=True):
     server_timeouts: ServerTimeouts = SERVER_TIMEOUTS
     live: Live | None = None
     tokens: Tokens | None = None
+    webhooks: Webhooks | None = None
 
 
 def _how_far(served: Served) -> tuple[PushId | None, Untaken, FreshLine | None]:

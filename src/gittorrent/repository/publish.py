@@ -145,6 +145,7 @@ class Publisher:
         author: goes into what is signed, which everybody can read.
         progress: told how far building a reel is.
         note: told what else the owner should know.
+        makes_reels: whether reels are made, too; otherwise a keeper's node makes them when it pays.
     """
 
     def __init__(
@@ -154,12 +155,15 @@ class Publisher:
         author: Author,
         progress: Callable[[str, int, int], None] = lambda _phase, _done, _total: None,
         note: Callable[[str], None] = lambda _text: None,
+        *,
+        makes_reels: bool = True,
     ) -> None:
         self._carried = carried
         self._signer = signer
         self._author = author
         self._progress = progress
         self._note = note
+        self._makes_reels = makes_reels
 
     def publish(
         self, name: str | None, patterns: tuple[str, ...] = (), *, private: bool = False
@@ -203,7 +207,7 @@ class Publisher:
             note_compared(carried, log, state, pushed.parted)
             changes = self._classified(pushed.changes, evidence)
             taken = tuple(classify_changes(carried.git, state.taken))
-        if entries.is_keeper:
+        if entries.is_keeper and self._makes_reels:
             self._splice(log)
         called, head, waiting = log.policy.policy.name, log.head, awaited(log)
         assert head is not None
@@ -338,7 +342,7 @@ class Publisher:
         """Build what reels are missing, then let the log count."""
         carried = self._carried
         self._drop_stale_files(log)
-        reels = self._missing_reel(log) if entries.is_keeper else ()
+        reels = self._missing_reel(log) if entries.is_keeper and self._makes_reels else ()
         hide(carried.layout, log)  # first: a node may serve it from the moment that it is carried
         if not carried.is_carried or carried.info != info:
             carried.set_info(info)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import RepositoryId
     from gittorrent.transfer.context import Reporter
-    from gittorrent.wire.control import Answer, Fetch, Follow, Keep, Request
+    from gittorrent.wire.control import Answer, Fetch, Follow, Keep, LookAt, Request
 
 GREETING_SECONDS = 2.0
 """Time a node gets for its first line: it is on this machine and has nothing to look up."""
@@ -141,6 +141,10 @@ class LocalNode:
         """
         return await self._hand_over(request, taken)
 
+    async def look_at(self, request: LookAt, taken: Callable[[int], None]) -> Refusal | bool:
+        """Let the node look at an upstream that it tracks; see `follow`."""
+        return await self._hand_over(request, taken)
+
     async def reload(self) -> Refusal | bool:
         """Let the node go by its configuration as it is now; returns what `follow` does.
 
@@ -150,7 +154,7 @@ class LocalNode:
         return await self._hand_over(Reload(), lambda _: None)
 
     async def _hand_over(
-        self, request: Follow | Reload, taken: Callable[[int], None]
+        self, request: Follow | LookAt | Reload, taken: Callable[[int], None]
     ) -> Refusal | bool:
         sock = control_socket.connect(self._control)
         if sock is None:

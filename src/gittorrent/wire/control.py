@@ -14,6 +14,7 @@ a time::
     node    done <seconds>
     helper  keep <seconds, or 0> <repository id> <url> <directory>
     helper  follow <name, or -> <url>
+    helper  look-at <name>
     node    taken <process id>                                     once, before what follows
     node    hint <text> | failed <exit code> <reason>
     helper  reload
@@ -123,6 +124,16 @@ class Follow(Struct, frozen=True):
     def encode(self) -> bytes:
         """Write the line."""
         return encode_words("follow", self.name or _NOTHING, self.url)
+
+
+class LookAt(Struct, frozen=True):
+    """Asks the node to look at once at what it tracks under a name."""
+
+    name: str
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("look-at", self.name)
 
 
 class Reload(Struct, frozen=True):
@@ -308,7 +319,7 @@ class No(Struct, frozen=True):
         return encode_words("no", clean_reason(self.reason))
 
 
-Request = Fetch | Keep | Follow | Reload | Find | Converse
+Request = Fetch | Keep | Follow | LookAt | Reload | Find | Converse
 Answer = (
     Greeting | PlaceLine | MirrorLine | Progress | Phase | Note | Alive | At | Done | No
     | Taken | Hint | Failed | Problem
@@ -333,6 +344,8 @@ def parse_request(line: bytes) -> Request:
     if keyword == "follow":
         name = "" if words.optional(_NOTHING) else words.take("name")
         return Follow(words.url(), name)
+    if keyword == "look-at":
+        return LookAt(words.take("name"))
     if keyword == "reload":
         return Reload()
     if keyword == "find":

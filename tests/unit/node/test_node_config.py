@@ -16,6 +16,7 @@ from gittorrent.node.config import (
     Rates,
     RatesAt,
     RepositoryConfig,
+    TrackConfig,
     parse_config,
 )
 from gittorrent.node.toml_lines import lines_of
@@ -85,7 +86,8 @@ def test_template_has_every_key_that_is_known() -> None:
     written = {path[-1] for path in lines_of(uncommented(TEMPLATE)) if isinstance(path[-1], str)}
     nested = ["limits.at", "carry.repository", "carry.collection"]
     for section in [*NodeConfig.__struct_fields__, *nested]:
-        header = f"[[{section}]]" if "." in section else f"[{section}]"
+        is_list = "." in section or section == "track"
+        header = f"[[{section}]]" if is_list else f"[{section}]"
         known = re.search(r"known are (.*)", "\n".join(problems(f"{header}\n_ = 1")))
         assert known is not None
         assert set(known[1].split(", ")) <= written | {"at", "repository"}
@@ -275,3 +277,34 @@ def test_the_last_that_holds_counts() -> None:
     always = parse_config('[[limits.at]]\nup = 3\n[[limits.at]]\ndays = "sat-sun"\nup = "none"')
     assert always.limits.rates_at(MONDAY, 0).up == 3
     assert always.limits.rates_at(SATURDAY, 0).up is None
+
+
+def test_what_is_tracked_is_taken() -> None:
+    config = parse_config(
+        "[[track]]\nurl = 'https://h/a/project.git'\nevery = '1h'\nrefs = ['refs/pull/*/head']\n"
+        "[[track]]\nurl = '/srv/x.git'\nname = 'y'\nkey = 'ABCD'\nhook-secret = '/etc/secret'\n"
+    )
+    assert config.track == (
+        TrackConfig("https://h/a/project.git", "project", 3600, ("refs/pull/*/head",)),
+        TrackConfig("/srv/x.git", "y", key="ABCD", secret="/etc/secret"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("every = 60", ":1: .track. url: is missing"),
+        ("url = 'x.git'", ":2: .track. url:.*absolute path"),
+        ("url = 'ext::x'", ":2: .track. url:.*no URL of a plain git server"),
+        ("url = 'https://h/'", ":2: .track. name:"),
+        ("url = 'https://h/a'\nevery = 3", ":3: .track. every:.*from 10 s"),
+        ("url = 'https://h/a'\nrefs = ['refs/replace/*']", ":3: .track. refs:.*reserved"),
+        ("url = 'https://h/a'\nkey = 'a/b'", ":3: .track. key:.*absolute"),
+        (
+            "url = 'https://h/a'\n[[track]]\nurl = '/b/a.git'",
+            ":4: .track. name: a stands in line 1",
+        ),
+    ],
+)
+def test_what_cannot_be_tracked_is_said(text: str, said: str) -> None:
+    assert re.search(said, "\n".join(problems(f"[[track]]\n{text}\n")))

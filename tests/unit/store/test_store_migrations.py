@@ -58,6 +58,10 @@ ROWS = [
         f"INSERT INTO excluded VALUES ('{A}')",
         f"INSERT OR REPLACE INTO following VALUES ('{A}', 0, 0, 1, 1)",
     ],
+    [
+        "INSERT INTO tracks VALUES ('t', 'https://x/t', 300, 'refs/pull/*/head', '/key', '', 0, 1,"
+        " '12', 7, 7, 6, 'gone', 0, 99)",
+    ],
 ]
 """What each version may have written, in the form of its schema: into tables that it added or
 changed. A new migration has its rows here."""

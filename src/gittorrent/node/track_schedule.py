@@ -1,0 +1,132 @@
+"""When a node looks at each upstream that it tracks.
+
+Pure; time and chance come in. Tracks one entry for each: when it is due, and whether somebody asked
+for a look since the last one began.
+
+Rules: each is looked at as often as its operator says, spread so that those of one server do not
+come in one second. One that fails waits twice as long each time, up to `LONGEST` or what its
+operator says, whichever is longer. Who asks for a look at once gets it, but no sooner than `GAP`
+after the last one began: a burst of webhooks is one look, and one more where the burst went on
+while that ran.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LONGEST = 3600.0
+"""Longest wait after failures, in seconds."""
+
+GAP = 5.0
+"""Seconds from the beginning of one look to that of the next one, whoever asks for it."""
+
+SPREAD = 0.1
+"""Share of a wait by which it is made longer or shorter."""
+
+
+class _Entry(Struct):
+    """One upstream; ``turn`` is 0 while it is looked at."""
+
+    every: float
+    due: float = 0.0
+    turn: int = 0
+    began: float = float("-inf")
+    is_asked_for: bool = False
+
+
+class TrackSchedule:
+    """Says which upstream is to be looked at next.
+
+    Args:
+        random: returns a number from 0 to 1.
+    """
+
+    def __init__(self, random: Callable[[], float]) -> None:
+        self._random = random
+        self._entries: dict[str, _Entry] = {}
+        self._queue: list[tuple[float, int, str]] = []
+        self._turns = itertools.count(1)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def put(self, key: str, every: float, now: float, due_in: float) -> None:
+        """Look at one from now on, or at other times than before.
+
+        Args:
+            key: of it.
+            every: seconds between looks.
+            now: seconds that never run backwards.
+            due_in: seconds until the first look; for one that is known already that stays, unless
+                its new time comes sooner.
+        """
+        entry = self._entries.get(key)
+        if entry is None:
+            self._entries[key] = _Entry(every)
+            self._set(key, now + due_in)
+        elif entry.every != every:
+            entry.every = every
+            if entry.turn:
+                self._set(key, min(entry.due, now + every))
+
+    def remove(self, key: str) -> None:
+        """Look at one no more."""
+        self._entries.pop(key, None)
+
+    def due(self, key: str) -> float | None:
+        """Return when one is due; None while it is looked at, and for unknown ones."""
+        entry = self._entries.get(key)
+        return entry.due if entry is not None and entry.turn else None
+
+    def take(self, now: float) -> str | None:
+        """Return what is to be looked at now, the longest due first; it has to be `done` then."""
+        while self._queue:
+            due, turn, key = self._queue[0]
+            entry = self._entries.get(key)
+            if entry is not None and entry.turn == turn:
+                if due > now:
+                    return None
+                entry.turn, entry.began, entry.is_asked_for = 0, now, False
+                heapq.heappop(self._queue)
+                return key
+            heapq.heappop(self._queue)  # it was removed, or is due at another time
+        return None
+
+    def at_once(self, key: str, now: float) -> None:
+        """Look at one as soon as may be: somebody says that there is news."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return
+        entry.is_asked_for = True
+        if entry.turn:
+            self._set(key, min(entry.due, max(now, entry.began + GAP)))
+
+    def done(self, key: str, now: float, failures: int) -> None:
+        """Plan the next look.
+
+        Args:
+            key: of what was looked at.
+            now: seconds that never run backwards.
+            failures: how often looks have failed in a row; 0 after a success.
+        """
+        entry = self._entries.get(key)
+        if entry is None:
+            return
+        longest = max(LONGEST, entry.every)
+        wait = min(longest, entry.every * 2 ** min(max(0, failures - 1), 16))
+        due = now + wait * (1 + SPREAD * (2 * self._random() - 1))
+        if entry.is_asked_for:
+            due = min(due, max(now, entry.began + GAP))
+        self._set(key, due)
+
+    def _set(self, key: str, due: float) -> None:
+        entry = self._entries[key]
+        entry.due, entry.turn = due, next(self._turns)
+        heapq.heappush(self._queue, (due, entry.turn, key))

@@ -1,0 +1,193 @@
+"""Plain git servers, which know nothing of this program: over HTTP, git:// and ssh."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import getpass
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from support.ports import free_port
+from support.programs import PATIENCE, wait_until
+from support.sshd import PROGRAM
+from support.web_servers import answers
+
+
+@dataclass
+class WebServer:
+    """``git http-backend`` behind a small web server.
+
+    ``requests`` are the paths asked for; ``moved`` maps the beginning of a path to where it has
+    gone; ``password`` is asked for where there is one, of the user ``me``.
+    """
+
+    base: str
+    requests: list[str] = field(default_factory=list)
+    moved: dict[str, str] = field(default_factory=dict)
+    password: str = ""
+
+
+@contextlib.contextmanager
+def git_over_http(root: Path, git: str = "git") -> Iterator[WebServer]:
+    """Serve the bare repositories below ``root`` as git's own CGI program does."""
+    made = WebServer("")
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args
+
+        def do_GET(self) -> None:
+            _answer(self, made, root, git)
+
+        do_POST = do_GET
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.base = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        thread.join(PATIENCE)
+        server.server_close()
+
+
+def _answer(handler: BaseHTTPRequestHandler, made: WebServer, root: Path, git: str) -> None:
+    parts = urlsplit(handler.path)
+    made.requests.append(handler.path)
+    length = int(handler.headers.get("Content-Length") or 0)
+    body = (
+        _chunks(handler) if "Transfer-Encoding" in handler.headers else handler.rfile.read(length)
+    )
+    for beginning, target in made.moved.items():
+        if parts.path.startswith(beginning):
+            rest = handler.path.removeprefix(beginning)
+            _reply(handler, "301 Moved", {"Location": target + rest}, b"")
+            return
+    wanted = base64.b64encode(f"me:{made.password}".encode()).decode()
+    if made.password and handler.headers.get("Authorization") != f"Basic {wanted}":
+        _reply(handler, "401 Who?", {"WWW-Authenticate": 'Basic realm="x"'}, b"")
+        return
+    environ = {
+        "PATH": os.environ["PATH"],
+        "GIT_PROJECT_ROOT": str(root),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_PROTOCOL": handler.headers.get("Git-Protocol", ""),
+        "REQUEST_METHOD": handler.command,
+        "PATH_INFO": parts.path,
+        "QUERY_STRING": parts.query,
+        "CONTENT_TYPE": handler.headers.get("Content-Type", ""),
+        "CONTENT_LENGTH": str(len(body)),
+        "HTTP_CONTENT_ENCODING": handler.headers.get("Content-Encoding", ""),
+    }
+    done = subprocess.run(
+        [git, "-c", "safe.directory=*", "http-backend"],
+        input=body, capture_output=True, env=environ, check=False,
+    )  # fmt: skip
+    head, _, data = done.stdout.partition(b"\r\n\r\n")
+    lines = head.decode("ascii").split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines if line)
+    _reply(handler, headers.pop("Status", "200 OK"), headers, data)
+
+
+def _chunks(handler: BaseHTTPRequestHandler) -> bytes:
+    data = b""
+    while size := int(handler.rfile.readline(), 16):
+        data += handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return data
+
+
+def _reply(
+    handler: BaseHTTPRequestHandler, status: str, headers: dict[str, str], data: bytes
+) -> None:
+    number, _, words = status.partition(" ")
+    handler.send_response(int(number), words)
+    for name, value in headers.items():
+        if name != "Content-Length":
+            handler.send_header(name, value)
+    handler.send_header("Content-Length", str(len(data)))
+    handler.end_headers()
+    with contextlib.suppress(BrokenPipeError):
+        handler.wfile.write(data)
+
+
+@contextlib.contextmanager
+def git_daemon(root: Path, git: str = "git") -> Iterator[str]:
+    """Serve the bare repositories below ``root`` over git://; yields the base URL."""
+    port = free_port()
+    words = [
+        git, "-c", "safe.directory=*", "daemon", f"--base-path={root}", "--export-all",
+        "--reuseaddr", "--listen=127.0.0.1", f"--port={port}",
+    ]  # fmt: skip
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_until(lambda: answers(port), "git daemon listens")
+        yield f"git://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+@dataclass(frozen=True)
+class Shell:
+    """An account that one key opens."""
+
+    port: int
+    client: Path
+
+    def url(self, path: Path) -> str:
+        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{path}"
+
+
+@contextlib.contextmanager
+def git_over_ssh(folder: Path) -> Iterator[Shell]:
+    """Run a real sshd that lets a key do as it likes; skips where there is none."""
+    if not PROGRAM.exists():
+        pytest.skip("sshd missing")
+    folder.mkdir()
+    for name in ("host", "id"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+    (folder / "authorized").write_text((folder / "id.pub").read_text())
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    port = free_port()
+    (folder / "config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
+        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
+        f"PidFile {folder}/pid\nPasswordAuthentication no\nPermitRootLogin yes\n"
+    )
+    client = folder / "ssh"
+    client.write_text(
+        f"#!/bin/sh\nexec ssh -F none -i {folder}/id -o IdentitiesOnly=yes -o BatchMode=yes"
+        f' -o UserKnownHostsFile={folder}/known -o StrictHostKeyChecking=accept-new "$@"\n'
+    )
+    client.chmod(0o755)
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen(
+            [PROGRAM, "-D", "-e", "-f", folder / "config"],
+            stdout=said, stderr=said, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: answers(port) or process.poll() is not None, "sshd listens")
+        assert process.poll() is None, (folder / "said").read_text()
+        yield Shell(port, client)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)

@@ -265,3 +265,28 @@ def test_a_node_that_is_killed_goes_on_where_it_was(site: Site, operator: Person
         with serve(operator):
             wait_until(are_carried(operator, "list", "one", "two", "three"), "that has gone")
             assert len(list((operator.node / "repositories").glob("[!.]*.git"))) == 4
+
+
+def test_what_a_collection_brought_is_its_own_again_after_a_restore(
+    site: Site, operator: Person, people: Callable[[str], Person]
+) -> None:
+    later = people("later")
+    file = operator.root / "node.tar"
+    with serve(site.owner) as site.node:
+        site.name_all("one", "two")
+        once(operator, site.node).ok()
+        operator.gittorrent("backup", file).ok()
+        later.gittorrent("restore", file).ok()
+        with serve(later):
+            wait_until(are_carried(later, "list", "one", "two"), "all came again")
+        site.name_all("two")
+        once(later, site.node).ok()
+        assert set(carried(later)) == {"list", "two"}
+
+
+def test_limits_of_a_collection_are_for_collections(operator: Person) -> None:
+    said = "--refs and --owner say what a collection may bring"
+    words = ("mirror", "git://127.0.0.1:1/x.git", "--once")
+    operator.gittorrent(*words, "--max-total", "1G").failed(2, said)
+    operator.gittorrent(*words, "--collection", "--owner", "me").failed(2, "--owner: ")
+    operator.gittorrent(*words, "--collection", "--refs", "main").failed(5, "not a ref pattern")

@@ -57,7 +57,7 @@ class CollectionStatus(Struct, frozen=True):
         name: it is carried under; empty until it is.
         by_config: whether the node's configuration names it.
         limits: of what it brings.
-        bytes: of packs of what it brought.
+        bytes: on disk, of what it brought.
         checkpoint: of the content that was looked at last; empty for none.
         taken: when content was taken last, in seconds since 1970; None for never.
         problem: why that is not the newest content; else empty.

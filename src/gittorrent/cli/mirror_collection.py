@@ -59,13 +59,13 @@ def collection_options(command: Callable[..., None]) -> Callable[..., None]:
                 "--max-total",
                 metavar="SIZE",
                 callback=size_of,
-                help="Take at most so many bytes of packs for it in all; 100G by default.",
+                help="Take at most so many bytes for it in all; 100G by default.",
             ),
             click.option(
                 "--max-each",
                 metavar="SIZE",
                 callback=size_of,
-                help="Take at most so many bytes of packs of each; 20G by default.",
+                help="Take at most so many bytes of each; 20G by default.",
             ),
             click.option(
                 "--refs",

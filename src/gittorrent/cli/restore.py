@@ -208,7 +208,10 @@ def _prepared(path: Path, database: bytes, found: Backup, copies: Copies, home: 
                 except GitTorrentError:
                     done.lost.append(row.name)
                     continue
+                brought = table.followed(row.repository_id).by_collection
                 opened.uncarry(row)
+                if brought:
+                    continue  # its collection brings it again, if it names it still
                 table.want(WantedRow(url, row.name), int(time.time()))
                 done.mirrors.append(row.name)
     return done

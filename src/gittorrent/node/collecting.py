@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from gittorrent.discovery.ports import Way
 from gittorrent.durable import FileState, file_state
-from gittorrent.errors import GitTorrentError
+from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.event_log import EventLog
 from gittorrent.ids import RepositoryId
 from gittorrent.node.collection_file import (
@@ -60,6 +60,9 @@ SIZE_SECONDS = 300.0
 """How long sizes that were measured count: a repository may grow by pushes meanwhile, each of which
 is bounded."""
 
+RETRY_SECONDS = 60.0
+"""Until a collection is read again that could not be read, as where its objects are not here."""
+
 _REGULAR = (b"100644", b"100755")
 
 _log = EventLog(__name__)
@@ -78,6 +81,7 @@ class Collecting:
         self._home = home
         self._table = CollectionTable(database)
         self._held = HeldTable(database)
+        self._failed: dict[RepositoryId, float] = {}
         self._seen: dict[RepositoryId, FileState | None] = {}
         self._files: dict[Path, RepositoryId] = {}
         self._sizes: dict[RepositoryId, tuple[float, int]] = {}
@@ -98,7 +102,14 @@ class Collecting:
 
     def has_news(self) -> bool:
         """Tell whether a log of a collection changed since it was read; costs one look for each."""
-        return any(self._seen.get(each) != file_state(path) for path, each in self._files.items())
+        return any(
+            self._seen.get(each) != file_state(path) and not self._failed_lately(each)
+            for path, each in self._files.items()
+        )
+
+    def _failed_lately(self, repository: RepositoryId) -> bool:
+        failed = self._failed.get(repository)
+        return failed is not None and time.monotonic() - failed < RETRY_SECONDS
 
     def take_in_news(self) -> None:
         """Take in what collections name now; what is wrong with one is recorded, and logged."""
@@ -111,6 +122,7 @@ class Collecting:
             try:
                 self._take_in(replace(row, repository_id=repository), repository, place)
             except (GitTorrentError, OSError) as error:
+                self._failed[repository] = time.monotonic()
                 self._complain(row, repository, row.checkpoint, str(error))
 
     def _identified(self, row: CollectionRow) -> RepositoryId | None:
@@ -146,6 +158,7 @@ class Collecting:
                 self._apply(repository, checkpoint, done, faults_of(found), now)
                 self._tell(place.name, before, done, found)
         self._seen[repository] = identity
+        self._failed.pop(repository, None)
 
     def _before(self, repository: RepositoryId, title: str, now: int) -> Before:
         kind = HeldKind.REPOSITORIES
@@ -269,7 +282,7 @@ class Collecting:
         return plan_collections(named, world)
 
     def _size(self, row: CarriedRow) -> int:
-        """Return the bytes of a repository's packs and reels, measured a while ago at most."""
+        """Return the bytes that a repository takes, measured a while ago at most."""
         now = time.monotonic()
         measured = self._sizes.get(row.repository_id)
         if measured is None or now - measured[0] > SIZE_SECONDS:
@@ -363,7 +376,7 @@ def read_collection(carried: Carried, log: VerifiedLog) -> CollectionFile:
 
     Raises:
         CollectionError: there is no such file, or it is not understood.
-        GitError: it cannot be read.
+        LocalError, GitError: it cannot be read.
     """
     branch = log.final_default_branch
     value = None if branch is None else log.final_refs.get(branch)
@@ -376,6 +389,8 @@ def read_collection(carried: Carried, log: VerifiedLog) -> CollectionFile:
     mode, kind, oid, size = listed.split(b"\t")[0].split()
     if kind != b"blob" or mode not in _REGULAR:
         raise CollectionError(f"{FILE_NAME} on {where} is no regular file")
+    if not size.isdigit():  # git says BAD
+        raise LocalError(f"{FILE_NAME} on {where} is not here: its object is missing or damaged")
     if int(size) > MAX_BYTES:
         raise CollectionError(f"{FILE_NAME}: longer than {MAX_BYTES} bytes")
     return parse_collection(carried.git.run("cat-file", "blob", oid.decode("ascii")))
@@ -403,9 +418,9 @@ async def trust_in(url: str) -> AddressClass:
 
 
 def size_of(git_dir: Path) -> int:
-    """Return the bytes that a repository's packs, reels and pushes take."""
+    """Return the bytes of all files of a repository: whoever publishes decides on each of them."""
     total = 0
-    for folder in ("objects/pack", "gittorrent/reels", "gittorrent/push-packs"):
-        with contextlib.suppress(OSError):
-            total += sum(each.stat().st_size for each in (git_dir / folder).iterdir())
+    for each in git_dir.rglob("*"):
+        with contextlib.suppress(OSError):  # it went meanwhile
+            total += each.lstat().st_size
     return total

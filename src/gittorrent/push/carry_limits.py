@@ -19,8 +19,8 @@ class CollectionLimits(Struct, frozen=True):
 
     Args:
         repositories: how many are carried because of it.
-        total: bytes of packs of them in all.
-        each: bytes of packs of each.
+        total: bytes of them in all, on disk and to be downloaded.
+        each: bytes of each.
         refs: patterns; a repository that publishes other refs is left out; empty for any.
         owners: keys; a repository counts only if one of them is a root of its policy, and signed
             it; empty for any.

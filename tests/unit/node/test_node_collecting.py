@@ -10,15 +10,15 @@ import pytest
 
 from gittorrent.discovery.ports import Way
 from gittorrent.ids import Oid, RepositoryId
-from gittorrent.node.collecting import Collecting, read_collection, trust_in
+from gittorrent.node.collecting import Collecting, read_collection, size_of, trust_in
 from gittorrent.node.collection_file import MAX_BYTES, CollectionError
 from gittorrent.node.collection_judge import LeftOutError, judge_log
 from gittorrent.node.collection_plan import Brought
 from gittorrent.push.carry_limits import CollectionLimits
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
-from gittorrent.store.collected import CollectedRow
-from gittorrent.store.database import Database
+from gittorrent.store.collected import CollectedRow, CollectionRow, CollectionTable
+from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.following import FollowRow, FollowTable
 from gittorrent.wire.urls import AddressClass
 from support import gitcmd, nodes
@@ -125,3 +125,31 @@ def test_addresses_are_remembered_as_learned_and_what_comes_as_brought(
     assert (mirror.url, mirror.trusted) == ("git://h.example.org/a.git", AddressClass.PUBLIC)
     assert (mirror.found, mirror.teller) == (Way.COLLECTION.value, B)
     assert FollowTable(database).followed(A) == FollowRow(by_collection=True)
+
+
+def test_a_collection_that_cannot_be_read_is_left_as_it_is_for_a_while(
+    published: Carried, database: Database, tmp_path: Path
+) -> None:
+    """Its file is not here, as after a disk lost it: nothing changes, and nobody is kept busy."""
+    path = published.layout.git_dir
+    blob = gitcmd.text(path, "rev-parse", f"refs/heads/main:{FILE}")
+    (path / "objects" / blob[:2] / blob[2:]).unlink()
+    for pack in (path / "objects" / "pack").glob("*"):
+        pack.unlink()
+    repository = published.info.repository_id
+    database.carry(CarriedRow("list", repository, str(path), "mirror", ""))
+    table = CollectionTable(database)
+    table.follow(CollectionRow(f"gittorrent://{repository}"))
+    collecting = Collecting(database, nodes.make_home(tmp_path / "home"))
+    collecting.take_in_news()
+    (row,) = table.all()
+    assert row.problem
+    assert (row.checkpoint, table.named(repository)) == ("", [])
+    assert not collecting.has_news()
+
+
+def test_every_file_of_a_repository_counts(published: Carried) -> None:
+    path = published.layout.git_dir
+    before = size_of(path)
+    (published.layout.own / "pushes" / "large").write_bytes(b"x" * 5000)
+    assert size_of(path) - before >= 5000

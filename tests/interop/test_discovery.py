@@ -317,3 +317,21 @@ def test_a_mirror_of_an_id_and_one_whose_origin_is_gone(
         client.run(person, "git", "clone", "-q", gone, "c").ok()
     (carried,) = person.node.glob("repositories/*.git")
     assert gitcmd.refs(carried)[b"refs/heads/main"] == tip(project)
+
+
+@pytest.mark.parametrize("host", ["", "@{gone}:2002/gone.git"])
+def test_a_seed_looks_for_mirrors_itself(
+    machines: list[Machine], project: Carried, tmp_path: Path, person: Person, host: str
+) -> None:
+    """It knows an id, or a host that is gone as well, and nothing is remembered."""
+    first, mirror, client, liar = machines
+    looks_in(person, first)
+    plain = f"gittorrent://{project.info.repository_id}"
+    url = plain + host.format(gone=liar.public)
+    with dht_node(first), serving(mirror, project, tmp_path / "home", first):
+        clone(client, person, project, "-q").ok()
+        shutil.rmtree(person.node)
+        client.run(person, "gittorrent", "seed", "c", url, "--for", "1", "--json").ok()
+        shown = client.run(person, "gittorrent", "mirrors", "--json", plain).ok()
+    found = {each["url"]: each["found"] for each in json.loads(shown.out)["asked"]}
+    assert found[f"git://{mirror.public}/{project.info.repository_id}"] == "dht"

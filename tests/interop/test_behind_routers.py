@@ -26,6 +26,7 @@ from gittorrent.signing.keys import Signer
 from gittorrent.store.partial import PartialPack
 from support import bulk, gitcmd, nodes
 from support.programs import PATIENCE, Person, wait_until
+from support.repositories import noise
 from support.routers import behind
 
 pytestmark = [
@@ -118,10 +119,12 @@ def serve(stack: ExitStack, machine: netns.Node, carried: Carried, folder: Path)
         stack.enter_context(nodes.serving(carried, home=home, options=options))
 
 
-def push(at: Carried, key: Signer) -> Oid:
-    """Put a push into the log of a mirror."""
-    old = at.log().refs[MAIN]
-    tree = gitcmd.text(at.layout.git_dir, "rev-parse", f"{old}^{{tree}}")
+def push(at: Carried, key: Signer, size: int) -> Oid:
+    """Put a push of a file of so many bytes into the log of a mirror."""
+    old, content = at.log().refs[MAIN], noise(at.layout.git_dir.name, size)
+    blob = gitcmd.text(at.layout.git_dir, "hash-object", "-w", "--stdin", stdin=content)
+    entry = f"100644 blob {blob}\tfile\n".encode()
+    tree = gitcmd.text(at.layout.git_dir, "mktree", stdin=entry)
     new = Oid(gitcmd.text(at.layout.git_dir, "commit-tree", "-p", old, "-m", "new", tree))
     nodes.push_on(at, key, {MAIN: new})
     return new
@@ -135,7 +138,9 @@ def shows(carried: Carried, new: Oid) -> bool:
     return gitcmd.refs(carried.layout.git_dir)[MAIN] == new
 
 
-def test_pushes_pass_both_ways(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [100, 6 << 20])
+def test_pushes_pass_both_ways(tmp_path: Path, size: int) -> None:
+    """Also large ones, which nobody could fetch: there is nobody to call."""
     key = nodes.signer(tmp_path)
     origin = nodes.publish(nodes.make_repository(tmp_path / "project.git"), key, "project")
     with netns.built(3) as network, ExitStack() as stack:
@@ -153,7 +158,7 @@ def test_pushes_pass_both_ways(tmp_path: Path) -> None:
         with hidden[0].entered(), pytest.raises(TimeoutError):
             socket.create_connection((hidden[1].address, PORT), timeout=1)
         for giver, taker in (copies, reversed(copies)):
-            new = push(giver, key)
+            new = push(giver, key, size)
             for carried in (origin, taker):
                 wait_until(partial(has, carried, new), "it came")
             wait_until(partial(shows, taker, new), "it is shown")

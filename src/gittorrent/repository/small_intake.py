@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from gittorrent.push.object import PushObject
 
 MAX_UNPACKED = 64 << 20
-"""Bytes that what came may take unpacked, compressed again: 64 times the largest pack."""
+"""Bytes that what came may take unpacked, compressed again: many times what small packs have, and
+four times the largest pack."""
 
 SECONDS = 60.0
 """Time in which git has to get on with it."""

@@ -35,7 +35,7 @@ from gittorrent.repository.small_intake import (
     identified,
     unpack,
 )
-from gittorrent.repository.uploads import install_all, uploading
+from gittorrent.repository.uploads import SMALL_BYTES, install_all, uploading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -325,6 +325,8 @@ class TakingIn:
         git, object_format = upload.staging, self._carried.object_format
         packs = [item.arrived.pack for item in items if item.arrived.pack is not None]
         entries = [item.entry for item in items]
+        if any(len(pack) > SMALL_BYTES for pack in packs):
+            return self._unpacked_apart(upload, items, done)
         try:
             if self._has_parents(entries):
                 unpack(git, packs, entries, object_format, rules)
@@ -340,6 +342,19 @@ class TakingIn:
             done.incomplete += [item.arrived for item in items]
             return []
         return list(items)
+
+    def _unpacked_apart(self, upload: Upload, items: Sequence[_Held], done: TakenIn) -> list[_Held]:
+        """Unpack one by one, on top of those before; a large pack is kept as it is."""
+        found = []
+        for item in items:
+            pack = item.arrived.pack
+            if pack is None or len(pack) <= SMALL_BYTES:
+                found += self._unpacked(upload, [item], done)
+            elif self._is_whole(upload, item, pack, self._rules()):
+                found.append(item)
+            else:
+                done.incomplete.append(item.arrived)
+        return found
 
     def _is_whole(self, upload: Upload, item: _Held, pack: bytes, rules: FsckRules) -> bool:
         """Tell whether nothing is missing if all that was sent counts, though it is here already.

@@ -99,9 +99,9 @@ MAX_TAG_DEPTH = 8
 """Tags on the way from a ref to what is no tag, by either end: people tag a tag once, and each
 further one costs a question, and the one who answers a run of git."""
 
-MAX_PUSH_PACK_BYTES = 1 * MIB
-"""Bytes of the pack that comes with a push over a live conversation: most pushes are some commits,
-and the sender keeps it in memory; for more there are ordinary fetches."""
+MAX_PUSH_PACK_BYTES = 16 * MIB
+"""Bytes of the pack that comes with a push over a live conversation, as many as of a part: both
+ends have it in memory. For more there are ordinary fetches, which need somebody to call."""
 
 MAX_SENT_BYTES = 64 << 10
 """Bytes of a push and of its pack that may be sent along with the news of it: who gets it from a

@@ -17,16 +17,21 @@ from gittorrent.repository.carried import MIRROR, open_carried
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.repository.taking_in import DATE_SECONDS, Arrived, TakenIn, TakingIn
+from gittorrent.repository.uploads import SMALL_BYTES
 from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.trust.policy import Grant
 from support import nodes
 from support.gitcmd import git, text
 from support.publishing import author, builder, grow, let_push, publish, push_elsewhere
+from support.repositories import noise
 from support.signing import TestSigner
 
 MAIN = RefName(b"refs/heads/main")
 ALICE, STRANGER, KEEPER = TestSigner(2), TestSigner(3), TestSigner()
 NOW = 1_700_000_000
+
+
+FORK = RefName(b"refs/heads/fork")
 
 
 class Pair:
@@ -61,6 +66,14 @@ class Pair:
         self.commits += 1
         message = f"commit {self.commits}"
         return Oid(text(self.there, "commit-tree", tree, *words, "-m", message))
+
+    def large_commit(self, parent: Oid) -> Oid:
+        """Make a commit of a file that is too large to be unpacked, which the mirror lacks."""
+        content = noise("large", SMALL_BYTES + 1)
+        blob = git(self.there, "hash-object", "-w", "--stdin", stdin=content).decode().strip()
+        entry = f"100644 blob {blob}\tfile\n".encode()
+        tree = git(self.there, "mktree", stdin=entry).decode().strip()
+        return Oid(text(self.there, "commit-tree", tree, "-p", parent, "-m", "large"))
 
     def push(
         self, old: Oid | None, new: Oid, ref: RefName = MAIN, signer: TestSigner = ALICE
@@ -199,6 +212,38 @@ def test_a_push_waits_for_the_one_it_builds_on(pair: Pair) -> None:
     done = pair.taking.take([first])
     assert done == TakenIn(new=[Item(first.id), Item(second.id)])
     assert pair.taking.next_deadline() is None
+
+
+def test_a_large_pack_is_kept_as_it_came(pair: Pair) -> None:
+    """Others are unpacked, of the same batch and such as build on it."""
+    old = pair.value()
+    assert old is not None
+    large = pair.large_commit(old)
+    after = pair.commit(large)
+    arrived = [pair.push(old, large), pair.push(None, pair.commit(old), FORK)]
+    arrived += [pair.push(large, after)]
+    before = set(pair.mirror.glob("objects/pack/*.pack"))
+    done = pair.taking.take(arrived)
+    assert [item.id for item in done.new] == [each.id for each in arrived]
+    assert pair.value() == after
+    kept = set(pair.mirror.glob("objects/pack/*.pack")) - before
+    assert max(pack.stat().st_size for pack in kept) > SMALL_BYTES
+    assert all(path.stat().st_size < SMALL_BYTES for path in pair.mirror.glob("objects/??/*"))
+    git(pair.mirror, "fsck", "--full")
+
+
+def test_a_large_pack_that_lacks_something_is_not_taken(pair: Pair) -> None:
+    old = pair.value()
+    assert old is not None
+    middle = pair.commit(old)
+    arrived = pair.push(old, pair.large_commit(middle))
+    lacking = git(
+        pair.there, "pack-objects", "--stdout", "--revs", "--thin", "-q",
+        stdin=f"{open_carried(pair.there).log().refs[MAIN]}\n^{middle}\n".encode(),
+    )  # fmt: skip
+    done = pair.taking.take([Arrived(arrived.id, arrived.data, lacking)])
+    assert [each.id for each in done.incomplete] == [arrived.id]
+    assert pair.value() == old
 
 
 def test_a_clock_that_was_behind_is_set(pair: Pair) -> None:

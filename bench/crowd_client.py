@@ -25,7 +25,8 @@ from gittorrent.wire.mux import Arrived, Closed, Mux
 from gittorrent.wire.session import Role
 
 BUFFER = bytearray(256 << 10)
-LONGEST_SECONDS = 900.0
+LONGEST_SECONDS = 240.0
+"""Time after which those who have not everything yet count as failed."""
 
 
 @dataclass(slots=True)

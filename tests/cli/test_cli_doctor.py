@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from gittorrent.cli.doctor_home import judge_open_files
 from gittorrent.cli.doctor_online import OFF_SECONDS, TRIAL_SECONDS, judge_clock
+from gittorrent.cli.findings import Verdict
 from gittorrent.ids import PushId
+from gittorrent.node.connections import callers_with
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.repository.layout import Layout
 from gittorrent.store.database import Database
 from gittorrent.store.database_file import look_at_carried
 from gittorrent.wire.messages import FreshLine
 from support import bulk
-from support.programs import Person, serve, somebody, wait_until
+from support.programs import PATIENCE, Person, serve, somebody, wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not here")
 
@@ -219,3 +223,28 @@ def test_servers_that_are_gone(owner: Person, published: Path, tmp_path: Path) -
 )
 def test_clocks_are_compared(ahead: int, verdict: str) -> None:
     assert judge_clock("https://mirror.example.org", ahead).verdict.value == verdict
+
+
+def test_too_few_files_that_a_node_may_open() -> None:
+    """Each caller may take three; a node that runs out of them could not even accept anybody."""
+    found = judge_open_files(1024)
+    assert found.verdict is Verdict.WARNING
+    assert "1024 files" in found.text
+    assert "at most 256 callers" in found.text
+    assert "LimitNOFILE=" in found.remedy
+    assert judge_open_files(8192).verdict is Verdict.OK
+    assert callers_with(16) == 1
+
+
+def test_a_node_that_may_open_few_files_says_so(owner: Person, published: Path) -> None:
+    """It starts, and says what follows from it."""
+    words = ["gittorrent", "serve", str(published), "--json", "--git", "127.0.0.1:0"]
+    shell = ["sh", "-c", 'ulimit -n 1024; exec "$@"', "sh", *words]
+    with subprocess.Popen(
+        shell, env=owner.environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as node:
+        assert node.stdout is not None
+        assert node.stdout.readline()
+        node.terminate()
+        _, said = node.communicate(timeout=PATIENCE)
+    assert b"at most 256 callers are let in instead of 1024" in said

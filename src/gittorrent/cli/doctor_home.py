@@ -19,6 +19,8 @@ from gittorrent.cli.output import count
 from gittorrent.disk_space import DEFAULT_RESERVE, HINT, SystemDisk
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.config import NodeConfig
+from gittorrent.node.connection_limiter import MAX_CONNECTIONS
+from gittorrent.node.connections import FILES_REMEDY, callers_with, open_files_allowed
 from gittorrent.ownership import NotOwnError, require_own
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.repository.freshness import read_fresh
@@ -62,6 +64,7 @@ def look_at_home(home: Home) -> Iterator[Finding]:
     yield from _look_at_files(home)
     yield from _look_at_config(home)
     yield from _look_at_keys(home)
+    yield judge_open_files(open_files_allowed())
 
 
 def look_at_carried_repositories(home: Home) -> Iterator[Finding]:
@@ -113,6 +116,15 @@ def _look_at_keys(home: Home) -> Iterator[Finding]:
         )
     if keys and not exposed:
         yield well("keys", f"{count(len(keys), 'key')} that nobody else may read")
+
+
+def judge_open_files(allowed: int) -> Finding:
+    """Return what is to be said of the files that a process of this user may open."""
+    callers = callers_with(allowed)
+    if callers < MAX_CONNECTIONS:
+        text = f"a node here may open {allowed} files, and lets in at most {callers} callers"
+        return warning("open files", f"{text} instead of {MAX_CONNECTIONS}", FILES_REMEDY)
+    return well("open files", f"a node may open {allowed}")
 
 
 def _look_at_places(rows: Sequence[CarriedRow]) -> Iterator[Finding]:

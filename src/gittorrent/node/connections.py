@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gittorrent.errors import LocalError
 from gittorrent.event_log import EventLog
+from gittorrent.node.connection_limiter import MAX_CONNECTIONS
 from gittorrent.transfer.accepting import accept
 from gittorrent.transfer.addresses import plain_address
 from gittorrent.transfer.keepalive import notice_loss
@@ -41,6 +42,19 @@ Serve: TypeAlias = "Callable[[socket.socket, ConnectionSlot], Awaitable[None]]"
 OPEN_FILES = 8192
 """Open files that a full node may have: for each caller a socket, a pack, a process's pipe."""
 
+OWN_FILES = 256
+"""Of those, how many are for what is no caller's: the node's own calls, logs, database, threads."""
+
+FILES_EACH = 3
+"""And how many for each caller."""
+
+
+FILES_REMEDY = (
+    f"let it open {OPEN_FILES}, with 'LimitNOFILE={OPEN_FILES}' in its systemd unit, or"
+    f" 'ulimit -Hn {OPEN_FILES}' by root before it starts"
+)
+"""What to do where a process may open too few files."""
+
 
 class CannotListenError(LocalError):
     """An address cannot be listened at."""
@@ -49,12 +63,36 @@ class CannotListenError(LocalError):
 def allow_open_files() -> None:
     """Let this process open the files that a full node needs, as far as the system lets it.
 
-    Many systems allow 1,024 until a program asks for more.
+    Many systems allow 1,024 until a program asks for more. Where that is all, say what it means.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    most = callers_with(wanted)
+    if most < MAX_CONNECTIONS:
+        _log.warning(
+            "few-files",
+            "at most {callers} callers are let in instead of {wanted}: {reason}; {remedy}",
+            callers=most,
+            wanted=MAX_CONNECTIONS,
+            reason=f"this process may open {wanted} files only",
+            remedy=FILES_REMEDY,
+        )
+
+
+def open_files_allowed() -> int:
+    """Return how many files a process of this user may open once it asked for more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return OPEN_FILES if hard == resource.RLIM_INFINITY else hard
+
+
+def callers_with(open_files: int) -> int:
+    """Return how many callers a node lets in that may open so many files.
+
+    With more, it could neither accept callers nor read its own logs; so idle ones make room before.
+    """
+    return max(1, min(MAX_CONNECTIONS, (open_files - OWN_FILES) // FILES_EACH))
 
 
 async def open_listeners(host: str, port: int) -> list[socket.socket]:

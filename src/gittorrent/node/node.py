@@ -32,6 +32,7 @@ from gittorrent.node.config import (
     TrackConfig,
 )
 from gittorrent.node.connection_limiter import ConnectionLimiter
+from gittorrent.node.connections import callers_with, open_files_allowed
 from gittorrent.node.control import ControlSocket
 from gittorrent.node.conversations import Conversations
 from gittorrent.node.discovering import Discovering, DiscoveryOptions
@@ -199,7 +200,7 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: list[asyncio.Task[None]] = []
         self._announcing: asyncio.Task[None] | None = None
-        self._connection_limiter = ConnectionLimiter()
+        self._connection_limiter = ConnectionLimiter(callers_with(open_files_allowed()))
         self.git_processes = GitProcesses(
             options.git_processes, options.git_memory, home.views, options.git_wait,
             final_only=options.final_only,

@@ -11,6 +11,7 @@ from gittorrent.push.certificate import Line
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.push_packs import MAX_KEPT, PushPacks
 from gittorrent.transfer.repository_content import RepositoryContent
+from gittorrent.wire.limits import MAX_PUSH_PACK_BYTES
 from support.gitcmd import text
 from support.publishing import builder, carried, grow, publish, push_elsewhere
 from support.repositories import noise
@@ -51,7 +52,7 @@ def test_only_what_is_new(repository: Carried, ref: RefName) -> None:
 
 
 def test_what_is_too_large_comes_otherwise(repository: Carried) -> None:
-    made = push(repository, noise("large", 2 << 20))
+    made = push(repository, noise("large", MAX_PUSH_PACK_BYTES))
     assert RepositoryContent(repository).push_pack(made) is None
 
 

@@ -192,6 +192,9 @@ def test_readers_come_in_by_their_keys(
             refused = other.git(*command).failed(128, "no such repository here")
             assert refused.err == other.git(*[w.replace("secrets", "missing") for w in command]).err
     assert nowhere != url
+    nodes.change_policy(secret, owner_key, readers=())
+    reader.git("ls-remote", url).failed(128, "no such repository here")
+    nodes.change_policy(secret, owner_key, readers=(keys["reader"],))
     # A key that named itself in the place of the one that sshd let in would be believed by nobody.
     claimed = over_ssh(
         somebody(tmp_path / "c", git), "--key", str(keys["other"]), place, SSH_USER_AUTH=str(said)

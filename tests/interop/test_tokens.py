@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from gittorrent.ids import Oid
 from gittorrent.node.node import Options
 from gittorrent.node.tls import CertificateFiles
 from gittorrent.repository.carried import Carried
@@ -23,10 +24,14 @@ from gittorrent.signing.keys import Signer
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home
 from gittorrent.store.tokens import TokenRow, TokenTable
+from gittorrent.trust.policy import Rule
+from gittorrent.trust.refpattern import RefPattern
+from gittorrent.trust.sshkey import parse_key_line
 from gittorrent.wire.tokens import digest_of, encode_basic, make_token
 from support import certificates, nodes, publishing
 from support.nodes import Served
 from support.programs import GITS, PATIENCE, Person, serve, somebody, wait_until
+from support.web_servers import block_of_the_guide, nginx
 from support.websockets import Caller, request
 
 OPEN = Options(
@@ -132,10 +137,15 @@ def test_what_is_answered(
 
 
 def remembers(person: Person, node: Served, folder: Path, token: str) -> Path:
-    """Let somebody's git know a token, as a credential helper does; returns its file."""
+    """Let somebody's git know an authority, and a token for a node; returns the token's file."""
     person.git("config", "--global", "http.sslCAInfo", folder / "ca.pem").ok()
+    return knows(person, node.https, token)
+
+
+def knows(person: Person, base: str, token: str) -> Path:
+    """Let somebody's git know a token, as a credential helper does; returns its file."""
     file = person.root / "credentials"
-    file.write_text(f"https://x:{token}@{node.https.removeprefix('https://')}\n")
+    file.write_text(f"https://x:{token}@{base.removeprefix('https://')}\n")
     person.git("config", "--global", "credential.helper", f"store --file {file}").ok()
     return file
 
@@ -315,6 +325,44 @@ def test_behind_a_web_server(secret: Carried, home: Home, tmp_path: Path) -> Non
             node.http_address, "GET", path, Authorization=basic, X_Forwarded_Proto="https"
         )
         assert answer.status == 404, "nobody is believed who is not known to be there"
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_through_the_block_of_the_guide(
+    secret: Carried, home: Home, owner_key: Signer, tmp_path: Path, git: str
+) -> None:
+    """Real nginx holds the certificate: clones, conversations and pushes come in by a token."""
+    certificates.authority(tmp_path / "authority")
+    certificate = certificates.issue(tmp_path / "authority")
+    person = somebody(tmp_path / "person", git)
+    person.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "id").ok()
+    key = parse_key_line((tmp_path / "id.pub").read_text()).key
+    rules = (*secret.log().policy.policy.rules, Rule(RefPattern(b"refs/heads/*"), key))
+    nodes.change_policy(secret, owner_key, rules=rules)
+    token = add_token(home, "alice", secret.info.repository_id)
+    options = replace(OPEN, https=(), behind_proxy=True)
+    with nodes.serving(secret, home=home, options=options) as node:
+        block = block_of_the_guide(node.http.removeprefix("http://"))
+        with nginx(tmp_path / "nginx", certificate, block) as base:
+            person.git("config", "--global", "http.sslCAInfo", certificate.authority).ok()
+            url = f"{base}/secrets.git"
+            for each in (url, f"gittorrent::{url}"):
+                person.git("clone", each, "no").failed(128)
+            knows(person, base, token)
+            person.git("clone", f"gittorrent::{url}", "copy").ok()
+            assert node.ended_conversations()[0].reason == "done"
+            person.git("clone", url, "work").ok()
+            work = person.root / "work"
+            person.git("commit", "-q", "--allow-empty", "-m", "more", cwd=work).ok()
+            signing = ("-c", "gpg.format=ssh", "-c", f"user.signingKey={tmp_path / 'id.pub'}")
+            pushing = person.git(*signing, "push", "--signed", "origin", "HEAD:main", cwd=work)
+            assert "accepted as push" in pushing.ok().err
+            new = person.git("rev-parse", "HEAD", cwd=work).out.strip()
+            assert nodes.shows_on_main(secret, Oid(new))
+            # In the clear the same push finds nothing.
+            clear = f"{node.http}/secrets.git"
+            refused = person.git(*signing, "push", "--signed", clear, "HEAD:main", cwd=work)
+            refused.failed(128, "not found")
 
 
 def test_the_command(home: Home, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ class Calling(Struct, frozen=True):
         source = _source_of(served)
         found = [] if source is None else [source]
         if served.is_private:
-            return [each for each in found if is_confidential(each)]
+            return found
         try:
             now = int(time.time())
             found += await self.querying(
@@ -264,9 +264,13 @@ class _Talk:
 
 
 def _source_of(served: Served) -> Source | None:
-    """Return the mirror that one was made from, if it can be talked to."""
+    """Return the mirror that one was made from, if it can be talked to.
+
+    Of what is private nobody is asked in the clear.
+    """
     info = served.info
     if info.role == MIRROR and info.source:
         with contextlib.suppress(GitTorrentError):
-            return named(parse_location(info.source).require_endpoint())
+            source = named(parse_location(info.source).require_endpoint())
+            return source if is_confidential(source) or not served.is_private else None
     return None

@@ -27,12 +27,13 @@ from gittorrent.store.tokens import TokenRow, TokenTable
 from gittorrent.trust.policy import Rule
 from gittorrent.trust.refpattern import RefPattern
 from gittorrent.trust.sshkey import parse_key_line
+from gittorrent.wire import pktline
 from gittorrent.wire.tokens import digest_of, encode_basic, make_token
 from support import certificates, nodes, publishing
 from support.nodes import Served
 from support.programs import GITS, PATIENCE, Person, serve, somebody, wait_until
 from support.web_servers import block_of_the_guide, nginx
-from support.websockets import Caller, request
+from support.websockets import BINARY, Caller, request
 
 OPEN = Options(
     git=(("127.0.0.1", 0),), http=(("127.0.0.1", 0),), https=(("127.0.0.1", 0),), announce=False
@@ -237,6 +238,33 @@ def test_a_conversation_ends_with_its_token(node: Served, home: Home, folder: Pa
         talk.hear(b"mirror-sync ready")
         revoke(home, "alice")
         talk.hear(b"no such repository here")
+
+
+def test_a_shared_connection_gives_what_its_token_is_good_for(
+    secret: Carried, node: Served, home: Home, folder: Path
+) -> None:
+    token = add_token(home, "alice", secret.info.repository_id)
+
+    def refused(talk: Caller, number: int, name: str) -> bytes:
+        talk.send(BINARY, pktline.encode(f"open {number} /{name}.git\n".encode()))
+        said = talk.hear(f"close {number} ".encode())
+        return said.partition(f"close {number} ".encode())[2].partition(b"\n")[0]
+
+    with secured(node, folder) as sock:
+        sock.sendall(request("/project.git/mirror-mux"))
+        talk = Caller(sock).agreed()
+        refusals = {refused(talk, 1, "secrets"), refused(talk, 2, "missing")}
+    with secured(node, folder) as sock:
+        basic = encode_basic("x", token)
+        sock.sendall(request("/project.git/mirror-mux", Authorization=basic))
+        talk = Caller(sock).agreed()
+        talk.send(BINARY, pktline.encode(b"open 1 /secrets.git\n"))
+        talk.hear(b"mirror-sync ready")
+        refusals.add(refused(talk, 2, "missing"))
+        revoke(home, "alice")
+        talk.hear(b"no such repository here")
+        refusals.add(refused(talk, 3, "secrets"))
+    assert len(refusals) == 1
 
 
 @contextmanager

@@ -61,7 +61,8 @@ class HttpConversations:
 
     async def serve_several(self, request: web.BaseRequest, _served: Served) -> web.StreamResponse:
         """Answer one request, until all conversations that it leads to are over."""
-        return await self._serve(request, self._shared.serve)
+        access = connection_of(request).access
+        return await self._serve(request, partial(self._shared.serve, access=access))
 
     async def _serve(self, request: web.BaseRequest, talk: Talk) -> web.StreamResponse:
         websocket = web.WebSocketResponse(

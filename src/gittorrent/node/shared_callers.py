@@ -1,9 +1,9 @@
 """Callers who hold several conversations on one connection.
 
 Each conversation is like one on a connection of its own; see `gittorrent.node.conversations`.
-Tracks how many there are, of all callers and of each address. Rules: repositories that are given
-to some callers only are not given here; the connection counts as silent when all its conversations
-are. Must not know how a caller's bytes come here.
+Tracks how many there are, of all callers and of each address. Rules: what a caller proved
+for the connection counts for each conversation on it; the connection counts as silent when all its
+conversations are. Must not know how a caller's bytes come here.
 Source: docs/protocol/mirrorsync.md, mirror-mux.
 """
 
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
+from gittorrent.node.access import STRANGER, Access
 from gittorrent.node.connection_limiter import ConnectionSlot
 from gittorrent.node.conversations import MAKE_ROOM
+from gittorrent.node.tokens import Tokens
 from gittorrent.transfer.channel import GOODBYE_SECONDS
 from gittorrent.transfer.mux_connection import MuxConnection
 from gittorrent.transfer.off_loop import at_once
@@ -56,13 +58,18 @@ class SharedCallers:
 
     def __init__(self, services: NodeServices, conversations: Conversations) -> None:
         self._catalogue = services.catalogue
+        self._tokens = services.tokens or Tokens(None, services.catalogue.threads)
         self._limits = services.limits
         self._server_timeouts = services.server_timeouts
         self._conversations = conversations
         self._admission = PeerAdmission(MAX_SHARED, MAX_SHARED_PER_ADDRESS)
 
     async def serve(
-        self, end: socket.socket | Channel, slot: ConnectionSlot, address: str | None = None
+        self,
+        end: socket.socket | Channel,
+        slot: ConnectionSlot,
+        address: str | None = None,
+        access: Access = STRANGER,
     ) -> None:
         """Serve one caller until either end hangs up.
 
@@ -70,8 +77,9 @@ class SharedCallers:
             end: what its bytes pass through; closed at the end.
             slot: the caller's place.
             address: IP address that it calls from, where it is not the one of its connection.
+            access: what it proved.
         """
-        await _SharedCaller(self, slot, address or slot.address).serve(end)
+        await _SharedCaller(self, slot, address or slot.address, access).serve(end)
 
     # -- for each caller
 
@@ -83,15 +91,20 @@ class SharedCallers:
         limiter = self._limits.sending_to(address)
         return MuxConnection(end, mux, limiter, at_once, self._server_timeouts, caller.begin)
 
-    async def converse(self, channel: MuxChannel, slot: ConnectionSlot, path: bytes) -> str:
+    async def converse(
+        self, channel: MuxChannel, slot: ConnectionSlot, path: bytes, access: Access
+    ) -> str:
         """Hold one conversation; returns why there is none, nothing if there was."""
         if not self._admission.enter(slot.address):
             return TOO_MANY
         try:
-            served = await self._catalogue.seek(path)
+            access = await self._tokens.now(access)
+            served = await self._catalogue.seek(path, access)
             if served is None:
                 return NOT_GIVEN
-            await self._conversations.converse(channel, slot, served, timeouts=IN_MUX)
+            await self._conversations.converse(
+                channel, slot, served, access=access, timeouts=IN_MUX
+            )
         except GitTorrentError as error:
             _log.error("damaged", "cannot serve {path}: {reason}", path=path, reason=error)
             return OUR_FAULT
@@ -103,7 +116,10 @@ class SharedCallers:
 class _SharedCaller:
     """One caller."""
 
-    def __init__(self, callers: SharedCallers, slot: ConnectionSlot, address: str) -> None:
+    def __init__(
+        self, callers: SharedCallers, slot: ConnectionSlot, address: str, access: Access
+    ) -> None:
+        self._access = access
         self._callers = callers
         self._slot = slot
         self._address = address
@@ -138,7 +154,7 @@ class _SharedCaller:
         self._slots.add(slot)
         reason = OUR_FAULT
         try:
-            reason = await self._callers.converse(channel, slot, path)
+            reason = await self._callers.converse(channel, slot, path, self._access)
         finally:
             self._slots.discard(slot)
             self._quiet_since = self._loop.time()

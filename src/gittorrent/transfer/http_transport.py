@@ -21,7 +21,7 @@ from gittorrent.transfer.websocket_client import open_websocket
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_REASON
 from gittorrent.wire.mirrorlist import parse_text
-from gittorrent.wire.service import MIRROR_MUX
+from gittorrent.wire.service import MIRROR_MUX, MIRROR_SYNC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ class HttpTransport:
     async def call_mux(
         self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
     ) -> Stream:
-        return await open_websocket(endpoint, trusted, client_timeouts, MIRROR_MUX)
+        return await _open_stream(endpoint, trusted, client_timeouts, MIRROR_MUX)
 
     async def open_mirror(
         self,
@@ -127,7 +127,12 @@ class HttpTransport:
 
 
 async def _open_stream(
-    endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
+    endpoint: Endpoint,
+    trusted: AddressClass | None,
+    client_timeouts: ClientTimeouts,
+    service: str = MIRROR_SYNC,
 ) -> Stream:
     """Ask a server for a conversation, and tell it who asks if it wants that."""
-    return await logged_in(endpoint.url, lambda: open_websocket(endpoint, trusted, client_timeouts))
+    return await logged_in(
+        endpoint.url, lambda: open_websocket(endpoint, trusted, client_timeouts, service)
+    )

@@ -15,7 +15,9 @@ from gittorrent.node.live_calls import Calling, LiveCalls
 from gittorrent.node.live_repository import LiveRepository
 from gittorrent.repository.carried import MIRROR, Carried
 from gittorrent.store.database import Database, MirrorRow, RememberedMirror
+from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.shared_connections import SharedConnections
 from gittorrent.trust.readers import encode_readers
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import AddressClass
@@ -49,11 +51,14 @@ def test_the_mirror_that_was_named_and_no_other(
         catalogue = Catalogue([mirror])
         (served,) = catalogue
         executor = catalogue.threads.executor()
-        calling = Calling(database, home, "1" * 40, Limits(), executor)
+        timeouts = ClientTimeouts()
+        lines = SharedConnections(Limits(), timeouts)
+        calling = Calling(database, home, "1" * 40, Limits(), executor, lines, timeouts)
         calls = LiveCalls(calling, cast(LiveRepository, Repository(served)))
         await calls.look()
         begun = list(calls._calls)
         await calls.stop()
+        await lines.stop()
         assert {each.url for each in await calling.sources(served)} == set(begun)
         return begun
 

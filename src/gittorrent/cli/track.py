@@ -33,6 +33,8 @@ from gittorrent.node.webhook_secret import read_secret
 from gittorrent.push.upstream_refs import Selection
 from gittorrent.push.upstream_urls import default_name
 from gittorrent.repository.carried import Carried, require_name
+from gittorrent.repository.layout import Layout
+from gittorrent.repository.readers_file import is_private_here
 from gittorrent.signing.keys import resolve_signer
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
@@ -322,7 +324,9 @@ def _report(chosen: Track, done: Tracked, home: Home, *, quiet: bool, as_json: b
     if quiet:
         return
     if done.published is not None:
-        show_published(done.published, served, is_private=False)
+        layout = Layout(done.path)
+        is_private = is_private_here(layout, done.repository_id)
+        show_published(done.published, served, is_private=is_private)
     else:
         click.echo(f"{done.name} follows {chosen.url}")
         click.echo(f"repository  {done.repository_id}")

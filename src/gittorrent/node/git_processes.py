@@ -21,6 +21,7 @@ from gittorrent.node import upload_pack
 from gittorrent.node.git_limits import BASE_MEMORY, count_packed, limits_for
 from gittorrent.node.git_turns import PROCESSES, WAIT_SECONDS, GitTurns
 from gittorrent.node.views import Views
+from gittorrent.reel import bundle
 from gittorrent.repository.niceness import start_yielding
 
 if TYPE_CHECKING:
@@ -82,13 +83,17 @@ class GitProcesses:
     def __len__(self) -> int:
         return len(self._running)
 
-    async def prepare(self, served: Served, protocol: str | None, *options: str) -> ProcessSpec:
+    async def prepare(
+        self, served: Served, protocol: str | None, *options: str, bundles_at: str | None = None
+    ) -> ProcessSpec:
         """Return how upload-pack is started for a repository as it is now.
 
         Args:
             served: the repository.
             protocol: as ``upload_pack.protocol_of`` returned it.
             options: of upload-pack.
+            bundles_at: what URIs of bundles begin with for this caller, who is told of those that
+                there are; None for one who is told of none.
 
         Raises:
             GitTorrentError: it cannot be served.
@@ -96,8 +101,12 @@ class GitProcesses:
         view = await self.views.view_of(served)
         folder, object_format = view.object_folder / "pack", served.carried.object_format
         objects = await served.reading(lambda: count_packed(folder, object_format))
+        git = upload_pack.git_for(view, protocol)
+        if bundles_at is not None and protocol == "version=2" and not served.is_private:
+            bundles = await served.reading(served.content.bundles)
+            git = git.with_config(*bundle.settings(bundles, bundles_at))
         return ProcessSpec(
-            upload_pack.git_for(view, protocol),
+            git,
             upload_pack.arguments(view, *options),
             limits_for(objects, self._base_memory),
         )

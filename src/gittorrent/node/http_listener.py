@@ -30,6 +30,7 @@ from gittorrent.node.git_listener import (
     NO_DEPOT,
     OUR_FAULT,
 )
+from gittorrent.node.http_bundles import bundle_list, bundle_resource
 from gittorrent.node.http_connections import HttpConnections, connection_of
 from gittorrent.node.http_conversations import HttpConversations
 from gittorrent.node.http_pages import FROM_PAGE, OTHER_HOST, is_from_page, is_misdirected
@@ -63,7 +64,8 @@ NO_DUMB = "only git's smart HTTP protocol is served; use git 1.6.6 or newer"
 _PATH = re.compile(
     rb"(?P<repository>/[^\x00-\x1f\x7f]+?)/(?P<rest>"
     rb"info/refs|git-upload-pack|git-receive-pack|mirror-list|mirror-notify"
-    rb"|mirror-sync|mirror-mux|webhook|pushes/[a-z0-9]+|reels/[a-z0-9]+(?:\.[a-z]+)?)\Z"
+    rb"|mirror-sync|mirror-mux|webhook|bundle-list|bundles/[a-z0-9]+\.bundle"
+    rb"|pushes/[a-z0-9]+|reels/[a-z0-9]+(?:\.[a-z]+)?)\Z"
 )
 _FORBIDDEN = re.compile(rb"%2f|%5c|//|%00", re.IGNORECASE)
 CACHED_RESOURCES = ("mirror-list", "mirror-sync", "mirror-mux", "pushes/", "reels/")
@@ -129,6 +131,7 @@ class HttpListener:
             "POST git-receive-pack": self._receive.receive_pack,
             "POST mirror-notify": self._mirror_notify,
             "GET mirror-list": self._mirror_list,
+            "GET bundle-list": self._bundle_list,
             "GET mirror-sync": talks.serve,
             "GET mirror-mux": talks.serve_several,
         }
@@ -220,7 +223,7 @@ class HttpListener:
         if answer is not None:
             await _expect(request)
             return await answer(request, served)
-        if rest.startswith(("pushes/", "reels/")) and method == "GET":
+        if rest.startswith(("pushes/", "reels/", "bundles/")) and method == "GET":
             resource = await served.reading(lambda: self._resource(served, rest))
             if resource is not None and served.is_private:
                 resource = replace(resource, cache=PRIVATE)
@@ -304,9 +307,20 @@ class HttpListener:
         answer = await self._notices.receive(served, notice, caller_of(request))
         return _text_bytes(answer.encode(), 403 if answer.refusal else 200)
 
+    async def _bundle_list(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
+        # With the host that the caller named: git before 2.40 takes no relative ones.
+        base = self._lists.web_base(request.scheme, request.host)
+        resource = await served.reading(lambda: bundle_list(served, base))
+        limiter = self._limits.sending_to(caller_of(request))
+        return await send_resource(
+            request, resource, limiter, served.reading, self._server_timeouts.taken
+        )
+
     def _resource(self, served: Served, rest: str) -> Resource | None:
         """Read a static resource by the words after the repository's path."""
         kind, _, name = rest.partition("/")
+        if kind == "bundles":
+            return bundle_resource(served, name.removesuffix(".bundle"))
         if name == "index" or rest == "pushes/short":
             return self._index(served, kind, name)
         if kind == "pushes":

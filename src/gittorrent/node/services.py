@@ -108,6 +108,18 @@ class Lists:
         self._wait_seconds = wait_seconds
         self._auth: dict[str, tuple[PushId, tuple[AuthLine, ...]]] = {}
 
+    def web_base(self, scheme: str, host: str) -> str:
+        """Return what HTTP URLs of this node begin with for a caller: what the operator says first.
+
+        Args:
+            scheme: by which it came.
+            host: that it named, with the port.
+        """
+        public = self._reachable.public
+        if public is not None and public.scheme in ("http", "https"):
+            return public.url.rstrip("/")
+        return f"{scheme}://{host}"
+
     async def answer(self, served: Served) -> MirrorList:
         """Return what this node knows of one repository.
 

@@ -20,6 +20,8 @@ from gittorrent.ids import Oid
 from gittorrent.push.facts import NoObjects
 from gittorrent.push.log_range import entries_after, policies_beyond
 from gittorrent.push.object import PushKind
+from gittorrent.reel.bundle import bundles_of
+from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.push_packs import PushPacks
 from gittorrent.transfer.content_source import ServedPack
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.push.records import Record
+    from gittorrent.reel.bundle import Bundle
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
 
@@ -72,6 +75,7 @@ class RepositoryContent:
         self._reels: _Remembered[list[StoredReel]] = _Remembered(clock)
         self._shapes: _Remembered[list[StoredReel]] = _Remembered(clock)
         self.push_packs = PushPacks(carried.git, carried.object_format)
+        self._bundles: tuple[object, object, list[Bundle]] | None = None
         self._tags: dict[Oid, bytes] = {}
         self._tagged_at: object = None
 
@@ -141,6 +145,25 @@ class RepositoryContent:
             if reel is not None and reel.manifest.repository == self._repository:
                 found.append(reel)
         return found
+
+    def bundles(self) -> list[Bundle]:
+        """Return the best chain of reels from the beginning as git's bundles; found once for each.
+
+        Of a log that begins late there are none.
+        """
+        known, reels = self._known(), self.reels()
+        if self._bundles is None or self._bundles[0] is not known or self._bundles[1] is not reels:
+            self._bundles = (known, reels, self._read_bundles(known, reels))
+        return self._bundles[2]
+
+    def _read_bundles(self, known: _KnownLog, reels: Sequence[StoredReel]) -> list[Bundle]:
+        if known.begins_late:
+            return []
+        whole = {reel.id: reel.manifest for reel in reels if reel.is_available}
+        offers = [ReelOffer(i, m.start, m.end, m.pack_size) for i, m in whole.items()]
+        chain = best_path(offers, (), [record.id for record in known.adopted])
+        numbers = {record.id: record.number for record in known.adopted}
+        return bundles_of((o.manifest, numbers[o.end], whole[o.manifest]) for o in chain)
 
     def shapes(self) -> list[StoredReel]:
         """Return the reels of other shapes than the whole."""

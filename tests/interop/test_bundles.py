@@ -1,0 +1,123 @@
+"""Stock git takes the bulk of a clone as bundles, which are reels with a header."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gittorrent.repository.carried import Carried
+from gittorrent.signing.keys import Signer
+from support import bulk, gitcmd, nodes
+from support.programs import GITS, Daemon, Person, serve, somebody
+
+
+@pytest.fixture(params=GITS)
+def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Person:
+    return somebody(tmp_path / "reader", str(request.param))
+
+
+@pytest.fixture
+def operator(people: Callable[[str], Person]) -> Person:
+    return people("operator")
+
+
+def grown(path: Path, key: Signer, object_format: str = "sha1") -> Carried:
+    """Publish a repository twice, so that it has a chain of two reels."""
+    bulk.make_large(path, object_format)
+    nodes.publish(path, key, "project")
+    nodes.add_commit(path, "refs/heads/main", "more", b"more\n")
+    return nodes.publish(path, key, None)
+
+
+def sent_by_git(node: Daemon) -> int:
+    """Return the bytes of the largest answer of upload-pack over HTTP."""
+    sizes = re.findall(
+        r"POST /project.git/git-upload-pack to \S+: 200, (\d+) bytes", node.running.err
+    )
+    return max(map(int, sizes), default=0)
+
+
+def bundles_sent(node: Daemon) -> int:
+    return len(re.findall(r"GET /project.git/bundles/\S+ to \S+: 200", node.running.err))
+
+
+def test_a_list_that_was_named(reader: Person, operator: Person, owner_key: Signer) -> None:
+    origin = grown(operator.root / "project.git", owner_key)
+    with serve(operator, origin.layout.git_dir, "--log-level", "info") as node:
+        url = f"{node.http}/project.git"
+        done = reader.git("clone", "--mirror", f"--bundle-uri={url}/bundle-list", url, "copy").ok()
+        assert "warning" not in done.err
+        assert bundles_sent(node) == 2
+        assert sent_by_git(node) < 100_000, "the bulk came as files"
+    copy = reader.root / "copy"
+    refs = {n: o for n, o in gitcmd.refs(copy).items() if not n.startswith(b"refs/bundles/")}
+    assert refs == {bytes(n): str(o) for n, o in origin.log().refs.items()}
+    reader.git("fsck", "--strict", cwd=copy).ok()
+
+
+def test_bundles_that_the_server_tells_of(
+    operator: Person, owner_key: Signer, people: Callable[[str], Person]
+) -> None:
+    reader = people("reader")
+    origin = grown(operator.root / "project.git", owner_key)
+    with serve(operator, origin.layout.git_dir, "--log-level", "info") as node:
+        url = f"{node.http}/project.git"
+        reader.git("clone", "--mirror", url, "plain").ok()
+        assert bundles_sent(node) == 0, "who does not ask is given none"
+        before = len(node.running.err)
+        reader.git("-c", "transfer.bundleURI=true", "clone", "--mirror", url, "copy").ok()
+        version = tuple(map(int, re.findall(r"\d+", reader.git("version").ok().out)[:2]))
+        if version < (2, 40):
+            pytest.skip("this git asks no server for bundles")
+        assert bundles_sent(node) == 2
+        said = node.running.err[before:]
+        sizes = re.findall(r"git-upload-pack to \S+: 200, (\d+) bytes", said)
+        assert max(map(int, sizes)) < 100_000
+    plain, copy = (gitcmd.refs(reader.root / name) for name in ("plain", "copy"))
+    assert plain == {n: o for n, o in copy.items() if not n.startswith(b"refs/bundles/")}
+
+
+def test_sha256(reader: Person, operator: Person, owner_key: Signer) -> None:
+    origin = grown(operator.root / "project.git", owner_key, "sha256")
+    with serve(operator, origin.layout.git_dir, "--log-level", "info") as node:
+        url = f"{node.http}/project.git"
+        reader.git("clone", "--mirror", f"--bundle-uri={url}/bundle-list", url, "copy").ok()
+    reader.git("fsck", "--strict", cwd=reader.root / "copy").ok()
+
+
+def test_a_bundle_by_ranges_is_the_same(operator: Person, owner_key: Signer) -> None:
+    origin = grown(operator.root / "project.git", owner_key)
+    with serve(operator, origin.layout.git_dir) as node:
+        listed = operator.run("curl", "-sf", f"{node.http}/project.git/bundle-list").ok().out
+        uris = re.findall(r"uri = (\S+)", listed)
+        assert len(uris) == 2
+        for uri in uris:
+            whole = fetched(uri)
+            cuts = [0, 7, 60, 61, 300, len(whole)]
+            parts = [fetched(uri, f"{a}-{b - 1}") for a, b in itertools.pairwise(cuts)]
+            assert b"".join(parts) == whole
+        file = operator.root / "one.bundle"
+        file.write_bytes(fetched(uris[0]))
+        operator.git("clone", "--bare", file, "from-file").ok()
+        operator.git("bundle", "verify", file, cwd=origin.layout.git_dir).ok()
+        other = uris[0].replace(uris[0][-20:-7], "0" * 13)
+        operator.run("curl", "-sf", other).failed(22)
+
+
+def fetched(uri: str, span: str | None = None) -> bytes:
+    words = ["curl", "-sf", *(["-r", span] if span else []), uri]
+    return subprocess.run(words, capture_output=True, check=True).stdout
+
+
+def test_private_repositories_have_none(operator: Person) -> None:
+    path = bulk.make_small(operator.root / "project.git")
+    operator.gittorrent("publish", path, "--new-key", "--private").ok()
+    with serve(operator) as node:
+        operator.run("curl", "-sf", f"{node.http}/project.git/bundle-list").failed(22)
+        assert json.loads(operator.gittorrent("status", "--json").ok().out)["repositories"]

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.ids import SHA1
+from gittorrent.repository.carried import Carried
+from gittorrent.signing.keys import make_ssh_key
 from support import nodes
 from support.collection_sites import Site, carried, once, states
 from support.programs import Person, serve
@@ -124,3 +127,36 @@ def test_what_is_no_mirror_is_asked_once_in_a_round_and_believed_nothing(
         assert 1 <= calls <= 8
         assert running.wait() != 0
     assert set(carried(operator)) == {"list"}
+
+
+def test_whoever_writes_an_allowed_key_into_a_policy_has_not_its_signature(
+    site: Site, operator: Person, people: Callable[[str], Person]
+) -> None:
+    victim = Site(people("victim"), ["good"])
+    allowed = victim.owner.node / "keys" / "publish.pub"
+    second = Path(make_ssh_key(site.owner.root / "second", "second").spec).with_suffix(".pub")
+    root = Carried(victim.owner.root / "good.git", SHA1).log().policy.policy.roots[0]
+    words = ("policy", "add", allowed, second, "--root", "--threshold", "2", "--offline")
+    site.owner.gittorrent(*words, "-r", site.owner.root / "one.git").ok()
+    policy = Carried(site.owner.root / "one.git", SHA1).log().policy.policy
+    assert root in policy.roots
+    with serve(victim.owner) as victim.node, serve(site.owner) as site.node:
+        site.name(site.entry("one") + victim.entry("good"))
+        once(operator, site.node, "--owner", str(root)).ok()
+        assert set(carried(operator)) == {"list", "good"}
+        assert states(operator)[site.ids["one"]][0] == "left out"
+
+
+def test_it_leads_to_no_address_of_this_machine_unless_it_came_from_there(
+    site: Site, operator: Person
+) -> None:
+    """A collection of which only the id is known may name public addresses alone."""
+    own = Site(operator, ["mine"])
+    with socket.create_server(("127.0.0.1", 0)) as inner:
+        url = f"git://127.0.0.1:{inner.getsockname()[1]}/x.git"
+        own.name(f'[[repository]]\nid = "{site.ids["one"]}"\nurls = ["{url}"]\n', collection="mine")
+        words = ("mirror", "--collection", f"gittorrent://{own.ids['mine']}", "--once")
+        operator.gittorrent(*words).failed(3, "is an address that strangers may not send us to")
+        inner.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            inner.accept()

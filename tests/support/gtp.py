@@ -27,6 +27,7 @@ from gittorrent.gtp.profile import PERL_2008, RFC, Profile
 from gittorrent.gtp.reference import Reference
 from gittorrent.ids import RefName
 from gittorrent.signing.gpg import OpenPgpSigner, gpg_signer
+from support.programs import PATIENCE
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ async def leech(
     *peers: tuple[str, int],
     block_size: int = 0,
     bare: bool = True,
-    timeout: float = 30.0,
+    timeout: float = PATIENCE,
     allow_unverified: bool = False,
 ) -> Running:
     """Start a node that clones; await ``running.clone.run``."""
@@ -148,7 +149,7 @@ async def finished(running: Running) -> tuple[Reference, list[RefName]]:
     return await running.clone.run(silent)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait until something becomes true."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -159,7 +160,7 @@ def run(work: Awaitable[T]) -> T:
     """Run a test's coroutine with a time limit; returns what it returns."""
 
     async def limited() -> T:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(4 * PATIENCE):
             return await work
 
     return asyncio.run(limited())

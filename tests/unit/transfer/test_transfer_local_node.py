@@ -16,7 +16,7 @@ from gittorrent.transfer.local_node import LocalNode
 from gittorrent.wire.control import Fetch, Greeting
 from support.starving import PACE
 
-ENOUGH = 30.0
+ENOUGH = 120.0
 ASKED = Fetch(RepositoryId("a" * 52), PushId("ab" * 20), None, "gittorrent://h/x")
 
 

@@ -25,7 +25,7 @@ from support.logs import Writer
 from support.repositories import noise
 from support.starving import Manner, Starver, Step
 
-ENOUGH = 60.0
+ENOUGH = 120.0
 PART = 1 << 12
 
 IMPATIENT = Settings(first_patience=0.3, patience=0.3, untried=0.3)

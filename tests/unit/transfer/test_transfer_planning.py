@@ -32,7 +32,7 @@ PATIENCE = ClientTimeouts()
 SHORT = ClientTimeouts(offers=0.3, second=0.05, rivals=0.2, strangers=0.4)
 """For plans that somebody does."""
 
-ENOUGH = 30.0
+ENOUGH = 120.0
 
 
 @dataclass

@@ -23,7 +23,7 @@ from support.logs import MAIN, Writer, oid
 from support.notes import Notes
 from support.starving import Manner, Starver, Step
 
-ENOUGH = 60.0
+ENOUGH = 120.0
 PATIENCE = ClientTimeouts(turn=0.5)
 NOW = 1_700_000_000
 

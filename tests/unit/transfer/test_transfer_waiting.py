@@ -27,7 +27,7 @@ from gittorrent.wire.urls import Endpoint
 from support.logs import MAIN, Writer, oid
 from support.starving import MANIFEST, QUICK, Manner, Starver, Step
 
-ENOUGH = 30.0
+ENOUGH = 120.0
 """Seconds after which a wait counts as endless; each lasts less than one."""
 
 SLOW = (Manner.SILENT, Manner.TRICKLE)

@@ -397,6 +397,39 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "unit/transfer/test_transfer_private.py::test_what_was_never_seen_is_private_where_it_may_be",
         "interop/test_tokens.py::test_what_is_answered",
     ),
+    # Collections
+    "filling disks through a collection": (
+        "interop/test_collection_attacks.py::test_it_does_not_fill_the_disk",
+        "unit/node/test_node_collection_plan.py::test_bytes_count_of_each_and_in_all",
+    ),
+    "running a program through an address of a collection": (
+        "interop/test_collection_attacks.py::test_it_runs_no_program_and_reads_no_file",
+        "unit/node/test_node_collection_file.py::test_a_wrong_entry_is_named_and_the_others_count",
+    ),
+    "aiming calls through a collection": (
+        "interop/test_collection_attacks.py"
+        "::test_it_leads_to_no_address_of_this_machine_unless_it_came_from_there",
+        "interop/test_collection_attacks.py"
+        "::test_what_is_no_mirror_is_asked_once_in_a_round_and_believed_nothing",
+    ),
+    "taking the place of a repository through a collection": (
+        "interop/test_collection_attacks.py"
+        "::test_it_does_not_take_the_place_of_what_the_operator_has",
+    ),
+    "naming an allowed key": (
+        "interop/test_collection_attacks.py"
+        "::test_whoever_writes_an_allowed_key_into_a_policy_has_not_its_signature",
+    ),
+    "documents that are dear to read": (
+        "unit/node/test_node_collection_file.py"
+        "::test_the_largest_documents_of_awkward_shapes_are_read_or_refused",
+    ),
+    "deleting everything with a stolen key": (
+        "interop/test_sudden_deletions.py"
+        "::test_what_is_deleted_at_once_can_be_got_back_until_it_is_confirmed",
+        "unit/repository/test_repository_kept_refs.py::test_many_that_are_rewritten_are_kept",
+        "interop/test_collections.py::test_many_that_disappear_at_once_wait_for_a_confirmation",
+    ),
     "private objects through a public fork": (
         "interop/test_private.py::test_a_public_fork_gives_nothing_of_it",
     ),

@@ -143,13 +143,7 @@ def parse_collection(data: bytes) -> CollectionFile:
     """
     if len(data) > MAX_BYTES:
         raise CollectionError(f"{FILE_NAME}: longer than {MAX_BYTES} bytes")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _fault(line, "is not UTF-8") from None
-    if control := _CONTROL.search(text):
-        raise _fault(text.count("\n", 0, control.start()) + 1, "has a control character")
+    text = _text_of(data)
     faults: list[Fault] = []
     unknown: list[Fault] = []
     entries: dict[RepositoryId, Entry] = {}
@@ -186,6 +180,22 @@ def parse_collection(data: bytes) -> CollectionFile:
         frozenset(named),
         is_whole,
     )
+
+
+def _text_of(data: bytes) -> str:
+    """Return the text of a document.
+
+    Raises:
+        CollectionError: it is none.
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _fault(line, "is not UTF-8") from None
+    if control := _CONTROL.search(text):
+        raise _fault(text.count("\n", 0, control.start()) + 1, "has a control character")
+    return text
 
 
 class _WrongError(Exception):

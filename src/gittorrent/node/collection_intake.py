@@ -73,17 +73,7 @@ def take_in(
         threshold: from where on a disappearance is sudden.
     """
     known: dict[str, CollectedRow] = {str(each): row for each, row in before.named.items()}
-    rows: dict[str, CollectedRow] = {
-        entry.repository: CollectedRow(
-            entry.repository,
-            entry.name or "",
-            entry.priority,
-            place,
-            tuple(url.url for url in entry.urls),
-            known[entry.repository].since if entry.repository in known else now,
-        )
-        for place, entry in enumerate(found.entries)
-    }
+    rows = _rows(found, before, now)
     # Wrong entries stay what they were; what cannot be read may be any of those before.
     there = frozenset[str](found.named) if found.is_whole else found.named | known.keys()
     judged = judge(
@@ -97,17 +87,7 @@ def take_in(
     stay = (judged.held | there) & known.keys() - rows.keys()
     last = len(found.entries)
     kept = [replace(known[each], place=last) for each in sorted(stay)]
-    hold = None
-    if judged.newly_held:
-        names = {each: known[each].name for each in judged.newly_held}
-        hold = HeldRow(
-            HeldKind.REPOSITORIES,
-            before.collection,
-            before.title,
-            names,
-            total=len(known),
-            since=now,
-        )
+    hold = _hold(judged.newly_held, before, now) if judged.newly_held else None
     return Intake(
         [*rows.values(), *kept],
         frozenset(map(RepositoryId, judged.go)),
@@ -115,6 +95,29 @@ def take_in(
         judged.go | judged.back,
         judged.departed,
     )
+
+
+def _rows(found: CollectionFile, before: Before, now: int) -> dict[str, CollectedRow]:
+    """Return what the entries say; those that were there keep the time since when they are."""
+    return {
+        entry.repository: CollectedRow(
+            entry.repository,
+            entry.name or "",
+            entry.priority,
+            place,
+            tuple(url.url for url in entry.urls),
+            before.named[entry.repository].since if entry.repository in before.named else now,
+        )
+        for place, entry in enumerate(found.entries)
+    }
+
+
+def _hold(names: frozenset[str], before: Before, now: int) -> HeldRow:
+    """Return what is to be recorded of names that disappeared suddenly."""
+    called = {str(each): row.name for each, row in before.named.items() if each in names}
+    kind = HeldKind.REPOSITORIES
+    total = len(before.named)
+    return HeldRow(kind, before.collection, before.title, called, total=total, since=now)
 
 
 def let_go(before: Before, now: int) -> Intake | None:

@@ -15,6 +15,7 @@ from gittorrent.ids import RepositoryId
 from gittorrent.node.discovering import may_be_announced
 from gittorrent.node.node import Options
 from gittorrent.repository.carried import Carried
+from gittorrent.repository.copying import copy_repository, place_copy
 from gittorrent.repository.readers_file import readers_here
 from gittorrent.signing.keys import Signer
 from gittorrent.store.database import Database
@@ -313,3 +314,16 @@ def test_news_pass_over_ssh(
         wait_until(partial(nodes.shows_on_main, secret, first), "the origin has it")
         second = nodes.push_to_main(secret, owner_key, b"at the origin\n")
         wait_until(partial(nodes.shows_on_main, mirror, second), "the mirror has it")
+
+
+def test_a_copy_that_comes_back_is_private(secret: Carried, tmp_path: Path) -> None:
+    folder, place = tmp_path / "copies", tmp_path / "repositories"
+    folder.mkdir()
+    place.mkdir()
+    copied = copy_repository(secret, folder, "one")
+    place_copy(folder, copied, place / "secrets.git")
+    back = publishing.carried(place / "secrets.git")
+    readers = readers_here(back.layout, secret.info.repository_id)
+    assert readers == readers_here(secret.layout, secret.info.repository_id)
+    assert readers is not None
+    assert not back.layout.git_dir.stat().st_mode & 0o077

@@ -30,6 +30,7 @@ from gittorrent.git.refs import apply_changes, read_refs
 from gittorrent.git.runner import Git
 from gittorrent.ids import OBJECT_FORMATS, RefName
 from gittorrent.repository.carried import KEEPER_KEY, MIRROR, Carried
+from gittorrent.repository.readers_file import close_to_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,6 +171,7 @@ def place_copy(folder: Path, copied: CopiedRepository, target: Path) -> int:
     moves = [(RefName(RESTORED + ref.removeprefix(b"refs/")), None, own[ref]) for ref in own]
     apply_changes(git, moves, carried.object_format)
     carried.set_info(replace(info, role=MIRROR, source=source_of(info.repository_id)))
+    close_to_others(carried.layout, target.parent)
     return len(own)
 
 

@@ -107,7 +107,7 @@ class Conversation:
         self._useful_at = self._loop.time()
         self._unsolicited_limit = UnsolicitedMessageLimit(self._useful_at)
         self.is_paused = False
-        self._stirred = asyncio.Event()
+        self._stirred: asyncio.Future[None] | None = None  # waited for while all is quiet
 
     @property
     def bytes_sent(self) -> int:
@@ -270,7 +270,7 @@ class Conversation:
             return 0.0
         self.bytes_received += count
         self._channel.note_received(count, self._loop.time())
-        self._stirred.set()
+        self._stir()
         wait = 0.0 if self._intake is None else self._intake.reserve(count)
         self._handle(self.session.received(count))
         self._note_announced()
@@ -341,8 +341,8 @@ class Conversation:
             )
             if is_quiet and self._channel.shares_connection:
                 # Whether the other end is there is found out for the connection as a whole.
-                self._stirred.clear()
-                await self._stirred.wait()
+                self._stirred = self._loop.create_future()
+                await self._stirred
                 continue
             await asyncio.sleep(
                 self._server_timeouts.look_quiet if is_quiet else self._server_timeouts.look
@@ -352,6 +352,11 @@ class Conversation:
             begun = self._writer.chunk_since
             if begun is not None and now - begun >= self._server_timeouts.taken:
                 raise TimeoutError
+
+    def _stir(self) -> None:
+        """Take note that something is received, or sent: it is to be watched."""
+        if self._stirred is not None and not self._stirred.done():
+            self._stirred.set_result(None)
 
     async def _write(self) -> None:
         while True:
@@ -371,7 +376,7 @@ class Conversation:
         self._urgent.clear()
         self._claims.clear()
         if data:
-            self._stirred.set()
+            self._stir()
             await self._writer.send(data)
             self._under_way = 0
 
@@ -415,7 +420,7 @@ class Conversation:
 
     async def _perform(self, step: Step) -> None:
         self._mid_payload = True
-        self._stirred.set()
+        self._stir()
         await self._writer.send(self.session.send(step.message) + step.payload)
         if step.path is not None:
             for piece in step.pieces:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import ProtocolError
@@ -259,7 +258,7 @@ class MuxChannel:
         self.number = number
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._inbound: deque[memoryview] = deque()
+        self._inbound = bytearray()
         self._on_readable: Callable[[], None] | None = None
         self._is_woken = False
         self._end: str | None = None
@@ -271,7 +270,7 @@ class MuxChannel:
     def arrived(self, data: bytes) -> None:
         """Take bytes for the conversation."""
         self._has_heard = True
-        self._inbound.append(memoryview(data))
+        self._inbound += data
         self._wake()
 
     def note_end(self, reason: str) -> None:
@@ -312,12 +311,9 @@ class MuxChannel:
             if self._end:
                 raise ConnectionResetError(self._end)
             return 0
-        data = self._inbound[0][: len(space)]
-        count = len(data)
-        space[:count] = data
-        rest = self._inbound.popleft()[count:]
-        if rest:
-            self._inbound.appendleft(rest)
+        count = min(len(space), len(self._inbound))
+        space[:count] = self._inbound[:count]
+        del self._inbound[:count]
         self._connection.note_read(self.number, count)
         return count
 

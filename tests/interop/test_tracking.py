@@ -145,6 +145,10 @@ def test_other_refs_are_followed_on_request(operator: Person, upstream: Path) ->
     gitcmd.git(upstream, "update-ref", "-d", "refs/pull/1/head")
     look(operator, upstream).ok()
     assert b"refs/pull/1/head" not in published(operator)
+    look(operator, upstream, "--refs", "^refs/heads/old").ok()
+    refs = set(published(operator))
+    assert b"refs/heads/topic/one" in refs
+    assert not refs & {b"refs/pull/2/head", b"refs/heads/old"}
 
 
 def test_what_disappears_suddenly_is_held_back(operator: Person, upstream: Path) -> None:

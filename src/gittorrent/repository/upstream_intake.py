@@ -71,8 +71,9 @@ class Loss(Struct, frozen=True):
 
 
 def own_refs(carried: Carried, selection: Selection) -> Refs:
-    """Return the refs of a tracked repository that are its upstream's, or would be."""
-    patterns = (*PUBLISHED, *selection.published)
+    """Return the refs of a tracked repository that are its upstream's, were, or would be."""
+    former = carried.info.patterns if carried.is_carried else ()
+    patterns = dict.fromkeys((*PUBLISHED, *selection.published, *former))
     return read_refs(carried.git, *(pattern.removesuffix("/*") for pattern in patterns))
 
 
@@ -164,7 +165,9 @@ class UpstreamIntake:
 
     def _loss(self, own: Refs, moves: Sequence[Move]) -> Loss:
         """Find out what moves would lose."""
-        changed = [(name, old, new) for name, old, new in moves if old is not None]
+        # What is not followed any more goes because the operator says so, and is nobody's loss.
+        followed = self._selection.select(own)
+        changed = [(n, old, new) for n, old, new in moves if old is not None and n in followed]
         names = {name for name, _, new in changed if new is None}
         moved = [(name, old, new) for name, old, new in changed if new is not None]
         # A tag that moves on loses nothing: what it led to is part of what it leads to.

@@ -2,7 +2,7 @@
 
 A mirror passes on what it was sent; a depot, or a node that was started anew, has git make a pack
 of what a push brought. Tracks the packs used last. Must not know which pushes may be asked for.
-Use it in one thread at a time, but for `add`.
+Use it in one thread at a time, but for `add`; the memory is for any thread.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from gittorrent.ids import ObjectFormat, Oid, PushId
     from gittorrent.push.object import PushObject
 
-MAX_KEPT = 16 << 20
-"""Bytes of packs that are kept in memory for one repository: those of the last minute or so."""
+MAX_KEPT = 64 << 20
+"""Bytes of packs that are kept in memory for all repositories together: those of the last minutes.
+What is asked for later is made again."""
 
 MAX_KNOWN = 1000
 """Refs that a pack leaves out what they reach; with more of them git takes long to begin."""
@@ -32,21 +33,54 @@ NONE_MADE = b""
 """Stands for a pack that would be too large, so that it is not tried again."""
 
 
+class PackMemory:
+    """Packs and push objects in memory, of any repositories; what was added first goes first.
+
+    Args:
+        most: bytes of all.
+    """
+
+    def __init__(self, most: int = MAX_KEPT) -> None:
+        self._most = most
+        self._guard = threading.Lock()
+        self._kept: dict[tuple[object, PushId], tuple[bytes, bytes]] = {}
+        self.size = 0
+
+    def add(self, whose: object, push: PushId, pack: bytes, push_object: bytes) -> None:
+        """Keep something in place of what is kept of the same push, as long as there is room."""
+        with self._guard:
+            self._forget((whose, push))
+            self.size += len(pack) + len(push_object)
+            self._kept[whose, push] = pack, push_object
+            while self.size > self._most:
+                self._forget(next(iter(self._kept)))
+
+    def get(self, whose: object, push: PushId) -> tuple[bytes, bytes] | None:
+        """Return a pack and its push object."""
+        with self._guard:
+            return self._kept.get((whose, push))
+
+    def _forget(self, key: tuple[object, PushId]) -> None:
+        self.size -= sum(map(len, self._kept.pop(key, ())))
+
+
+_MEMORY = PackMemory()
+
+
 class PushPacks:
     """Packs of one repository's pushes.
 
     Args:
         git: the repository.
         object_format: of the repository.
+        memory: where packs are kept, that of all repositories.
     """
 
-    def __init__(self, git: Git, object_format: ObjectFormat) -> None:
+    def __init__(self, git: Git, object_format: ObjectFormat, memory: PackMemory = _MEMORY) -> None:
         self._git = git
         self._format = object_format
-        self._guard = threading.Lock()
-        self._packs: dict[PushId, bytes] = {}
-        self._objects: dict[PushId, bytes] = {}
-        self._size = 0
+        self._memory = memory
+        self._own = object()  # stands for this one there, even after it is gone
 
     def add(self, push: PushId, pack: bytes, push_object: bytes = b"") -> None:
         """Keep the pack that came with a push.
@@ -56,28 +90,17 @@ class PushPacks:
             pack: as it came.
             push_object: the file form of the push, to be sent along with the pack.
         """
-        with self._guard:
-            self._forget(push)
-            self._size += len(pack) + len(push_object)
-            self._packs[push] = pack
-            if push_object:
-                self._objects[push] = push_object
-            while self._size > MAX_KEPT:
-                self._forget(next(iter(self._packs)))
+        self._memory.add(self._own, push, pack, push_object)
 
     def whole(self, push: PushId) -> tuple[bytes, bytes] | None:
         """Return a push object with its pack, if both are kept."""
-        with self._guard:
-            found, pack = self._objects.get(push), self._packs.get(push)
-            return None if found is None or not pack else (found, pack)
-
-    def _forget(self, push: PushId) -> None:
-        self._size -= len(self._packs.pop(push, b"")) + len(self._objects.pop(push, b""))
+        pack, push_object = self._memory.get(self._own, push) or (b"", b"")
+        return (push_object, pack) if pack and push_object else None
 
     def known(self, push: PushId) -> bytes | None:
         """Return a pack that is kept; None where none is, or none can be."""
-        with self._guard:
-            return self._packs.get(push) or None
+        pack, _ = self._memory.get(self._own, push) or (b"", b"")
+        return pack or None
 
     def made(
         self, push_id: PushId, push: PushObject, final: Callable[[], Iterable[Oid]]
@@ -92,12 +115,12 @@ class PushPacks:
         Returns:
             It; None if it would be too large, or the objects are not here any more.
         """
-        with self._guard:
-            kept = self._packs.get(push_id)
-        if kept is None:
-            kept = self._make(push, final())
-            self.add(push_id, kept)
-        return kept or None
+        kept = self._memory.get(self._own, push_id)
+        if kept is not None:
+            return kept[0] or None
+        pack = self._make(push, final())
+        self.add(push_id, pack)
+        return pack or None
 
     def _make(self, push: PushObject, final: Iterable[Oid]) -> bytes:
         lines = parse_certificate(push.text, self._format).lines

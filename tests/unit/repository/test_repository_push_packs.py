@@ -9,7 +9,7 @@ import pytest
 from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.certificate import Line
 from gittorrent.repository.carried import Carried
-from gittorrent.repository.push_packs import MAX_KEPT, PushPacks
+from gittorrent.repository.push_packs import PackMemory, PushPacks
 from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.wire.limits import MAX_PUSH_PACK_BYTES
 from support.gitcmd import text
@@ -64,12 +64,16 @@ def test_nothing_of_what_is_no_push(repository: Carried) -> None:
     assert content.push_pack(PushId("1" * 40)) is None
 
 
-def test_memory_is_bounded(repository: Carried) -> None:
-    packs = PushPacks(repository.git, repository.object_format)
+def test_memory_of_all_repositories_is_bounded(repository: Carried) -> None:
+    memory = PackMemory(100)
+    one, other = (PushPacks(repository.git, repository.object_format, memory) for _ in range(2))
     first, second = PushId("1" * 40), PushId("2" * 40)
-    packs.add(first, b"x" * (MAX_KEPT // 2 + 1))
-    packs.add(first, b"x" * (MAX_KEPT // 2 + 1))
-    assert packs.known(first) is not None
-    packs.add(second, b"x" * (MAX_KEPT // 2 + 1))
-    assert packs.known(first) is None
-    assert packs.known(second) is not None
+    one.add(first, b"x" * 40)
+    one.add(first, b"y" * 40, b"push")
+    assert (one.known(first), one.whole(first)) == (b"y" * 40, (b"push", b"y" * 40))
+    assert other.known(first) is None, "that is another repository's"
+    other.add(first, b"z" * 40)
+    other.add(second, b"z" * 40)
+    assert (one.known(first), other.known(first)) == (None, b"z" * 40)
+    other.add(second, b"z" * 101)
+    assert memory.size == 0, "what is too large for it is not kept"

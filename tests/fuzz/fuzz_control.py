@@ -27,6 +27,7 @@ SEEDS = [
     b"taken 4711\n",
     b"hint check the URL\n",
     b"failed 4 it carries another repository\n",
+    b"look-at project\n",
     b"reload\n",
     b"converse " + _ID + b" 192.0.2.1 ssh:SHA256:" + b"A" * 42 + b"E\n",
     b"converse " + _ID + b" -\n",

@@ -308,6 +308,7 @@ class Tracker:
 
     async def _make(self, name: str, carried: Carried) -> None:
         try:
+            await self._querying(lambda: self._space.require(carried.layout.git_dir))
             await make_reels(carried, lambda _made: None)
         except GitTorrentError as error:
             _log.warning(

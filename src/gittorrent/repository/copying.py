@@ -45,6 +45,7 @@ RESTORED = b"refs/gittorrent/restored/"
 
 _STEADY = ("objects/", "gittorrent/reels/", "gittorrent/pushes/", "gittorrent/push-packs/")
 _SCRATCH = (
+    "gittorrent/shapes/",  # a cache: made again where they are asked for
     "gittorrent/incoming/",
     "gittorrent/uploads/",
     "gittorrent/building/",

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import TrustError, UnreachableError
-from gittorrent.git import history
-from gittorrent.git.runner import Git
+from gittorrent.git import history, scratch
+from gittorrent.git.runner import GitError
 from gittorrent.repository.index_settings import index_settings
 from gittorrent.repository.prepared import Prepared
 from gittorrent.repository.receive import LyingReelError, receiving
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gittorrent.git.fetching import FetchOptions
+    from gittorrent.git.runner import Git
     from gittorrent.ids import Oid
     from gittorrent.push.log import VerifiedLog
     from gittorrent.reel.path import ReelOffer
@@ -226,14 +227,25 @@ class ShapedReels:
 
     def _with_files(self, offers: Sequence[ReelOffer], wanted: frozenset[Oid]) -> ReelOffer | None:
         """Find out by the trees that are here, which tell what files a commit has; blocks."""
-        git = Git(self._layout.git_dir)
         commits = [offer.shape.commit for offer in offers if offer.shape.commit is not None]
-        present = history.describe(git, commits)
         best, share = None, LEAST_SHARE
-        for offer, info in zip(offers, present, strict=True):
-            if info is None or info.kind != "commit":
-                continue
-            files = history.files_of(git, info.oid)
-            if files and len(files & wanted) / len(files) >= share:
-                best, share = offer, len(files & wanted) / len(files)
+        # In a repository that knows no remote, where git cannot go and fetch what is missing.
+        with scratch.borrowing(self._layout.objects, self._log.object_format) as git:
+            present = history.describe(git, commits)
+            for offer, info in zip(offers, present, strict=True):
+                if info is None or info.kind != "commit":
+                    continue
+                files = _files_of(git, info.oid)
+                if files and len(files & wanted) / len(files) >= share:
+                    best, share = offer, len(files & wanted) / len(files)
         return best
+
+
+def _files_of(git: Git, commit: Oid) -> set[Oid]:
+    """Return the files of a commit; none where trees of it are missing, as they may be."""
+    try:
+        return history.files_of(git, commit)
+    except GitError as error:
+        if error.is_own_trouble:
+            raise
+        return set()

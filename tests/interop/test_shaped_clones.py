@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from gittorrent.git.packs import count_objects
 from gittorrent.ids import Oid
 from gittorrent.reel.manifest import Segment
 from gittorrent.repository.carried import Carried
@@ -35,6 +36,14 @@ def add_files(git_dir: Path, count: int) -> None:
         stream.append(b"M 100644 inline n%d/f%d\n" % (number % 7, number))
         stream.append(b"data %d\n%s\n" % (len(content), content))
     gitcmd.git(git_dir, "fast-import", "--quiet", stdin=b"".join(stream))
+
+
+def change_one_file(git_dir: Path) -> None:
+    main = gitcmd.refs(git_dir)[b"refs/heads/main"]
+    stream = b"commit refs/heads/main\ncommitter A <a@example.org> 1700000001 +0000\n"
+    stream += b"data 3\none\nfrom %s\n" % main.encode()
+    stream += b"M 100644 inline n1/f1\ndata 8\nchanged\n\n"
+    gitcmd.git(git_dir, "fast-import", "--quiet", stdin=stream)
 
 
 @pytest.fixture
@@ -186,6 +195,26 @@ def test_a_clone_of_one_commit_goes_on_as_with_git(
     gitcmd.git(clone, "fsck", "--strict")
 
 
+@pytest.mark.parametrize("way", ["git", "http"])
+def test_a_later_fetch_brings_what_differs(
+    origin: Carried, serve: Serve, owner_key: Signer, person: Person, way: str
+) -> None:
+    """Not the whole tree again, though nothing before the commit that is here is known here."""
+    source = origin.layout.git_dir
+    gitcmd.git(source, "config", "gittorrent.shapes", "never")
+    nodes.publish(source, owner_key, None)
+    with serve(True) as served:
+        person.git("clone", "-q", "--depth=1", url_of(served, way), "c").ok()
+        clone = person.root / "c"
+        before = {pack.name for pack in clone.glob(".git/objects/pack/*.pack")}
+        change_one_file(source)
+        nodes.publish(source, owner_key, None)
+        person.git("fetch", "-q", "--depth=1", cwd=clone).ok()
+    (pack,) = (p for p in clone.glob(".git/objects/pack/*.pack") if p.name not in before)
+    assert count_objects(pack) < 20
+    gitcmd.git(clone, "fsck", "--strict")
+
+
 def test_a_clone_without_files_goes_on_as_with_git(
     origin: Carried, serve: Serve, owner_key: Signer, person: Person
 ) -> None:
@@ -200,6 +229,22 @@ def test_a_clone_without_files_goes_on_as_with_git(
         lacking = len(missing(clone))
         person.git("log", "-p", "-8", "main", cwd=clone).ok()
         assert 0 < len(missing(clone)) < lacking
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_a_clone_without_trees_is_none_of_them(
+    origin: Carried, serve: Serve, owner_key: Signer, tmp_path: Path, git: str
+) -> None:
+    """It has the commit of the tip reel, and not the trees that tell what files that has."""
+    source = origin.layout.git_dir
+    gitcmd.git(source, "config", "gittorrent.shapes", "auto")
+    change_one_file(source)
+    nodes.publish(source, owner_key, None)
+    user = somebody(tmp_path / "user", git)
+    with serve(True) as served:
+        url = url_of(served, "git")
+        user.git("clone", "-q", "--filter=tree:0", "--single-branch", url, "c").ok()
+        assert (user.root / "c" / "n1" / "f1").read_text() == "changed\n"
 
 
 @pytest.mark.parametrize("option", ["--depth=1", "--filter=blob:none"])

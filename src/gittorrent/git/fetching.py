@@ -131,8 +131,6 @@ def fetch(
     options: FetchOptions,
     guarded: Guarded,
     rules: FsckRules | None,
-    *,
-    thin: bool = False,
 ) -> None:
     """Fetch objects into a scratch repository, in the way of the source's scheme.
 
@@ -143,8 +141,6 @@ def fetch(
         options: how.
         guarded: runs git.
         rules: what objects must keep to, None for git's own settings.
-        thin: whether deltas may build on what is here. Without that, servers send whole trees
-            to who has a commit whose history is cut off.
 
     Raises:
         RulesBrokenError: objects break the rules.
@@ -155,7 +151,7 @@ def fetch(
         _fetch_by_helper(staging, source, wants, options, guarded, rules)
     else:
         oids = list(dict.fromkeys(oid for oid, _ in wants))
-        _fetch_pack(staging, source, oids, options, guarded, rules, thin)
+        _fetch_pack(staging, source, oids, options, guarded, rules)
 
 
 def _fetch_pack(
@@ -165,13 +161,14 @@ def _fetch_pack(
     options: FetchOptions,
     guarded: Guarded,
     rules: FsckRules | None,
-    thin: bool,
 ) -> None:
     """Fetch over git:// or ssh; arguments and errors as `fetch`."""
     words = [*_git(source, rules), f"--git-dir={staging}", "fetch-pack", "--stdin"]
     # Git 2.39 crashes where it checks objects and is not to say which pack it locked.
     words.append("--lock-pack")
-    words += ["--thin"] if thin else []
+    # As git itself and its HTTP helper do. Deltas may build on what is here then; without it,
+    # upload-pack sends whole trees to who has a commit whose history is cut off.
+    words.append("--thin")
     for name, form in _FLAGS.items():
         words += [form.format(value) for value in options.settings.get(name, [])]
     words += [switch for name, switch in _SWITCHES.items() if options.has(name)]

@@ -283,8 +283,7 @@ class OrdinaryFetch:
                 welcome = prepared.still_welcome(apart.staging, welcome)
             hear = self._reporter.git_says if options.progress else _unheard
             guarded = Guarded(staging, bounds, hear, self._room)
-            thin = prepared is not None
-            fetch(staging, source, _named(wants), options, guarded, rules, thin=thin)
+            fetch(staging, source, _named(wants), options, guarded, rules)
             if prepared is not None:
                 apart.forget_boundary(prepared.base, oids)
             try:

@@ -89,14 +89,12 @@ class Plan(Struct, frozen=True):
         dropped: mirrors that the configuration or a collection brought and names no more: id and
             name.
         barred: mirrors that a collection brought and that are left as they are.
-        has_collections: whether any collection is followed.
     """
 
     targets: Mapping[str, Target]
     paused: frozenset[RepositoryId]
     dropped: Mapping[RepositoryId, str]
     barred: frozenset[RepositoryId] = frozenset()
-    has_collections: bool = False
 
 
 class Asked(Struct, frozen=True):
@@ -181,9 +179,7 @@ def plan(
                 dropped[mirror] = carried.name
         elif (found := _mirror(carried, config, asked.get(mirror))) is not None:
             targets[mirror] = found
-    return Plan(
-        targets, frozenset(paused), dropped, collections.barred - paused, bool(collections.outcomes)
-    )
+    return Plan(targets, frozenset(paused), dropped, collections.barred - paused)
 
 
 def _brought(brought: Brought) -> Target:

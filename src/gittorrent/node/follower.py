@@ -29,14 +29,13 @@ from gittorrent.errors import GitTorrentError, NoRoomError
 from gittorrent.event_log import EventLog
 from gittorrent.git.repository import read_config
 from gittorrent.node.access import OPERATOR
-from gittorrent.node.collecting import Collecting, trust_in
-from gittorrent.node.collection_judge import LeftOutError, judge_log
+from gittorrent.node.collection_judge import judge_log
+from gittorrent.node.collection_rounds import TURN_SECONDS, CollectionRounds
 from gittorrent.node.config import CarryConfig
-from gittorrent.node.follow_plan import Plan, Records, Target, asked_for, plan
+from gittorrent.node.follow_plan import Plan, Records, Target, plan
 from gittorrent.node.follow_reports import FollowReports
 from gittorrent.node.look_schedule import LOOK_EVERY, LookSchedule
 from gittorrent.repository.carried import MIRROR, require_name
-from gittorrent.store.collected import CollectionTable
 from gittorrent.store.following import FollowRow, FollowTable, LookRow, WantedRow
 from gittorrent.store.processes import ComingRepository, FollowFigures
 from gittorrent.transfer.client_timeouts import ClientTimeouts
@@ -62,7 +61,7 @@ if TYPE_CHECKING:
     from gittorrent.disk_space import Space
     from gittorrent.ids import RepositoryId
     from gittorrent.node.catalogue import Catalogue, Served
-    from gittorrent.node.collection_plan import Brought, CollectionPlan
+    from gittorrent.node.collection_plan import CollectionPlan
     from gittorrent.push.log import VerifiedLog
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
@@ -82,12 +81,6 @@ WRITE_SECONDS = 30.0
 WHOLE_SECONDS = 24 * 3600
 """Time after which an update is made though the source says nothing new: it finds objects that got
 lost here, and reels that the source has by now."""
-
-TURN_SECONDS = 5.0
-"""Until it is tried again to bring something for a collection that brings something else now."""
-
-LET_GO_SECONDS = 10.0
-"""How often it is looked for repositories that owners took out of their collections."""
 
 MAX_SHOWN = 20
 """Repositories that are not here yet and shown by name."""
@@ -140,11 +133,8 @@ class Follower:
         self._carry = carry
         self._is_live = is_live
         self._table = FollowTable(database)
-        self._collections = CollectionTable(database)
-        self._collecting = Collecting(database, home)
-        self._bringing_for: set[RepositoryId] = set()
-        self._removed = 0.0
         self._querying = catalogue.threads.executor()
+        self._collections = CollectionRounds(database, home, self._querying)
         self._schedule = LookSchedule(random.random, carry.look_every or LOOK_EVERY)
         self._followed: dict[str, _Followed] = {}
         self._plan = Plan({}, frozenset(), {})
@@ -206,7 +196,8 @@ class Follower:
 
     async def _step(self) -> None:
         await self._look_at_changes()
-        await self._let_go()
+        if await self._collections.let_go(asyncio.get_running_loop().time()):
+            self._number = None
         self._look_for_room()
         self._start_due()
         now = asyncio.get_running_loop().time()
@@ -221,16 +212,6 @@ class Follower:
             for key in self._for_room & self._followed.keys():
                 self._schedule.at_once(key, now)
             self._for_room.clear()
-
-    async def _let_go(self) -> None:
-        """Delete what owners took out of their collections, and look once in a while at sizes."""
-        now = asyncio.get_running_loop().time()
-        if now - self._removed < LET_GO_SECONDS:
-            return
-        self._removed = now
-        await self._querying(self._collecting.remove_gone)
-        if self._plan.has_collections and await self._querying(self._collecting.sizes_changed):
-            self._number = None
 
     async def _stop(self) -> None:
         tasks = [each.task for each in self._followed.values() if each.task is not None]
@@ -249,7 +230,7 @@ class Follower:
         """Follow what is wanted and carried now, if that has changed."""
         async with self._changing:
             number = await self._querying(self._table.change_number)
-            if number == self._number and not await self._querying(self._collecting.has_news):
+            if number == self._number and not await self._collections.has_news():
                 return
             named = self._carry.repositories
             urls = [each.location.url for each in named]
@@ -259,14 +240,8 @@ class Follower:
 
     def _read_all(self, urls: Sequence[str]) -> tuple[Records, CollectionPlan]:
         """Read what there is to follow, after collections have been looked at."""
-        self._collecting.configure(self._carry.collections)
-        self._collecting.take_in_news()
-        records = self._read(urls)
-        asked = asked_for(records, self._carry.repositories)
-        found = self._collecting.plan(
-            records.carried, records.followed, asked.repositories, asked.names
-        )
-        return records, found
+        records = self._collections.read(self._carry, partial(self._read, urls))
+        return records, self._collections.plan(self._carry, records)
 
     def _read(self, urls: Sequence[str]) -> Records:
         wanted = self._table.wanted()
@@ -348,10 +323,12 @@ class Follower:
         try:
             if not followed.waiting and await self._is_unchanged(followed.target):
                 self._note_success(followed, followed.target.location.url)
-            elif brought is not None and brought.collection in self._bringing_for:
-                waits = True  # what one brings counts against the room that is left for the next
+            elif brought is not None and self._collections.is_busy(brought):
+                waits = True
             elif brought is not None:
-                has_news = await self._bring_for(brought, followed)
+                update = partial(self._update, followed)
+                has_news = (await self._collections.bring(brought, update)).changed
+                self._number = None if has_news else self._number  # there is less room by now
             else:
                 done = await self._update(followed)
                 has_news = done.changed
@@ -376,26 +353,6 @@ class Follower:
             else:
                 self._plan_next(key, followed, has_news=has_news, failed=failed)
             self._wake.set()
-
-    async def _bring_for(self, brought: Brought, followed: _Followed) -> bool:
-        """Bring or update something for a collection; tells whether there was news."""
-        repository = brought.row.repository
-        self._bringing_for.add(brought.collection)
-        try:
-            trusted = await trust_in(brought.source)
-            await self._querying(partial(self._collecting.mark, brought, trusted))
-            done = await self._update(followed)
-        except LeftOutError as error:
-            now = int(time.time())
-            await self._querying(partial(self._collections.refuse, repository, str(error), now))
-            raise
-        finally:
-            self._bringing_for.discard(brought.collection)
-            self._collecting.has_grown(repository)
-        await self._querying(partial(self._collections.accept, repository))
-        if done.changed:
-            self._number = None  # there is less room for the others
-        return done.changed
 
     def _plan_next(self, key: str, followed: _Followed, *, has_news: bool, failed: bool) -> None:
         target = followed.target

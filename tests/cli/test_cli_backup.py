@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import sqlite3
 import tarfile
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.store import backup
 from gittorrent.store.backup import MAX_BYTES, BackupDamagedError, Kind, read_backup
 from support import bulk, gitcmd
 from support.programs import Person, serve, somebody, wait_until
+
+MIGRATIONS = Path(backup.__file__).parent / "migrations"
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not here")
 
@@ -288,12 +292,18 @@ def test_a_backup_of_an_earlier_version(
 
 @pytest.fixture
 def older() -> Callable[[Path], None]:
-    """Return what takes a database back to the schema before the last one."""
+    """Return what takes a database back to the schema of the fourth migration."""
+    files = [path for path in sorted(MIGRATIONS.glob("*.sql")) if path.name > "0005"]
+    later = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    made = re.findall(r"^CREATE (TABLE|TRIGGER) (\w+)", later, re.MULTILINE)
+    added = re.findall(r"^ALTER TABLE (\w+) ADD COLUMN (\w+)", later, re.MULTILINE)
 
     def take_back(path: Path) -> None:
         raw = sqlite3.connect(path)
-        raw.execute("ALTER TABLE remembered DROP COLUMN found")
-        raw.execute("ALTER TABLE remembered DROP COLUMN teller")
+        for kind, name in reversed(made):
+            raw.execute(f"DROP {kind} IF EXISTS {name}")
+        for table, column in added:
+            raw.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         raw.execute("PRAGMA user_version = 4")
         raw.commit()
         raw.close()

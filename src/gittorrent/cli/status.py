@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct, to_builtins
 
-from gittorrent.cli.collections import CollectionStatus, collection_statuses, in_short
+from gittorrent.cli.collection_status import CollectionStatus, collection_statuses, in_short
 from gittorrent.cli.held_back import HeldStatus, held_status, in_words
 from gittorrent.cli.kept_refs import note_kept
 from gittorrent.cli.node_health import Health, look_at_health

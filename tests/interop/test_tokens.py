@@ -137,6 +137,21 @@ def test_what_is_answered(
     assert status(raw(node, folder, there, good)) == 401
 
 
+def test_no_cache_on_the_way_keeps_what_is_private(
+    secret: Carried, node: Served, home: Home, folder: Path
+) -> None:
+    good = add_token(home, "alice", secret.info.repository_id)
+    (reel, *_) = secret.reels.all()
+    lists = ("mirror-list", "bundle-list", "reels/index", "pushes/index", "pushes/short")
+    of_git = [f"info/refs?service=git-{each}-pack" for each in ("upload", "receive")]
+    of_reel = [f"reels/{reel.id}.{each}" for each in ("pack", "manifest", "have")]
+    refused = (f"bundles/{reel.id}.bundle", "pushes/none", "mirror-sync", "mirror-mux", "webhook")
+    for rest in (*lists, *of_git, *of_reel, *refused):
+        head, _, _ = raw(node, folder, f"/secrets.git/{rest}", good).partition(b"\r\n\r\n")
+        found = [each for each in head.split(b"\r\n") if each.startswith(b"Cache-Control:")]
+        assert found == [b"Cache-Control: private, no-store"], (rest, head)
+
+
 def remembers(person: Person, node: Served, folder: Path, token: str) -> Path:
     """Let somebody's git know an authority, and a token for a node; returns the token's file."""
     person.git("config", "--global", "http.sslCAInfo", folder / "ca.pem").ok()

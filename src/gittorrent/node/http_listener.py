@@ -211,6 +211,15 @@ class HttpListener:
         if served is None or (served.is_cached and not rest.startswith(CACHED_RESOURCES)):
             return await self._not_served(request, access)
         connection_of(request).access = access
+        response = await self._answer_of(request, served, rest, query)
+        if served.is_private and not response.prepared:
+            response.headers["Cache-Control"] = PRIVATE
+        return response
+
+    async def _answer_of(
+        self, request: web.BaseRequest, served: Served, rest: str, query: str
+    ) -> web.StreamResponse:
+        """Answer for a repository that the caller may read; ``rest`` follows its path."""
         if rest in NOT_FOR_PAGES and is_from_page(request.headers):
             return _text_bytes(notify.encode_refusal(FROM_PAGE), 403)
         service = parse_qs(query).get("service", [""])[0]
@@ -225,15 +234,20 @@ class HttpListener:
             return await answer(request, served)
         if rest.startswith(("pushes/", "reels/", "bundles/")) and method == "GET":
             resource = await served.reading(lambda: self._resource(served, rest))
-            if resource is not None and served.is_private:
-                resource = replace(resource, cache=PRIVATE)
             if resource is not None:
-                limiter = self._limits.sending_to(caller_of(request))
-                return await send_resource(
-                    request, resource, limiter, served.reading, self._server_timeouts.taken
-                )
+                return await self._send(request, served, resource)
             return _text("not here", 404)
         return _text(f"{request.method} is not supported here", 405)
+
+    async def _send(
+        self, request: web.BaseRequest, served: Served, resource: Resource
+    ) -> web.StreamResponse:
+        if served.is_private:
+            resource = replace(resource, cache=PRIVATE)
+        limiter = self._limits.sending_to(caller_of(request))
+        return await send_resource(
+            request, resource, limiter, served.reading, self._server_timeouts.taken
+        )
 
     def _health(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         if is_from_page(request.headers):
@@ -311,10 +325,7 @@ class HttpListener:
         # With the host that the caller named: git before 2.40 takes no relative ones.
         base = self._lists.web_base(request.scheme, request.host)
         resource = await served.reading(lambda: bundle_list(served, base))
-        limiter = self._limits.sending_to(caller_of(request))
-        return await send_resource(
-            request, resource, limiter, served.reading, self._server_timeouts.taken
-        )
+        return await self._send(request, served, resource)
 
     def _resource(self, served: Served, rest: str) -> Resource | None:
         """Read a static resource by the words after the repository's path."""

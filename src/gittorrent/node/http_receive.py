@@ -59,7 +59,7 @@ class HttpReceivePack:
     async def info_refs(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         """Answer ``GET info/refs?service=git-receive-pack``."""
         said = await self._pushes.greeting(served, protocol_of(request))
-        response = response_of(ADVERTISEMENT_TYPE)
+        response = response_of(ADVERTISEMENT_TYPE, served)
         await response.prepare(request)
         limiter = self._limits.sending_to(caller_of(request))
         await send_bytes(response, pktline.encode_lines([SERVICE]) + said, limiter)
@@ -72,7 +72,7 @@ class HttpReceivePack:
             return web.Response(status=415, text=f"the body must be {REQUEST_TYPE}\n")
         if not is_readable(request):
             return web.Response(status=415, text="the body must be plain or gzip\n")
-        response = response_of(RESULT_TYPE)
+        response = response_of(RESULT_TYPE, served)
         address = caller_of(request)
         try:
             async with self._pushes.turns.turn(address):

@@ -23,7 +23,7 @@ from gittorrent.node.caller_watch import Watch, look_at
 from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.http_body import is_readable, read_body
 from gittorrent.node.http_bundles import RELATIVE
-from gittorrent.node.http_static import caller_of, send_bytes
+from gittorrent.node.http_static import PRIVATE, caller_of, send_bytes
 from gittorrent.wire import notify, pktline
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class SmartHttp:
     async def info_refs(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         """Answer ``GET info/refs?service=git-upload-pack``."""
         protocol = protocol_of(request)
-        response = response_of(ADVERTISEMENT_TYPE)
+        response = response_of(ADVERTISEMENT_TYPE, served)
         prelude = b""
         if protocol != "version=2":
             prelude = pktline.encode_lines([b"# service=git-upload-pack\n"])
@@ -77,7 +77,7 @@ class SmartHttp:
             return web.Response(status=415, text=f"the body must be {REQUEST_TYPE}\n")
         if not is_readable(request):
             return web.Response(status=415, text="the body must be plain or gzip\n")
-        response = response_of(RESULT_TYPE)
+        response = response_of(RESULT_TYPE, served)
         await self._run(request, response, served, ("--stateless-rpc",), b"")
         return response
 
@@ -195,5 +195,10 @@ def protocol_of(request: web.BaseRequest) -> str | None:
     return upload_pack.protocol_of(tuple(words))
 
 
-def response_of(content_type: str) -> web.StreamResponse:
-    return web.StreamResponse(headers={**_NO_CACHE, "Content-Type": content_type})
+def response_of(content_type: str, served: Served) -> web.StreamResponse:
+    """Return an answer to begin, of which caches keep nothing that is private."""
+    headers = {**_NO_CACHE, "Content-Type": content_type}
+    if served.is_private:
+        # "must-revalidate" would allow shared caches to keep it (RFC 9111, 3.5).
+        headers["Cache-Control"] = PRIVATE
+    return web.StreamResponse(headers=headers)

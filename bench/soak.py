@@ -50,8 +50,11 @@ JUMPS = (-40 * 86400, -86400, -3600, -120, -5, 5, 120, 3600, 86400, 40 * 86400)
 """Seconds by which a clock may be off."""
 
 MAX_FILES_GROWTH = 30
-"""Descriptors a node may have in the end beyond the most it had in its first quiet minute and those
-of its conversations: pools open what they need when they need it first."""
+"""Descriptors that a node may have in the end beyond the most it had before: what it needs is
+opened when it is needed first."""
+
+LAST_SAMPLES = 12
+"""Those that are of the end: the last minute."""
 
 STEPS = {
     "push": 50,
@@ -195,8 +198,8 @@ class Soak:
             return
         if now.zombies:
             yield f"the node of {site.name} has {now.zombies} zombies"
-        most = max((one.files for one in samples), default=now.files)
-        if now.files > statistics.median(one.files for one in samples) + MAX_FILES_GROWTH:
+        most = max((one.files for one in samples[:-LAST_SAMPLES]), default=now.files)
+        if now.files > most + MAX_FILES_GROWTH:
             yield f"the node of {site.name} has {now.files} descriptors open, {most} at most before"
 
     # -- steps

@@ -8,31 +8,26 @@ to the nodes, besides when they were killed.
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import random
-    from pathlib import Path
 
     from soak_people import Acknowledged
     from soak_sites import Repository, Site, Sites
 
 LOOK_SECONDS = 0.5
 
-GRACE_SECONDS = 10.0
-"""Age below which a file that is about to get its name may belong to somebody."""
-
 LEFT_IN_HOME = ("partial/*", "cache/*", "tmp/*", "run/*.json")
-LEFT_IN_REPOSITORY = (
-    "gittorrent/incoming/*", "gittorrent/building/*", "gittorrent/uploads/*",
-    "gittorrent/.*.new", "gittorrent/*/.*.new", "gittorrent/logs/*/.*.new",
-    "objects/tmp_*", "objects/??/tmp_*", "objects/pack/tmp_*", "objects/pack/.tmp*",
-    "objects/incoming-*", "objects/tmp_objdir-*", "*.lock", "refs/**/*.lock",
-)  # fmt: skip
-"""What writers leave who do not come to their end. Lock files of ours that stay are not in it."""
+SCRATCH = ("gittorrent/incoming", "gittorrent/building", "gittorrent/uploads")
+"""Directories of a repository in which nothing is that nobody is at work on."""
 
-_OWN_LOCKS = frozenset({"gittorrent.lock"})
+UNFINISHED = re.compile(r"\..*\.new\Z|\.?tmp_|incoming-|tmp_objdir-")
+"""How files and directories begin that are about to get their names, of ours and of git's."""
 
 
 def refs(sites: Sites, site: Site, repository: Repository) -> dict[str, str]:
@@ -121,16 +116,25 @@ def left_over(sites: Sites) -> list[str]:
     """
     found = []
     for site in sites.sites:
-        homes = [path for pattern in LEFT_IN_HOME for path in _in_home(site, pattern)]
-        inside = [
-            path
-            for each in sites.repositories
-            for pattern in LEFT_IN_REPOSITORY
-            for path in sites.path(site, each).glob(pattern)
-        ]
-        for path in homes + inside:
-            if path.name not in _OWN_LOCKS and path.stat().st_mtime > site.killed:
+        left = [path for pattern in LEFT_IN_HOME for path in _in_home(site, pattern)]
+        for each in sites.repositories:
+            left += _left_in_repository(sites.path(site, each))
+        for path in left:
+            if path.stat().st_mtime > site.killed:
                 found.append(f"{path.relative_to(sites.root)} is left")
+    return found
+
+
+def _left_in_repository(git_dir: Path) -> list[Path]:
+    found = []
+    for base, folders, files in os.walk(git_dir):
+        place = Path(base)
+        inside = place.relative_to(git_dir)
+        is_ours = inside.parts[:1] == ("gittorrent",)  # our lock files stay
+        for name in (*folders, *files):
+            is_lock = name.endswith(".lock") and not is_ours
+            if str(inside) in SCRATCH or is_lock or UNFINISHED.match(name):
+                found.append(place / name)
     return found
 
 

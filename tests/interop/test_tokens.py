@@ -214,6 +214,30 @@ def test_a_mirror_and_a_push_over_https(
     assert pushed.status != 0, "who reads may not push for that"
 
 
+@pytest.mark.parametrize("git", GITS)
+def test_each_repository_of_a_server_has_its_token(
+    secret: Carried, home: Home, folder: Path, tmp_path: Path, owner_key: Signer, git: str
+) -> None:
+    """One node mirrors two repositories of one server, by tokens that are good for one each."""
+    path = nodes.make_repository(tmp_path / "riddles.git")
+    other = nodes.publish(path, owner_key, "riddles", private=True)
+    files = CertificateFiles(folder / "server.pem", folder / "server.key")
+    operator = somebody(tmp_path / "operator", git)
+    with (
+        nodes.serving(secret, other, home=home, options=replace(OPEN, certificate=files)) as node,
+        serve(operator),
+    ):
+        lines = []
+        for each in (secret, other):
+            token = add_token(home, each.info.name, each.info.repository_id)
+            host = node.https.removeprefix("https://")
+            lines.append(f"https://x:{token}@{host}/{each.info.name}.git\n")
+        remembers(operator, node, folder, "").write_text("".join(lines))
+        operator.git("config", "--global", "credential.useHttpPath", "true").ok()
+        for name in ("secrets", "riddles"):
+            operator.gittorrent("mirror", f"gittorrent::{node.https}/{name}.git").ok()
+
+
 def test_news_pass_over_https(
     node: Served, home: Home, folder: Path, tmp_path: Path, secret: Carried, owner_key: Signer
 ) -> None:

@@ -5,7 +5,9 @@ when a server wants to know who asks (gitcredentials(7)). What was found is reme
 of this process, as git does it.
 
 Rules: a password is in no command line, URL, message or file of ours; git's processes that are to
-use one get it by a variable, which other users cannot see. Must not know what a server is asked.
+use one get it by a variable, which other users cannot see. What git knows for one path alone
+(``credential.useHttpPath``) is said for that path alone: tokens may be for one repository each.
+Must not know what a server is asked.
 """
 
 from __future__ import annotations
@@ -38,11 +40,18 @@ class NoLoginError(UnreachableError):
 
 
 class Login:
-    """A name and a password; whoever shows one by mistake shows neither."""
+    """A name and a password; whoever shows one by mistake shows neither.
 
-    def __init__(self, name: str, password: str) -> None:
+    Args:
+        name: the name.
+        password: the password.
+        path: the one that they are for; empty for all of a server.
+    """
+
+    def __init__(self, name: str, password: str, path: str = "") -> None:
         self.name = name
         self.password = password
+        self.path = path
         self.is_approved = False
 
 
@@ -51,11 +60,12 @@ class Logins:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[str, Login] = {}
+        self._known: dict[tuple[str, str], Login] = {}  # by server and path
 
     def known(self, url: str) -> Login | None:
-        """Return what was found for a URL's server, without asking anybody."""
-        return self._known.get(_server(url))
+        """Return what was found for a URL, or for all of its server, without asking anybody."""
+        server = _server(url)
+        return self._known.get((server, _path(url))) or self._known.get((server, ""))
 
     def ask(self, url: str, refused: Login | None) -> Login:
         """Return what to say to a server; blocks as long as the user takes.
@@ -68,14 +78,14 @@ class Logins:
             NoLoginError: nobody knows.
         """
         with self._lock:  # one at a time, since the user may be asked
-            found = self._known.get(_server(url))
+            found = self.known(url)
             if found is not None and found is not refused:
                 return found
             if refused is not None:
-                self._known.pop(_server(url), None)
+                self._known.pop((_server(url), refused.path), None)
                 _tell("reject", url, refused)
             found = _fill(url)
-            self._known[_server(url)] = found
+            self._known[_server(url), found.path] = found
             return found
 
     def approve(self, url: str, login: Login) -> None:
@@ -88,8 +98,9 @@ class Logins:
     def reject(self, url: str, login: Login) -> None:
         """Let git's helpers forget what a server did not take."""
         with self._lock:
-            if self._known.get(_server(url)) is login:
-                del self._known[_server(url)]
+            place = (_server(url), login.path)
+            if self._known.get(place) is login:
+                del self._known[place]
             _tell("reject", url, login)
 
 
@@ -113,6 +124,10 @@ def _server(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}:{parts.port or 443}"
 
 
+def _path(url: str) -> str:
+    return urlsplit(url).path.lstrip("/")
+
+
 def _fill(url: str) -> Login:
     said = _run("fill", _question(url))
     found = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
@@ -122,7 +137,8 @@ def _fill(url: str) -> Login:
             hint="a mirror's operator gives tokens to readers: the token is the password, the name"
             " does not matter; a credential helper of git's remembers it (git help credentials)",
         )
-    return Login(found["username"], found["password"])
+    # Git names the path again where that counts for it.
+    return Login(found["username"], found["password"], _path(url) if "path" in found else "")
 
 
 def _tell(what: str, url: str, login: Login) -> None:
@@ -132,7 +148,7 @@ def _tell(what: str, url: str, login: Login) -> None:
 def _question(url: str) -> dict[str, str]:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
-    return {"protocol": parts.scheme, "host": host, "path": parts.path.lstrip("/")}
+    return {"protocol": parts.scheme, "host": host, "path": _path(url)}
 
 
 def _run(what: str, said: Mapping[str, str]) -> str:

@@ -24,7 +24,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
 from support.nodes import Served
-from support.programs import Person, Running, processes, serve, wait_until
+from support.programs import Daemon, Person, Running, processes, serve, wait_until
 from support.repositories import noise
 
 SLOW = 4 << 20
@@ -349,6 +349,29 @@ def test_nothing_outlives_its_time(large: Carried, tmp_path: Path, person: Perso
         wait_until(lambda: not alive(cache), "its time has passed")
         person.git("-c", "gittorrent.useNode=false", "clone", "--mirror", url_of(origin), "c").ok()
         assert not list(cache.iterdir())
+
+
+def test_what_turned_private_is_kept_no_more(
+    tmp_path: Path, person: Person, owner_key: Signer
+) -> None:
+    carried = nodes.publish(nodes.make_repository(tmp_path / "r.git"), owner_key, "project")
+
+    def answers(node: Daemon) -> int:
+        address = ("127.0.0.1", int(node.http.rpartition(":")[2]))
+        path = f"/{carried.info.repository_id}/mirror-list"
+        return nodes.fetch(address, "GET", path)[0].status
+
+    cache = person.node / "cache"
+    with nodes.serving(carried, home=nodes.make_home(tmp_path / "o")) as origin:
+        with serve(person) as node:
+            person.git("clone", url_of(origin), "copy").ok()
+            kept_one(person)
+            assert answers(node) == 200
+    nodes.change_policy(carried, owner_key, private=True)
+    mirror = nodes.copy_as_mirror(carried, tmp_path / "mirror.git", "")
+    with serve(person, mirror.layout.git_dir) as node:
+        assert answers(node) == 404
+        wait_until(lambda: not list(cache.iterdir()), "the old copy is gone")
 
 
 def alive(cache: Path) -> bool:

@@ -249,12 +249,15 @@ class Catalogue:
             None where there is none that they may know of.
         """
         found = self._table().get(path)
-        found = self._cached.get(path) if found is None else found
-        if found is None and not access.is_stranger:
+        if found is not None:
+            return found
+        if not access.is_stranger:
             private = self._private.get(path)
             if private is not None and access.may_read(private.info.repository_id, private.readers):
                 return private
-        return found
+        cached = self._cached.get(path)
+        # What was kept while it was public gives way to what is private by now.
+        return None if cached is None or path in self._private else cached
 
     async def seek(self, path: bytes, access: Access = STRANGER) -> Served | None:
         """Return the repository served at ``path``, as it is now.

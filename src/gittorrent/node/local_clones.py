@@ -26,6 +26,7 @@ from gittorrent.errors import UnreachableError
 from gittorrent.event_log import EventLog
 from gittorrent.git.runner import Git
 from gittorrent.ids import format_of
+from gittorrent.node.access import OPERATOR
 from gittorrent.node.cache_filling import fill_from_clone, fill_from_mirrors
 from gittorrent.node.clone_downloads import (
     CloneDownload,
@@ -35,6 +36,7 @@ from gittorrent.node.clone_downloads import (
 )
 from gittorrent.repository.cache import Cache
 from gittorrent.repository.carried import object_format_of
+from gittorrent.store.privacy import is_private
 from gittorrent.store.processes import KeptRepository
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.location import parse_location
@@ -329,23 +331,41 @@ class LocalCloneService:
         )
         self._seeding[repository] = asyncio.get_running_loop().create_task(seed.run())
 
-    def _look(self, busy: frozenset[RepositoryId]) -> tuple[list[RepositoryId], list[Kept]]:
-        """Let go of what is past its time; returns that, and what is kept."""
+    def _look(
+        self, busy: frozenset[RepositoryId], hidden: frozenset[RepositoryId]
+    ) -> tuple[list[RepositoryId], list[Kept]]:
+        """Let go of what is past its time, or private by now; returns that, and what is kept."""
         with self._files:
-            return self._cache.sweep(self._clock(), busy), self._cache.kept()
+            gone = self._cache.sweep(self._clock(), busy)
+            for repository in {each.carried.info.repository_id for each in self._cache.kept()}:
+                is_hidden = repository in hidden or self._is_private(repository)
+                if is_hidden and repository not in busy:
+                    self._cache.drop(repository)
+                    gone.append(repository)
+            return gone, self._cache.kept()
+
+    def _is_private(self, repository: RepositoryId) -> bool:
+        """Tell whether a repository is private by what this machine verified of it."""
+        return self._database is not None and is_private(self._database, repository)
+
+    def _hidden(self) -> frozenset[RepositoryId]:
+        """Return what was kept at the last look, and is carried as private by now."""
+        kept = [each.carried.info.repository_id for each in self._shown]
+        found = [self._catalogue.find(f"/{each}".encode("ascii"), OPERATOR) for each in kept]
+        return frozenset(each.info.repository_id for each in found if each and each.is_private)
 
     async def _sweep(self) -> None:
         """Serve what is kept, and let go of what is past its time."""
         await self._catalogue.look()
         async with self._changing:
             busy = self._downloads.repositories
-            gone, self._shown = await self._disk(partial(self._look, busy))
+            gone, self._shown = await self._disk(partial(self._look, busy, self._hidden()))
         for repository in gone:
             _log.info(
                 "cache-dropped",
                 "{repository} is not kept any longer: {reason}",
                 repository=repository,
-                reason="its time has passed",
+                reason="its time has passed, or it is private now",
             )
         kept = {each.carried.info.repository_id for each in self._shown}
         for repository in kept - busy:

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.node.access import STRANGER, Access
 from gittorrent.node.carried_here import (
@@ -16,7 +17,7 @@ from gittorrent.node.carried_here import (
     catalogue_of_paths,
 )
 from gittorrent.node.catalogue import RELOAD_SECONDS, Catalogue, Listing, NameTakenError
-from gittorrent.repository.carried import Carried, NotCarriedError
+from gittorrent.repository.carried import CACHE, Carried, NotCarriedError
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.readers import encode_readers
@@ -387,6 +388,28 @@ def test_what_is_private_is_looked_for_in_vain_as_what_is_missing(
         assert await catalogue.carried(repository) is served
         copy.layout.readers(repository).write_bytes(b"damaged")
         assert await catalogue.seek(b"/project.git", reader) is None
+
+    asyncio.run(scene())
+
+
+def test_what_was_kept_while_it_was_public_gives_way_to_what_is_private(
+    carried: Carried, tmp_path: Path
+) -> None:
+    copy = nodes.copy_as_mirror(carried, tmp_path / "copy.git", "git://example.org/x.git")
+    kept = nodes.copy_as_mirror(carried, tmp_path / "kept.git", "git://example.org/x.git")
+    kept.set_info(replace(kept.info, role=CACHE))
+    key = KeyRef.parse(OTHER)
+    repository = copy.info.repository_id
+    copy.layout.readers(repository).write_bytes(encode_readers(frozenset({key})))
+
+    async def scene() -> None:
+        catalogue = Catalogue([copy])
+        (served,) = catalogue
+        await catalogue.add_cached(kept)
+        path = f"/{repository}".encode()
+        assert await catalogue.seek(path) is None
+        assert await catalogue.seek(path, Access(frozenset({key}))) is served
+        assert await catalogue.carried(repository) is served
 
     asyncio.run(scene())
 

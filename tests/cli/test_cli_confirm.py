@@ -14,7 +14,7 @@ from gittorrent.store.held import HeldKind, HeldRow, HeldTable
 from support.programs import Person, somebody
 
 A = "a" * 52
-URL = "https://upstream.example.org/project.git"
+NAME = "project"
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def operator(tmp_path: Path) -> Person:
     refs = {f"refs/heads/b{number}": "12" * 20 for number in range(5)}
     with contextlib.closing(Database(person.node / "node.sqlite")) as database:
         table = HeldTable(database)
-        table.hold(HeldRow(HeldKind.TRACKED, URL, "project", refs, 6, 7))
+        table.hold(HeldRow(HeldKind.TRACKED, NAME, NAME, refs, 6, 7))
         table.hold(HeldRow(HeldKind.REPOSITORIES, A, "list", {"b" * 52: "one"}, 3, 7))
     return person
 

@@ -169,6 +169,30 @@ def test_what_disappears_suddenly_is_held_back(operator: Person, upstream: Path)
     assert published(operator) == gitcmd.refs(upstream)
 
 
+def test_what_is_held_back_is_confirmed_for_one_repository_alone(
+    operator: Person, tmp_path: Path
+) -> None:
+    """One upstream, tracked under two names."""
+    upstream = without_private(tmp_path / "upstreams" / "project.git")
+    tip = gitcmd.text(upstream, "rev-parse", "refs/heads/main").strip()
+    names = [f"refs/heads/b{number}" for number in range(20)]
+    for name in names:
+        gitcmd.git(upstream, "update-ref", name, tip)
+    ours, other = ("--name", "project"), ("--name", "other")
+    for which in (ours, other):
+        look(operator, upstream, *which).ok()
+    for name in names:
+        gitcmd.git(upstream, "update-ref", "-d", name)
+    assert [looked(operator, upstream, *which)["held"] for which in (ours, other)] == [20, 20]
+    operator.gittorrent("confirm", "--refuse", "other").ok()
+    operator.gittorrent("confirm", "project").ok()
+    assert [looked(operator, upstream, *which)["held"] for which in (other, ours)] == [20, 0]
+    assert set(map(str.encode, names)) <= published(operator, "other").keys()
+    operator.gittorrent("remove", "project", "--yes").ok()
+    (held,) = json.loads(operator.gittorrent("confirm", "--json").ok().out)
+    assert (held["title"], held["decision"]) == ("other", "refused")
+
+
 def test_another_history_is_held_back_however_small(operator: Person, tmp_path: Path) -> None:
     upstream = without_private(tmp_path / "project.git")
     look(operator, upstream).ok()

@@ -34,7 +34,7 @@ class HeldStatus(Struct, frozen=True):
     Args:
         number: to confirm or refuse them by.
         kind: ``refs`` of a mirror, ``repositories`` of a collection, or ``tracked`` refs.
-        subject: id of the repository, or URL, that they belong to.
+        subject: id of the repository, or name of the tracked one, that they belong to.
         title: what that is called.
         names: that disappeared, up to `MAX_NAMES`.
         held: how many they are.

@@ -100,7 +100,7 @@ def _untrack(name: str, home: Home) -> bool:
             return False
         _require_not_configured(track, home)
         table.remove(name)
-        HeldTable(database).forget(HeldKind.TRACKED, track.url)
+        HeldTable(database).forget(HeldKind.TRACKED, track.name)
     return True
 
 

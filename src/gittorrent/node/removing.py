@@ -112,7 +112,7 @@ def _let_go(row: CarriedRow, database: Database) -> Iterator[None]:
             tracks.put(track)
         raise
     if track is not None:
-        HeldTable(database).forget(HeldKind.TRACKED, track.url)
+        HeldTable(database).forget(HeldKind.TRACKED, track.name)
 
 
 @contextlib.contextmanager

@@ -209,7 +209,7 @@ class Tracker:
         now = int(time.time())
         found = []
         for track in self._table.all():
-            held = self._held.of(HeldKind.TRACKED, track.url)
+            held = self._held.of(HeldKind.TRACKED, track.name)
             may_go = any(row.for_judging().is_released(now) for row in held)
             found.append((track, self._table.state(track.name), may_go))
         return found

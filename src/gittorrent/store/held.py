@@ -37,7 +37,7 @@ class HeldRow(Struct, frozen=True):
 
     Args:
         kind: what they are.
-        subject: id of the repository, or URL, that they belong to.
+        subject: id of the repository, or name of the tracked one, that they belong to.
         title: what people call that.
         names: with what each stood for: refs with their values, ids of repositories with names.
         total: how many names there were before.
@@ -123,7 +123,7 @@ class HeldTable:
         return self._filled(self._database.rows(f"SELECT {_COLUMNS} FROM held ORDER BY number"))  # noqa: S608
 
     def of(self, kind: HeldKind, subject: str) -> list[HeldRow]:
-        """Return what is held of one repository or URL, the oldest first."""
+        """Return what is held of one subject, the oldest first."""
         query = f"SELECT {_COLUMNS} FROM held WHERE kind = ? AND subject = ? ORDER BY number"  # noqa: S608
         return self._filled(self._database.rows(query, kind.value, subject))
 
@@ -142,7 +142,7 @@ class HeldTable:
         self._database.write(releasing(kind, subject, names))
 
     def forget(self, kind: HeldKind, subject: str) -> None:
-        """Record that nothing is held any more of one repository or URL, which is gone itself."""
+        """Record that nothing is held any more of one subject, which is gone itself."""
         names = [name for row in self.of(kind, subject) for name in row.names]
         self.release(kind, subject, names)
         statement = "DELETE FROM departed WHERE kind = ? AND subject = ?"

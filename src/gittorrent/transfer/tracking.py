@@ -207,7 +207,7 @@ class Tracking:
         return parse_upstream(self._track.url, config if config.exists() else None)
 
     def _may_be_settled(self, state: TrackState) -> bool:
-        held = self._held.of(HeldKind.TRACKED, self._track.url)
+        held = self._held.of(HeldKind.TRACKED, self._track.name)
         return bool(state.settled) and not any(
             row.for_judging().is_released(self._now) for row in held
         )
@@ -227,7 +227,7 @@ class Tracking:
         return Tracked(info.name, self.path, info.repository_id, held=self._count_held())
 
     def _count_held(self) -> int:
-        return sum(len(r.names) for r in self._held.of(HeldKind.TRACKED, self._track.url))
+        return sum(len(r.names) for r in self._held.of(HeldKind.TRACKED, self._track.name))
 
     # -- news
 
@@ -323,21 +323,19 @@ class Tracking:
         """Return the refs that stay as they are, though the upstream lost what they are."""
         names = {_text(name): name for name in loss.own}
         lost = {_text(name) for name in loss.names}
-        url = self._track.url
+        of = self._track.name  # one upstream may be tracked under several
         threshold = ANOTHER_HISTORY if loss.is_other_history else REFS
         found = judge(
             names.keys(),
             names.keys() - lost,
             threshold,
             now=self._now,
-            held=[row.for_judging() for row in self._held.of(HeldKind.TRACKED, url)],
-            recent=self._held.recently_departed(HeldKind.TRACKED, url, self._now),
+            held=[row.for_judging() for row in self._held.of(HeldKind.TRACKED, of)],
+            recent=self._held.recently_departed(HeldKind.TRACKED, of, self._now),
         )
         if found.newly_held:
             values: Mapping[str, str] = {n: loss.own[names[n]] for n in found.newly_held}
-            row = HeldRow(
-                HeldKind.TRACKED, url, self._track.name, values, total=len(names), since=self._now
-            )
+            row = HeldRow(HeldKind.TRACKED, of, of, values, total=len(names), since=self._now)
             self._held.hold(row)
             self._context.reporter.note(
                 f"{self._track.name}: {len(values)} of {len(names)} refs were deleted or rewound at"
@@ -348,12 +346,12 @@ class Tracking:
 
     def _note_gone(self) -> None:
         """Record what became of what the upstream lost, now that refs have moved."""
-        found, url = self._judged, self._track.url
+        found, of = self._judged, self._track.name
         if found is None:
             return
-        self._held.release(HeldKind.TRACKED, url, [*found.go, *found.back])
+        self._held.release(HeldKind.TRACKED, of, [*found.go, *found.back])
         if found.departed:
-            self._held.note_departed(HeldKind.TRACKED, url, found.departed, self._now)
+            self._held.note_departed(HeldKind.TRACKED, of, found.departed, self._now)
 
 
 def _text(name: RefName) -> str:

@@ -1,5 +1,5 @@
 -- What disappeared suddenly where this node follows it, and is held back (push/purge_guard.py).
--- kind: what the names are; subject: id of the repository, or URL, that they belong to; title: what
+-- kind: what the names are; subject: id of the repository, or name of the tracked one; title: what
 -- people call it; until: 0 for no end; decision: waiting, confirmed or refused.
 CREATE TABLE held (
     number INTEGER PRIMARY KEY AUTOINCREMENT,

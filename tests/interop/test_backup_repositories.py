@@ -254,3 +254,12 @@ def test_a_repository_that_borrows_is_not_copied(
     file = tmp_path / "node.tar"
     owner.gittorrent("backup", file, "--repositories").failed(7, "borrows objects", "repack -a -d")
     assert not file.exists()
+
+
+def test_a_backup_is_named_from_where_one_is(owner: Person, tmp_path: Path) -> None:
+    here = tmp_path / "backups"
+    here.mkdir()
+    owner.gittorrent("backup", "node.tar", "--repositories", cwd=here).ok()
+    somebody(tmp_path / "new").gittorrent("restore", "node.tar", cwd=here).ok()
+    person = somebody(tmp_path / "newer")
+    person.gittorrent("restore", "--check", "node.tar", cwd=here).ok()

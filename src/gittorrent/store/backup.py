@@ -85,8 +85,11 @@ class Backup(Struct, frozen=True):
 
 
 def copies_beside(path: Path) -> Path:
-    """Return the directory of the copies of repositories that belong to a backup."""
-    return path.with_name(f"{path.name}.repositories")
+    """Return the directory of the copies of repositories that belong to a backup.
+
+    Its path is absolute, since git is run in it.
+    """
+    return path.absolute().with_name(f"{path.name}.repositories")
 
 
 def back_up_home(home: Home, path: Path, copies: bytes | None = None) -> None:

@@ -298,7 +298,10 @@ def test_objects_that_break_rules_are_refused_unless_histories_have_them(
 def test_what_cannot_be_tracked_is_said(operator: Person, tmp_path: Path) -> None:
     gitcmd.init(tmp_path / "empty.git")
     look(operator, tmp_path / "empty.git").failed(3, "no branch and no tag")
-    look(operator, tmp_path / "nothing").failed(3, "cannot track")
+    nothing = operator.gittorrent("track", tmp_path / "nothing")
+    nothing.failed(3, "cannot track", "git ls-remote")
+    assert "looks for news" not in nothing.err
+    operator.gittorrent("track", "git://127.0.0.1:1/p.git").failed(3, "Connection refused")
     look(operator, "gittorrent://h/p.git").failed(2, "published already", "mirror")
     look(operator, "ext::sh -c true").failed(2, "no URL of a plain git server")
     look(operator, "https://h/p.git", "--refs", "refs/gittorrent/*").failed(2, "reserved")

@@ -11,6 +11,7 @@ import click
 from msgspec import Struct
 
 from gittorrent.cli.limits import length_of_time
+from gittorrent.cli.node_health import greeting_of
 from gittorrent.cli.node_toml import read_config as read_node_config
 from gittorrent.cli.node_toml import watermarks_of
 from gittorrent.cli.output import (
@@ -162,6 +163,10 @@ def track(
                 done = _known(chosen, home)
             else:
                 done = _look_here(chosen, home, database, reporter, shows_progress=shows)
+                if not once and greeting_of(home) is None:
+                    reporter.note(
+                        "no node runs here: 'gittorrent serve' looks for news from now on"
+                    )
         except GitTorrentError:
             # What never worked is no schedule; a failure of what did is one of many looks.
             if former is None:
@@ -277,8 +282,6 @@ def _hand_over(chosen: Track, home: Home, reporter: Reporter) -> bool:
     if isinstance(outcome, Refusal):
         reporter.note(f"the node that runs here does not track it: {outcome.reason}")
         return False
-    if not outcome:
-        reporter.note("no node runs here: 'gittorrent serve' looks for news from now on")
     return bool(outcome)
 
 

@@ -272,7 +272,10 @@ def complaint(outcome: Outcome) -> str:
     """Return what git says was wrong, without the progress before it."""
     lines = [line.strip() for line in outcome.said.replace("\r", "\n").splitlines()]
     told = [
-        line for line in lines if line.startswith(("fatal:", "error:", "remote: fatal:", "ERR"))
+        # Git breaks a line behind a colon where the system's reason follows.
+        f"{line} {after}".strip() if line.endswith(":") else line
+        for line, after in zip(lines, [*lines[1:], ""], strict=True)
+        if line.startswith(("fatal:", "error:", "remote: fatal:", "ERR"))
     ]
     shown = told or [line for line in lines if line][-1:]
     return "; ".join(shown) or f"exit status {outcome.status}"

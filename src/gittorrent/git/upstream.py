@@ -12,6 +12,7 @@ Source: git-ls-remote(1), git-fetch(1).
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -242,6 +243,9 @@ def _judge(upstream: Upstream, guarded: Guarded, outcome: Outcome) -> None:
         )
     elif "shallow" in said:
         hint = "an upstream has to be whole; run 'git fetch --unshallow' there, or track another"
+    elif outcome.broken is None:
+        words = f"git ls-remote {shlex.quote(upstream.url)}"
+        hint = f"'{words}', as this user, shows whether git gets there"
     raise UpstreamError(f"cannot track {upstream.url}: {why}", hint=hint)
 
 

@@ -86,8 +86,8 @@ class Plan(Struct, frozen=True):
     Args:
         targets: that are followed, by key.
         paused: mirrors that somebody paused.
-        dropped: mirrors that the configuration or a collection brought and names no more: id and
-            name.
+        dropped: mirrors that the configuration or a collection brought and names no more, and that
+            stay: id and name.
         barred: mirrors that a collection brought and that are left as they are.
     """
 
@@ -175,7 +175,8 @@ def plan(
         elif mirror in collections.brought and not is_asked:
             targets[mirror] = _brought(collections.brought[mirror])
         elif (how.by_config or how.by_collection) and not is_asked:
-            if mirror not in collections.barred:
+            is_deleted = how.leaving and how.by_collection and not how.by_config
+            if mirror not in collections.barred and not is_deleted:
                 dropped[mirror] = carried.name
         elif (found := _mirror(carried, config, asked.get(mirror))) is not None:
             targets[mirror] = found

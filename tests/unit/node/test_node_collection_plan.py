@@ -167,6 +167,12 @@ def test_what_no_collection_names_any_more_stays_and_is_not_followed() -> None:
     assert plan(records(mirror(A), followed=brought), [], here_a).targets[A].brought is not None
 
 
+def test_what_is_about_to_be_deleted_is_not_told_to_stay() -> None:
+    leaving = {A: FollowRow(by_collection=True, leaving=True)}
+    found = plan(records(mirror(A), followed=leaving), [], plan_collections([], World({})))
+    assert (found.targets, found.dropped) == ({}, {})
+
+
 @pytest.mark.parametrize("how", [FollowRow(by_collection=True, paused=True)])
 def test_what_is_paused_is_followed_by_no_collection(how: FollowRow) -> None:
     found = plan(

@@ -168,6 +168,7 @@ class Collecting:
             {row.repository: row for row in self._table.named(repository)},
             self._held.of(kind, repository),
             self._held.recently_departed(kind, repository, now),
+            {row.repository_id: row.name for row in self._database.carried()},
         )
 
     def _apply(

@@ -34,6 +34,7 @@ class Before(Struct, frozen=True):
         named: that it named, what is held among them.
         held: what is held back of it.
         recent: how many repositories disappeared lately.
+        names: that repositories are carried under here.
     """
 
     collection: RepositoryId
@@ -41,6 +42,7 @@ class Before(Struct, frozen=True):
     named: Mapping[RepositoryId, CollectedRow]
     held: Sequence[HeldRow]
     recent: int
+    names: Mapping[RepositoryId, str]
 
 
 class Intake(Struct, frozen=True):
@@ -114,7 +116,11 @@ def _rows(found: CollectionFile, before: Before, now: int) -> dict[str, Collecte
 
 def _hold(names: frozenset[str], before: Before, now: int) -> HeldRow:
     """Return what is to be recorded of names that disappeared suddenly."""
-    called = {str(each): row.name for each, row in before.named.items() if each in names}
+    called = {
+        str(each): before.names.get(each, row.name)
+        for each, row in before.named.items()
+        if each in names
+    }
     kind = HeldKind.REPOSITORIES
     total = len(before.named)
     return HeldRow(kind, before.collection, before.title, called, total=total, since=now)

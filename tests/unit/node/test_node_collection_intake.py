@@ -26,7 +26,7 @@ def before(*ids: RepositoryId, held: HeldRow | None = None, recent: int = 0) -> 
     named: Mapping[RepositoryId, CollectedRow] = {
         each: CollectedRow(each, f"n{each[0]}", since=5) for each in ids
     }
-    return Before(COLLECTION, "list", named, [] if held is None else [held], recent)
+    return Before(COLLECTION, "list", named, [] if held is None else [held], recent, {A: "here"})
 
 
 def after(content: str, known: Before) -> Intake:
@@ -57,7 +57,7 @@ def test_many_that_are_taken_out_are_held() -> None:
         HeldKind.REPOSITORIES,
         COLLECTION,
         "list",
-        {A: "na", B: "nb", C: "nc"},
+        {A: "here", B: "nb", C: "nc"},
         total=4,
         since=9,
     )

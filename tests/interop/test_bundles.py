@@ -117,7 +117,10 @@ def fetched(uri: str, span: str | None = None) -> bytes:
 
 def test_private_repositories_have_none(operator: Person) -> None:
     path = bulk.make_small(operator.root / "project.git")
-    operator.gittorrent("publish", path, "--new-key", "--private").ok()
+    said = operator.gittorrent("publish", path, "--new-key", "--private")
+    said.ok()
+    assert "is public" not in said.err
+    assert "origin, private" in operator.gittorrent("status").ok().out
     with serve(operator) as node:
         operator.run("curl", "-sf", f"{node.http}/project.git/bundle-list").failed(22)
         assert json.loads(operator.gittorrent("status", "--json").ok().out)["repositories"]

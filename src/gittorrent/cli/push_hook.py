@@ -41,7 +41,7 @@ def see_to_pushes(
     elif not is_wanted:
         if is_new and not has_push_hook(git_dir):
             say(
-                "what is pushed there later is public after the next 'gittorrent publish';"
+                "what is pushed there later is published by the next 'gittorrent publish';"
                 " --install-hook lets each push do that"
             )
         return

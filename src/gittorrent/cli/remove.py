@@ -223,7 +223,7 @@ def _afterwards(row: CarriedRow, *, is_missing: bool, doomed: bool) -> Iterator[
             again, where = f"gittorrent track {upstream} --name {row.name}", ""
         yield f"{row.path} stays as it is; '{again}{where}' carries it again"
     if row.role == MIRROR:
-        yield "a node or a 'gittorrent mirror' that follows it ends by itself"
+        yield "a node follows it no more; a 'gittorrent mirror' that does ends by itself"
 
 
 def _size(path: Path) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from gittorrent.cli.collection_status import CollectionStatus, collection_statuses, in_short
 from gittorrent.cli.held_back import HeldStatus, held_status, in_words
@@ -153,7 +154,8 @@ def _show(found: Status, held: list[HeldRow]) -> None:
     if rows:
         names = ("name", "role", "pushes", "reels", "mirrors", "path")
         head = tuple(name.upper() for name in names)
-        print_table(head, [tuple(str(getattr(row, name)) for name in names) for row in rows])
+        shown = [replace(row, role=f"{row.role}, private") if row.private else row for row in rows]
+        print_table(head, [tuple(str(getattr(row, name)) for name in names) for row in shown])
         for each in rows:
             if each.not_final:
                 one = each.not_final == 1

@@ -207,7 +207,7 @@ def test_damage_is_found_before_anything_is_written(
     at = whole.index(b"SQLite format 3") + 40
     for data in (whole[:at] + b"\xff" + whole[at + 1 :], whole[: len(whole) // 2]):
         file.write_bytes(data)
-        later.gittorrent("restore", "--check", file).failed(1)
+        later.gittorrent("restore", "--check", file).failed(1, "another backup")
         later.gittorrent("restore", file).failed(1)
         assert not later.node.exists()
     file.write_bytes(archive(contents({}, number=2)))

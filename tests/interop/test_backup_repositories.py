@@ -239,7 +239,7 @@ def test_damage_is_found(owner: Person, origin: Path, tmp_path: Path, kind: str)
         pack.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     word = "damaged" if kind == "changed" else "missing"
     later = somebody(tmp_path / "later")
-    later.gittorrent("restore", "--check", file).failed(1, word)
+    later.gittorrent("restore", "--check", file).failed(1, word, "another backup")
     later.gittorrent("restore", file).failed(1, word)
     pack.unlink(missing_ok=True)
     pack.write_bytes(data)
@@ -262,4 +262,5 @@ def test_a_backup_is_named_from_where_one_is(owner: Person, tmp_path: Path) -> N
     owner.gittorrent("backup", "node.tar", "--repositories", cwd=here).ok()
     somebody(tmp_path / "new").gittorrent("restore", "node.tar", cwd=here).ok()
     person = somebody(tmp_path / "newer")
-    person.gittorrent("restore", "--check", "node.tar", cwd=here).ok()
+    said = person.gittorrent("restore", "--check", "node.tar", cwd=here).ok()
+    assert "1 published repository in place" in said.out

@@ -234,7 +234,9 @@ def _set_free(database: Database, row: CarriedRow) -> None:
 def _show(file: Path, done: Restored, check: bool, kept: Mapping[str, int]) -> None:
     made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(done.made))
     state = "is whole" if check else "is restored"
-    click.echo(f"{file} of {made} {state}: {count(len(done.mirrors), 'mirror')}")
+    here = f", {count(len(done.published), 'published repository')} in place"
+    mirrors = count(len(done.mirrors), "mirror")
+    click.echo(f"{file} of {made} {state}: {mirrors}{here if done.published else ''}")
     for name in done.restored:
         click.echo(paragraph(f"published before, and back from a copy, as a mirror: {name}"))
         if count_kept := kept.get(name):

@@ -58,6 +58,10 @@ _CHUNK = 1 << 20
 class CopyDamagedError(GitTorrentError):
     """A copy is not what was written."""
 
+    def __init__(self, message: str) -> None:
+        hint = "the copies lie beside the backup, and both belong together; or take another backup"
+        super().__init__(message, hint=hint)
+
 
 class CopiedFile(Struct, frozen=True, forbid_unknown_fields=True):
     """A file of a copy.

@@ -52,6 +52,9 @@ _KEY = re.compile(r"keys/(?!\.)[^/\0]{1,255}")
 class BackupDamagedError(GitTorrentError):
     """A backup is not what was written."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="restore from another backup")
+
 
 class Kind(Enum):
     """What is in a backup."""

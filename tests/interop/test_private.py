@@ -129,6 +129,17 @@ def test_what_turns_private_is_gone_at_once(
         wait_until(lambda: person.git("ls-remote", url).status == 0, "it is public again")
 
 
+def test_what_turns_private_is_closed_to_other_users(tmp_path: Path, owner_key: Signer) -> None:
+    """News of that may come in a conversation: no command is run at this machine."""
+    home = nodes.make_home(tmp_path / "node")
+    there = nodes.make_repository(home.repositories / "project.git")
+    carried = nodes.publish(there, owner_key, "project")
+    there.chmod(0o755)
+    with nodes.serving(carried, home=home, options=OPEN):
+        nodes.change_policy(carried, owner_key, private=True)
+        wait_until(lambda: not there.stat().st_mode & 0o077, "nobody else may read it")
+
+
 def test_a_conversation_ends_with_the_right_to_it(tmp_path: Path, owner_key: Signer) -> None:
     carried = nodes.publish(nodes.make_repository(tmp_path / "r.git"), owner_key, "project")
     home = nodes.make_home(tmp_path / "node")

@@ -34,6 +34,7 @@ from gittorrent.node.reel_news import ReelNews
 from gittorrent.reel.timing import ReelTimes, ReelTiming
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.kept_log import KeptLog
+from gittorrent.repository.readers_file import close_to_others
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.shared_connections import SharedConnections
@@ -136,6 +137,7 @@ class Live:
         space: Space = UNBOUNDED,
     ) -> None:
         self._space = space
+        self._home = home
         self._catalogue = catalogue
         self._bringing = bringing
         self._reel_times = reel_times
@@ -411,7 +413,11 @@ class Live:
             if former is None or seen.log != former.log:
                 await live.repository.look_again()
                 live.keeper.look()
-                await self._catalogue.renew(live.repository.served)
+                served = live.repository.served
+                # It may have turned private: nobody else's to read, nor to hear of.
+                close = partial(close_to_others, served.carried.layout, self._home.repositories)
+                await served.reading(close)
+                await self._catalogue.renew(served)
             if former is not None and seen.config != former.config:
                 live.keeper.note_config()
         await live.calls.look()

@@ -134,8 +134,11 @@ class Views:
         """Do that, in a thread; tells as well whether packing would pay."""
         with self._stopper.watching():
             view = known or self._make(carried, self._directory_for(carried.layout.git_dir))
+            is_private = has_private(carried.layout)
+            if is_private and view.directory.exists():  # made while it was public
+                view.directory.chmod(0o700)
             view.refresh()
-            if has_private(carried.layout):
+            if is_private:
                 view.directory.chmod(0o700)
             return view, view.wants_packing
 

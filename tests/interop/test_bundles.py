@@ -121,6 +121,7 @@ def test_private_repositories_have_none(operator: Person) -> None:
     said.ok()
     assert "is public" not in said.err
     assert "origin, private" in operator.gittorrent("status").ok().out
+    assert "is public" not in operator.gittorrent("token", "new", "a", "-r", path).ok().err
     with serve(operator) as node:
         operator.run("curl", "-sf", f"{node.http}/project.git/bundle-list").failed(22)
         assert json.loads(operator.gittorrent("status", "--json").ok().out)["repositories"]

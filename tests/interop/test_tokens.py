@@ -29,7 +29,7 @@ from gittorrent.trust.refpattern import RefPattern
 from gittorrent.trust.sshkey import parse_key_line
 from gittorrent.wire import pktline
 from gittorrent.wire.tokens import digest_of, encode_basic, make_token
-from support import certificates, nodes, publishing
+from support import bulk, certificates, nodes, publishing
 from support.nodes import Served
 from support.programs import GITS, PATIENCE, Person, serve, somebody, wait_until
 from support.web_servers import block_of_the_guide, nginx
@@ -448,4 +448,11 @@ def test_the_command(home: Home, tmp_path: Path) -> None:
     assert kept.stat().st_mode & 0o077 == 0
     operator.gittorrent("token", "revoke", "alice").ok()
     operator.gittorrent("token", "revoke", "alice").failed(2, "no token alice")
-    assert operator.gittorrent("token", "list").ok().out == ""
+    assert "there are no tokens" in operator.gittorrent("token", "list").ok().out
+
+
+def test_a_token_for_a_public_repository_is_remarked_on(tmp_path: Path) -> None:
+    operator = somebody(tmp_path / "operator")
+    operator.gittorrent("publish", bulk.make_small(tmp_path / "project.git"), "--new-key").ok()
+    made = operator.gittorrent("token", "new", "alice", "--repository", "project").ok()
+    assert "project is public" in made.err

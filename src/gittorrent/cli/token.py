@@ -15,6 +15,7 @@ from gittorrent.errors import UsageError
 from gittorrent.ids import RepositoryId
 from gittorrent.node.config_values import seconds
 from gittorrent.repository.carried import open_carried
+from gittorrent.repository.readers_file import is_private_here
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.store.tokens import TokenRow, TokenTable
@@ -81,13 +82,16 @@ def new(name: str, repository: Path | None, expires: str | None, as_json: bool) 
     """
     now = int(time.time())
     ends = 0 if expires is None else now + life(expires)
-    good_for = "" if repository is None else open_carried(repository).info.repository_id
+    carried = None if repository is None else open_carried(repository)
+    good_for = "" if carried is None else carried.info.repository_id
     made = make_token(secrets.token_bytes(TOKEN_SIZE))
     with _table() as (table, _):
         table.add(TokenRow(name, digest_of(made), good_for, now, ends))
     if as_json:
         print_json({"name": name, "token": made, "repository_id": good_for, "expires": ends})
         return
+    if carried is not None and not is_private_here(carried.layout, carried.info.repository_id):
+        click.echo(f"{carried.info.name} is public: who reads it needs no token", err=True)
     click.echo("give it to its reader, who types it where git asks for a password:", err=True)
     click.echo(made)
 
@@ -119,6 +123,8 @@ def list_tokens(as_json: bool) -> None:
             ]
         )
         return
+    if not rows:
+        click.echo("there are no tokens: 'gittorrent token new NAME' makes one")
     for row in rows:
         name = names.get(RepositoryId(row.repository), row.repository)
         where = name or "all private repositories"

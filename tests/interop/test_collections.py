@@ -289,6 +289,7 @@ def test_limits_of_a_collection_are_for_collections(operator: Person) -> None:
     words = ("mirror", "git://127.0.0.1:1/x.git", "--once")
     operator.gittorrent(*words, "--max-total", "1G").failed(2, said)
     operator.gittorrent(*words, "--collection", "--owner", "me").failed(2, "--owner: ")
+    operator.gittorrent(*words, "--collection", "--refs", "refs/../x").failed(2, "--refs: ")
     operator.gittorrent(*words, "--collection", "--refs", "main").failed(5, "not a ref pattern")
 
 

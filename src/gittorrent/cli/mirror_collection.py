@@ -105,9 +105,19 @@ def limits_of(
         tuple(map(_key, owners)),
     )
     for pattern in refs:
-        RefPattern(pattern.encode("utf-8", "surrogateescape"))
+        _require_pattern(pattern)
     typed = (repositories, total, each, *refs, *owners)
     return found if any(each is not None for each in typed) else None
+
+
+def _require_pattern(text: str) -> None:
+    try:
+        RefPattern(text.encode("utf-8", "surrogateescape"))
+    except TrustError as error:
+        raise UsageError(
+            f"--refs: {text!r} is no pattern of refs",
+            hint="give a full name such as refs/heads/main, or end it with * as in refs/heads/*",
+        ) from error
 
 
 def _key(text: str) -> str:

@@ -290,7 +290,7 @@ def test_limits_of_a_collection_are_for_collections(operator: Person) -> None:
     operator.gittorrent(*words, "--max-total", "1G").failed(2, said)
     operator.gittorrent(*words, "--collection", "--owner", "me").failed(2, "--owner: ")
     operator.gittorrent(*words, "--collection", "--refs", "refs/../x").failed(2, "--refs: ")
-    operator.gittorrent(*words, "--collection", "--refs", "main").failed(5, "not a ref pattern")
+    operator.gittorrent(*words, "--collection", "--refs", "main").failed(2, "full name")
 
 
 def test_a_collection_that_is_published_here_is_followed_as_well(

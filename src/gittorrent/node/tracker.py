@@ -67,13 +67,39 @@ _log = EventLog(__name__)
 
 
 class _Tracked(Struct):
-    """An upstream: the look under way, who waits for one, and why the last one failed."""
+    """An upstream: the look under way, who waits for one, and why the last one failed.
+
+    ``may_go`` tells whether something that is held back was let go when that was last looked at.
+    """
 
     track: Track
+    may_go: bool = False
     task: asyncio.Task[None] | None = None
     waiting: list[asyncio.Future[Tracked]] = field(default_factory=list)
     watchers: set[Callable[[Answer], None]] = field(default_factory=set)
     failure: str = ""
+
+
+def is_asked_for(
+    former: Track | None, track: Track, state: TrackState, *, may_go: bool, could_go: bool
+) -> bool:
+    """Tell whether the operator did something after which an upstream is looked at at once.
+
+    Pure. Whatever else changes in the database, as when a collection brings something, is no reason
+    to ask an upstream again whose looks fail: that waits for its time.
+
+    Args:
+        former: how it was tracked before; None if it was not.
+        track: how it is tracked now.
+        state: what looks at it came to.
+        may_go: whether something that is held back may go.
+        could_go: whether that was so before.
+    """
+    if former is None:
+        return may_go
+    if former != track or (may_go and not could_go):
+        return True
+    return state.failures == 0 and (may_go or not state.settled)
 
 
 class Tracker:
@@ -219,16 +245,16 @@ class Tracker:
         tracked = {t.name: (t, s, go) for t, s, go in rows if t.every and not t.paused}
         for name in self._known.keys() - tracked.keys():
             self._drop(name)
+        before = frozenset(self._known)
         for name, (track, state, may_go) in tracked.items():
-            known = self._known.get(name)
-            if known is None:
-                self._known[name] = _Tracked(track)
-            elif known.track != track:
-                self._known[name].track = track
+            known = self._known.setdefault(name, _Tracked(track))
+            former = known.track if name in before else None
+            asked = is_asked_for(former, track, state, may_go=may_go, could_go=known.may_go)
+            known.track, known.may_go = track, may_go
             # One that was looked at before goes on in its time, however often the node restarts.
             due_in = min(max(0.0, state.next - moment), float(track.every))
             self._schedule.put(name, track.every, now, due_in)
-            if may_go or (known is not None and not state.settled):
+            if asked:
                 self._schedule.at_once(name, now)
 
     def _drop(self, name: str) -> None:

@@ -24,6 +24,7 @@ from gittorrent.wire.session import Role, Session
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from gittorrent.node.catalogue import Served
     from gittorrent.node.connection_limiter import ConnectionSlot
@@ -72,11 +73,16 @@ class Conversations:
         self._catalogue = services.catalogue
         self._tokens = services.tokens or Tokens(None, services.catalogue.threads)
         self._conversations: dict[Conversation, tuple[Served, Access]] = {}
+        self._goodbye = ""
+        self.on_goodbye: list[Callable[[str], None]] = []
         self._session_table = SessionTable()
         self._swarms = Swarms(introduces=peer_exchange)
 
     def goodbye(self, reason: str) -> None:
-        """End all conversations, telling the other ends why."""
+        """End all conversations, telling the other ends why; those that begin from now on, too."""
+        self._goodbye = reason
+        for tell in self.on_goodbye:
+            tell(reason)
         for conversation in self._conversations:
             conversation.end(reason)
 
@@ -180,6 +186,8 @@ class Conversations:
         _log.info("conversation-begun", "mirror-sync {repository} with {peer}", **names)
         self._session_table.begin(conversation, address, info.name, loop.time())
         self._conversations[conversation] = (served, access)
+        if self._goodbye:
+            conversation.end(self._goodbye)
         try:
             await conversation.run()
         finally:

@@ -152,6 +152,7 @@ class Live:
         self._mute: set[Path] = set()
         self._unheard: dict[Path, set[Caller]] = {}
         self._changed = asyncio.Event()
+        self._is_stopped = False
         self._tasks = TaskSet()
         self._opening: OpenRepositories[Path] = OpenRepositories(most_open)
         self._wanted = asyncio.Event()
@@ -217,11 +218,10 @@ class Live:
 
         None where it has none, or it does not begin in time.
         """
-        place = served.carried.layout.git_dir
         self._open_for(served)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BEGIN_SECONDS):
-                while self._is_live(served) and self.of(served) is None and place not in self._mute:
+                while self._may_begin(served) and self.of(served) is None:
                     await self._changed.wait()
         return self.of(served)
 
@@ -236,6 +236,11 @@ class Live:
         waiting.discard(caller)
         if not waiting:
             self._unheard.pop(place, None)
+
+    def _may_begin(self, served: Served) -> bool:
+        """Tell whether a repository's part is there, or may be in a moment."""
+        is_mute = served.carried.layout.git_dir in self._mute
+        return self._is_live(served) and not is_mute and not self._is_stopped
 
     def _is_live(self, served: Served) -> bool:
         """Tell whether a repository is one for conversations: not one that somebody paused."""
@@ -258,7 +263,9 @@ class Live:
             self._wanted.clear()
 
     async def stop(self) -> None:
-        """End what is under way."""
+        """End what is under way; who waits for a repository to begin waits no longer."""
+        self._is_stopped = True
+        self._changed.set()
         await self._tasks.stop()
         await asyncio.gather(*map(self._end, list(self._live)))
         await self._connections.stop()

@@ -10,7 +10,6 @@ Source: docs/protocol/mirrorsync.md, mirror-mux.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
@@ -63,6 +62,9 @@ class SharedCallers:
         self._server_timeouts = services.server_timeouts
         self._conversations = conversations
         self._admission = PeerAdmission(MAX_SHARED, MAX_SHARED_PER_ADDRESS)
+        self._callers: set[_SharedCaller] = set()
+        self._goodbye = ""
+        conversations.on_goodbye.append(self._leave)
 
     async def serve(
         self,
@@ -79,7 +81,18 @@ class SharedCallers:
             address: IP address that it calls from, where it is not the one of its connection.
             access: what it proved.
         """
-        await _SharedCaller(self, slot, address or slot.address, access).serve(end)
+        caller = _SharedCaller(self, slot, address or slot.address, access)
+        self._callers.add(caller)
+        try:
+            await caller.serve(end)
+        finally:
+            self._callers.discard(caller)
+
+    def _leave(self, reason: str) -> None:
+        """Begin no more conversations, and hang up once those under way said their last words."""
+        self._goodbye = reason
+        for caller in self._callers:
+            caller.leave(reason)
 
     # -- for each caller
 
@@ -95,6 +108,8 @@ class SharedCallers:
         self, channel: MuxChannel, slot: ConnectionSlot, path: bytes, access: Access
     ) -> str:
         """Hold one conversation; returns why there is none, nothing if there was."""
+        if self._goodbye:
+            return self._goodbye
         if not self._admission.enter(slot.address):
             return TOO_MANY
         try:
@@ -127,17 +142,22 @@ class _SharedCaller:
         self._tasks = TaskSet()
         self._loop = asyncio.get_running_loop()
         self._quiet_since = self._loop.time()
+        self._connection: MuxConnection | None = None
+        self._leaving = ""
 
     async def serve(self, end: socket.socket | Channel) -> None:
         """See `SharedCallers.serve`."""
-        connection = self._callers.connection(end, self._address, self)
+        connection = self._connection = self._callers.connection(end, self._address, self)
         self._slot.silent_since = self._silent_since
-        self._slot.give_way = partial(self._give_way, connection)
+        self._slot.give_way = self._give_way
         _log.info("shared-begun", "mirror-mux with {peer}", peer=self._address)
         try:
             await connection.run()
         finally:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            # They hear that the connection is over; one that waits for a disk hears nothing.
+            if tasks := list(self._tasks):
+                await asyncio.wait(tasks, timeout=GOODBYE_SECONDS)
+            await self._tasks.stop()
         _log.info(
             "shared-ended",
             "mirror-mux with {peer} ended: {reason}",
@@ -159,6 +179,7 @@ class _SharedCaller:
             self._slots.discard(slot)
             self._quiet_since = self._loop.time()
             channel.close(reason)
+            self._leave_if_idle()
 
     def _silent_since(self, now: float) -> float | None:
         """Return since when all conversations are silent; None if one of them is not."""
@@ -170,7 +191,19 @@ class _SharedCaller:
             found.append(since)
         return max(found)
 
-    def _give_way(self, connection: MuxConnection) -> None:
+    def leave(self, reason: str) -> None:
+        """Hang up when the conversations under way are over, or after a moment."""
+        if self._connection is None:
+            return
+        self._loop.call_later(GOODBYE_SECONDS, self._connection.end, reason)
+        self._leaving = reason
+        self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        if self._leaving and not self._slots and self._connection is not None:
+            self._connection.end_when_sent(self._leaving)
+
+    def _give_way(self) -> None:
         for slot in self._slots:
             slot.give_way()
-        self._loop.call_later(GOODBYE_SECONDS, connection.end, MAKE_ROOM)
+        self.leave(MAKE_ROOM)

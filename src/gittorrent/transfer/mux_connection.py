@@ -60,6 +60,7 @@ class MuxConnection:
         on_open: Callable[[MuxChannel, bytes], None] | None = None,
     ) -> None:
         self.ended = ""
+        self._leaving = ""
         self._channel = channel_of(end)
         self._writer = self._channel.writer(limiter, reading)
         self._mux = mux
@@ -103,6 +104,11 @@ class MuxConnection:
         if not self._over.done():
             self.ended = self.ended or reason
             self._over.set_result(None)
+
+    def end_when_sent(self, reason: str) -> None:
+        """Hang up as soon as all that is to be said was sent."""
+        self._leaving = reason
+        self._to_write.set()
 
     async def run(self) -> None:
         """Carry until either end hangs up; never raises for what the other end does."""
@@ -227,6 +233,8 @@ class MuxConnection:
                         del self._sending[number]
                         channel.note_sent()
             else:
+                if self._leaving:
+                    self.end(self._leaving)
                 self._to_write.clear()
                 await self._to_write.wait()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,5 +158,23 @@ def test_when_the_node_ends_all_conversations_end(carried: Carried, tmp_path: Pa
             leaving = asyncio.gather(*(mirror.wait_closed() for mirror in mirrors))
             await asyncio.sleep(0)
         await leaving
+
+    run(work)
+
+
+def test_who_calls_again_while_the_node_ends_is_refused(carried: Carried, tmp_path: Path) -> None:
+    """The connection is still there after the goodbye; a conversation on it would hold the node."""
+
+    async def work(connections: SharedConnections) -> None:
+        with contextlib.ExitStack() as stack:
+            home = nodes.make_home(tmp_path / "home")
+            served = stack.enter_context(nodes.serving(carried, home=home))
+            endpoint = at(served.git, carried)
+            mirror = await connections.converse(endpoint, context(), None)
+            ending = asyncio.get_running_loop().run_in_executor(None, stack.close)
+            await mirror.wait_closed()
+            with pytest.raises(UnreachableError):
+                await connections.converse(endpoint, context(), None)
+            await ending
 
     run(work)

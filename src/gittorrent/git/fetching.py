@@ -10,6 +10,7 @@ judged, whatever its name leads to a moment later.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -274,7 +275,7 @@ def complaint(outcome: Outcome) -> str:
     told = [
         # Git breaks a line behind a colon where the system's reason follows.
         f"{line} {after}".strip() if line.endswith(":") else line
-        for line, after in zip(lines, [*lines[1:], ""], strict=True)
+        for line, after in itertools.zip_longest(lines, lines[1:], fillvalue="")
         if line.startswith(("fatal:", "error:", "remote: fatal:", "ERR"))
     ]
     shown = told or [line for line in lines if line][-1:]

@@ -64,7 +64,9 @@ def list_objects(
         with history.listed_in_commit_order(
             git, ordered, boundary, without_blobs=without_blobs
         ) as lines:
-            _spool(lines, commits, listing, counter, progress)
+            listed = _spool(lines, commits, listing, counter, progress)
+        if listed != len(commits):
+            raise ReelError(f"git listed {listed} of {len(commits)} commits in the order asked")
     except BaseException:
         counter.abandon()
         raise
@@ -82,7 +84,8 @@ def _spool(
     listing: ObjectListing,
     counter: history.SizeCounter,
     progress: Callable[[str, int, int], None],
-) -> None:
+) -> int:
+    """Write down what git lists; return how many of the commits came in the order asked."""
     expected = [commit.oid.encode("ascii") + b"\n" for commit in commits]
     expected.append(b"")
     hex_size = len(commits[0].oid)
@@ -103,8 +106,7 @@ def _spool(
             counter.add(line[:hex_size])
     listing.counts.append(count)
     listing.starts.append(position)
-    if at != len(commits):
-        raise ReelError(f"git listed {at} of {len(commits)} commits in the order asked")
+    return at
 
 
 def trailing_objects(

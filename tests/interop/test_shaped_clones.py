@@ -108,6 +108,18 @@ def test_shapes_are_made_of_the_default_branch(origin: Carried) -> None:
     assert found == {HISTORY.words, f"tip {head}"}
 
 
+@pytest.mark.parametrize("options", ["--depth=1", "--filter=blob:none"])
+def test_without_the_compiled_indexer(
+    origin: Carried, serve: Serve, tmp_path: Path, options: str
+) -> None:
+    """Git's own gives up packs that are said to have everything and have not."""
+    user = somebody(tmp_path / "user", variables={"GITTORRENT_NATIVE": "0"})
+    with serve(False) as served:
+        user.git("clone", "-q", options, url_of(served, "git"), "c").ok()
+    head = gitcmd.refs(origin.layout.git_dir)[b"refs/heads/main"]
+    assert gitcmd.text(user.root / "c", "rev-parse", "HEAD") == head
+
+
 @pytest.mark.parametrize("git", GITS)
 @pytest.mark.parametrize("way", ["git", "http"])
 @pytest.mark.parametrize(

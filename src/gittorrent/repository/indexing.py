@@ -101,6 +101,8 @@ class GitIndexer:
         size: bytes it will have.
         thin: whether bases may be missing from it.
         rules: what objects must keep to, None for no rules.
+        links: whether what its objects refer to is there, in it or in ``scratch``; git gives up a
+            pack that is said to have everything and has not.
     """
 
     def __init__(
@@ -111,8 +113,10 @@ class GitIndexer:
         *,
         thin: bool,
         rules: FsckRules | None = None,
+        links: bool = True,
     ) -> None:
-        self._process = IndexingProcess(scratch, thin=thin, check_connected=not thin, rules=rules)
+        is_checked = links and not thin
+        self._process = IndexingProcess(scratch, thin=thin, check_connected=is_checked, rules=rules)
         self._pack = pack
         self._size = size
         self._prefix = 0

@@ -24,7 +24,7 @@ from gittorrent.git.reader import ObjectReader
 from gittorrent.ids import Oid
 from gittorrent.repository.index_settings import IndexSettings
 from gittorrent.repository.indexing import GitIndexer, IndexedPack, PackBrokenError
-from gittorrent.shapes import HISTORY
+from gittorrent.shapes import HISTORY, WHOLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,8 +163,14 @@ def choose_indexer(
     # The compiled one knows the rules and no exceptions from them.
     is_for_git = settings.paranoid or (settings.fsck and settings.exceptions != FsckRules())
     if is_for_git or not native.is_available():
-        thin = manifest.start is not None
-        return GitIndexer(scratch, pack, manifest.pack_size, thin=thin, rules=settings.rules)
+        return GitIndexer(
+            scratch,
+            pack,
+            manifest.pack_size,
+            thin=manifest.start is not None,
+            rules=settings.rules,
+            links=manifest.shape == WHOLE,
+        )
     return NativeIndexer(scratch, pack, manifest, settings)
 
 

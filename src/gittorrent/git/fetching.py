@@ -249,10 +249,28 @@ def _judge(source: FetchSource, guarded: Guarded, outcome: Outcome) -> None:
     """Say in plain words why a fetch failed, if it did."""
     if outcome.broken is None and outcome.status == 0:
         return
+    why, hint = why_it_failed(source.url, guarded, outcome)
+    raise FetchFailedError(
+        f"ordinary fetch from {source.url} failed: {why}", hint=hint, broken=outcome.broken
+    )
+
+
+def why_it_failed(url: str, guarded: Guarded, outcome: Outcome) -> tuple[str, str]:
+    """Return why a git that was guarded failed, and what helps, empty if nothing is known to.
+
+    Args:
+        url: of the server that it talked to.
+        guarded: what guarded it.
+        outcome: how it ended, not well.
+
+    Raises:
+        RulesBrokenError: an object breaks fsck's rules.
+        NoRoomError: there is no room for what comes.
+    """
     if outcome.broken is None and says_rules_are_broken(outcome.said):
-        raise RulesBrokenError(f"{complaint(outcome)}, from {source.url}")
+        raise RulesBrokenError(f"{complaint(outcome)}, from {url}")
     if outcome.broken is Broken.NO_ROOM:
-        raise NoRoomError(f"no space left for what {source.url} sends", hint=FULL_HINT)
+        raise NoRoomError(f"no space left for what {url} sends", hint=FULL_HINT)
     bounds = guarded.bounds
     why = {
         Broken.SILENT: f"too little came of it for {bounds.silence:.0f} seconds",
@@ -264,9 +282,7 @@ def _judge(source: FetchSource, guarded: Guarded, outcome: Outcome) -> None:
     hint = ""
     if outcome.broken is Broken.TOO_LARGE:
         hint = "raise gittorrent.maxSize if that is right"
-    raise FetchFailedError(
-        f"ordinary fetch from {source.url} failed: {why}", hint=hint, broken=outcome.broken
-    )
+    return why, hint
 
 
 def complaint(outcome: Outcome) -> str:

@@ -19,15 +19,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.errors import FULL_HINT, NoRoomError, UnreachableError
+from gittorrent.errors import UnreachableError
 from gittorrent.git import environment
-from gittorrent.git.fetching import complaint
-from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
-from gittorrent.git.guarded import Bounds, Broken, Guarded
+from gittorrent.git.fetching import why_it_failed
+from gittorrent.git.guarded import Bounds, Guarded
 from gittorrent.git.runner import executable
 from gittorrent.push.upstream_refs import Advertised, NotAListingError, parse_listing
 from gittorrent.push.upstream_urls import Scheme, UpstreamUrlError, scheme_of
-from gittorrent.sizes import show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -218,35 +216,27 @@ def _judge(upstream: Upstream, guarded: Guarded, outcome: Outcome) -> None:
     """Say in plain words why git failed, if it did."""
     if outcome.broken is None and outcome.status == 0:
         return
-    said = outcome.said
-    if outcome.broken is None and says_rules_are_broken(said):
-        raise RulesBrokenError(f"{complaint(outcome)}, from {upstream.url}")
-    if outcome.broken is Broken.NO_ROOM:
-        raise NoRoomError(f"no space left for what {upstream.url} sends", hint=FULL_HINT)
-    if outcome.broken is None and _REDIRECTED.search(said):
+    why, hint = why_it_failed(upstream.url, guarded, outcome)
+    if outcome.broken is None and _REDIRECTED.search(outcome.said):
         raise _redirects(upstream)
-    bounds = guarded.bounds
-    why = {
-        Broken.SILENT: f"too little came of it for {bounds.silence:.0f} seconds",
-        Broken.TOO_LARGE: f"it sends more than the {show_bytes(bounds.max_bytes)} allowed",
-        Broken.MEMORY: "it makes git need too much memory",
-        Broken.STOPPED: "interrupted",
-        None: complaint(outcome),
-    }[outcome.broken]
-    hint = ""
-    if outcome.broken is Broken.TOO_LARGE:
-        hint = "raise gittorrent.maxSize if that is right"
-    elif any(words in said for words in _NO_CREDENTIALS):
-        hint = (
+    raise UpstreamError(
+        f"cannot track {upstream.url}: {why}", hint=hint or _remedy(upstream, outcome)
+    )
+
+
+def _remedy(upstream: Upstream, outcome: Outcome) -> str:
+    """Return what helps against what git says of an upstream; empty if nothing is known to."""
+    if any(words in outcome.said for words in _NO_CREDENTIALS):
+        return (
             "let git know the credentials without a question, as this user: see"
             " 'git help credentials'"
         )
-    elif "shallow" in said:
-        hint = "an upstream has to be whole; run 'git fetch --unshallow' there, or track another"
-    elif outcome.broken is None:
+    if "shallow" in outcome.said:
+        return "an upstream has to be whole; run 'git fetch --unshallow' there, or track another"
+    if outcome.broken is None:
         words = f"git ls-remote {shlex.quote(upstream.url)}"
-        hint = f"'{words}', as this user, shows whether git gets there"
-    raise UpstreamError(f"cannot track {upstream.url}: {why}", hint=hint)
+        return f"'{words}', as this user, shows whether git gets there"
+    return ""
 
 
 def _redirects(upstream: Upstream) -> UpstreamError:

@@ -14,11 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-
 from support.ports import free_port
 from support.programs import PATIENCE, wait_until
-from support.sshd import PROGRAM
+from support.sshd import running_sshd
 from support.web_servers import answers
 
 
@@ -158,36 +156,6 @@ class Shell:
 @contextlib.contextmanager
 def git_over_ssh(folder: Path) -> Iterator[Shell]:
     """Run a real sshd that lets a key do as it likes; skips where there is none."""
-    if not PROGRAM.exists():
-        pytest.skip("sshd missing")
     folder.mkdir()
-    for name in ("host", "id"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-        subprocess.run(command, check=True)
-    (folder / "authorized").write_text((folder / "id.pub").read_text())
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)
-    port = free_port()
-    (folder / "config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
-        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
-        f"PidFile {folder}/pid\nPasswordAuthentication no\nPermitRootLogin yes\n"
-    )
-    client = folder / "ssh"
-    client.write_text(
-        f"#!/bin/sh\nexec ssh -F none -i {folder}/id -o IdentitiesOnly=yes -o BatchMode=yes"
-        f' -o UserKnownHostsFile={folder}/known -o StrictHostKeyChecking=accept-new "$@"\n'
-    )
-    client.chmod(0o755)
-    with (folder / "said").open("wb") as said:
-        process = subprocess.Popen(
-            [PROGRAM, "-D", "-e", "-f", folder / "config"],
-            stdout=said, stderr=said, start_new_session=True,
-        )  # fmt: skip
-    try:
-        wait_until(lambda: answers(port) or process.poll() is not None, "sshd listens")
-        assert process.poll() is None, (folder / "said").read_text()
+    with running_sshd(folder, "", "PermitRootLogin yes\n") as (port, client):
         yield Shell(port, client)
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)

@@ -50,27 +50,43 @@ def account(
         words: what the command is given.
         exposes: whether the command is told which key it was.
     """
-    if not PROGRAM.exists():
-        pytest.skip("sshd missing")
     folder.mkdir()
-    for name in ("host", "id"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-        subprocess.run(command, check=True)
     shell = folder / "shell"
     given = " ".join(f"'{word}'" for word in words)
     settings = "".join(f"export {name}='{value}'\n" for name, value in operator.environ().items())
     shell.write_text(f"#!/bin/sh\n{settings}exec {BIN}/gittorrent shell {given}\n")
     shell.chmod(0o755)
-    public = (folder / "id.pub").read_text()
-    (folder / "authorized").write_text(f'restrict,command="{shell}" {public}')
+    restriction = f'restrict,command="{shell}" '
+    exposing = f"ExposeAuthInfo {'yes' if exposes else 'no'}\n"
+    with running_sshd(folder, restriction, exposing) as (port, client):
+        yield Account(port, client)
+
+
+@contextlib.contextmanager
+def running_sshd(folder: Path, restriction: str, settings: str) -> Iterator[tuple[int, Path]]:
+    """Run a real sshd that lets one key in; skips where there is none.
+
+    Args:
+        folder: a place that has nothing of it yet.
+        restriction: what stands before the key in ``authorized_keys``.
+        settings: further lines of its configuration.
+
+    Yields:
+        Its port, and an ``ssh`` that has the key.
+    """
+    if not PROGRAM.exists():
+        pytest.skip("sshd missing")
+    for name in ("host", "id"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+    (folder / "authorized").write_text(restriction + (folder / "id.pub").read_text())
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
     port = free_port()
     (folder / "config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
         f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
-        f"PidFile {folder}/pid\nPasswordAuthentication no\n"
-        f"ExposeAuthInfo {'yes' if exposes else 'no'}\n"
+        f"PidFile {folder}/pid\nPasswordAuthentication no\n{settings}"
     )
     client = folder / "ssh"
     client.write_text(
@@ -86,7 +102,7 @@ def account(
     try:
         wait_until(lambda: answers(port) or process.poll() is not None, "sshd listens")
         assert process.poll() is None, (folder / "said").read_text()
-        yield Account(port, client)
+        yield port, client
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from gittorrent.store.database import Database
 from support.repositories import Made, make
 
 # How long an example takes says more of the machine's load than of the code. The same examples are
@@ -50,6 +51,14 @@ os.environ["GITTORRENT_DHT_BOOTSTRAP"] = ""
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all programs below us.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """A node's database with nothing in it."""
+    made = Database(tmp_path / "node.sqlite")
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -105,13 +104,6 @@ def test_addresses_are_trusted_as_far_as_where_the_collection_comes_from(
     url: str, kind: AddressClass
 ) -> None:
     assert asyncio.run(trust_in(url)) is kind
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "node.sqlite")
-    yield made
-    made.close()
 
 
 def test_addresses_are_remembered_as_learned_and_what_comes_as_brought(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from gittorrent.ids import RepositoryId
@@ -14,13 +11,6 @@ from gittorrent.store.following import FollowRow, FollowTable, LookRow, WantedRo
 A = RepositoryId("a" * 52)
 B = RepositoryId("b" * 52)
 URL = "git://origin.example.org/project.git"
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "node.sqlite")
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from msgspec.structs import replace
 
@@ -15,13 +12,6 @@ from gittorrent.store.held import HeldKind, HeldRow, HeldTable
 
 A = "a" * 52
 ROW = HeldRow(HeldKind.REFS, A, "project", {"refs/heads/x": "12", "refs/heads/y": "34"}, 9, 7, 99)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "node.sqlite")
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from msgspec.structs import replace
 
@@ -13,13 +10,6 @@ from gittorrent.store.following import FollowTable
 from gittorrent.store.tracks import Track, TrackState, TrackTable
 
 TRACK = Track("p", "https://h/p.git", 300, ("refs/pull/*/head", "^refs/heads/x"), "/key", "/secret")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "node.sqlite")
-    yield made
-    made.close()
 
 
 @pytest.fixture

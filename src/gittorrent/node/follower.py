@@ -35,6 +35,8 @@ from gittorrent.node.config import CarryConfig
 from gittorrent.node.follow_plan import Plan, Records, Target, plan
 from gittorrent.node.follow_reports import FollowReports
 from gittorrent.node.look_schedule import LOOK_EVERY, LookSchedule
+from gittorrent.node.rounds import in_rounds
+from gittorrent.node.waiters import Waiters
 from gittorrent.repository.carried import MIRROR, require_name
 from gittorrent.store.following import FollowRow, FollowTable, LookRow, WantedRow
 from gittorrent.store.processes import ComingRepository, FollowFigures
@@ -53,7 +55,7 @@ from gittorrent.transfer.off_loop import apart
 from gittorrent.transfer.opening import ask_list
 from gittorrent.transfer.reaching import is_confidential, learned, named
 from gittorrent.transfer.settings import read_settings
-from gittorrent.wire.control import Done, Failed, Hint, Phase, Taken
+from gittorrent.wire.control import Phase, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,8 +95,7 @@ class _Followed(Struct):
 
     target: Target
     task: asyncio.Task[None] | None = None
-    watchers: set[Callable[[Answer], None]] = field(default_factory=set)
-    waiting: list[asyncio.Future[Mirrored]] = field(default_factory=list)
+    waiters: Waiters[Mirrored] = field(default_factory=Waiters)
     failure: str = ""
     is_settled: bool = False
 
@@ -179,20 +180,15 @@ class Follower:
     async def run(self) -> None:
         """Follow until cancelled."""
         try:
-            while True:
-                try:
-                    await self._step()
-                except GitTorrentError as error:
-                    _log.warning("not-following", "cannot look for news: {reason}", reason=error)
-                except Exception:
-                    # A mistake with one repository must not end following for good.
-                    _log.exception("failed", "following failed")
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(STEP_SECONDS):
-                        await self._wake.wait()
-                self._wake.clear()
+            await in_rounds(self._step, self._wake, STEP_SECONDS, self._note_mistake)
         finally:
             await self._stop()
+
+    def _note_mistake(self, error: Exception) -> None:
+        if isinstance(error, GitTorrentError):
+            _log.warning("not-following", "cannot look for news: {reason}", reason=error)
+        else:
+            _log.exception("failed", "following failed")
 
     async def _step(self) -> None:
         await self._look_at_changes()
@@ -302,7 +298,7 @@ class Follower:
         self._schedule.remove(key)
         if gone.task is not None:
             gone.task.cancel()
-        self._settle(gone, RemovedError(f"{gone.target.location.url} is not followed any more"))
+        gone.waiters.failed(RemovedError(f"{gone.target.location.url} is not followed any more"))
 
     # -- looks and updates
 
@@ -321,7 +317,7 @@ class Follower:
         has_news = failed = waits = False
         brought = followed.target.brought
         try:
-            if not followed.waiting and await self._is_unchanged(followed.target):
+            if not followed.waiters and await self._is_unchanged(followed.target):
                 self._note_success(followed, followed.target.location.url)
             elif brought is not None and self._collections.is_busy(brought):
                 waits = True
@@ -334,7 +330,7 @@ class Follower:
                 has_news = done.changed
         except (PublishedHereError, RemovedError) as error:
             failed = True
-            self._settle(followed, error)
+            followed.waiters.failed(error)
             await self._forget_wanted(followed.target)
         except GitTorrentError as error:
             failed = True
@@ -360,7 +356,7 @@ class Follower:
         served = None if target.repository is None else self._served(target.repository)
         is_live = served is not None and self._is_live(served)
         self._schedule.done(key, now, has_news=has_news, failed=failed, is_live=is_live)
-        if followed.waiting:  # they came while the source was only asked whether it has news
+        if followed.waiters:  # they came while the source was only asked whether it has news
             self._schedule.at_once(key, now)
         due = self._schedule.due(key)
         if due is not None and target.is_here and target.repository is not None:
@@ -419,7 +415,7 @@ class Follower:
         """Bring a repository up to date; every mirror that is known may be asked."""
         target = followed.target
         loop = asyncio.get_running_loop()
-        reports = FollowReports(self._name_of(target), partial(self._tell, followed), loop)
+        reports = FollowReports(self._name_of(target), followed.waiters.tell, loop)
 
         async def bring() -> Mirrored:
             max_bytes = target.max_size
@@ -461,10 +457,7 @@ class Follower:
             )
         self._set_failure(followed, "")
         followed.is_settled = True
-        waiting, followed.waiting = followed.waiting, []
-        for each in waiting:
-            if not each.done():
-                each.set_result(done)
+        followed.waiters.done(done)
         return done
 
     def _record(self, target: Target, done: Mirrored) -> None:
@@ -490,7 +483,7 @@ class Follower:
         What somebody asked for who waits and is told is not tried again.
         """
         target = followed.target
-        if followed.waiting:
+        if followed.waiters:
             await self._forget_wanted(target)
         if str(error) != followed.failure:
             _log.warning(
@@ -500,7 +493,7 @@ class Follower:
                 reason=error,
             )
         self._set_failure(followed, str(error))
-        self._settle(followed, error)
+        followed.waiters.failed(error)
 
     def _set_failure(self, followed: _Followed, failure: str) -> None:
         followed.failure = failure
@@ -514,20 +507,9 @@ class Follower:
         if target.wanted:
             await self._querying(partial(self._table.unwant, target.wanted))
 
-    def _settle(self, followed: _Followed, error: GitTorrentError) -> None:
-        """Tell those who wait why it came to nothing."""
-        waiting, followed.waiting = followed.waiting, []
-        for each in waiting:
-            if not each.done():
-                each.set_exception(error)
-
     def _name_of(self, target: Target) -> str:
         served = None if target.repository is None else self._served(target.repository)
         return served.info.name if served is not None else target.name or target.location.url
-
-    def _tell(self, followed: _Followed, answer: Answer) -> None:
-        for tell in list(followed.watchers):
-            tell(answer)
 
     # -- those who wait
 
@@ -552,22 +534,12 @@ class Follower:
         if followed is None:
             raise PublishedHereError(f"{request.url} is published from here; it follows no mirror")
         tell(Taken(os.getpid()))
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[Mirrored] = loop.create_future()
-        followed.waiting.append(waiting)
-        followed.watchers.add(tell)
-        self._schedule.at_once(followed.target.key, loop.time())
+        waiting = followed.waiters.enter(tell)
+        self._schedule.at_once(followed.target.key, asyncio.get_running_loop().time())
         self._wake.set()
         if self._running >= (self._carry.at_once or AT_ONCE):
             tell(Phase("waiting for its turn"))
-        try:
-            await waiting
-        except GitTorrentError as error:
-            hint = [Hint(error.hint)] if error.hint else []
-            return [*hint, Failed(error.exit_code, str(error))]
-        finally:
-            followed.watchers.discard(tell)
-        return [Done(0)]
+        return await followed.waiters.outcome(waiting, tell)
 
     def _want(self, url: str, name: str) -> None:
         """Record that a repository is to be followed, as usual if it is carried already."""

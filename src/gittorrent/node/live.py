@@ -31,6 +31,7 @@ from gittorrent.node.log_watch import LogWatch, watched
 from gittorrent.node.open_repositories import MOST_OPEN, OpenRepositories
 from gittorrent.node.reel_builder import ReelBuilder
 from gittorrent.node.reel_news import ReelNews
+from gittorrent.node.rounds import in_rounds
 from gittorrent.reel.timing import ReelTimes, ReelTiming
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.kept_log import KeptLog
@@ -251,16 +252,12 @@ class Live:
 
     async def run(self) -> None:
         """Follow what is carried, and call others, until cancelled."""
-        while True:
-            try:
-                await self.look()
-            except Exception:
-                # A mistake with one repository must not end all conversations for good.
-                _log.exception("failed", "looking for news failed")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._wanted.wait()
-            self._wanted.clear()
+        await in_rounds(
+            self.look,
+            self._wanted,
+            LOOK_SECONDS,
+            lambda _error: _log.exception("failed", "looking for news failed"),
+        )
 
     async def stop(self) -> None:
         """End what is under way; who waits for a repository to begin waits no longer."""

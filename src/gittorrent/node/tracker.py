@@ -12,11 +12,9 @@ Source: docs/commands.md, gittorrent track.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -27,7 +25,9 @@ from gittorrent.event_log import EventLog
 from gittorrent.git.repository import find_repository, read_config
 from gittorrent.git.runner import Git
 from gittorrent.node.follow_reports import FollowReports
+from gittorrent.node.rounds import in_rounds
 from gittorrent.node.track_schedule import TrackSchedule
+from gittorrent.node.waiters import Waiters, fail, give
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.making import make_reels
@@ -40,7 +40,7 @@ from gittorrent.transfer.settings import read_settings
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.transfer.track_places import own_key, place_of, repository_at
 from gittorrent.transfer.tracking import LOOK_EVERY, RemovedTrackError, Tracking
-from gittorrent.wire.control import Done, Failed, Hint, No, Phase, Taken
+from gittorrent.wire.control import No, Phase, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -75,8 +75,7 @@ class _Tracked(Struct):
     track: Track
     may_go: bool = False
     task: asyncio.Task[None] | None = None
-    waiting: list[asyncio.Future[Tracked]] = field(default_factory=list)
-    watchers: set[Callable[[Answer], None]] = field(default_factory=set)
+    waiters: Waiters[Tracked] = field(default_factory=Waiters)
     failure: str = ""
 
 
@@ -157,20 +156,15 @@ class Tracker:
     async def run(self) -> None:
         """Track until cancelled."""
         try:
-            while True:
-                try:
-                    await self._step()
-                except GitTorrentError as error:
-                    _log.warning("not-tracking", "cannot track: {reason}", reason=error)
-                except Exception:
-                    # A mistake with one upstream must not end tracking for good.
-                    _log.exception("failed", "tracking failed")
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(STEP_SECONDS):
-                        await self._wake.wait()
-                self._wake.clear()
+            await in_rounds(self._step, self._wake, STEP_SECONDS, self._note_mistake)
         finally:
             await self._stop()
+
+    def _note_mistake(self, error: Exception) -> None:
+        if isinstance(error, GitTorrentError):
+            _log.warning("not-tracking", "cannot track: {reason}", reason=error)
+        else:
+            _log.exception("failed", "tracking failed")
 
     async def _stop(self) -> None:
         tasks = [each.task for each in self._known.values() if each.task is not None]
@@ -262,7 +256,7 @@ class Tracker:
         self._schedule.remove(name)
         if gone.task is not None:
             gone.task.cancel()
-        self._settle(gone, RemovedTrackError(f"{gone.track.url} is not tracked any more"))
+        gone.waiters.failed(RemovedTrackError(f"{gone.track.url} is not tracked any more"))
 
     # -- looks
 
@@ -278,13 +272,11 @@ class Tracker:
 
     async def _work(self, name: str, known: _Tracked) -> None:
         """Look at one upstream, and plan the next look."""
-        waiting, known.waiting = known.waiting, []
+        waiting = known.waiters.take()
         try:
             done = await self._look(known)
             self._note_success(known, done)
-            for each in waiting:
-                if not each.done():
-                    each.set_result(done)
+            give(waiting, done)
         except GitTorrentError as error:
             self._note_failure(known, error, waiting)
         except Exception as error:
@@ -298,7 +290,7 @@ class Tracker:
 
     async def _look(self, known: _Tracked) -> Tracked:
         track, loop = known.track, asyncio.get_running_loop()
-        reports = FollowReports(track.name, partial(self._tell, known), loop)
+        reports = FollowReports(track.name, known.waiters.tell, loop)
         current = self._current()
         path = place_of(self._home.repositories, track.name)
 
@@ -371,8 +363,7 @@ class Tracker:
                 reason=error,
             )
         known.failure = str(error)
-        known.waiting = [*waiting, *known.waiting]
-        self._settle(known, error)
+        fail([*waiting, *known.waiters.take()], error)
 
     async def _plan_next(self, name: str) -> None:
         if name not in self._known:
@@ -388,17 +379,6 @@ class Tracker:
         except GitTorrentError as error:
             self._schedule.done(name, loop.time(), 1)
             _log.warning("not-tracking", "cannot note a look: {reason}", reason=error)
-
-    def _settle(self, known: _Tracked, error: GitTorrentError) -> None:
-        """Tell those who wait why it came to nothing."""
-        waiting, known.waiting = known.waiting, []
-        for each in waiting:
-            if not each.done():
-                each.set_exception(error)
-
-    def _tell(self, known: _Tracked, answer: Answer) -> None:
-        for tell in list(known.watchers):
-            tell(answer)
 
     # -- those who say that there is news
 
@@ -420,22 +400,12 @@ class Tracker:
         if known is None:
             return [No(f"nothing is tracked under the name {request.name} by a schedule")]
         tell(Taken(os.getpid()))
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[Tracked] = loop.create_future()
-        known.waiting.append(waiting)
-        known.watchers.add(tell)
-        self._schedule.at_once(request.name, loop.time())
+        waiting = known.waiters.enter(tell)
+        self._schedule.at_once(request.name, asyncio.get_running_loop().time())
         self._wake.set()
         if self._running >= (self._at_once or AT_ONCE):
             tell(Phase("waiting for its turn"))
-        try:
-            await waiting
-        except GitTorrentError as error:
-            hint = [Hint(error.hint)] if error.hint else []
-            return [*hint, Failed(error.exit_code, str(error))]
-        finally:
-            known.watchers.discard(tell)
-        return [Done(0)]
+        return await known.waiters.outcome(waiting, tell)
 
 
 def _is_of(path: Path, current: Collection[RepositoryId]) -> bool:

@@ -12,11 +12,11 @@ costs the logarithm of their number, whoever is idle costs none.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+from gittorrent.node.due_queue import DueQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +33,14 @@ FIRST_LOOKS_A_SECOND = 10.0
 SPREAD = 0.25
 """Share of a wait by which it is made longer or shorter, so that waits that began together part."""
 
+FIRST, LAST = -(1 << 30), 1 << 30
+"""Ranks of what somebody waits for, and of what is here; between them priorities."""
+
 
 class _Entry(Struct):
-    """One repository: the wait after the next look that finds nothing, and when it is due."""
+    """One repository: the wait after the next look that finds nothing; failures in a row."""
 
     wait: float
-    due: float = 0.0
-    turn: int = 0
     failures: int = 0
 
 
@@ -55,8 +56,7 @@ class LookSchedule:
         self._random = random
         self._look_every = look_every
         self._entries: dict[str, _Entry] = {}
-        self._queue: list[tuple[int, float, int, str]] = []  # rank, due, turn, key
-        self._turns = itertools.count(1)
+        self._queue = DueQueue()
 
     def __contains__(self, key: object) -> bool:
         return key in self._entries
@@ -80,43 +80,32 @@ class LookSchedule:
         self._entries[key] = _Entry(self._look_every)
         if is_here:
             within = max(self._look_every / 4, len(self._entries) / FIRST_LOOKS_A_SECOND)
-            self._set(key, now + self._random() * within)
+            self._queue.put(key, now + self._random() * within, LAST)
         else:
-            self._set(key, now, rank=-priority)
+            self._queue.put(key, now, -priority)
 
     def remove(self, key: str) -> None:
         """Look at one no more."""
         self._entries.pop(key, None)
+        self._queue.remove(key)
 
     def due(self, key: str) -> float | None:
         """Return when a repository is due; None while it is looked at, and for unknown ones."""
-        entry = self._entries.get(key)
-        return entry.due if entry is not None and entry.turn else None
+        return self._queue.due(key)
 
     def take(self, now: float) -> str | None:
         """Return what is to be looked at now, the most urgent first; it has to be `done` then."""
-        while self._queue:
-            _, due, turn, key = self._queue[0]
-            entry = self._entries.get(key)
-            if entry is not None and entry.turn == turn:
-                if due > now:
-                    return None
-                entry.turn = 0
-                heapq.heappop(self._queue)
-                return key
-            heapq.heappop(self._queue)  # it was removed, or is due at another time
-        return None
+        return self._queue.take(now)
 
     def at_once(self, key: str, now: float) -> None:
         """Look at a repository before all others, unless it is looked at: somebody waits for it."""
-        entry = self._entries.get(key)
-        if entry is not None and entry.turn:
-            self._set(key, now, rank=-(1 << 30))
+        if self._queue.due(key) is not None:
+            self._queue.put(key, now, FIRST)
 
     def put_off(self, key: str, now: float, seconds: float) -> None:
         """Look at one later that was taken and could not be looked at; nothing else changes."""
         if key in self._entries:
-            self._set(key, now + seconds)
+            self._queue.put(key, now + seconds, LAST)
 
     def done(
         self, key: str, now: float, *, has_news: bool, failed: bool = False, is_live: bool = False
@@ -142,9 +131,4 @@ class LookSchedule:
                 entry.wait = self._look_every
             wait = LONGEST if is_live else entry.wait
             entry.wait = min(LONGEST, 2 * entry.wait)
-        self._set(key, now + wait * (1 + SPREAD * (2 * self._random() - 1)))
-
-    def _set(self, key: str, due: float, rank: int = 1 << 30) -> None:
-        entry = self._entries[key]
-        entry.due, entry.turn = due, next(self._turns)
-        heapq.heappush(self._queue, (rank, due, entry.turn, key))
+        self._queue.put(key, now + wait * (1 + SPREAD * (2 * self._random() - 1)), LAST)

@@ -12,11 +12,11 @@ while that ran.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+from gittorrent.node.due_queue import DueQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,9 @@ SPREAD = 0.1
 
 
 class _Entry(Struct):
-    """One upstream; ``turn`` is 0 while it is looked at."""
+    """One upstream; it is in no queue while it is looked at."""
 
     every: float
-    due: float = 0.0
-    turn: int = 0
     began: float = float("-inf")
     is_asked_for: bool = False
 
@@ -51,8 +49,7 @@ class TrackSchedule:
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
         self._entries: dict[str, _Entry] = {}
-        self._queue: list[tuple[float, int, str]] = []
-        self._turns = itertools.count(1)
+        self._queue = DueQueue()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -70,34 +67,28 @@ class TrackSchedule:
         entry = self._entries.get(key)
         if entry is None:
             self._entries[key] = _Entry(every)
-            self._set(key, now + due_in)
+            self._queue.put(key, now + due_in)
         elif entry.every != every:
             entry.every = every
-            if entry.turn:
-                self._set(key, min(entry.due, now + every))
+            if (due := self._queue.due(key)) is not None:
+                self._queue.put(key, min(due, now + every))
 
     def remove(self, key: str) -> None:
         """Look at one no more."""
         self._entries.pop(key, None)
+        self._queue.remove(key)
 
     def due(self, key: str) -> float | None:
         """Return when one is due; None while it is looked at, and for unknown ones."""
-        entry = self._entries.get(key)
-        return entry.due if entry is not None and entry.turn else None
+        return self._queue.due(key)
 
     def take(self, now: float) -> str | None:
         """Return what is to be looked at now, the longest due first; it has to be `done` then."""
-        while self._queue:
-            due, turn, key = self._queue[0]
-            entry = self._entries.get(key)
-            if entry is not None and entry.turn == turn:
-                if due > now:
-                    return None
-                entry.turn, entry.began, entry.is_asked_for = 0, now, False
-                heapq.heappop(self._queue)
-                return key
-            heapq.heappop(self._queue)  # it was removed, or is due at another time
-        return None
+        key = self._queue.take(now)
+        if key is not None:
+            entry = self._entries[key]
+            entry.began, entry.is_asked_for = now, False
+        return key
 
     def at_once(self, key: str, now: float) -> None:
         """Look at one as soon as may be: somebody says that there is news."""
@@ -105,8 +96,8 @@ class TrackSchedule:
         if entry is None:
             return
         entry.is_asked_for = True
-        if entry.turn:
-            self._set(key, min(entry.due, max(now, entry.began + GAP)))
+        if (due := self._queue.due(key)) is not None:
+            self._queue.put(key, min(due, max(now, entry.began + GAP)))
 
     def done(self, key: str, now: float, failures: int) -> None:
         """Plan the next look.
@@ -124,9 +115,4 @@ class TrackSchedule:
         due = now + wait * (1 + SPREAD * (2 * self._random() - 1))
         if entry.is_asked_for:
             due = min(due, max(now, entry.began + GAP))
-        self._set(key, due)
-
-    def _set(self, key: str, due: float) -> None:
-        entry = self._entries[key]
-        entry.due, entry.turn = due, next(self._turns)
-        heapq.heappush(self._queue, (due, entry.turn, key))
+        self._queue.put(key, due)

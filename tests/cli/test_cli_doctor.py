@@ -234,6 +234,10 @@ def test_too_few_files_that_a_node_may_open() -> None:
     assert "LimitNOFILE=" in found.remedy
     assert judge_open_files(8192).verdict is Verdict.OK
     assert callers_with(16) == 1
+    found = judge_open_files(8192, 10_000)
+    assert "at most 2645 callers instead of 10000" in found.text
+    assert "LimitNOFILE=30256" in found.remedy
+    assert judge_open_files(1024, 256).verdict is Verdict.OK
 
 
 def test_a_node_that_may_open_few_files_says_so(owner: Person, published: Path) -> None:

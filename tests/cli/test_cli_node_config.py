@@ -8,7 +8,7 @@ import pytest
 
 from gittorrent.cli.node_config import DEFAULT_GIT, Flags, options_of
 from gittorrent.cli.node_toml import template
-from gittorrent.node.config import parse_config
+from gittorrent.node.config_document import parse_config
 from gittorrent.node.local_clones import KEEP_SECONDS
 from support.programs import Person, somebody
 

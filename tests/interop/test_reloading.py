@@ -133,6 +133,26 @@ def test_limits_hold_at_once_and_at_their_times(node: Running, operator: Person)
     wait_until(lambda: "sends at most 2097152, to one address 4096" in node.err, "the limits hold")
 
 
+def test_fewer_callers_are_let_in_and_nobody_is_cut_off(node: Running, operator: Person) -> None:
+    """Of those who are in, one that asks for nothing makes room when somebody else comes."""
+    (port,) = ports(node, "git")
+    with begin(port) as first:
+        configure(operator, GIT + "[limits]\nconnections = 1\n")
+        operator.gittorrent("reload").ok()
+        assert goes_on(first)
+        with begin(port) as second:
+            first.setblocking(True)
+            heard = b""
+            while more := first.recv(65536):
+                heard += more
+            assert b"idle connection closed to serve others" in heard
+            assert goes_on(second)
+    configure(operator, GIT + "[limits]\nconnections = 2\n")
+    operator.gittorrent("reload").ok()
+    with begin(port) as first, begin(port):
+        assert goes_on(first)
+
+
 def test_pushes_over_git_are_taken_and_not_taken(node: Running, operator: Person) -> None:
     (port,) = ports(node, "git")
 

@@ -20,7 +20,7 @@ from gittorrent.disk_space import DEFAULT_RESERVE, HINT, SystemDisk
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.config import NodeConfig
 from gittorrent.node.connection_limiter import MAX_CONNECTIONS
-from gittorrent.node.connections import FILES_REMEDY, callers_with, open_files_allowed
+from gittorrent.node.connections import callers_with, files_remedy, open_files_allowed
 from gittorrent.ownership import NotOwnError, require_own
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.repository.freshness import read_fresh
@@ -62,9 +62,17 @@ def look_at_home(home: Home) -> Iterator[Finding]:
         return
     yield well("home", str(home.root))
     yield from _look_at_files(home)
-    yield from _look_at_config(home)
+    config = NodeConfig()
+    try:
+        config = read_config(home.config, is_named=False)
+    except GitTorrentError as error:
+        yield problem("configuration", str(error), error.hint or f"correct {home.config}")
+    else:
+        if home.config.exists():
+            yield well("configuration", str(home.config))
     yield from _look_at_keys(home)
-    yield judge_open_files(open_files_allowed())
+    connections = config.limits.connections or MAX_CONNECTIONS
+    yield judge_open_files(open_files_allowed(connections), connections)
 
 
 def look_at_carried_repositories(home: Home) -> Iterator[Finding]:
@@ -91,16 +99,6 @@ def _look_at_files(home: Home) -> Iterator[Finding]:
                 yield problem("home", str(error), error.hint)
 
 
-def _look_at_config(home: Home) -> Iterator[Finding]:
-    if home.config.exists():
-        try:
-            read_config(home.config, is_named=False)
-        except GitTorrentError as error:
-            yield problem("configuration", str(error), error.hint or f"correct {home.config}")
-        else:
-            yield well("configuration", str(home.config))
-
-
 def _look_at_keys(home: Home) -> Iterator[Finding]:
     """Look at the modes of private keys; no key is opened."""
     if not home.keys.is_dir():
@@ -118,12 +116,17 @@ def _look_at_keys(home: Home) -> Iterator[Finding]:
         yield well("keys", f"{count(len(keys), 'key')} that nobody else may read")
 
 
-def judge_open_files(allowed: int) -> Finding:
-    """Return what is to be said of the files that a process of this user may open."""
-    callers = callers_with(allowed)
-    if callers < MAX_CONNECTIONS:
+def judge_open_files(allowed: int, connections: int = MAX_CONNECTIONS) -> Finding:
+    """Return what is to be said of the files that a process of this user may open.
+
+    Args:
+        allowed: that many.
+        connections: of callers that a node is to let in.
+    """
+    callers = callers_with(allowed, connections)
+    if callers < connections:
         text = f"a node here may open {allowed} files, and lets in at most {callers} callers"
-        return warning("open files", f"{text} instead of {MAX_CONNECTIONS}", FILES_REMEDY)
+        return warning("open files", f"{text} instead of {connections}", files_remedy(connections))
     return well("open files", f"a node may open {allowed}")
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gittorrent import event_log
 from gittorrent.cli.node_toml import read_config
 from gittorrent.disk_space import DEFAULT_RESERVE
+from gittorrent.node.connection_limiter import CallerLimits
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_BYTES, KEEP_SECONDS, KeepOptions
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TypeVar
 
-    from gittorrent.node.config import ListenConfig, NodeConfig, RatesAt
+    from gittorrent.node.config import LimitsConfig, ListenConfig, NodeConfig, RatesAt
     from gittorrent.node.config_values import Place
 
     T = TypeVar("T")
@@ -103,6 +104,17 @@ def _certificate(listen: ListenConfig) -> CertificateFiles | None:
     return CertificateFiles(chain, chain if listen.tls_key is None else Path(listen.tls_key))
 
 
+def _callers(limits: LimitsConfig) -> CallerLimits:
+    usual = CallerLimits()
+    return CallerLimits(
+        connections=limits.connections or usual.connections,
+        per_address=limits.per_address or usual.per_address,
+        conversations=limits.conversations or usual.conversations,
+        conversations_per_address=limits.conversations_per_address
+        or usual.conversations_per_address,
+    )
+
+
 def options_of(config: NodeConfig, flags: Flags) -> Options:
     """Return how a node runs by a configuration and what was typed."""
     listen, limits, carry = config.listen, config.limits, config.carry
@@ -129,6 +141,7 @@ def options_of(config: NodeConfig, flags: Flags) -> Options:
         ),
         git_processes=_first(flags.git_processes, limits.git_processes, PROCESSES),
         git_memory=_first(flags.git_memory, limits.git_memory, BASE_MEMORY),
+        callers=_callers(limits),
         behind_proxy=flags.behind_proxy or listen.behind_proxy,
         git_push=flags.git_push or config.push.git,
         final_only=flags.final_only or config.push.final_only,

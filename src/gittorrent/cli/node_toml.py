@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from gittorrent.disk_space import DEFAULT_RESERVE, Watermarks
 from gittorrent.errors import LocalError, UsageError
-from gittorrent.node.config import ConfigError, NodeConfig, parse_config
+from gittorrent.node.config import NodeConfig
+from gittorrent.node.config_document import parse_config
+from gittorrent.node.config_table import ConfigError
 
 if TYPE_CHECKING:
     from gittorrent.store.home import Home

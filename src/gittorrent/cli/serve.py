@@ -24,9 +24,9 @@ from gittorrent.event_log import EventLog
 from gittorrent.git.credentials import ask_nobody
 from gittorrent.interruptions import PROCESS, run
 from gittorrent.node.catalogue import Catalogue
-from gittorrent.node.config import ConfigError, NodeConfig
+from gittorrent.node.config import NodeConfig
+from gittorrent.node.config_table import ConfigError
 from gittorrent.node.config_values import Place, place
-from gittorrent.node.connections import allow_open_files
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_SECONDS
 from gittorrent.node.node import Node, certificate_of
@@ -237,7 +237,6 @@ def serve(
     ask_nobody()
     config = settings.read()
     settings.set_log(config)
-    allow_open_files()
     database = Database(home.database)
     try:
         catalogue = catalogue_of(places, database)

@@ -29,7 +29,7 @@ from gittorrent.git.repository import find_repository, read_config
 from gittorrent.git.runner import Git
 from gittorrent.git.upstream import parse_upstream
 from gittorrent.interruptions import run
-from gittorrent.node.config import LEAST_EVERY
+from gittorrent.node.config_document import LEAST_EVERY
 from gittorrent.node.webhook_secret import read_secret
 from gittorrent.push.upstream_refs import Selection
 from gittorrent.push.upstream_urls import default_name

@@ -16,6 +16,8 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gittorrent.transfer.peer_admission import PeerAdmission
 from gittorrent.transfer.tcp_info import tcp_info
 
@@ -29,12 +31,34 @@ MAX_CONNECTIONS = 1024
 MAX_PER_ADDRESS = 64
 """Callers from one address: a build farm behind one router, and no more."""
 
+MAX_SHARED = 8192
+"""Conversations on shared connections, of all callers: some 50 MiB while they are idle."""
+
+MAX_SHARED_PER_ADDRESS = 1024
+"""The same of one address: as many as one connection may carry."""
+
 LOOK_SECONDS = 0.25
 """Least time between two looks at all callers, each of which takes milliseconds."""
 
 QUIET_SECONDS = 30.0
 """Time in which nothing comes or goes after which a caller that is being served counts as silent;
 git's upload-pack is heard of every five seconds once it was asked for objects."""
+
+
+class CallerLimits(Struct, frozen=True):
+    """How many callers a node has at once.
+
+    Args:
+        connections: of all; fewer where this process may open too few files.
+        per_address: of one address.
+        conversations: on connections that several share, of all; idle ones count.
+        conversations_per_address: of one address.
+    """
+
+    connections: int = MAX_CONNECTIONS
+    per_address: int = MAX_PER_ADDRESS
+    conversations: int = MAX_SHARED
+    conversations_per_address: int = MAX_SHARED_PER_ADDRESS
 
 
 class ConnectionSlot:
@@ -104,13 +128,19 @@ class ConnectionLimiter:
 
     def enter(self, address: str, now: float) -> ConnectionSlot | None:
         """Let a caller in, in place of another one if need be; None if it may not."""
-        if len(self._slots) >= self._total and self._admission.has_share(address):
-            self._make_room(now)
+        if self._admission.has_share(address):
+            while len(self._slots) >= self._total and self._make_room(now):
+                pass  # several where fewer may be in than before
         if not self._admission.enter(address):
             return None
         slot = ConnectionSlot(address, now, self._note)
         self._slots[slot] = None
         return slot
+
+    def change(self, total: int, per_address: int) -> None:
+        """Let in as many from now on; of those who are in only idle ones make room, as ever."""
+        self._total = total
+        self._admission.change(total, per_address)
 
     def leave(self, slot: ConnectionSlot) -> None:
         """Note that a caller has gone; nothing happens if it gave way before."""
@@ -124,7 +154,7 @@ class ConnectionLimiter:
             self._look(now)
         self._silent.append((now, slot))
 
-    def _make_room(self, now: float) -> None:
+    def _make_room(self, now: float) -> bool:
         """Close the connection that has been idle longest; tells whether there was one."""
         if now - self._looked >= LOOK_SECONDS:
             self._look(now)
@@ -134,7 +164,8 @@ class ConnectionLimiter:
             if still is not None and still <= since + LOOK_SECONDS:
                 self.leave(slot)
                 slot.give_way()
-                return
+                return True
+        return False
 
     def _look(self, now: float) -> None:
         """Line up everybody who asks for nothing, those too who did not say when that began."""

@@ -49,50 +49,73 @@ FILES_EACH = 3
 """And how many for each caller."""
 
 
-FILES_REMEDY = (
-    f"let it open {OPEN_FILES}, with 'LimitNOFILE={OPEN_FILES}' in its systemd unit, or"
-    f" 'ulimit -Hn {OPEN_FILES}' by root before it starts"
-)
-"""What to do where a process may open too few files."""
-
-
 class CannotListenError(LocalError):
     """An address cannot be listened at."""
 
 
-def allow_open_files() -> None:
+def allow_open_files(connections: int = MAX_CONNECTIONS) -> int:
     """Let this process open the files that a full node needs, as far as the system lets it.
 
     Many systems allow 1,024 until a program asks for more. Where that is all, say what it means.
+
+    Args:
+        connections: callers that are to be let in.
+
+    Returns:
+        How many can be.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    wanted = open_files_allowed(connections)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    most = callers_with(wanted)
-    if most < MAX_CONNECTIONS:
+    most = callers_with(wanted, connections)
+    if most < connections:
         _log.warning(
             "few-files",
             "at most {callers} callers are let in instead of {wanted}: {reason}; {remedy}",
             callers=most,
-            wanted=MAX_CONNECTIONS,
+            wanted=connections,
             reason=f"this process may open {wanted} files only",
-            remedy=FILES_REMEDY,
+            remedy=files_remedy(connections),
         )
+    return most
 
 
-def open_files_allowed() -> int:
-    """Return how many files a process of this user may open once it asked for more."""
+def files_for(connections: int) -> int:
+    """Return how many files a node may have open that lets so many callers in."""
+    return max(OPEN_FILES, OWN_FILES + FILES_EACH * connections)
+
+
+def files_remedy(connections: int = MAX_CONNECTIONS) -> str:
+    """Return what to do where a process may open too few files for so many callers."""
+    files = files_for(connections)
+    return (
+        f"let it open {files}, with 'LimitNOFILE={files}' in its systemd unit, or"
+        f" 'ulimit -Hn {files}' by root before it starts"
+    )
+
+
+def open_files_allowed(connections: int = MAX_CONNECTIONS) -> int:
+    """Return how many files a process of this user may open once it asked for more.
+
+    Args:
+        connections: callers that it asks for files for.
+    """
+    wanted = files_for(connections)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return OPEN_FILES if hard == resource.RLIM_INFINITY else hard
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
-def callers_with(open_files: int) -> int:
+def callers_with(open_files: int, connections: int = MAX_CONNECTIONS) -> int:
     """Return how many callers a node lets in that may open so many files.
 
     With more, it could neither accept callers nor read its own logs; so idle ones make room before.
+
+    Args:
+        open_files: it may have.
+        connections: callers that it may let in.
     """
-    return max(1, min(MAX_CONNECTIONS, (open_files - OWN_FILES) // FILES_EACH))
+    return max(1, min(connections, (open_files - OWN_FILES) // FILES_EACH))
 
 
 async def open_listeners(host: str, port: int) -> list[socket.socket]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
-from gittorrent.node.config import ConfigError
+from gittorrent.node.config_table import ConfigError
 from gittorrent.store import control_socket
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.transfer.task_set import TaskSet

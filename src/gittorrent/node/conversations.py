@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.event_log import EventLog
 from gittorrent.node.access import OPERATOR, STRANGER, Access
+from gittorrent.node.connection_limiter import MAX_SHARED, MAX_SHARED_PER_ADDRESS
 from gittorrent.node.live_caller import Caller
 from gittorrent.node.session_stats import SessionTable
 from gittorrent.node.swarming import Swarms
@@ -19,6 +20,7 @@ from gittorrent.node.tokens import Tokens
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
 from gittorrent.transfer.live_peer import CallingPeer
+from gittorrent.transfer.peer_admission import PeerAdmission
 from gittorrent.wire.messages import VERSION, Ready, Try
 from gittorrent.wire.session import Role, Session
 
@@ -54,6 +56,8 @@ class Conversations:
         node_id: how this node calls itself.
         slots: upload slots of the node.
         peer_exchange: whether downloaders are told of each other.
+
+    ``sharing`` says how many conversations there may be on connections that several share.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Conversations:
         self._tokens = services.tokens or Tokens(None, services.catalogue.threads)
         self._conversations: dict[Conversation, tuple[Served, Access]] = {}
         self._goodbye = ""
+        self.sharing = PeerAdmission(MAX_SHARED, MAX_SHARED_PER_ADDRESS)
         self.on_goodbye: list[Callable[[str], None]] = []
         self._session_table = SessionTable()
         self._swarms = Swarms(introduces=peer_exchange)

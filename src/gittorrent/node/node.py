@@ -31,8 +31,8 @@ from gittorrent.node.config import (
     RatesAt,
     TrackConfig,
 )
-from gittorrent.node.connection_limiter import ConnectionLimiter
-from gittorrent.node.connections import callers_with, open_files_allowed
+from gittorrent.node.connection_limiter import CallerLimits, ConnectionLimiter
+from gittorrent.node.connections import allow_open_files
 from gittorrent.node.control import ControlSocket
 from gittorrent.node.conversations import Conversations
 from gittorrent.node.discovering import Discovering, DiscoveryOptions
@@ -109,6 +109,7 @@ class Options(Struct, frozen=True):
         keep: what is kept for clones of this machine.
         git_processes: callers that stock git works for at once.
         git_memory: bytes that a process of git's may ask for, before what objects need.
+        callers: how many there may be at once.
         git_wait: seconds after which callers are told that git works for others.
         behind_proxy: whether HTTP callers from this machine are a web server's.
         git_push: whether pushes are taken over git://, too.
@@ -138,6 +139,7 @@ class Options(Struct, frozen=True):
     keep: KeepOptions = field(default_factory=KeepOptions)
     git_processes: int = PROCESSES
     git_memory: int = BASE_MEMORY
+    callers: CallerLimits = CallerLimits()
     git_wait: float = WAIT_SECONDS
     behind_proxy: bool = False
     git_push: bool = False
@@ -200,7 +202,7 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: list[asyncio.Task[None]] = []
         self._announcing: asyncio.Task[None] | None = None
-        self._connection_limiter = ConnectionLimiter(callers_with(open_files_allowed()))
+        self._connection_limiter = ConnectionLimiter()
         self.git_processes = GitProcesses(
             options.git_processes, options.git_memory, home.views, options.git_wait,
             final_only=options.final_only,
@@ -244,6 +246,7 @@ class Node:
         self._conversations = Conversations(
             services, home.node_id(), slots, peer_exchange=options.discovery.peer_exchange
         )
+        self._limit_callers(options.callers)
         self._git = GitListener(services, self._conversations, takes_pushes=options.git_push)
         self._http = HttpListener(
             services,
@@ -399,12 +402,19 @@ class Node:
         self._space.change(options.reserve)
         self.git_processes.change(options.git_processes, options.git_memory)
         self._local_clones.change(options.keep)
+        self._limit_callers(options.callers)
         self._set_rates()
         self._set_announcing()
         if self._follower is not None:
             self._follower.configure(options.carry)
         if self._tracker is not None:
             self._tracker.configure(options.track, options.carry.at_once)
+
+    def _limit_callers(self, limits: CallerLimits) -> None:
+        """Have as many callers from now on, as far as this process may open files for them."""
+        connections = allow_open_files(limits.connections)
+        self._connection_limiter.change(connections, limits.per_address)
+        self._conversations.sharing.change(limits.conversations, limits.conversations_per_address)
 
     def _set_announcing(self) -> None:
         """Announce mirrors, or do not, as the options say."""

@@ -1,7 +1,7 @@
 """Callers who hold several conversations on one connection.
 
 Each conversation is like one on a connection of its own; see `gittorrent.node.conversations`.
-Tracks how many there are, of all callers and of each address. Rules: what a caller proved
+Tracks the callers. Rules: what a caller proved
 for the connection counts for each conversation on it; the connection counts as silent when all its
 conversations are. Must not know how a caller's bytes come here.
 Source: docs/protocol/mirrorsync.md, mirror-mux.
@@ -21,7 +21,6 @@ from gittorrent.node.tokens import Tokens
 from gittorrent.transfer.channel import GOODBYE_SECONDS
 from gittorrent.transfer.mux_connection import MuxConnection
 from gittorrent.transfer.off_loop import at_once
-from gittorrent.transfer.peer_admission import PeerAdmission
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.mux import Mux
 from gittorrent.wire.session import IN_MUX, Role
@@ -33,12 +32,6 @@ if TYPE_CHECKING:
     from gittorrent.node.services import NodeServices
     from gittorrent.transfer.channel import Channel
     from gittorrent.transfer.mux_connection import MuxChannel
-
-MAX_SHARED = 8192
-"""Conversations on shared connections, of all callers: some 50 MiB while they are idle."""
-
-MAX_SHARED_PER_ADDRESS = 1024
-"""The same of one address: as many as one connection may carry."""
 
 TOO_MANY = "too many conversations are open here; try again later"
 NOT_GIVEN = "this repository is not given on a connection with others"
@@ -61,7 +54,7 @@ class SharedCallers:
         self._limits = services.limits
         self._server_timeouts = services.server_timeouts
         self._conversations = conversations
-        self._admission = PeerAdmission(MAX_SHARED, MAX_SHARED_PER_ADDRESS)
+        self._admission = conversations.sharing
         self._callers: set[_SharedCaller] = set()
         self._goodbye = ""
         conversations.on_goodbye.append(self._leave)

@@ -42,6 +42,11 @@ class PeerAdmission:
         self._open: Counter[str] = Counter()
         self._strikes: dict[str, int] = {}
 
+    def change(self, total: int, per_address: int) -> None:
+        """Let in as many from now on; those that are in stay."""
+        self._total = total
+        self._per_address = per_address
+
     def __len__(self) -> int:
         return self._open.total()
 

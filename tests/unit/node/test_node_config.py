@@ -10,15 +10,15 @@ from msgspec.structs import replace
 
 from gittorrent.disk_space import DEFAULT_RESERVE, NO_RESERVE, Reserve
 from gittorrent.node.config import (
-    ConfigError,
     LimitsConfig,
     NodeConfig,
     Rates,
     RatesAt,
     RepositoryConfig,
     TrackConfig,
-    parse_config,
 )
+from gittorrent.node.config_document import parse_config
+from gittorrent.node.config_table import ConfigError
 from gittorrent.node.toml_lines import lines_of
 from gittorrent.push.carry_limits import CollectionLimits
 from gittorrent.transfer.location import parse_location
@@ -93,6 +93,15 @@ def test_template_has_every_key_that_is_known() -> None:
         assert set(known[1].split(", ")) <= written | {"at", "repository"}
 
 
+def test_callers_are_limited() -> None:
+    limits = parse_config(
+        "[limits]\nconnections = 200\nconnections-per-address = 200\n"
+        "conversations = 3000\nconversations-per-address = 9"
+    ).limits
+    assert (limits.connections, limits.per_address) == (200, 200)
+    assert (limits.conversations, limits.conversations_per_address) == (3000, 9)
+
+
 def test_values_are_taken_in_all_their_forms() -> None:
     config = parse_config(
         """
@@ -140,6 +149,20 @@ def test_values_are_taken_in_all_their_forms() -> None:
         ("[limits]\nup = true", "node.toml:2: [limits] up: true is no rate; write 500K or 10M"),
         ("[limits]\ndwon = 1", "node.toml:2: [limits] dwon: is not known; did you mean down?"),
         ("[lisen]\ngit = 1", "node.toml:1: lisen: is not known; did you mean listen?"),
+        (
+            "[limits]\nconnections = 0",
+            "node.toml:2: [limits] connections: 0 is no whole number from 1 to 1000000",
+        ),
+        (
+            "[limits]\nconnections = 9\nconnections-per-address = 10",
+            "node.toml:3: [limits] connections-per-address: 10 is more than connections, which"
+            " is 9",
+        ),
+        (
+            "[limits]\nconversations-per-address = 10\nconversations = 9",
+            "node.toml:2: [limits] conversations-per-address: 10 is more than conversations, which"
+            " is 9",
+        ),
         (
             "[push]\nx = 1",
             "node.toml:2: [push] x: is not known; known are git, final-only, max-size",

@@ -96,6 +96,26 @@ def test_whoever_is_silent_longest_gives_way() -> None:
     assert connection_limiter.open == 3
 
 
+def test_fewer_callers_cut_off_nobody_who_is_served() -> None:
+    connection_limiter = ConnectionLimiter(total=4, per_address=4)
+    who = addresses()
+    gone: list[str] = []
+    for now in range(4):
+        slot = connection_limiter.enter(next(who), float(now))
+        assert slot is not None
+        slot.give_way = lambda name=slot.address: gone.append(name)  # type: ignore[misc]
+        if now == 0:
+            slot.is_served()
+    connection_limiter.change(2, 1)
+    assert (connection_limiter.open, gone) == (4, [])
+    assert served(connection_limiter, "192.0.2.1")
+    assert (connection_limiter.open, len(gone)) == (2, 3)  # those that asked for nothing
+    assert connection_limiter.enter("192.0.2.9", 9.0) is None
+    connection_limiter.change(3, 1)
+    assert connection_limiter.enter("192.0.2.1", 9.0) is None, "it has its share"
+    assert connection_limiter.enter("192.0.2.9", 9.0)
+
+
 def test_nobody_gives_way_to_an_address_that_has_its_share() -> None:
     connection_limiter = ConnectionLimiter(total=3, per_address=2)
     assert connection_limiter.enter("192.0.2.1", 0.0)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.errors import UnreachableError
 from gittorrent.ids import PushId
-from gittorrent.node.connection_limiter import ConnectionLimiter
+from gittorrent.node.connection_limiter import CallerLimits, ConnectionLimiter
 from gittorrent.node.connections import accept_forever, open_listeners
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.client_timeouts import ClientTimeouts
@@ -106,6 +107,25 @@ def test_a_repository_that_is_not_given_ends_no_other_conversation(
                 await connections.converse(wrong, context(), None)
             assert await entries_of(mirror, carried)
             assert len(connections) == 1
+
+        run(work)
+
+
+def test_conversations_beyond_the_limit_take_connections_of_their_own(
+    carried: Carried, other: Carried, tmp_path: Path
+) -> None:
+    """Those over git:// and HTTP count together."""
+    home = nodes.make_home(tmp_path / "home")
+    fewer = CallerLimits(conversations=2, conversations_per_address=2)
+    options = replace(nodes.LOOPBACK, callers=fewer)
+    with nodes.serving(carried, other, home=home, options=options) as served:
+
+        async def work(connections: SharedConnections) -> None:
+            await connections.converse(at(served.git, carried), context(), None)
+            await connections.converse(at(served.http, carried), context(), None)
+            assert callers(served) == len(connections) == 2
+            await connections.converse(at(served.git, other), context(), None)
+            assert (callers(served), len(connections)) == (3, 2)
 
         run(work)
 

@@ -1,0 +1,289 @@
+"""Reading ``node.toml``: which tables and keys there are, and what each may say.
+
+Tracks nothing; a document comes in as text and goes out as frozen values. Rules: every key is
+known and has one form; what is not understood is an error that names its line and says what to
+write, never left out; all errors are found at once. Keys that are left out have the defaults that
+the template of `gittorrent init-node` shows. Must not know files, nor what is done with the values.
+Source: docs/commands.md, gittorrent init-node.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING
+
+from gittorrent.node.config import (
+    CarryConfig,
+    CollectionConfig,
+    DiscoveryConfig,
+    DiskConfig,
+    LimitsConfig,
+    ListenConfig,
+    LogConfig,
+    NodeConfig,
+    PushConfig,
+    Rates,
+    RatesAt,
+    RepositoryConfig,
+    TrackConfig,
+)
+from gittorrent.node.config_table import ConfigError, Reading, Table
+from gittorrent.node.config_values import (
+    absolute_path,
+    days,
+    dht_nodes,
+    endpoint,
+    followed_refs,
+    hours,
+    key_name,
+    keys,
+    level,
+    location,
+    log_format,
+    number,
+    places,
+    push_size,
+    rate,
+    ref_patterns,
+    repository_name,
+    reserve,
+    seconds,
+    size,
+    upstream,
+)
+from gittorrent.node.toml_lines import lines_of
+from gittorrent.push.carry_limits import CollectionLimits
+from gittorrent.push.upstream_urls import default_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gittorrent.transfer.location import Location
+
+MAX_CONFIG_BYTES = 4 << 20
+"""Bytes of a configuration: ten thousand repositories and some words on each."""
+
+MOST_CALLERS = 1_000_000
+"""Callers that a configuration may let in; what a machine has memory and files for is fewer."""
+
+LEAST_EVERY = 10
+"""Seconds that no look at a tracked server follows another one before: who needs less has
+webhooks."""
+
+
+def parse_config(text: str, name: str = "node.toml") -> NodeConfig:
+    """Read a configuration.
+
+    Args:
+        text: of the document.
+        name: of the file, for errors.
+
+    Raises:
+        ConfigError: it is no TOML, or says something that is not understood.
+    """
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError([f"{name}: longer than {MAX_CONFIG_BYTES} bytes"])
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([_not_toml(str(error), text, name)]) from error
+    reading = Reading(name, lines_of(text))
+    top = Table(reading, (), document)
+    config = NodeConfig(
+        listen=_listen(top.table("listen")),
+        limits=_limits(top.table("limits")),
+        carry=_carry(top.table("carry")),
+        track=tuple(_tracks(top)),
+        discovery=_discovery(top.table("discovery")),
+        push=_push(top.table("push")),
+        disk=_disk(top.table("disk")),
+        log=_log(top.table("log")),
+    )
+    top.done()
+    if reading.problems:
+        raise ConfigError([text for _, text in sorted(reading.problems)])
+    return config
+
+
+def _not_toml(said: str, text: str, name: str) -> str:
+    """Return what `tomllib` says, with the line where this program has it."""
+    reason, _, where = said.rpartition(" (at ")
+    line = where.removeprefix("line ").partition(",")[0]
+    if not line.isdigit():  # "at end of document"
+        reason, line = reason or said, str(text.count("\n") + 1)
+    return f"{name}:{line}: {reason[:1].lower()}{reason[1:]}"
+
+
+def _listen(table: Table) -> ListenConfig:
+    found = ListenConfig(
+        git=table.take("git", places),
+        http=table.take("http", places),
+        https=table.take("https", places),
+        tls_certificate=table.take("tls-certificate", absolute_path),
+        tls_key=table.take("tls-key", absolute_path),
+        behind_proxy=table.flag("behind-proxy", default=False),
+        url=table.take("url", endpoint),
+    )
+    if table.has("tls-key") and not table.has("tls-certificate"):
+        table.complain("tls-key: is a key without a certificate; write tls-certificate", "tls-key")
+    table.done()
+    return found
+
+
+_RATES = {"up": "up", "peer-up": "peer_up", "down": "down"}
+
+
+def _limits(table: Table) -> LimitsConfig:
+    found = LimitsConfig(
+        rates=Rates(**{field: table.take(key, rate) for key, field in _RATES.items()}),
+        at=tuple(_rates_at(each) for each in table.tables("at")),
+        git_processes=table.take("git-processes", number(1, 10_000)),
+        git_memory=table.take("git-memory", size),
+        connections=table.take("connections", number(1, MOST_CALLERS)),
+        per_address=table.take("connections-per-address", number(1, MOST_CALLERS)),
+        conversations=table.take("conversations", number(1, MOST_CALLERS)),
+        conversations_per_address=table.take("conversations-per-address", number(1, MOST_CALLERS)),
+    )
+    for all_of_them in ("connections", "conversations"):
+        table.not_more(f"{all_of_them}-per-address", all_of_them)
+    table.done()
+    return found
+
+
+def _rates_at(table: Table) -> RatesAt:
+    begin, end = table.take("hours", hours) or (0, 0)
+    found = RatesAt(
+        days=table.take("days", days) or frozenset(range(7)),
+        begin=begin,
+        end=end,
+        rates={field: table.take(key, rate) for key, field in _RATES.items() if table.has(key)},
+    )
+    table.done()
+    return found
+
+
+def _carry(table: Table) -> CarryConfig:
+    seen: dict[str, int] = {}
+    repositories = tuple(_repositories(table, seen))
+    collections = tuple(_collections(table, seen))
+    found = CarryConfig(
+        repositories=(*repositories, *(each for each, _ in collections)),
+        collections=tuple(each for _, each in collections),
+        max_size=table.take("max-size", size),
+        look_every=table.take("look-every", seconds(1)),
+        at_once=table.take("at-once", number(1, 64)),
+        keep_for=table.take("keep-for", seconds(0)),
+        keep_size=table.take("keep-size", size),
+    )
+    table.done()
+    return found
+
+
+def _repositories(table: Table, seen: dict[str, int]) -> Iterator[RepositoryConfig]:
+    """Read what is to be carried; no repository and no name twice."""
+    for each in table.tables("repository"):
+        source = each.take("url", location)
+        name = each.take("name", repository_name)
+        priority = each.take("priority", number(-1000, 1000))
+        max_size = each.take("max-size", size)
+        each.done()
+        if source is None:
+            if not each.has("url"):
+                each.complain("url: is missing; write where the repository comes from")
+            continue
+        _once(each, seen, source, name)
+        yield RepositoryConfig(source, name, priority or 0, max_size)
+
+
+def _collections(
+    table: Table, seen: dict[str, int]
+) -> Iterator[tuple[RepositoryConfig, CollectionConfig]]:
+    """Read which collections are followed, each a repository as well."""
+    usual = CollectionLimits()
+    for each in table.tables("collection"):
+        source = each.take("url", location)
+        name = each.take("name", repository_name)
+        limits = CollectionLimits(
+            each.take("max-repositories", number(1, 100_000)) or usual.repositories,
+            each.take("max-total", size) or usual.total,
+            each.take("max-size", size) or usual.each,
+            each.take("refs", ref_patterns) or (),
+            each.take("owners", keys) or (),
+        )
+        each.done()
+        if source is None:
+            if not each.has("url"):
+                each.complain("url: is missing; write where the collection comes from")
+            continue
+        _once(each, seen, source, name)
+        yield RepositoryConfig(source, name), CollectionConfig(source, limits)
+
+
+def _once(table: Table, seen: dict[str, int], source: Location, name: str | None) -> None:
+    """Complain of a repository or a name that stands there twice."""
+    for key, what in (("url", source.expected or source.url), ("name", name)):
+        if what is not None and (before := seen.setdefault(what, table.line)) != table.line:
+            table.complain(f"{key}: {what} stands in line {before} already", key)
+
+
+def _tracks(top: Table) -> Iterator[TrackConfig]:
+    """Read which servers are tracked; no name twice."""
+    seen: dict[str, int] = {}
+    for each in top.tables("track"):
+        url = each.take("url", upstream)
+        name = each.take("name", repository_name)
+        every = each.take("every", seconds(LEAST_EVERY))
+        patterns = each.take("refs", followed_refs)
+        key = each.take("key", key_name)
+        secret = each.take("hook-secret", absolute_path)
+        each.done()
+        if url is None:
+            if not each.has("url"):
+                each.complain("url: is missing; write that of a git server")
+            continue
+        name = name or default_name(url)
+        try:
+            repository_name(name)
+        except ValueError as error:
+            each.complain(f"name: {error}", "name" if each.has("name") else "url")
+            continue
+        if (before := seen.setdefault(name, each.line)) != each.line:
+            where = "name" if each.has("name") else "url"
+            each.complain(f"name: {name} stands in line {before} already", where)
+        yield TrackConfig(url, name, every, patterns or (), key, secret)
+
+
+def _discovery(table: Table) -> DiscoveryConfig:
+    found = DiscoveryConfig(
+        announce=table.flag("announce", default=True),
+        private_addresses=table.flag("private-addresses", default=False),
+        lan=table.flag("lan", default=False),
+        dht=table.flag("dht", default=True),
+        peer_exchange=table.flag("peer-exchange", default=True),
+        map_port=table.flag("map-port", default=False),
+        bootstrap=table.take("dht-bootstrap", dht_nodes),
+    )
+    table.done()
+    return found
+
+
+def _push(table: Table) -> PushConfig:
+    found = PushConfig(
+        git=table.flag("git", default=False),
+        final_only=table.flag("final-only", default=False),
+        max_size=table.take("max-size", push_size),
+    )
+    table.done()
+    return found
+
+
+def _disk(table: Table) -> DiskConfig:
+    found = DiskConfig(reserve=table.take("reserve", reserve))
+    table.done()
+    return found
+
+
+def _log(table: Table) -> LogConfig:
+    found = LogConfig(level=table.take("level", level), format=table.take("format", log_format))
+    table.done()
+    return found

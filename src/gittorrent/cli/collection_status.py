@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import count
-from gittorrent.node.collecting import Collecting
 from gittorrent.node.collection_plan import CollectionPlan, State
 from gittorrent.node.follow_plan import Records, asked_for
 from gittorrent.sizes import show_bytes
@@ -20,6 +19,7 @@ from gittorrent.transfer.location import parse_location
 
 if TYPE_CHECKING:
     from gittorrent.ids import RepositoryId
+    from gittorrent.node.collecting import Collecting
     from gittorrent.node.collection_plan import Outcome
     from gittorrent.push.carry_limits import CollectionLimits
     from gittorrent.store.collected import CollectionRow
@@ -83,6 +83,9 @@ def collection_statuses(home: Home) -> list[CollectionStatus]:
         rows = table.all()
         if not rows:
             return []
+        # It brings half of the program with it, and most nodes follow no collection.
+        from gittorrent.node.collecting import Collecting
+
         collecting = Collecting(database, home)
         carried, follows = database.carried(), FollowTable(database)
         named = read_config(home.config, is_named=False).carry.repositories

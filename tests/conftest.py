@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from gittorrent.store.database import Database
+from support.programs import NO_AUTHORITIES
 from support.repositories import Made, make
 
 # How long an example takes says more of the machine's load than of the code. The same examples are
@@ -47,6 +48,7 @@ def pytest_collection_finish() -> None:
 
 # No test looks for anything among strangers, unless it says in which DHT.
 os.environ["GITTORRENT_DHT_BOOTSTRAP"] = ""
+os.environ.update(NO_AUTHORITIES)
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all programs below us.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

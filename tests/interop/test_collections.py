@@ -85,6 +85,8 @@ def test_many_that_disappear_at_once_wait_for_a_confirmation(site: Site, operato
             in operator.gittorrent("status").ok().out
         )
         assert states(operator)["two"] == ("held", "it is named no more, until that is confirmed")
+        shown = operator.gittorrent("collections").ok().out
+        assert "brings 1 repository of 1 named and 3 that it names no more, " in shown
         site.name_all("one", "two")  # one of them is back
         once(operator, site.node).ok()
         operator.gittorrent("confirm", "list").ok()

@@ -76,7 +76,7 @@ def add_token(home: Home, name: str, repository: str = "", expires: int = 0) -> 
 
 def revoke(home: Home, name: str) -> None:
     with closing(Database(home.database)) as database:
-        TokenTable(database).revoke(name)
+        TokenTable(database).revoke([name])
 
 
 def secured(node: Served, folder: Path) -> ssl.SSLSocket:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gittorrent.cli.output import count
+from gittorrent.cli.output import count, json_option, print_json
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository, read_config
@@ -44,7 +44,10 @@ SPARE_OPTIONS = 8
     help="Key of somebody who vouches for you and for whom an owner does.",
 )
 @click.option("--remove", is_flag=True, help="Let pushes carry no certificate any more.")
-def certificate(repository: Path, key: str | None, also: tuple[str, ...], remove: bool) -> None:
+@json_option
+def certificate(
+    repository: Path, key: str | None, also: tuple[str, ...], remove: bool, as_json: bool
+) -> None:
     """Let pushes from this clone carry your OpenPGP certificate, which a web of trust is judged by.
 
     For those whom no policy names, and whose key an owner's key has certified. Git sends a
@@ -60,7 +63,10 @@ def certificate(repository: Path, key: str | None, also: tuple[str, ...], remove
     git = Git(find_repository(repository).git_dir)
     if remove:
         _set(git, [])
-        click.echo("pushes from here carry no certificate any more")
+        if as_json:
+            print_json({"git_dir": str(git.directory), "certificates": [], "bytes": 0})
+        else:
+            click.echo("pushes from here carry no certificate any more")
         return
     config = read_config(git.directory)
     own = key or config.get("user.signingkey")
@@ -78,6 +84,10 @@ def certificate(repository: Path, key: str | None, also: tuple[str, ...], remove
         git.run("config", "--local", "push.gpgSign", "if-asked")
     if "user.signingkey" not in config:
         git.run("config", "--local", "user.signingKey", found[0].key.fingerprint)
+    if as_json:
+        carried = [{"key": str(each.key), "label": each.label} for each in found]
+        print_json({"git_dir": str(git.directory), "certificates": carried, "bytes": len(raw)})
+        return
     click.echo(
         f"pushes from here carry {count(len(found), 'certificate')} now, {len(raw)} bytes:"
         f" {', '.join(each.label for each in found)}"

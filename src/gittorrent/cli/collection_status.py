@@ -36,6 +36,7 @@ class EntryStatus(Struct, frozen=True):
         reason: why it is not carried, or for what other reason; else empty.
         priority: that the collection wishes.
         urls: where it may be had.
+        named: whether the collection names it still.
     """
 
     repository_id: RepositoryId
@@ -44,6 +45,7 @@ class EntryStatus(Struct, frozen=True):
     reason: str
     priority: int
     urls: tuple[str, ...]
+    named: bool = True
 
 
 class CollectionStatus(Struct, frozen=True):
@@ -127,16 +129,25 @@ def _entry(outcome: Outcome, names: dict[RepositoryId, str]) -> EntryStatus:
     row = outcome.row
     name = names.get(row.repository, row.name)
     return EntryStatus(
-        row.repository, name, outcome.state.value, outcome.reason, row.priority, row.urls
+        row.repository,
+        name,
+        outcome.state.value,
+        outcome.reason,
+        row.priority,
+        row.urls,
+        outcome.is_named,
     )
 
 
 def in_short(found: CollectionStatus) -> str:
     """Return what there is to say of a collection in one line."""
     carried = sum(each.state == State.CARRIED for each in found.repositories)
+    named = sum(each.named for each in found.repositories)
+    others = len(found.repositories) - named
+    held = f" and {others} that it names no more" if others else ""
     limits = found.limits
     words = (
-        f"brings {count(carried, 'repository')} of {len(found.repositories)} named,"
+        f"brings {count(carried, 'repository')} of {named} named{held},"
         f" {show_bytes(found.bytes)}; at most {limits.repositories},"
         f" {show_bytes(limits.total)} in all and {show_bytes(limits.each)} each"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gittorrent.cli.locations import typed_location
+from gittorrent.cli.output import json_option, print_json
 from gittorrent.cli.repositories import carried_row
 from gittorrent.errors import UsageError
 from gittorrent.store.database import Database
@@ -14,7 +15,8 @@ from gittorrent.transfer.location import LocationError, is_url
 
 @click.command()
 @click.argument("url")
-def forget(url: str) -> None:
+@json_option
+def forget(url: str, as_json: bool) -> None:
     """Forget which repository URL led to, so that the next contact is a first contact.
 
     Do this only when you know why the repository changed. To carry a repository no more, use
@@ -38,9 +40,13 @@ def forget(url: str) -> None:
         ) from None
     database = Database(open_home().database)
     try:
+        repository = database.known_url(location.url)
         known = database.forget_url(location.url)
     finally:
         database.close()
     if not known:
         raise UsageError(f"no record of {url}")
-    click.echo(f"forgot {url}")
+    if as_json:
+        print_json({"url": location.url, "repository_id": repository})
+    else:
+        click.echo(f"forgot {url}")

@@ -40,6 +40,7 @@ def metainfo() -> None:
 @click.option("--description", default="", help="What the repository is.")
 @click.option("--comment", default="", help="A remark.")
 @profile_option
+@json_option
 def create(
     repo: Path,
     file: Path,
@@ -48,6 +49,7 @@ def create(
     description: str,
     comment: str,
     profile: str,
+    as_json: bool,
 ) -> None:
     """Write the metainfo FILE of a repository, with a signed list of its branches and tags.
 
@@ -71,7 +73,10 @@ def create(
     write_file(file, data)
     info = parse_metainfo(data)
     remember_references(repo, info, *info.references)
-    click.echo(f"{file}: repo hash {info.repo_hash.hex()}")
+    if as_json:
+        print_json({"file": str(file), "repo_hash": info.repo_hash.hex()})
+    else:
+        click.echo(f"{file}: repo hash {info.repo_hash.hex()}")
 
 
 @metainfo.command("show")
@@ -118,7 +123,8 @@ def show(file: Path, as_json: bool) -> None:
 
 @metainfo.command("verify")
 @file_argument
-def verify(file: Path) -> None:
+@json_option
+def verify(file: Path, as_json: bool) -> None:
     """Check the form of a metainfo FILE and the signatures of its reference objects.
 
     \b
@@ -134,7 +140,10 @@ def verify(file: Path) -> None:
             f"{file} has no key: its {len(book)} reference objects cannot be verified",
             hint="this is usual in the dialect of 2008",
         )
-    click.echo(f"{file}: {len(book)} reference objects, all signed by its key")
+    if as_json:
+        print_json({"file": str(file), "references": len(book)})
+    else:
+        click.echo(f"{file}: {len(book)} reference objects, all signed by its key")
 
 
 def read_metainfo(file: Path, profile: str | None = None) -> Metainfo:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 
 import click
+from msgspec import Struct
 from msgspec.structs import replace
 
-from gittorrent.cli.output import quiet_option
+from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.cli.repositories import carried_row
 from gittorrent.errors import UsageError
+from gittorrent.ids import RepositoryId
 from gittorrent.repository.carried import MIRROR
 from gittorrent.store.database import Database
 from gittorrent.store.following import FollowTable
@@ -20,7 +22,8 @@ from gittorrent.store.tracks import TrackTable
 @click.command()
 @click.argument("repository")
 @quiet_option
-def pause(repository: str, quiet: bool) -> None:
+@json_option
+def pause(repository: str, quiet: bool, as_json: bool) -> None:
     """Let a mirror be as it is: the node serves it, and does not follow it.
 
     REPOSITORY is the name, id or path of a mirror, or of what is tracked, as 'gittorrent status'
@@ -31,28 +34,47 @@ def pause(repository: str, quiet: bool) -> None:
     Examples:
       gittorrent pause project
     """
-    name = _set_paused(repository, paused=True)
-    if not quiet:
-        click.echo(f"paused {name}: 'gittorrent resume {name}' goes on")
+    found = _set_paused(repository, paused=True)
+    if as_json:
+        print_json(found)
+    elif not quiet:
+        click.echo(f"paused {found.name}: 'gittorrent resume {found.name}' goes on")
 
 
 @click.command()
 @click.argument("repository")
 @quiet_option
-def resume(repository: str, quiet: bool) -> None:
+@json_option
+def resume(repository: str, quiet: bool, as_json: bool) -> None:
     """Follow a mirror again that was paused, or track a git server again.
 
     \b
     Examples:
       gittorrent resume project
     """
-    name = _set_paused(repository, paused=False)
-    if not quiet:
-        click.echo(f"{name} is followed again")
+    found = _set_paused(repository, paused=False)
+    if as_json:
+        print_json(found)
+    elif not quiet:
+        click.echo(f"{found.name} is followed again")
 
 
-def _set_paused(repository: str, *, paused: bool) -> str:
-    """Pause what is meant, or follow it again; returns its name.
+class _Paused(Struct, frozen=True):
+    """What was paused or is followed again, as --json shows it.
+
+    Args:
+        name: of it.
+        repository_id: its id; None for what is tracked and was not published yet.
+        paused: whether it is.
+    """
+
+    name: str
+    repository_id: RepositoryId | None
+    paused: bool
+
+
+def _set_paused(repository: str, *, paused: bool) -> _Paused:
+    """Pause what is meant, or follow it again; returns what that is.
 
     Raises:
         UsageError: there is nothing of that name that follows anybody.
@@ -63,7 +85,7 @@ def _set_paused(repository: str, *, paused: bool) -> str:
         track = tracks.find(row.name if row is not None else repository)
         if track is not None and (row is None or row.role != MIRROR):
             tracks.put(replace(track, paused=paused))
-            return track.name
+            return _Paused(track.name, None if row is None else row.repository_id, paused)
         if row is None:
             raise UsageError(
                 f"{repository} is no repository that is carried here",
@@ -74,4 +96,4 @@ def _set_paused(repository: str, *, paused: bool) -> str:
         table = FollowTable(database)
         how = table.followed(row.repository_id)
         table.follow(row.repository_id, replace(how, paused=paused))
-        return row.name
+        return _Paused(row.name, row.repository_id, paused)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gittorrent.cli.output import quiet_option
+from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.errors import UsageError
 from gittorrent.interruptions import run
 from gittorrent.store.home import open_home
@@ -14,7 +14,8 @@ from gittorrent.transfer.local_node import LocalNode, Refusal
 
 @click.command(name="reload")
 @quiet_option
-def reload_node(quiet: bool) -> None:
+@json_option
+def reload_node(quiet: bool, as_json: bool) -> None:
     """Let the node that runs here go by its configuration as it is now.
 
     Nobody who is served is cut off. Where the configuration is wrong the node goes on as before,
@@ -32,5 +33,7 @@ def reload_node(quiet: bool) -> None:
         raise UsageError(
             "no node runs here", hint="'gittorrent serve' reads its configuration when it begins"
         )
-    if not quiet:
+    if as_json:
+        print_json({"reloaded": True})
+    elif not quiet:
         click.echo("the node goes by its configuration as it is now")

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import Struct
 
 from gittorrent.cli.node_toml import read_config
-from gittorrent.cli.output import quiet_option
+from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.cli.repositories import carried_row
 from gittorrent.errors import UsageError
+from gittorrent.ids import RepositoryId
 from gittorrent.interruptions import PROCESS
 from gittorrent.node.removing import require_itself, stop_carrying
 from gittorrent.repository.carried import MIRROR
@@ -32,6 +34,24 @@ if TYPE_CHECKING:
     from gittorrent.store.tracks import Track
 
 
+class _Removed(Struct, frozen=True):
+    """What was removed, as --json shows it.
+
+    Args:
+        name: it was carried under; None for what was to be brought and is not here.
+        repository_id: its id; None where nothing of it was here.
+        path: of its directory; likewise.
+        url: that is not brought any more; else None.
+        deleted: whether its directory was deleted.
+    """
+
+    name: str | None = None
+    repository_id: RepositoryId | None = None
+    path: str | None = None
+    url: str | None = None
+    deleted: bool = False
+
+
 @click.command()
 @click.argument("repository")
 @click.option("--keep", is_flag=True, help="Leave a mirror's directory where it is.")
@@ -43,7 +63,10 @@ if TYPE_CHECKING:
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @quiet_option
-def remove(repository: str, keep: bool, delete_copy: bool, yes: bool, quiet: bool) -> None:
+@json_option
+def remove(
+    repository: str, keep: bool, delete_copy: bool, yes: bool, quiet: bool, as_json: bool
+) -> None:
     """Stop carrying a repository: it is not served, listed or updated from then on.
 
     REPOSITORY is the name, id or path of a repository that this node carries, as 'gittorrent
@@ -59,11 +82,15 @@ def remove(repository: str, keep: bool, delete_copy: bool, yes: bool, quiet: boo
         raise UsageError("--keep and --delete contradict each other")
     home = open_home()
     if is_url(repository) and _unwant(repository, home):
-        if not quiet:
+        if as_json:
+            print_json(_Removed(url=repository))
+        elif not quiet:
             click.echo(f"{repository} is not brought here any more")
         return
     if carried_row(repository) is None and _untrack(repository, home):
-        if not quiet:
+        if as_json:
+            print_json(_Removed(repository))
+        elif not quiet:
             click.echo(f"{repository} is not tracked any more; nothing of it was published")
         return
     row = _row(repository)
@@ -74,7 +101,10 @@ def remove(repository: str, keep: bool, delete_copy: bool, yes: bool, quiet: boo
     if not yes and not is_missing:
         _ask(row, doomed=doomed)
     _remove(row, home, doomed=doomed)
-    if not quiet:
+    removed = _Removed(row.name, row.repository_id, row.path, None, deleted=doomed)
+    if as_json:
+        print_json(removed)
+    elif not quiet:
         click.echo(f"removed {row.name}")
         for line in _afterwards(row, is_missing=is_missing, doomed=doomed):
             click.echo(line, err=True)

@@ -143,7 +143,8 @@ def _day(seconds: int) -> str:
 
 @token.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-def revoke(names: tuple[str, ...]) -> None:
+@json_option
+def revoke(names: tuple[str, ...], as_json: bool) -> None:
     """Let tokens be good for nothing from now on; the running node sees it at once.
 
     \b
@@ -151,6 +152,9 @@ def revoke(names: tuple[str, ...]) -> None:
       gittorrent token revoke alice-laptop
     """
     with _table() as (table, _):
-        for name in names:
-            table.revoke(name)
-            click.echo(f"revoked {name}")
+        gone = table.revoke(names)
+    if as_json:
+        print_json([{"name": row.name, "repository_id": row.repository} for row in gone])
+        return
+    for row in gone:
+        click.echo(f"revoked {row.name}")

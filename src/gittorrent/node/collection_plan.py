@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gittorrent.repository.carried import ORIGIN
 from gittorrent.sizes import show_bytes
@@ -56,11 +57,13 @@ class Outcome(Struct, frozen=True):
         row: the entry.
         state: what becomes of it.
         reason: why it is not carried, or for what other reason; else empty.
+        is_named: whether the collection names it still.
     """
 
     row: CollectedRow
     state: State
     reason: str = ""
+    is_named: bool = True
 
 
 class Brought(Struct, frozen=True):
@@ -179,7 +182,11 @@ class _Planning:
         found = {
             row.repository: self._outcome(row) for row in sorted(self._named.rows, key=self._rank)
         }
-        return [found[row.repository] for row in self._named.rows]
+        held = self._named.held
+        return [
+            replace(found[row.repository], is_named=row.repository not in held)
+            for row in self._named.rows
+        ]
 
     def _rank(self, row: CollectedRow) -> tuple[bool, int, int]:
         return not self._is_ours(row.repository), -row.priority, row.place

@@ -19,6 +19,8 @@ from gittorrent.errors import UsageError
 from gittorrent.ids import RepositoryId
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gittorrent.store.database import Database
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}\Z")
@@ -75,17 +77,23 @@ class TokenTable:
         values = (row.name, row.digest, row.repository, row.made, row.expires)
         self._database.write([("INSERT INTO tokens VALUES (?, ?, ?, ?, ?)", values)])
 
-    def revoke(self, name: str) -> None:
-        """Let a token be good for nothing from now on.
+    def revoke(self, names: Iterable[str]) -> list[TokenRow]:
+        """Let tokens be good for nothing from now on, all of them or none; returns them.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: there is none of one of the names.
         """
-        if all(each.name != name for each in self.all()):
-            raise UsageError(
-                f"there is no token {name}", hint="'gittorrent token list' says which there are"
-            )
-        self._database.write([("DELETE FROM tokens WHERE name = ?", (name,))])
+        known = {each.name: each for each in self.all()}
+        gone: dict[str, TokenRow] = {}
+        for name in names:
+            if name not in known:
+                raise UsageError(
+                    f"there is no token {name}; none is revoked",
+                    hint="'gittorrent token list' says which there are",
+                )
+            gone[name] = known[name]
+        self._database.write([("DELETE FROM tokens WHERE name = ?", (name,)) for name in gone])
+        return list(gone.values())
 
     def all(self) -> list[TokenRow]:
         """Return all tokens, those that have expired too, by name."""

@@ -142,6 +142,16 @@ def test_what_is_held_is_carried_on() -> None:
     assert A in found.brought
 
 
+@pytest.mark.parametrize("most", [0, 5])
+def test_what_is_held_is_told_apart_from_what_is_named(most: int) -> None:
+    """Even where a limit keeps it from being followed."""
+    given = replace(
+        named(rows(A, B)), held=frozenset({B}), limits=CollectionLimits(repositories=most)
+    )
+    found = plan_collections([given], here(A, B))
+    assert [each.is_named for each in found.outcomes[given.collection]] == [True, False]
+
+
 # -- and what a node follows by that
 
 

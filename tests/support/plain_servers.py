@@ -25,13 +25,23 @@ class WebServer:
     """``git http-backend`` behind a small web server.
 
     ``requests`` are the paths asked for; ``moved`` maps the beginning of a path to where it has
-    gone; ``password`` is asked for where there is one, of the user ``me``.
+    gone; ``password`` is asked for where there is one, of ``user``. ``shown`` are the
+    ``Authorization`` headers that came, ``sent`` the bytes of all answers' bodies.
     """
 
     base: str
     requests: list[str] = field(default_factory=list)
     moved: dict[str, str] = field(default_factory=dict)
     password: str = ""
+    user: str = "me"
+    shown: list[str] = field(default_factory=list)
+    sent: int = 0
+
+    def begin_again(self) -> None:
+        """Forget who asked for what so far."""
+        self.requests.clear()
+        self.shown.clear()
+        self.sent = 0
 
 
 @contextlib.contextmanager
@@ -74,8 +84,11 @@ def _answer(handler: BaseHTTPRequestHandler, made: WebServer, root: Path, git: s
             rest = handler.path.removeprefix(beginning)
             _reply(handler, "301 Moved", {"Location": target + rest}, b"")
             return
-    wanted = base64.b64encode(f"me:{made.password}".encode()).decode()
-    if made.password and handler.headers.get("Authorization") != f"Basic {wanted}":
+    given = handler.headers.get("Authorization", "")
+    if given:
+        made.shown.append(given)
+    wanted = base64.b64encode(f"{made.user}:{made.password}".encode()).decode()
+    if made.password and given.partition(" ")[::2] not in (("Basic", wanted), ("basic", wanted)):
         _reply(handler, "401 Who?", {"WWW-Authenticate": 'Basic realm="x"'}, b"")
         return
     environ = {
@@ -99,6 +112,7 @@ def _answer(handler: BaseHTTPRequestHandler, made: WebServer, root: Path, git: s
     head, _, data = done.stdout.partition(b"\r\n\r\n")
     lines = head.decode("ascii").split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines if line)
+    made.sent += len(data)
     _reply(handler, headers.pop("Status", "200 OK"), headers, data)
 
 

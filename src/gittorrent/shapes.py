@@ -1,8 +1,9 @@
 """Shapes of reels: everything between two checkpoints, its history alone, or one commit alone.
 
 For ``reel`` and ``wire``; pure. Most clones of servers that are under load are no whole ones:
-``--depth 1`` takes one commit with its files, ``--filter=blob:none`` all commits and trees.
-Source: docs/protocol/reels.md, "Shapes".
+``--depth 1`` takes one commit with its files, ``--filter=blob:none`` all commits and trees. The
+index of a whole reel's pack, which travels like a reel, is named by a shape as well.
+Source: docs/protocol/reels.md, "Shapes" and "Pack indexes".
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from gittorrent.ids import Oid, format_of
+from gittorrent.ids import ManifestId, Oid, format_of, is_sha256
 
 
 class ShapeKind(Enum):
@@ -20,6 +21,7 @@ class ShapeKind(Enum):
     WHOLE = "whole"
     HISTORY = "history"
     TIP = "tip"
+    INDEX = "index"
 
 
 class Shape(Struct, frozen=True):
@@ -28,15 +30,18 @@ class Shape(Struct, frozen=True):
     Args:
         kind: which.
         commit: of a tip, the commit that it holds with its trees and blobs; None otherwise.
+        manifest: of an index, the manifest of the pack that it belongs to; None otherwise.
     """
 
     kind: ShapeKind
     commit: Oid | None = None
+    manifest: ManifestId | None = None
 
     @property
     def words(self) -> str:
         """How a manifest names it."""
-        return self.kind.value if self.commit is None else f"{self.kind.value} {self.commit}"
+        of = self.commit or self.manifest
+        return self.kind.value if of is None else f"{self.kind.value} {of}"
 
     @property
     def word(self) -> str:
@@ -53,16 +58,23 @@ def tip_of(commit: Oid) -> Shape:
     return Shape(ShapeKind.TIP, commit)
 
 
+def index_of(manifest: ManifestId) -> Shape:
+    """Return the shape that the index of a reel's pack has."""
+    return Shape(ShapeKind.INDEX, manifest=manifest)
+
+
 def parse_shape(text: str, separator: str = ":") -> Shape | None:
     """Return the shape that a text names; None if it names none besides the whole.
 
     Args:
-        text: such as ``history`` or ``tip:<commit>``.
-        separator: between the two words of a tip.
+        text: such as ``history``, ``tip:<commit>`` or ``index:<manifest id>``.
+        separator: between the two words of a tip or an index.
     """
-    kind, found, commit = text.partition(separator)
+    kind, found, of = text.partition(separator)
     if kind == ShapeKind.HISTORY.value and not found:
         return HISTORY
-    if kind == ShapeKind.TIP.value and format_of(commit) is not None:
-        return tip_of(Oid(commit))
+    if kind == ShapeKind.TIP.value and format_of(of) is not None:
+        return tip_of(Oid(of))
+    if kind == ShapeKind.INDEX.value and is_sha256(of):
+        return index_of(ManifestId(of))
     return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from gittorrent.ids import SHA1
 from gittorrent.reel.manifest import ManifestError, parse_manifest
 from gittorrent.reel.pack import WireView
+from gittorrent.reel.pack_index import HEAD_SIZE, least_size
 from gittorrent.reel.parts import part_range
+from gittorrent.shapes import ShapeKind
 
 _ONE = f"""\
 gittorrent manifest 1
@@ -38,8 +41,15 @@ _TIP = (
     .replace("segment 600 20 0\n", "")
 )
 
+_INDEX = (
+    _ONE.replace("encoder", f"shape index {'2' * 64}\nencoder")
+    .replace("1053576", str(least_size(30, SHA1)))
+    .replace(f"segment 12 10 400 {'a' * 40} {'b' * 40}\nsegment 600 20 0\n", "")
+    .replace(f"part {'1' * 64}\n", "")
+)
+
 SEEDS: list[bytes] = [
-    *(text.encode() for text in (_ONE, _OTHER, _HISTORY, _TIP)),
+    *(text.encode() for text in (_ONE, _OTHER, _HISTORY, _TIP, _INDEX)),
     b"gittorrent manifest 1\n",
     b"",
 ]
@@ -53,8 +63,11 @@ def one_input(data: bytes) -> None:
         return
     if manifest.text() != data:
         raise RuntimeError("accepted a text that is not in canonical form")
-    if sum(segment.objects for segment in manifest.segments) != manifest.objects:
+    is_index = manifest.shape.kind is ShapeKind.INDEX
+    if sum(s.objects for s in manifest.segments) != (0 if is_index else manifest.objects):
         raise RuntimeError("accepted segments that do not add up")
+    if is_index and manifest.pack_size > HEAD_SIZE + 64 + manifest.objects * 48:
+        raise RuntimeError("accepted an index larger than its objects can make it")
     last, size = part_range(len(manifest.parts) - 1, manifest.pack_size, manifest.part_size)
     if size <= 0 or last + size != manifest.pack_size:
         raise RuntimeError("accepted parts that do not cover the pack")

@@ -32,6 +32,7 @@ _READY = encode(b"mirror-sync ready 1 node\n")
 SEEDS = [
     b"\0" + _READY + encode(b"have shape history :" + _P + b" " + _M + b" 9 all\n"),
     b"\0" + _READY + encode(b"have shape tip:" + _P + b" :" + _P + b" " + _M + b" 9 80\n"),
+    b"\0" + _READY + encode(b"have shape index:" + _M + b" :" + _P + b" " + _M + b" 9 all\n"),
     b"\0" + _READY + encode(b"have push " + _P + b" auth ssh:SHA256:x\n"),
     b"\0" + _READY + encode(b"have push " + _P + b" size 5 pack 3\n") + b"pushabc",
     b"\0" + _READY + encode(b"send pushes 65536\n") + encode(b"send pushes 0\n"),

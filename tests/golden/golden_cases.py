@@ -17,10 +17,14 @@ from typing import Any
 
 from msgspec import to_builtins
 
+from gittorrent.git import scratch
 from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RepositoryId
 from gittorrent.reel.build import build_reel
+from gittorrent.reel.index_manifest import index_manifest
 from gittorrent.reel.manifest import Manifest
 from gittorrent.reel.segments import SMALLEST_TARGET
+from gittorrent.repository.index_settings import IndexSettings
+from gittorrent.repository.native_indexing import index_own_pack
 from gittorrent.shapes import Shape, ShapeKind, tip_of
 from support import gitcmd
 from support.repositories import Made
@@ -91,6 +95,40 @@ def build(case: Case, made: Made, objects: Path | None = None, processes: int = 
         REPOSITORY, object_format, None if case.start is None else pushes[0], pushes[1]
     )
     return _written(manifest)
+
+
+def index_cases(recipe: str, states: int) -> Iterator[Case]:
+    """Yield the reels of a recipe whose packs' indexes have manifests."""
+    for case in cases(recipe, states):
+        if case.start is None and case.kind is ShapeKind.WHOLE:
+            yield case
+
+
+def build_index(case: Case, made: Made) -> Any:
+    """Build the reel of ``case``, index its pack, and return what `expected` holds of the index."""
+    object_format = OBJECT_FORMATS[made.object_format]
+    after = [Oid(oid) for oid in made.states[case.end]]
+    end = PushId(f"{case.end + 1:0{object_format.hex_size}x}")
+    with tempfile.TemporaryDirectory(prefix="golden-") as folder:
+        work = Path(folder, "reel")
+        work.mkdir()
+        pack = build_reel(
+            made.objects, object_format, [], after, work, smallest_target=case.smallest_target
+        )
+        if pack is None:
+            return None
+        manifest = pack.manifest(REPOSITORY, object_format, None, end)
+        with scratch.receiving(Path(folder, "indexing"), object_format) as staging:
+            indexed = index_own_pack(staging, pack.path, manifest, IndexSettings())
+            file = indexed.with_suffix(".idx")
+            with file.open("rb") as index:
+                found = index_manifest(manifest, index, file.stat().st_size)
+    return {
+        "manifest": found.id,
+        "size": found.pack_size,
+        "checksum": found.pack_checksum,
+        "parts": list(found.parts),
+    }
 
 
 def _shape(case: Case, made: Made) -> Shape | None:

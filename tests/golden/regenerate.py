@@ -26,11 +26,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found: dict[str, Any] = {"deflate": cases.deflate_probe(Path(folder, "probe"))}
         reels: dict[str, Any] = {}
+        indexes: dict[str, Any] = {}
         for recipe in RECIPES:
             made = make(recipe, Path(folder, recipe))
             for case in cases.cases(recipe, len(made.states)):
                 reels[case.name] = cases.build(case, made)
+            for case in cases.index_cases(recipe, len(made.states)):
+                indexes[case.name] = cases.build_index(case, made)
         found["reels"] = reels
+        found["indexes"] = indexes
         found["states"] = {
             recipe: make(recipe, Path(folder, "again", recipe)).states
             for recipe in RECIPES

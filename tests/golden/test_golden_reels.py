@@ -96,6 +96,19 @@ def test_every_recipe_gives_its_reels(
         check(case, golden_cases.build(case, repository))
 
 
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_every_pack_from_the_beginning_has_one_index(
+    recipe: str, made: MakeRepository, same_zlib: bool, any_git: str, deflating: None
+) -> None:
+    """Git's indexer and the compiled one write the same bytes, which a manifest can name."""
+    if not (same_zlib or native.can_deflate()):
+        pytest.skip("this git's zlib makes other packs")
+    wanted = golden_cases.expected()["indexes"]
+    repository = made(recipe)
+    for case in golden_cases.index_cases(recipe, len(repository.states)):
+        assert golden_cases.build_index(case, repository) == wanted[case.name], case.name
+
+
 def test_expectations_are_complete_and_recipes_unchanged(made: MakeRepository) -> None:
     wanted = golden_cases.expected()
     names = [

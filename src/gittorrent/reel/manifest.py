@@ -23,6 +23,7 @@ from gittorrent.ids import (
     is_repository_id,
     is_sha256,
 )
+from gittorrent.reel.pack_index import is_index_size
 from gittorrent.reel.parts import part_count
 from gittorrent.shapes import WHOLE, Shape, ShapeKind, parse_shape
 
@@ -88,7 +89,8 @@ class Manifest(Struct, frozen=True):
         pack_checksum: the pack's trailer, hexadecimal.
         segments: in order of offset.
         parts: SHA-256 of each part, hexadecimal.
-        shape: which of the objects between the two pushes it has.
+        shape: which of the objects between the two pushes it has. Of a pack's index, sizes,
+            checksum and parts are the index's, and there are no segments.
     """
 
     repository: RepositoryId
@@ -283,6 +285,9 @@ def _check_arithmetic(manifest: Manifest) -> None:
         raise ManifestError(f"{manifest.objects} objects do not fit {manifest.pack_size} bytes")
     if len(manifest.parts) != part_count(manifest.pack_size, manifest.part_size):
         raise ManifestError(f"{len(manifest.parts)} parts do not make {manifest.pack_size} bytes")
+    if manifest.shape.kind is ShapeKind.INDEX:
+        _check_index(manifest)
+        return
     if not manifest.segments:
         raise ManifestError("manifest has no segment")
     if manifest.shape.kind is ShapeKind.TIP:
@@ -298,6 +303,16 @@ def _check_arithmetic(manifest: Manifest) -> None:
         expected = segment.offset + segment.objects
     if manifest.segments[0].offset != 12 or expected > manifest.pack_size:
         raise ManifestError("the segments do not fill the pack")
+
+
+def _check_index(manifest: Manifest) -> None:
+    """Refuse an index that could not be one of so many objects, or is of a thin pack."""
+    if manifest.start is not None or manifest.segments:
+        raise ManifestError("a pack's index begins after a push, or has segments")
+    if not is_index_size(manifest.pack_size, manifest.objects, manifest.object_format):
+        raise ManifestError(
+            f"an index of {manifest.objects} objects does not have {manifest.pack_size} bytes"
+        )
 
 
 def _check_tip(manifest: Manifest) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.ids import PushId
 from gittorrent.reel.path import ReelOffer
-from gittorrent.shapes import WHOLE, Shape
+from gittorrent.shapes import WHOLE, Shape, ShapeKind
 from gittorrent.sizes import show_bytes
 from gittorrent.transfer.log_follower import LogFollower
 from gittorrent.transfer.manifests import verify_manifest
@@ -213,7 +213,7 @@ class Acquisition:
             MirrorLostError: it stopped answering.
         """
         offers = await self._first_offers(log, shapes=True)
-        return [offer for offer in offers if offer.shape != WHOLE]
+        return [offer for offer in offers if offer.shape.kind in (ShapeKind.HISTORY, ShapeKind.TIP)]
 
     async def _first_offers(self, log: VerifiedLog, *, shapes: bool) -> list[ReelOffer]:
         if log.head is None:

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from msgspec.structs import replace
 
-from gittorrent.ids import SHA1, SHA256, Oid, PushId, RepositoryId
+from gittorrent.ids import SHA1, SHA256, ManifestId, Oid, PushId, RepositoryId
 from gittorrent.reel.manifest import (
     MAX_SEGMENTS,
     MAX_TEXT,
@@ -17,7 +17,7 @@ from gittorrent.reel.manifest import (
     parse_manifest,
 )
 from gittorrent.reel.parts import part_count, part_range
-from gittorrent.shapes import HISTORY, tip_of
+from gittorrent.shapes import HISTORY, index_of, tip_of
 
 A, B = Oid("a" * 40), Oid("b" * 40)
 PART = hashlib.sha256(b"part").hexdigest()
@@ -103,10 +103,54 @@ def test_a_tip_is_one_commit_from_the_beginning(changes: dict[str, object]) -> N
         parse_manifest(manifest(**(one | changes)).text())
 
 
+def index(**changes: object) -> Manifest:
+    ours: dict[str, object] = {
+        "shape": index_of(manifest().id), "segments": (), "parts": (PART,),
+        "pack_size": 8 + 1024 + 30 * 28 + 40,
+    }  # fmt: skip
+    return manifest(**(ours | changes))
+
+
+def test_an_index_of_a_pack() -> None:
+    text = index().text()
+    assert f"\nshape index {manifest().id}\nencoder 1\n".encode() in text
+    assert text.decode().splitlines()[-2:] == [f"pack-checksum {'ef' * 20}", f"part {PART}"]
+    assert parse_manifest(text) == index()
+    # All offsets may be large, as in a pack of one huge object and many after it.
+    assert parse_manifest(index(pack_size=1912 + 30 * 8).text()).pack_size == 2152
+    long = {"object_format": SHA256, "end": PushId("02" * 32), "pack_checksum": "03" * 32}
+    assert parse_manifest(index(**long, pack_size=1032 + 30 * 40 + 64).text()).objects == 30
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"start": PushId("01" * 20)},
+        {"segments": (Segment(12, 30, 400, (B,)),)},
+        {"pack_size": 1911},
+        {"pack_size": 1916},
+        {"pack_size": 1912 - 8},
+        {"pack_size": 1912 + 31 * 8},
+        {"objects": 31},
+        {"objects": 0},
+        {"parts": (PART, PART)},
+        {"pack_size": 1 << 40, "parts": (PART,) * (1 << 20)},
+        {"shape": index_of(ManifestId("a" * 63))},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_an_index_has_the_size_that_its_objects_give_it(changes: dict[str, object]) -> None:
+    with pytest.raises(ManifestError):
+        parse_manifest(index(**changes).text())
+
+
 @pytest.mark.parametrize(
     "line",
     [
         b"shape whole",
+        b"shape index",
+        b"shape index:" + b"a" * 64,
+        b"shape index " + b"A" * 64,
         b"shape history ",
         b"shape history " + b"a" * 40,
         b"shape tip",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gittorrent.ids import ManifestId, Oid, PushId
-from gittorrent.shapes import HISTORY, tip_of
+from gittorrent.shapes import HISTORY, index_of, tip_of
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.wire import limits
 from gittorrent.wire.fields import MessageError
@@ -89,6 +89,10 @@ SPELLING: list[tuple[str, Message]] = [
     (
         f"have shape tip:{B} :{A} {M} 999 all",
         HaveBundle(REEL, MANIFEST, 999, ALL, tip_of(Oid(B))),
+    ),
+    (
+        f"have shape index:{M} :{A} {M} 999 all",
+        HaveBundle(REEL, MANIFEST, 999, ALL, index_of(MANIFEST)),
     ),
     (f"end want {A}:{B}", EndWant(SPAN)),
     (f"fetch manifest {M}", FetchManifest(MANIFEST)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gittorrent.cli.bare_copy import add_remote, record_repository
+from gittorrent.cli.completing import complete_carried
 from gittorrent.cli.locations import typed_location
 from gittorrent.cli.new_repository import own_logs
 from gittorrent.cli.output import json_option, print_json, quiet_option, verbose_option
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("place", metavar="URL_OR_REPOSITORY")
+@click.argument("place", metavar="URL_OR_REPOSITORY", shell_complete=complete_carried)
 @click.option(
     "--key",
     metavar="KEY",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
+from gittorrent.cli.completing import complete_held
 from gittorrent.cli.held_back import held_status, in_words
 from gittorrent.cli.kept_refs import carry_out, note_kept
 from gittorrent.cli.output import json_option, print_json, quiet_option
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("what", nargs=-1)
+@click.argument("what", nargs=-1, shell_complete=complete_held)
 @click.option("--refuse", is_flag=True, help="Keep it for good, and ask no more.")
 @quiet_option
 @json_option

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gittorrent.cli.completing import complete_carried
 from gittorrent.cli.locations import typed_location
 from gittorrent.cli.mirror_survey import show_survey, survey_json
 from gittorrent.cli.output import json_option, print_json
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("place", metavar="URL_OR_REPOSITORY")
+@click.argument("place", metavar="URL_OR_REPOSITORY", shell_complete=complete_carried)
 @json_option
 def mirrors(place: str, as_json: bool) -> None:
     """Ask the mirrors of a repository how far each has got, and whether they agree.

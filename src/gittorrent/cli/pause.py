@@ -8,6 +8,7 @@ import click
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gittorrent.cli.completing import complete_followed
 from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.cli.repositories import carried_row
 from gittorrent.errors import UsageError
@@ -20,7 +21,7 @@ from gittorrent.store.tracks import TrackTable
 
 
 @click.command()
-@click.argument("repository")
+@click.argument("repository", shell_complete=complete_followed)
 @quiet_option
 @json_option
 def pause(repository: str, quiet: bool, as_json: bool) -> None:
@@ -42,7 +43,7 @@ def pause(repository: str, quiet: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("repository")
+@click.argument("repository", shell_complete=complete_followed)
 @quiet_option
 @json_option
 def resume(repository: str, quiet: bool, as_json: bool) -> None:

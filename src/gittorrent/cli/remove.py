@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct
 
+from gittorrent.cli.completing import complete_removable
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.cli.repositories import carried_row
@@ -53,7 +54,7 @@ class _Removed(Struct, frozen=True):
 
 
 @click.command()
-@click.argument("repository")
+@click.argument("repository", shell_complete=complete_removable)
 @click.option("--keep", is_flag=True, help="Leave a mirror's directory where it is.")
 @click.option(
     "--delete",

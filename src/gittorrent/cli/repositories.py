@@ -148,8 +148,14 @@ class RepositoryArgument(_PathParameter):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Complete directories."""
-        return click.Path().shell_complete(ctx, param, incomplete)
+        """Complete what is carried here, and directories."""
+        from click.shell_completion import CompletionItem
+
+        from gittorrent.cli.completing import carried_names  # few ask for it, at a press of a key
+
+        del ctx, param
+        names = [] if _is_path(incomplete) and incomplete else carried_names(incomplete)
+        return [*names, CompletionItem(incomplete, type="dir")]
 
 
 REPOSITORY = RepositoryArgument()

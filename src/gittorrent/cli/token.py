@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gittorrent.cli.completing import complete_tokens
 from gittorrent.cli.output import json_option, print_json
 from gittorrent.cli.repositories import CARRIED_REPOSITORY
 from gittorrent.errors import UsageError
@@ -142,7 +143,7 @@ def _day(seconds: int) -> str:
 
 
 @token.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_tokens)
 @json_option
 def revoke(names: tuple[str, ...], as_json: bool) -> None:
     """Let tokens be good for nothing from now on; the running node sees it at once.

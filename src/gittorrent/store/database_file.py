@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from gittorrent.errors import LocalError
@@ -32,22 +32,35 @@ def look_at_carried(path: Path) -> list[CarriedRow]:
     Raises:
         LocalError: it is not there, or cannot be read.
     """
+    query = "SELECT name, repository_id, path, role, source FROM repositories ORDER BY name"
+    return [CarriedRow(n, RepositoryId(i), p, r, s) for n, i, p, r, s in look_at(path, query)]
+
+
+def look_at(path: Path, query: str, *values: str | int) -> list[tuple[Any, ...]]:
+    """Return what a database answers to a query, and change nothing.
+
+    Args:
+        path: of the database.
+        query: it may be of an older schema, or a newer one, than the query is for.
+        values: for the question marks in it.
+
+    Raises:
+        LocalError: it is not there, cannot be read, or does not have what is asked for.
+    """
     try:
         try:
-            rows = _carried(path, "mode=ro" if _is_open(path) else _AS_IT_LIES)
+            return _rows(path, "mode=ro" if _is_open(path) else _AS_IT_LIES, query, values)
         except sqlite3.DatabaseError:
             if not _is_open(path):
                 raise
-            rows = _carried(path, "mode=ro")  # somebody opened it meanwhile
+            return _rows(path, "mode=ro", query, values)  # somebody opened it meanwhile
     except sqlite3.DatabaseError as error:
         raise LocalError(f"{path} cannot be read as database: {error}") from error
-    return [CarriedRow(n, RepositoryId(i), p, r, s) for n, i, p, r, s in rows]
 
 
-def _carried(path: Path, how: str) -> list[tuple[str, str, str, str, str]]:
-    query = "SELECT name, repository_id, path, role, source FROM repositories ORDER BY name"
+def _rows(path: Path, how: str, query: str, values: tuple[str | int, ...]) -> list[tuple[Any, ...]]:
     with contextlib.closing(_connect(path, how)) as connection:
-        return connection.execute(query).fetchall()
+        return connection.execute(query, values).fetchall()
 
 
 def _is_open(path: Path) -> bool:

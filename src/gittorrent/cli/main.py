@@ -34,6 +34,7 @@ COMMANDS = {
     "seed": ("seed", "seed", "Turn a clone you have into a seed, without a download."),
     "mirror": ("mirror", "mirror", "Carry a repository: download, verify, keep current."),
     "track": ("track", "track", "Publish what a plain git server has, and follow it."),
+    "ci": ("ci", "ci", "Let CI jobs clone by way of this machine's node."),
     "mirrors": ("mirrors", "mirrors", "List the mirrors of a repository."),
     "collections": ("collections", "collections", "List the collections that are followed."),
     "collection": ("collection", "collection", "Look at lists of what owners want carried."),

@@ -25,7 +25,10 @@ def main() -> NoReturn:
     import threading
 
     gc.disable()
-    from gittorrent.helper.main import main as run
+    if len(sys.argv) == 3 and sys.argv[2].startswith("ci+"):
+        from gittorrent.helper.ci import main as run
+    else:
+        from gittorrent.helper.main import main as run
 
     gc.freeze()
     gc.enable()

@@ -11,6 +11,7 @@
     partial/<manifest id>/ downloads that are not finished
     cache/<repository id>.git  what the node keeps for clones of this machine, for a while
     views/                 what git's own clients are served from
+    ci/                    what the node keeps for CI jobs, for a while
     run/                   what running processes are doing; the node's control socket
     dht                    nodes of the DHT that were there lately
 
@@ -82,6 +83,16 @@ class Home(Struct, frozen=True):
     def control(self) -> Path:
         """The socket at which the running node takes requests of this user's programs."""
         return self.run / "control"
+
+    @property
+    def ci(self) -> Path:
+        """What the running node keeps for CI jobs."""
+        return self.root / "ci"
+
+    @property
+    def ci_socket(self) -> Path:
+        """Where the running node answers CI jobs, unless it is told otherwise."""
+        return self.run / "ci.sock"
 
     @property
     def routing_table(self) -> Path:

@@ -1,0 +1,181 @@
+"""``gittorrent ci``: leads the clones of CI jobs to the node of this machine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gittorrent.cli.output import json_option, print_json, quiet_option
+from gittorrent.errors import UsageError
+from gittorrent.git.ci_places import BASE, Setup, place_of, read_setup, set_up
+from gittorrent.git.ci_places import undo as undo_setup
+from gittorrent.store.home import named_home
+from gittorrent.transfer.ci_node import CiNode, NoAnswerError
+from gittorrent.wire.ci_urls import CiUrlError, parse_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HELPER = "git-remote-gittorrent"
+
+
+@click.group()
+def ci() -> None:
+    """Let CI jobs clone by way of this machine's node, without changing a pipeline."""
+
+
+def _where(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which file of git's configuration is meant."""
+    options = (
+        click.option("--system", "scope", flag_value="system", help="All users of this machine."),
+        click.option(
+            "--global", "scope", flag_value="global", default=True, help="This user; the default."
+        ),
+        click.option(
+            "--file",
+            metavar="FILE",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="This file of git's configuration.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@ci.command()
+@click.option(
+    "--for",
+    "prefixes",
+    metavar="URL",
+    multiple=True,
+    required=True,
+    help="What the URLs begin with, such as https://github.com/; several times for more.",
+)
+@_where
+@click.option(
+    "--socket",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Socket of the node, as node.toml names it below [ci]; this user's node by default.",
+)
+@click.option(
+    "--user",
+    "users",
+    metavar="NAME",
+    multiple=True,
+    help="Also URLs with this name and a password before the host, as gitlab-ci-token.",
+)
+@quiet_option
+@json_option
+def setup(
+    prefixes: tuple[str, ...],
+    scope: str,
+    file: Path | None,
+    socket: Path | None,
+    users: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Lead git's clones and fetches of some servers to this machine's node.
+
+    Afterwards plain 'git clone https://github.com/x/y', submodules and partial and shallow clones
+    ask the server for its refs, as before, and this machine's node for objects; where the node is
+    not there, or does not have them in time, the server. Pushes go to the server. It writes
+    url.<base>.insteadOf and what git needs for that, and nothing else; 'gittorrent ci undo' takes
+    it away. The node serves what [ci] in node.toml allows.
+
+    \b
+    Examples:
+      gittorrent ci setup --for https://github.com/
+      gittorrent ci setup --for https://gitlab.example.org/ --user gitlab-ci-token --system
+      gittorrent ci setup --for https://github.com/ --socket /run/gittorrent/ci.sock
+    """
+    if socket is not None and not socket.is_absolute():
+        raise UsageError(f"--socket {socket}: git knows it from everywhere; write the whole path")
+    beginnings = [parse_prefix(each) for each in prefixes]
+    schemes = {each.partition("://")[0] for each in beginnings}
+    for user in users:
+        if not user or not user.isascii() or any(c in user for c in "/:@ ?#"):
+            raise CiUrlError(f"--user {user}: not a name that URLs can have")
+        beginnings += [f"{scheme}://{user}:" for scheme in sorted(schemes)]
+    place = place_of(scope, file)
+    done = set_up(place, beginnings, "" if socket is None else str(socket))
+    missing = shutil.which(HELPER) is None
+    if as_json:
+        print_json({**_shown(done), "helper": not missing})
+    elif not quiet:
+        for prefix in done.prefixes:
+            click.echo(f"git goes to this machine's node for {prefix}")
+    if missing:
+        click.echo(
+            f"gittorrent: {HELPER} is not on the PATH: where jobs do not find it either, git fails",
+            err=True,
+        )
+
+
+@ci.command()
+@_where
+@quiet_option
+@json_option
+def undo(scope: str, file: Path | None, quiet: bool, as_json: bool) -> None:
+    """Take away what 'gittorrent ci setup' wrote to a file of git's configuration.
+
+    What else is there stays. It does no harm where nothing is set up.
+
+    \b
+    Examples:
+      gittorrent ci undo
+      gittorrent ci undo --system
+    """
+    before = undo_setup(place_of(scope, file))
+    if as_json:
+        print_json(_shown(before))
+    elif not quiet:
+        for prefix in before.prefixes:
+            click.echo(f"git goes to the server itself for {prefix}")
+        if not before.prefixes:
+            click.echo("nothing is set up there")
+
+
+@ci.command()
+@_where
+@json_option
+def status(scope: str, file: Path | None, as_json: bool) -> None:
+    """Show what is led to the node, and whether the node is there.
+
+    \b
+    Examples:
+      gittorrent ci status
+      gittorrent ci status --system --json
+    """
+    found = read_setup(place_of(scope, file))
+    socket = Path(found.socket) if found.socket else named_home().ci_socket
+    trouble = _trouble(socket)
+    if as_json:
+        print_json({**_shown(found), "socket": str(socket), "node": not trouble})
+        return
+    for prefix in found.prefixes:
+        click.echo(f"{prefix} goes to this machine's node")
+    if not found.prefixes:
+        click.echo("nothing is set up there")
+    click.echo(f"node at {socket}: {trouble or 'there'}")
+
+
+def _trouble(socket: Path) -> str:
+    """Return why a node does not answer; empty if it does."""
+    node = CiNode(socket, f"{BASE}status")
+    try:
+        node.call()
+    except NoAnswerError as error:
+        return str(error)
+    finally:
+        node.close()
+    return ""
+
+
+def _shown(setup: Setup) -> dict[str, Any]:
+    return {"prefixes": list(setup.prefixes)}

@@ -1,0 +1,77 @@
+"""What git's configuration says of CI upstreams: the node's socket, and what servers are told.
+
+Git itself is asked, in the environment that it gave the helper, so that its rules count: which
+files, which scopes, which URL matches best. Nobody is asked at a terminal, and nothing that is
+secret is in a command line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gittorrent.git.runner import executable
+from gittorrent.wire.ci_urls import parse_ci_url
+from gittorrent.wire.tokens import encode_basic
+
+SOCKET = "gittorrent.ciSocket"
+"""Setting that names the node's socket, where it is not at its usual place."""
+
+_AUTHORIZATION = re.compile(r"authorization:\s*(?P<value>\S.*)\Z", re.IGNORECASE)
+
+
+def configured_socket() -> Path | None:
+    """Return the node's socket, if git's configuration names one."""
+    found = _git(["config", "--type=path", "--get", SOCKET]).removesuffix("\n")
+    return Path(found) if found.startswith("/") else None
+
+
+def caller_header(url: str) -> str:
+    """Return what an upstream would be told of the caller: a header's value; empty for nothing.
+
+    In git's order: an ``http.<url>.extraHeader``, a name and password in the URL, and what its
+    credential helpers know.
+
+    Args:
+        url: of the upstream, with the name and password that it may have.
+    """
+    extra = _git(["config", "--get-urlmatch", "http.extraHeader", url]).strip()
+    if (said := _AUTHORIZATION.match(extra)) is not None:
+        return said["value"]
+    return parse_ci_url(url).header if _has_password(url) else _known_by_helpers(url)
+
+
+def _has_password(url: str) -> bool:
+    return urlsplit(url).password is not None
+
+
+def _known_by_helpers(url: str) -> str:
+    parts = urlsplit(url)
+    said = {
+        "protocol": parts.scheme,
+        "host": parts.netloc.rpartition("@")[2],
+        "path": parts.path.lstrip("/"),
+    }
+    if parts.username:
+        said["username"] = parts.username
+    text = "".join(f"{name}={value}\n" for name, value in said.items()) + "\n"
+    answer = _git(["credential", "fill"], text, {"GIT_TERMINAL_PROMPT": "0"})
+    found = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
+    if "username" not in found or "password" not in found:
+        return ""
+    return encode_basic(found["username"], found["password"])
+
+
+def _git(words: list[str], said: str = "", more: dict[str, str] | None = None) -> str:
+    done = subprocess.run(
+        [executable(), *words],
+        input=said.encode("utf-8", "surrogateescape"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **(more or {})},
+        check=False,
+    )
+    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""

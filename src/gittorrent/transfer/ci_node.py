@@ -1,0 +1,206 @@
+"""Asks the node of this machine for what a CI job's git asks an upstream for.
+
+The node is a convenience: whatever it does not do, or does not do in time, is a reason that is said
+once, and the caller asks the upstream. What it gives git verifies as it does anybody's, by the ids
+that the upstream itself listed. Rules: what the upstream is to be told of the caller goes to nobody
+but a node that this user, root or the owner of the socket's directory runs, and only when the
+upstream wants it. Source: `gittorrent.wire.ci`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import GitTorrentError, ProtocolError
+from gittorrent.wire.ci import (
+    MAX_LINE,
+    VERSION,
+    Alive,
+    FetchLine,
+    Given,
+    Hello,
+    Login,
+    LoginWanted,
+    No,
+    Open,
+    Ready,
+    parse_answer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gittorrent.wire.ci import Answer
+
+SILENCE_SECONDS = 30.0
+"""Silence after which the node is given up: while it works it says ``alive`` every 5 seconds."""
+
+CONNECT_SECONDS = 2.0
+"""Time to get to a node: it is on this machine."""
+
+
+class NoAnswerError(GitTorrentError):
+    """The node does not give it; the text says why."""
+
+
+class CiNode:
+    """A conversation with the node about one upstream; blocks.
+
+    Args:
+        path: of its socket.
+        url: of the upstream, as `gittorrent.wire.ci_urls` writes it.
+        silence: seconds after which a silent node is given up.
+    """
+
+    def __init__(self, path: Path, url: str, silence: float = SILENCE_SECONDS) -> None:
+        self._path = path
+        self._url = url
+        self._silence = silence
+        self._socket: socket.socket | None = None
+        self._read = bytearray()
+        self._files: list[int] = []
+        self._is_ready = False
+        self.is_there = True
+
+    def begin(self) -> None:
+        """Say what this is about, so that the node asks the upstream while git does.
+
+        Raises:
+            NoAnswerError: there is no node.
+        """
+        self.call()
+        try:
+            self._require().sendall(Open(self._url).encode())
+        except OSError as error:
+            raise self._gone(error) from error
+
+    def call(self) -> None:
+        """Find out whether a node is there.
+
+        Raises:
+            NoAnswerError: there is none.
+        """
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket = sock
+        try:
+            sock.settimeout(CONNECT_SECONDS)
+            _connect(sock, self._path)
+            _require_trusted(sock, self._path)
+            sock.settimeout(self._silence)
+            if self._hear() != Hello(VERSION):
+                raise NoAnswerError("the node of this machine is of another version")
+        except (OSError, ProtocolError) as error:
+            raise self._gone(error) from error
+
+    def answer(self, request: bytes, login: Callable[[], str]) -> int:
+        """Return a descriptor of the file with the answer to a request of git's.
+
+        Args:
+            request: as git wrote it, or as it is written for answers to be kept.
+            login: returns what the upstream is told of the caller; empty if nobody knows.
+
+        Raises:
+            NoAnswerError: the node does not give it.
+        """
+        try:
+            if not self._is_ready:
+                self._become_ready(login)
+            sock = self._require()
+            sock.sendall(FetchLine(len(request)).encode() + request)
+            answer = self._result()
+        except (OSError, ProtocolError) as error:
+            raise self._gone(error) from error
+        if not isinstance(answer, Given) or not self._files:
+            self.is_there = False
+            raise NoAnswerError("the node of this machine says what it should not")
+        found = self._files.pop()
+        if os.fstat(found).st_size != answer.size:
+            os.close(found)
+            raise NoAnswerError("the file that the node gives is not as long as it says")
+        return found
+
+    def _become_ready(self, login: Callable[[], str]) -> None:
+        answer = self._result()
+        if isinstance(answer, LoginWanted):
+            header = login()
+            if not header:
+                self.is_there = False
+                raise NoAnswerError("nothing is known here that the upstream could be told")
+            self._require().sendall(Login(header).encode())
+            answer = self._result()
+        if not isinstance(answer, Ready):
+            self.is_there = False
+            raise NoAnswerError("the node of this machine says what it should not")
+        self._is_ready = True
+
+    def _result(self) -> Answer:
+        """Return what the node comes to in the end."""
+        while isinstance(answer := self._hear(), Alive):
+            pass
+        if isinstance(answer, No):
+            self.is_there = self._is_ready
+            raise NoAnswerError(answer.reason)
+        return answer
+
+    def _hear(self) -> Answer:
+        sock = self._require()
+        while (end := self._read.find(b"\n")) < 0:
+            if len(self._read) > MAX_LINE:
+                raise NoAnswerError("the node of this machine says what it should not")
+            data, files, _, _ = socket.recv_fds(sock, MAX_LINE, 1)
+            self._files += files
+            if not data:
+                raise ConnectionResetError("it has gone")
+            self._read += data
+        line = bytes(self._read[: end + 1])
+        del self._read[: end + 1]
+        return parse_answer(line)
+
+    def _require(self) -> socket.socket:
+        if self._socket is None:
+            raise NoAnswerError("no node was asked")
+        return self._socket
+
+    def _gone(self, error: Exception) -> NoAnswerError:
+        self.is_there = False
+        if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+            return NoAnswerError("no node that serves CI runs on this machine")
+        if isinstance(error, TimeoutError):
+            return NoAnswerError("the node of this machine is silent")
+        return NoAnswerError(f"the node of this machine does not answer: {error}")
+
+    def close(self) -> None:
+        """Hang up."""
+        for each in self._files:
+            os.close(each)
+        self._files.clear()
+        if self._socket is not None:
+            self._socket.close()
+
+
+def _connect(sock: socket.socket, path: Path) -> None:
+    """Connect to a socket whose path may be longer than an address can be."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sock.connect(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
+
+
+def _require_trusted(sock: socket.socket, path: Path) -> None:
+    """Make sure that whoever listens may be told what the upstream is told.
+
+    Raises:
+        NoAnswerError: it is somebody who happened to be there.
+    """
+    said = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, user, _ = struct.unpack("3i", said)
+    folder = path.parent.stat()
+    is_shared = bool(folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    if is_shared or user not in (os.geteuid(), 0, folder.st_uid):
+        raise NoAnswerError(f"{path} may be anybody's: others may write to its directory")

@@ -1,0 +1,111 @@
+"""URLs of upstreams that CI jobs clone from by way of their node, and which of them it serves.
+
+Pure. A job is somebody else's code: what it names is asked for only if the operator's list has a
+prefix of it. So a URL is written in one way before it is compared, and what servers or clients
+might read in two ways is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
+
+from gittorrent.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PREFIX = "ci+"
+"""Begins the URLs that git's configuration turns an upstream's into."""
+
+MAX_URL = 2048
+"""Bytes of a URL: no forge has longer ones."""
+
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+\Z")
+_HOST = re.compile(r"[a-z0-9._-]+\Z|\[[0-9a-f:.]+\]\Z")
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+_AMBIGUOUS = ("%2f", "%5c", "%2e", "%25", "%00")
+
+
+class CiUrlError(UsageError):
+    """A URL is none of an upstream for CI."""
+
+
+class CiUrl(Struct, frozen=True):
+    """An upstream.
+
+    Args:
+        url: in the one way that it is written in here, without anybody's name or password.
+        header: what an ``Authorization`` header says by its name and password; empty without any.
+    """
+
+    url: str
+    header: str = ""
+
+
+def parse_ci_url(text: str) -> CiUrl:
+    """Read an upstream's URL.
+
+    Raises:
+        CiUrlError: it is none that is served in this way.
+    """
+    name, url = _taken_apart(text)
+    path = url.partition("://")[2].partition("/")[2]
+    if not path:
+        raise CiUrlError(f"{url} names no repository")
+    return CiUrl(url, name)
+
+
+def parse_prefix(text: str) -> str:
+    """Read what URLs of upstreams begin with, such as ``https://github.com/``.
+
+    Raises:
+        CiUrlError: it is no such beginning.
+    """
+    header, url = _taken_apart(text)
+    if header:
+        raise CiUrlError("a name or password is nothing that URLs are listed by; leave it out")
+    return url.rstrip("/") + "/"
+
+
+def is_allowed(url: str, prefixes: Iterable[str]) -> bool:
+    """Tell whether a URL begins with one of the prefixes; both as they are written here."""
+    return any(url.startswith(prefix) for prefix in prefixes)
+
+
+def _taken_apart(text: str) -> tuple[str, str]:
+    """Return the header that name and password come to, and the URL without them."""
+    if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or " " in text:
+        raise CiUrlError("not the URL of an upstream: it is too long, or has characters none has")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise CiUrlError(f"not the URL of an upstream: {error}") from error
+    host, path = (parts.hostname or "").lower(), parts.path.rstrip("/")
+    host = f"[{host}]" if ":" in host else host
+    if parts.scheme not in _DEFAULT_PORTS or not _HOST.match(host):
+        raise CiUrlError("not the URL of an upstream", hint="write https://HOST/PATH")
+    if parts.query or parts.fragment or any(c in text for c in "?#\\"):
+        raise CiUrlError("the URL of an upstream has neither a query nor a fragment")
+    if path and (not _PATH.match(path) or _is_ambiguous(path)):
+        raise CiUrlError("the path of that URL can be read in more than one way")
+    where = "" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}"
+    return _header(parts.username, parts.password), f"{parts.scheme}://{host}{where}{path or '/'}"
+
+
+def _is_ambiguous(path: str) -> bool:
+    lower = path.lower()
+    dots = any(segment in (".", "..") for segment in path.split("/"))
+    return dots or any(each in lower for each in _AMBIGUOUS)
+
+
+def _header(name: str | None, password: str | None) -> str:
+    if name is None and password is None:
+        return ""
+    pair = f"{unquote(name or '')}:{unquote(password or '')}"
+    return "Basic " + base64.b64encode(pair.encode()).decode("ascii")

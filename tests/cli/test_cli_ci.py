@@ -1,0 +1,107 @@
+"""``gittorrent ci``: what is written to git's configuration is taken away to the byte."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.programs import GITS, Person, somebody
+
+BEFORE = """\
+# mine
+[user]
+\tname = A U Thor ; nobody else
+[gittorrent]
+\tmaxSize = 4G
+[protocol "file"]
+\tallow = always
+[url "git@example.org:"]
+\tinsteadOf = ex:
+"""
+
+
+@pytest.fixture(params=GITS)
+def runner(request: pytest.FixtureRequest, tmp_path: Path) -> Person:
+    return somebody(tmp_path / "runner", str(request.param))
+
+
+@pytest.fixture
+def config(runner: Person) -> Path:
+    path = runner.root / "home" / ".gitconfig"
+    path.parent.mkdir()
+    path.write_text(BEFORE)
+    return path
+
+
+SET_UP = ("ci", "setup", "--for", "https://github.com/")
+
+
+def test_undo_restores_every_byte(runner: Person, config: Path) -> None:
+    words = ["--for", "https://git.example.org/team", "--user", "gitlab-ci-token"]
+    runner.gittorrent(*SET_UP, *words, "--socket", "/run/gittorrent/ci.sock").ok()
+    assert config.read_text() != BEFORE
+    runner.gittorrent("ci", "undo").ok()
+    assert config.read_text() == BEFORE
+    assert "nothing is set up" in runner.gittorrent("ci", "undo").ok().out
+    assert config.read_text() == BEFORE
+
+
+def test_setup_is_the_same_twice(runner: Person, config: Path) -> None:
+    runner.gittorrent(*SET_UP).ok()
+    once = config.read_text()
+    runner.gittorrent(*SET_UP).ok()
+    assert config.read_text() == once
+
+
+def test_what_git_makes_of_urls(runner: Person, config: Path) -> None:
+    runner.gittorrent(*SET_UP, "--user", "gitlab-ci-token").ok()
+    for url in ("https://github.com/x/y", "https://gitlab-ci-token:t@git.example.org/x"):
+        said = runner.git("ls-remote", "--get-url", url).ok().out
+        assert said == f"gittorrent::ci+{url}\n"
+    assert "github.com" in runner.gittorrent("ci", "status").ok().out
+    shown = json.loads(runner.gittorrent("ci", "status", "--json").ok().out)
+    assert "https://github.com/" in shown["prefixes"]
+    assert shown["node"] is False
+
+
+def test_a_setting_that_was_there_stays(runner: Person, config: Path) -> None:
+    text = BEFORE + '[protocol "gittorrent"]\n\tallow = user\n'
+    config.write_text(text)
+    runner.gittorrent(*SET_UP).ok()
+    runner.gittorrent("ci", "undo").ok()
+    assert config.read_text() == text
+
+
+def test_what_is_led_elsewhere_stays_there(runner: Person, config: Path) -> None:
+    config.write_text(BEFORE + '[url "https://proxy/"]\n\tinsteadOf = https://github.com/\n')
+    before = config.read_text()
+    runner.gittorrent(*SET_UP).failed(2, "https://proxy/", "already")
+    assert config.read_text() == before
+
+
+def test_another_file(runner: Person, tmp_path: Path) -> None:
+    path = tmp_path / "gitconfig"
+    runner.gittorrent("ci", "undo", "--file", path).ok()
+    assert not path.exists()
+    runner.gittorrent(*SET_UP, "--file", path, "--quiet").ok()
+    assert "gittorrent::ci+https://github.com/" in path.read_text()
+    assert not (runner.root / "home" / ".gitconfig").exists()
+    shown = json.loads(runner.gittorrent("ci", "undo", "--file", path, "--json").ok().out)
+    assert shown == {"prefixes": ["https://github.com/"]}
+    assert path.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--for", "ssh://git@github.com/"),
+        ("--for", "https://me:secret@github.com/"),
+        ("--for", "https://github.com/", "--user", "a@b"),
+        ("--for", "https://github.com/", "--socket", "ci.sock"),
+    ],
+)
+def test_what_cannot_be_led_is_refused(runner: Person, words: tuple[str, ...]) -> None:
+    runner.gittorrent("ci", "setup", *words).failed(2)
+    assert not (runner.root / "home" / ".gitconfig").exists()

@@ -15,60 +15,21 @@ import pytest
 
 from gittorrent.cli.main import COMMANDS
 from support import gitcmd
+from support.guides import DOCS, Hosts, run, typed
 from support.nodes import add_commit
-from support.programs import Person, Running, somebody, wait_until
+from support.programs import Person, somebody, wait_until
 from support.repositories import noise
 
-DOCS = Path(__file__).parents[2] / "docs"
+GUIDES = ["guide-five-mirrors.md", "guide-replacing-git-daemon.md", "guide-mirror-of-anything.md"]
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not here")
 
 
-def typed(guide: str, section: str) -> list[str]:
-    """Return the lines that a section of a guide has typed."""
-    text = (DOCS / guide).read_text(encoding="utf-8")
-    found = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert found is not None, section
-    return [line.strip() for line in re.findall(r"^    (.+)$", found[1], re.MULTILINE)]
-
-
-@pytest.mark.parametrize("guide", ["guide-five-mirrors.md", "guide-replacing-git-daemon.md"])
+@pytest.mark.parametrize("guide", GUIDES)
 def test_all_that_is_typed_are_commands_there_are(guide: str) -> None:
     text = (DOCS / guide).read_text(encoding="utf-8")
-    named = re.findall(r"(?:^ {4}|`|; do )gittorrent ([a-z-]+)", text, re.MULTILINE)
+    named = re.findall(r"(?:^(?: {4})?|`|; do )gittorrent ([a-z-]+)", text, re.MULTILINE)
     assert len(named) >= 4
     assert set(named) <= set(COMMANDS)
-
-
-class Hosts:
-    """Names of hosts that stand for ports of this machine."""
-
-    def __init__(self) -> None:
-        self.ports: dict[str, int] = {}
-
-    def here(self, line: str) -> str:
-        for name, port in self.ports.items():
-            line = re.sub(rf"\b{re.escape(name)}(?::9418)?(?=/|\s|$)", f"127.0.0.1:{port}", line)
-        return line
-
-    @contextmanager
-    def serve(self, person: Person, name: str, line: str) -> Iterator[Running]:
-        """Run a line that serves, at the port of a host, or at a free one that it has from now."""
-        port = self.ports.get(name, 0)
-        line = line.removesuffix("&").replace("0.0.0.0:9418", f"127.0.0.1:{port}")
-        line = re.sub(r" --url \S+", "", line)
-        running = person.start("sh", "-c", f"exec {line} --no-dht")
-        try:
-            wait_until(lambda: "listening at git://" in running.out, "it listens")
-            found = re.search(r"listening at git://127\.0\.0\.1:(\d+)", running.out)
-            assert found is not None
-            self.ports[name] = int(found[1])
-            yield running
-        finally:
-            running.stop()
-
-
-def run(person: Person, line: str) -> str:
-    return person.run("sh", "-c", line).ok().out
 
 
 def test_five_mirrors(tmp_path: Path) -> None:

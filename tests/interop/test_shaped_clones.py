@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from gittorrent import native
 from gittorrent.git.packs import count_objects
 from gittorrent.ids import Oid
 from gittorrent.reel.manifest import Segment
 from gittorrent.repository.carried import Carried
+from gittorrent.repository.reelstore import StoredReel
 from gittorrent.shapes import HISTORY
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
 from support.nodes import LOOPBACK, Served
-from support.programs import GITS, Person, somebody
+from support.programs import GITS, Person, somebody, wait_until
 
 IDENTITY = ("-c", "user.name=A", "-c", "user.email=a@example.org")
 Serve = Callable[[bool], AbstractContextManager[Served]]
@@ -259,29 +263,106 @@ def test_a_clone_without_trees_is_none_of_them(
         assert (user.root / "c" / "n1" / "f1").read_text() == "changed\n"
 
 
+def put_in_place_of(
+    origin: Carried, reel: StoredReel, owner_key: Signer, oids: Sequence[str]
+) -> None:
+    """Let the keeper have signed other objects for a shaped reel."""
+    other = origin.layout.incoming / "other"
+    other.parent.mkdir(exist_ok=True)
+    listed = "".join(f"{oid}\n" for oid in oids).encode()
+    pack = gitcmd.git(origin.layout.git_dir, "pack-objects", "--stdout", "-q", stdin=listed)
+    other.write_bytes(pack)
+    lie = replace(
+        reel.manifest,
+        objects=len(oids),
+        pack_size=len(pack),
+        pack_checksum=pack[-20:].hex(),
+        segments=(Segment(12, len(oids), 1, (Oid(oids[0]),)),),
+        parts=(hashlib.sha256(pack).hexdigest(),),
+    )
+    origin.shapes.drop(reel)
+    origin.shapes.store(lie, owner_key.sign(lie.text()), other)
+
+
+def test_a_tag_of_another_commit_is_left_out(
+    origin: Carried, owner_key: Signer, serve: Serve, person: Person
+) -> None:
+    """What it leads to is not there, so the whole of the reel may not stay."""
+    source = origin.layout.git_dir
+    gitcmd.git(source, *IDENTITY, "tag", "-a", "-m", "old", "older", "refs/heads/main~1")
+    nodes.publish(source, owner_key, None)
+    (tip,) = (reel for reel in origin.shapes.all() if reel.manifest.shape != HISTORY)
+    tag = gitcmd.text(source, "rev-parse", "older")
+    words = ("rev-list", "--objects", "--no-object-names", "-1", "refs/heads/main")
+    oids = [line.split()[0] for line in gitcmd.text(source, *words).splitlines()]
+    put_in_place_of(origin, tip, owner_key, [*oids, tag])
+    stock = stock_clone(origin, person, "--depth=1")
+    with serve(True) as served:
+        person.git("clone", "-q", "--depth=1", url_of(served, "git"), "c").ok()
+    same_as_stock(person.root / "c", stock)
+
+
+def test_a_chain_of_history_is_taken_whole(
+    origin: Carried, owner_key: Signer, serve: Serve, person: Person
+) -> None:
+    """Of its second reel as well, though that is small: an upload-pack has nothing to add."""
+    source = origin.layout.git_dir
+    change_one_file(source)
+    nodes.publish(source, owner_key, None)
+    chain = [reel for reel in origin.shapes.all() if reel.manifest.shape == HISTORY]
+    assert any(reel.manifest.start is not None for reel in chain)
+    stock = stock_clone(origin, person, "--filter=blob:none")
+    with serve(False) as served:
+        person.git("clone", "-q", "--filter=blob:none", url_of(served, "git"), "c").ok()
+    same_as_stock(person.root / "c", stock)
+
+
+def logged_git(folder: Path) -> tuple[str, Path]:
+    """Return a git that writes down how it is run, and where."""
+    program, log = folder / "git-logged", folder / "git.log"
+    git = shutil.which("git")
+    program.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {git} "$@"\n')
+    program.chmod(0o755)
+    log.touch()
+    return str(program), log
+
+
+def test_the_server_starts_no_git_for_what_reels_have(origin: Carried, tmp_path: Path) -> None:
+    """Nor does the client look for what the indexer has found to be there."""
+    keeper, user = tmp_path / "keeper", tmp_path / "user"
+    keeper.mkdir()
+    user.mkdir()
+    program, served = logged_git(keeper)
+    owner = somebody(keeper / "x", variables={"GITTORRENT_GIT": program})
+    program, used = logged_git(user)
+    person = somebody(user / "x", variables={"GITTORRENT_GIT": program})
+    place = ("--git", "127.0.0.1:0", "--no-announce", "--json")
+    node = owner.start("gittorrent", "serve", origin.layout.git_dir, *place)
+    try:
+        wait_until(lambda: "\n" in node.out, "the node listens")
+        address = json.loads(node.out.splitlines()[0])["listening"][0].removeprefix("git://")
+        url = f"gittorrent://{address.rstrip('/')}/project.git"
+        for number, option in enumerate(("--depth=1", "--filter=blob:none")):
+            person.git("clone", "-q", option, url, f"first{number}").ok()
+            served.write_text("")
+            used.write_text("")
+            person.git("clone", "-q", option, url, f"c{number}").ok()
+            assert served.read_text() == ""
+            if native.is_available():
+                assert "rev-list" not in used.read_text()
+    finally:
+        node.process.terminate()
+        node.wait()
+
+
 @pytest.mark.parametrize("option", ["--depth=1", "--filter=blob:none"])
 def test_a_pack_that_lacks_something_is_given_up(
     origin: Carried, serve: Serve, owner_key: Signer, person: Person, option: str
 ) -> None:
     """The keeper signed shaped reels with too few objects: an ordinary fetch does the job."""
+    commit = gitcmd.text(origin.layout.git_dir, "rev-parse", "refs/heads/main")
     for reel in origin.shapes.all():
-        short = origin.layout.incoming / "short"
-        short.parent.mkdir(exist_ok=True)
-        commit = gitcmd.text(origin.layout.git_dir, "rev-parse", "refs/heads/main")
-        pack = gitcmd.git(
-            origin.layout.git_dir, "pack-objects", "--stdout", "-q", stdin=f"{commit}\n".encode()
-        )
-        short.write_bytes(pack)
-        lie = replace(
-            reel.manifest,
-            objects=1,
-            pack_size=len(pack),
-            pack_checksum=pack[-20:].hex(),
-            segments=(Segment(12, 1, 1, (Oid(commit),)),),
-            parts=(hashlib.sha256(pack).hexdigest(),),
-        )
-        origin.shapes.drop(reel)
-        origin.shapes.store(lie, owner_key.sign(lie.text()), short)
+        put_in_place_of(origin, reel, owner_key, [commit])
     stock = stock_clone(origin, person, option)
     with serve(True) as served:
         done = person.git("clone", option, url_of(served, "git"), "c").ok()

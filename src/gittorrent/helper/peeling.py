@@ -19,7 +19,6 @@ from gittorrent.git import history, scratch
 from gittorrent.git.hashing import hash_objects
 from gittorrent.git.runner import Git
 from gittorrent.ids import Oid, RefName, format_of
-from gittorrent.repository.quarantine import extent_of
 from gittorrent.transfer.working import stoppable
 from gittorrent.wire.limits import MAX_TAG_DEPTH
 
@@ -64,9 +63,11 @@ async def peeled_tags(layout: Layout, refs: Refs, ask: Ask) -> dict[RefName, Oid
 def _known(layout: Layout, oids: list[Oid]) -> dict[Oid, Oid]:
     """Return what is known here without asking."""
     known = _remembered(layout.peeled)
-    # In a partial clone git would fetch what is missing, by this very program.
-    if extent_of(layout.git_dir).is_whole:
-        peeled = history.peel(Git(layout.git_dir), oids)
+    object_format = format_of(next(iter(oids), ""))
+    if object_format is not None and layout.has_objects():
+        # Apart: in a partial clone git would fetch what is missing, by this very program.
+        with scratch.borrowing(layout.objects, object_format) as git:
+            peeled = history.peel(git, oids)
         known |= {oid: to for oid, to in zip(oids, peeled, strict=True) if to is not None}
     return {oid: known[oid] for oid in oids if oid in known}
 

@@ -37,10 +37,13 @@ class IndexedPack(Struct, frozen=True):
     Args:
         path: of the ``.pack``; the index lies beside it.
         self_contained: whether everything its objects refer to is known to be in it.
+        lacks: kinds of objects that those in it refer to, and that are neither in it nor in the
+            repository; None where that is not known.
     """
 
     path: Path
     self_contained: bool
+    lacks: frozenset[str] | None = None
 
 
 class Indexer(Protocol):

@@ -21,15 +21,16 @@ from gittorrent.git import history
 from gittorrent.git.fsckrules import FsckRules, RulesBrokenError
 from gittorrent.git.packs import index_file, link_pack_file
 from gittorrent.git.reader import ObjectReader
-from gittorrent.ids import Oid
 from gittorrent.repository.index_settings import IndexSettings
 from gittorrent.repository.indexing import GitIndexer, IndexedPack, PackBrokenError
 from gittorrent.shapes import HISTORY, WHOLE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from gittorrent.git.runner import Git
+    from gittorrent.ids import Oid
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.indexing import Indexer
 
@@ -115,12 +116,17 @@ class NativeIndexer:
             raise LocalError(f"indexing {self._pack} failed: {error}") from error
         if not summary.appended:
             link_pack_file(self._pack, target)
+        missing: list[tuple[Oid, str]] = summary.missing
+        is_whole = not missing
         if thin:
-            self._require(summary)
+            self._require(missing)
+            # What is left are files that a reel of history leaves out.
+            missing = [each for each in missing if each[1] == self._passed]
         if self._fsck and summary.unchecked:
             oid, name = summary.unchecked[0]
             raise RulesBrokenError(f"{name} {oid} cannot be read")
-        return IndexedPack(target, self_contained=not summary.missing)
+        lacks = frozenset(kind for _, kind in missing)
+        return IndexedPack(target, self_contained=is_whole, lacks=lacks)
 
     def abandon(self) -> None:
         """Stop and leave nothing running."""
@@ -130,14 +136,17 @@ class NativeIndexer:
         """Return a context without the indexer's faults: it keeps the first for `finish`."""
         return contextlib.suppress(self._native.IndexerError, OSError)
 
-    def _require(self, summary: Any) -> None:
+    @property
+    def _passed(self) -> str:
+        """Kind of the objects that may be missing: history leaves files out, wherever they are."""
+        return "blob" if self._manifest.shape == HISTORY else ""
+
+    def _require(self, missing: Sequence[tuple[Oid, str]]) -> None:
         """Refuse a thin pack that refers to objects the repository does not have.
 
         That they can be reached there is for whoever knows the refs to prove.
         """
-        # A reel of history leaves files out, wherever they are.
-        passed = "blob" if self._manifest.shape == HISTORY else ""
-        wanted = [(Oid(oid), kind) for oid, kind in summary.missing if kind != passed]
+        wanted = [(oid, kind) for oid, kind in missing if kind != self._passed]
         found = history.describe(self._scratch, (oid for oid, _ in wanted))
         for (oid, kind), info in zip(wanted, found, strict=True):
             if info is None or info.kind != kind:

@@ -1,8 +1,10 @@
-"""Packs that were brought before an ordinary fetch, and that it builds on.
+"""Packs that were brought before an ordinary fetch, and that it builds on or that leave nothing.
 
-They lie indexed in a scratch repository. Each try of the fetch gets them by hard link, refs that
-tell the other end of them, and, where their history is cut off, a line in its ``shallow`` file.
-What is proved and kept of them the fetch's quarantine decides, as of all that came.
+They lie indexed in a scratch repository. Where their indexer found that they lack nothing but what
+is not wanted, and they are just what is wanted, they are moved in as they are: no walk is needed.
+Otherwise each try of a fetch gets them by hard link, refs that tell the other end of them, and,
+where their history is cut off, a line in its ``shallow`` file; what is proved and kept of them
+the fetch's quarantine decides, as of all that came.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.durable import write_atomically
 from gittorrent.git import history
-from gittorrent.git.packs import link_pack_file
+from gittorrent.git.packs import adopt_pack, link_pack_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from gittorrent.git.runner import Git
     from gittorrent.ids import Oid
+    from gittorrent.repository.layout import Layout
 
 _REFS = "refs/gittorrent/base"
 
@@ -28,16 +32,66 @@ class Prepared(Struct, frozen=True):
     """What was brought.
 
     Args:
+        apart: the scratch repository that it lies in.
         packs: paths of the packs, with their indexes beside them.
         base: commits and tags of which the fetch tells the other end.
         is_cut_off: whether the history before ``base`` is not there.
         promised: whether what the packs refer to may be missing, as in partial clones.
+        is_exact: whether, by what is signed, they hold what is wanted and nothing else; of a
+            single commit annotated tags besides, which lead to it.
+        leaves: kind of the objects that are not wanted though they are referred to.
+        lacks: kinds of objects that the packs refer to and that are nowhere; None: not known.
     """
 
+    apart: Git
     packs: Sequence[Path]
     base: Sequence[Oid]
     is_cut_off: bool = False
     promised: bool = False
+    is_exact: bool = False
+    leaves: str = ""
+    lacks: frozenset[str] | None = None
+
+    def take_whole(
+        self, layout: Layout, wants: Sequence[Oid], tags: Collection[Oid], *, follows: bool
+    ) -> bool:
+        """Install it as it is, if it was found to be all that is wanted; blocks.
+
+        Args:
+            layout: of the repository, whose lock the caller holds.
+            wants: what is to be here in the end.
+            tags: what the log's tags point at.
+            follows: whether annotated tags may come besides.
+
+        Returns:
+            Whether it was; nothing has happened otherwise.
+        """
+        if not self.is_exact or self.lacks is None or not self.lacks <= {self.leaves}:
+            return False
+        if not self._holds(wants, tags if self.is_cut_off else (), follows=follows):
+            return False
+        for pack in self.packs:
+            if self.promised:
+                pack.with_suffix(".promisor").touch()
+            adopt_pack(pack, layout.pack(pack.stem.removeprefix("pack-")))
+        if self.is_cut_off and "commit" in self.lacks:
+            lines = "".join(f"{oid}\n" for oid in self.base)
+            write_atomically(layout.git_dir / "shallow", lines.encode("ascii"))
+        return True
+
+    def _holds(self, wants: Sequence[Oid], tags: Collection[Oid], *, follows: bool) -> bool:
+        """Tell whether all that is wanted is there, and no tag that leads elsewhere or may not."""
+        asked = list(dict.fromkeys([*wants, *tags]))
+        found = dict(zip(asked, history.describe(self.apart, asked), strict=True))
+        if any(found[want] is None for want in wants):
+            return False
+        came = [oid for oid, info in found.items() if info is not None and info.kind == "tag"]
+        if not self.is_cut_off:
+            return True
+        if not follows and not set(came) <= set(wants):
+            return False
+        commits = {want for want in wants if want not in came}
+        return commits.union(history.peel(self.apart, came)) <= set(self.base)
 
     def put(self, staging: Git) -> None:
         """Put everything into the scratch repository of a fetch.

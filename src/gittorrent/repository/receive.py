@@ -75,6 +75,7 @@ class _Taken(Struct, frozen=True):
     signed: SignedManifest
     pack: Path | None
     wire: Path
+    lacks: frozenset[str] | None = None
 
 
 class Receiver:
@@ -113,6 +114,21 @@ class Receiver:
     def packs(self) -> list[Path]:
         """The packs that were taken and indexed, apart."""
         return [taken.pack for taken in self._taken if taken.pack is not None]
+
+    @property
+    def lacks(self) -> frozenset[str] | None:
+        """Kinds of objects that what was taken refers to and that are nowhere; None: unknown."""
+        found: frozenset[str] = frozenset()
+        for taken in self._taken:
+            if taken.lacks is None:
+                return None
+            found |= taken.lacks
+        return found
+
+    @property
+    def staging(self) -> Git:
+        """The scratch repository that they are in."""
+        return self._staging
 
     def begin(self, signed: SignedManifest, wire: Path) -> Indexer:
         """Start to index the wire form of a reel while it arrives at ``wire``.
@@ -157,7 +173,7 @@ class Receiver:
             tips: what the refs of its end push point at.
         """
         self._check_wire_form(signed, wire)
-        self._taken.append(_Taken(signed, pack.path, wire))
+        self._taken.append(_Taken(signed, pack.path, wire, pack.lacks))
         if pack.self_contained:
             present = history.describe(self._staging, tips)
             if all(info is not None for info in present):

@@ -26,6 +26,7 @@ from gittorrent.reel.manifest import parse_manifest
 from gittorrent.reel.pack import FilePiece, WireView
 from gittorrent.reel.parts import part_range
 from gittorrent.reel.path import ReelOffer
+from gittorrent.shapes import WHOLE
 from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
@@ -164,7 +165,9 @@ class ReelStore:
 
     def is_small(self, manifest: Manifest) -> bool:
         """Tell whether a reel is kept as a wire file."""
-        return manifest.objects < SMALL_OBJECTS and manifest.start is not None
+        is_small = manifest.objects < SMALL_OBJECTS and manifest.start is not None
+        # What others lack on purpose has to be in a pack that says so (.promisor).
+        return is_small and manifest.shape == WHOLE
 
     def pack_path(self, manifest: Manifest) -> Path:
         """Return where a reel's pack belongs."""

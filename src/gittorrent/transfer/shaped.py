@@ -33,6 +33,7 @@ from gittorrent.wire.limits import MAX_TAG_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from gittorrent.git.fetching import FetchOptions
     from gittorrent.git.runner import Git
@@ -64,12 +65,16 @@ class _Chosen(Struct, frozen=True):
         reels: in order, each with its verified manifest.
         base: commits that an ordinary fetch is told of; everything of the reels' shape that they
             reach is in them.
+        leaves: kind of the objects that they leave out though others refer to them.
         is_cut_off: whether the history before ``base`` is not there.
+        is_exact: whether they hold what is wanted and nothing else.
     """
 
     reels: Sequence[tuple[ReelOffer, SignedManifest]]
     base: Sequence[Oid]
+    leaves: str
     is_cut_off: bool = False
+    is_exact: bool = False
 
 
 class ShapedReels:
@@ -127,7 +132,14 @@ class ShapedReels:
             return None
         promised = options.has("from-promisor") or "filter" in options.settings
         return Prepared(
-            receiver.packs, chosen.base, is_cut_off=chosen.is_cut_off, promised=promised
+            receiver.staging,
+            receiver.packs,
+            chosen.base,
+            is_cut_off=chosen.is_cut_off,
+            promised=promised,
+            is_exact=chosen.is_exact,
+            leaves=chosen.leaves,
+            lacks=receiver.lacks,
         )
 
     async def _download(self, chosen: _Chosen, receiver: Receiver) -> None:
@@ -153,7 +165,7 @@ class ShapedReels:
             if limits == {"depth": ["1"]}:
                 return await self._tip(wants)
             if limits == {"filter": ["blob:none"]}:
-                return await self._history()
+                return await self._history({want.oid for want in wants})
         elif extent.partial and not options.moves_boundary and len(wants) >= LEAST_BLOBS:
             return await self._files([want.oid for want in wants])
         return None
@@ -175,7 +187,8 @@ class ShapedReels:
             return None
         base = chosen.shape.commit
         assert base is not None
-        return _Chosen([await self._signed(chosen)], [base], is_cut_off=True)
+        reels = [await self._signed(chosen)]
+        return _Chosen(reels, [base], "commit", is_cut_off=True, is_exact=bool(exact))
 
     async def _peeled(self, tag: Oid) -> Oid:
         """Return what a tag leads to, by what the first mirror says; itself if that is no tag."""
@@ -210,23 +223,32 @@ class ShapedReels:
 
     # -- commits and trees
 
-    async def _history(self) -> _Chosen | None:
+    async def _history(self, wants: AbstractSet[Oid]) -> _Chosen | None:
         reels = await self._acquisition.plan(self._log, (), HISTORY)
         end = reels[-1][0].end if reels else None
         if end is None or end not in set(self._log.ids):
             return None
-        return _Chosen(reels, list(dict.fromkeys(self._log.refs_at(end).values())))
+        base = list(dict.fromkeys(self._log.refs_at(end).values()))
+        return _Chosen(reels, base, "blob", is_exact=wants == set(base))
 
     # -- the files of a commit
 
     async def _files(self, wants: Sequence[Oid]) -> _Chosen | None:
         """Return the tip reel that has most of the files that are wanted."""
         offers = await self._acquisition.tip_offers(self._log)
-        chosen = await stoppable(self._with_files, offers, frozenset(wants))
-        return None if chosen is None else _Chosen([await self._signed(chosen)], ())
+        chosen, share = await stoppable(self._with_files, offers, frozenset(wants))
+        if chosen is None:
+            return None
+        return _Chosen([await self._signed(chosen)], (), "commit", is_exact=share == 1)
 
-    def _with_files(self, offers: Sequence[ReelOffer], wanted: frozenset[Oid]) -> ReelOffer | None:
-        """Find out by the trees that are here, which tell what files a commit has; blocks."""
+    def _with_files(
+        self, offers: Sequence[ReelOffer], wanted: frozenset[Oid]
+    ) -> tuple[ReelOffer | None, float]:
+        """Find out by the trees that are here, which tell what files a commit has; blocks.
+
+        Returns:
+            The best of the offers, if one is good enough, and which share of its files is wanted.
+        """
         commits = [offer.shape.commit for offer in offers if offer.shape.commit is not None]
         best, share = None, LEAST_SHARE
         # In a repository that knows no remote, where git cannot go and fetch what is missing.
@@ -238,7 +260,7 @@ class ShapedReels:
                 files = _files_of(git, info.oid)
                 if files and len(files & wanted) / len(files) >= share:
                     best, share = offer, len(files & wanted) / len(files)
-        return best
+        return best, share
 
 
 def _files_of(git: Git, commit: Oid) -> set[Oid]:

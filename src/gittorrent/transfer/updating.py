@@ -163,6 +163,8 @@ class Updater:
             prepared = await self._shaped.bring(wants, update.options, extent, receiver)
             if prepared is None:
                 return False
+            if await unbroken(self._take_whole, prepared, wants, update.options):
+                return True
             try:
                 await self._fetch(update, wants, extent, prepared)
             except (IncompleteSourceError, FetchFailedError) as error:
@@ -172,6 +174,13 @@ class Updater:
                 self._shaped.give_up(str(error))
                 return False
         return True
+
+    def _take_whole(
+        self, prepared: Prepared, wants: Sequence[Wanted], options: FetchOptions
+    ) -> bool:
+        oids = list(dict.fromkeys(want.oid for want in wants))
+        tags = self._tags()
+        return prepared.take_whole(self._layout, oids, tags, follows=options.has("followtags"))
 
     async def _fetch(
         self,

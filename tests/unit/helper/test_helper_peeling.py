@@ -77,6 +77,17 @@ def test_what_is_found_is_remembered(mirror: Tags, here: Layout) -> None:
     assert mirror.asked == [commit(mirror)]
 
 
+@pytest.mark.parametrize("is_partial", [False, True])
+def test_what_is_here_is_not_asked_for(mirror: Tags, is_partial: bool) -> None:
+    """Not in a partial clone either, for which git itself would go and fetch what is missing."""
+    oid = tag(mirror, "v1", "main")
+    if is_partial:
+        gitcmd.git(mirror.git_dir, "config", "remote.origin.url", "/nowhere")
+        gitcmd.git(mirror.git_dir, "config", "remote.origin.promisor", "true")
+    assert peel(Layout(mirror.git_dir), {NAME: oid}, mirror) == {NAME: commit(mirror)}
+    assert mirror.asked == []
+
+
 def test_tags_of_tags_lead_to_the_end(mirror: Tags, here: Layout) -> None:
     oid = tag(mirror, "t0", "main")
     for depth in range(1, MAX_TAG_DEPTH):
@@ -115,12 +126,6 @@ def test_a_tag_that_names_nothing_hides_no_other(mirror: Tags, here: Layout) -> 
     bad, good = written(mirror, b"object none\n"), tag(mirror, "good", "main")
     refs = {NAME: bad, RefName(b"refs/tags/good"): good}
     assert peel(here, refs, mirror) == {RefName(b"refs/tags/good"): commit(mirror)}
-
-
-def test_what_is_here_is_not_asked_for(mirror: Tags) -> None:
-    oid = tag(mirror, "v1", "main")
-    assert peel(Layout(mirror.git_dir), {NAME: oid}, mirror) == {NAME: commit(mirror)}
-    assert not mirror.asked
 
 
 def test_a_damaged_memory_is_passed_over(mirror: Tags, here: Layout) -> None:

@@ -76,7 +76,9 @@ class Brought(Struct, frozen=True):
         limits: of the collection.
         is_here: whether it is carried.
         name: to carry it under; None for the one that it has, or the policy's.
-        room: bytes of packs that may be taken of it now.
+        room: bytes of packs that may be taken of it now, if nothing else comes meanwhile.
+        most: bytes that it may have yet, if the collection brings nothing else.
+        left: bytes that the collection may bring yet, of all.
     """
 
     row: CollectedRow
@@ -86,6 +88,8 @@ class Brought(Struct, frozen=True):
     is_here: bool
     name: str | None
     room: int
+    most: int
+    left: int
 
 
 class Named(Struct, frozen=True):
@@ -242,9 +246,17 @@ class _Planning:
         name = row.name if row.name and not self._taken(row) else None
         if name is not None:
             self._names[name] = row.repository
-        room = max(0, min(limits.each - size, limits.total - self._total))
+        most, left = max(0, limits.each - size), max(0, limits.total - self._total)
         self._brought[row.repository] = Brought(
-            row, self._named.collection, self._named.url, limits, is_here, name, room
+            row,
+            self._named.collection,
+            self._named.url,
+            limits,
+            is_here,
+            name,
+            min(most, left),
+            most,
+            left,
         )
         refused = self._world.refused.get(row.repository, "")
         if refused:

@@ -1,9 +1,8 @@
-"""What a node's follower does for collections: reads them, brings for them one at a time, lets go.
+"""What a node's follower does for collections: reads them, brings what they name, lets go.
 
-Tracks for which collections something is brought just now, and when it was last looked at what
-goes. Rules: what one brings counts against the room that is left for the next, so a collection
-brings one thing at a time; the database is used beside the event loop. Must not know how
-repositories are brought, nor the schedule.
+Tracks whose turn it is (`gittorrent.node.collection_turns`), and when it was last looked at what
+goes. Rules: the database is used beside the event loop. Must not know how repositories are brought,
+nor the schedule.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.node.collecting import Collecting, trust_in
 from gittorrent.node.collection_judge import LeftOutError
+from gittorrent.node.collection_turns import CollectionTurns
 from gittorrent.node.follow_plan import asked_for
 from gittorrent.store.collected import CollectionTable
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from gittorrent.transfer.mirroring import Mirrored
     from gittorrent.transfer.off_loop import SerialExecutor
 
-TURN_SECONDS = 5.0
-"""Until it is tried again to bring something for a collection that brings something else now."""
-
 LET_GO_SECONDS = 10.0
 """How often it is looked for repositories that owners took out of their collections."""
 
@@ -43,13 +40,18 @@ class CollectionRounds:
         database: of the node.
         home: of the node.
         querying: in which the database is used.
+        at_once: repositories that are brought or looked at at once.
+
+    ``turns`` says what may be brought beside what is brought already.
     """
 
-    def __init__(self, database: Database, home: Home, querying: SerialExecutor) -> None:
+    def __init__(
+        self, database: Database, home: Home, querying: SerialExecutor, at_once: int
+    ) -> None:
+        self.turns = CollectionTurns(at_once)
         self._table = CollectionTable(database)
         self._collecting = Collecting(database, home)
         self._querying = querying
-        self._busy: set[RepositoryId] = set()
         self._let_go_at = 0.0
 
     async def has_news(self) -> bool:
@@ -86,33 +88,30 @@ class CollectionRounds:
         await self._querying(self._collecting.remove_gone)
         return await self._querying(self._collecting.sizes_changed)
 
-    def is_busy(self, brought: Brought) -> bool:
-        """Tell whether something is brought for its collection just now."""
-        return brought.collection in self._busy
-
     async def bring(self, brought: Brought, update: Callable[[], Awaitable[Mirrored]]) -> Mirrored:
-        """Bring or update something for a collection that is not busy.
+        """Bring or update something whose turn began, and end its turn.
 
         Args:
             brought: it.
-            update: does so.
+            update: does so, within the room of its turn.
 
         Raises:
             GitTorrentError: the reasons that ``update`` has.
         """
         repository = brought.row.repository
-        self._busy.add(brought.collection)
+        came = False
         try:
             trusted = await trust_in(brought.source)
             await self._querying(partial(self._collecting.mark, brought, trusted))
             done = await update()
+            came = done.changed
         except LeftOutError as error:
             now = int(time.time())
             await self._querying(partial(self._table.refuse, repository, str(error), now))
             raise
         finally:
-            self._busy.discard(brought.collection)
             self._collecting.has_grown(repository)
+            self.turns.end(brought, came=came)
         await self._querying(partial(self._table.accept, repository))
         return done
 

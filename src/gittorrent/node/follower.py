@@ -27,34 +27,24 @@ from msgspec import Struct, field
 from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import GitTorrentError, NoRoomError
 from gittorrent.event_log import EventLog
-from gittorrent.git.repository import read_config
 from gittorrent.node.access import OPERATOR
-from gittorrent.node.collection_judge import judge_log
-from gittorrent.node.collection_rounds import TURN_SECONDS, CollectionRounds
+from gittorrent.node.collection_rounds import CollectionRounds
 from gittorrent.node.config import CarryConfig
 from gittorrent.node.follow_plan import Plan, Records, Target, plan
 from gittorrent.node.follow_reports import FollowReports
 from gittorrent.node.look_schedule import LOOK_EVERY, LookSchedule
+from gittorrent.node.mirror_updates import MirrorUpdates
 from gittorrent.node.rounds import in_rounds
 from gittorrent.node.waiters import Waiters
-from gittorrent.repository.carried import MIRROR, require_name
+from gittorrent.repository.carried import require_name
 from gittorrent.store.following import FollowRow, FollowTable, LookRow, WantedRow
 from gittorrent.store.processes import ComingRepository, FollowFigures
-from gittorrent.transfer.client_timeouts import ClientTimeouts
-from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import parse_location
-from gittorrent.transfer.lookups import NodeFirst
 from gittorrent.transfer.mirroring import (
     Mirrored,
-    Mirroring,
     PublishedHereError,
     RemovedError,
-    tidy_after,
 )
-from gittorrent.transfer.off_loop import apart
-from gittorrent.transfer.opening import ask_list
-from gittorrent.transfer.reaching import is_confidential, learned, named
-from gittorrent.transfer.settings import read_settings
 from gittorrent.wire.control import Phase, Taken
 
 if TYPE_CHECKING:
@@ -63,12 +53,10 @@ if TYPE_CHECKING:
     from gittorrent.disk_space import Space
     from gittorrent.ids import RepositoryId
     from gittorrent.node.catalogue import Catalogue, Served
-    from gittorrent.node.collection_plan import CollectionPlan
-    from gittorrent.push.log import VerifiedLog
+    from gittorrent.node.collection_plan import Brought, CollectionPlan
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
     from gittorrent.transfer.limiter import Limits
-    from gittorrent.transfer.reaching import Source
     from gittorrent.wire.control import Answer, Follow
 
 AT_ONCE = 4
@@ -79,10 +67,6 @@ STEP_SECONDS = 1.0
 
 WRITE_SECONDS = 30.0
 """How often the results of looks are written down, all at once."""
-
-WHOLE_SECONDS = 24 * 3600
-"""Time after which an update is made though the source says nothing new: it finds objects that got
-lost here, and reels that the source has by now."""
 
 MAX_SHOWN = 20
 """Repositories that are not here yet and shown by name."""
@@ -135,7 +119,10 @@ class Follower:
         self._is_live = is_live
         self._table = FollowTable(database)
         self._querying = catalogue.threads.executor()
-        self._collections = CollectionRounds(database, home, self._querying)
+        at_once = carry.at_once or AT_ONCE
+        self._collections = CollectionRounds(database, home, self._querying, at_once)
+        self._turns = self._collections.turns
+        self._updates = MirrorUpdates(catalogue, database, home, limits, space)
         self._schedule = LookSchedule(random.random, carry.look_every or LOOK_EVERY)
         self._followed: dict[str, _Followed] = {}
         self._plan = Plan({}, frozenset(), {})
@@ -162,6 +149,7 @@ class Follower:
         """Go by what a configuration says now."""
         self._carry = carry
         self._schedule.set_look_every(carry.look_every or LOOK_EVERY)
+        self._turns.set_at_once(carry.at_once or AT_ONCE)
         self._number = None
         self._wake.set()
 
@@ -195,6 +183,7 @@ class Follower:
         if await self._collections.let_go(asyncio.get_running_loop().time()):
             self._number = None
         self._look_for_room()
+        self._take_turns()
         self._start_due()
         now = asyncio.get_running_loop().time()
         if self._looks and now - self._written >= WRITE_SECONDS:
@@ -230,9 +219,11 @@ class Follower:
                 return
             named = self._carry.repositories
             urls = [each.location.url for each in named]
+            came = self._turns.ended()
             records, collections = await self._querying(partial(self._read_all, urls))
             self._number = number
             self._adopt(plan(records, named, collections))
+            self._turns.measured(came)
 
     def _read_all(self, urls: Sequence[str]) -> tuple[Records, CollectionPlan]:
         """Read what there is to follow, after collections have been looked at."""
@@ -296,11 +287,22 @@ class Follower:
         gone = self._followed.pop(key)
         self._failing.discard(key)
         self._schedule.remove(key)
+        self._turns.leave(key)
         if gone.task is not None:
             gone.task.cancel()
         gone.waiters.failed(RemovedError(f"{gone.target.location.url} is not followed any more"))
 
     # -- looks and updates
+
+    def _take_turns(self) -> None:
+        """Let what waited for others of collections be tried again."""
+        now = asyncio.get_running_loop().time()
+        for key in self._turns.next():
+            self._put_back(key, now)
+
+    def _put_back(self, key: str, now: float) -> None:
+        target = self._followed[key].target
+        self._schedule.put_back(key, now, is_here=target.is_here, priority=target.priority)
 
     def _start_due(self) -> None:
         loop = asyncio.get_running_loop()
@@ -309,24 +311,65 @@ class Follower:
             if key is None:
                 return
             followed = self._followed[key]
+            brought, room = followed.target.brought, None
+            if brought is not None and not followed.target.is_here:
+                room = self._begin_turn(brought)
+                if room is None:
+                    self._turns.wait(key)
+                    continue
             self._running += 1
-            followed.task = loop.create_task(self._work(key, followed))
+            followed.task = loop.create_task(self._work(key, followed, room))
+            followed.task.add_done_callback(partial(self._note_end, followed, brought, room))
 
-    async def _work(self, key: str, followed: _Followed) -> None:
-        """Look at a repository, or bring it, and plan the next look."""
+    def _note_end(
+        self,
+        followed: _Followed,
+        brought: Brought | None,
+        room: int | None,
+        task: asyncio.Task[None],
+    ) -> None:
+        """Give back the place of work that was cancelled before it began: it could not itself."""
+        if followed.task is not task:
+            return
+        followed.task = None
+        self._running -= 1
+        if brought is not None and room is not None:
+            self._turns.end(brought, came=False)
+        self._wake.set()
+
+    def _begin_turn(self, brought: Brought) -> int | None:
+        """Begin the turn of something that a collection brings; returns how many bytes it may take.
+
+        None if it has to wait.
+        """
+        room = self._turns.room(brought)
+        if room is not None:
+            self._turns.begin(brought, room)
+        return room
+
+    async def _work(self, key: str, followed: _Followed, room: int | None) -> None:
+        """Look at a repository, or bring it, and plan the next look.
+
+        Args:
+            key: of it.
+            followed: it.
+            room: bytes that it may take, if its turn began that a collection brings it.
+        """
         has_news = failed = waits = False
-        brought = followed.target.brought
+        target = followed.target
+        brought = target.brought
         try:
-            if not followed.waiters and await self._is_unchanged(followed.target):
-                self._note_success(followed, followed.target.location.url)
-            elif brought is not None and self._collections.is_busy(brought):
-                waits = True
+            if not followed.waiters and await self._updates.is_unchanged(target):
+                self._note_success(followed, target.location.url)
             elif brought is not None:
-                update = partial(self._update, followed)
-                has_news = (await self._collections.bring(brought, update)).changed
-                self._number = None if has_news else self._number  # there is less room by now
+                room = self._begin_turn(brought) if room is None else room
+                waits = room is None
+                if room is not None:
+                    update = partial(self._update, followed, room)
+                    has_news = (await self._collections.bring(brought, update)).changed
+                    self._number = None if has_news else self._number  # there is less room by now
             else:
-                done = await self._update(followed)
+                done = await self._update(followed, target.max_size)
                 has_news = done.changed
         except (PublishedHereError, RemovedError) as error:
             failed = True
@@ -343,10 +386,9 @@ class Follower:
         finally:
             self._running -= 1
             followed.task = None
-            if waits:
-                now = asyncio.get_running_loop().time()
-                self._schedule.put_off(key, now, TURN_SECONDS)
-            else:
+            if waits and self._followed.get(key) is followed:
+                self._turns.wait(key)
+            elif not waits:
                 self._plan_next(key, followed, has_news=has_news, failed=failed)
             self._wake.set()
 
@@ -371,76 +413,18 @@ class Follower:
     def _served(self, repository: RepositoryId) -> Served | None:
         return self._catalogue.find(f"/{repository}".encode("ascii"), OPERATOR)
 
-    async def _is_unchanged(self, target: Target) -> bool:
-        """Tell whether a source says what it said at the last update, which is all that is here.
+    async def _update(self, followed: _Followed, max_size: int | None) -> Mirrored:
+        """Bring a repository up to date; every mirror that is known may be asked.
 
-        Where that cannot be told an update finds out.
+        Args:
+            followed: it.
+            max_size: bytes of packs to take; None for what holds for all.
         """
-        repository = target.repository
-        if not target.is_here or target.wanted or repository is None:
-            return False
-        served = self._served(repository)
-        if served is None or served.is_cached or served.info.role != MIRROR:
-            return False
-        if target.name is not None and served.info.name != target.name:
-            return False
-        try:
-            source = await self._querying(partial(self._source, target))
-            if source is None or source.endpoint is None:
-                return False
-            if served.is_private and not is_confidential(source):
-                return False  # an update says why it is not asked
-            check = await self._querying(partial(self._database.check, repository))
-            content = served.content
-            head, untaken = await served.reading(lambda: (content.latest(), content.untaken()))
-            if check.head != head or time.time() - check.whole > WHOLE_SECONDS:
-                return False
-            found, _ = await ask_list(source.endpoint, source.trusted, ClientTimeouts())
-        except GitTorrentError:
-            return False
-        return (found.repository_id, found.latest, found.untaken) == (repository, head, untaken)
-
-    def _source(self, target: Target) -> Source | None:
-        """Return whom to ask for news: the mirror that was named, or who served it last."""
-        if target.location.endpoint is not None:
-            return named(target.location.endpoint)
-        assert target.repository is not None
-        known = self._database.remembered_mirrors(target.repository)
-        best = max(known, key=lambda each: each.served, default=None)
-        if best is None or not best.served or best.trusted is None:
-            return None
-        return learned(best.url, best.trusted)
-
-    async def _update(self, followed: _Followed) -> Mirrored:
-        """Bring a repository up to date; every mirror that is known may be asked."""
         target = followed.target
         loop = asyncio.get_running_loop()
         reports = FollowReports(self._name_of(target), followed.waiters.tell, loop)
-
-        async def bring() -> Mirrored:
-            max_bytes = target.max_size
-            if max_bytes is None:
-                max_bytes = self._carry.max_size
-            if max_bytes is None:
-                max_bytes = read_settings(read_config(self._home.root)).max_bytes
-            mirroring = Mirroring(
-                target.location,
-                self._home,
-                self._database,
-                reports,
-                max_bytes=max_bytes,
-                limits=self._limits,
-                lookups=[NodeFirst(LocalNode(self._home.control, reports), None)],
-                space=self._space,
-                judge=partial(_judge, target),
-                by_id=target.brought is not None,
-            )
-            done = await mirroring.check(target.name)
-            tidy_after(done, wait=False)
-            return done
-
-        # Verifying a log takes as long as it takes, and so does storing parts: not in this loop.
-        done = await apart(bring)
+        most = self._carry.max_size if max_size is None else max_size
+        done = await self._updates.update(target, reports, most)
         await self._querying(partial(self._record, target, done))
         if self._served(done.repository_id) is None:
             await self._catalogue.look(at_once=True)  # whoever waits may ask for it at once
@@ -535,7 +519,10 @@ class Follower:
             raise PublishedHereError(f"{request.url} is published from here; it follows no mirror")
         tell(Taken(os.getpid()))
         waiting = followed.waiters.enter(tell)
-        self._schedule.at_once(followed.target.key, asyncio.get_running_loop().time())
+        key, now = followed.target.key, asyncio.get_running_loop().time()
+        if self._turns.leave(key):
+            self._put_back(key, now)
+        self._schedule.at_once(key, now)
         self._wake.set()
         if self._running >= (self._carry.at_once or AT_ONCE):
             tell(Phase("waiting for its turn"))
@@ -557,16 +544,6 @@ class Follower:
                 return self._followed[key]
         same = (each for each in self._followed.values() if each.target.location.url == url)
         return next(same, None)
-
-
-def _judge(target: Target, log: VerifiedLog) -> None:
-    """Look at the log of what a collection brings.
-
-    Raises:
-        LeftOutError: it is none that the operator lets collections bring.
-    """
-    if target.brought is not None:
-        judge_log(log, target.brought.limits)
 
 
 def _coming(followed: _Followed) -> ComingRepository:

@@ -102,10 +102,10 @@ class LookSchedule:
         if self._queue.due(key) is not None:
             self._queue.put(key, now, FIRST)
 
-    def put_off(self, key: str, now: float, seconds: float) -> None:
-        """Look at one later that was taken and could not be looked at; nothing else changes."""
+    def put_back(self, key: str, now: float, *, is_here: bool, priority: int = 0) -> None:
+        """Look at one again that was taken and had to wait; nothing else changes; see `add`."""
         if key in self._entries:
-            self._queue.put(key, now + seconds, LAST)
+            self._queue.put(key, now, LAST if is_here else -priority)
 
     def done(
         self, key: str, now: float, *, has_news: bool, failed: bool = False, is_live: bool = False

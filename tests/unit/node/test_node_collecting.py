@@ -110,7 +110,7 @@ def test_addresses_are_remembered_as_learned_and_what_comes_as_brought(
     database: Database, tmp_path: Path
 ) -> None:
     row = CollectedRow(A, urls=("git://h.example.org/a.git",))
-    brought = Brought(row, B, "git://8.8.8.8/list.git", CollectionLimits(), False, None, 1)
+    brought = Brought(row, B, "git://8.8.8.8/list.git", CollectionLimits(), False, None, 1, 1, 1)
     home = nodes.make_home(tmp_path / "home")
     Collecting(database, home).mark(brought, AddressClass.PUBLIC)
     (mirror,) = database.remembered_mirrors(A)

@@ -29,7 +29,7 @@ def answers(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def _program(words: list[str], port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(words: list[str], port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server in the foreground while the block runs."""
     with (folder / "said").open("wb") as said:
         process = subprocess.Popen(words, stdout=said, stderr=said, start_new_session=True)
@@ -64,6 +64,26 @@ def nginx(folder: Path, certificate: Certificate, location: str) -> Iterator[str
         certificate: its own.
         location: the block that it serves by.
     """
+    tls = f"ssl_certificate {certificate.chain};\n    ssl_certificate_key {certificate.key};\n"
+    with _nginx(folder, " ssl", f"    {tls}{location}") as port:
+        yield f"https://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def nginx_files(folder: Path, location: str) -> Iterator[str]:
+    """Run nginx without TLS; yields its base URL.
+
+    Args:
+        folder: an empty place, where ``access`` is its log.
+        location: the lines of its server that say what it serves.
+    """
+    with _nginx(folder, "", location) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def _nginx(folder: Path, listening: str, lines: str) -> Iterator[int]:
+    """Run nginx on a free port, which is yielded; ``lines`` are those of its server."""
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         pytest.skip("nginx missing")
@@ -78,14 +98,12 @@ def nginx(folder: Path, certificate: Certificate, location: str) -> Iterator[str
         f"{user}daemon off;\nworker_processes 1;\npid {folder}/pid;\n"
         "events { worker_connections 256; }\n"
         f"http {{\n  access_log {folder}/access;\n{places}"
-        f"  server {{\n    listen 127.0.0.1:{port} ssl;\n"
-        f"    ssl_certificate {certificate.chain};\n    ssl_certificate_key {certificate.key};\n"
-        f"{location}  }}\n}}\n"
+        f"  server {{\n    listen 127.0.0.1:{port}{listening};\n{lines}  }}\n}}\n"
     )
     words = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
     words += ["-e", str(folder / "errors")]
-    with _program(words, port, folder):
-        yield f"https://127.0.0.1:{port}"
+    with running(words, port, folder):
+        yield port
 
 
 @contextlib.contextmanager
@@ -103,5 +121,5 @@ def tinyproxy(folder: Path) -> Iterator[tuple[str, Path]]:
         f'Port {port}\nListen 127.0.0.1\nTimeout 60\nMaxClients 64\nLogFile "{log}"\n'
         "LogLevel Connect\n"
     )
-    with _program([program, "-d", "-c", str(folder / "tinyproxy.conf")], port, folder):
+    with running([program, "-d", "-c", str(folder / "tinyproxy.conf")], port, folder):
         yield f"http://127.0.0.1:{port}", log

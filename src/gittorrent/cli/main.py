@@ -35,6 +35,7 @@ COMMANDS = {
     "mirror": ("mirror", "mirror", "Carry a repository: download, verify, keep current."),
     "track": ("track", "track", "Publish what a plain git server has, and follow it."),
     "ci": ("ci", "ci", "Let CI jobs clone by way of this machine's node."),
+    "export": ("export", "export", "Write a repository as files that any web server serves."),
     "mirrors": ("mirrors", "mirrors", "List the mirrors of a repository."),
     "collections": ("collections", "collections", "List the collections that are followed."),
     "collection": ("collection", "collection", "Look at lists of what owners want carried."),

@@ -12,17 +12,15 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from gittorrent.ids import ManifestId, is_sha256
-from gittorrent.node.http_static import REVALIDATE, Resource, resource_of_bytes
+from gittorrent.node.http_static import Resource, resource_of_bytes
 from gittorrent.reel.bundle import list_text
+from gittorrent.transfer.static_files import BUNDLE_TYPE, BUNDLES, REVALIDATE, TEXT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gittorrent.node.catalogue import Served
     from gittorrent.reel.pack import FilePiece
-
-RELATIVE = "bundles/"
-"""Where bundles are, seen from the repository's URL: git 2.40 and newer take that."""
 
 
 def bundle_list(served: Served, base: str) -> Resource:
@@ -33,9 +31,9 @@ def bundle_list(served: Served, base: str) -> Resource:
         base: what HTTP URLs of this node begin with.
     """
     bundles = [] if served.is_private else served.content.bundles()
-    text = list_text(bundles, f"{base}{served.path}/{RELATIVE}")
+    text = list_text(bundles, f"{base}{served.path}/{BUNDLES}")
     tag = hashlib.sha256(text).hexdigest()
-    return resource_of_bytes(text, f"bundles-{tag}", "text/plain; charset=utf-8", REVALIDATE)
+    return resource_of_bytes(text, f"bundles-{tag}", TEXT_TYPE, REVALIDATE)
 
 
 def bundle_resource(served: Served, name: str) -> Resource | None:
@@ -64,4 +62,4 @@ def bundle_resource(served: Served, name: str) -> Resource | None:
     # The header tells which reel it follows, and that may be another one after a splice.
     tag = f"{name}-{hashlib.sha256(header).hexdigest()[:16]}"
     size = len(header) + view.size
-    return Resource(tag, size, pieces, pack.path, "application/x-git-bundle", REVALIDATE)
+    return Resource(tag, size, pieces, pack.path, BUNDLE_TYPE, REVALIDATE)

@@ -38,7 +38,6 @@ from gittorrent.node.http_receive import HttpReceivePack
 from gittorrent.node.http_smart import SmartHttp
 from gittorrent.node.http_static import (
     PRIVATE,
-    REVALIDATE,
     Resource,
     UnknownCallerError,
     caller_of,
@@ -49,6 +48,13 @@ from gittorrent.node.http_static import (
 )
 from gittorrent.node.readiness import LIVE_PATH, READY_PATH
 from gittorrent.node.shared_callers import SharedCallers
+from gittorrent.transfer.static_files import (
+    MANIFEST_TYPE,
+    PUSH_TYPE,
+    REVALIDATE,
+    TEXT_TYPE,
+    index_of_reels,
+)
 from gittorrent.wire import notify
 from gittorrent.wire.tokens import CHALLENGE
 
@@ -81,8 +87,6 @@ NOT_FOR_PAGES = (
     "webhook",
 )
 """What has an effect, or starts a process: refused where a web page asks for it."""
-
-_TEXT = "text/plain; charset=utf-8"
 
 _log = EventLog(__name__)
 
@@ -338,7 +342,7 @@ class HttpListener:
             data = served.content.push(PushId(name)) if format_of(name) is not None else None
             if data is None:
                 return None
-            return resource_of_bytes(data, name, "application/x-gittorrent-push")
+            return resource_of_bytes(data, name, PUSH_TYPE)
         stem, _, suffix = name.partition(".")
         return self._reel(served, ManifestId(stem), suffix) if is_sha256(stem) else None
 
@@ -348,9 +352,9 @@ class HttpListener:
             tag = hashlib.sha256(text).hexdigest()
         else:
             offers = served.content.all_offers()
-            text = b"".join(offer.encode() for offer in offers)
+            text = index_of_reels(offers)
             tag = hashlib.sha256(text).hexdigest()
-        return resource_of_bytes(text, f"{name}-{tag}", _TEXT, REVALIDATE)
+        return resource_of_bytes(text, f"{name}-{tag}", TEXT_TYPE, REVALIDATE)
 
     def _reel(self, served: Served, manifest: ManifestId, suffix: str) -> Resource | None:
         data = served.content.manifest(manifest)
@@ -358,12 +362,10 @@ class HttpListener:
         if data is None or pack is None:
             return None
         if suffix == "manifest":
-            return resource_of_bytes(
-                data, f"{manifest}.manifest", "application/x-gittorrent-manifest"
-            )
+            return resource_of_bytes(data, f"{manifest}.manifest", MANIFEST_TYPE)
         if suffix == "have":
             # Whoever has only some of the parts serves a bitmap here, and that changes.
-            return resource_of_bytes(b"all\n", f"{manifest}.all", _TEXT, REVALIDATE)
+            return resource_of_bytes(b"all\n", f"{manifest}.all", TEXT_TYPE, REVALIDATE)
         if suffix == "pack":
             return Resource(manifest, pack.view.size, pack.view.pieces, pack.path)
         return None
@@ -375,7 +377,7 @@ def _text(text: str, status: int = 200) -> web.Response:
 
 def _text_bytes(data: bytes, status: int = 200) -> web.Response:
     headers = {
-        "Content-Type": _TEXT,
+        "Content-Type": TEXT_TYPE,
         "Cache-Control": REVALIDATE,
         "X-Content-Type-Options": "nosniff",
     }

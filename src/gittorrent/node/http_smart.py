@@ -22,8 +22,8 @@ from gittorrent.node import upload_pack
 from gittorrent.node.caller_watch import Watch, look_at
 from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.http_body import is_readable, read_body
-from gittorrent.node.http_bundles import RELATIVE
 from gittorrent.node.http_static import PRIVATE, caller_of, send_bytes
+from gittorrent.transfer.static_files import BUNDLES
 from gittorrent.wire import notify, pktline
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class SmartHttp:
     ) -> tuple[int, str | None]:
         """Let git answer; returns the bytes it sent, and what was wrong with the request."""
         prepared = await self._git_processes.prepare(
-            served, protocol_of(request), *options, bundles_at=RELATIVE
+            served, protocol_of(request), *options, bundles_at=BUNDLES
         )
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()

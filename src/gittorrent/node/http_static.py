@@ -21,6 +21,7 @@ from gittorrent.node.http_connections import connection_of
 from gittorrent.reel.pack import FilePiece
 from gittorrent.transfer.addresses import is_loopback, plain_address
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
+from gittorrent.transfer.static_files import IMMUTABLE, PACK_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,12 +46,6 @@ SCHEME_HEADER = "X-Forwarded-Proto"
 PRIVATE = "private, no-store"
 """Cache-Control of what is for one caller: no cache on the way may give it to another one."""
 
-IMMUTABLE = "public, max-age=31536000, immutable"
-"""Cache-Control of what is named by a digest of itself: a year, and never asked again."""
-
-REVALIDATE = "no-cache"
-"""Cache-Control of what grows: kept, but asked about each time."""
-
 _RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})\Z", re.ASCII)
 
 
@@ -70,7 +65,7 @@ class Resource(Struct, frozen=True):
     size: int
     pieces: Callable[[int, int], Iterable[bytes | FilePiece]]
     path: Path | None = None
-    content_type: str = "application/octet-stream"
+    content_type: str = PACK_TYPE
     cache: str = IMMUTABLE
 
 

@@ -20,8 +20,9 @@ from gittorrent.errors import ProtocolError
 from gittorrent.event_log import EventLog
 from gittorrent.node.http_body import read_body
 from gittorrent.node.http_connections import connection_of
-from gittorrent.node.http_static import REVALIDATE, caller_of
+from gittorrent.node.http_static import caller_of
 from gittorrent.node.webhook_secret import Proof, SecretError, read_secret
+from gittorrent.transfer.static_files import REVALIDATE
 
 if TYPE_CHECKING:
     from gittorrent.node.catalogue import Served

@@ -16,7 +16,7 @@ from msgspec import Struct
 from gittorrent.ids import SHA1
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from gittorrent.ids import ManifestId, Oid
     from gittorrent.reel.manifest import Manifest
@@ -80,18 +80,21 @@ def _header(manifest: Manifest, tips: Sequence[Oid], needed: Sequence[Oid]) -> b
     return "".join(f"{line}\n" for line in [*lines, ""]).encode("ascii")
 
 
-def list_text(bundles: Iterable[Bundle], base: str) -> bytes:
+def list_text(
+    bundles: Iterable[Bundle], base: str, named: Callable[[Bundle], str] = lambda b: b.manifest
+) -> bytes:
     """Return a list of bundles as git reads it from a file (git-bundle-uri).
 
     Args:
         bundles: them.
         base: what their URIs begin with.
+        named: returns what a bundle's file is called, without the suffix.
     """
     lines = ["[bundle]", "\tversion = 1", "\tmode = all", "\theuristic = creationToken"]
     for each in bundles:
         lines += [
             f'[bundle "{each.manifest}"]',
-            f"\turi = {base}{each.manifest}.bundle",
+            f"\turi = {base}{named(each)}.bundle",
             f"\tcreationToken = {each.token}",
         ]
     return "".join(f"{line}\n" for line in lines).encode("ascii")

@@ -85,19 +85,35 @@ class StoredReel(Struct, frozen=True):
 
     def damaged_parts(self) -> Iterator[int]:
         """Read the pack and yield each part, counted from 0, that is not what the manifest says."""
+        for index, part in enumerate(self._parts()):
+            if hashlib.sha256(part).hexdigest() != self.manifest.parts[index]:
+                yield index
+
+    def sound_parts(self) -> Iterator[bytes]:
+        """Read the pack and yield each part, in its wire form.
+
+        Raises:
+            DamagedCopyError: the next part is not what the manifest says.
+            FileNotFoundError: the pack is gone.
+        """
+        for index, part in enumerate(self._parts()):
+            if hashlib.sha256(part).hexdigest() != self.manifest.parts[index]:
+                raise damaged_part(index, self.pack)
+            yield part
+
+    def _parts(self) -> Iterator[bytes]:
         manifest, view = self.manifest, self.view
         with self.pack.open("rb") as file:
-            for index, expected in enumerate(manifest.parts):
+            for index in range(len(manifest.parts)):
                 offset, count = part_range(index, manifest.pack_size, manifest.part_size)
-                digest = hashlib.sha256()
+                part = bytearray()
                 for piece in view.pieces(offset, count):
                     if isinstance(piece, FilePiece):
                         file.seek(piece.offset)
-                        digest.update(file.read(piece.count))
+                        part += file.read(piece.count)
                     else:
-                        digest.update(piece)
-                if digest.hexdigest() != expected:
-                    yield index
+                        part += piece
+                yield bytes(part)
 
 
 class ReelStore:
@@ -274,8 +290,13 @@ def verified_parts(reel: StoredReel, wire: Path) -> Iterator[int]:
         for index, expected in enumerate(manifest.parts):
             _, count = part_range(index, manifest.pack_size, manifest.part_size)
             if hashlib.sha256(file.read(count)).hexdigest() != expected:
-                raise DamagedCopyError(
-                    f"part {index + 1} of {reel.pack} is damaged",
-                    hint="run 'gittorrent verify' on that repository",
-                )
+                raise damaged_part(index, reel.pack)
             yield index
+
+
+def damaged_part(index: int, pack: Path) -> DamagedCopyError:
+    """Return what to say of a part, from 0, of a pack of this machine."""
+    return DamagedCopyError(
+        f"part {index + 1} of {pack} is damaged",
+        hint="run 'gittorrent verify' on that repository",
+    )

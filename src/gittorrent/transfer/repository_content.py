@@ -25,6 +25,7 @@ from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.push_packs import PushPacks
 from gittorrent.transfer.content_source import ServedPack
+from gittorrent.transfer.static_files import index_of_pushes
 from gittorrent.wire.limits import MAX_TAG_BYTES, MAX_TAG_DEPTH, MAX_TAGS_BYTES
 from gittorrent.wire.messages import ALL, FetchLog, HaveBundle, HaveCheckpoint
 from gittorrent.wire.mirrorlist import NONE_UNTAKEN, Untaken
@@ -98,6 +99,10 @@ class RepositoryContent:
         following = known.adopted[place + 1 :][:1]
         return not following or now - following[0].time < CATCHING_UP_SECONDS
 
+    def records(self) -> Sequence[Record]:
+        """Return what is listed of the log's entries, each after those that it names."""
+        return self._known().records
+
     def has_push(self, push: PushId) -> bool:
         """Tell whether an entry is in the log."""
         return push in self._known().entries
@@ -157,13 +162,24 @@ class RepositoryContent:
         return self._bundles[2]
 
     def _read_bundles(self, known: _KnownLog, reels: Sequence[StoredReel]) -> list[Bundle]:
+        numbers = {record.id: record.number for record in known.adopted}
+        chain = [reel.manifest for reel in self._chain(known, reels)]
+        return bundles_of((manifest.id, numbers[manifest.end], manifest) for manifest in chain)
+
+    def chain(self) -> list[StoredReel]:
+        """Return the reels by which newcomers get furthest; none of a log that begins late."""
+        return self._chain(self._known(), self.reels())
+
+    def _chain(self, known: _KnownLog, reels: Sequence[StoredReel]) -> list[StoredReel]:
         if known.begins_late:
             return []
-        whole = {reel.id: reel.manifest for reel in reels if reel.is_available}
-        offers = [ReelOffer(i, m.start, m.end, m.pack_size) for i, m in whole.items()]
-        chain = best_path(offers, (), [record.id for record in known.adopted])
-        numbers = {record.id: record.number for record in known.adopted}
-        return bundles_of((o.manifest, numbers[o.end], whole[o.manifest]) for o in chain)
+        whole = {reel.id: reel for reel in reels if reel.is_available}
+        offers = [
+            ReelOffer(i, r.manifest.start, r.manifest.end, r.manifest.pack_size)
+            for i, r in whole.items()
+        ]
+        log = [record.id for record in known.adopted]
+        return [whole[offer.manifest] for offer in best_path(offers, (), log)]
 
     def shapes(self) -> list[StoredReel]:
         """Return the reels of other shapes than the whole."""
@@ -195,7 +211,7 @@ class RepositoryContent:
     def push(self, push: PushId) -> bytes | None:
         """Return a push object that the log lists, or a tag that a ref shown leads to."""
         if not self.has_push(push):
-            return self._tags_shown().get(Oid(push))
+            return self.tags().get(Oid(push))
         return _guarded(lambda: self.carried.log_store.push_file(push), None)
 
     def push_pack(self, push: PushId) -> bytes | None:
@@ -212,7 +228,7 @@ class RepositoryContent:
     def _final_values(self) -> list[Oid]:
         return sorted(set(self.carried.log_store.open(NoObjects()).final_refs.values()))
 
-    def _tags_shown(self) -> dict[Oid, bytes]:
+    def tags(self) -> dict[Oid, bytes]:
         """Return the annotated tags that are published; read once for each state of the log."""
         state = self.state()
         if state != self._tagged_at:
@@ -256,8 +272,7 @@ class RepositoryContent:
         latest = self.latest()
         question = None if latest is None else FetchLog(latest, short=short)
         found = None if question is None else self._entries(question)
-        lines = [f"{record.id} {record.kind.value}\n" for record in found or ()]
-        return "".join(lines).encode("ascii")
+        return index_of_pushes(found or ())
 
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
         """Return the reels that lie between the two ends asked for, newest end first."""

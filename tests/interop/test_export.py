@@ -1,0 +1,294 @@
+"""Exports that real nginx and a server of buckets serve: clones, mirrors, liars, people killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gittorrent.export.inventory import INVENTORY
+from gittorrent.repository.carried import Carried
+from gittorrent.signing.keys import Signer
+from support import bulk, dying, gitcmd, nodes
+from support.buckets import CREDENTIALS, BucketServer, bucket_server
+from support.places import misses
+from support.programs import GITS, Done, Person, somebody, wait_until
+from support.web_servers import nginx_files
+
+
+@pytest.fixture(scope="module")
+def buckets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketServer]:
+    with bucket_server(tmp_path_factory.mktemp("buckets") / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Person:
+    return somebody(tmp_path / "owner", variables=CREDENTIALS)
+
+
+@pytest.fixture(params=GITS)
+def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Person:
+    return somebody(tmp_path / "reader", str(request.param))
+
+
+def said(done: Done) -> dict[str, Any]:
+    found = json.loads(done.ok().out)
+    assert isinstance(found, dict)
+    return found
+
+
+def to_bucket(server: BucketServer, prefix: str) -> tuple[str, ...]:
+    return (f"s3://{server.bucket}/{prefix}", "--endpoint", server.endpoint)
+
+
+def url_of(server: BucketServer, prefix: str) -> str:
+    return f"{server.endpoint}/{server.bucket}/{prefix}"
+
+
+def grow(origin: Carried, key: Signer) -> str:
+    """Publish one commit more; returns it."""
+    commit = nodes.add_commit(origin.layout.git_dir, "refs/heads/main", "more", b"more\n")
+    nodes.publish(origin.layout.git_dir, key, None)
+    return commit
+
+
+def is_whole(reader: Person, copy: str, origin: Carried) -> None:
+    """Make sure that a mirror clone has what is published."""
+    assert gitcmd.refs(reader.root / copy) == {
+        bytes(name): str(oid) for name, oid in origin.log().refs.items()
+    }
+    reader.git("fsck", "--strict", cwd=reader.root / copy).ok()
+
+
+def test_nginx_serves_a_mirror(
+    owner: Person, reader: Person, owner_key: Signer, tmp_path: Path
+) -> None:
+    origin = nodes.publish(bulk.make_small(tmp_path / "project.git"), owner_key, "project")
+    place = tmp_path / "www" / "project"
+    owner.gittorrent("export", origin.layout.git_dir, place).ok()
+    with nginx_files(tmp_path / "nginx", f"    root {tmp_path}/www;\n") as base:
+        url = f"gittorrent::{base}/project"
+        reader.git("clone", "--mirror", url, "copy").ok()
+        is_whole(reader, "copy", origin)
+        new = grow(origin, owner_key)
+        more = said(owner.gittorrent("export", origin.layout.git_dir, place, "--json"))
+        assert more["sent_bytes"] < 20_000
+        reader.git("fetch", cwd=reader.root / "copy").ok()
+        assert gitcmd.refs(reader.root / "copy")[b"refs/heads/main"] == new
+        is_whole(reader, "copy", nodes.publish(origin.layout.git_dir, owner_key, None))
+        asked = (tmp_path / "nginx" / "access").read_text()
+    assert 'mirror-sync HTTP/1.1" 404' in asked
+    assert '.pack HTTP/1.1" 206' in asked
+    assert "git-upload-pack" not in asked
+
+
+def test_a_bucket_is_a_mirror(
+    owner: Person, reader: Person, owner_key: Signer, tmp_path: Path, buckets: BucketServer
+) -> None:
+    origin = nodes.publish(bulk.make_small(tmp_path / "project.git"), owner_key, "project")
+    prefix = f"whole/{GITS.index(reader.git_program)}"
+    place = to_bucket(buckets, prefix)
+    first = said(owner.gittorrent("export", origin.layout.git_dir, *place, "--json"))
+    assert first["current"] == 0
+    assert not buckets.has(f"{prefix}/.gittorrent-export/lock")
+    reader.git("clone", "--mirror", f"gittorrent::{url_of(buckets, prefix)}", "copy").ok()
+    is_whole(reader, "copy", origin)
+    nothing = said(owner.gittorrent("export", origin.layout.git_dir, *place, "--json"))
+    assert (nothing["sent"], nothing["current"]) == (0, first["sent"])
+    new = grow(origin, owner_key)
+    tried = said(owner.gittorrent("export", origin.layout.git_dir, *place, "--json", "--dry-run"))
+    more = said(owner.gittorrent("export", origin.layout.git_dir, *place, "--json"))
+    assert tried == {**more, "dry_run": True}
+    reader.git("fetch", cwd=reader.root / "copy").ok()
+    assert gitcmd.refs(reader.root / "copy")[b"refs/heads/main"] == new
+
+
+def test_a_mirror_follows_an_export(
+    owner: Person, person: Person, owner_key: Signer, tmp_path: Path
+) -> None:
+    origin = nodes.publish(bulk.make_small(tmp_path / "project.git"), owner_key, "project")
+    place = tmp_path / "www" / "project"
+    following = owner.start(
+        "gittorrent", "export", origin.layout.git_dir, place, "--follow", "--every", "1s"
+    )
+    try:
+        wait_until(lambda: "checkpoint" in following.out, "it is exported")
+        with nginx_files(tmp_path / "nginx", f"    root {tmp_path}/www;\n") as base:
+            url = f"gittorrent::{base}/project"
+            person.gittorrent("mirror", url, "--once").ok()
+            new = grow(origin, owner_key)
+            wait_until(lambda: following.out.count("checkpoint") == 2, "it is exported again")
+            person.gittorrent("mirror", url, "--once").ok()
+            (mirror,) = (person.node / "repositories").glob("*.git")
+            assert gitcmd.refs(mirror)[b"refs/heads/main"] == new
+        owner.gittorrent("export", origin.layout.git_dir, place).failed(1, "another process")
+        following.process.send_signal(signal.SIGTERM)
+        assert following.wait() == 0, following.err
+    finally:
+        following.stop()
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_stock_git_takes_bundles_of_an_export(
+    owner: Person, owner_key: Signer, tmp_path: Path, git: str
+) -> None:
+    origin = nodes.publish(bulk.make_large(tmp_path / "project.git"), owner_key, "project")
+    grow(origin, owner_key)
+    git_dir, place = origin.layout.git_dir, tmp_path / "www" / "project"
+    reader = somebody(tmp_path / "reader", git)
+    with nginx_files(tmp_path / "nginx", f"    root {tmp_path}/www;\n") as base:
+        words = ("--bundles", "--url", f"{base}/project")
+        owner.gittorrent("export", git_dir, place, *words).ok()
+        bundles = f"--bundle-uri={base}/project/bundle-list"
+        done = reader.git("clone", "--mirror", bundles, f"file://{git_dir}", "copy").ok()
+        asked = (tmp_path / "nginx" / "access").read_text()
+    assert "warning" not in done.err
+    assert asked.count('.bundle HTTP/1.1" 200') == 2
+    reader.git("fsck", "--strict", cwd=reader.root / "copy").ok()
+
+
+def test_a_mirror_that_lies_is_left_for_another_one(
+    owner: Person, person: Person, owner_key: Signer, tmp_path: Path, buckets: BucketServer
+) -> None:
+    """Of two that are served from, one has a changed pack."""
+    origin = nodes.publish(bulk.make_large(tmp_path / "project.git"), owner_key, "project")
+    git_dir, place = origin.layout.git_dir, tmp_path / "www" / "project"
+    with nginx_files(tmp_path / "nginx", f"    root {tmp_path}/www;\n") as base:
+        lying = url_of(buckets, "lying")
+        urls = ("--url", lying, "--url", f"{base}/project")
+        owner.gittorrent("export", git_dir, *to_bucket(buckets, "lying"), *urls).ok()
+        owner.gittorrent("export", git_dir, place, *urls).ok()
+        packs = sorted(place.glob("reels/*.pack"), key=lambda path: path.stat().st_size)
+        pack = packs[-1].name
+        data = bytearray(buckets.read(f"lying/reels/{pack}"))
+        for at in range(100, len(data), 50_000):
+            data[at] ^= 1
+        buckets.ask("PUT", f"lying/reels/{pack}", bytes(data))
+        done = person.git("clone", "--mirror", f"gittorrent::{lying}", "copy").ok()
+        is_whole(person, "copy", origin)
+        assert "wrong" in done.err or "sends" in done.err, done.err
+    (tmp_path / "www").rename(tmp_path / "gone")
+    person.git("clone", "--mirror", f"gittorrent::{lying}", "alone").failed(128)
+
+
+def test_a_killed_export_goes_on_at_a_bucket(
+    owner: Person, owner_key: Signer, tmp_path: Path, buckets: BucketServer
+) -> None:
+    origin = nodes.publish(bulk.make_large(tmp_path / "project.git"), owner_key, "project")
+    place = to_bucket(buckets, "killed")
+    running = owner.start("gittorrent", "export", origin.layout.git_dir, *place)
+    try:
+        wait_until(lambda: buckets.has(f"killed/{INVENTORY}"), "it has begun")
+    finally:
+        running.stop()
+    assert buckets.has("killed/.gittorrent-export/lock")
+    done = said(owner.gittorrent("export", origin.layout.git_dir, *place, "--json"))
+    assert done["changed"]
+    again = said(owner.gittorrent("export", origin.layout.git_dir, *place, "--json"))
+    assert (again["sent"], again["superseded"]) == (0, 0)
+
+
+def test_one_exporter_to_a_bucket(
+    owner: Person, owner_key: Signer, tmp_path: Path, buckets: BucketServer
+) -> None:
+    """The note of somebody on another machine holds; one that is over does not."""
+    origin = nodes.publish(bulk.make_small(tmp_path / "project.git"), owner_key, "project")
+    place, lock = to_bucket(buckets, "held"), "held/.gittorrent-export/lock"
+    note = {"host": "elsewhere", "boot": "another", "pid": 7, "until": 0}
+    wait = {**note, "until": int(time.time()) + 500}
+    buckets.ask("PUT", lock, json.dumps(wait).encode())
+    refused = owner.gittorrent("export", origin.layout.git_dir, *place)
+    refused.failed(1, "elsewhere exports to s3://mirrors/held")
+    assert not buckets.has("held/mirror-list")
+    buckets.ask("PUT", lock, json.dumps(note).encode())
+    owner.gittorrent("export", origin.layout.git_dir, *place).ok()
+    assert not buckets.has(lock)
+
+
+@pytest.mark.slow
+def test_a_killed_export_goes_on_in_a_directory(
+    owner: Person, owner_key: Signer, tmp_path: Path
+) -> None:
+    """Wherever it is killed, readers find what they are told of, and the next one finishes."""
+    origin = nodes.publish(bulk.make_small(tmp_path / "project.git"), owner_key, "project")
+    git_dir, place = origin.layout.git_dir, tmp_path / "www"
+    owner.gittorrent("export", git_dir, place).ok()
+    grow(origin, owner_key)
+    count = tmp_path / "count"
+    words = (sys.executable, dying.__file__, "gittorrent", "export", git_dir)
+    Person(owner.root, variables={"DIE_AT": "0", "DIE_COUNT": str(count)}).run(
+        *words, tmp_path / "other"
+    ).ok()
+    steps = int(count.read_text())
+    died = 0
+    for step in range(1, steps, 4):
+        mortal = Person(owner.root, variables={"DIE_AT": str(step)})
+        died += mortal.run(*words, place).status == -signal.SIGKILL
+        assert misses(files_of(place)) == [], f"after step {step}"
+    assert died >= 5
+    owner.gittorrent("export", git_dir, place).ok()
+    assert files_of(place) == files_of(tmp_path / "other")
+    assert not list((place / ".gittorrent-export" / "new").iterdir())
+
+
+def files_of(place: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(place)): path.read_bytes()
+        for path in place.rglob("*")
+        if path.is_file() and not path.relative_to(place).parts[0].startswith(".")
+    }
+
+
+def test_what_is_private_is_not_exported(owner: Person, owner_key: Signer, tmp_path: Path) -> None:
+    made = bulk.make_small(tmp_path / "project.git")
+    origin = nodes.publish(made, owner_key, "project", private=True)
+    place = tmp_path / "www"
+    refused = owner.gittorrent("export", origin.layout.git_dir, place)
+    refused.failed(2, "is private", "--even-if-private")
+    assert not (place / "mirror-list").exists()
+    owner.gittorrent("export", origin.layout.git_dir, place, "--even-if-private").ok()
+    assert (place / "mirror-list").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("ftp://example.org/x",), 2, "cannot export to"),
+        (("s3://bucket",), 2, "no prefix"),
+        (("www", "--endpoint", "http://127.0.0.1:9"), 2, "--endpoint is for buckets"),
+        (("www", "--url", "ftp://example.org/x"), 2, "--url"),
+        (("www", "--url", "git://example.org/x"), 2, "no web server's"),
+        (("www", "--follow", "--dry-run"), 2, "--dry-run"),
+        (("www", "--every", "5m"), 2, "--every"),
+        (("s3://bucket/x", "--endpoint", "http://127.0.0.1:9"), 3, "cannot use s3://bucket/x"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    project: Carried, owner: Person, words: tuple[str, ...], status: int, says: str
+) -> None:
+    if words[0].startswith("s3://"):
+        pytest.importorskip("obstore")
+    owner.gittorrent("export", project.layout.git_dir, *words).failed(status, says)
+
+
+def test_a_bucket_without_the_library(project: Carried, owner: Person, tmp_path: Path) -> None:
+    """What is not installed is named; directories need nothing of it."""
+    (tmp_path / "obstore.py").write_text("raise ImportError('not here')\n")
+    without = Person(owner.root, variables={"PYTHONPATH": str(tmp_path)})
+    git_dir = project.layout.git_dir
+    done = without.gittorrent("export", git_dir, "s3://bucket/x")
+    done.failed(2, "obstore, which is not installed", "pip install 'gittorrent[s3]'")
+    without.gittorrent("export", git_dir, tmp_path / "www").ok()
+
+
+def test_a_clone_is_not_exported(project_node: nodes.Served, person: Person) -> None:
+    url = f"gittorrent://{project_node.git.removeprefix('git://')}/project.git"
+    person.git("clone", url, "copy").ok()
+    person.gittorrent("export", person.root / "copy", "www").failed(2)

@@ -7,8 +7,9 @@ started again, the network is divided and joined, and clocks are moved by minute
 Then clocks are right again, all run, and must come to the same: everything final, nothing lost,
 nothing left over, no more memory and descriptors than before.
 
-Ends with 1 when something does not hold, and says what. The seed is printed, and gives the same
-steps again; how they fall into each other is the machine's.
+Some mirrors are never ended and have right clocks: what they use after ten minutes and at the end
+says how nodes grow. Ends with 1 when something does not hold, and says what. The seed is printed,
+and gives the same steps again; how they fall into each other is the machine's.
 """
 
 from __future__ import annotations
@@ -38,10 +39,16 @@ from soak_watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from soak_sites import Site
+    from soak_sites import Repository, Site
 
 CURRENT_SECONDS = 1200.0
 """Time that all get to be current in the end: calls to those who were away back off to 300 s."""
+
+COPY_SECONDS = 2.0
+"""More of it for each copy of a repository: it has to come first, and is looked at with git."""
+
+EARLY_SECONDS = 600.0
+"""After so long a node has warmed up; what it uses then is compared with that in the end."""
 
 FSCKS = 20
 """Repositories that ``git fsck`` looks at in the end."""
@@ -85,6 +92,10 @@ class Outcome:
         people: who pushed.
         watch: what the nodes used.
         seconds: that steps were taken for.
+        began: when they began, in seconds since the watch did.
+        steady: names of mirrors that were never ended.
+        left: how many processes and temporary files were left, complaints and lost pushes there
+            were, by what they are.
     """
 
     steps: Counter[str]
@@ -93,6 +104,9 @@ class Outcome:
     people: People
     watch: Watch
     seconds: float
+    began: float
+    steady: list[str]
+    left: dict[str, int]
 
 
 @dataclass
@@ -105,6 +119,7 @@ class Soak:
         seconds: for which steps are drawn and taken.
         seed: of all that is drawn.
         rounds: each of every step once, among pushes, before any is drawn.
+        steady: mirrors that are never ended and whose clocks are right.
     """
 
     sites: Sites
@@ -112,11 +127,16 @@ class Soak:
     seconds: float
     seed: int
     rounds: int = 0
+    steady: int = 0
     tell: Callable[[str], None] = say
     steps: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    left: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        count = len(self.sites.sites)
+        self._disturbed = self.sites.sites[: max(1, count - self.steady)]
+        self._patience = CURRENT_SECONDS + COPY_SECONDS * count * self.repositories
         self._draw = random.Random(self.seed)
         self._people = People(self.sites, random.Random(self.seed + 1))
         self._watch = Watch(self.sites)
@@ -134,7 +154,12 @@ class Soak:
             took = time.monotonic() - began
             current = self._settle()
         self._check()
-        return Outcome(self.steps, current, self.wrong, self._people, self._watch, took)
+        steady = [site.name for site in self.sites.sites[len(self._disturbed) :]]
+        since = began - self._watch.began
+        return Outcome(
+            self.steps, current, self.wrong, self._people, self._watch, took, since, steady,
+            self.left,
+        )  # fmt: skip
 
     # -- phases
 
@@ -144,7 +169,8 @@ class Soak:
         self.tell(f"starting {len(self.sites.sites)} nodes")
         for site in self.sites.sites:
             self.sites.serve(site)
-        took, wrong = wait_until_current(_Present(self.sites).wait(), CURRENT_SECONDS)
+        present = _Present(self.sites, self._patience, self.tell).wait()
+        took, wrong = wait_until_current(present, self._patience)
         if wrong:
             raise BenchError(f"not all is carried after {took:.0f} s: {wrong[0]}")
         self.tell(f"all is carried after {took:.0f} s")
@@ -173,22 +199,27 @@ class Soak:
             if site.process is None:
                 self.sites.serve(site)
         self.tell("waiting until all are current")
-        took, wrong = wait_until_current(self.sites, CURRENT_SECONDS)
+        took, wrong = wait_until_current(self.sites, self._patience)
         self.wrong += wrong
         self.tell(f"{'not all' if wrong else 'all'} are current after {took:.0f} s")
         return took
 
     def _check(self) -> None:
         self.wrong += self._people.faults
-        self.wrong += lost(self.sites, self._people.acknowledged)
-        self.wrong += broken(self.sites, self._draw, FSCKS)
+        self._count("pushes lost", lost(self.sites, self._people.acknowledged))
+        self._count("broken repositories", broken(self.sites, self._draw, FSCKS))
         for site in self.sites.sites:
             self.wrong += self._used_too_much(site)
         for site in self.sites.sites:
             self.sites.stop(site)
-        self.wrong += [f"{pid} still runs" for pid in netns.pids_in(self.sites.network.nodes)]
-        self.wrong += left_over(self.sites)
-        self.wrong += complaints(self.sites)
+        running = [f"{pid} still runs" for pid in netns.pids_in(self.sites.network.nodes)]
+        self._count("processes left", running)
+        self._count("files left", left_over(self.sites))
+        self._count("errors logged", complaints(self.sites))
+
+    def _count(self, what: str, found: list[str]) -> None:
+        self.left[what] = len(found)
+        self.wrong += found
 
     def _used_too_much(self, site: Site) -> Iterator[str]:
         samples = self._watch.samples[site.name, site.starts]
@@ -241,14 +272,15 @@ class Soak:
         return True
 
     def _end(self, how: Callable[[Site], None], *, again: bool) -> bool:
-        site = self._draw.choice(self.sites.up)
+        site = self._draw.choice([site for site in self._disturbed if site.process is not None])
         how(site)
         if again:
             self.sites.serve(site)
         return True
 
     def _leave(self) -> bool:
-        if len(self.sites.up) <= 1 + len(self.sites.sites) // 2:
+        up = [site for site in self._disturbed if site.process is not None]
+        if len(up) <= 1 + len(self._disturbed) // 2:
             return False
         return self._end(self._draw.choice((self.sites.kill, self.sites.stop)), again=False)
 
@@ -273,7 +305,7 @@ class Soak:
     def _clock(self) -> bool:
         if self.sites.clock_library is None:
             return False
-        self.sites.set_clock(self._draw.choice(self.sites.sites), self._draw.choice(JUMPS))
+        self.sites.set_clock(self._draw.choice(self._disturbed), self._draw.choice(JUMPS))
         return True
 
     def _publish(self) -> bool:
@@ -297,21 +329,26 @@ class _Present:
     """Waits until all sites have all repositories at all."""
 
     sites: Sites
+    patience: float
+    tell: Callable[[str], None]
 
     def wait(self) -> Sites:
-        end = time.monotonic() + CURRENT_SECONDS
-        while missing := next(self._missing(), None):
-            if time.monotonic() > end:
-                raise BenchError(f"{missing} did not come in {CURRENT_SECONDS:.0f} s")
+        began = told = time.monotonic()
+        pending = [(site, each) for site in self.sites.sites for each in self.sites.repositories]
+        while pending := [pair for pair in pending if not self._is_here(*pair)]:
+            now = time.monotonic()
+            if now - began > self.patience:
+                missing = self.sites.path(*pending[0])
+                raise BenchError(f"{missing} did not come in {self.patience:.0f} s")
+            if now - told > 60:
+                told = now
+                self.tell(f"{len(pending)} copies are still to come")
             time.sleep(0.5)
         return self.sites
 
-    def _missing(self) -> Iterator[Path]:
-        for site in self.sites.sites:
-            for each in self.sites.repositories:
-                path = self.sites.path(site, each)
-                if not (path / "gittorrent" / "logs" / each.id / "log").exists():
-                    yield path
+    def _is_here(self, site: Site, each: Repository) -> bool:
+        path = self.sites.path(site, each)
+        return (path / "gittorrent" / "logs" / each.id / "log").exists()
 
 
 @contextlib.contextmanager
@@ -339,6 +376,7 @@ def _report(outcome: Outcome, given: argparse.Namespace) -> str:
         ["descriptors of a node: most, median of last",
          f"{max(one.files for found in watch.samples.values() for one in found)}, "
          f"{statistics.median(one.files for one in last):.0f}"],
+        *([what, str(count)] for what, count in outcome.left.items()),
         ["wrong", str(len(outcome.wrong))],
     ]  # fmt: skip
     if growths:
@@ -351,7 +389,31 @@ def _report(outcome: Outcome, given: argparse.Namespace) -> str:
         f"{date}; {outcome.seconds / 60:.0f} minutes, seed {given.seed};"
         f" load {os.getloadavg()[0]:.1f} at the end.\n{machine()}.\n\n"
     )
-    return f"{head}{table(['', 'measured'], rows)}\n"
+    return f"{head}{table(['', 'measured'], rows)}\n{_steady(outcome)}"
+
+
+def _steady(outcome: Outcome) -> str:
+    """Return what the mirrors used that were never ended, early and in the end."""
+    early, late = outcome.began + EARLY_SECONDS, outcome.began + outcome.seconds
+    if not outcome.steady or late <= early:
+        return ""
+    head = ["mirror that ran all the time", "MiB after 10 min", "MiB in the end", "MiB an hour",
+            "descriptors", "threads", "children"]  # fmt: skip
+    rows, grown = [], []
+    for name in outcome.steady:
+        samples = outcome.watch.samples[name, 1]
+        first, last = (min(samples, key=lambda one: abs(one.seconds - at)) for at in (early, late))
+        grown.append(3600 * (last.memory - first.memory) / (last.seconds - first.seconds))
+        pairs = [(first.files, last.files), (first.threads, last.threads),
+                 (first.children, last.children)]  # fmt: skip
+        rows.append([
+            name, f"{first.memory / (1 << 20):.1f}", f"{last.memory / (1 << 20):.1f}",
+            f"{grown[-1] / (1 << 20):.1f}", *(f"{before} to {after}" for before, after in pairs),
+        ])  # fmt: skip
+    return (
+        f"\n{table(head, rows)}\n\nGrowth of these: median"
+        f" {statistics.median(grown) / (1 << 20):.1f} MiB an hour.\n"
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -360,6 +422,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mirrors", type=int, default=20, metavar="N")
     parser.add_argument("--repositories", type=int, default=20, metavar="N")
     parser.add_argument("--minutes", type=float, default=30.0, help="for which steps are taken")
+    parser.add_argument("--steady", type=int, default=5, metavar="N", help="mirrors never ended")
     parser.add_argument("--seed", type=int, default=None, help="of an earlier run, to repeat it")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE")
     parser.add_argument("--work", type=Path, metavar="DIR", help="directory for all files")
@@ -379,7 +442,8 @@ def main() -> int:
     root = Path(tempfile.mkdtemp(prefix="gittorrent-soak-", dir=given.work)).resolve()
     try:
         with prepared(given.mirrors, root) as sites:
-            soak = Soak(sites, given.repositories, 60 * given.minutes, given.seed)
+            seconds, steady = 60 * given.minutes, min(given.steady, given.mirrors)
+            soak = Soak(sites, given.repositories, seconds, given.seed, steady=steady)
             outcome = soak.run()
     except BenchError as error:
         sys.exit(f"{sys.argv[0]}: {error}")

@@ -13,7 +13,6 @@ that neither asks nor reads counts as silent too. Must not know what is spoken.
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -116,9 +115,9 @@ class ConnectionLimiter:
         self._total = total
         self._admission = PeerAdmission(total, per_address)
         self._slots: dict[ConnectionSlot, None] = {}
-        self._silent: deque[tuple[float, ConnectionSlot]] = (
-            deque()
-        )  # the longest first; checked when due
+        # Who asks for nothing since when, the longest first; checked when due. Whoever left is not
+        # kept here: a slot has hold of all that served its caller.
+        self._silent: dict[ConnectionSlot, float] = {}
         self._looked = -math.inf
 
     @property
@@ -135,6 +134,7 @@ class ConnectionLimiter:
             return None
         slot = ConnectionSlot(address, now, self._note)
         self._slots[slot] = None
+        self._silent[slot] = now
         return slot
 
     def change(self, total: int, per_address: int) -> None:
@@ -146,21 +146,23 @@ class ConnectionLimiter:
         """Note that a caller has gone; nothing happens if it gave way before."""
         if slot in self._slots:
             del self._slots[slot]
+            self._silent.pop(slot, None)
             self._admission.leave(slot.address)
 
     def _note(self, slot: ConnectionSlot, now: float) -> None:
-        """Append a connection that became idle to the queue of idle ones."""
-        if len(self._silent) > 2 * self._total:
-            self._look(now)
-        self._silent.append((now, slot))
+        """Put a connection that became idle at the end of the queue of idle ones."""
+        self._silent.pop(slot, None)
+        if slot in self._slots:
+            self._silent[slot] = now
 
     def _make_room(self, now: float) -> bool:
         """Close the connection that has been idle longest; tells whether there was one."""
         if now - self._looked >= LOOK_SECONDS:
             self._look(now)
         while self._silent:
-            since, slot = self._silent.popleft()
-            still = slot.silent_since(now) if slot in self._slots else None
+            slot = next(iter(self._silent))
+            since = self._silent.pop(slot)
+            still = slot.silent_since(now)
             if still is not None and still <= since + LOOK_SECONDS:
                 self.leave(slot)
                 slot.give_way()
@@ -172,7 +174,7 @@ class ConnectionLimiter:
         self._looked = now
         found = [(slot.silent_since(now), slot) for slot in self._slots]
         silent = [(since, slot) for since, slot in found if since is not None]
-        self._silent = deque(sorted(silent, key=lambda each: each[0]))
+        self._silent = {slot: since for since, slot in sorted(silent, key=lambda each: each[0])}
 
 
 def _quiet_since(sock: socket.socket, now: float, enough: float) -> float | None:

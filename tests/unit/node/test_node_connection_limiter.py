@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import resource
 import socket
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -114,6 +115,21 @@ def test_fewer_callers_cut_off_nobody_who_is_served() -> None:
     connection_limiter.change(3, 1)
     assert connection_limiter.enter("192.0.2.1", 9.0) is None, "it has its share"
     assert connection_limiter.enter("192.0.2.9", 9.0)
+
+
+def test_nothing_is_kept_of_callers_who_left() -> None:
+    """A slot has hold of the task and the connection of its caller."""
+    connection_limiter = ConnectionLimiter(total=2, per_address=2)
+    for now in range(3):
+        slot = connection_limiter.enter("192.0.2.1", float(now))
+        assert slot is not None
+        slot.is_served()
+        slot.mark_idle(now + 0.5)
+        connection_limiter.leave(slot)
+        slot.mark_idle(now + 0.7)  # its end comes later
+        kept = weakref.ref(slot)
+        del slot
+        assert kept() is None
 
 
 def test_nobody_gives_way_to_an_address_that_has_its_share() -> None:

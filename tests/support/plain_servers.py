@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import getpass
+import gzip
 import os
 import subprocess
 import threading
@@ -24,13 +25,15 @@ from support.web_servers import answers
 class WebServer:
     """``git http-backend`` behind a small web server.
 
-    ``requests`` are the paths asked for; ``moved`` maps the beginning of a path to where it has
+    ``requests`` are the paths asked for, ``fetched`` the bytes sent to each request for objects of
+    protocol 2; ``moved`` maps the beginning of a path to where it has
     gone; ``password`` is asked for where there is one, of ``user``. ``shown`` are the
     ``Authorization`` headers that came, ``sent`` the bytes of all answers' bodies.
     """
 
     base: str
     requests: list[str] = field(default_factory=list)
+    fetched: list[int] = field(default_factory=list)
     moved: dict[str, str] = field(default_factory=dict)
     password: str = ""
     user: str = "me"
@@ -110,6 +113,9 @@ def _answer(handler: BaseHTTPRequestHandler, made: WebServer, root: Path, git: s
         input=body, capture_output=True, env=environ, check=False,
     )  # fmt: skip
     head, _, data = done.stdout.partition(b"\r\n\r\n")
+    plain = gzip.decompress(body) if environ["HTTP_CONTENT_ENCODING"] == "gzip" else body
+    if b"command=fetch" in plain:
+        made.fetched.append(len(data))
     lines = head.decode("ascii").split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines if line)
     made.sent += len(data)

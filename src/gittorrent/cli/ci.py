@@ -103,7 +103,9 @@ def setup(
             raise CiUrlError(f"--user {user}: not a name that URLs can have")
         beginnings += [f"{scheme}://{user}:" for scheme in sorted(schemes)]
     place = place_of(scope, file)
-    done = set_up(place, beginnings, "" if socket is None else str(socket))
+    # Named in any case: jobs have homes of their own.
+    named = socket or named_home().ci_socket.absolute()
+    done = set_up(place, beginnings, str(named))
     missing = shutil.which(HELPER) is None
     if as_json:
         print_json({**_shown(done), "helper": not missing})

@@ -158,6 +158,7 @@ def options_of(config: NodeConfig, flags: Flags) -> Options:
         max_pushed=_first(None, config.push.max_size, MAX_PUSHED),
         reserve=_first(None, config.disk.reserve, DEFAULT_RESERVE),
         track=config.track,
+        ci=config.ci,
         rates=tuple(_untyped(each, flags) for each in limits.at),
     )
 

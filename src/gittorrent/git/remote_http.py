@@ -37,7 +37,8 @@ class RemoteHttp:
     Args:
         remote: name of the remote, or the URL again.
         url: of the upstream, http:// or https://, with whatever name and password it came with.
-        environ: of the process; None for this process's own, where it is git that asks through us.
+        environ: of the process, which then runs outside of all repositories; None for this
+            process's own, where it is git that asks through us.
         errors: where it writes what it has to say; None for this process's standard error.
 
     Raises:
@@ -58,6 +59,7 @@ class RemoteHttp:
             stdout=subprocess.PIPE,
             stderr=errors,
             env=None if environ is None else dict(environ),
+            cwd=None if environ is None else "/",
         )
         if (stopper := stopper_of_thread()) is not None:
             stopper.add(self._process)

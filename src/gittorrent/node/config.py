@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.node.ci_options import CiConfig
 from gittorrent.push.carry_limits import CollectionLimits
 
 if TYPE_CHECKING:
@@ -244,3 +245,4 @@ class NodeConfig(Struct, frozen=True):
     push: PushConfig = PushConfig()
     disk: DiskConfig = DiskConfig()
     log: LogConfig = LogConfig()
+    ci: CiConfig = CiConfig()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING
 
+from gittorrent.node.ci_options import CiConfig
 from gittorrent.node.config import (
     CarryConfig,
     CollectionConfig,
@@ -30,6 +31,8 @@ from gittorrent.node.config import (
 from gittorrent.node.config_table import ConfigError, Reading, Table
 from gittorrent.node.config_values import (
     absolute_path,
+    ci_prefixes,
+    ci_socket_mode,
     days,
     dht_nodes,
     endpoint,
@@ -41,6 +44,7 @@ from gittorrent.node.config_values import (
     location,
     log_format,
     number,
+    peer_urls,
     places,
     push_size,
     rate,
@@ -98,6 +102,7 @@ def parse_config(text: str, name: str = "node.toml") -> NodeConfig:
         push=_push(top.table("push")),
         disk=_disk(top.table("disk")),
         log=_log(top.table("log")),
+        ci=_ci(top.table("ci")),
     )
     top.done()
     if reading.problems:
@@ -285,5 +290,29 @@ def _disk(table: Table) -> DiskConfig:
 
 def _log(table: Table) -> LogConfig:
     found = LogConfig(level=table.take("level", level), format=table.take("format", log_format))
+    table.done()
+    return found
+
+
+def _ci(table: Table) -> CiConfig:
+    usual = CiConfig()
+    found = CiConfig(
+        allow=table.take("allow", ci_prefixes) or (),
+        socket=table.take("socket", absolute_path),
+        is_for_all=table.take("socket-mode", ci_socket_mode) == "all",
+        max_size=table.take("max-size", size) or usual.max_size,
+        max_repository=table.take("max-repository", size) or usual.max_repository,
+        keep_for=table.take("keep-for", seconds(60)) or usual.keep_for,
+        peers=table.take("peers", peer_urls) or (),
+        secret=table.take("secret", absolute_path),
+        wait=table.take("wait", seconds(1)) or usual.wait,
+    )
+    if found.peers and not table.has("secret"):
+        table.complain("peers: share nothing without a secret; write secret = FILE", "peers")
+    if found.is_for_all and not table.has("socket"):
+        table.complain(
+            "socket-mode: nobody else gets to the home's own socket; write socket = PATH",
+            "socket-mode",
+        )
     table.done()
     return found

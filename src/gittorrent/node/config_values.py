@@ -20,6 +20,7 @@ from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.policy import check_name
 from gittorrent.trust.refpattern import RefPattern
+from gittorrent.wire.ci_urls import CiUrlError, parse_prefix
 from gittorrent.wire.urls import UrlError, check_host_and_port, parse_learned_url
 
 if TYPE_CHECKING:
@@ -260,6 +261,34 @@ def upstream(value: object) -> str:
     return text
 
 
+def ci_prefixes(value: object) -> tuple[str, ...]:
+    """Read what the URLs of upstreams for CI begin with."""
+    return tuple(_each(value, _ci_prefix))
+
+
+def _ci_prefix(value: object) -> str:
+    try:
+        return parse_prefix(_text(value, "URL"))
+    except CiUrlError as error:
+        raise ValueError(f"{error}; write https://HOST/ or https://HOST/PATH/") from error
+
+
+def peer_urls(value: object) -> tuple[str, ...]:
+    """Read the base URLs of other runners' nodes."""
+    return tuple(_each(value, _peer_url))
+
+
+def _peer_url(value: object) -> str:
+    text = _text(value, "URL")
+    try:
+        found = parse_prefix(text)
+    except CiUrlError as error:
+        raise ValueError(f"{error}; write http://HOST:PORT") from error
+    if found.count("/") != 3:
+        raise ValueError(f"{_shown(value)} has a path; write http://HOST:PORT")
+    return found.rstrip("/")
+
+
 def ref_patterns(value: object) -> tuple[str, ...]:
     """Read patterns of refs: "refs/heads/*" or a list of them."""
     return tuple(_each(value, _ref_pattern))
@@ -351,3 +380,6 @@ level = _one_of(LEVELS)
 
 log_format = _one_of(FORMATS)
 """Read how the log is written."""
+
+ci_socket_mode = _one_of(("own", "all"))
+"""Read who may use the socket for CI jobs."""

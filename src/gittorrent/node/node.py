@@ -23,6 +23,8 @@ from gittorrent.errors import GitTorrentError, LocalError, UsageError
 from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
 from gittorrent.node.bringing import Bringing
+from gittorrent.node.ci_jobs import CiJobs
+from gittorrent.node.ci_options import CiConfig
 from gittorrent.node.config import (
     CarryConfig,
     DiscoveryConfig,
@@ -119,6 +121,7 @@ class Options(Struct, frozen=True):
         down_limit: bytes per second of all that is taken together; None for no limit.
         carry: what the configuration says of what is carried.
         track: plain git servers that the configuration names.
+        ci: what is done for CI jobs.
         follows: whether this node follows what it carries, and carries more when asked to.
         dht_bootstrap: ``HOST:PORT`` of the nodes of the DHT to begin with; none turns it off.
         dht_listen: IP addresses and UDP ports of the DHT.
@@ -149,6 +152,7 @@ class Options(Struct, frozen=True):
     down_limit: int | None = None
     carry: CarryConfig = CarryConfig()
     track: tuple[TrackConfig, ...] = ()
+    ci: CiConfig = CiConfig()
     follows: bool = False
     dht_bootstrap: tuple[str, ...] = ()
     dht_listen: tuple[str, ...] = DiscoveryOptions().dht_listen
@@ -276,6 +280,7 @@ class Node:
         self._follower = self._make_follower(database, home) if options.follows else None
         self._tracker = self._make_tracker(database, home) if options.follows else None
         self._webhooks.tracker = self._tracker
+        self._ci = CiJobs(home, options.ci, self._space)
         self._control = ControlSocket(
             home.control,
             self._local_clones,
@@ -345,6 +350,8 @@ class Node:
             self._accepting.append(loop.create_task(self._follower.run()))
         if self._tracker is not None:
             self._accepting.append(loop.create_task(self._tracker.run()))
+        if await self._ci.start():
+            self._accepting.append(loop.create_task(self._ci.run()))
         if await self._control.start():
             self._accepting.append(loop.create_task(self._local_clones.run()))
         self.readiness.phase = Phase.RUNNING
@@ -402,6 +409,7 @@ class Node:
         self._space.change(options.reserve)
         self.git_processes.change(options.git_processes, options.git_memory)
         self._local_clones.change(options.keep)
+        self._ci.change(options.ci)
         self._limit_callers(options.callers)
         self._set_rates()
         self._set_announcing()
@@ -479,6 +487,7 @@ class Node:
         """Stop listening, say goodbye, end git processes; takes a few seconds at most."""
         self.readiness.phase = Phase.STOPPING
         await self._control.stop()
+        await self._ci.stop()
         for task in self._accepting:
             task.cancel()
         if self._accepting:

@@ -14,6 +14,7 @@ from gittorrent.git.runner import Stopper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +33,17 @@ async def stoppable(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
             return work(*args, **kwargs)
 
     return await _ended(watched, stopper.stop)
+
+
+async def stoppable_by(executor: Executor, work: Callable[[], T]) -> T:
+    """Do as `stoppable` in threads of ``executor``, where much of it keeps others from theirs."""
+    stopper = Stopper()
+
+    def watched() -> T:
+        with stopper.watching():
+            return work()
+
+    return await _ended(watched, stopper.stop, executor)
 
 
 async def unbroken(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -53,8 +65,12 @@ async def abortable(
     return await _ended(lambda: work(*args, **kwargs), lambda: loop.run_in_executor(None, abort))
 
 
-async def _ended(work: Callable[[], T], stop: Callable[[], asyncio.Future[None] | None]) -> T:
-    running = asyncio.get_running_loop().run_in_executor(None, work)
+async def _ended(
+    work: Callable[[], T],
+    stop: Callable[[], asyncio.Future[None] | None],
+    executor: Executor | None = None,
+) -> T:
+    running = asyncio.get_running_loop().run_in_executor(executor, work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

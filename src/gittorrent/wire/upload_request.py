@@ -60,12 +60,12 @@ class UploadRequest(Struct, frozen=True):
     @property
     def is_from_nothing(self) -> bool:
         """Whether the asker builds on nothing, so that many may ask for the same."""
-        return self.is_done and not self.haves and not self.shallow
+        return self.is_done and not self.haves
 
     @property
     def is_whole(self) -> bool:
         """Whether the answer has all that the wants reach."""
-        return self.is_from_nothing and not self.shape
+        return self.is_from_nothing and not self.shape and not self.shallow
 
     def encode(self) -> bytes:
         """Write it in the one way that it is written in here."""

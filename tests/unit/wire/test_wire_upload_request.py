@@ -99,4 +99,7 @@ def test_from_nothing_is_what_many_ask_for() -> None:
     assert not shaped.is_whole
     assert not UploadRequest((ONE,), haves=(TWO,)).is_from_nothing
     assert not UploadRequest((ONE,), is_done=False).is_from_nothing
-    assert not UploadRequest((ONE,), shallow=(TWO,)).is_from_nothing
+    # As a clone of one commit without files asks for these.
+    lazy = UploadRequest((ONE,), shallow=(TWO,))
+    assert lazy.is_from_nothing
+    assert not lazy.is_whole

@@ -1,0 +1,173 @@
+"""Asks an upstream for refs and objects on behalf of somebody whose credentials are at hand.
+
+The node does this for CI jobs. Rules: nothing of what the node's own user could prove counts (no
+credential helper, no ``~/.netrc``, no extra header, no client certificate), or every job could read
+what that user can; the user's proxies and authorities do. No redirect is followed: the URL was
+allowed, and where it leads was not. What a caller proves itself with is handed to git in a
+variable. Blocks; run it in a thread. Source: gitprotocol-v2(5).
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from typing import TYPE_CHECKING
+
+from gittorrent.errors import ProtocolError, UnreachableError
+from gittorrent.git import environment
+from gittorrent.git.http_settings import read_http_settings
+from gittorrent.git.remote_http import RemoteGoneError, RemoteHttp
+from gittorrent.wire import pktline
+from gittorrent.wire.fields import clean_reason
+from gittorrent.wire.pktline import HEADER_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+SILENCE_SECONDS = 60
+"""Seconds without a byte after which an upstream is given up: longer than counting takes one that
+says nothing meanwhile, and most say something."""
+
+MAX_LISTING = 32 << 20
+"""Bytes of a list of refs: 400,000 of them."""
+
+MAX_SAID = 16 << 10
+"""Bytes kept of what git says of a failure."""
+
+_REFS = re.compile(rb"(?P<oid>[0-9a-f]{40}) (?P<name>[^ \n\0]+)")
+_WANTS_LOGIN = re.compile(
+    r"could not read (?:Username|Password)|Authentication failed|returned error: 40[134]"
+    r"|not found",
+)
+
+
+class UpstreamFailedError(UnreachableError):
+    """An upstream did not give what it was asked for."""
+
+
+class MayNotReadError(UpstreamFailedError):
+    """It does not let the caller read, or wants to know who that is."""
+
+
+class CiUpstream:
+    """An upstream, asked once or several times in one connection; close it afterwards.
+
+    Args:
+        url: of it.
+        header: what an ``Authorization`` header says of the caller; empty for nothing.
+    """
+
+    def __init__(self, url: str, header: str) -> None:
+        self._url = url
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
+        try:
+            self._remote = RemoteHttp(url, url, _environ(url, header), self._errors)
+        except BaseException:
+            self._errors.close()
+            raise
+
+    def __enter__(self) -> CiUpstream:
+        """Reach it.
+
+        Raises:
+            MayNotReadError: it does not let the caller read.
+            UpstreamFailedError: it cannot be reached, or has another protocol or object format.
+        """
+        said: list[bytes] = []
+        try:
+            if not self._remote.connect(said.append):
+                raise UpstreamFailedError(f"{self._url} does not speak git's protocol 2")
+        except (RemoteGoneError, ProtocolError) as error:
+            raise self._failed() from error
+        except BaseException:
+            self.close()
+            raise
+        if b"object-format=sha256" in b"".join(said):
+            self.close()
+            raise UpstreamFailedError(f"{self._url} has objects named by SHA-256")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the process end."""
+        self.close()
+
+    def close(self) -> None:
+        """Let the process end."""
+        if not self._errors.closed:
+            self._remote.close()
+            self._errors.close()
+
+    def list_refs(self, prefixes: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return ids of the refs whose names begin with a prefix, by name.
+
+        Raises:
+            UpstreamFailedError: it does not say.
+        """
+        lines = [b"command=ls-refs", b"agent=gittorrent", b"object-format=sha1"]
+        asked = b"".join(map(pktline.encode, lines)) + b"0001"
+        asked += pktline.encode_lines([b"ref-prefix " + each for each in prefixes])
+        found: dict[bytes, bytes] = {}
+        size = 0
+
+        def take(packet: bytes) -> None:
+            nonlocal size
+            size += len(packet)
+            if size > MAX_LISTING:
+                raise UpstreamFailedError(f"{self._url} lists more refs than are taken")
+            ref = _REFS.match(packet[HEADER_SIZE:])
+            if ref is not None:
+                found[ref["name"]] = ref["oid"]
+
+        self._ask(asked, take)
+        return found
+
+    def fetch(self, request: bytes, take: Callable[[bytes], None]) -> None:
+        """Ask for objects, and ``take`` each packet of the answer.
+
+        Raises:
+            UpstreamFailedError: it does not give them.
+        """
+        self._ask(request, take)
+
+    def _ask(self, request: bytes, take: Callable[[bytes], None]) -> None:
+        def checked(packet: bytes) -> None:
+            if packet.startswith(b"ERR ", HEADER_SIZE):
+                raise UpstreamFailedError(
+                    f"{self._url}: {clean_reason(packet[8:].decode(errors='replace'))}"
+                )
+            take(packet)
+
+        try:
+            self._remote.ask(request, checked)
+        except (RemoteGoneError, ProtocolError) as error:
+            raise self._failed() from error
+
+    def _failed(self) -> UpstreamFailedError:
+        self._remote.close()
+        self._errors.seek(0)
+        said = self._errors.read(MAX_SAID).decode("utf-8", "replace")
+        self._errors.close()
+        kind = MayNotReadError if _WANTS_LOGIN.search(said) else UpstreamFailedError
+        return kind(f"{self._url}: {clean_reason(said) or 'it hung up'}")
+
+
+def _environ(url: str, header: str) -> dict[str, str]:
+    """Return the environment of a git that knows no more than it is told here."""
+    http = read_http_settings(url)
+    settings = [
+        ("http.followRedirects", "false"),
+        ("http.lowSpeedLimit", "1"),
+        ("http.lowSpeedTime", str(SILENCE_SECONDS)),
+        ("http.sslVerify", str(http.verify).lower()),
+        ("protocol.version", "2"),
+    ]
+    settings += [("http.proxy", http.proxy)] if http.proxy else []
+    settings += [("http.sslCAInfo", http.ca_file)] if http.ca_file else []
+    settings += [("http.sslCAPath", http.ca_path)] if http.ca_path else []
+    settings += [("http.extraHeader", f"Authorization: {header}")] if header else []
+    scheme = url.partition(":")[0]
+    variables = {"GIT_CONFIG_COUNT": str(len(settings)), "GIT_ALLOW_PROTOCOL": scheme}
+    for number, (name, value) in enumerate(settings):
+        variables[f"GIT_CONFIG_KEY_{number}"] = name
+        variables[f"GIT_CONFIG_VALUE_{number}"] = value
+    return environment.strangers(variables)

@@ -1,0 +1,365 @@
+"""Answers for CI jobs: kept, made from a copy, or asked of the upstream, each once for all who ask.
+
+Tracks what is under way and whom upstreams let read. Rules: a job is somebody else's code, so
+nothing of what it says counts: the upstream says who may read, each time; what others get came from
+the upstream itself or was made from such; a job's credentials are used for that job alone. Of a
+public upstream all that is kept may be given; of another one what the refs reach that it has listed
+to the caller a moment ago. Must not know how jobs and other runners call.
+Source: docs/guide-mirror-operators.md, CI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from msgspec import Struct
+
+from gittorrent.disk_space import UNBOUNDED
+from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.event_log import EventLog
+from gittorrent.git.ci_upstream import CiUpstream, MayNotReadError
+from gittorrent.git.runner import GitError
+from gittorrent.node.ci_copies import Copy
+from gittorrent.node.flights import Flights
+from gittorrent.transfer.task_set import TaskSet
+from gittorrent.transfer.working import stoppable_by
+from gittorrent.wire.ci_urls import is_allowed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gittorrent.disk_space import Space
+    from gittorrent.node.ci_options import CiConfig
+    from gittorrent.node.ci_store import CiStore
+    from gittorrent.wire.upload_request import UploadRequest
+
+AT_ONCE = 4
+"""Answers that are made or fetched at once; as many wait as there are jobs."""
+
+LISTINGS_AT_ONCE = 8
+"""Upstreams that are asked at once who may read."""
+
+PROOF_SECONDS = 10.0
+"""For how long it counts that an upstream let a caller read: one clone asks twice or thrice."""
+
+EXPIRE_SECONDS = 60.0
+"""How often it is looked what has to go."""
+
+_USUAL = (b"HEAD", b"refs/heads/", b"refs/tags/")
+_ALL = (*_USUAL, b"refs/pull/", b"refs/merge-requests/")
+"""Refs whose objects jobs fetch: those of pull requests, as the usual forges name them."""
+
+T = TypeVar("T")
+
+_log = EventLog(__name__)
+
+
+class RefusedError(UnreachableError):
+    """A job does not get what it asks for; the text says why."""
+
+
+class LoginWantedError(RefusedError):
+    """The upstream wants to know who asks."""
+
+
+class Proof(Struct, frozen=True):
+    """An upstream lets a caller read.
+
+    Args:
+        url: of the upstream.
+        header: what it was told of the caller; empty if anybody may read.
+        at: when it said so, by the event loop's clock.
+        tips: ids of the refs that it listed; of a public one, nothing.
+    """
+
+    url: str
+    header: str
+    at: float
+    tips: frozenset[bytes] = frozenset()
+
+
+class Fleet(Protocol):
+    """The other runners."""
+
+    async def take(self, url: str, request: UploadRequest, write: Callable[[bytes], None]) -> bool:
+        """Write another one's answer; tells whether there was one. Raises what ``write`` does."""
+        ...
+
+
+class CiService:
+    """Answers for all jobs; make it inside a running event loop.
+
+    Args:
+        store: what is kept.
+        config: what is allowed.
+        space: tells whether there is room for more.
+        fleet: the other runners; None for none.
+    """
+
+    def __init__(
+        self,
+        store: CiStore,
+        config: CiConfig,
+        space: Space = UNBOUNDED,
+        fleet: Fleet | None = None,
+    ) -> None:
+        self._store = store
+        self.config = config
+        self._space = space
+        self.fleet = fleet
+        self._proofs: Flights[Proof] = Flights()
+        self._answers: Flights[None] = Flights()
+        self._updates: Flights[None] = Flights()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._listing_turns = asyncio.Semaphore(LISTINGS_AT_ONCE)
+        self._threads = ThreadPoolExecutor(2 * AT_ONCE + LISTINGS_AT_ONCE, "ci")
+        self._background = TaskSet()
+
+    async def open(self) -> None:
+        """Make what is needed before the first job comes.
+
+        Raises:
+            OSError: the disk does not let us.
+        """
+        await self._work(self._store.open)
+
+    async def run(self) -> None:
+        """Remove what has to go, until cancelled."""
+        try:
+            while True:
+                await self._expire()
+                await asyncio.sleep(EXPIRE_SECONDS)
+        finally:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        await asyncio.gather(
+            self._background.stop(), self._proofs.stop(), self._answers.stop(), self._updates.stop()
+        )
+        self._threads.shutdown(wait=False)
+
+    async def _expire(self) -> None:
+        for item in await self._work(self._store.expire):
+            _log.info(
+                "ci-removed", "removed {path}, {size} bytes, which no job used lately or for which"
+                " there is no room",
+                path=item.path, size=item.size,
+            )  # fmt: skip
+
+    async def _work(self, work: Callable[[], T]) -> T:
+        return await stoppable_by(self._threads, work)
+
+    # -- who may read
+
+    async def prove(self, url: str, header: str) -> Proof:
+        """Ask an upstream whether it lets a caller read.
+
+        Args:
+            url: of it, as `gittorrent.wire.ci_urls` writes it.
+            header: what it is told of the caller; empty for nothing.
+
+        Raises:
+            LoginWantedError: it wants to know who asks.
+            RefusedError: it does not, or the operator does not allow it.
+        """
+        if not is_allowed(url, self.config.allow):
+            raise RefusedError(f"{url} is not allowed below [ci] in the node's node.toml")
+        try:
+            return await self._proofs.join((url, header), lambda: self._ask_proof(url, header))
+        except MayNotReadError as error:
+            if header:
+                raise RefusedError(str(error)) from error
+            raise LoginWantedError(str(error)) from error
+
+    async def _ask_proof(self, url: str, header: str) -> Proof:
+        now = asyncio.get_running_loop().time()
+
+        def ask() -> frozenset[bytes]:
+            with CiUpstream(url, header) as upstream:
+                found = upstream.list_refs(_ALL if header else (b"HEAD",))
+            return frozenset(found.values()) if header else frozenset()
+
+        async with self._listing_turns:
+            return Proof(url, header, now, await self._work(ask))
+
+    async def _require(self, proof: Proof, request: UploadRequest) -> None:
+        """Make sure that a caller may have what it asks for.
+
+        Raises:
+            RefusedError: it may not.
+        """
+        if asyncio.get_running_loop().time() - proof.at > PROOF_SECONDS:
+            proof = await self.prove(proof.url, proof.header)
+        if not proof.header:
+            return
+        others = [oid for oid in request.wants if oid not in proof.tips]
+        if not others:
+            return
+        copy, tips = self._copy(proof.url), proof.tips
+        if copy is None or not await self._work(lambda: copy.reaches(tips, others)):
+            raise RefusedError("not all of it is reached by the refs that the upstream lists")
+
+    # -- answers
+
+    async def answer(self, proof: Proof, request: UploadRequest) -> int:
+        """Return a descriptor of a file with the answer to a request.
+
+        Raises:
+            GitTorrentError: there is none here.
+        """
+        await self._require(proof, request)
+        if not request.is_from_nothing:
+            return await self._difference(proof, request)
+        url, digest = proof.url, request.digest(proof.url)
+        found = await self._work(lambda: self._store.find(url, digest))
+        if found is None:
+            await self._answers.join(digest, lambda: self._make(proof, request, digest))
+            found = await self._work(lambda: self._store.find(url, digest))
+        if found is None:
+            raise RefusedError("it is gone already: there is no room for it")
+        _log.info("ci-given", "{url}: gave {size} bytes to a job", url=url, size=_size(found))
+        return found
+
+    async def _difference(self, proof: Proof, request: UploadRequest) -> int:
+        """Answer somebody who has something; nobody else will ask for just that."""
+        copy = self._copy(proof.url)
+        if copy is None:
+            raise RefusedError("there is no copy of it here that news could be made from")
+        await self._update(copy, proof, request)
+        async with self._turns:
+            found = await self._work(lambda: self._serve_apart(copy, request))
+        _log.info("ci-given", "{url}: gave {size} bytes to a job", url=proof.url, size=_size(found))
+        return found
+
+    def _serve_apart(self, copy: Copy, request: UploadRequest) -> int:
+        self._require_room()
+        with self._store.spool() as spool:
+            copy.serve(request, spool.write)
+            spool.file.flush()
+            return os.dup(spool.file.fileno())
+
+    async def _make(self, proof: Proof, request: UploadRequest, digest: str) -> None:
+        """Keep the answer to a request, from wherever it comes."""
+        url, copy = proof.url, self._copy(proof.url)
+        if copy is not None and not await self._work(lambda: copy.lacking(request.wants)):
+            await self._make_from_copy(copy, proof, request, digest)
+            return
+        if self.fleet is not None and not proof.header:
+            with self._store.spool() as spool:
+                if await self.fleet.take(url, request, spool.write):
+                    await self._work(lambda: self._store.keep(url, digest, spool))
+                    return
+        if copy is not None:
+            await self._update(copy, proof, request)
+            await self._make_from_copy(copy, proof, request, digest)
+            return
+        async with self._turns:
+            refs = await self._work(lambda: self._ask(proof, request, digest))
+        if request.is_whole:
+            self._background.start(self._make_copy(url, digest, refs))
+
+    async def _make_from_copy(
+        self, copy: Copy, proof: Proof, request: UploadRequest, digest: str
+    ) -> None:
+        def make() -> None:
+            self._require_room()
+            with self._store.spool() as spool:
+                copy.serve(request, spool.write)
+                self._store.keep(proof.url, digest, spool)
+
+        try:
+            async with self._turns:
+                await self._work(make)
+        except GitError as error:
+            await self._drop(proof.url, error)
+            raise
+
+    async def _drop(self, url: str, error: GitTorrentError) -> None:
+        """Remove a copy that cannot be used; the next request for everything makes another."""
+        _log.warning("ci-dropped", "{url}: its copy is removed: {reason}", url=url, reason=error)
+        found = self._store.copy_of(url)
+        if found is not None:
+            await self._work(lambda: self._store.remove(found))
+
+    def _ask(self, proof: Proof, request: UploadRequest, digest: str) -> dict[bytes, bytes]:
+        """Keep an upstream's answer; returns its usual refs if it has everything. Blocks."""
+        self._require_room()
+        refs: dict[bytes, bytes] = {}
+        with self._store.spool() as spool, CiUpstream(proof.url, proof.header) as upstream:
+            if request.is_whole:
+                refs = upstream.list_refs(_USUAL)
+            upstream.fetch(request.encode(), spool.write)
+            self._store.keep(proof.url, digest, spool)
+            _asked(proof.url, spool.size)
+        refs.pop(b"HEAD", None)
+        return refs
+
+    def _require_room(self) -> None:
+        self._space.require(self._store.root)
+
+    # -- copies
+
+    def _copy(self, url: str) -> Copy | None:
+        found = self._store.copy_of(url)
+        return None if found is None else Copy(found)
+
+    async def _make_copy(self, url: str, digest: str, refs: dict[bytes, bytes]) -> None:
+        """Make a copy of an answer that has everything, while nobody waits for it."""
+
+        def make() -> None:
+            answer = self._store.find(url, digest)
+            if answer is None:
+                return
+            directory = self._store.new_directory()
+            with os.fdopen(answer, "rb") as file:
+                Copy(directory).make(file, refs)
+            self._store.keep_copy(url, directory)
+
+        try:
+            await self._work(make)
+        except (GitTorrentError, OSError) as error:
+            _log.warning("ci-dropped", "{url}: no copy is made: {reason}", url=url, reason=error)
+
+    async def _update(self, copy: Copy, proof: Proof, request: UploadRequest) -> None:
+        """Bring what a copy lacks from the upstream.
+
+        Raises:
+            GitTorrentError: it does not give it.
+        """
+
+        def is_lacking() -> bool:
+            return bool(copy.lacking(request.wants))
+
+        while await self._work(is_lacking):
+            # Whoever asks for other objects than the one at work waits, and looks again.
+            is_waiting = proof.url in self._updates
+            await self._updates.join(proof.url, lambda: self._bring(copy, proof, request))
+            if not is_waiting and await self._work(is_lacking):
+                raise RefusedError("the upstream did not give all of it")
+
+    async def _bring(self, copy: Copy, proof: Proof, request: UploadRequest) -> None:
+        def bring() -> None:
+            self._require_room()
+            with self._store.spool() as spool, CiUpstream(proof.url, proof.header) as upstream:
+                refs = upstream.list_refs(_USUAL)
+                refs.pop(b"HEAD", None)
+                asked = copy.request_for(copy.lacking([*request.wants, *refs.values()]))
+                upstream.fetch(asked.encode(), spool.write)
+                _asked(proof.url, spool.size)
+                spool.file.seek(0)
+                copy.take(spool.file, refs)
+            copy.tidy()
+
+        async with self._turns:
+            await self._work(bring)
+
+
+def _asked(url: str, size: int) -> None:
+    _log.info("ci-asked", "{url}: the upstream sent {size} bytes", url=url, size=size)
+
+
+def _size(descriptor: int) -> int:
+    return os.fstat(descriptor).st_size

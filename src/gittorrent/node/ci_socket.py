@@ -1,0 +1,243 @@
+"""The socket at which CI jobs ask the node for objects: theirs alone, and nothing else is there.
+
+Jobs are other people's code, and may be other users of the machine or in containers. So what can be
+asked here is what a stranger may ask, and the answer is a file's descriptor, which passes into any
+container that sees the socket. Rules: a caller holds one upstream; lines and times are bounded;
+whoever hangs up has no use for the answer any more. Source: `gittorrent.wire.ci`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING, TypeVar
+
+from gittorrent.errors import GitTorrentError, ProtocolError
+from gittorrent.event_log import EventLog
+from gittorrent.node.ci_service import LoginWantedError
+from gittorrent.store import control_socket
+from gittorrent.transfer.task_set import TaskSet
+from gittorrent.wire.ci import (
+    MAX_LINE,
+    Alive,
+    FetchLine,
+    Given,
+    Hello,
+    Login,
+    LoginWanted,
+    No,
+    Open,
+    Ready,
+    parse_request,
+)
+from gittorrent.wire.ci_urls import CiUrlError, parse_ci_url
+from gittorrent.wire.upload_request import parse_upload_request
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+    from typing import Any
+
+    from gittorrent.node.ci_service import CiService, Proof
+    from gittorrent.wire.ci import Answer
+
+MAX_JOBS = 256
+"""Callers at once: a build farm on one machine."""
+
+ALIVE_SECONDS = 5.0
+"""How often a caller that waits hears that the node is there."""
+
+IDLE_SECONDS = 900.0
+"""Time between two things that a caller says: git lists refs, asks people, checks objects out."""
+
+BODY_SECONDS = 30.0
+"""Time for a request to come whole, and for an answer's line to be taken."""
+
+_EVERYBODY = 0o666
+
+T = TypeVar("T")
+
+_log = EventLog(__name__)
+
+
+class CiSocket:
+    """Listens for CI jobs.
+
+    Args:
+        path: of the socket.
+        service: has the answers.
+        is_for_all: whether other users may connect.
+    """
+
+    def __init__(self, path: Path, service: CiService, *, is_for_all: bool) -> None:
+        self._path = path
+        self._service = service
+        self._is_for_all = is_for_all
+        self._place: int | None = None
+        self._server: asyncio.Server | None = None
+        self._tasks = TaskSet()
+
+    async def start(self) -> bool:
+        """Begin to listen; tells whether this node does."""
+        try:
+            self._place = control_socket.take_place(self._path)
+            if self._place is None:
+                _log.warning("no-ci", "answers no CI jobs: {reason}",
+                             reason=f"another node does at {self._path}")  # fmt: skip
+                return False
+            sock = control_socket.listen(self._path)
+            if self._is_for_all:
+                self._path.chmod(_EVERYBODY)
+            if self._path.parent.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                _log.warning(
+                    "no-ci", "answers no CI jobs: {reason}",
+                    reason=f"others may write to {self._path.parent}, so jobs do not believe it",
+                )  # fmt: skip
+        except OSError as error:
+            # Serving does not depend on it, and jobs go to their server.
+            _log.warning("no-ci", "answers no CI jobs: {reason}", reason=error)
+            return False
+        self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=MAX_LINE)
+        return True
+
+    async def stop(self) -> None:
+        """Stop listening, and hang up on everybody."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+        await self._tasks.stop()
+        if self._place is not None:
+            os.close(self._place)
+            self._place = None
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.start(self._serve(reader, writer))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # What is written is to be gone before a descriptor follows it.
+        writer.transport.set_write_buffer_limits(high=0)
+        try:
+            if len(self._tasks) > MAX_JOBS:
+                writer.write(Hello().encode() + No("it answers too many jobs already").encode())
+                await writer.drain()
+                return
+            await _Job(self._service, reader, writer).serve()
+        except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+            pass  # it has gone, or sleeps
+        except ProtocolError as error:
+            _log.info("ci-refused", "refused a job: {reason}", reason=error)
+        except Exception:
+            _log.exception("failed", "answering a job failed")
+        finally:
+            writer.close()
+
+
+class _Job:
+    """A conversation with one caller."""
+
+    def __init__(
+        self, service: CiService, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._service = service
+        self._reader = reader
+        self._writer = writer
+
+    async def serve(self) -> None:
+        """Answer until the caller hangs up, or gets a refusal after which nothing can follow."""
+        await self._say(Hello())
+        opened = await self._line()
+        if not isinstance(opened, Open):
+            return
+        try:
+            url = parse_ci_url(opened.url).url
+            proof = await self._proved(url)
+        except (GitTorrentError, CiUrlError) as error:
+            await self._refuse(opened.url, error)
+            return
+        if proof is None:
+            return
+        await self._say(Ready())
+        while (line := await self._line()) is not None:
+            if not isinstance(line, FetchLine):
+                return
+            await self._fetch(proof, line.size)
+
+    async def _proved(self, url: str) -> Proof | None:
+        """Return what the upstream lets the caller do; None if the caller says nothing more."""
+        try:
+            return await self._waiting(self._service.prove(url, ""))
+        except LoginWantedError:
+            await self._say(LoginWanted())
+        line = await self._line()
+        if not isinstance(line, Login):
+            return None
+        return await self._waiting(self._service.prove(url, line.header))
+
+    async def _fetch(self, proof: Proof, size: int) -> None:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await self._reader.readexactly(size)
+        try:
+            found = await self._waiting(self._service.answer(proof, parse_upload_request(body)))
+        except (GitTorrentError, OSError) as error:
+            await self._refuse(proof.url, error)
+            return
+        try:
+            await self._give(found)
+        finally:
+            os.close(found)
+
+    async def _give(self, descriptor: int) -> None:
+        line = Given(os.fstat(descriptor).st_size).encode()
+        async with asyncio.timeout(BODY_SECONDS):
+            await self._writer.drain()
+            said = self._writer.get_extra_info("socket").fileno()
+            with socket.socket(fileno=os.dup(said)) as sock:
+                loop = asyncio.get_running_loop()
+                while True:
+                    with contextlib.suppress(BlockingIOError):
+                        socket.send_fds(sock, [line], [descriptor])
+                        return
+                    # A caller that does not read what it is told: it is waited for.
+                    writable = loop.create_future()
+                    loop.add_writer(sock.fileno(), writable.set_result, None)
+                    try:
+                        await writable
+                    finally:
+                        loop.remove_writer(sock.fileno())
+
+    async def _waiting(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what work comes to; the caller hears meanwhile that the node is at it.
+
+        Raises:
+            ConnectionResetError: the caller hung up, which ends the work.
+        """
+        task = asyncio.get_running_loop().create_task(work)
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=ALIVE_SECONDS)
+                if not task.done():
+                    if self._reader.at_eof():
+                        raise ConnectionResetError
+                    await self._say(Alive())
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _refuse(self, url: str, error: Exception) -> None:
+        _log.info("ci-refused", "{url}: refused a job: {reason}", url=url, reason=error)
+        await self._say(No(str(error) or "it failed"))
+
+    async def _say(self, answer: Answer) -> None:
+        self._writer.write(answer.encode())
+        async with asyncio.timeout(BODY_SECONDS):
+            await self._writer.drain()
+
+    async def _line(self) -> Open | Login | FetchLine | None:
+        async with asyncio.timeout(IDLE_SECONDS):
+            line = await self._reader.readline()
+        return parse_request(line) if line.endswith(b"\n") else None

@@ -1,0 +1,267 @@
+"""What a node keeps for CI jobs: answers of upstreams as files, and copies of repositories.
+
+Layout, below ``GITTORRENT_HOME/ci``: one directory for each upstream, named by the digest of its
+URL, with ``url``, ``answers/<digest of the request>.<digest of the file>`` and ``copy.git``; and
+``tmp``, which is emptied at start. A file's time is that of its last use.
+
+Rules: what is named is whole; it is looked at once after each start whether it still has its
+digest, and goes if not. What was not used for long goes, then what was used least lately while all,
+or all of one upstream, is more than the operator allows. Whoever reads something that goes reads it
+to its end. Blocks; methods may be called from any thread. Must not know what answers are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gittorrent.durable import write_atomically
+from gittorrent.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gittorrent.node.ci_options import CiConfig
+
+_ANSWER = re.compile(r"(?P<request>[0-9a-f]{64})\.(?P<file>[0-9a-f]{64})\Z")
+_CHUNK = 1 << 20
+
+
+class TooMuchError(LocalError):
+    """More comes than is kept of one upstream."""
+
+
+class Item(Struct, frozen=True):
+    """Something that is kept.
+
+    Args:
+        path: of the file, or directory.
+        url_digest: name of its upstream's directory.
+        size: in bytes.
+        used: when it was used last, in seconds since 1970.
+    """
+
+    path: Path
+    url_digest: str
+    size: int
+    used: float
+
+
+class Spool:
+    """A file that is being written; what is in it counts once it is kept.
+
+    Args:
+        path: of the file, which is made.
+        most: bytes that it may come to.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        self.path = path
+        self._most = most
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.file = path.open("xb+")
+
+    def write(self, data: bytes) -> None:
+        """Write more.
+
+        Raises:
+            TooMuchError: it would be too much.
+        """
+        self.size += len(data)
+        if self.size > self._most:
+            raise TooMuchError(f"more than {self._most} bytes, which is all that is kept of it")
+        self.file.write(data)
+        self._hash.update(data)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was written."""
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Have done with it; what is not kept by now is gone."""
+        self.file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class CiStore:
+    """All that is kept.
+
+    Args:
+        root: its directory, which is made.
+        config: how much may be kept, and for how long.
+    """
+
+    def __init__(self, root: Path, config: CiConfig) -> None:
+        self.root = root
+        self.config = config
+        self._tmp = root / "tmp"
+        self._guard = threading.RLock()
+        self._number = 0
+        self._verified: set[str] = set()
+
+    def open(self) -> None:
+        """Make the directory, and clear away what a crash left."""
+        self.root.mkdir(mode=0o700, exist_ok=True)
+        shutil.rmtree(self._tmp, ignore_errors=True)
+        self._tmp.mkdir(mode=0o700)
+
+    def place(self, url: str) -> Path:
+        """Return the directory of an upstream, which is made."""
+        folder = self.root / _digest_of(url)
+        (folder / "answers").mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (folder / "url").exists():
+            write_atomically(folder / "url", f"{url}\n".encode())
+        return folder
+
+    def copy_of(self, url: str) -> Path | None:
+        """Return the copy of an upstream's repository, None if there is none; counts as use."""
+        found = self.root / _digest_of(url) / "copy.git"
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(found)
+            return found
+        return None
+
+    @contextlib.contextmanager
+    def spool(self) -> Iterator[Spool]:
+        """Yield a file to write to, which is gone after the block unless it was kept."""
+        made = Spool(self._new_name(), self.config.max_repository)
+        try:
+            yield made
+        finally:
+            made.close()
+
+    def new_directory(self) -> Path:
+        """Return a place for a directory that is to be kept once it is complete."""
+        return self._new_name()
+
+    def _new_name(self) -> Path:
+        with self._guard:
+            self._number += 1
+            return self._tmp / str(self._number)
+
+    def keep(self, url: str, request: str, spool: Spool) -> None:
+        """Keep a spool's file as the answer to a request, named by its digest."""
+        spool.file.flush()
+        os.fsync(spool.file.fileno())
+        name = f"{request}.{spool.digest}"
+        with self._guard:
+            spool.path.rename(self.place(url) / "answers" / name)
+            self._verified.add(name)
+
+    def keep_copy(self, url: str, directory: Path) -> None:
+        """Keep a directory as the copy of an upstream's repository, instead of a former one."""
+        with self._guard:
+            target = self.place(url) / "copy.git"
+            self.remove(target)
+            directory.rename(target)
+
+    def find(self, url: str, request: str) -> int | None:
+        """Return a descriptor of the file with the answer to a request; None if none is kept."""
+        folder = self.root / _digest_of(url) / "answers"
+        for path in folder.glob(f"{request}.*") if folder.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                if self._is_whole(path, descriptor):
+                    os.utime(path)
+                    return descriptor
+                os.close(descriptor)
+                path.unlink()
+        return None
+
+    def _is_whole(self, path: Path, descriptor: int) -> bool:
+        """Tell whether a file has its digest; asked once for each file."""
+        found = _ANSWER.match(path.name)
+        if found is None:
+            return False
+        if path.name not in self._verified:
+            digest = hashlib.sha256()
+            at = 0
+            while data := os.pread(descriptor, _CHUNK, at):
+                digest.update(data)
+                at += len(data)
+            if digest.hexdigest() != found["file"]:
+                return False
+            self._verified.add(path.name)
+        return True
+
+    # -- what goes
+
+    def items(self) -> list[Item]:
+        """Return all that is kept, what was used least lately first."""
+        found: list[Item] = []
+        for folder in self.root.iterdir():
+            if folder.name == "tmp" or not folder.is_dir():
+                continue
+            for path in (*(folder / "answers").glob("*"), folder / "copy.git"):
+                with contextlib.suppress(FileNotFoundError):
+                    used = path.stat().st_mtime
+                    found.append(Item(path, folder.name, _size_of(path), used))
+        return sorted(found, key=lambda item: item.used)
+
+    def expire(self) -> list[Item]:
+        """Remove what is too old or too much, and return what that was."""
+        items, gone = self.items(), []
+        total = sum(item.size for item in items)
+        sizes: dict[str, int] = {}
+        for item in items:
+            sizes[item.url_digest] = sizes.get(item.url_digest, 0) + item.size
+        oldest = time.time() - self.config.keep_for
+        for item in items:
+            is_old = item.used < oldest
+            is_much = sizes[item.url_digest] > self.config.max_repository
+            if is_old or is_much or total > self.config.max_size:
+                self.remove(item.path)
+                total -= item.size
+                sizes[item.url_digest] -= item.size
+                gone.append(item)
+        self._remove_empty()
+        return gone
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or directory: it is out of sight at once, and gone after a crash, too."""
+        hidden = self._new_name()
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(hidden)
+            if hidden.is_dir():
+                shutil.rmtree(hidden, ignore_errors=True)
+            else:
+                hidden.unlink()
+        self._verified.discard(path.name)
+
+    def _remove_empty(self) -> None:
+        """Forget upstreams of which nothing is kept."""
+        for folder in self.root.iterdir():
+            answers = folder / "answers"
+            with self._guard:
+                if (
+                    answers.is_dir()
+                    and not (folder / "copy.git").exists()
+                    and not any(answers.iterdir())
+                ):
+                    self.remove(folder)
+
+
+def _digest_of(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def _size_of(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    size = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += os.lstat(f"{folder}/{name}").st_size
+    return size

@@ -1,0 +1,294 @@
+"""CI jobs whose clones are led to a node: one request upstream, no stale branch, no secrets."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gittorrent.transfer.ci_node import CiNode, NoAnswerError
+from gittorrent.wire.upload_request import UploadRequest
+from support import bulk, gitcmd
+from support.plain_servers import WebServer, git_over_http
+from support.programs import GITS, Daemon, Done, Person, serve, somebody, wait_until
+
+GOING = "going to "
+
+
+@dataclass
+class Site:
+    """A server, a runner that is led to its own node, and the node."""
+
+    runner: Person
+    server: WebServer
+    upstream: Path
+    stack: ExitStack
+    node: Daemon | None = None
+
+    @property
+    def url(self) -> str:
+        return f"{self.server.base}/x/project.git"
+
+    @property
+    def socket(self) -> Path:
+        return self.runner.node / "run" / "ci.sock"
+
+    def begin(self, *more: str) -> None:
+        self.runner.node.mkdir(mode=0o700, exist_ok=True)
+        lines = ["[ci]", f'allow = ["{self.server.base}/x/"]', *more]
+        (self.runner.node / "node.toml").write_text("\n".join(lines) + "\n")
+        self.node = self.stack.enter_context(serve(self.runner))
+
+    def kill(self) -> None:
+        assert self.node is not None
+        self.node.running.signal_group(signal.SIGKILL)
+        self.node.running.wait()
+
+    def clone(self, name: str, *words: str) -> Done:
+        return self.runner.git("clone", *words, self.url, name)
+
+    def head(self, name: str) -> str:
+        return gitcmd.text(self.runner.root / name, "rev-parse", "HEAD")
+
+    def upstream_head(self) -> str:
+        return gitcmd.text(self.upstream, "rev-parse", "HEAD")
+
+    def commit(self, text: str, branch: str = "HEAD", parent: str = "HEAD") -> str:
+        words = ["commit-tree", "HEAD^{tree}", "-p", parent, "-m", text]
+        made = gitcmd.text(self.upstream, *words)
+        gitcmd.git(self.upstream, "update-ref", branch, made)
+        return made
+
+    def has_copy(self) -> bool:
+        return any((self.runner.node / "ci").glob("*/copy.git/HEAD"))
+
+
+@pytest.fixture(params=GITS)
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    upstream = bulk.make_small(tmp_path / "upstreams" / "x" / "project.git")
+    gitcmd.git(upstream, "config", "uploadpack.allowFilter", "true")
+    runner = somebody(tmp_path / "runner", str(request.param))
+    with ExitStack() as stack:
+        server = stack.enter_context(git_over_http(upstream.parents[1]))
+        runner.gittorrent("ci", "setup", "--for", server.base).ok()
+        yield Site(runner, server, upstream, stack)
+
+
+def test_one_request_upstream_serves_all(site: Site) -> None:
+    site.begin()
+    jobs = [site.runner.start("git", "clone", "-q", site.url, f"cold{n}") for n in range(3)]
+    for job in jobs:
+        assert job.wait() == 0, job.err
+        assert GOING not in job.err
+    assert len(site.server.fetched) == 1
+    site.clone("warm").ok()
+    assert len(site.server.fetched) == 1
+    assert {site.head(n) for n in ("cold0", "cold2", "warm")} == {site.upstream_head()}
+    site.runner.git("fsck", cwd=site.runner.root / "warm").ok()
+
+
+def test_shapes_cost_the_server_nothing_more(site: Site) -> None:
+    site.begin()
+    for words in (["--depth=1"], ["--filter=blob:none"], ["--depth=1", "--filter=blob:none"]):
+        before = len(site.server.fetched)
+        site.clone("first", *words).ok()
+        once = len(site.server.fetched)
+        done = site.clone("second", *words).ok()
+        assert len(site.server.fetched) == once > before
+        assert GOING not in done.err
+        assert site.head("first") == site.head("second") == site.upstream_head()
+        status = site.runner.git("status", "--short", cwd=site.runner.root / "second")
+        assert status.ok().out == ""
+        for name in ("first", "second"):
+            (site.runner.root / name).rename(site.runner.root / f"{name}-{len(words)}-{words[0]}")
+
+
+def test_nobody_gets_a_stale_branch(site: Site) -> None:
+    site.begin()
+    site.clone("before").ok()
+    wait_until(site.has_copy, "the node has a copy")
+    whole = site.server.fetched[0]
+    made = site.commit("news")
+    done = site.clone("after").ok()
+    assert site.head("after") == made
+    assert GOING not in done.err
+    assert len(site.server.fetched) == 2
+    assert site.server.fetched[1] < whole / 2
+    # Who has something gets the difference from the copy, too.
+    done = site.runner.git("pull", cwd=site.runner.root / "before").ok()
+    assert site.head("before") == made
+    assert GOING not in done.err
+    site.clone("shallow", "--depth=1").ok()
+    assert len(site.server.fetched) == 2
+
+
+def test_rewound_and_renamed_branches(site: Site) -> None:
+    gitcmd.git(site.upstream, "branch", "feature")
+    site.begin()
+    site.clone("before").ok()
+    wait_until(site.has_copy, "the node has a copy")
+    gitcmd.git(site.upstream, "branch", "-D", "feature")
+    gitcmd.git(site.upstream, "branch", "feature/one")
+    rewound = site.commit("rewound", parent="HEAD~1")
+    done = site.clone("after").ok()
+    assert site.head("after") == rewound
+    assert GOING not in done.err
+    names = gitcmd.text(site.runner.root / "after", "branch", "-r")
+    assert "origin/feature/one" in names
+
+
+def test_what_fails_goes_to_the_server(site: Site) -> None:
+    site.begin('max-repository = "1K"')
+    done = site.clone("big").ok()
+    assert "more than 1024 bytes" in done.err
+    assert site.head("big") == site.upstream_head()
+    elsewhere = site.upstream.parents[1] / "y"
+    elsewhere.mkdir()
+    (elsewhere / "project.git").symlink_to(site.upstream)
+    url = f"{site.server.base}/y/project.git"
+    done = site.runner.git("clone", url, "other").ok()
+    assert "is not allowed below [ci]" in done.err
+
+
+def test_killed_nodes_leave_what_is_whole(site: Site) -> None:
+    site.begin()
+    site.clone("before").ok()
+    site.kill()
+    done = site.clone("without").ok()
+    assert "no node that serves CI runs on this machine" in done.err
+    left = site.runner.node / "ci" / "tmp" / "7"
+    left.write_bytes(b"half an answer")
+    fetched = len(site.server.fetched)
+    site.begin()
+    assert not left.exists()
+    site.clone("after").ok()
+    assert len(site.server.fetched) == fetched
+
+
+def test_damage_costs_a_request(site: Site) -> None:
+    site.begin()
+    site.clone("before", "--depth=1").ok()
+    site.kill()
+    for path in (site.runner.node / "ci").glob("*/answers/*"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    site.begin()
+    fetched = len(site.server.fetched)
+    done = site.clone("after", "--depth=1").ok()
+    assert GOING not in done.err
+    assert len(site.server.fetched) == fetched + 1
+
+
+def test_a_broken_copy_is_given_up(site: Site) -> None:
+    site.begin()
+    site.clone("before").ok()
+    wait_until(site.has_copy, "the node has a copy")
+    for path in (site.runner.node / "ci").glob("*/copy.git/objects/pack/*.pack"):
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes()[:40])
+    site.commit("news")
+    done = site.clone("after").ok()
+    assert GOING in done.err
+    assert site.head("after") == site.upstream_head()
+    # The next one makes another copy.
+    gone = site.commit("more news")
+    site.clone("then").ok()
+    assert site.head("then") == gone
+
+
+def test_redirects_are_for_the_caller(site: Site) -> None:
+    site.begin()
+    site.server.moved["/x/old.git"] = f"{site.server.base}/x/project.git"
+    done = site.runner.git("clone", f"{site.server.base}/x/old.git", "copy").ok()
+    assert GOING in done.err
+    assert site.head("copy") == site.upstream_head()
+
+
+# -- private upstreams
+
+HEADER = "Basic bWU6c2VjcmV0"
+
+
+def asked(site: Site, header: str, *wants: str) -> bytes:
+    """Ask the node as a job could that lies about everything."""
+    node = CiNode(site.socket, site.url)
+    try:
+        node.begin()
+        request = UploadRequest(tuple(sorted(want.encode() for want in wants)))
+        found = node.answer(request.encode(), lambda: header)
+        with os.fdopen(found, "rb") as file:
+            return file.read()
+    finally:
+        node.close()
+
+
+def refused(site: Site, header: str, *wants: str) -> str:
+    with pytest.raises(NoAnswerError) as caught:
+        asked(site, header, *wants)
+    return str(caught.value)
+
+
+def private_clone(site: Site, name: str) -> Done:
+    helper = "credential.helper=!f() { echo username=me; echo password=secret; }; f"
+    return site.runner.git("-c", helper, "clone", site.url, name)
+
+
+def test_who_may_not_read_gets_nothing(site: Site) -> None:
+    site.server.password = "secret"
+    site.begin()
+    done = private_clone(site, "first").ok()
+    assert GOING not in done.err
+    assert "secret" not in done.err
+    private_clone(site, "second").ok()
+    assert len(site.server.fetched) == 1
+    site.clone("stranger").failed(128)
+    head = site.upstream_head()
+    assert b"packfile" in asked(site, HEADER, head)
+    assert "nothing is known here" in refused(site, "", head)
+    assert refused(site, "Basic bWU6d3Jvbmc=", head)
+    # All of it is kept here; who was let in yesterday gets none of it.
+    site.server.password = "another"
+    assert refused(site, HEADER, head)
+    assert len(site.server.fetched) == 1
+    assert site.node is not None
+    assert "secret" not in site.node.running.err
+    assert HEADER not in site.node.running.err
+
+
+def test_only_what_is_listed_is_given(site: Site) -> None:
+    """Something that was pushed by mistake, and taken away upstream, is in the copy."""
+    site.server.password = "secret"
+    mistake = site.commit("mistake", "refs/heads/mistake")
+    site.begin()
+    private_clone(site, "first").ok()
+    wait_until(site.has_copy, "the node has a copy")
+    parent = gitcmd.text(site.upstream, "rev-parse", "HEAD~1")
+    gitcmd.git(site.upstream, "branch", "-D", "mistake")
+    assert "not all of it is reached" in refused(site, HEADER, mistake)
+    assert "not all of it is reached" in refused(site, HEADER, site.upstream_head(), mistake)
+    tree = gitcmd.text(site.upstream, "rev-parse", "HEAD^{tree}")
+    assert "not all of it is reached" in refused(site, HEADER, tree)
+    assert b"packfile" in asked(site, HEADER, parent)
+
+
+def test_the_nodes_own_credentials_are_nobodys(site: Site) -> None:
+    """What the node's user could prove, by any of git's ways, is not used for jobs."""
+    site.server.password = "secret"
+    home = site.runner.root / "home"
+    host = site.server.base.removeprefix("http://")
+    (home / ".netrc").write_text(f"machine {host.partition(':')[0]} login me password secret\n")
+    config = home / ".gitconfig"
+    config.write_text(
+        config.read_text()
+        + f'[http "{site.server.base}/"]\n\textraHeader = Authorization: {HEADER}\n'
+        + "[credential]\n\thelper = !f() { echo username=me; echo password=secret; }; f\n"
+    )
+    site.begin()
+    assert "nothing is known here" in refused(site, "", site.upstream_head())
+    assert b"packfile" in asked(site, HEADER, site.upstream_head())

@@ -1,0 +1,141 @@
+"""What is kept for CI jobs: whole files, the newest of them, and not too many."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from gittorrent.node.ci_options import CiConfig
+from gittorrent.node.ci_store import CiStore, TooMuchError
+
+URL, OTHER = "https://git.example.org/x", "https://git.example.org/y"
+REQUEST = "01" * 32
+
+
+def opened(root: Path, config: CiConfig | None = None) -> CiStore:
+    made = CiStore(root / "ci", config or CiConfig())
+    made.open()
+    return made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CiStore:
+    return opened(tmp_path)
+
+
+def keep(store: CiStore, url: str = URL, request: str = REQUEST, data: bytes = b"answer") -> None:
+    with store.spool() as spool:
+        spool.write(data)
+        store.keep(url, request, spool)
+
+
+def kept(store: CiStore, url: str = URL, request: str = REQUEST) -> bytes | None:
+    found = store.find(url, request)
+    if found is None:
+        return None
+    with os.fdopen(found, "rb") as file:
+        return file.read()
+
+
+def age(store: CiStore, seconds: float, url: str = URL) -> None:
+    for path in (store.place(url) / "answers").iterdir():
+        then = time.time() - seconds
+        os.utime(path, (then, then))
+
+
+def test_what_is_kept_is_found_after_a_start(store: CiStore, tmp_path: Path) -> None:
+    keep(store)
+    assert kept(store) == b"answer"
+    assert kept(store, OTHER) is None
+    assert kept(store, request="02" * 32) is None
+    assert kept(opened(tmp_path)) == b"answer"
+
+
+def test_what_is_not_kept_is_gone(store: CiStore, tmp_path: Path) -> None:
+    with store.spool() as spool:
+        spool.write(b"half")
+    assert list((tmp_path / "ci" / "tmp").iterdir()) == []
+    left = tmp_path / "ci" / "tmp" / "left by a crash"
+    left.mkdir()
+    opened(tmp_path)
+    assert not left.exists()
+
+
+def test_damage_is_noticed_after_a_start(store: CiStore, tmp_path: Path) -> None:
+    keep(store)
+    path = next((store.place(URL) / "answers").iterdir())
+    path.write_bytes(b"anSwer")
+    again = opened(tmp_path)
+    assert kept(again) is None
+    assert not path.exists()
+
+
+def test_more_than_is_kept_of_one_is_not_taken(tmp_path: Path) -> None:
+    store = opened(tmp_path, CiConfig(max_repository=10))
+    with store.spool() as spool:
+        spool.write(b"0123456789")
+        with pytest.raises(TooMuchError):
+            spool.write(b"x")
+
+
+def test_what_was_used_least_lately_goes_first(tmp_path: Path) -> None:
+    store = opened(tmp_path, CiConfig(max_size=12))
+    keep(store)
+    age(store, 1000)
+    keep(store, OTHER)
+    age(store, 500, OTHER)
+    keep(store, request="02" * 32)
+    assert kept(store) == b"answer"  # used now
+    gone = store.expire()
+    assert [item.size for item in gone] == [6]
+    assert kept(store, OTHER) is None
+    assert kept(store) == b"answer"
+
+
+def test_one_upstream_has_its_own_bound(tmp_path: Path) -> None:
+    store = opened(tmp_path, CiConfig(max_repository=10))
+    keep(store)
+    age(store, 1000)
+    keep(store, request="02" * 32)
+    keep(store, OTHER)
+    store.expire()
+    assert kept(store) is None
+    assert kept(store, OTHER) == b"answer"
+
+
+def test_what_nobody_used_goes_with_its_directory(store: CiStore, tmp_path: Path) -> None:
+    keep(store)
+    keep(store, OTHER)
+    age(store, store.config.keep_for + 60)
+    store.expire()
+    assert kept(store) is None
+    names = {path.name for path in (tmp_path / "ci").iterdir()}
+    assert names == {"tmp", store.place(OTHER).name}
+
+
+def test_a_reader_keeps_what_goes(store: CiStore) -> None:
+    keep(store)
+    found = store.find(URL, REQUEST)
+    assert found is not None
+    age(store, store.config.keep_for + 60)
+    store.expire()
+    with os.fdopen(found, "rb") as file:
+        assert file.read() == b"answer"
+
+
+def test_a_copy_is_kept_whole_or_not(store: CiStore) -> None:
+    assert store.copy_of(URL) is None
+    for text in ("one", "two"):
+        made = store.new_directory()
+        made.mkdir()
+        (made / "HEAD").write_text(text)
+        store.keep_copy(URL, made)
+    found = store.copy_of(URL)
+    assert found is not None
+    assert (found / "HEAD").read_text() == "two"
+    then = time.time() - store.config.keep_for - 60
+    os.utime(found, (then, then))
+    assert [item.path for item in store.expire()] == [found]

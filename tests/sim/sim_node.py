@@ -268,6 +268,8 @@ class Node:
         """Tell of each other those who should know."""
         if self.peer_exchange is None or not end.open:
             return
+        if self.super_seeder is not None and url is not None:
+            self.super_seeder.listens(end.participant)
         for made in self.peer_exchange.listens(end.participant, url):
             target = self.ends.get(made.to)
             if target is not None:

@@ -20,10 +20,18 @@ from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
+from gittorrent.shapes import WHOLE
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.keys import ParticipantKey
 from gittorrent.swarm.peer_exchange import PeerExchange
-from gittorrent.swarm.super_seeder import SMALLEST_PACK, SuperSeeder
+from gittorrent.swarm.super_seeder import (
+    CROWD,
+    DEAF_SECONDS,
+    SHAPED_CROWD,
+    SMALLEST_PACK,
+    SMALLEST_SHAPED_PACK,
+    SuperSeeder,
+)
 from gittorrent.transfer.git_mirror import claimed_parts
 from gittorrent.wire.messages import CancelParts, FetchParts, HaveBundle, Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
@@ -38,9 +46,6 @@ if TYPE_CHECKING:
 
 SHOW_SECONDS = 0.25
 """How often participants are shown what they may ask for next."""
-
-DEAF_SECONDS = 1.0
-"""Time a participant gets to say where it listens before it counts as one that only dials."""
 
 _KEYS = itertools.count(1)
 _log = EventLog(__name__)
@@ -127,6 +132,7 @@ class Participant:
         self._timer: asyncio.TimerHandle | None = None
         self._since: float | None = None
         self._introduced = False
+        self._listens = False
 
     def begin(self, say: Callable[[Message], None]) -> None:
         """Take part from now on; ``say`` sends a message."""
@@ -185,7 +191,10 @@ class Participant:
         except GitTorrentError:
             return
         if endpoint.host == self._address and entry.state is not MirrorState.STALE:
-            self._introduced = True
+            self._introduced = self._listens = True
+            for manifest in self._packs:
+                if (super_seeder := self._swarm.super_seeders.get(manifest)) is not None:
+                    super_seeder.listens(self._key)
             _log.info(
                 "swarm-joined",
                 "{peer} downloads {repository} and listens at {url}",
@@ -217,11 +226,17 @@ class Participant:
             offer: of a whole pack.
             parts: of the pack; 0 if it is not here any more.
         """
-        if parts < SMALLEST_PACK or self._say is None:
+        least = SMALLEST_PACK if offer.shape == WHOLE else SMALLEST_SHAPED_PACK
+        if parts < least or self._say is None:
             return offer
         now = asyncio.get_running_loop().time()
-        super_seeder = self._swarm.super_seeders.setdefault(offer.manifest, SuperSeeder(parts))
+        crowd = CROWD if offer.shape == WHOLE else SHAPED_CROWD
+        super_seeder = self._swarm.super_seeders.setdefault(
+            offer.manifest, SuperSeeder(parts, crowd)
+        )
         super_seeder.joined(self._key, now)
+        if self._listens:
+            super_seeder.listens(self._key)
         self._packs[offer.manifest] = _Offered(offer, parts)
         if self._since is None:
             self._since = now

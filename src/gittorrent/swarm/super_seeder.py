@@ -8,7 +8,7 @@ not reach the others, or they have nothing for it).
 Tracks, for one pack: who downloads it; what each was shown, has, and got from us; how many hold
 each part; how many parts we send in a second, and how long one takes.
 
-Rules: fewer than ``CROWD`` downloaders see everything at once. What is shown and not yet taken is
+Rules: fewer than a crowd of downloaders see everything at once. What is shown and not yet taken is
 bounded in all, at about what we send in two seconds, so that parts never seen yet are not kept
 waiting behind others; while there is demand it never runs dry, so a crowd whose members cannot
 reach each other is served at full speed. A newcomer that asks for nothing holds up nobody. Claims
@@ -35,9 +35,20 @@ if TYPE_CHECKING:
 CROWD = 3
 """Downloaders from which super-seeding pays; two gain little from each other."""
 
+SHAPED_CROWD = 2
+"""The same for packs of other shapes than the whole, if others can reach one of the two: machines
+take these in crowds, and whatever the first two take before the third comes they take alone."""
+
+DEAF_SECONDS = 1.0
+"""Time a downloader gets to say where it listens before it counts as one that only dials."""
+
 SMALLEST_PACK = 8
 """Parts from which on it pays: the origin sends half as much to five that start together. With
 fewer the last one waits a tenth longer on fast lines, and everything is over in a second."""
+
+SMALLEST_SHAPED_PACK = 4
+"""The same for packs of other shapes than the whole, which crowds of machines take at the same
+moment: what their origin sends counts more there than a tenth of a second."""
 
 LEAST_WINDOW = 8
 """Parts shown and not yet taken, in all, at least: enough for 100 ms and 500 Mbit/s."""
@@ -85,6 +96,7 @@ class _Downloader(Struct):
     open: dict[int, float] = field(default_factory=dict)  # shown and not yet taken: since when
     asked: set[int] = field(default_factory=set)  # of these
     is_idle: bool = False  # it never took anything, and asked for none of them in time
+    listens: bool = False  # others can reach it
 
 
 class SuperSeeder:
@@ -92,10 +104,12 @@ class SuperSeeder:
 
     Args:
         parts: how many the pack has.
+        crowd: downloaders from which it pays; with fewer than `CROWD` only if they can meet.
     """
 
-    def __init__(self, parts: int) -> None:
+    def __init__(self, parts: int, crowd: int = CROWD) -> None:
         self._parts = parts
+        self._crowd = crowd
         self._downloaders: OrderedDict[ParticipantKey, _Downloader] = (
             OrderedDict()
         )  # next one first
@@ -118,7 +132,13 @@ class SuperSeeder:
     @property
     def is_crowded(self) -> bool:
         """Tell whether super-seeding is on."""
-        return len(self._downloaders) >= CROWD
+        count = len(self._downloaders)
+        return count >= CROWD or (count >= self._crowd and self._may_meet())
+
+    def _may_meet(self) -> bool:
+        """Tell whether others reach one of the downloaders, as far as it had time to say so."""
+        at = self._now - DEAF_SECONDS
+        return any(each.listens or each.joined > at for each in self._downloaders.values())
 
     @property
     def window(self) -> int:
@@ -132,6 +152,12 @@ class SuperSeeder:
         self._tick(now)
         if peer not in self._downloaders:
             self._downloaders[peer] = _Downloader(PartSet(self._parts), now, now)
+
+    def listens(self, peer: ParticipantKey) -> None:
+        """Note that others can reach ``peer``."""
+        downloader = self._downloaders.get(peer)
+        if downloader is not None:
+            downloader.listens = True
 
     def left(self, peer: ParticipantKey) -> None:
         """Note that ``peer`` is gone; what only it had becomes fresh again."""

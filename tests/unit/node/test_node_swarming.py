@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from gittorrent.ids import RepositoryId
+from gittorrent.ids import ManifestId, PushId, RepositoryId
 from gittorrent.node.swarming import Participant, Swarms
-from gittorrent.wire.messages import Message, Try
+from gittorrent.shapes import HISTORY, WHOLE, Shape
+from gittorrent.wire.messages import ALL, HaveBundle, Message, Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
+from gittorrent.wire.reelname import ReelName
 from gittorrent.wire.session import MessageReceived
 
 REPOSITORY = RepositoryId("a" * 52)
@@ -90,3 +94,25 @@ def test_what_is_stale_is_not_passed_on() -> None:
     other, heard = takes_part(swarms, "198.51.100.9")
     listens(other, "git://198.51.100.9:1/x")
     assert told(heard) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "parts", "is_cut"),
+    [(WHOLE, 50, False), (HISTORY, 50, True), (HISTORY, 4, True), (HISTORY, 3, False)],
+)
+def test_of_other_shapes_the_second_is_shown_some_parts(
+    shape: Shape, parts: int, is_cut: bool
+) -> None:
+    offer = HaveBundle(ReelName(None, PushId("b" * 40)), ManifestId("c" * 64), 1, ALL, shape)
+
+    async def shown() -> HaveBundle:
+        swarms = Swarms()
+        first, _ = takes_part(swarms, "198.51.100.7")
+        second, _ = takes_part(swarms, "198.51.100.8")
+        assert first.show(offer, parts) == offer
+        found = second.show(offer, parts)
+        for participant in (first, second):
+            participant.leave()
+        return found
+
+    assert (asyncio.run(shown()) != offer) is is_cut

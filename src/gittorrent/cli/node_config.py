@@ -15,6 +15,7 @@ from gittorrent import event_log
 from gittorrent.cli.node_toml import read_config
 from gittorrent.disk_space import DEFAULT_RESERVE
 from gittorrent.node.connection_limiter import CallerLimits
+from gittorrent.node.git_answers import MAX_BYTES
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_BYTES, KEEP_SECONDS, KeepOptions
@@ -142,6 +143,7 @@ def options_of(config: NodeConfig, flags: Flags) -> Options:
         git_processes=_first(flags.git_processes, limits.git_processes, PROCESSES),
         git_memory=_first(flags.git_memory, limits.git_memory, BASE_MEMORY),
         callers=_callers(limits),
+        git_answers=_first(None, limits.git_answers, MAX_BYTES),
         behind_proxy=flags.behind_proxy or listen.behind_proxy,
         git_push=flags.git_push or config.push.git,
         final_only=flags.final_only or config.push.final_only,

@@ -51,6 +51,12 @@ def _show_node(process: NodeProcess) -> None:
         f"node {process.pid} at {', '.join(process.listening)}:"
         f" {count(process.callers, 'caller')}, sending {show_bytes(rate)}/s"
     )
+    answers = process.git.answers
+    if answers.hits:
+        click.echo(
+            f"stock git: {answers.hits} of {answers.hits + answers.misses} answers given again;"
+            f" {count(answers.kept, 'answer')} kept, {show_bytes(answers.bytes)}"
+        )
     for short in process.short:
         click.echo(f"takes nothing more: {short.words}")
     for kept in process.keeping:

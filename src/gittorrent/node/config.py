@@ -94,6 +94,7 @@ class LimitsConfig(Struct, frozen=True):
         per_address: of one address; likewise.
         conversations: at once on connections that several share; likewise.
         conversations_per_address: of one address; likewise.
+        git_answers: bytes of answers that are kept to be given again; None for the default.
     """
 
     rates: Rates = Rates()
@@ -104,6 +105,7 @@ class LimitsConfig(Struct, frozen=True):
     per_address: int | None = None
     conversations: int | None = None
     conversations_per_address: int | None = None
+    git_answers: int | None = None
 
     def rates_at(self, weekday: int, minute: int) -> Rates:
         """Return the rates that hold at a minute of a day, 0 for Monday."""

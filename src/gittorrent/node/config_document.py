@@ -53,6 +53,7 @@ from gittorrent.node.config_values import (
     reserve,
     seconds,
     size,
+    size_or_none,
     upstream,
 )
 from gittorrent.node.toml_lines import lines_of
@@ -144,6 +145,7 @@ def _limits(table: Table) -> LimitsConfig:
         at=tuple(_rates_at(each) for each in table.tables("at")),
         git_processes=table.take("git-processes", number(1, 10_000)),
         git_memory=table.take("git-memory", size),
+        git_answers=table.take("git-answers", size_or_none),
         connections=table.take("connections", number(1, MOST_CALLERS)),
         per_address=table.take("connections-per-address", number(1, MOST_CALLERS)),
         conversations=table.take("conversations", number(1, MOST_CALLERS)),

@@ -119,6 +119,11 @@ def size(value: object) -> int:
     return found
 
 
+def size_or_none(value: object) -> int:
+    """Read a number of bytes, which may be 0."""
+    return 0 if value in (0, "0") and not isinstance(value, bool) else size(value)
+
+
 def push_size(value: object) -> int:
     """Read how many bytes a push may bring: no more than mirrors pass on of one key."""
     found = size(value)

@@ -12,13 +12,17 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gittorrent.event_log import EventLog
 from gittorrent.node import upload_pack
+from gittorrent.node.git_answers import MAX_BYTES, GitAnswers
 from gittorrent.node.git_limits import BASE_MEMORY, count_packed, limits_for
+from gittorrent.node.git_questions import GitQuestions
 from gittorrent.node.git_turns import PROCESSES, WAIT_SECONDS, GitTurns
 from gittorrent.node.views import Views
 from gittorrent.reel import bundle
@@ -26,8 +30,8 @@ from gittorrent.repository.niceness import start_yielding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from gittorrent.disk_space import Space
     from gittorrent.git.runner import Git
     from gittorrent.node.catalogue import Served
     from gittorrent.node.git_limits import GitLimits
@@ -59,6 +63,8 @@ class GitProcesses:
         views: directory for the views that are served; None for a temporary one.
         wait_seconds: time after which callers are told that git works for others.
         final_only: whether git shows only what the newest checkpoint has taken.
+        answers: bytes of answers that are kept to be given again; 0 for none.
+        space: tells whether the disk has room for them.
     """
 
     def __init__(
@@ -69,15 +75,21 @@ class GitProcesses:
         wait_seconds: float = WAIT_SECONDS,
         *,
         final_only: bool = False,
+        answers: int = MAX_BYTES,
+        space: Space | None = None,
     ) -> None:
         self._base_memory = base_memory
         self._running: set[subprocess.Popen[bytes]] = set()
         self.turns = GitTurns(total, wait_seconds=wait_seconds)
         self.views = Views(views, self._pack, final_only=final_only)
+        folder = Path(tempfile.gettempdir()) if views is None else views
+        self.answers = GitAnswers(self.turns, folder, answers, space)
+        self.questions = GitQuestions(self, self.answers)
 
-    def change(self, total: int, base_memory: int) -> None:
+    def change(self, total: int, base_memory: int, answers: int = MAX_BYTES) -> None:
         """Go by other limits, for what begins from now on; see the class."""
         self._base_memory = base_memory
+        self.answers.change(answers)
         self.turns.change(total)
 
     def __len__(self) -> int:
@@ -188,6 +200,7 @@ class GitProcesses:
 
     async def stop(self) -> None:
         """End all processes, by force where asking does not help."""
+        await self.answers.stop()
         await self.views.stop()
         await asyncio.gather(*map(self.end, list(self._running)))
 

@@ -1,7 +1,8 @@
 """Git's smart HTTP protocol, for fetching: upload-pack behind two URLs.
 
-Tracks nothing between requests. Request bodies (compressed or not) stream into git and its answer
-streams out, each waiting for the other side, so memory stays flat whatever is asked.
+Tracks nothing between requests. What is asked often is answered from what git said before
+(`gittorrent.node.git_questions`). Otherwise request bodies (compressed or not) stream into git and
+its answer streams out, each waiting for the other side, so memory stays flat whatever is asked.
 
 Rules: only upload-pack; the version comes from the ``Git-Protocol`` header; git runs when it is
 the caller's turn, and ends with the connection; refusals are ``ERR`` lines, which git shows to its
@@ -20,18 +21,29 @@ from aiohttp import web
 from gittorrent.errors import ProtocolError
 from gittorrent.node import upload_pack
 from gittorrent.node.caller_watch import Watch, look_at
+from gittorrent.node.git_questions import CAPABILITIES, PROTOCOL, REQUEST, Caller
 from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.http_body import is_readable, read_body
-from gittorrent.node.http_static import PRIVATE, caller_of, send_bytes
+from gittorrent.node.http_static import (
+    PRIVATE,
+    STALLED_SECONDS,
+    caller_of,
+    send_bytes,
+    send_file,
+)
+from gittorrent.reel.pack import FilePiece
 from gittorrent.transfer.static_files import BUNDLES
 from gittorrent.wire import notify, pktline
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
+    from gittorrent.node.answer_bytes import AnswerReader
     from gittorrent.node.catalogue import Served
     from gittorrent.node.git_processes import GitProcesses
+    from gittorrent.node.git_questions import Gathering
     from gittorrent.transfer.limiter import Limiter, Limits
 
 CHUNK = 64 << 10
@@ -40,6 +52,11 @@ CHUNK = 64 << 10
 REQUEST_TYPE = "application/x-git-upload-pack-request"
 RESULT_TYPE = "application/x-git-upload-pack-result"
 ADVERTISEMENT_TYPE = "application/x-git-upload-pack-advertisement"
+
+LATE = "the request did not come in time"
+
+LOOK_SECONDS = 1.0
+"""Seconds between two checks whether a caller is still there, while it waits for git."""
 
 _NO_CACHE = {
     "Cache-Control": "no-cache, max-age=0, must-revalidate",
@@ -58,17 +75,21 @@ class SmartHttp:
 
     def __init__(self, git_processes: GitProcesses, limits: Limits) -> None:
         self._git_processes = git_processes
+        self._questions = git_processes.questions
         self._limits = limits
 
     async def info_refs(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         """Answer ``GET info/refs?service=git-upload-pack``."""
         protocol = protocol_of(request)
         response = response_of(ADVERTISEMENT_TYPE, served)
+        if protocol == PROTOCOL and self._questions.is_on:
+            reading = await self._questions.capabilities(_asking(request, served))
+            await self._answer(request, response, reading)
+            return response
         prelude = b""
-        if protocol != "version=2":
+        if protocol != PROTOCOL:
             prelude = pktline.encode_lines([b"# service=git-upload-pack\n"])
-        options = ("--stateless-rpc", "--http-backend-info-refs")
-        await self._run(request, response, served, options, prelude)
+        await self._run(request, response, served, CAPABILITIES, prelude, read_body(request))
         return response
 
     async def upload_pack(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
@@ -78,8 +99,53 @@ class SmartHttp:
         if not is_readable(request):
             return web.Response(status=415, text="the body must be plain or gzip\n")
         response = response_of(RESULT_TYPE, served)
-        await self._run(request, response, served, ("--stateless-rpc",), b"")
+        body = read_body(request)
+        if protocol_of(request) == PROTOCOL and self._questions.is_on:
+            with self._questions.gathering() as gathering:
+                try:
+                    is_whole = await _gather(gathering, body)
+                except (ProtocolError, TimeoutError) as error:
+                    await self._refuse(request, response, str(error) or LATE)
+                    return response
+                data = bytes(gathering.data)
+                if is_whole:
+                    reading = await self._questions.answer(_asking(request, served), data)
+                    if reading is not None:
+                        del data
+                        await self._answer(request, response, reading, gathering)
+                        return response
+            body = _again(data, body)
+        await self._run(request, response, served, REQUEST, b"", body)
         return response
+
+    async def _answer(
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        reading: AbstractAsyncContextManager[AnswerReader],
+        gathering: Gathering | None = None,
+    ) -> None:
+        """Send an answer that others get as well."""
+        try:
+            async with reading as reader:
+                if gathering is not None:
+                    gathering.clear()
+                await _send_answer(
+                    request, response, reader, self._limits.sending_to(caller_of(request))
+                )
+        except BusyError:
+            await self._refuse(request, response, BUSY)
+            return
+        await response.write_eof()
+
+    async def _refuse(
+        self, request: web.BaseRequest, response: web.StreamResponse, reason: str
+    ) -> None:
+        """Tell a caller, in place of an answer, why there is none."""
+        limiter = self._limits.sending_to(caller_of(request))
+        await response.prepare(request)
+        await send_bytes(response, pktline.encode(notify.encode_refusal(reason)), limiter)
+        await response.write_eof()
 
     async def _run(
         self,
@@ -88,17 +154,20 @@ class SmartHttp:
         served: Served,
         options: tuple[str, ...],
         prelude: bytes,
+        body: AsyncIterator[bytes],
     ) -> None:
         """Run upload-pack between the request's body and the response, when it is time."""
         address = caller_of(request)
-        limiter = self._limits.sending_to(address)
         try:
             async with self._git_processes.turns.turn(address):
-                sent, refusal = await self._exchange(request, response, served, options, prelude)
+                sent, refusal = await self._exchange(
+                    request, response, served, options, prelude, body
+                )
         except BusyError:
-            await response.prepare(request)
-            sent, refusal = 0, BUSY
+            await self._refuse(request, response, BUSY)
+            return
         if refusal is not None and sent == 0:
+            limiter = self._limits.sending_to(address)
             await send_bytes(response, pktline.encode(notify.encode_refusal(refusal)), limiter)
         await response.write_eof()
 
@@ -109,6 +178,7 @@ class SmartHttp:
         served: Served,
         options: tuple[str, ...],
         prelude: bytes,
+        body: AsyncIterator[bytes],
     ) -> tuple[int, str | None]:
         """Let git answer; returns the bytes it sent, and what was wrong with the request."""
         prepared = await self._git_processes.prepare(
@@ -122,7 +192,7 @@ class SmartHttp:
                 process = self._git_processes.start(
                     prepared, stdin=theirs.fileno(), stdout=theirs.fileno()
                 )
-            feeding = loop.create_task(self._feed(request, ours, process))
+            feeding = loop.create_task(self._feed(body, ours, process))
             watching = loop.create_task(self._git_processes.wait(process, self._judge(request)))
             try:
                 limiter = self._limits.sending_to(caller_of(request))
@@ -152,7 +222,7 @@ class SmartHttp:
         return why_end
 
     async def _feed(
-        self, request: web.BaseRequest, ours: socket.socket, process: subprocess.Popen[bytes]
+        self, body: AsyncIterator[bytes], ours: socket.socket, process: subprocess.Popen[bytes]
     ) -> str | None:
         """Pass a request's body on to git, then close that direction.
 
@@ -161,16 +231,74 @@ class SmartHttp:
         """
         loop = asyncio.get_running_loop()
         try:
-            async for data in read_body(request):
+            async for data in body:
                 await loop.sock_sendall(ours, data)
         except (ProtocolError, TimeoutError) as error:
             self._git_processes.terminate(process)
-            return str(error) or "the request did not come in time"
+            return str(error) or LATE
         except OSError:
             return None  # git wants no more of it
         with contextlib.suppress(OSError):
             ours.shutdown(socket.SHUT_WR)
         return None
+
+
+def _asking(request: web.BaseRequest, served: Served) -> Caller:
+    """Return who asks."""
+
+    def is_gone() -> bool:
+        return request.transport is None or request.transport.is_closing()
+
+    return Caller(served, caller_of(request), BUNDLES, is_gone)
+
+
+async def _gather(gathering: Gathering, body: AsyncIterator[bytes]) -> bool:
+    """Gather a body; tells whether that is all of it, since it may be too long."""
+    async for data in body:
+        gathering.add(data)
+        if not gathering.has_room:
+            return False
+    return True
+
+
+async def _again(first: bytes, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield what was gathered of a body, and the rest of it."""
+    yield first
+    async for data in body:
+        yield data
+
+
+async def _send_answer(
+    request: web.BaseRequest,
+    response: web.StreamResponse,
+    reader: AnswerReader,
+    limiter: Limiter,
+) -> None:
+    """Send an answer as it comes; by sendfile where its length is known and nothing encrypts it."""
+
+    async def wait() -> None:
+        await reader.wait(LOOK_SECONDS)
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError("the caller has gone")
+
+    while not reader.ready and not reader.is_done:  # so that what fails at once is an error
+        await wait()
+    response.content_length = reader.length
+    await response.prepare(request)
+    while not reader.is_done:
+        count = min(reader.ready, limiter.chunk)
+        if not count:
+            await wait()
+            continue
+        file, transport = reader.file, request.transport
+        is_plain = transport is not None and transport.get_extra_info("ssl_object") is None
+        if file is None or not is_plain or response.content_length is None:
+            await send_bytes(response, reader.peek(count), limiter)
+            reader.took(count)
+        else:
+            piece = FilePiece(reader.at, count)
+            await send_file(request, file, piece, limiter, STALLED_SECONDS)
+            reader.took(count)
 
 
 async def _read(ours: socket.socket) -> bytes:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from io import FileIO
     from pathlib import Path
+    from typing import IO
 
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.off_loop import Reading
@@ -210,7 +211,7 @@ async def send_resource(
             if isinstance(piece, bytes):
                 await send_bytes(response, piece, limiter, stalled)
             elif opened is not None:
-                await _send_file(request, opened, piece, limiter, stalled)
+                await send_file(request, opened, piece, limiter, stalled)
     finally:
         if opened is not None:
             opened.close()
@@ -243,13 +244,14 @@ async def send_bytes(
             await response.write(piece)
 
 
-async def _send_file(
+async def send_file(
     request: web.BaseRequest,
-    opened: FileIO,
+    opened: IO[bytes],
     piece: FilePiece,
     limiter: Limiter,
     stalled: float,
 ) -> None:
+    """Send a piece of a file at the pace of the limiter."""
     loop = asyncio.get_running_loop()
     offset, left = piece.offset, piece.count
     while left:

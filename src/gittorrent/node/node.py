@@ -39,6 +39,7 @@ from gittorrent.node.control import ControlSocket
 from gittorrent.node.conversations import Conversations
 from gittorrent.node.discovering import Discovering, DiscoveryOptions
 from gittorrent.node.follower import Follower
+from gittorrent.node.git_answers import MAX_BYTES
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses
@@ -112,6 +113,7 @@ class Options(Struct, frozen=True):
         git_processes: callers that stock git works for at once.
         git_memory: bytes that a process of git's may ask for, before what objects need.
         callers: how many there may be at once.
+        git_answers: bytes of git's answers that are kept to be given again; 0 for none.
         git_wait: seconds after which callers are told that git works for others.
         behind_proxy: whether HTTP callers from this machine are a web server's.
         git_push: whether pushes are taken over git://, too.
@@ -143,6 +145,7 @@ class Options(Struct, frozen=True):
     git_processes: int = PROCESSES
     git_memory: int = BASE_MEMORY
     callers: CallerLimits = CallerLimits()
+    git_answers: int = MAX_BYTES
     git_wait: float = WAIT_SECONDS
     behind_proxy: bool = False
     git_push: bool = False
@@ -207,10 +210,6 @@ class Node:
         self._accepting: list[asyncio.Task[None]] = []
         self._announcing: asyncio.Task[None] | None = None
         self._connection_limiter = ConnectionLimiter()
-        self.git_processes = GitProcesses(
-            options.git_processes, options.git_memory, home.views, options.git_wait,
-            final_only=options.final_only,
-        )  # fmt: skip
         self.limits = Limits(options.up_limit, options.down_limit, options.peer_up_limit)
         slots = SlotQueue()
         mirrors = None
@@ -223,6 +222,10 @@ class Node:
         notices = Notices(mirrors, self._is_local, server_timeouts)
         temporary = Path(tempfile.gettempdir())
         self._space = Watermarks(options.reserve, [home.root, temporary])
+        self.git_processes = GitProcesses(
+            options.git_processes, options.git_memory, home.views, options.git_wait,
+            final_only=options.final_only, answers=options.git_answers, space=self._space,
+        )  # fmt: skip
         self.readiness = Readiness(lambda: bool(self._space.short()))
         bringing = Bringing(database, home, self._space)
         self._live = Live(
@@ -407,7 +410,7 @@ class Node:
         self._http.go_by_names(_names(options.url), is_proxied=options.behind_proxy)
         self._pushes.most = options.max_pushed
         self._space.change(options.reserve)
-        self.git_processes.change(options.git_processes, options.git_memory)
+        self.git_processes.change(options.git_processes, options.git_memory, options.git_answers)
         self._local_clones.change(options.keep)
         self._ci.change(options.ci)
         self._limit_callers(options.callers)
@@ -526,6 +529,7 @@ class Node:
                     failure = str(error)
                     _log.warning("disk-unknown", "cannot tell how full disks are: {reason}",
                                  reason=error)  # fmt: skip
+            self.git_processes.answers.tidy(is_short=bool(self._space.short()))
             await asyncio.sleep(DISK_SECONDS)
 
     async def _report(self) -> None:
@@ -542,12 +546,13 @@ class Node:
 
     def _describe(self) -> NodeProcess:
         turns, public = self.git_processes.turns, self._options.url
+        answers = self.git_processes.answers.figures
         return NodeProcess(
             listening=self.addresses,
             url=None if public is None else public.url.rstrip("/"),
             serves=self._catalogue.names,
             callers=self._connection_limiter.open,
-            git=GitLoad(turns.taken, turns.waiting),
+            git=GitLoad(turns.taken, turns.waiting, answers),
             conversations=self._conversations.figures(),
             talks=self._conversations.count,
             ended=self.ended_conversations(),

@@ -20,10 +20,14 @@ Source: docs/decisions/0025-stock-clients-see-what-was-published.md; gitreposito
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from bisect import bisect_left
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gittorrent.durable import locked, write_atomically
 from gittorrent.git import history, packs, scratch
@@ -58,6 +62,39 @@ _PACK_SUFFIXES = ("pack", "rev", "idx")
 """In the order to link them: git looks for an index, so the pack has to be there first."""
 
 
+class ShownRefs(Struct, frozen=True):
+    """What a view shows to those who ask for refs.
+
+    Args:
+        tips: ids that shown refs have, in binary, one after the other and sorted.
+        id_size: bytes of each.
+        tags: digest of the tags with their values.
+    """
+
+    tips: bytes
+    id_size: int
+    tags: str
+
+    @classmethod
+    def read(cls, packed: bytes) -> ShownRefs:
+        """Take that from the text of ``packed-refs``."""
+        lines = [line for line in packed.splitlines() if line[:1] not in (b"#", b"^")]
+        shown = [line for line in lines if b" refs/gittorrent/" not in line]
+        tags = hashlib.sha256(b"\n".join(line for line in shown if b" refs/tags/" in line))
+        ids = sorted({bytes.fromhex(line.partition(b" ")[0].decode("ascii")) for line in shown})
+        return cls(b"".join(ids), len(ids[0]) if ids else 0, tags.hexdigest())
+
+    def has(self, wants: Iterable[str]) -> bool:
+        """Tell whether shown refs have all of these ids."""
+        return all(map(self._has, map(bytes.fromhex, wants)))
+
+    def _has(self, wanted: bytes) -> bool:
+        size = self.id_size
+        count = len(self.tips) // size if size == len(wanted) else 0
+        at = bisect_left(range(count), wanted, key=lambda n: self.tips[n * size : (n + 1) * size])
+        return at < count and self.tips[at * size : (at + 1) * size] == wanted
+
+
 class PublishedView:
     """What is published of one carried repository.
 
@@ -73,6 +110,7 @@ class PublishedView:
         self._final_only = final_only
         self.directory = directory
         self.is_whole = False
+        self.state = ""
         self.git = Git(directory)
 
     @property
@@ -104,6 +142,14 @@ class PublishedView:
     def _row(self) -> int:
         return self._carried.object_format.raw_size + 8
 
+    def shown(self) -> ShownRefs:
+        """Return what the view shows, as of now.
+
+        Raises:
+            OSError: the view is gone.
+        """
+        return ShownRefs.read((self.directory / "packed-refs").read_bytes())
+
     def refresh(self) -> None:
         """Make the view what the log shows.
 
@@ -130,6 +176,7 @@ class PublishedView:
                 done = {"is_whole": is_whole, "state": state, "repository": log.repository}
                 write_atomically(self._stamp, json.dumps(done).encode("ascii"))
             self.is_whole = bool(done["is_whole"])
+            self.state = hashlib.sha256(json.dumps([log.repository, state]).encode()).hexdigest()
 
     @property
     def _stamp(self) -> Path:

@@ -91,11 +91,34 @@ class KeptRepository(Struct, frozen=True):
     path: str
 
 
+class AnswerFigures(Struct, frozen=True):
+    """What a node's git answered once and others were given too.
+
+    Args:
+        kept: answers that are there.
+        bytes: that they take.
+        hits: questions since the node started that git was not asked, since it had been before.
+        misses: questions that it was asked.
+    """
+
+    kept: int = 0
+    bytes: int = 0
+    hits: int = 0
+    misses: int = 0
+
+
 class GitLoad(Struct, frozen=True):
-    """Callers of a node that stock git works for, and those that wait for their turn."""
+    """Callers of a node that stock git works for, and those that wait for their turn.
+
+    Args:
+        running: callers that it works for.
+        waiting: those that wait.
+        answers: that are kept.
+    """
 
     running: int = 0
     waiting: int = 0
+    answers: AnswerFigures = AnswerFigures()
 
 
 class KeepingFigures(Struct, frozen=True):

@@ -46,6 +46,18 @@ MAX_EXTRA = 16
 MAX_EXTRA_BYTES = 256
 """Bytes in one extra parameter, since it ends up in an environment variable."""
 
+# Questions to git's upload-pack whose answers are kept
+
+MAX_QUESTION = 2 * MIB
+"""Bytes of a request that is looked at before git sees it: 40,000 ids, as a checkout of a clone
+without files asks for at once. Longer ones go to git as they come."""
+
+SMALL_QUESTION = 64 * KIB
+"""Bytes of it that anybody may have gathered here; for more the node has a common bound."""
+
+MAX_QUESTION_PREFIXES = 64
+"""Prefixes of refs in a question: git itself sends about ten for each ref it looks for."""
+
 # Mirror lists and notices
 
 MAX_TRY_LINES = 200

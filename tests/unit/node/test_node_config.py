@@ -113,6 +113,7 @@ def test_values_are_taken_in_all_their_forms() -> None:
         up = "10M"
         peer-up = 4096
         git-memory = "1.5G"
+        git-answers = 0
         [carry]
         keep-for = "7d"
         look-every = 90
@@ -131,6 +132,7 @@ def test_values_are_taken_in_all_their_forms() -> None:
     assert config.listen.url.host == "mirror.example.org"
     assert config.limits.rates == Rates(up=10 << 20, peer_up=4096)
     assert config.limits.git_memory == 3 << 29
+    assert config.limits.git_answers == 0
     assert (config.carry.keep_for, config.carry.look_every) == (7 * 86400, 90)
     location = parse_location("gittorrent://origin.example.org/a.git")
     assert config.carry.repositories == (RepositoryConfig(location, "b", -2, 1 << 30),)

@@ -39,6 +39,11 @@ PACK_EVERY = 64
 """Checkpoints, and changes at once, after which all refs are packed again: until then those that
 changed have files of their own."""
 
+MOST_GROWN = 256
+"""Entries by which a log may grow in memory before it is read again from disk: what was verified of
+each stays with it, some 10 KiB, and a log that is read begins at a snapshot. Reading takes as long
+as starting git a few times, for 256 entries."""
+
 
 class Shown(Struct, frozen=True):
     """What a log says at one time, to be looked at while it grows.
@@ -70,15 +75,18 @@ class KeptLog:
 
     Args:
         carried: the repository.
+        most_grown: entries by which it may grow before it is read again.
     """
 
-    def __init__(self, carried: Carried) -> None:
+    def __init__(self, carried: Carried, most_grown: int = MOST_GROWN) -> None:
+        self._most_grown = most_grown
         self.carried = carried
         self.facts = KeptFacts(lambda: GitEvidence(carried.git))
         self.quota = Quota()
         self._guard = threading.Lock()
         self._log: VerifiedLog | None = None
         self._state: object = None
+        self._opened_with = 0
         self._before: _Before | None = None
         self._shown: Shown | None = None
         self._is_changing = False
@@ -191,12 +199,16 @@ class KeptLog:
         """Go on with a log that is what lies on disk; the last step of whoever changed it."""
         self._log, self._state = log, self.state()
         self._shown = _look_at(log) if log.number else None
+        if len(log.entries) - self._opened_with > self._most_grown:
+            self._log = None
+            self.carried.log_store.let_go(log)
 
     def _current(self) -> VerifiedLog:
         store = self.carried.log_store
         state = file_state(store.path)
         if self._log is None or state != self._state:
             self._log, self._state = store.open(self.facts), state
+            self._opened_with = len(self._log.entries)
             self._shown = None
             for push in self._log.unfinal:
                 # What came with it is not known any more; that it is here is.

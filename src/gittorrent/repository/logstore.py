@@ -297,6 +297,17 @@ class LogStore:
         if log.start_size(_checkpoint_of(path)) > START_SIZE:
             write_atomically(path, log.snapshot().dump())
 
+    def let_go(self, log: VerifiedLog) -> None:
+        """Keep nothing in memory of the log that was written last, and a snapshot to begin at.
+
+        Args:
+            log: it; the repository's lock is held.
+        """
+        self._written = None
+        path = self._layout.snapshot(log.repository)
+        if log.number and _checkpoint_of(path) != log.head:
+            write_atomically(path, log.snapshot().dump())
+
     def _text_of(self, log: VerifiedLog) -> bytes:
         """Return the file of a log; of one that was written here what came since is added."""
         known = self._written

@@ -1,9 +1,9 @@
-"""Publishes again and again, each time dying one step later: ``crashing.py BASE WORK``.
+"""Publishes again and again, each time dying later: ``crashing.py BASE WORK FIRST STRIDE``.
 
-For every step a copy of BASE is published by a process that dies right before that step, as
-by a power cut to the process, and is then published in peace. Prints one JSON line with the step
-and the outcome for each, the first with no crash at all. Steps are what changes the disk:
-renames, removals and the git commands that write.
+For step FIRST and each STRIDE-th one after it a copy of BASE is published by a process that dies
+right before that step, as by a power cut to the process, and is then published in peace. Prints one
+JSON line with the step and the outcome for each, the first with no crash at all. Steps are what
+changes the disk: renames, removals and the git commands that write.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ WRITING = {"update-ref", "hash-object", "config", "pack-refs", "index-pack", "un
 
 
 def main() -> None:
-    """Crash at every step in turn, until a run ends by itself."""
+    """Crash at one step after another, until a run ends by itself."""
     base, work = Path(sys.argv[1]), Path(sys.argv[2])
+    first, stride = int(sys.argv[3]), int(sys.argv[4])
     step = 0
     while True:
         copy = work / f"step{step}.git"
@@ -42,7 +43,7 @@ def main() -> None:
         if step and not died:
             return
         shutil.rmtree(copy)
-        step += 1
+        step += first if step == 0 else stride
 
 
 def _die_at(step: int) -> None:

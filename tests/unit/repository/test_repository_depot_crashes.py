@@ -17,10 +17,9 @@ from support import crashing_depot
 @pytest.mark.parametrize(
     ("role", "files", "stride"),
     [
-        (MIRROR, 0, 23),
-        pytest.param(MIRROR, 0, 1, marks=pytest.mark.slow),
-        pytest.param(MIRROR, 120, 1, marks=pytest.mark.slow),  # its pack is kept as it came
-        pytest.param(ORIGIN, 0, 1, marks=pytest.mark.slow),
+        pytest.param(role, files, stride, marks=marks)
+        for role, files in ((MIRROR, 0), (MIRROR, 120), (ORIGIN, 0))  # of 120, the pack is kept
+        for stride, marks in ((3, pytest.mark.slow), (1, pytest.mark.exhaustive))
     ],
 )
 def test_dying_while_accepting(tmp_path: Path, role: str, files: int, stride: int) -> None:

@@ -30,6 +30,7 @@ from gittorrent.transfer.git_mirror import ConversationContext, open_git_mirror
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.preparing import Preparer
+from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.transfer.seedable import SeedableReels
 from gittorrent.wire.messages import HaveBundle
 from gittorrent.wire.mirrorlist import MirrorState
@@ -353,6 +354,44 @@ def test_a_seed_follows_its_mirror(
     assert len(rounds[0].built) == 1
     assert [len(each.missing) for each in rounds] == [0, 1, 0]
     assert not reporter.texts
+
+
+def test_a_seed_gives_other_shapes_once_somebody_asks(
+    growing: Carried, owner_key: Signer, tmp_path: Path, person: Person
+) -> None:
+    gitcmd.git(growing.layout.git_dir, "config", "gittorrent.shapes", "always")
+    grow(growing, owner_key)
+    with nodes.serving(growing, home=nodes.make_home(tmp_path / "node")) as served:
+        person.git("clone", "--mirror", f"{served.git}/project.git", "c").ok()
+        home = nodes.make_home(tmp_path / "seed")
+        found = find_repository(person.root / "c")
+
+        async def scenario() -> list[ManifestId]:
+            database = Database(home.database)
+            context = Context(database, home, Git(home.root), Notes())
+            carried = Carried(found.git_dir, found.object_format)
+            location = parse_location(url_of(served))
+            preparer = Preparer(carried, location, context, lambda *_: None, every=0.05)
+            prepared = await preparer.prepare()
+            content = RepositoryContent(preparer.carried)
+            assert content.shapes() == []
+            # As a caller does who wants other shapes than the whole.
+            assert not content.shaped_offers(ReelName(None, prepared.latest))
+            news: asyncio.Queue[SeedableReels] = asyncio.Queue()
+            following = asyncio.create_task(preparer.follow(news.put_nowait))
+            built = (await news.get()).built
+            following.cancel()
+            await asyncio.wait([following])
+            database.close()
+            return list(built)
+
+        built = asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+    assert sorted(built) == sorted(reel.id for reel in growing.shapes.all())
+    seed = Carried(found.git_dir, found.object_format, growing.info.repository_id)
+    for reel in growing.shapes.all():
+        same = seed.shapes.get(reel.id)
+        assert same is not None
+        assert same.pack.read_bytes() == reel.pack.read_bytes()
 
 
 def test_the_remote_is_found_as_git_finds_it(

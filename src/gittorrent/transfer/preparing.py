@@ -1,7 +1,8 @@
 """Finds and builds the reels that a clone can seed, again after each new push.
 
 Everything a seed gives is built from the clone's own objects and compared with manifests that were
-verified; nothing is downloaded but the log and the manifests. What cannot be built is looked at
+verified; nothing is downloaded but the log and the manifests. Reels of other shapes than the whole
+are built once somebody asks for such. What cannot be built is looked at
 again when the clone has fetched; a clone that is behind goes on giving what it has.
 
 Rules: the repository's lock is held only to write the log; a reel that came out otherwise than it
@@ -23,8 +24,10 @@ from gittorrent.repository.carried import CLONE, Carried, RepositoryInfo
 from gittorrent.repository.logstore import listed_pushes
 from gittorrent.repository.rebuild import present
 from gittorrent.repository.rebuilding import RebuildOutcome, jobs_of, rebuild_reels
+from gittorrent.repository.shapestore import ShapesDue
 from gittorrent.repository.stale_files import remove_stale_files
 from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.building import ReelBuilder
 from gittorrent.transfer.catching_up import fetch_command
 from gittorrent.transfer.opening import ask_list
 from gittorrent.transfer.seedable import SeedableReels, UnbuildableReel, why_not
@@ -196,6 +199,8 @@ class Preparer:
         source = self._mirror
         assert source is not None
         assert source.endpoint is not None
+        if await self._is_asked_for_shapes():
+            return True
         try:
             mirror_list, _ = await ask_list(
                 source.endpoint, source.trusted, self._context.client_timeouts
@@ -206,6 +211,11 @@ class Preparer:
             return True
         wanted = {lack.oid for lack in self._missing.values() if lack.oid is not None}
         return bool(await self._present(wanted))
+
+    async def _is_asked_for_shapes(self) -> bool:
+        """Tell whether something is to be done about reels of other shapes."""
+        shapes, now = self._carried.shapes, self._context.clock()
+        return await stoppable(shapes.due, now, is_changed=False) is not ShapesDue.NONE
 
     def _touched(self) -> list[int]:
         """Return when git last changed what it changes when it has fetched."""
@@ -233,6 +243,9 @@ class Preparer:
             self._mirror = acquisition.first
             info = self._info(log, acquisition.source_url())
             held, left = await self._sort(acquisition, log)
+            # Whoever looks does so because something has changed, or since somebody asked.
+            builder = ReelBuilder(acquisition, carried, log, self._context)
+            shaped = await builder.follow_shapes(is_changed=True)
         results = []
         if left:
             jobs = await stoppable(jobs_of, log, left)
@@ -254,7 +267,7 @@ class Preparer:
             log.repository,
             log.head,
             tuple(dict.fromkeys(held)),
-            tuple(built),
+            (*built, *shaped),
             tuple(self._missing.values()),
             tuple(self._different),
             dict(self._failed),

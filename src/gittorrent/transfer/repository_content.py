@@ -22,7 +22,7 @@ from gittorrent.push.log_range import entries_after, policies_beyond
 from gittorrent.push.object import PushKind
 from gittorrent.reel.bundle import bundles_of
 from gittorrent.reel.path import ReelOffer, best_path
-from gittorrent.repository.carried import MIRROR, ORIGIN
+from gittorrent.repository.carried import CLONE, MIRROR, ORIGIN
 from gittorrent.repository.push_packs import PushPacks
 from gittorrent.transfer.content_source import ServedPack
 from gittorrent.transfer.static_files import index_of_pushes
@@ -280,7 +280,7 @@ class RepositoryContent:
 
     def shaped_offers(self, reel: ReelName) -> Sequence[HaveBundle]:
         """Return the same of other shapes than the whole, and take note that they are asked for."""
-        if self.carried.info.role == MIRROR:
+        if self.carried.info.role in (MIRROR, CLONE):
             _guarded(lambda: self.carried.shapes.note_asked(self._clock()), None)
         return self._between(reel, self.shapes())
 

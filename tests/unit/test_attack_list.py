@@ -397,6 +397,23 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "unit/transfer/test_transfer_private.py::test_what_was_never_seen_is_private_where_it_may_be",
         "interop/test_tokens.py::test_what_is_answered",
     ),
+    # CI jobs
+    "a job that may not read": (
+        "interop/test_ci_node.py::test_who_may_not_read_gets_nothing",
+        "interop/test_ci_node.py::test_only_what_is_listed_is_given",
+        "interop/test_ci_node.py::test_the_nodes_own_credentials_are_nobodys",
+    ),
+    "a job that names other servers": (
+        "unit/wire/test_wire_ci.py::test_what_can_be_read_in_two_ways_is_refused",
+        "unit/wire/test_wire_ci.py::test_prefixes_end_where_a_name_does",
+        "interop/test_ci_node.py::test_what_fails_goes_to_the_server",
+        "interop/test_ci_node.py::test_redirects_are_for_the_caller",
+    ),
+    "somebody between runners": (
+        "unit/wire/test_wire_ci_fleet.py::test_others_are_not",
+        "unit/wire/test_wire_ci_fleet.py::test_answers_are_for_one_request",
+        "interop/test_ci_fleet.py::test_only_runners_are_answered_and_of_what_is_public",
+    ),
     # Collections
     "filling disks through a collection": (
         "interop/test_collection_attacks.py::test_it_does_not_fill_the_disk",

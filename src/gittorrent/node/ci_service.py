@@ -23,6 +23,7 @@ from gittorrent.event_log import EventLog
 from gittorrent.git.ci_upstream import CiUpstream, MayNotReadError
 from gittorrent.git.runner import GitError
 from gittorrent.node.ci_copies import Copy
+from gittorrent.node.ci_store import digest_of_file
 from gittorrent.node.flights import Flights
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.transfer.working import stoppable_by
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from gittorrent.disk_space import Space
     from gittorrent.node.ci_options import CiConfig
-    from gittorrent.node.ci_store import CiStore
+    from gittorrent.node.ci_store import CiStore, Spool
     from gittorrent.wire.upload_request import UploadRequest
 
 AT_ONCE = 4
@@ -84,8 +85,8 @@ class Proof(Struct, frozen=True):
 class Fleet(Protocol):
     """The other runners."""
 
-    async def take(self, url: str, request: UploadRequest, write: Callable[[bytes], None]) -> bool:
-        """Write another one's answer; tells whether there was one. Raises what ``write`` does."""
+    async def take(self, url: str, request: UploadRequest, spool: Spool) -> bool:
+        """Write another one's answer; tells whether there was one."""
         ...
 
 
@@ -112,6 +113,8 @@ class CiService:
         self.fleet = fleet
         self._proofs: Flights[Proof] = Flights()
         self._answers: Flights[None] = Flights()
+        # Apart from the above: nobody whom another runner waits for may wait for a runner.
+        self._own: Flights[None] = Flights()
         self._updates: Flights[None] = Flights()
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._listing_turns = asyncio.Semaphore(LISTINGS_AT_ONCE)
@@ -137,7 +140,11 @@ class CiService:
 
     async def _stop(self) -> None:
         await asyncio.gather(
-            self._background.stop(), self._proofs.stop(), self._answers.stop(), self._updates.stop()
+            self._background.stop(),
+            self._proofs.stop(),
+            self._answers.stop(),
+            self._own.stop(),
+            self._updates.stop(),
         )
         self._threads.shutdown(wait=False)
 
@@ -244,14 +251,17 @@ class CiService:
     async def _make(self, proof: Proof, request: UploadRequest, digest: str) -> None:
         """Keep the answer to a request, from wherever it comes."""
         url, copy = proof.url, self._copy(proof.url)
-        if copy is not None and not await self._work(lambda: copy.lacking(request.wants)):
-            await self._make_from_copy(copy, proof, request, digest)
-            return
-        if self.fleet is not None and not proof.header:
+        is_here = copy is not None and not await self._work(lambda: copy.lacking(request.wants))
+        if self.fleet is not None and not proof.header and not is_here:
             with self._store.spool() as spool:
-                if await self.fleet.take(url, request, spool.write):
+                if await self.fleet.take(url, request, spool):
                     await self._work(lambda: self._store.keep(url, digest, spool))
                     return
+        await self._own.join(digest, lambda: self._make_here(proof, request, digest))
+
+    async def _make_here(self, proof: Proof, request: UploadRequest, digest: str) -> None:
+        """Keep the answer to a request, from this node's copy or the upstream."""
+        copy = self._copy(proof.url)
         if copy is not None:
             await self._update(copy, proof, request)
             await self._make_from_copy(copy, proof, request, digest)
@@ -259,7 +269,30 @@ class CiService:
         async with self._turns:
             refs = await self._work(lambda: self._ask(proof, request, digest))
         if request.is_whole:
-            self._background.start(self._make_copy(url, digest, refs))
+            self._background.start(self._make_copy(proof.url, digest, refs))
+
+    # -- for other runners, which have asked the upstream who may read
+
+    async def kept(self, url: str, digest: str) -> int | None:
+        """Return a descriptor of a file with an answer that is kept; None if it is not."""
+        return await self._work(lambda: self._store.find(url, digest))
+
+    async def make_for_others(self, url: str, request: UploadRequest, digest: str) -> None:
+        """Keep the answer to a request of another runner's, of an upstream that anybody may read.
+
+        Raises:
+            GitTorrentError: there is none here.
+        """
+        proof = await self.prove(url, "")
+        await self._own.join(digest, lambda: self._make_here(proof, request, digest))
+
+    async def read(self, descriptor: int, at: int, count: int) -> bytes:
+        """Read some of a file."""
+        return await self._work(lambda: os.pread(descriptor, count, at))
+
+    async def digest_of(self, descriptor: int) -> str:
+        """Return the SHA-256 of a file."""
+        return await self._work(lambda: digest_of_file(descriptor))
 
     async def _make_from_copy(
         self, copy: Copy, proof: Proof, request: UploadRequest, digest: str

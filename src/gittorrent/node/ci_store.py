@@ -83,6 +83,12 @@ class Spool:
         self.file.write(data)
         self._hash.update(data)
 
+    def reset(self) -> None:
+        """Begin anew."""
+        self.file.seek(0)
+        self.file.truncate()
+        self.size, self._hash = 0, hashlib.sha256()
+
     @property
     def digest(self) -> str:
         """SHA-256 of what was written."""
@@ -185,12 +191,7 @@ class CiStore:
         if found is None:
             return False
         if path.name not in self._verified:
-            digest = hashlib.sha256()
-            at = 0
-            while data := os.pread(descriptor, _CHUNK, at):
-                digest.update(data)
-                at += len(data)
-            if digest.hexdigest() != found["file"]:
+            if digest_of_file(descriptor) != found["file"]:
                 return False
             self._verified.add(path.name)
         return True
@@ -250,6 +251,15 @@ class CiStore:
                     and not any(answers.iterdir())
                 ):
                     self.remove(folder)
+
+
+def digest_of_file(descriptor: int) -> str:
+    """Return the SHA-256 of an open file, wherever it was read before."""
+    digest, at = hashlib.sha256(), 0
+    while data := os.pread(descriptor, _CHUNK, at):
+        digest.update(data)
+        at += len(data)
+    return digest.hexdigest()
 
 
 def _digest_of(url: str) -> str:

@@ -56,6 +56,7 @@ from gittorrent.transfer.static_files import (
     index_of_reels,
 )
 from gittorrent.wire import notify
+from gittorrent.wire.ci_fleet import PREFIX as CI_PREFIX
 from gittorrent.wire.tokens import CHALLENGE
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
     from gittorrent.node.catalogue import Served
     from gittorrent.node.conversations import Conversations
+    from gittorrent.node.http_ci import HttpCi
     from gittorrent.node.services import NodeServices
 
 NO_DUMB = "only git's smart HTTP protocol is served; use git 1.6.6 or newer"
@@ -100,6 +102,7 @@ class HttpListener:
         names: lower-case names this node goes by, besides its addresses and localhost.
         is_proxied: whether callers from this machine are a web server's, which says for whom.
         lacks: returns why the node is not ready; empty while it is.
+        ci: returns what answers the nodes of other CI runners; None where nothing does.
     """
 
     def __init__(
@@ -110,8 +113,10 @@ class HttpListener:
         *,
         is_proxied: bool = False,
         lacks: Callable[[], str] = lambda: "",
+        ci: Callable[[], HttpCi | None] = lambda: None,
     ) -> None:
         self._lacks = lacks
+        self._ci = ci
         self._names = names
         self._is_proxied = is_proxied
         self._catalogue = services.catalogue
@@ -208,6 +213,9 @@ class HttpListener:
         except UnknownCallerError as error:
             return _text_bytes(notify.encode_refusal(str(error)), 400)
         raw, _, query = request.raw_path.partition("?")
+        ci = self._ci()
+        if ci is not None and raw.startswith(CI_PREFIX) and not is_from_page(request.headers):
+            return await ci.serve(request, raw)
         if raw == "/" and request.method in ("GET", "HEAD"):
             return _text(await self._front_page())
         access = await self._proved(request)

@@ -261,6 +261,7 @@ class Node:
             _names(options.url),
             is_proxied=options.behind_proxy,
             lacks=lambda: self.readiness.lacks,
+            ci=lambda: self._ci.http,
         )
         self._certificate = certificate_of(options)
         self._renewing: asyncio.Task[None] | None = None
@@ -283,7 +284,7 @@ class Node:
         self._follower = self._make_follower(database, home) if options.follows else None
         self._tracker = self._make_tracker(database, home) if options.follows else None
         self._webhooks.tracker = self._tracker
-        self._ci = CiJobs(home, options.ci, self._space)
+        self._ci = CiJobs(home, options.ci, self.limits, self._space)
         self._control = ControlSocket(
             home.control,
             self._local_clones,

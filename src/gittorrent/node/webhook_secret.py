@@ -38,8 +38,12 @@ class SecretError(UsageError):
     """A file holds no secret that can be used."""
 
 
-def read_secret(path: Path) -> bytes:
+def read_secret(path: Path, least: int = LEAST_SECRET) -> bytes:
     """Read a secret; white space around it, such as the end of its line, does not count.
+
+    Args:
+        path: of the file.
+        least: bytes that it has to have.
 
     Raises:
         SecretError: the file cannot be read, or holds none.
@@ -48,10 +52,10 @@ def read_secret(path: Path) -> bytes:
         with path.open("rb") as file:
             secret = file.read(MOST_SECRET + 1).strip()
     except OSError as error:
-        raise SecretError(f"cannot read the webhook's secret: {error}") from error
-    if not LEAST_SECRET <= len(secret) <= MOST_SECRET:
+        raise SecretError(f"cannot read the secret: {error}") from error
+    if not least <= len(secret) <= MOST_SECRET:
         raise SecretError(
-            f"{path} holds no secret of {LEAST_SECRET} characters or more",
+            f"{path} holds no secret of {least} characters or more",
             hint=f"'openssl rand -hex 32 > {path}' makes one",
         )
     return secret

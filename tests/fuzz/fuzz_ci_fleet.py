@@ -1,0 +1,43 @@
+"""Fuzz target: what another runner says is refused, or reads the same once written again."""
+
+from __future__ import annotations
+
+from gittorrent.errors import GitTorrentError
+from gittorrent.wire.ci_fleet import (
+    NotAMemberError,
+    check_answer,
+    check_request,
+    encode_body,
+    parse_body,
+    sign_answer,
+    sign_request,
+)
+from gittorrent.wire.upload_request import UploadRequest
+
+_SECRET, _NOW = b"s" * 32, 1_900_000_000
+_BODY = encode_body("https://git.example.org/x", UploadRequest((b"01" * 20,)))
+_HEADER = sign_request(_SECRET, "01" * 20, _NOW, "/", b"")
+_ANSWER = sign_answer(_SECRET, "02" * 32, "03" * 32)
+SEEDS = [_BODY, _HEADER.encode(), _ANSWER.encode()]
+
+
+def one_input(data: bytes) -> None:
+    text = data.decode("utf-8", "backslashreplace")
+    try:
+        if check_request(_SECRET, text, _NOW, "/", b"").member and text != _HEADER:
+            raise AssertionError("a header that nobody signed counts")
+        check_answer(_SECRET, _HEADER, text)
+    except NotAMemberError:
+        pass
+    try:
+        found = parse_body(data)
+    except GitTorrentError:
+        return
+    if parse_body(encode_body(*found)) != found:
+        raise AssertionError("a request does not survive writing and reading")
+
+
+if __name__ == "__main__":
+    from harness import run
+
+    run(one_input)

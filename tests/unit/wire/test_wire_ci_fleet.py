@@ -1,0 +1,87 @@
+"""What nodes of CI runners say to each other: nobody without the secret gets anything in."""
+
+from __future__ import annotations
+
+import pytest
+
+from gittorrent.wire.ci_fleet import (
+    ANSWER_PATH,
+    MAX_SKEW,
+    MEMBER_PATH,
+    NotAMemberError,
+    check_answer,
+    check_request,
+    encode_body,
+    in_order,
+    parse_body,
+    sign_answer,
+    sign_request,
+)
+from gittorrent.wire.upload_request import UploadRequest
+
+SECRET, OTHER = b"s" * 32, b"t" * 32
+MEMBER = "01" * 20
+NOW = 1_900_000_000
+BODY = b"https://git.example.org/x\n"
+DIGEST = "ab" * 32
+
+
+def signed(secret: bytes = SECRET) -> str:
+    return sign_request(secret, MEMBER, NOW, ANSWER_PATH, BODY)
+
+
+def test_who_knows_the_secret_is_believed() -> None:
+    found = check_request(SECRET, signed(), NOW + MAX_SKEW, ANSWER_PATH, BODY)
+    assert found.member == MEMBER
+    answer = sign_answer(SECRET, found.code, DIGEST)
+    assert check_answer(SECRET, signed(), answer) == DIGEST
+
+
+@pytest.mark.parametrize(
+    ("header", "now", "path", "body"),
+    [
+        ("", NOW, ANSWER_PATH, BODY),
+        (signed(OTHER), NOW, ANSWER_PATH, BODY),
+        (signed(), NOW, MEMBER_PATH, BODY),
+        (signed(), NOW, ANSWER_PATH, BODY + b"x"),
+        (signed(), NOW + MAX_SKEW + 1, ANSWER_PATH, BODY),
+        (signed(), NOW - MAX_SKEW - 1, ANSWER_PATH, BODY),
+        (signed().replace(MEMBER, "02" * 20), NOW, ANSWER_PATH, BODY),
+        (signed().replace(str(NOW), str(NOW + 1)), NOW, ANSWER_PATH, BODY),
+        (f"{signed()} more", NOW, ANSWER_PATH, BODY),
+    ],
+)
+def test_others_are_not(header: str, now: int, path: str, body: bytes) -> None:
+    with pytest.raises(NotAMemberError):
+        check_request(SECRET, header, now, path, body)
+
+
+def test_answers_are_for_one_request() -> None:
+    code = check_request(SECRET, signed(), NOW, ANSWER_PATH, BODY).code
+    other = sign_request(SECRET, MEMBER, NOW, ANSWER_PATH, BODY + b"x")
+    good = sign_answer(SECRET, code, DIGEST)
+    for asked, answer in (
+        (other, good),
+        (signed(), sign_answer(OTHER, code, DIGEST)),
+        (signed(), good.replace(DIGEST, "cd" * 32)),
+        (signed(), ""),
+    ):
+        with pytest.raises(NotAMemberError):
+            check_answer(SECRET, asked, answer)
+
+
+def test_bodies_survive() -> None:
+    request = UploadRequest((b"1" * 40,), shape=(b"deepen 1",))
+    url = "https://git.example.org/x"
+    assert parse_body(encode_body(url, request)) == (url, request)
+
+
+def test_an_upstream_of_one_that_is_gone_is_the_nexts() -> None:
+    names = [f"{n:040x}" for n in range(10)]
+    urls = [f"https://git.example.org/{n}" for n in range(200)]
+    firsts = {url: in_order(names, url)[0] for url in urls}
+    assert len(set(firsts.values())) == 10  # nobody has all the work
+    gone = names[3]
+    for url in urls:
+        left = in_order([name for name in reversed(names) if name != gone], url)
+        assert left[0] == (firsts[url] if firsts[url] != gone else in_order(names, url)[1])

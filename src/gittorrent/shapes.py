@@ -44,6 +44,11 @@ class Shape(Struct, frozen=True):
         return self.kind.value if of is None else f"{self.kind.value} {of}"
 
     @property
+    def is_asked_for(self) -> bool:
+        """Whether it is told of only to those who ask for other shapes than the whole."""
+        return self.kind in (ShapeKind.HISTORY, ShapeKind.TIP)
+
+    @property
     def word(self) -> str:
         """How one word of a message names it."""
         return self.words.replace(" ", ":")

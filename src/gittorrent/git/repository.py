@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gittorrent.errors import UsageError
 from gittorrent.git import environment
+from gittorrent.git.refused import refusal
 from gittorrent.git.runner import Git, executable
 from gittorrent.ids import OBJECT_FORMATS, ObjectFormat
 from gittorrent.permissions import denied_in_repository
@@ -81,6 +82,9 @@ def find_repository(path: Path) -> FoundRepository:
 def _no_repository(path: Path, said: str) -> NotARepositoryError:
     """Return why git finds no repository: this user may not read it, or git does not trust it."""
     for git_dir in (path / ".git", path):
+        refused = refusal(git_dir)
+        if refused is not None:
+            return NotARepositoryError(str(refused), hint=refused.hint)
         denied = denied_in_repository(git_dir, reading=True)
         if denied is not None:
             return NotARepositoryError(f"no git repository at {path}: {denied}", hint=denied.hint)
@@ -93,12 +97,15 @@ def _no_repository(path: Path, said: str) -> NotARepositoryError:
     return NotARepositoryError(f"no git repository at {path}: {first}", hint=hint)
 
 
-def require_complete(git: Git, instead: str = "make a full clone and publish that") -> None:
-    """Refuse shallow, partial and grafted repositories.
+def require_complete(
+    git: Git, instead: str = "make a full clone and publish that", *, checked: bool = True
+) -> None:
+    """Refuse shallow, partial and grafted repositories, and packs that are still to be checked.
 
     Args:
         git: the repository.
         instead: what to do where a partial clone will not do.
+        checked: whether packs whose indexes are not checked yet will not do.
 
     Raises:
         UnsuitableRepositoryError: with the reason.
@@ -108,6 +115,11 @@ def require_complete(git: Git, instead: str = "make a full clone and publish tha
         raise UnsuitableRepositoryError(
             f"{where} is shallow: part of its history is missing",
             hint="complete it with 'git fetch --unshallow' first",
+        )
+    if checked and any((where / "gittorrent" / "unchecked").glob("*.json")):
+        raise UnsuitableRepositoryError(
+            f"{where} has a pack whose index was taken as it was signed, and is not checked yet",
+            hint=f"'gittorrent verify {where}' checks it",
         )
     promisors = git.attempt(
         "config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$"

@@ -17,6 +17,7 @@ from gittorrent.git.repository import configured, list_config
 from gittorrent.git.runner import Git
 from gittorrent.helper.peeling import peeled_tags
 from gittorrent.ids import RefName
+from gittorrent.repository.index_settings import IndexSettings
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore, listed_pushes
 from gittorrent.repository.quarantine import extent_of
@@ -68,6 +69,7 @@ class Fetcher:
         context: of the world around it.
         reporter: tells the user.
         node: of this machine, to download in our place; None to leave it alone.
+        indexing: how packs are indexed.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Fetcher:
         context: Context,
         reporter: TerminalReporter,
         node: LocalNode | None = None,
+        indexing: IndexSettings | None = None,
     ) -> None:
         self._remote = remote
         self._url = url
@@ -87,6 +90,7 @@ class Fetcher:
         self._reporter = reporter
         self._context = context
         self._node = node
+        self._indexing = indexing or IndexSettings()
         self._acquisition = Acquisition(location, context)
         self._log: VerifiedLog | None = None
         self._store: LogStore | None = None
@@ -207,7 +211,18 @@ class Fetcher:
         have = [] if is_empty else self._pushes_present(log)
         # A repository with its own history and no push we know: git negotiates best.
         is_foreign = not (is_empty or have) and self._has_refs()
-        return Update(wanted, have, reels=not is_foreign, options=fetch)
+        if self._indexing.signed and self._indexing.fsck and is_empty:
+            self._reporter.note(
+                "gittorrent.index=signed is left out: fetch.fsckObjects, transfer.fsckObjects or"
+                " gittorrent.paranoid wants objects checked before they are used"
+            )
+        return Update(
+            wanted,
+            have,
+            reels=not is_foreign,
+            options=fetch,
+            signed_index=self._indexing.takes_signed,
+        )
 
     def _protect(self, pack: Path | None) -> None:
         """Keep a new pack from being repacked until git's refs point into it."""

@@ -19,6 +19,7 @@ from gittorrent.errors import GitTorrentError, UnverifiedError
 from gittorrent.git.environment import hand_down
 from gittorrent.git.http_push import COMMANDS as PUSH_COMMANDS
 from gittorrent.git.http_push import HttpPusher
+from gittorrent.git.refused import require_admitted
 from gittorrent.git.repository import common_directory, read_config
 from gittorrent.git.runner import Git
 from gittorrent.git.scratch import make
@@ -30,6 +31,8 @@ from gittorrent.ids import SHA1
 from gittorrent.interruptions import PROCESS, STATUS, Interruptions
 from gittorrent.permissions import explain_local_error
 from gittorrent.repository.index_settings import read_index_settings
+from gittorrent.repository.layout import Layout
+from gittorrent.repository.unchecked import Unchecked
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.terminal import STATUS_VARIABLE, TerminalReporter, complain, screen_streams
@@ -282,6 +285,7 @@ def _run_helper(
     with own as git_dir:
         if not named:
             make(git_dir, SHA1)
+        require_admitted(git_dir)
         location = without_inherited_id(location, git_dir)
         config = read_config(git_dir)
         settings, indexing = read_settings(config), read_index_settings(config)
@@ -307,7 +311,7 @@ def _run_helper(
             node = LocalNode(home.control, reporter) if settings.node_may_act else None
             if location.endpoint is not None and location.endpoint.scheme == "ssh":
                 node = None  # the keys and the terminal are ours
-            fetcher = Fetcher(remote, url, location, git_dir, context, reporter, node)
+            fetcher = Fetcher(remote, url, location, git_dir, context, reporter, node, indexing)
             stack.callback(lambda: loop.run_until_complete(fetcher.close()))
             stack.callback(reporter.close)
             stack.callback(interruptions.settle)
@@ -316,6 +320,8 @@ def _run_helper(
             )
             stack.callback(helper.close)
             helper.serve()
+            if named:
+                _go_on_checking(git_dir, reporter)
             if settings.seed_seconds and fetcher.has_reels and not fetcher.is_private:
                 handing = fetcher.hand_over(settings.seed_seconds)
                 is_left = not interruptions.run(loop, handing)
@@ -324,6 +330,18 @@ def _run_helper(
         # Only now is the port free that the seed may be told to take.
         if is_left and settings.sharing.listen is not None:
             _go_on_seeding(git_dir, location, settings, settings.sharing.listen)
+
+
+def _go_on_checking(git_dir: Path, reporter: TerminalReporter) -> None:
+    """Let a process of its own do the checks that are owed, of this fetch or of one before."""
+    unchecked = Unchecked(Layout(git_dir))
+    if not unchecked.is_empty:
+        if unchecked.owed():
+            reporter.note(
+                "the index of a pack is used as it was signed; its check goes on in the"
+                " background, and 'gittorrent verify' waits for it"
+            )
+        background.start(["verify", "--pending", "--quiet", str(git_dir)])
 
 
 def _go_on_seeding(git_dir: Path, location: Location, settings: Settings, port: int) -> None:

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import ProtocolError
+from gittorrent.shapes import ShapeKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gittorrent.ids import ObjectFormat
+    from gittorrent.reel.manifest import Manifest
 
 HEADER_SIZE = 12
 _SIGNATURE = b"PACK"
@@ -58,6 +60,22 @@ class FilePiece(Struct, frozen=True):
     count: int
 
 
+class FileView(Struct, frozen=True):
+    """The wire form of what travels as it is on disk, such as a pack's index.
+
+    Args:
+        size: bytes.
+    """
+
+    size: int
+
+    def pieces(self, offset: int, count: int) -> Iterator[bytes | FilePiece]:
+        """Yield what makes up bytes ``offset`` to ``offset + count``."""
+        end = min(offset + count, self.size)
+        if offset < end:
+            yield FilePiece(offset, end - offset)
+
+
 class WireView(Struct, frozen=True):
     """The wire form of a reel pack, whatever git appended to it on disk.
 
@@ -91,3 +109,12 @@ class WireView(Struct, frozen=True):
             offset = stop
         if offset < end:
             yield bytes.fromhex(self.checksum)[offset - self.middle_end : end - self.middle_end]
+
+
+def view_of(manifest: Manifest) -> WireView | FileView:
+    """Return how the wire form of what a manifest describes lies in its file."""
+    if manifest.shape.kind is ShapeKind.INDEX:
+        return FileView(manifest.pack_size)
+    return WireView(
+        manifest.object_format, manifest.objects, manifest.pack_size, manifest.pack_checksum
+    )

@@ -24,6 +24,7 @@ from gittorrent.git.repository import find_repository, read_config, set_config
 from gittorrent.git.runner import Git, GitError
 from gittorrent.ids import OBJECT_FORMATS, SHA1, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.log import changes_between
+from gittorrent.repository.indexstore import IndexStore
 from gittorrent.repository.kept_refs import KeptRefs
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore, identify, listed_pushes
@@ -120,6 +121,7 @@ class Carried:
         self.git = Git(git_dir)
         self.reels = ReelStore(self.layout)
         self.shapes = ShapeStore(self.layout)
+        self.indexes = IndexStore(self.layout, self.reels)
         self._repository = repository
         self._peeked: tuple[bytes, VerifiedLog, GitEvidence] | None = None
         self._sound: tuple[int, int, int] | None = None

@@ -43,7 +43,13 @@ ROUNDS = 5
 RESTORED = b"refs/gittorrent/restored/"
 """Where refs are kept that were not published; refs below ``refs/gittorrent/`` never are."""
 
-_STEADY = ("objects/", "gittorrent/reels/", "gittorrent/pushes/", "gittorrent/push-packs/")
+_STEADY = (
+    "objects/",
+    "gittorrent/reels/",
+    "gittorrent/indexes/",
+    "gittorrent/pushes/",
+    "gittorrent/push-packs/",
+)
 _SCRATCH = (
     "gittorrent/shapes/",  # a cache: made again where they are asked for
     "gittorrent/incoming/",

@@ -9,6 +9,9 @@
                                  installed and whatever the first two above say
 ``gittorrent.detectCollisions``  false: do not look for SHA-1 collision attacks in reels, every part
                                  of which a manifest names that a key of the repository signed
+``gittorrent.index``            ``signed``: a clone takes the index of a pack as the key signed it
+                                 that signs the reels, and checks it afterwards; ``own``: never.
+                                 Without effect where fsck's rules or paranoid are wanted
 ``gittorrent.indexMemory``       bytes the compiled indexer may use, about; with K, M or G
 ===============================  ===================================================================
 """
@@ -45,6 +48,7 @@ class IndexSettings(Struct, frozen=True):
         detect: whether to look for collision attacks where a signed manifest names the pack.
         git_checks: whether git by itself holds what it fetches to fsck's rules.
         exceptions: from those rules.
+        signed: whether a clone may take an index as it was signed, and check it afterwards.
     """
 
     fsck: bool = False
@@ -53,6 +57,12 @@ class IndexSettings(Struct, frozen=True):
     detect: bool = True
     git_checks: bool = False
     exceptions: FsckRules = FsckRules()
+    signed: bool = False
+
+    @property
+    def takes_signed(self) -> bool:
+        """Whether that is done: not where objects are to be checked before they are used."""
+        return self.signed and not self.fsck
 
     @property
     def rules(self) -> FsckRules | None:
@@ -97,11 +107,18 @@ def read_index_settings(config: Mapping[str, str]) -> IndexSettings:
         paranoid=paranoid,
         memory=DEFAULT_MEMORY if memory is None else _bytes(memory),
         detect=_boolean(config, "gittorrent.detectCollisions", "true"),
+        signed=_signed(config.get("gittorrent.index", "own")),
     )
 
 
 def _boolean(config: Mapping[str, str], name: str, default: str) -> bool:
     return parse_boolean(name, config.get(name.lower(), default))
+
+
+def _signed(text: str) -> bool:
+    if text not in ("own", "signed"):
+        raise UsageError(f"gittorrent.index is {text!r}", hint="write own or signed")
+    return text == "signed"
 
 
 def _bytes(text: str) -> int:

@@ -18,6 +18,10 @@
     gittorrent/reels/<manifest id>.manifest   text and signature
     gittorrent/reels/<manifest id>.pack       wire form of a small reel
     gittorrent/shapes/<manifest id>.*         reels of other shapes: a cache for those who clone
+    gittorrent/indexes/<manifest id>.manifest signed manifests of the indexes of reels' packs
+    gittorrent/unchecked/        in a clone, packs whose signed indexes are still to be checked
+    gittorrent/unchecked.lock    held by whoever does that
+    gittorrent/alarm             why git and this program refuse the repository
     gittorrent/copied-refs       in a clone, refs copied to the bare copy it is published through
     gittorrent/incoming/         what is received and not believed yet
     gittorrent/building/         reels being built from the repository's own objects
@@ -192,6 +196,26 @@ class Layout(Struct, frozen=True):
     def objects(self) -> Path:
         """Git's object directory."""
         return self.git_dir / "objects"
+
+    @property
+    def indexes(self) -> Path:
+        """Manifests of the indexes of reels' packs."""
+        return self.own / "indexes"
+
+    @property
+    def alarm(self) -> Path:
+        """Why git and this program refuse the repository; there only where they do."""
+        return self.own / "alarm"
+
+    @property
+    def unchecked(self) -> Path:
+        """Packs whose signed indexes are still to be checked."""
+        return self.own / "unchecked"
+
+    @property
+    def unchecked_lock(self) -> Path:
+        """Lock file of whoever checks them."""
+        return self.own / "unchecked.lock"
 
     def has_objects(self) -> bool:
         """Tell whether there is any object, of its own or borrowed."""

@@ -52,6 +52,7 @@ def drop_superseded(carried: Carried, log: VerifiedLog, now: float) -> bool:
         if dropped is not None and reel_id not in needed and now - at >= GRACE_SECONDS:
             has_packs = has_packs or not carried.reels.is_small(dropped.manifest)
             carried.reels.drop(dropped)
+    carried.indexes.sweep()
     return _release_unlisted(carried) or has_packs
 
 

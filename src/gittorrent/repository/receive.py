@@ -9,6 +9,7 @@ stale files in ``gittorrent/incoming`` and nothing else.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,19 @@ from msgspec import Struct
 from gittorrent.durable import Batch, share_like_directory
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.git import history, packs, scratch
+from gittorrent.git.packs import link_pack_file
 from gittorrent.git.runner import GitError
 from gittorrent.ownership import link_same
 from gittorrent.reel.manifest import ManifestError
 from gittorrent.reel.pack import HEADER_SIZE, pack_header
+from gittorrent.reel.pack_index import HEAD_SIZE, PackIndexError, check_ends
 from gittorrent.repository.index_settings import IndexSettings, index_settings
 from gittorrent.repository.indexing import PackBrokenError, feeding
+from gittorrent.repository.indexstore import IndexStore, index_file
 from gittorrent.repository.native_indexing import choose_indexer
 from gittorrent.repository.niceness import start_yielding
-from gittorrent.repository.reelstore import copy_wire_form, verified_parts
+from gittorrent.repository.reelstore import StoredReel, copy_wire_form, verified_parts
+from gittorrent.repository.unchecked import Unchecked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.indexing import IndexedPack, Indexer
     from gittorrent.repository.layout import Layout
-    from gittorrent.repository.reelstore import ReelStore, StoredReel
+    from gittorrent.repository.reelstore import ReelStore
     from gittorrent.trust.keys import KeyRef
     from gittorrent.trust.signature import Signature
 
@@ -76,6 +81,7 @@ class _Taken(Struct, frozen=True):
     pack: Path | None
     wire: Path
     lacks: frozenset[str] | None = None
+    index: SignedManifest | None = None
 
 
 class Receiver:
@@ -179,6 +185,36 @@ class Receiver:
             if all(info is not None for info in present):
                 self._note_proof(signed, pack.path, tips)
 
+    def take_local_with_index(
+        self,
+        signed: SignedManifest,
+        index: SignedManifest,
+        stored: StoredReel,
+        tips: Iterable[Oid],
+    ) -> None:
+        """Take a reel and its signed index from another repository of this machine.
+
+        Args:
+            signed: manifest of the reel.
+            index: manifest of the pack's index.
+            stored: the reel there, whose pack has an index beside it.
+            tips: what the refs of the reel's end push point at.
+
+        Raises:
+            LocalError: one of them is damaged or gone, or there is no room; nothing was taken.
+            LyingReelError: they are what the manifests say, and do not go together.
+        """
+        other = StoredReel(index.manifest.id, index.manifest, index.signature, index_file(stored))
+        places = []
+        for each in (stored, other):
+            place = self._staging.directory / f"{each.id}.wire"
+            copy_wire_form(each, place)
+            for _ in verified_parts(each, place):
+                if self._stopped:
+                    raise LocalError("stopped")
+            places.append(place)
+        self.take_with_index(signed, places[0], index, places[1], tips)
+
     def take_local(self, signed: SignedManifest, stored: StoredReel, tips: Iterable[Oid]) -> None:
         """Take a reel from another repository of this machine: by hard link, where that is safe.
 
@@ -208,6 +244,47 @@ class Receiver:
         except BaseException:
             wire.unlink(missing_ok=True)
             raise
+
+    def take_with_index(
+        self,
+        signed: SignedManifest,
+        wire: Path,
+        index: SignedManifest,
+        index_wire: Path,
+        tips: Iterable[Oid],
+    ) -> None:
+        """Take a complete reel with its index as it was signed, without looking into the pack.
+
+        The repository owes the check of that from then on (`gittorrent.repository.unchecked`).
+
+        Args:
+            signed: manifest of the reel.
+            wire: its pack, each part of which is verified.
+            index: manifest of the pack's index, which goes with the reel's.
+            index_wire: the index, each part of which is verified.
+            tips: what the refs of the reel's end push point at.
+
+        Raises:
+            LyingReelError: pack or index are not what the manifests say.
+        """
+        self._check_wire_form(signed, wire)
+        try:
+            check_index_file(index_wire, signed.manifest, index.manifest)
+        except PackIndexError as error:
+            raise LyingReelError(
+                f"the index of reel {signed.manifest.id} is none: {error}", index.key
+            ) from error
+        folder = self._staging.directory / "objects" / "pack"
+        pack = folder / f"pack-{signed.manifest.pack_checksum}.pack"
+        link_pack_file(wire, pack)
+        link_pack_file(index_wire, pack.with_suffix(".idx"))
+        self._taken.append(_Taken(signed, pack, wire, index=index))
+        if any(info is None for info in history.describe(self._staging, tips)):
+            raise LyingReelError(
+                f"reel {signed.manifest.id} lacks what refs point at, by its signed index",
+                index.key,
+            )
+        self._note_proof(signed, pack, tips)
 
     def stop(self) -> None:
         """Make `take_local`, which another thread may be in, come to its end."""
@@ -301,6 +378,10 @@ class Receiver:
             keep: whether the packs are to survive repacking, as on mirrors.
         """
         for taken in self._taken:
+            if taken.pack is not None and taken.index is not None:
+                idx = taken.pack.with_suffix(".idx")
+                Unchecked(self._layout).note(taken.signed, taken.index, taken.pack, idx)
+        for taken in self._taken:
             if taken.pack is not None:
                 target = self._layout.pack(taken.signed.manifest.pack_checksum)
                 if taken.pack == self._self_contained:
@@ -312,6 +393,9 @@ class Receiver:
             if self._reels.is_small(manifest):
                 self._reels.adopt_copy(manifest, taken.wire)
             self._reels.store_manifest(manifest, taken.signed.signature)
+            if taken.index is not None:
+                indexes = IndexStore(self._layout, self._reels)
+                indexes.store(taken.index.manifest, taken.index.signature)
 
     def _note_proof(self, signed: SignedManifest, pack: Path, tips: Iterable[Oid]) -> None:
         """Note that a whole history refers to nothing outside its pack.
@@ -355,6 +439,20 @@ def receiving(layout: Layout, object_format: ObjectFormat, reels: ReelStore) -> 
     alternates = (layout.objects,) if layout.has_objects() else ()
     with scratch.receiving(layout.incoming, object_format, alternates) as staging:
         yield Receiver(layout, object_format, reels, staging, index_settings(layout.git_dir))
+
+
+def check_index_file(path: Path, pack: Manifest, index: Manifest) -> None:
+    """Compare the ends of an index with what the manifests of pack and index say.
+
+    Raises:
+        PackIndexError: it is not the index of that pack.
+    """
+    tail = 2 * pack.object_format.raw_size
+    with path.open("rb") as file:
+        head = file.read(HEAD_SIZE)
+        file.seek(-tail, os.SEEK_END)
+        last = file.read()
+    check_ends(head, last, pack.objects, pack.pack_checksum, index.pack_checksum)
 
 
 def move_loose(source: Path, target: Path) -> None:

@@ -16,8 +16,10 @@ from gittorrent.durable import locked
 from gittorrent.git import scratch
 from gittorrent.git.history import MissingObjectError, describe
 from gittorrent.reel.build import build_reel
+from gittorrent.reel.index_manifest import may_have_index
 from gittorrent.reel.selftest import find_encoder
 from gittorrent.reel.splicing import lasting_chain, splice_from
+from gittorrent.repository.index_maker import sign_new_index
 from gittorrent.repository.rebuild import install_built, store_built
 from gittorrent.repository.reel_tips import ReelStart, changed_between, read_tips
 from gittorrent.repository.stale_files import clear_building
@@ -177,6 +179,8 @@ class ReelMaker:
             store(carried, pack, manifest, signature, self._progress)
         reel = carried.reels.get(manifest.id)
         assert reel is not None
+        if may_have_index(manifest):
+            sign_new_index(carried, reel, self._signer)
         return reel, pack
 
     def _warn_of_other_bytes(self) -> None:

@@ -23,7 +23,7 @@ from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.ids import ManifestId, is_sha256
 from gittorrent.ownership import share
 from gittorrent.reel.manifest import parse_manifest
-from gittorrent.reel.pack import FilePiece, WireView
+from gittorrent.reel.pack import FilePiece, view_of
 from gittorrent.reel.parts import part_range
 from gittorrent.reel.path import ReelOffer
 from gittorrent.shapes import WHOLE
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import RepositoryId
     from gittorrent.reel.manifest import Manifest
+    from gittorrent.reel.pack import FileView, WireView
     from gittorrent.repository.layout import Layout
     from gittorrent.trust.signature import Signature
 
@@ -76,12 +77,9 @@ class StoredReel(Struct, frozen=True):
         return self.manifest.text() + self.signature.data
 
     @property
-    def view(self) -> WireView:
+    def view(self) -> WireView | FileView:
         """How the wire form lies in the pack file."""
-        manifest = self.manifest
-        return WireView(
-            manifest.object_format, manifest.objects, manifest.pack_size, manifest.pack_checksum
-        )
+        return view_of(self.manifest)
 
     def damaged_parts(self) -> Iterator[int]:
         """Read the pack and yield each part, counted from 0, that is not what the manifest says."""

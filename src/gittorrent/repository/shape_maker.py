@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from gittorrent.durable import locked
 from gittorrent.git import scratch
 from gittorrent.git.history import describe
-from gittorrent.git.repository import list_config
 from gittorrent.ids import RefName
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.path import ReelOffer
@@ -35,14 +34,15 @@ from gittorrent.reel.splicing import (
     splice_from,
     superseded,
 )
+from gittorrent.repository.index_maker import sign_lacking_indexes
 from gittorrent.repository.reel_tips import ReelStart, changed_between
+from gittorrent.repository.shape_settings import read_wanted
 from gittorrent.repository.stale_files import clear_building
 from gittorrent.shapes import HISTORY, Shape, tip_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from gittorrent.git.runner import Git
     from gittorrent.ids import Oid, PushId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.reel.shape_timing import Made
@@ -50,28 +50,8 @@ if TYPE_CHECKING:
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.signing.keys import Signer
 
-WANTED = "gittorrent.shapes"
-"""Git setting of an origin: whether shaped reels are made (`ShapesWanted`)."""
-
-BRANCH = "gittorrent.tipreel"
-"""Git setting of an origin, several times if need be: further branches with a tip reel."""
-
 MOST_BRANCHES = 8
 """Branches with a tip reel: each holds all files of its tree."""
-
-
-def read_wanted(git: Git) -> tuple[ShapesWanted, list[RefName]]:
-    """Return what an origin's configuration says of shaped reels, and for which branches.
-
-    A value that nothing is known of counts as none.
-    """
-    wanted, branches = ShapesWanted.AUTO, []
-    for key, value in list_config(git):
-        if key == WANTED and value in {each.value for each in ShapesWanted}:
-            wanted = ShapesWanted(value)
-        elif key == BRANCH:
-            branches.append(RefName(b"refs/heads/" + value.encode("utf-8", "surrogateescape")))
-    return wanted, branches
 
 
 class ShapeMaker:
@@ -101,12 +81,13 @@ class ShapeMaker:
         self._wanted, self._branches = read_wanted(carried.git)
 
     def make_due(self) -> list[StoredReel]:
-        """Make what is due, and drop what was replaced long ago.
+        """Make what is due, sign indexes that are not, and drop what was replaced long ago.
 
         Raises:
             MissingObjectError: the repository is incomplete.
             GitTorrentError: this machine could not do it; what was made before stays.
         """
+        sign_lacking_indexes(self._carried, self._signer)
         self._carried.shapes.sweep()
         made: list[StoredReel] = []
         whole = lasting_chain(self._carried.reels.offers(self._log.repository), self._log.ids)

@@ -64,6 +64,7 @@ def sweep_old_files(layout: Layout, listed: Collection[str]) -> None:
         layout.pushes,
         layout.push_packs,
         layout.reels,
+        layout.indexes,
         *layout.logs.glob("*"),
     ):
         sweep(folder, _UNFINISHED)

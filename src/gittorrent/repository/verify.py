@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.durable import locked
 from gittorrent.errors import GitTorrentError
 from gittorrent.git import history
 from gittorrent.git.refs import read_ref, read_refs
 from gittorrent.push.log import changes_between
 from gittorrent.push.reel_signers import reel_signer
 from gittorrent.repository.carried import MIRROR, ORIGIN
+from gittorrent.repository.index_maker import made_again, require_same
 from gittorrent.repository.layout import LOG_REF
 from gittorrent.repository.unpublished import unpublished_refs
 
@@ -95,11 +97,13 @@ class Verifier:
     def run(self) -> Verification:
         """Check everything; never stops at the first finding."""
         log = self._check_log()
-        reels = [*self._reels(), *self._carried.shapes.all()]
+        indexes = self._carried.indexes.all()
+        reels = [*self._reels(), *self._carried.shapes.all(), *indexes]
         if log is not None:
             for number, reel in enumerate(reels):
                 self._progress("reels", number, len(reels))
                 self._check_reel(log, reel)
+            self._check_indexes(indexes)
             self._progress("objects", 0, 1)
             self._check_refs(log)
         self._check_objects()
@@ -175,6 +179,25 @@ class Verifier:
             self._find(subject, f"its pack {reel.pack} is missing")
             return
         self._check_parts(subject, reel)
+
+    def _check_indexes(self, indexes: Sequence[StoredReel]) -> None:
+        """Make each index that is served once more: its parts only tell that it is what was signed.
+
+        What is signed and is not the pack's index is the signer's lie, or its damaged disk.
+        """
+        if not indexes:
+            return
+        with locked(self._carried.layout.building_lock):
+            for index in indexes:
+                of = index.manifest.shape.manifest
+                reel = None if of is None else self._carried.reels.get(of)
+                if reel is None:
+                    continue
+                try:
+                    with made_again(self._carried, reel) as again:
+                        require_same(reel, again)
+                except GitTorrentError as error:
+                    self._find(f"index {index.id}", error)
 
     def _check_parts(self, subject: str, reel: StoredReel) -> None:
         total = len(reel.manifest.parts)

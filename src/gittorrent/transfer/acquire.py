@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.ids import PushId
 from gittorrent.reel.path import ReelOffer
-from gittorrent.shapes import WHOLE, Shape, ShapeKind
+from gittorrent.shapes import WHOLE, Shape
 from gittorrent.sizes import show_bytes
 from gittorrent.transfer.log_follower import LogFollower
 from gittorrent.transfer.manifests import verify_manifest
@@ -159,18 +159,36 @@ class Acquisition:
         Returns:
             The reels to take in order, each with its verified manifest; empty when none helps.
         """
+        planner = self._planner(log, shape)
+        planned = await planner.plan(have)
+        self.require_allowed([signed for _, signed in planned])
+        return planned
+
+    async def plan_with_index(
+        self, log: VerifiedLog
+    ) -> tuple[list[tuple[ReelOffer, SignedManifest]], SignedManifest | None]:
+        """Find the reels that lead from the beginning of history towards the log's head.
+
+        Returns:
+            The reels to take in order, and the verified manifest of the first one's pack's index;
+            None where nobody has one that is signed.
+        """
+        planner = self._planner(log, WHOLE)
+        planned, index = await planner.plan(()), None
+        if planned and planned[0][0].start is None:
+            index = await planner.index_of(*planned[0])
+        reels = [signed for _, signed in planned]
+        self.require_allowed(reels if index is None else [*reels, index])
+        return planned, index
+
+    def _planner(self, log: VerifiedLog, shape: Shape) -> Planner:
         reporter = self._context.reporter
 
         def tell(text: str, is_first: bool) -> None:
             """Report on the first mirror as a note, on others as a detail."""
             (reporter.note if is_first else reporter.detail)(text)
 
-        planner = Planner(
-            self._peer_manager, log, lambda d, o: self._accept(log, d, o), tell, shape
-        )
-        planned = await planner.plan(have)
-        self.require_allowed([signed for _, signed in planned])
-        return planned
+        return Planner(self._peer_manager, log, lambda d, o: self._accept(log, d, o), tell, shape)
 
     def require_allowed(self, reels: Sequence[SignedManifest]) -> None:
         """Refuse reels that come to more than the user allows.
@@ -213,7 +231,16 @@ class Acquisition:
             MirrorLostError: it stopped answering.
         """
         offers = await self._first_offers(log, shapes=True)
-        return [offer for offer in offers if offer.shape.kind in (ShapeKind.HISTORY, ShapeKind.TIP)]
+        return [offer for offer in offers if offer.shape.is_asked_for]
+
+    async def index_offers(self, log: VerifiedLog) -> list[ReelOffer]:
+        """Return the indexes of packs that the first mirror says it has, with a signed manifest.
+
+        Raises:
+            MirrorLostError: it stopped answering.
+        """
+        offers = await self._first_offers(log, shapes=False)
+        return [offer for offer in offers if offer.shape.manifest is not None]
 
     async def _first_offers(self, log: VerifiedLog, *, shapes: bool) -> list[ReelOffer]:
         if log.head is None:
@@ -274,6 +301,17 @@ class Acquisition:
     ) -> None:
         """Bring one reel to the receiver; see `gittorrent.transfer.reel_fetcher`."""
         await self._reel_fetcher.take(offer, signed, receiver, tips)
+
+    async def download_with_index(
+        self,
+        offer: ReelOffer,
+        signed: SignedManifest,
+        index: SignedManifest,
+        receiver: Receiver,
+        tips: Sequence[Oid],
+    ) -> None:
+        """Bring one reel and its signed index to the receiver; see `ReelFetcher`."""
+        await self._reel_fetcher.take_with_index(offer, signed, index, receiver, tips)
 
     def look_in(self, nearby: Sequence[Path]) -> None:
         """Look for reels in these repositories of this machine before they are downloaded."""

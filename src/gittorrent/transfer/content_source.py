@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gittorrent.ids import ManifestId, PushId
-    from gittorrent.reel.pack import WireView
+    from gittorrent.reel.pack import FileView, WireView
     from gittorrent.wire.messages import FetchLog, HaveBundle, HaveCheckpoint
     from gittorrent.wire.reelname import ReelName
 
@@ -36,7 +36,7 @@ class ServedPack(Struct, frozen=True):
 
     reel: ReelName
     path: Path
-    view: WireView
+    view: WireView | FileView
     part_size: int
     parts: int
     has: Callable[[int], bool] | None = None

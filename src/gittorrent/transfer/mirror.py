@@ -48,14 +48,14 @@ class WantedPack(Struct, frozen=True):
         manifest: id of its verified manifest.
         shape: how it is cut.
         total: number of parts.
-        is_whole: whether it is of a whole reel, and not of another shape.
+        is_asked_for: whether it is told of only to those who ask for other shapes.
     """
 
     reel: ReelName
     manifest: ManifestId
     shape: PackShape
     total: int
-    is_whole: bool = True
+    is_asked_for: bool = False
 
 
 class PartSink(Protocol):

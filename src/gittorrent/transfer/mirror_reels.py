@@ -14,6 +14,7 @@ from gittorrent.errors import NoRoomError, TrustError, UnreachableError
 from gittorrent.repository import housekeeping
 from gittorrent.repository.leaving_reels import drop_superseded
 from gittorrent.transfer.building import ReelBuilder
+from gittorrent.transfer.index_manifests import IndexManifests
 from gittorrent.transfer.reel_offers import lacking_reels
 from gittorrent.transfer.updating import Update, Updater
 from gittorrent.transfer.working import stoppable
@@ -57,6 +58,22 @@ class MirrorReels:
         Raises:
             LocalError: this machine let it down.
         """
+        await self._follow_reels(is_changed=is_changed)
+        await self.follow_indexes(is_changed=is_changed)
+
+    async def follow_indexes(self, *, is_changed: bool) -> None:
+        """Bring the signed manifests of the indexes that are here.
+
+        Args:
+            is_changed: as for `follow`.
+
+        Raises:
+            LocalError: this machine let it down.
+        """
+        indexes = IndexManifests(self._acquisition, self._carried, self._log, self._context)
+        await indexes.follow(is_changed=is_changed)
+
+    async def _follow_reels(self, *, is_changed: bool) -> None:
         await self._builder.follow_shapes(is_changed=is_changed)
         ends = await stoppable(self._carried.reel_ends)
         if not is_changed and self._log.head in ends:

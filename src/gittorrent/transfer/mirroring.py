@@ -287,8 +287,10 @@ class Mirroring:
                         )
                         if not is_new:
                             self._take_settings(carried, log, name, acquisition)
-                    if not is_new:
-                        reels = MirrorReels(acquisition, carried, log, self._context)
+                    reels = MirrorReels(acquisition, carried, log, self._context)
+                    if is_new:
+                        await reels.follow_indexes(is_changed=True)
+                    else:
                         await reels.follow(is_changed=changed)
                 except BaseException:
                     if is_new and not carried.layout.has_objects():

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.push.log_range import entries_after
-from gittorrent.reel.pack import WireView
-from gittorrent.shapes import WHOLE
+from gittorrent.reel.pack import view_of
 from gittorrent.transfer.content_source import EmptyContentSource, ServedPack
 from gittorrent.wire.messages import ALL, HaveBundle, HaveCheckpoint
 
@@ -101,14 +100,14 @@ class PartialContent(EmptyContentSource):
         return [record.id for record in found]
 
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
-        """Return what there is of every pack on its way, were it nothing yet."""
+        """Return what there is of every pack and index on its way, were it nothing yet."""
         del reel
-        return [offer for offer in self._growing() if offer.shape == WHOLE]
+        return [offer for offer in self._growing() if not offer.shape.is_asked_for]
 
     def shaped_offers(self, reel: ReelName) -> Sequence[HaveBundle]:
         """Return the same of packs of other shapes than the whole."""
         del reel
-        return [offer for offer in self._growing() if offer.shape != WHOLE]
+        return [offer for offer in self._growing() if offer.shape.is_asked_for]
 
     def _growing(self) -> list[HaveBundle]:
         return [pack.offer() for pack in self._packs.values()]
@@ -124,11 +123,10 @@ class PartialContent(EmptyContentSource):
         if pack is None:
             return None
         found = pack.signed.manifest
-        view = WireView(found.object_format, found.objects, found.pack_size, found.pack_checksum)
         return ServedPack(
             pack.wanted.reel,
             pack.partial.pack,
-            view,
+            view_of(found),
             found.part_size,
             pack.wanted.total,
             pack.have.__contains__,

@@ -417,7 +417,7 @@ class PeerManager:
                 claims[:] = [offer]
 
         try:
-            await mirror.offers(wanted.reel, take, shapes=not wanted.is_whole)
+            await mirror.offers(wanted.reel, take, shapes=wanted.is_asked_for)
             for offer in claims:
                 download.add(mirror, claimed_parts(offer, wanted.total))
                 return

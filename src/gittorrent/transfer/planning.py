@@ -16,9 +16,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, LocalError, TrustError
+from gittorrent.reel.index_manifest import require_index_of
 from gittorrent.reel.manifest import longest_file
 from gittorrent.reel.path import ReelOffer, best_path
-from gittorrent.shapes import WHOLE, Shape
+from gittorrent.shapes import WHOLE, Shape, index_of
 from gittorrent.transfer.manifests import FalseOfferError
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.offers import FAULTS, Offers
@@ -34,12 +35,16 @@ if TYPE_CHECKING:
     from gittorrent.repository.receive import SignedManifest
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.peer_manager import PeerManager
+    from gittorrent.wire.messages import HaveBundle
 
 MORE_SECONDS = 3.0
 """Time to wait for further mirrors when those that answered offer nothing of use."""
 
 HELD_BYTES = 96 << 20
 """Bytes of unverified manifests that may be under way at one time; one may be in any case."""
+
+MAX_INDEXES = 1000
+"""Indexes offered that are weighed: one for each reel from the beginning of history."""
 
 MAX_ASKED = 32
 """Manifests under way at one time."""
@@ -78,6 +83,7 @@ class Planner:
         self._begins_late = log.begins_late
         self._shape = shape
         self._offers = Offers(log.ids, self._first, begins_late=self._begins_late, shape=shape)
+        self._indexes: dict[ReelOffer, list[Mirror]] = {}
         self._signed: dict[ReelOffer, SignedManifest] = {}
         self._asking: dict[asyncio.Task[None], Mirror] = {}
         self._late: set[asyncio.Task[None]] = set()
@@ -166,12 +172,50 @@ class Planner:
     async def _ask_one(self, mirror: Mirror, name: ReelName) -> None:
         try:
             shaped = self._shape != WHOLE
-            take = partial(self._offers.take, mirror)
+            take = partial(self._take_offer, mirror)
             await mirror.offers(name, take, shapes=shaped)
             self._answered += 1
         except GitTorrentError as error:
             self._failure = self._failure or error
             self._say_of(mirror, f"is left out: {error}")
+
+    def _take_offer(self, mirror: Mirror, message: HaveBundle) -> None:
+        """Note an offer, of a reel or of a pack's index."""
+        if message.shape.manifest is None:
+            self._offers.take(mirror, message)
+            return
+        reel = message.reel
+        offer = ReelOffer(message.manifest, reel.start, reel.end, message.pack_size, message.shape)
+        if offer in self._indexes or len(self._indexes) < MAX_INDEXES:
+            self._indexes.setdefault(offer, []).append(mirror)
+
+    async def index_of(self, offer: ReelOffer, signed: SignedManifest) -> SignedManifest | None:
+        """Return the verified manifest of the index of a reel's pack; None if nobody shows one.
+
+        Args:
+            offer: the reel, as planned.
+            signed: its manifest.
+        """
+        wanted = index_of(signed.manifest.id)
+        ends = (offer.start, offer.end)
+        for index, makers in self._indexes.items():
+            if index.shape != wanted or (index.start, index.end) != ends:
+                continue
+            most = longest_file(index.pack_size)
+
+            async def ask(
+                mirror: Mirror, index: ReelOffer = index, most: int = most
+            ) -> SignedManifest:
+                found = self._accept(await mirror.fetch_manifest(index.manifest, most), index)
+                require_index_of(found.manifest, signed.manifest)
+                return found
+
+            left = [mirror for mirror in makers if not self._is_out(mirror)]
+            second = self._client_timeouts.second
+            found = await first_success(left, ask, second, self._blame, keep)
+            if found is not None:
+                return found[1]
+        return None
 
     async def _prove(self, have: Collection[PushId]) -> list[Planned]:
         """Return the best way whose manifests all verify, out of those that can be had in time."""

@@ -29,6 +29,7 @@ from gittorrent.repository.stale_files import remove_stale_files
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.building import ReelBuilder
 from gittorrent.transfer.catching_up import fetch_command
+from gittorrent.transfer.index_manifests import IndexManifests
 from gittorrent.transfer.opening import ask_list
 from gittorrent.transfer.seedable import SeedableReels, UnbuildableReel, why_not
 from gittorrent.transfer.working import stoppable, unbroken
@@ -246,6 +247,8 @@ class Preparer:
             # Whoever looks does so because something has changed, or since somebody asked.
             builder = ReelBuilder(acquisition, carried, log, self._context)
             shaped = await builder.follow_shapes(is_changed=True)
+            indexes = IndexManifests(acquisition, carried, log, self._context)
+            await indexes.follow(is_changed=True)
         results = []
         if left:
             jobs = await stoppable(jobs_of, log, left)

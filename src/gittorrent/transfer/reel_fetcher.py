@@ -21,7 +21,6 @@ from gittorrent.repository.readers_file import is_private_here
 from gittorrent.repository.reelstore import ReelStore, ReelStoreError
 from gittorrent.repository.same_pack import same_packs
 from gittorrent.repository.shapestore import ShapeStore
-from gittorrent.shapes import WHOLE
 from gittorrent.sizes import show_bytes
 from gittorrent.store.partial import PartialPack, expire
 from gittorrent.store.privacy import is_private
@@ -33,7 +32,7 @@ from gittorrent.transfer.working import abortable, stoppable, unbroken
 from gittorrent.wire.reelname import PackShape, ReelName
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from gittorrent.ids import Oid
     from gittorrent.reel.path import ReelOffer
@@ -48,6 +47,18 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether there is still room: others fill the disk as well."""
+
+
+def _wanted(offer: ReelOffer, signed: SignedManifest) -> WantedPack:
+    """Return what is downloaded of a reel: its pack, or the index of that."""
+    manifest = signed.manifest
+    return WantedPack(
+        ReelName(offer.start, offer.end),
+        manifest.id,
+        PackShape(manifest.pack_size, manifest.part_size),
+        len(manifest.parts),
+        manifest.shape.is_asked_for,
+    )
 
 
 def _is_public(row: CarriedRow) -> bool:
@@ -77,15 +88,15 @@ class ReelFetcher:
 
     def close(self) -> None:
         """Release the partial downloads, which stay on disk to be resumed."""
-        for partial in self._kept:
-            partial.close()
+        for download in self._kept:
+            download.close()
         self._kept.clear()
 
     def discard(self) -> None:
         """Remove what was downloaded: it is in the repository, or worth nothing."""
         self._peer_manager.content.end()
-        for partial in self._kept:
-            partial.remove()
+        for download in self._kept:
+            download.remove()
         self._kept.clear()
 
     async def take(
@@ -103,51 +114,96 @@ class ReelFetcher:
             NoSourceError: nobody has what is missing; verified parts are kept.
         """
         manifest = signed.manifest
-        if await self._take_local(signed, receiver, tips):
+
+        def take(signed: SignedManifest, stored: StoredReel) -> None:
+            receiver.take_local(signed, stored, tips)
+
+        if await self._take_local(signed, take, receiver.stop):
             return
-        home = self._context.home
-        expire(home.partial)
-        sweep_unattended(home.cache, home.control, self._context.clock())
-        partial = await unbroken(self._open_partial, signed)
+        self._expire()
+        download = await unbroken(self._open_partial, signed)
         small = receiver.is_small(manifest)
-        indexer = None if small else receiver.begin(signed, partial.pack)
-        wanted = WantedPack(
-            ReelName(offer.start, offer.end),
-            manifest.id,
-            PackShape(manifest.pack_size, manifest.part_size),
-            len(manifest.parts),
-            manifest.shape == WHOLE,
-        )
+        indexer = None if small else receiver.begin(signed, download.pack)
         reporter = self._context.reporter
         try:
-            await self._download_parts(wanted, signed, partial, indexer)
+            await self._download_parts(_wanted(offer, signed), signed, download, indexer)
             reporter.phase("indexing")
             if indexer is None:
-                await stoppable(receiver.take_small, signed, partial.pack)
+                await stoppable(receiver.take_small, signed, download.pack)
             else:
                 finish = receiver.finish_indexing
                 indexed = await abortable(indexer.abandon, finish, indexer, signed)
-                await stoppable(receiver.take_indexed, signed, partial.pack, indexed, tips)
+                await stoppable(receiver.take_indexed, signed, download.pack, indexed, tips)
                 indexer = None
         finally:
             if indexer is not None:
                 await asyncio.to_thread(indexer.abandon)
 
+    async def take_with_index(
+        self,
+        offer: ReelOffer,
+        signed: SignedManifest,
+        index: SignedManifest,
+        receiver: Receiver,
+        tips: Sequence[Oid],
+    ) -> None:
+        """Bring one reel to the receiver, and its index as it was signed; nothing is indexed.
+
+        Args:
+            offer: the reel.
+            signed: its verified manifest.
+            index: the verified manifest of its pack's index.
+            receiver: takes both into the repository.
+            tips: what the refs of the reel's end point at.
+
+        Raises:
+            NoSourceError: nobody has what is missing; verified parts are kept.
+        """
+
+        def take(signed: SignedManifest, stored: StoredReel) -> None:
+            receiver.take_local_with_index(signed, index, stored, tips)
+
+        if await self._take_local(signed, take, receiver.stop):
+            return
+        self._expire()
+        downloads = []
+        for each in (index, signed):
+            download = await unbroken(self._open_partial, each)
+            await self._download_parts(_wanted(offer, each), each, download, None)
+            downloads.append(download.pack)
+        idx, pack = downloads
+        await stoppable(receiver.take_with_index, signed, pack, index, idx, tips)
+
+    def _expire(self) -> None:
+        """Remove what nobody will go on with."""
+        home = self._context.home
+        expire(home.partial)
+        sweep_unattended(home.cache, home.control, self._context.clock())
+
     def _open_partial(self, signed: SignedManifest) -> PartialPack:
         """Open the partial download of a reel; `close` or `discard` lets go of it."""
-        partial = PartialPack(self._context.home.partial, signed.manifest, signed.file)
-        self._kept.append(partial)
-        return partial
+        download = PartialPack(self._context.home.partial, signed.manifest, signed.file)
+        self._kept.append(download)
+        return download
 
     async def _take_local(
-        self, signed: SignedManifest, receiver: Receiver, tips: Sequence[Oid]
+        self,
+        signed: SignedManifest,
+        take: Callable[[SignedManifest, StoredReel], None],
+        stop: Callable[[], None],
     ) -> bool:
-        """Take a reel from this machine if it is there and whole; tells whether it was."""
+        """Take a reel from this machine if it is there and whole; tells whether it was.
+
+        Args:
+            signed: its manifest.
+            take: takes it from the repository that has it.
+            stop: makes that end.
+        """
         reporter = self._context.reporter
         for stored in await asyncio.to_thread(self._local_copies, signed):
             reporter.phase("indexing")
             try:
-                await abortable(receiver.stop, receiver.take_local, signed, stored, tips)
+                await abortable(stop, take, signed, stored)
             except LocalError as error:
                 reporter.note(f"{error}; downloading instead")
                 continue

@@ -74,6 +74,7 @@ class RepositoryContent:
         self._unshown: frozenset[PushId] = frozenset()
         self._judged: object = None
         self._reels: _Remembered[list[StoredReel]] = _Remembered(clock)
+        self._indexes: _Remembered[list[StoredReel]] = _Remembered(clock)
         self._shapes: _Remembered[list[StoredReel]] = _Remembered(clock)
         self.push_packs = PushPacks(carried.git, carried.object_format)
         self._bundles: tuple[object, object, list[Bundle]] | None = None
@@ -189,10 +190,17 @@ class RepositoryContent:
         found = self.carried.shapes.all()
         return [reel for reel in found if reel.manifest.repository == self._repository]
 
+    def indexes(self) -> list[StoredReel]:
+        """Return the indexes of reels' packs that have a signed manifest."""
+        return self._indexes.get(self.carried.layout.indexes, self._read_indexes)
+
+    def _read_indexes(self) -> list[StoredReel]:
+        found = self.carried.indexes.all()
+        return [index for index in found if index.manifest.repository == self._repository]
+
     def reel(self, manifest: ManifestId) -> StoredReel | None:
-        """Return one reel that can be served."""
-        carried = self.carried
-        reel = _guarded(lambda: carried.reels.get(manifest) or carried.shapes.get(manifest), None)
+        """Return one reel, or the index of one, that can be served."""
+        reel = _guarded(lambda: self._find(manifest), None)
         # A clone may hold reels of other repositories too; whoever calls for this one has no claim.
         if reel is None or reel.manifest.repository != self._repository:
             return None
@@ -202,6 +210,14 @@ class RepositoryContent:
         if reel.manifest.end not in known.places and not known.begins_late:
             return None
         return reel if reel.is_available else None
+
+    def _find(self, manifest: ManifestId) -> StoredReel | None:
+        carried = self.carried
+        return (
+            carried.reels.get(manifest)
+            or carried.shapes.get(manifest)
+            or carried.indexes.get(manifest)
+        )
 
     def head(self) -> HaveCheckpoint | None:
         """Return the newest checkpoint that the log has adopted."""
@@ -275,8 +291,8 @@ class RepositoryContent:
         return index_of_pushes(found or ())
 
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
-        """Return the reels that lie between the two ends asked for, newest end first."""
-        return self._between(reel, self.reels())
+        """Return the reels between the two ends asked for, and their indexes, newest end first."""
+        return self._between(reel, [*self.reels(), *self.indexes()])
 
     def shaped_offers(self, reel: ReelName) -> Sequence[HaveBundle]:
         """Return the same of other shapes than the whole, and take note that they are asked for."""
@@ -310,7 +326,9 @@ class RepositoryContent:
         latest = self.latest()
         if latest is None:
             return ()
-        return self._between(ReelName(None, latest), [*self.reels(), *self.shapes()])
+        return self._between(
+            ReelName(None, latest), [*self.reels(), *self.indexes(), *self.shapes()]
+        )
 
     def manifest(self, manifest: ManifestId) -> bytes | None:
         """Return a manifest with its signature, if its pack is here too."""

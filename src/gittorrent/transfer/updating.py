@@ -55,6 +55,8 @@ class Update(Struct, frozen=True):
         options: how an ordinary fetch is done.
         keep: whether packs of reels are to survive repacking, as on mirrors.
         doubtful: whether objects of the repository are missing: nothing it has counts then.
+        signed_index: whether the first pack of an empty repository may come with its index as it
+            was signed, and be checked afterwards.
         admit: told how many bytes the packs of reels have; may refuse them by an error.
     """
 
@@ -64,6 +66,7 @@ class Update(Struct, frozen=True):
     options: FetchOptions = field(default_factory=FetchOptions)
     keep: bool = False
     doubtful: bool = False
+    signed_index: bool = False
     admit: Callable[[int], None] = lambda _size: None
 
 
@@ -243,8 +246,12 @@ class Updater:
     async def _take_chain(self, update: Update) -> UpdateResult | None:
         """Download, prove and install the reels that lead from what is here to the log's head."""
         log, layout = self._log, self._layout
+        index = None
         try:
-            chain = await self._acquisition.plan(log, update.have)
+            if self._takes_signed_index(update):
+                chain, index = await self._acquisition.plan_with_index(log)
+            else:
+                chain = await self._acquisition.plan(log, update.have)
         except UnreachableError as error:
             if update.wants is None or len(self._acquisition.sources(log)) < 2:
                 raise
@@ -253,18 +260,23 @@ class Updater:
             return None
         if not chain:
             return None
-        size = sum(signed.manifest.pack_size for _, signed in chain)
+        coming = [signed for _, signed in chain] + ([] if index is None else [index])
+        size = sum(signed.manifest.pack_size for signed in coming)
         update.admit(size)
         self._taken += size
         partial = self._context.home.partial
-        here = kept_of(partial, [signed.manifest.id for _, signed in chain]).size
+        here = kept_of(partial, [signed.manifest.id for signed in coming]).size
         with (
             self._context.space.claim(size - here, partial, layout.git_dir),
             receiving(layout, log.object_format, ReelStore(layout)) as receiver,
         ):
             for offer, signed in chain:
                 tips = self._values_at([offer.end])
-                await self._acquisition.download(offer, signed, receiver, tips)
+                if index is not None and offer.start is None:
+                    with_index = self._acquisition.download_with_index
+                    await with_index(offer, signed, index, receiver, tips)
+                else:
+                    await self._acquisition.download(offer, signed, receiver, tips)
             end = chain[-1][0].end
             self._reporter.phase("checking connectivity")
             await stoppable(self._prove, receiver, update.have, end)
@@ -272,6 +284,11 @@ class Updater:
             proved = receiver.self_contained_pack
         self._acquisition.discard_partial()
         return UpdateResult(end, proved)
+
+    def _takes_signed_index(self, update: Update) -> bool:
+        """Tell whether a signed index will do: only of what nothing here has to go with."""
+        is_empty = not (update.have or update.doubtful or self._layout.has_objects())
+        return update.signed_index and is_empty
 
     def _prove(self, receiver: Receiver, have: Sequence[PushId], end: PushId) -> None:
         receiver.check(self._values_at([end]), self._values_at(have))

@@ -1,0 +1,81 @@
+"""Makes git refuse a repository whose objects turned out not to be what they seemed.
+
+A repository in which git would go on answering wrongly must not be used, by whatever program, and
+whoever comes across it must read why. Git refuses repositories that have an extension it does not
+know, and names it; so the name of ours says where to read on: ``gittorrent/alarm`` in the git
+directory (git-config(1), ``extensions.*``; gitrepository-layout(5)).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gittorrent.durable import write_atomically
+from gittorrent.errors import TrustError
+from gittorrent.git.runner import Git
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXTENSION = "extensions.not-verified-see-gittorrent-alarm"
+"""Setting by which git refuses a repository; it shows the words after the dot."""
+
+_FORMAT = "core.repositoryFormatVersion"
+
+
+class RefusedRepositoryError(TrustError):
+    """A check found that objects of a repository are not what they seemed."""
+
+
+def alarm_file(git_dir: Path) -> Path:
+    """Return where it is written why a repository is refused."""
+    return git_dir / "gittorrent" / "alarm"
+
+
+def refuse_repository(git_dir: Path, why: str) -> None:
+    """Make git, and this program, refuse a repository from now on.
+
+    Args:
+        git_dir: its git directory.
+        why: what the user reads in ``gittorrent/alarm``, in lines.
+    """
+    # The words first: whoever is refused finds them. The version last: it makes the other count.
+    write_atomically(alarm_file(git_dir), why.encode("utf-8"))
+    _set(git_dir, EXTENSION, "true")
+    _set(git_dir, _FORMAT, "1")
+
+
+def admit_again(git_dir: Path) -> None:
+    """Let a repository be used again that was refused; the reasons are gone."""
+    config = str(git_dir / "config")
+    present = Git(git_dir).attempt("config", "--file", config, "--get", EXTENSION)
+    if present.returncode == 0:
+        Git(git_dir).run("config", "--file", config, "--unset-all", EXTENSION)
+    alarm_file(git_dir).unlink(missing_ok=True)
+
+
+def refusal(git_dir: Path) -> RefusedRepositoryError | None:
+    """Return why a repository is refused; None where it is not."""
+    try:
+        words = alarm_file(git_dir).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    first, _, rest = words.strip().partition("\n")
+    return RefusedRepositoryError(
+        f"{git_dir} is not to be used: {first}", hint=" ".join(rest.split())
+    )
+
+
+def require_admitted(git_dir: Path) -> None:
+    """Refuse a repository that a check has found false.
+
+    Raises:
+        RefusedRepositoryError: with the reason.
+    """
+    error = refusal(git_dir)
+    if error is not None:
+        raise error
+
+
+def _set(git_dir: Path, key: str, value: str) -> None:
+    Git(git_dir).run("config", "--file", str(git_dir / "config"), key, value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,9 +25,10 @@ from gittorrent.store.home import Home
 from gittorrent.store.privacy import is_private
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.sshkey import parse_key_line
+from gittorrent.wire import pktline
 from support import gitcmd, nodes, publishing
 from support.nodes import LOOPBACK, Served, call, request
-from support.programs import BIN, GITS, Person, serve, somebody, wait_until
+from support.programs import BIN, GITS, PATIENCE, Person, serve, somebody, wait_until
 from support.sshd import Account, account
 from support.websockets import request as websocket_request
 
@@ -153,6 +156,78 @@ def test_a_conversation_ends_with_the_right_to_it(tmp_path: Path, owner_key: Sig
             while more := sock.recv(65536):
                 heard += more
         assert b"no such repository here" in heard
+
+
+SLOW = 8192
+"""Bytes a second that a caller is sent where a download has to last until the test is through."""
+
+
+def heard(sock: socket.socket) -> int:
+    """Return how many bytes come yet until the other end hangs up."""
+    count = 0
+    with contextlib.suppress(ConnectionResetError):
+        while more := sock.recv(65536):
+            count += len(more)
+    return count
+
+
+@pytest.mark.parametrize("how", ["http", "git", "smart http"])
+def test_a_download_ends_with_the_right_to_it(tmp_path: Path, owner_key: Signer, how: str) -> None:
+    """Of what turns private while it is given to everybody."""
+    size = 400_000
+    made = nodes.make_repository(tmp_path / "r.git", size)
+    carried = nodes.publish(made, owner_key, "project")
+    options = replace(OPEN, peer_up_limit=SLOW)
+    with nodes.serving(carried, home=nodes.make_home(tmp_path / "node"), options=options) as node:
+        tip = gitcmd.refs(carried.layout.git_dir)[b"refs/heads/main"]
+        wants = pktline.encode(f"want {tip}\n".encode()) + b"0000" + pktline.encode(b"done\n")
+        (reel, *_) = carried.reels.all()
+        asked, address = {
+            "http": (get(f"/project.git/reels/{reel.id}.pack"), node.http_address),
+            "git": (request("git-upload-pack", b"/project.git") + wants, node.git_address),
+            "smart http": (post_fetch(wants), node.http_address),
+        }[how]
+        with nodes.connected(address) as sock:
+            sock.sendall(asked)
+            begun = 0
+            while begun < 10_000:  # the refs have gone, and of the rest a part
+                more = sock.recv(4096)
+                assert more
+                begun += len(more)
+            nodes.change_policy(carried, owner_key, private=True)
+            assert begun + heard(sock) < size / 2
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+def post_fetch(wants: bytes) -> bytes:
+    kind = "application/x-git-upload-pack-request"
+    head = f"POST /project.git/git-upload-pack HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}"
+    return f"{head}\r\nContent-Length: {len(wants)}\r\n\r\n".encode() + wants
+
+
+def test_a_fetch_over_ssh_ends_with_the_right_to_it(
+    secret: Carried, owner_key: Signer, tmp_path: Path
+) -> None:
+    key = ssh_keys(tmp_path, "reader")["reader"]
+    nodes.change_policy(secret, owner_key, readers=(key,))
+    tip = gitcmd.refs(secret.layout.git_dir)[b"refs/heads/main"]
+    asked = {"SSH_ORIGINAL_COMMAND": "git-upload-pack '/secrets.git'"}
+    reader = Person(tmp_path / "reader-home", variables=asked)
+    words = (BIN / "gittorrent", "shell", "--key", str(key), secret.layout.git_dir)
+    with subprocess.Popen(
+        words, env=reader.environ(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as fetch:
+        assert fetch.stdin is not None
+        assert fetch.stdout is not None
+        fetch.stdin.write(pktline.encode(f"want {tip}\n".encode()) + b"0000")
+        fetch.stdin.write(pktline.encode(b"done\n"))
+        fetch.stdin.flush()
+        assert fetch.stdout.read(1000)  # git waits until more of the pack is taken
+        nodes.change_policy(secret, owner_key, readers=())
+        assert fetch.wait(PATIENCE) == 128
 
 
 SSH = """\

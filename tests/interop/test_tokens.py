@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -277,6 +277,23 @@ def test_a_conversation_ends_with_its_token(node: Served, home: Home, folder: Pa
         talk.hear(b"mirror-sync ready")
         revoke(home, "alice")
         talk.hear(b"no such repository here")
+
+
+def test_a_download_ends_with_its_token(secret: Carried, home: Home, folder: Path) -> None:
+    token = add_token(home, "alice")
+    files = CertificateFiles(folder / "server.pem", folder / "server.key")
+    options = replace(OPEN, certificate=files, peer_up_limit=8192)
+    (reel, *_) = secret.reels.all()
+    with nodes.serving(secret, home=home, options=options) as node, secured(node, folder) as sock:
+        lines = [f"GET /secrets.git/reels/{reel.id}.pack HTTP/1.1", "Host: localhost"]
+        lines += [f"Authorization: {encode_basic('x', token)}", "", ""]
+        sock.sendall("\r\n".join(lines).encode())
+        heard = len(sock.recv(4096))
+        revoke(home, "alice")
+        with suppress(ConnectionResetError, ssl.SSLEOFError):
+            while more := sock.recv(65536):
+                heard += len(more)
+        assert 0 < heard < reel.manifest.pack_size
 
 
 def test_a_shared_connection_gives_what_its_token_is_good_for(

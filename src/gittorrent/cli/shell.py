@@ -13,6 +13,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ from gittorrent.cli.served_places import catalogue_of
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.node import upload_pack
 from gittorrent.node.access import Access
+from gittorrent.node.audience import KEEP_OUT_SECONDS
 from gittorrent.node.conversations import NOT_SERVED
 from gittorrent.node.git_listener import NO_DEPOT
 from gittorrent.node.ssh_services import CONNECTION, SshServices, caller_of
@@ -41,6 +43,9 @@ from gittorrent.wire.limits import MAX_PATH
 from gittorrent.wire.service import RECEIVE_PACK, UPLOAD_PACK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from subprocess import Popen
+
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.config import NodeConfig
     from gittorrent.repository.published_view import PublishedView
@@ -96,8 +101,23 @@ def shell(command: str | None, places: tuple[Path, ...], final_only: bool, key: 
         config = read_config(home.config, is_named=False)
         final_only = final_only or config.push.final_only
         catalogue = catalogue_of(places, database)
+
+        def may_read() -> bool:
+            now = catalogue_of(places, database).find(path, access)
+            return now is not None and not now.is_cached
+
         sys.exit(
-            _answer(service, path, catalogue, database, home, config, access, final_only=final_only)
+            _answer(
+                service,
+                path,
+                catalogue,
+                database,
+                home,
+                config,
+                access,
+                may_read,
+                final_only=final_only,
+            )
         )
     finally:
         database.close()
@@ -151,6 +171,7 @@ def _answer(
     home: Home,
     config: NodeConfig,
     access: Access,
+    may_read: Callable[[], bool],
     *,
     final_only: bool,
 ) -> int:
@@ -167,7 +188,7 @@ def _answer(
         services.serve(service.removeprefix("git-"), served, where)
         return 0
     if service == UPLOAD_PACK:
-        return _upload_pack(served, protocol, home, final_only=final_only)
+        return _upload_pack(served, protocol, home, may_read, final_only=final_only)
     if served.info.role not in (ORIGIN, MIRROR):
         return _refuse(channel, NO_DEPOT)
     most = config.push.max_size or MAX_PUSHED
@@ -181,8 +202,23 @@ def _answer(
     return 0
 
 
-def _upload_pack(served: Served, protocol: str | None, home: Home, *, final_only: bool) -> int:
-    """Let git answer a fetch, from what is published and nothing else."""
+def _upload_pack(
+    served: Served,
+    protocol: str | None,
+    home: Home,
+    may_read: Callable[[], bool],
+    *,
+    final_only: bool,
+) -> int:
+    """Let git answer a fetch, from what is published and nothing else.
+
+    Args:
+        served: the repository.
+        protocol: that the caller's git asks for.
+        home: of the node.
+        may_read: tells whether the caller may read it still, once it is another than it was.
+        final_only: whether pushes are left out that no checkpoint has taken.
+    """
 
     async def packed_by_the_node(view: PublishedView) -> None:
         del view
@@ -194,7 +230,19 @@ def _upload_pack(served: Served, protocol: str | None, home: Home, *, final_only
     made = asyncio.run(view())
     git = upload_pack.git_for(made, protocol)
     with git.start(*upload_pack.arguments(made), stdin=None, stdout=None, stderr=None) as process:
-        return process.wait()
+        return _watched(process, served, may_read)
+
+
+def _watched(process: Popen[bytes], served: Served, may_read: Callable[[], bool]) -> int:
+    """Wait until git has ended; have it end once its caller may not read any more."""
+    while True:
+        try:
+            return process.wait(KEEP_OUT_SECONDS)
+        except TimeoutExpired:
+            if not served.is_current() and not may_read():
+                process.terminate()
+                process.wait()
+                return 128
 
 
 def _refuse(channel: Channel, reason: str) -> int:

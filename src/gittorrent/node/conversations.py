@@ -8,10 +8,12 @@ Source: docs/protocol/mirrorsync.md, mirror-sync.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gittorrent.event_log import EventLog
-from gittorrent.node.access import OPERATOR, STRANGER, Access
+from gittorrent.node.access import STRANGER, Access
+from gittorrent.node.audience import Audience
 from gittorrent.node.connection_limiter import MAX_SHARED, MAX_SHARED_PER_ADDRESS
 from gittorrent.node.live_caller import Caller
 from gittorrent.node.session_stats import SessionTable
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from gittorrent.node.services import NodeServices
     from gittorrent.node.swarming import Participant
     from gittorrent.store.processes import ConversationFigures, EndedConversation
-    from gittorrent.store.tokens import TokenRow
     from gittorrent.transfer.channel import Channel
     from gittorrent.transfer.slot_queue import SlotQueue
     from gittorrent.wire.messages import ReceivePart
@@ -57,7 +58,8 @@ class Conversations:
         slots: upload slots of the node.
         peer_exchange: whether downloaders are told of each other.
 
-    ``sharing`` says how many conversations there may be on connections that several share.
+    ``sharing`` says how many conversations there may be on connections that several share,
+    ``audience`` who is given anything.
     """
 
     def __init__(
@@ -74,9 +76,9 @@ class Conversations:
         self._server_timeouts = services.server_timeouts
         self._node_id = node_id
         self._slots = slots
-        self._catalogue = services.catalogue
-        self._tokens = services.tokens or Tokens(None, services.catalogue.threads)
-        self._conversations: dict[Conversation, tuple[Served, Access]] = {}
+        tokens = services.tokens or Tokens(None, services.catalogue.threads)
+        self.audience = Audience(services.catalogue, tokens)
+        self._conversations: set[Conversation] = set()
         self._goodbye = ""
         self.sharing = PeerAdmission(MAX_SHARED, MAX_SHARED_PER_ADDRESS)
         self.on_goodbye: list[Callable[[str], None]] = []
@@ -90,24 +92,6 @@ class Conversations:
             tell(reason)
         for conversation in self._conversations:
             conversation.end(reason)
-
-    async def end_unauthorised(self) -> None:
-        """End the conversations with those who may not read any more what they are about."""
-        revoked: set[TokenRow] = {
-            access.token for _, access in self._conversations.values() if access.token is not None
-        }
-        if revoked:
-            revoked.difference_update(await self._tokens.good())
-        for conversation, (served, access) in list(self._conversations.items()):
-            if served.is_cached:
-                continue
-            path = f"/{served.info.repository_id}".encode("ascii")
-            now = self._catalogue.find(path, OPERATOR)
-            if now is None or now.readers is None:
-                continue
-            is_revoked = access.token is not None and access.token in revoked
-            if is_revoked or not access.may_read(served.info.repository_id, now.readers):
-                conversation.end(NOT_SERVED)
 
     def figures(self) -> list[ConversationFigures]:
         """Return what the conversations that are under way come to, the busy ones first."""
@@ -190,15 +174,16 @@ class Conversations:
         names = {"repository": info.name, "peer": address}
         _log.info("conversation-begun", "mirror-sync {repository} with {peer}", **names)
         self._session_table.begin(conversation, address, info.name, loop.time())
-        self._conversations[conversation] = (served, access)
+        self._conversations.add(conversation)
         if self._goodbye:
             conversation.end(self._goodbye)
         try:
-            await conversation.run()
+            with self.audience.giving(served, access, partial(conversation.end, NOT_SERVED)):
+                await conversation.run()
         finally:
             part.leave()
             caller.leave(conversation.ended)
-            del self._conversations[conversation]
+            self._conversations.discard(conversation)
             seconds = self._session_table.end(conversation.key, loop.time())
         _log.info(
             "conversation-ended",

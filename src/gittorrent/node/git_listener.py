@@ -20,6 +20,7 @@ from msgspec import Struct
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
 from gittorrent.node import upload_pack
+from gittorrent.node.access import STRANGER
 from gittorrent.node.caller_watch import has_hung_up
 from gittorrent.node.conversations import NOT_SERVED, Conversations
 from gittorrent.node.git_socket import SocketUploadPack
@@ -181,7 +182,7 @@ class GitListener:
             await refuse(sock, refusal or NOT_SERVED)
             return
         try:
-            await service(Call(sock, slot, served, request))
+            await self._give(service, Call(sock, slot, served, request))
         except GitTorrentError as error:
             _log.error(
                 "damaged",
@@ -190,6 +191,15 @@ class GitListener:
                 reason=error,
             )
             await refuse(sock, OUR_FAULT)
+
+    async def _give(self, service: Callable[[Call], Awaitable[None]], call: Call) -> None:
+        """Serve a caller as long as everybody may read the repository."""
+        task = asyncio.current_task()
+        if task is None or call.request.service in (MIRROR_SYNC, MIRROR_MUX):  # end with a word
+            await service(call)
+            return
+        with self._talks.audience.giving(call.served, STRANGER, lambda: _cancel(task)):
+            await service(call)
 
     async def _upload_pack(self, call: Call) -> None:
         call.slot.is_served(call.sock)
@@ -292,3 +302,7 @@ async def refuse(sock: socket.socket, reason: str) -> None:
             for _ in range(16):
                 if not await asyncio.get_running_loop().sock_recv(sock, 65536):
                     return
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -79,6 +80,8 @@ _FORBIDDEN = re.compile(rb"%2f|%5c|//|%00", re.IGNORECASE)
 CACHED_RESOURCES = ("mirror-list", "mirror-sync", "mirror-mux", "pushes/", "reels/")
 """What is there of a repository in the cache: it has no refs that git's clients could fetch."""
 
+CONVERSATIONS = ("mirror-sync", "mirror-mux")
+
 NOT_FOR_PAGES = (
     "info/refs",
     "git-upload-pack",
@@ -121,6 +124,7 @@ class HttpListener:
         self._is_proxied = is_proxied
         self._catalogue = services.catalogue
         self._tokens = services.tokens
+        self._audience = conversations.audience
         self._lists = services.lists
         self._notices = services.notices
         self._limits = services.limits
@@ -223,7 +227,11 @@ class HttpListener:
         if served is None or (served.is_cached and not rest.startswith(CACHED_RESOURCES)):
             return await self._not_served(request, access)
         connection_of(request).access = access
-        response = await self._answer_of(request, served, rest, query)
+        if rest in CONVERSATIONS:  # which end with a word
+            response = await self._answer_of(request, served, rest, query)
+        else:
+            with self._audience.giving(served, access, partial(_hang_up, request)):
+                response = await self._answer_of(request, served, rest, query)
         if served.is_private and not response.prepared:
             response.headers["Cache-Control"] = PRIVATE
         return response
@@ -406,3 +414,9 @@ async def _body(request: web.BaseRequest) -> bytes:
         if len(data) > MAX_NOTICE_BYTES:
             raise ProtocolError(f"notice of more than {MAX_NOTICE_BYTES} bytes")
     return bytes(data)
+
+
+def _hang_up(request: web.BaseRequest) -> None:
+    """End a request that is being answered, and whatever answers it."""
+    if request.transport is not None:
+        request.transport.abort()

@@ -22,6 +22,7 @@ from gittorrent.disk_space import DEFAULT_RESERVE, Reserve, Watermarks
 from gittorrent.errors import GitTorrentError, LocalError, UsageError
 from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
+from gittorrent.node.audience import KEEP_OUT_SECONDS
 from gittorrent.node.bringing import Bringing
 from gittorrent.node.ci_jobs import CiJobs
 from gittorrent.node.ci_options import CiConfig
@@ -83,9 +84,6 @@ if TYPE_CHECKING:
 
 STOP_SECONDS = 5.0
 """Time callers get to be told goodbye before their connections are cut."""
-
-KEEP_OUT_SECONDS = 2.0
-"""How often it is looked whether those who are talked to may still read what they are told."""
 
 RATES_SECONDS = 20.0
 """How often it is looked whether other limits hold by now; they change by the minute."""
@@ -440,11 +438,11 @@ class Node:
             self._accepting.append(self._announcing)
 
     async def _keep_out(self) -> None:
-        """End conversations once whoever is talked to may not read any more."""
+        """End conversations, downloads and fetches of those who may not read any more."""
         while True:
             await asyncio.sleep(KEEP_OUT_SECONDS)
             try:
-                await self._conversations.end_unauthorised()
+                await self._conversations.audience.end_unauthorised()
             except GitTorrentError as error:
                 _log.warning("database-slow", "cannot look at tokens: {reason}", reason=error)
 

@@ -7,7 +7,9 @@ Use it in one thread at a time, but for `add`; the memory is for any thread.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
     from gittorrent.push.object import PushObject
 
 MAX_KEPT = 64 << 20
-"""Bytes of packs that are kept in memory for all repositories together: those of the last minutes.
-What is asked for later is made again."""
+"""Bytes of packs that are kept in memory for all repositories together. What is asked for later is
+made again."""
+
+KEEP_SECONDS = 600.0
+"""How long a pack is kept: mirrors that talk with this node ask for it within seconds."""
 
 MAX_KNOWN = 1000
 """Refs that a pack leaves out what they reach; with more of them git takes long to begin."""
@@ -38,22 +43,37 @@ class PackMemory:
 
     Args:
         most: bytes of all.
+        clock: seconds that never run backwards.
     """
 
-    def __init__(self, most: int = MAX_KEPT) -> None:
+    def __init__(self, most: int = MAX_KEPT, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
+        self._clock = clock
         self._guard = threading.Lock()
         self._kept: dict[tuple[object, PushId], tuple[bytes, bytes]] = {}
+        self._added: dict[tuple[object, PushId], float] = {}
         self.size = 0
 
     def add(self, whose: object, push: PushId, pack: bytes, push_object: bytes) -> None:
-        """Keep something in place of what is kept of the same push, as long as there is room."""
+        """Keep something in place of what is kept of the same push, as long as there is room.
+
+        What was added long ago goes.
+        """
+        now = self._clock()
         with self._guard:
             self._forget((whose, push))
             self.size += len(pack) + len(push_object)
             self._kept[whose, push] = pack, push_object
-            while self.size > self._most:
+            self._added[whose, push] = now
+            while self.size > self._most or self._oldest < now - KEEP_SECONDS:
                 self._forget(next(iter(self._kept)))
+
+    @property
+    def _oldest(self) -> float:
+        return next(iter(self._added.values()), math.inf)
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def get(self, whose: object, push: PushId) -> tuple[bytes, bytes] | None:
         """Return a pack and its push object."""
@@ -62,6 +82,7 @@ class PackMemory:
 
     def _forget(self, key: tuple[object, PushId]) -> None:
         self.size -= sum(map(len, self._kept.pop(key, ())))
+        self._added.pop(key, None)
 
 
 _MEMORY = PackMemory()

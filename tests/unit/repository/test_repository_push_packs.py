@@ -9,7 +9,7 @@ import pytest
 from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.certificate import Line
 from gittorrent.repository.carried import Carried
-from gittorrent.repository.push_packs import PackMemory, PushPacks
+from gittorrent.repository.push_packs import KEEP_SECONDS, PackMemory, PushPacks
 from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.wire.limits import MAX_PUSH_PACK_BYTES
 from support.gitcmd import text
@@ -77,3 +77,14 @@ def test_memory_of_all_repositories_is_bounded(repository: Carried) -> None:
     assert (one.known(first), other.known(first)) == (None, b"z" * 40)
     other.add(second, b"z" * 101)
     assert memory.size == 0, "what is too large for it is not kept"
+
+
+def test_what_was_added_long_ago_goes_though_there_is_room() -> None:
+    now = 0.0
+    memory = PackMemory(1000, lambda: now)
+    for number in range(20):
+        memory.add("one", PushId(f"{number:040x}"), b"pack", b"push")
+        now += KEEP_SECONDS / 4
+    assert len(memory) == 5
+    assert memory.size == 5 * 8
+    assert memory.get("one", PushId(f"{14:040x}")) is None

@@ -174,6 +174,9 @@ def test_a_mirror_that_lies_is_left_for_another_one(
         done = person.git("clone", "--mirror", f"gittorrent::{lying}", "copy").ok()
         is_whole(person, "copy", origin)
         assert "wrong" in done.err or "sends" in done.err, done.err
+        checked = owner.gittorrent("export", git_dir, *to_bucket(buckets, "lying"), "--verify")
+        checked.failed(1, f"reels/{pack}: is not what the repository here has")
+        owner.gittorrent("export", git_dir, place, "--verify", *urls).ok()
     (tmp_path / "www").rename(tmp_path / "gone")
     person.git("clone", "--mirror", f"gittorrent::{lying}", "alone").failed(128)
 

@@ -18,6 +18,7 @@ from gittorrent.errors import UnreachableError, UsageError
 from gittorrent.export.contents import read_contents
 from gittorrent.export.directory import Directory
 from gittorrent.export.exporting import KEEP_SECONDS, Exporter
+from gittorrent.export.verifying import verify_export
 from gittorrent.interruptions import PROCESS
 from gittorrent.printable import paragraph
 from gittorrent.repository.carried import open_carried
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from gittorrent.export.contents import Contents
     from gittorrent.export.exporting import Exported
     from gittorrent.export.place import Place
+    from gittorrent.export.verifying import Verified
 
 FOLLOW_SECONDS = 60
 """Time between looks of an export that follows; a look at what has not changed costs nothing."""
@@ -90,6 +92,7 @@ class Asked(Struct, frozen=True):
     is_flag=True,
     help="Export a private repository: whoever can read PLACE can read it.",
 )
+@click.option("--verify", is_flag=True, help="Read everything back, compare it, and write nothing.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @quiet_option
 @json_option
@@ -104,6 +107,7 @@ def export(
     every: int | None,
     again: bool,
     even_private: bool,
+    verify: bool,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -121,8 +125,8 @@ def export(
       gittorrent export project /var/www/project --follow
       gittorrent export project s3://mirrors/project --endpoint https://s3.example.net
     """
-    if dry_run and follow:
-        raise UsageError("--dry-run looks once", hint="leave --follow out")
+    if follow and (dry_run or verify):
+        raise UsageError("--dry-run and --verify look once", hint="leave --follow out")
     if every is not None and not follow:
         raise UsageError("--every is for --follow")
     asked = Asked(
@@ -138,6 +142,13 @@ def export(
         _require_public(content, even_private=even_private)
         return read_contents(content, asked.urls, bundles=bundles)
 
+    if verify:
+        try:
+            found = verify_export(target, read(), progress)
+        finally:
+            progress.close()
+        _tell_findings(asked, target, found)
+        sys.exit(1 if found.findings else 0)
     if dry_run:
         contents = read()
         _tell(asked, target, contents, exporter.look(contents), dry_run=True)
@@ -219,6 +230,34 @@ def _require_public(content: RepositoryContent, *, even_private: bool) -> None:
             f"{info.name} is private, and whoever can read an export can read it",
             hint="--even-if-private exports it all the same; what was exported before stays there",
         )
+
+
+def _tell_findings(asked: Asked, place: Place, found: Verified) -> None:
+    if asked.as_json:
+        print_json(
+            {
+                "place": place.name,
+                "ok": not found.findings,
+                "files": found.files,
+                "unknown": found.unknown,
+                "behind": found.behind,
+                "findings": found.findings,
+            }
+        )
+        return
+    for finding in found.findings:
+        click.echo(paragraph(f"{finding.subject}: {finding.problem}"), err=True)
+    if asked.quiet:
+        return
+    verdict = count(len(found.findings), "finding") if found.findings else "all is well"
+    text = f"{place.name}: {verdict}: {count(found.files, 'file')} compared"
+    if found.unknown:
+        text += f", {found.unknown} that this repository does not have any more"
+    if found.behind:
+        text += f"; {count(found.behind, 'checkpoint')} behind"
+    click.echo(paragraph(text))
+    if found.findings:
+        click.echo("--again sends everything anew", err=True)
 
 
 def _tell(

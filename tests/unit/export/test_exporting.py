@@ -15,6 +15,7 @@ from gittorrent.export.directory import Directory
 from gittorrent.export.exporting import Exported, Exporter, OlderCopyError
 from gittorrent.export.inventory import HEADS, INVENTORY, STATE
 from gittorrent.export.place import BusyPlaceError, Place
+from gittorrent.export.verifying import Verified, verify_export
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.transfer.repository_content import RepositoryContent
@@ -251,3 +252,56 @@ def test_a_git_repository_is_no_place(export: Export, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="no directory"):
         Directory(tmp_path / "file")
+
+
+def problems(found: Verified) -> dict[str, str]:
+    return {finding.subject: finding.problem for finding in found.findings}
+
+
+def test_what_is_right_is_found_right(export: Export) -> None:
+    export.bundles = True
+    place = Memory()
+    export.to(place)
+    place.steps.clear()
+    found = verify_export(place, export.contents(), _hear_nothing)
+    assert (found.findings, found.unknown, found.behind) == ((), 0, 0)
+    assert found.files == len(export.contents().files)
+    export.grow()
+    later = verify_export(place, export.contents(), _hear_nothing)
+    assert later.findings == ()
+    assert later.behind == 1
+    assert place.steps == []
+
+
+@pytest.mark.parametrize("name", ["pushes/index", "reels/index", "bundle-list", "mirror-list"])
+@pytest.mark.parametrize("data", [None, b"", b"\xff\0 x\n", b"have bundle\n", b"\turi = ../../x\n"])
+def test_heads_that_are_damaged_or_gone(export: Export, name: str, data: bytes | None) -> None:
+    """No line of a stranger's makes it look anywhere else, or fail in another way."""
+    place = Memory()
+    export.to(place)
+    if data is None:
+        del place.files[name]
+    else:
+        place.files[name] = data
+    found = verify_export(place, export.contents(), _hear_nothing)
+    if data is None or name == "mirror-list":
+        assert name in problems(found)
+
+
+def test_each_file_is_read_back(export: Export) -> None:
+    export.bundles = True
+    place = Memory()
+    export.to(place)
+    contents = export.contents()
+    assert RepositoryContent(export.carried).tags()
+    for name in contents.files:
+        whole = place.files.pop(name)
+        assert problems(verify_export(place, contents, _hear_nothing)) == {
+            name: "is named and not there"
+        }
+        for other in (whole[:-1], whole + b"x", whole[:-1] + bytes([whole[-1] ^ 1]), b""):
+            place.files[name] = other
+            assert problems(verify_export(place, contents, _hear_nothing)) == {
+                name: "is not what the repository here has"
+            }
+        place.files[name] = whole

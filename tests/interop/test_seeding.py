@@ -452,13 +452,14 @@ def listed_at(home: Home, carried: Carried) -> list[str]:
     return [row.url for row in rows if row.state is MirrorState.PARTIAL]
 
 
+@pytest.mark.parametrize("as_bucket", [False, True])
 def test_a_seed_that_nobody_tells_of_says_so(
-    large: Carried, tmp_path: Path, person: Person
+    large: Carried, tmp_path: Path, person: Person, as_bucket: bool
 ) -> None:
-    """A web server that holds the files of a mirror takes no notices."""
+    """A web server that holds the files of a mirror takes no notices; no more does a bucket."""
     with nodes.serving(large, home=nodes.make_home(tmp_path / "node")) as served:
         web_files.save(large, served.http_address, tmp_path / "www" / "project.git")
-    with web_files.serving(tmp_path / "www") as base:
+    with web_files.serving(tmp_path / "www", as_bucket=as_bucket) as base:
         url = f"{base}/project.git"
         person.git("clone", "--mirror", large.layout.git_dir.as_uri(), "c").ok()
         seed = person.start("gittorrent", "seed", "c", url, "--port", "0")

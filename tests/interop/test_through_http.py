@@ -67,17 +67,18 @@ def test_pushes_travel_both_ways_as_they_come(tmp_path: Path) -> None:
         wait_until(partial(nodes.shows_on_main, copy, at_origin), "it is shown at the mirror")
 
 
+@pytest.mark.parametrize(("as_bucket", "status"), [(False, 404), (True, 403)])
 def test_a_server_of_files_is_asked_for_files(
-    project: Carried, tmp_path: Path, person: Person
+    project: Carried, tmp_path: Path, person: Person, as_bucket: bool, status: int
 ) -> None:
     with nodes.serving(project, home=nodes.make_home(tmp_path / "node")) as served:
         web_files.save(project, served.http_address, tmp_path / "www" / "project.git", packs=True)
-    with web_files.serving(tmp_path / "www") as base:
+    with web_files.serving(tmp_path / "www", as_bucket=as_bucket) as base:
         url = f"gittorrent::{base}/project.git"
         plain = person.git("clone", url, "plain").ok()
         assert "conversation" not in plain.err
         detailed = person.git("clone", "-v", url, "detailed").ok()
-        assert "agrees to no conversation (404); it is asked for files" in detailed.err
+        assert f"agrees to no conversation ({status}); it is asked for files" in detailed.err
 
 
 def test_a_redirect_leads_nowhere(project: Carried, tmp_path: Path, person: Person) -> None:

@@ -35,12 +35,16 @@ def save(carried: Carried, address: tuple[str, int], folder: Path, *, packs: boo
 
 
 @contextlib.contextmanager
-def serving(folder: Path, moved: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
+def serving(
+    folder: Path, moved: Mapping[str, str] = MappingProxyType({}), *, as_bucket: bool = False
+) -> Iterator[str]:
     """Serve files by a web server that knows nothing else; yields its URL.
 
     Args:
         folder: what it serves.
         moved: paths that are answered with a redirect, and where to.
+        as_bucket: whether it answers 403 to all that is not there, and to what is sent, as buckets
+            do that nobody may list.
     """
 
     class Files(http.server.SimpleHTTPRequestHandler):
@@ -48,6 +52,9 @@ def serving(folder: Path, moved: Mapping[str, str] = MappingProxyType({})) -> It
             super().__init__(*arguments, directory=str(folder))
 
         def do_GET(self) -> None:
+            if as_bucket and not Path(self.translate_path(self.path)).is_file():
+                self._refuse()
+                return
             if self.path not in moved:
                 super().do_GET()
                 return
@@ -55,6 +62,20 @@ def serving(folder: Path, moved: Mapping[str, str] = MappingProxyType({})) -> It
             self.send_header("Location", moved[self.path])
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            if as_bucket:
+                self._refuse()
+            else:
+                self.send_error(501)
+
+        def _refuse(self) -> None:
+            said = b"<?xml version='1.0'?>\n<Error><Code>AccessDenied</Code></Error>"
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
 
         def log_message(self, *_words: Any) -> None:
             """Say nothing."""

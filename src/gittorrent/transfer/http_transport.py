@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 NO_NOTICES = frozenset([404, 405, 501])
 """What web servers answer that only hold files."""
 
+FORBIDDEN = 403
+"""What nodes answer with a reason in their own words, and buckets in others."""
+
 MAX_NOTICE_ANSWER = MAX_REASON + 100
 """Bytes of the answer to a notice; one that is longer is cut, and no answer then."""
 
@@ -121,7 +124,7 @@ class HttpTransport:
             raise UnreachableError(f"cannot announce to {error}") from error
         finally:
             await client.close()
-        if status in NO_NOTICES:
+        if status in NO_NOTICES or (status == FORBIDDEN and not answer.startswith(b"ERR ")):
             raise UnreachableError(f"{endpoint.url} is a web server that takes no notices")
         return notify.parse_answer(answer)
 

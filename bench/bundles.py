@@ -1,12 +1,13 @@
-"""What bundles spare a server: stock git's clones over HTTP, with and without bundles.
+"""What bundles spare a server: stock git's clones over HTTP and git://, with and without bundles.
 
 The same node serves the same clone with git's own settings, with ``transfer.bundleURI``, and, as
-programs before git 2.40 have to, with ``--bundle-uri``. A clone that does not ask is measured as
-well of what it would be without any bundle being told of, by git:// of the same node.
+programs before git 2.40 have to, with ``--bundle-uri``; the last one by the system's git as well,
+where that is another one. The node keeps no answers of git's here, which spare it more.
 """
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from frame import (
 )
 from measure import run
 from scene import Scene, Server, remove, staged
+
+SYSTEM_GIT = Path("/usr/bin/git")
+"""Where another version of git often is."""
 
 
 @dataclass
@@ -61,28 +65,45 @@ def measure(arguments: Arguments) -> Report:
         say("copying and publishing the repository")
         home = scene.room()
         published, _ = scene.publish(scene.copy_bare(arguments.repository), home, "--wait")
+        (home / "node.toml").write_text("[limits]\ngit-answers = 0\n", encoding="ascii")
         with scene.node(published, home, http=True) as server:
-            url = f"http://127.0.0.1:{server.http}/{published.name}.git"
-            clone: list[str | Path] = ["clone", "-q", "--bare"]
-            plain = Course("stock git", ["git", *clone, url])
-            told = Course(
-                "transfer.bundleURI", ["git", "-c", "transfer.bundleURI=true", *clone, url]
-            )
-            named = Course("--bundle-uri", ["git", *clone, f"--bundle-uri={url}/bundle-list", url])
-            over_git = f"git://127.0.0.1:{server.git}/{published.name}.git"
-            without = Course("stock git, told of none", ["git", *clone, over_git])
-            courses = (plain, told, named, without)
+            web = f"http://127.0.0.1:{server.http}/{published.name}.git"
+            courses = [
+                *_courses("HTTP", web, f"{web}/bundle-list"),
+                *_courses(
+                    "git://",
+                    f"git://127.0.0.1:{server.git}/{published.name}.git",
+                    f"{web}/bundle-list",
+                ),
+            ]
             for number in range(arguments.runs):
                 say(f"run {number + 1} of {arguments.runs}")
                 for course in courses:
                     course.clone(scene, server)
     results = tuple(course.result() for course in courses)
+    half = len(results) // 2
     compared = [
-        ratio(f"{one.name} to {results[0].name}", metric, one, results[0])
-        for one in results[1:3]
+        ratio(f"{one.name} to {first.name}", metric, one, first)
+        for first, others in ((results[0], results[1:half]), (results[half], results[half + 1 :]))
+        for one in others
         for metric in ("server CPU s", "wall s", "client CPU s")
     ]
     return Report("bundles", ("Clones by turns, over loopback.",), results, tuple(compared))
+
+
+def _courses(scheme: str, url: str, listed: str) -> list[Course]:
+    """Return the ways to clone from a URL, the one without bundles first."""
+    clone: list[str | Path] = ["clone", "-q", "--bare"]
+    told: list[str | Path] = ["git", "-c", "transfer.bundleURI=true", *clone, url]
+    found = [
+        Course(f"{scheme}, stock git", ["git", *clone, url]),
+        Course(f"{scheme}, transfer.bundleURI", told),
+        Course(f"{scheme}, --bundle-uri", ["git", *clone, f"--bundle-uri={listed}", url]),
+    ]
+    if SYSTEM_GIT.exists() and Path(shutil.which("git") or "git").resolve() != SYSTEM_GIT.resolve():
+        words = [SYSTEM_GIT, *clone, f"--bundle-uri={listed}", url]
+        found.append(Course(f"{scheme}, --bundle-uri, the system's git", words))
+    return found
 
 
 if __name__ == "__main__":

@@ -109,7 +109,9 @@ def measure(arguments: Arguments) -> Report:
     with staged(arguments.work) as scene:
         say("copying and publishing the repository")
         copy, home = scene.copy_bare(arguments.repository), scene.room()
-        published, _ = scene.publish(scene.linked_copy(copy), home, "--wait")
+        own = scene.linked_copy(copy)
+        scene.git("-C", own, "config", "gittorrent.shapes", "never")  # nobody here asks for them
+        published, _ = scene.publish(own, home, "--wait")
         packed = prepare_perfectly(scene, copy)
         for name in ("allowFilter", "allowAnySHA1InWant"):
             scene.git("-C", packed, "config", f"uploadpack.{name}", "true")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.node.config_values import endpoint
+from gittorrent.node.services import Reachable
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
@@ -81,6 +83,44 @@ def test_bundles_that_the_server_tells_of(
         assert max(map(int, sizes)) < 100_000
     plain, copy = (gitcmd.refs(reader.root / name) for name in ("plain", "copy"))
     assert plain == {n: o for n, o in copy.items() if not n.startswith(b"refs/bundles/")}
+
+
+def test_bundles_told_of_over_git(operator: Person, owner_key: Signer, reader: Person) -> None:
+    origin = grown(operator.root / "project.git", owner_key)
+    with serve(operator, origin.layout.git_dir, "--log-level", "info") as node:
+        url = f"{node.git}/project.git"
+        reader.git("clone", "--mirror", url, "plain").ok()
+        assert bundles_sent(node) == 0, "who does not ask is given none"
+        reader.git("-c", "transfer.bundleURI=true", "clone", "--mirror", url, "told").ok()
+        version = tuple(map(int, re.findall(r"\d+", reader.git("version").ok().out)[:2]))
+        assert bundles_sent(node) == (2 if version >= (2, 40) else 0)
+        named = f"--bundle-uri={node.http}/project.git/bundle-list"
+        before = bundles_sent(node)
+        reader.git("clone", "--mirror", named, url, "named").ok()
+        assert bundles_sent(node) == before + 2
+    for name in ("told", "named"):
+        refs = gitcmd.refs(reader.root / name).items()
+        found = {ref: oid for ref, oid in refs if not ref.startswith(b"refs/bundles/")}
+        assert found == gitcmd.refs(reader.root / "plain")
+        reader.git("fsck", "--strict", cwd=reader.root / name).ok()
+
+
+@pytest.mark.parametrize(
+    ("public", "listening", "address", "base"),
+    [
+        ("https://a.example.org/x/", "http://127.0.0.1:80", "192.0.2.1", "https://a.example.org/x"),
+        ("git://a.example.org", "http://192.0.2.9:8080", "192.0.2.1", None),
+        (None, "http://192.0.2.9:8080", "192.0.2.1", "http://192.0.2.9:8080"),
+        (None, "http://127.0.0.1:8080", "192.0.2.1", None),
+        (None, "http://127.0.0.1:8080", "127.0.0.1", "http://127.0.0.1:8080"),
+        (None, "git://192.0.2.9", "192.0.2.1", None),
+    ],
+)
+def test_where_bundles_are_told_to_be(
+    public: str | None, listening: str, address: str, base: str | None
+) -> None:
+    here = Reachable(None if public is None else endpoint(public), [endpoint(listening)])
+    assert here.web_base(address) == base
 
 
 def test_sha256(reader: Person, operator: Person, owner_key: Signer) -> None:

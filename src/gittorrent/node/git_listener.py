@@ -110,7 +110,9 @@ class GitListener:
         self._catalogue = services.catalogue
         self._lists = services.lists
         self._notices = services.notices
-        self._git = SocketUploadPack(services.git_processes, services.limits)
+        self._git = SocketUploadPack(
+            services.git_processes, services.limits, services.lists.bundles_at
+        )
         self._limits = services.limits
         self._talks = conversations
         self._shared = SharedCallers(services, conversations)

@@ -22,7 +22,7 @@ from gittorrent.node.git_questions import PROTOCOL, REQUEST, Caller
 from gittorrent.node.socket_requests import SocketRequests
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from typing import Self
 
     from gittorrent.node.catalogue import Served
@@ -41,10 +41,17 @@ class SocketUploadPack:
     Args:
         git_processes: runs git.
         limits: of all sending, and of sending to each caller.
+        bundles_at: returns what URIs of a repository's bundles begin with for an address.
     """
 
-    def __init__(self, git_processes: GitProcesses, limits: Limits) -> None:
+    def __init__(
+        self,
+        git_processes: GitProcesses,
+        limits: Limits,
+        bundles_at: Callable[[Served, str], str | None] = lambda _served, _address: None,
+    ) -> None:
         self._git_processes = git_processes
+        self._bundles_at = bundles_at
         self._limits = limits
 
     async def serve(
@@ -62,7 +69,8 @@ class SocketUploadPack:
             BusyError: it waited in vain for its turn, and got no answer to what it asked.
             OSError: it has gone.
         """
-        caller = Caller(served, address, is_gone=lambda: has_hung_up(sock))
+        bundles_at = self._bundles_at(served, address)
+        caller = Caller(served, address, bundles_at, is_gone=lambda: has_hung_up(sock))
         if protocol == PROTOCOL and self._git_processes.questions.is_on:
             questions = self._git_processes.questions
             requests = SocketRequests(sock, caller, questions, self._limits, self._pass_on)
@@ -112,7 +120,9 @@ class SocketUploadPack:
                 return watch.judge(loop.time(), look_at(sock), others_wait=waiting)
 
             options = () if pieces is None else REQUEST
-            prepared = await self._git_processes.prepare(caller.served, protocol, *options)
+            prepared = await self._git_processes.prepare(
+                caller.served, protocol, *options, bundles_at=caller.bundles_at
+            )
             limiter = self._limits.sending_to(caller.address)
             with _Ends(sock, is_fed=pieces is not None, is_paced=limiter.rate is not None) as ends:
                 process = self._git_processes.start(

@@ -17,7 +17,9 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.repository.auth_lines import auth_lines
 from gittorrent.repository.freshness import read_fresh
+from gittorrent.transfer.addresses import is_loopback
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
+from gittorrent.transfer.static_files import BUNDLES
 from gittorrent.wire.limits import MAX_TRY_LINES
 from gittorrent.wire.mirrorlist import AuthLine, MirrorEntry, MirrorList, MirrorState
 from gittorrent.wire.urls import UrlError
@@ -87,6 +89,23 @@ class Reachable(Struct):
                 )
         return urls
 
+    def web_base(self, address: str) -> str | None:
+        """Return what URLs of this node begin with for a web client at an address.
+
+        None where that is not known for sure: whoever is told of a place that does not answer waits
+        for it in vain.
+
+        Args:
+            address: where the client is.
+        """
+        if self.public is not None:
+            is_web = self.public.scheme in ("http", "https")
+            return self.public.url.rstrip("/") if is_web else None
+        for base in self.listening:
+            if base.scheme == "http" and (is_loopback(address) or not is_loopback(base.host)):
+                return base.url.rstrip("/")
+        return None
+
 
 class Lists:
     """Makes the answers to mirror-list.
@@ -119,6 +138,14 @@ class Lists:
         if public is not None and public.scheme in ("http", "https"):
             return public.url.rstrip("/")
         return f"{scheme}://{host}"
+
+    def bundles_at(self, served: Served, address: str) -> str | None:
+        """Return what URIs of a repository's bundles begin with for a client at an address.
+
+        None where it has to do without.
+        """
+        base = self._reachable.web_base(address)
+        return None if base is None else f"{base}{served.path}/{BUNDLES}"
 
     async def answer(self, served: Served) -> MirrorList:
         """Return what this node knows of one repository.

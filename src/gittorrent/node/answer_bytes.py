@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from gittorrent.transfer.off_loop import Reading
 
-IN_MEMORY = 64 << 10
+IN_MEMORY = 32 << 10
 """Bytes up to which an answer is kept in memory: refs of small repositories, and refusals."""
 
 
@@ -38,8 +38,12 @@ class AnswerRoom(Protocol):
         """Count bytes that are about to be kept; False where there is no room for them."""
         ...
 
-    def give_back(self, count: int) -> None:
-        """Count them no more."""
+    def take_file(self) -> bool:
+        """Count an open file; False where there may be no more of them."""
+        ...
+
+    def give_back(self) -> None:
+        """Count what the answer took no more."""
         ...
 
     def require_disk(self, count: int) -> None:
@@ -69,7 +73,6 @@ class AnswerBytes:
         self._file: _AnswerFile | None = None
         self._readers: dict[AnswerReader, int] = {}
         self._change = asyncio.Event()
-        self._held = 0
         self._is_kept = True
         self._error: BaseException | None = None
         self.size = 0
@@ -81,11 +84,6 @@ class AnswerBytes:
     def readers(self) -> int:
         """How many read it."""
         return len(self._readers)
-
-    @property
-    def held(self) -> int:
-        """Bytes that it takes."""
-        return self._held
 
     async def append(self, data: bytes) -> None:
         """Add what git said next; waits for the readers where there is no room to keep it."""
@@ -102,11 +100,12 @@ class AnswerBytes:
         """Keep more; False if that cannot be done."""
         if not self._room.take(len(data)):
             return False
-        self._held += len(data)
         if self._file is None and self.size + len(data) <= IN_MEMORY:
             self._memory += data
             return True
         if self._file is None:
+            if not self._room.take_file():
+                return False
             self._file = _AnswerFile(self._room, self._folder)
         file, at = self._file, self.size - len(self._memory)
         all_of_it = self._memory + data
@@ -158,8 +157,7 @@ class AnswerBytes:
             self._file.close()
             self._file = None
         self._memory = b""
-        self._room.give_back(self._held)
-        self._held = 0
+        self._room.give_back()
 
     def _changed(self) -> None:
         self._change.set()

@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 30
 """Bytes of all answers: one commit of a large repository, and refs and commits of some hundred."""
 
-MAX_ANSWERS = 128
-"""Answers at once: each longer one is an open file."""
+MAX_ANSWERS = 1024
+"""Answers at once: refs of as many repositories. Those in memory come to 32 MiB at most."""
+
+MAX_FILES = 128
+"""Of these, how many are open files: half of what is left of them beside callers'."""
 
 MAX_SHARE = 2
 """A single answer may take one part in so many of the room."""
@@ -52,6 +55,12 @@ class _Entry:
         self.begun = asyncio.Event()
         self.maker: asyncio.Task[None] | None = None
         self.used_at = 0.0
+        self.is_shared = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nobody needs it just now."""
+        return not self.answer.readers and self.answer.is_ended
 
 
 class GitAnswers:
@@ -81,6 +90,7 @@ class GitAnswers:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._makers: set[asyncio.Task[None]] = set()
         self._bytes = 0
+        self._files = 0
         self._hits = 0
         self._misses = 0
         self._is_stopped = False
@@ -98,7 +108,7 @@ class GitAnswers:
     def change(self, most: int) -> None:
         """Keep so many bytes at most from now on."""
         self._most = most
-        self._make_room(0)
+        self._make_room()
 
     @contextlib.asynccontextmanager
     async def reading(
@@ -135,12 +145,13 @@ class GitAnswers:
         # One that passes through memory is not there from its beginning any more.
         if entry is None or not entry.answer.is_whole:
             self._drop(key)
-            self._make_room(0, for_another=1)
+            self._make_room(answers=1)
             answer = AnswerBytes(_Room(self), self._folder, self._threads.executor())
             entry = self._entries[key] = _Entry(answer)
             self._misses += 1
         else:
             self._hits += 1
+            entry.is_shared = True
         entry.used_at = now
         self._entries.move_to_end(key)
         return entry
@@ -214,15 +225,26 @@ class GitAnswers:
         elif entry is not None:
             entry.answer.drop()
 
-    def _make_room(self, count: int, for_another: int = 0) -> bool:
-        """Let those go that were not used for longest and that nobody reads; tells if it fits."""
-        for key, entry in list(self._entries.items()):
-            fits = self._bytes + count <= self._most
-            if fits and len(self._entries) + for_another <= MAX_ANSWERS:
-                return True
-            if not entry.answer.readers and entry.answer.is_ended:
+    def _make_room(self, count: int = 0, *, answers: int = 0, files: int = 0) -> bool:
+        """Make room for bytes, answers and files; tells whether there is.
+
+        Those go that nobody reads, the longest unused first; before them those that nobody asked
+        for twice, so that whoever asks many questions once does not displace what many ask.
+        """
+        by_worth = sorted(self._entries.items(), key=lambda item: item[1].is_shared)
+        for key, entry in by_worth:
+            if self._has_room(count, answers, files):
+                break
+            if entry.is_idle:
                 self._drop(key)
-        return self._bytes + count <= self._most
+        return self._has_room(count, answers, files)
+
+    def _has_room(self, count: int, answers: int, files: int) -> bool:
+        return (
+            self._bytes + count <= self._most
+            and len(self._entries) + answers <= MAX_ANSWERS
+            and self._files + files <= MAX_FILES
+        )
 
     def tidy(self, *, is_short: bool) -> None:
         """Let go what was not asked for in a while.
@@ -232,8 +254,7 @@ class GitAnswers:
         """
         oldest = asyncio.get_running_loop().time() - MAX_AGE
         for key, entry in list(self._entries.items()):
-            is_idle = not entry.answer.readers and entry.answer.is_ended
-            if is_idle and (is_short or entry.used_at < oldest):
+            if entry.is_idle and (is_short or entry.used_at < oldest):
                 self._drop(key)
 
     async def stop(self) -> None:
@@ -246,13 +267,21 @@ class GitAnswers:
             self._drop(key)
 
     def _take(self, count: int, held: int) -> bool:
-        if held + count > self._most // MAX_SHARE or not self._make_room(count):
+        fits = self._has_room(count, 0, 0) or self._make_room(count)
+        if held + count > self._most // MAX_SHARE or not fits:
             return False
         self._bytes += count
         return True
 
-    def _give_back(self, count: int) -> None:
+    def _take_file(self) -> bool:
+        if not self._make_room(files=1):
+            return False
+        self._files += 1
+        return True
+
+    def _give_back(self, count: int, *, is_file: bool) -> None:
         self._bytes -= count
+        self._files -= is_file
 
     def _require_disk(self, count: int) -> None:
         if self._space is not None:
@@ -265,6 +294,7 @@ class _Room:
     def __init__(self, answers: GitAnswers) -> None:
         self._answers = answers
         self._held = 0
+        self._is_file = False
 
     def take(self, count: int) -> bool:
         """Count bytes that are about to be kept; False where there is no room for them."""
@@ -273,10 +303,15 @@ class _Room:
         self._held += count
         return True
 
-    def give_back(self, count: int) -> None:
-        """Count them no more."""
-        self._held -= count
-        self._answers._give_back(count)
+    def take_file(self) -> bool:
+        """Count an open file; False where there may be no more of them."""
+        self._is_file = self._answers._take_file()
+        return self._is_file
+
+    def give_back(self) -> None:
+        """Count what the answer took no more."""
+        self._answers._give_back(self._held, is_file=self._is_file)
+        self._held, self._is_file = 0, False
 
     def require_disk(self, count: int) -> None:
         """Make sure that they fit on the disk."""

@@ -13,7 +13,7 @@ import pytest
 from gittorrent.disk_space import ShortDisk, Space, Unbounded
 from gittorrent.errors import LocalError, NoRoomError
 from gittorrent.node.answer_bytes import IN_MEMORY, AnswerBytes, AnswerReader
-from gittorrent.node.git_answers import MAX_ANSWERS, MAX_SHARE, GitAnswers
+from gittorrent.node.git_answers import MAX_ANSWERS, MAX_FILES, MAX_SHARE, GitAnswers
 from gittorrent.node.git_turns import BusyError, GitTurns
 
 ONE, TWO = "198.51.100.1", "198.51.100.2"
@@ -353,3 +353,32 @@ def test_stopping_ends_git_and_tells_readers(tmp_path: Path) -> None:
         assert not answers.is_on
 
     asyncio.run(main())
+
+
+def test_who_asks_much_does_not_displace_what_many_ask(tmp_path: Path) -> None:
+    async def work(answers: GitAnswers) -> None:
+        asked_often = Git(b"often")
+        for _ in range(2):
+            await read(answers, asked_often, b"often")
+        for n in range(MAX_ANSWERS + 10):
+            await read(answers, Git(b"a"), b"%d" % n)
+        assert await read(answers, asked_often, b"often") == b"often"
+        assert asked_often.begun == 1
+
+    run(work, tmp_path)
+
+
+def test_so_many_files_and_no_more(tmp_path: Path) -> None:
+    async def work(answers: GitAnswers) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            for n in range(MAX_FILES):
+                key = b"%d" % n
+                reader = await stack.enter_async_context(answers.reading(key, ONE, Git(LONG)))
+                await until_all_is_there(reader)
+            kept = answers.figures.kept
+            assert await read(answers, Git(LONG, LONG)) == LONG * 2  # through memory
+            assert answers.figures.kept == kept
+        assert await read(answers, Git(LONG, LONG)) == LONG * 2
+        assert answers.figures.kept == kept
+
+    run(work, tmp_path, 1 << 30)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,7 @@ from gittorrent.wire import pktline
 from gittorrent.wire.limits import MAX_QUESTION, SMALL_QUESTION
 from support import bulk, gitcmd, nodes
 from support.nodes import LOOPBACK, Served, call, fetch, request
-from support.programs import GITS, PATIENCE, Person, somebody
+from support.programs import GITS, PATIENCE, Person, processes, serve, somebody, wait_until
 
 RESULT = "application/x-git-upload-pack-request"
 
@@ -279,3 +281,39 @@ def test_who_is_silent_has_no_turn(project: Carried, tmp_path: Path, person: Per
             sock.sendall(request("git-upload-pack", b"/project.git", b"version=2"))
             assert sock.recv(65536).startswith(b"000eversion 2\n")
             person.git("clone", url_of(served, "git"), "c").ok()
+
+
+def files_below(home: Path) -> set[Path]:
+    """Return the files of a node's views, without what processes leave to find each other."""
+    return {path for path in (home / "views").rglob("*") if path.is_file()}
+
+
+def test_killed_while_git_answers_it_leaves_nothing(tmp_path: Path, large: Carried) -> None:
+    operator, reader = somebody(tmp_path / "operator"), somebody(tmp_path / "reader")
+    head = head_of(large)
+    with serve(operator, large.layout.git_dir) as daemon:
+        host, _, port = daemon.git.removeprefix("git://").rpartition(":")
+        reader.git("ls-remote", f"{daemon.git}/project.git").ok()
+        before = files_below(operator.node)
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as sock:
+            sock.sendall(request("git-upload-pack", b"/project.git", b"version=2"))
+            sock.sendall(fetch_of(f"want {head}"))
+            said = b""
+            while b"packfile" not in said:
+                said += sock.recv(65536)
+            os.kill(daemon.pid, signal.SIGKILL)
+            daemon.running.wait()
+        wait_until(lambda: not upload_packs(operator.node), "git ends with the node")
+        assert files_below(operator.node) == before
+    with serve(operator, large.layout.git_dir) as daemon:
+        for name in ("a", "b"):
+            reader.git("clone", "--bare", f"{daemon.git}/project.git", name).ok()
+            assert gitcmd.text(reader.root / name, "rev-parse", "refs/heads/main") == head
+        wait_until(
+            lambda: "answers given again" in operator.gittorrent("status").ok().out,
+            "status says so",
+        )
+
+
+def upload_packs(home: Path) -> list[str]:
+    return [words for _, _, words in processes() if "upload-pack" in words and str(home) in words]

@@ -51,7 +51,7 @@ def test_a_banned_peer_comes_back_in_vain(large: Carried, tmp_path: Path) -> Non
 
     def work() -> None:
         owner, reader = somebody(tmp_path / "owner"), somebody(tmp_path / "reader")
-        words = ("--git", f"{NODE}:0", "--up-limit", "2M")
+        words = ("--git", f"{NODE}:0", "--up-limit", "1M")
         with serve(owner, large.layout.git_dir, *words) as node:
             assert NODE in node.git
             port = int(node.git.rpartition(":")[2])

@@ -23,7 +23,7 @@ from support.programs import GITS, Person, Running, somebody, wait_until
 
 @pytest.fixture(scope="module")
 def node(large: Carried, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    options = Options(git=(("127.0.0.1", 0),), up_limit=4 << 20, announce=False)
+    options = Options(git=(("127.0.0.1", 0),), up_limit=1 << 20, announce=False)
     home = nodes.make_home(tmp_path_factory.mktemp("node"))
     with nodes.serving(large, home=home, options=options) as served:
         yield served

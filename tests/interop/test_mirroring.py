@@ -98,7 +98,7 @@ def test_mirror_command_announces_and_helps(
 ) -> None:
     """The way users do it: two mirrors made by 'gittorrent mirror', served, and found."""
     owner, reader = people("owner"), people("reader")
-    with serve(owner, large.layout.git_dir, "--up-limit", "6M") as origin, ExitStack() as stack:
+    with serve(owner, large.layout.git_dir, "--up-limit", "2M") as origin, ExitStack() as stack:
         mirrors = []
         mirror = owner
         for name in ("m1", "m2"):
@@ -106,7 +106,7 @@ def test_mirror_command_announces_and_helps(
             said = mirror.gittorrent("mirror", origin.url(), "--once", "--json").ok()
             assert str(large.info.repository_id) in said.out
             assert mirror.gittorrent("mirror", origin.url(), "--once", "-q").ok().err == ""
-            mirrors.append(stack.enter_context(serve(mirror, "--up-limit", "4M")))
+            mirrors.append(stack.enter_context(serve(mirror, "--up-limit", "2M")))
 
         def listed() -> set[str]:
             return set(
@@ -159,7 +159,7 @@ def test_mirror_dies_or_stalls_on_the_way(
 def test_only_mirror_dies_and_comes_back(large: Carried, people: Callable[[str], Person]) -> None:
     """With nobody left the clone ends with an error, its parts are kept, and a retry goes on."""
     reader = people("reader")
-    with serve(people("victim"), large.layout.git_dir, "--up-limit", "2M") as mirror:
+    with serve(people("victim"), large.layout.git_dir, "--up-limit", "1M") as mirror:
         url = mirror.url("project", str(large.info.repository_id))
         running = reader.start("gittorrent", "clone", url, "c", "--progress")
         try:

@@ -27,8 +27,8 @@ from support.nodes import Served
 from support.programs import Daemon, Person, Running, processes, serve, wait_until
 from support.repositories import noise
 
-SLOW = 4 << 20
-"""Bytes per second of an origin whose clones are to be caught midway."""
+SLOW = 1 << 20
+"""Bytes per second of an origin whose clones are to be caught midway: all takes ten seconds."""
 
 
 class Sent(logging.Handler):
@@ -113,6 +113,10 @@ def test_two_clones_at_once_cost_one_download(
                 for name in ("a", "b")
             ]
             try:
+                wait_until(
+                    lambda: all("Receiving parts" in each.err for each in both), "both are at work"
+                )
+                origin.limit(None)
                 for running in both:
                     assert running.wait() == 0, running.err
                 said = [running.err for running in both]
@@ -171,6 +175,7 @@ def test_a_clone_killed_midway_stops_the_download_and_loses_nothing(
             # Nobody waits for it any more, so the node hangs up.
             wait_until(lambda: sent.total > 0, "the download has stopped")
             assert sent.total < size_of(large)
+            origin.limit(None)
             done = person.git("clone", "--mirror", url_of(origin), "b").ok()
             assert daemon.running.process.poll() is None
     assert "without a download" in done.err
@@ -188,6 +193,7 @@ def test_a_node_killed_midway_leaves_the_clone_to_finish_by_itself(
             try:
                 wait_until(lambda: "Receiving parts" in running.err, "it is seen to work")
                 os.kill(daemon.pid, signal.SIGKILL)
+                origin.limit(None)
                 assert running.wait() == 0, running.err
                 said = running.err
             finally:

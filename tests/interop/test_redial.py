@@ -14,6 +14,9 @@ from gittorrent.repository.carried import Carried
 from support import bulk, gitcmd
 from support.programs import Person, Running, serve, wait_until
 
+SLOW = ("--up-limit", "1M")
+"""A mirror that is lost midway, however late that is noticed: all takes ten seconds."""
+
 
 def parts_of(person: Person) -> int:
     found = 0
@@ -40,12 +43,12 @@ def test_the_only_mirror_is_killed_and_comes_back(
     large: Carried, people: Callable[[str], Person]
 ) -> None:
     server, user = people("server"), people("user")
-    words = ("--up-limit", "4M", large.layout.git_dir)
-    with serve(server, *words) as daemon, cloning(user, daemon.url()) as running:
+    served = large.layout.git_dir
+    with serve(server, *SLOW, served) as daemon, cloning(user, daemon.url()) as running:
         os.kill(daemon.pid, signal.SIGKILL)
         daemon.running.wait()
         place = daemon.git.removeprefix("git://")
-        again = server.start("gittorrent", "serve", "--git", place, *words)
+        again = server.start("gittorrent", "serve", "--git", place, served)
         try:
             assert running.wait() == 0, running.err
         finally:
@@ -59,8 +62,10 @@ def test_a_mirror_that_stays_away_is_given_up(
     large: Carried, people: Callable[[str], Person]
 ) -> None:
     server, user = people("server"), people("user")
-    words = ("--up-limit", "4M", large.layout.git_dir)
-    with serve(server, *words) as daemon, cloning(user, daemon.url()) as running:
+    with (
+        serve(server, *SLOW, large.layout.git_dir) as daemon,
+        cloning(user, daemon.url()) as running,
+    ):
         os.kill(daemon.pid, signal.SIGKILL)
         wait_until(lambda: "is dialled again" in running.err, "somebody says what goes on")
         assert running.process.poll() is None
@@ -93,7 +98,7 @@ def test_whoever_refuses_is_not_called_a_third_time(
 ) -> None:
     """A node that shuts down may come back; here somebody else does, at its port."""
     server, user = people("server"), people("user")
-    with serve(server, "--up-limit", "4M", large.layout.git_dir) as daemon:
+    with serve(server, *SLOW, large.layout.git_dir) as daemon:
         with cloning(user, daemon.url()) as running:
             host, _, port = daemon.git.removeprefix("git://").rpartition(":")
             os.kill(daemon.pid, signal.SIGTERM)

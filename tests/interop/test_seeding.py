@@ -133,7 +133,7 @@ def test_a_seed_is_listed_by_all_mirrors_and_gives(
     user, other = people("user"), people("other")
     copy = nodes.copy_as_mirror(large, tmp_path / "copy.git", "git://192.0.2.1/project.git")
     # Slow enough that the seed's turn comes before everything is there.
-    slow = replace(nodes.LOOPBACK, up_limit=2 << 20)
+    slow = replace(nodes.LOOPBACK, up_limit=1 << 20)
     with (
         nodes.serving(large, home=nodes.make_home(tmp_path / "o")) as origin,
         nodes.serving(copy, home=nodes.make_home(tmp_path / "m"), options=slow) as mirror,

@@ -192,6 +192,14 @@ class Served:
 
         return asyncio.run_coroutine_threadsafe(look(), self.loop).result(PATIENCE)
 
+    def limit(self, up: int | None) -> None:
+        """Let it send at another rate from now on, in bytes per second, for some twenty seconds.
+
+        A test that has to look at something while it lasts begins with a low rate, and lets the
+        rest come at once when it has looked.
+        """
+        self.node.limits.set_rates(up, None, None)
+
     @property
     def git_address(self) -> tuple[str, int]:
         return _address(self.git)

@@ -17,6 +17,7 @@ from gittorrent.ids import PushId, RepositoryId
 from gittorrent.store.database import CarriedRow, CheckRow, Database, MirrorRow
 from gittorrent.store.home import VARIABLE, Home, open_home
 from gittorrent.wire.mirrorlist import MirrorState
+from support.programs import PATIENCE
 
 A, B = RepositoryId("a" * 52), RepositoryId("b" * 52)
 HEAD, OTHER = PushId("12" * 20), PushId("34" * 20)
@@ -39,7 +40,7 @@ def test_several_may_be_the_first_to_open_it(tmp_path: Path) -> None:
     ready = threading.Barrier(4)
 
     def opened(number: int) -> None:
-        ready.wait(30)
+        ready.wait(PATIENCE)
         Database(tmp_path / f"{number}.sqlite").close()
 
     with ThreadPoolExecutor(4) as threads:

@@ -408,3 +408,22 @@ def test_a_mirror_has_them_once_somebody_asked(
         for option in ("--depth=1", "--filter=blob:none"):
             person.git("clone", "-q", option, url_of(mirrored, "git"), f"c{option}").ok()
             gitcmd.git(person.root / f"c{option}", "fsck", "--strict")
+
+
+@pytest.mark.parametrize("git", GITS)
+@pytest.mark.parametrize("way", ["git", "http", "stock"])
+def test_what_clones_of_one_commit_ask_for_is_counted(
+    origin: Carried, serve: Serve, owner_key: Signer, tmp_path: Path, git: str, way: str
+) -> None:
+    """By the branch: of those that have a reel, and of those that git itself has to pack."""
+    source = origin.layout.git_dir
+    gitcmd.git(source, "branch", "other", "main~1")
+    nodes.publish(source, owner_key, None)
+    user = somebody(tmp_path / "user", git)
+    branch = "main" if way != "stock" else "other"
+    with serve(True) as served:
+        url = f"{served.git}/project.git" if way == "stock" else url_of(served, way)
+        words = ("-c", "protocol.version=2", "clone", "-q", "--depth=1")
+        user.git(*words, "--branch", branch, url, "c").ok()
+    counts = origin.shapes.demand().text.decode().splitlines()[1:]
+    assert counts == [f"1.000 refs/heads/{branch}"]

@@ -17,10 +17,12 @@ import contextlib
 import hashlib
 import socket
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gittorrent.git.runner import executable
+from gittorrent.ids import Oid
 from gittorrent.node import upload_pack
 from gittorrent.reel import bundle
 from gittorrent.wire.limits import MAX_QUESTION, SMALL_QUESTION
@@ -172,6 +174,8 @@ class GitQuestions:
         """
         served = caller.served
         question = parse_question(raw, served.carried.object_format)
+        if question is not None and question.of_one_commit and len(question.wants) == 1:
+            await served.reading(partial(served.content.note_tip, Oid(question.wants[0])))
         if question is None or not self.is_on or len(raw) > MAX_QUESTION:
             return None
         view = await self._processes.views.view_of(served)

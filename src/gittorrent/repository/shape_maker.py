@@ -1,9 +1,9 @@
 """Makes reels for those who clone less than everything, where the keeper's key is.
 
-Two shapes: the tip reel of the default branch, and of branches that the owner names; and a chain of
-history reels, which is continued and spliced as the chain of whole reels is. When, says
-`gittorrent.reel.shape_timing`. They are copies of what the repository has, in a store of their own
-(`gittorrent.repository.shapestore`).
+Two shapes: the tip reel of the default branch, of branches that the owner names, and of those that
+clones ask for most (`gittorrent.reel.ref_demand`); and a chain of history reels, which is continued
+and spliced as the chain of whole reels is. When, says `gittorrent.reel.shape_timing`. They are
+copies of what the repository has, in a store of their own (`gittorrent.repository.shapestore`).
 
 Rules: whoever makes them holds ``making.lock`` and ``building.lock``, and not the repository's
 lock, so that no push waits; a shaped reel ends at a checkpoint that counts.
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from gittorrent.signing.keys import Signer
 
 MOST_BRANCHES = 8
-"""Branches with a tip reel: each holds all files of its tree."""
+"""Branches with a tip reel, whoever wants them: each holds all files of its tree. None is made
+for clones alone once such reels have as many bytes together as the whole ones."""
 
 
 class ShapeMaker:
@@ -91,8 +92,9 @@ class ShapeMaker:
         self._carried.shapes.sweep()
         made: list[StoredReel] = []
         whole = lasting_chain(self._carried.reels.offers(self._log.repository), self._log.ids)
-        if self._wanted.are_made(sum(offer.pack_size for offer in whole)):
-            made += self._tips()
+        whole_bytes = sum(offer.pack_size for offer in whole)
+        if self._wanted.are_made(whole_bytes):
+            made += self._tips(whole_bytes)
             made += self._history()
         self._drop_replaced()
         return made
@@ -104,11 +106,19 @@ class ShapeMaker:
 
     # -- tips
 
-    def _tips(self) -> list[StoredReel]:
+    def _tips(self, most_bytes: int) -> list[StoredReel]:
+        """Make the tip reels that are due.
+
+        Args:
+            most_bytes: that those of branches may have which nobody but clones asks for.
+        """
         made, log = [], self._log
         assert log.head is not None
         refs = log.refs_at(log.head)
+        chosen = set(self._chosen_branches())
         for branch in self._branches_with_tips():
+            if branch not in chosen and self._asked_bytes(chosen) >= most_bytes:
+                break
             value = refs.get(branch)
             commit = None if value is None else self._commit(value)
             tips = self._tips_of(branch)
@@ -117,10 +127,22 @@ class ShapeMaker:
                 made += [] if reel is None else [reel]
         return made
 
-    def _branches_with_tips(self) -> list[RefName]:
+    def _chosen_branches(self) -> list[RefName]:
+        """Return the default branch and those that the owner names."""
         default = self._log.default_branch
         branches = [*(() if default is None else (RefName(default),)), *self._branches]
         return list(dict.fromkeys(branches))[:MOST_BRANCHES]
+
+    def _branches_with_tips(self) -> list[RefName]:
+        """Return these, and then those that clones ask for most."""
+        asked = self._carried.shapes.demand().most_asked(self._now)
+        return list(dict.fromkeys([*self._chosen_branches(), *asked]))[:MOST_BRANCHES]
+
+    def _asked_bytes(self, chosen: Iterable[RefName]) -> int:
+        """Return how many bytes the tip reels of other branches than the chosen ones have."""
+        own = {manifest.id for branch in chosen for manifest, _ in self._tips_of(branch)}
+        tips = [m for m, _ in self._made() if m.shape.commit is not None and m.id not in own]
+        return sum(manifest.pack_size for manifest in tips)
 
     def _tips_of(self, branch: RefName) -> list[Made]:
         made, known = self._made(), set(self._log.ids)
@@ -220,9 +242,14 @@ class ShapeMaker:
     def _drop_replaced(self) -> None:
         """Drop what others have replaced for long enough, and all that is not wanted any more."""
         made, store = self._made(), self._carried.shapes
-        gone = set()
+        gone = {
+            manifest.id
+            for manifest, since in made
+            if manifest.shape.commit is not None and self._now - since >= GRACE_SECONDS
+        }
         for branch in self._branches_with_tips():
             tips = self._tips_of(branch)
+            gone -= {manifest.id for manifest, _ in tips}
             for (manifest, _), (_, later) in pairwise(tips):
                 if self._now - later >= GRACE_SECONDS:
                     gone.add(manifest.id)

@@ -19,13 +19,15 @@ from gittorrent.durable import (
     write_atomically,
 )
 from gittorrent.ids import ManifestId, is_sha256
+from gittorrent.reel.ref_demand import RefDemand
 from gittorrent.reel.splicing import GRACE_SECONDS
 from gittorrent.repository.reelstore import ReelStoreError, StoredReel, read_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Mapping
     from pathlib import Path
 
+    from gittorrent.ids import RefName
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.layout import Layout
     from gittorrent.trust.signature import Signature
@@ -121,6 +123,25 @@ class ShapeStore:
         except FileNotFoundError:
             return 0.0
 
+    def demand(self) -> RefDemand:
+        """Return how often which branch was asked for lately."""
+        try:
+            return RefDemand.parse(self._demand.read_bytes())
+        except FileNotFoundError:
+            return RefDemand()
+
+    def note_demand(self, asked: Mapping[RefName, int], now: float) -> None:
+        """Count how often branches were asked for.
+
+        Args:
+            asked: times by branch.
+            now: seconds since 1970.
+        """
+        demand = self.demand()
+        demand.add(asked, now)
+        make_directory(self._folder)
+        write_atomically(self._demand, demand.text)
+
     def due(self, now: float, is_changed: bool) -> ShapesDue:
         """Tell what a mirror is to do about the shaped reels of those that it follows.
 
@@ -157,6 +178,10 @@ class ShapeStore:
     @property
     def _asked(self) -> Path:
         return self._folder / "asked"
+
+    @property
+    def _demand(self) -> Path:
+        return self._folder / "demand"
 
     @property
     def _followed(self) -> Path:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import NoRoomError, TrustError, UnreachableError
 from gittorrent.repository import housekeeping
 from gittorrent.repository.leaving_reels import drop_superseded
-from gittorrent.transfer.building import ReelBuilder
 from gittorrent.transfer.index_manifests import IndexManifests
+from gittorrent.transfer.offered_reels import OfferedReels
 from gittorrent.transfer.reel_offers import lacking_reels
 from gittorrent.transfer.updating import Update, Updater
 from gittorrent.transfer.working import stoppable
@@ -46,7 +46,7 @@ class MirrorReels:
         self._carried = carried
         self._log = log
         self._context = context
-        self._builder = ReelBuilder(acquisition, carried, log, context)
+        self._builder = OfferedReels(acquisition, carried, log, context)
 
     async def follow(self, *, is_changed: bool) -> None:
         """Make or bring the reels that newcomers take, where something is new or none ends here.

@@ -27,9 +27,9 @@ from gittorrent.repository.rebuilding import RebuildOutcome, jobs_of, rebuild_re
 from gittorrent.repository.shapestore import ShapesDue
 from gittorrent.repository.stale_files import remove_stale_files
 from gittorrent.transfer.acquire import Acquisition
-from gittorrent.transfer.building import ReelBuilder
 from gittorrent.transfer.catching_up import fetch_command
 from gittorrent.transfer.index_manifests import IndexManifests
+from gittorrent.transfer.offered_reels import OfferedReels
 from gittorrent.transfer.opening import ask_list
 from gittorrent.transfer.seedable import SeedableReels, UnbuildableReel, why_not
 from gittorrent.transfer.working import stoppable, unbroken
@@ -245,7 +245,7 @@ class Preparer:
             info = self._info(log, acquisition.source_url())
             held, left = await self._sort(acquisition, log)
             # Whoever looks does so because something has changed, or since somebody asked.
-            builder = ReelBuilder(acquisition, carried, log, self._context)
+            builder = OfferedReels(acquisition, carried, log, self._context)
             shaped = await builder.follow_shapes(is_changed=True)
             indexes = IndexManifests(acquisition, carried, log, self._context)
             await indexes.follow(is_changed=True)

@@ -10,7 +10,9 @@ executor of its repository (`Served.reading`).
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gittorrent.errors import GitTorrentError
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from gittorrent.ids import ManifestId, PushId
+    from gittorrent.ids import ManifestId, PushId, RefName
     from gittorrent.push.records import Record
     from gittorrent.reel.bundle import Bundle
     from gittorrent.repository.carried import Carried
@@ -49,6 +51,12 @@ CATCHING_UP_SECONDS = 300.0
 
 RECENT = 8
 """Checkpoints whose pushes are given with their objects: who is behind more asks otherwise."""
+
+DEMAND_SECONDS = 60.0
+"""Seconds between two times that it is written down which commits clones asked for."""
+
+MAX_NOTED = 256
+"""Commits noted in between; further ones are not counted."""
 
 SETTLED_SECONDS = 2.0
 """Age below which a file's time cannot tell two changes apart, so that it is read again."""
@@ -80,6 +88,8 @@ class RepositoryContent:
         self._bundles: tuple[object, object, list[Bundle]] | None = None
         self._tags: dict[Oid, bytes] = {}
         self._tagged_at: object = None
+        self._tips_asked: Counter[Oid] = Counter()
+        self._tips_noted = -math.inf
 
     def latest(self) -> PushId | None:
         """Return the newest checkpoint that the log has adopted."""
@@ -300,6 +310,32 @@ class RepositoryContent:
             _guarded(lambda: self.carried.shapes.note_asked(self._clock()), None)
         return self._between(reel, self.shapes())
 
+    def note_tip(self, commit: Oid) -> None:
+        """Take note that a clone of one commit asked for it.
+
+        It is written down now and then, as of the branches that lead there: who makes reels goes by
+        it. No git is started for that.
+        """
+        if commit in self._tips_asked or len(self._tips_asked) < MAX_NOTED:
+            self._tips_asked[commit] += 1
+        now = self._clock()
+        if now - self._tips_noted >= DEMAND_SECONDS:
+            self._tips_noted = now
+            _guarded(lambda: self._write_demand(now), None)
+
+    def _write_demand(self, now: float) -> None:
+        noted, self._tips_asked = self._tips_asked, Counter()
+        if self.carried.info.role not in (MIRROR, ORIGIN):
+            return
+        refs = self.carried.log_store.open(NoObjects()).final_refs
+        asked: Counter[RefName] = Counter()
+        for ref, oid in sorted(refs.items()):
+            if ref.startswith(b"refs/heads/") and oid in noted:
+                # Further branches that lead there are served by the same reel.
+                asked[ref] += noted.pop(oid)
+        if asked:
+            self.carried.shapes.note_demand(asked, now)
+
     def _between(self, reel: ReelName, reels: Sequence[StoredReel]) -> Sequence[HaveBundle]:
         known = self._known()
         places, older = known.places, -1 if known.begins_late else None
@@ -333,7 +369,11 @@ class RepositoryContent:
     def manifest(self, manifest: ManifestId) -> bytes | None:
         """Return a manifest with its signature, if its pack is here too."""
         reel = self.reel(manifest)
-        return None if reel is None else reel.manifest_file
+        if reel is None:
+            return None
+        if reel.manifest.shape.commit is not None:
+            self.note_tip(reel.manifest.shape.commit)
+        return reel.manifest_file
 
     def pack(self, manifest: ManifestId) -> ServedPack | None:
         """Return the pack of a reel."""

@@ -50,12 +50,14 @@ class Question(Struct, frozen=True):
         text: the canonical request, for git.
         wants: ids of the objects that a pack is wanted for, each once, sorted.
         with_tags: whether tags that point into the pack are to come along.
+        of_one_commit: whether history is cut off after what is wanted.
     """
 
     kind: Kind
     text: bytes
     wants: tuple[str, ...] = ()
     with_tags: bool = False
+    of_one_commit: bool = False
 
 
 class RequestCutter:
@@ -170,7 +172,13 @@ def _fetch(
     # Nothing is thin that builds on nothing.
     asked = [b"no-progress", *(word for word in _FETCH_WORDS[2:4] if word in words)]
     asked += [*sorted(once), *(b"want " + oid.encode("ascii") for oid in ordered), b"done"]
-    return Question(Kind.PACK, _encode(prelude, asked), ordered, b"include-tag" in words)
+    return Question(
+        Kind.PACK,
+        _encode(prelude, asked),
+        ordered,
+        with_tags=b"include-tag" in words,
+        of_one_commit=once == [b"deepen 1"],
+    )
 
 
 def _encode(prelude: list[bytes], arguments: list[bytes]) -> bytes:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.ids import RefName
 from gittorrent.reel.build import build_reel
+from gittorrent.reel.ref_demand import HALF_LIFE_SECONDS, LEAST_ASKED
 from gittorrent.reel.shape_timing import HISTORY_SECONDS, LEAST_BYTES, TIP_SECONDS
 from gittorrent.reel.splicing import GRACE_SECONDS, LEFT_ALONE
 from gittorrent.repository.reelstore import StoredReel
@@ -72,6 +74,51 @@ def test_anybody_makes_the_same_of_the_objects(b: Builder, tmp_path: Path) -> No
         assert pack is not None
         assert pack.manifest(log.repository, found.object_format, None, found.end) == found
         assert list(reel.damaged_parts()) == []
+
+
+def other_branch(b: Builder) -> RefName:
+    gitcmd.git(b.git_dir, "branch", "other", "main~3")
+    publish(b.git_dir, name=None)
+    return RefName(b"refs/heads/other")
+
+
+def commit_of(b: Builder, branch: RefName) -> str:
+    return f"tip {gitcmd.refs(b.git_dir)[branch]}"
+
+
+def test_a_branch_that_clones_ask_for_gets_a_tip_reel_as_long_as_they_do(b: Builder) -> None:
+    branch, now = other_branch(b), newest(b)
+    store = carried(b.git_dir).shapes
+    store.note_demand({branch: int(LEAST_ASKED) - 1}, now)
+    make(b, now)
+    assert commit_of(b, branch) not in kinds(b)
+    store.note_demand({branch: 1}, now)
+    make(b, now)
+    assert commit_of(b, branch) in kinds(b)
+    later = now + HALF_LIFE_SECONDS
+    make(b, later)
+    assert commit_of(b, branch) in kinds(b) or later - now >= GRACE_SECONDS
+    make(b, now + GRACE_SECONDS + HALF_LIFE_SECONDS)
+    assert commit_of(b, branch) not in kinds(b)
+    assert f"tip {main_of(b)}" in kinds(b)
+
+
+def test_clones_alone_do_not_make_tip_reels_grow_beyond_the_whole(b: Builder) -> None:
+    """Branches that differ in one line: the whole reel has one file, each tip reel another copy."""
+    names = [b"1", b"2", b"3"]
+    content = noise("big", 1 << 17)
+    for name in names:
+        stream = b"commit refs/heads/%s\ncommitter A <a@example.org> 1700000000 +0000\n" % name
+        stream += b"data 1\nx\nfrom refs/heads/main^0\nM 100644 inline big\n"
+        stream += b"data %d\n%s%s\n" % (len(content) + 1, content, name)
+        gitcmd.git(b.git_dir, "fast-import", "--quiet", stdin=stream)
+    publish(b.git_dir, name=None)
+    branches = [RefName(b"refs/heads/" + name) for name in names]
+    now = newest(b)
+    asked = {branch: int(LEAST_ASKED) + 9 - place for place, branch in enumerate(branches)}
+    carried(b.git_dir).shapes.note_demand(asked, now)
+    make(b, now)
+    assert [commit_of(b, branch) in kinds(b) for branch in branches] == [True, True, False]
 
 
 def test_small_repositories_get_none(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.context import Context
 
 
-class ReelBuilder:
+class OfferedReels:
     """Builds reels that a mirror offers, of the objects here.
 
     Args:

@@ -204,9 +204,10 @@ class Fetcher:
         fetch = options.for_fetch()
         wanted = [Needed(want.oid, RefName(os.fsencode(want.name))) for want in wants]
         verified = set(log.refs.values())
-        is_limited = fetch.limits_history or not extent_of(self._layout.git_dir).is_whole
+        extent = extent_of(self._layout.git_dir)
+        is_limited = fetch.limits_history or not extent.is_whole
         if is_limited or not all(want.oid in verified for want in wants):
-            return Update(wanted, reels=False, options=fetch)
+            return Update(wanted, reels=False, options=fetch, extent=extent)
         is_empty = not self._layout.has_objects()
         have = [] if is_empty else self._pushes_present(log)
         # A repository with its own history and no push we know: git negotiates best.

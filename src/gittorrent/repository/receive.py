@@ -132,6 +132,11 @@ class Receiver:
         return found
 
     @property
+    def checks_rules(self) -> bool:
+        """Whether objects are to keep to fsck's rules."""
+        return self._settings.rules is not None
+
+    @property
     def staging(self) -> Git:
         """The scratch repository that they are in."""
         return self._staging

@@ -22,7 +22,6 @@ from msgspec import Struct
 from gittorrent.errors import TrustError, UnreachableError
 from gittorrent.git import history, scratch
 from gittorrent.git.runner import GitError
-from gittorrent.repository.index_settings import index_settings
 from gittorrent.repository.prepared import Prepared
 from gittorrent.repository.receive import LyingReelError, receiving
 from gittorrent.repository.reelstore import ReelStore
@@ -119,7 +118,9 @@ class ShapedReels:
             LocalError: this machine could not take them.
         """
         try:
-            chosen = await self._choose(wants, options, extent)
+            # Git holds a pack to the rules that lacks nothing.
+            is_for_git = receiver.checks_rules or options.has("refetch")
+            chosen = None if is_for_git else await self._choose(wants, options, extent)
             if chosen is None:
                 return None
             self._acquisition.gather(self._log)
@@ -159,8 +160,6 @@ class ShapedReels:
         self, wants: Sequence[Wanted], options: FetchOptions, extent: Extent
     ) -> _Chosen | None:
         limits = {name: options.settings[name] for name in options.settings.keys() & _LIMITS}
-        if index_settings(self._layout.git_dir).rules is not None or options.has("refetch"):
-            return None
         if not self._layout.has_objects():
             if limits == {"depth": ["1"]}:
                 return await self._tip(wants)

@@ -58,6 +58,7 @@ class Update(Struct, frozen=True):
         signed_index: whether the first pack of an empty repository may come with its index as it
             was signed, and be checked afterwards.
         admit: told how many bytes the packs of reels have; may refuse them by an error.
+        extent: how much of its history the repository holds; None for whoever does not know yet.
     """
 
     wants: Sequence[Wanted] | None
@@ -68,6 +69,7 @@ class Update(Struct, frozen=True):
     doubtful: bool = False
     signed_index: bool = False
     admit: Callable[[int], None] = lambda _size: None
+    extent: Extent | None = None
 
 
 class UpdateResult(Struct, frozen=True):
@@ -123,7 +125,7 @@ class Updater:
             RulesBrokenError: objects break fsck's rules, whoever sends them.
             EntryError: a checkpoint does not follow from the one before.
         """
-        extent = extent_of(self._layout.git_dir)
+        extent = update.extent or extent_of(self._layout.git_dir)
         try:
             brought = await self._bring(update, extent)
         except (LyingReelError, IncompleteSourceError, FetchFailedError) as error:

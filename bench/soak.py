@@ -394,14 +394,20 @@ def _report(outcome: Outcome, given: argparse.Namespace) -> str:
 
 def _steady(outcome: Outcome) -> str:
     """Return what the mirrors used that were never ended, early and in the end."""
-    early, late = outcome.began + EARLY_SECONDS, outcome.began + outcome.seconds
-    if not outcome.steady or late <= early:
+    warm = min(EARLY_SECONDS, outcome.seconds / 2)
+    early, late = outcome.began + warm, outcome.began + outcome.seconds
+    if not outcome.steady:
         return ""
-    head = ["mirror that ran all the time", "MiB after 10 min", "MiB in the end", "MiB an hour",
-            "descriptors", "threads", "children"]  # fmt: skip
+    head = [
+        "mirror that ran all the time",
+        f"MiB after {warm / 60:.0f} min",
+        *("MiB in the end", "MiB an hour", "descriptors", "threads", "children"),
+    ]
     rows, grown = [], []
     for name in outcome.steady:
         samples = outcome.watch.samples[name, 1]
+        if len(samples) < 2:
+            continue
         first, last = (min(samples, key=lambda one: abs(one.seconds - at)) for at in (early, late))
         grown.append(3600 * (last.memory - first.memory) / (last.seconds - first.seconds))
         pairs = [(first.files, last.files), (first.threads, last.threads),

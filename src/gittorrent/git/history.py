@@ -18,6 +18,7 @@ from msgspec import Struct
 from gittorrent.errors import LocalError
 from gittorrent.git.runner import GitError
 from gittorrent.ids import Oid
+from gittorrent.printable import decoded
 
 if TYPE_CHECKING:
     import subprocess
@@ -196,7 +197,7 @@ def tagged_object(content: bytes) -> Oid:
     line = content.split(b"\n", 1)[0]
     keyword, _, oid = line.partition(b" ")
     if keyword != b"object":
-        raise LocalError(f"a tag object begins {line[:60]!r}")
+        raise LocalError(f"a tag object begins {decoded(line[:60])!r}")
     return Oid(oid.decode("ascii"))
 
 

@@ -13,6 +13,7 @@ from typing import TypeAlias, Union
 
 from gittorrent.gtp.errors import BencodeError
 from gittorrent.gtp.limits import MAX_BENCODE, MAX_DEPTH, MAX_DIGITS, MAX_ITEMS
+from gittorrent.printable import decoded
 
 Value: TypeAlias = Union[  # noqa: UP007 - names itself
     int, bytes, list["Value"], dict[bytes, "Value"]
@@ -111,7 +112,7 @@ class _Reader:
             return self._dictionary(depth)
         if first and first in _DIGITS:
             return self._string()
-        raise BencodeError(f"offset {self.at}: {first!r} begins no value")
+        raise BencodeError(f"offset {self.at}: {decoded(first)!r} begins no value")
 
     def _number(self, end: bytes, *, signed: bool) -> int:
         stop = self._data.find(end, self.at, self.at + MAX_DIGITS + 2)
@@ -119,7 +120,9 @@ class _Reader:
         digits = text.removeprefix(b"-") if signed else text
         plain = digits.isdigit() and (digits == b"0" or digits[:1] != b"0")
         if not plain or text == b"-0" or len(digits) > MAX_DIGITS:
-            raise BencodeError(f"offset {self.at}: no canonical number that ends with {end!r}")
+            raise BencodeError(
+                f"offset {self.at}: no canonical number that ends with {decoded(end)!r}"
+            )
         self.at = stop + 1
         return int(text)
 

@@ -38,6 +38,7 @@ from gittorrent.gtp.messages import (
     Unchoke,
     Uninterested,
 )
+from gittorrent.printable import decoded
 
 _STATES: dict[MessageId, Message] = {
     MessageId.CHOKE: Choke(),
@@ -259,5 +260,7 @@ def _request(fields: Fields) -> Message:
 def _host(raw: bytes) -> str:
     """Read an address: an IP address or a DNS name, in printable ASCII."""
     if not all(0x21 <= byte <= 0x7E for byte in raw):
-        raise MessageError(f"peer address has characters that no address has: {raw[:40]!r}")
+        raise MessageError(
+            f"peer address has characters that no address has: {decoded(raw[:40])!r}"
+        )
     return raw.decode("ascii")

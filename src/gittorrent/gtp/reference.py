@@ -20,6 +20,7 @@ from gittorrent.errors import TrustError
 from gittorrent.gtp.errors import BadReferenceError
 from gittorrent.gtp.limits import MAX_REFERENCE
 from gittorrent.ids import SHA1, Oid, RefName
+from gittorrent.printable import decoded
 from gittorrent.push.refnames import check_no_directory_conflict, check_ref_name
 from gittorrent.trust import openpgp
 from gittorrent.trust.keys import KeyKind
@@ -138,7 +139,7 @@ def parse_reference(body: bytes, separator: bytes = TAB) -> Reference:
         raise BadReferenceError(f"reference object of {len(body)} bytes; {MAX_REFERENCE} are read")
     header = _HEADER.match(body)
     if header is None:
-        raise BadReferenceError(f"reference object is no tag: it begins {body[:60]!r}")
+        raise BadReferenceError(f"reference object is no tag: it begins {decoded(body[:60])!r}")
     message = body[header.end() :].partition(_SIGNED)[0]
     between = _BLANKS if separator == SPACE else re.escape(separator)
     line = re.compile(rb"([0-9a-f]{40})" + between + rb"([^\n]+)")
@@ -154,7 +155,9 @@ def parse_reference(body: bytes, separator: bytes = TAB) -> Reference:
         if name.endswith(b"^{}"):
             continue
         if name in seen or oid == SHA1.zero:
-            raise BadReferenceError(f"reference object names {name[:100]!r} twice, or nothing")
+            raise BadReferenceError(
+                f"reference object names {decoded(name[:100])!r} twice, or nothing"
+            )
         seen.add(name)
         tips.add(oid)
         if name == b"HEAD":

@@ -182,7 +182,7 @@ def parse_certificate(text: bytes, object_format: ObjectFormat) -> Certificate:
         raise CertificateError("push certificate is cut off, or has bytes that git does not write")
     lines = head.split(b"\n")
     if lines[0] != b"certificate version 0.1" or len(lines) < 4:
-        raise CertificateError(f"not a push certificate: it begins {lines[0][:80]!r}")
+        raise CertificateError(f"not a push certificate: it begins {decoded(lines[0][:80])!r}")
     pusher, pushee = _PUSHER.match(lines[1]), _PUSHEE.match(lines[2])
     if pusher is None or pushee is None or not lines[3].startswith(b"nonce "):
         raise CertificateError("push certificate needs pusher, pushee and nonce, in this order")
@@ -207,7 +207,7 @@ def _options(lines: list[bytes]) -> tuple[bytes, ...]:
     for line in lines:
         keyword, _, option = line.partition(b" ")
         if keyword != b"push-option" or len(option) > MAX_OPTION:
-            raise CertificateError(f"push certificate has the line {line[:80]!r}")
+            raise CertificateError(f"push certificate has the line {decoded(line[:80])!r}")
         options.append(option)
     if len(options) > MAX_OPTIONS:
         raise CertificateError(f"push certificate has more than {MAX_OPTIONS} push options")
@@ -218,7 +218,9 @@ def _line(line: bytes, object_format: ObjectFormat) -> Line:
     words = line.split(b" ", 2)
     ids = [word.decode("ascii", "replace") for word in words[:2]]
     if len(words) != 3 or not all(object_format.is_oid(oid) for oid in ids):
-        raise CertificateError(f"push certificate: no change of a ref in line {line[:80]!r}")
+        raise CertificateError(
+            f"push certificate: no change of a ref in line {decoded(line[:80])!r}"
+        )
     if ids[0] == ids[1]:
         ref = printable(decoded(words[2][:100]))
         if ids[0] == object_format.zero:
@@ -229,7 +231,7 @@ def _line(line: bytes, object_format: ObjectFormat) -> Line:
     if name.startswith(CONFLICTS):
         if new is not None or ref_name_fault(name) or name.count(b"/") < 4:
             raise CertificateError(
-                f"a conflict can only be deleted: {name[:100]!r}",
+                f"a conflict can only be deleted: {decoded(name[:100])!r}",
                 hint="push to the branch itself, with a merge of both",
             )
     else:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gittorrent.errors import TrustError
 from gittorrent.ids import Oid, PushId, RefName, RepositoryId, is_repository_id, is_sha256
+from gittorrent.printable import decoded
 from gittorrent.push.certificate import MAX_COUNT
 from gittorrent.push.listing import BEGINNING, Age, Conflict, Entry, Waiting
 from gittorrent.push.refnames import check_no_directory_conflict, check_ref_name
@@ -286,13 +287,13 @@ class _Reader:
     def exactly(self, expected: bytes) -> None:
         line = self.line()
         if line != expected:
-            raise self.fault(f"expected {expected.decode()!r}, found {line[:80]!r}")
+            raise self.fault(f"expected {expected.decode()!r}, found {decoded(line[:80])!r}")
 
     def value(self, keyword: bytes) -> bytes:
         line = self.line()
         found, _, value = line.partition(b" ")
         if found != keyword or not value:
-            raise self.fault(f"expected {keyword.decode()!r}, found {line[:80]!r}")
+            raise self.fault(f"expected {keyword.decode()!r}, found {decoded(line[:80])!r}")
         return value
 
     def word(self, keyword: bytes) -> str:
@@ -303,7 +304,7 @@ class _Reader:
 
     def decimal(self, digits: bytes, limit: int) -> int:
         if _NUMBER.match(digits) is None or int(digits) > limit:
-            raise self.fault(f"not a number up to {limit}: {digits[:40]!r}")
+            raise self.fault(f"not a number up to {limit}: {decoded(digits[:40])!r}")
         return int(digits)
 
     def oid(self, keyword: bytes) -> PushId:
@@ -312,7 +313,7 @@ class _Reader:
     def id_of(self, digits: bytes) -> Oid:
         text = digits.decode("ascii", "replace")
         if not self._format.is_oid(text) or text == self._format.zero:
-            raise self.fault(f"not an id: {digits[:80]!r}")
+            raise self.fault(f"not an id: {decoded(digits[:80])!r}")
         return Oid(text)
 
     def many(self, prefix: bytes, read: Callable[[], T]) -> tuple[T, ...]:
@@ -390,21 +391,21 @@ def _with(
 def _mark(text: bytes, reader: _Reader) -> Age:
     number, dot, place = text.partition(b".")
     if not dot:
-        raise reader.fault(f"not a mark: {text[:40]!r}")
+        raise reader.fault(f"not a mark: {decoded(text[:40])!r}")
     mark = Age(reader.decimal(number, MAX_NUMBER), reader.decimal(place, MAX_COUNT))
     if mark != BEGINNING and not (mark.number and mark.place):
-        raise reader.fault(f"not a mark: {text[:40]!r}")
+        raise reader.fault(f"not a mark: {decoded(text[:40])!r}")
     return mark
 
 
 def _key(text: bytes, reader: _Reader) -> KeyRef:
     if not text.isascii():
-        raise reader.fault(f"not a key: {text[:80]!r}")
+        raise reader.fault(f"not a key: {decoded(text[:80])!r}")
     return KeyRef.parse(text.decode("ascii"))
 
 
 def _branch(name: bytes, reader: _Reader) -> RefName:
     if not name.startswith(b"refs/heads/"):
-        raise reader.fault(f"HEAD names no branch: {name[:80]!r}")
+        raise reader.fault(f"HEAD names no branch: {decoded(name[:80])!r}")
     check_ref_name(name)
     return RefName(name)

@@ -22,6 +22,7 @@ from enum import Enum
 from msgspec import Struct
 
 from gittorrent.errors import TrustError
+from gittorrent.printable import decoded
 from gittorrent.trust.errors import OldFormatError
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.signature import MAX_SIGNATURE, Signature, detect
@@ -113,7 +114,7 @@ def parse_push_object(data: bytes | bytearray) -> PushObject:
     if lines[0] == _OLD_FIRST_LINE:
         raise OldFormatError
     if lines[0] != _FIRST_LINE:
-        raise PushObjectError(f"push object begins {bytes(data[:40])!r}")
+        raise PushObjectError(f"push object begins {decoded(bytes(data[:40]))!r}")
     fields = [_field(line) for line in lines[1:]]
     sizes = {"text": MAX_TEXT, "signature": MAX_SIGNATURE, "pinned": MAX_PINNED_SIZE}
     bodies: dict[str, list[bytes]] = {name: [] for name in sizes}
@@ -169,10 +170,10 @@ def _check_pinned(kind: PushKind, pinned: list[bytes]) -> None:
 
 def _field(line: bytes) -> tuple[str, str]:
     if not line.isascii():
-        raise PushObjectError(f"push object header has the line {line[:80]!r}")
+        raise PushObjectError(f"push object header has the line {decoded(line[:80])!r}")
     name, _, value = line.decode("ascii").partition(" ")
     if name not in ("kind", "signer", "text", "signature", "pinned") or not value:
-        raise PushObjectError(f"push object header has the line {line[:80]!r}")
+        raise PushObjectError(f"push object header has the line {decoded(line[:80])!r}")
     return name, value
 
 

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from gittorrent.errors import TrustError, UsageError
 from gittorrent.ids import Oid, RefName, format_of
+from gittorrent.printable import decoded
 from gittorrent.trust.refpattern import is_ref_name, is_reserved
 
 if TYPE_CHECKING:
@@ -74,14 +75,14 @@ def parse_listing(data: bytes) -> Advertised:
     for line in data.splitlines():
         value, tab, name = line.partition(b"\t")
         if not tab:
-            raise NotAListingError(f"it lists {line[:80]!r}, which is no ref")
+            raise NotAListingError(f"it lists {decoded(line[:80])!r}, which is no ref")
         if value.startswith(_SYMREF):
             if name == _HEAD:
                 head = RefName(value.removeprefix(_SYMREF))
             continue
         text = value.decode("ascii", "replace")
         if format_of(text) is None:
-            raise NotAListingError(f"it lists {value[:80]!r}, which is no object id")
+            raise NotAListingError(f"it lists {decoded(value[:80])!r}, which is no object id")
         if name != _HEAD and not name.endswith(_PEELED):
             refs[RefName(name)] = Oid(text)
     return Advertised(refs, head)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import ProtocolError
 from gittorrent.ids import PushId, format_of
+from gittorrent.printable import decoded
 from gittorrent.push.object import PushKind
 from gittorrent.transfer.http_client import TooLongError
 from gittorrent.transfer.mirror import NotThereError
@@ -155,7 +156,7 @@ class _Ids:
         push = words[0]
         is_id = len(push) == self._size and format_of(push) is not None
         if not is_id or len(words) < 2 or len(self._found) > MAX_LOG_ENTRIES * self._size:
-            raise ProtocolError(f"the index of pushes has the line {line[:80]!r}")
+            raise ProtocolError(f"the index of pushes has the line {decoded(line[:80])!r}")
         self._is_empty = False
         self.has_head |= push == self._question.head
         self.has_base |= push == self._question.base

@@ -29,6 +29,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.ids import OBJECT_FORMATS, PushId, RefName, RepositoryId, format_of, is_sha256
+from gittorrent.printable import decoded
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.keys import KeyKind, KeyRef
 from gittorrent.trust.labels import Label
@@ -187,9 +188,11 @@ class Policy(Struct, frozen=True, kw_only=True):
         for mirror in self.mirrors:
             _check_mirror(mirror)
         if fault := ref_name_fault(self.head):
-            raise PolicyError(f"head {self.head[:80]!r} {fault}")
+            raise PolicyError(f"head {decoded(self.head[:80])!r} {fault}")
         if not self.head.startswith(b"refs/heads/"):
-            raise PolicyError(f"head must be a branch below refs/heads/, not {self.head[:80]!r}")
+            raise PolicyError(
+                f"head must be a branch below refs/heads/, not {decoded(self.head[:80])!r}"
+            )
 
     @classmethod
     def first(

@@ -21,6 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.errors import TrustError
+from gittorrent.printable import decoded
 from gittorrent.trust.armor import Armor, unwrap, wrap
 from gittorrent.trust.errors import BadKey, PolicyError
 from gittorrent.trust.key_files import as_utf8
@@ -219,7 +220,9 @@ def parse_draft(data: bytes) -> PolicyDraft:
     while at < len(rest):
         block = _BLOCK.match(rest, at)
         if block is None:
-            raise DraftError(f"a block of this draft is damaged or cut off: {rest[at : at + 60]!r}")
+            raise DraftError(
+                f"a block of this draft is damaged or cut off: {decoded(rest[at : at + 60])!r}"
+            )
         at = block.end()
         if block[1] == Armor.PGP_CERTIFICATE.value:
             raw = unwrap(block[0], Armor.PGP_CERTIFICATE, BadKey)

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.errors import TrustError
 from gittorrent.ids import PushId, RefName
+from gittorrent.printable import decoded
 from gittorrent.trust.errors import OldFormatError, PolicyError
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.labels import Label
@@ -173,7 +174,7 @@ class _Lines:
             line = self._lines[self._at]
             self._at += 1
             raise PolicyError(
-                f"unknown or misplaced line: {line[:80]!r}",
+                f"unknown or misplaced line: {decoded(line[:80])!r}",
                 hint="a newer version of this program may understand it",
             )
         self._finished = True
@@ -253,7 +254,7 @@ def _ascii(field: bytes) -> str:
     except UnicodeDecodeError:
         text = ""
     if not text or not text.isprintable():
-        raise PolicyError(f"empty field, or one that is not plain ASCII: {field[:80]!r}")
+        raise PolicyError(f"empty field, or one that is not plain ASCII: {decoded(field[:80])!r}")
     return text
 
 
@@ -278,7 +279,7 @@ def _number(fields: list[bytes]) -> int:
 
 def _integer(field: bytes) -> int:
     if _NUMBER.match(field) is None:
-        raise PolicyError(f"not a number in plain decimal: {field[:40]!r}")
+        raise PolicyError(f"not a number in plain decimal: {decoded(field[:40])!r}")
     return int(field)
 
 
@@ -324,7 +325,7 @@ def _rule(fields: list[bytes]) -> Rule:
     for grant in (Grant.CREATE, Grant.FORCE):
         if word == grant.value.encode("ascii"):
             return Rule(pattern, who, grant)
-    raise PolicyError(f"an auth line ends in create or force, not {word[:40]!r}")
+    raise PolicyError(f"an auth line ends in create or force, not {decoded(word[:40])!r}")
 
 
 def _label(fields: list[bytes]) -> Label:

@@ -17,6 +17,7 @@ import re
 
 from msgspec import Struct
 
+from gittorrent.printable import decoded
 from gittorrent.trust.errors import PolicyError
 
 MAX_REF = 1024
@@ -42,13 +43,13 @@ class RefPattern(Struct, frozen=True):
         sample = literal + b"x" if literal != self.text else literal
         if fault := ref_name_fault(sample):
             raise PolicyError(
-                f"not a ref pattern: {self.text[:80]!r} {fault}",
+                f"not a ref pattern: {decoded(self.text[:80])!r} {fault}",
                 hint="give a full name such as refs/heads/main, or end it with * "
                 "as in refs/heads/*",
             )
         if is_reserved(literal):
             raise PolicyError(
-                f"{self.text[:80]!r} cannot be granted: the namespace is reserved",
+                f"{decoded(self.text[:80])!r} cannot be granted: the namespace is reserved",
                 hint="refs/gittorrent/, refs/conflicts/ and refs/replace/ are reserved",
             )
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from msgspec import Struct
 
 from gittorrent.errors import TrustError
+from gittorrent.printable import decoded
 from gittorrent.trust import openpgp, sshsig
 from gittorrent.trust.armor import Armor
 from gittorrent.trust.errors import (
@@ -140,7 +141,7 @@ def detect(data: bytes) -> Signature:
         if data.startswith(armor.begin):
             return Signature(kind, data)
     raise BadSignature(
-        f"not an SSH or OpenPGP signature: starts with {data[:40]!r}",
+        f"not an SSH or OpenPGP signature: starts with {decoded(data[:40])!r}",
         hint="sign with gpg.format=ssh or gpg.format=openpgp; X.509 is not supported",
     )
 

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from msgspec import Struct
 
+from gittorrent.printable import decoded
 from gittorrent.trust.armor import Armor, unwrap
 from gittorrent.trust.errors import BadSignature, WeakSignature
 from gittorrent.trust.keys import KeyRef
@@ -71,12 +72,15 @@ def verify(armored: bytes, message: bytes, *, namespace: bytes = b"git") -> SshS
     reader.end()
     if made_for != namespace:
         raise BadSignature(
-            f"SSH signature was made for namespace {made_for[:60]!r}, not {namespace!r}",
+            f"SSH signature was made for namespace {decoded(made_for[:60])!r},"
+            f" not {decoded(namespace)!r}",
             hint="sign with ssh-keygen -Y sign -n " + namespace.decode("ascii", "replace"),
         )
     digest = _DIGESTS.get(digest_name)
     if digest is None:
-        raise WeakSignature(f"SSH signature uses digest {digest_name[:60]!r}, not SHA-256 or -512")
+        raise WeakSignature(
+            f"SSH signature uses digest {decoded(digest_name[:60])!r}, not SHA-256 or -512"
+        )
     public = parse_key(blob)
     signed = _MAGIC + _strings(made_for, reserved, digest_name, digest(message).digest())
     _check(public, signature, signed)
@@ -104,7 +108,9 @@ def _check(public: SshPublicKey, signature: bytes, signed: bytes) -> None:
     reader.end()
     rsa_hash = _RSA_HASHES.get(scheme) if public.algorithm == "ssh-rsa" else None
     if rsa_hash is None and scheme != public.algorithm.encode("ascii"):
-        raise BadSignature(f"signature scheme {scheme[:60]!r} is not for a {public.algorithm} key")
+        raise BadSignature(
+            f"signature scheme {decoded(scheme[:60])!r} is not for a {public.algorithm} key"
+        )
     if public.algorithm == "ssh-rsa" and rsa_hash is None:
         raise WeakSignature(
             "RSA signature uses SHA-1",

@@ -13,6 +13,7 @@ from __future__ import annotations
 from enum import Enum
 
 from gittorrent.errors import ProtocolError
+from gittorrent.printable import decoded
 from gittorrent.wire.limits import MAX_PKT_LINE, MAX_PKT_PAYLOAD
 
 HEADER_SIZE = 4
@@ -73,7 +74,8 @@ def parse_length(header: bytes | bytearray | memoryview) -> int | Special:
     digits = [_DIGIT.get(byte) for byte in raw]
     if len(digits) != HEADER_SIZE or None in digits:
         raise PktLineError(
-            f"not a pkt-line length: {raw!r}", hint="the other end may not speak this protocol"
+            f"not a pkt-line length: {decoded(raw)!r}",
+            hint="the other end may not speak this protocol",
         )
     length = int(raw, 16)
     if length < HEADER_SIZE:

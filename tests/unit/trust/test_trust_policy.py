@@ -213,7 +213,7 @@ def test_broken_later_versions_are_refused(text: bytes) -> None:
 def test_messages_name_the_line() -> None:
     with pytest.raises(PolicyError, match=r"line 6: .*key"):
         Policy.parse(changed(FIRST, "1" * 40, "1" * 39))
-    with pytest.raises(PolicyError, match="line 16: unknown or misplaced line: b'colour blue'"):
+    with pytest.raises(PolicyError, match="line 16: unknown or misplaced line: 'colour blue'"):
         Policy.parse(changed(FIRST, "mirror ", "colour blue\nmirror "))
     with pytest.raises(PolicyError, match="policy: threshold"):
         Policy.parse(changed(FIRST, "threshold 2", "threshold 1"))

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gittorrent.errors import ProtocolError
 from gittorrent.ids import Oid, RefName
+from gittorrent.printable import decoded
 from gittorrent.push.certificate import MAX_LINES, MAX_OPTION, MAX_OPTIONS, MAX_TEXT, Line
 from gittorrent.trust.signature import MAX_SIGNATURE
 from gittorrent.wire import pktline
@@ -198,7 +199,7 @@ class RequestReader:
         found = _COMMAND.match(said)
         size = self._format.hex_size
         if found is None or len(found[1]) != size or len(found[2]) != size:
-            raise RequestError(f"not a change of a ref: {said[:100]!r}")
+            raise RequestError(f"not a change of a ref: {decoded(said[:100])!r}")
         return _parsed(found)
 
 

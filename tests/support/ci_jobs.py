@@ -164,7 +164,9 @@ def github_in_a_home(job: Job) -> Done:
     home.mkdir()
     settings = job.person.root / "home" / ".gitconfig"
     (home / ".gitconfig").write_bytes(settings.read_bytes() if settings.exists() else b"")
-    inside = job.with_variables(HOME=str(home))
+    # Where the node's home would be by default, were it another user's.
+    node = home / ".local" / "share" / "gittorrent"
+    inside = job.with_variables(HOME=str(home), GITTORRENT_HOME=str(node))
     inside.person.git("config", "--global", "--add", "safe.directory", str(job.folder)).ok()
     return github(inside)
 

@@ -14,13 +14,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def typed(guide: str, section: str) -> list[str]:
     """Return the lines that a section of a guide has typed: indented ones and blocks of sh."""
-    text = (DOCS / guide).read_text(encoding="utf-8")
-    found = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert found is not None, section
     fenced = re.sub(
         r"^```sh\n(.*?)^```$",
         lambda block: re.sub("^", "    ", block[1], flags=re.MULTILINE),
-        found[1],
+        _section(guide, section),
         flags=re.MULTILINE | re.DOTALL,
     )
     return [line.strip() for line in re.findall(r"^    (\S.*)$", fenced, re.MULTILINE)]
@@ -57,3 +54,18 @@ class Hosts:
             yield running
         finally:
             running.stop()
+
+
+def block(guide: str, section: str, language: str) -> str:
+    """Return the only fenced block of a language in a section of a guide."""
+    blocks = rf"^```{language}\n(.*?)^```$"
+    (only,) = re.findall(blocks, _section(guide, section), re.MULTILINE | re.DOTALL)
+    assert isinstance(only, str)
+    return only
+
+
+def _section(guide: str, section: str) -> str:
+    text = (DOCS / guide).read_text(encoding="utf-8")
+    found = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, section
+    return found[1]

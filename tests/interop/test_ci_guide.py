@@ -1,0 +1,112 @@
+"""The guide to a CI fleet, typed line by line."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support import gitcmd, nodes
+from support.ci_machines import LARGE
+from support.guides import block, run, typed
+from support.plain_servers import WebServer, git_over_http
+from support.ports import free_port
+from support.programs import Person, somebody, wait_until
+
+GUIDE = "guide-ci-fleet.md"
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Path:
+    return nodes.make_repository(tmp_path / "upstreams" / "team" / "project.git", LARGE)
+
+
+@pytest.fixture
+def server(upstream: Path) -> Iterator[WebServer]:
+    with git_over_http(upstream.parents[1]) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def serving(person: Person, line: str) -> Iterator[None]:
+    """Run the line that serves, until the block ends."""
+    words = "--no-dht --no-announce"
+    running = person.start("sh", "-c", f"exec {line.removesuffix('&')} {words}")
+    try:
+        wait_until(
+            lambda: "listening at" in running.out or running.process.poll() is not None,
+            "it listens",
+        )
+        assert running.process.poll() is None, running.err
+        yield
+    finally:
+        running.stop()
+
+
+def configure(person: Person, text: str) -> None:
+    """Write the lines of a guide below the tables of node.toml that they name."""
+    config = person.node / "node.toml"
+    for part in text.split("\n\n"):
+        header, _, lines = part.strip().partition("\n")
+        before, found, after = config.read_text().partition(f"{header}\n")
+        assert found, header
+        config.write_text(f"{before}{found}{lines}\n{after}")
+
+
+def words_here(person: Person, server: WebServer) -> Callable[[str], str]:
+    """Return what makes a line of the guide one for this machine."""
+
+    def here(line: str) -> str:
+        socket = person.node / "run" / "ci.sock"
+        line = line.replace("~/.local/share/gittorrent/run/ci.sock", str(socket))
+        return line.replace("https://github.com", server.base)
+
+    return here
+
+
+def test_one_machine(tmp_path: Path, server: WebServer, upstream: Path) -> None:
+    person = somebody(tmp_path / "machine")
+    here = words_here(person, server)
+    init, serve, setup, clone = typed(GUIDE, "One machine")
+    run(person, init)
+    configure(person, f'[listen]\ngit = "127.0.0.1:{free_port()}"\n')
+    configure(person, here(block(GUIDE, "One machine", "toml")))
+    with serving(person, serve):
+        run(person, here(setup))
+        assert "node" in run(person, "gittorrent ci status")
+        run(person, here(clone))
+        server.begin_again()
+        run(person, f"{here(clone)} again")
+        assert server.sent < LARGE // 5
+    run(person, f"{here(clone)} without-the-node")
+    run(person, "gittorrent ci undo")
+    for name in ("project", "again", "without-the-node"):
+        head = gitcmd.text(person.root / name, "rev-parse", "HEAD")
+        assert head == gitcmd.text(upstream, "rev-parse", "main")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl missing")
+def test_a_fleet(tmp_path: Path, server: WebServer) -> None:
+    people = [somebody(tmp_path / f"machine{number}") for number in range(1, 4)]
+    ports = {f"10.0.0.{number}:8417": free_port() for number in range(1, 4)}
+    (secret,) = typed(GUIDE, "A fleet")
+    run(people[0], secret)
+    init, serve, setup, clone = typed(GUIDE, "One machine")
+    with contextlib.ExitStack() as stack:
+        for person, port in zip(people, ports.values(), strict=True):
+            here = words_here(person, server)
+            table = here(block(GUIDE, "A fleet", "toml"))
+            table = table.replace('http = "10.0.0.1:8417"', f'http = "127.0.0.1:{port}"')
+            for name, other in ports.items():
+                table = table.replace(name, f"127.0.0.1:{other}")
+            table = table.replace("/etc/gittorrent", str(people[0].root))
+            run(person, init)
+            configure(person, table)
+            stack.enter_context(serving(person, serve))
+            run(person, here(setup))
+        for person in people:
+            run(person, words_here(person, server)(clone))
+        assert LARGE < server.sent < 2 * LARGE

@@ -40,6 +40,8 @@ class ShapesWanted(Enum):
     AUTO = "auto"
     ALWAYS = "always"
     NEVER = "never"
+    INDEXES = "indexes"
+    """None of them, and yet the indexes of packs are signed, which takes no room."""
 
     def are_made(self, whole_bytes: int) -> bool:
         """Tell whether they are made for a repository whose whole reels come to so many bytes."""
@@ -47,11 +49,18 @@ class ShapesWanted(Enum):
             self is ShapesWanted.AUTO and whole_bytes >= LEAST_BYTES
         )
 
+    def are_signed(self, pack_bytes: int) -> bool:
+        """Tell whether the index of a pack of so many bytes is signed."""
+        return self is ShapesWanted.INDEXES or self.are_made(pack_bytes)
+
     @property
     def patience(self) -> float:
         """By how much the ages are multiplied at which reels are made anew."""
         return 0.0 if self is ShapesWanted.ALWAYS else 1.0
 
+
+NONE_MADE = (ShapesWanted.NEVER, ShapesWanted.INDEXES)
+"""What an owner says who wants no reels of other shapes, also no longer."""
 
 Made = tuple["Manifest", float]
 """A shaped reel that is there, and since when, in seconds since 1970."""

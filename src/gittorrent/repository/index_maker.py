@@ -68,7 +68,7 @@ def sign_new_index(carried: Carried, reel: StoredReel, signer: Signer) -> None:
     it costs its receiver next to nothing.
     """
     wanted, _ = read_wanted(carried.git)
-    if wanted.are_made(reel.manifest.pack_size):
+    if wanted.are_signed(reel.manifest.pack_size):
         manifest = manifest_of_index(reel)
         carried.indexes.store(manifest, signer.sign(manifest.text()))
 
@@ -88,7 +88,7 @@ def sign_lacking_indexes(carried: Carried, signer: Signer) -> list[StoredReel]:
     wanted, _ = read_wanted(carried.git)
     made = []
     for reel in carried.indexes.lacking():
-        if not wanted.are_made(reel.manifest.pack_size):
+        if not wanted.are_signed(reel.manifest.pack_size):
             continue
         with made_again(carried, reel) as again:
             require_same(reel, again)

@@ -22,7 +22,7 @@ from gittorrent.ids import RefName
 from gittorrent.reel.build import build_reel
 from gittorrent.reel.path import ReelOffer
 from gittorrent.reel.shape_timing import (
-    ShapesWanted,
+    NONE_MADE,
     is_history_due,
     is_tip_due,
     tips_among,
@@ -270,7 +270,7 @@ class ShapeMaker:
         }
         for manifest, _ in made:
             is_lost = manifest.end not in places
-            if manifest.id in gone or is_lost or self._wanted is ShapesWanted.NEVER:
+            if manifest.id in gone or is_lost or self._wanted in NONE_MADE:
                 reel = store.get(manifest.id)
                 if reel is not None:
                     store.drop(reel)

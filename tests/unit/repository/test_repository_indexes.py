@@ -66,6 +66,15 @@ def test_none_is_signed_where_it_does_not_pay(tmp_path: Path, wanted: str) -> No
     assert carried(made.git_dir).indexes.all() == []
 
 
+def test_indexes_alone(tmp_path: Path) -> None:
+    made = builder(tmp_path / "project.git")
+    grow(made, 4)
+    gitcmd.git(made.git_dir, "config", "gittorrent.shapes", "indexes")
+    publish(made.git_dir, name="project")
+    assert len(carried(made.git_dir).indexes.all()) == 1
+    assert carried(made.git_dir).shapes.all() == []
+
+
 def test_later_reels_have_none(b: Builder) -> None:
     grow(b, 60)
     publish(b.git_dir)

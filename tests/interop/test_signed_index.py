@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
-from gittorrent.reel.index_manifest import index_manifest
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.layout import Layout
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
-from support.indexes import swap_offsets
-from support.nodes import Served
+from support.hostile import spoil
 from support.programs import GITS, Person, somebody, wait_until
-
-SETTING = ("-c", "gittorrent.index=signed")
-ALARM = "not-verified-see-gittorrent-alarm"
+from support.signed_indexes import (
+    ALARM,
+    SETTING,
+    is_checked,
+    is_refused,
+    published,
+    serving,
+    sign_false_index,
+    spoil_the_pack,
+    url_of,
+)
 
 
 @pytest.fixture(params=["sha1", "sha256"])
@@ -33,47 +34,6 @@ def any_origin(request: pytest.FixtureRequest, tmp_path: Path, owner_key: Signer
 @pytest.fixture
 def origin(tmp_path: Path, owner_key: Signer) -> Carried:
     return published(tmp_path / "r.git", owner_key)
-
-
-def published(git_dir: Path, key: Signer, object_format: str = "sha1") -> Carried:
-    bulk.make_small(git_dir, object_format)
-    gitcmd.git(git_dir, "config", "gittorrent.shapes", "always")
-    return nodes.publish(git_dir, key, "project")
-
-
-@contextmanager
-def serving(origin: Carried, home: Path) -> Iterator[Served]:
-    with nodes.serving(origin, home=nodes.make_home(home)) as served:
-        yield served
-
-
-def url_of(served: Served, way: str = "git") -> str:
-    if way == "http":
-        return f"gittorrent::{served.http}/project.git"
-    return f"gittorrent://{served.git.removeprefix('git://')}/project.git"
-
-
-def sign_false_index(origin: Carried, key: Signer) -> None:
-    """Let the origin's keeper sign an index that calls two commits by each other's id."""
-    (index,) = origin.indexes.all()
-    assert index.manifest.shape.manifest is not None
-    reel = origin.reels.get(index.manifest.shape.manifest)
-    assert reel is not None
-    origin.indexes.drop(index.id)
-    commits = gitcmd.text(origin.layout.git_dir, "rev-list", "--all", "-2").split()
-    swap_offsets(index.pack, *commits)
-    data = index.pack.read_bytes()
-    manifest = index_manifest(reel.manifest, io.BytesIO(data), len(data))
-    origin.indexes.store(manifest, key.sign(manifest.text()))
-
-
-def is_checked(clone: Path) -> bool:
-    return not list((clone / "gittorrent" / "unchecked").iterdir())
-
-
-def is_refused(person: Person, clone: str = "clone") -> bool:
-    done = person.git("-C", clone, "log", "-1")
-    return done.status != 0 and ALARM in done.err
 
 
 @pytest.mark.parametrize("git", GITS)
@@ -204,31 +164,6 @@ def test_a_pack_that_lacks_something_is_not_mended(
     assert is_refused(person)
 
 
-def spoil_the_pack(origin: Carried, key: Signer) -> None:
-    """Damage a blob of the origin's pack, and sign manifests that describe it so."""
-    (index,) = origin.indexes.all()
-    assert index.manifest.shape.manifest is not None
-    reel = origin.reels.get(index.manifest.shape.manifest)
-    assert reel is not None
-    data = bytearray(reel.pack.read_bytes())
-    data[len(data) // 2] ^= 1
-    data[-20:] = hashlib.sha1(bytes(data[:-20])).digest()
-    idx = bytearray(index.pack.read_bytes())
-    idx[-40:-20] = data[-20:]
-    idx[-20:] = hashlib.sha1(bytes(idx[:-20])).digest()
-    size = reel.manifest.part_size
-    parts = [hashlib.sha256(data[at : at + size]).hexdigest() for at in range(0, len(data), size)]
-    manifest = replace(reel.manifest, pack_checksum=bytes(data[-20:]).hex(), parts=tuple(parts))
-    origin.indexes.drop(index.id)
-    origin.layout.manifest(reel.id).unlink()
-    place = origin.layout.pack(manifest.pack_checksum)
-    place.write_bytes(data)
-    place.with_suffix(".idx").write_bytes(idx)
-    origin.reels.store_manifest(manifest, key.sign(manifest.text()))
-    found = index_manifest(manifest, io.BytesIO(bytes(idx)), len(idx))
-    origin.indexes.store(found, key.sign(found.text()))
-
-
 def test_nothing_is_published_from_a_clone_that_is_not_checked(
     origin: Carried, owner_key: Signer, person: Person, tmp_path: Path
 ) -> None:
@@ -248,3 +183,55 @@ def test_verify_says_json(origin: Carried, person: Person, tmp_path: Path) -> No
     said = json.loads(person.gittorrent("verify", "--json", "clone").ok().out)
     assert said["ok"] is True
     assert said["admitted"] is False
+
+
+@pytest.mark.parametrize("first", ["honest", "damaged"])
+def test_an_index_that_was_damaged_on_its_way_comes_from_others(
+    origin: Carried, person: Person, tmp_path: Path, first: str
+) -> None:
+    """A mirror sends other bytes of the same length: no part of them is taken."""
+    bad = tmp_path / "bad.git"
+    (index,) = origin.indexes.all()
+    with serving(origin, tmp_path / "h") as honest:
+        mirror = nodes.copy_as_mirror(origin, bad, honest.git)
+        (copy,) = mirror.indexes.all()
+        copy.pack.chmod(0o644)
+        spoil(copy.pack, 1500)
+        home = nodes.make_home(tmp_path / "m")
+        nodes.list_mirrors(home, mirror, f"{honest.git}/project.git")
+        with nodes.serving(mirror, home=home) as damaged:
+            asked = honest if first == "honest" else damaged
+            person.git(*SETTING, "clone", "-q", "--bare", url_of(asked), "clone").ok()
+    clone = person.root / "clone"
+    wait_until(lambda: is_checked(clone), "the check has come to its end")
+    assert (clone / "objects" / "pack" / index.pack.name).read_bytes() == index.pack.read_bytes()
+    assert not Layout(clone).alarm.exists()
+    gitcmd.git(clone, "fsck", "--strict")
+
+
+def test_an_index_that_nobody_gives_rightly_is_none(
+    origin: Carried, person: Person, tmp_path: Path
+) -> None:
+    (index,) = origin.indexes.all()
+    index.pack.chmod(0o644)
+    spoil(index.pack, 1500)
+    with serving(origin, tmp_path / "h") as served:
+        done = person.git(*SETTING, "clone", "-q", "--bare", url_of(served), "clone")
+    assert done.status != 0
+    assert not (person.root / "clone").exists()
+
+
+def test_a_swarm_shares_indexes(origin: Carried, tmp_path: Path) -> None:
+    """Several mirrors give parts of one index; what each has is what it made itself."""
+    keeper = somebody(tmp_path / "keeper")
+    person = somebody(tmp_path / "person")
+    with serving(origin, tmp_path / "h") as served:
+        keeper.gittorrent("mirror", url_of(served), "--once").ok()
+        mirror = Carried(keeper.node / "repositories" / "project.git", origin.object_format)
+        home = nodes.make_home(tmp_path / "m")
+        nodes.list_mirrors(home, mirror, f"{served.git}/project.git")
+        with nodes.serving(mirror, home=home) as other:
+            person.git(*SETTING, "clone", "-q", "--bare", url_of(other), "clone").ok()
+    clone = person.root / "clone"
+    wait_until(lambda: is_checked(clone), "the check has come to its end")
+    gitcmd.git(clone, "fsck", "--strict")

@@ -34,7 +34,7 @@ LITTER = re.compile(
 
 LASTING = re.compile(
     r"/(housekeeping|node-id|packed-refs|config|HEAD|index|mirror-[a-z2-7]{52})\.lock$"
-    r"|/gittorrent/((building|making)\.)?lock$"
+    r"|/gittorrent/((building|making|unchecked)\.)?lock$"
 )
 """Lock files that stay, because the lock on them is what counts; git's own are cleared by hand."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXTENSION = "extensions.not-verified-see-gittorrent-alarm"
 """Setting by which git refuses a repository; it shows the words after the dot."""
 
-_FORMAT = "core.repositoryFormatVersion"
+_FORMAT = "core.repositoryformatversion"
 
 
 class RefusedRepositoryError(TrustError):

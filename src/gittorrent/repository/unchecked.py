@@ -25,6 +25,7 @@ from gittorrent.repository.index_settings import index_settings
 from gittorrent.repository.indexing import PackBrokenError
 from gittorrent.repository.native_indexing import choose_indexer
 from gittorrent.repository.niceness import start_yielding
+from gittorrent.repository.stale_files import clear_building
 from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
@@ -134,10 +135,13 @@ class Unchecked:
             LocalError: this machine could not do it.
         """
         layout, manifest = self._layout, self._manifest(owed)
-        with (
-            locked(layout.building_lock),
-            scratch.receiving(layout.building, manifest.object_format) as staging,
-        ):
+        with locked(layout.building_lock):
+            clear_building(layout)  # of whoever was killed there
+            return self._compare(owed, manifest)
+
+    def _compare(self, owed: Owed, manifest: Manifest) -> Verdict:
+        layout = self._layout
+        with scratch.receiving(layout.building, manifest.object_format) as staging:
             try:
                 indexed = self._index(staging, manifest)
             except PackBrokenError as error:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,35 @@ def test_stock_git_takes_bundles_of_an_export(
     assert "warning" not in done.err
     assert asked.count('.bundle HTTP/1.1" 200') == 2
     reader.git("fsck", "--strict", cwd=reader.root / "copy").ok()
+
+
+def test_three_front_ends_over_one_export(
+    owner: Person, reader: Person, owner_key: Signer, tmp_path: Path
+) -> None:
+    """They keep no state: whichever is there will do, and clones know all of them from any."""
+    origin = nodes.publish(bulk.make_small(tmp_path / "project.git"), owner_key, "project")
+    place, root = tmp_path / "www" / "project", f"    root {tmp_path}/www;\n"
+    with ExitStack() as lasting, ExitStack() as first:
+        fronts = [first.enter_context(nginx_files(tmp_path / "nginx0", root))]
+        fronts += [lasting.enter_context(nginx_files(tmp_path / f"nginx{n}", root)) for n in (1, 2)]
+        urls = [word for base in fronts for word in ("--url", f"{base}/project")]
+        owner.gittorrent("export", origin.layout.git_dir, place, *urls).ok()
+        listed = person_lists(reader, f"gittorrent::{fronts[2]}/project")
+        assert listed == [f"{base}/project" for base in fronts]
+        reader.git("clone", "--mirror", f"gittorrent::{fronts[0]}/project", "copy").ok()
+        is_whole(reader, "copy", origin)
+        first.close()
+        new = grow(origin, owner_key)
+        owner.gittorrent("export", origin.layout.git_dir, place, *urls).ok()
+        reader.git("fetch", cwd=reader.root / "copy").ok()
+        assert gitcmd.refs(reader.root / "copy")[b"refs/heads/main"] == new
+        reader.git("clone", "--mirror", f"gittorrent::{fronts[1]}/project", "other").ok()
+
+
+def person_lists(person: Person, url: str) -> list[str]:
+    """Return the mirrors that a mirror tells of."""
+    done = person.gittorrent("mirrors", url, "--json").ok()
+    return [mirror["url"] for mirror in json.loads(done.out)["mirrors"]]
 
 
 def test_a_mirror_that_lies_is_left_for_another_one(

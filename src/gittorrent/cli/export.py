@@ -62,7 +62,7 @@ class Asked(Struct, frozen=True):
 
 @click.command()
 @click.argument("repository", type=CARRIED_REPOSITORY)
-@click.argument("place", metavar="PLACE")
+@click.argument("place", metavar="PLACE", type=click.Path(file_okay=False))
 @click.option("--endpoint", metavar="URL", help="Server of the bucket, if it is not Amazon's.")
 @click.option(
     "--url",
@@ -162,15 +162,17 @@ def export(
                 progress.close()
             _tell(asked, target, contents, done)
 
+        seen = _state(content)
         export_now()
         if follow:
             PROCESS.serve()
-            _follow(content, asked.every, export_now)
+            _follow(content, asked.every, seen, export_now)
 
 
-def _follow(content: RepositoryContent, every: int, export_now: Callable[[], None]) -> None:
-    """Export again whenever something changed, until interrupted."""
-    seen = _state(content)
+def _follow(
+    content: RepositoryContent, every: int, seen: object, export_now: Callable[[], None]
+) -> None:
+    """Export again whenever something changed since it was ``seen``, until interrupted."""
     while True:
         time.sleep(every)
         now = _state(content)

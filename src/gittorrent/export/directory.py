@@ -59,6 +59,12 @@ class Directory:
     @contextlib.contextmanager
     def held(self) -> Iterator[_Held]:
         """Keep others from writing to it."""
+        for folder in (*FOLDERS, STATE, f"{STATE}/new"):
+            if (self._path / folder).is_symlink():
+                raise UsageError(
+                    f"{self._path / folder} is a symbolic link, which leads away from the export",
+                    hint="remove it, or export to another directory",
+                )
         try:
             with locked(self._path / STATE / "lock", wait=False):
                 shutil.rmtree(self._new, ignore_errors=True)

@@ -241,6 +241,32 @@ def test_a_directory(export: Export, tmp_path: Path) -> None:
     assert export.to(Directory(folder)).sent == 0
 
 
+@pytest.mark.parametrize("name", ["pushes", "reels", "bundles", STATE, f"{STATE}/new"])
+def test_links_that_lead_elsewhere_are_not_followed(
+    export: Export, tmp_path: Path, name: str
+) -> None:
+    """Whoever may write to the place would choose where this user's files go."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "large").write_bytes(b"somebody's")
+    link = tmp_path / "www" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(UsageError, match="symbolic link"):
+        export.to(Directory(tmp_path / "www"))
+    assert [path.name for path in elsewhere.iterdir()] == ["large"]
+
+
+def test_sha256(tmp_path: Path) -> None:
+    key = nodes.signer(tmp_path)
+    made = nodes.make_repository(tmp_path / "project.git", object_format="sha256")
+    export = Export(nodes.publish(made, key, "project"), key, bundles=True)
+    place = Memory()
+    export.to(place)
+    assert misses(place.files) == []
+    assert verify_export(place, export.contents(), _hear_nothing).findings == ()
+
+
 def test_one_exporter_at_a_time(export: Export, tmp_path: Path) -> None:
     with locked(tmp_path / STATE / "lock"), pytest.raises(BusyPlaceError):
         export.to(Directory(tmp_path))

@@ -184,6 +184,27 @@ def person_lists(person: Person, url: str) -> list[str]:
     return [mirror["url"] for mirror in json.loads(done.out)["mirrors"]]
 
 
+@pytest.mark.parametrize("option", ["--depth=1", "--filter=blob:none"])
+def test_clones_of_less_than_everything(
+    owner: Person, reader: Person, owner_key: Signer, tmp_path: Path, option: str
+) -> None:
+    """Where the repository has reels of that shape, files are enough for them, too."""
+    made = bulk.make_small(tmp_path / "project.git")
+    gitcmd.git(made, "config", "gittorrent.shapes", "always")
+    origin = nodes.publish(made, owner_key, "project")
+    owner.gittorrent("export", origin.layout.git_dir, tmp_path / "www" / "project").ok()
+    with nginx_files(tmp_path / "nginx", f"    root {tmp_path}/www;\n") as base:
+        reader.git("clone", option, f"gittorrent::{base}/project", "copy").ok()
+        asked = (tmp_path / "nginx" / "access").read_text()
+    copy = reader.root / "copy"
+    assert reader.git("status", "--porcelain", cwd=copy).ok().out == ""
+    head = gitcmd.text(origin.layout.git_dir, "rev-parse", "main")
+    assert gitcmd.text(copy, "rev-parse", "HEAD") == head
+    if option == "--depth=1":
+        assert (copy / ".git" / "shallow").read_text().strip() == head
+    assert "git-upload-pack" not in asked
+
+
 def test_a_mirror_that_lies_is_left_for_another_one(
     owner: Person, person: Person, owner_key: Signer, tmp_path: Path, buckets: BucketServer
 ) -> None:

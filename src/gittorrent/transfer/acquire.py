@@ -17,6 +17,7 @@ from gittorrent.ids import PushId
 from gittorrent.reel.path import ReelOffer
 from gittorrent.shapes import WHOLE, Shape
 from gittorrent.sizes import show_bytes
+from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.log_follower import LogFollower
 from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.mirror import NotThereError
@@ -214,6 +215,11 @@ class Acquisition:
         made = [offer for offer in offers if offer.shape == WHOLE]
         known = set(log.ids)
         return [o for o in made if o.end in known and (o.start is None or o.start in known)]
+
+    @property
+    def first_makes_no_packs(self) -> bool:
+        """Tell whether the first mirror holds files only, so that reels are all it can give."""
+        return self._mirrors[0].kind is PeerKind.HTTP
 
     async def tip_offers(self, log: VerifiedLog) -> list[ReelOffer]:
         """Return the reels of single commits that the first mirror says it has.

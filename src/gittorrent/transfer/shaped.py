@@ -165,7 +165,11 @@ class ShapedReels:
                 return await self._tip(wants)
             if limits == {"filter": ["blob:none"]}:
                 return await self._history({want.oid for want in wants})
-        elif extent.partial and not options.moves_boundary and len(wants) >= LEAST_BLOBS:
+        elif (
+            extent.partial
+            and not options.moves_boundary
+            and (len(wants) >= LEAST_BLOBS or self._acquisition.first_makes_no_packs)
+        ):
             return await self._files([want.oid for want in wants])
         return None
 
@@ -235,21 +239,27 @@ class ShapedReels:
     async def _files(self, wants: Sequence[Oid]) -> _Chosen | None:
         """Return the tip reel that has most of the files that are wanted."""
         offers = await self._acquisition.tip_offers(self._log)
-        chosen, share = await stoppable(self._with_files, offers, frozenset(wants))
+        least = 0.0 if self._acquisition.first_makes_no_packs else LEAST_SHARE
+        chosen, share = await stoppable(self._with_files, offers, frozenset(wants), least)
         if chosen is None:
             return None
         return _Chosen([await self._signed(chosen)], (), "commit", is_exact=share == 1)
 
     def _with_files(
-        self, offers: Sequence[ReelOffer], wanted: frozenset[Oid]
+        self, offers: Sequence[ReelOffer], wanted: frozenset[Oid], least: float
     ) -> tuple[ReelOffer | None, float]:
         """Find out by the trees that are here, which tell what files a commit has; blocks.
+
+        Args:
+            offers: of tip reels.
+            wanted: files.
+            least: share of a reel's files that have to be wanted.
 
         Returns:
             The best of the offers, if one is good enough, and which share of its files is wanted.
         """
         commits = [offer.shape.commit for offer in offers if offer.shape.commit is not None]
-        best, share = None, LEAST_SHARE
+        best, share = None, least
         # In a repository that knows no remote, where git cannot go and fetch what is missing.
         with scratch.borrowing(self._layout.objects, self._log.object_format) as git:
             present = history.describe(git, commits)
@@ -257,7 +267,7 @@ class ShapedReels:
                 if info is None or info.kind != "commit":
                     continue
                 files = _files_of(git, info.oid)
-                if files and len(files & wanted) / len(files) >= share:
+                if files & wanted and len(files & wanted) / len(files) >= share:
                     best, share = offer, len(files & wanted) / len(files)
         return best, share
 

@@ -90,7 +90,8 @@ def test_a_contributor_is_added_with_one_command(owner: Person, project: Path, k
     assert f"{name_of(keys / 'alice')} (alice@example.org) may create {BRANCHES}" in done.out
     assert "published as version 2" in done.out
     assert "checkpoint  " in done.out
-    assert "one root decides everything" in done.err
+    assert "one root decides everything" not in done.err, "that was said when it was published"
+    assert "one root decides everything" in owner.gittorrent("policy", "show", project).ok().out
     rule = {"pattern": BRANCHES, "grant": "plain", "key": name_of(keys / "alice")}
     now = shown(owner, project)
     assert rule in now["rules"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from collections.abc import Callable
@@ -93,6 +94,21 @@ def test_many_that_disappear_at_once_wait_for_a_confirmation(site: Site, operato
         once(operator, site.node).ok()
         assert set(carried(operator)) == {"list", "one", "two"}
         assert "held back" not in operator.gittorrent("status").ok().out
+
+
+@pytest.mark.parametrize("by_node", [False, True])
+def test_what_is_no_collection_is_said_once(site: Site, operator: Person, by_node: bool) -> None:
+    """With what to do, and an exit code that says so."""
+    with contextlib.ExitStack() as stack:
+        site.node = stack.enter_context(serve(site.owner))
+        if by_node:
+            stack.enter_context(serve(operator))
+        words = ("mirror", "--collection", site.node.url("one"), *([] if by_node else ["--once"]))
+        done = operator.gittorrent(*words).failed(
+            2, "there is no collection.toml on main", "carries this repository alone"
+        )
+        assert done.err.count("collection.toml on main") == 1
+        assert set(carried(operator)) == {"one"}
 
 
 def test_a_running_node_sees_a_confirmation(site: Site, operator: Person) -> None:

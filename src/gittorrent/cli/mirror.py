@@ -16,11 +16,13 @@ from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_li
 from gittorrent.cli.locations import typed_location
 from gittorrent.cli.mirror_collection import (
     CollectionRound,
+    NotReadError,
     collection_options,
     follow_collection,
     is_published_here,
     limits_of,
     note_asked_for,
+    require_collection,
     require_no_limits,
 )
 from gittorrent.cli.output import json_option, print_json, quiet_option, verbose_option
@@ -141,6 +143,8 @@ def mirror(
                     return
             if not once and (done := hand_over(location, name, home, database, reporter)):
                 _report(done, prints)
+                if collection:
+                    require_collection(url, done.path)
                 return
             config = node_toml.read_config(home.config, is_named=False)
             mirroring = Mirroring(
@@ -255,6 +259,10 @@ async def _bring_named(
     """Bring what collections name; what did not come is tried again in the next round."""
     try:
         await collections.run()
+    except NotReadError as error:
+        if once:
+            raise
+        collections.note(str(error))
     except GitTorrentError:
         if once:
             raise

@@ -12,10 +12,11 @@ from gittorrent.cli import node_toml
 from gittorrent.cli.limits import size_of
 from gittorrent.errors import GitTorrentError, TrustError, UsageError
 from gittorrent.git.repository import read_config
-from gittorrent.node.collecting import Collecting, trust_in
+from gittorrent.node.collecting import Collecting, read_collection, trust_in
+from gittorrent.node.collection_file import CollectionError
 from gittorrent.node.collection_judge import LeftOutError, judge_log
 from gittorrent.push.carry_limits import CollectionLimits
-from gittorrent.repository.carried import ORIGIN
+from gittorrent.repository.carried import ORIGIN, open_carried
 from gittorrent.store.collected import CollectionRow, CollectionTable
 from gittorrent.store.following import FollowTable
 from gittorrent.transfer.location import Location
@@ -26,6 +27,7 @@ from gittorrent.trust.refpattern import RefPattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from gittorrent.discovery.ports import Lookup
     from gittorrent.disk_space import Space
@@ -171,6 +173,36 @@ def require_no_limits(limits: CollectionLimits | None) -> None:
         )
 
 
+class NotReadError(UsageError):
+    """A repository is no collection, or one that is not understood.
+
+    Args:
+        url: of it.
+        problem: why.
+    """
+
+    def __init__(self, url: str, problem: str) -> None:
+        super().__init__(
+            f"{url}: {problem}; nothing changes by it",
+            hint="its owner publishes a collection.toml that 'gittorrent collection check' finds"
+            f" right; 'gittorrent mirror {url}' carries this repository alone",
+        )
+
+
+def require_collection(url: str, git_dir: Path) -> None:
+    """Make sure that a repository that is here is a collection.
+
+    Raises:
+        NotReadError: it is none.
+        GitTorrentError: its log cannot be read.
+    """
+    carried = open_carried(git_dir)
+    try:
+        read_collection(carried, carried.log())
+    except CollectionError as error:
+        raise NotReadError(url, str(error)) from error
+
+
 class CollectionRound:
     """Brings what collections name, one after another, where no node does.
 
@@ -198,8 +230,9 @@ class CollectionRound:
         self._sharing = sharing
         self._lookups = lookups
         self._space = space
+        self._said: set[str] = set()
         self._table = CollectionTable(database)
-        self._collecting = Collecting(database, home)
+        self._collecting = Collecting(database, home, logs=False)
 
     async def run(self) -> None:
         """Take in what collections name now, bring it up to date, and let go of what went.
@@ -209,12 +242,14 @@ class CollectionRound:
         """
         self._collecting.take_in_news()
         self._collecting.remove_gone()
-        for row in self._table.all():
-            if row.problem:
-                self._reporter.note(f"{row.url}: {row.problem}; nothing changes by it")
-            for fault in row.faults:
-                self._reporter.note(f"{row.url}: {fault}")
         failure: GitTorrentError | None = None
+        for row in self._table.all():
+            if row.problem and failure is None:
+                failure = NotReadError(row.url, row.problem)  # said by whoever hears of it
+            elif row.problem:
+                self.note(str(NotReadError(row.url, row.problem)))
+            for fault in row.faults:
+                self.note(f"{row.url}: {fault}")
         done: set[RepositoryId] = set()
         while (brought := self._next(done)) is not None:
             done.add(brought.row.repository)
@@ -227,6 +262,12 @@ class CollectionRound:
                 failure = failure or error
         if failure is not None:
             raise failure
+
+    def note(self, text: str) -> None:
+        """Say something once, in however many rounds it is found."""
+        if text not in self._said:
+            self._said.add(text)
+            self._reporter.note(text)
 
     def _next(self, done: set[RepositoryId]) -> Brought | None:
         """Return what comes next: what is here first, then by priority; None at the end."""

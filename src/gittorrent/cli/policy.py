@@ -189,7 +189,7 @@ def sign(
     changes = differences(place.log.policy.policy, draft.policy, place.labels())
     if not yes and not as_json and sys.stdin.isatty() and sys.stderr.isatty():
         show_changes(changes)
-        show_warnings(draft)
+        show_warnings(draft, place.log.policy.policy)
         click.confirm("Sign that?", abort=True, err=True)
     options = DraftOptions(key, publish=not no_publish, as_json=as_json)
     path = None if file in (None, STDIN) else Path(str(file))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gittorrent.cli.policy_place import PolicyPlace
     from gittorrent.repository.policy_drafts import PolicyPublished
     from gittorrent.trust.key_files import FoundKey
+    from gittorrent.trust.policy import Policy
     from gittorrent.trust.policy_draft import PolicyDraft
     from gittorrent.trust.policy_words import Labels, PolicyChange
 
@@ -152,7 +153,7 @@ def show_result(
             click.echo(f"it is final once the keeper signs: {draft.policy.keeper}")
         else:
             click.echo(f"checkpoint  {done.checkpoint}")
-    show_warnings(draft)
+    show_warnings(draft, previous.policy)
 
 
 def show_changes(changes: Iterable[PolicyChange]) -> None:
@@ -161,9 +162,15 @@ def show_changes(changes: Iterable[PolicyChange]) -> None:
         click.echo(printable(f"  {change}"))
 
 
-def show_warnings(draft: PolicyDraft) -> None:
-    """Print what weakens a policy."""
+def show_warnings(draft: PolicyDraft, before: Policy) -> None:
+    """Print what weakens a policy and did not before: nobody reads what is said each time.
+
+    'gittorrent policy show' says all.
+    """
+    known = warnings(before)
     for warning in warnings(draft.policy):
+        if warning in known:
+            continue
         click.echo(f"warning: {warning}", err=True)
 
 

@@ -74,9 +74,11 @@ class Collecting:
     Args:
         database: of the node.
         home: of the node.
+        logs: whether it is logged what cannot be read; otherwise it is recorded alone.
     """
 
-    def __init__(self, database: Database, home: Home) -> None:
+    def __init__(self, database: Database, home: Home, *, logs: bool = True) -> None:
+        self._logs = logs
         self._database = database
         self._home = home
         self._table = CollectionTable(database)
@@ -212,6 +214,8 @@ class Collecting:
     ) -> None:
         if (row.checkpoint, row.problem) != (checkpoint, problem):
             self._table.note_problem(repository, checkpoint, problem)
+            if not self._logs:
+                return
             _log.warning(
                 "collection-not-read",
                 "what {url} names cannot be read, so that nothing changes: {reason}",

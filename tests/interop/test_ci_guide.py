@@ -110,3 +110,27 @@ def test_a_fleet(tmp_path: Path, server: WebServer) -> None:
         for person in people:
             run(person, words_here(person, server)(clone))
         assert LARGE < server.sent < 2 * LARGE
+
+
+def test_a_longer_rule_leads_past_the_node(tmp_path: Path, server: WebServer) -> None:
+    person = somebody(tmp_path / "machine")
+    here = words_here(person, server)
+    run(person, here(typed(GUIDE, "One machine")[2]))
+    url = f"{server.base}/team/project.git"
+    assert "gittorrent" in person.git("clone", url, "led").ok().err
+    (rule,) = typed(GUIDE, "What else reads the setting")
+    run(person, here(rule).replace("team/large", "team/project"))
+    assert "gittorrent" not in person.git("clone", url, "past").ok().err
+
+
+@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs missing")
+def test_git_lfs_goes_past_the_node_by_that_rule(tmp_path: Path, server: WebServer) -> None:
+    person = somebody(tmp_path / "machine")
+    here = words_here(person, server)
+    run(person, here(typed(GUIDE, "One machine")[2]))
+    (rule,) = typed(GUIDE, "What else reads the setting")
+    run(person, here(rule))
+    person.git("init", "-q", "large").ok()
+    person.git("-C", "large", "remote", "add", "origin", f"{server.base}/team/large.git").ok()
+    said = person.git("-C", "large", "lfs", "env").ok().out
+    assert f"Endpoint={server.base}/team/large.git/info/lfs" in said

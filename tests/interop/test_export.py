@@ -306,7 +306,7 @@ def test_what_is_private_is_not_exported(owner: Person, owner_key: Signer, tmp_p
     place = tmp_path / "www"
     refused = owner.gittorrent("export", origin.layout.git_dir, place)
     refused.failed(2, "is private", "--even-if-private")
-    assert not (place / "mirror-list").exists()
+    assert not place.exists()
     owner.gittorrent("export", origin.layout.git_dir, place, "--even-if-private").ok()
     assert (place / "mirror-list").exists()
 
@@ -330,6 +330,14 @@ def test_what_cannot_be_done_is_said(
     if words[0].startswith("s3://"):
         pytest.importorskip("obstore")
     owner.gittorrent("export", project.layout.git_dir, *words).failed(status, says)
+
+
+def test_a_bucket_without_credentials(project: Carried, person: Person) -> None:
+    pytest.importorskip("obstore")
+    nobody = Person(person.root, variables={"AWS_METADATA_ENDPOINT": "http://127.0.0.1:9"})
+    words = ("s3://bucket/x", "--endpoint", "http://127.0.0.1:9")
+    done = nobody.gittorrent("export", project.layout.git_dir, *words)
+    done.failed(2, "no credentials for s3://bucket/x", "AWS_ACCESS_KEY_ID")
 
 
 def test_a_bucket_without_the_library(project: Carried, owner: Person, tmp_path: Path) -> None:

@@ -139,9 +139,12 @@ def export(
     exporter = Exporter(target, kept, time.time, progress, again=again)
 
     def read() -> Contents:
-        _require_public(content, even_private=even_private)
-        return read_contents(content, asked.urls, bundles=bundles)
+        contents = read_contents(content, asked.urls, bundles=asked.bundles)
+        # What says that it is private is written before a log that makes it private counts.
+        _require_public(content, asked)
+        return contents
 
+    _require_public(content, asked)
     if verify:
         try:
             found = verify_export(target, read(), progress)
@@ -224,10 +227,10 @@ def _checked(urls: tuple[str, ...]) -> tuple[str, ...]:
     return urls
 
 
-def _require_public(content: RepositoryContent, *, even_private: bool) -> None:
+def _require_public(content: RepositoryContent, asked: Asked) -> None:
     """Refuse a private repository unless that is what the user wants; raises UsageError."""
     info, layout = content.carried.info, content.carried.layout
-    if not even_private and readers_here(layout, info.repository_id) is not None:
+    if not asked.even_private and readers_here(layout, info.repository_id) is not None:
         raise UsageError(
             f"{info.name} is private, and whoever can read an export can read it",
             hint="--even-if-private exports it all the same; what was exported before stays there",

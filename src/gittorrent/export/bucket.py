@@ -45,6 +45,14 @@ RETRIES = 5
 RETRY_SECONDS = 60
 """How often, and for how long, what fails is tried again."""
 
+MACHINES_CREDENTIALS = ("/latest/api/token", "/latest/meta-data/")
+"""What the library asks Amazon's machines for when it was told no credentials."""
+
+CREDENTIALS_HINT = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, of somebody who may list,"
+    " read, write and delete there"
+)
+
 MAX_EXPLANATION = 300
 """Characters that are shown of what a server answers."""
 
@@ -235,6 +243,10 @@ class Bucket:
         except FileNotFoundError as error:
             raise UnreachableError(f"{self.name}: {_first_line(error)}") from error
         except self._errors.BaseError as error:
+            if any(path in str(error) for path in MACHINES_CREDENTIALS):
+                raise UsageError(
+                    f"there are no credentials for {self.name}", hint=CREDENTIALS_HINT
+                ) from error
             raise UnreachableError(
                 f"cannot use {self.name}: {_first_line(error)}",
                 hint="check --endpoint, the bucket's name and AWS_REGION",
@@ -337,8 +349,7 @@ def _is_alive(pid: int) -> bool:
 def _refused(name: str, error: Exception) -> UsageError:
     return UsageError(
         f"the server of {name} refuses: {_first_line(error)}",
-        hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, of somebody who may"
-        " list, read, write and delete there",
+        hint=CREDENTIALS_HINT,
     )
 
 

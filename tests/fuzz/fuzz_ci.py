@@ -13,6 +13,7 @@ SEEDS = [
     b"login\n",
     b"login Basic bWU6c2VjcmV0\n",
     b"fetch 4711\n",
+    b"list 47\n",
     b"alive 0\n",
     b"given 5242880\n",
     b"no it is not allowed\n",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gittorrent.errors import ProtocolError
 from gittorrent.wire.pktline import encode
-from gittorrent.wire.upload_request import UploadRequest, parse_upload_request
+from gittorrent.wire.upload_request import UploadRequest, parse_list_request, parse_upload_request
 
 _OID, _OTHER = b"01" * 20, b"02" * 20
 SEEDS = [
@@ -18,6 +18,12 @@ SEEDS = [
 
 
 def one_input(data: bytes) -> None:
+    try:
+        listing = parse_list_request(data)
+        if parse_list_request(listing) != listing:
+            raise AssertionError("a request for refs is written in more than one way")
+    except ProtocolError:
+        pass
     try:
         found = parse_upload_request(data)
     except ProtocolError:

@@ -92,6 +92,18 @@ def test_one_request_upstream_serves_all(site: Site) -> None:
     site.runner.git("fsck", cwd=site.runner.root / "warm").ok()
 
 
+def test_refs_are_listed_once_for_each_job(site: Site) -> None:
+    site.begin()
+    site.clone("cold").ok()
+    for number in range(2):
+        site.server.requests.clear()
+        made = site.commit(f"news {number}", "refs/heads/other")
+        done = site.runner.git("ls-remote", site.url, "refs/heads/other").ok()
+        assert done.out.startswith(made)
+        posts = [each for each in site.server.requests if each.endswith("/git-upload-pack")]
+        assert len(posts) <= 2  # the refs; and, if that was long ago, who may read
+
+
 def test_shapes_cost_the_server_nothing_more(site: Site) -> None:
     site.begin()
     for words in (["--depth=1"], ["--filter=blob:none"], ["--depth=1", "--filter=blob:none"]):

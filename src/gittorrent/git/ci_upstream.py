@@ -121,6 +121,23 @@ class CiUpstream:
         self._ask(asked, take)
         return found
 
+    def list_as(self, request: bytes, take: Callable[[bytes], None]) -> None:
+        """Ask for refs as git does, and ``take`` each packet of the answer.
+
+        Raises:
+            UpstreamFailedError: it does not say, or lists too much.
+        """
+        size = 0
+
+        def counted(packet: bytes) -> None:
+            nonlocal size
+            size += len(packet)
+            if size > MAX_LISTING:
+                raise UpstreamFailedError(f"{self._url} lists more refs than are taken")
+            take(packet)
+
+        self._ask(request, counted)
+
     def fetch(self, request: bytes, take: Callable[[bytes], None]) -> None:
         """Ask for objects, and ``take`` each packet of the answer.
 

@@ -2,12 +2,12 @@
 
 Git is led here by ``url.<base>.insteadOf`` (`gittorrent ci setup`), with the URL of a plain git
 server behind ``ci+``. All that git says is passed on to its own helper for HTTP, which asks that
-server with the caller's own credentials: so what refs there are, and who may read, is what the
-server says now. Only requests for objects are taken to the node of this machine first. Whatever it
-does not answer goes to the server as if there were no node, with one line that says why.
+server with the caller's own credentials. Only requests for refs and objects are taken to the node
+of this machine first; for refs it asks the server in turn, once it has been asked itself. Whatever
+it does not answer goes to the server as if there were no node, with one line that says why.
 
-Rules: pushes and listings are the server's alone; nothing of an answer reaches git before all of it
-is there; standard output belongs to git. Source: gitremote-helpers(7), gitprotocol-v2(5).
+Rules: pushes are the server's alone; nothing of an answer reaches git before all of it is there;
+standard output belongs to git. Source: gitremote-helpers(7), gitprotocol-v2(5).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gittorrent.transfer.ci_node import CiNode, NoAnswerError
 from gittorrent.wire import pktline
 from gittorrent.wire.ci_urls import PREFIX, CiUrlError, parse_ci_url
 from gittorrent.wire.pktline import FLUSH, HEADER_SIZE, RESPONSE_END, Special
-from gittorrent.wire.upload_request import parse_upload_request
+from gittorrent.wire.upload_request import parse_list_request, parse_upload_request
 
 _CHUNK = 1 << 16
 _FILE_CHUNK = 1 << 20
@@ -108,7 +108,8 @@ class CiHelper:
         self._call_node()
         while True:
             request = self._request()
-            given = self._from_node(request)
+            given = self._listing(request)
+            given = self._from_node(request) if given is None else given
             if given is None:
                 self._upstream.ask(request, lambda data: write_all(1, data))
             else:
@@ -148,6 +149,22 @@ class CiHelper:
             self._no_node = str(error)
             if self._node is not None:
                 self._node.is_there = False
+
+    def _listing(self, request: bytes) -> int | None:
+        """Return a descriptor of the file with the upstream's refs, which the node asks for now.
+
+        Many jobs that begin at once cost the upstream one listing. None if it is to be asked by us,
+        about which nobody has to hear: the node may do something about the objects yet.
+        """
+        if self._node is None or not self._node.is_there:
+            return None
+        try:
+            return self._node.listing(parse_list_request(request))
+        except ProtocolError:
+            return None
+        except NoAnswerError as error:
+            self._no_node = str(error)
+            return None
 
     def _from_node(self, request: bytes) -> int | None:
         """Return a descriptor of the answer's file; None if the upstream is to be asked."""

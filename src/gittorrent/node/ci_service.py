@@ -46,6 +46,9 @@ LISTINGS_AT_ONCE = 8
 PROOF_SECONDS = 10.0
 """For how long it counts that an upstream let a caller read: one clone asks twice or thrice."""
 
+MAX_PUBLIC = 10_000
+"""Upstreams of which it is remembered that anybody could read them a moment ago."""
+
 EXPIRE_SECONDS = 60.0
 """How often it is looked what has to go."""
 
@@ -111,7 +114,9 @@ class CiService:
         self.config = config
         self._space = space
         self.fleet = fleet
+        self._public: dict[str, Proof] = {}
         self._proofs: Flights[Proof] = Flights()
+        self._listings: Flights[bytes] = Flights()
         self._answers: Flights[None] = Flights()
         # Apart from the above: nobody whom another runner waits for may wait for a runner.
         self._own: Flights[None] = Flights()
@@ -142,6 +147,7 @@ class CiService:
         await asyncio.gather(
             self._background.stop(),
             self._proofs.stop(),
+            self._listings.stop(),
             self._answers.stop(),
             self._own.stop(),
             self._updates.stop(),
@@ -174,6 +180,9 @@ class CiService:
         """
         if not is_allowed(url, self.config.allow):
             raise RefusedError(f"{url} is not allowed below [ci] in the node's node.toml")
+        known = self._public.get(url)
+        if not header and known is not None and self._now() - known.at < PROOF_SECONDS:
+            return known
         try:
             return await self._proofs.join((url, header), lambda: self._ask_proof(url, header))
         except MayNotReadError as error:
@@ -182,7 +191,7 @@ class CiService:
             raise LoginWantedError(str(error)) from error
 
     async def _ask_proof(self, url: str, header: str) -> Proof:
-        now = asyncio.get_running_loop().time()
+        now = self._now()
 
         def ask() -> frozenset[bytes]:
             with CiUpstream(url, header) as upstream:
@@ -190,7 +199,55 @@ class CiService:
             return frozenset(found.values()) if header else frozenset()
 
         async with self._listing_turns:
-            return Proof(url, header, now, await self._work(ask))
+            proof = Proof(url, header, now, await self._work(ask))
+        if not header:
+            self._note_public(proof)
+        return proof
+
+    def _note_public(self, proof: Proof) -> None:
+        self._public[proof.url] = proof
+        while len(self._public) > MAX_PUBLIC:
+            del self._public[next(iter(self._public))]
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def listing(self, proof: Proof, request: bytes) -> int:
+        """Return a descriptor of a file with the refs that a public upstream has now.
+
+        It is asked after this was called; who calls meanwhile shares the answer.
+
+        Args:
+            proof: that anybody may read.
+            request: of git's, as `gittorrent.wire.upload_request` writes it.
+
+        Raises:
+            RefusedError: the caller was let in by a name of its own, and hears from the upstream.
+            GitTorrentError: the upstream does not say.
+        """
+        if proof.header:
+            raise RefusedError("what is not public is listed by the upstream")
+        url = proof.url
+        data = await self._listings.join_next((url, request), lambda: self._list(url, request))
+        return await self._work(lambda: self._file_of(data))
+
+    async def _list(self, url: str, request: bytes) -> bytes:
+        now, found = self._now(), bytearray()
+
+        def ask() -> None:
+            with CiUpstream(url, "") as upstream:
+                upstream.list_as(request, found.extend)
+
+        async with self._listing_turns:
+            await self._work(ask)
+        self._note_public(Proof(url, "", now))
+        return bytes(found)
+
+    def _file_of(self, data: bytes) -> int:
+        with self._store.spool() as spool:
+            spool.file.write(data)
+            spool.file.flush()
+            return os.dup(spool.file.fileno())
 
     async def _require(self, proof: Proof, request: UploadRequest) -> None:
         """Make sure that a caller may have what it asks for.
@@ -198,7 +255,7 @@ class CiService:
         Raises:
             RefusedError: it may not.
         """
-        if asyncio.get_running_loop().time() - proof.at > PROOF_SECONDS:
+        if self._now() - proof.at > PROOF_SECONDS:
             proof = await self.prove(proof.url, proof.header)
         if not proof.header:
             return

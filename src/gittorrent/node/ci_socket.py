@@ -26,6 +26,7 @@ from gittorrent.wire.ci import (
     FetchLine,
     Given,
     Hello,
+    ListLine,
     Login,
     LoginWanted,
     No,
@@ -34,7 +35,7 @@ from gittorrent.wire.ci import (
     parse_request,
 )
 from gittorrent.wire.ci_urls import CiUrlError, parse_ci_url
-from gittorrent.wire.upload_request import parse_upload_request
+from gittorrent.wire.upload_request import parse_list_request, parse_upload_request
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gittorrent.node.ci_service import CiService, Proof
-    from gittorrent.wire.ci import Answer
+    from gittorrent.wire.ci import Answer, Request
 
 MAX_JOBS = 256
 """Callers at once: a build farm on one machine."""
@@ -161,9 +162,9 @@ class _Job:
             return
         await self._say(Ready())
         while (line := await self._line()) is not None:
-            if not isinstance(line, FetchLine):
+            if not isinstance(line, FetchLine | ListLine):
                 return
-            await self._fetch(proof, line.size)
+            await self._answer(proof, line)
 
     async def _proved(self, url: str) -> Proof | None:
         """Return what the upstream lets the caller do; None if the caller says nothing more."""
@@ -176,11 +177,15 @@ class _Job:
             return None
         return await self._waiting(self._service.prove(url, line.header))
 
-    async def _fetch(self, proof: Proof, size: int) -> None:
+    async def _answer(self, proof: Proof, line: FetchLine | ListLine) -> None:
         async with asyncio.timeout(BODY_SECONDS):
-            body = await self._reader.readexactly(size)
+            body = await self._reader.readexactly(line.size)
         try:
-            found = await self._waiting(self._service.answer(proof, parse_upload_request(body)))
+            if isinstance(line, ListLine):
+                found = await self._waiting(self._service.listing(proof, parse_list_request(body)))
+            else:
+                request = parse_upload_request(body)
+                found = await self._waiting(self._service.answer(proof, request))
         except (GitTorrentError, OSError) as error:
             await self._refuse(proof.url, error)
             return
@@ -237,7 +242,7 @@ class _Job:
         async with asyncio.timeout(BODY_SECONDS):
             await self._writer.drain()
 
-    async def _line(self) -> Open | Login | FetchLine | None:
+    async def _line(self) -> Request | None:
         async with asyncio.timeout(IDLE_SECONDS):
             line = await self._reader.readline()
         return parse_request(line) if line.endswith(b"\n") else None

@@ -49,10 +49,31 @@ class Flights(Generic[T]):
                 if self._flights.get(key) is flight:
                     del self._flights[key]  # who comes now begins anew
 
+    async def join_next(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do as `join`, but wait for nothing that began before: whoever came meanwhile shares it.
+
+        What it comes to is as new as this call.
+        """
+        if key not in self._flights:
+            return await self.join(key, work)
+        return await self.join((key, "next"), lambda: self._after(key, work))
+
+    async def _after(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        before = self._flights.get(key)
+        if before is not None:
+            await asyncio.wait([before.task])
+        # It begins: whoever comes from now on is not to join it.
+        flight = self._flights.pop((key, "next"), None)
+        if flight is not None and key not in self._flights:
+            self._flights[key] = flight
+        return await work()
+
     def _ended(self, key: Hashable, task: asyncio.Task[T]) -> None:
-        flight = self._flights.get(key)
-        if flight is not None and flight.task is task:
-            del self._flights[key]
+        places = [key, key[0]] if isinstance(key, tuple) and key[1:] == ("next",) else [key]
+        for place in places:
+            flight = self._flights.get(place)
+            if flight is not None and flight.task is task:
+                del self._flights[place]
         if not task.cancelled():
             task.exception()  # seen, were nobody to wait any more
 

@@ -23,6 +23,7 @@ from gittorrent.wire.ci import (
     FetchLine,
     Given,
     Hello,
+    ListLine,
     Login,
     LoginWanted,
     No,
@@ -65,6 +66,7 @@ class CiNode:
         self._read = bytearray()
         self._files: list[int] = []
         self._is_ready = False
+        self._wanted: LoginWanted | None = None
         self.is_there = True
 
     def begin(self) -> None:
@@ -97,6 +99,19 @@ class CiNode:
         except (OSError, ProtocolError) as error:
             raise self._gone(error) from error
 
+    def listing(self, request: bytes) -> int:
+        """Return a descriptor of the file with the refs that the upstream has now.
+
+        Raises:
+            NoAnswerError: the node does not give it: above all where the upstream is not public.
+        """
+        try:
+            if not self._is_ready:
+                self._become_ready(None)
+            return self._given(ListLine(len(request)).encode() + request)
+        except (OSError, ProtocolError) as error:
+            raise self._gone(error) from error
+
     def answer(self, request: bytes, login: Callable[[], str]) -> int:
         """Return a descriptor of the file with the answer to a request of git's.
 
@@ -110,11 +125,13 @@ class CiNode:
         try:
             if not self._is_ready:
                 self._become_ready(login)
-            sock = self._require()
-            sock.sendall(FetchLine(len(request)).encode() + request)
-            answer = self._result()
+            return self._given(FetchLine(len(request)).encode() + request)
         except (OSError, ProtocolError) as error:
             raise self._gone(error) from error
+
+    def _given(self, asked: bytes) -> int:
+        self._require().sendall(asked)
+        answer = self._result()
         if not isinstance(answer, Given) or not self._files:
             self.is_there = False
             raise NoAnswerError("the node of this machine says what it should not")
@@ -124,9 +141,13 @@ class CiNode:
             raise NoAnswerError("the file that the node gives is not as long as it says")
         return found
 
-    def _become_ready(self, login: Callable[[], str]) -> None:
-        answer = self._result()
+    def _become_ready(self, login: Callable[[], str] | None) -> None:
+        answer = self._wanted or self._result()
+        self._wanted = None
         if isinstance(answer, LoginWanted):
+            if login is None:  # it is known only once git has been asked, if git asks for objects
+                self._wanted = answer
+                raise NoAnswerError("the upstream wants to know who asks")
             header = login()
             if not header:
                 self.is_there = False

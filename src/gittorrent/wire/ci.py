@@ -7,14 +7,15 @@ node's control socket, which can do everything, is not given to them::
     helper  open <url>
     node    ready | login | no <reason>
     helper  login <Authorization header's value>      after "login", once
-    helper  fetch <bytes>                             and so many bytes: a request of git's
+    helper  list <bytes> | fetch <bytes>              and so many bytes: a request of git's
     node    alive <bytes>                             any number of times
     node    given <bytes>                             with a file descriptor: the answer
     node    no <reason>
 
-``fetch`` may come several times. The file that ``given`` comes with is complete: whoever has it
-needs the node no more. Rules: a line has at most `MAX_LINE` bytes with its LF; words and numbers
-are as in MirrorSync (docs/protocol/mirrorsync.md, Lines); what is not known is an error.
+``list`` and ``fetch`` may come several times; whoever was told ``login`` and says nothing gets no
+answer to ``list``. The file that ``given`` comes with is complete: whoever has it needs the node no
+more. Rules: a line has at most `MAX_LINE` bytes with its LF; words and numbers are as in MirrorSync
+(docs/protocol/mirrorsync.md, Lines); what is not known is an error.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ VERSION = 1
 
 MAX_LINE = 16 << 10
 """Bytes of a line: tokens that forges make for a job have some thousands."""
+
+MAX_LIST_REQUEST = 64 << 10
+"""Bytes of a request for refs: git says some prefixes, and no more than it has room for."""
 
 _HEADER = re.compile(r"[!-~]+(?: [!-~]+)*\Z")
 
@@ -74,6 +78,16 @@ class FetchLine(Struct, frozen=True):
     def encode(self) -> bytes:
         """Write the line."""
         return encode_words("fetch", self.size)
+
+
+class ListLine(Struct, frozen=True):
+    """A request of git's for refs follows, of so many bytes; of a public upstream."""
+
+    size: int
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("list", self.size)
 
 
 class Ready(Struct, frozen=True):
@@ -122,7 +136,7 @@ class No(Struct, frozen=True):
         return encode_words("no", clean_reason(self.reason))
 
 
-Request = Open | Login | FetchLine
+Request = Open | Login | ListLine | FetchLine
 Answer = Hello | Ready | LoginWanted | Alive | Given | No
 
 
@@ -140,6 +154,8 @@ def parse_request(line: bytes) -> Request:
         return Login(_header(words.rest()))
     if keyword == "fetch":
         return FetchLine(words.number("size", 1, MAX_REQUEST))
+    if keyword == "list":
+        return ListLine(words.number("size", 1, MAX_LIST_REQUEST))
     raise MessageError(f"unknown request {shown(keyword)}")
 
 

@@ -31,6 +31,7 @@ _IGNORED = frozenset({b"no-progress"})
 _IGNORED_CAPABILITIES = (b"agent=", b"session-id=")
 _OID = re.compile(rb"[0-9a-f]{40}\Z")
 _NUMBER = re.compile(rb"[1-9][0-9]{0,18}\Z")
+_LISTING = re.compile(rb"(?:peel|symrefs|unborn|ref-prefix [^\x00-\x20\x7f]{1,1024})\Z")
 _FILTER = re.compile(rb"[!-~]{1,200}\Z")
 
 
@@ -176,3 +177,26 @@ class _Reading:
             tuple(sorted(self._shape)),
             tuple(sorted(self._switches)),
         )
+
+
+def parse_list_request(data: bytes) -> bytes:
+    """Read a request for refs (``command=ls-refs``) and return it as it is written in here.
+
+    Raises:
+        ProtocolError: it is another one, or none.
+    """
+    packets = packets_of(data)
+    if not packets or packets[0] != b"command=ls-refs" or packets[-1] is not FLUSH:
+        raise OtherRequestError("no request for refs")
+    delim = packets.index(DELIM) if DELIM in packets else len(packets) - 1
+    for word in packets[1:delim]:
+        if word != _FORMAT and not (
+            isinstance(word, bytes) and word.startswith(_IGNORED_CAPABILITIES)
+        ):
+            raise OtherRequestError("a request with a capability that is not known here")
+    arguments = packets[delim + 1 : -1]
+    for line in arguments:
+        if not isinstance(line, bytes) or not _LISTING.match(line):
+            raise OtherRequestError("a request with words that are not known here")
+    lines: list[Packet] = [b"command=ls-refs", _AGENT, _FORMAT, DELIM, *arguments, FLUSH]
+    return b"".join(map(_encode, lines))

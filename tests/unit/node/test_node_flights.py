@@ -80,6 +80,34 @@ def test_a_failure_is_everybodys() -> None:
     asyncio.run(scene())
 
 
+def test_what_began_before_is_not_new_enough() -> None:
+    async def scene() -> None:
+        flights = Flights[int]()
+        works = [Work() for _ in range(3)]
+        first = asyncio.ensure_future(flights.join_next("x", works[0]))
+        await settle()
+        later = [asyncio.ensure_future(flights.join_next("x", works[1])) for _ in range(3)]
+        await settle()
+        assert (works[0].begun, works[1].begun) == (1, 0)
+        works[0].may_end.set()
+        await first
+        await settle()
+        assert works[1].begun == 1
+        last = asyncio.ensure_future(flights.join_next("x", works[2]))
+        await settle()
+        assert works[2].begun == 0
+        works[1].may_end.set()
+        assert await asyncio.gather(*later) == [1, 1, 1]
+        await settle()
+        works[2].may_end.set()
+        assert await last == 1
+        await settle()
+        assert "x" not in flights
+        assert ("x", "next") not in flights
+
+    asyncio.run(scene())
+
+
 def test_stopping_ends_all() -> None:
     async def scene() -> None:
         flights, work = Flights[int](), Work()

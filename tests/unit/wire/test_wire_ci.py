@@ -10,6 +10,7 @@ from gittorrent.wire.ci import (
     FetchLine,
     Given,
     Hello,
+    ListLine,
     Login,
     LoginWanted,
     No,
@@ -24,9 +25,9 @@ from gittorrent.wire.upload_request import MAX_REQUEST
 
 
 @pytest.mark.parametrize(
-    "line", [Open("https://git.example.org/x"), Login("Basic bWU6eA=="), FetchLine(12)]
+    "line", [Open("https://git.example.org/x"), Login("Basic bWU6eA=="), FetchLine(12), ListLine(9)]
 )
-def test_requests_survive(line: Open | Login | FetchLine) -> None:
+def test_requests_survive(line: Open | Login | FetchLine | ListLine) -> None:
     assert parse_request(line.encode()) == line
 
 

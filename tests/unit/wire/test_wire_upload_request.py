@@ -9,6 +9,7 @@ from gittorrent.wire.upload_request import (
     MAX_REQUEST,
     OtherRequestError,
     UploadRequest,
+    parse_list_request,
     parse_upload_request,
 )
 
@@ -85,6 +86,25 @@ def test_unknown_capabilities_are_none() -> None:
 def test_two_depths_are_none() -> None:
     with pytest.raises(OtherRequestError, match="twice"):
         digest(b"want " + ONE, b"deepen 1", b"deepen 2", b"done")
+
+
+def listing(*arguments: bytes) -> bytes:
+    return request(*arguments).replace(b"0011command=fetch", b"0013command=ls-refs")
+
+
+def test_requests_for_refs_are_the_same_whoever_asks() -> None:
+    said = parse_list_request(listing(b"peel\n", b"symrefs", b"ref-prefix refs/heads/"))
+    other = listing(b"peel", b"symrefs", b"ref-prefix refs/heads/\n")
+    assert parse_list_request(other.replace(b"git/2.39.5", b"git/2.47.3")) == said
+    assert parse_list_request(said) == said
+
+
+@pytest.mark.parametrize("argument", [b"ref-prefix ", b"ref-prefix a b", b"anything", b"peel x"])
+def test_other_requests_for_refs_are_none(argument: bytes) -> None:
+    with pytest.raises(OtherRequestError):
+        parse_list_request(listing(argument))
+    with pytest.raises(OtherRequestError):
+        parse_list_request(request(b"want " + ONE, b"done"))
 
 
 def test_bound_holds() -> None:

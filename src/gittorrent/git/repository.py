@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.errors import UsageError
+from gittorrent.errors import LocalError, UsageError
 from gittorrent.git import environment
 from gittorrent.git.refused import refusal
 from gittorrent.git.runner import Git, executable
@@ -200,8 +200,21 @@ def committer(git_dir: Path) -> bytes | None:
 
 
 def create_bare(path: Path, object_format: ObjectFormat) -> Git:
-    """Make an empty bare repository and return git for it."""
+    """Make an empty bare repository and return git for it.
+
+    One that is whole stays as it is. One whose making was cut short is made anew: what a git that
+    was killed leaves stops the next one, be it a lock or a HEAD without its settings.
+
+    Raises:
+        LocalError: git cannot make it.
+    """
+    objects = path / "objects"
+    if (path / "HEAD").exists() and (objects / _LAST_MADE).is_dir():
+        return Git(path)
     path.mkdir(parents=True, exist_ok=True)
+    if not any(each.is_file() for each in objects.rglob("*")):
+        for left in (path / "HEAD", path / "config", *path.glob("*.lock")):
+            left.unlink(missing_ok=True)
     command = [
         executable(),
         "init",
@@ -211,5 +224,21 @@ def create_bare(path: Path, object_format: ObjectFormat) -> Git:
         f"--object-format={object_format.name}",
         str(path),
     ]
-    subprocess.run(command, env=environment.isolated(), check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(
+        command,
+        env=environment.isolated(),
+        check=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip() or f"git ended with {done.returncode}"
+        raise LocalError(
+            f"cannot make a repository at {path}: {said}",
+            hint="see that there is room and that it may be written to",
+        )
     return Git(path)
+
+
+_LAST_MADE = "info"
+"""What ``git init`` makes last in ``objects``, when all settings are written."""

@@ -71,7 +71,7 @@ class Cache:
         path = self._path(repository)
         if not (path / "HEAD").exists():
             shutil.rmtree(path, ignore_errors=True)
-            create_bare(path, object_format)
+        create_bare(path, object_format)
         return Carried(path, object_format, repository)
 
     def keep(self, repository: RepositoryId, until: float) -> float:

@@ -398,6 +398,43 @@ def test_what_is_no_repository(tmp_path: Path) -> None:
             find_repository(tmp_path / path)
 
 
+@pytest.mark.parametrize("git", GITS)
+@pytest.mark.parametrize("format_name", ["sha1", "sha256"])
+def test_a_repository_whose_making_was_cut_short_is_completed(
+    tmp_path: Path, git: str, format_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A git that is killed as it makes one leaves a part of it, and locks."""
+    monkeypatch.setenv("GITTORRENT_GIT", git)
+    whole = create_bare(tmp_path / "whole.git", OBJECT_FORMATS[format_name])
+    settings = (whole.directory / "config").read_bytes()
+    for number in range(len(settings.splitlines())):
+        path = tmp_path / f"{number}.git"
+        (path / "refs").mkdir(parents=True)
+        (path / "HEAD").write_bytes((whole.directory / "HEAD").read_bytes())
+        (path / "config").write_bytes(b"".join(settings.splitlines(keepends=True)[:number]))
+        (path / "config.lock").write_bytes(settings)
+        (path / "HEAD.lock").touch()
+        create_bare(path, OBJECT_FORMATS[format_name])
+        assert find_repository(path).object_format.name == format_name
+        assert not list(path.glob("*.lock"))
+        assert read_config(path) == read_config(whole.directory)
+
+
+def test_a_repository_that_is_whole_is_left_alone(tmp_path: Path) -> None:
+    git = create_bare(tmp_path / "x.git", SHA1)
+    lock = git.directory / "config.lock"  # somebody is about to change a setting
+    lock.touch()
+    create_bare(git.directory, SHA1)
+    assert lock.exists()
+
+
+def test_a_repository_that_cannot_be_made_is_an_error_with_gits_words(tmp_path: Path) -> None:
+    (tmp_path / "x.git").mkdir()
+    (tmp_path / "x.git" / "objects").write_text("no directory")
+    with pytest.raises(LocalError, match=r"cannot make a repository at .*x\.git: .*directory"):
+        create_bare(tmp_path / "x.git", SHA1)
+
+
 def test_settings(tmp_path: Path) -> None:
     git = create_bare(tmp_path / "x.git", SHA1)
     set_config(git, {"repack.packKeptObjects": "false", "x.y": "a b\nc"})

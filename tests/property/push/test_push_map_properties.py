@@ -27,7 +27,8 @@ NAMES = st.integers(0, 60).map(lambda number: b"name %d" % number)
 STEPS = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=3)), max_size=150)
 SHA1 = OBJECT_FORMATS["sha1"]
 OIDS = st.integers(1, 9).map(lambda number: Oid(f"{number:040x}"))
-REFS = st.sampled_from([b"refs/heads/a", b"refs/heads/b/c", b"refs/heads/\xff", b"refs/tags/v1"])
+NAMES_OF_REFS = [b"refs/heads/a", b"refs/heads/b/c", b"refs/heads/\xff", b"refs/tags/v1"]
+REFS = st.sampled_from(NAMES_OF_REFS)
 AGES = st.builds(Age, st.integers(1, 2**31 - 1), st.integers(1, 65_535))
 KEYS = st.sampled_from(["alice", "bob"]).map(key)
 
@@ -152,25 +153,30 @@ def _waiting(*fields: Any) -> Waiting:
     return Waiting(*fields)
 
 
-@st.composite
-def entries(draw: st.DrawFn) -> Entry:
-    ref = RefName(draw(REFS))
+def _entries(ref: bytes) -> st.SearchStrategy[Entry]:
+    """Return what makes entries of a ref."""
+    name = st.just(RefName(ref))
     # Not the classes themselves: hypothesis would look for types that only a checker imports.
-    conflicts = st.builds(_conflict, OIDS, OIDS.map(PushId), KEYS, st.just(ref))
+    conflicts = st.builds(_conflict, OIDS, OIDS.map(PushId), KEYS, name)
     waiting = st.builds(
-        _waiting, st.just(None) | OIDS.filter(lambda o: o[-1] < "5"),
-        OIDS.filter(lambda o: o[-1] >= "5"), OIDS.map(PushId), AGES, KEYS, st.just(ref),
+        _waiting, st.none() | OLD_OIDS, NEW_OIDS, OIDS.map(PushId), AGES, KEYS, name
     )  # fmt: skip
-    return Entry(
-        ref,
-        draw(st.none() | OIDS),
-        draw(AGES),
-        tuple(draw(st.lists(conflicts, max_size=3))),
-        tuple(draw(st.lists(waiting, max_size=3))),
-    )
+    several = st.lists(conflicts, max_size=3).map(tuple), st.lists(waiting, max_size=3).map(tuple)
+    return st.builds(Entry, name, st.none() | OIDS, AGES, *several)
 
 
-@given(st.lists(entries(), unique_by=lambda entry: entry.ref))
+OLD_OIDS, NEW_OIDS = (
+    st.integers(*ends).map(lambda number: Oid(f"{number:040x}")) for ends in ((1, 4), (5, 9))
+)
+ENTRIES = {ref: _entries(ref) for ref in NAMES_OF_REFS}
+"""Made once: making them for each example took most of its time."""
+
+
+@given(
+    st.lists(REFS, unique=True)
+    .flatmap(lambda refs: st.tuples(*map(ENTRIES.__getitem__, refs)))
+    .map(list)
+)
 def test_listings_come_back(found: list[Entry]) -> None:
     listing = listing_of(RefName(b"refs/heads/a"), Age(1, 1), found)
     text = listing.whole_text()

@@ -63,12 +63,14 @@ def account(
 
 
 @contextlib.contextmanager
-def running_sshd(folder: Path, restriction: str, settings: str) -> Iterator[tuple[int, Path]]:
+def running_sshd(
+    folder: Path, restriction: str | None, settings: str
+) -> Iterator[tuple[int, Path]]:
     """Run a real sshd that lets one key in; skips where there is none.
 
     Args:
         folder: a place that has nothing of it yet.
-        restriction: what stands before the key in ``authorized_keys``.
+        restriction: what stands before the key in ``authorized_keys``; None for no such file.
         settings: further lines of its configuration.
 
     Yields:
@@ -79,13 +81,15 @@ def running_sshd(folder: Path, restriction: str, settings: str) -> Iterator[tupl
     for name in ("host", "id"):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
         subprocess.run(command, check=True)
-    (folder / "authorized").write_text(restriction + (folder / "id.pub").read_text())
+    if restriction is not None:
+        (folder / "authorized").write_text(restriction + (folder / "id.pub").read_text())
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
     port = free_port()
+    keys_file = "none" if restriction is None else folder / "authorized"
     (folder / "config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
-        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
+        f"AuthorizedKeysFile {keys_file}\nStrictModes no\nUsePAM no\n"
         f"PidFile {folder}/pid\nPasswordAuthentication no\n{settings}"
     )
     client = folder / "ssh"

@@ -9,6 +9,7 @@ shell.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
 import sys
@@ -19,6 +20,7 @@ from urllib.parse import quote
 
 import click
 
+from gittorrent.cli.authorized_keys import authorized_line, shell_command
 from gittorrent.cli.node_toml import read_config, watermarks_of
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.served_places import catalogue_of
@@ -72,7 +74,19 @@ ORIGINAL_COMMAND = "SSH_ORIGINAL_COMMAND"
     metavar="KEY",
     help="The key that sshd let in, ssh:SHA256:...; by default what sshd says.",
 )
-def shell(command: str | None, places: tuple[Path, ...], final_only: bool, key: str | None) -> None:
+@click.option(
+    "--authorized-keys",
+    "offered",
+    metavar="KEY",
+    help="For sshd's AuthorizedKeysCommand: let the key in if a policy names it.",
+)
+def shell(
+    command: str | None,
+    places: tuple[Path, ...],
+    final_only: bool,
+    key: str | None,
+    offered: str | None,
+) -> None:
     """Let people push to and fetch from carried repositories over ssh, and do nothing else.
 
     Mirrors and clones converse over it too, by gittorrent::ssh://USER@HOST/NAME.git.
@@ -81,6 +95,9 @@ def shell(command: str | None, places: tuple[Path, ...], final_only: bool, key: 
 
     \b
       restrict,command="gittorrent shell" ssh-ed25519 AAAA...
+
+    Instead of that file 'gittorrent shell --authorized-keys %k', as sshd's
+    AuthorizedKeysCommand, lets in whom policies name.
 
     Who may log in and who may push are two questions: pushes count by their signature, as
     everywhere. Private repositories are there for those alone whom their policies name: by the
@@ -92,6 +109,9 @@ def shell(command: str | None, places: tuple[Path, ...], final_only: bool, key: 
     Examples:
       git push --signed ssh://git@mirror.example.org/project.git main
     """
+    if offered is not None:
+        _let_in(offered, places, final_only=final_only)
+        return
     asked = command if command is not None else os.environ.get(ORIGINAL_COMMAND, "")
     service, path = parse_command(asked)
     access = Access(_keys(key))
@@ -121,6 +141,15 @@ def shell(command: str | None, places: tuple[Path, ...], final_only: bool, key: 
         )
     finally:
         database.close()
+
+
+def _let_in(key: str, places: tuple[Path, ...], *, final_only: bool) -> None:
+    """Print the line by which sshd lets a key in, if it is to."""
+    with contextlib.closing(Database(open_home().database)) as database:
+        repositories = [each for each in catalogue_of(places, database) if not each.is_cached]
+        command = shell_command(places, final_only=final_only)
+        if line := authorized_line(key, repositories, command):
+            click.echo(line)
 
 
 def _keys(named: str | None) -> frozenset[KeyRef]:

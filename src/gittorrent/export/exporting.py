@@ -25,7 +25,7 @@ from gittorrent.export.inventory import (
     parse_inventory,
 )
 from gittorrent.export.planning import plan_export
-from gittorrent.transfer.http_log import MAX_INDEX_BYTES
+from gittorrent.transfer.static_files import MAX_INDEX_BYTES
 from gittorrent.wire.limits import MAX_LIST_BYTES
 from gittorrent.wire.mirrorlist import parse_text
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.export.inventory import HEADS, is_exported_name
-from gittorrent.transfer.http_log import MAX_INDEX_BYTES
+from gittorrent.transfer.static_files import MAX_INDEX_BYTES
 from gittorrent.wire.limits import MAX_LIST_BYTES
 from gittorrent.wire.messages import HaveBundle, parse_message
 from gittorrent.wire.mirrorlist import parse_text

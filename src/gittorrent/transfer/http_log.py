@@ -20,6 +20,7 @@ from gittorrent.push.object import PushKind
 from gittorrent.transfer.http_client import TooLongError
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.questions import BATCH_BYTES, ENTRY_BYTES
+from gittorrent.transfer.static_files import MAX_INDEX_BYTES
 from gittorrent.wire.limits import MAX_LOG_ENTRIES, MAX_PUSH_BYTES
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from gittorrent.transfer.http_client import HttpClient
     from gittorrent.transfer.mirror import Admit, LogEntry
     from gittorrent.wire.messages import FetchLog
-
-MAX_INDEX_BYTES = 16 << 20
-"""Bytes of an index of pushes or reels."""
 
 ENTRIES_AHEAD = 8
 """Push objects asked for at a time."""

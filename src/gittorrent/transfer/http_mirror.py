@@ -25,9 +25,10 @@ from gittorrent.transfer.dialling import (
     why_not_connected,
 )
 from gittorrent.transfer.http_client import HttpClient, open_client
-from gittorrent.transfer.http_log import MAX_INDEX_BYTES, fetch_log
+from gittorrent.transfer.http_log import fetch_log
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.questions import MAX_OFFERS
+from gittorrent.transfer.static_files import MAX_INDEX_BYTES
 from gittorrent.wire.limits import MAX_LIST_BYTES
 from gittorrent.wire.messages import HaveBundle, Try, parse_message
 from gittorrent.wire.mirrorlist import MirrorList, parse_text

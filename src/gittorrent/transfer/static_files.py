@@ -20,6 +20,9 @@ IMMUTABLE = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
 """Cache-Control of what grows: kept, but asked about each time."""
 
+MAX_INDEX_BYTES = 16 << 20
+"""Bytes of an index of pushes or reels."""
+
 TEXT_TYPE = "text/plain; charset=utf-8"
 PUSH_TYPE = "application/x-gittorrent-push"
 MANIFEST_TYPE = "application/x-gittorrent-manifest"

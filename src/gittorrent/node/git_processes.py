@@ -96,7 +96,12 @@ class GitProcesses:
         return len(self._running)
 
     async def prepare(
-        self, served: Served, protocol: str | None, *options: str, bundles_at: str | None = None
+        self,
+        served: Served,
+        protocol: str | None,
+        *options: str,
+        bundles_at: str | None = None,
+        settings: tuple[str, ...] = (),
     ) -> ProcessSpec:
         """Return how upload-pack is started for a repository as it is now.
 
@@ -106,6 +111,7 @@ class GitProcesses:
             options: of upload-pack.
             bundles_at: what URIs of bundles begin with for this caller, who is told of those that
                 there are; None for one who is told of none.
+            settings: further ones of git's, as ``key=value``.
 
         Raises:
             GitTorrentError: it cannot be served.
@@ -113,7 +119,7 @@ class GitProcesses:
         view = await self.views.view_of(served)
         folder, object_format = view.object_folder / "pack", served.carried.object_format
         objects = await served.reading(lambda: count_packed(folder, object_format))
-        git = upload_pack.git_for(view, protocol)
+        git = upload_pack.git_for(view, protocol).with_config(*settings)
         if bundles_at is not None and protocol == "version=2" and not served.is_private:
             bundles = await served.reading(served.content.bundles)
             git = git.with_config(*bundle.settings(bundles, bundles_at))

@@ -157,7 +157,8 @@ class GitQuestions:
         settings = await self._bundle_settings(caller)
         which = Path(executable()).stat()  # it may be another version by now
         words = (caller.served.carried.object_format.name, which.st_ino, which.st_mtime_ns)
-        key = _digest("capabilities", *map(str, words), *settings)
+        # Where bundles are is asked by a request of its own.
+        key = _digest("capabilities", *map(str, words), str(bool(settings)))
         return self._reading(caller, view, key, CAPABILITIES, b"")
 
     async def answer(
@@ -179,17 +180,23 @@ class GitQuestions:
         if question is None or not self.is_on or len(raw) > MAX_QUESTION:
             return None
         view = await self._processes.views.view_of(served)
-        state = await self._state_for(view, question)
+        state, is_shown = await self._state_for(view, question)
+        is_flat = question.kind is Kind.PACK and (question.of_one_commit or not is_shown)
         settings = await self._bundle_settings(caller) if question.kind is Kind.BUNDLES else ()
         key = _digest(
             served.info.repository_id, str(view.directory), state, question.text, *settings
         )
-        return self._reading(caller, view, key, REQUEST, question.text)
+        how = upload_pack.WITHOUT_HISTORY if is_flat else ()
+        return self._reading(caller, view, key, REQUEST, question.text, how)
 
-    async def _state_for(self, view: PublishedView, question: Question) -> str:
-        """Return what the answer follows from besides the repository and the request."""
+    async def _state_for(self, view: PublishedView, question: Question) -> tuple[str, bool]:
+        """Return what an answer follows from besides repository and request.
+
+        Returns:
+            That, and whether shown refs have all that a pack is wanted for.
+        """
         if question.kind is not Kind.PACK:
-            return view.state
+            return view.state, False
         state, shown = self._shown.get(view, ("", None))
         if shown is None or state != view.state:
             state = view.state  # before: what it shows may be newer
@@ -198,8 +205,8 @@ class GitQuestions:
             while len(self._shown) > MAX_SHOWN:
                 self._shown.popitem(last=False)
         if not shown.has(question.wants):
-            return view.state
-        return shown.tags if question.with_tags else "tips"
+            return view.state, False
+        return (shown.tags if question.with_tags else "tips"), True
 
     async def _bundle_settings(self, caller: Caller) -> tuple[str, ...]:
         """Return git's settings that tell of bundles."""
@@ -216,12 +223,13 @@ class GitQuestions:
         key: bytes,
         options: tuple[str, ...],
         request: bytes,
+        how: tuple[str, ...] = (),
     ) -> AsyncIterator[AnswerReader]:
         state, requests = view.state, [request]
         del request
 
         async def make(answer: AnswerBytes) -> bool:
-            is_done = await self._ask_git(answer, caller, options, requests[0])
+            is_done = await self._ask_git(answer, caller, options, requests[0], how)
             return is_done and view.state == state
 
         address, is_gone = caller.address, caller.is_gone
@@ -230,11 +238,16 @@ class GitQuestions:
             yield reader
 
     async def _ask_git(
-        self, answer: AnswerBytes, caller: Caller, options: tuple[str, ...], request: bytes
+        self,
+        answer: AnswerBytes,
+        caller: Caller,
+        options: tuple[str, ...],
+        request: bytes,
+        how: tuple[str, ...],
     ) -> bool:
         """Have git answer a request; tells whether it did so without a fault."""
         prepared = await self._processes.prepare(
-            caller.served, PROTOCOL, *options, bundles_at=caller.bundles_at
+            caller.served, PROTOCOL, *options, bundles_at=caller.bundles_at, settings=how
         )
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()

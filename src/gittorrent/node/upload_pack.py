@@ -67,6 +67,14 @@ _FRUGAL = (
     "core.bigFileThreshold=64m",
 )
 
+WITHOUT_HISTORY = ("pack.window=0",)
+"""Settings for packs of objects without their history: one commit, the files of a checkout.
+
+Reels keep what is new as differences from what is old, which does not come along; so git would look
+for other differences between files that have little in common, at twice the processor time of all
+the rest, for three percent of the bytes.
+"""
+
 
 def protocol_of(extra: tuple[bytes, ...]) -> str | None:
     """Return the value for GIT_PROTOCOL that a caller's extra parameters ask for."""

@@ -118,7 +118,7 @@ class ReelFetcher:
         def take(signed: SignedManifest, stored: StoredReel) -> None:
             receiver.take_local(signed, stored, tips)
 
-        if await self._take_local(signed, take, receiver.stop):
+        if await self._take_local(signed, take, receiver):
             return
         self._expire()
         download = await unbroken(self._open_partial, signed)
@@ -163,7 +163,7 @@ class ReelFetcher:
         def take(signed: SignedManifest, stored: StoredReel) -> None:
             receiver.take_local_with_index(signed, index, stored, tips)
 
-        if await self._take_local(signed, take, receiver.stop):
+        if await self._take_local(signed, take, receiver):
             return
         self._expire()
         downloads = []
@@ -190,20 +190,20 @@ class ReelFetcher:
         self,
         signed: SignedManifest,
         take: Callable[[SignedManifest, StoredReel], None],
-        stop: Callable[[], None],
+        receiver: Receiver,
     ) -> bool:
         """Take a reel from this machine if it is there and whole; tells whether it was.
 
         Args:
             signed: its manifest.
             take: takes it from the repository that has it.
-            stop: makes that end.
+            receiver: by which it does that.
         """
         reporter = self._context.reporter
         for stored in await asyncio.to_thread(self._local_copies, signed):
             reporter.phase("indexing")
             try:
-                await abortable(stop, take, signed, stored)
+                await abortable(receiver.stop, take, signed, stored)
             except LocalError as error:
                 reporter.note(f"{error}; downloading instead")
                 continue

@@ -56,12 +56,10 @@ def configure(person: Person, text: str) -> None:
         config.write_text(f"{before}{found}{lines}\n{after}")
 
 
-def words_here(person: Person, server: WebServer) -> Callable[[str], str]:
+def words_here(server: WebServer) -> Callable[[str], str]:
     """Return what makes a line of the guide one for this machine."""
 
     def here(line: str) -> str:
-        socket = person.node / "run" / "ci.sock"
-        line = line.replace("~/.local/share/gittorrent/run/ci.sock", str(socket))
         return line.replace("https://github.com", server.base)
 
     return here
@@ -69,7 +67,7 @@ def words_here(person: Person, server: WebServer) -> Callable[[str], str]:
 
 def test_one_machine(tmp_path: Path, server: WebServer, upstream: Path) -> None:
     person = somebody(tmp_path / "machine")
-    here = words_here(person, server)
+    here = words_here(server)
     init, serve, setup, clone = typed(GUIDE, "One machine")
     run(person, init)
     configure(person, f'[listen]\ngit = "127.0.0.1:{free_port()}"\n')
@@ -97,7 +95,7 @@ def test_a_fleet(tmp_path: Path, server: WebServer) -> None:
     init, serve, setup, clone = typed(GUIDE, "One machine")
     with contextlib.ExitStack() as stack:
         for person, port in zip(people, ports.values(), strict=True):
-            here = words_here(person, server)
+            here = words_here(server)
             table = here(block(GUIDE, "A fleet", "toml"))
             table = table.replace('http = "10.0.0.1:8417"', f'http = "127.0.0.1:{port}"')
             for name, other in ports.items():
@@ -108,13 +106,13 @@ def test_a_fleet(tmp_path: Path, server: WebServer) -> None:
             stack.enter_context(serving(person, serve))
             run(person, here(setup))
         for person in people:
-            run(person, words_here(person, server)(clone))
+            run(person, words_here(server)(clone))
         assert LARGE < server.sent < 2 * LARGE
 
 
 def test_a_longer_rule_leads_past_the_node(tmp_path: Path, server: WebServer) -> None:
     person = somebody(tmp_path / "machine")
-    here = words_here(person, server)
+    here = words_here(server)
     run(person, here(typed(GUIDE, "One machine")[2]))
     url = f"{server.base}/team/project.git"
     assert "gittorrent" in person.git("clone", url, "led").ok().err
@@ -126,7 +124,7 @@ def test_a_longer_rule_leads_past_the_node(tmp_path: Path, server: WebServer) ->
 @pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs missing")
 def test_git_lfs_goes_past_the_node_by_that_rule(tmp_path: Path, server: WebServer) -> None:
     person = somebody(tmp_path / "machine")
-    here = words_here(person, server)
+    here = words_here(server)
     run(person, here(typed(GUIDE, "One machine")[2]))
     (rule,) = typed(GUIDE, "What else reads the setting")
     run(person, here(rule))

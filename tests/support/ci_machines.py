@@ -63,9 +63,7 @@ def a_machine(root: Path, road: str, git: str = "git") -> Iterator[Machine]:
 def set_up(machine: Machine) -> None:
     """Lead the jobs of a machine to its node."""
     base = f"{machine.server.base}/"
-    socket = machine.person.node / "run" / "ci.sock"
-    words = ("--for", base, "--user", "me", "--socket", socket)
-    machine.person.gittorrent("ci", "setup", *words).ok()
+    machine.person.gittorrent("ci", "setup", "--for", base, "--user", "me").ok()
 
 
 def a_node(machine: Machine) -> contextlib.AbstractContextManager[Daemon]:

@@ -383,6 +383,8 @@ class Conversation:
     async def _answer(self, answer: Answer) -> None:
         """Carry out the next step of the answer that is first in line."""
         step = await answer.next_step()
+        if self.session.closed:
+            return  # it ended while the disk was read
         if step is None:
             self._answers.popleft()
         elif self._upload.slots is None or not isinstance(step.message, ReceivePart):

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -29,6 +30,8 @@ from support.programs import PATIENCE
 REEL = ReelName(None, PushId("ab" * 20))
 MANIFEST = ManifestId("cd" * 32)
 PARTS = 4
+
+T = TypeVar("T")
 
 
 class OnePack(EmptyContentSource):
@@ -119,6 +122,32 @@ def test_whoever_leaves_the_line_makes_room(tmp_path: Path) -> None:
         assert slots.line == {other}
 
     play(tmp_path, work, slots)
+
+
+def test_an_answer_that_is_read_while_the_conversation_ends_is_not_sent(tmp_path: Path) -> None:
+    """It is no fault of this node's, either: nothing is raised."""
+
+    async def work(ends: Ends) -> None:
+        async def reading(work: Callable[[], T]) -> T:
+            found = work()
+            conversation.end("over")
+            return found
+
+        theirs, ours = socket.socketpair()
+        with theirs:
+            for sock in (theirs, ours):
+                sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            upload = Upload(OnePack(tmp_path / "pack"), Limiter(None), None, reading)
+            session = Session(Role.ANSWERER, loop.time())
+            conversation = Conversation(ours, session, upload)
+            conversation.say(Ready(VERSION, "node"))
+            asked = FetchParts(REEL, MANIFEST, 0, 0, PARTS).encode()
+            await loop.sock_sendall(theirs, pktline.encode(asked))
+            await conversation.run()
+        assert conversation.ended == "over"
+
+    play(tmp_path, work)
 
 
 def test_what_a_peer_does_not_read_is_bounded(tmp_path: Path) -> None:

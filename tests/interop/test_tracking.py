@@ -277,6 +277,14 @@ def test_urls_that_git_rewrites_are_refused(operator: Person, upstream: Path) ->
     look(operator, "https://h/project.git").failed(2, "leads https://h/project.git to http://local")
 
 
+def test_jobs_that_are_led_to_a_node_change_nothing(operator: Person, upstream: Path) -> None:
+    with git_over_http(upstream.parent) as server:
+        operator.gittorrent("ci", "setup", "--for", server.base).ok()
+        look(operator, f"{server.base}/project.git").ok()
+        assert published(operator)
+        assert not any("gittorrent" in each for each in server.requests)
+
+
 def test_objects_that_break_rules_are_refused_unless_histories_have_them(
     operator: Person, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from gittorrent.errors import UnreachableError
 from gittorrent.git import environment
+from gittorrent.git.ci_places import BASE as CI_BASE
 from gittorrent.git.fetching import why_it_failed
 from gittorrent.git.guarded import Bounds, Guarded
 from gittorrent.git.runner import executable
@@ -123,7 +124,14 @@ def list_refs(upstream: Upstream, staging: Path, *, only_usual: bool) -> Adverti
     """
     _require_own_url(upstream)
     which = ["--heads", "--tags"] if only_usual else ["--symref"]
-    words = [*_git(upstream), f"--git-dir={staging}", "ls-remote", *which, "--", upstream.url]
+    words = [
+        *_git(upstream, *_by_itself(upstream)),
+        f"--git-dir={staging}",
+        "ls-remote",
+        *which,
+        "--",
+        upstream.url,
+    ]
     # What comes is counted there, and bounded.
     path = staging / "objects" / "listing"
     guarded = Guarded(staging, Bounds(MAX_LISTING, LISTING_SECONDS), lambda _: None)
@@ -161,7 +169,8 @@ def fetch_ids(
         NoRoomError: there is no room for them.
         UpstreamError: it did not give them; says why.
     """
-    words = [*_git(upstream, *rules.settings), f"--git-dir={staging}", "fetch"]
+    settings = (*_by_itself(upstream), *rules.settings)
+    words = [*_git(upstream, *settings), f"--git-dir={staging}", "fetch"]
     words += ["--no-tags", "--no-write-fetch-head", "--refmap=", "--stdin"]
     words += ["--quiet" if hear is None else "--progress", "--", upstream.url]
     limits = Bounds(bounds.max_bytes, FETCH_SECONDS)
@@ -191,6 +200,15 @@ def _environ(upstream: Upstream, extra: dict[str, str] | None = None) -> dict[st
     return environment.trusted(made)
 
 
+def _by_itself(upstream: Upstream) -> list[str]:
+    """Return the setting by which git takes a URL as it is, since the longest match counts.
+
+    Where clones of this machine are led to its node ('gittorrent ci setup') nothing else would.
+    """
+    url = upstream.url
+    return [] if "=" in url or "://" not in url else [f"url.{url}.insteadOf={url}"]
+
+
 def _require_own_url(upstream: Upstream) -> None:
     """Make sure that git's configuration does not lead elsewhere.
 
@@ -203,6 +221,8 @@ def _require_own_url(upstream: Upstream) -> None:
     environ = _environ(upstream)
     done = subprocess.run(words, capture_output=True, env=environ, cwd="/", check=False)
     used = done.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")
+    if used == f"{CI_BASE}{upstream.url}":
+        return  # the URL itself, by way of this machine's node: `_environ` leads past that
     if done.returncode or used != upstream.url:
         said = done.stderr.decode(errors="replace").strip()
         where = f"git's configuration leads {upstream.url} to {used} (url.*.insteadOf)"

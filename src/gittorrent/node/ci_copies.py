@@ -9,12 +9,14 @@ Source: gitprotocol-v2(5), fetch; gitprotocol-pack(5), side-band.
 
 from __future__ import annotations
 
+import contextlib
 from typing import IO, TYPE_CHECKING
 
 from gittorrent.errors import ProtocolError
 from gittorrent.git import scratch
-from gittorrent.git.runner import Git, GitError
+from gittorrent.git.runner import Git, GitError, stopper_of_thread
 from gittorrent.ids import SHA1
+from gittorrent.repository.niceness import start_yielding
 from gittorrent.wire import pktline
 from gittorrent.wire.fields import clean_reason
 from gittorrent.wire.pktline import HEADER_SIZE, Special
@@ -90,7 +92,11 @@ class Copy:
             BadAnswerError, GitError: the answer has no whole pack.
         """
         words = ["index-pack", "--stdin", "--fix-thin"]
-        with self._git.start(*words) as process:
+        # Jobs index the same on this machine, and wait for that.
+        process = start_yielding(lambda: self._git.start(*words))
+        if (stopper := stopper_of_thread()) is not None:
+            stopper.add(process)
+        with process:
             assert process.stdin is not None
             assert process.stderr is not None
             try:
@@ -152,7 +158,7 @@ class Copy:
         out = self._git.run("cat-file", "--batch-check", stdin=b"\n".join(wants) + b"\n")
         return all(line.split(b" ")[1:2] == [b"commit"] for line in out.splitlines())
 
-    def serve(self, request: UploadRequest, write: Callable[[bytes], None]) -> None:
+    def serve(self, request: UploadRequest, write: Callable[[bytes], object]) -> None:
         """Answer a request as a server does, and ``write`` the answer.
 
         Raises:
@@ -179,5 +185,12 @@ class Copy:
         packs = list((self._directory / "objects" / "pack").glob("*.pack"))
         if len(packs) <= MAX_PACKS:
             return False
-        self._git.run("repack", "-a", "-d", "--write-bitmap-index", "--quiet")
+        words = ("repack", "-a", "-d", "--write-bitmap-index", "--quiet")
+        stopper = stopper_of_thread()
+
+        def repack() -> None:
+            with contextlib.nullcontext() if stopper is None else stopper.watching():
+                self._git.run(*words)
+
+        start_yielding(repack)
         return True

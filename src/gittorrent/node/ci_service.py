@@ -121,6 +121,7 @@ class CiService:
         # Apart from the above: nobody whom another runner waits for may wait for a runner.
         self._own: Flights[None] = Flights()
         self._updates: Flights[None] = Flights()
+        self._tidying: Flights[None] = Flights()
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._listing_turns = asyncio.Semaphore(LISTINGS_AT_ONCE)
         self._threads = ThreadPoolExecutor(2 * AT_ONCE + LISTINGS_AT_ONCE, "ci")
@@ -151,6 +152,7 @@ class CiService:
             self._answers.stop(),
             self._own.stop(),
             self._updates.stop(),
+            self._tidying.stop(),
         )
         self._threads.shutdown(wait=False)
 
@@ -441,10 +443,22 @@ class CiService:
                 _asked(proof.url, spool.size)
                 spool.file.seek(0)
                 copy.take(spool.file, refs)
-            copy.tidy()
 
         async with self._turns:
             await self._work(bring)
+        self._background.start(self._tidy(proof.url, copy))
+
+    async def _tidy(self, url: str, copy: Copy) -> None:
+        """Make one pack of many, while nobody waits for it."""
+
+        async def tidy() -> None:
+            await self._work(copy.tidy)
+
+        try:
+            await self._tidying.join(url, tidy)
+        except GitError as error:
+            _log.warning("ci-dropped", "{url}: its copy stays as it is: {reason}", url=url,
+                         reason=error)  # fmt: skip
 
 
 def _asked(url: str, size: int) -> None:

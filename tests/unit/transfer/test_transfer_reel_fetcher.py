@@ -80,6 +80,9 @@ class Indexing:
         """See `Receiver`."""
         return self
 
+    def stop(self) -> None:
+        """See `Receiver`."""
+
     def finish_indexing(self, _indexer: object, _signed: object) -> None:
         """See `Receiver`."""
         self.begun.set()

@@ -25,7 +25,7 @@ from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.node import Node, Options
 from gittorrent.push.certificate import Certificate, Line, Nonce
 from gittorrent.push.object import PushKind, PushObject
-from gittorrent.repository.carried import MIRROR, Carried
+from gittorrent.repository.carried import KEEPER_KEY, MIRROR, Carried
 from gittorrent.repository.logstore import identify
 from gittorrent.repository.publish import Publisher
 from gittorrent.repository.signed_entries import Author, EntrySigner
@@ -150,10 +150,12 @@ def shows_on_main(carried: Carried, value: Oid) -> bool:
 
 
 def copy_as_mirror(carried: Carried, target: Path, source: str) -> Carried:
-    """Return a copy of a carried repository that says it mirrors ``source``."""
+    """Return a copy of a carried repository that says it mirrors ``source`` and has no key."""
     # What is being written is nobody's yet, and may be gone before it is copied.
     shutil.copytree(carried.layout.git_dir, target, ignore=shutil.ignore_patterns(".*.new"))
     copy = Carried(target, carried.object_format)
+    if copy.keeper_key is not None:  # two that keep one repository sign beside each other
+        gitcmd.git(target, "config", "--local", "--unset-all", KEEPER_KEY)
     copy.set_info(replace(carried.info, role=MIRROR, source=source))
     return copy
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import shutil
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.errors import LocalError, UsageError
+from gittorrent.durable import sweep
+from gittorrent.errors import UsageError
 from gittorrent.git import environment
 from gittorrent.git.refused import refusal
-from gittorrent.git.runner import Git, executable
+from gittorrent.git.runner import Git, GitError, executable
 from gittorrent.ids import OBJECT_FORMATS, ObjectFormat
 from gittorrent.permissions import denied_in_repository
 
@@ -200,45 +205,43 @@ def committer(git_dir: Path) -> bytes | None:
 
 
 def create_bare(path: Path, object_format: ObjectFormat) -> Git:
-    """Make an empty bare repository and return git for it.
+    """Make an empty bare repository, or complete one that is there; return git for it.
 
-    One that is whole stays as it is. One whose making was cut short is made anew: what a git that
-    was killed leaves stops the next one, be it a lock or a HEAD without its settings.
+    A new one is made beside its place and moved there, so that it is whole or not there if this
+    process is killed: git's own lock files in a half made one would stay in the way.
 
     Raises:
-        LocalError: git cannot make it.
+        GitError: git cannot make it.
+        OSError: neither can this process.
     """
-    objects = path / "objects"
-    if (path / "HEAD").exists() and (objects / _LAST_MADE).is_dir():
+    if path.exists():
+        initialize(path, object_format, "--bare")
         return Git(path)
-    path.mkdir(parents=True, exist_ok=True)
-    if not any(each.is_file() for each in objects.rglob("*")):
-        for left in (path / "HEAD", path / "config", *path.glob("*.lock")):
-            left.unlink(missing_ok=True)
-    command = [
-        executable(),
-        "init",
-        "--quiet",
-        "--bare",
-        "--template=",
-        f"--object-format={object_format.name}",
-        str(path),
-    ]
-    done = subprocess.run(
-        command,
-        env=environment.isolated(),
-        check=False,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip() or f"git ended with {done.returncode}"
-        raise LocalError(
-            f"cannot make a repository at {path}: {said}",
-            hint="see that there is room and that it may be written to",
-        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, f".{glob.escape(path.name)}.*.new")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
+    beside.mkdir()
+    try:
+        initialize(beside, object_format, "--bare")
+        beside.rename(path)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     return Git(path)
 
 
-_LAST_MADE = "info"
-"""What ``git init`` makes last in ``objects``, when all settings are written."""
+def initialize(path: Path, object_format: ObjectFormat, *options: str) -> None:
+    """Have git make a repository at ``path``, or complete one that is there.
+
+    Raises:
+        GitError: git cannot make it.
+    """
+    command = ["init", "--quiet", "--template=", f"--object-format={object_format.name}", *options]
+    done = subprocess.run(
+        [executable(), *command, str(path)],
+        env=environment.isolated(),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise GitError(command[:1], done.returncode, done.stderr, str(path))

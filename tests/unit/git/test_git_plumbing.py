@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -433,6 +436,45 @@ def test_a_repository_that_cannot_be_made_is_an_error_with_gits_words(tmp_path: 
     (tmp_path / "x.git" / "objects").write_text("no directory")
     with pytest.raises(LocalError, match=r"cannot make a repository at .*x\.git: .*directory"):
         create_bare(tmp_path / "x.git", SHA1)
+
+
+def test_a_repository_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Git's own lock files in one whose making was cut short would stay in the way for ever."""
+    program = tmp_path / "git"
+    program.write_text(
+        '#!/bin/sh\nfor last; do :; done\nprintf x > "$last/config.lock"\nkill -9 $PPID\n'
+    )
+    program.chmod(0o755)
+    target = tmp_path / "made" / "x.git"
+    code = (
+        "import sys; from pathlib import Path; from gittorrent.git.repository import create_bare;"
+        "from gittorrent.ids import SHA1; create_bare(Path(sys.argv[1]), SHA1)"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", code, target],
+        env={**os.environ, EXECUTABLE_VARIABLE: str(program)},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not target.exists()
+    (left,) = target.parent.iterdir()
+    create_bare(target, SHA1)
+    set_config(Git(target), {"x.y": "z"})
+    os.utime(left, (0, 0))
+    create_bare(tmp_path / "made" / "y.git", SHA1)
+    assert left.exists()  # of another name
+    shutil.rmtree(target)
+    create_bare(target, SHA1)
+    assert sorted(path.name for path in target.parent.iterdir()) == ["x.git", "y.git"]
+
+
+def test_git_says_why_it_makes_no_repository(tmp_path: Path) -> None:
+    place = tmp_path / "x.git"
+    place.mkdir()
+    (place / "objects").write_text("in the way")
+    with pytest.raises(GitError, match=r"git init failed in .*x\.git") as caught:
+        create_bare(place, SHA1)
+    assert "objects" in str(caught.value)
 
 
 def test_settings(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from gittorrent.durable import write_atomically
 from gittorrent.errors import GitTorrentError, UnreachableError, UsageError
 from gittorrent.git import environment, history, scratch
 from gittorrent.git import refs as git_refs
-from gittorrent.git.repository import create_bare, find_repository
+from gittorrent.git.repository import create_bare, find_repository, initialize
 from gittorrent.git.runner import Git, GitError, executable
 from gittorrent.gtp.errors import BadReferenceError
 from gittorrent.gtp.node.assembling import Assembler
@@ -268,8 +268,7 @@ def prepare_directory(path: Path, *, bare: bool) -> Git:
     if bare:
         return create_bare(path.absolute(), SHA1)
     path.mkdir(parents=True, exist_ok=True)
-    words = [executable(), "init", "--quiet", "--template=", "--object-format=sha1", str(path)]
-    subprocess.run(words, env=environment.isolated(), check=True, stdout=subprocess.DEVNULL)
+    initialize(path, SHA1)
     return Git(find_repository(path).git_dir)
 
 

@@ -112,6 +112,12 @@ def setup(
     elif not quiet:
         for prefix in done.prefixes:
             click.echo(f"git goes to this machine's node for {prefix}")
+    if shutil.which("git-lfs") is not None:
+        click.echo(
+            "gittorrent: Git LFS does not get objects of repositories below these URLs: it knows no"
+            " helpers; 'git config --global url.URL.insteadOf URL' takes one out",
+            err=True,
+        )
     if missing:
         click.echo(
             f"gittorrent: {HELPER} is not on the PATH: where jobs do not find it either, git fails",

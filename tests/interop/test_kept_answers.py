@@ -68,6 +68,8 @@ def test_who_asks_the_same_gets_the_same(
 ) -> None:
     person = somebody(tmp_path / "p", git)
     url = url_of(node, way)
+    # Everything is kept when it is asked for a second time.
+    person.git("clone", *shape, url, "once").ok()
     person.git("clone", *shape, url, "first").ok()
     before = figures(node)
     person.git("clone", "--progress", *shape, url, "second").ok()
@@ -92,6 +94,17 @@ def test_a_crowd_asks_git_once(large: Carried, tmp_path: Path, way: str) -> None
                 done.ok()
         assert figures(served).misses == 3  # what git can do, refs, and the pack
         assert len({str(described(each.root / "c")) for each in people}) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_everything_is_kept_when_it_is_asked_for_again(
+    node: Served, person: Person, way: str
+) -> None:
+    misses = []
+    for name in ("a", "b", "c"):
+        person.git("clone", "--bare", url_of(node, way), name).ok()
+        misses.append(figures(node).misses)
+    assert misses == [2, 3, 3]  # what git can do and refs; and then the pack
 
 
 @pytest.mark.parametrize("git", GITS)
@@ -297,7 +310,7 @@ def test_killed_while_git_answers_it_leaves_nothing(tmp_path: Path, large: Carri
         before = files_below(operator.node)
         with socket.create_connection((host, int(port)), timeout=PATIENCE) as sock:
             sock.sendall(request("git-upload-pack", b"/project.git", b"version=2"))
-            sock.sendall(fetch_of(f"want {head}"))
+            sock.sendall(fetch_of(f"want {head}", "deepen 50"))
             said = b""
             while b"packfile" not in said:
                 said += sock.recv(65536)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from gittorrent.git.runner import executable
 from gittorrent.ids import Oid
 from gittorrent.node import upload_pack
+from gittorrent.node.git_answers import MAX_AGE
 from gittorrent.reel import bundle
 from gittorrent.wire.limits import MAX_QUESTION, SMALL_QUESTION
 from gittorrent.wire.upload_requests import Kind, parse_question
@@ -48,6 +49,9 @@ CHUNK = 256 << 10
 
 MAX_GATHERED = 64 << 20
 """Bytes of long requests that are gathered at once, of all callers."""
+
+MAX_ASKED = 4096
+"""Questions for everything of which it is remembered that they were asked."""
 
 MAX_SHOWN = 256
 """Views of which it is remembered what they show."""
@@ -136,6 +140,7 @@ class GitQuestions:
         self._processes = processes
         self._answers = answers
         self._shown: OrderedDict[PublishedView, tuple[str, ShownRefs]] = OrderedDict()
+        self._asked: OrderedDict[bytes, float] = OrderedDict()
         self.gathered = 0
 
     def gathering(self) -> Gathering:
@@ -186,8 +191,20 @@ class GitQuestions:
         key = _digest(
             served.info.repository_id, str(view.directory), state, question.text, *settings
         )
+        if is_shown and question.is_full and not self._is_asked_again(key):
+            # Git copies such a pack from its files: the way through here would cost as much again.
+            return None
         how = upload_pack.WITHOUT_HISTORY if is_flat else ()
         return self._reading(caller, view, key, REQUEST, question.text, how)
+
+    def _is_asked_again(self, key: bytes) -> bool:
+        """Tell whether a question was asked before, not long ago; from now on it was."""
+        now = asyncio.get_running_loop().time()
+        before = self._asked.pop(key, None)
+        self._asked[key] = now
+        if len(self._asked) > MAX_ASKED:
+            self._asked.popitem(last=False)
+        return before is not None and now - before < MAX_AGE
 
     async def _state_for(self, view: PublishedView, question: Question) -> tuple[str, bool]:
         """Return what an answer follows from besides repository and request.

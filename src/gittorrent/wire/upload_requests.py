@@ -51,6 +51,7 @@ class Question(Struct, frozen=True):
         wants: ids of the objects that a pack is wanted for, each once, sorted.
         with_tags: whether tags that point into the pack are to come along.
         of_one_commit: whether history is cut off after what is wanted.
+        is_full: whether everything is wanted that belongs to it.
     """
 
     kind: Kind
@@ -58,6 +59,7 @@ class Question(Struct, frozen=True):
     wants: tuple[str, ...] = ()
     with_tags: bool = False
     of_one_commit: bool = False
+    is_full: bool = False
 
 
 class RequestCutter:
@@ -178,6 +180,7 @@ def _fetch(
         ordered,
         with_tags=b"include-tag" in words,
         of_one_commit=once == [b"deepen 1"],
+        is_full=not once,
     )
 
 

@@ -205,16 +205,24 @@ def committer(git_dir: Path) -> bytes | None:
 
 
 def create_bare(path: Path, object_format: ObjectFormat) -> Git:
-    """Make an empty bare repository, or complete one that is there; return git for it.
+    """Make an empty bare repository and return git for it; one that is whole stays as it is.
 
-    A new one is made beside its place and moved there, so that it is whole or not there if this
-    process is killed: git's own lock files in a half made one would stay in the way.
+    It is made beside its place and moved there, so that it is whole or not there if this process is
+    killed: what a killed git leaves, a lock or a HEAD without its settings, stops the next one.
+    Where the directory is there already, as a user made it or another version left it, that is
+    cleared away and the rest completed.
 
     Raises:
         GitError: git cannot make it.
         OSError: neither can this process.
     """
+    objects = path / "objects"
+    if (path / "HEAD").exists() and (objects / _LAST_MADE).is_dir():
+        return Git(path)
     if path.exists():
+        if not any(each.is_file() for each in objects.rglob("*")):
+            for left in (path / "HEAD", path / "config", *path.glob("*.lock")):
+                left.unlink(missing_ok=True)
         initialize(path, object_format, "--bare")
         return Git(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -245,3 +253,7 @@ def initialize(path: Path, object_format: ObjectFormat, *options: str) -> None:
     )
     if done.returncode != 0:
         raise GitError(command[:1], done.returncode, done.stderr, str(path))
+
+
+_LAST_MADE = "info"
+"""What ``git init`` makes last in ``objects``, when all settings are written."""

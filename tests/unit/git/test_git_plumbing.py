@@ -434,7 +434,7 @@ def test_a_repository_that_is_whole_is_left_alone(tmp_path: Path) -> None:
 def test_a_repository_that_cannot_be_made_is_an_error_with_gits_words(tmp_path: Path) -> None:
     (tmp_path / "x.git").mkdir()
     (tmp_path / "x.git" / "objects").write_text("no directory")
-    with pytest.raises(LocalError, match=r"cannot make a repository at .*x\.git: .*directory"):
+    with pytest.raises(LocalError, match=r"git init failed in .*x\.git: .*directory"):
         create_bare(tmp_path / "x.git", SHA1)
 
 
@@ -466,15 +466,6 @@ def test_a_repository_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     shutil.rmtree(target)
     create_bare(target, SHA1)
     assert sorted(path.name for path in target.parent.iterdir()) == ["x.git", "y.git"]
-
-
-def test_git_says_why_it_makes_no_repository(tmp_path: Path) -> None:
-    place = tmp_path / "x.git"
-    place.mkdir()
-    (place / "objects").write_text("in the way")
-    with pytest.raises(GitError, match=r"git init failed in .*x\.git") as caught:
-        create_bare(place, SHA1)
-    assert "objects" in str(caught.value)
 
 
 def test_settings(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ MAX_URL = 2048
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+\Z")
 _HOST = re.compile(r"[a-z0-9._-]+\Z|\[[0-9a-f:.]+\]\Z")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_AMBIGUOUS = ("%2f", "%5c", "%2e", "%25", "%00")
+_AMBIGUOUS = ("%2f", "%5c", "%2e", "%3b", "%25", "%00")
 
 
 class CiUrlError(UsageError):
@@ -100,7 +100,8 @@ def _taken_apart(text: str) -> tuple[str, str]:
 
 def _is_ambiguous(path: str) -> bool:
     lower = path.lower()
-    dots = any(segment in (".", "..") for segment in path.split("/"))
+    # Some servers leave out what follows a ";" in a segment before they resolve the dots.
+    dots = any(segment.partition(";")[0] in (".", "..") for segment in path.split("/"))
     return dots or any(each in lower for each in _AMBIGUOUS)
 
 

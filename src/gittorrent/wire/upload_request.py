@@ -6,7 +6,9 @@ alone, whoever asks; two requests that ask for the same are written the same her
 that is a name for the answer.
 
 Rules: what is not known here, or what a server answers by its refs (``want-ref``, ``deepen-not``),
-is no such request, and goes to the upstream as it is. Source: gitprotocol-v2(5), fetch.
+is no such request, and goes to the upstream as it is. So does a filter that names a file
+(``sparse:oid``): it may do so by a ref, and its answer shows what lines the file has.
+Source: gitprotocol-v2(5), fetch.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ _IGNORED_CAPABILITIES = (b"agent=", b"session-id=")
 _OID = re.compile(rb"[0-9a-f]{40}\Z")
 _NUMBER = re.compile(rb"[1-9][0-9]{0,18}\Z")
 _LISTING = re.compile(rb"(?:peel|symrefs|unborn|ref-prefix [^\x00-\x20\x7f]{1,1024})\Z")
-_FILTER = re.compile(rb"[!-~]{1,200}\Z")
+_FILTER = re.compile(rb"(?:blob:none|blob:limit=[0-9]{1,18}[kmg]?|tree:[0-9]{1,9})\Z")
 
 
 class OtherRequestError(ProtocolError):

@@ -70,6 +70,9 @@ def test_digest_is_of_one_upstream() -> None:
         b"deepen 0",
         b"deepen -1",
         b"filter ",
+        b"filter sparse:oid=HEAD:secret",
+        b"filter sparse:oid=" + ONE,
+        b"filter combine:tree:1+sparse:oid=HEAD:secret",
         b"anything",
     ],
 )

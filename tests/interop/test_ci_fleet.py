@@ -22,6 +22,8 @@ from support.ports import free_port
 from support.programs import Daemon, Person, serve, somebody, wait_until
 
 GOING = "going to "
+INCLUDED = (b"include-tag", b"ofs-delta", b"thin-pack")
+"""Switches of a clone, in order."""
 
 
 @dataclass
@@ -174,6 +176,28 @@ def test_only_runners_are_answered_and_of_what_is_public(fleet: Fleet, tmp_path:
         status, _ = ask(fleet, signed(secret, now, body), body)
     assert status == 200
     assert runner.has_asked() == 1
+
+
+def test_private_answers_stay_on_their_runner(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.server.password = "secret"
+    runner = fleet.begin(tmp_path, 0)
+    helper = "credential.helper=!f() { echo username=me; echo password=secret; }; f"
+    done = runner.person.git("-c", helper, "clone", "--depth=1", fleet.url, "copy").ok()
+    assert GOING not in done.err
+    kept = list((runner.person.node / "ci").glob("*/answers/*"))
+    assert len(kept) == 1
+    head = gitcmd.text(fleet.upstream, "rev-parse", "HEAD")
+    # What git asked for just now, by another machine that knows the secret.
+    for switches in ((), (b"ofs-delta",), (b"ofs-delta", b"thin-pack"), INCLUDED):
+        request = UploadRequest((head.encode(),), shape=(b"deepen 1",), switches=switches)
+        body = encode_body(fleet.url, request)
+        secret, now = fleet.secret.read_bytes(), int(time.time())
+        status = 202
+        while status == 202:
+            header = sign_request(secret, "01" * 20, now, ANSWER_PATH, body)
+            status, _ = ask(fleet, header, body)
+        assert status == 502
+    assert len(fleet.server.fetched) == 1
 
 
 def test_a_secret_that_can_be_guessed_is_none(fleet: Fleet, tmp_path: Path) -> None:

@@ -227,12 +227,18 @@ def test_redirects_are_for_the_caller(site: Site) -> None:
 HEADER = "Basic bWU6c2VjcmV0"
 
 
-def asked(site: Site, header: str, *wants: str) -> bytes:
+def asked(
+    site: Site, header: str, *wants: str, shallow: tuple[str, ...] = (), shape: str = ""
+) -> bytes:
     """Ask the node as a job could that lies about everything."""
     node = CiNode(site.socket, site.url)
     try:
         node.begin()
-        request = UploadRequest(tuple(sorted(want.encode() for want in wants)))
+        request = UploadRequest(
+            tuple(sorted(want.encode() for want in wants)),
+            shallow=tuple(each.encode() for each in shallow),
+            shape=(shape.encode(),) if shape else (),
+        )
         found = node.answer(request.encode(), lambda: header)
         with os.fdopen(found, "rb") as file:
             return file.read()
@@ -287,6 +293,37 @@ def test_only_what_is_listed_is_given(site: Site) -> None:
     tree = gitcmd.text(site.upstream, "rev-parse", "HEAD^{tree}")
     assert "not all of it is reached" in refused(site, HEADER, tree)
     assert b"packfile" in asked(site, HEADER, parent)
+
+
+def test_parents_of_what_is_not_listed_are_not_given(site: Site) -> None:
+    """Git gives the parents of whatever commit somebody says to have without them."""
+    site.server.password = "secret"
+    mistake = site.commit("mistake", "refs/heads/mistake")
+    child = site.commit("its child", "refs/heads/mistake", mistake)
+    site.begin()
+    private_clone(site, "first").ok()
+    wait_until(site.has_copy, "the node has a copy")
+    gitcmd.git(site.upstream, "branch", "-D", "mistake")
+    head, parent = site.upstream_head(), gitcmd.text(site.upstream, "rev-parse", "HEAD~1")
+    everything = f"deepen {0x7FFFFFFF}"
+    assert b"packfile" in asked(site, HEADER, head, shallow=(parent,), shape=everything)
+    with pytest.raises(NoAnswerError, match="not all of it is reached"):
+        asked(site, HEADER, head, shallow=(child,), shape=everything)
+
+
+def test_what_becomes_public_is_asked_anew(site: Site) -> None:
+    """Before it is made public something is taken away that is kept here."""
+    site.server.password = "secret"
+    mistake = site.commit("mistake", "refs/heads/mistake")
+    site.begin()
+    private_clone(site, "first").ok()
+    wait_until(site.has_copy, "the node has a copy")
+    assert b"packfile" in asked(site, HEADER, mistake)
+    gitcmd.git(site.upstream, "branch", "-D", "mistake")
+    gitcmd.git(site.upstream, "gc", "--quiet", "--prune=now")
+    site.server.password = ""
+    assert b"packfile" in asked(site, "", site.upstream_head())
+    refused(site, "", mistake)
 
 
 def test_the_nodes_own_credentials_are_nobodys(site: Site) -> None:

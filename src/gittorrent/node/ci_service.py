@@ -84,6 +84,14 @@ class Proof(Struct, frozen=True):
     at: float
     tips: frozenset[bytes] = frozenset()
 
+    @property
+    def place(self) -> str:
+        """Name of what is kept for such callers: what anybody may read lies apart.
+
+        A private upstream may become public after something was taken away, or the other way.
+        """
+        return f"private {self.url}" if self.header else self.url
+
 
 class Fleet(Protocol):
     """The other runners."""
@@ -261,10 +269,12 @@ class CiService:
             proof = await self.prove(proof.url, proof.header)
         if not proof.header:
             return
-        others = [oid for oid in request.wants if oid not in proof.tips]
+        # Of commits called shallow git gives the parents, whatever is wanted.
+        named = dict.fromkeys((*request.wants, *request.shallow))
+        others = [oid for oid in named if oid not in proof.tips]
         if not others:
             return
-        copy, tips = self._copy(proof.url), proof.tips
+        copy, tips = self._copy(proof), proof.tips
         if copy is None or not await self._work(lambda: copy.reaches(tips, others)):
             raise RefusedError("not all of it is reached by the refs that the upstream lists")
 
@@ -279,11 +289,11 @@ class CiService:
         await self._require(proof, request)
         if not request.is_from_nothing:
             return await self._difference(proof, request)
-        url, digest = proof.url, request.digest(proof.url)
-        found = await self._work(lambda: self._store.find(url, digest))
+        url, place, digest = proof.url, proof.place, request.digest(proof.place)
+        found = await self._work(lambda: self._store.find(place, digest))
         if found is None:
             await self._answers.join(digest, lambda: self._make(proof, request, digest))
-            found = await self._work(lambda: self._store.find(url, digest))
+            found = await self._work(lambda: self._store.find(place, digest))
         if found is None:
             raise RefusedError("it is gone already: there is no room for it")
         _log.info("ci-given", "{url}: gave {size} bytes to a job", url=url, size=_size(found))
@@ -291,7 +301,7 @@ class CiService:
 
     async def _difference(self, proof: Proof, request: UploadRequest) -> int:
         """Answer somebody who has something; nobody else will ask for just that."""
-        copy = self._copy(proof.url)
+        copy = self._copy(proof)
         if copy is None:
             raise RefusedError("there is no copy of it here that news could be made from")
         await self._update(copy, proof, request)
@@ -309,7 +319,7 @@ class CiService:
 
     async def _make(self, proof: Proof, request: UploadRequest, digest: str) -> None:
         """Keep the answer to a request, from wherever it comes."""
-        url, copy = proof.url, self._copy(proof.url)
+        url, copy = proof.url, self._copy(proof)
         is_here = copy is not None and not await self._work(lambda: copy.lacking(request.wants))
         if self.fleet is not None and not proof.header and not is_here:
             with self._store.spool() as spool:
@@ -320,7 +330,7 @@ class CiService:
 
     async def _make_here(self, proof: Proof, request: UploadRequest, digest: str) -> None:
         """Keep the answer to a request, from this node's copy or the upstream."""
-        copy = self._copy(proof.url)
+        copy = self._copy(proof)
         if copy is not None:
             await self._update(copy, proof, request)
             await self._make_from_copy(copy, proof, request, digest)
@@ -328,12 +338,15 @@ class CiService:
         async with self._turns:
             refs = await self._work(lambda: self._ask(proof, request, digest))
         if request.is_whole:
-            self._background.start(self._make_copy(proof.url, digest, refs))
+            self._background.start(self._make_copy(proof.place, digest, refs))
 
     # -- for other runners, which have asked the upstream who may read
 
     async def kept(self, url: str, digest: str) -> int | None:
-        """Return a descriptor of a file with an answer that is kept; None if it is not."""
+        """Return a descriptor of a file with an answer that is kept; None if it is not.
+
+        Only what was given when anybody could read the upstream: nobody asked it again.
+        """
         return await self._work(lambda: self._store.find(url, digest))
 
     async def make_for_others(self, url: str, request: UploadRequest, digest: str) -> None:
@@ -360,19 +373,20 @@ class CiService:
             self._require_room()
             with self._store.spool() as spool:
                 copy.serve(request, spool.write)
-                self._store.keep(proof.url, digest, spool)
+                self._store.keep(proof.place, digest, spool)
 
         try:
             async with self._turns:
                 await self._work(make)
         except GitError as error:
-            await self._drop(proof.url, error)
+            await self._drop(proof, error)
             raise
 
-    async def _drop(self, url: str, error: GitTorrentError) -> None:
+    async def _drop(self, proof: Proof, error: GitTorrentError) -> None:
         """Remove a copy that cannot be used; the next request for everything makes another."""
-        _log.warning("ci-dropped", "{url}: its copy is removed: {reason}", url=url, reason=error)
-        found = self._store.copy_of(url)
+        _log.warning("ci-dropped", "{url}: its copy is removed: {reason}", url=proof.url,
+                     reason=error)  # fmt: skip
+        found = self._store.copy_of(proof.place)
         if found is not None:
             await self._work(lambda: self._store.remove(found))
 
@@ -384,7 +398,7 @@ class CiService:
             if request.is_whole:
                 refs = upstream.list_refs(_USUAL)
             upstream.fetch(request.encode(), spool.write)
-            self._store.keep(proof.url, digest, spool)
+            self._store.keep(proof.place, digest, spool)
             _asked(proof.url, spool.size)
         refs.pop(b"HEAD", None)
         return refs
@@ -394,26 +408,26 @@ class CiService:
 
     # -- copies
 
-    def _copy(self, url: str) -> Copy | None:
-        found = self._store.copy_of(url)
+    def _copy(self, proof: Proof) -> Copy | None:
+        found = self._store.copy_of(proof.place)
         return None if found is None else Copy(found)
 
-    async def _make_copy(self, url: str, digest: str, refs: dict[bytes, bytes]) -> None:
+    async def _make_copy(self, place: str, digest: str, refs: dict[bytes, bytes]) -> None:
         """Make a copy of an answer that has everything, while nobody waits for it."""
 
         def make() -> None:
-            answer = self._store.find(url, digest)
+            answer = self._store.find(place, digest)
             if answer is None:
                 return
             directory = self._store.new_directory()
             with os.fdopen(answer, "rb") as file:
                 Copy(directory).make(file, refs)
-            self._store.keep_copy(url, directory)
+            self._store.keep_copy(place, directory)
 
         try:
             await self._work(make)
         except (GitTorrentError, OSError) as error:
-            _log.warning("ci-dropped", "{url}: no copy is made: {reason}", url=url, reason=error)
+            _log.warning("ci-dropped", "{url}: no copy is made: {reason}", url=place, reason=error)
 
     async def _update(self, copy: Copy, proof: Proof, request: UploadRequest) -> None:
         """Bring what a copy lacks from the upstream.
@@ -427,8 +441,8 @@ class CiService:
 
         while await self._work(is_lacking):
             # Whoever asks for other objects than the one at work waits, and looks again.
-            is_waiting = proof.url in self._updates
-            await self._updates.join(proof.url, lambda: self._bring(copy, proof, request))
+            is_waiting = proof.place in self._updates
+            await self._updates.join(proof.place, lambda: self._bring(copy, proof, request))
             if not is_waiting and await self._work(is_lacking):
                 raise RefusedError("the upstream did not give all of it")
 
@@ -446,18 +460,18 @@ class CiService:
 
         async with self._turns:
             await self._work(bring)
-        self._background.start(self._tidy(proof.url, copy))
+        self._background.start(self._tidy(proof.place, copy))
 
-    async def _tidy(self, url: str, copy: Copy) -> None:
+    async def _tidy(self, place: str, copy: Copy) -> None:
         """Make one pack of many, while nobody waits for it."""
 
         async def tidy() -> None:
             await self._work(copy.tidy)
 
         try:
-            await self._tidying.join(url, tidy)
+            await self._tidying.join(place, tidy)
         except GitError as error:
-            _log.warning("ci-dropped", "{url}: its copy stays as it is: {reason}", url=url,
+            _log.warning("ci-dropped", "{url}: its copy stays as it is: {reason}", url=place,
                          reason=error)  # fmt: skip
 
 

@@ -61,10 +61,20 @@ def test_what_git_makes_of_urls(runner: Person, config: Path) -> None:
     for url in ("https://github.com/x/y", "https://gitlab-ci-token:t@git.example.org/x"):
         said = runner.git("ls-remote", "--get-url", url).ok().out
         assert said == f"gittorrent::ci+{url}\n"
-    assert "github.com" in runner.gittorrent("ci", "status").ok().out
+    status = runner.gittorrent("ci", "status").ok()
+    assert "github.com" in status.out
+    assert "allow is set below [ci]" in status.err
     shown = json.loads(runner.gittorrent("ci", "status", "--json").ok().out)
     assert "https://github.com/" in shown["prefixes"]
     assert shown["node"] is False
+    assert "no node" in shown["reason"]
+
+
+def test_a_url_that_cannot_be_led_is_named(runner: Person) -> None:
+    said = runner.gittorrent("ci", "setup", "--for", "git@github.com:")
+    assert said.status == 2
+    assert "--for git@github.com:: not the URL" in said.err
+    assert "write https://HOST/PATH" in said.err
 
 
 def test_a_setting_that_was_there_stays(runner: Person, config: Path) -> None:

@@ -204,3 +204,16 @@ def test_a_secret_that_can_be_guessed_is_none(fleet: Fleet, tmp_path: Path) -> N
     fleet.secret.write_text("short")
     runner = fleet.begin(tmp_path, 0)
     wait_until(lambda: "holds no secret of 32 characters" in runner.log(), "it says so")
+
+
+def test_a_secret_is_taken_anew_when_the_node_reloads(fleet: Fleet, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text(secrets.token_hex(32))
+    fleet.begin(tmp_path, 0)
+    late = fleet.begin(tmp_path, 1, other).person
+    other.write_text("short")
+    assert "holds no secret of 32 characters" in late.gittorrent("reload").err
+    other.write_text(fleet.secret.read_text())
+    late.gittorrent("reload").ok()
+    fleet.clone_all("cold")
+    assert len(fleet.server.fetched) == 1

@@ -92,6 +92,24 @@ def test_one_request_upstream_serves_all(site: Site) -> None:
     site.runner.git("fsck", cwd=site.runner.root / "warm").ok()
 
 
+def test_nodes_begin_and_end_with_ci_when_they_reload(site: Site) -> None:
+    table = site.runner.node / "node.toml"
+    site.begin()
+    jobs = table.read_text()
+    table.write_text("")
+    site.runner.gittorrent("reload").ok()
+    assert GOING in site.clone("none").ok().err
+    other = site.runner.root / "other" / "ci.sock"
+    other.parent.mkdir(mode=0o700)
+    table.write_text(f'{jobs}socket = "{other}"\n')
+    site.runner.gittorrent("reload").ok()
+    assert GOING in site.clone("there").ok().err
+    words = ("ci", "setup", "--for", site.server.base, "--socket", str(other))
+    site.runner.gittorrent(*words).ok()
+    assert GOING not in site.clone("here").ok().err
+    assert site.head("here") == site.upstream_head()
+
+
 def test_refs_are_listed_once_for_each_job(site: Site) -> None:
     site.begin()
     site.clone("cold").ok()

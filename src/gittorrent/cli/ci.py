@@ -96,7 +96,7 @@ def setup(
     """
     if socket is not None and not socket.is_absolute():
         raise UsageError(f"--socket {socket}: git knows it from everywhere; write the whole path")
-    beginnings = [parse_prefix(each) for each in prefixes]
+    beginnings = [_beginning(each) for each in prefixes]
     schemes = {each.partition("://")[0] for each in beginnings}
     for user in users:
         if not user or not user.isascii() or any(c in user for c in "/:@ ?#"):
@@ -164,13 +164,27 @@ def status(scope: str, file: Path | None, as_json: bool) -> None:
     socket = Path(found.socket) if found.socket else named_home().ci_socket
     trouble = _trouble(socket)
     if as_json:
-        print_json({**_shown(found), "socket": str(socket), "node": not trouble})
+        why = {"reason": trouble} if trouble else {}
+        print_json({**_shown(found), "socket": str(socket), "node": not trouble, **why})
         return
     for prefix in found.prefixes:
         click.echo(f"{prefix} goes to this machine's node")
     if not found.prefixes:
         click.echo("nothing is set up there")
     click.echo(f"node at {socket}: {trouble or 'there'}")
+    if trouble:
+        click.echo(
+            "hint: 'gittorrent serve' answers jobs there where allow is set below [ci] in"
+            " node.toml; 'gittorrent reload' has a running node read it",
+            err=True,
+        )
+
+
+def _beginning(text: str) -> str:
+    try:
+        return parse_prefix(text)
+    except CiUrlError as error:
+        raise CiUrlError(f"--for {text}: {error}", hint=error.hint) from error
 
 
 def _trouble(socket: Path) -> str:

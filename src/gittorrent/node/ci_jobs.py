@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _log = EventLog(__name__)
 
+STOP_SECONDS = 5.0
+"""Time to remove what was begun when the node ends or its configuration changes."""
+
 
 class CiJobs:
     """What is done for CI jobs; make it inside a running event loop.
@@ -34,48 +38,125 @@ class CiJobs:
     """
 
     def __init__(self, home: Home, config: CiConfig, limits: Limits, space: Space) -> None:
-        self._store = CiStore(home.ci, config)
-        self._service = CiService(self._store, config, space)
-        place = home.ci_socket if config.socket is None else Path(config.socket)
-        self._socket = CiSocket(place, self._service, is_for_all=config.is_for_all)
-        self._config = config
         self._home = home
         self._limits = limits
-        self._fleet: CiFleet | None = None
-        self.http: HttpCi | None = None
+        self._space = space
+        self._config = config
+        self._parts: _Parts | None = None
+        self._changing = asyncio.Lock()
+        self._has_ended = False
 
-    async def start(self) -> bool:
-        """Begin to listen for jobs; tells whether `run` is to be run."""
-        if not self._config.allow:
-            return False
+    @property
+    def http(self) -> HttpCi | None:
+        """Answers the other runners; None where nothing is shared with any."""
+        return None if self._parts is None else self._parts.http
+
+    async def start(self) -> None:
+        """Begin to listen for jobs, where any are allowed."""
+        async with self._changing:
+            await self._begin()
+
+    async def _begin(self) -> None:
+        config = self._config
+        if not config.allow or self._has_ended:
+            return
+        parts = None
         try:
-            await self._service.open()
-            if self._config.peers and self._config.secret is not None:
-                self._join(read_secret(Path(self._config.secret), LEAST_SECRET))
+            secret = secret_of(config)
+            parts = _Parts(self._home, config, self._limits, self._space, secret)
+            await parts.service.open()
         except (OSError, SecretError) as error:
             _log.warning("no-ci", "answers no CI jobs: {reason}", reason=error)
-            return False
-        return await self._socket.start()
+            if parts is not None:
+                await parts.stop()
+            return
+        self._parts = parts
+        await parts.start()
 
-    def _join(self, secret: bytes) -> None:
-        """Share with the other runners."""
-        own, config = self._home.node_id(), self._config
-        fleet = CiFleet(config.peers, secret, own, config.wait)
-        self._fleet = self._service.fleet = fleet
-        self.http = HttpCi(self._service, secret, own, fleet.address_of, self._limits)
+    async def change(self, config: CiConfig) -> None:
+        """Go by another configuration.
 
-    async def run(self) -> None:
-        """Keep what is kept within its limits, until cancelled."""
-        await self._service.run()
+        Limits and the list of what is allowed change under the jobs that are answered. Where the
+        place of the socket or the fleet changes, jobs that wait at this moment go to their server.
 
-    def change(self, config: CiConfig) -> None:
-        """Go by other limits and another list; the rest counts from the next start."""
-        self._store.config = self._service.config = config
+        Raises:
+            SecretError: the fleet's cannot be read; all stays as it was then.
+        """
+        secret = secret_of(config)
+        async with self._changing:
+            former, self._config = self._config, config
+            parts = self._parts
+            standing = (_standing(config), secret)
+            if parts is not None and standing == (_standing(former), parts.secret):
+                parts.go_by(config)
+                return
+            await self._end_parts()
+            await self._begin()
 
     async def stop(self) -> None:
-        """Hang up on jobs."""
+        """Hang up on jobs, for good."""
+        self._has_ended = True
+        async with self._changing:
+            await self._end_parts()
+
+    async def _end_parts(self) -> None:
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            await parts.stop()
+
+
+class _Parts:
+    """What answers jobs under one configuration, but for what may change under them."""
+
+    def __init__(
+        self, home: Home, config: CiConfig, limits: Limits, space: Space, secret: bytes | None
+    ) -> None:
+        self.secret = secret
+        self._store = CiStore(home.ci, config)
+        self.service = CiService(self._store, config, space)
+        place = home.ci_socket if config.socket is None else Path(config.socket)
+        self._socket = CiSocket(place, self.service, is_for_all=config.is_for_all)
+        self._tidying: asyncio.Task[None] | None = None
+        self._fleet: CiFleet | None = None
+        self.http: HttpCi | None = None
+        if secret is not None:
+            own = home.node_id()
+            self._fleet = self.service.fleet = CiFleet(config.peers, secret, own, config.wait)
+            self.http = HttpCi(self.service, secret, own, self._fleet.address_of, limits)
+
+    async def start(self) -> None:
+        """Begin to listen, and to keep what is kept within its limits."""
+        if await self._socket.start():
+            self._tidying = asyncio.get_running_loop().create_task(self.service.run())
+
+    def go_by(self, config: CiConfig) -> None:
+        """Go by other limits and another list."""
+        self._store.config = self.service.config = config
+
+    async def stop(self) -> None:
+        """Hang up on everybody; what hangs in the system is not waited for."""
         await self._socket.stop()
         if self.http is not None:
             await self.http.stop()
         if self._fleet is not None:
             await self._fleet.stop()
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.wait([self._tidying], timeout=STOP_SECONDS)
+
+
+def _standing(config: CiConfig) -> tuple[object, ...]:
+    """Return what cannot change under jobs that are answered."""
+    fleet = (config.peers, config.secret, config.wait)
+    return bool(config.allow), config.socket, config.is_for_all, fleet
+
+
+def secret_of(config: CiConfig) -> bytes | None:
+    """Return what the runners share; None where they are not a fleet.
+
+    Raises:
+        SecretError: the file holds none that can be used.
+    """
+    if not config.peers or config.secret is None:
+        return None
+    return read_secret(Path(config.secret), LEAST_SECRET)

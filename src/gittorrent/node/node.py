@@ -24,7 +24,7 @@ from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
 from gittorrent.node.audience import KEEP_OUT_SECONDS
 from gittorrent.node.bringing import Bringing
-from gittorrent.node.ci_jobs import CiJobs
+from gittorrent.node.ci_jobs import CiJobs, secret_of
 from gittorrent.node.ci_options import CiConfig
 from gittorrent.node.config import (
     CarryConfig,
@@ -352,8 +352,7 @@ class Node:
             self._accepting.append(loop.create_task(self._follower.run()))
         if self._tracker is not None:
             self._accepting.append(loop.create_task(self._tracker.run()))
-        if await self._ci.start():
-            self._accepting.append(loop.create_task(self._ci.run()))
+        await self._ci.start()
         if await self._control.start():
             self._accepting.append(loop.create_task(self._local_clones.run()))
         self.readiness.phase = Phase.RUNNING
@@ -387,8 +386,10 @@ class Node:
 
         Raises:
             CannotListenError: at one of the addresses; all stays as it was then.
-            CertificateError, UsageError: there is no certificate that can be used; likewise.
+            CertificateError, UsageError: there is no certificate, or no secret of a fleet, that can
+                be used; likewise.
         """
+        secret_of(options.ci)
         is_other = options.certificate != self._options.certificate
         former = self._certificate
         if is_other or former is None:  # none may not do any longer
@@ -411,7 +412,6 @@ class Node:
         self._space.change(options.reserve)
         self.git_processes.change(options.git_processes, options.git_memory, options.git_answers)
         self._local_clones.change(options.keep)
-        self._ci.change(options.ci)
         self._limit_callers(options.callers)
         self._set_rates()
         self._set_announcing()
@@ -419,6 +419,7 @@ class Node:
             self._follower.configure(options.carry)
         if self._tracker is not None:
             self._tracker.configure(options.track, options.carry.at_once)
+        await self._ci.change(options.ci)
 
     def _limit_callers(self, limits: CallerLimits) -> None:
         """Have as many callers from now on, as far as this process may open files for them."""

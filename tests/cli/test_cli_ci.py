@@ -129,6 +129,7 @@ def test_git_lfs_is_spoken_of_where_it_is(runner: Person, tmp_path: Path) -> Non
     path = f"{folder}:{runner.environ()['PATH']}"
     with_lfs = Person(runner.root, runner.git_program, {"PATH": path})
     assert "Git LFS does not get" in with_lfs.gittorrent(*SET_UP).ok().err
+    assert not with_lfs.gittorrent(*SET_UP, "--quiet").ok().err
 
 
 def test_one_repository_is_taken_out_by_a_longer_rule(runner: Person, config: Path) -> None:

@@ -14,7 +14,7 @@ from support.ci_machines import LARGE
 from support.guides import block, run, typed
 from support.plain_servers import WebServer, git_over_http
 from support.ports import free_port
-from support.programs import Person, somebody, wait_until
+from support.programs import Person, Running, somebody, wait_until
 
 GUIDE = "guide-ci-fleet.md"
 
@@ -31,7 +31,7 @@ def server(upstream: Path) -> Iterator[WebServer]:
 
 
 @contextlib.contextmanager
-def serving(person: Person, line: str) -> Iterator[None]:
+def serving(person: Person, line: str) -> Iterator[Running]:
     """Run the line that serves, until the block ends."""
     words = "--no-dht --no-announce"
     running = person.start("sh", "-c", f"exec {line.removesuffix('&')} {words}")
@@ -41,7 +41,7 @@ def serving(person: Person, line: str) -> Iterator[None]:
             "it listens",
         )
         assert running.process.poll() is None, running.err
-        yield
+        yield running
     finally:
         running.stop()
 
@@ -72,7 +72,9 @@ def test_one_machine(tmp_path: Path, server: WebServer, upstream: Path) -> None:
     run(person, init)
     configure(person, f'[listen]\ngit = "127.0.0.1:{free_port()}"\n')
     configure(person, here(block(GUIDE, "One machine", "toml")))
-    with serving(person, serve):
+    with serving(person, serve) as node:
+        wait_until(lambda: "answering CI jobs at " in node.out, "it says so")
+        assert "nothing to serve yet" not in node.err
         run(person, here(setup))
         assert "node" in run(person, "gittorrent ci status")
         run(person, here(clone))

@@ -112,7 +112,7 @@ def setup(
     elif not quiet:
         for prefix in done.prefixes:
             click.echo(f"git goes to this machine's node for {prefix}")
-    if shutil.which("git-lfs") is not None:
+    if shutil.which("git-lfs") is not None and not quiet:
         click.echo(
             "gittorrent: Git LFS does not get objects of repositories below these URLs: it knows no"
             " helpers; 'git config --global url.URL.insteadOf URL' takes one out",

@@ -295,14 +295,17 @@ def _show(node: Node, catalogue: Catalogue, *, as_json: bool) -> None:
         value = {
             "listening": node.addresses,
             "repositories": [{"path": p, "repository_id": i} for p, i in served],
+            "ci": None if node.ci_place is None else str(node.ci_place),
         }
         click.echo(json.dumps(value))
     else:
         for address in node.addresses:
             click.echo(f"listening at {address}")
+        if node.ci_place is not None:
+            click.echo(f"answering CI jobs at {node.ci_place}")
         for path, repository in served:
             click.echo(f"serving {path}  {repository}")
-        if not served:
+        if not served and node.ci_place is None:
             click.echo("nothing to serve yet: publish or mirror a repository", err=True)
 
 

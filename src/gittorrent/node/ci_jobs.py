@@ -51,6 +51,11 @@ class CiJobs:
         """Answers the other runners; None where nothing is shared with any."""
         return None if self._parts is None else self._parts.http
 
+    @property
+    def place(self) -> Path | None:
+        """Socket at which jobs are answered; None where none are."""
+        return None if self._parts is None else self._parts.place
+
     async def start(self) -> None:
         """Begin to listen for jobs, where any are allowed."""
         async with self._changing:
@@ -123,6 +128,11 @@ class _Parts:
             own = home.node_id()
             self._fleet = self.service.fleet = CiFleet(config.peers, secret, own, config.wait)
             self.http = HttpCi(self.service, secret, own, self._fleet.address_of, limits)
+
+    @property
+    def place(self) -> Path | None:
+        """Where it listens; None where it does not."""
+        return self._socket.place
 
     async def start(self) -> None:
         """Begin to listen, and to keep what is kept within its limits."""

@@ -81,6 +81,11 @@ class CiSocket:
         self._server: asyncio.Server | None = None
         self._tasks = TaskSet()
 
+    @property
+    def place(self) -> Path | None:
+        """Where it listens; None where it does not."""
+        return None if self._server is None else self._path
+
     async def start(self) -> bool:
         """Begin to listen; tells whether this node does."""
         try:
@@ -108,6 +113,7 @@ class CiSocket:
         """Stop listening, and hang up on everybody."""
         if self._server is not None:
             self._server.close()
+            self._server = None
             self._path.unlink(missing_ok=True)
         await self._tasks.stop()
         if self._place is not None:

@@ -377,6 +377,11 @@ class Node:
             if address not in before:
                 _log.info("listening", "listening at {address}", address=address)
 
+    @property
+    def ci_place(self) -> Path | None:
+        """Socket at which CI jobs are answered; None where none are."""
+        return self._ci.place
+
     async def reload(self, options: Options) -> None:
         """Go by other options from now on; nobody who is served notices, but for the limits.
 

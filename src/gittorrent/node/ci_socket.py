@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
 from gittorrent.node.ci_service import LoginWantedError
-from gittorrent.store import control_socket
-from gittorrent.transfer.task_set import TaskSet
+from gittorrent.node.local_listener import LocalListener
 from gittorrent.wire.ci import (
     MAX_LINE,
     Alive,
@@ -74,60 +73,43 @@ class CiSocket:
     """
 
     def __init__(self, path: Path, service: CiService, *, is_for_all: bool) -> None:
-        self._path = path
+        self._listener = LocalListener(path, self._serve, MAX_LINE)
         self._service = service
         self._is_for_all = is_for_all
-        self._place: int | None = None
-        self._server: asyncio.Server | None = None
-        self._tasks = TaskSet()
 
     @property
     def place(self) -> Path | None:
         """Where it listens; None where it does not."""
-        return None if self._server is None else self._path
+        return self._listener.path if self._listener.is_listening else None
 
     async def start(self) -> bool:
         """Begin to listen; tells whether this node does."""
+        path = self._listener.path
         try:
-            self._place = control_socket.take_place(self._path)
-            if self._place is None:
+            is_here = await self._listener.start(_EVERYBODY if self._is_for_all else None)
+            if not is_here:
                 _log.warning("no-ci", "answers no CI jobs: {reason}",
-                             reason=f"another node does at {self._path}")  # fmt: skip
-                return False
-            sock = control_socket.listen(self._path)
-            if self._is_for_all:
-                self._path.chmod(_EVERYBODY)
-            if self._path.parent.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                             reason=f"another node does at {path}")  # fmt: skip
+            elif path.parent.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 _log.warning(
                     "no-ci", "answers no CI jobs: {reason}",
-                    reason=f"others may write to {self._path.parent}, so jobs do not believe it",
+                    reason=f"others may write to {path.parent}, so jobs do not believe it",
                 )  # fmt: skip
         except OSError as error:
             # Serving does not depend on it, and jobs go to their server.
             _log.warning("no-ci", "answers no CI jobs: {reason}", reason=error)
             return False
-        self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=MAX_LINE)
-        return True
+        return is_here
 
     async def stop(self) -> None:
         """Stop listening, and hang up on everybody."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-            self._path.unlink(missing_ok=True)
-        await self._tasks.stop()
-        if self._place is not None:
-            os.close(self._place)
-            self._place = None
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.start(self._serve(reader, writer))
+        await self._listener.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # What is written is to be gone before a descriptor follows it.
         writer.transport.set_write_buffer_limits(high=0)
         try:
-            if len(self._tasks) > MAX_JOBS:
+            if self._listener.callers > MAX_JOBS:
                 writer.write(Hello().encode() + No("it answers too many jobs already").encode())
                 await writer.drain()
                 return

@@ -8,15 +8,14 @@ done for nobody else stops. Must not know how requests are carried out (that is
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.node.config_table import ConfigError
+from gittorrent.node.local_listener import LocalListener
 from gittorrent.store import control_socket
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
-from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.control import (
     MAX_LINE,
     Alive,
@@ -84,7 +83,7 @@ class ControlSocket:
         read_again: Callable[[], Awaitable[None]] | None = None,
         conversations: LocalConversations | None = None,
     ) -> None:
-        self._path = path
+        self._listener = LocalListener(path, self._serve, MAX_LINE)
         self._local_clones = local_clones
         self._discovering = discovering
         self._server_timeouts = server_timeouts
@@ -92,38 +91,23 @@ class ControlSocket:
         self._tracker = tracker
         self._read_again = read_again
         self._conversations = conversations
-        self._place: int | None = None
-        self._server: asyncio.Server | None = None
-        self._tasks = TaskSet()
 
     async def start(self) -> bool:
         """Begin to listen; tells whether this is the node that does."""
         try:
-            self._place = control_socket.take_place(self._path)
-            if self._place is None:
-                reason = "another node with this home does"
-                _log.info("no-control", "takes no requests of clones: {reason}", reason=reason)
-                return False
-            sock = control_socket.listen(self._path)
+            is_here = await self._listener.start()
         except OSError as error:
             # Serving does not depend on it.
             _log.warning("no-control", "takes no requests of clones: {reason}", reason=error)
             return False
-        self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=MAX_LINE)
-        return True
+        if not is_here:
+            reason = "another node with this home does"
+            _log.info("no-control", "takes no requests of clones: {reason}", reason=reason)
+        return is_here
 
     async def stop(self) -> None:
         """Stop listening, and hang up on everybody."""
-        if self._server is not None:
-            self._server.close()
-            self._path.unlink(missing_ok=True)
-        await self._tasks.stop()
-        if self._place is not None:
-            os.close(self._place)
-            self._place = None
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.start(self._serve(reader, writer))
+        await self._listener.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sock: socket.socket = writer.get_extra_info("socket")
@@ -131,7 +115,7 @@ class ControlSocket:
             if not control_socket.is_own(sock):
                 return
             writer.write(Greeting().encode())
-            if len(self._tasks) > MAX_HELPERS:
+            if self._listener.callers > MAX_HELPERS:
                 writer.write(No("too many ask at once").encode())
                 return
             async with asyncio.timeout(self._server_timeouts.control):

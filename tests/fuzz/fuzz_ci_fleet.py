@@ -12,7 +12,7 @@ from gittorrent.wire.ci_fleet import (
     sign_answer,
     sign_request,
 )
-from gittorrent.wire.upload_request import UploadRequest
+from gittorrent.wire.upload_requests import UploadRequest
 
 _SECRET, _NOW = b"s" * 32, 1_900_000_000
 _BODY = encode_body("https://git.example.org/x", UploadRequest((b"01" * 20,)))

@@ -1,13 +1,22 @@
-"""Fuzz target: requests to upload-pack are cut alike in any pieces, and questions are canonical."""
+"""Fuzz target: requests to upload-pack are cut alike in any pieces, and written in one way."""
 
 from __future__ import annotations
 
+from gittorrent.errors import ProtocolError
 from gittorrent.ids import SHA1, SHA256
 from gittorrent.wire import pktline
-from gittorrent.wire.upload_requests import RequestCutter, parse_question
+from gittorrent.wire.pktline import encode
+from gittorrent.wire.upload_requests import (
+    RequestCutter,
+    UploadRequest,
+    parse_list_request,
+    parse_question,
+    parse_upload_request,
+)
 
 _HEAD = b"0012command=fetch\n0016object-format=sha10001"
 _WANT = b"0032want " + b"a" * 40 + b"\n"
+_OID, _OTHER = b"01" * 20, b"02" * 20
 
 SEEDS = [
     b"0014command=ls-refs\n0015agent=git/2.47.3\n0017object-format=sha1\n0001"
@@ -17,6 +26,12 @@ SEEDS = [
     _HEAD + b"0045want " + b"b" * 64 + b"0009done\n0000",
     b"0017command=bundle-uri\n00010000",
     b"0000",
+    UploadRequest((_OID,)).encode(),
+    UploadRequest((_OID, _OTHER), shape=(b"deepen 1",), switches=(b"thin-pack",)).encode(),
+    UploadRequest((_OID,), (_OTHER,), False, (_OTHER,), (b"filter blob:none",)).encode(),
+    encode(b"command=fetch") + b"0001" + encode(b"want " + _OID + b"\n") + b"0000",
+    encode(b"command=ls-refs\n") + b"0001" + encode(b"peel") + b"0000",
+    encode(b"command=fetch") + b"0001" + encode(b"want-ref refs/heads/main") + b"0000",
 ]
 
 
@@ -37,7 +52,30 @@ def _ends(data: bytes, size: int) -> list[int] | None:
     return ends
 
 
+def _list_request(data: bytes) -> None:
+    try:
+        listing = parse_list_request(data)
+    except ProtocolError:
+        return
+    if parse_list_request(listing) != listing:
+        raise AssertionError("a request for refs is written in more than one way")
+
+
+def _upload_request(data: bytes) -> None:
+    try:
+        found = parse_upload_request(data)
+    except ProtocolError:
+        return
+    written = found.encode()
+    if parse_upload_request(written) != found:
+        raise AssertionError("a request does not survive writing and reading")
+    if parse_upload_request(written).encode() != written:
+        raise AssertionError("a request is written in more than one way")
+
+
 def one_input(data: bytes) -> None:
+    _list_request(data)
+    _upload_request(data)
     ends = _ends(data, len(data) or 1)
     if ends != _ends(data, 1) or ends != _ends(data, 7):
         raise AssertionError("a stream is cut another way in other pieces")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from gittorrent.wire.ci_fleet import ANSWER_PATH, REQUEST_HEADER, encode_body, sign_request
-from gittorrent.wire.upload_request import UploadRequest
+from gittorrent.wire.upload_requests import UploadRequest
 from support import bulk, gitcmd
 from support.plain_servers import WebServer, git_over_http
 from support.ports import free_port

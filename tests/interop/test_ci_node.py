@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gittorrent.transfer.ci_node import CiNode, NoAnswerError
-from gittorrent.wire.upload_request import UploadRequest
+from gittorrent.wire.upload_requests import UploadRequest
 from support import bulk, gitcmd
 from support.plain_servers import WebServer, git_over_http
 from support.programs import GITS, Daemon, Done, Person, serve, somebody, wait_until

@@ -26,7 +26,7 @@ from gittorrent.transfer.ci_node import CiNode, NoAnswerError
 from gittorrent.wire import pktline
 from gittorrent.wire.ci_urls import PREFIX, CiUrlError, parse_ci_url
 from gittorrent.wire.pktline import FLUSH, HEADER_SIZE, RESPONSE_END, Special
-from gittorrent.wire.upload_request import parse_list_request, parse_upload_request
+from gittorrent.wire.upload_requests import parse_list_request, parse_upload_request
 
 _CHUNK = 1 << 16
 _FILE_CHUNK = 1 << 20

@@ -20,7 +20,7 @@ from gittorrent.repository.niceness import start_yielding
 from gittorrent.wire import pktline
 from gittorrent.wire.fields import clean_reason
 from gittorrent.wire.pktline import HEADER_SIZE, Special
-from gittorrent.wire.upload_request import UploadRequest
+from gittorrent.wire.upload_requests import UploadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gittorrent.node.ci_store import Spool
-    from gittorrent.wire.upload_request import UploadRequest
+    from gittorrent.wire.upload_requests import UploadRequest
 
 CONNECT_SECONDS = 2.0
 """Time to get to another runner: they are near each other."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gittorrent.disk_space import Space
     from gittorrent.node.ci_options import CiConfig
     from gittorrent.node.ci_store import CiStore, Spool
-    from gittorrent.wire.upload_request import UploadRequest
+    from gittorrent.wire.upload_requests import UploadRequest
 
 AT_ONCE = 4
 """Answers that are made or fetched at once; as many wait as there are jobs."""
@@ -229,7 +229,7 @@ class CiService:
 
         Args:
             proof: that anybody may read.
-            request: of git's, as `gittorrent.wire.upload_request` writes it.
+            request: of git's, as `gittorrent.wire.upload_requests` writes it.
 
         Raises:
             RefusedError: the caller was let in by a name of its own, and hears from the upstream.

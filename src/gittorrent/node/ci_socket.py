@@ -34,7 +34,7 @@ from gittorrent.wire.ci import (
     parse_request,
 )
 from gittorrent.wire.ci_urls import CiUrlError, parse_ci_url
-from gittorrent.wire.upload_request import parse_list_request, parse_upload_request
+from gittorrent.wire.upload_requests import parse_list_request, parse_upload_request
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

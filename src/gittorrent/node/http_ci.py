@@ -37,7 +37,7 @@ from gittorrent.wire.ci_fleet import (
     sign_answer,
 )
 from gittorrent.wire.ci_urls import CiUrlError, is_allowed
-from gittorrent.wire.upload_request import MAX_REQUEST
+from gittorrent.wire.upload_requests import MAX_REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gittorrent.node.ci_service import CiService
     from gittorrent.transfer.limiter import Limits
     from gittorrent.wire.ci_fleet import Signed
-    from gittorrent.wire.upload_request import UploadRequest
+    from gittorrent.wire.upload_requests import UploadRequest
 
 MOMENT_SECONDS = 2.0
 """Time that a request waits for an answer that is being made."""

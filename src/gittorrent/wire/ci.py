@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from gittorrent.wire.fields import MessageError, Words, clean_reason, encode_words, shown
 from gittorrent.wire.limits import MAX_PACK_BYTES
-from gittorrent.wire.upload_request import MAX_REQUEST
+from gittorrent.wire.upload_requests import MAX_REQUEST
 
 VERSION = 1
 """Of this protocol; an end that hears another number goes its own way."""

@@ -1,7 +1,7 @@
 """How nodes of CI runners prove to each other that they share a secret, and what they ask.
 
 Pure. One runner's node posts to ``/.gittorrent/ci/answer`` of another: the upstream's URL, LF, and
-a request of git's as `gittorrent.wire.upload_request` writes it. The header ``GitTorrent-CI`` says
+a request of git's as `gittorrent.wire.upload_requests` writes it. The header ``GitTorrent-CI`` says
 who asks, when, and a code of all that (HMAC-SHA256, RFC 2104); the answer's header says its digest
 and a code of that and of the request's, so that nobody between the two can put in another answer.
 The secret itself is never sent. Only what is public is asked for, so nothing has to be hidden.
@@ -22,12 +22,12 @@ from msgspec import Struct
 
 from gittorrent.errors import ProtocolError
 from gittorrent.wire.ci_urls import parse_ci_url
-from gittorrent.wire.upload_request import parse_upload_request
+from gittorrent.wire.upload_requests import parse_upload_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gittorrent.wire.upload_request import UploadRequest
+    from gittorrent.wire.upload_requests import UploadRequest
 
 REQUEST_HEADER = "GitTorrent-CI"
 ANSWER_HEADER = "GitTorrent-CI-Answer"

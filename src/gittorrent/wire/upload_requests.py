@@ -1,37 +1,107 @@
-"""Requests of git's protocol version 2 to upload-pack: where each ends, and what usual ones ask.
+"""Requests of git's protocol version 2 to upload-pack: where each ends, and what it asks.
 
-For whoever answers a question that many ask without having git think anew; pure. A request is cut
-out of the stream by `RequestCutter`, and `parse_question` tells whether it is one whose answer
-follows from the repository and the request alone: refs that are listed, bundles that are named, and
-packs for somebody who says that he has nothing. Such questions get one canonical text, so that
-clients which ask the same in other words get the same answer.
+For whoever gives an answer again to others who ask the same; pure. What git asks a server for with
+``command=fetch`` names every object by its id, so what comes back depends on the request alone. Two
+users read requests here: a node that answers for an upstream (`parse_upload_request`,
+`parse_list_request`: whatever no ref decides), and one that answers from its own repositories
+(`parse_question`: refs that are listed, bundles that are named, and packs for somebody who says
+that he has nothing). Requests that ask the same in other words are written the same.
 
-Rules: what is not understood to the last line is no question but git's business. Progress is not
-part of a question: nobody is told of somebody else's. Source: gitprotocol-v2(5), Command Request,
-ls-refs, fetch and bundle-uri.
+Rules: what is not understood to the last line, or what a server answers by its refs (``want-ref``,
+``deepen-not``), is no such request, and goes to the upstream, or to git, as it is. So does a filter
+that names a file (``sparse:oid``): it may do so by a ref, and its answer shows what lines the file
+has. Progress is not part of it: nobody is told of somebody else's. Source: gitprotocol-v2(5),
+Command Request, ls-refs, fetch and bundle-uri.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.errors import ProtocolError
+from gittorrent.ids import SHA1
 from gittorrent.wire import pktline
 from gittorrent.wire.limits import MAX_QUESTION_PREFIXES
+from gittorrent.wire.pktline import DELIM, FLUSH, HEADER_SIZE, PktLineError
 
 if TYPE_CHECKING:
     from gittorrent.ids import ObjectFormat
 
-_AGENT = re.compile(rb"agent=[!-~]{1,256}\Z")
-_DEPTH = re.compile(rb"deepen ([1-9][0-9]{0,8})\Z")
-_FILTER = re.compile(rb"filter ([!-~]{1,64})\Z")
-_PREFIX = re.compile(rb"ref-prefix ([!-~\x80-\xff]{1,256})\Z")
+MAX_REQUEST = 8 << 20
+"""Bytes of a request: a checkout of a partial clone asks for 150,000 blobs at once."""
 
-_LISTING_WORDS = (b"peel", b"symrefs", b"unborn")
-_FETCH_WORDS = (b"thin-pack", b"no-progress", b"include-tag", b"ofs-delta", b"done")
+_LIST, _FETCH, _BUNDLES = b"command=ls-refs", b"command=fetch", b"command=bundle-uri"
+_AGENT = b"agent=gittorrent"
+_FORMAT = b"object-format="
+_IGNORED_CAPABILITIES = (b"agent=", b"session-id=")
+_PLAIN_AGENT = re.compile(rb"agent=[!-~]{1,256}\Z")
+_LISTING = re.compile(rb"(?:peel|symrefs|unborn|ref-prefix [^\x00-\x20\x7f]{1,1024})\Z")
+_SWITCHES = frozenset({b"thin-pack", b"include-tag", b"ofs-delta", b"deepen-relative"})
+_SHAPE = re.compile(
+    rb"(?:(?:deepen|deepen-since) [1-9][0-9]{0,18}"
+    rb"|filter (?:blob:none|blob:limit=[0-9]{1,18}[kmg]?|tree:[0-9]{1,9}))\Z"
+)
+_OIDS = {size: re.compile(rb"(want|have|shallow) ([0-9a-f]{%d})\Z" % size) for size in (40, 64)}
+
+_MAX_PREFIX = len(b"ref-prefix ") + 256
+_QUESTION_SHAPE = re.compile(rb"(?:deepen [1-9][0-9]{0,8}\Z|filter )")
+_QUESTION_SWITCHES = frozenset({b"include-tag", b"ofs-delta"})
+
+
+class OtherRequestError(ProtocolError):
+    """Something else than a request whose answer can be given to others."""
+
+
+class UploadRequest(Struct, frozen=True):
+    """A request for objects.
+
+    Args:
+        wants: ids of what is asked for, each once, in order.
+        haves: ids of what the asker has, in its order.
+        is_done: whether it asks for the pack whatever the server knows of ``haves``.
+        shallow: ids of commits without their parents at the asker's.
+        shape: what of the history is asked for, such as ``deepen 1``, in order.
+        switches: of how the pack is made, in order.
+    """
+
+    wants: tuple[bytes, ...]
+    haves: tuple[bytes, ...] = ()
+    is_done: bool = True
+    shallow: tuple[bytes, ...] = ()
+    shape: tuple[bytes, ...] = ()
+    switches: tuple[bytes, ...] = ()
+
+    @property
+    def is_from_nothing(self) -> bool:
+        """Whether the asker builds on nothing, so that many may ask for the same."""
+        return self.is_done and not self.haves
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer has all that the wants reach."""
+        return self.is_from_nothing and not self.shape and not self.shallow
+
+    def arguments(self) -> list[bytes]:
+        """Return its lines after the command, in the one order that they have here."""
+        lines = [*self.switches, b"no-progress"]
+        lines += [b"shallow " + oid for oid in self.shallow]
+        lines += self.shape
+        lines += [b"want " + oid for oid in self.wants]
+        lines += [b"have " + oid for oid in self.haves]
+        return [*lines, b"done"] if self.is_done else lines
+
+    def encode(self) -> bytes:
+        """Write it for an upstream of sha1, in the one way that it is written in here."""
+        return _encode([_FETCH, _AGENT, _named(SHA1)], self.arguments())
+
+    def digest(self, url: str) -> str:
+        """Return the name of its answer, 64 hexadecimal digits; ``url`` is the upstream's."""
+        return hashlib.sha256(url.encode() + b"\0" + self.encode()).hexdigest()
 
 
 class Kind(Enum):
@@ -81,16 +151,44 @@ class RequestCutter:
             at, self._left = at + step, self._left - step
             if self._left:
                 return None
-            header = self._header + data[at : at + pktline.HEADER_SIZE - len(self._header)]
+            header = self._header + data[at : at + HEADER_SIZE - len(self._header)]
             at += len(header) - len(self._header)
-            if len(header) < pktline.HEADER_SIZE:
+            if len(header) < HEADER_SIZE:
                 self._header = header
                 return None
             self._header = b""
             size = pktline.parse_length(header)
-            if size is pktline.FLUSH:
+            if size is FLUSH:
                 return at
             self._left = size if isinstance(size, int) else 0
+
+
+def parse_upload_request(data: bytes) -> UploadRequest:
+    """Read a request for objects, to an upstream of sha1.
+
+    Raises:
+        ProtocolError: it is another one, or none.
+    """
+    if len(data) > MAX_REQUEST:
+        raise OtherRequestError(f"a request of more than {MAX_REQUEST} bytes")
+    command = _taken_apart(data)
+    if command.name != _FETCH:
+        raise OtherRequestError("no request for objects")
+    command.require_known_capabilities()
+    return _fetch(command.arguments, SHA1)
+
+
+def parse_list_request(data: bytes) -> bytes:
+    """Read a request for refs (``command=ls-refs``) and return it as it is written in here.
+
+    Raises:
+        ProtocolError: it is another one, or none.
+    """
+    command = _taken_apart(data)
+    if command.name != _LIST:
+        raise OtherRequestError("no request for refs")
+    command.require_known_capabilities()
+    return _encode([_LIST, _AGENT, _named(SHA1)], _listing(command.arguments))
 
 
 def parse_question(raw: bytes, object_format: ObjectFormat) -> Question | None:
@@ -100,92 +198,138 @@ def parse_question(raw: bytes, object_format: ObjectFormat) -> Question | None:
         raw: a whole request, with the flush that ends it.
         object_format: of the repository that is asked.
     """
-    packets = _packets(raw)
-    if packets is None:
+    try:
+        command = _taken_apart(raw)
+        formats = [word for word in command.capabilities if not _PLAIN_AGENT.match(word)]
+        if formats != [_named(object_format)] and (formats or object_format is not SHA1):
+            return None
+        return _question([command.name, *formats], command.arguments, object_format)
+    except ProtocolError:
         return None
-    said, arguments = packets
-    command, capabilities = said[0] if said else b"", said[1:]
-    formats = [word for word in capabilities if not _AGENT.match(word)]
-    named = b"object-format=" + object_format.name.encode("ascii")
-    if formats not in ([], [named]) or (not formats and object_format.name != "sha1"):
-        return None
-    prelude = [command, *([named] if formats else [])]
-    if command == b"command=ls-refs":
-        return _listing(prelude, arguments)
-    if command == b"command=fetch":
-        return _fetch(prelude, arguments, object_format)
-    if command == b"command=bundle-uri" and not arguments:
+
+
+def _question(
+    prelude: list[bytes], arguments: list[bytes], object_format: ObjectFormat
+) -> Question | None:
+    if prelude[0] == _LIST:
+        lines = _listing(arguments)
+        prefixes = [line for line in lines if line.startswith(b"ref-prefix ")]
+        if len(prefixes) > MAX_QUESTION_PREFIXES or max(map(len, lines), default=0) > _MAX_PREFIX:
+            return None
+        return Question(Kind.REFS, _encode(prelude, lines))
+    if prelude[0] == _FETCH:
+        return _pack(prelude, _fetch(arguments, object_format))
+    if prelude[0] == _BUNDLES and not arguments:
         return Question(Kind.BUNDLES, _encode(prelude, []))
     return None
 
 
-def _packets(raw: bytes) -> tuple[list[bytes], list[bytes]] | None:
-    """Return the lines before and after the delimiter; None for anything else than that."""
-    before: list[bytes] = []
-    lines, at = before, 0
-    while at < len(raw):
-        try:
-            size = pktline.parse_length(raw[at : at + pktline.HEADER_SIZE])
-        except pktline.PktLineError:
-            return None
-        at += pktline.HEADER_SIZE
-        if isinstance(size, int):
-            lines.append(raw[at : at + size].removesuffix(b"\n"))
-            at += size
-        elif size is pktline.DELIM and lines is before:
-            lines = []
-        elif size is pktline.FLUSH and at == len(raw):
-            return before, [] if lines is before else lines
-        else:
-            return None
-    return None
-
-
-def _listing(prelude: list[bytes], arguments: list[bytes]) -> Question | None:
-    """Return a question for refs."""
-    prefixes = {line for line in arguments if _PREFIX.match(line)}
-    words = {line for line in arguments if line in _LISTING_WORDS}
-    if len(prefixes) > MAX_QUESTION_PREFIXES or not prefixes | words >= set(arguments):
-        return None
-    return Question(Kind.REFS, _encode(prelude, [*sorted(words), *sorted(prefixes)]))
-
-
-def _fetch(
-    prelude: list[bytes], arguments: list[bytes], object_format: ObjectFormat
-) -> Question | None:
+def _pack(prelude: list[bytes], asked: UploadRequest) -> Question | None:
     """Return a question for a pack, of somebody who has nothing and is done with saying so."""
-    wants: set[str] = set()
-    words: set[bytes] = set()
-    once: list[bytes] = []
-    for line in arguments:
-        oid = line[5:].decode("ascii", "replace") if line.startswith(b"want ") else ""
-        if object_format.is_oid(oid):
-            wants.add(oid)
-        elif line in _FETCH_WORDS:
-            words.add(line)
-        elif _DEPTH.match(line) or _FILTER.match(line):
-            once.append(line)
-        else:
-            return None
-    names = [line.partition(b" ")[0] for line in once]
-    if not wants or b"done" not in words or len(set(names)) < len(names):
+    is_plain = asked.is_from_nothing and not asked.shallow
+    if not is_plain or b"deepen-relative" in asked.switches:
         return None
-    ordered = tuple(sorted(wants))
+    if not all(map(_QUESTION_SHAPE.match, asked.shape)):
+        return None
     # Nothing is thin that builds on nothing.
-    asked = [b"no-progress", *(word for word in _FETCH_WORDS[2:4] if word in words)]
-    asked += [*sorted(once), *(b"want " + oid.encode("ascii") for oid in ordered), b"done"]
+    switches = tuple(word for word in asked.switches if word in _QUESTION_SWITCHES)
+    same = UploadRequest(asked.wants, shape=asked.shape, switches=switches)
     return Question(
         Kind.PACK,
-        _encode(prelude, asked),
-        ordered,
-        with_tags=b"include-tag" in words,
-        of_one_commit=once == [b"deepen 1"],
-        is_full=not once,
+        _encode(prelude, same.arguments()),
+        tuple(oid.decode("ascii") for oid in same.wants),
+        with_tags=b"include-tag" in switches,
+        of_one_commit=same.shape == (b"deepen 1",),
+        is_full=not same.shape,
     )
 
 
+class _Command(Struct, frozen=True):
+    """A request taken apart, whatever it asks."""
+
+    name: bytes
+    capabilities: list[bytes]
+    arguments: list[bytes]
+
+    def require_known_capabilities(self) -> None:
+        """Make sure that a request to an upstream says nothing that changes its answer.
+
+        Raises:
+            OtherRequestError: it may.
+        """
+        for word in self.capabilities:
+            if word != _named(SHA1) and not word.startswith(_IGNORED_CAPABILITIES):
+                raise OtherRequestError("a request with a capability that is not known here")
+
+
+def _taken_apart(data: bytes) -> _Command:
+    """Take a request apart; the LF at the end of a line does not count.
+
+    Raises:
+        PktLineError: it is no sequence of whole packets.
+        OtherRequestError: it is not a command, its arguments if any, and the flush that ends it.
+    """
+    said: list[bytes] = []
+    lines, at, view = said, 0, memoryview(data)
+    arguments: list[bytes] = []
+    while at < len(view):
+        size = pktline.parse_length(view[at : at + HEADER_SIZE])
+        at += HEADER_SIZE
+        if isinstance(size, int):
+            if at + size > len(view):
+                raise PktLineError("the last packet is cut short")
+            lines.append(bytes(view[at : at + size]).removesuffix(b"\n"))
+            at += size
+        elif size is DELIM and lines is said:
+            lines = arguments
+        elif size is FLUSH and at == len(view) and said:
+            return _Command(said[0], said[1:], arguments)
+        else:
+            break
+    raise OtherRequestError("no request of one command")
+
+
+def _listing(arguments: list[bytes]) -> list[bytes]:
+    """Return the arguments of a request for refs, each once, in order."""
+    if not all(map(_LISTING.match, arguments)):
+        raise OtherRequestError("a request with words that are not known here")
+    return sorted(set(arguments))
+
+
+def _fetch(arguments: list[bytes], object_format: ObjectFormat) -> UploadRequest:
+    """Read the arguments of a request for objects."""
+    ids: dict[bytes, dict[bytes, None]] = {b"want": {}, b"have": {}, b"shallow": {}}
+    shape: list[bytes] = []
+    words: set[bytes] = set()
+    is_oid = _OIDS[object_format.hex_size]
+    for line in arguments:
+        if found := is_oid.match(line):
+            ids[found[1]][found[2]] = None
+        elif _SHAPE.match(line):
+            shape.append(line)
+        elif line in _SWITCHES or line in (b"done", b"no-progress"):
+            words.add(line)
+        else:
+            raise OtherRequestError("a request with words that are not known here")
+    if not ids[b"want"]:
+        raise OtherRequestError("a request that asks for no object")
+    if len({line.partition(b" ")[0] for line in shape}) < len(shape):
+        raise OtherRequestError("a request that says twice how deep")
+    return UploadRequest(
+        tuple(sorted(ids[b"want"])),
+        tuple(ids[b"have"]),
+        b"done" in words,
+        tuple(sorted(ids[b"shallow"])),
+        tuple(sorted(shape)),
+        tuple(sorted(words & _SWITCHES)),
+    )
+
+
+def _named(object_format: ObjectFormat) -> bytes:
+    return _FORMAT + object_format.name.encode("ascii")
+
+
 def _encode(prelude: list[bytes], arguments: list[bytes]) -> bytes:
-    """Return a request in the one form that questions have."""
-    delimiter = pktline.encode_special(pktline.DELIM)
-    framed = [pktline.encode(line + b"\n") for line in prelude]
-    return b"".join(framed) + delimiter + pktline.encode_lines([a + b"\n" for a in arguments])
+    """Write a request in the one form that requests have here."""
+    before = b"".join(map(pktline.encode, prelude))
+    return before + pktline.encode_special(DELIM) + pktline.encode_lines(arguments)

@@ -10,7 +10,7 @@ import pytest
 from gittorrent.git.runner import GitError
 from gittorrent.node.ci_copies import MAX_PACKS, BadAnswerError, Copy, pack_in
 from gittorrent.wire.pktline import encode
-from gittorrent.wire.upload_request import UploadRequest
+from gittorrent.wire.upload_requests import UploadRequest
 from support import bulk, gitcmd
 
 HEAD = b"refs/heads/main"

@@ -21,7 +21,7 @@ from gittorrent.wire.ci import (
 )
 from gittorrent.wire.ci_urls import CiUrlError, is_allowed, parse_ci_url, parse_prefix
 from gittorrent.wire.fields import MessageError
-from gittorrent.wire.upload_request import MAX_REQUEST
+from gittorrent.wire.upload_requests import MAX_REQUEST
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from gittorrent.wire.ci_fleet import (
     sign_answer,
     sign_request,
 )
-from gittorrent.wire.upload_request import UploadRequest
+from gittorrent.wire.upload_requests import UploadRequest
 
 SECRET, OTHER = b"s" * 32, b"t" * 32
 MEMBER = "01" * 20

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 from gittorrent.durable import write_atomically
 from gittorrent.errors import TrustError
 from gittorrent.git.runner import Git
+from gittorrent.ids import OBJECT_FORMATS, SHA1
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gittorrent.ids import ObjectFormat
 
 EXTENSION = "extensions.not-verified-see-gittorrent-alarm"
 """Setting by which git refuses a repository; it shows the words after the dot."""
@@ -64,6 +67,13 @@ def refusal(git_dir: Path) -> RefusedRepositoryError | None:
     return RefusedRepositoryError(
         f"{git_dir} is not to be used: {first}", hint=" ".join(rest.split())
     )
+
+
+def format_of_refused(git_dir: Path) -> ObjectFormat:
+    """Return the object format of a repository that git refuses, which tells nothing of it."""
+    config = str(git_dir / "config")
+    said = Git(git_dir).attempt("config", "--file", config, "--get", "extensions.objectFormat")
+    return OBJECT_FORMATS[said.stdout.decode("ascii").strip() or SHA1.name]
 
 
 def require_admitted(git_dir: Path) -> None:

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from gittorrent.durable import locked, make_directory
 from gittorrent.errors import TrustError
-from gittorrent.git.refused import admit_again, refusal, refuse_repository
+from gittorrent.git.integrity import drop_derived, first_fault
+from gittorrent.git.refused import (
+    admit_again,
+    format_of_refused,
+    refusal,
+    refuse_repository,
+)
 from gittorrent.repository.unchecked import Unchecked
 
 if TYPE_CHECKING:
@@ -82,10 +88,24 @@ class IndexCheck:
     def admit(self) -> bool:
         """Let git use a repository again that was refused, if nothing is owed; tells whether it is.
 
-        For a user who has read why.
+        For a user who has read why. What git wrote by the false index before the alarm, such as a
+        pack of its own (git-repack(1)), has objects under ids that are not theirs.
+
+        Raises:
+            FalseIndexError: there is such an object; the repository stays refused.
         """
-        if refusal(self._layout.git_dir) is None or self.is_owed:
+        why = refusal(self._layout.git_dir)
+        if why is None or self.is_owed:
             return False
+        objects = self._layout.git_dir / "objects"
+        drop_derived(objects)  # also what a git wrote that had begun before the alarm
+        fault = first_fault(objects, format_of_refused(self._layout.git_dir))
+        if fault:
+            raise FalseIndexError(
+                f"{self._layout.git_dir} stays refused: git has written by the false index since"
+                f" ({fault})",
+                hint="remove it and clone again",
+            )
         admit_again(self._layout.git_dir)
         return True
 
@@ -100,8 +120,8 @@ class IndexCheck:
             f" say. {owed.key} is believed no more on this machine."
         )
         way_out = (
-            f"The true index is in place now: 'gittorrent verify {where}' lets git use it again;"
-            " then check out all files anew."
+            f"The pack is whole, and its true index in place: 'gittorrent verify {where}' lets git"
+            " use it again if git wrote nothing false meanwhile; then check out all files anew."
             if verdict.is_mended
             else "Remove it and clone again."
         )

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from gittorrent.durable import locked, make_directory, write_atomically
 from gittorrent.errors import LocalError
 from gittorrent.git import scratch
+from gittorrent.git.integrity import drop_derived
 from gittorrent.git.packs import link_pack_file
 from gittorrent.ids import ManifestId, RepositoryId, is_sha256
 from gittorrent.reel.manifest import parse_manifest
@@ -57,7 +58,8 @@ class Verdict(Struct, frozen=True):
 
     Args:
         fault: what does not hold; empty when all does.
-        is_mended: whether the pack is whole, and its true index is in place of a false one.
+        is_mended: whether the pack is whole, and its true index is in place of a false one,
+            wherever the pack is there still.
     """
 
     fault: str = ""
@@ -154,6 +156,8 @@ class Unchecked:
                 for suffix in (".rev",) if is_true else (".idx", ".rev"):
                     if made.with_suffix(suffix).exists():
                         _put(made.with_suffix(suffix), place.with_suffix(suffix))
+        if not is_true:
+            drop_derived(layout.git_dir / "objects")
         return Verdict() if is_true else Verdict("its index gave objects out for others", True)
 
     def paid(self, owed: Owed) -> None:

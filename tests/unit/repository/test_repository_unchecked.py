@@ -25,7 +25,7 @@ from gittorrent.git.repository import (
     require_complete,
 )
 from gittorrent.git.runner import Git
-from gittorrent.ids import SHA1, Oid
+from gittorrent.ids import SHA1, SHA256, ObjectFormat, Oid
 from gittorrent.reel.index_manifest import index_manifest
 from gittorrent.reel.manifest import Manifest
 from gittorrent.repository.carried import Carried
@@ -156,6 +156,60 @@ def test_what_git_has_repacked_is_checked_all_the_same(
         check.run(wait=True)
     assert refusal(layout.git_dir) is not None
     assert not place.with_suffix(".idx").exists()
+
+
+def test_what_git_wrote_by_a_false_index_keeps_it_refused(
+    origin: Builder, layout: Layout, check: IndexCheck, tmp_path: Path
+) -> None:
+    """Git's own pack has objects under the ids that the index gave out, and a true checksum."""
+    take(origin, layout, false_index(origin, tmp_path))
+    gitcmd.git(layout.git_dir, "repack", "-adq")
+    assert not layout.pack(reel_of(origin).manifest.pack_checksum).exists()
+    with pytest.raises(FalseIndexError):
+        check.run(wait=True)
+    for _ in range(2):
+        with pytest.raises(FalseIndexError, match="by the false index since"):
+            check.admit()
+        assert refusal(layout.git_dir) is not None
+
+
+def test_what_git_derived_from_a_false_index_goes(
+    origin: Builder, layout: Layout, check: IndexCheck, tmp_path: Path
+) -> None:
+    """A multi-pack index counts before the indexes of packs, and a commit-graph before commits."""
+    take(origin, layout, false_index(origin, tmp_path))
+    gitcmd.git(layout.git_dir, "multi-pack-index", "write")
+    gitcmd.git(layout.git_dir, "commit-graph", "write", "--reachable")
+    gitcmd.git(layout.git_dir, "hash-object", "-w", "--stdin", stdin=b"of the user\n")
+    with pytest.raises(FalseIndexError):
+        check.run(wait=True)
+    assert check.admit()
+    gitcmd.git(layout.git_dir, "fsck", "--strict")
+    assert not (layout.git_dir / "objects" / "pack" / "multi-pack-index").exists()
+
+
+@pytest.mark.parametrize("object_format", [SHA1, SHA256])
+def test_objects_of_either_format_are_let_in_again(
+    object_format: ObjectFormat, tmp_path: Path
+) -> None:
+    create_bare(tmp_path / "clone.git", object_format)
+    gitcmd.git(tmp_path / "clone.git", "hash-object", "-w", "--stdin", stdin=b"of the user\n")
+    refuse_repository(tmp_path / "clone.git", "for a reason\n")
+    assert IndexCheck(Layout(tmp_path / "clone.git"), lambda _owed, _why: None).admit()
+
+
+def test_a_loose_object_under_a_false_id_keeps_it_refused(
+    origin: Builder, layout: Layout, check: IndexCheck, tmp_path: Path
+) -> None:
+    take(origin, layout, false_index(origin, tmp_path))
+    put = gitcmd.text(layout.git_dir, "hash-object", "-w", "--stdin", stdin=b"evil\n").strip()
+    folder = layout.git_dir / "objects" / "12"
+    folder.mkdir(exist_ok=True)
+    (layout.git_dir / "objects" / put[:2] / put[2:]).rename(folder / ("3" * 38))
+    with pytest.raises(FalseIndexError):
+        check.run(wait=True)
+    with pytest.raises(FalseIndexError, match="by the false index since"):
+        check.admit()
 
 
 def test_an_index_of_another_pack_is_not_taken(origin: Builder, layout: Layout) -> None:

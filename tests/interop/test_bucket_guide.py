@@ -70,7 +70,7 @@ def test_the_guide(owner: Person, person: Person, tmp_path: Path) -> None:
         assert headers(base, "/project/mirror-list") == "200 no-cache"
         assert headers(base, "/project/.gittorrent-export/inventory").startswith("404")
         install, to_bucket = typed(GUIDE, "A bucket")
-        assert shlex.split(install) == ["pip", "install", "gittorrent[s3]"]
+        assert shlex.split(install) == ["pipx", "inject", "gittorrent", "obstore"]
         run(owner, here(to_bucket))
         assert buckets.read("project/mirror-list") == (www / "project/mirror-list").read_bytes()
         clone, mirror = typed(GUIDE, "Clone from it")

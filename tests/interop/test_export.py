@@ -103,6 +103,8 @@ def test_a_bucket_is_a_mirror(
     is_whole(reader, "copy", origin)
     nothing = said(owner.gittorrent("export", origin.layout.git_dir, *place, "--json"))
     assert (nothing["sent"], nothing["current"]) == (0, first["sent"])
+    deep = reader.git("clone", "--depth=5", f"gittorrent::{url_of(buckets, prefix)}", "deep")
+    deep.failed(128, "packs nothing on demand")
     new = grow(origin, owner_key)
     tried = said(owner.gittorrent("export", origin.layout.git_dir, *place, "--json", "--dry-run"))
     more = said(owner.gittorrent("export", origin.layout.git_dir, *place, "--json"))
@@ -340,13 +342,19 @@ def test_a_bucket_without_credentials(project: Carried, person: Person) -> None:
     done.failed(2, "no credentials for s3://bucket/x", "AWS_ACCESS_KEY_ID")
 
 
+def test_a_bucket_that_is_not_there(project: Carried, owner: Person, buckets: BucketServer) -> None:
+    words = ("s3://nowhere/x", "--endpoint", buckets.endpoint)
+    done = owner.gittorrent("export", project.layout.git_dir, *words)
+    done.failed(3, "s3://nowhere/x is not there", "make the bucket first")
+
+
 def test_a_bucket_without_the_library(project: Carried, owner: Person, tmp_path: Path) -> None:
     """What is not installed is named; directories need nothing of it."""
     (tmp_path / "obstore.py").write_text("raise ImportError('not here')\n")
     without = Person(owner.root, variables={"PYTHONPATH": str(tmp_path)})
     git_dir = project.layout.git_dir
     done = without.gittorrent("export", git_dir, "s3://bucket/x")
-    done.failed(2, "obstore, which is not installed", "pip install 'gittorrent[s3]'")
+    done.failed(2, "obstore, which is not installed", "pipx inject gittorrent obstore")
     without.gittorrent("export", git_dir, tmp_path / "www").ok()
 
 

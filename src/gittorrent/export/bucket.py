@@ -48,6 +48,8 @@ RETRY_SECONDS = 60
 MACHINES_CREDENTIALS = ("/latest/api/token", "/latest/meta-data/")
 """What the library asks Amazon's machines for when it was told no credentials."""
 
+PLACE_HINT = "make the bucket first; check --endpoint, the bucket's name and AWS_REGION"
+
 CREDENTIALS_HINT = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, of somebody who may list,"
     " read, write and delete there"
@@ -82,7 +84,7 @@ class Bucket:
         except ImportError as error:
             raise UsageError(
                 "buckets need the library obstore, which is not installed here",
-                hint="pip install 'gittorrent[s3]'",
+                hint="'pipx inject gittorrent obstore', or 'pip install obstore' beside it",
             ) from error
         self._obstore: Any = obstore
         self._errors: Any = exceptions
@@ -223,6 +225,8 @@ class Bucket:
             except (self._errors.AlreadyExistsError, self._errors.PreconditionError):
                 return None
             except FileNotFoundError:
+                if seen is None:  # nothing was to be there: it is the bucket that is not
+                    raise
                 return None
         return str(done["e_tag"])
 
@@ -241,7 +245,9 @@ class Bucket:
                 hint="it has to take conditional writes (If-None-Match), as S3 does",
             ) from error
         except FileNotFoundError as error:
-            raise UnreachableError(f"{self.name}: {_first_line(error)}") from error
+            raise UnreachableError(
+                f"{self.name} is not there: {_first_line(error)}", hint=PLACE_HINT
+            ) from error
         except self._errors.BaseError as error:
             if any(path in str(error) for path in MACHINES_CREDENTIALS):
                 raise UsageError(
@@ -249,7 +255,7 @@ class Bucket:
                 ) from error
             raise UnreachableError(
                 f"cannot use {self.name}: {_first_line(error)}",
-                hint="check --endpoint, the bucket's name and AWS_REGION",
+                hint=PLACE_HINT,
             ) from error
 
 

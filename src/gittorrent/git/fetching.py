@@ -42,6 +42,14 @@ _OF_OBJECTS = (
 )
 """What git says (in the C locale) when it does not find an object that it needs."""
 
+NO_GIT_THERE = ("' not found", "returned error: 403")
+"""What git says of a web server that has files and no git; buckets say 403 of what they lack."""
+
+FILES_HINT = (
+    "a mirror that is files alone packs nothing on demand: leave --depth and --filter out, or"
+    " clone from a node"
+)
+
 
 class FetchFailedError(UnreachableError):
     """A mirror's upload-pack did not give what was asked for.
@@ -250,8 +258,11 @@ def _judge(source: FetchSource, guarded: Guarded, outcome: Outcome) -> None:
     if outcome.broken is None and outcome.status == 0:
         return
     why, hint = why_it_failed(source.url, guarded, outcome)
+    is_missing = source.scheme in ("http", "https") and any(each in why for each in NO_GIT_THERE)
     raise FetchFailedError(
-        f"ordinary fetch from {source.url} failed: {why}", hint=hint, broken=outcome.broken
+        f"ordinary fetch from {source.url} failed: {why}",
+        hint=hint or (FILES_HINT if is_missing else ""),
+        broken=outcome.broken,
     )
 
 

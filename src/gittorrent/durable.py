@@ -50,6 +50,7 @@ SWEEP_SECONDS = 24 * 3600
 """How often a process that goes on running looks for directories that killed processes left."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PID_NAMESPACE = Path("/proc/self/ns/pid")
 FileState = tuple[int, int, int]
 """Inode, time of change and size: what differs when a file was replaced."""
 
@@ -196,6 +197,19 @@ def boot_id() -> str:
     """
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def process_space() -> str:
+    """Return what names the processes that this one sees by their ids; empty where nothing does.
+
+    Containers of one machine share its kernel, and so `boot_id`, and number their processes each
+    for itself: an id tells nothing outside of its namespace (pid_namespaces(7)).
+    """
+    boot = boot_id()
+    try:
+        return boot and f"{boot}/{_PID_NAMESPACE.stat().st_ino}"
     except FileNotFoundError:
         return ""
 

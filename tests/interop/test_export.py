@@ -268,6 +268,32 @@ def test_one_exporter_to_a_bucket(
     assert not buckets.has(lock)
 
 
+TAKEN_OVER = """
+import sys
+from gittorrent.export.bucket import Bucket
+from gittorrent.export.lease import Note
+from gittorrent.export.place import LockLostError
+place, other = Bucket(*sys.argv[1:]), Bucket(*sys.argv[1:])
+with place.held() as hold:
+    hold.check()
+    _, seen = other.read_note()
+    assert other.write_note(Note("elsewhere", "another", 7, 1 << 40), seen)
+    try:
+        hold.check()
+    except LockLostError:
+        print("lost")
+"""
+
+
+def test_an_exporter_that_was_taken_over_names_nothing(
+    owner: Person, buckets: BucketServer
+) -> None:
+    """A machine whose clock is wrong takes the place early: the server says who has it."""
+    url, _, endpoint = to_bucket(buckets, "taken")
+    assert owner.run(sys.executable, "-c", TAKEN_OVER, url, endpoint).ok().out.strip() == "lost"
+    assert buckets.has("taken/.gittorrent-export/lock")
+
+
 @pytest.mark.slow
 def test_a_killed_export_goes_on_in_a_directory(
     owner: Person, owner_key: Signer, tmp_path: Path

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import boot_id
+from gittorrent.durable import process_space
 from gittorrent.errors import LocalError, UnreachableError, UsageError
 from gittorrent.export.inventory import FOLDERS, STATE, is_exported_name
 from gittorrent.export.lease import LEASE_SECONDS, MAX_NOTE, RENEW_SECONDS, Note, parse_note
@@ -264,9 +264,8 @@ class _Lease:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._boot = boot_id()
+        self._space = process_space()
         self._seen: str | None = None
-        self._until = 0.0
         self._guard = threading.Lock()
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -280,7 +279,7 @@ class _Lease:
         found = self._bucket.read_note()
         if found is not None:
             note, self._seen = found
-            if note is not None and not note.is_over(int(time.time()), self._boot, _is_alive):
+            if note is not None and not note.is_over(int(time.time()), self._space, _is_alive):
                 raise BusyPlaceError(
                     f"{note.host} exports to {self._bucket.name}, process {note.pid}",
                     hint="wait for it, or end it; if its machine is gone, this works in"
@@ -293,7 +292,7 @@ class _Lease:
     def check(self) -> None:
         """Make sure that nobody has taken the bucket over."""
         with self._guard:
-            is_held = self._until - time.monotonic() > RENEW_SECONDS or self._renew()
+            is_held = self._renew()  # by the server, whatever the clocks of others said
         if not is_held:
             raise LockLostError(
                 f"another process took over {self._bucket.name} while this one did not answer"
@@ -310,12 +309,12 @@ class _Lease:
 
     def _renew(self) -> bool:
         note = Note(
-            socket.gethostname()[:100], self._boot, os.getpid(), int(time.time()) + LEASE_SECONDS
+            socket.gethostname()[:100], self._space, os.getpid(), int(time.time()) + LEASE_SECONDS
         )
         seen = self._bucket.write_note(note, self._seen)
         if seen is None:
             return False
-        self._seen, self._until = seen, time.monotonic() + LEASE_SECONDS
+        self._seen = seen
         return True
 
     def _keep(self) -> None:

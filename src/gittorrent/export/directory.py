@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import Batch, locked, make_directory, share_like_directory, sync_all
@@ -19,6 +20,7 @@ from gittorrent.export.place import BusyPlaceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
 CHUNK = 1 << 20
 """Bytes read at a time."""
@@ -90,7 +92,7 @@ class Directory:
     def read(self, name: str, most: int) -> bytes | None:
         """Return a short file."""
         try:
-            with (self._path / name).open("rb") as file:
+            with _open(self._path / name) as file:
                 data = file.read(most + 1)
         except FileNotFoundError:
             return None
@@ -100,7 +102,7 @@ class Directory:
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """Yield a file's bytes."""
-        with contextlib.suppress(FileNotFoundError), (self._path / name).open("rb") as file:
+        with contextlib.suppress(FileNotFoundError), _open(self._path / name) as file:
             while data := file.read(CHUNK):
                 yield data
 
@@ -139,3 +141,17 @@ class Directory:
         for name in names:
             (self._path / name).unlink(missing_ok=True)
         sync_all(sorted({(self._path / name).parent for name in names}))
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a file to read; it may have been put there by somebody else.
+
+    Raises:
+        UsageError: it is none, and to read it might never end.
+        FileNotFoundError: there is none.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UsageError(f"{path} is no file", hint="remove it, or export to another directory")
+    return file

@@ -1,8 +1,8 @@
 """The note by which an exporter keeps others from a bucket, where the system has no locks.
 
 Pure. The note says who holds the place, and until when; its holder writes it anew long before that.
-One whose holder is gone may be taken over: at once on the same machine, elsewhere when its time is
-over. It is written only on condition that it is still the one that was read.
+One whose holder is gone may be taken over: at once where its process would be seen, elsewhere when
+its time is over. It is written only on condition that it is still the one that was read.
 """
 
 from __future__ import annotations
@@ -33,32 +33,33 @@ class Note(Struct, frozen=True):
 
     Args:
         host: name of the machine.
-        boot: names the run of that machine; empty where nothing does.
+        space: names what its process id means something in: the run of that machine, and the
+            namespace; empty where nothing does.
         pid: of the process.
         until: seconds since 1970.
     """
 
     host: str
-    boot: str
+    space: str
     pid: int
     until: int
 
     def text(self) -> bytes:
         """Return what is written of it."""
-        fields = {"host": self.host, "boot": self.boot, "pid": self.pid, "until": self.until}
+        fields = {"host": self.host, "boot": self.space, "pid": self.pid, "until": self.until}
         return json.dumps(fields).encode("ascii")
 
-    def is_over(self, now: int, boot: str, is_alive: Callable[[int], bool]) -> bool:
+    def is_over(self, now: int, space: str, is_alive: Callable[[int], bool]) -> bool:
         """Tell whether its holder is gone.
 
         Args:
             now: seconds since 1970.
-            boot: names the run of this machine.
-            is_alive: tells whether a process of this machine lives.
+            space: names where this process's id means something.
+            is_alive: tells whether a process lives there.
         """
         if self.until <= now or self.until > now + 2 * LEASE_SECONDS:
             return True
-        return bool(boot) and boot == self.boot and not is_alive(self.pid)
+        return bool(space) and space == self.space and not is_alive(self.pid)
 
 
 def parse_note(data: bytes) -> Note | None:
@@ -71,9 +72,9 @@ def parse_note(data: bytes) -> Note | None:
         return None
     if not isinstance(found, dict):
         return None
-    host, boot, pid, until = (found.get(word) for word in ("host", "boot", "pid", "until"))
-    if not isinstance(host, str) or not isinstance(boot, str) or len(host + boot) > MAX_WORD:
+    host, space, pid, until = (found.get(word) for word in ("host", "boot", "pid", "until"))
+    if not isinstance(host, str) or not isinstance(space, str) or len(host + space) > MAX_WORD:
         return None
     if type(pid) is not int or type(until) is not int or not 0 < pid < 1 << 31:
         return None
-    return Note(host, boot, pid, until)
+    return Note(host, space, pid, until)

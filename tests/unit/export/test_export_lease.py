@@ -39,5 +39,6 @@ def test_a_note_from_far_in_the_future_does_not_hold_for_ever() -> None:
 def test_the_note_of_a_dead_process_of_this_machine_holds_nothing() -> None:
     assert NOTE.is_over(999, "boot", lambda pid: pid != 17)
     assert not NOTE.is_over(999, "boot", lambda pid: pid == 17)
+    assert not NOTE.is_over(999, "boot/2", lambda _: False), "of another container there"
     nameless = Note("host", "", 17, 1000)
     assert not nameless.is_over(999, "", lambda _: False), "nothing tells which machine it was"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -255,6 +256,16 @@ def test_links_that_lead_elsewhere_are_not_followed(
     with pytest.raises(UsageError, match="symbolic link"):
         export.to(Directory(tmp_path / "www"))
     assert [path.name for path in elsewhere.iterdir()] == ["large"]
+
+
+@pytest.mark.parametrize("name", ["mirror-list", "pushes/index", f"{STATE}/inventory"])
+def test_what_is_no_file_is_not_read(export: Export, tmp_path: Path, name: str) -> None:
+    """To open a named pipe waits for whoever writes to it, which may be nobody."""
+    export.to(Directory(tmp_path / "www"))
+    (tmp_path / "www" / name).unlink()
+    os.mkfifo(tmp_path / "www" / name)
+    with pytest.raises(UsageError, match="is no file"):
+        export.to(Directory(tmp_path / "www"))
 
 
 def test_sha256(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from gittorrent.git.refused import (
     refusal,
     refuse_repository,
 )
+from gittorrent.repository.indexstore import IndexStore
+from gittorrent.repository.reelstore import ReelStore
 from gittorrent.repository.unchecked import Unchecked
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class IndexCheck:
             verdict = self._unchecked.check(each)
             if verdict.fault:
                 failed = f"reel {each.manifest}: {verdict.fault}"
+                self._withdraw(each)
                 self._distrust(each, failed)
                 # Also where it was mended: whoever has used it meanwhile has to know.
                 refuse_repository(self._layout.git_dir, self._words(each, verdict))
@@ -84,6 +87,13 @@ class IndexCheck:
             error = refusal(self._layout.git_dir)
             raise FalseIndexError(str(error), hint="" if error is None else error.hint)
         return len(owed)
+
+    def _withdraw(self, owed: Owed) -> None:
+        """Give the manifest of an index to nobody any more; a true index has its size."""
+        indexes = IndexStore(self._layout, ReelStore(self._layout))
+        index = indexes.of(owed.manifest)
+        if index is not None:
+            indexes.drop(index.id)
 
     def admit(self) -> bool:
         """Let git use a repository again that was refused, if nothing is owed; tells whether it is.

@@ -2,8 +2,8 @@
 
 Whoever has a reel from the beginning of history has its pack's index too, the same bytes
 everywhere; so only the manifest is kept, and the index is served from where git reads it. Rules: an
-index is given as long as the reel is there that it belongs to, and has the size that its manifest
-says. Source: docs/protocol/reels.md, "Signed indexes".
+index is given as long as its manifest and the reel are there that it belongs to, and has the size
+that the manifest says. Source: docs/protocol/reels.md, "Signed indexes".
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ class IndexStore:
         of = index.manifest.shape.manifest
         try:
             is_reel_here = of is not None and self._reels.get(of) is not None
-            return is_reel_here and index.pack.stat().st_size == index.manifest.pack_size
+            # Another process may have dropped the manifest, since the index lied.
+            is_kept = is_reel_here and self._path(index.id).exists()
+            return is_kept and index.pack.stat().st_size == index.manifest.pack_size
         except (FileNotFoundError, ReelStoreError):
             return False
 

@@ -158,6 +158,20 @@ def test_what_git_has_repacked_is_checked_all_the_same(
     assert not place.with_suffix(".idx").exists()
 
 
+def test_the_manifest_of_a_false_index_is_given_to_nobody(
+    origin: Builder, layout: Layout, check: IndexCheck, tmp_path: Path
+) -> None:
+    """The true index has its size: whoever took it under that manifest would call us a liar."""
+    take(origin, layout, false_index(origin, tmp_path))
+    before = Carried(layout.git_dir, SHA1).indexes
+    assert len(before.all()) == 1
+    with pytest.raises(FalseIndexError):
+        check.run(wait=True)
+    assert before.all() == []  # as a seed has it that runs since before
+    assert Carried(layout.git_dir, SHA1).indexes.all() == []
+    assert check.admit()
+
+
 def test_what_git_wrote_by_a_false_index_keeps_it_refused(
     origin: Builder, layout: Layout, check: IndexCheck, tmp_path: Path
 ) -> None:

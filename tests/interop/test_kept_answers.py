@@ -247,7 +247,7 @@ def test_refusals_are_git_s_own_and_not_kept(node: Served, way: str) -> None:
         said = ask(node, way, fetch_of(f"want {'1' * 40}", "deepen 1"))
         assert b"ERR upload-pack: not our ref" in said
     assert b"filter 'sparse:oid' not supported" in ask(
-        node, way, fetch_of(f"want {'1' * 40}", "filter sparse:oid=main:x")
+        node, way, fetch_of("filter sparse:oid=main:x", f"want {'1' * 40}")
     )
     assert figures(node).kept <= 1  # what git can do, at most
 

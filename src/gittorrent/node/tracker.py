@@ -357,7 +357,7 @@ class Tracker:
         if str(error) != known.failure:
             _log.warning(
                 "track-failed",
-                "{repository}: no news from {url}: {reason}; tried again later",
+                "{repository}: no news from {url}: {reason}",
                 repository=known.track.name,
                 url=known.track.url,
                 reason=error,

@@ -50,6 +50,9 @@ VERSION = 1
 MAX_LINE = 16 << 10
 """Bytes of a line: the longest path, all of it percent-encoded, and the words before it."""
 
+MAX_SAID = 2000
+"""Characters of what the user is to read: what git says of a server may be several lines."""
+
 MAX_DIRECTORY = 4096
 """Bytes of a directory's name, as the kernel has it."""
 
@@ -227,7 +230,7 @@ class Phase(Struct, frozen=True):
 
     def encode(self) -> bytes:
         """Write the line."""
-        return encode_words("phase", clean_reason(self.text))
+        return encode_words("phase", clean_reason(self.text, MAX_SAID))
 
 
 class Note(Struct, frozen=True):
@@ -237,7 +240,7 @@ class Note(Struct, frozen=True):
 
     def encode(self) -> bytes:
         """Write the line."""
-        return encode_words("note", clean_reason(self.text))
+        return encode_words("note", clean_reason(self.text, MAX_SAID))
 
 
 class Alive(Struct, frozen=True):
@@ -285,7 +288,7 @@ class Hint(Struct, frozen=True):
 
     def encode(self) -> bytes:
         """Write the line."""
-        return encode_words("hint", clean_reason(self.text))
+        return encode_words("hint", clean_reason(self.text, MAX_SAID))
 
 
 class Failed(Struct, frozen=True):
@@ -296,7 +299,7 @@ class Failed(Struct, frozen=True):
 
     def encode(self) -> bytes:
         """Write the line."""
-        return encode_words("failed", self.status, clean_reason(self.reason))
+        return encode_words("failed", self.status, clean_reason(self.reason, MAX_SAID))
 
 
 class Problem(Struct, frozen=True):
@@ -306,7 +309,7 @@ class Problem(Struct, frozen=True):
 
     def encode(self) -> bytes:
         """Write the line."""
-        return encode_words("problem", clean_reason(self.text))
+        return encode_words("problem", clean_reason(self.text, MAX_SAID))
 
 
 class No(Struct, frozen=True):
@@ -316,7 +319,7 @@ class No(Struct, frozen=True):
 
     def encode(self) -> bytes:
         """Write the line."""
-        return encode_words("no", clean_reason(self.reason))
+        return encode_words("no", clean_reason(self.reason, MAX_SAID))
 
 
 Request = Fetch | Keep | Follow | LookAt | Reload | Find | Converse
@@ -383,8 +386,8 @@ def parse_answer(line: bytes) -> Answer | None:
     if keyword == "taken":
         return Taken(words.number("process id", 1, 1 << 31))
     if keyword == "failed":
-        return Failed(words.number("exit code", 1, 255), clean_reason(words.rest()))
-    text = clean_reason(words.rest())
+        return Failed(words.number("exit code", 1, 255), clean_reason(words.rest(), MAX_SAID))
+    text = clean_reason(words.rest(), MAX_SAID)
     texts: dict[str, Answer] = {
         "phase": Phase(text),
         "note": Note(text),

@@ -36,10 +36,10 @@ class RemoteRefusal(ProtocolError):
         self.reason = reason
 
 
-def clean_reason(text: str) -> str:
-    """Make a stranger's words safe for a terminal: printable, one line, MAX_REASON characters."""
+def clean_reason(text: str, most: int = MAX_REASON) -> str:
+    """Make a stranger's words safe for a terminal: printable, one line, so many characters."""
     words = " ".join(text.split())
-    return printable(words[:MAX_REASON])[:MAX_REASON].strip()
+    return printable(words[:most])[:most].strip()
 
 
 def shown(line: bytes | str) -> str:

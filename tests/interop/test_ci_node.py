@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gittorrent.transfer.ci_node import CiNode, NoAnswerError
+from gittorrent.wire.ci import FetchLine, Open
 from gittorrent.wire.upload_requests import UploadRequest
 from support import bulk, gitcmd
 from support.plain_servers import WebServer, git_over_http
@@ -238,6 +242,27 @@ def test_redirects_are_for_the_caller(site: Site) -> None:
     done = site.runner.git("clone", f"{site.server.base}/x/old.git", "copy").ok()
     assert GOING in done.err
     assert site.head("copy") == site.upstream_head()
+
+
+def test_jobs_get_no_file_of_the_nodes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root of a container could open it again, and write what others get."""
+    site.begin()
+    site.clone("first", "--depth=1").ok()
+    with socket.socket(socket.AF_UNIX) as sock:
+        monkeypatch.chdir(site.socket.parent)  # an address has no room for all of its path
+        sock.connect(site.socket.name)
+        request = UploadRequest((site.upstream_head().encode(),)).encode()
+        sock.sendall(Open(site.url).encode() + FetchLine(len(request)).encode() + request)
+        said, files = bytearray(), list[int]()
+        while not files:
+            data, files, _, _ = socket.recv_fds(sock, 4096, 1)
+            assert data
+            said += data
+        assert re.search(rb"given [0-9]+\n$", said)
+        assert stat.S_ISFIFO(os.fstat(files[0]).st_mode)
+        os.close(files[0])
+    done = site.clone("second", "--depth=1").ok()
+    assert GOING not in done.err
 
 
 # -- private upstreams

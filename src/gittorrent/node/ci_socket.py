@@ -1,9 +1,11 @@
 """The socket at which CI jobs ask the node for objects: theirs alone, and nothing else is there.
 
 Jobs are other people's code, and may be other users of the machine or in containers. So what can be
-asked here is what a stranger may ask, and the answer is a file's descriptor, which passes into any
-container that sees the socket. Rules: a caller holds one upstream; lines and times are bounded;
-whoever hangs up has no use for the answer any more. Source: `gittorrent.wire.ci`.
+asked here is what a stranger may ask, and the answer comes through a pipe. No descriptor of a file
+is given away: whoever is root in a container opens it again for writing, by ``/proc/self/fd``, and
+changes what others get; and one that is held keeps a file on the disk that was removed. Rules: a
+caller holds one upstream; lines and times are bounded; whoever hangs up has no use for the answer
+any more. Source: `gittorrent.wire.ci`.
 """
 
 from __future__ import annotations
@@ -56,6 +58,10 @@ IDLE_SECONDS = 900.0
 BODY_SECONDS = 30.0
 """Time for a request to come whole, and for an answer's line to be taken."""
 
+TAKEN_SECONDS = 120.0
+"""Time for some of an answer to be taken: the job's disk may have much to do."""
+
+_PIECE = 1 << 20
 _EVERYBODY = 0o666
 
 T = TypeVar("T")
@@ -183,23 +189,39 @@ class _Job:
             os.close(found)
 
     async def _give(self, descriptor: int) -> None:
-        line = Given(os.fstat(descriptor).st_size).encode()
+        size = os.fstat(descriptor).st_size
+        taken, given = os.pipe()
+        os.set_blocking(given, False)  # the job's end is another file, and blocks
+        try:
+            try:
+                await self._say_with(Given(size), taken)
+            finally:
+                os.close(taken)
+            at = 0
+            while at < size:
+                with contextlib.suppress(BlockingIOError):
+                    sent = os.sendfile(given, descriptor, at, min(size - at, _PIECE))
+                    if not sent:
+                        raise ConnectionAbortedError("the file became shorter")
+                    at += sent
+                    await asyncio.sleep(0)
+                    continue
+                await _until_writable(given, TAKEN_SECONDS)
+        finally:
+            os.close(given)
+
+    async def _say_with(self, answer: Answer, descriptor: int) -> None:
+        """Say something that comes with a descriptor."""
         async with asyncio.timeout(BODY_SECONDS):
             await self._writer.drain()
-            said = self._writer.get_extra_info("socket").fileno()
-            with socket.socket(fileno=os.dup(said)) as sock:
-                loop = asyncio.get_running_loop()
-                while True:
-                    with contextlib.suppress(BlockingIOError):
-                        socket.send_fds(sock, [line], [descriptor])
-                        return
-                    # A caller that does not read what it is told: it is waited for.
-                    writable = loop.create_future()
-                    loop.add_writer(sock.fileno(), writable.set_result, None)
-                    try:
-                        await writable
-                    finally:
-                        loop.remove_writer(sock.fileno())
+        said = self._writer.get_extra_info("socket").fileno()
+        with socket.socket(fileno=os.dup(said)) as sock:
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    socket.send_fds(sock, [answer.encode()], [descriptor])
+                    return
+                # A caller that does not read what it is told: it is waited for.
+                await _until_writable(sock.fileno(), BODY_SECONDS)
 
     async def _waiting(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what work comes to; the caller hears meanwhile that the node is at it.
@@ -234,3 +256,19 @@ class _Job:
         async with asyncio.timeout(IDLE_SECONDS):
             line = await self._reader.readline()
         return parse_request(line) if line.endswith(b"\n") else None
+
+
+async def _until_writable(descriptor: int, seconds: float) -> None:
+    """Return when a descriptor takes more, or its other end was closed.
+
+    Raises:
+        TimeoutError: it does neither.
+    """
+    loop = asyncio.get_running_loop()
+    writable = loop.create_future()
+    loop.add_writer(descriptor, writable.set_result, None)
+    try:
+        async with asyncio.timeout(seconds):
+            await writable
+    finally:
+        loop.remove_writer(descriptor)

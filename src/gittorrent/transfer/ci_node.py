@@ -10,9 +10,11 @@ upstream wants it. Source: `gittorrent.wire.ci`.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import stat
 import struct
+import tempfile
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, ProtocolError
@@ -43,6 +45,9 @@ SILENCE_SECONDS = 30.0
 
 CONNECT_SECONDS = 2.0
 """Time to get to a node: it is on this machine."""
+
+
+_PIECE = 1 << 20
 
 
 class NoAnswerError(GitTorrentError):
@@ -135,11 +140,34 @@ class CiNode:
         if not isinstance(answer, Given) or not self._files:
             self.is_there = False
             raise NoAnswerError("the node of this machine says what it should not")
-        found = self._files.pop()
-        if os.fstat(found).st_size != answer.size:
-            os.close(found)
-            raise NoAnswerError("the file that the node gives is not as long as it says")
-        return found
+        pipe = self._files.pop()
+        try:
+            return self._gathered(pipe, answer.size)
+        except NoAnswerError:
+            self.is_there = False  # what is left of it is in the way
+            raise
+        finally:
+            os.close(pipe)
+
+    def _gathered(self, pipe: int, size: int) -> int:
+        """Return a descriptor of a file with all that comes through a pipe.
+
+        Nothing of it reaches git before it is whole: until then the upstream can be asked.
+        """
+        poller = select.poll()
+        poller.register(pipe, select.POLLIN)
+        try:
+            with tempfile.TemporaryFile(dir=_disk(), buffering=0) as file:
+                count = 0
+                while poller.poll(self._silence * 1000) and (data := os.read(pipe, _PIECE)):
+                    count += len(data)
+                    file.write(data)
+                if count != size:
+                    raise NoAnswerError("the node of this machine stopped within its answer")
+                file.seek(0)
+                return os.dup(file.fileno())
+        except OSError as error:
+            raise NoAnswerError(f"the answer cannot be kept here: {error}") from error
 
     def _become_ready(self, login: Callable[[], str] | None) -> None:
         answer = self._wanted or self._result()
@@ -202,6 +230,12 @@ class CiNode:
         self._files.clear()
         if self._socket is not None:
             self._socket.close()
+
+
+def _disk() -> str | None:
+    """Return a directory on the disk that git is going to write to; None for the usual one."""
+    directory = os.environ.get("GIT_DIR")
+    return directory if directory and os.access(directory, os.W_OK | os.X_OK) else None
 
 
 def _connect(sock: socket.socket, path: Path) -> None:

@@ -3,19 +3,19 @@
 For both ends; pure. The jobs are other people's code, so this socket takes nothing else, and the
 node's control socket, which can do everything, is not given to them::
 
-    node    gittorrent-ci 1
+    node    gittorrent-ci 2
     helper  open <url>
     node    ready | login | no <reason>
     helper  login <Authorization header's value>      after "login", once
     helper  list <bytes> | fetch <bytes>              and so many bytes: a request of git's
     node    alive <bytes>                             any number of times
-    node    given <bytes>                             with a file descriptor: the answer
+    node    given <bytes>                             with a pipe, through which the answer comes
     node    no <reason>
 
 ``list`` and ``fetch`` may come several times; whoever was told ``login`` and says nothing gets no
-answer to ``list``. The file that ``given`` comes with is complete: whoever has it needs the node no
-more. Rules: a line has at most `MAX_LINE` bytes with its LF; words and numbers are as in MirrorSync
-(docs/protocol/mirrorsync.md, Lines); what is not known is an error.
+answer to ``list``. Fewer bytes than were said are no answer. Rules: a line has at most `MAX_LINE`
+bytes with its LF; words and numbers are as in MirrorSync (docs/protocol/mirrorsync.md, Lines); what
+is not known is an error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gittorrent.wire.fields import MessageError, Words, clean_reason, encode_wor
 from gittorrent.wire.limits import MAX_PACK_BYTES
 from gittorrent.wire.upload_requests import MAX_REQUEST
 
-VERSION = 1
+VERSION = 2
 """Of this protocol; an end that hears another number goes its own way."""
 
 MAX_LINE = 16 << 10
@@ -117,7 +117,7 @@ class Alive(Struct, frozen=True):
 
 
 class Given(Struct, frozen=True):
-    """The answer, of so many bytes, is in the file that comes with this."""
+    """The answer, of so many bytes, comes through the pipe that comes with this."""
 
     size: int
 

@@ -161,19 +161,28 @@ def catalogue_of_paths(
         for carried in below:
             found.setdefault(carried.layout.git_dir, carried)
 
+    next_scan = clock() + SCAN_SECONDS
+    seen_last = set(found)
+
     def load(known: set[Path]) -> Listing:
+        nonlocal next_scan, seen_last
         places = [_place_now(place, owner, database) for place, owner in repositories.items()]
         fresh = {each.layout.git_dir: each for each in still_carried(places, known).fresh}
-        for directory in directories:
+        # One that was dropped since may lie elsewhere in them.
+        is_due = clock() >= next_scan or not seen_last <= known
+        if is_due:
+            next_scan = clock() + SCAN_SECONDS
+        for directory in directories if is_due else ():
             seen = set(known)
             try:
                 for carried in _carried_below(directory, MAX_DEPTH, seen):
                     fresh.setdefault(carried.layout.git_dir, carried)
             except NotCarriedError as error:
                 _log.warning("not-served", "not served: {reason}", reason=error)
+        seen_last = known | fresh.keys()
         return Listing([carried for path, carried in fresh.items() if path not in known])
 
-    return Catalogue(found.values(), load, clock, reload_seconds=SCAN_SECONDS)
+    return Catalogue(found.values(), load, clock)
 
 
 def _place_now(place: Path, repository: RepositoryId, database: Database | None) -> Path:

@@ -277,6 +277,19 @@ def test_directories_are_looked_through_again(
     assert seek(catalogue, "/other.git") is not None
 
 
+def test_what_was_named_is_there_again_within_a_moment(carried: Carried, tmp_path: Path) -> None:
+    """Whoever moves it and publishes it there does not wait for the next scan of directories."""
+    clock = Clock()
+    place = copy_of(carried, tmp_path / "a.git").layout.git_dir
+    catalogue = catalogue_of_paths([place], clock)
+    place.rename(tmp_path / "b.git")
+    asyncio.run(catalogue.check())
+    assert seek(catalogue, "/project.git") is None
+    (tmp_path / "b.git").rename(place)
+    clock.now += RELOAD_SECONDS
+    assert seek(catalogue, "/project.git") is not None
+
+
 def test_a_name_that_stays_taken_is_complained_of_once(
     carried: Carried, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

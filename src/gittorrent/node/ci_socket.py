@@ -61,6 +61,12 @@ BODY_SECONDS = 30.0
 TAKEN_SECONDS = 120.0
 """Time for some of an answer to be taken: the job's disk may have much to do."""
 
+SHORT_REQUEST = 64 << 10
+"""Bytes up to which a request is short; all jobs' short ones together take 16 MiB."""
+
+LONG_REQUESTS = 8
+"""Longer requests that are read and answered at once, of up to 8 MiB each; others wait for them."""
+
 _PIECE = 1 << 20
 _EVERYBODY = 0o666
 
@@ -76,10 +82,19 @@ class CiSocket:
         path: of the socket.
         service: has the answers.
         is_for_all: whether other users may connect.
+        long_requests: how many requests of more than `SHORT_REQUEST` bytes it takes at once.
     """
 
-    def __init__(self, path: Path, service: CiService, *, is_for_all: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        service: CiService,
+        *,
+        is_for_all: bool,
+        long_requests: int = LONG_REQUESTS,
+    ) -> None:
         self._listener = LocalListener(path, self._serve, MAX_LINE)
+        self._long = asyncio.Semaphore(long_requests)
         self._service = service
         self._is_for_all = is_for_all
 
@@ -119,7 +134,7 @@ class CiSocket:
                 writer.write(Hello().encode() + No("it answers too many jobs already").encode())
                 await writer.drain()
                 return
-            await _Job(self._service, reader, writer).serve()
+            await _Job(self._service, reader, writer, self._long).serve()
         except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
             pass  # it has gone, or sleeps
         except ProtocolError as error:
@@ -134,11 +149,16 @@ class _Job:
     """A conversation with one caller."""
 
     def __init__(
-        self, service: CiService, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        service: CiService,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        long: asyncio.Semaphore,
     ) -> None:
         self._service = service
         self._reader = reader
         self._writer = writer
+        self._long = long
 
     async def serve(self) -> None:
         """Answer until the caller hangs up, or gets a refusal after which nothing can follow."""
@@ -172,21 +192,34 @@ class _Job:
         return await self._waiting(self._service.prove(url, line.header))
 
     async def _answer(self, proof: Proof, line: FetchLine | ListLine) -> None:
-        async with asyncio.timeout(BODY_SECONDS):
-            body = await self._reader.readexactly(line.size)
         try:
-            if isinstance(line, ListLine):
-                found = await self._waiting(self._service.listing(proof, parse_list_request(body)))
-            else:
-                request = parse_upload_request(body)
-                found = await self._waiting(self._service.answer(proof, request))
+            found = await self._found(proof, line)
         except (GitTorrentError, OSError) as error:
+            if isinstance(error, ConnectionError | TimeoutError):
+                raise
             await self._refuse(proof.url, error)
             return
         try:
             await self._give(found)
         finally:
             os.close(found)
+
+    async def _found(self, proof: Proof, line: FetchLine | ListLine) -> int:
+        """Take a request; returns a descriptor of a file with the answer."""
+        async with contextlib.AsyncExitStack() as stack:
+            async with asyncio.timeout(BODY_SECONDS):
+                if line.size > SHORT_REQUEST:
+                    await stack.enter_async_context(self._long)
+                body = await self._reader.readexactly(line.size)
+            if isinstance(line, ListLine):
+                return await self._waiting(self._service.listing(proof, parse_list_request(body)))
+            # A long one takes tenths of a second, in which others are answered.
+            request = (
+                await asyncio.to_thread(parse_upload_request, body)
+                if line.size > SHORT_REQUEST
+                else parse_upload_request(body)
+            )
+            return await self._waiting(self._service.answer(proof, request))
 
     async def _give(self, descriptor: int) -> None:
         size = os.fstat(descriptor).st_size

@@ -91,7 +91,7 @@ def test_a_contributor_is_added_with_one_command(owner: Person, project: Path, k
     assert "published as version 2" in done.out
     assert "checkpoint  " in done.out
     assert "one root decides everything" not in done.err, "that was said when it was published"
-    assert "one root decides everything" in owner.gittorrent("policy", "show", project).ok().out
+    assert "one root decides everything" in owner.gittorrent("policy", "show", project).ok().err
     rule = {"pattern": BRANCHES, "grant": "plain", "key": name_of(keys / "alice")}
     now = shown(owner, project)
     assert rule in now["rules"]

@@ -85,7 +85,11 @@ class RefDemand:
         return [ref for ref, count in ranked if count >= LEAST_ASKED]
 
     def _age(self, now: float) -> None:
-        """Let the counts come to what they are now; a clock that was set back changes nothing."""
+        """Let the counts come to what they are now; a clock that was set back changes nothing.
+
+        Whole seconds count, as they are kept: else a count would shrink by being written.
+        """
+        now = float(math.floor(now))
         passed = max(0.0, now - self._at)
         factor = 0.5 ** (passed / HALF_LIFE_SECONDS)
         self._counts = {ref: count * factor for ref, count in self._counts.items()}

@@ -64,3 +64,11 @@ def test_any_file_is_read(text: bytes) -> None:
 def test_a_file_with_too_much_is_cut() -> None:
     lines = b"".join(b"99 refs/heads/%d\n" % number for number in range(2 * MAX_REFS))
     assert len(RefDemand.parse(b"0\n" + lines).most_asked(0.0)) == MAX_REFS
+
+
+def test_a_count_is_the_same_after_it_was_kept() -> None:
+    """Times have fractions, and what is kept has none."""
+    for now in (1_700_000_000.4, 1_700_000_000.6, 1_700_000_000.999):
+        demand = RefDemand()
+        demand.add({branch("a"): ENOUGH}, now)
+        assert RefDemand.parse(demand.text).most_asked(now) == [branch("a")]

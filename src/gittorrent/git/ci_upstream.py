@@ -101,24 +101,19 @@ class CiUpstream:
         """Return ids of the refs whose names begin with a prefix, by name.
 
         Raises:
-            UpstreamFailedError: it does not say.
+            UpstreamFailedError: it does not say, or lists too much.
         """
         lines = [b"command=ls-refs", b"agent=gittorrent", b"object-format=sha1"]
         asked = b"".join(map(pktline.encode, lines)) + b"0001"
         asked += pktline.encode_lines([b"ref-prefix " + each for each in prefixes])
         found: dict[bytes, bytes] = {}
-        size = 0
 
         def take(packet: bytes) -> None:
-            nonlocal size
-            size += len(packet)
-            if size > MAX_LISTING:
-                raise UpstreamFailedError(f"{self._url} lists more refs than are taken")
             ref = _REFS.match(packet[HEADER_SIZE:])
             if ref is not None:
                 found[ref["name"]] = ref["oid"]
 
-        self._ask(asked, take)
+        self.list_as(asked, take)
         return found
 
     def list_as(self, request: bytes, take: Callable[[bytes], None]) -> None:

@@ -52,8 +52,11 @@ MAX_PUBLIC = 10_000
 EXPIRE_SECONDS = 60.0
 """How often it is looked what has to go."""
 
-_USUAL = (b"HEAD", b"refs/heads/", b"refs/tags/")
-_ALL = (*_USUAL, b"refs/pull/", b"refs/merge-requests/")
+_HEAD = b"HEAD"
+_USUAL = (b"refs/heads/", b"refs/tags/")
+"""Refs that a copy has."""
+
+_ALL = (_HEAD, *_USUAL, b"refs/pull/", b"refs/merge-requests/")
 """Refs whose objects jobs fetch: those of pull requests, as the usual forges name them."""
 
 T = TypeVar("T")
@@ -205,7 +208,7 @@ class CiService:
 
         def ask() -> frozenset[bytes]:
             with CiUpstream(url, header) as upstream:
-                found = upstream.list_refs(_ALL if header else (b"HEAD",))
+                found = upstream.list_refs(_ALL if header else (_HEAD,))
             return frozenset(found.values()) if header else frozenset()
 
         async with self._listing_turns:
@@ -319,14 +322,18 @@ class CiService:
 
     async def _make(self, proof: Proof, request: UploadRequest, digest: str) -> None:
         """Keep the answer to a request, from wherever it comes."""
-        url, copy = proof.url, self._copy(proof)
-        is_here = copy is not None and not await self._work(lambda: copy.lacking(request.wants))
-        if self.fleet is not None and not proof.header and not is_here:
+        fleet, url = self.fleet, proof.url
+        if fleet is not None and not proof.header and not await self._is_here(proof, request):
             with self._store.spool() as spool:
-                if await self.fleet.take(url, request, spool):
+                if await fleet.take(url, request, spool):
                     await self._work(lambda: self._store.keep(url, digest, spool))
                     return
         await self._own.join(digest, lambda: self._make_here(proof, request, digest))
+
+    async def _is_here(self, proof: Proof, request: UploadRequest) -> bool:
+        """Tell whether this node's copy has what is wanted."""
+        copy = self._copy(proof)
+        return copy is not None and not await self._work(lambda: copy.lacking(request.wants))
 
     async def _make_here(self, proof: Proof, request: UploadRequest, digest: str) -> None:
         """Keep the answer to a request, from this node's copy or the upstream."""
@@ -400,7 +407,6 @@ class CiService:
             upstream.fetch(request.encode(), spool.write)
             self._store.keep(proof.place, digest, spool)
             _asked(proof.url, spool.size)
-        refs.pop(b"HEAD", None)
         return refs
 
     def _require_room(self) -> None:
@@ -451,7 +457,6 @@ class CiService:
             self._require_room()
             with self._store.spool() as spool, CiUpstream(proof.url, proof.header) as upstream:
                 refs = upstream.list_refs(_USUAL)
-                refs.pop(b"HEAD", None)
                 asked = copy.request_for(copy.lacking([*request.wants, *refs.values()]))
                 upstream.fetch(asked.encode(), spool.write)
                 _asked(proof.url, spool.size)

@@ -192,34 +192,28 @@ class _Job:
         return await self._waiting(self._service.prove(url, line.header))
 
     async def _answer(self, proof: Proof, line: FetchLine | ListLine) -> None:
-        try:
-            found = await self._found(proof, line)
-        except (GitTorrentError, OSError) as error:
-            if isinstance(error, ConnectionError | TimeoutError):
-                raise
-            await self._refuse(proof.url, error)
-            return
-        try:
-            await self._give(found)
-        finally:
-            os.close(found)
-
-    async def _found(self, proof: Proof, line: FetchLine | ListLine) -> int:
-        """Take a request; returns a descriptor of a file with the answer."""
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(BODY_SECONDS):
                 if line.size > SHORT_REQUEST:
                     await stack.enter_async_context(self._long)
                 body = await self._reader.readexactly(line.size)
-            if isinstance(line, ListLine):
-                return await self._waiting(self._service.listing(proof, parse_list_request(body)))
-            # A long one takes tenths of a second, in which others are answered.
-            request = (
-                await asyncio.to_thread(parse_upload_request, body)
-                if line.size > SHORT_REQUEST
-                else parse_upload_request(body)
-            )
-            return await self._waiting(self._service.answer(proof, request))
+            try:
+                found = await self._found(proof, line, body)
+            except (GitTorrentError, OSError) as error:
+                await self._refuse(proof.url, error)
+                return
+        try:
+            await self._give(found)
+        finally:
+            os.close(found)
+
+    async def _found(self, proof: Proof, line: FetchLine | ListLine, body: bytes) -> int:
+        """Return a descriptor of a file with the answer to a request."""
+        if isinstance(line, ListLine):
+            return await self._waiting(self._service.listing(proof, parse_list_request(body)))
+        # A long one takes tenths of a second, in which others are answered.
+        request = await asyncio.to_thread(parse_upload_request, body)
+        return await self._waiting(self._service.answer(proof, request))
 
     async def _give(self, descriptor: int) -> None:
         size = os.fstat(descriptor).st_size

@@ -110,12 +110,7 @@ class CiNode:
         Raises:
             NoAnswerError: the node does not give it: above all where the upstream is not public.
         """
-        try:
-            if not self._is_ready:
-                self._become_ready(None)
-            return self._given(ListLine(len(request)).encode() + request)
-        except (OSError, ProtocolError) as error:
-            raise self._gone(error) from error
+        return self._asked(ListLine(len(request)).encode() + request, None)
 
     def answer(self, request: bytes, login: Callable[[], str]) -> int:
         """Return a descriptor of the file with the answer to a request of git's.
@@ -127,10 +122,13 @@ class CiNode:
         Raises:
             NoAnswerError: the node does not give it.
         """
+        return self._asked(FetchLine(len(request)).encode() + request, login)
+
+    def _asked(self, asked: bytes, login: Callable[[], str] | None) -> int:
         try:
             if not self._is_ready:
                 self._become_ready(login)
-            return self._given(FetchLine(len(request)).encode() + request)
+            return self._given(asked)
         except (OSError, ProtocolError) as error:
             raise self._gone(error) from error
 

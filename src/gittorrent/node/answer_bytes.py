@@ -172,11 +172,6 @@ class AnswerReader:
         self.at = 0
 
     @property
-    def is_passing(self) -> bool:
-        """Tell whether git waits for this reader."""
-        return not self._answer.is_whole and not self._answer.is_ended
-
-    @property
     def fault(self) -> str | None:
         """How git ended, if not well; whatever it said before was given."""
         return self._answer.fault

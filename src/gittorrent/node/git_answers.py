@@ -24,8 +24,9 @@ from gittorrent.store.processes import AnswerFigures
 from gittorrent.transfer.off_loop import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
     from pathlib import Path
+    from typing import Any
 
     from gittorrent.disk_space import Space
     from gittorrent.node.answer_bytes import AnswerReader
@@ -134,7 +135,7 @@ class GitAnswers:
         with entry.answer.reading() as reader:
             try:
                 if not entry.begun.is_set():
-                    await self._begin(key, entry, address, make, is_gone)
+                    await self._begin(entry, self._make(key, entry, address, make, is_gone))
                 yield reader
             finally:
                 await self._end_if_unwanted(key, entry)
@@ -156,17 +157,10 @@ class GitAnswers:
         self._entries.move_to_end(key)
         return entry
 
-    async def _begin(
-        self,
-        key: bytes,
-        entry: _Entry,
-        address: str,
-        make: Callable[[AnswerBytes], Awaitable[bool]],
-        is_gone: Callable[[], bool],
-    ) -> None:
+    async def _begin(self, entry: _Entry, making: Coroutine[Any, Any, None]) -> None:
         """Return when git works on an answer, by this caller's turn or another's."""
         loop = asyncio.get_running_loop()
-        mine = loop.create_task(self._make(key, entry, address, make, is_gone))
+        mine = loop.create_task(making)
         self._makers.add(mine)
         mine.add_done_callback(self._makers.discard)
         begun = loop.create_task(entry.begun.wait())
@@ -231,6 +225,8 @@ class GitAnswers:
         Those go that nobody reads, the longest unused first; before them those that nobody asked
         for twice, so that whoever asks many questions once does not displace what many ask.
         """
+        if self._has_room(count, answers, files):
+            return True
         by_worth = sorted(self._entries.items(), key=lambda item: item[1].is_shared)
         for key, entry in by_worth:
             if self._has_room(count, answers, files):
@@ -267,7 +263,7 @@ class GitAnswers:
             self._drop(key)
 
     def _take(self, count: int, held: int) -> bool:
-        fits = self._has_room(count, 0, 0) or self._make_room(count)
+        fits = self._make_room(count)
         if held + count > self._most // MAX_SHARE or not fits:
             return False
         self._bytes += count

@@ -189,14 +189,12 @@ def _carry(table: Table) -> CarryConfig:
 def _repositories(table: Table, seen: dict[str, int]) -> Iterator[RepositoryConfig]:
     """Read what is to be carried; no repository and no name twice."""
     for each in table.tables("repository"):
-        source = each.take("url", location)
+        source = each.require("url", location, "write where the repository comes from")
         name = each.take("name", repository_name)
         priority = each.take("priority", number(-1000, 1000))
         max_size = each.take("max-size", size)
         each.done()
         if source is None:
-            if not each.has("url"):
-                each.complain("url: is missing; write where the repository comes from")
             continue
         _once(each, seen, source, name)
         yield RepositoryConfig(source, name, priority or 0, max_size)
@@ -208,7 +206,7 @@ def _collections(
     """Read which collections are followed, each a repository as well."""
     usual = CollectionLimits()
     for each in table.tables("collection"):
-        source = each.take("url", location)
+        source = each.require("url", location, "write where the collection comes from")
         name = each.take("name", repository_name)
         limits = CollectionLimits(
             each.take("max-repositories", number(1, 100_000)) or usual.repositories,
@@ -219,8 +217,6 @@ def _collections(
         )
         each.done()
         if source is None:
-            if not each.has("url"):
-                each.complain("url: is missing; write where the collection comes from")
             continue
         _once(each, seen, source, name)
         yield RepositoryConfig(source, name), CollectionConfig(source, limits)
@@ -237,7 +233,7 @@ def _tracks(top: Table) -> Iterator[TrackConfig]:
     """Read which servers are tracked; no name twice."""
     seen: dict[str, int] = {}
     for each in top.tables("track"):
-        url = each.take("url", upstream)
+        url = each.require("url", upstream, "write that of a git server")
         name = each.take("name", repository_name)
         every = each.take("every", seconds(LEAST_EVERY))
         patterns = each.take("refs", followed_refs)
@@ -245,8 +241,6 @@ def _tracks(top: Table) -> Iterator[TrackConfig]:
         secret = each.take("hook-secret", absolute_path)
         each.done()
         if url is None:
-            if not each.has("url"):
-                each.complain("url: is missing; write that of a git server")
             continue
         name = name or default_name(url)
         try:

@@ -85,6 +85,19 @@ class Table:
             self.complain(f"{key}: {error}", key)
         return None
 
+    def require(self, key: str, read: Callable[[object], T], hint: str) -> T | None:
+        """Return the value of a key as `take` does, and complain if it is not there.
+
+        Args:
+            key: it.
+            read: as for `take`.
+            hint: what to write.
+        """
+        found = self.take(key, read)
+        if not self.has(key):
+            self.complain(f"{key}: is missing; {hint}")
+        return found
+
     def flag(self, key: str, *, default: bool) -> bool:
         """Return a switch."""
         found = self.take(key, flag)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -143,6 +144,18 @@ class GitProcesses:
         )
         self._running.add(process)
         return process
+
+    def start_on_pair(self, prepared: ProcessSpec) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        """Start git on one end of a pair of sockets; returns the other one, not blocking."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                ours.setblocking(False)
+                process = self.start(prepared, stdin=theirs.fileno(), stdout=theirs.fileno())
+            except BaseException:
+                ours.close()
+                raise
+        return ours, process
 
     async def _pack(self, view: PublishedView) -> None:
         """Pack a view, at a low priority: clones are served without, only dearer."""

@@ -267,13 +267,8 @@ class GitQuestions:
             caller.served, PROTOCOL, *options, bundles_at=caller.bundles_at, settings=how
         )
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+        ours, process = self._processes.start_on_pair(prepared)
         with ours:
-            with theirs:
-                process = self._processes.start(
-                    prepared, stdin=theirs.fileno(), stdout=theirs.fileno()
-                )
             asking = loop.create_task(_ask(ours, request))
             try:
                 while data := await _said(ours):

@@ -185,13 +185,8 @@ class SmartHttp:
             served, protocol_of(request), *options, bundles_at=BUNDLES
         )
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+        ours, process = self._git_processes.start_on_pair(prepared)
         with ours:
-            with theirs:
-                process = self._git_processes.start(
-                    prepared, stdin=theirs.fileno(), stdout=theirs.fileno()
-                )
             feeding = loop.create_task(self._feed(body, ours, process))
             watching = loop.create_task(self._git_processes.wait(process, self._judge(request)))
             try:

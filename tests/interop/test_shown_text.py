@@ -52,16 +52,18 @@ class Proxy:
         self._listener.close()
 
     def _serve(self, caller: socket.socket) -> None:
-        with caller, socket.create_connection(self._target) as node:
+        # Who hangs up before or while something is said ends this conversation alone.
+        with caller, contextlib.suppress(OSError, ValueError):
             size = int(caller.recv(4, socket.MSG_WAITALL), 16)
             request = caller.recv(size - 4, socket.MSG_WAITALL)
-            node.sendall(pktline.encode(request))
-            threading.Thread(target=_copy, args=(caller, node), daemon=True).start()
-            if request.startswith(b"git-upload-pack "):
-                with node.makefile("rb") as answers, contextlib.suppress(OSError):
-                    self._add(answers, caller)
-            else:
-                _copy(node, caller)
+            with socket.create_connection(self._target) as node:
+                node.sendall(pktline.encode(request))
+                threading.Thread(target=_copy, args=(caller, node), daemon=True).start()
+                if request.startswith(b"git-upload-pack "):
+                    with node.makefile("rb") as answers:
+                        self._add(answers, caller)
+                else:
+                    _copy(node, caller)
 
     def _add(self, answers: BinaryIO, caller: socket.socket) -> None:
         is_said = False

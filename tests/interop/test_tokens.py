@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import socket
 import ssl
 import subprocess
@@ -326,37 +327,37 @@ def test_a_shared_connection_gives_what_its_token_is_good_for(
 @contextmanager
 def redirecting(folder: Path, target: str) -> Iterator[str]:
     """Serve TLS, and send whoever calls elsewhere; yields its base URL."""
+
+    class Redirect(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "Authorization" in self.headers:
+                self.send_response(302)
+                self.send_header("Location", target + self.path)
+            else:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", "Basic realm=x")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem", folder / "server.key")
-    listener = socket.create_server(("127.0.0.1", 0))
-    asked: list[bytes] = []
-
-    def run() -> None:
-        while True:
-            try:
-                sock, _ = listener.accept()
-            except OSError:
-                return
-            try:
-                with context.wrap_socket(sock, server_side=True) as secure:
-                    said = secure.recv(65536)
-                    asked.append(said)
-                    path = said.split(b" ")[1]
-                    answer = b"HTTP/1.1 302 Found\r\nLocation: " + target.encode() + path
-                    if b"Authorization" not in said:
-                        answer = b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=x"
-                    secure.sendall(answer + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            except OSError:
-                continue
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(PATIENCE)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
+        # The handshake is the handler's: who calls and says nothing keeps nobody waiting.
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join(PATIENCE)
 
 
 def test_nobody_is_led_elsewhere_with_a_token(folder: Path, tmp_path: Path, person: Person) -> None:

@@ -363,7 +363,7 @@ class Node:
 
     def tick(self) -> None:
         self.do(self.spreading.tick(self.network.now))
-        for signed in self.admission.due_checkpoints(self.network.time):
+        for signed in self.admission.due_checkpoints(self.mirror.ledger, self.network.time):
             self.write(signed)
             self.moved_on([Item(signed.id, signed.checkpoint.number)])
         self.moved_on([])

@@ -24,6 +24,8 @@ from gittorrent.push.rule import UnknownObjectError
 from gittorrent.push.signed import has_a_say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gittorrent.ids import Oid, PushId, RefName
     from gittorrent.push.chain import Point
     from gittorrent.push.ledger import Ledger
@@ -137,7 +139,7 @@ class Admission:
         """
         if ledger.holds(signed.id) or signed.id in self._checkpoints:
             return _KNOWN
-        if signed.checkpoint.time <= time + MAX_AHEAD:
+        if _is_due(signed, ledger, time):
             return _NOW
         if len(self._checkpoints) >= MAX_WAITING_CHECKPOINTS:
             del self._checkpoints[next(iter(self._checkpoints))]
@@ -166,16 +168,23 @@ class Admission:
             del self._pushes[push.id]
         return ready
 
-    def due_checkpoints(self, time: float) -> list[SignedCheckpoint]:
-        """Return the checkpoints whose time has come; ``time`` in seconds since 1970."""
-        ready = [
-            signed
-            for signed in self._checkpoints.values()
-            if signed.checkpoint.time <= time + MAX_AHEAD
-        ]
+    def due_checkpoints(self, ledger: Ledger, time: float) -> list[SignedCheckpoint]:
+        """Return the checkpoints whose time has come, or whose date means nothing any more.
+
+        Args:
+            ledger: what is known.
+            time: seconds since 1970.
+        """
+        waiting = self._checkpoints.values()
+        ready = [signed for signed in waiting if _is_due(signed, ledger, time)]
         for signed in ready:
             del self._checkpoints[signed.id]
         return ready
+
+    @property
+    def dated_ahead(self) -> Iterable[SignedCheckpoint]:
+        """The checkpoints that wait for their date."""
+        return self._checkpoints.values()
 
     @property
     def is_date_awaited(self) -> bool:
@@ -190,6 +199,12 @@ class Admission:
         """Count what no checkpoint has taken; to be called when one was adopted."""
         unfinal = {push.id for push in ledger.unfinal}
         self.quota.keep(lambda push: push in unfinal or push in self._pushes)
+
+
+def _is_due(signed: SignedCheckpoint, ledger: Ledger, time: float) -> bool:
+    """Tell whether a checkpoint is not dated ahead, or has a date that means nothing."""
+    checkpoint = signed.checkpoint
+    return checkpoint.time <= time + MAX_AHEAD or ledger.passes_over(checkpoint)
 
 
 class _Given:

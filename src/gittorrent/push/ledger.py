@@ -284,6 +284,20 @@ class Ledger:
         """Tell whether a checkpoint is known, whatever became of it."""
         return checkpoint in self._replay
 
+    def passes_over(self, checkpoint: Checkpoint) -> bool:
+        """Tell whether the chain goes on without a checkpoint, by the policies known.
+
+        A version that extends its own names another keeper, who goes on from before it.
+        """
+        own = self._policies.get(checkpoint.policy)
+        place = self._moved(self._anchor)
+        since = keeper_version(place.policy)
+        begun = since.policy.checkpoint
+        if own is None or begun is None or since.digest == own.digest or since.since(own) is None:
+            return False
+        number = place.point.number_of(begun)
+        return number is not None and checkpoint.number > number
+
     def can_place(self, checkpoint: PushId) -> bool:
         """Tell whether a push may name a checkpoint: one held, or in the adopted one's past."""
         return self._place.point.number_of(checkpoint) is not None or self.holds(checkpoint)

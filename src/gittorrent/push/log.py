@@ -127,7 +127,8 @@ class VerifiedLog(LogState):
             if self._ledger is not None:
                 self._ledger.add_policy(version)
             return True
-        return self._admit_checkpoint(push, push_id)
+        self.admit_checkpoint(self.read_checkpoint(push, push_id))
+        return True
 
     def _admit_push(self, push: PushObject, push_id: PushId) -> bool:
         is_held = push_id in self._entries.kinds
@@ -198,14 +199,17 @@ class VerifiedLog(LogState):
             push, push_id, signer, repository=self.repository, object_format=self.object_format
         )
 
-    def _admit_checkpoint(self, push: PushObject, push_id: PushId) -> bool:
-        signed = self.read_checkpoint(push, push_id)
+    def admit_checkpoint(self, signed: SignedCheckpoint) -> None:
+        """Take note of a checkpoint that `read_checkpoint` gave and that is not held.
+
+        Raises:
+            EntryError: it is another beginning of the log.
+        """
         if signed.checkpoint.number == 1 and self._ledger is not None:
-            raise EntryError(f"checkpoint {push_id} is another beginning than this log has")
+            raise EntryError(f"checkpoint {signed.id} is another beginning than this log has")
         self._entries.add_checkpoint(signed)
         if self._ledger is not None:
             self._ledger.add_checkpoint(signed)
-        return True
 
     def settle(self, *, short: bool = False) -> None:
         """Replay the checkpoints that can be, and adopt what follows.

@@ -171,6 +171,8 @@ class TakingIn:
             with self._kept.reading() as log:
                 now = [each for item in group for each in self._decided(log, item, done)]
             self._take(now, done, brought)
+        with self._kept.reading() as log:
+            done.lacking = log.lacking | self._lacking_ahead(log)
         return done
 
     def due(self) -> TakenIn:
@@ -245,6 +247,14 @@ class TakingIn:
         named = self._released(self.admission.named(signed))
         return [*named, item]
 
+    def _lacking_ahead(self, log: VerifiedLog) -> frozenset[PushId]:
+        """Return pushes that checkpoints take that wait for their date, and that are not here.
+
+        Who has adopted such a checkpoint tells of them no more; here they are shown until then.
+        """
+        named = (push for each in self.admission.dated_ahead for push in each.checkpoint.pushes)
+        return frozenset(push for push in named if push not in log and push not in self._waiting)
+
     def _is_now(self, item: _Held, decision: Decision, done: TakenIn) -> bool:
         if decision.admitted is Admitted.LATER:
             self._waiting[item.id] = item
@@ -272,7 +282,7 @@ class TakingIn:
             with self._kept.reading() as log:
                 self.admission.settle(log.ledger)
                 ready = self._released(self.admission.due(log.ledger, self._steady()))
-                dated = self.admission.due_checkpoints(self._clock())
+                dated = self.admission.due_checkpoints(log.ledger, self._clock())
                 ready += [self._waiting.pop(signed.id) for signed in dated]
             if not ready:
                 return

@@ -31,7 +31,7 @@ from gittorrent.store.database import RememberedMirror
 from gittorrent.store.privacy import is_private, note_private
 from gittorrent.transfer.finding import Finder
 from gittorrent.transfer.location import SCHEME, Location
-from gittorrent.transfer.log_intake import LogIntake
+from gittorrent.transfer.log_intake import DatedAheadError, LogIntake
 from gittorrent.transfer.log_words import contradictions, silence, troubles
 from gittorrent.transfer.opening import ask_list, calling_ahead
 from gittorrent.transfer.reaching import (
@@ -457,7 +457,14 @@ class LogFollower:
             raise WrongIdentityError(
                 f"{self.url} says that it carries {self.claimed}, and its log is another's: {error}"
             ) from error
-        await intake.settle(latest, short=self._short)
+        known = log.head
+        try:
+            await intake.settle(latest, short=self._short)
+        except DatedAheadError as error:
+            if known is None:
+                raise
+            # The rest of what it has is as good as any: pushes go on, and the way back.
+            self._context.reporter.note(f"warning: {error}")
 
     def _confirm(self, log: VerifiedLog) -> None:
         """Now that the log proves who it is: remember it, and notice a mirror that lags."""

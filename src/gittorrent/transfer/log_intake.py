@@ -12,6 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
+from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.push.object import PushKind, parse_push_object
 from gittorrent.push.starting import NoBeginningError
 from gittorrent.repository.logstore import identify
@@ -24,15 +25,20 @@ if TYPE_CHECKING:
     from gittorrent.ids import PushId, RepositoryId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.object import PushObject
+    from gittorrent.push.replay import SignedCheckpoint
     from gittorrent.repository.logstore import LogStore
     from gittorrent.transfer.mirror import LogEntry
 
 MAX_LOG_BYTES = 1 << 30
 """Bytes of push objects taken in one go: what a repository's owners could make a stranger store."""
 
-MAX_AHEAD = 600
-"""Seconds that a checkpoint may be ahead of this machine's clock, which may be slow. One that is
-dated far ahead would make all pushes under way too old."""
+MAX_AHEAD_BYTES = 64 << 20
+"""Bytes of checkpoints that are left out for their date and may be wanted when more has come: a
+keeper whose clock is wrong for a month signs so many."""
+
+
+class DatedAheadError(TrustError):
+    """A checkpoint is dated ahead of this machine's clock, and counts no sooner."""
 
 
 class LogIntake:
@@ -64,6 +70,8 @@ class LogIntake:
         self._expected = expected
         self._clock = clock
         self._bytes = 0
+        self._ahead: dict[PushId, tuple[SignedCheckpoint, PushObject]] = {}
+        self._ahead_bytes = 0
 
     async def admit(self, entries: Sequence[LogEntry]) -> None:
         """Verify the next entries and store them; when cancelled, wait until the thread is done.
@@ -77,11 +85,15 @@ class LogIntake:
     async def settle(self, latest: PushId, *, short: bool) -> None:
         """Judge what came, and adopt what follows.
 
+        A checkpoint that is dated ahead of the clock is left out until then, with those after it;
+        everything else that came counts all the same.
+
         Args:
             latest: the checkpoint that the mirror says is its newest.
             short: whether a clone's log was asked for.
 
         Raises:
+            DatedAheadError: the checkpoint that it spoke of is dated ahead.
             TrustError: the mirror did not send what it spoke of, or that does not follow.
         """
         await stoppable(self._settle, latest, short)
@@ -100,29 +112,67 @@ class LogIntake:
                 if announced != push_id:
                     raise TrustError(f"{self._url} sent push {push_id} under the name {announced}")
                 # A mirror that has not adopted the newest checkpoint known here sends all it has.
-                if self._log.admit(push, push_id, self._expected):
-                    self._check_date(push_id, push)
+                if self._admit_one(push_id, push):
                     held[push_id] = push
         finally:
             self._store.store_pushes(held)
 
-    def _check_date(self, push_id: PushId, push: PushObject) -> None:
-        if push.kind is PushKind.CHECKPOINT:
-            ahead = self._log.checkpoint(push_id).checkpoint.time - self._clock()
-            if ahead > MAX_AHEAD:
-                raise TrustError(
-                    f"checkpoint {push_id} is dated {ahead:.0f} seconds ahead of this machine's"
-                    " clock",
-                    hint="set the clock, or wait until the keeper's is right",
-                )
+    def _admit_one(self, push_id: PushId, push: PushObject) -> bool:
+        """Verify an entry and admit it; tells whether it is to be stored."""
+        log = self._log
+        if push.kind is not PushKind.CHECKPOINT:
+            return log.admit(push, push_id, self._expected)
+        if push_id in log:
+            return False
+        signed = log.read_checkpoint(push, push_id)
+        if signed.checkpoint.time <= self._clock() + MAX_AHEAD:
+            log.admit_checkpoint(signed)
+            return True
+        self._ahead_bytes += len(push.text)
+        if self._ahead_bytes > MAX_AHEAD_BYTES:
+            raise self._ahead_error(signed)
+        self._ahead[push_id] = (signed, push)
+        return False
+
+    def _admit_passed_over(self) -> bool:
+        """Admit those that the chain goes on without, whose dates mean nothing; tells of any.
+
+        Later entries name them, so what git keeps of the log would not be whole without them.
+        """
+        log = self._log
+        if not self._ahead or log.head is None:
+            return False
+        ledger = log.ledger
+        found = {
+            push_id: (signed, push)
+            for push_id, (signed, push) in self._ahead.items()
+            if ledger.passes_over(signed.checkpoint)
+        }
+        for push_id, (signed, _) in found.items():
+            del self._ahead[push_id]
+            log.admit_checkpoint(signed)
+        self._store.store_pushes({push_id: push for push_id, (_, push) in found.items()})
+        return bool(found)
+
+    def _ahead_error(self, signed: SignedCheckpoint) -> DatedAheadError:
+        ahead = signed.checkpoint.time - self._clock()
+        return DatedAheadError(
+            f"checkpoint {signed.id} is dated {ahead:.0f} seconds ahead of this machine's clock",
+            hint="set the clock; if it is right, the keeper's was not, and its owners can go on"
+            " from an earlier checkpoint: 'gittorrent keeper here --from'",
+        )
 
     def _settle(self, latest: PushId, short: bool) -> None:
         log = self._log
-        if latest not in log:
+        if latest not in log and latest not in self._ahead:
             raise TrustError(f"{self._url} announced checkpoint {latest} and did not send it")
         known = log.head
         with contextlib.suppress(NoBeginningError):
             log.settle(short=short)
+        if self._admit_passed_over():
+            log.settle(short=short)
+        if latest in self._ahead:
+            raise self._ahead_error(self._ahead[latest][0])
         if known is None and latest not in log.ids:
             # Who sent it may have been a clone once: what that lacked may be nowhere any more.
             log.settle(short=True)

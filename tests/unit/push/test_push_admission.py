@@ -14,6 +14,7 @@ from gittorrent.push.certificate import Nonce
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.push.ledger import Ledger
 from gittorrent.push.quota import MAX_BYTES, MAX_PUSHES, Quota
+from gittorrent.push.replay import SignedCheckpoint
 from gittorrent.push.rule import Push, UnknownObjectError
 from gittorrent.push.starting import point_from
 from support.pushlog import (
@@ -26,6 +27,7 @@ from support.pushlog import (
     branch,
     first_policy,
     key,
+    next_policy,
     rule,
 )
 
@@ -204,9 +206,45 @@ def test_a_checkpoint_dated_ahead_waits_for_its_time() -> None:
         decision = asked.checkpoint(signed, mirror.ledger, START)
         assert decision.admitted is Admitted.LATER
     assert len(asked.waiting) == MAX_WAITING_CHECKPOINTS
-    assert asked.due_checkpoints(START + 9) == []
-    assert len(asked.due_checkpoints(START + 10)) == MAX_WAITING_CHECKPOINTS
+    assert asked.due_checkpoints(mirror.ledger, START + 9) == []
+    assert len(asked.due_checkpoints(mirror.ledger, START + 10)) == MAX_WAITING_CHECKPOINTS
     assert asked.checkpoint(signed, mirror.ledger, START + 10).admitted is Admitted.NOW
+
+
+def ahead_of(keeper: Mirror, who: str = "keeper") -> SignedCheckpoint:
+    """Let a keeper whose clock is wrong sign what it shows."""
+    made = keeper.ledger.proposal(tagger=TAGGER, time=START + 40 * 86400)
+    signed = keeper.world.sign(made.text(), made, who)
+    keeper.learn(signed)
+    return signed
+
+
+def test_a_date_means_nothing_where_the_roots_had_another_keeper_go_on_from_before() -> None:
+    world = World()
+    keeper, mirror, asked = world.mirror(), world.mirror(), admission(world)
+    good = keeper.ledger.adopted.id
+    row(keeper, 1)
+    wrong = [ahead_of(keeper)]
+    row(keeper, 1)
+    wrong.append(ahead_of(keeper))
+    assert asked.checkpoint(wrong[0], mirror.ledger, START).admitted is Admitted.LATER
+    cure = next_policy(world.policy, good, keeper=key("other"))
+    mirror.policy(cure)
+    assert asked.due_checkpoints(mirror.ledger, START) == [wrong[0]], "it can be adopted no more"
+    assert asked.checkpoint(wrong[1], mirror.ledger, START).admitted is Admitted.NOW
+    keeper.policy(cure)
+    assert not mirror.ledger.passes_over(world.checkpoints[good].checkpoint)
+    late = ahead_of(keeper, "other")
+    assert asked.checkpoint(late, mirror.ledger, START).admitted is Admitted.LATER
+
+
+def test_a_date_counts_where_another_keeper_goes_on_from_the_very_checkpoint() -> None:
+    world = World()
+    keeper, mirror, asked = world.mirror(), world.mirror(), admission(world)
+    row(keeper, 1)
+    wrong = ahead_of(keeper)
+    mirror.policy(next_policy(world.policy, wrong.id, keeper=key("other")))
+    assert asked.checkpoint(wrong, mirror.ledger, START).admitted is Admitted.LATER
 
 
 def test_a_checkpoint_before_the_one_that_a_log_begins_with() -> None:

@@ -347,6 +347,16 @@ def test_a_checkpoint_dated_ahead_waits(pair: Pair) -> None:
     assert pair.taking.due() == TakenIn()
 
 
+def test_pushes_that_a_checkpoint_dated_ahead_takes_are_lacked(pair: Pair) -> None:
+    """Who has adopted it tells of them no more, and here they are shown until its time."""
+    old = pair.value()
+    assert old is not None
+    push, checkpoint = pair.push(old, pair.commit(old)), pair.keep(NOW + 3600)
+    done = pair.taking.take([checkpoint])
+    assert (done.kept, done.lacking) == ([checkpoint.id], frozenset({push.id}))
+    assert pair.taking.take([push]) == TakenIn(new=[Item(push.id)])
+
+
 def _pack_of(pair: Pair, oid: Oid) -> bytes:
     """Return a pack with one object."""
     return git(pair.there, "pack-objects", "--stdout", "-q", stdin=f"{oid}\n".encode())

@@ -14,19 +14,21 @@ from gittorrent.errors import IdentityError, TrustError
 from gittorrent.git.runner import Git
 from gittorrent.ids import SHA1, PushId, RepositoryId
 from gittorrent.push.chain import WINDOW
+from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.push.log import VerifiedLog
 from gittorrent.push.object import PushKind
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore
 from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.limiter import Limits
-from gittorrent.transfer.log_intake import MAX_AHEAD, LogIntake
+from gittorrent.transfer.log_intake import DatedAheadError, LogIntake
 from gittorrent.transfer.mirror import LogEntry, NotThereError
 from gittorrent.transfer.opening import open_mirror
 from gittorrent.transfer.partial_content import PartialContent
 from gittorrent.transfer.questions import BATCH_BYTES, ENTRY_BYTES
 from gittorrent.wire.messages import FetchLog
 from support.logs import KEEPER, MAIN, Numbered, Writer, oid, push_id, signed
+from support.signing import TestSigner
 from support.starving import JUNK_ID, Manner, Starver, Step, junk_of
 
 URL = "git://m.example/x"
@@ -226,9 +228,50 @@ def test_a_checkpoint_dated_ahead_of_our_clock_does_not_count(
 ) -> None:
     late = writer.time - MAX_AHEAD
     take(intake(VerifiedLog(SHA1), store, writer.repository, now=late), entries(writer))
-    early = intake(VerifiedLog(SHA1), store, writer.repository, now=late - 1)
-    with pytest.raises(TrustError, match="ahead of this machine's clock"):
-        take(early, entries(writer))
+    log = VerifiedLog(SHA1)
+    early = intake(log, store, writer.repository, now=late - 1)
+    take(early, entries(writer))
+    with pytest.raises(DatedAheadError, match="ahead of this machine's clock"):
+        settle(early, writer.head)
+    assert writer.head not in log
+
+
+def test_pushes_that_a_checkpoint_dated_ahead_takes_are_shown(
+    writer: Writer, store: LogStore
+) -> None:
+    log, before, now = writer.log(), writer.head, writer.time
+    writer.time += 40 * 86400
+    wrong = writer.publish({MAIN: oid(3)})
+    more = writer.push({MAIN: oid(4)})
+    log_intake = intake(log, store, writer.repository, now=now)
+    take(log_intake, entries(writer)[len(log.entries) :])
+    with pytest.raises(DatedAheadError):
+        settle(log_intake, wrong)
+    assert log.head == before
+    assert log.refs == {MAIN: oid(3)}
+    assert more in log, "and shown when its checkpoint is known"
+
+
+def test_what_the_chain_goes_on_without_is_taken_whatever_its_date(
+    writer: Writer, store: LogStore
+) -> None:
+    """The roots name another keeper from before; what was pushed meanwhile counts for it."""
+    log, good, right = writer.log(), writer.head, writer.time
+    writer.time += 40 * 86400
+    wrong = writer.publish({MAIN: oid(3)})
+    late = writer.push({MAIN: oid(4)})
+    other = TestSigner(9)
+    cure = writer.state.policy.policy.next_version(good, keeper=other.key)
+    writer.append(signed(PushKind.POLICY, cure.text(), writer.signer))
+    writer.time = right + 60
+    head = writer.append(writer.checkpoint(other))
+    assert writer.state.refs == {MAIN: oid(4)}
+    log_intake = intake(log, store, writer.repository, now=right + 60)
+    take(log_intake, entries(writer)[len(log.entries) :])
+    settle(log_intake, head)
+    assert (log.head, log.refs) == (head, {MAIN: oid(4)})
+    assert {wrong, late} <= set(log.ids) | set(log.entries)
+    assert not log.lacking
 
 
 @pytest.mark.parametrize("scheme", ["git", "http"])

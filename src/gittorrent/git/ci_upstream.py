@@ -107,13 +107,7 @@ class CiUpstream:
         asked = b"".join(map(pktline.encode, lines)) + b"0001"
         asked += pktline.encode_lines([b"ref-prefix " + each for each in prefixes])
         found: dict[bytes, bytes] = {}
-
-        def take(packet: bytes) -> None:
-            ref = _REFS.match(packet[HEADER_SIZE:])
-            if ref is not None:
-                found[ref["name"]] = ref["oid"]
-
-        self.list_as(asked, take)
+        self.list_as(asked, lambda packet: note_ref(packet, found))
         return found
 
     def list_as(self, request: bytes, take: Callable[[bytes], None]) -> None:
@@ -161,6 +155,13 @@ class CiUpstream:
         self._errors.close()
         kind = MayNotReadError if _WANTS_LOGIN.search(said) else UpstreamFailedError
         return kind(f"{self._url}: {clean_reason(said) or 'it hung up'}")
+
+
+def note_ref(packet: bytes, refs: dict[bytes, bytes]) -> None:
+    """Add the ref in a packet of an answer to ``ls-refs``, if there is one."""
+    found = _REFS.match(packet[HEADER_SIZE:])
+    if found is not None:
+        refs[found["name"]] = found["oid"]
 
 
 def _environ(url: str, header: str) -> dict[str, str]:

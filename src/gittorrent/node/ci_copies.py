@@ -1,17 +1,21 @@
 """Copies of upstreams' repositories, from which answers are made here.
 
-A copy is a plain bare repository with all that the branches and tags of its upstream reach, made of
-the answer to a request for everything, and brought up to date by requests for the difference. It
-has the refs that the upstream had then; nobody is ever told them, since the upstream itself lists
-its refs to whoever asks. Blocks; run it in a thread. Must not know who may read what.
-Source: gitprotocol-v2(5), fetch; gitprotocol-pack(5), side-band.
+A copy is a bare repository, made of the answer to one request from nothing and brought up to date
+by requests for the difference. It is of one shape: a whole one has all that the branches and tags
+of its upstream reach; one of ``deepen 1`` is a shallow repository with the commits that were asked
+for at that depth; one of ``filter blob:none`` has no files. What is asked for in that shape is
+answered from it. It has the refs that the upstream had then; nobody is ever told them, since the
+upstream itself lists its refs to whoever asks. Blocks; run it in a thread. Must not know who may
+read what. Source: gitprotocol-v2(5), fetch; gitprotocol-pack(5), side-band.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import IO, TYPE_CHECKING
 
+from gittorrent.durable import write_atomically
 from gittorrent.errors import ProtocolError
 from gittorrent.git import scratch
 from gittorrent.git.runner import Git, GitError, stopper_of_thread
@@ -29,30 +33,63 @@ if TYPE_CHECKING:
 MAX_HAVES = 500
 """Commits that an upstream is told of: the newest branches and tags, of which it knows some."""
 
+MAX_SHALLOW_HAVES = 16
+"""Of these an upstream is told by a shallow copy: it looks at the files of each for deltas."""
+
+MAX_CUTS = 100_000
+"""Commits of an answer whose parents are cut off: each branch has some, each merge more."""
+
+MAX_WANTED = 500
+"""Commits that a shallow copy was asked for after which it is given up: it says to the upstream
+where each ends, and nothing leaves it."""
+
 MAX_PACKS = 24
 """Packs of a copy after which they become one: each news brings one."""
 
+WANTED = b"refs/wanted/"
+"""Begins the refs by which a copy that is not whole keeps what it was asked for."""
+
+NO_FILES = b"filter blob:none"
 _CHUNK = 1 << 20
 _SERVING = ("uploadpack.allowFilter=true", "uploadpack.allowAnySHA1InWant=true")
+_INCLUDE = b"include-tag"
 _SWITCHES = (b"ofs-delta", b"thin-pack")
+_CUT = re.compile(rb"(?P<kind>un)?shallow (?P<oid>[0-9a-f]{40})\n?\Z")
 
 
 class BadAnswerError(ProtocolError):
     """What an upstream sent is no answer with a pack."""
 
 
-def pack_in(answer: IO[bytes]) -> Iterator[bytes]:
+def has_copy(shape: Sequence[bytes]) -> bool:
+    """Tell whether answers of a shape can be made from a copy of it.
+
+    With another filter than that which leaves out all files, deltas may build on what is left out.
+    """
+    return all(line == NO_FILES for line in shape if line.startswith(b"filter "))
+
+
+def pack_in(answer: IO[bytes], cuts: list[bytes] | None = None) -> Iterator[bytes]:
     """Yield the bytes of the pack in an answer.
+
+    Args:
+        answer: all of it.
+        cuts: to this the lines are added that say where history is cut off.
 
     Raises:
         BadAnswerError: there is none, or the upstream stopped with words.
     """
     in_pack = False
+    cuts = [] if cuts is None else cuts
     while header := answer.read(HEADER_SIZE):
         length = pktline.parse_length(header)
         data = b"" if isinstance(length, Special) else answer.read(length)
         if not in_pack:
             in_pack = data == b"packfile\n"
+            if b"shallow " in data[:10]:
+                cuts.append(data)
+            if len(cuts) > MAX_CUTS:
+                raise BadAnswerError(f"the upstream cuts off more than {MAX_CUTS} commits")
         elif data[:1] == b"\1":
             yield data[1:]
         elif data[:1] == b"\3":
@@ -68,19 +105,21 @@ class Copy:
 
     Args:
         directory: of it.
+        shape: of it, as requests have it; nothing for a whole one.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, shape: tuple[bytes, ...] = ()) -> None:
+        self.directory = directory
+        self.shape = shape
         self._git = Git(directory)
 
     def make(self, answer: IO[bytes], refs: Mapping[bytes, bytes]) -> None:
-        """Make it of the answer to a request for everything, with refs by name.
+        """Make it of the answer to a request of its shape from nothing, with refs by name.
 
         Raises:
             BadAnswerError, GitError: the answer has no whole pack.
         """
-        scratch.make(self._directory, SHA1)
+        scratch.make(self.directory, SHA1)
         self.take(answer, refs)
 
     def take(self, answer: IO[bytes], refs: Mapping[bytes, bytes]) -> None:
@@ -91,6 +130,7 @@ class Copy:
         Raises:
             BadAnswerError, GitError: the answer has no whole pack.
         """
+        cuts: list[bytes] = []
         words = ["index-pack", "--stdin", "--fix-thin"]
         # Jobs index the same on this machine, and wait for that.
         process = start_yielding(lambda: self._git.start(*words))
@@ -100,21 +140,45 @@ class Copy:
             assert process.stdin is not None
             assert process.stderr is not None
             try:
-                for data in pack_in(answer):
+                for data in pack_in(answer, cuts):
                     process.stdin.write(data)
                 process.stdin.close()
             except BrokenPipeError:
                 pass  # it says why
             said = process.stderr.read()
         if process.returncode:
-            raise GitError(words, process.returncode, said, str(self._directory))
+            raise GitError(words, process.returncode, said, str(self.directory))
+        # What was cut off before and is not now has come by then.
+        self._cut(cuts)
         self._set_refs(refs)
+
+    def _cut(self, lines: Sequence[bytes]) -> None:
+        """Note where history is cut off from now on."""
+        before = self._cuts()
+        after = set(before)
+        for line in lines:
+            found = _CUT.match(line)
+            if found is None:
+                raise BadAnswerError("the upstream says in no known words where history is cut off")
+            (after.discard if found["kind"] else after.add)(found["oid"])
+        if after != before:
+            text = b"".join(oid + b"\n" for oid in sorted(after))
+            write_atomically(self.directory / "shallow", text)
+
+    def _cuts(self) -> set[bytes]:
+        with contextlib.suppress(FileNotFoundError):
+            return set((self.directory / "shallow").read_bytes().split())
+        return set()
 
     def _set_refs(self, refs: Mapping[bytes, bytes]) -> None:
         lacking = set(self.lacking(refs.values()))
         wanted = {name: oid for name, oid in refs.items() if oid not in lacking}
         before = dict(self._refs())
-        gone = [b"delete %s\n" % name for name in before if name not in wanted]
+        gone = [
+            b"delete %s\n" % name
+            for name in before
+            if name not in wanted and not name.startswith(WANTED)
+        ]
         new = [
             b"update %s %s\n" % (name, oid)
             for name, oid in wanted.items()
@@ -139,11 +203,39 @@ class Copy:
         out = self._git.run("cat-file", "--batch-check", stdin=b"\n".join(asked) + b"\n")
         return [line.partition(b" ")[0] for line in out.splitlines() if line.endswith(b" missing")]
 
-    def request_for(self, wants: Sequence[bytes]) -> UploadRequest:
-        """Return the request that brings objects with all they reach to what is here."""
-        newest = self._refs("--sort=-creatordate", f"--count={MAX_HAVES}")
+    def unheld(self, oids: Sequence[bytes]) -> list[bytes]:
+        """Return those of the objects of which not all that belongs to them is here.
+
+        In a shallow copy a commit may be there as the past of another one, with less of its own.
+        """
+        if not any(line.startswith(b"deepen") for line in self.shape):
+            return self.lacking(oids)
+        names = {name for name, _ in self._refs(WANTED.decode())}
+        return [oid for oid in oids if WANTED + oid not in names]
+
+    def request_for(self, wants: Sequence[bytes], *, with_tags: bool = False) -> UploadRequest:
+        """Return the request that brings objects with what belongs to them to what is here.
+
+        Args:
+            wants: the objects.
+            with_tags: whether tags of what comes are to come along.
+        """
+        count = MAX_SHALLOW_HAVES if self._cuts() else MAX_HAVES
+        places = (WANTED.decode(),) if self.shape else ()
+        newest = self._refs("--sort=-creatordate", f"--count={count}", *places)
         haves = tuple(dict.fromkeys(oid for _, oid in newest))
-        return UploadRequest(tuple(sorted(set(wants))), haves, switches=_SWITCHES)
+        return UploadRequest(
+            tuple(sorted(set(wants))),
+            haves,
+            shallow=tuple(sorted(self._cuts())),
+            shape=self.shape,
+            switches=(_INCLUDE, *_SWITCHES) if with_tags else _SWITCHES,
+        )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it was asked for so much that another one is to begin anew."""
+        return len(self._cuts()) > MAX_WANTED
 
     def reaches(self, tips: Iterable[bytes], wants: Sequence[bytes]) -> bool:
         """Tell whether wanted commits are in the past of tips, as far as these are here."""
@@ -164,8 +256,8 @@ class Copy:
         Raises:
             GitError: something that it needs is not here.
         """
-        git = Git(self._directory, config=_SERVING, variables={"GIT_PROTOCOL": "version=2"})
-        words = ["upload-pack", "--stateless-rpc", str(self._directory)]
+        git = Git(self.directory, config=_SERVING, variables={"GIT_PROTOCOL": "version=2"})
+        words = ["upload-pack", "--stateless-rpc", str(self.directory)]
         with git.start(*words) as process:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -178,19 +270,25 @@ class Copy:
                 end = (end + data)[-HEADER_SIZE:]
             said = process.stderr.read(_CHUNK)
         if process.returncode or end != b"0000":
-            raise GitError(words, process.returncode or 1, said, str(self._directory))
+            raise GitError(words, process.returncode or 1, said, str(self.directory))
 
     def tidy(self) -> bool:
         """Make one pack of many, with a bitmap that spares counting; tells whether it did."""
-        packs = list((self._directory / "objects" / "pack").glob("*.pack"))
+        packs = list((self.directory / "objects" / "pack").glob("*.pack"))
         if len(packs) <= MAX_PACKS:
             return False
-        words = ("repack", "-a", "-d", "--write-bitmap-index", "--quiet")
+        commands: list[tuple[str, ...]] = [
+            ("repack", "-a", "-d", "--write-bitmap-index", "--quiet")
+        ]
+        if self.shape:  # nothing is followed there, since much is not there
+            midx = "multi-pack-index"
+            commands = [(midx, "write"), (midx, "repack", "--batch-size=0"), (midx, "expire")]
         stopper = stopper_of_thread()
 
         def repack() -> None:
             with contextlib.nullcontext() if stopper is None else stopper.watching():
-                self._git.run(*words)
+                for words in commands:
+                    self._git.run(*words)
 
         start_yielding(repack)
         return True

@@ -18,27 +18,22 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from msgspec import Struct
 
 from gittorrent.disk_space import UNBOUNDED
-from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.event_log import EventLog
-from gittorrent.git.ci_upstream import CiUpstream, MayNotReadError
-from gittorrent.git.runner import GitError
-from gittorrent.node.ci_copies import Copy
+from gittorrent.git.ci_upstream import CiUpstream, MayNotReadError, note_ref
+from gittorrent.node.ci_maker import AT_ONCE, CiMaker, RefusedError
 from gittorrent.node.ci_store import digest_of_file
 from gittorrent.node.flights import Flights
-from gittorrent.transfer.task_set import TaskSet
 from gittorrent.transfer.working import stoppable_by
 from gittorrent.wire.ci_urls import is_allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gittorrent.disk_space import Space
+    from gittorrent.node.ci_maker import Asker
     from gittorrent.node.ci_options import CiConfig
     from gittorrent.node.ci_store import CiStore, Spool
     from gittorrent.wire.upload_requests import UploadRequest
-
-AT_ONCE = 4
-"""Answers that are made or fetched at once; as many wait as there are jobs."""
 
 LISTINGS_AT_ONCE = 8
 """Upstreams that are asked at once who may read."""
@@ -48,6 +43,9 @@ PROOF_SECONDS = 10.0
 
 MAX_PUBLIC = 10_000
 """Upstreams of which it is remembered that anybody could read them a moment ago."""
+
+MAX_LISTED = 64
+"""Upstreams of which the refs are remembered that they listed last: 100 KB each, or some MB."""
 
 EXPIRE_SECONDS = 60.0
 """How often it is looked what has to go."""
@@ -62,10 +60,6 @@ _ALL = (_HEAD, *_USUAL, b"refs/pull/", b"refs/merge-requests/")
 T = TypeVar("T")
 
 _log = EventLog(__name__)
-
-
-class RefusedError(UnreachableError):
-    """A job does not get what it asks for; the text says why."""
 
 
 class LoginWantedError(RefusedError):
@@ -123,7 +117,6 @@ class CiService:
     ) -> None:
         self._store = store
         self.config = config
-        self._space = space
         self.fleet = fleet
         self._public: dict[str, Proof] = {}
         self._proofs: Flights[Proof] = Flights()
@@ -131,12 +124,10 @@ class CiService:
         self._answers: Flights[None] = Flights()
         # Apart from the above: nobody whom another runner waits for may wait for a runner.
         self._own: Flights[None] = Flights()
-        self._updates: Flights[None] = Flights()
-        self._tidying: Flights[None] = Flights()
-        self._turns = asyncio.Semaphore(AT_ONCE)
         self._listing_turns = asyncio.Semaphore(LISTINGS_AT_ONCE)
         self._threads = ThreadPoolExecutor(2 * AT_ONCE + LISTINGS_AT_ONCE, "ci")
-        self._background = TaskSet()
+        self._listed: dict[str, dict[bytes, bytes]] = {}
+        self._maker = CiMaker(store, space, self._work, self._refs_of)
 
     async def open(self) -> None:
         """Make what is needed before the first job comes.
@@ -157,13 +148,11 @@ class CiService:
 
     async def _stop(self) -> None:
         await asyncio.gather(
-            self._background.stop(),
+            self._maker.stop(),
             self._proofs.stop(),
             self._listings.stop(),
             self._answers.stop(),
             self._own.stop(),
-            self._updates.stop(),
-            self._tidying.stop(),
         )
         self._threads.shutdown(wait=False)
 
@@ -222,6 +211,16 @@ class CiService:
         while len(self._public) > MAX_PUBLIC:
             del self._public[next(iter(self._public))]
 
+    def _note_refs(self, url: str, refs: dict[bytes, bytes]) -> None:
+        self._listed.pop(url, None)
+        self._listed[url] = refs
+        while len(self._listed) > MAX_LISTED:
+            del self._listed[next(iter(self._listed))]
+
+    def _refs_of(self, asker: Asker) -> Mapping[bytes, bytes]:
+        """Return what an upstream listed last to whoever asked, by name."""
+        return {} if asker.header else self._listed.get(asker.url, {})
+
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
@@ -246,14 +245,20 @@ class CiService:
 
     async def _list(self, url: str, request: bytes) -> bytes:
         now, found = self._now(), bytearray()
+        refs: dict[bytes, bytes] = {}
+
+        def take(packet: bytes) -> None:
+            found.extend(packet)
+            note_ref(packet, refs)
 
         def ask() -> None:
             with CiUpstream(url, "") as upstream:
-                upstream.list_as(request, found.extend)
+                upstream.list_as(request, take)
 
         async with self._listing_turns:
             await self._work(ask)
         self._note_public(Proof(url, "", now))
+        self._note_refs(url, refs)
         return bytes(found)
 
     def _file_of(self, data: bytes) -> int:
@@ -277,7 +282,7 @@ class CiService:
         others = [oid for oid in named if oid not in proof.tips]
         if not others:
             return
-        copy, tips = self._copy(proof), proof.tips
+        copy, tips = self._maker.copy(proof), proof.tips
         if copy is None or not await self._work(lambda: copy.reaches(tips, others)):
             raise RefusedError("not all of it is reached by the refs that the upstream lists")
 
@@ -291,7 +296,10 @@ class CiService:
         """
         await self._require(proof, request)
         if not request.is_from_nothing:
-            return await self._difference(proof, request)
+            news = await self._maker.difference(proof, request)
+            _log.info("ci-given", "{url}: gave {size} bytes to a job", url=proof.url,
+                      size=_size(news))  # fmt: skip
+            return news
         url, place, digest = proof.url, proof.place, request.digest(proof.place)
         found = await self._work(lambda: self._store.find(place, digest))
         if found is None:
@@ -302,50 +310,15 @@ class CiService:
         _log.info("ci-given", "{url}: gave {size} bytes to a job", url=url, size=_size(found))
         return found
 
-    async def _difference(self, proof: Proof, request: UploadRequest) -> int:
-        """Answer somebody who has something; nobody else will ask for just that."""
-        copy = self._copy(proof)
-        if copy is None:
-            raise RefusedError("there is no copy of it here that news could be made from")
-        await self._update(copy, proof, request)
-        async with self._turns:
-            found = await self._work(lambda: self._serve_apart(copy, request))
-        _log.info("ci-given", "{url}: gave {size} bytes to a job", url=proof.url, size=_size(found))
-        return found
-
-    def _serve_apart(self, copy: Copy, request: UploadRequest) -> int:
-        self._require_room()
-        with self._store.spool() as spool:
-            copy.serve(request, spool.write)
-            spool.file.flush()
-            return os.dup(spool.file.fileno())
-
     async def _make(self, proof: Proof, request: UploadRequest, digest: str) -> None:
         """Keep the answer to a request, from wherever it comes."""
         fleet, url = self.fleet, proof.url
-        if fleet is not None and not proof.header and not await self._is_here(proof, request):
+        if fleet is not None and not proof.header and not await self._maker.has(proof, request):
             with self._store.spool() as spool:
                 if await fleet.take(url, request, spool):
                     await self._work(lambda: self._store.keep(url, digest, spool))
                     return
-        await self._own.join(digest, lambda: self._make_here(proof, request, digest))
-
-    async def _is_here(self, proof: Proof, request: UploadRequest) -> bool:
-        """Tell whether this node's copy has what is wanted."""
-        copy = self._copy(proof)
-        return copy is not None and not await self._work(lambda: copy.lacking(request.wants))
-
-    async def _make_here(self, proof: Proof, request: UploadRequest, digest: str) -> None:
-        """Keep the answer to a request, from this node's copy or the upstream."""
-        copy = self._copy(proof)
-        if copy is not None:
-            await self._update(copy, proof, request)
-            await self._make_from_copy(copy, proof, request, digest)
-            return
-        async with self._turns:
-            refs = await self._work(lambda: self._ask(proof, request, digest))
-        if request.is_whole:
-            self._background.start(self._make_copy(proof.place, digest, refs))
+        await self._own.join(digest, lambda: self._maker.make(proof, request, digest))
 
     # -- for other runners, which have asked the upstream who may read
 
@@ -363,7 +336,7 @@ class CiService:
             GitTorrentError: there is none here.
         """
         proof = await self.prove(url, "")
-        await self._own.join(digest, lambda: self._make_here(proof, request, digest))
+        await self._own.join(digest, lambda: self._maker.make(proof, request, digest))
 
     async def read(self, descriptor: int, at: int, count: int) -> bytes:
         """Read some of a file."""
@@ -372,116 +345,6 @@ class CiService:
     async def digest_of(self, descriptor: int) -> str:
         """Return the SHA-256 of a file."""
         return await self._work(lambda: digest_of_file(descriptor))
-
-    async def _make_from_copy(
-        self, copy: Copy, proof: Proof, request: UploadRequest, digest: str
-    ) -> None:
-        def make() -> None:
-            self._require_room()
-            with self._store.spool() as spool:
-                copy.serve(request, spool.write)
-                self._store.keep(proof.place, digest, spool)
-
-        try:
-            async with self._turns:
-                await self._work(make)
-        except GitError as error:
-            await self._drop(proof, error)
-            raise
-
-    async def _drop(self, proof: Proof, error: GitTorrentError) -> None:
-        """Remove a copy that cannot be used; the next request for everything makes another."""
-        _log.warning("ci-dropped", "{url}: its copy is removed: {reason}", url=proof.url,
-                     reason=error)  # fmt: skip
-        found = self._store.copy_of(proof.place)
-        if found is not None:
-            await self._work(lambda: self._store.remove(found))
-
-    def _ask(self, proof: Proof, request: UploadRequest, digest: str) -> dict[bytes, bytes]:
-        """Keep an upstream's answer; returns its usual refs if it has everything. Blocks."""
-        self._require_room()
-        refs: dict[bytes, bytes] = {}
-        with self._store.spool() as spool, CiUpstream(proof.url, proof.header) as upstream:
-            if request.is_whole:
-                refs = upstream.list_refs(_USUAL)
-            upstream.fetch(request.encode(), spool.write)
-            self._store.keep(proof.place, digest, spool)
-            _asked(proof.url, spool.size)
-        return refs
-
-    def _require_room(self) -> None:
-        self._space.require(self._store.root)
-
-    # -- copies
-
-    def _copy(self, proof: Proof) -> Copy | None:
-        found = self._store.copy_of(proof.place)
-        return None if found is None else Copy(found)
-
-    async def _make_copy(self, place: str, digest: str, refs: dict[bytes, bytes]) -> None:
-        """Make a copy of an answer that has everything, while nobody waits for it."""
-
-        def make() -> None:
-            answer = self._store.find(place, digest)
-            if answer is None:
-                return
-            directory = self._store.new_directory()
-            with os.fdopen(answer, "rb") as file:
-                Copy(directory).make(file, refs)
-            self._store.keep_copy(place, directory)
-
-        try:
-            await self._work(make)
-        except (GitTorrentError, OSError) as error:
-            _log.warning("ci-dropped", "{url}: no copy is made: {reason}", url=place, reason=error)
-
-    async def _update(self, copy: Copy, proof: Proof, request: UploadRequest) -> None:
-        """Bring what a copy lacks from the upstream.
-
-        Raises:
-            GitTorrentError: it does not give it.
-        """
-
-        def is_lacking() -> bool:
-            return bool(copy.lacking(request.wants))
-
-        while await self._work(is_lacking):
-            # Whoever asks for other objects than the one at work waits, and looks again.
-            is_waiting = proof.place in self._updates
-            await self._updates.join(proof.place, lambda: self._bring(copy, proof, request))
-            if not is_waiting and await self._work(is_lacking):
-                raise RefusedError("the upstream did not give all of it")
-
-    async def _bring(self, copy: Copy, proof: Proof, request: UploadRequest) -> None:
-        def bring() -> None:
-            self._require_room()
-            with self._store.spool() as spool, CiUpstream(proof.url, proof.header) as upstream:
-                refs = upstream.list_refs(_USUAL)
-                asked = copy.request_for(copy.lacking([*request.wants, *refs.values()]))
-                upstream.fetch(asked.encode(), spool.write)
-                _asked(proof.url, spool.size)
-                spool.file.seek(0)
-                copy.take(spool.file, refs)
-
-        async with self._turns:
-            await self._work(bring)
-        self._background.start(self._tidy(proof.place, copy))
-
-    async def _tidy(self, place: str, copy: Copy) -> None:
-        """Make one pack of many, while nobody waits for it."""
-
-        async def tidy() -> None:
-            await self._work(copy.tidy)
-
-        try:
-            await self._tidying.join(place, tidy)
-        except GitError as error:
-            _log.warning("ci-dropped", "{url}: its copy stays as it is: {reason}", url=place,
-                         reason=error)  # fmt: skip
-
-
-def _asked(url: str, size: int) -> None:
-    _log.info("ci-asked", "{url}: the upstream sent {size} bytes", url=url, size=size)
 
 
 def _size(descriptor: int) -> int:

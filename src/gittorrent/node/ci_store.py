@@ -1,8 +1,9 @@
 """What a node keeps for CI jobs: answers of upstreams as files, and copies of repositories.
 
 Layout, below ``GITTORRENT_HOME/ci``: one directory for each upstream, named by the digest of its
-URL, with ``url``, ``answers/<digest of the request>.<digest of the file>`` and ``copy.git``; and
-``tmp``, which is emptied at start. A file's time is that of its last use.
+URL, with ``url``, ``answers/<digest of the request>.<digest of the file>``, ``copy.git`` and
+``copy-<digest of its shape>.git``; and ``tmp``, which is emptied at start. A file's time is that of
+its last use.
 
 Rules: what is named is whole; it is looked at once after each start whether it still has its
 digest, and goes if not. What was not used for long goes, then what was used least lately while all,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _ANSWER = re.compile(r"(?P<request>[0-9a-f]{64})\.(?P<file>[0-9a-f]{64})\Z")
 _CHUNK = 1 << 20
+_COPIES = "copy*.git"
 
 
 class TooMuchError(LocalError):
@@ -130,9 +132,14 @@ class CiStore:
             write_atomically(folder / "url", f"{url}\n".encode())
         return folder
 
-    def copy_of(self, url: str) -> Path | None:
-        """Return the copy of an upstream's repository, None if there is none; counts as use."""
-        found = self.root / _digest_of(url) / "copy.git"
+    def copy_of(self, url: str, shape: tuple[bytes, ...] = ()) -> Path | None:
+        """Return the copy of an upstream's repository, None if there is none; counts as use.
+
+        Args:
+            url: of the upstream.
+            shape: of the copy, as requests have it; nothing for the whole one.
+        """
+        found = self.root / _digest_of(url) / _name_of_copy(shape)
         with contextlib.suppress(FileNotFoundError):
             os.utime(found)
             return found
@@ -165,10 +172,10 @@ class CiStore:
             spool.path.rename(self.place(url) / "answers" / name)
             self._verified.add(name)
 
-    def keep_copy(self, url: str, directory: Path) -> None:
+    def keep_copy(self, url: str, directory: Path, shape: tuple[bytes, ...] = ()) -> None:
         """Keep a directory as the copy of an upstream's repository, instead of a former one."""
         with self._guard:
-            target = self.place(url) / "copy.git"
+            target = self.place(url) / _name_of_copy(shape)
             self.remove(target)
             directory.rename(target)
 
@@ -204,7 +211,7 @@ class CiStore:
         for folder in self.root.iterdir():
             if folder.name == "tmp" or not folder.is_dir():
                 continue
-            for path in (*(folder / "answers").glob("*"), folder / "copy.git"):
+            for path in (*(folder / "answers").glob("*"), *folder.glob(_COPIES)):
                 with contextlib.suppress(FileNotFoundError):
                     used = path.stat().st_mtime
                     found.append(Item(path, folder.name, _size_of(path), used))
@@ -247,7 +254,7 @@ class CiStore:
             with self._guard:
                 if (
                     answers.is_dir()
-                    and not (folder / "copy.git").exists()
+                    and not any(folder.glob(_COPIES))
                     and not any(answers.iterdir())
                 ):
                     self.remove(folder)
@@ -260,6 +267,11 @@ def digest_of_file(descriptor: int) -> str:
         digest.update(data)
         at += len(data)
     return digest.hexdigest()
+
+
+def _name_of_copy(shape: tuple[bytes, ...]) -> str:
+    digest = hashlib.sha256(b"\n".join(shape)).hexdigest()
+    return f"copy-{digest}.git" if shape else "copy.git"
 
 
 def _digest_of(url: str) -> str:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
 
 from gittorrent.git.runner import GitError
-from gittorrent.node.ci_copies import MAX_PACKS, BadAnswerError, Copy, pack_in
+from gittorrent.node.ci_copies import (
+    MAX_CUTS,
+    MAX_PACKS,
+    WANTED,
+    BadAnswerError,
+    Copy,
+    has_copy,
+    pack_in,
+)
 from gittorrent.wire.pktline import encode
 from gittorrent.wire.upload_requests import UploadRequest
-from support import bulk, gitcmd
+from support import bulk, gitcmd, nodes
 
 HEAD = b"refs/heads/main"
 
@@ -75,6 +84,90 @@ def test_only_the_past_of_tips_is_reached(copy: Copy, upstream: Path) -> None:
     assert not copy.reaches([before], [b"9" * 40])
     assert not copy.reaches([b"9" * 40], [before])
     assert not copy.reaches([], [before])
+
+
+SHALLOW, FILELESS = (b"deepen 3",), (b"filter blob:none",)
+
+
+def shaped(upstream: Path, directory: Path, shape: tuple[bytes, ...]) -> Copy:
+    """Return a copy of a shape, of the upstream's tip."""
+    made, head = Copy(directory, shape), tip(upstream)
+    refs = {WANTED + head: head}
+    made.make(answer(upstream, UploadRequest((head,), shape=shape)), refs)
+    return made
+
+
+def history(served: Copy, wanted: bytes, shape: tuple[bytes, ...], folder: Path) -> str:
+    """Return the ids of all that an answer brings."""
+    found = io.BytesIO()
+    served.serve(UploadRequest((wanted,), shape=shape), found.write)
+    found.seek(0)
+    Copy(folder).make(found, {})
+    return gitcmd.text(folder, "cat-file", "--batch-all-objects", "--batch-check")
+
+
+@pytest.mark.parametrize("shape", [SHALLOW, FILELESS, (b"deepen 1", b"filter blob:none")])
+def test_copies_of_a_shape_give_what_the_upstream_gives(
+    upstream: Path, tmp_path: Path, shape: tuple[bytes, ...]
+) -> None:
+    made = shaped(upstream, tmp_path / "shaped.git", shape)
+    for number in range(4):
+        nodes.add_commit(upstream, "refs/heads/main", f"file{number}", b"text\n")
+    wanted = tip(upstream)
+    assert made.unheld([wanted]) == [wanted]
+    request = made.request_for([wanted])
+    assert request.shape == shape
+    assert request.haves
+    made.take(answer(upstream, request), {WANTED + wanted: wanted})
+    assert not made.unheld([wanted])
+    served = history(made, wanted, shape, tmp_path / "served.git")
+    assert served == history(Copy(upstream), wanted, shape, tmp_path / "direct.git")
+
+
+def test_what_is_deep_in_a_shallow_copy_is_not_held(upstream: Path, tmp_path: Path) -> None:
+    """It is there with less of its past than was asked for."""
+    made = shaped(upstream, tmp_path / "shaped.git", SHALLOW)
+    parent = gitcmd.text(upstream, "rev-parse", "HEAD~1").encode()
+    assert not made.lacking([parent])
+    assert made.unheld([parent]) == [parent]
+    made.take(answer(upstream, made.request_for([parent])), {WANTED + parent: parent})
+    assert not made.unheld([parent])
+    served = history(made, parent, SHALLOW, tmp_path / "served.git")
+    assert served == history(Copy(upstream), parent, SHALLOW, tmp_path / "direct.git")
+
+
+@pytest.mark.parametrize("shape", [SHALLOW, FILELESS])
+def test_many_packs_of_a_shape_become_one(
+    upstream: Path, tmp_path: Path, shape: tuple[bytes, ...]
+) -> None:
+    made = shaped(upstream, tmp_path / "shaped.git", shape)
+    for number in range(MAX_PACKS):
+        new = commit(upstream, f"news {number}")
+        made.take(answer(upstream, made.request_for([new])), {WANTED + new: new})
+    assert made.tidy()
+    assert len(list((tmp_path / "shaped.git" / "objects" / "pack").glob("*.pack"))) == 1
+    served = history(made, tip(upstream), shape, tmp_path / "served.git")
+    assert served == history(Copy(upstream), tip(upstream), shape, tmp_path / "direct.git")
+
+
+def test_filters_by_size_have_no_copies() -> None:
+    assert has_copy(FILELESS)
+    assert has_copy(SHALLOW)
+    assert not has_copy((b"filter blob:limit=1k",))
+    assert not has_copy((b"deepen 1", b"filter tree:1"))
+
+
+def test_words_about_cuts_are_read_strictly(upstream: Path, tmp_path: Path) -> None:
+    made = shaped(upstream, tmp_path / "shaped.git", SHALLOW)
+    said = answer(upstream, UploadRequest((tip(upstream),), shape=SHALLOW)).getvalue()
+    wrong = said.replace(b"shallow ", b"shallow x", 2).replace(b"shallow x-info", b"shallow-info")
+    with pytest.raises(BadAnswerError, match="in no known words"):
+        made.take(
+            io.BytesIO(re.sub(rb"shallow x([0-9a-f]{39})[0-9a-f]", rb"shallow x\1", wrong)), {}
+        )
+    lines = encode(b"shallow " + b"1" * 40) * (MAX_CUTS + 1)
+    with pytest.raises(BadAnswerError, match="cuts off more"):
+        made.take(io.BytesIO(lines + said), {})
 
 
 def test_many_packs_become_one(copy: Copy, upstream: Path, tmp_path: Path) -> None:

@@ -139,3 +139,22 @@ def test_a_copy_is_kept_whole_or_not(store: CiStore) -> None:
     then = time.time() - store.config.keep_for - 60
     os.utime(found, (then, then))
     assert [item.path for item in store.expire()] == [found]
+
+
+def test_copies_of_each_shape_lie_beside_each_other(store: CiStore, tmp_path: Path) -> None:
+    shapes: list[tuple[bytes, ...]] = [(), (b"deepen 1",), (b"filter blob:none",)]
+    for shape in shapes:
+        made = store.new_directory()
+        made.mkdir()
+        (made / "of").write_bytes(b" ".join(shape))
+        store.keep_copy(URL, made, shape)
+    for shape in shapes:
+        found = store.copy_of(URL, shape)
+        assert found is not None
+        assert (found / "of").read_bytes() == b" ".join(shape)
+    assert store.copy_of(URL, (b"deepen 2",)) is None
+    assert len(store.items()) == len(shapes)
+    store.config = CiConfig(max_size=0)
+    store.expire()
+    assert all(store.copy_of(URL, shape) is None for shape in shapes)
+    assert not store.items()

@@ -1,0 +1,304 @@
+"""Makes answers for CI jobs: from a copy of the upstream's repository, or by asking the upstream.
+
+Tracks which copies are brought up to date. Whatever the shape of a request, the first answer is
+the upstream's own; a copy is made of it while nobody waits, and later ones cost the upstream the
+difference. Rules: copies of callers whom the upstream wants to know lie apart, as their answers do;
+a copy that cannot be used goes, and the upstream is asked as if there had been none. Who may read
+what was found out before. Source: `gittorrent.node.ci_copies`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.event_log import EventLog
+from gittorrent.git.ci_upstream import CiUpstream
+from gittorrent.git.runner import GitError
+from gittorrent.node.ci_copies import NO_FILES, WANTED, Copy, has_copy
+from gittorrent.node.flights import Flights
+from gittorrent.transfer.task_set import TaskSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from typing import Any
+
+    from gittorrent.disk_space import Space
+    from gittorrent.node.ci_store import CiStore
+    from gittorrent.wire.upload_requests import UploadRequest
+
+AT_ONCE = 4
+"""Answers that are made or fetched at once; as many wait as there are jobs."""
+
+_USUAL = (b"refs/heads/", b"refs/tags/")
+"""Refs that a whole copy has."""
+
+_TAGS = b"refs/tags/"
+_INCLUDE = b"include-tag"
+
+T = TypeVar("T")
+
+_log = EventLog(__name__)
+
+
+class RefusedError(UnreachableError):
+    """A job does not get what it asks for; the text says why."""
+
+
+class LackingError(RefusedError):
+    """A copy lacks something after the upstream was asked for it."""
+
+
+class Working(Protocol):
+    """Runs blocking work in a thread, and stops it when nobody waits for it any more."""
+
+    def __call__(self, work: Callable[[], T]) -> Coroutine[Any, Any, T]:
+        """Return what it comes to."""
+        ...
+
+
+class Asker(Protocol):
+    """For whom an answer is made, and what is known of the upstream's refs."""
+
+    @property
+    def url(self) -> str:
+        """Of the upstream."""
+        ...
+
+    @property
+    def header(self) -> str:
+        """What the upstream is told of the caller."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Name of what is kept for such callers."""
+        ...
+
+
+class CiMaker:
+    """Makes answers; make it inside a running event loop.
+
+    Args:
+        store: what is kept.
+        space: tells whether there is room for more.
+        working: runs what blocks.
+        refs_of: returns the refs that an upstream listed last, by name; nothing if that is not
+            known.
+    """
+
+    def __init__(
+        self,
+        store: CiStore,
+        space: Space,
+        working: Working,
+        refs_of: Callable[[Asker], Mapping[bytes, bytes]],
+    ) -> None:
+        self._store = store
+        self._space = space
+        self._work = working
+        self._refs_of = refs_of
+        self._updates: Flights[None] = Flights()
+        self._tidying: Flights[None] = Flights()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._background = TaskSet()
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        await asyncio.gather(self._background.stop(), self._updates.stop(), self._tidying.stop())
+
+    def copy(self, asker: Asker, shape: tuple[bytes, ...] = ()) -> Copy | None:
+        """Return the copy of an upstream's repository; None if there is none."""
+        found = self._store.copy_of(asker.place, shape)
+        return None if found is None else Copy(found, shape)
+
+    async def has(self, asker: Asker, request: UploadRequest) -> bool:
+        """Tell whether a copy here has what is wanted."""
+        copies = self._copies(asker, request)
+        return await self._work(lambda: any(not each.unheld(request.wants) for each in copies))
+
+    def _copies(self, asker: Asker, request: UploadRequest) -> list[Copy]:
+        """Return the copies that an answer can be made from."""
+        found = [self.copy(asker)]
+        if request.shape and self._suits(asker, request):
+            found.append(self.copy(asker, request.shape))
+        return [each for each in found if each is not None]
+
+    def _suits(self, asker: Asker, request: UploadRequest) -> bool:
+        """Tell whether a request can be answered from a copy of its shape.
+
+        A commit of a copy without files counts for the upstream as all that belongs to it. So
+        files that are asked for by their ids, when they are checked out, would never come.
+        """
+        if not has_copy(request.shape) or request.shallow or b"deepen-relative" in request.switches:
+            return False
+        if NO_FILES not in request.shape:
+            return True
+        listed = frozenset(self._refs_of(asker).values())
+        return listed.issuperset(request.wants)
+
+    # -- answers
+
+    async def make(self, asker: Asker, request: UploadRequest, digest: str) -> None:
+        """Keep the answer to a request from nothing.
+
+        Raises:
+            GitTorrentError: the upstream does not give it.
+        """
+        for copy in self._copies(asker, request):
+            try:
+                await self._update(copy, asker, request)
+                await self._make_from(copy, asker, request, digest)
+            except (GitError, LackingError) as error:
+                await self._drop(copy, asker, error)
+            else:
+                return
+        async with self._turns:
+            refs = await self._work(lambda: self._ask(asker, request, digest))
+        if self._suits(asker, request):
+            self._background.start(self._make_copy(asker.place, request, digest, refs))
+
+    async def _make_from(
+        self, copy: Copy, asker: Asker, request: UploadRequest, digest: str
+    ) -> None:
+        def make() -> None:
+            self._require_room()
+            with self._store.spool() as spool:
+                copy.serve(request, spool.write)
+                self._store.keep(asker.place, digest, spool)
+
+        async with self._turns:
+            await self._work(make)
+
+    async def difference(self, asker: Asker, request: UploadRequest) -> int:
+        """Return a descriptor of the answer for somebody who has something.
+
+        Nobody else will ask for just that.
+
+        Raises:
+            GitTorrentError: there is none here.
+        """
+        copy = self.copy(asker)
+        if copy is None:
+            raise RefusedError("there is no copy of it here that news could be made from")
+        await self._update(copy, asker, request)
+
+        def serve() -> int:
+            self._require_room()
+            with self._store.spool() as spool:
+                copy.serve(request, spool.write)
+                spool.file.flush()
+                return os.dup(spool.file.fileno())
+
+        async with self._turns:
+            return await self._work(serve)
+
+    def _ask(self, asker: Asker, request: UploadRequest, digest: str) -> Mapping[bytes, bytes]:
+        """Keep an upstream's answer; returns refs for the copy that is made of it. Blocks."""
+        self._require_room()
+        refs = self._refs_of(asker)
+        with self._store.spool() as spool, CiUpstream(asker.url, asker.header) as upstream:
+            if request.is_whole:
+                refs = upstream.list_refs(_USUAL)
+            upstream.fetch(request.encode(), spool.write)
+            self._store.keep(asker.place, digest, spool)
+            _asked(asker.url, spool.size)
+        return refs if request.is_whole else _refs_for(request, refs)
+
+    def _require_room(self) -> None:
+        self._space.require(self._store.root)
+
+    # -- copies
+
+    async def _make_copy(
+        self, place: str, request: UploadRequest, digest: str, refs: Mapping[bytes, bytes]
+    ) -> None:
+        """Make a copy of an answer while nobody waits for it."""
+
+        def make() -> None:
+            answer = self._store.find(place, digest)
+            if answer is None:
+                return
+            directory = self._store.new_directory()
+            with os.fdopen(answer, "rb") as file:
+                Copy(directory, request.shape).make(file, refs)
+            self._store.keep_copy(place, directory, request.shape)
+
+        try:
+            await self._work(make)
+        except (GitTorrentError, OSError) as error:
+            _log.warning("ci-dropped", "{url}: no copy is made: {reason}", url=place, reason=error)
+
+    async def _update(self, copy: Copy, asker: Asker, request: UploadRequest) -> None:
+        """Bring what a copy lacks from the upstream.
+
+        Raises:
+            GitTorrentError: it does not give it.
+        """
+
+        def is_lacking() -> bool:
+            return bool(copy.unheld(request.wants))
+
+        while await self._work(is_lacking):
+            # Whoever asks for other objects than the one at work waits, and looks again.
+            place = str(copy.directory)
+            is_waiting = place in self._updates
+            await self._updates.join(place, lambda: self._bring(copy, asker, request))
+            if not is_waiting and await self._work(is_lacking):
+                raise LackingError("the upstream did not give all of it")
+
+    async def _bring(self, copy: Copy, asker: Asker, request: UploadRequest) -> None:
+        def bring() -> None:
+            self._require_room()
+            with self._store.spool() as spool, CiUpstream(asker.url, asker.header) as upstream:
+                if copy.shape:
+                    refs = _refs_for(request, self._refs_of(asker))
+                    tags = _INCLUDE in request.switches
+                    asked = copy.request_for(copy.unheld(request.wants), with_tags=tags)
+                else:
+                    refs = upstream.list_refs(_USUAL)
+                    asked = copy.request_for(copy.lacking([*request.wants, *refs.values()]))
+                upstream.fetch(asked.encode(), spool.write)
+                _asked(asker.url, spool.size)
+                spool.file.seek(0)
+                copy.take(spool.file, refs)
+
+        async with self._turns:
+            await self._work(bring)
+        self._background.start(self._tidy(copy, asker))
+
+    async def _drop(self, copy: Copy, asker: Asker, error: GitTorrentError) -> None:
+        """Remove a copy that cannot be used; the next answer of its shape makes another."""
+        _log.warning("ci-dropped", "{url}: its copy is removed: {reason}", url=asker.url,
+                     reason=error)  # fmt: skip
+        await self._work(lambda: self._store.remove(copy.directory))
+
+    async def _tidy(self, copy: Copy, asker: Asker) -> None:
+        """Make one pack of many, while nobody waits for it."""
+
+        def tidy() -> None:
+            if copy.is_full:
+                self._store.remove(copy.directory)
+            else:
+                copy.tidy()
+
+        async def work() -> None:
+            await self._work(tidy)
+
+        try:
+            await self._tidying.join(str(copy.directory), work)
+        except GitError as error:
+            _log.warning("ci-dropped", "{url}: its copy stays as it is: {reason}", url=asker.url,
+                         reason=error)  # fmt: skip
+
+
+def _refs_for(request: UploadRequest, refs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return the refs that a copy of a shape is to have: what was wanted, and tags."""
+    found = {name: oid for name, oid in refs.items() if name.startswith(_TAGS)}
+    return found | {WANTED + oid: oid for oid in request.wants}
+
+
+def _asked(url: str, size: int) -> None:
+    _log.info("ci-asked", "{url}: the upstream sent {size} bytes", url=url, size=size)

@@ -11,32 +11,28 @@ import contextlib
 import json
 import shutil
 import socket
-import sys
-import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-
-import netns
-
 from gittorrent.discovery.dht import Dht
-from gittorrent.discovery.lan import LanAnnouncer
+from gittorrent.discovery.lan import Lan, LanAnnouncer
 from gittorrent.discovery.session import Session, SessionOptions
 from gittorrent.ids import RepositoryId
 from gittorrent.node.config import DiscoveryConfig
 from gittorrent.node.node import Options
 from gittorrent.repository.carried import Carried
-from support import gitcmd, nodes
-from support.programs import PATIENCE, Done, Person
+from support import gitcmd, networks, nodes
+from support.networks import Loop, Machine
+from support.programs import Done, Person
 
 pytest.importorskip("libtorrent", reason="the Python package libtorrent is not here")
 pytest.importorskip("zeroconf", reason="the Python package zeroconf is not here")
 
 pytestmark = [
-    pytest.mark.skipif(bool(netns.obstacle()), reason=netns.obstacle() or "-"),
+    pytest.mark.skipif(bool(networks.obstacle()), reason=networks.obstacle() or "-"),
     pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen missing"),
 ]
 
@@ -44,58 +40,11 @@ DHT_PORT = 6881
 GIT_PORT = 9418
 
 
-class Machine:
-    """One machine of the network.
-
-    Args:
-        node: its namespace, and its private address.
-        number: of its public address.
-    """
-
-    def __init__(self, node: netns.Node, number: int) -> None:
-        self.node = node
-        self.private = node.address
-        self.public = f"11.77.0.{number}"
-
-    def run(self, person: Person, *words: str | Path) -> Done:
-        """Let somebody run a program here."""
-        with self.node.entered():
-            return person.run(*words)
-
-
 @pytest.fixture(scope="module")
 def machines() -> Iterator[list[Machine]]:
     """Four machines."""
-    with netns.built(4) as network:
-        made = [Machine(node, number + 1) for number, node in enumerate(network.nodes)]
-        for machine in made:
-            network.configure(
-                machine.node,
-                f"addr add {machine.public}/16 dev eth0",
-                "route add 224.0.0.0/4 dev eth0",
-            )
+    with networks.machines(4) as made:
         yield made
-
-
-class Loop:
-    """An event loop in a thread that is on one machine."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.loop = asyncio.new_event_loop()
-        with machine.node.entered():
-            self._thread = threading.Thread(target=self.loop.run_forever)
-            self._thread.start()
-
-    def do(self, work: Callable[[], Awaitable[object]]) -> object:
-        async def call() -> object:
-            return await work()
-
-        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(3 * PATIENCE)
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
 
 
 DHT_NODES = 3
@@ -270,6 +219,74 @@ def test_a_lying_host_on_the_local_network_costs_a_bounded_time(
         loop.stop()
     assert liar.private not in done.err
     assert person.git("rev-parse", "HEAD", cwd=person.root / "c").out.strip() == tip(project)
+
+
+@contextlib.contextmanager
+def contesting(machine: Machine) -> Iterator[None]:
+    """Say of each name that somebody is about to take that it is taken."""
+    from zeroconf import const
+    from zeroconf._dns import DNSPointer
+    from zeroconf._protocol.incoming import DNSIncoming
+    from zeroconf._protocol.outgoing import DNSOutgoing
+
+    group = (machine.private, socket.inet_aton("224.0.0.251"))
+    loop = Loop(machine)
+
+    class Responder(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = cast("asyncio.DatagramTransport", transport)
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            said = DNSIncoming(data)
+            for record in said.answers():
+                if said.is_query() and isinstance(record, DNSPointer):
+                    out = DNSOutgoing(const._FLAGS_QR_RESPONSE | const._FLAGS_AA)
+                    out.add_answer_at_time(record, 0)
+                    for packet in out.packets():
+                        self.transport.sendto(packet, addr)
+
+    async def begin() -> asyncio.BaseTransport:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("", 5353))
+        member = group[1] + socket.inet_aton(group[0])
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+        made, _ = await asyncio.get_running_loop().create_datagram_endpoint(Responder, sock=sock)
+        return made
+
+    transport = loop.do(begin)
+
+    async def end() -> None:
+        assert isinstance(transport, asyncio.BaseTransport)
+        transport.close()
+
+    try:
+        with machine.node.entered():
+            yield
+    finally:
+        loop.do(end)
+        loop.stop()
+
+
+def test_who_contests_each_name_keeps_nobody_off_the_local_network(
+    machines: list[Machine], project: Carried
+) -> None:
+    _, mirror, client, liar = machines
+    announcer = LanAnnouncer([mirror.private], GIT_PORT)
+    there, here = Loop(mirror), Loop(client)
+
+    async def look() -> list[str]:
+        finding = Lan(pytest.fail).find(project.info.repository_id)
+        return [place.address async for places in finding for place in places]
+
+    try:
+        with contesting(liar):
+            there.do(announcer.start)
+            assert here.do(look) == [mirror.private]
+            there.do(announcer.stop)
+    finally:
+        there.stop()
+        here.stop()
 
 
 def test_what_is_turned_off_is_not_asked(

@@ -19,7 +19,7 @@ from gittorrent.discovery.ports import Place, Way
 from gittorrent.event_log import EventLog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from gittorrent.ids import RepositoryId
 
@@ -134,10 +134,9 @@ class LanAnnouncer:
             f"{label}.{SERVICE}",
             port=self._port,
             server=f"{label}.local.",
-            addresses=_packed(self._addresses),
+            addresses=packed(self._addresses),
         )
-        registered = await self._network.async_register_service(info)
-        self._saying = asyncio.ensure_future(registered)  # says it some times, a second apart
+        self._saying = await register(self._network, info)
         _log.info("lan", "announced on the local network at port {port}", port=self._port)
 
     async def stop(self) -> None:
@@ -151,7 +150,24 @@ class LanAnnouncer:
             self._network = None
 
 
-def _packed(addresses: Sequence[str]) -> list[bytes]:
+async def register(network: Any, info: Any) -> asyncio.Future[Any]:
+    """Make a service known whose name nobody else can have.
+
+    So it is not asked first whether somebody has it (RFC 6762, 8.1): who said so would lie, and
+    keep it off the network by that.
+
+    Args:
+        network: a `zeroconf.asyncio.AsyncZeroconf`.
+        info: a `zeroconf.asyncio.AsyncServiceInfo`.
+
+    Returns:
+        What is done when it has been said some times, a second apart.
+    """
+    saying: Awaitable[Any] = await network.async_register_service(info, cooperating_responders=True)
+    return asyncio.ensure_future(saying)
+
+
+def packed(addresses: Sequence[str]) -> list[bytes]:
     """Return addresses as DNS has them, those of all network cards for a wildcard."""
     found: dict[bytes, None] = {}
     for address in addresses:

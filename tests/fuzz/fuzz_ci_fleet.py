@@ -12,13 +12,15 @@ from gittorrent.wire.ci_fleet import (
     sign_answer,
     sign_request,
 )
+from gittorrent.wire.ci_labels import RunnerLabel, read_label, write_label
 from gittorrent.wire.upload_requests import UploadRequest
 
 _SECRET, _NOW = b"s" * 32, 1_900_000_000
 _BODY = encode_body("https://git.example.org/x", UploadRequest((b"01" * 20,)))
 _HEADER = sign_request(_SECRET, "01" * 20, _NOW, "/", b"")
 _ANSWER = sign_answer(_SECRET, "02" * 32, "03" * 32)
-SEEDS = [_BODY, _HEADER.encode(), _ANSWER.encode()]
+_LABEL = write_label(_SECRET, RunnerLabel("10.0.0.1", 8417, _NOW))
+SEEDS = [_BODY, _HEADER.encode(), _ANSWER.encode(), _LABEL.encode()]
 
 
 def one_input(data: bytes) -> None:
@@ -27,6 +29,11 @@ def one_input(data: bytes) -> None:
         if check_request(_SECRET, text, _NOW, "/", b"").member and text != _HEADER:
             raise AssertionError("a header that nobody signed counts")
         check_answer(_SECRET, _HEADER, text)
+    except NotAMemberError:
+        pass
+    try:
+        if read_label(_SECRET, text, _NOW).port and text != _LABEL:
+            raise AssertionError("a name that nobody wrote counts")
     except NotAMemberError:
         pass
     try:

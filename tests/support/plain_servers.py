@@ -48,7 +48,7 @@ class WebServer:
 
 
 @contextlib.contextmanager
-def git_over_http(root: Path, git: str = "git") -> Iterator[WebServer]:
+def git_over_http(root: Path, git: str = "git", address: str = "127.0.0.1") -> Iterator[WebServer]:
     """Serve the bare repositories below ``root`` as git's own CGI program does."""
     made = WebServer("")
 
@@ -63,8 +63,8 @@ def git_over_http(root: Path, git: str = "git") -> Iterator[WebServer]:
 
         do_POST = do_GET
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.base = f"http://127.0.0.1:{server.server_port}"
+    server = ThreadingHTTPServer((address, 0), Handler)
+    made.base = f"http://{address}:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -414,6 +414,13 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "unit/wire/test_wire_ci_fleet.py::test_answers_are_for_one_request",
         "interop/test_ci_fleet.py::test_only_runners_are_answered_and_of_what_is_public",
     ),
+    "posing as a runner on the local network": (
+        "unit/wire/test_wire_ci_labels.py::test_names_of_others_are_not_read",
+        "unit/node/test_node_ci_members.py::test_a_flood_displaces_nobody_who_proved_itself",
+        "interop/test_ci_lan.py::test_a_flood_of_false_names_displaces_nobody_and_nobody_is_asked",
+        "interop/test_ci_lan.py::test_a_name_that_was_recorded_leads_to_nobody_who_cannot_prove_it",
+        "interop/test_discovery.py::test_who_contests_each_name_keeps_nobody_off_the_local_network",
+    ),
     # Collections
     "filling disks through a collection": (
         "interop/test_collection_attacks.py::test_it_does_not_fill_the_disk",

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import asdict
 
+from gittorrent.cli.node_health import running_nodes
 from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.errors import UsageError
 from gittorrent.git.ci_places import BASE, Setup, place_of, read_setup, set_up
@@ -18,6 +20,8 @@ from gittorrent.wire.ci_urls import CiUrlError, parse_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gittorrent.store.processes import CiRunner
 
 HELPER = "git-remote-gittorrent"
 
@@ -155,6 +159,8 @@ def undo(scope: str, file: Path | None, quiet: bool, as_json: bool) -> None:
 def status(scope: str, file: Path | None, as_json: bool) -> None:
     """Show what is led to the node, and whether the node is there.
 
+    Of this user's own node it also shows which other runners it knows.
+
     \b
     Examples:
       gittorrent ci status
@@ -163,15 +169,20 @@ def status(scope: str, file: Path | None, as_json: bool) -> None:
     found = read_setup(place_of(scope, file))
     socket = Path(found.socket) if found.socket else named_home().ci_socket
     trouble = _trouble(socket)
+    runners = [] if trouble else _runners(socket)
     if as_json:
         why = {"reason": trouble} if trouble else {}
-        print_json({**_shown(found), "socket": str(socket), "node": not trouble, **why})
+        others = {"runners": [asdict(each) for each in runners]}
+        print_json({**_shown(found), "socket": str(socket), "node": not trouble, **why, **others})
         return
     for prefix in found.prefixes:
         click.echo(f"{prefix} goes to this machine's node")
     if not found.prefixes:
         click.echo("nothing is set up there")
     click.echo(f"node at {socket}: {trouble or 'there'}")
+    for each in runners:
+        how = ", found on the local network" if each.found else ""
+        click.echo(f"runner at {each.url}: {'there' if each.there else 'not there'}{how}")
     if trouble:
         click.echo(
             "hint: 'gittorrent serve' answers jobs there where allow is set below [ci] in"
@@ -197,6 +208,15 @@ def _trouble(socket: Path) -> str:
     finally:
         node.close()
     return ""
+
+
+def _runners(socket: Path) -> list[CiRunner]:
+    """Return which other runners this user's node knows, if it is the one at a socket.
+
+    They are not asked for at the socket, which any job may use.
+    """
+    nodes = [each.ci for each in running_nodes(named_home()) if each.ci is not None]
+    return [runner for each in nodes if each.socket == str(socket) for runner in each.runners]
 
 
 def _shown(setup: Setup) -> dict[str, Any]:

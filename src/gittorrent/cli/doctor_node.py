@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gittorrent.cli.findings import Finding
     from gittorrent.store.home import Home
-    from gittorrent.store.processes import NodeProcess
+    from gittorrent.store.processes import CiFigures, NodeProcess
 
 
 def look_at_node(home: Home) -> Iterator[Finding]:
@@ -49,6 +49,29 @@ def _ask(home: Home, nodes: list[NodeProcess]) -> Finding:
     return well("node", f"{names} answers")
 
 
+def _look_at_ci(ci: CiFigures) -> Iterator[Finding]:
+    """Say which other runners a node shares with."""
+    there = [each.url for each in ci.runners if each.there]
+    gone = [each.url for each in ci.runners if not each.there and not each.found]
+    yield well("CI", f"answers jobs at {ci.socket}; other runners there: {len(there)}")
+    if ci.lan and ci.port is None:
+        yield warning(
+            "CI",
+            "other runners do not find this one on the local network",
+            "write http below [listen] in node.toml, with an address of that network and a port"
+            " from 1024 on",
+        )
+    if gone:
+        yield warning(
+            "CI",
+            f"{gone[0]} and {len(gone) - 1} more are not there"
+            if len(gone) > 1
+            else f"{gone[0]} is not there",
+            "look whether its node runs and has the same secret; without it this one asks the"
+            " server more often",
+        )
+
+
 def _look_at_reach(node: NodeProcess) -> Iterator[Finding]:
     """Say whether others can reach a node, as far as it knows itself."""
     listening = ", ".join(node.listening)
@@ -69,6 +92,8 @@ def _look_at_reach(node: NodeProcess) -> Iterator[Finding]:
         )
     elif figures.dht:
         yield well("DHT", f"announces {figures.announced} at port {figures.port}")
+    if node.ci is not None:
+        yield from _look_at_ci(node.ci)
     if node.following is not None and node.following.failing:
         yield warning(
             "following",

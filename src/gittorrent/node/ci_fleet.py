@@ -1,25 +1,29 @@
 """Asks the nodes of other runners for answers, so that one of them all asks the upstream.
 
-Tracks which of them are there and what they are called. Rules: one that does not answer is left
-alone for a while; what it gives counts only with the code of the secret, and only in the time that
-the operator lets it take; where it sends us we go only if the operator named that node too.
-Whatever goes wrong, the next one in order is asked, which may be this node itself.
+Tracks questions under way; who is there is `gittorrent.node.ci_members`. Rules: one that does not
+answer is left alone for a while; what it gives counts only with the code of the secret, and only in
+the time that the operator lets it take; where it sends us we go only if that is one of the fleet.
+Nodes that were found prove in the background that they know the secret, and are told nothing
+before: no job waits for one that may not be there. Whatever goes wrong, the next one in order is
+asked, which may be this node itself.
 Source: `gittorrent.wire.ci_fleet`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import secrets
 import time
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import aiohttp
-from msgspec import Struct
 
 from gittorrent.errors import ProtocolError
 from gittorrent.event_log import EventLog
+from gittorrent.node.ci_members import Members
 from gittorrent.wire.ci_fleet import (
     ANSWER_HEADER,
     ANSWER_PATH,
@@ -33,11 +37,14 @@ from gittorrent.wire.ci_fleet import (
     sign_request,
 )
 from gittorrent.wire.fields import parse_node_id
+from gittorrent.wire.urls import UrlError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gittorrent.node.ci_members import Member
     from gittorrent.node.ci_store import Spool
+    from gittorrent.wire.ci_labels import RunnerLabel
     from gittorrent.wire.upload_requests import UploadRequest
 
 CONNECT_SECONDS = 2.0
@@ -49,11 +56,17 @@ NAME_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
 """Silence within an answer after which it is given up."""
 
-KNOWN_SECONDS = 60.0
-"""For how long it counts what a node is called, and that it is there."""
+FIRST_LOOK_SECONDS = 3.0
+"""Time from the start in which jobs wait for others to be found: who is there answers in one."""
 
-GONE_SECONDS = 30.0
-"""For how long a node that failed is left alone."""
+PROOFS_AT_ONCE = 8
+"""Found nodes that are asked at once to prove themselves."""
+
+LOOK_SECONDS = 5.0
+"""How often it is looked whether one that was found has to prove itself again."""
+
+NAME_BYTES = 20
+"""Of a name that is made up for a question, as long as those of nodes."""
 
 SHORT_PAUSE, LONG_PAUSE = 0.1, 1.0
 """Seconds between two questions whether an answer is there by now: it grows from the one."""
@@ -64,14 +77,6 @@ MAX_ID = 200
 _CHUNK = 1 << 18
 
 _log = EventLog(__name__)
-
-
-class _Member(Struct):
-    """A node of the operator's list; ``until`` is when that has to be looked at again."""
-
-    address: str
-    name: str = ""
-    until: float = 0.0
 
 
 class _Said(Enum):
@@ -93,15 +98,52 @@ class CiFleet:
     """
 
     def __init__(self, addresses: Sequence[str], secret: bytes, own: str, wait: float) -> None:
-        self._members = [_Member(each.rstrip("/")) for each in addresses]
+        self._members = Members(addresses)
         self._secret = secret
         self._own = own
         self._wait = wait
         self._session: aiohttp.ClientSession | None = None
+        self._has_heard = asyncio.Event()
+        self._ready = 0.0
 
     def address_of(self, name: str) -> str | None:
         """Return where a node is reached, by its name; None if that is not known."""
-        return next((each.address for each in self._members if each.name == name), None)
+        return self._members.url_of(name)
+
+    def members(self) -> list[Member]:
+        """Return the nodes that are known, but for this one."""
+        return [each for each in self._members.all() if each.name != self._own]
+
+    # -- those that were found
+
+    def hear(self, label: RunnerLabel) -> None:
+        """Note that somebody of the fleet made a node known."""
+        try:
+            self._members.hear(label)
+        except UrlError as error:
+            _log.debug("left-out", "{reason}", reason=f"a runner on the local network: {error}")
+            return
+        self._has_heard.set()
+
+    async def follow_found(self) -> None:
+        """Have found nodes prove themselves, as they come and again later, until cancelled."""
+        loop = asyncio.get_running_loop()
+        self._ready = loop.time() + FIRST_LOOK_SECONDS
+        turns = asyncio.Semaphore(PROOFS_AT_ONCE)
+
+        async def prove(member: Member) -> None:
+            async with turns:
+                await self._name(member)
+
+        while True:
+            self._has_heard.clear()
+            self._members.expire(int(time.time()))
+            due = self._members.due(loop.time(), found=True)
+            await asyncio.gather(*map(prove, due))
+            pause = min(LOOK_SECONDS, self._members.next_due() - loop.time())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, pause)):
+                    await self._has_heard.wait()
 
     async def stop(self) -> None:
         """Hang up."""
@@ -117,6 +159,7 @@ class CiFleet:
             spool: where to write it.
         """
         loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._ready - loop.time()))
         ends, pause = loop.time() + self._wait, SHORT_PAUSE
         while loop.time() < ends:
             member = await self._chosen(url)
@@ -124,7 +167,7 @@ class CiFleet:
                 return False
             try:
                 async with asyncio.timeout_at(ends):
-                    said = await self._ask(member.address, url, request, spool)
+                    said = await self._ask(member.url, url, request, spool)
             except (aiohttp.ClientError, OSError, TimeoutError, ProtocolError) as error:
                 self._failed(member, error)
                 continue
@@ -134,33 +177,36 @@ class CiFleet:
             pause = min(LONG_PAUSE, pause * 1.5)
         return False
 
-    def _failed(self, member: _Member, error: Exception) -> None:
-        """Leave a node alone for a while."""
-        member.name = ""
-        member.until = asyncio.get_running_loop().time() + GONE_SECONDS
-        _log.warning(
+    def _failed(self, member: Member, error: Exception) -> None:
+        """Leave a node alone for a while, and say so, unless it was found and nobody missed it."""
+        was_there = bool(member.name)
+        self._members.failed(member, asyncio.get_running_loop().time())
+        tell = _log.warning if was_there or not member.host else _log.debug
+        tell(
             "ci-peer-failed", "{peer} gives nothing to this runner: {reason}",
-            peer=member.address, reason=str(error) or "it takes too long",
+            peer=member.url, reason=str(error) or "it takes too long",
         )  # fmt: skip
 
-    async def _chosen(self, url: str) -> _Member | None:
+    async def _chosen(self, url: str) -> Member | None:
         """Return whose an upstream is now; None if it is this node's."""
         await self._look()
-        by_name = {each.name: each for each in self._members if each.name}
+        by_name = self._members.there
         first = in_order({*by_name, self._own}, url)[0]
         return None if first == self._own else by_name[first]
 
     async def _look(self) -> None:
-        """Find out who is there, if that is not known."""
-        now = asyncio.get_running_loop().time()
-        await asyncio.gather(*(self._name(each) for each in self._members if each.until <= now))
+        """Find out who of the operator's list is there, if that is not known."""
+        due = self._members.due(asyncio.get_running_loop().time(), found=False)
+        await asyncio.gather(*map(self._name, due))
 
-    async def _name(self, member: _Member) -> None:
+    async def _name(self, member: Member) -> None:
+        """Have a node prove that it knows the secret; it learns that we do, and no name."""
         try:
-            headers = self._headers(MEMBER_PATH, b"")
+            made_up = secrets.token_hex(NAME_BYTES)
+            headers = self._headers(MEMBER_PATH, b"", made_up)
             async with asyncio.timeout(NAME_SECONDS):
                 found = await self._client().get(
-                    member.address + MEMBER_PATH, headers=headers, allow_redirects=False
+                    member.url + MEMBER_PATH, headers=headers, allow_redirects=False
                 )
                 async with found:
                     said = await found.content.read(MAX_ID)
@@ -175,8 +221,9 @@ class CiFleet:
         except (aiohttp.ClientError, OSError, TimeoutError, ProtocolError) as error:
             self._failed(member, error)
             return
-        member.name = name
-        member.until = asyncio.get_running_loop().time() + KNOWN_SECONDS
+        if member.host and not member.name and name != self._own:
+            _log.info("ci-found", "{peer} is a runner of this fleet", peer=member.url)
+        self._members.proved(member, name, asyncio.get_running_loop().time())
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -190,8 +237,8 @@ class CiFleet:
             )
         return self._session
 
-    def _headers(self, path: str, body: bytes) -> dict[str, str]:
-        signed = sign_request(self._secret, self._own, int(time.time()), path, body)
+    def _headers(self, path: str, body: bytes, name: str = "") -> dict[str, str]:
+        signed = sign_request(self._secret, name or self._own, int(time.time()), path, body)
         return {REQUEST_HEADER: signed, "Accept-Encoding": "identity"}
 
     async def _ask(self, address: str, url: str, request: UploadRequest, spool: Spool) -> _Said:
@@ -199,8 +246,8 @@ class CiFleet:
         said = await self._ask_one(address, url, request, spool, {})
         if isinstance(said, _Said):
             return said
-        if not any(each.address == said for each in self._members):
-            return _Said.LATER  # its operator knows somebody whom ours does not
+        if not self._members.may_ask(said):
+            return _Said.LATER  # it knows somebody whom we do not
         try:
             found = await self._ask_one(said, url, request, spool, {KEPT_HEADER: "1"})
         except (aiohttp.ClientError, OSError, ProtocolError) as error:

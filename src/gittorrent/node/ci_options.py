@@ -28,6 +28,7 @@ class CiConfig(Struct, frozen=True):
         max_repository: bytes kept of one upstream.
         keep_for: seconds after its last use that something is kept.
         peers: base URLs of the other runners' nodes.
+        lan: whether others are found on the local network, and find this one.
         secret: file with the secret that the runners share; None for none.
         wait: seconds that another runner may take.
     """
@@ -39,5 +40,11 @@ class CiConfig(Struct, frozen=True):
     max_repository: int = MAX_REPOSITORY
     keep_for: int = KEEP_FOR
     peers: tuple[str, ...] = ()
+    lan: bool = False
     secret: str | None = None
     wait: int = WAIT_SECONDS
+
+    @property
+    def is_fleet(self) -> bool:
+        """Tell whether there are other runners to share with."""
+        return bool(self.peers) or self.lan

@@ -300,11 +300,14 @@ def _ci(table: Table) -> CiConfig:
         max_repository=table.take("max-repository", size) or usual.max_repository,
         keep_for=table.take("keep-for", seconds(60)) or usual.keep_for,
         peers=table.take("peers", peer_urls) or (),
+        lan=table.flag("lan", default=False),
         secret=table.take("secret", absolute_path),
         wait=table.take("wait", seconds(1)) or usual.wait,
     )
     if found.peers and not table.has("secret"):
         table.complain("peers: share nothing without a secret; write secret = FILE", "peers")
+    if found.lan and not table.has("secret"):
+        table.complain("lan: shares nothing without a secret; write secret = FILE", "lan")
     if found.is_for_all and not table.has("socket"):
         table.complain(
             "socket-mode: nobody else gets to the home's own socket; write socket = PATH",

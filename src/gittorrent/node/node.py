@@ -282,7 +282,9 @@ class Node:
         self._follower = self._make_follower(database, home) if options.follows else None
         self._tracker = self._make_tracker(database, home) if options.follows else None
         self._webhooks.tracker = self._tracker
-        self._ci = CiJobs(home, options.ci, self.limits, self._space)
+        self._ci = CiJobs(
+            home, options.ci, self.limits, self._space, lambda: self._listeners.endpoints
+        )
         self._control = ControlSocket(
             home.control,
             self._local_clones,
@@ -568,6 +570,7 @@ class Node:
             current=self._live.current(),
             short=list(self._space.short()),
             lacks=self.readiness.lacks,
+            ci=self._ci.figures(),
         )
 
     async def run_until_interrupted(self, stopping: Callable[[], None] = lambda: None) -> None:

@@ -205,6 +205,36 @@ class DiscoveryFigures(Struct, frozen=True):
     announced: int = 0
 
 
+class CiRunner(Struct, frozen=True):
+    """The node of another CI runner.
+
+    Args:
+        url: base URL.
+        there: whether it has proved lately that it is one of the fleet.
+        found: whether it was found on the local network; otherwise the operator named it.
+    """
+
+    url: str
+    there: bool
+    found: bool = False
+
+
+class CiFigures(Struct, frozen=True):
+    """What a node does for CI jobs.
+
+    Args:
+        socket: at which it answers them.
+        lan: whether other runners are looked for on the local network.
+        port: of HTTP, at which those find this one; None where they do not.
+        runners: that it knows.
+    """
+
+    socket: str
+    lan: bool = False
+    port: int | None = None
+    runners: list[CiRunner] = []
+
+
 class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     """A node that serves.
 
@@ -225,6 +255,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
             conversation tells; of many only some.
         short: file systems from which it takes nothing more, until there is room.
         lacks: why it is not ready; empty while it is.
+        ci: what it does for CI jobs; None where it answers none.
     """
 
     listening: list[str]
@@ -242,6 +273,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     current: list[RepositoryId] = []
     short: list[ShortDisk] = []
     lacks: str = ""
+    ci: CiFigures | None = None
 
 
 def peer_name(place: str, called_us: bool) -> str:

@@ -146,13 +146,14 @@ def parse_learned_url(url: str) -> Endpoint:
     return endpoint
 
 
-def found_endpoint(address: str, port: int, path: str) -> Endpoint:
-    """Return where to ask somebody over git:// of whom only an IP address and a port are known.
+def found_endpoint(address: str, port: int, path: str, scheme: str = "git") -> Endpoint:
+    """Return where to ask somebody of whom only an IP address and a port are known.
 
     Args:
         address: IPv4 or IPv6 in numbers, without brackets or zone.
         port: of TCP.
         path: what to ask for.
+        scheme: in which way.
 
     Raises UrlError for what is no address, or a port below 1024 that is none of the web's. Whether
     the address may be contacted is another question (`may_contact`). Source:
@@ -162,7 +163,7 @@ def found_endpoint(address: str, port: int, path: str) -> Endpoint:
     if port < 1024 and port not in LOW_PORTS:
         raise UrlError(f"port {port} is not asked on the word of strangers")
     host = f"[{address}]" if ":" in address else address
-    return parse_learned_url(f"git://{host}:{port}{path}")
+    return parse_learned_url(f"{scheme}://{host}:{port}{path}")
 
 
 def check_host_and_port(text: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -126,3 +128,31 @@ def test_options_are_not_injected(person: Person, url: str) -> None:
     curious = Person(person.root, "git", {"GIT_SSH_COMMAND": str(ssh)})
     assert curious.git("clone", url, "copy").status == 128
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("asked", ["git-mirror-list", "git-mirror-sync"])
+def test_no_ssh_outlives_what_asked_a_silent_host(
+    project: Carried, tmp_path: Path, person: Person, asked: str
+) -> None:
+    """The user's command for ssh is a shell's; what the shell started ends with it."""
+    client, begun = tmp_path / "client", tmp_path / "begun"
+    listing = f"repo {project.info.repository_id}\nlatest {project.log_store.head()}\n"
+    packets = "".join(f"{len(line) + 5:04x}{line}\n" for line in listing.splitlines()) + "0000"
+    (tmp_path / "list").write_text(packets)
+    client.write_text(
+        "#!/bin/sh\nfor last; do :; done\n"
+        f'case "$last" in {asked}*) ;; *) cat {tmp_path}/list; exit;; esac\n'
+        f"echo $$ >{begun}.new\nmv {begun}.new {begun}\nexec sleep 3600\n"
+    )
+    client.chmod(0o755)
+    # With a word behind it no shell replaces itself by it.
+    silent = Person(person.root, "git", {"GIT_SSH_COMMAND": f"{client} -q"})
+    running = silent.start("gittorrent", "mirror", "--once", "gittorrent::ssh://there/project.git")
+    try:
+        wait_until(begun.exists, "ssh is asked")
+        os.kill(running.pid, signal.SIGINT)
+        assert running.wait() == 130
+        pid = int(begun.read_text())
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), "ssh is gone")
+    finally:
+        running.stop()

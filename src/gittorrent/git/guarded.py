@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.git import family
 from gittorrent.git.memory import indexing_memory, limit_memory
 from gittorrent.git.runner import stopper_of_thread
 
@@ -328,7 +329,7 @@ class _Process(Struct, frozen=True):
 
 def _family(pid: int) -> Iterator[_Process]:
     """Yield a process and all it started, as far as they are still there (proc(5))."""
-    for member in _members(pid):
+    for member in family.members(pid):
         folder = Path(f"/proc/{member}")
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
@@ -341,42 +342,20 @@ def _family(pid: int) -> Iterator[_Process]:
             )
 
 
-def _members(pid: int) -> list[int]:
-    found = [pid]
-    for member in found:
-        with contextlib.suppress(OSError):
-            children = Path(f"/proc/{member}/task/{member}/children").read_bytes()
-            found += [int(child) for child in children.split()]
-    return found
-
-
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Make sure that nothing of a process is left, nor of what it started."""
     if process.poll() is None:
         with contextlib.ExitStack() as stack:
-            # A descriptor goes on meaning the same process; a number may be given to another.
-            family = [_descriptor(member, stack) for member in _members(process.pid)]
+            members = family.members(process.pid)
+            opened = [family.descriptor(member, stack) for member in members]
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(END_SECONDS)
-            for member in family:
-                if member is not None:
-                    with contextlib.suppress(ProcessLookupError):
-                        signal.pidfd_send_signal(member, signal.SIGKILL)
+            family.kill_opened(opened)
             process.wait()
     for pipe in (process.stdin, process.stderr):
         if pipe is not None:
             _close(pipe)
-
-
-def _descriptor(pid: int, stack: contextlib.ExitStack) -> int | None:
-    """Return a descriptor of a process, None if it is gone."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-    stack.callback(os.close, descriptor)
-    return descriptor
 
 
 def _close(pipe: IO[bytes]) -> None:

@@ -9,13 +9,12 @@ Source: docs/protocol/mirrorsync.md, Services.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from gittorrent.errors import UnreachableError
-from gittorrent.git import environment
+from gittorrent.git import environment, family
 from gittorrent.git.ssh_command import ssh_words
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import CannotConnectError, read_list
@@ -158,8 +157,8 @@ async def _see_to_its_end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
     finally:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            # The user's command is a shell's, and it is the shell's child that would wait on.
+            family.kill(process.pid)
             await process.wait()
 
 

@@ -167,18 +167,20 @@ class Guarded:
         finally:
             _end(process)
         said = self._said.decode(errors="replace")
-        if broken is None and process.returncode and self._is_too_large(said, most):
+        if broken is None and self._is_too_large(process.returncode, said, most):
             broken = Broken.TOO_LARGE if most < room else Broken.NO_ROOM
         if broken is None and process.returncode and _OUT_OF_MEMORY in said:
             broken = Broken.MEMORY
         return Outcome(process.returncode, said, broken)
 
-    def _is_too_large(self, said: str, most: int) -> bool:
-        """Tell whether what failed met the limit on files.
+    def _is_too_large(self, status: int, said: str, most: int) -> bool:
+        """Tell whether what ended with a status met the limit on files.
 
         Not every git says what ended the one it started, but what that wrote stays.
         """
-        if f"signal {signal.SIGXFSZ.value}" in said:
+        if not status:
+            return False
+        if status == -signal.SIGXFSZ or f"signal {signal.SIGXFSZ.value}" in said:
             return True
         return _size(self._staging / "objects") > most
 

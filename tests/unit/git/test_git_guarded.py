@@ -134,6 +134,19 @@ except OSError:
     assert (outcome.broken, outcome.said) == (Broken.TOO_LARGE, "")
 
 
+def test_one_file_that_is_too_large_and_holds_no_objects(tmp_path: Path) -> None:
+    """A mirror may send more places where history is cut off than there is room for."""
+    code = """
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+with open("shallow.lock", "wb", 0) as file:
+    while True:
+        file.write(b"x" * 65536)
+"""
+    outcome = run(tmp_path, code, Bounds(1 << 20, LONG))
+    assert (outcome.broken, outcome.said) == (Broken.TOO_LARGE, "")
+
+
 def test_many_files_that_are_too_large(tmp_path: Path) -> None:
     code = """
 import itertools, time

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.durable import locked
+from gittorrent.git.alternates import alternates_file
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.layout import Layout
 from gittorrent.signing.keys import Signer
@@ -145,6 +147,50 @@ def test_a_false_index_makes_git_refuse_the_clone(
         origin.indexes.all()[0].pack.write_bytes(true)
         person.git(*SETTING, "clone", "-q", "--bare", url_of(served), "again").ok()
         assert not Layout(person.root / "again").unchecked.exists()
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_repositories_that_borrow_from_a_false_one_hear_the_alarm(
+    origin: Carried, owner_key: Signer, tmp_path: Path, git: str
+) -> None:
+    """Also where the pack cannot be mended: what was borrowed from it is gone for good."""
+    person = somebody(tmp_path / "person", git)
+    spoil_the_pack(origin, owner_key)
+    with serving(origin, tmp_path / "h") as served:
+        person.git(*SETTING, "clone", "-q", "--no-checkout", url_of(served), "clone").ok()
+    objects = Layout(person.root / "clone" / ".git").objects
+    person.git("init", "-q", "borrower").ok()
+    alternates_file(Layout(person.root / "borrower" / ".git").objects).write_text(f"{objects}\n")
+    wait_until(lambda: is_refused(person), "the alarm is raised")
+    wait_until(lambda: not (objects / "pack").exists(), "its packs are gone")
+    main = gitcmd.refs(origin.layout.git_dir)[b"refs/heads/main"]
+    done = person.git("-C", "borrower", "log", "-1", main)
+    assert done.status != 0
+    assert ALARM in done.err
+    for words in (("publish", "borrower"), ("seed", "borrower"), ("verify", "borrower")):
+        said = person.gittorrent(*words)
+        assert said.status != 0
+        assert "is not to be used" in said.err
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_git_takes_no_keep_file_away_that_belongs_to_the_check(
+    origin: Carried, tmp_path: Path, git: str
+) -> None:
+    """Git removes the one that a helper names, as soon as refs point into the pack."""
+    person = somebody(tmp_path / "person", git)
+    clone = Layout(person.root / "clone")
+    person.git("init", "-q", "--bare", "clone").ok()
+    with serving(origin, tmp_path / "h") as served, locked(clone.building_lock):
+        words = (*SETTING, "-C", "clone", "fetch", "-q", url_of(served), "refs/*:refs/*")
+        person.git(*words).ok()
+        (keep,) = clone.objects.glob("pack/*.keep")
+        assert "not checked yet" in keep.read_text()
+        assert list(clone.unchecked.glob("*.keep")) == []
+        assert clone.copy_guard.is_symlink()
+    wait_until(lambda: is_checked(clone.git_dir), "the check has come to its end")
+    assert not keep.exists()
+    assert not clone.copy_guard.is_symlink()
 
 
 def test_a_pack_that_lacks_something_is_not_mended(

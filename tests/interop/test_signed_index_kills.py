@@ -73,12 +73,12 @@ def test_fetches_that_are_killed(
 
 def owe(clone: Layout, idx: bytes, key: Signer) -> None:
     """Let a clone be as it was when its pack and index had just come."""
+    admit_again(clone.git_dir)
     (reel,) = ReelStore(clone).all()
     place = reel.pack.with_suffix(".idx")
     place.unlink()
     place.write_bytes(idx)
     signed = SignedManifest(reel.manifest, reel.signature, key.key)
-    admit_again(clone.git_dir)
     Unchecked(clone).note(signed, signed, reel.pack, place)
 
 

@@ -19,7 +19,8 @@ from gittorrent.cli.output import (
     quiet_option,
 )
 from gittorrent.cli.repositories import CARRIED_REPOSITORY
-from gittorrent.git.repository import find_repository
+from gittorrent.git.refused import own_refusal
+from gittorrent.git.repository import find_repository, git_directory_of
 from gittorrent.printable import paragraph
 from gittorrent.repository.carried import Carried, open_carried
 from gittorrent.repository.index_check import IndexCheck
@@ -76,10 +77,9 @@ def verify(repository: Path, pending: bool, quiet: bool, as_json: bool) -> None:
 
 def _layout_of(path: Path) -> Layout:
     """Return the layout of a repository, also of one that git refuses because of us."""
-    for git_dir in (path / ".git", path):
-        layout = Layout(git_dir)
-        if layout.alarm.exists() or layout.unchecked.exists():
-            return Layout(git_dir.resolve())
+    git_dir = git_directory_of(path)
+    if git_dir is not None and own_refusal(git_dir) is not None:
+        return Layout(git_dir.resolve())
     return Layout(find_repository(path).git_dir)
 
 

@@ -10,6 +10,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from gittorrent.git import scratch
+from gittorrent.git.packs_aside import pack_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import ObjectFormat
 
-_DERIVED = ("pack/multi-pack-index*", "pack/*.bitmap", "info/commit-graph", "info/commit-graphs")
+_DERIVED_OF_PACKS = ("multi-pack-index*", "*.bitmap")
+_DERIVED = ("commit-graph", "commit-graphs")
 
 PACKS_AT_ONCE = 64
 """Packs named in one command, whose length the system bounds."""
@@ -27,7 +29,7 @@ def first_fault(objects: Path, object_format: ObjectFormat) -> str:
     """Return what is wrong with an object or a pack; empty where nothing is.
 
     Args:
-        objects: object directory; what it borrows from others is not looked at.
+        objects: object directory, also with packs aside; what it borrows is not looked at.
         object_format: of the objects.
     """
     return next(_faults(objects, object_format), "")
@@ -35,7 +37,8 @@ def first_fault(objects: Path, object_format: ObjectFormat) -> str:
 
 def _faults(objects: Path, object_format: ObjectFormat) -> Iterator[str]:
     with scratch.borrowing(objects, object_format) as git:
-        indexes = sorted((objects.resolve() / "pack").glob("*.idx"))
+        folders = pack_folders(objects.resolve())
+        indexes = [index for folder in folders for index in sorted(folder.glob("*.idx"))]
         for at in range(0, len(indexes), PACKS_AT_ONCE):
             done = git.attempt("verify-pack", *map(str, indexes[at : at + PACKS_AT_ONCE]))
             if done.returncode:
@@ -51,15 +54,19 @@ def drop_derived(objects: Path) -> None:
     Args:
         objects: object directory in which an index was false.
     """
-    for pattern in _DERIVED:
-        for path in objects.glob(pattern):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+    found = [objects / "info" / name for name in _DERIVED]
+    for folder in pack_folders(objects):
+        found += [path for pattern in _DERIVED_OF_PACKS for path in folder.glob(pattern)]
+    for path in found:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
-def _first_line(said: bytes) -> str:
-    lines = said.decode("utf-8", "replace").splitlines()
-    found = next((line for line in lines if line.startswith(("error: ", "fatal: "))), "")
+def _first_line(output: bytes) -> str:
+    lines = output.decode("utf-8", "replace").splitlines()
+    said = [line for line in lines if line.startswith(("error: ", "fatal: "))]
+    # Where packs are aside, git says so each time.
+    found = next((line for line in said if "check .git/objects/info/alternates" not in line), "")
     return found.partition(": ")[2]

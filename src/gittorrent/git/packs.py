@@ -31,7 +31,7 @@ _SUFFIXES = ("promisor", "rev", "pack", "idx")
 _LARGE_OFFSET = 1 << 31
 """Bit of an offset in an index that says that the offset itself stands further below."""
 
-_UNFINISHED = (".tmp-*", "tmp_*")
+UNFINISHED = (".tmp-*", "tmp_*")
 """Packs that a repack was writing when it was killed; git removes them only when it prunes."""
 
 
@@ -325,7 +325,7 @@ def tidy(git: Git, preferred: Path | None) -> None:
         preferred: the pack bitmaps should take objects from.
     """
     folder = git.directory / "objects" / "pack"
-    sweep(folder, *_UNFINISHED)
+    sweep(folder, *UNFINISHED)
     git.run("repack", "--cruft", "-d", "-l", "-q")
     if not any(folder.glob("pack-*.idx")):
         return  # nothing to index, which git takes for an error

@@ -15,6 +15,7 @@ from msgspec import Struct
 from gittorrent.durable import sweep
 from gittorrent.errors import UsageError
 from gittorrent.git import environment
+from gittorrent.git.alternates import lenders
 from gittorrent.git.refused import refusal
 from gittorrent.git.runner import Git, GitError, executable
 from gittorrent.ids import OBJECT_FORMATS, ObjectFormat
@@ -81,15 +82,19 @@ def find_repository(path: Path) -> FoundRepository:
     common_dir = Path(path, common).resolve()
     if common_dir != git_dir.resolve():
         git_dir = common_dir
+    refused = refusal(git_dir)
+    if refused is not None:  # for what it borrows: git itself refuses it for what is its own
+        raise NotARepositoryError(str(refused), hint=refused.hint)
     return FoundRepository(git_dir.resolve(), bare == "true", OBJECT_FORMATS[name])
 
 
 def _no_repository(path: Path, said: str) -> NotARepositoryError:
     """Return why git finds no repository: this user may not read it, or git does not trust it."""
+    found = git_directory_of(path)
+    refused = None if found is None else refusal(found)
+    if refused is not None:
+        return NotARepositoryError(str(refused), hint=refused.hint)
     for git_dir in (path / ".git", path):
-        refused = refusal(git_dir)
-        if refused is not None:
-            return NotARepositoryError(str(refused), hint=refused.hint)
         denied = denied_in_repository(git_dir, reading=True)
         if denied is not None:
             return NotARepositoryError(f"no git repository at {path}: {denied}", hint=denied.hint)
@@ -121,11 +126,8 @@ def require_complete(
             f"{where} is shallow: part of its history is missing",
             hint="complete it with 'git fetch --unshallow' first",
         )
-    if checked and any((where / "gittorrent" / "unchecked").glob("*.json")):
-        raise UnsuitableRepositoryError(
-            f"{where} has a pack whose index was taken as it was signed, and is not checked yet",
-            hint=f"'gittorrent verify {where}' checks it",
-        )
+    if checked:
+        _require_checked(where)
     promisors = git.attempt(
         "config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$"
     )
@@ -140,6 +142,37 @@ def require_complete(
             f"{where} has grafts, which show another history than the objects",
             hint="remove info/grafts, or make the change real with git filter-branch",
         )
+
+
+def _require_checked(git_dir: Path) -> None:
+    for place in (git_dir, *(lender.parent for lender in lenders(git_dir / "objects"))):
+        if any((place / "gittorrent" / "unchecked").glob("*.json")):
+            borrowed = "" if place == git_dir else f", whose objects {git_dir} borrows,"
+            raise UnsuitableRepositoryError(
+                f"{place}{borrowed} has a pack whose index was taken as it was signed, and is not"
+                " checked yet",
+                hint=f"'gittorrent verify {place}' checks it",
+            )
+
+
+def git_directory_of(path: Path) -> Path | None:
+    """Return the git directory that git finds for a path, also if git refuses it; None: none.
+
+    Git says no more of one that it refuses. A linked work tree's is that of its repository.
+    """
+    here = path.absolute()
+    for folder in (here, *here.parents):
+        named = folder / ".git"
+        try:
+            if named.is_file():
+                said = named.read_text(encoding="utf-8", errors="surrogateescape")
+                named = common_directory(folder / said.removeprefix("gitdir: ").rstrip("\n"))
+            for git_dir in (named, folder):
+                if (git_dir / "HEAD").is_file() and (git_dir / "objects").is_dir():
+                    return git_dir
+        except PermissionError:
+            return None
+    return None
 
 
 def common_directory(git_dir: Path) -> Path:

@@ -17,7 +17,7 @@ from gittorrent.git.integrity import drop_derived, first_fault
 from gittorrent.git.refused import (
     admit_again,
     format_of_refused,
-    refusal,
+    own_refusal,
     refuse_repository,
 )
 from gittorrent.repository.indexstore import IndexStore
@@ -84,7 +84,7 @@ class IndexCheck:
                 self._unchecked.paid(each)
         self._unchecked.sweep()
         if failed:
-            error = refusal(self._layout.git_dir)
+            error = own_refusal(self._layout.git_dir)
             raise FalseIndexError(str(error), hint="" if error is None else error.hint)
         return len(owed)
 
@@ -104,7 +104,7 @@ class IndexCheck:
         Raises:
             FalseIndexError: there is such an object; the repository stays refused.
         """
-        why = refusal(self._layout.git_dir)
+        why = own_refusal(self._layout.git_dir)
         if why is None or self.is_owed:
             return False
         objects = self._layout.git_dir / "objects"

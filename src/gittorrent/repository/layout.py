@@ -217,6 +217,14 @@ class Layout(Struct, frozen=True):
         """Lock file of whoever checks them."""
         return self.own / "unchecked.lock"
 
+    @property
+    def copy_guard(self) -> Path:
+        """A symbolic link for which git refuses to copy the object directory file by file.
+
+        It refuses where there is any (git-clone(1), ``--local``), and says the name of it.
+        """
+        return self.objects / "info" / "not-checked-yet-use-no-local-or-gittorrent-verify"
+
     def has_objects(self) -> bool:
         """Tell whether there is any object, of its own or borrowed."""
         objects = self.objects

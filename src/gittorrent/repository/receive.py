@@ -30,6 +30,7 @@ from gittorrent.repository.indexstore import IndexStore, index_file
 from gittorrent.repository.native_indexing import choose_indexer
 from gittorrent.repository.niceness import start_yielding
 from gittorrent.repository.reelstore import StoredReel, copy_wire_form, verified_parts
+from gittorrent.repository.unchecked import KEEP_REASON as UNCHECKED
 from gittorrent.repository.unchecked import Unchecked
 
 if TYPE_CHECKING:
@@ -388,10 +389,7 @@ class Receiver:
                 Unchecked(self._layout).note(taken.signed, taken.index, taken.pack, idx)
         for taken in self._taken:
             if taken.pack is not None:
-                target = self._layout.pack(taken.signed.manifest.pack_checksum)
-                if taken.pack == self._self_contained:
-                    self.self_contained_pack = target
-                packs.adopt_pack(taken.pack, target, keep=KEEP_REASON if keep else "")
+                self._adopt(taken, taken.pack, keep=keep)
         move_loose(self._staging.directory / "objects", self._layout.objects)
         for taken in self._taken:
             manifest = taken.signed.manifest
@@ -401,6 +399,17 @@ class Receiver:
             if taken.index is not None:
                 indexes = IndexStore(self._layout, self._reels)
                 indexes.store(taken.index.manifest, taken.index.signature)
+
+    def _adopt(self, taken: _Taken, pack: Path, *, keep: bool) -> None:
+        """Move one pack into the repository."""
+        manifest, reason = taken.signed.manifest, KEEP_REASON if keep else ""
+        target = named = self._layout.pack(manifest.pack_checksum)
+        if taken.index is not None:
+            # Git removes the .keep beside what it is told of: that is another name of the pack.
+            reason, named = UNCHECKED, Unchecked(self._layout).pack_of(manifest.id)
+        if pack == self._self_contained:
+            self.self_contained_pack = named
+        packs.adopt_pack(pack, target, keep=reason)
 
     def _note_proof(self, signed: SignedManifest, pack: Path, tips: Iterable[Oid]) -> None:
         """Note that a whole history refers to nothing outside its pack.

@@ -3,23 +3,29 @@
 ``gittorrent/unchecked/<manifest id>.pack`` and ``.idx`` are further names of what went into the
 repository, so that the check reads what came, whatever git has repacked since. ``.json`` beside
 them is written last: with it the check is owed, and stays owed until it has come to an end, however
-often its process is killed. Source: docs/protocol/reels.md, "Signed indexes".
+often its process is killed. Meanwhile a ``.keep`` beside the pack itself makes git's own repacking
+leave it alone, and a symbolic link in the object directory makes ``git clone`` refuse to copy or
+link its files, where the copy would hear nothing of what the check finds; what goes by git's
+transport is hashed by whoever takes it. Source: docs/protocol/reels.md, "Signed indexes".
 """
 
 from __future__ import annotations
 
 import filecmp
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gittorrent.durable import locked, make_directory, write_atomically
+from gittorrent.durable import locked, make_directory, sync_directory, write_atomically
 from gittorrent.errors import LocalError
 from gittorrent.git import scratch
 from gittorrent.git.integrity import drop_derived
 from gittorrent.git.packs import link_pack_file
+from gittorrent.git.packs_aside import pack_folders
 from gittorrent.ids import ManifestId, RepositoryId, is_sha256
 from gittorrent.reel.manifest import parse_manifest
 from gittorrent.repository.index_settings import index_settings
@@ -30,13 +36,15 @@ from gittorrent.repository.stale_files import clear_building
 from gittorrent.trust.signature import split_signed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gittorrent.git.runner import Git
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.indexing import IndexedPack
     from gittorrent.repository.layout import Layout
     from gittorrent.repository.receive import SignedManifest
+
+
+KEEP_REASON = "gittorrent: not checked yet"
+"""Content of the .keep file beside such a pack."""
 
 
 class Owed(Struct, frozen=True):
@@ -95,6 +103,11 @@ class Unchecked:
             link_pack_file(idx, self._path(manifest, "idx"))
             write_atomically(self._path(manifest, "manifest"), signed.file)
             write_atomically(self._path(manifest, "json"), json.dumps(said).encode("utf-8"))
+            self._guard()
+
+    def pack_of(self, manifest: ManifestId) -> Path:
+        """Return the second name of a pack, whose index is beside it."""
+        return self._path(manifest, "pack")
 
     @property
     def is_empty(self) -> bool:
@@ -104,6 +117,8 @@ class Unchecked:
     def sweep(self) -> None:
         """Remove what a crash left of checks that are not owed; the caller holds the lock."""
         owed = {each.manifest for each in self.owed()}
+        if not owed:
+            self._layout.copy_guard.unlink(missing_ok=True)
         for path in self._folder.glob("*"):
             if path.name.partition(".")[0] not in owed:
                 path.unlink()
@@ -161,7 +176,14 @@ class Unchecked:
         return Verdict() if is_true else Verdict("its index gave objects out for others", True)
 
     def paid(self, owed: Owed) -> None:
-        """Note that a check is not owed any more."""
+        """Note that a check is not owed any more; the caller holds the lock."""
+        checksum = self._manifest(owed).pack_checksum
+        for folder in pack_folders(self._layout.objects):
+            keep = folder / self._layout.pack(checksum, "keep").name
+            if keep.is_file() and keep.read_text(encoding="utf-8") == f"{KEEP_REASON}\n":
+                keep.unlink()
+        if self.owed() == [owed]:
+            self._layout.copy_guard.unlink(missing_ok=True)
         self._forget(owed.manifest)
 
     def _index(self, staging: Git, manifest: Manifest) -> IndexedPack:
@@ -179,8 +201,23 @@ class Unchecked:
         text, _ = split_signed(self._path(owed.manifest, "manifest").read_bytes())
         return parse_manifest(text)
 
+    def _guard(self) -> None:
+        """Keep git from copying files of objects; it is in place before any are."""
+        guard = self._layout.copy_guard
+        make_directory(guard.parent)
+        try:
+            guard.symlink_to(Path(os.path.relpath(self._folder, guard.parent)))
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise LocalError(
+                f"cannot make a symbolic link in {guard.parent}: {error.strerror}",
+                hint="without one gittorrent.index=signed is not safe here: unset it",
+            ) from error
+        sync_directory(guard.parent)
+
     def _forget(self, manifest: ManifestId) -> None:
-        for suffix in ("json", "manifest", "idx", "pack"):
+        for suffix in ("json", "manifest", "keep", "idx", "pack"):
             self._path(manifest, suffix).unlink(missing_ok=True)
 
     def _path(self, manifest: ManifestId, suffix: str) -> Path:

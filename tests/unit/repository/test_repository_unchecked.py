@@ -11,6 +11,7 @@ import pytest
 from gittorrent.durable import locked
 from gittorrent.errors import LocalError
 from gittorrent.git.refused import (
+    WORDS,
     RefusedRepositoryError,
     admit_again,
     refusal,
@@ -36,6 +37,7 @@ from gittorrent.repository.reelstore import ReelStore, StoredReel
 from gittorrent.repository.unchecked import Owed, Unchecked
 from support import gitcmd
 from support.indexes import swap_offsets
+from support.programs import GITS, somebody
 from support.publishing import builder, carried, grow, publish
 from support.repositories import Builder
 from support.signing import TestSigner
@@ -158,6 +160,109 @@ def test_what_git_has_repacked_is_checked_all_the_same(
     assert not place.with_suffix(".idx").exists()
 
 
+def test_git_leaves_a_pack_alone_until_it_is_checked(
+    origin: Builder, layout: Layout, check: IndexCheck
+) -> None:
+    """What git would write by a false index has false objects and a true checksum."""
+    take(origin, layout)
+    gitcmd.git(layout.git_dir, "hash-object", "-w", "--stdin", stdin=b"of the user\n")
+    place = layout.pack(reel_of(origin).manifest.pack_checksum)
+    for words in (("repack", "-adq"), ("gc", "-q", "--prune=now"), ("repack", "-adfq")):
+        gitcmd.git(layout.git_dir, *words)
+        assert [path.name for path in layout.objects.glob("pack/*.pack")] == [place.name]
+    check.run(wait=True)
+    assert not place.with_suffix(".keep").exists()
+    gitcmd.git(layout.git_dir, "repack", "-adq")
+    assert not place.exists()
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_git_copies_no_files_of_what_is_not_checked(
+    origin: Builder, layout: Layout, check: IndexCheck, tmp_path: Path, git: str
+) -> None:
+    """A copy of the files would hear no alarm; what is sent is hashed at the other end."""
+    take(origin, layout)
+    person = somebody(tmp_path / "person", git)
+    for option in ("--local", "--no-hardlinks", "--bare", "--mirror"):
+        done = person.git("clone", "-q", option, str(layout.git_dir), "copy")
+        assert done.status != 0
+        assert "not-checked-yet-use-no-local-or-gittorrent-verify" in done.err
+    person.git("clone", "-q", "--bare", "--no-local", str(layout.git_dir), "sent").ok()
+    gitcmd.git(layout.git_dir, "fsck", "--strict")
+    gitcmd.git(layout.git_dir, "prune")
+    check.run(wait=True)
+    person.git("clone", "-q", "--bare", str(layout.git_dir), "copy").ok()
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_who_borrows_from_a_false_one_is_refused_the_objects(
+    origin: Builder, layout: Layout, check: IndexCheck, tmp_path: Path, git: str
+) -> None:
+    take(origin, layout, false_index(origin, tmp_path))
+    person = somebody(tmp_path / "person", git)
+    source = str(layout.git_dir)
+    person.git("clone", "-q", "--shared", "--branch", "main", source, "shared").ok()
+    person.git("clone", "-q", "--reference", source, f"file://{origin.git_dir}", "reference").ok()
+    person.git("clone", "-q", "--shared", "shared", "further").ok()
+    person.git(
+        "-C", source, "worktree", "add", "-q", "--detach", str(person.root / "tree"), "main"
+    ).ok()
+    clones = [person.root / name for name in ("shared", "reference", "further")]
+    for clone in clones:
+        with pytest.raises(UnsuitableRepositoryError, match=r"whose objects .* borrows"):
+            require_complete(Git(clone / ".git"))
+    with pytest.raises(FalseIndexError):
+        check.run(wait=True)
+    for place in (*clones, person.root / "tree"):
+        done = person.git("-C", str(place), "log", "-p", "--all")
+        assert done.status != 0
+        assert WORDS in done.err
+        with pytest.raises(NotARepositoryError, match="is not to be used"):
+            find_repository(place)
+    assert check.admit()
+    for place in (*clones, person.root / "tree"):
+        assert WORDS not in person.git("-C", str(place), "fsck", "--strict").ok().err
+        find_repository(place)
+
+
+def test_a_git_that_had_begun_before_the_alarm_does_not_end(
+    origin: Builder, layout: Layout, check: IndexCheck, tmp_path: Path
+) -> None:
+    take(origin, layout, false_index(origin, tmp_path))
+    unfinished = [
+        layout.objects / "pack" / name for name in ("tmp_pack_abcdef", ".tmp-1-pack-1.pack")
+    ]
+    unfinished[0].write_bytes(b"PACK")
+    with pytest.raises(FalseIndexError):
+        check.run(wait=True)
+    assert not (layout.objects / "pack").exists()
+    (layout.objects / "pack").mkdir()
+    unfinished[1].write_bytes(b"PACK")
+    assert check.admit()
+    assert not any(path.exists() for path in unfinished)
+    gitcmd.git(layout.git_dir, "fsck", "--strict")
+
+
+def test_a_pack_written_after_the_alarm_is_compared_as_well(
+    origin: Builder, layout: Layout, check: IndexCheck, tmp_path: Path
+) -> None:
+    take(origin, layout, false_index(origin, tmp_path))
+    gitcmd.git(layout.git_dir, "repack", "-adq", "--pack-kept-objects")
+    kept = layout.pack(reel_of(origin).manifest.pack_checksum)
+    written = [path for path in layout.objects.glob("pack/*") if path.stem != kept.stem]
+    beside = layout.git_dir.parent / "beside"
+    beside.mkdir()
+    moved = [path.rename(beside / path.name) for path in written]
+    with pytest.raises(FalseIndexError):
+        check.run(wait=True)
+    (layout.objects / "pack").mkdir()
+    for path in moved:
+        path.rename(layout.objects / "pack" / path.name)
+    with pytest.raises(FalseIndexError, match="by the false index since"):
+        check.admit()
+    assert refusal(layout.git_dir) is not None
+
+
 def test_the_manifest_of_a_false_index_is_given_to_nobody(
     origin: Builder, layout: Layout, check: IndexCheck, tmp_path: Path
 ) -> None:
@@ -177,8 +282,8 @@ def test_what_git_wrote_by_a_false_index_keeps_it_refused(
 ) -> None:
     """Git's own pack has objects under the ids that the index gave out, and a true checksum."""
     take(origin, layout, false_index(origin, tmp_path))
-    gitcmd.git(layout.git_dir, "repack", "-adq")
-    assert not layout.pack(reel_of(origin).manifest.pack_checksum).exists()
+    gitcmd.git(layout.git_dir, "repack", "-adq", "--pack-kept-objects")
+    assert len(list(layout.objects.glob("pack/*.idx"))) == 2
     with pytest.raises(FalseIndexError):
         check.run(wait=True)
     for _ in range(2):

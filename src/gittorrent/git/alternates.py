@@ -1,0 +1,66 @@
+"""Which object directories a repository borrows from (gitrepository-layout(5), alternates)."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_DEPTH = 6
+"""How far git follows from one to the next; beyond it complains of too deep a nesting."""
+
+MAX_LENDERS = 1000
+"""Object directories looked at; git itself opens each."""
+
+_ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
+_SHORT = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+
+
+def alternates_file(objects: Path) -> Path:
+    """Return where it is written what an object directory borrows from."""
+    return objects / "info" / "alternates"
+
+
+def lenders(objects: Path) -> Iterator[Path]:
+    """Yield the object directories that one borrows from, by itself or through others, once each.
+
+    Args:
+        objects: an object directory.
+    """
+    seen = {objects.resolve()}
+    level = [objects.resolve()]
+    for _ in range(MAX_DEPTH):
+        below = [lender for one in level for lender in _named_in(one) if lender.is_dir()]
+        level = [lender for lender in dict.fromkeys(below) if lender not in seen]
+        seen.update(level)
+        yield from level
+        if len(seen) > MAX_LENDERS:
+            return
+
+
+def _named_in(objects: Path) -> Iterator[Path]:
+    try:
+        text = alternates_file(objects).read_bytes()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return  # git cannot read it either
+    for line in text.split(b"\n"):
+        if line and not line.startswith(b"#"):
+            yield (objects / os.fsdecode(_unquoted(line))).resolve()
+
+
+def _unquoted(line: bytes) -> bytes:
+    """Return the path that a line stands for; git quotes those that it has to as in C."""
+    if len(line) < 2 or not (line.startswith(b'"') and line.endswith(b'"')):
+        return line
+    return _ESCAPE.sub(_meant, line[1:-1])
+
+
+def _meant(found: re.Match[bytes]) -> bytes:
+    said = found[1]
+    if len(said) == 3:
+        return bytes([int(said, 8) & 0xFF])
+    return _SHORT.get(said, said)
